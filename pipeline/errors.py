@@ -1,0 +1,181 @@
+"""The three fates of a failure, each with a stable code.
+
+A code is part of the public contract: it is a metric label and a field of every dead letter. A
+code is never renamed; ``CODES`` says for each what it means and what to do, and is rendered into
+the documentation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Meaning of a reject code and the operator's remedy."""
+
+    meaning: str
+    remedy: str
+
+    @staticmethod
+    def stage(code: str) -> str:
+        """Stage that a code belongs to: the part before its dot."""
+        return code.partition(".")[0]
+
+
+class PipelineError(Exception):
+    """Base of the pipeline's own failures.
+
+    ``code`` is stable, ``message`` is for people and carries no secrets. Both survive pickling,
+    which Ray needs to bring an error from an actor to the driver.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class Reject(PipelineError):
+    """This reference cannot be classified, now or later: dead-letter it and advance."""
+
+    def __init__(self, code: str, message: str) -> None:
+        if code not in CODES:
+            raise ValueError(f"errors: reject code {code!r} is not in CODES; add it there")
+        super().__init__(code, message)
+
+
+class Retry(PipelineError):
+    """The same input may work later: nothing is wrong with the reference itself.
+
+    ``retry_after_s`` is what the other side asked for, where it did.
+    """
+
+    def __init__(self, code: str, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(code, message)
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[type[Retry], tuple[str, str, float | None]]:
+        return (type(self), (self.code, self.message, self.retry_after_s))
+
+
+class Halt(PipelineError):
+    """Our fault or our operator's: stop, and commit no further."""
+
+
+CODES: dict[str, Code] = {
+    "record.corrupt": Code(
+        "the broker returned bytes that fail their checksum or cannot be decoded, three times",
+        "look at the broker's disks and logs; the dead letter names the lost offset",
+    ),
+    "reference.not_json": Code(
+        "the record's value is not UTF-8 JSON",
+        "see the raw bytes in the dead letter and mend the producer",
+    ),
+    "reference.unknown_format": Code(
+        "the JSON is of no format that Clipstream reads",
+        "compare with docs/input-formats.md; check which producer writes to the topic",
+    ),
+    "reference.invalid": Code(
+        "a field is missing, of the wrong type or out of its range",
+        "the message names the field; mend the producer",
+    ),
+    "reference.too_large": Code(
+        "the record's value is larger or nested deeper than the limits of `references`",
+        "send smaller records, or raise the limit that the message names",
+    ),
+    "reference.too_many": Code(
+        "the record holds more than `references.max_references_per_record` references",
+        "split the record, or raise the limit",
+    ),
+    "reference.metadata_too_large": Code(
+        "the metadata of a reference exceeds 4 KiB",
+        "carry an identifier instead and join downstream",
+    ),
+    "reference.not_allowed": Code(
+        "the message asks for a label set or tenant that its route does not allow",
+        "allow it in the route, or mend the producer",
+    ),
+    "reference.unknown_label_set": Code(
+        "the label set named is not loaded",
+        "load it (`label_sets`), or mend the name; it is never replaced by a default",
+    ),
+    "reference.no_route": Code(
+        "no route matches the reference",
+        "add a route, or a last one that skips what matches no other",
+    ),
+    "fetch.bucket_not_allowed": Code(
+        "the bucket is not in `s3.allowed_buckets`",
+        "allow the bucket, or mend the producer",
+    ),
+    "fetch.not_found": Code(
+        "the object (or the version asked for) does not exist",
+        "check the order of upload and notification, and lifecycle rules",
+    ),
+    "fetch.forbidden": Code(
+        "the store refuses this object while it serves others",
+        "grant s3:GetObject (and s3:GetObjectVersion) on it",
+    ),
+    "fetch.superseded": Code(
+        "the object has changed since the reference was written (ETag differs)",
+        "nothing, if its newer version has a reference of its own; else send version ids",
+    ),
+    "fetch.archived": Code(
+        "the object is in an archive tier and must be restored first",
+        "restore it and replay",
+    ),
+    "fetch.empty": Code("the object has no bytes", "look at the uploader"),
+    "fetch.too_large": Code(
+        "the object exceeds `fetch.max_bytes`",
+        "raise the limit if such images are legitimate",
+    ),
+    "fetch.timeout": Code(
+        "the object did not arrive within `fetch.deadline_s`, while others did",
+        "look at the store's latency; raise the deadline",
+    ),
+    "fetch.failed": Code(
+        "the store failed on this object again and again, while it served others",
+        "look at the store's logs, then replay",
+    ),
+    "decode.unsupported_format": Code(
+        "the bytes are of no format in `decode.formats`",
+        "allow the format if you trust its decoder",
+    ),
+    "decode.too_large": Code(
+        "the header announces more pixels than `decode.max_megapixels`",
+        "raise the limit if such images are legitimate, and the sandbox's memory with it",
+    ),
+    "decode.truncated": Code("the file ends before its image does", "look at the uploader"),
+    "decode.corrupt": Code("the file's data cannot be decoded", "look at the uploader"),
+    "decode.animation": Code(
+        "the file has several frames and `decode.animations` is `reject`",
+        "review it by other means: its first frame says little",
+    ),
+    "decode.crashed": Code(
+        "the decoder process died on this file, twice",
+        "keep the file for a report to the decoder's authors; update Pillow",
+    ),
+    "decode.timeout": Code(
+        "decoding took longer than `decode.deadline_s` and was killed",
+        "raise the deadline if the file is legitimate",
+    ),
+    "decode.out_of_memory": Code(
+        "decoding needed more than `decode.max_memory_mib`",
+        "raise the limit if the file is legitimate",
+    ),
+    "encode.non_finite": Code(
+        "the model's output for this image is not finite, twice",
+        "keep the image and check the model's precision",
+    ),
+    "encode.failed": Code(
+        "the model fails on this image alone, not on its neighbours",
+        "keep the image and look at the worker's log",
+    ),
+    "publish.too_large": Code(
+        "the outcome does not fit the output topic's max.message.bytes",
+        "raise the topic's limit (`clipstream doctor` compares them), or send less metadata",
+    ),
+}

@@ -1,0 +1,200 @@
+"""Every metric once: name, unit, labels, meaning, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+PREFIX = "clipstream_"
+
+
+class Kind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. ``remedy`` says what an operator does when it looks wrong."""
+
+    name: str
+    kind: Kind
+    help: str
+    remedy: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_LATENCY = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+def _metric(
+    kind: Kind,
+    name: str,
+    help: str,
+    remedy: str,
+    labels: tuple[str, ...] = (),
+    buckets: tuple[float, ...] = (),
+) -> Metric:
+    return Metric(PREFIX + name, kind, help, remedy, labels, buckets)
+
+
+REFERENCES = _metric(
+    Kind.COUNTER,
+    "references_total",
+    "References that reached their outcome and were committed (classified, dead_letter, skipped).",
+    "A rate of zero while lag grows means a stall: see clipstream_last_progress_timestamp_seconds.",
+    ("outcome",),
+)
+DEAD_LETTERS = _metric(
+    Kind.COUNTER,
+    "dead_letters_total",
+    "Dead letters committed, by stable code.",
+    "Look the code up in docs/reference/codes.md.",
+    ("code",),
+)
+SKIPPED = _metric(
+    Kind.COUNTER,
+    "skipped_total",
+    "Records or entries that hold nothing to classify, by reason.",
+    "A sudden rise of one reason points at a producer's change.",
+    ("reason",),
+)
+STAGE_SECONDS = _metric(
+    Kind.HISTOGRAM,
+    "stage_duration_seconds",
+    "Time one image spent in a stage (fetch, decode, queue, score); per batch for encode, per "
+    "transaction for commit.",
+    "The stage that grows names the bottleneck: fetch is the store, decode is CPU, queue and "
+    "encode are the device, commit is the broker.",
+    ("stage",),
+    _SECONDS,
+)
+LATENCY_SECONDS = _metric(
+    Kind.HISTOGRAM,
+    "end_to_end_latency_seconds",
+    "From the record's timestamp to the commit of its outcome.",
+    "High with low lag: look at stage durations. High with high lag: add workers.",
+    (),
+    _LATENCY,
+)
+BATCH_SIZE = _metric(
+    Kind.HISTOGRAM,
+    "batch_size",
+    "Images per encoded batch.",
+    "Small batches under load mean the device waits for fetch or decode.",
+    (),
+    _SIZES,
+)
+QUEUE_DEPTH = _metric(
+    Kind.GAUGE,
+    "queue_depth",
+    "Images waiting before a stage (fetch, decode, encode).",
+    "The queue that is full stands before the bottleneck.",
+    ("stage",),
+)
+IN_FLIGHT = _metric(
+    Kind.GAUGE,
+    "in_flight_references",
+    "References admitted and not yet committed.",
+    "At worker.max_in_flight the worker pauses its partitions: that is backpressure, not an error.",
+)
+IN_FLIGHT_BYTES = _metric(
+    Kind.GAUGE,
+    "in_flight_bytes",
+    "Bytes of outcomes that wait in memory for their commit.",
+    "At worker.max_pending_mib the worker pauses; one slow image holds its partition's commits.",
+)
+LAG = _metric(
+    Kind.GAUGE,
+    "consumer_lag_records",
+    "Records between this worker's committed position and the end of the partition.",
+    "Growing: add workers, up to the number of partitions.",
+    ("topic", "partition"),
+)
+OLDEST_SECONDS = _metric(
+    Kind.GAUGE,
+    "oldest_unfinished_seconds",
+    "Age in this worker of the oldest reference without a committed outcome.",
+    "Beyond the fetch and decode deadlines together: the store, the model or the broker is down.",
+)
+COMMIT_AGE_SECONDS = _metric(
+    Kind.GAUGE,
+    "commit_age_seconds",
+    "Time since the last successful commit, while something waited for one.",
+    "Look at the broker and at clipstream_commit_failures_total.",
+)
+COMMITS = _metric(
+    Kind.COUNTER,
+    "commits_total",
+    "Transactions (or offset commits) that succeeded.",
+    "None while references are in flight: see clipstream_commit_failures_total.",
+)
+COMMIT_FAILURES = _metric(
+    Kind.COUNTER,
+    "commit_failures_total",
+    "Commits that failed or whose fate had to be settled.",
+    "A few during a broker's restart are normal; a steady rate is not.",
+)
+REBALANCES = _metric(
+    Kind.COUNTER,
+    "rebalances_total",
+    "Changes of this worker's assignment.",
+    "A steady rate means members come and go: look for restarts and for max.poll.interval.",
+)
+ASSIGNED = _metric(
+    Kind.GAUGE,
+    "assigned_partitions",
+    "Partitions that this worker owns.",
+    "Zero with partitions to spare: the group is rebalancing or has more members than partitions.",
+)
+FETCHED_BYTES = _metric(
+    Kind.COUNTER,
+    "fetched_bytes_total",
+    "Bytes of objects read.",
+    "Compare with the network's limit.",
+)
+FETCH_RETRIES = _metric(
+    Kind.COUNTER,
+    "fetch_retries_total",
+    "Attempts to read an object that failed and were tried again.",
+    "A rise comes before an open breaker: look at the store.",
+)
+DECODER_RESTARTS = _metric(
+    Kind.COUNTER,
+    "decoder_restarts_total",
+    "Decoder processes replaced after a crash, a timeout or too much memory.",
+    "Harmless one by one; a steady rate means hostile input or too tight limits.",
+)
+BREAKER_OPEN = _metric(
+    Kind.GAUGE,
+    "breaker_open",
+    "1 while the circuit breaker of the store holds intake, else 0.",
+    "The store is down or refuses everything: nothing is dead-lettered, work resumes by itself.",
+)
+MAX_BATCH = _metric(
+    Kind.GAUGE,
+    "max_batch_images",
+    "Largest batch that the device takes; lower than the setting after an out-of-memory.",
+    "Lower batch.max_size, or give the worker more of the device.",
+)
+MODEL_INFO = _metric(
+    Kind.GAUGE,
+    "model_info",
+    "1; its labels say what this worker runs.",
+    "Differing revisions among workers mean an unfinished roll-out.",
+    ("model", "revision", "precision", "engine", "version"),
+)
+LAST_PROGRESS = _metric(
+    Kind.GAUGE,
+    "last_progress_timestamp_seconds",
+    "Unix time of the last commit that finished a reference, or of start-up.",
+    "Old while lag is above zero: the worker is stalled; its log says why.",
+)
+
+CATALOGUE: tuple[Metric, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Metric)
+)

@@ -1,0 +1,255 @@
+"""What the pipeline needs of the world, as protocols. Adapters implement them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pipeline.errors import Retry
+from pipeline.records import (
+    DecodedImage,
+    ImageGeometry,
+    ModelIdentity,
+    ObjectBody,
+    OutputRecord,
+    Partition,
+    Pixels,
+    Position,
+    Record,
+    Vector,
+)
+
+if TYPE_CHECKING:
+    from pipeline.metrics import Metric
+
+
+class Clock(Protocol):
+    """Time and waiting, as an argument."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; for durations and deadlines."""
+
+    def time(self) -> float:
+        """Seconds since the epoch; for timestamps and latency across machines."""
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Meter(Protocol):
+    """Records the metrics of ``pipeline.metrics.CATALOGUE``. Thread-safe, never blocks or raises
+    on a known metric; labels must be exactly those of the catalogue."""
+
+    def add(self, metric: Metric, value: float = 1, /, **labels: str) -> None:
+        """Increase a counter."""
+
+    def observe(self, metric: Metric, value: float, /, **labels: str) -> None:
+        """Add one observation to a histogram."""
+
+    def set(self, metric: Metric, value: float, /, **labels: str) -> None:
+        """Set a gauge."""
+
+
+class ObjectStore(Protocol):
+    """Reads objects. One call is one attempt: retries and deadlines are the caller's."""
+
+    async def fetch(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        version_id: str | None,
+        etag: str | None,
+        max_bytes: int,
+    ) -> ObjectBody:
+        """Read a whole object.
+
+        A ``version_id`` is read exactly; else ``etag`` (unquoted) must still be the object's.
+
+        Raises:
+            Reject: ``fetch.not_found``, ``fetch.superseded``, ``fetch.too_large`` (before more
+                than ``max_bytes`` are held in memory), ``fetch.empty``, ``fetch.archived``.
+            StoreDenied: the store refused this request (403, or bad credentials).
+            Retry: a failure that may pass.
+        """
+
+    async def close(self) -> None: ...
+
+
+class StoreDenied(Retry):
+    """Access refused. Whether this is one object's fault or an outage of credentials is decided by
+    whether the store serves others meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    bucket: str
+    key: str
+    etag: str | None
+    size_bytes: int
+
+
+class ObjectLister(Protocol):
+    """Lists objects, page by page."""
+
+    def list_objects(self, bucket: str, prefix: str) -> Iterator[ListedObject]: ...
+
+
+class Decoder(Protocol):
+    """Turns a file's bytes into pixels at the model's size, away from anything worth stealing."""
+
+    async def decode(self, body: bytes, geometry: ImageGeometry) -> DecodedImage:
+        """Decode one image; its own deadline counts from when a decoder is free.
+
+        Raises:
+            Reject: any code of the ``decode`` stage.
+        """
+
+    async def close(self) -> None: ...
+
+
+class PoisonedBatch(Exception):
+    """The encoder failed on a batch for a reason that may lie in one of its images."""
+
+
+class DeviceOutOfMemory(Exception):
+    """The batch does not fit the device."""
+
+
+class Encoder(Protocol):
+    """Runs the model. Blocking and not thread-safe: one thread owns it."""
+
+    @property
+    def model(self) -> ModelIdentity: ...
+
+    @property
+    def geometry(self) -> ImageGeometry: ...
+
+    def encode_images(self, pixels: Pixels) -> Vector:
+        """Embed uint8 [batch, crop, crop, 3]; returns unit vectors [batch, dimension] in order.
+
+        A row may be non-finite: the caller looks.
+
+        Raises:
+            PoisonedBatch: the batch failed; its halves may not.
+            DeviceOutOfMemory: a smaller batch may fit.
+            Halt: the device or the model is unusable.
+        """
+
+    def encode_texts(self, prompts: Sequence[str]) -> Vector:
+        """Embed prompts; returns unit vectors [len(prompts), dimension].
+
+        Raises:
+            Reject: never.
+            Halt: a prompt has more tokens than the model reads; it names the prompt.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A partition now belongs to this worker; records follow from ``offset`` on."""
+
+    partition: Partition
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """A partition no longer belongs to this worker: its unfinished work is void."""
+
+    partition: Partition
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An offset whose record the broker returned three times without its bytes being readable."""
+
+    position: Position
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll brought. Changes of assignment, in the order they happened, come before the
+    records; records are of owned partitions only, in offset order within a partition.
+
+    ``positions`` is the next offset to be polled of each owned partition: offsets below it that
+    brought no record are log gaps (control records, compaction) and count as finished.
+    """
+
+    changes: tuple[Assigned | Revoked, ...]
+    records: tuple[Record, ...]
+    unreadable: tuple[Unreadable, ...]
+    positions: Mapping[Partition, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Outcomes and the offsets they finish: visible together or not at all."""
+
+    offsets: Mapping[Partition, int]
+    records: tuple[OutputRecord, ...]
+
+
+class CommitDoubtful(Retry):
+    """The commit failed, or nobody knows whether it succeeded: call ``Stream.recover``."""
+
+
+class OutcomeTooLarge(Exception):
+    """A record of the commit does not fit; nothing of the commit became visible.
+
+    ``index`` is its place in ``Commit.records``.
+    """
+
+    def __init__(self, index: int, message: str) -> None:
+        super().__init__(index, message)
+        self.index = index
+        self.message = message
+
+
+class Stream(Protocol):
+    """The input and output of a stream worker. One thread owns it; every call may block."""
+
+    def poll(self, max_records: int, timeout_s: float) -> Polled:
+        """Wait up to ``timeout_s`` for records; keeps the group membership alive.
+
+        Raises:
+            Retry: the broker cannot be reached; poll again.
+            Halt: an offset is out of range or missing, a topic was re-created, or access denied.
+        """
+
+    def pause(self, partitions: Iterable[Partition]) -> None: ...
+
+    def resume(self, partitions: Iterable[Partition]) -> None: ...
+
+    def seek(self, partition: Partition, offset: int) -> None: ...
+
+    def commit(self, commit: Commit) -> None:
+        """Publish the records and commit the offsets, atomically in ``exactly_once``.
+
+        Raises:
+            OutcomeTooLarge: one record does not fit; nothing happened.
+            CommitDoubtful: call ``recover`` before anything else.
+            Halt: fenced by another owner of the same transactional id, or not authorised.
+        """
+
+    def recover(self) -> Mapping[Partition, int | None]:
+        """After ``CommitDoubtful``: settle what was in doubt and return the committed offset of
+        each owned partition (None where there is none).
+
+        Raises:
+            CommitDoubtful: still unknown; call again, after a pause.
+            Halt: as ``commit``.
+        """
+
+    def lag(self) -> Mapping[Partition, int]:
+        """Records between the position and the end of each owned partition, as last heard."""
+
+    def topic_id(self, topic: str) -> str:
+        """The topic's UUID, which changes when it is re-created."""
+
+    @property
+    def cluster_id(self) -> str: ...
+
+    def close(self, timeout_s: float) -> None:
+        """Leave the group (a static member stays until its session ends) and release everything."""

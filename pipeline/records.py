@@ -1,0 +1,258 @@
+"""The domain's types: what goes in, what comes out, and where each came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NewType
+
+import numpy as np
+import numpy.typing as npt
+
+
+JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
+
+Pixels = npt.NDArray[np.uint8]
+"""uint8 RGB, C-contiguous, [height, width, 3] for one image or [batch, height, width, 3]."""
+
+Vector = npt.NDArray[np.float32]
+"""float32, [dimension] or [count, dimension]; embeddings are of unit length."""
+
+Headers = tuple[tuple[str, bytes | None], ...]
+"""Kafka record headers in order; names may repeat, a value may be null."""
+
+NO_JSON: Mapping[str, JsonValue] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """A partition of an input topic."""
+
+    topic: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.number}]"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """Where a record stands."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A Kafka record as it was consumed: bytes, uninterpreted."""
+
+    position: Position
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What an outcome keeps of the record that its reference came in.
+
+    ``index`` is the reference's place among the record's references, from 0.
+    """
+
+    position: Position
+    index: int
+    timestamp_ms: int
+    key: bytes | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """Names an object to classify, and how.
+
+    ``label_sets`` has been decided by a route and is never empty. ``metadata`` is the sender's and
+    is carried through unread.
+    """
+
+    bucket: str
+    key: str
+    origin: Origin
+    label_sets: tuple[str, ...]
+    version_id: str | None = None
+    etag: str | None = None
+    id: str | None = None
+    tenant: str | None = None
+    metadata: Mapping[str, JsonValue] = field(default_factory=lambda: NO_JSON)
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+    @property
+    def subject(self) -> str:
+        """The sender's id, else the URI: the CloudEvents subject of the outcome."""
+        return self.id if self.id is not None else self.uri
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A record, or one entry of it, that holds nothing to classify; decided without I/O.
+
+    ``reason`` is one of a small closed set (a metric label): see ``pipeline.references``.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectBody:
+    """An object as the store returned it. ``etag`` is without its quotes."""
+
+    body: bytes
+    etag: str | None
+    version_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageGeometry:
+    """Size that a model looks at: shortest edge resized to ``resize``, centre cropped to ``crop``
+    squared (pixels). The resampling filter is bicubic with antialiasing, as CLIP was trained."""
+
+    resize: int
+    crop: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """Pixels at the model's size, with what an event says about the original.
+
+    ``width`` and ``height`` are the original's after its EXIF orientation. ``frames`` counts an
+    animation's (1 for a still); ``cropped_share`` is the share of the original's area that the
+    model does not see, 0 to 1.
+    """
+
+    pixels: Pixels
+    format: str
+    width: int
+    height: int
+    frames: int
+    cropped_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which model made an embedding, and how.
+
+    ``revision`` is the hub's commit hash, or ``sha256:…`` over a local directory's files.
+    ``logit_scale`` is exp of the checkpoint's parameter; ``precision`` is the arithmetic's
+    (``fp32``, ``bf16``, …) and ``engine`` what computed it (``torch-cpu``, ``torch-cuda``, …).
+    """
+
+    name: str
+    revision: str
+    dimension: int
+    logit_scale: float
+    precision: str
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """One label's result. ``similarity`` is the cosine between image and label, -1 to 1;
+    ``score`` is the probability that the label set's decision rule makes of it, 0 to 1."""
+
+    label: str
+    score: float
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSetResult:
+    """What one label set says of one image.
+
+    ``matched`` are the labels at or above a threshold, ``decision`` the most severe action among
+    theirs, or the label set's default action.
+    """
+
+    label_set: str
+    version: str
+    scores: tuple[LabelScore, ...]
+    matched: tuple[str, ...]
+    decision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """A classified image. ``embedding`` is of the dtype that is published (little-endian float32
+    or float16, [dimension]); the scores were computed from exactly these values."""
+
+    ref: ImageRef
+    model: ModelIdentity
+    results: tuple[LabelSetResult, ...]
+    embedding: npt.NDArray[np.float32] | npt.NDArray[np.float16]
+    etag: str | None
+    version_id: str | None
+    sha256: str
+    size_bytes: int
+    image: DecodedImage
+    decode_mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What cannot be classified, and why.
+
+    ``ref`` is None where the record could not be parsed into references; then ``record`` holds its
+    bytes (None for a record that the broker could not return). ``unclassified_action`` is what the
+    label set says of images that nobody looked at.
+    """
+
+    origin: Origin
+    code: str
+    message: str
+    attempts: int
+    ref: ImageRef | None = None
+    record: Record | None = None
+    unclassified_action: str = "review"
+
+
+Outcome = Classification | DeadLetter | Skipped
+
+
+class OutputTopic(StrEnum):
+    """The three output topics by role; settings give them names."""
+
+    CLASSIFICATIONS = "classifications"
+    EMBEDDINGS = "embeddings"
+    DEAD_LETTERS = "dead_letters"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRecord:
+    """One record to publish. Header values are never null: the client cannot write them."""
+
+    topic: OutputTopic
+    key: bytes | None
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Payload size: key, value and headers, without the record's framing."""
+        return (
+            len(self.key or b"")
+            + len(self.value)
+            + sum(len(name) + len(value) for name, value in self.headers)
+        )
+
+
+Epoch = NewType("Epoch", int)
+"""Counts the times a partition was assigned to this worker; work of an older epoch is void."""

@@ -1,0 +1,1 @@
+"""Where the pipeline runs: command line, settings, wiring, Ray actors."""
