@@ -11,7 +11,6 @@ from typing import NewType
 import numpy as np
 import numpy.typing as npt
 
-
 JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 
 Pixels = npt.NDArray[np.uint8]

@@ -1,1 +1,1 @@
-"""Implementations of the ports, one file each: the only modules here that import outside libraries."""
+"""Implementations of the ports, one file each: only these import outside libraries."""
