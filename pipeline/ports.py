@@ -49,6 +49,9 @@ class Meter(Protocol):
     def set(self, metric: Metric, value: float, /, **labels: str) -> None:
         """Set a gauge."""
 
+    def forget(self, metric: Metric, /, **labels: str) -> None:
+        """Stop exposing a gauge of these labels, if it was set."""
+
 
 class ObjectStore(Protocol):
     """Reads objects. One call is one attempt: retries and deadlines are the caller's."""
@@ -172,15 +175,11 @@ class Unreadable:
 class Polled:
     """What one poll brought. Changes of assignment, in the order they happened, come before the
     records; records are of owned partitions only, in offset order within a partition.
-
-    ``positions`` is the next offset to be polled of each owned partition: offsets below it that
-    brought no record are log gaps (control records, compaction) and count as finished.
     """
 
     changes: tuple[Assigned | Revoked, ...]
     records: tuple[Record, ...]
-    unreadable: tuple[Unreadable, ...]
-    positions: Mapping[Partition, int]
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,14 +241,16 @@ class Stream(Protocol):
             Halt: as ``commit``.
         """
 
-    def lag(self) -> Mapping[Partition, int]:
-        """Records between the position and the end of each owned partition, as last heard."""
+    def positions(self) -> Mapping[Partition, int]:
+        """The next offset to be polled of each owned partition. Offsets below it that brought no
+        record are gaps in the log (control records, compaction)."""
 
-    def topic_id(self, topic: str) -> str:
-        """The topic's UUID, which changes when it is re-created."""
+    def ends(self) -> Mapping[Partition, int]:
+        """The end of each owned partition, as last heard; absent where nothing was heard yet."""
 
     @property
-    def cluster_id(self) -> str: ...
+    def can_commit(self) -> bool:
+        """Whether ``commit`` may be called: False from ``CommitDoubtful`` until ``recover``."""
 
     def close(self, timeout_s: float) -> None:
         """Leave the group (a static member stays until its session ends) and release everything."""

@@ -1,0 +1,300 @@
+"""How Clipstream talks to Kafka: settings, the order that its time limits must keep, and client
+options made of them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import ssl
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from pipeline.policy import Policy
+from pipeline.records import OutputTopic
+
+DEAD_LETTER_HEADROOM_BYTES = 64 * 1024
+"""A dead letter holds the input record and headers about it, so its topic needs more room."""
+
+MAX_TRANSACTION_TIMEOUT_S = 15.0
+"""A worker that dies inside a transaction holds read_committed consumers up for so long, and
+longer by the broker's transaction reaper interval."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+class TopicNames(Policy):
+    """Names of the output topics."""
+
+    classifications: str = Field("clipstream.classifications", description="One event per image.")
+    embeddings: str = Field("clipstream.embeddings", description="One embedding per image.")
+    dead_letters: str = Field(
+        "clipstream.dead-letters", description="What could not be classified, and why."
+    )
+
+    def name(self, topic: OutputTopic) -> str:
+        value: str = getattr(self, topic.value)
+        return value
+
+
+class KafkaSecurity(Policy):
+    """TLS and SASL."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="Security protocol of the brokers' listener."
+    )
+    ca_file: str | None = Field(
+        None,
+        description="PEM file of the authorities that sign the brokers' certificates; "
+        "default: the system's.",
+    )
+    certificate_file: str | None = Field(None, description="PEM file of the client certificate.")
+    key_file: str | None = Field(None, description="PEM file of the client certificate's key.")
+    key_password: SecretStr | None = Field(None, description="Password of the key file.")
+    check_hostname: bool = Field(
+        True, description="Whether a broker's certificate must name the host connected to."
+    )
+    ciphers: str | None = Field(None, description="OpenSSL cipher list for TLS 1.2.")
+    sasl_mechanism: (
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "AWS_MSK_IAM"] | None
+    ) = Field(None, description="SASL mechanism; required by the SASL protocols.")
+    username: str | None = Field(None, description="User of PLAIN and SCRAM.")
+    password: SecretStr | None = Field(None, description="Password of PLAIN and SCRAM.")
+    kerberos_service: str = Field("kafka", description="Service name of GSSAPI.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.protocol.startswith("SASL") != (self.sasl_mechanism is not None):
+            raise ValueError(
+                f"kafka.security: protocol {self.protocol} and sasl_mechanism "
+                f"{self.sasl_mechanism} do not go together; set both or neither"
+            )
+        needs_user = self.sasl_mechanism in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+        if needs_user and (self.username is None or self.password is None):
+            raise ValueError(
+                f"kafka.security: {self.sasl_mechanism} needs username and password; "
+                "set the password through the environment"
+            )
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("kafka.security: set certificate_file and key_file together")
+        return self
+
+    def client_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"security_protocol": self.protocol}
+        if self.protocol.endswith("SSL"):
+            # A context of our own: kafka-python documents ssl_ciphers but never applies it.
+            context = ssl.create_default_context(cafile=self.ca_file)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.check_hostname = self.check_hostname
+            if self.ciphers:
+                context.set_ciphers(self.ciphers)
+            if self.certificate_file:
+                password = self.key_password.get_secret_value() if self.key_password else None
+                context.load_cert_chain(self.certificate_file, self.key_file, password)
+            options |= {"ssl_context": context, "ssl_check_hostname": self.check_hostname}
+        if self.sasl_mechanism:
+            options["sasl_mechanism"] = self.sasl_mechanism
+        if self.username and self.password:
+            options["sasl_plain_username"] = self.username
+            options["sasl_plain_password"] = self.password.get_secret_value()
+        if self.sasl_mechanism == "GSSAPI":
+            options["sasl_kerberos_service_name"] = self.kerberos_service
+        return options
+
+
+class KafkaPolicy(Policy):
+    """Where the references come from and the outcomes go to."""
+
+    bootstrap_servers: tuple[str, ...] = Field(
+        ("localhost:9092",), description="Brokers to ask first, host:port.", min_length=1
+    )
+    group: str = Field("clipstream", description="Consumer group of the stream workers.")
+    input_topics: tuple[str, ...] = Field(
+        ("clipstream.references",), description="Topics to read references from.", min_length=1
+    )
+    output_topics: TopicNames = Field(
+        default_factory=TopicNames, description="Topics to publish to."
+    )
+    instance: str | None = Field(
+        None,
+        description="Name of this deployment's driver, unique in the group and the same after a "
+        "restart; default: the host name (a StatefulSet's pod name). Transactional and member ids "
+        "are made of it.",
+    )
+    transactional_id_prefix: str = Field(
+        "clipstream", description="First part of every transactional id, for access rules."
+    )
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
+        "none", description="Compression of what is published; embeddings hardly compress."
+    )
+    max_input_bytes: int = Field(
+        1_048_576,
+        description="max.message.bytes of the input topics; a dead letter may have 64 KiB more.",
+        gt=0,
+    )
+    security: KafkaSecurity = Field(default_factory=KafkaSecurity, description="TLS and SASL.")
+
+    @field_validator("group", "transactional_id_prefix", "instance")
+    @classmethod
+    def _legal(cls, value: str | None) -> str | None:
+        if value is not None and not _NAME.fullmatch(value):
+            raise ValueError("use 1 to 249 letters, digits, '.', '_' and '-'")
+        return value
+
+    @model_validator(mode="after")
+    def _no_loop(self) -> Self:
+        names = [self.output_topics.name(topic) for topic in OutputTopic]
+        if clash := set(self.input_topics) & set(names):
+            raise ValueError(
+                f"kafka.input_topics: {', '.join(sorted(clash))} is an output topic too; "
+                "Clipstream would read what it writes: use another topic"
+            )
+        if len(set(names)) < len(names):
+            raise ValueError("kafka.output_topics: two of them have the same name; use three")
+        return self
+
+    @property
+    def max_request_bytes(self) -> int:
+        return self.max_input_bytes + DEAD_LETTER_HEADROOM_BYTES
+
+
+class DeliveryPolicy(Policy):
+    """What is promised of the outcomes, and the time limits that the promise needs."""
+
+    mode: Literal["exactly_once", "at_least_once"] = Field(
+        "exactly_once",
+        description="exactly_once: outcomes and offsets in one transaction. at_least_once: "
+        "outcomes acknowledged, then offsets committed; a crash between repeats event ids.",
+    )
+    start: Literal["earliest", "latest"] | datetime = Field(
+        "earliest",
+        description="Where a group that never committed starts: earliest, latest, or the first "
+        "record at or after an RFC 3339 time.",
+    )
+    commit_interval_s: float = Field(
+        0.25, description="Time between commits; downstream sees outcomes so much later.", gt=0
+    )
+    max_outcomes_per_commit: int = Field(
+        2000, description="Outcomes that one transaction holds at most.", gt=0
+    )
+    request_timeout_s: float = Field(5.0, description="Wait for one answer of a broker.", gt=0)
+    delivery_timeout_s: float = Field(
+        10.0, description="Wait for a record's acknowledgement, retries included.", gt=0
+    )
+    transaction_timeout_s: float = Field(
+        15.0,
+        description="The broker aborts a transaction older than this.",
+        gt=0,
+        le=MAX_TRANSACTION_TIMEOUT_S,
+    )
+    session_timeout_s: float = Field(
+        45.0, description="A worker not heard of for so long loses its partitions.", gt=0
+    )
+    max_poll_interval_s: float = Field(
+        300.0, description="A worker that does not poll for so long loses its partitions.", gt=0
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        names = (
+            "request_timeout_s",
+            "delivery_timeout_s",
+            "transaction_timeout_s",
+            "session_timeout_s",
+            "max_poll_interval_s",
+        )
+        for small, large in itertools.pairwise(names):
+            if getattr(self, small) >= getattr(self, large):
+                raise ValueError(
+                    f"delivery.{small}: {getattr(self, small):g} s must be below "
+                    f"delivery.{large} ({getattr(self, large):g} s); lower it or raise the other"
+                )
+        if isinstance(self.start, datetime) and self.start.tzinfo is None:
+            raise ValueError("delivery.start: the time has no zone; write it as …Z or …+00:00")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One worker's identity in the group: unique among all drivers and pods, and the same after a
+    restart, so that the broker fences the old one and keeps the assignment."""
+
+    prefix: str
+    group: str
+    instance: str
+    slot: int
+
+    @property
+    def transactional_id(self) -> str:
+        return f"{self.prefix}-{self.group}-{self.instance}-{self.slot}"
+
+    @property
+    def group_instance_id(self) -> str:
+        return f"{self.instance}-{self.slot}"
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def common_options(kafka: KafkaPolicy, client_id: str) -> dict[str, Any]:
+    return {
+        "bootstrap_servers": list(kafka.bootstrap_servers),
+        "client_id": client_id,
+        # Moved partitions are noticed in time even when nothing fails.
+        "metadata_max_age_ms": 30_000,
+        "reconnect_backoff_max_ms": 5_000,
+        **kafka.security.client_options(),
+    }
+
+
+def consumer_options(
+    kafka: KafkaPolicy, delivery: DeliveryPolicy, member: Member
+) -> dict[str, Any]:
+    """Options of the group's consumer. No deserializer, ever: an error in one makes kafka-python's
+    next poll spin (rule R0)."""
+    return {
+        **common_options(kafka, f"clipstream-{member.group_instance_id}"),
+        "group_id": kafka.group,
+        "group_instance_id": member.group_instance_id,
+        "partition_assignment_strategy": [CooperativeStickyAssignor],
+        # A missing offset must never be reset in silence: see KafkaStream.poll.
+        "auto_offset_reset": "none",
+        "enable_auto_commit": False,
+        # Also makes the client ask for stable offsets only, which exactly-once needs.
+        "isolation_level": "read_committed",
+        "allow_auto_create_topics": False,
+        "session_timeout_ms": _milliseconds(delivery.session_timeout_s),
+        "heartbeat_interval_ms": _milliseconds(min(3.0, delivery.session_timeout_s / 3)),
+        "max_poll_interval_ms": _milliseconds(delivery.max_poll_interval_s),
+        "fetch_max_wait_ms": 100,
+        "request_timeout_ms": _milliseconds(delivery.session_timeout_s),
+        "max_partition_fetch_bytes": max(1_048_576, kafka.max_input_bytes),
+    }
+
+
+def producer_options(
+    kafka: KafkaPolicy, delivery: DeliveryPolicy, member: Member
+) -> dict[str, Any]:
+    options = {
+        **common_options(kafka, f"clipstream-{member.group_instance_id}"),
+        "acks": "all",
+        "enable_idempotence": True,
+        "compression_type": None if kafka.compression == "none" else kafka.compression,
+        "linger_ms": 5,
+        "batch_size": 256 * 1024,
+        "max_request_size": kafka.max_request_bytes,
+        "allow_auto_create_topics": False,
+        "request_timeout_ms": _milliseconds(delivery.request_timeout_s),
+        "delivery_timeout_ms": _milliseconds(delivery.delivery_timeout_s),
+        "max_block_ms": _milliseconds(delivery.delivery_timeout_s),
+    }
+    if delivery.mode == "exactly_once":
+        options |= {
+            "transactional_id": member.transactional_id,
+            "transaction_timeout_ms": _milliseconds(delivery.transaction_timeout_s),
+        }
+    return options

@@ -1,0 +1,165 @@
+"""The life of one image: fetch, decode, encode, score. The only per-image code path."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.errors import Halt, Reject
+from pipeline.metrics import STAGE_SECONDS
+from pipeline.policy import Policy
+from pipeline.ports import Clock, Decoder, Meter
+from pipeline.records import (
+    Classification,
+    DeadLetter,
+    ImageGeometry,
+    ImageRef,
+    LabelSetResult,
+    ModelIdentity,
+    ObjectBody,
+    Pixels,
+    Vector,
+)
+
+log = logging.getLogger(__name__)
+
+EmbeddingDtype = Literal["float32", "float16"]
+
+
+class FlowPolicy(Policy):
+    """How much one worker holds at a time."""
+
+    max_in_flight: int = Field(
+        1024,
+        description="References admitted and not yet committed; at the limit the worker pauses "
+        "its partitions.",
+        gt=0,
+    )
+    max_open_objects: int = Field(
+        64,
+        description="Objects being fetched or decoded; times fetch.max_bytes this bounds memory.",
+        gt=0,
+    )
+    max_pending_mib: int = Field(
+        256,
+        description="MiB of outcomes that wait in memory for their commit; at the limit the "
+        "worker pauses its partitions.",
+        gt=0,
+    )
+
+
+class Fetching(Protocol):
+    """The fetch stage: retries, deadlines and the breaker included."""
+
+    async def fetch(self, ref: ImageRef) -> ObjectBody: ...
+
+
+class Encoding(Protocol):
+    """The batcher in front of the encoder."""
+
+    async def encode(self, pixels: Pixels) -> Vector: ...
+
+
+class Scoring(Protocol):
+    """The label sets in force, compiled for the model."""
+
+    def score(self, names: tuple[str, ...], embedding: Vector) -> tuple[LabelSetResult, ...]: ...
+
+    def unclassified_action(self, names: tuple[str, ...]) -> str: ...
+
+
+class Flow:
+    """Composes the stages. ``scoring`` is asked for once an image, so that a change of label sets
+    takes effect between images and never within one."""
+
+    def __init__(
+        self,
+        fetching: Fetching,
+        decoder: Decoder,
+        encoding: Encoding,
+        scoring: Callable[[], Scoring],
+        *,
+        model: ModelIdentity,
+        geometry: ImageGeometry,
+        decode_mode: str,
+        embedding_dtype: EmbeddingDtype,
+        policy: FlowPolicy,
+        clock: Clock,
+        meter: Meter,
+    ) -> None:
+        self._fetching = fetching
+        self._decoder = decoder
+        self._encoding = encoding
+        self._scoring = scoring
+        self._model = model
+        self._geometry = geometry
+        self._decode_mode = decode_mode
+        self._dtype = np.dtype(embedding_dtype).newbyteorder("<")
+        self._open_objects = asyncio.Semaphore(policy.max_open_objects)
+        self._clock = clock
+        self._meter = meter
+
+    async def classify(self, ref: ImageRef) -> Classification | DeadLetter:
+        """One image from reference to outcome; every failure of the image is a dead letter.
+
+        Raises:
+            Halt: the worker must stop; the reference has no outcome.
+            asyncio.CancelledError: the partition was revoked or the worker stops.
+        """
+        scoring = self._scoring()
+        try:
+            return await self._classify(ref, scoring)
+        except Reject as reject:
+            code, message, attempts = reject.code, reject.message, reject.attempts
+        except Halt:
+            raise
+        except Exception as error:
+            # A defect of ours that one image brought out must not stop the others; the dead letter
+            # can be replayed once it is mended.
+            log.exception("%s: unexpected failure", ref.origin.position)
+            code, message, attempts = "internal.unexpected", f"{type(error).__name__}: {error}", 1
+        return DeadLetter(
+            ref.origin,
+            code,
+            message,
+            attempts,
+            ref=ref,
+            unclassified_action=scoring.unclassified_action(ref.label_sets),
+        )
+
+    async def _classify(self, ref: ImageRef, scoring: Scoring) -> Classification:
+        # Held from the first byte until the pixels are out: it bounds the bytes in memory.
+        async with self._open_objects:
+            fetched = await self._fetching.fetch(ref)
+            started = self._clock.monotonic()
+            image = await self._decoder.decode(fetched.body, self._geometry)
+            self._took("decode", started)
+            sha256 = hashlib.sha256(fetched.body).hexdigest()
+            size_bytes, etag, version_id = len(fetched.body), fetched.etag, fetched.version_id
+            del fetched
+        embedding = (await self._encoding.encode(image.pixels)).astype(self._dtype)
+        started = self._clock.monotonic()
+        # Scores come from the values that are published, so that anyone can derive them again.
+        results = scoring.score(ref.label_sets, embedding.astype(np.float32))
+        self._took("score", started)
+        return Classification(
+            ref=ref,
+            model=self._model,
+            results=results,
+            embedding=embedding,
+            etag=etag,
+            version_id=version_id,
+            sha256=sha256,
+            size_bytes=size_bytes,
+            image=image,
+            decode_mode=self._decode_mode,
+        )
+
+    def _took(self, stage: str, started: float) -> None:
+        self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started, stage=stage)

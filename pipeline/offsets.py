@@ -1,0 +1,343 @@
+"""The commit window: which offsets may be committed, and with which outcomes.
+
+A pure state machine without I/O, time or threads; the Kafka thread owns it. A record's offset may
+be committed only when it and every record before it in its partition have all their outcomes, and
+those outcomes go in the same commit. Later completions wait here.
+
+Life of a record: ``begin`` when polled, ``expand`` when its references are known, ``settle`` for
+each reference, ``take`` into a commit, ``confirm`` when the commit succeeded. ``abandon`` puts a
+failed commit's outcomes back; ``reconcile`` settles one whose fate was unknown.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pipeline.records import (
+    DeadLetter,
+    Epoch,
+    ImageRef,
+    Origin,
+    OutputRecord,
+    Partition,
+    Position,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of one reference, ready to publish.
+
+    ``kind`` is ``classified``, ``dead_letter`` or ``skipped``; ``detail`` is the code or reason.
+    ``ref`` or ``dead_letter`` is kept to say what it was, should ``records`` prove too large.
+    """
+
+    kind: str
+    detail: str
+    origin: Origin
+    records: tuple[OutputRecord, ...] = ()
+    ref: ImageRef | None = None
+    dead_letter: DeadLetter | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(record.size_bytes for record in self.records)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One polled record. ``missing`` is None until its references are known."""
+
+    begun_at: float
+    missing: int | None = None
+    settled: list[Settled | None] = field(default_factory=list)
+
+    @property
+    def finished(self) -> bool:
+        return self.missing == 0
+
+
+@dataclass(slots=True)
+class _Window:
+    """One assigned partition. ``base`` is the committed offset, as far as this worker knows;
+    ``position`` the next offset to be polled."""
+
+    epoch: Epoch
+    base: int
+    position: int
+    entries: OrderedDict[int, _Entry] = field(default_factory=OrderedDict)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one outcome of a batch belongs."""
+
+    partition: Partition
+    offset: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A contiguous finished prefix of each partition that has one, ready to commit.
+
+    ``outcomes`` are in offset order within a partition, in reference order within a record.
+    """
+
+    offsets: Mapping[Partition, int]
+    outcomes: tuple[tuple[Place, Settled], ...]
+
+
+class CommitWindow:
+    """The begun and finished offsets of every partition that this worker owns."""
+
+    def __init__(self) -> None:
+        self._windows: dict[Partition, _Window] = {}
+        self._epochs: dict[Partition, Epoch] = {}
+        self._taken: Batch | None = None
+        self._rotation: deque[Partition] = deque()
+        self._unsettled = 0
+        self._settled = 0
+        self._settled_bytes = 0
+
+    # -- assignment -------------------------------------------------------------------------
+
+    def assign(self, partition: Partition, offset: int) -> Epoch:
+        """Own a partition from ``offset`` on. Whatever was known of it before is void."""
+        self.revoke(partition)
+        epoch = Epoch(self._epochs.get(partition, 0) + 1)
+        self._epochs[partition] = epoch
+        self._windows[partition] = _Window(epoch, base=offset, position=offset)
+        self._rotation.append(partition)
+        return epoch
+
+    def revoke(self, partition: Partition) -> None:
+        """Give a partition up: its unfinished and uncommitted work is void. Idempotent.
+
+        A batch in flight is not changed: if its commit succeeds after all, the broker has accepted
+        offsets and outcomes together, and ``confirm`` ignores the partition.
+        """
+        window = self._windows.pop(partition, None)
+        if window is None:
+            return
+        self._rotation.remove(partition)
+        for entry in window.entries.values():
+            self._forget(entry)
+
+    def epoch(self, partition: Partition) -> Epoch | None:
+        window = self._windows.get(partition)
+        return window.epoch if window else None
+
+    @property
+    def partitions(self) -> tuple[Partition, ...]:
+        return tuple(self._windows)
+
+    # -- progress ---------------------------------------------------------------------------
+
+    def begin(self, position: Position, now: float) -> Epoch | None:
+        """Note a polled record, in offset order. Returns the epoch its work belongs to, or None
+        where the partition is not owned or the record was polled before."""
+        partition = Partition(position.topic, position.partition)
+        window = self._windows.get(partition)
+        if window is None or position.offset < window.position:
+            return None
+        window.entries[position.offset] = _Entry(begun_at=now)
+        window.position = position.offset + 1
+        return window.epoch
+
+    def expand(self, position: Position, epoch: Epoch, references: int) -> bool:
+        """Note how many references the record holds. Returns False where its epoch is over."""
+        entry = self._entry(Partition(position.topic, position.partition), epoch, position.offset)
+        if entry is None or entry.missing is not None:
+            return False
+        entry.missing = references
+        entry.settled = [None] * references
+        self._unsettled += references
+        return True
+
+    def settle(
+        self, partition: Partition, epoch: Epoch, offset: int, index: int, settled: Settled
+    ) -> bool:
+        """Note one reference's outcome. Returns False, and changes nothing, where the epoch is
+        over or the reference was settled before."""
+        entry = self._entry(partition, epoch, offset)
+        if entry is None or entry.missing is None or entry.settled[index] is not None:
+            return False
+        entry.settled[index] = settled
+        entry.missing -= 1
+        self._unsettled -= 1
+        self._settled += 1
+        self._settled_bytes += settled.size_bytes
+        return True
+
+    def replace(self, place: Place, settled: Settled) -> None:
+        """Put another outcome in place of one that cannot be published."""
+        window = self._windows.get(place.partition)
+        entry = window.entries.get(place.offset) if window else None
+        if entry is None:
+            return
+        old = entry.settled[place.index]
+        if old is None:
+            raise ValueError(f"offsets: {place} has no outcome to replace")
+        entry.settled[place.index] = settled
+        self._settled_bytes += settled.size_bytes - old.size_bytes
+
+    def advance(self, positions: Mapping[Partition, int]) -> None:
+        """Note the consumer's positions: offsets below them that brought no record are gaps in
+        the log (control records, compaction) and count as finished."""
+        for partition, position in positions.items():
+            window = self._windows.get(partition)
+            if window is not None and position > window.position:
+                window.position = position
+
+    # -- commits ----------------------------------------------------------------------------
+
+    def take(self, max_outcomes: int) -> Batch | None:
+        """The next batch to commit, or None where there is nothing to commit.
+
+        Takes whole records, so one record may exceed ``max_outcomes`` alone. Partitions take turns
+        at being first.
+        """
+        if self._taken is not None:
+            raise RuntimeError("offsets: a batch is already taken; confirm or abandon it first")
+        offsets: dict[Partition, int] = {}
+        outcomes: list[tuple[Place, Settled]] = []
+        for partition in self._rotation:
+            window = self._windows[partition]
+            upto = self._take_prefix(partition, window, outcomes, max_outcomes)
+            if upto > window.base:
+                offsets[partition] = upto
+        self._rotation.rotate(-1)
+        if not offsets:
+            return None
+        self._taken = Batch(offsets, tuple(outcomes))
+        return self._taken
+
+    @staticmethod
+    def _take_prefix(
+        partition: Partition,
+        window: _Window,
+        outcomes: list[tuple[Place, Settled]],
+        max_outcomes: int,
+    ) -> int:
+        for offset, entry in window.entries.items():
+            room = not outcomes or len(outcomes) + len(entry.settled) <= max_outcomes
+            if not entry.finished or not room:
+                return offset
+            for index, settled in enumerate(entry.settled):
+                if settled is None:
+                    raise RuntimeError(f"offsets: {partition}@{offset} is finished with a hole")
+                outcomes.append((Place(partition, offset, index), settled))
+        return window.position
+
+    def confirm(self) -> Batch:
+        """The taken batch was committed: forget its records."""
+        batch = self._end_taken()
+        for partition, upto in batch.offsets.items():
+            self._prune(partition, upto)
+        return batch
+
+    def abandon(self) -> None:
+        """The taken batch was not committed: its outcomes stay for the next one."""
+        self._end_taken()
+
+    def reconcile(
+        self, committed: Mapping[Partition, int | None]
+    ) -> tuple[tuple[Settled, ...], tuple[tuple[Partition, int], ...]]:
+        """Settle a taken batch of unknown fate by what the broker says is committed.
+
+        A partition at the batch's offset was committed, and is pruned; one at or below its base
+        was not, and its outcomes stay. Anything else means that somebody else moved the offset:
+        what is known of the partition is void.
+
+        Returns:
+            The outcomes that turned out to be committed, and the partitions to ``assign`` again
+            and seek, with their offsets.
+        """
+        batch = self._end_taken()
+        done: list[Settled] = []
+        moved: list[tuple[Partition, int]] = []
+        for partition, upto in batch.offsets.items():
+            window = self._windows.get(partition)
+            if window is None:
+                continue
+            offset = committed.get(partition)
+            if offset == upto:
+                done.extend(s for place, s in batch.outcomes if place.partition == partition)
+                self._prune(partition, upto)
+            elif offset is not None and offset > window.base:
+                moved.append((partition, offset))
+        return tuple(done), tuple(moved)
+
+    # -- what is held -----------------------------------------------------------------------
+
+    @property
+    def unsettled(self) -> int:
+        """References whose outcome is awaited."""
+        return self._unsettled
+
+    @property
+    def settled(self) -> int:
+        """References whose outcome waits for its commit."""
+        return self._settled
+
+    @property
+    def settled_bytes(self) -> int:
+        """Payload bytes of the outcomes that wait for their commit."""
+        return self._settled_bytes
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a batch was taken and neither confirmed nor abandoned."""
+        return self._taken is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether every polled record is committed."""
+        return not any(window.entries for window in self._windows.values())
+
+    def oldest_begun_at(self) -> float | None:
+        """When the oldest uncommitted record was begun, on the clock given to ``begin``."""
+        firsts: Iterable[_Entry] = (
+            next(iter(window.entries.values()))
+            for window in self._windows.values()
+            if window.entries
+        )
+        return min((entry.begun_at for entry in firsts), default=None)
+
+    def committed(self, partition: Partition) -> int:
+        """The committed offset of an owned partition, as far as this worker knows."""
+        return self._windows[partition].base
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _entry(self, partition: Partition, epoch: Epoch, offset: int) -> _Entry | None:
+        window = self._windows.get(partition)
+        if window is None or window.epoch != epoch:
+            return None
+        return window.entries.get(offset)
+
+    def _end_taken(self) -> Batch:
+        if self._taken is None:
+            raise RuntimeError("offsets: no batch is taken")
+        batch, self._taken = self._taken, None
+        return batch
+
+    def _prune(self, partition: Partition, upto: int) -> None:
+        window = self._windows.get(partition)
+        if window is None:
+            return
+        while window.entries and next(iter(window.entries)) < upto:
+            _, entry = window.entries.popitem(last=False)
+            self._forget(entry)
+        window.base = max(window.base, upto)
+
+    def _forget(self, entry: _Entry) -> None:
+        if entry.missing is None:
+            return
+        kept = [settled for settled in entry.settled if settled is not None]
+        self._unsettled -= entry.missing
+        self._settled -= len(kept)
+        self._settled_bytes -= sum(settled.size_bytes for settled in kept)

@@ -1,0 +1,171 @@
+"""Commits of a stream worker: what is due, what became of it, and what to do when it does not
+fit. Runs on the Kafka thread, between polls, so a rebalance never races a commit."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterable
+from typing import Protocol
+
+from pipeline import metrics
+from pipeline.errors import Halt
+from pipeline.offsets import Batch, CommitWindow, Place, Settled
+from pipeline.ports import Clock, Commit, CommitDoubtful, Meter, OutcomeTooLarge, Stream
+from pipeline.records import Classification, DeadLetter, OutputRecord, Partition
+from workers.backoff import Backoff
+
+log = logging.getLogger(__name__)
+
+
+class Publishing(Protocol):
+    """Outcomes as records to publish."""
+
+    def records(self, outcome: Classification | DeadLetter) -> tuple[OutputRecord, ...]: ...
+
+    def shrink(self, letter: DeadLetter) -> OutputRecord: ...
+
+
+def settled_letter(publishing: Publishing, letter: DeadLetter) -> Settled:
+    """A dead letter, ready to publish."""
+    records = publishing.records(letter)
+    return Settled("dead_letter", letter.code, letter.origin, records, dead_letter=letter)
+
+
+class Committer:
+    """Publishes the commit window's finished prefixes.
+
+    Opens no transaction before all its outcomes are in memory. After a doubtful commit nothing is
+    committed until ``recover`` has settled its fate.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        window: CommitWindow,
+        publishing: Publishing,
+        *,
+        interval_s: float,
+        max_outcomes: int,
+        clock: Clock,
+        meter: Meter,
+        rng: random.Random,
+    ) -> None:
+        self._stream = stream
+        self._window = window
+        self._publishing = publishing
+        self._interval_s = interval_s
+        self._max_outcomes = max_outcomes
+        self._clock = clock
+        self._meter = meter
+        self._recovery = Backoff(clock, rng)
+        self._tried_at = self._succeeded_at = clock.monotonic()
+        self.committed = 0
+        """References whose outcome this worker has committed."""
+
+    def commit_when_due(self) -> bool:
+        """Commit if the interval is over or a transaction is full. Returns whether it tried."""
+        now = self._clock.monotonic()
+        full = self._window.settled >= self._max_outcomes
+        if not full and now - self._tried_at < self._interval_s:
+            return False
+        self._tried_at = now
+        self._commit()
+        if self._window.idle:
+            self._succeeded_at = self._clock.monotonic()
+        self._meter.set(metrics.COMMIT_AGE_SECONDS, self._clock.monotonic() - self._succeeded_at)
+        return True
+
+    def recover(self) -> tuple[tuple[Partition, int], ...]:
+        """After a doubtful commit, or at the start: a fresh producer, then the truth about the
+        batch whose fate is unknown.
+
+        Returns:
+            Partitions whose committed offset somebody else moved, to be taken up there.
+        """
+        if not self._recovery.due():
+            return ()
+        try:
+            committed = self._stream.recover()
+        except CommitDoubtful as failure:
+            wait_s = self._recovery.failed()
+            log.warning("%s; trying again in %.1f s", failure, wait_s)
+            return ()
+        self._recovery.succeeded()
+        if not self._window.in_doubt:
+            return ()
+        done, moved = self._window.reconcile(committed)
+        self._account(done)
+        return moved
+
+    def _commit(self) -> None:
+        """One transaction: the contiguous finished prefix of every partition."""
+        self._window.advance(self._stream.positions())
+        batch = self._window.take(self._max_outcomes)
+        if batch is None:
+            return
+        records = tuple(record for _, settled in batch.outcomes for record in settled.records)
+        started = self._clock.monotonic()
+        try:
+            self._stream.commit(Commit(batch.offsets, records))
+        except OutcomeTooLarge as failure:
+            self._window.abandon()
+            self._shrink(batch, failure)
+        except CommitDoubtful as failure:
+            self._meter.add(metrics.COMMIT_FAILURES)
+            log.warning("%s; its fate is settled before the next commit", failure)
+        else:
+            self._succeeded_at = self._clock.monotonic()
+            self._meter.observe(metrics.STAGE_SECONDS, self._succeeded_at - started, stage="commit")
+            self._meter.add(metrics.COMMITS)
+            done = self._window.confirm()
+            self._account(settled for _, settled in done.outcomes)
+
+    def _shrink(self, batch: Batch, failure: OutcomeTooLarge) -> None:
+        """Replace an outcome that does not fit: a classification by a dead letter, a dead letter
+        by one without its payload. Its neighbours go again with the next commit."""
+        place, settled = _owner(batch, failure.index)
+        where = settled.origin.position
+        letter = settled.dead_letter
+        if letter is None:
+            log.warning("%s: %s; dead-lettered instead", where, failure.message)
+            letter = DeadLetter(
+                settled.origin, "publish.too_large", failure.message, attempts=1, ref=settled.ref
+            )
+            self._window.replace(place, settled_letter(self._publishing, letter))
+            return
+        smaller = (self._publishing.shrink(letter),)
+        if smaller == settled.records:
+            raise Halt(
+                "publish.too_large",
+                f"{where}: even a dead letter without its payload does not fit "
+                f"({failure.message}); raise max.message.bytes of the dead-letter topic",
+            )
+        log.warning("%s: %s; published without its payload", where, failure.message)
+        self._window.replace(
+            place, Settled("dead_letter", letter.code, letter.origin, smaller, dead_letter=letter)
+        )
+
+    def _account(self, outcomes: Iterable[Settled]) -> None:
+        now = self._clock.time()
+        before = self.committed
+        for settled in outcomes:
+            self.committed += 1
+            self._meter.add(metrics.REFERENCES, outcome=settled.kind)
+            if settled.kind == "dead_letter":
+                self._meter.add(metrics.DEAD_LETTERS, code=settled.detail)
+            elif settled.kind == "skipped":
+                self._meter.add(metrics.SKIPPED, reason=settled.detail)
+            latency_s = max(0.0, now - settled.origin.timestamp_ms / 1000)
+            self._meter.observe(metrics.LATENCY_SECONDS, latency_s)
+        if self.committed > before:
+            self._meter.set(metrics.LAST_PROGRESS, now)
+
+
+def _owner(batch: Batch, index: int) -> tuple[Place, Settled]:
+    """The outcome that the record at ``index`` of the commit belongs to."""
+    for place, settled in batch.outcomes:
+        if index < len(settled.records):
+            return place, settled
+        index -= len(settled.records)
+    raise IndexError(f"committing: the batch has no record {index}")

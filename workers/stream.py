@@ -1,0 +1,383 @@
+"""The stream worker: one member of the group, one transactional producer, one failure domain.
+
+A plain class: the wiring makes it a Ray actor. ``run`` is the Kafka thread, the sole owner of the
+stream and the commit window; images live as tasks on an event loop beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import random
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline import metrics
+from pipeline.errors import Halt, Retry
+from pipeline.flow import Flow, FlowPolicy
+from pipeline.offsets import CommitWindow, Place, Settled
+from pipeline.ports import (
+    Assigned,
+    Clock,
+    Meter,
+    Polled,
+    Stream,
+)
+from pipeline.records import (
+    DeadLetter,
+    Epoch,
+    ImageRef,
+    Origin,
+    Partition,
+    Position,
+    Record,
+    Skipped,
+)
+from workers.backoff import Backoff
+from workers.committing import Committer, Publishing, settled_letter
+from workers.event_loop import EventLoopThread
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.05
+"""Longest wait for records in one cycle; completions and commits wait for it to end."""
+
+CLOSE_S = 10.0
+"""Wait for the group's leave when the worker ends."""
+
+MIB = 1024 * 1024
+
+
+class Parsing(Protocol):
+    """A record's references, skips and dead letters, each an outcome's beginning."""
+
+    def __call__(self, record: Record) -> Sequence[ImageRef | Skipped | DeadLetter]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the supervisor asks of a worker. Times are ages in seconds; ``lag`` is in records, None
+    until the end of every owned partition is known."""
+
+    cycle_age_s: float
+    idle_s: float
+    partitions: int
+    unfinished: int
+    lag: int | None
+    committed: int
+    available: bool
+
+
+class StreamWorker:
+    """Polls, classifies and commits until told to stop.
+
+    Only ``stop`` and ``health`` may be called from other threads while ``run`` runs.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        flow: Flow,
+        parse: Parsing,
+        publishing: Publishing,
+        loop: EventLoopThread,
+        *,
+        available: Callable[[], bool],
+        policy: FlowPolicy,
+        commit_interval_s: float,
+        max_outcomes_per_commit: int,
+        clock: Clock,
+        meter: Meter,
+        rng: random.Random,
+    ) -> None:
+        self._stream = stream
+        self._flow = flow
+        self._parse = parse
+        self._publishing = publishing
+        self._loop = loop
+        self._available = available
+        self._policy = policy
+        self._clock = clock
+        self._meter = meter
+        self._window = CommitWindow()
+        self._committer = Committer(
+            stream,
+            self._window,
+            publishing,
+            interval_s=commit_interval_s,
+            max_outcomes=max_outcomes_per_commit,
+            clock=clock,
+            meter=meter,
+            rng=rng,
+        )
+        self._backlog: deque[tuple[Record, Epoch]] = deque()
+        self._completions: queue.SimpleQueue[tuple[Place, Epoch, Settled | Halt]] = (
+            queue.SimpleQueue()
+        )
+        self._tasks: defaultdict[tuple[Partition, Epoch], set[asyncio.Task[None]]] = defaultdict(
+            set
+        )
+        self._polling = Backoff(clock, rng)
+        # None: unknown, as after a change of assignment.
+        self._paused: bool | None = None
+        self._deadline: float | None = None
+        self._stopping = threading.Event()
+        now = clock.monotonic()
+        self._cycled_at = self._active_at = now
+        self._lag: int | None = None
+
+    # -- other threads ----------------------------------------------------------------------
+
+    def stop(self, grace_s: float) -> None:
+        """Stop intake, finish what is begun within ``grace_s`` (else abandon it: it is not
+        committed and comes again), commit and leave. Returns at once; idempotent."""
+        if not self._stopping.is_set():
+            self._deadline = self._clock.monotonic() + grace_s
+            self._stopping.set()
+
+    def health(self) -> Health:
+        now = self._clock.monotonic()
+        return Health(
+            cycle_age_s=now - self._cycled_at,
+            idle_s=now - self._active_at,
+            partitions=len(self._window.partitions),
+            unfinished=self._window.unsettled + self._window.settled,
+            lag=self._lag,
+            committed=self._committer.committed,
+            available=self._available(),
+        )
+
+    # -- the Kafka thread -------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Work until ``stop``.
+
+        Raises:
+            Halt: a person must act; nothing further is committed.
+        """
+        self._meter.set(metrics.LAST_PROGRESS, self._clock.time())
+        try:
+            while not self._drained():
+                self._cycled_at = self._clock.monotonic()
+                self._poll()
+                self._admit()
+                self._collect()
+                self._commit()
+                self._hold_or_resume()
+        finally:
+            self._stream.close(CLOSE_S)
+            self._loop.call_soon(self._cancel, None)
+
+    def _poll(self) -> None:
+        if not self._polling.due():
+            self._stopping.wait(POLL_S)
+            return
+        try:
+            polled = self._stream.poll(max(1, self._room()), POLL_S)
+        except Retry as failure:
+            wait_s = self._polling.failed()
+            log.warning("%s; polling again in %.1f s", failure, wait_s)
+            return
+        self._polling.succeeded()
+        self._follow(polled)
+        now = self._clock.monotonic()
+        for record in polled.records:
+            epoch = self._window.begin(record.position, now)
+            if epoch is not None:
+                self._backlog.append((record, epoch))
+        for lost in polled.unreadable:
+            self._lose(lost.position, lost.reason, now)
+        if polled.records or polled.changes or polled.unreadable:
+            self._active_at = now
+
+    def _follow(self, polled: Polled) -> None:
+        """Follow the changes of assignment: what was revoked is void."""
+        for change in polled.changes:
+            if isinstance(change, Assigned):
+                self._window.assign(change.partition, change.offset)
+                log.info("%s: assigned, from offset %d", change.partition, change.offset)
+            else:
+                self._void(change.partition)
+                self._window.revoke(change.partition)
+                self._meter.forget(metrics.LAG, **_labels(change.partition))
+                log.info("%s: revoked", change.partition)
+        if polled.changes:
+            self._meter.add(metrics.REBALANCES)
+            self._meter.set(metrics.ASSIGNED, len(self._window.partitions))
+            self._paused = None
+
+    def _void(self, partition: Partition) -> None:
+        """Drop what is queued and cancel what runs of a partition's epoch."""
+        epoch = self._window.epoch(partition)
+        if epoch is None:
+            return
+        self._backlog = deque(
+            (record, begun)
+            for record, begun in self._backlog
+            if (record.position.topic, record.position.partition)
+            != (partition.topic, partition.number)
+        )
+        self._loop.call_soon(self._cancel, (partition, epoch))
+
+    def _lose(self, position: Position, reason: str, now: float) -> None:
+        epoch = self._window.begin(position, now)
+        if epoch is None:
+            return
+        origin = Origin(position, 0, round(self._clock.time() * 1000))
+        self._window.expand(position, epoch, 1)
+        self._settle(
+            Place(Partition(position.topic, position.partition), position.offset, 0),
+            epoch,
+            settled_letter(
+                self._publishing, DeadLetter(origin, "record.corrupt", reason, attempts=3)
+            ),
+        )
+
+    def _admit(self) -> None:
+        """Parse queued records while there is room; a record is admitted whole."""
+        started: list[tuple[Place, Epoch, ImageRef]] = []
+        while self._backlog and self._room() > 0 and not self._stopping.is_set():
+            record, epoch = self._backlog.popleft()
+            started.extend(self._expand(record, epoch))
+        if started:
+            self._loop.call_soon(self._start, started)
+
+    def _expand(self, record: Record, epoch: Epoch) -> list[tuple[Place, Epoch, ImageRef]]:
+        position = record.position
+        partition = Partition(position.topic, position.partition)
+        entries = self._parse(record)
+        if not self._window.expand(position, epoch, len(entries)):
+            return []
+        started = []
+        for index, entry in enumerate(entries):
+            place = Place(partition, position.offset, index)
+            if isinstance(entry, ImageRef):
+                started.append((place, epoch, entry))
+            elif isinstance(entry, DeadLetter):
+                self._settle(place, epoch, settled_letter(self._publishing, entry))
+            else:
+                origin = Origin(position, index, record.timestamp_ms)
+                self._settle(place, epoch, Settled("skipped", entry.reason, origin))
+        return started
+
+    def _collect(self) -> None:
+        while True:
+            try:
+                place, epoch, settled = self._completions.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(settled, Halt):
+                raise settled
+            self._settle(place, epoch, settled)
+
+    def _settle(self, place: Place, epoch: Epoch, settled: Settled) -> None:
+        self._window.settle(place.partition, epoch, place.offset, place.index, settled)
+
+    def _commit(self) -> None:
+        before = self._committer.committed
+        if not self._stream.can_commit:
+            for partition, offset in self._committer.recover():
+                log.warning("%s: another owner committed %d; going on there", partition, offset)
+                self._void(partition)
+                self._window.assign(partition, offset)
+                self._stream.seek(partition, offset)
+        elif self._committer.commit_when_due():
+            self._gauge()
+        if self._committer.committed > before:
+            self._active_at = self._clock.monotonic()
+
+    # -- backpressure -----------------------------------------------------------------------
+
+    def _room(self) -> int:
+        held = self._window.unsettled + self._window.settled
+        if self._window.settled_bytes >= self._policy.max_pending_mib * MIB:
+            return 0
+        return max(0, self._policy.max_in_flight - held)
+
+    def _hold_or_resume(self) -> None:
+        """Pause every partition at a bound, while an outage lasts and while stopping; polling goes
+        on, which keeps the membership."""
+        hold = (
+            bool(self._backlog)
+            or self._room() == 0
+            or not self._available()
+            or self._stopping.is_set()
+        )
+        if hold == self._paused:
+            return
+        change = self._stream.pause if hold else self._stream.resume
+        change(self._window.partitions)
+        self._paused = hold
+
+    def _drained(self) -> bool:
+        if not self._loop.alive:
+            raise Halt("worker.loop_died", "worker: the event loop has ended; see the log above")
+        if not self._stopping.is_set():
+            return False
+        over = self._deadline is not None and self._clock.monotonic() >= self._deadline
+        if over:
+            log.warning("stopping: %d references abandoned, they come again", self._unfinished())
+        return over or (self._unfinished() == 0 and not self._window.in_doubt)
+
+    def _unfinished(self) -> int:
+        return self._window.unsettled + self._window.settled
+
+    def _gauge(self) -> None:
+        now = self._clock.monotonic()
+        held = self._unfinished()
+        self._meter.set(metrics.IN_FLIGHT, held)
+        self._meter.set(metrics.IN_FLIGHT_BYTES, self._window.settled_bytes)
+        oldest = self._window.oldest_begun_at()
+        self._meter.set(metrics.OLDEST_SECONDS, 0.0 if oldest is None else now - oldest)
+        ends = self._stream.ends()
+        behind = {
+            partition: max(0, ends[partition] - self._window.committed(partition))
+            for partition in self._window.partitions
+            if partition in ends
+        }
+        for partition, records in behind.items():
+            self._meter.set(metrics.LAG, records, **_labels(partition))
+        known = len(behind) == len(self._window.partitions)
+        self._lag = sum(behind.values()) if known else None
+
+    # -- the event loop's thread ------------------------------------------------------------
+
+    def _start(self, started: list[tuple[Place, Epoch, ImageRef]]) -> None:
+        for place, epoch, ref in started:
+            group = self._tasks[place.partition, epoch]
+            task = asyncio.get_running_loop().create_task(self._live(place, epoch, ref))
+            group.add(task)
+            task.add_done_callback(group.discard)
+
+    async def _live(self, place: Place, epoch: Epoch, ref: ImageRef) -> None:
+        try:
+            outcome = await self._flow.classify(ref)
+            if isinstance(outcome, DeadLetter):
+                log.info("%s: dead letter %s", ref.origin.position, outcome.code)
+                settled = settled_letter(self._publishing, outcome)
+            else:
+                records = self._publishing.records(outcome)
+                settled = Settled("classified", "", ref.origin, records, ref=ref)
+        except Halt as halt:
+            self._completions.put((place, epoch, halt))
+        except Exception as error:
+            # Without an outcome the reference would hold its partition for ever.
+            log.exception("%s: the outcome cannot be published", ref.origin.position)
+            message = f"{ref.origin.position}: {type(error).__name__}; see the traceback above"
+            self._completions.put((place, epoch, Halt("worker.unexpected", message)))
+        else:
+            self._completions.put((place, epoch, settled))
+
+    def _cancel(self, group: tuple[Partition, Epoch] | None) -> None:
+        groups = list(self._tasks) if group is None else [group]
+        for each in groups:
+            for task in self._tasks.pop(each, set()):
+                task.cancel()
+
+
+def _labels(partition: Partition) -> dict[str, str]:
+    return {"topic": partition.topic, "partition": str(partition.number)}
