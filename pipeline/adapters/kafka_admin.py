@@ -1,0 +1,191 @@
+"""Administration over kafka-python: topics, the group's first offsets, members that are gone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import kafka.errors as kafka_errors
+from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
+from kafka.admin import MemberToRemove, OffsetSpec
+
+from pipeline.adapters.kafka import OffsetNote
+from pipeline.adapters.kafka_config import KafkaPolicy, common_options
+from pipeline.errors import Halt, Retry
+from pipeline.records import OutputTopic
+
+log = logging.getLogger(__name__)
+
+Start = Literal["earliest", "latest"] | datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """What event ids are made of."""
+
+    cluster_id: str
+    topic_ids: Mapping[str, str]
+
+
+class KafkaAdmin:
+    """Short-lived: open it, ask, close it."""
+
+    def __init__(self, kafka: KafkaPolicy) -> None:
+        """Connect.
+
+        Raises:
+            Retry: no broker answers.
+            Halt: not allowed.
+        """
+        self._kafka = kafka
+        with _translated("connecting"):
+            self._client = KafkaAdminClient(**common_options(kafka, "clipstream-admin"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.close()
+
+    def topics(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Descriptions of those of the topics that exist, by name."""
+        with _translated("describing topics"):
+            found = self._client.describe_topics(list(names))
+        return {topic["name"]: topic for topic in found if not topic["error_code"]}
+
+    def facts(self) -> ClusterFacts:
+        """Ids of the cluster and of the input topics.
+
+        Raises:
+            Halt: a topic does not exist.
+        """
+        outputs = [self._kafka.output_topics.name(topic) for topic in OutputTopic]
+        topics = self.topics([*self._kafka.input_topics, *outputs])
+        missing = {*self._kafka.input_topics, *outputs} - topics.keys()
+        if missing:
+            raise Halt(
+                "kafka.topic_missing",
+                f"kafka: no topic {', '.join(sorted(missing))}; create it, or run "
+                "clipstream doctor --create-topics",
+            )
+        with _translated("describing the cluster"):
+            cluster = self._client.describe_cluster()
+        return ClusterFacts(
+            str(cluster["cluster_id"]),
+            {name: str(topics[name]["topic_id"]) for name in self._kafka.input_topics},
+        )
+
+    def initialise_group(self, facts: ClusterFacts, start: Start) -> None:
+        """Commit the first offsets of a group that has none on a topic, for all its partitions.
+
+        The broker takes such offsets only while the group has no members, so of several drivers
+        that start together one does it and the others find it done. From then on a missing offset
+        means that something was lost, and halts the worker that finds it.
+        """
+        for topic, topic_id in facts.topic_ids.items():
+            partitions = self._partitions(topic)
+            if self._has_offsets(partitions):
+                continue
+            note = str(OffsetNote(topic_id, len(partitions)))
+            first = {
+                partition: OffsetAndMetadata(offset, note, -1)
+                for partition, offset in self._starts(partitions, start).items()
+            }
+            with _translated("committing first offsets"):
+                answers = self._client.alter_group_offsets(self._kafka.group, first)
+            refused = {error for error in answers.values() if error is not kafka_errors.NoError}
+            if refused and not self._has_offsets(partitions):
+                names = ", ".join(sorted(error.__name__ for error in refused))
+                raise Halt(
+                    "kafka.group_not_initialised",
+                    f"kafka: group {self._kafka.group} has members but no offsets on {topic} "
+                    f"({names}); stop the group's other members and start again",
+                )
+            if not refused:
+                log.info(
+                    "group %s had no offsets on %s: it starts at %s",
+                    self._kafka.group,
+                    topic,
+                    start,
+                )
+
+    def remove_members(self, instances: Collection[str]) -> None:
+        """Tell the group that static members are gone for good, so that their partitions move at
+        once and not after the session timeout. Those that are not members are passed over."""
+        members = [MemberToRemove(group_instance_id=instance) for instance in instances]
+        with _translated("removing members"):
+            self._client.remove_group_members(self._kafka.group, members)
+
+    def create_topics(
+        self, topics: Mapping[str, Mapping[str, str]], partitions: int, replication: int
+    ) -> None:
+        """Create topics with their settings; existing ones are left as they are.
+
+        ``partitions`` or ``replication`` of -1 leaves the number to the broker.
+        """
+        wanted = {
+            name: {
+                "num_partitions": partitions,
+                "replication_factor": replication,
+                "configs": dict(configs),
+            }
+            for name, configs in topics.items()
+        }
+        with _translated("creating topics"):
+            self._client.create_topics(wanted, wait_for_metadata=True)
+
+    @property
+    def client(self) -> Any:
+        """The kafka-python client, for the checks of ``kafka_doctor``."""
+        return self._client
+
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        described = self.topics([topic])[topic]["partitions"]
+        return [TopicPartition(topic, each["partition_index"]) for each in described]
+
+    def _has_offsets(self, partitions: list[TopicPartition]) -> bool:
+        with _translated("reading the group's offsets"):
+            listed = self._client.list_group_offsets({self._kafka.group: partitions})
+        return any(found.offset >= 0 for found in listed.get(self._kafka.group, {}).values())
+
+    def _starts(self, partitions: list[TopicPartition], start: Start) -> dict[TopicPartition, int]:
+        spec: Any
+        if isinstance(start, datetime):
+            spec = round(start.timestamp() * 1000)
+        else:
+            spec = OffsetSpec.EARLIEST if start == "earliest" else OffsetSpec.LATEST
+        with _translated("listing offsets"):
+            found = self._client.list_partition_offsets(dict.fromkeys(partitions, spec))
+            # No record at or after the time: start behind the last one.
+            late = [tp for tp, at in found.items() if at.offset < 0]
+            ends = self._client.list_partition_offsets(dict.fromkeys(late, OffsetSpec.LATEST))
+        return {tp: ends.get(tp, at).offset for tp, at in found.items()}
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except kafka_errors.AuthorizationError as error:
+        raise Halt(
+            "kafka.not_authorized", f"kafka: {doing} is not allowed ({type(error).__name__})"
+        ) from error
+    except kafka_errors.SaslAuthenticationFailedError as error:
+        raise Halt(
+            "kafka.not_authenticated",
+            "kafka: the broker refuses the credentials; check kafka.security",
+        ) from error
+    except kafka_errors.KafkaError as error:
+        raise Retry(
+            "kafka.unavailable", f"kafka: {doing} failed ({type(error).__name__}: {error})"
+        ) from error

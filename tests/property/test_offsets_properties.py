@@ -1,0 +1,192 @@
+"""The commit window against a model: whatever order records finish in, are revoked, or commits
+fail in, what is committed is a contiguous prefix and every outcome is published exactly once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from pipeline.offsets import Batch, CommitWindow, Settled
+from pipeline.records import Epoch, Origin, OutputRecord, OutputTopic, Partition, Position
+
+PARTITIONS = (Partition("refs", 0), Partition("refs", 1))
+
+
+@dataclass
+class Broker:
+    """What a real broker remembers: committed offsets and visible outcomes."""
+
+    committed: dict[Partition, int] = field(default_factory=lambda: dict.fromkeys(PARTITIONS, 0))
+    visible: list[tuple[Partition, int, int]] = field(default_factory=list)
+
+    def apply(self, batch: Batch) -> None:
+        self.committed.update(batch.offsets)
+        self.visible.extend((at.partition, at.offset, at.index) for at, _ in batch.outcomes)
+
+
+def settled(partition: Partition, offset: int, index: int) -> Settled:
+    origin = Origin(Position(partition.topic, partition.number, offset), index, 0)
+    name = f"{partition}@{offset}#{index}".encode()
+    record = OutputRecord(OutputTopic.CLASSIFICATIONS, None, name, ())
+    return Settled("classified", "", origin, (record,))
+
+
+class Window(RuleBasedStateMachine):
+    """Drives a window as a worker does, with gaps in the log and commits of unknown fate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = CommitWindow()
+        self.broker = Broker()
+        # The log: offset -> references of the record; offsets not in it are gaps.
+        self.log: dict[Partition, dict[int, int]] = {p: {} for p in PARTITIONS}
+        self.end = dict.fromkeys(PARTITIONS, 0)
+        self.position: dict[Partition, int] = {}
+        self.epochs: dict[Partition, Epoch] = {}
+        self.open: dict[tuple[Partition, Epoch, int, int], None] = {}
+        self.stale: list[tuple[Partition, Epoch, int, int]] = []
+        self.highest = dict.fromkeys(PARTITIONS, 0)
+
+    @initialize()
+    def start(self) -> None:
+        for partition in PARTITIONS:
+            self.assign(partition)
+
+    @rule(partition=st.sampled_from(PARTITIONS), references=st.integers(0, 3))
+    def produce(self, partition: Partition, references: int) -> None:
+        self.log[partition][self.end[partition]] = references
+        self.end[partition] += 1
+
+    @rule(partition=st.sampled_from(PARTITIONS))
+    def leave_a_gap(self, partition: Partition) -> None:
+        self.end[partition] += 1
+
+    @rule(partition=st.sampled_from(PARTITIONS), limit=st.integers(1, 4))
+    def poll(self, partition: Partition, limit: int) -> None:
+        if partition not in self.position:
+            return
+        for _ in range(limit):
+            offset = self.position[partition]
+            if offset >= self.end[partition]:
+                break
+            self.position[partition] += 1
+            references = self.log[partition].get(offset)
+            if references is None:
+                continue
+            position = Position(partition.topic, partition.number, offset)
+            epoch = self.window.begin(position, now=0.0)
+            assert epoch == self.epochs[partition]
+            assert self.window.expand(position, epoch, references)
+            for index in range(references):
+                self.open[partition, epoch, offset, index] = None
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        partition, epoch, offset, index = data.draw(st.sampled_from(list(self.open)))
+        del self.open[partition, epoch, offset, index]
+        outcome = settled(partition, offset, index)
+        assert self.window.settle(partition, epoch, offset, index, outcome)
+        assert not self.window.settle(partition, epoch, offset, index, outcome)
+
+    @precondition(lambda self: self.stale)
+    @rule(data=st.data())
+    def settle_late(self, data: st.DataObject) -> None:
+        """Work of an epoch that is over changes nothing."""
+        partition, epoch, offset, index = data.draw(st.sampled_from(self.stale))
+        outcome = settled(partition, offset, index)
+        assert not self.window.settle(partition, epoch, offset, index, outcome)
+
+    @rule(
+        fate=st.sampled_from(["acknowledged", "refused", "lost", "applied"]), most=st.integers(1, 5)
+    )
+    def commit(self, fate: str, most: int) -> None:
+        self.window.advance(self.position)
+        batch = self.window.take(most)
+        if batch is None:
+            return
+        if fate in ("acknowledged", "applied"):
+            self.broker.apply(batch)
+        if fate == "acknowledged":
+            self.window.confirm()
+        elif fate == "refused":
+            self.window.abandon()
+        else:
+            done, moved = self.window.reconcile(dict(self.broker.committed))
+            assert not moved
+            assert len(done) == (len(batch.outcomes) if fate == "applied" else 0)
+
+    @rule(partition=st.sampled_from(PARTITIONS))
+    def revoke_and_assign(self, partition: Partition) -> None:
+        self.window.revoke(partition)
+        for key in [key for key in self.open if key[0] == partition]:
+            del self.open[key]
+            self.stale.append(key)
+        self.assign(partition)
+
+    @rule(fate=st.sampled_from(["lost", "applied"]), partition=st.sampled_from(PARTITIONS))
+    def commit_in_doubt_while_revoked(self, fate: str, partition: Partition) -> None:
+        self.window.advance(self.position)
+        batch = self.window.take(100)
+        if batch is None:
+            return
+        if fate == "applied":
+            self.broker.apply(batch)
+        self.revoke_and_assign(partition)
+        self.window.reconcile(dict(self.broker.committed))
+
+    def assign(self, partition: Partition) -> None:
+        offset = self.broker.committed[partition]
+        self.epochs[partition] = self.window.assign(partition, offset)
+        self.position[partition] = offset
+
+    @invariant()
+    def everything_below_the_committed_offset_is_visible_exactly_once(self) -> None:
+        expected = sorted(
+            (partition, offset, index)
+            for partition in PARTITIONS
+            for offset, references in self.log[partition].items()
+            if offset < self.broker.committed[partition]
+            for index in range(references)
+        )
+        assert sorted(self.broker.visible) == expected
+
+    @invariant()
+    def outcomes_of_a_partition_are_visible_in_input_order(self) -> None:
+        for partition in PARTITIONS:
+            mine = [(o, i) for p, o, i in self.broker.visible if p == partition]
+            assert mine == sorted(mine)
+
+    @invariant()
+    def offsets_never_go_back(self) -> None:
+        for partition, offset in self.broker.committed.items():
+            assert offset >= self.highest[partition]
+            self.highest[partition] = offset
+
+    @invariant()
+    def what_is_held_is_counted(self) -> None:
+        assert self.window.unsettled == len(self.open)
+        assert self.window.settled_bytes >= self.window.settled
+
+    def teardown(self) -> None:
+        """Progress: once everything is finished, everything can be committed."""
+        for partition, epoch, offset, index in list(self.open):
+            outcome = settled(partition, offset, index)
+            self.window.settle(partition, epoch, offset, index, outcome)
+        self.open.clear()
+        self.window.advance(self.position)
+        while (batch := self.window.take(10)) is not None:
+            self.broker.apply(batch)
+            self.window.confirm()
+        for partition, position in self.position.items():
+            assert self.broker.committed[partition] == position
+        assert self.window.idle
+        assert (self.window.unsettled, self.window.settled, self.window.settled_bytes) == (0, 0, 0)
+        self.everything_below_the_committed_offset_is_visible_exactly_once()
+
+
+TestCommitWindow = Window.TestCase
+TestCommitWindow.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -1,0 +1,211 @@
+"""Stream workers as Ray actors: the only module, with the wiring, that knows Ray.
+
+Measured traps of Ray 2.60 that this is built around: a threaded actor whose method runs ignores
+SIGTERM for good unless it installs its own handler in its constructor; ``ray.kill`` and
+``ray.shutdown`` run nothing of the actor's clean-up, so every stop is cooperative first; Ray sets
+OMP_NUM_THREADS=1 for actors without CPUs, so torch's threads are set explicitly by the encoder.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from typing import Any, Protocol
+
+from pipeline.errors import Halt, Retry
+from workers.logs import LogPolicy, configure_logging
+from workers.settings import Settings
+from workers.stream import Health, StreamWorker
+from workers.supervise import Ended, Fate
+
+log = logging.getLogger(__name__)
+
+SIGTERM_GRACE_SHARE = 0.8
+"""Share of the grace period that an actor told to end by SIGTERM uses for its drain."""
+
+
+class Build(Protocol):
+    """Makes a worker of the settings: blocking, for the model is loaded. Whoever runs it closes
+    what it returns."""
+
+    def __call__(self, settings: Settings, slot: int) -> BuiltWorker: ...
+
+
+class BuiltWorker(Protocol):
+    """A worker with what it owns."""
+
+    @property
+    def worker(self) -> StreamWorker: ...
+
+    def close(self) -> None: ...
+
+
+class StreamActor:
+    """A stream worker in a process of its own. A plain class: ``start`` makes it an actor."""
+
+    def __init__(self, build: Build, settings: Settings, slot: int) -> None:
+        configure_logging(settings.log, f"worker-{slot}")
+        self._build = build
+        self._settings = settings
+        self._slot = slot
+        self._worker: StreamWorker | None = None
+        self._stop_grace_s: float | None = None
+        self._lock = threading.Lock()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._on_sigterm)
+
+    def run(self) -> Ended:
+        """Build the worker and run it to its end. Never raises for an expected reason."""
+        log.info("worker %d starts, process %d", self._slot, os.getpid())
+        try:
+            built = self._build(self._settings, self._slot)
+        except Halt as halt:
+            return Ended(Fate.HALTED, halt.code, halt.message)
+        except Retry as failure:
+            return Ended(Fate.UNAVAILABLE, failure.code, failure.message)
+        try:
+            with self._lock:
+                self._worker = built.worker
+                if self._stop_grace_s is not None:
+                    built.worker.stop(self._stop_grace_s)
+            built.worker.run()
+        except Halt as halt:
+            log.error("%s", halt)  # noqa: TRY400 - an expected end, its message says it all
+            return Ended(Fate.HALTED, halt.code, halt.message)
+        finally:
+            built.close()
+        return Ended(Fate.STOPPED)
+
+    def stop(self, grace_s: float) -> None:
+        """Ask for a drain; at once if the worker is still being built."""
+        with self._lock:
+            self._stop_grace_s = grace_s
+            if self._worker is not None:
+                self._worker.stop(grace_s)
+
+    def health(self) -> Health | None:
+        """None while the worker is being built or has no producer yet."""
+        worker = self._worker
+        return worker.health() if worker is not None else None
+
+    def _on_sigterm(self, *_: object) -> None:
+        # A thread: a signal handler must not wait for the lock that its own thread may hold.
+        grace_s = self._settings.workers.grace_s * SIGTERM_GRACE_SHARE
+        threading.Thread(target=self.stop, args=(grace_s,), daemon=True).start()
+
+
+class RayWorker:
+    """Implements ``supervise.WorkerHandle`` over an actor."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+        self._run = actor.run.remote()
+        self._health_call: Any = None
+        self._health: Health | None = None
+
+    def ended(self) -> Ended | None:
+        import ray
+
+        if not _ready(self._run):
+            return None
+        try:
+            ended: Ended = ray.get(self._run)
+        except ray.exceptions.RayActorError as error:
+            return Ended(Fate.DIED, "worker.died", str(error).strip().splitlines()[0])
+        except ray.exceptions.RayError as error:
+            return Ended(Fate.DIED, "worker.failed", str(error))
+        self.kill()
+        return ended
+
+    def health(self) -> Health | None:
+        import ray
+
+        # One call at a time: an actor that does not answer must not collect calls.
+        if self._health_call is None:
+            self._health_call = self._actor.health.remote()
+        elif _ready(self._health_call):
+            try:
+                self._health = ray.get(self._health_call)
+            except ray.exceptions.RayError:
+                # The run's end says more, and comes with the next look.
+                log.debug("a worker does not answer")
+            self._health_call = None
+        return self._health
+
+    def stop(self, grace_s: float) -> None:
+        self._actor.stop.remote(grace_s)
+
+    def kill(self) -> None:
+        import ray
+
+        ray.kill(self._actor)
+
+
+def _ready(call: Any) -> bool:
+    import ray
+
+    done, _ = ray.wait([call], timeout=0)
+    return bool(done)
+
+
+class Cluster:
+    """A Ray cluster: the one that RAY_ADDRESS names, else a local one that ends with this."""
+
+    def __init__(self, settings: Settings) -> None:
+        # Ray reads these when it is imported. What the user set stays.
+        for name, value in RAY_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        import ray
+
+        self._settings = settings
+        policy = settings.workers
+        options: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.WARNING}
+        if "RAY_ADDRESS" not in os.environ:
+            options |= {
+                # Logical: what the workers ask for, so that a small machine can run them.
+                "num_cpus": max(
+                    os.cpu_count() or 1, -(-policy.count * policy.cpus_per_worker // 1)
+                ),
+                "include_dashboard": False,
+                "object_store_memory": OBJECT_STORE_BYTES,
+            }
+        ray.init(**options)
+
+    def launch(self, build: Build, slot: int) -> RayWorker:
+        """Start a worker's actor; it runs as soon as Ray has room for it."""
+        import ray
+
+        policy = self._settings.workers
+        actor = ray.remote(StreamActor).options(
+            num_gpus=policy.gpus_per_worker,
+            num_cpus=policy.cpus_per_worker,
+            # run() holds one thread for the worker's life; stop() and health() need others.
+            max_concurrency=4,
+            # The supervisor restarts workers, with backoff and a limit that Ray does not have.
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+        )
+        return RayWorker(actor.remote(build, self._settings, slot))
+
+    def close(self) -> None:
+        import ray
+
+        ray.shutdown()
+
+
+OBJECT_STORE_BYTES = 80 * 1024 * 1024
+"""Nearly Ray's minimum: workers hand no images through the object store."""
+
+RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Set in any case: Ray warns at every start about its changing default.
+    "RAY_AUTH_MODE": "disabled",
+    # Off: the hook starts another interpreter for every worker where the driver runs under uv.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+
+__all__ = ["BuiltWorker", "Cluster", "LogPolicy", "RayWorker", "StreamActor"]

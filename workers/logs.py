@@ -1,0 +1,93 @@
+"""Logs: text for a terminal, JSON lines otherwise."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.policy import Policy
+
+KAFKA_LOG_INTERVAL_S = 10.0
+"""A message of kafka-python is repeated at most so often: some of its failures flood the log."""
+
+
+class LogPolicy(Policy):
+    """What is logged, and how."""
+
+    format: Literal["auto", "text", "json"] = Field(
+        "auto", description="auto: text for a terminal, JSON lines otherwise."
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe messages that are logged."
+    )
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line; ``extra`` fields of the call stand beside the fixed ones."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name in ("topic", "partition", "offset", "code"):
+            if hasattr(record, name):
+                line[name] = getattr(record, name)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class RateLimit(logging.Filter):
+    """Passes each distinct message once in ``interval_s``."""
+
+    MAX_REMEMBERED = 256
+
+    def __init__(self, interval_s: float) -> None:
+        super().__init__()
+        self._interval_s = interval_s
+        self._last: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # The place, not the text: floods differ in their numbers.
+        place = (record.pathname, record.lineno)
+        last = self._last.get(place)
+        if last is not None and record.created - last < self._interval_s:
+            return False
+        if len(self._last) >= self.MAX_REMEMBERED:
+            self._last.clear()
+        self._last[place] = record.created
+        return True
+
+
+def configure_logging(policy: LogPolicy, process: str) -> None:
+    """Set the root logger up, once a process. Logs go to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    text = policy.format == "text" or (policy.format == "auto" and sys.stderr.isatty())
+    if text:
+        layout = f"%(asctime)s %(levelname)-7s {process} %(message)s"
+        handler.setFormatter(logging.Formatter(layout, "%H:%M:%S"))
+    else:
+        handler.setFormatter(JsonFormatter(process))
+    limit = RateLimit(KAFKA_LOG_INTERVAL_S)
+    handler.addFilter(lambda record: not record.name.startswith("kafka.") or limit.filter(record))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(policy.level.upper())
+    # Its info lines tell of every connection.
+    logging.getLogger("kafka").setLevel(max(logging.WARNING, root.level))
+    for noisy in ("botocore", "boto3", "urllib3", "httpx", "transformers"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

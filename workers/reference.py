@@ -1,0 +1,122 @@
+"""Generated documentation: ``python -m workers.reference [--check]``.
+
+Each page of ``pages()`` is rendered from the code that it documents, so neither says what the other
+does not. Without an option the pages are written; ``--check`` writes nothing, names the pages that
+differ and exits with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import CODES, Code
+from pipeline.events.schemas import schemas
+from pipeline.metrics import CATALOGUE
+from workers import reference_events
+from workers.markdown import NOTICE, table
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pages() -> Mapping[str, Callable[[], str]]:
+    """Every generated page: its path from the repository's root → what renders it."""
+    return {
+        "docs/reference/codes.md": codes,
+        "docs/reference/metrics.md": metrics,
+        "docs/reference/events.md": reference_events.render,
+        **{
+            f"docs/schemas/{name}.json": partial(schema, document)
+            for name, document in schemas().items()
+        },
+    }
+
+
+def codes() -> str:
+    """Codes of dead letters, by stage."""
+    sections = []
+    for stage in dict.fromkeys(map(Code.stage, CODES)):
+        rows = [
+            (f"`{name}`", code.meaning, code.remedy)
+            for name, code in CODES.items()
+            if Code.stage(name) == stage
+        ]
+        sections.append(f"\n## {stage}\n\n{table(('Code', 'Meaning', 'What to do'), rows)}")
+    return (
+        f"# Codes\n\n{NOTICE}\n\n"
+        "Why a reference was not classified. A code is the label `code` of "
+        "`clipstream_dead_letters_total` and the header `dlq.code` of a dead letter. Codes are "
+        "never renamed; new ones may appear.\n"
+    ) + "".join(sections)
+
+
+def metrics() -> str:
+    """The metric catalogue, in its order."""
+    rows = [
+        (
+            f"`{metric.name}`",
+            str(metric.kind),
+            ", ".join(f"`{label}`" for label in metric.labels),
+            metric.help,
+            metric.remedy,
+        )
+        for metric in CATALOGUE
+    ]
+    head = ("Metric", "Kind", "Labels", "Meaning", "What to do")
+    return (
+        f"# Metrics\n\n{NOTICE}\n\n"
+        "What each worker exposes to Prometheus. Units are in the names: seconds, bytes, records; "
+        "`_total` counts from the worker's start.\n\n"
+        f"{table(head, rows)}"
+    )
+
+
+def schema(document: Mapping[str, Any]) -> str:
+    """One JSON Schema file."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def differing(root: Path) -> list[str]:
+    """Paths of the pages under ``root`` that are missing or not as the code has them."""
+    return [
+        path
+        for path, render in pages().items()
+        if not (root / path).is_file() or (root / path).read_text(encoding="utf-8") != render()
+    ]
+
+
+def write(root: Path) -> list[str]:
+    """Bring the pages under ``root`` up to date; returns the paths written."""
+    stale = differing(root)
+    for path in stale:
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(pages()[path](), encoding="utf-8")
+    return stale
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m workers.reference", description="Write the generated documentation."
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if a page differs"
+    )
+    if not parser.parse_args(arguments).check:
+        for path in write(root):
+            sys.stdout.write(f"written: {path}\n")
+        return 0
+    stale = differing(root)
+    for path in stale:
+        sys.stderr.write(f"{path}: differs from the code; run `python -m workers.reference`\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
