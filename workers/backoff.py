@@ -5,29 +5,19 @@ from __future__ import annotations
 import random
 
 from pipeline.ports import Clock
+from pipeline.retry import RetryPolicy, wait_s
 
-FIRST_WAIT_S = 0.2
-LONGEST_WAIT_S = 10.0
+BROKER = RetryPolicy(first_wait_s=0.2, longest_wait_s=10.0)
+"""Waits between attempts to reach a broker."""
 
 
 class Backoff:
-    """Doubles its wait with every failure in a row, up to a limit; a success forgets them.
+    """Waits longer with every failure in a row; a success forgets them."""
 
-    The wait is drawn evenly from the upper half of its range, so that workers which failed together
-    do not come back together.
-    """
-
-    def __init__(
-        self,
-        clock: Clock,
-        rng: random.Random,
-        first_s: float = FIRST_WAIT_S,
-        longest_s: float = LONGEST_WAIT_S,
-    ) -> None:
+    def __init__(self, clock: Clock, rng: random.Random, policy: RetryPolicy = BROKER) -> None:
         self._clock = clock
         self._rng = rng
-        self._first_s = first_s
-        self._longest_s = longest_s
+        self._policy = policy
         self._failures = 0
         self._at = 0.0
 
@@ -37,11 +27,10 @@ class Backoff:
 
     def failed(self) -> float:
         """Note a failure; returns the seconds to wait."""
-        limit_s = min(self._longest_s, self._first_s * 2.0 ** min(self._failures, 30))
         self._failures += 1
-        wait_s = self._rng.uniform(limit_s / 2, limit_s)
-        self._at = self._clock.monotonic() + wait_s
-        return wait_s
+        seconds = wait_s(self._failures, self._policy, self._rng.random)
+        self._at = self._clock.monotonic() + seconds
+        return seconds
 
     def succeeded(self) -> None:
         self._failures = 0

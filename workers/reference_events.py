@@ -127,23 +127,22 @@ def _resolved(field: Mapping[str, Any], defs: Mapping[str, Any]) -> tuple[Mappin
 
 def _example(title: str, record: OutputRecord) -> str:
     lines = [f"key: {_text(record.key or b'')}"]
-    lines += [f"{name}: {_text(value)}" for name, value in record.headers]
+    lines += [f"{name}: {_text(value)}".rstrip() for name, value in record.headers]
     headers = dict(record.headers)
     if headers.get("content-type") == b"application/json":
         lines += ["", json.dumps(json.loads(record.value), indent=2, ensure_ascii=False)]
-    elif record.value:
+    elif "embedding.dtype" in headers:
         shown = record.value[:SHOWN_BYTES].hex(" ")
-        more = "" if len(record.value) <= SHOWN_BYTES else f" … ({len(record.value):,} bytes)"
-        lines += ["", shown + more]
+        lines += ["", f"{shown} … ({len(record.value):,} bytes)"]
+    elif record.value:
+        lines += ["", _text(record.value)]
     body = "\n".join(lines)
     return f"{title}:\n\n```text\n{body}\n```\n"
 
 
 def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.hex(" ")
+    """The examples' own keys, headers and raw values are all text."""
+    return value.decode()
 
 
 def _origin(offset: int) -> Origin:
@@ -228,7 +227,9 @@ def _unfetched() -> DeadLetter:
 def _unparsed() -> DeadLetter:
     origin = _origin(43)
     headers = (("content-type", b"application/json"), ("retries", None))
-    record = Record(origin.position, origin.timestamp_ms, origin.key, b'{"bucket": ', headers)
+    record = Record(
+        origin.position, origin.timestamp_ms, origin.key, b'{"bucket": "photos",', headers
+    )
     return DeadLetter(
         origin=origin,
         code="reference.not_json",

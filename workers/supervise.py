@@ -16,6 +16,7 @@ from pydantic import Field
 
 from pipeline.policy import Policy
 from pipeline.ports import Clock
+from pipeline.retry import RetryPolicy
 from workers.backoff import Backoff
 from workers.stream import Health
 
@@ -24,8 +25,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.2
 """Time between two looks at the workers."""
 
-FIRST_RESTART_S = 1.0
-LONGEST_RESTART_S = 60.0
+RESTARTS = RetryPolicy(first_wait_s=2.0, longest_wait_s=60.0)
+"""Waits between a worker's end and its restart."""
 
 PROVEN_S = 60.0
 """A worker that ran for so long has shown that it can: its next restart is quick again."""

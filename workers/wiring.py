@@ -1,0 +1,191 @@
+"""The composition root: the only place that picks adapters."""
+
+from __future__ import annotations
+
+import logging
+import random
+import socket
+from contextlib import ExitStack
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from pipeline.adapters.s3 import ObstoreS3
+from pipeline.batching import Batcher
+
+from pipeline import metrics
+from pipeline.adapters.clip import ClipEncoder
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.decoders import SandboxedDecoder
+from pipeline.adapters.kafka import KafkaStream
+from pipeline.adapters.kafka_admin import KafkaAdmin
+from pipeline.adapters.kafka_config import Member
+from pipeline.adapters.label_files import load_label_sets
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.adapters.text_cache import CachedTexts
+from pipeline.errors import Halt
+from pipeline.events import EventBuilder, EventContext
+from pipeline.fetch import Fetcher
+from pipeline.flow import Flow
+from pipeline.ports import Encoder, Meter
+from pipeline.references import parse
+from pipeline.routes import Router
+from pipeline.scoring import CompiledLabelSets, compile_label_sets
+from workers.endpoints import MetricsEndpoint
+from workers.event_loop import EventLoopThread
+from workers.settings import Settings
+from workers.stream import StreamWorker
+
+log = logging.getLogger(__name__)
+
+VERSION = version("clipstream")
+START_S = 120.0
+"""Wait for what starts on the event loop: decoder processes, most of all."""
+CLOSE_S = 15.0
+
+
+class BuiltStreamWorker:
+    """A stream worker with everything it owns; ``close`` releases it in reverse order."""
+
+    def __init__(self, worker: StreamWorker, owned: ExitStack) -> None:
+        self.worker = worker
+        self._owned = owned
+
+    def close(self) -> None:
+        self._owned.close()
+
+
+def member_of(settings: Settings, slot: int) -> Member:
+    kafka = settings.kafka
+    instance = kafka.instance or socket.gethostname()
+    return Member(kafka.transactional_id_prefix, kafka.group, instance, slot)
+
+
+def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
+    """Load the model, start the decoders and join the stream. Blocks for seconds to minutes.
+
+    Raises:
+        Halt: a person must act.
+        Retry: the broker cannot be reached.
+    """
+    with ExitStack() as owned:
+        meter = PrometheusMeter()
+        endpoint = MetricsEndpoint(meter.registry, settings.endpoints, slot)
+        owned.callback(endpoint.close)
+        log.info("metrics on port %d", endpoint.port)
+        with KafkaAdmin(settings.kafka) as admin:
+            facts = admin.facts()
+        encoder = ClipEncoder.load(settings.model)
+        label_sets = compiled_label_sets(settings, encoder)
+        router = routed(settings, label_sets)
+        loop = EventLoopThread(f"images-{slot}")
+        owned.callback(loop.close)
+        fetcher, flow = loop.submit(
+            _start_flow(settings, encoder, label_sets, meter, owned, loop)
+        ).result(START_S)
+        stream = KafkaStream(
+            settings.kafka,
+            settings.delivery,
+            member_of(settings, slot),
+            facts.cluster_id,
+            facts.topic_ids,
+        )
+        context = EventContext(facts.cluster_id, settings.kafka.group, facts.topic_ids, VERSION)
+        worker = StreamWorker(
+            stream,
+            flow,
+            partial(parse, policy=settings.references, router=router),
+            EventBuilder(context, settings.events),
+            loop,
+            available=lambda: fetcher.available,
+            policy=settings.flow,
+            commit_interval_s=settings.delivery.commit_interval_s,
+            max_outcomes_per_commit=settings.delivery.max_outcomes_per_commit,
+            clock=SystemClock(),
+            meter=meter,
+            rng=random.Random(),  # noqa: S311 - jitter, no secret
+        )
+        _tell_model(meter, encoder)
+        return BuiltStreamWorker(worker, owned.pop_all())
+    raise AssertionError("unreachable: nothing owned here suppresses exceptions")
+
+
+def compiled_label_sets(settings: Settings, encoder: Encoder) -> CompiledLabelSets:
+    """The configured label sets, embedded by the model, or by the cache of an earlier start."""
+    policy = settings.label_sets
+    if not policy.paths:
+        raise Halt(
+            "label_set.none",
+            "label_sets.paths: no label set is configured; name a file, for example "
+            "deploy/examples/label-sets/moderation.yaml",
+        )
+    encode_texts: Any = encoder.encode_texts
+    if policy.text_cache_dir is not None:
+        directory = policy.text_cache_dir.expanduser()
+        encode_texts = CachedTexts(encode_texts, encoder.model, directory)
+    label_sets = load_label_sets(policy.paths)
+    return compile_label_sets(label_sets, encode_texts, encoder.model, policy.override_model_pin)
+
+
+def routed(settings: Settings, label_sets: CompiledLabelSets) -> Router:
+    try:
+        return Router(settings.routes, [each.label_set.name for each in label_sets])
+    except ValueError as error:
+        raise Halt("settings.invalid", str(error)) from error
+
+
+async def _start_flow(
+    settings: Settings,
+    encoder: Encoder,
+    label_sets: CompiledLabelSets,
+    meter: Meter,
+    owned: ExitStack,
+    loop: EventLoopThread,
+) -> tuple[Fetcher, Flow]:
+    """What lives on the event loop, made there."""
+    clock = SystemClock()
+    rng = random.Random()  # noqa: S311 - jitter, no secret
+    store = ObstoreS3(settings.s3)
+    owned.callback(lambda: loop.submit(store.close()).result(CLOSE_S))
+    fetcher = Fetcher(
+        store,
+        allows_bucket=settings.s3.allows,
+        policy=settings.fetch,
+        retry=settings.retry,
+        breaker=settings.breaker,
+        clock=clock,
+        random=rng.random,
+        meter=meter,
+    )
+    decoder = SandboxedDecoder(settings.decode, meter)
+    await decoder.start()
+    owned.callback(lambda: loop.submit(decoder.close()).result(CLOSE_S))
+    batcher = Batcher(encoder, settings.batch, clock, meter)
+    owned.callback(lambda: loop.submit(batcher.close()).result(CLOSE_S))
+    flow = Flow(
+        fetcher,
+        decoder,
+        batcher,
+        lambda: label_sets,
+        model=encoder.model,
+        geometry=encoder.geometry,
+        decode_mode=settings.decode.mode,
+        embedding_dtype=settings.events.embedding_dtype,
+        policy=settings.flow,
+        clock=clock,
+        meter=meter,
+    )
+    return fetcher, flow
+
+
+def _tell_model(meter: Meter, encoder: Encoder) -> None:
+    model = encoder.model
+    meter.set(
+        metrics.MODEL_INFO,
+        1,
+        model=model.name,
+        revision=model.revision,
+        precision=model.precision,
+        engine=model.engine,
+        version=VERSION,
+    )
