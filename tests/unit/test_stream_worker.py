@@ -1,0 +1,310 @@
+"""The stream worker on the broker in memory: real references and events, a made-up flow."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+import pytest
+
+from pipeline import metrics
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.errors import Halt
+from pipeline.events import EventBuilder, EventContext, EventsPolicy
+from pipeline.flow import FlowPolicy
+from pipeline.records import (
+    Classification,
+    DeadLetter,
+    DecodedImage,
+    ImageRef,
+    LabelSetResult,
+    ModelIdentity,
+    OutputRecord,
+    OutputTopic,
+    Partition,
+)
+from pipeline.references import ReferencesPolicy, parse
+from pipeline.routes import Router
+from workers.event_loop import EventLoopThread
+from workers.stream import StreamWorker
+
+TOPIC = "refs"
+GROUP = "g"
+WAIT_S = 20.0
+MODEL = ModelIdentity("test/model", "r1", 4, 100.0, "fp32", "test")
+TOPIC_IDS = {TOPIC: "6f3bb9a4-6a0c-4d1e-9a5e-0c4d6a9e7a11"}
+
+
+class MadeUpFlow:
+    """Classifies everything at once, but for keys that say otherwise."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.running: set[str] = set()
+
+    async def classify(self, ref: ImageRef) -> Classification | DeadLetter:
+        self.running.add(ref.key)
+        try:
+            if ref.key.startswith("slow"):
+                await self.gate.wait()
+        finally:
+            self.running.discard(ref.key)
+        if ref.key.startswith("bad"):
+            return DeadLetter(ref.origin, "decode.corrupt", "broken", 1, ref=ref)
+        if ref.key.startswith("halt"):
+            raise Halt("model.broken", "the device is gone")
+        image = DecodedImage(np.zeros((2, 2, 3), np.uint8), "PNG", 2, 2, 1, 0.0)
+        result = LabelSetResult("things", "v", (), (), "allow")
+        embedding = np.array([1, 0, 0, 0], dtype="<f4")
+        return Classification(
+            ref, MODEL, (result,), embedding, "e", None, "0" * 64, 1, image, "strict"
+        )
+
+
+class Running:
+    """A worker on its thread, and what it needs."""
+
+    def __init__(self, broker: MemoryBroker, member: str, policy: FlowPolicy) -> None:
+        self.flow = MadeUpFlow()
+        self.meter = PrometheusMeter()
+        self.loop = EventLoopThread(f"test-{member}")
+        self.available = True
+        self.failure: BaseException | None = None
+        self.stream = MemoryStream(broker, GROUP, (TOPIC,), member)
+        self.worker = StreamWorker(
+            self.stream,
+            self.flow,  # type: ignore[arg-type]
+            partial(parse, policy=ReferencesPolicy(), router=Router((), ["things"])),
+            EventBuilder(EventContext("c", GROUP, TOPIC_IDS, "0"), EventsPolicy()),
+            self.loop,
+            available=lambda: self.available,
+            policy=policy,
+            commit_interval_s=0.01,
+            max_outcomes_per_commit=50,
+            clock=SystemClock(),
+            meter=self.meter,
+            rng=random.Random(0),
+        )
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.worker.run()
+        except BaseException as error:
+            self.failure = error
+
+    def open_gate(self) -> None:
+        self.loop.call_soon(self.flow.gate.set)
+
+    def stop(self, grace_s: float = WAIT_S) -> None:
+        self.worker.stop(grace_s)
+        self.thread.join(WAIT_S)
+        assert not self.thread.is_alive()
+        self.loop.close()
+
+    def sample(self, name: str, **labels: str) -> float:
+        return self.meter.registry.get_sample_value(name, labels) or 0.0
+
+
+@contextmanager
+def running(
+    broker: MemoryBroker, member: str = "0", policy: FlowPolicy | None = None
+) -> Iterator[Running]:
+    worker = Running(broker, member, policy or FlowPolicy())
+    try:
+        yield worker
+    finally:
+        worker.open_gate()
+        worker.stop()
+
+
+@pytest.fixture
+def broker() -> MemoryBroker:
+    broker = MemoryBroker()
+    broker.create_topic(TOPIC, 2)
+    return broker
+
+
+def send(broker: MemoryBroker, *keys: str, partition: int = 0) -> None:
+    """One record of all the keys."""
+    value = json.dumps([{"bucket": "bucket", "key": key} for key in keys]).encode()
+    broker.produce(Partition(TOPIC, partition), value, key=b"k", timestamp_ms=1_700_000_000_000)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never became true"
+        time.sleep(0.002)
+
+
+def visible(broker: MemoryBroker, topic: OutputTopic) -> list[OutputRecord]:
+    return [record for record in broker.published if record.topic is topic]
+
+
+def keys_of(records: list[OutputRecord]) -> list[str]:
+    return [json.loads(record.value)["reference"]["key"] for record in records]
+
+
+def committed(broker: MemoryBroker, partition: int = 0) -> int:
+    return broker.committed(GROUP, Partition(TOPIC, partition))
+
+
+def test_every_reference_of_a_record_has_one_outcome(broker: MemoryBroker) -> None:
+    with running(broker) as worker:
+        send(broker, "a", "bad", "b")
+        send(broker, "c", partition=1)
+        eventually(lambda: committed(broker, 0) == 1 and committed(broker, 1) == 1)
+        eventually(lambda: worker.worker.health().committed == 4)
+        assert worker.sample("clipstream_references_total", outcome="classified") == 3
+        assert worker.sample("clipstream_dead_letters_total", code="decode.corrupt") == 1
+    assert sorted(keys_of(visible(broker, OutputTopic.CLASSIFICATIONS))) == ["a", "b", "c"]
+    assert len(visible(broker, OutputTopic.EMBEDDINGS)) == 3
+    assert len(visible(broker, OutputTopic.DEAD_LETTERS)) == 1
+
+
+def test_nothing_behind_a_slow_image_of_its_partition_is_committed(broker: MemoryBroker) -> None:
+    with running(broker) as worker:
+        send(broker, "first")
+        send(broker, "slow")
+        send(broker, "third")
+        send(broker, "other", partition=1)
+        eventually(lambda: committed(broker, 0) == 1 and committed(broker, 1) == 1)
+        eventually(lambda: worker.worker.health().unfinished == 2)
+        assert sorted(keys_of(visible(broker, OutputTopic.CLASSIFICATIONS))) == ["first", "other"]
+        worker.open_gate()
+        eventually(lambda: committed(broker, 0) == 3)
+    mine = [k for k in keys_of(visible(broker, OutputTopic.CLASSIFICATIONS)) if k != "other"]
+    assert mine == ["first", "slow", "third"]
+
+
+@pytest.mark.parametrize("fault", ["lost", "applied"])
+def test_a_commit_of_unknown_fate_is_neither_lost_nor_repeated(
+    broker: MemoryBroker, fault: str
+) -> None:
+    broker.commit_faults.append(fault)  # type: ignore[arg-type]
+    with running(broker) as worker:
+        send(broker, "a", "b")
+        send(broker, "c")
+        eventually(lambda: committed(broker) == 2)
+        eventually(lambda: worker.worker.health().committed == 3)
+    assert keys_of(visible(broker, OutputTopic.CLASSIFICATIONS)) == ["a", "b", "c"]
+
+
+def test_an_unreadable_record_is_dead_lettered_with_its_bytes(broker: MemoryBroker) -> None:
+    broker.produce(Partition(TOPIC, 0), b"\xff not json")
+    with running(broker):
+        eventually(lambda: committed(broker) == 1)
+    (letter,) = visible(broker, OutputTopic.DEAD_LETTERS)
+    assert letter.value == b"\xff not json"
+
+
+def test_a_tombstone_is_a_counted_skip(broker: MemoryBroker) -> None:
+    broker.produce(Partition(TOPIC, 0), None, key=b"k")
+    with running(broker) as worker:
+        eventually(lambda: committed(broker) == 1)
+        eventually(lambda: worker.sample("clipstream_skipped_total", reason="tombstone") == 1)
+    assert broker.published == []
+
+
+def test_an_outcome_that_does_not_fit_becomes_a_dead_letter_and_its_neighbours_go_again() -> None:
+    broker = MemoryBroker(max_message_bytes=3_000)
+    broker.create_topic(TOPIC, 1)
+    metadata = {"note": "x" * 1_500}
+    references = [
+        {"bucket": "bucket", "key": "a"},
+        {"bucket": "bucket", "key": "b" * 1_000, "metadata": metadata},
+        {"bucket": "bucket", "key": "c"},
+    ]
+    broker.produce(Partition(TOPIC, 0), json.dumps(references).encode())
+    with running(broker):
+        eventually(lambda: committed(broker) == 1)
+    assert keys_of(visible(broker, OutputTopic.CLASSIFICATIONS)) == ["a", "c"]
+    (letter,) = visible(broker, OutputTopic.DEAD_LETTERS)
+    assert dict(letter.headers)["dlq.code"] == b"publish.too_large"
+
+
+def test_a_revoked_partition_is_abandoned_and_its_new_owner_starts_over(
+    broker: MemoryBroker,
+) -> None:
+    with running(broker, "0") as first:
+        send(broker, "slow", partition=0)
+        send(broker, "slow", partition=1)
+        eventually(lambda: first.worker.health().unfinished == 2)
+        with running(broker, "1") as second:
+            eventually(lambda: second.worker.health().partitions == 1)
+            eventually(lambda: first.worker.health().unfinished == 1)
+            first.open_gate()
+            second.open_gate()
+            eventually(lambda: committed(broker, 0) == 1 and committed(broker, 1) == 1)
+    assert len(visible(broker, OutputTopic.CLASSIFICATIONS)) == 2
+
+
+def test_in_flight_work_is_bounded_and_polling_goes_on(broker: MemoryBroker) -> None:
+    for _ in range(20):
+        send(broker, "slow", "slow")
+    with running(broker, policy=FlowPolicy(max_in_flight=6)) as worker:
+        eventually(lambda: worker.worker.health().unfinished == 6)
+        eventually(lambda: worker.stream._paused == {Partition(TOPIC, 0), Partition(TOPIC, 1)})
+        assert len(worker.flow.running) <= 6
+        assert worker.worker.health().cycle_age_s < WAIT_S
+        worker.open_gate()
+        eventually(lambda: committed(broker) == 20)
+
+
+def test_intake_pauses_during_an_outage_and_resumes_after_it(broker: MemoryBroker) -> None:
+    with running(broker) as worker:
+        eventually(lambda: worker.worker.health().partitions == 2)
+        worker.available = False
+        eventually(lambda: len(worker.stream._paused) == 2)
+        send(broker, "a")
+        worker.available = True
+        eventually(lambda: committed(broker) == 1)
+
+
+def test_stop_finishes_what_is_begun_and_leaves_the_rest(broker: MemoryBroker) -> None:
+    worker = Running(broker, "0", FlowPolicy(max_in_flight=1))
+    send(broker, "slow")
+    send(broker, "later")
+    eventually(lambda: worker.worker.health().unfinished == 1)
+    worker.worker.stop(WAIT_S)
+    worker.open_gate()
+    worker.stop()
+    assert worker.failure is None
+    assert committed(broker) == 1
+    assert keys_of(visible(broker, OutputTopic.CLASSIFICATIONS)) == ["slow"]
+
+
+def test_stop_abandons_what_outlasts_its_grace(broker: MemoryBroker) -> None:
+    worker = Running(broker, "0", FlowPolicy())
+    send(broker, "slow")
+    eventually(lambda: worker.worker.health().unfinished == 1)
+    worker.stop(grace_s=0.05)
+    assert committed(broker) == 0
+    assert broker.published == []
+
+
+def test_a_halt_stops_the_worker_without_a_further_commit(broker: MemoryBroker) -> None:
+    worker = Running(broker, "0", FlowPolicy())
+    send(broker, "halt")
+    worker.thread.join(WAIT_S)
+    worker.loop.close()
+    assert isinstance(worker.failure, Halt)
+    assert worker.failure.code == "model.broken"
+    assert committed(broker) == 0
+
+
+def test_every_metric_that_is_exposed_is_in_the_catalogue() -> None:
+    meter = PrometheusMeter()
+    exposed = {family.name for family in meter.registry.collect()}
+    assert exposed == {metric.name.removesuffix("_total") for metric in metrics.CATALOGUE}
