@@ -87,6 +87,90 @@ def stream(
     raise typer.Exit(run_stream(loaded.settings, until_idle))
 
 
+@app.command()
+def doctor(
+    config: Config = None,
+    overrides: Set = None,
+    create_topics: Annotated[
+        bool, typer.Option("--create-topics", help="Create missing topics with sound settings.")
+    ] = False,
+    partitions: Annotated[int, typer.Option(help="Of created topics.", min=1)] = 12,
+    replication: Annotated[
+        int, typer.Option(help="Replicas of created topics; -1: the broker's default.", min=-1)
+    ] = -1,
+) -> None:
+    """Check Kafka, its topics and permissions, S3, the model, the device.
+
+    Each check that does not pass says what to do. Exit code 1 if one failed.
+    """
+    from rich.console import Console
+
+    from workers.commands.doctor import run_doctor
+
+    loaded = load(config, overrides, {})
+    configure_logging(loaded.settings.log, "doctor")
+    passed = run_doctor(
+        loaded.settings,
+        Console(soft_wrap=True),
+        create_topics=create_topics,
+        partitions=partitions,
+        replication=replication,
+    )
+    raise typer.Exit(0 if passed else 1)
+
+
+@app.command()
+def enqueue(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="s3://BUCKET/PREFIX, or a file with an s3:// URI or a JSON reference a line."
+        ),
+    ],
+    config: Config = None,
+    overrides: Set = None,
+    topic: Annotated[str | None, typer.Option(help="Input topic; default: the first.")] = None,
+    label_set: Annotated[
+        str | None, typer.Option(help="Label set to ask for; the route must allow it.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Publish at most so many.", min=1)] = None,
+) -> None:
+    """Publish references for the objects of an S3 prefix or of a list."""
+    from rich.console import Console
+
+    from workers.commands.enqueue import run_enqueue
+
+    loaded = load(config, overrides, {})
+    configure_logging(loaded.settings.log, "enqueue")
+    run_enqueue(
+        loaded.settings,
+        Console(),
+        source=source,
+        topic=topic,
+        label_set=label_set,
+        limit=limit,
+    )
+
+
+@app.command()
+def config(
+    config: Config = None,
+    overrides: Set = None,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what is no default.")] = False,
+    yaml: Annotated[bool, typer.Option("--yaml", help="As a settings file.")] = False,
+) -> None:
+    """Print the effective settings with their origin, secrets redacted."""
+    from rich.console import Console
+
+    from workers.commands.config import as_yaml, print_table
+
+    loaded = load(config, overrides, {})
+    if yaml:
+        typer.echo(as_yaml(loaded), nl=False)
+    else:
+        print_table(loaded, Console(), changed)
+
+
 def load(config: Path | None, overrides: list[str] | None, flags: dict[str, Any]) -> Loaded:
     """Settings of a command: file, environment, then flags, ``--set`` before named ones."""
     given: dict[str, Any] = {}

@@ -15,7 +15,7 @@ import threading
 from typing import Any, Protocol
 
 from pipeline.errors import Halt, Retry
-from workers.logs import LogPolicy, configure_logging
+from workers.logs import configure_logging
 from workers.settings import Settings
 from workers.stream import Health, StreamWorker
 from workers.supervise import Ended, Fate
@@ -171,7 +171,16 @@ class Cluster:
                 "include_dashboard": False,
                 "object_store_memory": OBJECT_STORE_BYTES,
             }
-        ray.init(**options)
+        try:
+            ray.init(**options)
+        except Exception as error:
+            # Ray raises bare exceptions here, a plain one where its daemons were too slow.
+            ray.shutdown()
+            raise Halt(
+                "ray.not_started",
+                f"ray: {error}; check RAY_ADDRESS, or the logs under the system's temporary "
+                "directory in ray/session_latest/logs",
+            ) from error
 
     def launch(self, build: Build, slot: int) -> RayWorker:
         """Start a worker's actor; it runs as soon as Ray has room for it."""
@@ -207,5 +216,3 @@ RAY_ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_DEDUP_LOGS": "0",
 }
-
-__all__ = ["BuiltWorker", "Cluster", "LogPolicy", "RayWorker", "StreamActor"]

@@ -130,7 +130,12 @@ class Committer:
         if letter is None:
             log.warning("%s: %s; dead-lettered instead", where, failure.message)
             letter = DeadLetter(
-                settled.origin, "publish.too_large", failure.message, attempts=1, ref=settled.ref
+                settled.origin,
+                "publish.too_large",
+                failure.message,
+                attempts=1,
+                ref=settled.ref,
+                unclassified_action=settled.unclassified_action,
             )
             self._window.replace(place, settled_letter(self._publishing, letter))
             return
@@ -156,8 +161,9 @@ class Committer:
                 self._meter.add(metrics.DEAD_LETTERS, code=settled.detail)
             elif settled.kind == "skipped":
                 self._meter.add(metrics.SKIPPED, reason=settled.detail)
-            latency_s = max(0.0, now - settled.origin.timestamp_ms / 1000)
-            self._meter.observe(metrics.LATENCY_SECONDS, latency_s)
+            if settled.origin.timestamp_ms >= 0:
+                latency_s = max(0.0, now - settled.origin.timestamp_ms / 1000)
+                self._meter.observe(metrics.LATENCY_SECONDS, latency_s)
         if self.committed > before:
             self._meter.set(metrics.LAST_PROGRESS, now)
 

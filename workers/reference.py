@@ -81,23 +81,24 @@ def schema(document: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def differing(root: Path) -> list[str]:
-    """Paths of the pages under ``root`` that are missing or not as the code has them."""
-    return [
-        path
-        for path, render in pages().items()
-        if not (root / path).is_file() or (root / path).read_text(encoding="utf-8") != render()
-    ]
+def differing(root: Path) -> dict[str, str]:
+    """The pages under ``root`` that are missing or not as the code has them: path → right text."""
+    rendered = {path: render() for path, render in pages().items()}
+    return {
+        path: page
+        for path, page in rendered.items()
+        if not (root / path).is_file() or (root / path).read_text(encoding="utf-8") != page
+    }
 
 
 def write(root: Path) -> list[str]:
     """Bring the pages under ``root`` up to date; returns the paths written."""
     stale = differing(root)
-    for path in stale:
+    for path, page in stale.items():
         target = root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(pages()[path](), encoding="utf-8")
-    return stale
+        target.write_text(page, encoding="utf-8")
+    return list(stale)
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pipeline.adapters.s3 import S3Policy
-from pipeline.batching import BatchPolicy
 from pydantic import BaseModel, Field, ValidationError
 
 from pipeline.adapters.clip import ModelPolicy
 from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy
+from pipeline.adapters.s3_policy import S3Policy
+from pipeline.batching import BatchPolicy
 from pipeline.decode import DecodePolicy
 from pipeline.errors import Halt
-from pipeline.fetch import FetchPolicy
 from pipeline.events import EventsPolicy
+from pipeline.fetch import FetchPolicy
 from pipeline.flow import FlowPolicy
 from pipeline.labels import LabelSetsPolicy
 from pipeline.policy import Policy
@@ -101,6 +101,10 @@ def load_settings(
     )
     for origin, values in sources:
         _merge(merged, values, origins, origin)
+    for section, field in Settings.model_fields.items():
+        # A section left out is validated like an empty one, so that problems name it.
+        if section not in merged and field.default_factory is not None:
+            merged[section] = {}
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
@@ -219,7 +223,7 @@ def effective(loaded: Loaded) -> list[tuple[str, str, Origin]]:
         value: Any = loaded.settings
         for part in path.split("."):
             value = getattr(value, part)
-        origin = next(
+        origin: Origin = next(
             (o for key, o in loaded.origins.items() if key == path or key.startswith(f"{path}.")),
             "default",
         )

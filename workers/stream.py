@@ -227,7 +227,7 @@ class StreamWorker:
         epoch = self._window.begin(position, now)
         if epoch is None:
             return
-        origin = Origin(position, 0, round(self._clock.time() * 1000))
+        origin = Origin(position, 0, timestamp_ms=-1)
         self._window.expand(position, epoch, 1)
         self._settle(
             Place(Partition(position.topic, position.partition), position.offset, 0),
@@ -361,7 +361,10 @@ class StreamWorker:
                 settled = settled_letter(self._publishing, outcome)
             else:
                 records = self._publishing.records(outcome)
-                settled = Settled("classified", "", ref.origin, records, ref=ref)
+                action = self._flow.unclassified_action(ref)
+                settled = Settled(
+                    "classified", "", ref.origin, records, ref=ref, unclassified_action=action
+                )
         except Halt as halt:
             self._completions.put((place, epoch, halt))
         except Exception as error:

@@ -152,7 +152,7 @@ class Supervisor:
         self._clock = clock
         self._wait = wait
         self._slots = [
-            _Slot(number, Backoff(clock, rng, 1.0, 60.0)) for number in range(policy.count)
+            _Slot(number, Backoff(clock, rng, RESTARTS)) for number in range(policy.count)
         ]
         self._crashes: deque[float] = deque()
         self._stop: _Stop | None = None

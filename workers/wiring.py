@@ -10,9 +10,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from pipeline.adapters.s3 import ObstoreS3
-from pipeline.batching import Batcher
-
 from pipeline import metrics
 from pipeline.adapters.clip import ClipEncoder
 from pipeline.adapters.clock import SystemClock
@@ -22,7 +19,9 @@ from pipeline.adapters.kafka_admin import KafkaAdmin
 from pipeline.adapters.kafka_config import Member
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.adapters.s3 import ObstoreS3
 from pipeline.adapters.text_cache import CachedTexts
+from pipeline.batching import Batcher
 from pipeline.errors import Halt
 from pipeline.events import EventBuilder, EventContext
 from pipeline.fetch import Fetcher
@@ -75,7 +74,7 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
         log.info("metrics on port %d", endpoint.port)
         with KafkaAdmin(settings.kafka) as admin:
             facts = admin.facts()
-        encoder = ClipEncoder.load(settings.model)
+        encoder = load_encoder(settings)
         label_sets = compiled_label_sets(settings, encoder)
         router = routed(settings, label_sets)
         loop = EventLoopThread(f"images-{slot}")
@@ -108,6 +107,11 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
         _tell_model(meter, encoder)
         return BuiltStreamWorker(worker, owned.pop_all())
     raise AssertionError("unreachable: nothing owned here suppresses exceptions")
+
+
+def load_encoder(settings: Settings) -> Encoder:
+    """The configured model. Blocks for seconds; may download."""
+    return ClipEncoder.load(settings.model)
 
 
 def compiled_label_sets(settings: Settings, encoder: Encoder) -> CompiledLabelSets:

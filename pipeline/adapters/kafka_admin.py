@@ -128,11 +128,15 @@ class KafkaAdmin:
 
     def create_topics(
         self, topics: Mapping[str, Mapping[str, str]], partitions: int, replication: int
-    ) -> None:
+    ) -> tuple[str, ...]:
         """Create topics with their settings; existing ones are left as they are.
 
         ``partitions`` or ``replication`` of -1 leaves the number to the broker.
+
+        Returns:
+            Names of the topics created.
         """
+        existing = self.topics(topics.keys())
         wanted = {
             name: {
                 "num_partitions": partitions,
@@ -140,9 +144,12 @@ class KafkaAdmin:
                 "configs": dict(configs),
             }
             for name, configs in topics.items()
+            if name not in existing
         }
-        with _translated("creating topics"):
-            self._client.create_topics(wanted, wait_for_metadata=True)
+        if wanted:
+            with _translated("creating topics"):
+                self._client.create_topics(wanted, wait_for_metadata=True)
+        return tuple(wanted)
 
     @property
     def client(self) -> Any:

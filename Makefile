@@ -1,0 +1,83 @@
+# Developer's commands; `make help` lists them. Everything is installed into .venv by the first one
+# that needs it.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PYTEST := $(BIN)/pytest
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(INSTALLED) ## Run the main job here: Kafka, S3, a small CLIP, the real stream worker, a report
+	@$(BIN)/clipstream demo
+
+.PHONY: test
+test: lint types ## Run every check and test that can run on this machine
+	$(PYTEST)
+
+.PHONY: setup
+setup: $(INSTALLED) ## Install everything into .venv; the other commands do this by themselves
+
+$(INSTALLED): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Clipstream needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || { echo "installing uv"; $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
+	@echo "installing the pinned environment (about 5 GB the first time, most of it torch)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r constraints.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: lint
+lint: $(INSTALLED) ## Style, formatting and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: types
+types: $(INSTALLED) ## Strict type checks
+	$(BIN)/mypy
+
+.PHONY: quick
+quick: $(INSTALLED) ## The tests that need no service: unit, property, contract
+	$(PYTEST) tests/unit tests/property tests/contract
+
+.PHONY: format
+format: $(INSTALLED) ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: docs
+docs: $(INSTALLED) ## Regenerate docs/reference and docs/schemas
+	$(BIN)/python -m workers.reference
+
+.PHONY: model
+model: $(INSTALLED) ## Train the demo's CLIP again
+	$(BIN)/python -m workers.demo.train
+
+.PHONY: services
+services: $(INSTALLED) ## Start Kafka and an S3 server for development, and print how to reach them
+	@$(BIN)/python deploy/dev/services.py up
+
+.PHONY: services-down
+services-down: $(INSTALLED) ## Stop what `make services` started
+	@$(BIN)/python deploy/dev/services.py down
+
+.PHONY: lock
+lock: $(INSTALLED) ## Choose the versions in constraints.txt again
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--all-extras --group dev --upgrade pyproject.toml -o constraints.txt
+
+.PHONY: audit
+audit: $(INSTALLED) ## Look the pinned dependencies up in a vulnerability database
+	@$(BIN)/pip-audit --require-hashes --disable-pip -r constraints.txt \
+		|| { echo "make audit: vulnerabilities were found, or no database could be reached; see above"; exit 1; }
+
+.PHONY: clean
+clean: ## Remove what was built here, but for .venv
+	rm -rf demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
