@@ -1,0 +1,61 @@
+"""The input formats: one file each.
+
+A new format is a file with a ``Format`` in it, and a line here; a store that imitates S3's
+notifications is a ``Dialect``, and a line in ``S3_DIALECTS``. Its test reads an example that its
+producer has published (``tests/data/formats``), and docs/input-formats.md says what is decoded.
+"""
+
+from __future__ import annotations
+
+from pipeline.errors import Reject
+from pipeline.formats import cloudevents, sns
+from pipeline.formats.aws import AWS
+from pipeline.formats.ceph import CEPH
+from pipeline.formats.eventbridge import EVENTBRIDGE
+from pipeline.formats.minio import MINIO
+from pipeline.formats.native import NATIVE
+from pipeline.formats.reference import Format
+from pipeline.formats.s3_notification import notification_format
+from pipeline.formats.sns import SNS_CONTROL
+from pipeline.formats.strict_json import Load
+from pipeline.records import JsonValue
+
+S3_DIALECTS = (AWS, MINIO, CEPH)
+
+ENVELOPES = (cloudevents.unwrap, sns.unwrap)
+"""Opened once each, in this order."""
+
+FORMATS: tuple[Format, ...] = (
+    notification_format(S3_DIALECTS),
+    EVENTBRIDGE,
+    SNS_CONTROL,
+    NATIVE,  # last: it takes any list
+)
+"""The first that recognises a document reads it."""
+
+
+def open_envelopes(document: JsonValue, load: Load) -> JsonValue:
+    """What is left of a document when its envelopes are gone.
+
+    Raises:
+        Reject: an envelope is broken.
+    """
+    for unwrap in ENVELOPES:
+        document = unwrap(document, load)
+    return document
+
+
+def format_of(document: JsonValue) -> Format:
+    """The format that reads this document.
+
+    Raises:
+        Reject: ``reference.unknown_format``.
+    """
+    for candidate in FORMATS:
+        if candidate.recognises(document):
+            return candidate
+    names = ", ".join(candidate.name for candidate in FORMATS)
+    raise Reject(
+        "reference.unknown_format",
+        f"the value is JSON of no known format ({names}); compare it with docs/input-formats.md",
+    )

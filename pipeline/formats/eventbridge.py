@@ -1,0 +1,69 @@
+"""Amazon S3's events by way of EventBridge.
+
+Source: Amazon S3 User Guide, "EventBridge event message structure" (ev-events). Unlike in S3's own
+notifications keys come as they are stored: the documentation speaks of no encoding, and keys such
+as ``%2B++ %20.mp3`` were seen to arrive unchanged
+(aws-solutions-library-samples/guidance-for-medialake-on-aws#21).
+"""
+
+from __future__ import annotations
+
+from pipeline.formats.fields import Fields, unknown_format
+from pipeline.formats.reference import (
+    Entries,
+    Format,
+    Reference,
+    SkipReason,
+    check_bucket,
+    check_etag,
+    check_key,
+)
+from pipeline.formats.s3_notification import is_folder, optional_version_id
+from pipeline.records import JsonValue
+
+EVENT_SOURCE = "aws.s3"
+MAJOR_VERSION = "1"
+"""Of ``detail.event-version``, which older events lack; ``version`` is not about S3's schema."""
+
+_SKIPPED = {"Object Deleted": SkipReason.DELETED}
+
+
+def _recognises(document: JsonValue) -> bool:
+    return isinstance(document, dict) and "detail-type" in document and "detail" in document
+
+
+def _entries(document: JsonValue) -> Entries:
+    return Entries([document])
+
+
+def _read(entry: JsonValue, where: str) -> Reference | SkipReason:
+    event = Fields.of(entry, where)
+    source = event.text("source")
+    if source != EVENT_SOURCE:
+        raise unknown_format(event.place("source"), f"{source[:40]!r} is not {EVENT_SOURCE!r}")
+    detail_type = event.text("detail-type")
+    if detail_type != "Object Created":
+        return _SKIPPED.get(detail_type, SkipReason.OTHER_EVENT)
+    detail = event.object("detail")
+    version = detail.optional_text("event-version")
+    if version is not None and version.partition(".")[0] != MAJOR_VERSION:
+        raise unknown_format(
+            detail.place("event-version"), f"{version[:40]!r} is not of version {MAJOR_VERSION}.x"
+        )
+    return _reference(detail)
+
+
+def _reference(detail: Fields) -> Reference | SkipReason:
+    bucket, item = detail.object("bucket"), detail.object("object")
+    key = check_key(item.text("key"), item.place("key"))
+    if is_folder(key, item.get("size")):
+        return SkipReason.FOLDER
+    return Reference(
+        check_bucket(bucket.text("name"), bucket.place("name")),
+        key,
+        version_id=optional_version_id(item, "version-id"),
+        etag=check_etag(item.optional_text("etag") or None, item.place("etag")),
+    )
+
+
+EVENTBRIDGE = Format("EventBridge S3 event", _recognises, _entries, _read)

@@ -1,0 +1,83 @@
+"""Reads the fields of a JSON object; every complaint names the field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.errors import Reject
+from pipeline.records import JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """A JSON object and its place in the record (``Records[0].s3``; empty for the outermost).
+
+    A null is taken as an absent field, as most serialisers mean it.
+    """
+
+    value: Mapping[str, JsonValue]
+    where: str
+
+    @classmethod
+    def of(cls, value: JsonValue, where: str) -> Fields:
+        """Take a value that must be an object.
+
+        Raises:
+            Reject: ``reference.invalid``, as every reading method does where the type is another.
+        """
+        if not isinstance(value, dict):
+            raise invalid(where, f"is {kind(value)}; send an object")
+        return cls(value, where)
+
+    def place(self, name: str) -> str:
+        return f"{self.where}.{name}" if self.where else name
+
+    def get(self, name: str) -> JsonValue:
+        return self.value.get(name)
+
+    def object(self, name: str) -> Fields:
+        return Fields.of(self._required(name), self.place(name))
+
+    def text(self, name: str) -> str:
+        return self._text(name, self._required(name))
+
+    def optional_text(self, name: str) -> str | None:
+        value = self.get(name)
+        return None if value is None else self._text(name, value)
+
+    def _required(self, name: str) -> JsonValue:
+        value = self.get(name)
+        if value is None:
+            raise invalid(self.place(name), "is missing; send it")
+        return value
+
+    def _text(self, name: str, value: JsonValue) -> str:
+        if not isinstance(value, str):
+            raise invalid(self.place(name), f"is {kind(value)}; send a string")
+        return value
+
+
+def kind(value: JsonValue) -> str:
+    """A JSON value's type, for people."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+
+
+def invalid(where: str, what: str) -> Reject:
+    return Reject("reference.invalid", f"{where or 'the reference'}: {what}")
+
+
+def unknown_format(where: str, what: str) -> Reject:
+    return Reject("reference.unknown_format", f"{where}: {what}")

@@ -1,0 +1,130 @@
+"""Clipstream's own format: one reference, or a list of them.
+
+::
+
+    {"bucket": "photos", "key": "2026/cat 1.jpg", "version_id": "…", "etag": "…", "id": "…",
+     "label_sets": ["moderation"], "tenant": "…", "metadata": {…}}
+
+``uri`` (``s3://bucket/key``) may stand for bucket and key, ``label_set`` for a list of one. Fields
+not named here are ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pipeline.errors import Reject
+from pipeline.formats import strict_json
+from pipeline.formats.fields import Fields, invalid, kind
+from pipeline.formats.reference import (
+    Entries,
+    Format,
+    Reference,
+    check_bucket,
+    check_etag,
+    check_key,
+    check_version_id,
+)
+from pipeline.records import NO_JSON, JsonValue
+
+MAX_METADATA_BYTES = 4096
+"""As compact JSON in UTF-8."""
+MAX_ID_BYTES = 1024
+MAX_TENANT_BYTES = 128
+
+_SCHEME = "s3://"
+# Both become attributes of events, where CloudEvents allows no control characters.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def _recognises(document: JsonValue) -> bool:
+    return isinstance(document, list) or (
+        isinstance(document, dict) and not document.keys().isdisjoint({"uri", "bucket", "key"})
+    )
+
+
+def _entries(document: JsonValue) -> Entries:
+    return Entries(document, "") if isinstance(document, list) else Entries([document])
+
+
+def _read(entry: JsonValue, where: str) -> Reference:
+    fields = Fields.of(entry, where)
+    bucket, key = _location(fields)
+    return Reference(
+        bucket,
+        key,
+        version_id=check_version_id(fields.optional_text("version_id"), fields.place("version_id")),
+        etag=check_etag(fields.optional_text("etag"), fields.place("etag")),
+        id=_attribute(fields, "id", MAX_ID_BYTES),
+        tenant=_attribute(fields, "tenant", MAX_TENANT_BYTES),
+        label_sets=_label_sets(fields),
+        metadata=_metadata(fields),
+    )
+
+
+def _location(fields: Fields) -> tuple[str, str]:
+    uri = fields.optional_text("uri")
+    if uri is None:
+        bucket, key = fields.text("bucket"), fields.text("key")
+        return check_bucket(bucket, fields.place("bucket")), check_key(key, fields.place("key"))
+    where = fields.place("uri")
+    if fields.get("bucket") is not None or fields.get("key") is not None:
+        raise invalid(where, "stands beside a bucket or a key; send one or the other")
+    if not uri.startswith(_SCHEME):
+        raise invalid(where, "is not an s3:// URI; send s3://bucket/key, or bucket and key")
+    # The key is all that follows, as it stands: "?", "#" and "%" are characters of keys.
+    bucket, _, key = uri.removeprefix(_SCHEME).partition("/")
+    return check_bucket(bucket, where), check_key(key, where)
+
+
+def _attribute(fields: Fields, name: str, max_bytes: int) -> str | None:
+    value = fields.optional_text(name)
+    if value is None:
+        return None
+    size = len(value.encode())
+    if not 1 <= size <= max_bytes:
+        raise invalid(
+            fields.place(name), f"is {size:,} UTF-8 bytes long (1 to {max_bytes:,}); shorten it"
+        )
+    if _CONTROL.search(value):
+        raise invalid(fields.place(name), "holds a control character; leave it out")
+    return value
+
+
+def _label_sets(fields: Fields) -> tuple[str, ...]:
+    one, several = fields.optional_text("label_set"), fields.get("label_sets")
+    where = fields.place("label_sets")
+    if one is not None and several is not None:
+        raise invalid(where, "stands beside label_set; send one or the other")
+    if one is not None:
+        return (one,)
+    if several is None:
+        return ()
+    if not isinstance(several, list):
+        raise invalid(where, f"is {kind(several)}; send a list of names")
+    names: dict[str, None] = {}
+    for index, name in enumerate(several):
+        if not isinstance(name, str):
+            raise invalid(f"{where}[{index}]", f"is {kind(name)}; send a name")
+        names[name] = None
+    return tuple(names)
+
+
+def _metadata(fields: Fields) -> Mapping[str, JsonValue]:
+    value = fields.get("metadata")
+    if value is None:
+        return NO_JSON
+    if not isinstance(value, dict):
+        raise invalid(fields.place("metadata"), f"is {kind(value)}; send an object")
+    size = len(strict_json.dump(value))
+    if size > MAX_METADATA_BYTES:
+        raise Reject(
+            "reference.metadata_too_large",
+            f"{fields.place('metadata')}: is {size:,} bytes as JSON (limit "
+            f"{MAX_METADATA_BYTES:,}); carry an identifier instead and join downstream",
+        )
+    return value
+
+
+NATIVE = Format("native reference", _recognises, _entries, _read)

@@ -1,0 +1,169 @@
+"""A record's bytes become image references, skips and dead letters."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import partial
+
+from pydantic import Field
+
+from pipeline.errors import Reject
+from pipeline.formats import cloudevents, format_of, open_envelopes, strict_json
+from pipeline.formats.reference import Entries, Format, Reference, SkipReason
+from pipeline.policy import Policy
+from pipeline.records import DeadLetter, Headers, ImageRef, Origin, Record, Skipped
+from pipeline.routes import Route, Router
+
+__all__ = ["ReferencesPolicy", "SkipReason", "parse"]
+
+MAX_REPEATED_BYTES = 16 * 1024
+"""Largest key and headers of a record with several references: every outcome repeats them."""
+
+_HEADERS_READ = frozenset({*cloudevents.HEADERS, "traceparent", "ce_traceparent"})
+# W3C Trace Context, version 00, whose shape later versions keep as their beginning.
+_TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+
+
+class ReferencesPolicy(Policy):
+    """Limits of a record that holds references. Beyond one the record is dead-lettered whole."""
+
+    max_record_bytes: int = Field(
+        1024 * 1024, description="Largest value of an input record, in bytes.", gt=0
+    )
+    max_depth: int = Field(
+        32,
+        description="How deep lists and objects of a record may be nested in one another; S3 "
+        "notifications need 6.",
+        ge=8,
+        le=128,
+    )
+    max_references_per_record: int = Field(
+        1000,
+        description="References or events that one record may hold. All of them share one "
+        "transaction.",
+        gt=0,
+    )
+
+
+def parse(
+    record: Record, policy: ReferencesPolicy, router: Router
+) -> tuple[ImageRef | Skipped | DeadLetter, ...]:
+    """Read a record: at least one outcome, and one for each of its entries, in their order.
+
+    The place in the tuple is the entry's index. A record that cannot be read is one dead letter
+    with the record as it came. So is a bad entry, its neighbours unharmed; among several its
+    record's value is that entry alone in the same format, so that a replay repeats no other.
+
+    Pure; raises nothing for any record.
+    """
+    headers = _headers(record.headers)
+    origin = Origin(record.position, 0, record.timestamp_ms, record.key, _traceparent(headers))
+    if record.value is None:
+        return (Skipped(SkipReason.TOMBSTONE),)
+    try:
+        cloudevents.check_headers(headers)
+        form, entries = _open(record, record.value, policy)
+    except Reject as reject:
+        return (_dead_letter(origin, record, reject),)
+    if not entries.items:
+        return (Skipped(SkipReason.EMPTY),)
+    routes = router.for_record(record)
+    return tuple(
+        _outcome(form, entries, replace(origin, index=index), record, router, routes)
+        for index in range(len(entries.items))
+    )
+
+
+def _open(record: Record, value: bytes, policy: ReferencesPolicy) -> tuple[Format, Entries]:
+    if len(value) > policy.max_record_bytes:
+        raise Reject(
+            "reference.too_large",
+            f"the value is {len(value):,} bytes (limit references.max_record_bytes = "
+            f"{policy.max_record_bytes:,}); send smaller records, or raise the limit",
+        )
+    load = partial(strict_json.load, max_depth=policy.max_depth)
+    document = open_envelopes(load(value), load)
+    form = format_of(document)
+    entries = form.entries(document)
+    count, repeated = len(entries.items), _repeated_bytes(record)
+    if count > policy.max_references_per_record:
+        raise Reject(
+            "reference.too_many",
+            f"the record holds {count:,} entries (limit references.max_references_per_record = "
+            f"{policy.max_references_per_record:,}); split it, or raise the limit",
+        )
+    if count > 1 and repeated > MAX_REPEATED_BYTES:
+        raise Reject(
+            "reference.too_large",
+            f"key and headers are {repeated:,} bytes in a record of several references (limit "
+            f"{MAX_REPEATED_BYTES:,}); send one reference a record, or less beside the value",
+        )
+    return form, entries
+
+
+def _outcome(
+    form: Format,
+    entries: Entries,
+    origin: Origin,
+    record: Record,
+    router: Router,
+    routes: tuple[Route, ...],
+) -> ImageRef | Skipped | DeadLetter:
+    index = origin.index
+    try:
+        reference = form.read(entries.items[index], entries.where(index))
+        if isinstance(reference, SkipReason):
+            return Skipped(reference)
+        decision = router.decide(routes, reference)
+    except Reject as reject:
+        if len(entries.items) > 1:
+            record = replace(record, value=strict_json.dump(entries.alone(index)))
+        return _dead_letter(origin, record, reject)
+    if isinstance(decision, SkipReason):
+        return Skipped(decision)
+    return _image_ref(reference, origin, decision.label_sets, decision.tenant)
+
+
+def _image_ref(
+    reference: Reference, origin: Origin, label_sets: tuple[str, ...], tenant: str | None
+) -> ImageRef:
+    return ImageRef(
+        bucket=reference.bucket,
+        key=reference.key,
+        origin=origin,
+        label_sets=label_sets,
+        version_id=reference.version_id,
+        etag=reference.etag,
+        id=reference.id,
+        tenant=tenant,
+        metadata=reference.metadata,
+    )
+
+
+def _dead_letter(origin: Origin, record: Record, reject: Reject) -> DeadLetter:
+    return DeadLetter(origin, reject.code, reject.message, attempts=1, record=record)
+
+
+def _headers(headers: Headers) -> dict[str, bytes]:
+    """Headers that are read, by lower-case name. Of repeated ones the last counts, as in Kafka's
+    ``lastHeader``; a null counts as absent. One pass, whatever a sender piles up."""
+    return {
+        lower: value
+        for name, value in headers
+        if value is not None and (lower := name.lower()) in _HEADERS_READ
+    }
+
+
+def _traceparent(headers: dict[str, bytes]) -> str | None:
+    """The trace to pass on: a malformed one is dropped, as W3C Trace Context asks."""
+    value = headers.get("traceparent", headers.get("ce_traceparent"))
+    return value.decode() if value is not None and _TRACEPARENT.fullmatch(value) else None
+
+
+def _repeated_bytes(record: Record) -> int:
+    return len(record.key or b"") + sum(
+        len(name) + len(value or b"") for name, value in record.headers
+    )

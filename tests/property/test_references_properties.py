@@ -1,0 +1,178 @@
+"""Whatever stands on a topic, a record has outcomes, each entry exactly one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import CODES, Reject
+from pipeline.formats import strict_json
+from pipeline.records import DeadLetter, Headers, ImageRef, Position, Record, Skipped
+from pipeline.references import ReferencesPolicy, SkipReason, parse
+from pipeline.routes import RoutePolicy, Router
+
+ROUTER = Router(
+    [
+        RoutePolicy(bucket="skipped*", skip=True),
+        RoutePolicy(bucket="a*", label_sets=("moderation",), allowed_label_sets=("objects",)),
+        RoutePolicy(headers={"source": "cms"}, label_sets=("objects",)),
+    ],
+    ["moderation", "objects"],
+)
+POLICY = ReferencesPolicy(max_references_per_record=20, max_depth=8)
+
+# S3 keys: any text that UTF-8 can encode.
+keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
+# Lone surrogates too: JSON can escape them.
+texts = st.text(st.characters(), max_size=8)
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
+    lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+    max_leaves=12,
+)
+field_names = st.sampled_from(
+    [
+        *("bucket", "key", "uri", "version_id", "etag", "id", "tenant", "label_set", "label_sets"),
+        *("metadata", "Records", "eventVersion", "eventSource", "eventName", "s3", "object"),
+        *("name", "eTag", "versionId", "size", "detail-type", "detail", "source", "version"),
+        *("specversion", "type", "data", "data_base64", "Type", "TopicArn", "Message", "Event"),
+    ]
+)
+field_values = st.sampled_from(
+    [
+        *("photos", "abc", "s3://abc/k", "2.1", "aws:s3", "minio:s3", "ceph:s3", "1.0", "0"),
+        *("ObjectCreated:Put", "s3:ObjectRemoved:Delete", "s3:TestEvent", "Object Created"),
+        *("aws.s3", "Notification", "SubscriptionConfirmation", "{}", "[]", "a%", "a+b/", ""),
+        *(0, None, True, "moderation", ["objects"]),
+    ]
+)
+# Documents that look like the formats, right and wrong in every way.
+lookalikes: st.SearchStrategy[Any] = st.recursive(
+    field_values,
+    lambda inner: st.dictionaries(field_names, inner, max_size=6) | st.lists(inner, max_size=25),
+    max_leaves=20,
+)
+header_names = st.sampled_from(
+    ["content-type", "ce_specversion", "ce_id", "ce_source", "ce_type", "traceparent", "source"]
+)
+header_values = (
+    st.none()
+    | st.binary(max_size=60)
+    | st.sampled_from(
+        [b"1.0", b"application/json", b"application/cloudevents+json", b"text/plain", b"cms"]
+    )
+)
+headers = st.lists(st.tuples(header_names | st.text(max_size=5), header_values), max_size=6).map(
+    tuple
+)
+
+
+def record(value: bytes | None, headers: Headers = ()) -> Record:
+    return Record(Position("t", 0, 1), 0, b"key", value, headers)
+
+
+def assert_accounted(source: Record, policy: ReferencesPolicy = POLICY) -> list[Any]:
+    outcomes = list(parse(source, policy, ROUTER))
+    assert outcomes
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, Skipped):
+            assert outcome.reason in set(SkipReason)
+            continue
+        assert outcome.origin.index == index
+        assert outcome.origin.position == source.position
+        if isinstance(outcome, DeadLetter):
+            assert outcome.code in CODES
+            assert outcome.message.encode()
+            assert outcome.record is not None
+            assert len(outcomes) > 1 or outcome.record is source
+        else:
+            assert isinstance(outcome, ImageRef)
+            assert outcome.label_sets
+            assert 1 <= len(outcome.key.encode()) <= 1024
+    return outcomes
+
+
+@given(st.none() | st.binary(max_size=300), headers)
+def test_no_bytes_are_too_bad_for_an_outcome(value: bytes | None, headers: Headers) -> None:
+    assert_accounted(record(value, headers))
+
+
+@given(lookalikes | json_values, headers)
+@example({"Records": [{"s3": {}, "eventSource": "aws:s3"}] * 3}, ())
+def test_no_document_is_too_bad_for_an_outcome(document: Any, headers: Headers) -> None:
+    outcomes = assert_accounted(record(json.dumps(document).encode(), headers))
+    if isinstance(document, list) and not any(name == "ce_specversion" for name, _ in headers):
+        assert len(outcomes) in {1, len(document)}
+
+
+@settings(max_examples=50)
+@given(st.lists(lookalikes, min_size=1, max_size=6))
+def test_every_entry_of_a_list_has_one_outcome_and_neighbours_do_not_change_it(
+    entries: list[Any],
+) -> None:
+    policy = ReferencesPolicy(max_depth=128)
+    together = assert_accounted(record(json.dumps(entries).encode()), policy)
+    assert len(together) == len(entries)
+    for entry, outcome in zip(entries, together, strict=True):
+        [alone] = parse(record(json.dumps([entry]).encode()), policy, ROUTER)
+        assert type(alone) is type(outcome)
+        if isinstance(outcome, DeadLetter):
+            assert isinstance(alone, DeadLetter)
+            assert alone.code == outcome.code
+            # What the dead letter holds, replayed, has the same fate.
+            assert outcome.record is not None
+            [again] = parse(outcome.record, policy, ROUTER)
+            assert isinstance(again, DeadLetter)
+            assert again.code == outcome.code
+
+
+def notification(source: str, key: str) -> Record:
+    event = {
+        "eventVersion": "2.1",
+        "eventSource": source,
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": "abc"}, "object": {"key": key, "size": 1}},
+    }
+    return record(json.dumps({"Records": [event]}).encode())
+
+
+def key_of(source: Record) -> str:
+    [ref] = parse(source, POLICY, ROUTER)
+    assert isinstance(ref, ImageRef)
+    return ref.key
+
+
+@given(keys)
+@example("a%20b+c d%2Bé/")
+def test_a_form_encoded_key_comes_back_as_it_was(key: str) -> None:
+    assert key_of(notification("aws:s3", quote_plus(key, safe="/"))) == key
+    assert key_of(notification("minio:s3", quote_plus(key))) == key
+    assert key_of(notification("aws:s3", quote(key))) == key  # some emulators write %20
+
+
+@given(keys)
+@example("a%20b+c d%2Bé/")
+def test_a_key_as_sent_is_never_decoded(key: str) -> None:
+    assert key_of(notification("ceph:s3", key)) == key
+    assert key_of(record(json.dumps({"bucket": "abc", "key": key}).encode())) == key
+    assert key_of(record(json.dumps({"uri": f"s3://abc/{key}"}).encode())) == key
+
+
+@given(json_values)
+def test_strict_json_reads_what_the_standard_library_reads_and_utf8_can_hold(document: Any) -> None:
+    text = json.dumps(document).encode()
+    expected = json.loads(text)
+    try:
+        json.dumps(expected, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:  # an infinity, or a lone surrogate
+        with pytest.raises(Reject, match="not_json"):
+            strict_json.load(text, max_depth=64)
+        return
+    read = strict_json.load(text, max_depth=64)
+    assert read == expected
+    assert strict_json.load(strict_json.dump(read), max_depth=64) == read
