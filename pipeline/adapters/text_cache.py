@@ -1,0 +1,116 @@
+"""Keeps the embeddings of prompts on disk, so that a restart embeds only what is new."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.records import ModelIdentity, Vector
+from pipeline.scoring import EncodeTexts
+
+logger = logging.getLogger(__name__)
+
+MAX_PROMPTS = 50_000
+"""Prompts in one file: about 100 MB at 512 dimensions."""
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+class CachedTexts:
+    """Decorates ``encode_texts`` with a file of prompt embeddings for each model.
+
+    The file belongs to one name, revision, precision and engine; in it a prompt's embedding stands
+    under the SHA-256 of the prompt, so an edited label set costs only its new prompts. It is a
+    SHA-256 of what follows, and an npz archive. Nothing of the disk is fatal: a damaged file is
+    made again, and where nothing can be written every start embeds every prompt; both log a
+    warning. Files are replaced as a whole: readers never see half a file, and of two writers the
+    later one wins.
+    """
+
+    def __init__(self, encode: EncodeTexts, model: ModelIdentity, directory: Path) -> None:
+        self._encode = encode
+        identity = json.dumps(
+            [model.name, model.revision, model.precision, model.engine, model.dimension]
+        )
+        digest = hashlib.sha256(identity.encode()).hexdigest()
+        self._dimension = model.dimension
+        self._path = directory / f"texts-{digest[:32]}.v1"
+
+    def __call__(self, prompts: Sequence[str]) -> Vector:
+        """Embed ``prompts``; returns [len(prompts), dimension] in order, as ``encode_texts``.
+
+        Raises:
+            Halt: what ``encode_texts`` raises.
+        """
+        known = self._read()
+        digests = [hashlib.sha256(prompt.encode()).hexdigest() for prompt in prompts]
+        missing = {
+            digest: prompt
+            for digest, prompt in zip(digests, prompts, strict=True)
+            if digest not in known
+        }
+        if missing:
+            vectors = self._encode(tuple(missing.values()))
+            fresh = dict(zip(missing, vectors, strict=True))
+            if len(known) + len(fresh) > MAX_PROMPTS:
+                known = {digest: known[digest] for digest in digests if digest in known}
+            known |= fresh
+            if vectors.shape[1:] == (self._dimension,) and np.isfinite(vectors).all():
+                self._write(known)
+        return np.stack([known[digest] for digest in digests])
+
+    def _read(self) -> dict[str, Vector]:
+        try:
+            content = self._located().read_bytes()
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            self._warn("cannot be read", error.strerror)
+            return {}
+        digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if digest != hashlib.sha256(payload).digest():
+            # Before the bytes are parsed: a flipped bit must not become a score.
+            self._warn("is damaged", "its checksum differs")
+            return {}
+        with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
+            prompts, vectors = archive["prompts"].tolist(), archive["vectors"]
+        return dict(zip((prompt.decode() for prompt in prompts), vectors, strict=True))
+
+    def _write(self, known: dict[str, Vector]) -> None:
+        buffer = io.BytesIO()
+        prompts = np.array([prompt.encode() for prompt in known])
+        np.savez(buffer, prompts=prompts, vectors=np.stack(list(known.values())))
+        payload = buffer.getvalue()
+        # Not synced: after a power cut the checksum tells, and the file is made again.
+        temporary: Path | None = None
+        try:
+            path = self._located()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                dir=path.parent, prefix=f"{path.name}-", delete=False
+            ) as file:
+                temporary = Path(file.name)
+                file.write(hashlib.sha256(payload).digest() + payload)
+            temporary.replace(path)
+        except OSError as error:
+            self._warn("cannot be written", error.strerror)
+            if temporary is not None:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+
+    def _located(self) -> Path:
+        try:
+            return self._path.expanduser()
+        except RuntimeError as error:  # a container's user may have no home
+            raise FileNotFoundError(errno.ENOENT, str(error)) from error
+
+    def _warn(self, what: str, why: str | None) -> None:
+        logger.warning("%s: %s (%s); its prompts are embedded again", self._path, what, why)

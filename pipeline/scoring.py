@@ -1,0 +1,290 @@
+"""Scores: what label sets make of an embedding.
+
+The arithmetic, all of it in float64 unless said otherwise; ``docs/label-sets.md`` shows how anyone
+derives a score again from what is published.
+
+- A prompt's vector ``p`` is the text encoder's output (float32), divided by its length.
+- A label's vector is the mean of its prompts' vectors, divided by its length and rounded to
+  float32 once; so is the vector of its contrast prompts. Averaging embeddings, not scores, is the
+  prompt ensemble of Radford et al. 2021, section 3.1.4 (https://arxiv.org/abs/2103.00020).
+- A similarity is the dot product of the embedding *as published* (float16 or float32, its rounding
+  included, not normalised again) and a label's vector, held within [-1, 1].
+- Exclusive: ``score = softmax(logit_scale * similarity)`` over all labels, neutral ones included.
+- Independent: ``score = 1 / (1 + exp(-logit_scale * (similarity - contrast similarity)))``, which
+  is the softmax of the two.
+
+float64 matters: logit_scale is about 100, so float32's 1e-7 in a similarity would be 1e-5 in a
+score.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import Halt, Reject
+from pipeline.labels import DEFAULT_UNCLASSIFIED_ACTION, Decision, LabelSet
+from pipeline.records import LabelScore, LabelSetResult, ModelIdentity, Vector
+
+logger = logging.getLogger(__name__)
+
+Float64s = npt.NDArray[np.float64]
+
+EncodeTexts = Callable[[Sequence[str]], Vector]
+"""Embeds prompts: unit vectors [len(prompts), dimension] in order."""
+
+_MAX_LOGIT_SCALE = 1e4
+"""CLIP is trained with at most 100; far above it a checkpoint is broken."""
+_MIN_LENGTH = 1e-3
+"""A mean of unit vectors shorter than this has no direction to speak of: its prompts cancel out."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledLabelSet:
+    """A label set with its labels' vectors for one model; immutable, safe to share.
+
+    ``rows`` are the labels' vectors in the set's order, then the contrasts without repetition, so
+    that one product gives every similarity: rounded to float32 and held as float64, which is what
+    the product needs. ``contrast_rows`` has for each label the row of its contrast; it is empty in
+    an exclusive set.
+    """
+
+    label_set: LabelSet
+    version: str
+    logit_scale: float
+    rows: Float64s
+    contrast_rows: npt.NDArray[np.intp]
+
+    @property
+    def label_vectors(self) -> Vector:
+        """float32 [labels, dimension], in the label set's order."""
+        return self.rows[: len(self.label_set.labels)].astype(np.float32)
+
+    @property
+    def contrast_vectors(self) -> Vector:
+        """float32 [labels, dimension], each label's contrast; [0, dimension] in exclusive sets."""
+        return self.rows[self.contrast_rows].astype(np.float32)
+
+    def score(self, embedding: npt.NDArray[np.floating]) -> LabelSetResult:
+        """Score one embedding [dimension], with the values that are published.
+
+        Raises:
+            Reject: ``encode.non_finite``: a NaN would match no label and so pass for harmless.
+        """
+        if not np.isfinite(embedding).all():
+            raise Reject(
+                "encode.non_finite",
+                "scoring: the embedding has values that are not finite; check the precision",
+            )
+        similarities = np.clip(self.rows @ embedding.astype(np.float64), -1.0, 1.0)
+        own = similarities[: len(self.label_set.labels)]
+        if self.label_set.decision is Decision.EXCLUSIVE:
+            scores = softmax(self.logit_scale * own)
+        else:
+            contrast = similarities[self.contrast_rows]
+            scores = sigmoid(self.logit_scale * (own - contrast))
+        values = scores.tolist()
+        matched, decision = self.label_set.decide(values)
+        return LabelSetResult(
+            label_set=self.label_set.name,
+            version=self.version,
+            scores=tuple(
+                LabelScore(label.name, score, similarity)
+                for label, score, similarity in zip(
+                    self.label_set.labels, values, own.tolist(), strict=True
+                )
+            ),
+            matched=matched,
+            decision=decision,
+        )
+
+
+class CompiledLabelSets:
+    """Every loaded label set, for one model. Immutable: a change of label sets is a new object, so
+    an event never mixes two versions."""
+
+    def __init__(self, compiled: Iterable[CompiledLabelSet]) -> None:
+        self._compiled: Mapping[str, CompiledLabelSet] = {
+            each.label_set.name: each for each in compiled
+        }
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._compiled)
+
+    def __iter__(self) -> Iterator[CompiledLabelSet]:
+        return iter(self._compiled.values())
+
+    def score(
+        self, names: Iterable[str], embedding: npt.NDArray[np.floating]
+    ) -> tuple[LabelSetResult, ...]:
+        """What the label sets ``names`` say of one embedding, in their order.
+
+        Raises:
+            Reject: ``encode.non_finite``, or ``reference.unknown_label_set`` for a set that was
+                unloaded after the reference was routed.
+        """
+        return tuple(self._named(name).score(embedding) for name in names)
+
+    def unclassified_action(self, names: Iterable[str]) -> str:
+        """The action for an image that nobody looked at, of the label sets that were to see it.
+
+        Of several it is the one furthest above the least severe action of its own set, the first
+        named where they are equal: a set for which an unseen image is harmless never silences one
+        for which it is not.
+        """
+        label_sets = [self._compiled[name].label_set for name in names if name in self._compiled]
+        if not label_sets:
+            return DEFAULT_UNCLASSIFIED_ACTION
+        strictest = max(label_sets, key=lambda each: each.severity(each.unclassified_action))
+        return strictest.unclassified_action
+
+    def _named(self, name: str) -> CompiledLabelSet:
+        try:
+            return self._compiled[name]
+        except KeyError:
+            raise Reject(
+                "reference.unknown_label_set",
+                f"scoring: label set {name!r} is not loaded (loaded: "
+                f"{', '.join(sorted(self._compiled))}); load it, or mend the route",
+            ) from None
+
+
+def compile_label_sets(
+    label_sets: Sequence[LabelSet],
+    encode_texts: EncodeTexts,
+    model: ModelIdentity,
+    override_pin: bool = False,
+) -> CompiledLabelSets:
+    """Embed the prompts of ``label_sets``, each once however many labels share it, in one call.
+
+    ``label_sets`` is not empty.
+
+    Raises:
+        Halt: ``label_set.pinned``: a set is pinned to another model, and ``override_pin`` is off;
+            ``label_set.duplicate``: two sets have one name; ``label_set.not_embeddable``: the
+            embeddings have the wrong shape, are not finite, or cancel each other out, or the
+            model's logit scale is out of range; and whatever ``encode_texts`` raises.
+    """
+    names = [label_set.name for label_set in label_sets]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise Halt(
+            "label_set.duplicate",
+            f"label sets: {', '.join(twice)} loaded twice; rename or drop one",
+        )
+    _check_pins(label_sets, model, override_pin)
+    if not 0 < model.logit_scale <= _MAX_LOGIT_SCALE:  # false for a NaN, too
+        raise Halt(
+            "label_set.not_embeddable",
+            f"{model.name}: logit scale {model.logit_scale} (above 0, at most "
+            f"{_MAX_LOGIT_SCALE:.0f}); check the checkpoint",
+        )
+    prompts = tuple(
+        dict.fromkeys(
+            prompt
+            for label_set in label_sets
+            for label in label_set.labels
+            for prompt in (*label.prompts, *label.contrast)
+        )
+    )
+    vectors = _PromptVectors(prompts, encode_texts(prompts), model)
+    return CompiledLabelSets(_compile(label_set, vectors, model) for label_set in label_sets)
+
+
+def softmax(logits: Float64s) -> Float64s:
+    """Probabilities of exclusive classes; finite for finite logits."""
+    exponentials: Float64s = np.exp(logits - logits.max())
+    exponentials /= exponentials.sum()
+    return exponentials
+
+
+def sigmoid(logits: Float64s) -> Float64s:
+    """Probability of the first of two classes by their difference; finite for finite logits."""
+    scores: Float64s = np.exp(-np.logaddexp(0.0, -logits))
+    return scores
+
+
+def _compile(
+    label_set: LabelSet, vectors: _PromptVectors, model: ModelIdentity
+) -> CompiledLabelSet:
+    contrasts = tuple(dict.fromkeys(label.contrast for label in label_set.labels if label.contrast))
+    where = f"label set {label_set.name!r}"
+    rows = [
+        vectors.ensemble(label.prompts, f"{where}: label {label.name!r}")
+        for label in label_set.labels
+    ] + [vectors.ensemble(contrast, f"{where}: contrast") for contrast in contrasts]
+    row_of = {contrast: len(label_set.labels) + row for row, contrast in enumerate(contrasts)}
+    matrix = np.stack(rows).astype(np.float32).astype(np.float64)
+    matrix.setflags(write=False)
+    return CompiledLabelSet(
+        label_set=label_set,
+        version=label_set.version,
+        logit_scale=model.logit_scale,
+        rows=matrix,
+        contrast_rows=np.array(
+            [row_of[label.contrast] for label in label_set.labels if label.contrast], dtype=np.intp
+        ),
+    )
+
+
+class _PromptVectors:
+    """The unit vectors of prompts, checked once."""
+
+    def __init__(self, prompts: Sequence[str], vectors: Vector, model: ModelIdentity) -> None:
+        expected = (len(prompts), model.dimension)
+        if vectors.shape != expected:
+            raise Halt(
+                "label_set.not_embeddable",
+                f"{model.name}: text embeddings have the shape {vectors.shape}, not {expected}; "
+                "check that the checkpoint is a CLIP model",
+            )
+        self._vectors = vectors.astype(np.float64)
+        lengths = np.linalg.norm(self._vectors, axis=1)
+        for prompt, length in zip(prompts, lengths.tolist(), strict=True):
+            if not _MIN_LENGTH <= length < np.inf:  # false for a NaN, too
+                raise Halt(
+                    "label_set.not_embeddable",
+                    f"{model.name}: the embedding of {prompt!r} has the length {length}; "
+                    "check the checkpoint and its precision",
+                )
+        self._vectors /= lengths[:, np.newaxis]
+        self._row = {prompt: row for row, prompt in enumerate(prompts)}
+
+    def ensemble(self, prompts: Sequence[str], where: str) -> Float64s:
+        """The renormalised mean of the prompts' unit vectors."""
+        mean = self._vectors[[self._row[prompt] for prompt in prompts]].mean(axis=0)
+        length = np.linalg.norm(mean)
+        if length < _MIN_LENGTH:
+            raise Halt(
+                "label_set.not_embeddable",
+                f"{where}: its prompts' embeddings cancel each other out (mean of length "
+                f"{length:.2g}); use prompts that mean the same",
+            )
+        unit: Float64s = mean / length
+        return unit
+
+
+def _check_pins(label_sets: Sequence[LabelSet], model: ModelIdentity, override: bool) -> None:
+    mismatches = [
+        f"{each.name!r} is tuned for {each.model.name} at revision {each.model.revision}"
+        for each in label_sets
+        if each.model is not None
+        and (each.model.name, each.model.revision) != (model.name, model.revision)
+    ]
+    if not mismatches:
+        return
+    message = (
+        f"label set {', '.join(mismatches)}; loaded is {model.name} at revision {model.revision}"
+    )
+    if not override:
+        raise Halt(
+            "label_set.pinned",
+            f"{message}; thresholds do not carry over: load the pinned model, or measure them "
+            "again and pin this one, or set label_sets.override_model_pin",
+        )
+    logger.warning("%s; overridden by label_sets.override_model_pin", message)
