@@ -1,0 +1,293 @@
+"""Outcome → the records to publish.
+
+Everything in a record comes from the outcome and the context, nothing from a clock or a random
+source: an outcome that is published again is the same event, byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from pipeline.errors import Code
+from pipeline.events.envelope import (
+    EventContext,
+    TextHeaders,
+    attributes,
+    bounded_text,
+    event_id,
+    optional,
+    text,
+    timestamp,
+)
+from pipeline.events.headers import ORIGINAL_PREFIX, EventType, Payload
+from pipeline.events.schemas import CLASSIFICATION_SCHEMA, DEAD_LETTER_SCHEMA, schema_id
+from pipeline.events.values import ClassificationValue, DeadReferenceValue
+from pipeline.policy import Policy
+from pipeline.records import (
+    Classification,
+    DeadLetter,
+    ImageRef,
+    Outcome,
+    OutputRecord,
+    OutputTopic,
+    Record,
+    Skipped,
+)
+
+MAX_MESSAGE_BYTES = 1024
+"""Of a dead letter's message, as UTF-8."""
+
+MAX_SHRUNK_FIELD_BYTES = 2048
+"""A longer key, subject or trace context is dropped from a dead letter without payload. An S3 URI,
+the longest of what usually identifies an image, has at most 1,093 bytes."""
+
+_SENDERS_HEADERS = frozenset({"ce_subject", "traceparent"})  # as long as the sender made them
+
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+class EventsPolicy(Policy):
+    """What is published of a classified image."""
+
+    embeddings: bool = Field(
+        True, description="Publish each image's embedding beside its classification."
+    )
+    embedding_dtype: Literal["float32", "float16"] = Field(
+        "float32",
+        description="Element type of published embeddings; float16 halves their size. Scores are "
+        "computed from the rounded values, so either way they can be derived again.",
+    )
+
+
+class EventBuilder:
+    """Builds the records that make an outcome visible. Pure, thread-safe, never blocks."""
+
+    def __init__(self, context: EventContext, policy: EventsPolicy) -> None:
+        self._context = context
+        self._policy = policy
+
+    def records(self, outcome: Outcome) -> tuple[OutputRecord, ...]:
+        """The records of an outcome, which belong into one commit; none for a skip.
+
+        Raises:
+            ValueError: a number is not finite, which is a defect of the caller.
+            KeyError: the input topic is not in the context, likewise.
+        """
+        match outcome:
+            case Classification() if self._policy.embeddings:
+                return (self._classification(outcome), self._embedding(outcome))
+            case Classification():
+                return (self._classification(outcome),)
+            case DeadLetter():
+                return (self._dead_letter(outcome),)
+            case Skipped():
+                return ()
+
+    def shrink(self, letter: DeadLetter) -> OutputRecord:
+        """The dead letter without its payload, for one that does not fit its topic: position,
+        sizes and hash remain. The result's size has a bound, whatever the input was."""
+        full = self._dead_letter(letter)
+        if letter.ref is None and letter.record is None:
+            return full  # has no payload
+        key = full.key if full.key is None or len(full.key) <= MAX_SHRUNK_FIELD_BYTES else None
+        headers = tuple(
+            (name, value)
+            for name, value in self._dead_letter_headers(letter)
+            if name not in _SENDERS_HEADERS or len(value) <= MAX_SHRUNK_FIELD_BYTES
+        )
+        omitted = (
+            ("dlq.payload", text(Payload.OMITTED)),
+            ("dlq.full-bytes", b"%d" % full.size_bytes),
+            ("dlq.value-bytes", b"%d" % len(full.value)),
+            ("dlq.value-sha256", text(hashlib.sha256(full.value).hexdigest())),
+        )
+        return OutputRecord(OutputTopic.DEAD_LETTERS, key, b"", headers + omitted)
+
+    def _classification(self, outcome: Classification) -> OutputRecord:
+        ref = outcome.ref
+        headers = (
+            *attributes(self._context, ref.origin, EventType.CLASSIFICATION, ref.subject),
+            ("content-type", b"application/json"),
+            ("ce_dataschema", text(schema_id(CLASSIFICATION_SCHEMA))),
+        )
+        value = _json(_classification_value(outcome, self._context.version))
+        return OutputRecord(OutputTopic.CLASSIFICATIONS, ref.origin.key, value, headers)
+
+    def _embedding(self, outcome: Classification) -> OutputRecord:
+        ref, model, vector = outcome.ref, outcome.model, outcome.embedding
+        sibling = event_id(self._context, ref.origin, EventType.CLASSIFICATION)
+        headers = (
+            *attributes(self._context, ref.origin, EventType.EMBEDDING, ref.subject),
+            ("content-type", b"application/octet-stream"),
+            ("classification.id", text(sibling)),
+            ("embedding.dtype", text(vector.dtype.name)),
+            ("embedding.dimension", b"%d" % vector.size),
+            ("embedding.normalised", b"true"),
+            ("model.name", text(model.name)),
+            ("model.revision", text(model.revision)),
+            ("model.precision", text(model.precision)),
+            ("model.engine", text(model.engine)),
+            ("decode.mode", text(outcome.decode_mode)),
+            ("object.sha256", text(outcome.sha256)),
+            *optional("object.etag", outcome.etag),
+            *optional("object.version-id", outcome.version_id),
+            *optional("tenant", ref.tenant),
+            ("clipstream.version", text(self._context.version)),
+        )
+        little_endian = vector.astype(vector.dtype.newbyteorder("<"), copy=False)
+        return OutputRecord(
+            OutputTopic.EMBEDDINGS, ref.origin.key, little_endian.tobytes(), headers
+        )
+
+    def _dead_letter(self, letter: DeadLetter) -> OutputRecord:
+        payload = _payload(letter)
+        headers = self._dead_letter_headers(letter) + payload.headers
+        return OutputRecord(OutputTopic.DEAD_LETTERS, payload.key, payload.value, headers)
+
+    def _dead_letter_headers(self, letter: DeadLetter) -> TextHeaders:
+        """What dead letters have in common, whatever their payload."""
+        origin, ref = letter.origin, letter.ref
+        subject = None if ref is None else ref.subject
+        return (
+            *attributes(self._context, origin, EventType.DEAD_LETTER, subject),
+            ("dlq.code", text(letter.code)),
+            ("dlq.stage", text(Code.stage(letter.code))),
+            ("dlq.message", bounded_text(letter.message, MAX_MESSAGE_BYTES)),
+            ("dlq.attempts", b"%d" % letter.attempts),
+            ("dlq.topic", text(origin.position.topic)),
+            ("dlq.partition", b"%d" % origin.position.partition),
+            ("dlq.offset", b"%d" % origin.position.offset),
+            ("dlq.index", b"%d" % origin.index),
+            *optional("dlq.timestamp", timestamp(origin.timestamp_ms)),
+            ("dlq.unclassified-action", text(letter.unclassified_action)),
+            ("dlq.version", text(self._context.version)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _PayloadOf:
+    key: bytes | None
+    value: bytes
+    headers: TextHeaders
+
+
+def _payload(letter: DeadLetter) -> _PayloadOf:
+    ref, record = letter.ref, letter.record
+    if ref is not None:
+        headers: TextHeaders = (
+            ("content-type", b"application/json"),
+            ("ce_dataschema", text(schema_id(DEAD_LETTER_SCHEMA))),
+            ("dlq.payload", text(Payload.REFERENCE)),
+        )
+        return _PayloadOf(ref.origin.key, _json(_dead_reference_value(ref)), headers)
+    if record is not None:
+        headers = (
+            ("content-type", b"application/octet-stream"),
+            ("dlq.payload", text(Payload.RECORD)),
+            *_original_headers(record),
+        )
+        return _PayloadOf(record.key, record.value or b"", headers)
+    # The broker could not return the record: not even its size is known.
+    return _PayloadOf(letter.origin.key, b"", (("dlq.payload", text(Payload.OMITTED)),))
+
+
+def _original_headers(record: Record) -> TextHeaders:
+    """The record's own headers in their order, and which nulls an empty value stands for: the
+    client can write neither a null header value nor tell it from an empty one later."""
+    nulls = [place for place, (_, value) in enumerate(record.headers) if value is None]
+    return (
+        *((("dlq.null-value", b"true"),) if record.value is None else ()),
+        *((("dlq.null-headers", _json(nulls)),) if nulls else ()),
+        *((ORIGINAL_PREFIX + name, value or b"") for name, value in record.headers),
+    )
+
+
+def _dead_reference_value(ref: ImageRef) -> DeadReferenceValue:
+    value: DeadReferenceValue = {
+        "bucket": ref.bucket,
+        "key": ref.key,
+        "label_sets": list(ref.label_sets),
+    }
+    if ref.version_id is not None:
+        value["version_id"] = ref.version_id
+    if ref.etag is not None:
+        value["etag"] = ref.etag
+    if ref.id is not None:
+        value["id"] = ref.id
+    if ref.tenant is not None:
+        value["tenant"] = ref.tenant
+    if ref.metadata:
+        value["metadata"] = dict(ref.metadata)
+    return value
+
+
+def _classification_value(outcome: Classification, version: str) -> ClassificationValue:
+    ref, model, image = outcome.ref, outcome.model, outcome.image
+    origin, position = ref.origin, ref.origin.position
+    return {
+        "reference": {
+            "uri": ref.uri,
+            "bucket": ref.bucket,
+            "key": ref.key,
+            "version_id": ref.version_id,
+            "etag": ref.etag,
+            "id": ref.id,
+            "tenant": ref.tenant,
+            "metadata": dict(ref.metadata),
+        },
+        "object": {
+            "etag": outcome.etag,
+            "version_id": outcome.version_id,
+            "sha256": outcome.sha256,
+            "size_bytes": outcome.size_bytes,
+        },
+        "image": {
+            "format": image.format,
+            "width": image.width,
+            "height": image.height,
+            "frames": image.frames,
+            "cropped_share": image.cropped_share,
+        },
+        "model": {
+            "name": model.name,
+            "revision": model.revision,
+            "dimension": model.dimension,
+            "logit_scale": model.logit_scale,
+            "precision": model.precision,
+            "engine": model.engine,
+        },
+        "results": [
+            {
+                "label_set": result.label_set,
+                "version": result.version,
+                "decision": result.decision,
+                "matched": list(result.matched),
+                "scores": [
+                    {"label": score.label, "score": score.score, "similarity": score.similarity}
+                    for score in result.scores
+                ],
+            }
+            for result in outcome.results
+        ],
+        "decode_mode": outcome.decode_mode,
+        "position": {
+            "topic": position.topic,
+            "partition": position.partition,
+            "offset": position.offset,
+            "index": origin.index,
+        },
+        "record_timestamp": timestamp(origin.timestamp_ms),
+        "clipstream_version": version,
+    }
+
+
+def _json(value: Mapping[str, Any] | list[int]) -> bytes:
+    # A lone surrogate, which UTF-8 cannot hold, can only stand inside a JSON string, and there the
+    # escape that `backslashreplace` writes for it (\udXXX) is JSON's own.
+    return _encoder.encode(value).encode(errors="backslashreplace")

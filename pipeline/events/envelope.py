@@ -1,0 +1,119 @@
+"""The CloudEvents attributes of every event, in the Kafka binding's binary mode.
+
+Source: CloudEvents 1.0, "Kafka Protocol Binding", section 3.2. Header names and values are UTF-8
+text; unlike the HTTP binding, this one percent-encodes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from urllib.parse import quote
+from uuid import UUID, uuid5
+
+from pipeline.events.headers import EventType
+from pipeline.records import Origin
+
+EVENT_NAMESPACE = UUID("57c26f7f-479e-49ab-8e88-7ca7f3d2f51f")
+"""Namespace of event ids. Changing it makes every redelivered event a new one to its readers."""
+
+TextHeaders = tuple[tuple[str, bytes], ...]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_TIMESTAMP_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z, the last that RFC 3339 writes
+
+# What CloudEvents forbids in a string (control characters, surrogates, noncharacters), and what
+# breaks a line or turns the direction of text in the terminal of whoever reads a header.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
+    + "]"
+)
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_ELLIPSIS = "…".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class EventContext:
+    """What the events of one worker have in common.
+
+    ``topic_ids`` has the UUID of each input topic; ``version`` is Clipstream's.
+    """
+
+    cluster_id: str
+    group: str
+    topic_ids: Mapping[str, str]
+    version: str
+
+
+def event_id(context: EventContext, origin: Origin, event_type: EventType) -> str:
+    """UUIDv5 that names one outcome of one reference, at every delivery of it.
+
+    The name hashed is a JSON array, so that no two tuples share an encoding. The topic's UUID
+    stands in for its name: a re-created topic counts its offsets from 0 again.
+    """
+    position = origin.position
+    name = [
+        context.cluster_id,
+        context.group,
+        context.topic_ids[position.topic],
+        position.partition,
+        position.offset,
+        origin.index,
+        event_type,
+    ]
+    return str(uuid5(EVENT_NAMESPACE, _encode(name)))
+
+
+def attributes(
+    context: EventContext, origin: Origin, event_type: EventType, subject: str | None
+) -> TextHeaders:
+    """The headers that all types have; ``content-type`` and ``ce_dataschema`` are the value's."""
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_type", text(event_type)),
+        ("ce_source", _source(context.cluster_id, context.group, origin.position.topic)),
+        ("ce_id", text(event_id(context, origin, event_type))),
+        *optional("ce_time", timestamp(origin.timestamp_ms)),
+        *optional("ce_subject", subject),
+        *optional("traceparent", origin.traceparent),
+    )
+
+
+@lru_cache(maxsize=64)
+def _source(*parts: str) -> bytes:
+    return text("/clipstream/" + "/".join(quote(part, safe="") for part in parts))
+
+
+def text(value: str) -> bytes:
+    """A header's value. Characters that CloudEvents forbids are written as ``\\uXXXX``: headers are
+    for routing and for people, the exact strings stand in the event's value."""
+    if value.isascii() and value.isprintable():  # nearly all, and far cheaper
+        return value.encode()
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", value).encode()
+
+
+def bounded_text(value: str, max_bytes: int) -> bytes:
+    """As ``text``, cut to ``max_bytes`` between two characters, with an ellipsis where it was."""
+    encoded = text(value)
+    if len(encoded) <= max_bytes:
+        return encoded
+    return encoded[: max_bytes - len(_ELLIPSIS)].decode(errors="ignore").encode() + _ELLIPSIS
+
+
+def optional(name: str, value: str | None) -> TextHeaders:
+    """The header, or none where there is nothing to say."""
+    return () if value is None else ((name, text(value)),)
+
+
+def timestamp(timestamp_ms: int) -> str | None:
+    """RFC 3339 in UTC with milliseconds; None for a record without a timestamp (-1) or with one
+    that no calendar has, which a producer is free to send."""
+    if not 0 <= timestamp_ms <= _LAST_TIMESTAMP_MS:
+        return None
+    moment = _EPOCH + timedelta(milliseconds=timestamp_ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,65 @@
+"""The published JSON Schemas, generated from the values and the headers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+from pipeline.events.headers import HEADERS, TYPE, EventType
+from pipeline.events.values import ClassificationValue, DeadReferenceValue
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema_id(name: str) -> str:
+    """``$id`` of a published schema: a name, not an address."""
+    kind, _, version = name.rpartition(".")
+    return f"urn:clipstream:schema:{kind}:{version}"
+
+
+CLASSIFICATION_SCHEMA = "classification.v1"
+DEAD_LETTER_SCHEMA = "dead-letter.v1"
+
+
+class _Generator(GenerateJsonSchema):
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False  # a title made of the field's name says nothing that the name does not
+
+
+def _value_schema(name: str, value: Any) -> dict[str, Any]:
+    body = TypeAdapter(value).json_schema(schema_generator=_Generator)
+    return {"$schema": DIALECT, "$id": schema_id(name), **body, "title": f"Value of {name}"}
+
+
+def _headers_schema(name: str, event_type: EventType) -> dict[str, Any]:
+    headers = HEADERS[event_type]
+    properties = {}
+    for header in headers:
+        properties[header.name] = {"description": header.meaning, "type": "string"}
+        if header.pattern is not None:
+            properties[header.name]["pattern"] = header.pattern
+    properties[TYPE.name]["const"] = str(event_type)
+    return {
+        "$schema": DIALECT,
+        "$id": schema_id(name),
+        "title": f"Headers of {event_type.removeprefix('clipstream.')}",
+        "description": f"Record headers of a `{event_type}` event, as UTF-8 text by name.",
+        "type": "object",
+        "properties": properties,
+        "required": [header.name for header in headers if header.required],
+    }
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """The published JSON Schemas by name; each stands in ``docs/schemas/<name>.json``."""
+    documents = {
+        CLASSIFICATION_SCHEMA: _value_schema(CLASSIFICATION_SCHEMA, ClassificationValue),
+        DEAD_LETTER_SCHEMA: _value_schema(DEAD_LETTER_SCHEMA, DeadReferenceValue),
+    }
+    for event_type in EventType:
+        kind, _, version = event_type.removeprefix("clipstream.").rpartition(".")
+        name = f"{kind}-headers.{version}"
+        documents[name] = _headers_schema(name, event_type)
+    return documents

@@ -1,0 +1,118 @@
+"""The generated pages, and what docs/events.md shows by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.errors import CODES
+from pipeline.events import EventContext, event_id
+from pipeline.events.headers import HEADERS, EventType
+from pipeline.metrics import CATALOGUE
+from pipeline.records import Origin, Position
+from workers import reference
+from workers.markdown import table
+
+EVENTS = (reference.ROOT / "docs/events.md").read_text(encoding="utf-8")
+
+
+def test_the_committed_pages_are_as_the_code_has_them() -> None:
+    assert list(reference.differing(reference.ROOT)) == [], "run `python -m workers.reference`"
+
+
+def test_pages_are_written_once_and_then_agree(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reference.main(["--check"], tmp_path) == 1
+    assert capsys.readouterr().err.count("differs from the code") == len(reference.pages())
+    assert reference.main([], tmp_path) == 0
+    assert capsys.readouterr().out.count("written: ") == len(reference.pages())
+    assert reference.main(["--check"], tmp_path) == 0
+    assert reference.write(tmp_path) == []
+
+
+def test_a_page_edited_by_hand_is_named_and_mended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference.write(tmp_path)
+    page = tmp_path / "docs/reference/codes.md"
+    page.write_text(page.read_text(encoding="utf-8") + "mine\n", encoding="utf-8")
+    capsys.readouterr()
+    assert reference.main(["--check"], tmp_path) == 1
+    assert "docs/reference/codes.md: differs" in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8").endswith("mine\n")
+    assert reference.write(tmp_path) == ["docs/reference/codes.md"]
+
+
+def test_every_code_and_every_metric_has_its_row() -> None:
+    codes, metrics = reference.codes(), reference.metrics()
+    assert sorted(re.findall(r"^\| `([a-z_.]+)` \|", codes, re.MULTILINE)) == sorted(CODES)
+    assert re.findall(r"^\| `(\w+)` \|", metrics, re.MULTILINE) == [
+        metric.name for metric in CATALOGUE
+    ]
+    assert all(metric.remedy in metrics and metric.help in metrics for metric in CATALOGUE)
+
+
+def test_cells_cannot_break_their_table() -> None:
+    assert table(("a",), [("x | y\nz",)]) == "| a |\n| --- |\n| x \\| y z |\n"
+
+
+def test_the_event_page_has_every_header_and_valid_examples() -> None:
+    page = reference.pages()["docs/reference/events.md"]()
+    for headers in HEADERS.values():
+        assert all(f"| `{header.name}` |" in page for header in headers)
+    examples = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert [re.findall("^ce_type: (.*)$", each, re.MULTILINE) for each in examples] == [
+        [EventType.CLASSIFICATION],
+        [EventType.EMBEDDING],
+        *[[EventType.DEAD_LETTER]] * 3,
+    ]
+
+
+def test_the_links_of_the_events_page_lead_somewhere() -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", EVENTS)
+    missing = [each for each in targets if not (reference.ROOT / "docs" / each).exists()]
+    assert missing == []
+
+
+def _snippet(name: str) -> Any:
+    """A function that docs/events.md shows, as a reader would paste it."""
+    (code,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", EVENTS, re.DOTALL)
+        if f"def {name}(" in block
+    ]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names[name]
+
+
+@pytest.mark.parametrize("group", ["group", 'odd "é" \n group'])
+def test_the_documented_event_id_is_the_real_one(group: str) -> None:
+    context = EventContext("cluster", group, {"images": "topic-uuid"}, "1.0")
+    documented = _snippet("event_id")("cluster", group, "topic-uuid", 3, 12, 1, EventType.EMBEDDING)
+    origin = Origin(Position("images", 3, 12), 1, 0)
+    assert documented == event_id(context, origin, EventType.EMBEDDING)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_documented_way_decodes_an_embedding(dtype: str) -> None:
+    vector = np.array([0.5, -0.25, 0.125], dtype=np.dtype(dtype).newbyteorder("<"))
+    headers = {"embedding.dtype": dtype.encode(), "embedding.dimension": b"3"}
+    decoded = _snippet("embedding")(vector.tobytes(), headers)
+    assert decoded.tolist() == [0.5, -0.25, 0.125]
+
+
+def test_the_documented_way_derives_the_scores_of_the_example() -> None:
+    page = reference.pages()["docs/reference/events.md"]()
+    body = re.search(r"^\{$.*?^\}$", page, re.DOTALL | re.MULTILINE)
+    assert body is not None
+    event = json.loads(body[0])
+    (result,) = event["results"]
+    derived = _snippet("exclusive_scores")(event, result)
+    assert derived == pytest.approx([score["score"] for score in result["scores"]], abs=1e-6)
