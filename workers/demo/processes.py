@@ -1,0 +1,265 @@
+"""A child process with an owner: started, waited for, logged, stopped by id, never left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+
+POLL_INTERVAL_S = 0.05
+"""Between two looks at something that sends no signal: a port, or a process that is not a child."""
+
+STOP_GRACE_S = 15.0
+"""From SIGTERM to SIGKILL."""
+
+LOG_TAIL_LINES = 20
+
+# The child asks the kernel to be killed when its parent ends, in whatever way that happens, and
+# then becomes the service. A hook of subprocess between fork and exec could do the same, but is
+# unsafe in a program with threads. Outside Linux there is no such request: there, only an orderly
+# end of the command stops its services.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+parent, command = int(sys.argv[1]), sys.argv[2:]
+if sys.platform == "linux":
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the process that started this one is gone")
+os.execv(command[0], command)
+"""
+
+
+class ServiceError(RuntimeError):
+    """A service of the demo or of development cannot be started; the message says what to do."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Distinct TCP ports that nothing on the loopback address listens on at this moment."""
+    with contextlib.ExitStack() as held:
+        # All are held until all are known, so that no two are the same.
+        sockets = [held.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
+def remembered_ports(file: Path, count: int) -> list[int]:
+    """Ports that the file names, so that a restarted service keeps its address; free ones, which
+    the file names from then on, if there is no such file or somebody else took them meanwhile."""
+    try:
+        ports: list[int] = json.loads(file.read_text())
+        for port in ports:
+            socket.create_server((LOOPBACK, port)).close()
+    except (OSError, ValueError):
+        ports = free_ports(count)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(ports))
+    return ports
+
+
+def service_environment() -> dict[str, str]:
+    """What a service gets of this process's environment: no credentials, and no options meant for
+    other programs on the same runtime (``JAVA_TOOL_OPTIONS``, ``PYTHONWARNINGS``)."""
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "TZ")
+    return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """A process told from any later one that the kernel gives the same number.
+
+    ``started`` is the boot and the clock tick in it at which the process began (Linux).
+    """
+
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessIdentity | None:
+        """Identity of the running process ``pid``; None if there is none.
+
+        A process that has ended counts as none even while nobody has collected its exit status.
+        """
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        # The name in parentheses may hold spaces and parentheses: count fields from its end.
+        fields = stat.rpartition(")")[2].split()
+        state, start_tick = fields[0], fields[19]
+        if state in "ZX":
+            return None
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return cls(pid, f"{boot}:{start_tick}")
+
+    @property
+    def running(self) -> bool:
+        return ProcessIdentity.of(self.pid) == self
+
+    def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """End the process, by SIGKILL if SIGTERM does not do it in time; touch no other."""
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            if not self.running:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal_number)
+            deadline = time.monotonic() + grace_s
+            while self.running and time.monotonic() < deadline:
+                time.sleep(POLL_INTERVAL_S)
+        if self.running:
+            raise ServiceError(
+                f"process {self.pid}: still there {grace_s:g} s after SIGKILL; "
+                "it hangs in the kernel, look at its disk"
+            )
+
+
+class ChildProcess:
+    """One service process: started, watched by a thread of its own, stopped.
+
+    The child gets no terminal, a session of its own (Ctrl-C reaches the command alone, which then
+    stops its services in order) and a log file that is appended to. Unless ``detached`` it is
+    killed with this process. It can be started again after it has ended.
+
+    ``inherits`` are file descriptors that it gets and keeps open, open here when it is started: a
+    lock on one of them is then held as long as the child lives.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        environment: Mapping[str, str],
+        inherits: Sequence[int] = (),
+        detached: bool = False,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._command = [str(part) for part in command]
+        self._inherits = tuple(inherits)
+        self._environment = dict(environment)
+        self._detached = detached
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._failure: OSError | None = None
+        self._ended = threading.Event()
+        self._signalling = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        """Id of the running service itself, no wrapper's."""
+        if self._popen is None or self._ended.is_set():
+            raise ServiceError(f"{self.name}: not running; start it first")
+        return self._popen.pid
+
+    @property
+    def running(self) -> bool:
+        return self._popen is not None and not self._ended.is_set()
+
+    def start(self) -> None:
+        """Begin the process. It does not answer yet: see ``wait_until``."""
+        if self.running:
+            raise ServiceError(f"{self.name}: already running as process {self.pid}; stop it first")
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._ended.clear()
+        self._popen, self._failure = None, None
+        started = threading.Event()
+        # The kernel's promise is about the thread that starts the child, not about its process. So
+        # that thread lives as long as the child does: it waits for it.
+        threading.Thread(
+            target=self._own, args=(started,), name=f"owner of {self.name}", daemon=True
+        ).start()
+        started.wait()
+        if self._failure is not None:
+            raise ServiceError(f"{self.name}: cannot run {self._command[0]} ({self._failure})")
+
+    def _own(self, started: threading.Event) -> None:
+        command = self._command
+        if not self._detached:
+            launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
+            command = [*launcher, *command]
+        try:
+            with self.log.open("ab") as log:
+                self._popen = subprocess.Popen(  # noqa: S603 - the caller's own command, no shell
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=self._environment,
+                    start_new_session=True,
+                    pass_fds=self._inherits,
+                )
+        except OSError as failure:
+            self._failure = failure
+            return
+        finally:
+            started.set()
+        # Noticed first and collected under the lock: until it is collected its number cannot become
+        # another process's, so a signal under the same lock never reaches a stranger.
+        os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOWAIT)
+        with self._signalling:
+            self._popen.wait()
+            self._ended.set()
+
+    def wait_until(self, answers: Callable[[], bool], *, within_s: float) -> None:
+        """Block until ``answers`` is true.
+
+        Raises ``ServiceError`` with the end of the log when the process ends before, or does not
+        answer in time. Whatever is raised, the process has been stopped.
+        """
+        problem: str | None = "interrupted"
+        try:
+            problem = self._watch(answers, within_s)
+        finally:
+            if problem is not None:
+                self.stop()
+        if problem is not None:
+            raise ServiceError(
+                f"{self.name}: {problem}; the end of {self.log} says:\n{self.log_tail()}"
+            )
+
+    def _watch(self, answers: Callable[[], bool], within_s: float) -> str | None:
+        deadline = time.monotonic() + within_s
+        while not answers():
+            if self._ended.wait(POLL_INTERVAL_S):
+                return f"ended with status {self.exit_status} before it answered"
+            if time.monotonic() > deadline:
+                return f"no answer within {within_s:g} s"
+        return None
+
+    @property
+    def exit_status(self) -> int | None:
+        """Exit status once the process has ended; minus the signal's number if one ended it."""
+        return self._popen.returncode if self._popen and self._ended.is_set() else None
+
+    def log_tail(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join(lines[-LOG_TAIL_LINES:])
+
+    def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """End the process, by SIGKILL if SIGTERM does not do it in time. Idempotent."""
+        if self._signal(signal.SIGTERM) and not self._ended.wait(grace_s):
+            self.kill()
+
+    def kill(self) -> None:
+        """End the process at once, as a crash would. Idempotent."""
+        if self._signal(signal.SIGKILL):
+            self._ended.wait()
+
+    def _signal(self, signal_number: int) -> bool:
+        """Send a signal; False if there is nothing to send it to."""
+        with self._signalling:
+            if self._popen is None or self._ended.is_set():
+                return False
+            os.kill(self._popen.pid, signal_number)
+            return True
