@@ -40,17 +40,22 @@ class PipelineError(Exception):
 
 
 class Reject(PipelineError):
-    """This reference cannot be classified, now or later: dead-letter it and advance."""
+    """This reference cannot be classified, now or later: dead-letter it and advance.
 
-    def __init__(self, code: str, message: str) -> None:
+    ``attempts`` counts the tries that led here, for the dead letter.
+    """
+
+    def __init__(self, code: str, message: str, *, attempts: int = 1) -> None:
         if code not in CODES:
             raise ValueError(f"errors: reject code {code!r} is not in CODES; add it there")
         super().__init__(code, message)
+        self.attempts = attempts
 
 
 class Retry(PipelineError):
     """The same input may work later: nothing is wrong with the reference itself.
 
+    Where a stage dead-letters what never passes, ``code`` is the dead letter's.
     ``retry_after_s`` is what the other side asked for, where it did.
     """
 
@@ -72,11 +77,12 @@ CODES: dict[str, Code] = {
         "look at the broker's disks and logs; the dead letter names the lost offset",
     ),
     "reference.not_json": Code(
-        "the record's value is not UTF-8 JSON",
+        "the record's value is not JSON in UTF-8 with one meaning: no NaN, no name twice in an "
+        "object, no lone surrogates",
         "see the raw bytes in the dead letter and mend the producer",
     ),
     "reference.unknown_format": Code(
-        "the JSON is of no format that Clipstream reads",
+        "the JSON is of no format, or no version of one, that Clipstream reads",
         "compare with docs/input-formats.md; check which producer writes to the topic",
     ),
     "reference.invalid": Code(
@@ -84,7 +90,7 @@ CODES: dict[str, Code] = {
         "the message names the field; mend the producer",
     ),
     "reference.too_large": Code(
-        "the record's value is larger or nested deeper than the limits of `references`",
+        "the record is larger or nested deeper than the limits of `references`",
         "send smaller records, or raise the limit that the message names",
     ),
     "reference.too_many": Code(
@@ -114,6 +120,10 @@ CODES: dict[str, Code] = {
     "fetch.not_found": Code(
         "the object (or the version asked for) does not exist",
         "check the order of upload and notification, and lifecycle rules",
+    ),
+    "fetch.no_bucket": Code(
+        "the bucket does not exist, while the store serves others",
+        "create the bucket, or tighten the pattern in `s3.allowed_buckets` that lets it pass",
     ),
     "fetch.forbidden": Code(
         "the store refuses this object while it serves others",
@@ -173,6 +183,10 @@ CODES: dict[str, Code] = {
     "encode.failed": Code(
         "the model fails on this image alone, not on its neighbours",
         "keep the image and look at the worker's log",
+    ),
+    "internal.unexpected": Code(
+        "a defect of Clipstream that this reference brought out",
+        "see the worker's log for the traceback, report it, and replay after the update",
     ),
     "publish.too_large": Code(
         "the outcome does not fit the output topic's max.message.bytes",

@@ -133,6 +133,10 @@ class Flow:
             unclassified_action=scoring.unclassified_action(ref.label_sets),
         )
 
+    def unclassified_action(self, ref: ImageRef) -> str:
+        """What the reference's label sets say of an image that nobody looked at."""
+        return self._scoring().unclassified_action(ref.label_sets)
+
     async def _classify(self, ref: ImageRef, scoring: Scoring) -> Classification:
         # Held from the first byte until the pixels are out: it bounds the bytes in memory.
         async with self._open_objects:

@@ -31,7 +31,8 @@ class Settled:
     """What became of one reference, ready to publish.
 
     ``kind`` is ``classified``, ``dead_letter`` or ``skipped``; ``detail`` is the code or reason.
-    ``ref`` or ``dead_letter`` is kept to say what it was, should ``records`` prove too large.
+    ``ref`` and ``unclassified_action``, or ``dead_letter``, are kept to say what it was, should
+    ``records`` prove too large.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Settled:
     records: tuple[OutputRecord, ...] = ()
     ref: ImageRef | None = None
     dead_letter: DeadLetter | None = None
+    unclassified_action: str = "review"
 
     @property
     def size_bytes(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.errors import Retry
@@ -90,6 +91,22 @@ class ListedObject:
     key: str
     etag: str | None
     size_bytes: int
+
+
+class CheckResult(StrEnum):
+    PASSED = "passed"
+    WARNING = "warning"
+    """Works, but not as it should, or could not be told."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding of ``clipstream doctor``. ``message`` says what to do where it did not pass."""
+
+    subject: str
+    result: CheckResult
+    message: str
 
 
 class ObjectLister(Protocol):

@@ -249,7 +249,7 @@ class OutputRecord:
         return (
             len(self.key or b"")
             + len(self.value)
-            + sum(len(name) + len(value) for name, value in self.headers)
+            + sum(len(name.encode()) + len(value) for name, value in self.headers)
         )
 
 

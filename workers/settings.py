@@ -16,7 +16,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from pipeline.adapters.clip import ModelPolicy
+from pipeline.adapters.clip_policy import ModelPolicy
 from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy
 from pipeline.adapters.s3_policy import S3Policy
 from pipeline.batching import BatchPolicy

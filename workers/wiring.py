@@ -125,8 +125,7 @@ def compiled_label_sets(settings: Settings, encoder: Encoder) -> CompiledLabelSe
         )
     encode_texts: Any = encoder.encode_texts
     if policy.text_cache_dir is not None:
-        directory = policy.text_cache_dir.expanduser()
-        encode_texts = CachedTexts(encode_texts, encoder.model, directory)
+        encode_texts = CachedTexts(encode_texts, encoder.model, policy.text_cache_dir)
     label_sets = load_label_sets(policy.paths)
     return compile_label_sets(label_sets, encode_texts, encoder.model, policy.override_model_pin)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from pipeline.policy import Policy
@@ -256,6 +255,9 @@ def consumer_options(
 ) -> dict[str, Any]:
     """Options of the group's consumer. No deserializer, ever: an error in one makes kafka-python's
     next poll spin (rule R0)."""
+    # Here, so that settings can be loaded without the client.
+    from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
     return {
         **common_options(kafka, f"clipstream-{member.group_instance_id}"),
         "group_id": kafka.group,

@@ -51,6 +51,9 @@ class MadeUpFlow:
         self.gate = asyncio.Event()
         self.running: set[str] = set()
 
+    def unclassified_action(self, ref: ImageRef) -> str:
+        return "quarantine"
+
     async def classify(self, ref: ImageRef) -> Classification | DeadLetter:
         self.running.add(ref.key)
         try:
@@ -231,7 +234,9 @@ def test_an_outcome_that_does_not_fit_becomes_a_dead_letter_and_its_neighbours_g
         eventually(lambda: committed(broker) == 1)
     assert keys_of(visible(broker, OutputTopic.CLASSIFICATIONS)) == ["a", "c"]
     (letter,) = visible(broker, OutputTopic.DEAD_LETTERS)
-    assert dict(letter.headers)["dlq.code"] == b"publish.too_large"
+    headers = dict(letter.headers)
+    assert headers["dlq.code"] == b"publish.too_large"
+    assert headers["dlq.unclassified-action"] == b"quarantine"
 
 
 def test_a_revoked_partition_is_abandoned_and_its_new_owner_starts_over(
