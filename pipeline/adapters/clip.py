@@ -1,0 +1,262 @@
+"""CLIP in PyTorch: any CLIPModel checkpoint of the Hugging Face hub or a local directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import numpy as np
+import torch
+
+from pipeline.adapters.clip_files import Checkpoint, first_line, from_directory, from_hub
+from pipeline.adapters.clip_model import PROBE_PROMPT, ClipModel, read_model
+from pipeline.adapters.clip_policy import DEFAULT_MODEL, DEFAULT_REVISION, ModelPolicy
+from pipeline.errors import Halt
+from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
+from pipeline.records import ImageGeometry, ModelIdentity, Pixels, Vector
+
+__all__ = ["DEFAULT_MODEL", "DEFAULT_REVISION", "ClipEncoder", "ModelPolicy"]
+
+TEXT_BATCH = 64
+"""Prompts a text batch: the text tower is at its plateau there, and an image batch behind one
+waits little."""
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+
+OUT_OF_MEMORY_MARKS = (
+    "out of memory",
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""Messages of errors that are short of memory without being torch.OutOfMemoryError."""
+
+
+class ClipEncoder:
+    """Implements ``pipeline.ports.Encoder``.
+
+    The same pixels give the same bits only in the same place of a batch of the same size: the
+    linear algebra picks its kernels by shape. Elsewhere a unit vector's components differ by
+    about 1e-7 in fp32.
+    """
+
+    def __init__(
+        self, model: ClipModel, identity: ModelIdentity, device: torch.device, threads: int
+    ) -> None:
+        """Take a model whose network is on the device in its precision; see ``load``."""
+        self._network = model.network
+        self._tokenize = model.tokenize
+        self._max_tokens = model.max_tokens
+        self._geometry = model.preprocessing.geometry
+        self._identity = identity
+        self._device = device
+        self._threads = threads
+        # (x / 255 - mean) / std as one multiplication and one addition.
+        mean = torch.tensor(model.preprocessing.mean, device=device).view(1, 3, 1, 1)
+        std = torch.tensor(model.preprocessing.std, device=device).view(1, 3, 1, 1)
+        self._scale = 1 / (255 * std)
+        self._shift = -mean / std
+
+    @classmethod
+    def load(cls, policy: ModelPolicy) -> Self:
+        """Find, check and load the model, and try it once. Blocks for seconds; may download.
+
+        Raises:
+            Halt: ``model.*``; the message says what to change.
+        """
+        checkpoint = (
+            from_directory(policy.name, policy.directory)
+            if policy.directory is not None
+            else from_hub(
+                policy.name,
+                policy.revision,
+                cache_directory=policy.cache_directory,
+                offline=policy.offline,
+            )
+        )
+        device = _device(policy)
+        precision = _precision(policy, device)
+        model = read_model(checkpoint)
+        network = model.network
+        identity = ModelIdentity(
+            name=checkpoint.name,
+            revision=checkpoint.revision,
+            dimension=network.visual_projection.out_features,
+            logit_scale=network.logit_scale.exp().item(),
+            precision=precision,
+            engine=f"torch-{device.type}",
+        )
+        # The text tower stays in fp32: it runs once a label set, and its vectors (which are cached)
+        # then do not depend on the image tower's precision.
+        network.vision_model.to(dtype=DTYPES[precision])
+        network.visual_projection.to(dtype=DTYPES[precision])
+        torch.nn.Module.to(network, device)
+        if device.type == "cuda" and precision == "fp32":
+            # cuDNN would compute the patch embedding in TF32, with 10 bits of mantissa.
+            torch.backends.cudnn.allow_tf32 = False
+        encoder = cls(model, identity, device, policy.threads or _processors())
+        encoder._try_once(checkpoint)
+        return encoder
+
+    @property
+    def model(self) -> ModelIdentity:
+        return self._identity
+
+    @property
+    def geometry(self) -> ImageGeometry:
+        return self._geometry
+
+    def encode_images(self, pixels: Pixels) -> Vector:
+        """See ``Encoder.encode_images``. A torch error that leaves the device usable is
+        ``PoisonedBatch``, one that does not (an illegal address, say) is Halt."""
+        side = self._geometry.crop
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (side, side, 3):
+            raise Halt(
+                "encode.wrong_shape",
+                f"encode: pixels are {pixels.dtype} {list(pixels.shape)} against uint8 "
+                f"[batch, {side}, {side}, 3]; the decoder and the model disagree",
+            )
+        try:
+            return self._embed_images(pixels)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise _fate(error) from error
+            shortage = first_line(error)
+        # Not inside the handler: while the error is handled its frames hold the activations.
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise DeviceOutOfMemory(f"{len(pixels)} images: {shortage}")
+
+    def encode_texts(self, prompts: Sequence[str]) -> Vector:
+        """See ``Encoder.encode_texts``. Prompts of like length share a batch, and each batch is
+        padded to its longest: attention is causal, so what follows a prompt's end never counts."""
+        ids = self._token_ids(prompts)
+        vectors = np.empty((len(prompts), self._identity.dimension), dtype=np.float32)
+        order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+        for start in range(0, len(order), TEXT_BATCH):
+            batch = order[start : start + TEXT_BATCH]
+            try:
+                vectors[batch] = self._embed_texts([ids[index] for index in batch])
+            except (RuntimeError, MemoryError) as error:
+                raise Halt(
+                    "encode.out_of_memory" if _is_out_of_memory(error) else "encode.unusable",
+                    f"encode: embedding {len(batch)} prompts failed ({first_line(error)}); free "
+                    "the device or look at its log",
+                ) from error
+        return vectors
+
+    def _embed_images(self, pixels: Pixels) -> Vector:
+        self._take_threads()
+        # torch takes neither read-only arrays (Ray's object store) nor negative strides.
+        batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self._device)
+        with torch.inference_mode():
+            # To planes while it is uint8: a quarter of the bytes to shuffle.
+            planes = batch.permute(0, 3, 1, 2).contiguous().to(torch.float32)
+            normalised = torch.addcmul(self._shift, planes, self._scale)
+            dtype = DTYPES[self._identity.precision]
+            features = self._network.get_image_features(pixel_values=normalised.to(dtype))
+            return _unit(features.pooler_output)
+
+    def _embed_texts(self, ids: Sequence[Sequence[int]]) -> Vector:
+        self._take_threads()
+        longest = max(len(row) for row in ids)
+        # Padded with each prompt's own end token: pooling takes its first occurrence.
+        padded = torch.tensor([[*row, *[row[-1]] * (longest - len(row))] for row in ids])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
+        with torch.inference_mode():
+            features = self._network.get_text_features(
+                input_ids=padded.to(self._device), attention_mask=mask.to(self._device)
+            )
+            return _unit(features.pooler_output)
+
+    def _token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
+        ids = self._tokenize(prompts) if prompts else []
+        for prompt, row in zip(prompts, ids, strict=True):
+            if len(row) > self._max_tokens:
+                raise Halt(
+                    "model.prompt_too_long",
+                    f"encode: prompt {prompt!r} has {len(row)} tokens against {self._max_tokens}; "
+                    "shorten it: a cut prompt would mean something else",
+                )
+        return ids
+
+    def _take_threads(self) -> None:
+        # OpenMP keeps the number for each calling thread, starting from OMP_NUM_THREADS (which Ray
+        # sets to 1): set once by the loading thread it would not reach the one that encodes.
+        torch.set_num_threads(self._threads)
+
+    def _try_once(self, checkpoint: Checkpoint) -> None:
+        side = self._geometry.crop
+        try:
+            image = self.encode_images(np.zeros((1, side, side, 3), dtype=np.uint8))
+        except (PoisonedBatch, DeviceOutOfMemory) as error:
+            raise Halt(
+                "model.device",
+                f"model {checkpoint}: fails on one black image on {self._device} in "
+                f"{self._identity.precision} ({error}); choose another model.device or "
+                "model.precision, or free the device",
+            ) from error
+        if not (np.isfinite(image).all() and np.isfinite(self.encode_texts([PROBE_PROMPT])).all()):
+            raise Halt(
+                "model.not_finite",
+                f"model {checkpoint}: its embeddings are not finite in {self._identity.precision}; "
+                "set model.precision to fp32 or bf16, or look for a damaged checkpoint",
+            )
+
+
+def _processors() -> int:
+    # torch's own default follows OMP_NUM_THREADS; not every platform has affinities.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _device(policy: ModelPolicy) -> torch.device:
+    if policy.device == "cpu" or (policy.device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise Halt(
+            "model.device",
+            "model.device: cuda asked for and no CUDA device visible; check the driver, "
+            "CUDA_VISIBLE_DEVICES and the worker's num_gpus, or set it to auto",
+        )
+    return torch.device("cuda")
+
+
+def _precision(policy: ModelPolicy, device: torch.device) -> str:
+    bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if policy.precision == "auto":
+        # On a CPU without AMX bf16 is slower than fp32.
+        return "bf16" if device.type == "cuda" and bf16 else "fp32"
+    if policy.precision == "bf16" and not bf16:
+        raise Halt("model.device", "model.precision: this device has no bf16; set fp16 or fp32")
+    return policy.precision
+
+
+def _unit(features: torch.Tensor) -> Vector:
+    # Divided without an epsilon: a zero or infinite row becomes NaN, which the caller looks for.
+    wide = features.to(torch.float32)
+    unit: Vector = (wide / torch.linalg.vector_norm(wide, dim=-1, keepdim=True)).cpu().numpy()
+    return unit
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        mark in str(error) for mark in OUT_OF_MEMORY_MARKS
+    )
+
+
+def _fate(error: BaseException) -> Exception:
+    if isinstance(error, torch.AcceleratorError):
+        # The device's context is lost: every later call fails too.
+        return Halt(
+            "encode.unusable",
+            f"encode: the device failed ({first_line(error)}); the worker must start anew; if "
+            "it comes back, look at the driver's log",
+        )
+    return PoisonedBatch(first_line(error))

@@ -1,0 +1,185 @@
+"""Where a CLIP checkpoint's files come from: the Hugging Face hub's cache or a local directory.
+
+Only safetensors weights are taken: pickled ones can execute code.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import RevisionNotFoundError
+from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the one it uses
+
+from pipeline.errors import Halt
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+PREPROCESSOR = "preprocessor_config.json"
+PROCESSOR = "processor_config.json"  # where transformers 5 nests the former's content
+
+RELEVANT = (
+    CONFIG,
+    PREPROCESSOR,
+    PROCESSOR,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    WEIGHTS,
+    WEIGHTS_INDEX,
+    "model-*-of-*.safetensors",
+)
+"""Every file that decides an embedding: these are downloaded, read and hashed; others never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A complete local copy of a checkpoint. ``revision`` is the hub's commit hash, or ``sha256:…``
+    over the relevant files of a directory."""
+
+    name: str
+    revision: str
+    directory: Path
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.revision[:19]}"
+
+
+def from_directory(name: str, directory: Path) -> Checkpoint:
+    """A checkpoint in a local directory.
+
+    Its revision is the SHA-256 of the lines ``<file name> <SHA-256 of the file>`` of its relevant
+    files in order of name: the same files give the same revision wherever they lie.
+
+    Raises:
+        Halt: ``model.not_found`` or ``model.incomplete``.
+    """
+    if not directory.is_dir():
+        raise Halt(
+            "model.not_found",
+            f"model.directory: {directory} is no directory; name the checkpoint's",
+        )
+    _require_complete(directory, where=f"model.directory {directory}")
+    manifest = hashlib.sha256()
+    for path in sorted(directory.iterdir()):
+        if any(fnmatch.fnmatchcase(path.name, pattern) for pattern in RELEVANT):
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            manifest.update(f"{path.name} {digest}\n".encode())
+    return Checkpoint(name, f"sha256:{manifest.hexdigest()}", directory)
+
+
+def from_hub(
+    name: str, revision: str, *, cache_directory: Path | None, offline: bool
+) -> Checkpoint:
+    """A checkpoint of the Hugging Face hub at a commit, from the local cache where it is complete.
+
+    Raises:
+        Halt: ``model.not_found``, ``model.incomplete`` or ``model.unreachable``.
+    """
+    try:
+        return _snapshot(name, revision, cache_directory, local=True)
+    except Halt:
+        # Incomplete or absent: an interrupted download is taken up again.
+        if offline:
+            raise
+    return _snapshot(name, revision, cache_directory, local=False)
+
+
+def _snapshot(name: str, revision: str, cache_directory: Path | None, *, local: bool) -> Checkpoint:
+    where = f"model {name}@{revision}"
+    try:
+        directory = snapshot_download(
+            name,
+            revision=revision,
+            cache_dir=cache_directory,
+            allow_patterns=list(RELEVANT),
+            local_files_only=local,
+        )
+    except RevisionNotFoundError as error:
+        raise Halt(
+            "model.not_found",
+            f"{where}: the repository has no such commit; set model.revision to one it has",
+        ) from error
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        if local:
+            raise Halt(
+                "model.not_found",
+                f"{where}: not in the hub's local cache; allow the download (model.offline = "
+                "false), fill the cache beforehand, or set model.directory",
+            ) from error
+        raise Halt(
+            "model.unreachable",
+            f"{where}: the download failed ({type(error).__name__}: {first_line(error)}); check "
+            "the name, the network, the proxy and the token for a gated model",
+        ) from error
+    _require_complete(Path(directory), where=where)
+    return Checkpoint(name, revision, Path(directory))
+
+
+def _require_complete(directory: Path, *, where: str) -> None:
+    def missing(what: str, remedy: str) -> Halt:
+        return Halt("model.incomplete", f"{where}: {what} is missing; {remedy}")
+
+    if not (directory / CONFIG).is_file():
+        raise missing(CONFIG, "give a complete checkpoint as transformers saves it")
+    if not any((directory / file).is_file() for file in (PREPROCESSOR, PROCESSOR)):
+        raise missing(
+            PREPROCESSOR, "copy it from the model's origin: sizes, mean and std are in it"
+        )
+    if not any((directory / file).is_file() for file in ("tokenizer.json", "vocab.json")):
+        raise missing("tokenizer.json (or vocab.json)", "save the model's tokenizer with it")
+    if not weight_files(directory):
+        raise missing(
+            WEIGHTS,
+            "pickled weights are never loaded: pin a revision that has safetensors (often the "
+            "head of the repository's safetensors pull request), or convert the weights with "
+            "save_pretrained and set model.directory",
+        )
+    for file in weight_files(directory):
+        if not file.is_file():
+            raise missing(file.name, f"{WEIGHTS_INDEX} names it: fetch the checkpoint again")
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """Files that hold the weights: one, or the shards that the index names; empty where none."""
+    if (directory / WEIGHTS).is_file():
+        return [directory / WEIGHTS]
+    index = directory / WEIGHTS_INDEX
+    if not index.is_file():
+        return []
+    shards = read_json(index).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+        raise Halt("model.incomplete", f"{index}: no weight_map; fetch the checkpoint again")
+    return [directory / name for name in sorted(set(shards.values()))]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a checkpoint.
+
+    Raises:
+        Halt: ``model.incomplete``.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise Halt(
+            "model.incomplete", f"{path}: cannot be read ({first_line(error)}); fetch it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise Halt("model.incomplete", f"{path}: is no JSON object; fetch it again")
+    return content
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, without its essay."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

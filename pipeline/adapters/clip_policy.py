@@ -1,0 +1,78 @@
+"""Which CLIP model to run, and on what. Imports no torch: settings must load fast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.policy import Policy
+
+DEFAULT_MODEL = "openai/clip-vit-base-patch32"
+
+DEFAULT_REVISION = "c237dc49a33fc61debc9276459120b7eac67e7ef"
+"""The default model's weights converted to safetensors, the commit that transformers itself
+resolves to; the repository's main branch has pickled weights alone."""
+
+
+class ModelPolicy(Policy):
+    """Which CLIP model to run, and on what."""
+
+    name: str = Field(
+        DEFAULT_MODEL,
+        description="Model on the Hugging Face hub (`owner/name`); with `directory`, the name that "
+        "events carry (default: the directory's own name).",
+        min_length=1,
+    )
+    revision: str = Field(
+        DEFAULT_REVISION,
+        description="Commit hash on the hub, all 40 digits: a branch would change the results "
+        "under you. It must hold safetensors weights. Required with another `name`.",
+        pattern=r"^[0-9a-f]{40}$",
+    )
+    directory: Path | None = Field(
+        None,
+        description="Local directory of a CLIPModel checkpoint, instead of the hub; its files' "
+        "hash becomes the revision.",
+    )
+    cache_directory: Path | None = Field(
+        None,
+        description="Where downloads from the hub are kept; default: the hub library's cache "
+        "(`HF_HOME`).",
+    )
+    offline: bool = Field(False, description="Never contact the hub: the cache must be complete.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where the model runs; `auto` takes a CUDA device where there is one."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="Arithmetic of the image tower; `auto` is bf16 on a CUDA device that has it, "
+        "else fp32. Prompts are always embedded in fp32.",
+    )
+    threads: int | None = Field(
+        None,
+        description="CPU threads of the model; default: all processors that this process may use. "
+        "Set it to the share of one worker where several share a machine or a container has a "
+        "CPU limit.",
+        gt=0,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_and_revision_belong_together(cls, given: object) -> object:
+        if not isinstance(given, Mapping):
+            return given
+        directory = given.get("directory")
+        if isinstance(directory, str | Path):
+            if given.get("revision") is not None:
+                raise ValueError(
+                    "`revision` is a commit on the hub and `directory` is local; give one of them"
+                )
+            return {"name": Path(directory).absolute().name, **given}
+        if given.get("name", DEFAULT_MODEL) != DEFAULT_MODEL and "revision" not in given:
+            raise ValueError(
+                f"`revision` is missing for {given['name']}; pin the commit hash to run"
+            )
+        return given

@@ -1,0 +1,397 @@
+"""Collects images of all callers into batches for the one thread that owns the device.
+
+``due_in_s`` decides when a batch goes, ``encode_rows`` encodes one and finds the images at fault,
+``Batcher`` is the asyncio around both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.errors import Halt, Reject
+from pipeline.metrics import BATCH_SIZE, MAX_BATCH, QUEUE_DEPTH, STAGE_SECONDS
+from pipeline.policy import Policy
+from pipeline.ports import Clock, DeviceOutOfMemory, Encoder, Meter, PoisonedBatch
+from pipeline.records import Pixels, Vector
+
+log = logging.getLogger(__name__)
+
+STAGED_BATCHES = 1
+"""Full batches handed to the encoder's thread before it is free, so that the device does not wait
+for the event loop between two of them."""
+
+TEXT_CHUNK = 64
+"""Prompts that an image batch waits for at most."""
+
+PROBE_LEVEL = 128
+"""Mid-grey: an image that no sound model fails on."""
+
+
+class BatchPolicy(Policy):
+    """How images are collected for the device."""
+
+    max_size: int = Field(
+        32,
+        description="Images a batch. On 2 CPU cores 8 already reaches full speed; a GPU wants 64 "
+        "to 512. Halved by itself when the device runs out of memory.",
+        gt=0,
+        le=4096,
+    )
+    max_wait_s: float = Field(
+        0.02,
+        description="Seconds an image waits for company while the device is idle; 0 sends it at "
+        "once.",
+        ge=0,
+        le=60,
+    )
+
+
+def due_in_s(
+    *, waiting: int, oldest_wait_s: float, busy: int, max_size: int, max_wait_s: float
+) -> float | None:
+    """Seconds until the next batch is due (0: now), None if that takes another event first.
+
+    ``waiting`` counts the images of the batch being collected, ``busy`` the batches that the
+    encoder's thread has already. A full batch is due as soon as there is room to stage it; a
+    partial one only on an idle device, when its oldest image has waited long enough: beside a busy
+    device it loses nothing by growing.
+    """
+    if waiting == 0 or busy > STAGED_BATCHES:
+        return None
+    if waiting >= max_size:
+        return 0.0
+    if busy:
+        return None
+    return max(0.0, max_wait_s - oldest_wait_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """``rows`` holds each image's embedding [dimension] or why it has none, in order;
+    ``max_size`` the largest batch that the device takes, as far as is known now."""
+
+    rows: list[Vector | Reject]
+    max_size: int
+
+
+def encode_rows(encoder: Encoder, pixels: Pixels, max_size: int) -> Encoded:
+    """Encode uint8 [batch, crop, crop, 3] so that an image at fault harms only itself.
+
+    A failing batch is bisected. An image is rejected when it has failed twice on its own account:
+    alone, or by a row that is not finite. Before anything is rejected, the model must encode a grey
+    image: if it cannot, it is the model that is at fault, and no image is blamed for it.
+
+    For k images at fault among n this takes about 2 k log2 n calls more than a healthy batch.
+
+    Raises:
+        Halt: ``encode.unusable``, ``encode.out_of_memory`` (one image does not fit: images are all
+            of one size, so it is never that image's fault), or the encoder's own.
+    """
+    rows: dict[int, Vector | Reject] = {}
+    suspects: set[int] = set()
+    spans = [(0, len(pixels))]
+    while spans:
+        first, end = spans.pop()
+        size = end - first
+        if size > max_size:
+            spans += [(first + max_size, end), (first, first + max_size)]
+            continue
+        try:
+            vectors = encoder.encode_images(pixels[first:end])
+        except DeviceOutOfMemory as error:
+            if size == 1:
+                raise _out_of_memory(error) from error
+            max_size = size // 2
+            spans.append((first, end))
+            continue
+        except PoisonedBatch as error:
+            if size > 1:
+                middle = first + size // 2
+                spans += [(middle, end), (first, middle)]
+            elif first in suspects:
+                rows[first] = Reject(
+                    "encode.failed", f"encode: the model fails on this image alone ({error})"
+                )
+            else:
+                suspects.add(first)
+                spans.append((first, end))
+            continue
+        for index, vector in zip(range(first, end), vectors, strict=True):
+            if np.isfinite(vector).all():
+                rows[index] = vector
+            elif index in suspects:
+                rows[index] = Reject(
+                    "encode.non_finite", "encode: the embedding of this image is not finite, twice"
+                )
+            else:
+                suspects.add(index)
+                spans.append((index, index + 1))
+    ordered = [rows[index] for index in range(len(pixels))]
+    if any(isinstance(row, Reject) for row in ordered):
+        _require_usable(encoder)
+    return Encoded(ordered, max_size)
+
+
+def _require_usable(encoder: Encoder) -> None:
+    side = encoder.geometry.crop
+    try:
+        vectors = encoder.encode_images(np.full((1, side, side, 3), PROBE_LEVEL, dtype=np.uint8))
+    except DeviceOutOfMemory as error:
+        raise _out_of_memory(error) from error
+    except PoisonedBatch as error:
+        failure = str(error)
+    else:
+        if np.isfinite(vectors).all():
+            return
+        failure = "the embedding is not finite"
+    raise Halt(
+        "encode.unusable",
+        f"encode: the model fails on a grey image too ({failure}); look at the device and at "
+        "model.precision",
+    )
+
+
+def _out_of_memory(error: DeviceOutOfMemory) -> Halt:
+    return Halt(
+        "encode.out_of_memory",
+        f"encode: a single image does not fit the device ({error}); give the worker more of it, "
+        "or stop what else runs there",
+    )
+
+
+def _unexpected(error: Exception) -> Halt:
+    return Halt("encode.unusable", f"encode: unexpected {type(error).__name__}: {error}")
+
+
+class _Batch:
+    """Images in one block as the encoder takes them, and who waits for each."""
+
+    def __init__(self, max_size: int, side: int) -> None:
+        # Filled image by image as they come: nothing is left to stack when the device is free.
+        self._pixels: Pixels = np.empty((max_size, side, side, 3), dtype=np.uint8)
+        self.waiters: list[asyncio.Future[Vector]] = []
+        self.arrived_s: list[float] = []
+
+    @property
+    def max_size(self) -> int:
+        return len(self._pixels)
+
+    @property
+    def full(self) -> bool:
+        return len(self.waiters) == self.max_size
+
+    def add(self, pixels: Pixels, waiter: asyncio.Future[Vector], now_s: float) -> None:
+        self._pixels[len(self.waiters)] = pixels
+        self.waiters.append(waiter)
+        self.arrived_s.append(now_s)
+
+    def seal(self) -> Pixels:
+        """Drop those whose callers are gone; returns the pixels of the others."""
+        wanted = [index for index, waiter in enumerate(self.waiters) if not waiter.done()]
+        pixels = self._pixels[: len(self.waiters)]
+        if len(wanted) < len(self.waiters):
+            pixels = pixels[wanted]
+            self.waiters = [self.waiters[index] for index in wanted]
+            self.arrived_s = [self.arrived_s[index] for index in wanted]
+        return pixels
+
+
+class Batcher:
+    """The only caller of an encoder, for the callers of one event loop.
+
+    Owns the encoder's thread; ``close`` ends it. Once the encoder has halted, every call raises
+    that Halt.
+    """
+
+    def __init__(self, encoder: Encoder, policy: BatchPolicy, clock: Clock, meter: Meter) -> None:
+        self._encoder = encoder
+        self._policy = policy
+        self._clock = clock
+        self._meter = meter
+        self._side = encoder.geometry.crop
+        self._max_size = policy.max_size
+        self._waiting: deque[_Batch] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._dispatcher: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
+        self._halted: Halt | None = None
+        self._closing = False
+        meter.set(MAX_BATCH, self._max_size)
+        meter.set(QUEUE_DEPTH, 0, stage="encode")
+
+    async def encode(self, pixels: Pixels) -> Vector:
+        """Embed one image, uint8 [crop, crop, 3]; returns its unit vector [dimension].
+
+        The pixels are copied before this first waits. A cancelled caller's image is not encoded
+        unless its batch has already gone to the device.
+
+        Raises:
+            Reject: ``encode.failed`` or ``encode.non_finite``.
+            Halt: the model or the device is unusable, or the batcher is closed.
+        """
+        self._require_open()
+        if pixels.dtype != np.uint8 or pixels.shape != (self._side, self._side, 3):
+            raise Halt(
+                "encode.wrong_shape",
+                f"encode: pixels are {pixels.dtype} {list(pixels.shape)} against uint8 "
+                f"[{self._side}, {self._side}, 3]; the decoder and the model disagree",
+            )
+        waiter: asyncio.Future[Vector] = asyncio.get_running_loop().create_future()
+        if self._dispatcher is None:
+            self._dispatcher = asyncio.create_task(self._dispatch(), name="batcher")
+        if not self._waiting or self._waiting[-1].full:
+            self._waiting.append(_Batch(self._max_size, self._side))
+        batch = self._waiting[-1]
+        batch.add(pixels, waiter, self._clock.monotonic())
+        self._report_depth()
+        # Between its first and its last image a batch's time does not change.
+        if len(batch.waiters) == 1 or batch.full:
+            self._changed.set()
+        return await waiter
+
+    def encode_texts(self, prompts: Sequence[str]) -> Vector:
+        """Embed prompts on the encoder's thread, between image batches; unit vectors in order.
+
+        Blocks, for minutes where prompts are many: call it from any thread but the event loop's.
+
+        Raises:
+            Halt: as ``Encoder.encode_texts``; images are still encoded after it.
+        """
+        # Longest first: a prompt that is too long is told at once and not after minutes.
+        order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+        vectors = np.empty((len(prompts), self._encoder.model.dimension), dtype=np.float32)
+        for start in range(0, len(order), TEXT_CHUNK):
+            self._require_open()
+            chunk = order[start : start + TEXT_CHUNK]
+            texts = [prompts[index] for index in chunk]
+            vectors[chunk] = self._thread.submit(self._encoder.encode_texts, texts).result()
+        return vectors
+
+    async def close(self) -> None:
+        """Take nothing more, encode at once what waits, end the thread. Idempotent.
+
+        To abandon what waits, cancel its callers first.
+        """
+        self._closing = True
+        self._changed.set()
+        if self._dispatcher is not None:
+            await self._dispatcher
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def _require_open(self) -> None:
+        if self._halted is not None:
+            raise Halt(self._halted.code, self._halted.message) from self._halted
+        if self._closing:
+            raise Halt("encode.closed", "encode: the batcher is closed; this worker is stopping")
+
+    async def _dispatch(self) -> None:
+        try:
+            while self._waiting or self._running or not self._closing:
+                self._changed.clear()
+                wait_s = self._next_due_s()
+                if wait_s == 0:
+                    self._launch(self._waiting.popleft())
+                else:
+                    await self._changed_within(wait_s)
+        except Exception as error:
+            log.exception("encode: the batcher failed")
+            self._halt(_unexpected(error))
+
+    def _next_due_s(self) -> float | None:
+        if not self._waiting:
+            return None
+        batch = self._waiting[0]
+        return due_in_s(
+            waiting=len(batch.waiters),
+            oldest_wait_s=self._clock.monotonic() - batch.arrived_s[0],
+            busy=len(self._running),
+            max_size=batch.max_size,
+            max_wait_s=0 if self._closing else self._policy.max_wait_s,
+        )
+
+    async def _changed_within(self, wait_s: float | None) -> None:
+        if wait_s is None:
+            await self._changed.wait()
+            return
+        timers = (
+            asyncio.ensure_future(self._clock.sleep(wait_s)),
+            asyncio.ensure_future(self._changed.wait()),
+        )
+        try:
+            await asyncio.wait(timers, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    def _launch(self, batch: _Batch) -> None:
+        pixels = batch.seal()
+        self._report_depth()
+        if batch.waiters:
+            task = asyncio.create_task(self._encode(batch, pixels), name="batch")
+            self._running.add(task)
+            task.add_done_callback(self._finished)
+
+    async def _encode(self, batch: _Batch, pixels: Pixels) -> None:
+        try:
+            rows = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._encode_in_thread, batch, pixels
+            )
+        except Halt as halt:
+            self._halt(halt, batch)
+        except Exception as error:
+            log.exception("encode: the encoder broke its contract")
+            self._halt(_unexpected(error), batch)
+        else:
+            for waiter, row in zip(batch.waiters, rows, strict=True):
+                if waiter.done():
+                    continue
+                if isinstance(row, Reject):
+                    waiter.set_exception(row)
+                else:
+                    waiter.set_result(row)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._changed.set()
+
+    def _encode_in_thread(self, batch: _Batch, pixels: Pixels) -> list[Vector | Reject]:
+        started_s = self._clock.monotonic()
+        for arrived_s in batch.arrived_s:
+            self._meter.observe(STAGE_SECONDS, started_s - arrived_s, stage="queue")
+        self._meter.observe(BATCH_SIZE, len(pixels))
+        encoded = encode_rows(self._encoder, pixels, self._max_size)
+        self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started_s, stage="encode")
+        if encoded.max_size < self._max_size:
+            log.warning(
+                "encode: the device ran out of memory at %d images; batches are of %d from now on "
+                "(batch.max_size = %d)",
+                len(pixels),
+                encoded.max_size,
+                self._policy.max_size,
+            )
+            self._max_size = encoded.max_size
+            self._meter.set(MAX_BATCH, self._max_size)
+        return encoded.rows
+
+    def _halt(self, halt: Halt, *failed: _Batch) -> None:
+        """Everybody who waits learns of it, each by an exception of their own."""
+        self._halted = halt
+        for batch in (*failed, *self._waiting):
+            for waiter in batch.waiters:
+                if not waiter.done():
+                    waiter.set_exception(Halt(halt.code, halt.message))
+        self._waiting.clear()
+        self._report_depth()
+
+    def _report_depth(self) -> None:
+        depth = sum(len(batch.waiters) for batch in self._waiting)
+        self._meter.set(QUEUE_DEPTH, depth, stage="encode")

@@ -1,0 +1,128 @@
+"""A batcher with time, device and metrics in a test's hands."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.adapters.memory import MemoryEncoder
+from pipeline.batching import Batcher, BatchPolicy
+from pipeline.metrics import Metric
+from pipeline.records import Pixels, Vector
+
+SIDE = 4
+DEADLINE_S = 20
+
+
+class ManualClock:
+    """Time that moves when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def time(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        sleeper = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self.now_s + seconds, sleeper))
+        await sleeper
+
+    async def advance(self, seconds: float) -> None:
+        await settle()
+        self.now_s += seconds
+        for due_s, sleeper in self._sleepers:
+            if due_s <= self.now_s and not sleeper.done():
+                sleeper.set_result(None)
+        await settle()
+
+
+class RecordingMeter:
+    def __init__(self) -> None:
+        self.observed: list[tuple[str, float, dict[str, str]]] = []
+        self.gauges: dict[str, float] = {}
+
+    def add(self, metric: Metric, value: float = 1, /, **labels: str) -> None:
+        raise AssertionError(f"no counter here: {metric.name}")
+
+    def observe(self, metric: Metric, value: float, /, **labels: str) -> None:
+        self.observed.append((metric.name, value, labels))
+
+    def set(self, metric: Metric, value: float, /, **labels: str) -> None:
+        self.gauges[metric.name] = value
+
+    def forget(self, metric: Metric, /, **labels: str) -> None:
+        raise AssertionError(f"no series of ours ends: {metric.name}")
+
+    def observations(self, metric: Metric, **labels: str) -> list[float]:
+        return [value for name, value, had in self.observed if (name, had) == (metric.name, labels)]
+
+
+class GatedEncoder(MemoryEncoder):
+    """Records its batches; each waits at the gate, which a test may shut."""
+
+    def __init__(self) -> None:
+        super().__init__(dimension=8, crop=SIDE)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.batches: list[list[int]] = []
+        self.threads: set[str] = set()
+        self.error: Exception | None = None
+
+    def encode_images(self, pixels: Pixels) -> Vector:
+        self.batches.append([int(image[0, 0, 0]) for image in pixels])
+        self.threads.add(threading.current_thread().name)
+        self.entered.set()
+        assert self.gate.wait(DEADLINE_S)
+        if self.error is not None:
+            raise self.error
+        return super().encode_images(pixels)
+
+
+def image(number: int) -> Pixels:
+    return np.full((SIDE, SIDE, 3), number, dtype=np.uint8)
+
+
+def vector_of(number: int) -> Vector:
+    vector: Vector = MemoryEncoder(dimension=8, crop=SIDE).encode_images(image(number)[None])[0]
+    return vector
+
+
+async def settle() -> None:
+    """Let every task that can run do so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def encoding(encoder: GatedEncoder) -> None:
+    assert await asyncio.to_thread(encoder.entered.wait, DEADLINE_S)
+    encoder.entered.clear()
+
+
+def run(scenario: Coroutine[Any, Any, None]) -> None:
+    async def within_the_deadline() -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            await scenario
+
+    asyncio.run(within_the_deadline())
+
+
+def batcher_of(
+    encoder: MemoryEncoder, *, max_size: int = 4, max_wait_s: float = 1.0
+) -> tuple[Batcher, ManualClock, RecordingMeter]:
+    clock, meter = ManualClock(), RecordingMeter()
+    policy = BatchPolicy(max_size=max_size, max_wait_s=max_wait_s)
+    return Batcher(encoder, policy, clock, meter), clock, meter
+
+
+def send(batcher: Batcher, numbers: Sequence[int]) -> list[asyncio.Task[Vector]]:
+    return [asyncio.create_task(batcher.encode(image(number))) for number in numbers]

@@ -1,0 +1,176 @@
+"""The encoder at work: identity, layouts of a directory, precision, threads, errors of torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import CLIPModel
+
+from pipeline.adapters.clip import ClipEncoder, ModelPolicy
+from pipeline.errors import Halt
+from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
+from pipeline.records import Pixels
+from tests.clip_checkpoints import SMALL_IMAGE, write_preprocessor, write_small_checkpoint
+
+TASKS = Path("/proc/self/task")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_checkpoint(tmp_path_factory.mktemp("original"))
+
+
+@pytest.fixture
+def checkpoint(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "tiny-clip"))
+
+
+def load(**changed: Any) -> ClipEncoder:
+    return ClipEncoder.load(ModelPolicy(**{"device": "cpu", "threads": 1} | changed))
+
+
+def pixels() -> Pixels:
+    random = np.random.default_rng(1)
+    return random.integers(0, 256, (2, SMALL_IMAGE, SMALL_IMAGE, 3), dtype=np.uint8)
+
+
+def test_a_directory_is_named_after_itself_and_versioned_by_its_content(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    model = load(directory=checkpoint).model
+    assert model.name == "tiny-clip"
+    assert model.revision.startswith("sha256:")
+    (checkpoint / "README.md").write_text("says nothing about embeddings")
+    moved = checkpoint.rename(tmp_path / "elsewhere")
+    again = load(directory=moved, name="acme/ours").model
+    assert (again.name, again.revision) == ("acme/ours", model.revision)
+    write_preprocessor(moved, SMALL_IMAGE, image_mean=[0.5, 0.5, 0.5])
+    assert load(directory=moved).model.revision != model.revision
+
+
+def test_shards_and_a_nested_preprocessor_are_read(checkpoint: Path) -> None:
+    expected = load(directory=checkpoint).encode_images(pixels())
+    network = CLIPModel.from_pretrained(checkpoint)
+    (checkpoint / "model.safetensors").unlink()
+    network.save_pretrained(checkpoint, max_shard_size="40KB")
+    assert len(list(checkpoint.glob("model-*-of-*.safetensors"))) > 1
+    nested = checkpoint / "preprocessor_config.json"
+    content = json.loads(nested.read_text()) | {
+        "size": {"shortest_edge": SMALL_IMAGE},
+        "crop_size": {"height": SMALL_IMAGE, "width": SMALL_IMAGE},
+    }
+    nested.unlink()
+    (checkpoint / "processor_config.json").write_text(json.dumps({"image_processor": content}))
+    np.testing.assert_array_equal(load(directory=checkpoint).encode_images(pixels()), expected)
+    next(checkpoint.glob("model-*-of-*.safetensors")).unlink()
+    with pytest.raises(Halt, match=r"is missing; model\.safetensors\.index\.json names it"):
+        load(directory=checkpoint)
+
+
+def test_the_constants_of_older_checkpoints_are_ignored(checkpoint: Path) -> None:
+    expected = load(directory=checkpoint).encode_images(pixels())
+    weights = load_file(checkpoint / "model.safetensors")
+    weights["vision_model.embeddings.position_ids"] = torch.arange(17).unsqueeze(0)
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    np.testing.assert_array_equal(load(directory=checkpoint).encode_images(pixels()), expected)
+
+
+def test_the_end_token_id_of_older_checkpoints_means_the_highest(checkpoint: Path) -> None:
+    prompts = ["a cat", "a photo of a cat"]
+    expected = load(directory=checkpoint).encode_texts(prompts)
+    config = json.loads((checkpoint / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = 2
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    np.testing.assert_array_equal(load(directory=checkpoint).encode_texts(prompts), expected)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_reduced_precision_is_the_image_towers_alone(original: Path, precision: str) -> None:
+    exact = load(directory=original, precision="fp32")
+    reduced = load(directory=original, precision=precision)
+    assert (exact.model.precision, reduced.model.precision) == ("fp32", precision)
+    assert reduced.model.logit_scale == exact.model.logit_scale
+    expected, vectors = exact.encode_images(pixels()), reduced.encode_images(pixels())
+    assert not np.array_equal(vectors, expected)
+    assert (vectors * expected).sum(axis=1).min() > 0.99
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(reduced.encode_texts(["a cat"]), exact.encode_texts(["a cat"]))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_cuda_without_a_device_halts_and_auto_takes_the_cpu(original: Path) -> None:
+    with pytest.raises(Halt, match="no CUDA device visible") as caught:
+        load(directory=original, device="cuda")
+    assert caught.value.code == "model.device"
+    model = load(directory=original, device="auto").model
+    assert (model.engine, model.precision) == ("torch-cpu", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("error", "fate"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), DeviceOutOfMemory),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: …"), DeviceOutOfMemory),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when …"), DeviceOutOfMemory),
+        (MemoryError(), DeviceOutOfMemory),
+        (RuntimeError("shapes cannot be multiplied"), PoisonedBatch),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), Halt),
+    ],
+)
+def test_errors_of_torch_have_their_fate(
+    original: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, fate: type[Exception]
+) -> None:
+    encoder = load(directory=original)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(CLIPModel, "get_image_features", fail)
+    monkeypatch.setattr(CLIPModel, "get_text_features", fail)
+    with pytest.raises(fate):
+        encoder.encode_images(pixels())
+    with pytest.raises(Halt):
+        encoder.encode_texts(["a cat"])
+
+
+def test_a_device_that_cannot_run_the_model_is_told_at_the_start(
+    original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(CLIPModel, "get_image_features", fail)
+    with pytest.raises(Halt, match="free the device") as caught:
+        load(directory=original)
+    assert caught.value.code == "model.device"
+
+
+@pytest.mark.skipif(not TASKS.exists(), reason="threads are counted in /proc, on Linux")
+def test_the_set_number_of_threads_holds_in_the_thread_that_encodes(original: Path) -> None:
+    """OpenMP starts every thread of ours with its own default, whatever the loading thread set."""
+    encoder = load(directory=original, threads=1)
+    started: list[int] = []
+
+    def encode() -> None:
+        before = threads_of_this_process()
+        encoder.encode_images(pixels())
+        # Large enough for OpenMP to spread over as many threads as it is allowed.
+        torch.rand(1600, 768) @ torch.rand(768, 3072)
+        started.append(threads_of_this_process() - before)
+
+    thread = Thread(target=encode)
+    thread.start()
+    thread.join()
+    assert started == [0]
+
+
+def threads_of_this_process() -> int:
+    return len(list(TASKS.iterdir()))

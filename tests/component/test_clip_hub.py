@@ -1,0 +1,171 @@
+"""A checkpoint of the hub: from its cache where it is complete, downloaded once where not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from huggingface_hub import constants
+
+from pipeline.adapters.clip import DEFAULT_MODEL, DEFAULT_REVISION, ClipEncoder, ModelPolicy
+from pipeline.adapters.clip_files import Checkpoint, from_hub
+from pipeline.errors import Halt
+from tests.clip_checkpoints import write_small_checkpoint
+
+NAME = "acme/tiny-clip"
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_checkpoint(tmp_path_factory.mktemp("original"))
+
+
+def into_cache(source: Path, cache: Path, *, without: str = "") -> Path:
+    """The hub's layout: contents under their hash, a snapshot of links to them."""
+    repository = cache / f"models--{NAME.replace('/', '--')}"
+    snapshot = repository / "snapshots" / REVISION
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for file in source.iterdir():
+        if file.name != without:
+            blob = repository / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
+            shutil.copy(file, blob)
+            (snapshot / file.name).symlink_to(blob)
+    return snapshot
+
+
+def take(cache: Path, revision: str = REVISION, *, offline: bool = False) -> Checkpoint:
+    return from_hub(NAME, revision, cache_directory=cache, offline=offline)
+
+
+def test_the_hubs_cache_is_read_offline(original: Path, tmp_path: Path) -> None:
+    snapshot = into_cache(original, tmp_path)
+    encoder = ClipEncoder.load(
+        ModelPolicy(
+            name=NAME, revision=REVISION, cache_directory=tmp_path, offline=True, device="cpu"
+        )
+    )
+    assert (encoder.model.name, encoder.model.revision) == (NAME, REVISION)
+    assert take(tmp_path, offline=True) == Checkpoint(NAME, REVISION, snapshot)
+
+
+def test_offline_without_the_model_in_the_cache_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(Halt, match="not in the hub's local cache") as caught:
+        take(tmp_path, offline=True)
+    assert caught.value.code == "model.not_found"
+
+
+@pytest.fixture
+def hub(original: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A hub on the loopback that holds the checkpoint and a pickle; yields the paths asked for."""
+    asked: list[str] = []
+    files = {file.name: file.read_bytes() for file in original.iterdir()}
+    files["pytorch_model.bin"] = b"would run code"
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def _answer(self, *, body: bool) -> None:
+            asked.append(self.path)
+            resolve = f"/{NAME}/resolve/{REVISION}/"
+            if self.path.startswith(f"/api/models/{NAME}/tree/{REVISION}"):
+                content = json.dumps(
+                    [
+                        {"type": "file", "path": name, "size": len(data), "oid": digest(data)}
+                        for name, data in files.items()
+                    ]
+                ).encode()
+            elif self.path.removeprefix(resolve) in files:
+                content = files[self.path.removeprefix(resolve)]
+            else:
+                gated = "/gated" in self.path
+                self.send_response(403 if gated else 404)
+                self.send_header("X-Error-Code", "GatedRepo" if gated else "RevisionNotFound")
+                self.end_headers()
+                return
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("ETag", f'"{digest(content)}"')
+            self.send_header("X-Repo-Commit", REVISION)
+            self.end_headers()
+            if body:
+                self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    def digest(data: bytes) -> str:
+        return hashlib.sha1(data).hexdigest()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    try:
+        yield asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_model_is_downloaded_once_and_without_its_pickles(
+    hub: list[str], original: Path, tmp_path: Path
+) -> None:
+    checkpoint = take(tmp_path)
+    assert checkpoint.revision == REVISION
+    assert {file.name: file.read_bytes() for file in checkpoint.directory.iterdir()} == {
+        file.name: file.read_bytes() for file in original.iterdir()
+    }
+    assert hub
+    assert not any("pytorch_model" in path for path in hub)
+    hub.clear()
+    assert take(tmp_path) == checkpoint
+    assert hub == []
+
+
+def test_an_interrupted_download_is_taken_up_again(
+    hub: list[str], original: Path, tmp_path: Path
+) -> None:
+    into_cache(original, tmp_path, without="model.safetensors")
+    with pytest.raises(Halt, match=r"model\.safetensors is missing"):
+        take(tmp_path, offline=True)
+    assert hub == []
+    assert (take(tmp_path).directory / "model.safetensors").is_file()
+
+
+def test_a_commit_that_the_hub_has_not_is_named(hub: list[str], tmp_path: Path) -> None:
+    absent = REVISION[::-1]
+    with pytest.raises(Halt, match=f"{absent}: the repository has no such commit"):
+        take(tmp_path, absent)
+    assert hub
+
+
+def test_a_refused_download_is_told(hub: list[str], tmp_path: Path) -> None:
+    with pytest.raises(Halt, match="the download failed") as caught:
+        from_hub("acme/gated", REVISION, cache_directory=tmp_path, offline=False)
+    assert caught.value.code == "model.unreachable"
+    assert "token" in caught.value.message
+    assert hub
+
+
+def test_the_default_is_a_pinned_commit() -> None:
+    policy = ModelPolicy()
+    assert (policy.name, policy.revision) == (DEFAULT_MODEL, DEFAULT_REVISION)

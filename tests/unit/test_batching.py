@@ -1,0 +1,249 @@
+"""Batches by size or wait, over the callers of one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from pipeline.batching import BatchPolicy, due_in_s
+from pipeline.errors import Halt
+from pipeline.metrics import BATCH_SIZE, QUEUE_DEPTH, STAGE_SECONDS
+from pipeline.records import Pixels, Vector
+from tests.batching_rig import (
+    GatedEncoder,
+    ManualClock,
+    batcher_of,
+    encoding,
+    image,
+    run,
+    send,
+    settle,
+    vector_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "oldest_wait_s", "busy", "due"),
+    [
+        (0, 0.0, 0, None),
+        (1, 0.0, 0, 0.5),
+        (3, 0.2, 0, 0.3),
+        (3, 0.5, 0, 0.0),
+        (3, 9.0, 0, 0.0),
+        (4, 0.0, 0, 0.0),
+        (3, 9.0, 1, None),
+        (4, 0.0, 1, 0.0),
+        (4, 9.0, 2, None),
+    ],
+)
+def test_a_batch_is_due_when_full_or_when_its_oldest_has_waited_and_the_device_is_idle(
+    waiting: int, oldest_wait_s: float, busy: int, due: float | None
+) -> None:
+    decided = due_in_s(
+        waiting=waiting, oldest_wait_s=oldest_wait_s, busy=busy, max_size=4, max_wait_s=0.5
+    )
+    assert decided == (due if due is None else pytest.approx(due))
+
+
+def test_a_full_batch_goes_without_waiting_and_everybody_gets_their_own_row() -> None:
+    async def scenario() -> None:
+        encoder = GatedEncoder()
+        batcher, _, _ = batcher_of(encoder)
+        vectors = await asyncio.gather(*send(batcher, [1, 2, 3, 4]))
+        await batcher.close()
+        assert encoder.batches == [[1, 2, 3, 4]]
+        for number, vector in zip([1, 2, 3, 4], vectors, strict=True):
+            np.testing.assert_array_equal(vector, vector_of(number))
+
+    run(scenario())
+
+
+def test_a_partial_batch_goes_when_its_oldest_image_has_waited() -> None:
+    async def scenario() -> None:
+        encoder = GatedEncoder()
+        batcher, clock, _ = batcher_of(encoder, max_wait_s=1.0)
+        first = send(batcher, [1])
+        await clock.advance(0.75)
+        second = send(batcher, [2])
+        await clock.advance(0.25)
+        await asyncio.gather(*first, *second)
+        await batcher.close()
+        # One batch: the first did not go earlier, and the second did not wait its own second.
+        assert encoder.batches == [[1, 2]]
+
+    run(scenario())
+
+
+def test_a_wait_of_zero_sends_an_image_at_once() -> None:
+    async def scenario() -> None:
+        encoder = GatedEncoder()
+        batcher, _, _ = batcher_of(encoder, max_wait_s=0)
+        np.testing.assert_array_equal(await batcher.encode(image(7)), vector_of(7))
+        await batcher.close()
+
+    run(scenario())
+
+
+def test_while_the_device_is_busy_a_partial_batch_grows_and_one_full_batch_is_staged() -> None:
+    async def scenario() -> None:
+        encoder = GatedEncoder()
+        batcher, clock, meter = batcher_of(encoder, max_size=2, max_wait_s=1.0)
+        encoder.gate.clear()
+        tasks = send(batcher, [1, 2])
+        await encoding(encoder)
+        tasks += send(batcher, [3])
+        await clock.advance(10)  # long past its wait: it stays, the device has nothing for it
+        assert meter.gauges[QUEUE_DEPTH.name] == 1
+        tasks += send(batcher, [4, 5, 6, 7])
+        await clock.advance(10)
+        # [3, 4] is with the encoder's thread, the others wait.
+        assert meter.gauges[QUEUE_DEPTH.name] == 3
+        encoder.gate.set()
+        await asyncio.gather(*tasks[:6])
+        await clock.advance(1)
+        await tasks[6]
+        await batcher.close()
+        assert encoder.batches == [[1, 2], [3, 4], [5, 6], [7]]
+
+    run(scenario())
+
+
+def test_a_cancelled_caller_is_dropped_before_its_batch_goes() -> None:
+    async def scenario() -> None:
+        encoder = GatedEncoder()
+        batcher, clock, _ = batcher_of(encoder)
+        one, two, three = send(batcher, [1, 2, 3])
+        await settle()
+        two.cancel()
+        await clock.advance(1)
+        np.testing.assert_array_equal(await one, vector_of(1))
+        np.testing.assert_array_equal(await three, vector_of(3))
+        assert two.cancelled()
+        await batcher.close()
+        assert encoder.batches == [[1, 3]]
+
+    run(scenario())
+
+
+def test_a_batch_without_callers_never_reaches_the_encoder() -> None:
+    async def scenario() -> None:
+        encoder = GatedEncoder()
+        batcher, clock, meter = batcher_of(encoder)
+        tasks = send(batcher, [1, 2])
+        await settle()
+        for task in tasks:
+            task.cancel()
+        await clock.advance(1)
+        await batcher.close()
+        assert encoder.batches == []
+        assert meter.gauges[QUEUE_DEPTH.name] == 0
+
+    run(scenario())
+
+
+def test_a_caller_cancelled_while_its_batch_runs_harms_nobody() -> None:
+    async def scenario() -> None:
+        encoder = GatedEncoder()
+        batcher, _, _ = batcher_of(encoder, max_size=2)
+        encoder.gate.clear()
+        one, two = send(batcher, [1, 2])
+        await encoding(encoder)
+        one.cancel()
+        await settle()
+        encoder.gate.set()
+        np.testing.assert_array_equal(await two, vector_of(2))
+        await batcher.close()
+
+    run(scenario())
+
+
+def test_pixels_may_be_reused_by_the_caller_once_its_image_waits() -> None:
+    async def scenario() -> None:
+        batcher, clock, _ = batcher_of(GatedEncoder())
+        pixels = image(1)
+        task = asyncio.create_task(batcher.encode(pixels))
+        await settle()
+        pixels[:] = 2
+        await clock.advance(1)
+        np.testing.assert_array_equal(await task, vector_of(1))
+        await batcher.close()
+
+    run(scenario())
+
+
+def test_closing_encodes_what_waits_and_leaves_no_thread() -> None:
+    async def scenario() -> None:
+        encoder = GatedEncoder()
+        batcher, _, _ = batcher_of(encoder, max_wait_s=60)
+        tasks = send(batcher, [1, 2])
+        await settle()
+        await batcher.close()
+        await batcher.close()
+        np.testing.assert_array_equal(await tasks[1], vector_of(2))
+        with pytest.raises(Halt) as caught:
+            await batcher.encode(image(3))
+        assert caught.value.code == "encode.closed"
+        alive = {thread.name for thread in threading.enumerate()}
+        assert len(encoder.threads) == 1
+        assert encoder.threads.isdisjoint(alive)
+
+    run(scenario())
+
+
+def test_one_thread_runs_every_batch_and_every_prompt() -> None:
+    class Watched(GatedEncoder):
+        def encode_texts(self, prompts: Sequence[str]) -> Vector:
+            self.threads.add(threading.current_thread().name)
+            return super().encode_texts(prompts)
+
+    async def scenario() -> None:
+        encoder = Watched()
+        batcher, _, _ = batcher_of(encoder, max_size=1)
+        prompts = [f"a photo of {number * 'very '}" for number in range(70)]
+        images, texts = await asyncio.gather(
+            asyncio.gather(*send(batcher, range(5))),
+            asyncio.to_thread(batcher.encode_texts, prompts),
+        )
+        await batcher.close()
+        assert len(images) == 5
+        np.testing.assert_array_equal(texts, encoder.encode_texts(prompts))
+        encoder.threads.discard(threading.current_thread().name)
+        assert len(encoder.threads) == 1
+
+    run(scenario())
+
+
+def test_queueing_is_timed_for_each_image_and_encoding_for_each_batch() -> None:
+    class Slow(GatedEncoder):
+        clock: ManualClock
+
+        def encode_images(self, pixels: Pixels) -> Vector:
+            self.clock.now_s += 5
+            return super().encode_images(pixels)
+
+    async def scenario() -> None:
+        encoder = Slow()
+        batcher, clock, meter = batcher_of(encoder, max_wait_s=1.0)
+        encoder.clock = clock
+        tasks = send(batcher, [1])
+        await clock.advance(0.25)
+        tasks += send(batcher, [2])
+        await clock.advance(0.75)
+        await asyncio.gather(*tasks)
+        await batcher.close()
+        assert meter.observations(STAGE_SECONDS, stage="queue") == [1.0, 0.75]
+        assert meter.observations(STAGE_SECONDS, stage="encode") == [5.0]
+        assert meter.observations(BATCH_SIZE) == [2]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("wrong", [{"max_size": 0}, {"max_wait_s": -1}, {"max_wait_ms": 5}])
+def test_an_impossible_policy_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        BatchPolicy.model_validate(wrong)

@@ -1,0 +1,145 @@
+"""What fails in a batch, and whom it reaches."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from pipeline.batching import Batcher, BatchPolicy
+from pipeline.errors import Halt, Reject
+from pipeline.metrics import BATCH_SIZE, MAX_BATCH, QUEUE_DEPTH
+from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
+from pipeline.records import Pixels, Vector
+from tests.batching_rig import (
+    GatedEncoder,
+    ManualClock,
+    RecordingMeter,
+    batcher_of,
+    encoding,
+    image,
+    run,
+    send,
+    vector_of,
+)
+
+
+def test_a_halt_reaches_every_waiter_and_every_later_caller() -> None:
+    async def scenario() -> None:
+        encoder = GatedEncoder()
+        encoder.error = Halt("encode.unusable", "encode: the device is gone")
+        batcher, _, meter = batcher_of(encoder, max_size=2)
+        encoder.gate.clear()
+        tasks = send(batcher, [1, 2, 3, 4, 5])
+        await encoding(encoder)
+        encoder.gate.set()
+        failures = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [getattr(failure, "code", None) for failure in failures] == ["encode.unusable"] * 5
+        assert len({id(failure) for failure in failures}) == 5  # no shared traceback
+        with pytest.raises(Halt, match="the device is gone"):
+            await batcher.encode(image(6))
+        assert meter.gauges[QUEUE_DEPTH.name] == 0
+        await batcher.close()
+
+    run(scenario())
+
+
+def test_an_encoder_that_breaks_its_contract_halts_the_batcher() -> None:
+    async def scenario() -> None:
+        encoder = GatedEncoder()
+        encoder.error = KeyError("surprise")
+        batcher, _, _ = batcher_of(encoder, max_size=1)
+        with pytest.raises(Halt, match="unexpected KeyError"):
+            await batcher.encode(image(1))
+        await batcher.close()
+
+    run(scenario())
+
+
+def test_a_batcher_that_fails_itself_leaves_nobody_waiting() -> None:
+    class BrokenClock(ManualClock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.readings = 1  # the arrival's; the next is the dispatcher's
+
+        def monotonic(self) -> float:
+            if self.readings == 0:
+                raise OSError("no clock")
+            self.readings -= 1
+            return super().monotonic()
+
+    async def scenario() -> None:
+        batcher = Batcher(GatedEncoder(), BatchPolicy(max_size=2), BrokenClock(), RecordingMeter())
+        with pytest.raises(Halt, match="unexpected OSError"):
+            await batcher.encode(image(1))
+        with pytest.raises(Halt, match="unexpected OSError"):
+            await batcher.encode(image(2))
+        await batcher.close()
+
+    run(scenario())
+
+
+def test_pixels_of_another_size_are_our_fault_and_reach_no_batch() -> None:
+    async def scenario() -> None:
+        batcher, _, _ = batcher_of(GatedEncoder())
+        for wrong in (np.zeros((1, 1, 3), np.uint8), image(1).astype(np.float32)):
+            with pytest.raises(Halt) as caught:
+                await batcher.encode(wrong)  # type: ignore[arg-type]
+            assert caught.value.code == "encode.wrong_shape"
+        await batcher.close()
+
+    run(scenario())
+
+
+def test_a_prompt_that_is_too_long_halts_its_caller_alone() -> None:
+    async def scenario() -> None:
+        batcher, _, _ = batcher_of(GatedEncoder(), max_size=1)
+        with pytest.raises(Halt) as caught:
+            await asyncio.to_thread(batcher.encode_texts, ["word " * 100])
+        assert caught.value.code == "model.prompt_too_long"
+        np.testing.assert_array_equal(await batcher.encode(image(1)), vector_of(1))
+        await batcher.close()
+
+    run(scenario())
+
+
+def test_a_culprit_is_rejected_and_its_neighbours_are_not() -> None:
+    class Allergic(GatedEncoder):
+        def encode_images(self, pixels: Pixels) -> Vector:
+            if (pixels[:, 0, 0, 0] == 3).any():
+                raise PoisonedBatch("three")
+            return super().encode_images(pixels)
+
+    async def scenario() -> None:
+        batcher, _, _ = batcher_of(Allergic())
+        outcomes = await asyncio.gather(*send(batcher, [1, 2, 3, 4]), return_exceptions=True)
+        await batcher.close()
+        assert isinstance(outcomes[2], Reject)
+        assert outcomes[2].code == "encode.failed"
+        for number in (1, 2, 4):
+            np.testing.assert_array_equal(np.asarray(outcomes[number - 1]), vector_of(number))
+
+    run(scenario())
+
+
+def test_an_out_of_memory_lowers_the_batches_that_follow(caplog: pytest.LogCaptureFixture) -> None:
+    class Small(GatedEncoder):
+        def encode_images(self, pixels: Pixels) -> Vector:
+            if len(pixels) > 2:
+                raise DeviceOutOfMemory(f"{len(pixels)} images")
+            return super().encode_images(pixels)
+
+    async def scenario() -> None:
+        encoder = Small()
+        batcher, _, meter = batcher_of(encoder, max_size=4)
+        assert meter.gauges[MAX_BATCH.name] == 4
+        await asyncio.gather(*send(batcher, [1, 2, 3, 4]))
+        assert meter.gauges[MAX_BATCH.name] == 2
+        await asyncio.gather(*send(batcher, [5, 6, 7, 8]))
+        await batcher.close()
+        assert encoder.batches == [[1, 2], [3, 4], [5, 6], [7, 8]]
+        assert meter.observations(BATCH_SIZE) == [4, 2, 2]
+
+    run(scenario())
+    assert "batches are of 2" in caplog.text
