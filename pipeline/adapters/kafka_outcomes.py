@@ -1,0 +1,74 @@
+"""Reading outcomes back, as a downstream consumer does: for the demo and for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from kafka import KafkaConsumer, TopicPartition
+
+from pipeline.adapters.kafka_config import KafkaPolicy, common_options
+from pipeline.records import OutputTopic
+
+METADATA_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedOutcome:
+    """One visible record of an output topic; of a repeated header the last value counts."""
+
+    topic: OutputTopic
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+    headers: dict[str, bytes]
+
+
+class OutcomeReader:
+    """Reads the output topics from their beginning, committed transactions only. Belongs to no
+    group and commits nothing."""
+
+    def __init__(self, kafka: KafkaPolicy) -> None:
+        self._roles = {kafka.output_topics.name(role): role for role in OutputTopic}
+        self._consumer = KafkaConsumer(
+            **common_options(kafka, "clipstream-outcomes"),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            allow_auto_create_topics=False,
+            fetch_max_wait_ms=100,
+        )
+        partitions = [
+            TopicPartition(name, number)
+            for name in self._roles
+            for number in sorted(self._consumer.partitions_for_topic(name) or ())
+        ]
+        self._consumer.assign(partitions)
+        self._consumer.seek_to_beginning(*partitions)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._consumer.close()
+
+    def poll(self, timeout_s: float) -> Iterator[PublishedOutcome]:
+        """What has become visible since the last poll; waits up to ``timeout_s`` for the first."""
+        polled = self._consumer.poll(timeout_ms=round(timeout_s * 1000))
+        for partition, records in polled.items():
+            for record in records:
+                yield PublishedOutcome(
+                    self._roles[partition.topic],
+                    record.partition,
+                    record.offset,
+                    record.key,
+                    record.value or b"",
+                    {name: value or b"" for name, value in record.headers},
+                )

@@ -1,0 +1,228 @@
+"""The supervisor on a simulated clock, with workers that do what the test says."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from workers.stream import Health
+from workers.supervise import (
+    KILL_MARGIN_S,
+    Ended,
+    ExitCode,
+    Fate,
+    Supervisor,
+    WorkersPolicy,
+)
+
+
+class SimulatedClock:
+    """Time moves only when the supervisor waits."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def health(**changes: object) -> Health:
+    values: dict[str, object] = {
+        "cycle_age_s": 0.0,
+        "idle_s": 0.0,
+        "partitions": 1,
+        "unfinished": 0,
+        "lag": 0,
+        "committed": 0,
+        "available": True,
+    }
+    return Health(**(values | changes))  # type: ignore[arg-type]
+
+
+class Worker:
+    """Ends, answers and stops as told."""
+
+    def __init__(self) -> None:
+        self.end: Ended | None = None
+        self.answer: Health | None = health()
+        self.stops: list[float] = []
+        self.killed = False
+        self.obedient = True
+
+    def ended(self) -> Ended | None:
+        return self.end
+
+    def health(self) -> Health | None:
+        return self.answer
+
+    def stop(self, grace_s: float) -> None:
+        self.stops.append(grace_s)
+        if self.obedient:
+            self.end = Ended(Fate.STOPPED)
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+class Stage:
+    """A supervisor with its workers, and a script that runs at given times."""
+
+    def __init__(self, **policy: float) -> None:
+        self.clock = SimulatedClock()
+        self.started: list[tuple[float, int, Worker]] = []
+        self.at: list[tuple[float, Callable[[], None]]] = []
+        self.prepare: Callable[[Worker], None] = lambda worker: None
+        self.supervisor = Supervisor(
+            self._launch,
+            WorkersPolicy.model_validate({"count": 2, **policy}),
+            self.clock,
+            random.Random(0),
+            self.clock.wait,
+        )
+
+    def _launch(self, slot: int) -> Worker:
+        worker = Worker()
+        self.prepare(worker)
+        self.started.append((self.clock.now - 1000.0, slot, worker))
+        return worker
+
+    def worker(self, index: int) -> Worker:
+        return self.started[index][2]
+
+    def run(self, until_idle_s: float | None = None, give_up_after_s: float = 3600.0) -> ExitCode:
+        def tick(supervisor: Supervisor) -> None:
+            elapsed = self.clock.now - 1000.0
+            while self.at and self.at[0][0] <= elapsed:
+                self.at.pop(0)[1]()
+            assert elapsed < give_up_after_s, "the supervisor did not end"
+
+        return self.supervisor.run(until_idle_s, tick)
+
+
+def test_a_requested_stop_drains_every_worker_and_exits_clean() -> None:
+    stage = Stage(grace_s=30)
+    stage.at = [(5, stage.supervisor.request_stop)]
+    assert stage.run() is ExitCode.OK
+    assert [worker.stops for _, _, worker in stage.started] == [[30.0], [30.0]]
+
+
+def test_a_worker_that_died_is_started_again_in_its_slot() -> None:
+    stage = Stage()
+    died = Ended(Fate.DIED, "worker.died", "killed by signal 9")
+    stage.at = [
+        (10, lambda: setattr(stage.worker(1), "end", died)),
+        (60, stage.supervisor.request_stop),
+    ]
+    assert stage.run() is ExitCode.OK
+    assert [slot for _, slot, _ in stage.started] == [0, 1, 1]
+
+
+def test_restarts_wait_longer_and_a_crash_loop_stops_the_driver() -> None:
+    stage = Stage(count=1, max_crashes=4, crash_window_s=600)
+    stage.prepare = lambda worker: setattr(worker, "end", Ended(Fate.DIED, "worker.died", "boom"))
+    assert stage.run() is ExitCode.CRASH_LOOP
+    assert len(stage.started) == 4
+
+
+def test_crashes_far_apart_are_no_crash_loop() -> None:
+    stage = Stage(count=1, max_crashes=2, crash_window_s=10)
+    died = Ended(Fate.DIED, "worker.died", "boom")
+    for crash in range(4):
+        stage.at.append(
+            (100.0 * (crash + 1), lambda n=crash: setattr(stage.worker(n), "end", died))
+        )
+    stage.at.append((500, stage.supervisor.request_stop))
+    assert stage.run() is ExitCode.OK
+    assert len(stage.started) == 5
+
+
+def test_an_unreachable_broker_is_waited_for_and_no_crash_loop() -> None:
+    stage = Stage(count=1, max_crashes=2)
+    gone = Ended(Fate.UNAVAILABLE, "kafka.unavailable", "no broker answers")
+    stage.prepare = lambda worker: setattr(worker, "end", gone)
+    stage.at = [(900, stage.supervisor.request_stop)]
+    assert stage.run() is ExitCode.OK
+    assert len(stage.started) > 5
+
+
+def test_a_halted_worker_stops_all_and_its_exit_code_says_so() -> None:
+    stage = Stage()
+    halted = Ended(Fate.HALTED, "kafka.offset_out_of_range", "records are gone")
+    stage.at = [(5, lambda: setattr(stage.worker(0), "end", halted))]
+    assert stage.run() is ExitCode.HALTED
+    assert stage.worker(1).stops
+    assert len(stage.started) == 2
+
+
+def test_a_worker_whose_kafka_thread_is_stuck_is_killed_and_replaced() -> None:
+    stage = Stage(count=1, stall_timeout_s=120)
+    stage.at = [
+        (5, lambda: setattr(stage.worker(0), "answer", health(cycle_age_s=121.0))),
+        (60, stage.supervisor.request_stop),
+    ]
+    assert stage.run() is ExitCode.OK
+    assert stage.worker(0).killed
+    assert len(stage.started) == 2
+
+
+def test_a_worker_that_never_joins_is_killed_and_replaced() -> None:
+    stage = Stage(count=1, start_timeout_s=50)
+    stage.prepare = lambda worker: setattr(worker, "answer", None)
+    stage.at = [(70, stage.supervisor.request_stop)]
+    assert stage.run() is ExitCode.OK
+    assert stage.worker(0).killed
+
+
+def test_a_worker_that_ignores_its_grace_period_is_killed() -> None:
+    stage = Stage(count=1, grace_s=10)
+    stage.prepare = lambda worker: setattr(worker, "obedient", False)
+    stage.at = [(1, stage.supervisor.request_stop)]
+    assert stage.run(give_up_after_s=10 + KILL_MARGIN_S + 5) is ExitCode.UNCLEAN_STOP
+    assert stage.worker(0).killed
+
+
+def test_idle_ends_only_when_every_worker_has_nothing_left() -> None:
+    stage = Stage()
+    stage.prepare = lambda worker: setattr(worker, "answer", health(idle_s=100.0, unfinished=1))
+    stage.at = [
+        (5, lambda: setattr(stage.worker(0), "answer", health(idle_s=100.0))),
+        (20, lambda: setattr(stage.worker(1), "answer", health(idle_s=100.0))),
+    ]
+    assert stage.run(until_idle_s=3.0) is ExitCode.OK
+    assert stage.clock.now >= 1020.0
+
+
+@pytest.mark.parametrize("busy", [{"lag": 3}, {"lag": None}, {"idle_s": 1.0}, {"partitions": 0}])
+def test_a_worker_with_lag_or_without_partitions_is_not_idle(busy: dict[str, object]) -> None:
+    stage = Stage(count=1)
+    stage.prepare = lambda worker: setattr(worker, "answer", health(**({"idle_s": 99.0} | busy)))
+    stage.at = [
+        (30, lambda: setattr(stage.worker(0), "answer", health(idle_s=99.0))),
+    ]
+    assert stage.run(until_idle_s=3.0) is ExitCode.OK
+    assert stage.clock.now >= 1030.0
+
+
+def test_committed_counts_survive_a_restart() -> None:
+    stage = Stage(count=1)
+    died = Ended(Fate.DIED, "worker.died", "boom")
+    stage.prepare = lambda worker: setattr(worker, "answer", health(committed=10))
+    stage.at = [
+        (10, lambda: setattr(stage.worker(0), "end", died)),
+        (60, lambda: counts.append(stage.supervisor.committed)),
+        (60, stage.supervisor.request_stop),
+    ]
+    counts: list[int] = []
+    assert stage.run() is ExitCode.OK
+    assert counts == [20]
