@@ -100,13 +100,13 @@ IN_FLIGHT = _metric(
     Kind.GAUGE,
     "in_flight_references",
     "References admitted and not yet committed.",
-    "At worker.max_in_flight the worker pauses its partitions: that is backpressure, not an error.",
+    "At flow.max_in_flight the worker pauses its partitions: that is backpressure, not an error.",
 )
 IN_FLIGHT_BYTES = _metric(
     Kind.GAUGE,
     "in_flight_bytes",
     "Bytes of outcomes that wait in memory for their commit.",
-    "At worker.max_pending_mib the worker pauses; one slow image holds its partition's commits.",
+    "At flow.max_pending_mib the worker pauses; one slow image holds its partition's commits.",
 )
 LAG = _metric(
     Kind.GAUGE,

@@ -73,8 +73,8 @@ class ObjectStore(Protocol):
         Raises:
             Reject: ``fetch.not_found``, ``fetch.superseded``, ``fetch.too_large`` (before more
                 than ``max_bytes`` are held in memory), ``fetch.empty``, ``fetch.archived``.
-            StoreDenied: the store refused this request (403, or bad credentials).
-            Retry: a failure that may pass.
+            StoreDenied: the store refused this request (403, bad credentials, no such bucket).
+            Retry: a failure that may pass; its code is the dead letter's if it never does.
         """
 
     async def close(self) -> None: ...
@@ -234,7 +234,9 @@ class Stream(Protocol):
             Halt: an offset is out of range or missing, a topic was re-created, or access denied.
         """
 
-    def pause(self, partitions: Iterable[Partition]) -> None: ...
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Poll nothing from the partitions. Those that are not owned are passed over, here and in
+        ``resume`` and ``seek``; a partition that is assigned anew is not paused."""
 
     def resume(self, partitions: Iterable[Partition]) -> None: ...
 

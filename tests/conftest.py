@@ -25,6 +25,12 @@ MakeTopic = Callable[..., str]
 
 GENERATED_PHOTOS = 12
 
+IMPATIENT_BROKER = {
+    # Members and transactions may have time limits so short that tests can wait for them.
+    "group.min.session.timeout.ms": "500",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "200",
+}
+
 
 def pytest_configure(config: pytest.Config) -> None:
     # kafka-python reads its message schemas by a call that Python 3.11 alone calls deprecated.
@@ -51,7 +57,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """A real Apache Kafka for the whole session. Tests that stop brokers start their own."""
-    with EmbeddedKafka(tmp_path_factory.mktemp("kafka")) as broker:
+    with EmbeddedKafka(tmp_path_factory.mktemp("kafka"), properties=IMPATIENT_BROKER) as broker:
         yield broker
 
 

@@ -11,7 +11,8 @@ import typer
 from pipeline.errors import Halt, Retry
 from workers.commands import labels
 from workers.logs import configure_logging
-from workers.settings import Loaded, load_settings, plain_or_json
+from workers.settings import Settings, read_settings, validated
+from workers.settings_sources import Given
 from workers.supervise import ExitCode
 
 app = typer.Typer(
@@ -26,7 +27,12 @@ app.add_typer(labels.app, name="labels")
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Settings file (YAML); default: $CLIPSTREAM_CONFIG."),
+    typer.Option(
+        "--config",
+        "-c",
+        help="Settings file (YAML); default: $CLIPSTREAM_CONFIG.",
+        metavar="FILE",
+    ),
 ]
 Set = Annotated[
     list[str] | None,
@@ -57,11 +63,48 @@ def root(
 
 
 @app.command()
+def demo(
+    output: Annotated[
+        Path, typer.Option(help="Folder for the report, the summary and the logs.")
+    ] = Path("demo-output"),
+    images: Annotated[int, typer.Option(help="Images to generate.", min=10)] = 300,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep", help="Leave services and workers up until Ctrl-C, and print what to try."
+        ),
+    ] = False,
+) -> None:
+    """Run the main job here: Kafka, S3 and a small CLIP, real workers, a report at the end.
+
+    Needs nothing but what `make demo` installs. Exit code 1 if a reference has no outcome, or two.
+    """
+    from rich.console import Console
+
+    from workers.demo.processes import ServiceError
+    from workers.demo.run import run_demo
+
+    try:
+        complete = run_demo(Console(), output.resolve(), images, keep)
+    except ServiceError as error:
+        typer.secho(str(error), err=True)
+        raise typer.Exit(1) from error
+    raise typer.Exit(0 if complete else 1)
+
+
+@app.command()
 def stream(
     config: Config = None,
     overrides: Set = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", "-w", help="Workers that this driver runs.", min=1)
+        int | None,
+        typer.Option(
+            "--workers",
+            "-w",
+            help="Workers that this driver runs; overrides workers.count.",
+            min=1,
+            metavar="NUMBER",
+        ),
     ] = None,
     until_idle: Annotated[
         float | None,
@@ -80,11 +123,14 @@ def stream(
     Exit codes: 0 stopped or idle; 2 the settings are wrong; 3 halted, a person must act; 4 crash
     loop; 5 stopped, but a worker had to be killed.
     """
+    settings = load(config, overrides, {"workers.count": workers})
+    # Workers write as this process does.
+    settings = settings.model_copy(update={"log": settings.log.settled()})
+    configure_logging(settings.log, "driver")
+    # Here, and not above: torch takes seconds to import, a mistyped setting none to be found.
     from workers.commands.stream import run_stream
 
-    loaded = load(config, overrides, {"workers.count": workers})
-    configure_logging(loaded.settings.log, "driver")
-    raise typer.Exit(run_stream(loaded.settings, until_idle))
+    raise typer.Exit(run_stream(settings, until_idle))
 
 
 @app.command()
@@ -94,23 +140,28 @@ def doctor(
     create_topics: Annotated[
         bool, typer.Option("--create-topics", help="Create missing topics with sound settings.")
     ] = False,
-    partitions: Annotated[int, typer.Option(help="Of created topics.", min=1)] = 12,
+    partitions: Annotated[
+        int, typer.Option(help="Partitions of created topics.", min=1, metavar="NUMBER")
+    ] = 12,
     replication: Annotated[
-        int, typer.Option(help="Replicas of created topics; -1: the broker's default.", min=-1)
+        int,
+        typer.Option(
+            help="Replicas of created topics; -1: the broker's default.", min=-1, metavar="NUMBER"
+        ),
     ] = -1,
 ) -> None:
     """Check Kafka, its topics and permissions, S3, the model, the device.
 
     Each check that does not pass says what to do. Exit code 1 if one failed.
     """
+    settings = load(config, overrides, {})
+    configure_logging(settings.log, "doctor")
     from rich.console import Console
 
     from workers.commands.doctor import run_doctor
 
-    loaded = load(config, overrides, {})
-    configure_logging(loaded.settings.log, "doctor")
     passed = run_doctor(
-        loaded.settings,
+        settings,
         Console(soft_wrap=True),
         create_topics=create_topics,
         partitions=partitions,
@@ -124,26 +175,36 @@ def enqueue(
     source: Annotated[
         str,
         typer.Argument(
-            help="s3://BUCKET/PREFIX, or a file with an s3:// URI or a JSON reference a line."
+            help="s3://BUCKET/PREFIX, or a file with an s3:// URI or a JSON reference a line.",
+            metavar="SOURCE",
         ),
     ],
     config: Config = None,
     overrides: Set = None,
-    topic: Annotated[str | None, typer.Option(help="Input topic; default: the first.")] = None,
-    label_set: Annotated[
-        str | None, typer.Option(help="Label set to ask for; the route must allow it.")
+    topic: Annotated[
+        str | None, typer.Option(help="Input topic; default: the first.", metavar="NAME")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Publish at most so many.", min=1)] = None,
+    label_set: Annotated[
+        str | None,
+        typer.Option(help="Label set to ask for; the route must allow it.", metavar="NAME"),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Publish at most so many.", min=1, metavar="NUMBER")
+    ] = None,
 ) -> None:
-    """Publish references for the objects of an S3 prefix or of a list."""
+    """Publish references for the objects of an S3 prefix or of a list.
+
+    A list is checked to its end before anything is published. Workers refuse buckets that are not
+    in s3.allowed_buckets.
+    """
+    settings = load(config, overrides, {})
+    configure_logging(settings.log, "enqueue")
     from rich.console import Console
 
     from workers.commands.enqueue import run_enqueue
 
-    loaded = load(config, overrides, {})
-    configure_logging(loaded.settings.log, "enqueue")
     run_enqueue(
-        loaded.settings,
+        settings,
         Console(),
         source=source,
         topic=topic,
@@ -156,30 +217,48 @@ def enqueue(
 def config(
     config: Config = None,
     overrides: Set = None,
-    changed: Annotated[bool, typer.Option("--changed", help="Only what is no default.")] = False,
-    yaml: Annotated[bool, typer.Option("--yaml", help="As a settings file.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what was set.")] = False,
+    yaml: Annotated[
+        bool, typer.Option("--yaml", help="As a settings file, without secrets.")
+    ] = False,
 ) -> None:
-    """Print the effective settings with their origin, secrets redacted."""
+    """Print the effective settings with their origin, secrets redacted.
+
+    Where they are not valid, what was given is printed, and the problems on standard error.
+    """
     from rich.console import Console
 
     from workers.commands.config import as_yaml, print_table
 
-    loaded = load(config, overrides, {})
-    if yaml:
-        typer.echo(as_yaml(loaded), nl=False)
+    given = read(config, overrides, {})
+    invalid: Halt | None = None
+    settings: Settings | None = None
+    try:
+        settings = validated(given)
+    except Halt as halt:
+        invalid = halt
+    if settings is None or not yaml:
+        print_table(given, settings, Console(), changed_only=changed)
     else:
-        print_table(loaded, Console(), changed)
+        typer.echo(as_yaml(settings, changed_only=changed), nl=False)
+    if invalid is not None:
+        raise invalid
 
 
-def load(config: Path | None, overrides: list[str] | None, flags: dict[str, Any]) -> Loaded:
-    """Settings of a command: file, environment, then flags, ``--set`` before named ones."""
+def load(config: Path | None, overrides: list[str] | None, flags: dict[str, Any]) -> Settings:
+    """Settings of a command."""
+    return validated(read(config, overrides, flags))
+
+
+def read(config: Path | None, overrides: list[str] | None, flags: dict[str, Any]) -> Given:
+    """What was set: file, environment, then flags, ``--set`` before named ones."""
     given: dict[str, Any] = {}
     for override in overrides or []:
         key, sign, value = override.partition("=")
         if not sign:
             raise typer.BadParameter(f"{override}: write KEY=VALUE, as in kafka.group=live")
-        given[key.strip()] = plain_or_json(value)
-    return load_settings(config, given | {key: v for key, v in flags.items() if v is not None})
+        given[key.strip()] = value
+    return read_settings(config, given | {key: v for key, v in flags.items() if v is not None})
 
 
 def main() -> None:
@@ -193,3 +272,7 @@ def main() -> None:
     except Retry as failure:
         typer.secho(f"{failure.message}; try again later", err=True)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

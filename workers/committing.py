@@ -128,7 +128,6 @@ class Committer:
         where = settled.origin.position
         letter = settled.dead_letter
         if letter is None:
-            log.warning("%s: %s; dead-lettered instead", where, failure.message)
             letter = DeadLetter(
                 settled.origin,
                 "publish.too_large",
@@ -136,6 +135,9 @@ class Committer:
                 attempts=1,
                 ref=settled.ref,
                 unclassified_action=settled.unclassified_action,
+            )
+            log.warning(
+                "%s: %s; dead-lettered instead", where, failure.message, extra={"code": letter.code}
             )
             self._window.replace(place, settled_letter(self._publishing, letter))
             return
@@ -146,7 +148,12 @@ class Committer:
                 f"{where}: even a dead letter without its payload does not fit "
                 f"({failure.message}); raise max.message.bytes of the dead-letter topic",
             )
-        log.warning("%s: %s; published without its payload", where, failure.message)
+        log.warning(
+            "%s: %s; published without its payload",
+            where,
+            failure.message,
+            extra={"code": letter.code},
+        )
         self._window.replace(
             place, Settled("dead_letter", letter.code, letter.origin, smaller, dead_letter=letter)
         )

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, start_http_server
 from pydantic import Field
@@ -46,7 +47,7 @@ class MetricsEndpoint:
         """Listen.
 
         Raises:
-            Halt: the port is taken.
+            Halt: the port is taken, or the discovery file cannot be written.
         """
         port = policy.metrics_port + slot if policy.metrics_port else 0
         try:
@@ -61,7 +62,11 @@ class MetricsEndpoint:
         self._discovery = Path(policy.discovery_file) if policy.discovery_file else None
         self._target = f"{_reachable(policy.host)}:{self.port}"
         if self._discovery is not None:
-            update_discovery(self._discovery, slot, self._target)
+            try:
+                update_discovery(self._discovery, slot, self._target)
+            except Halt:
+                self.close()
+                raise
 
     def close(self) -> None:
         """Stop listening. The discovery file keeps the place of the worker's successor."""
@@ -74,21 +79,40 @@ def update_discovery(path: Path, slot: int, target: str) -> None:
     """Put a worker's endpoint into the file, in place of an older one of the same slot.
 
     The file is replaced atomically under a lock, for several workers write it.
+
+    Raises:
+        Halt: it cannot be written, or is something else than such a file.
     """
     import fcntl
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            groups = json.loads(path.read_text())
-        except (FileNotFoundError, ValueError):
-            groups = []
-        groups = [group for group in groups if group["labels"]["worker"] != str(slot)]
-        groups.append({"targets": [target], "labels": {"worker": str(slot)}})
-        fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps(groups, indent=1) + "\n")
-        fresh.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            groups = [group for group in _groups(path) if group["labels"]["worker"] != str(slot)]
+            groups.append({"targets": [target], "labels": {"worker": str(slot)}})
+            fresh = path.with_suffix(f".{os.getpid()}")
+            fresh.write_text(json.dumps(groups, indent=1) + "\n")
+            fresh.replace(path)
+    except OSError as error:
+        raise Halt(
+            "endpoints.discovery_file",
+            f"endpoints.discovery_file: {path} cannot be written ({error.strerror}); mend its "
+            "permissions, or name another file",
+        ) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise Halt(
+            "endpoints.discovery_file",
+            f"endpoints.discovery_file: {path} holds something else than workers' endpoints; "
+            "name another file, or remove this one",
+        ) from error
+
+
+def _groups(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    groups: list[dict[str, Any]] = json.loads(path.read_text() or "[]")
+    return groups
 
 
 def _reachable(host: str) -> str:

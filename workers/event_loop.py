@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -42,7 +45,14 @@ class EventLoopThread:
         if self._loop.is_closed():
             return
         if self._thread.is_alive():
-            self.submit(_cancel_all()).result(STOP_TIMEOUT_S)
+            try:
+                self.submit(_cancel_all()).result(STOP_TIMEOUT_S)
+            except TimeoutError:
+                log.warning(
+                    "event loop %s: tasks go on %g s after their cancellation; abandoned",
+                    self._thread.name,
+                    STOP_TIMEOUT_S,
+                )
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(STOP_TIMEOUT_S)
         if not self._thread.is_alive():

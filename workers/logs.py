@@ -6,11 +6,13 @@ import json
 import logging
 import sys
 import time
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
+from pipeline.errors import PipelineError
 from pipeline.policy import Policy
+from pipeline.records import Partition, Position
 
 KAFKA_LOG_INTERVAL_S = 10.0
 """A message of kafka-python is repeated at most so often: some of its failures flood the log."""
@@ -26,9 +28,17 @@ class LogPolicy(Policy):
         "info", description="Least severe messages that are logged."
     )
 
+    def settled(self) -> Self:
+        """With the format that ``auto`` is for this process, so that workers elsewhere, whose
+        standard error is never a terminal, write the same."""
+        if self.format != "auto":
+            return self
+        return self.model_copy(update={"format": "text" if sys.stderr.isatty() else "json"})
+
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; ``extra`` fields of the call stand beside the fixed ones."""
+    """One JSON object a line. Positions and errors among a message's arguments are fields too:
+    topic, partition, offset and code."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -42,17 +52,30 @@ class JsonFormatter(logging.Formatter):
             "process": self._process,
             "logger": record.name,
             "message": record.getMessage(),
+            **_fields(record),
         }
-        for name in ("topic", "partition", "offset", "code"):
-            if hasattr(record, name):
-                line[name] = getattr(record, name)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
 
 
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    for argument in record.args if isinstance(record.args, tuple) else ():
+        match argument:
+            case Position(topic, partition, offset):
+                fields |= {"topic": topic, "partition": partition, "offset": offset}
+            case Partition(topic, number):
+                fields |= {"topic": topic, "partition": number}
+            case PipelineError():
+                fields["code"] = argument.code
+    if hasattr(record, "code"):  # given as `extra`, where there is no error to name it
+        fields["code"] = record.code
+    return fields
+
+
 class RateLimit(logging.Filter):
-    """Passes each distinct message once in ``interval_s``."""
+    """Passes the messages of each place in the code once in ``interval_s``."""
 
     MAX_REMEMBERED = 256
 
@@ -76,8 +99,7 @@ class RateLimit(logging.Filter):
 def configure_logging(policy: LogPolicy, process: str) -> None:
     """Set the root logger up, once a process. Logs go to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    text = policy.format == "text" or (policy.format == "auto" and sys.stderr.isatty())
-    if text:
+    if policy.settled().format == "text":
         layout = f"%(asctime)s %(levelname)-7s {process} %(message)s"
         handler.setFormatter(logging.Formatter(layout, "%H:%M:%S"))
     else:

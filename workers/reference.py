@@ -18,7 +18,7 @@ from typing import Any
 from pipeline.errors import CODES, Code
 from pipeline.events.schemas import schemas
 from pipeline.metrics import CATALOGUE
-from workers import reference_events
+from workers import reference_cli, reference_events, reference_settings
 from workers.markdown import NOTICE, table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,6 +30,8 @@ def pages() -> Mapping[str, Callable[[], str]]:
         "docs/reference/codes.md": codes,
         "docs/reference/metrics.md": metrics,
         "docs/reference/events.md": reference_events.render,
+        "docs/reference/settings.md": reference_settings.render,
+        "docs/reference/cli.md": reference_cli.render,
         **{
             f"docs/schemas/{name}.json": partial(schema, document)
             for name, document in schemas().items()
@@ -70,8 +72,9 @@ def metrics() -> str:
     head = ("Metric", "Kind", "Labels", "Meaning", "What to do")
     return (
         f"# Metrics\n\n{NOTICE}\n\n"
-        "What each worker exposes to Prometheus. Units are in the names: seconds, bytes, records; "
-        "`_total` counts from the worker's start.\n\n"
+        "What each worker exposes to Prometheus ([where](../operations.md#metrics)). Units are in "
+        "the names: seconds, bytes, records; `_total` counts from the worker's start. The worker "
+        "itself is no label: Prometheus adds `instance`, and the discovery file `worker`.\n\n"
         f"{table(head, rows)}"
     )
 

@@ -357,7 +357,12 @@ class StreamWorker:
         try:
             outcome = await self._flow.classify(ref)
             if isinstance(outcome, DeadLetter):
-                log.info("%s: dead letter %s", ref.origin.position, outcome.code)
+                log.info(
+                    "%s: dead letter %s",
+                    ref.origin.position,
+                    outcome.code,
+                    extra={"code": outcome.code},
+                )
                 settled = settled_letter(self._publishing, outcome)
             else:
                 records = self._publishing.records(outcome)

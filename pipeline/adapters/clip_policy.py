@@ -66,7 +66,8 @@ class ModelPolicy(Policy):
             return given
         directory = given.get("directory")
         if isinstance(directory, str | Path):
-            if given.get("revision") is not None:
+            # The default says nothing: a file with every setting written out has it.
+            if given.get("revision", DEFAULT_REVISION) != DEFAULT_REVISION:
                 raise ValueError(
                     "`revision` is a commit on the hub and `directory` is local; give one of them"
                 )

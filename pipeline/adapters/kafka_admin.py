@@ -14,8 +14,9 @@ import kafka.errors as kafka_errors
 from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
 from kafka.admin import MemberToRemove, OffsetSpec
 
-from pipeline.adapters.kafka import OffsetNote
+from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_config import KafkaPolicy, common_options
+from pipeline.adapters.kafka_offsets import OffsetNote
 from pipeline.errors import Halt, Retry
 from pipeline.records import OutputTopic
 
@@ -44,7 +45,7 @@ class KafkaAdmin:
         """
         self._kafka = kafka
         with _translated("connecting"):
-            self._client = KafkaAdminClient(**common_options(kafka, "clipstream-admin"))
+            self._client: Any = connect(KafkaAdminClient, common_options(kafka, "clipstream-admin"))
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +105,13 @@ class KafkaAdmin:
             with _translated("committing first offsets"):
                 answers = self._client.alter_group_offsets(self._kafka.group, first)
             refused = {error for error in answers.values() if error is not kafka_errors.NoError}
+            if passing := [
+                each for each in refused if issubclass(each, kafka_errors.RetriableError)
+            ]:
+                raise Retry(
+                    "kafka.unavailable",
+                    f"kafka: committing first offsets failed ({passing[0].__name__})",
+                )
             if refused and not self._has_offsets(partitions):
                 names = ", ".join(sorted(error.__name__ for error in refused))
                 raise Halt(

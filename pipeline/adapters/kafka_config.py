@@ -22,6 +22,12 @@ MAX_TRANSACTION_TIMEOUT_S = 15.0
 """A worker that dies inside a transaction holds read_committed consumers up for so long, and
 longer by the broker's transaction reaper interval."""
 
+MAX_BATCH_BYTES = 256 * 1024
+"""Records for one partition that are sent together."""
+
+BOOTSTRAP_TIMEOUT_S = 10.0
+"""Wait for the first answer of any broker, when a client is made."""
+
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -246,6 +252,7 @@ def common_options(kafka: KafkaPolicy, client_id: str) -> dict[str, Any]:
         # Moved partitions are noticed in time even when nothing fails.
         "metadata_max_age_ms": 30_000,
         "reconnect_backoff_max_ms": 5_000,
+        "bootstrap_timeout_ms": _milliseconds(BOOTSTRAP_TIMEOUT_S),
         **kafka.security.client_options(),
     }
 
@@ -287,12 +294,17 @@ def producer_options(
         "enable_idempotence": True,
         "compression_type": None if kafka.compression == "none" else kafka.compression,
         "linger_ms": 5,
-        "batch_size": 256 * 1024,
+        # Half the usual: a producer's start and its first commit wait once or twice for a
+        # coordinator that is not ready, as a matter of course.
+        "retry_backoff_ms": 50,
+        # No more than one record may have, or the broker refuses records that would fit alone.
+        "batch_size": min(MAX_BATCH_BYTES, kafka.max_input_bytes),
         "max_request_size": kafka.max_request_bytes,
         "allow_auto_create_topics": False,
         "request_timeout_ms": _milliseconds(delivery.request_timeout_s),
         "delivery_timeout_ms": _milliseconds(delivery.delivery_timeout_s),
         "max_block_ms": _milliseconds(delivery.delivery_timeout_s),
+        "bootstrap_timeout_ms": _milliseconds(delivery.delivery_timeout_s),
     }
     if delivery.mode == "exactly_once":
         options |= {

@@ -2,26 +2,29 @@
 
 B1: offsets of an aborted transaction leak into the next. B2: a batch that expires does not fail
 its transaction. B3: one timeout of a transaction request leaves the producer failed for good. B4:
-transaction calls take no time limit. B8: a collected producer mutes the module's logger. Hence:
+transaction calls take no time limit. B8: a collected producer mutes the module's logger. B9:
+``flush`` fails where a batch was split because it was too large. B10: one record that is too large
+fails every record not yet sent with the same error. Hence:
 
-R1  every send's future is looked at before offsets are sent;
+R1  every send's future is looked at before offsets are sent (and no flush is relied on);
 R2  after any error, timeout or doubt the producer is thrown away, never reused or aborted: a fresh
     one with the same transactional id makes the broker finish or abort what was open;
 R3  every call has a time limit of ours (and the worker's watchdog has one for this thread);
 R4  nothing of kafka-python is visible outside this package;
-R5  its logger is rate-limited (``pipeline.adapters.kafka_logging``).
+R5  its logger is rate-limited where logging is set up.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import kafka.errors as kafka_errors
 from kafka import KafkaProducer
 
+from pipeline.adapters.kafka_clients import Producer, connect, discard
 from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member, producer_options
 from pipeline.errors import Halt
 from pipeline.ports import CommitDoubtful, OutcomeTooLarge
@@ -33,8 +36,9 @@ RECORD_OVERHEAD_BYTES = 512
 HEADER_OVERHEAD_BYTES = 10
 """Upper bound of the two length prefixes of one header."""
 
-CLOSE_TIMEOUT_S = 1.0
-"""Wait for the sender thread of a producer that is thrown away."""
+FENCE_WINDOW_S = 600.0
+"""Fenced twice within this time, for no reason of ours, means that another process uses the same
+transactional id."""
 
 FENCED = (
     kafka_errors.ProducerFencedError,
@@ -45,19 +49,6 @@ TOO_LARGE = (
     kafka_errors.MessageSizeTooLargeError,
     kafka_errors.RecordListTooLargeError,
 )
-
-
-class Fenced(CommitDoubtful):
-    """Another producer with the same transactional id has taken over, or the broker has ended a
-    transaction that took too long: the two cannot be told apart."""
-
-
-class _Producer(KafkaProducer):  # type: ignore[misc]
-    """A producer whose collection leaves the module's logger alone (B8)."""
-
-    def __del__(self) -> None:
-        if hasattr(self, "_closed") and not self._closed:
-            _close(self)
 
 
 def within(timeout_s: float, what: str, call: Callable[[], None]) -> None:
@@ -91,15 +82,26 @@ def within(timeout_s: float, what: str, call: Callable[[], None]) -> None:
 class KafkaSink:
     """One producer at a time for one member. Not thread-safe: the Kafka thread owns it."""
 
-    def __init__(self, kafka: KafkaPolicy, delivery: DeliveryPolicy, member: Member) -> None:
+    def __init__(
+        self,
+        kafka: KafkaPolicy,
+        delivery: DeliveryPolicy,
+        member: Member,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._kafka = kafka
         self._delivery = delivery
         self._member = member
+        self._monotonic = monotonic
         self._options = producer_options(kafka, delivery, member)
         self._exactly_once = delivery.mode == "exactly_once"
-        # One transaction, and the requests that end it.
+        # Longer than the client's own limits, which it nearly always keeps: a bootstrap and the
+        # first request, or a transaction and the requests that end it.
+        self._start_limit_s = 2 * delivery.delivery_timeout_s + delivery.request_timeout_s
         self._limit_s = delivery.transaction_timeout_s + delivery.request_timeout_s
         self._producer: KafkaProducer | None = None
+        self._start_unanswered = False
+        self._fenced_at: float | None = None
 
     @property
     def ready(self) -> bool:
@@ -114,20 +116,27 @@ class KafkaSink:
             Halt: not authorised.
         """
         self.discard()
-        producer: list[KafkaProducer] = []
+        producers: list[KafkaProducer] = []
+        abandoned = threading.Event()
 
         def start() -> None:
-            producer.append(_Producer(**self._options))
-            if self._exactly_once:
-                producer[0].init_transactions()
+            producers.append(connect(Producer, self._options))
+            if abandoned.is_set():
+                # Too late: its epoch would fence the one that was built meanwhile.
+                discard(producers[0])
+            elif self._exactly_once:
+                producers[0].init_transactions()
 
         try:
-            within(self._limit_s, "init_transactions", start)
+            within(self._start_limit_s, "init_transactions", start)
         except Exception as error:
-            if producer:
-                _close(producer[0])
-            raise self._translated(error) from error
-        self._producer = producer[0]
+            # The broker may still take the request, after the next producer's.
+            self._start_unanswered = True
+            abandoned.set()
+            for producer in producers:
+                discard(producer)
+            raise self._translated(error, self._monotonic()) from error
+        self._producer = producers[0]
 
     def publish(
         self, records: tuple[OutputRecord, ...], offsets: Mapping[Any, Any], group: Any
@@ -137,13 +146,14 @@ class KafkaSink:
         Raises:
             OutcomeTooLarge: nothing became visible.
             CommitDoubtful: nobody knows; ``build`` before the next publish.
-            Halt: not authorised.
+            Halt: not authorised, or fenced by another process.
         """
         if self._producer is None:
             raise CommitDoubtful("kafka.no_producer", "kafka: the producer is being replaced")
         for index, record in enumerate(records):
             self._check_size(index, record)
         producer = self._producer
+        began = self._monotonic()
         try:
             if self._exactly_once:
                 within(
@@ -154,14 +164,16 @@ class KafkaSink:
             else:
                 within(self._limit_s, "send", lambda: self._send(producer, records))
         except Exception as error:
+            cause = _cause(producer, error)
             self.discard()
-            raise self._translated(error) from error
+            raise self._translated(cause, began) from error
+        self._start_unanswered = False
 
     def discard(self) -> None:
         """Throw the producer away without aborting: an abort of a doubtful transaction is one more
         request that may hang, and its successor's start does the same on the broker."""
         if self._producer is not None:
-            _close(self._producer)
+            discard(self._producer)
             self._producer = None
 
     def _transaction(
@@ -177,29 +189,36 @@ class KafkaSink:
         producer.commit_transaction()
 
     def _send(self, producer: KafkaProducer, records: tuple[OutputRecord, ...]) -> None:
+        """Send the records and wait until every one is acknowledged (R1)."""
         topics = self._kafka.output_topics
-        futures = []
-        for index, record in enumerate(records):
-            try:
-                futures.append(
-                    producer.send(
-                        topics.name(record.topic),
-                        value=record.value,
-                        key=record.key,
-                        headers=list(record.headers),
-                    )
+        futures: list[Any] = []
+        # In the order of their failure: the first brought the others down (B10).
+        failures: list[tuple[int, Exception]] = []
+        failure: Exception | None = None
+        try:
+            for index, record in enumerate(records):
+                future = producer.send(
+                    topics.name(record.topic),
+                    value=record.value,
+                    key=record.key,
+                    headers=list(record.headers),
                 )
-            except TOO_LARGE as error:
-                raise OutcomeTooLarge(index, str(error)) from error
-        producer.flush(self._delivery.delivery_timeout_s)
-        for index, future in enumerate(futures):  # R1
-            if future.succeeded():
-                continue
-            if isinstance(future.exception, TOO_LARGE):
-                raise OutcomeTooLarge(index, str(future.exception))
-            raise future.exception or kafka_errors.KafkaTimeoutError(
-                "a record is not acknowledged after its flush"
-            )
+                future.add_errback(lambda error, index=index: failures.append((index, error)))
+                futures.append(future)
+        except kafka_errors.KafkaError as error:
+            # Where an earlier record has failed, this says no more than that.
+            failure = error
+        deadline = time.monotonic() + self._delivery.delivery_timeout_s
+        for future in futures:
+            try:
+                future.get(timeout=max(0.0, deadline - time.monotonic()))
+            except kafka_errors.KafkaError as error:
+                failure = failure or error
+        if failures and isinstance(failures[0][1], TOO_LARGE):
+            index, cause = failures[0]
+            raise OutcomeTooLarge(index, f"the broker refuses the record ({type(cause).__name__})")
+        if failure is not None:
+            raise failure
 
     def _check_size(self, index: int, record: OutputRecord) -> None:
         size = (
@@ -212,15 +231,11 @@ class KafkaSink:
                 f"{self._kafka.max_request_bytes} bytes (kafka.max_input_bytes + 64 KiB)",
             )
 
-    def _translated(self, error: Exception) -> Exception:
+    def _translated(self, error: Exception, began: float) -> Exception:
         if isinstance(error, (OutcomeTooLarge, CommitDoubtful, Halt)):
             return error
         if isinstance(error, FENCED):
-            return Fenced(
-                "kafka.fenced",
-                f"kafka: transactional id {self._member.transactional_id} is fenced "
-                f"({type(error).__name__})",
-            )
+            return self._fenced(error, began)
         if isinstance(error, kafka_errors.AuthorizationError):
             return Halt(
                 "kafka.not_authorized",
@@ -235,10 +250,30 @@ class KafkaSink:
             )
         return error
 
+    def _fenced(self, error: Exception, began: float) -> CommitDoubtful | Halt:
+        """What it means that the broker knows of a newer producer with our transactional id.
 
-def _close(producer: KafkaProducer) -> None:
-    """Stop a producer at once. ``close`` alone flushes first, and where that times out leaves the
-    sender thread running: hence its own forced end before."""
-    producer._sender.force_close()
-    with contextlib.suppress(kafka_errors.KafkaError):
-        producer.close(timeout=CLOSE_TIMEOUT_S)
+        Our own doing: the broker has ended a transaction that took too long, or has taken a start
+        that we gave up. Otherwise another process uses the id, and two such would fence each other
+        for ever: hence an end at the second time.
+        """
+        now = self._monotonic()
+        text = f"kafka: transactional id {self._member.transactional_id} is fenced"
+        if self._start_unanswered or now - began >= self._delivery.transaction_timeout_s:
+            return CommitDoubtful("kafka.fenced", f"{text} by an earlier attempt of our own")
+        if self._fenced_at is not None and now - self._fenced_at < FENCE_WINDOW_S:
+            return Halt(
+                "kafka.fenced",
+                f"{text} for the second time in {now - self._fenced_at:.0f} s: another process "
+                "uses it; give each deployment its own kafka.instance",
+            )
+        self._fenced_at = now
+        return CommitDoubtful("kafka.fenced", f"{text} ({type(error).__name__})")
+
+
+def _cause(producer: KafkaProducer, error: Exception) -> Exception:
+    """What failed a transaction: later calls fail with an error that does not say."""
+    if isinstance(error, (OutcomeTooLarge, CommitDoubtful)):
+        return error
+    cause: Exception | None = producer._transaction_manager.last_error
+    return cause or error

@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import kafka.errors as kafka_errors
-from kafka import KafkaProducer
 
+from pipeline.adapters.kafka_clients import Producer, connect, discard
 from pipeline.adapters.kafka_config import KafkaPolicy, common_options
 from pipeline.errors import Halt, Retry
 from pipeline.records import Headers
@@ -36,7 +36,7 @@ class ReferenceProducer:
             "max_request_size": kafka.max_input_bytes,
         }
         try:
-            self._producer = KafkaProducer(**options)
+            self._producer = connect(Producer, options)
         except kafka_errors.KafkaError as error:
             raise _failed(topic, error) from error
 
@@ -49,7 +49,11 @@ class ReferenceProducer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._producer.close(timeout=1 if kind else FLUSH_S)
+        try:
+            if kind is None:
+                self.flush()
+        finally:
+            discard(self._producer)
 
     def send(
         self,
@@ -82,7 +86,7 @@ class ReferenceProducer:
             Retry: the broker did not answer in time.
         """
         try:
-            self._producer.flush(FLUSH_S)
+            # Not the producer's own flush, which fails where a batch was split for its size.
             for future in self._unacknowledged:
                 future.get(timeout=FLUSH_S)
         except kafka_errors.KafkaError as error:

@@ -197,7 +197,8 @@ class MemoryStream:
         self._paused.difference_update(partitions)
 
     def seek(self, partition: Partition, offset: int) -> None:
-        self._positions[partition] = offset
+        if partition in self._positions:
+            self._positions[partition] = offset
 
     def commit(self, commit: Commit) -> None:
         if self._epoch is None:

@@ -2,32 +2,98 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from workers.settings import Loaded, effective
+from workers.settings import CATALOGUE, Settings
+from workers.settings_problems import REDACTED
+from workers.settings_sources import Given
 
 
-def print_table(loaded: Loaded, console: Console, changed_only: bool) -> None:
-    """A row a setting: path, value, origin. Secrets are redacted."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("setting")
-    table.add_column("value", overflow="fold")
-    table.add_column("origin")
-    for path, value, origin in effective(loaded):
-        if changed_only and origin == "default":
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A setting as it is shown. ``origin`` is ``default``, ``file:LINE``, ``environment`` or
+    ``flag``."""
+
+    path: str
+    origin: str
+    value: str
+
+
+def print_table(
+    given: Given, settings: Settings | None, console: Console, *, changed_only: bool
+) -> None:
+    """A line a setting, never cut or wrapped. Without valid settings what was given is shown."""
+    rows = [
+        row for row in effective(given, settings) if not (changed_only and row.origin == "default")
+    ]
+    of_path, of_origin = (
+        max((len(text) for text in texts), default=0)
+        for texts in ([row.path for row in rows], [row.origin for row in rows])
+    )
+    for row in rows:
+        line = f"{row.path:<{of_path}}  {row.origin:<{of_origin}}  {row.value}"
+        console.print(Text(line, "dim" if row.origin == "default" else ""), soft_wrap=True)
+
+
+def effective(given: Given, settings: Settings | None) -> Iterator[Row]:
+    """Every setting in the order of the reference, secrets redacted; a route each in one row."""
+    valid = Given(settings.model_dump(mode="json")) if settings else given
+    for path, setting in CATALOGUE.settings.items():
+        if "[]" in path:
             continue
-        style = "dim" if origin == "default" else ""
-        table.add_row(Text(path, style), Text(value, style), Text(origin, style))
-    console.print(table)
+        value = valid.value(path, setting.default)
+        if path == "routes" and settings and settings.routes:
+            value = [
+                route.model_dump(mode="json", exclude_defaults=True) for route in settings.routes
+            ]
+        if path == "routes" and isinstance(value, list) and value:
+            for index, route in enumerate(value):
+                yield Row(
+                    f"routes[{index}]", _origin(given, f"routes[{index}]", "routes"), as_text(route)
+                )
+            continue
+        text = REDACTED if setting.secret and value is not None else as_text(value)
+        yield Row(path, _origin(given, path), text)
 
 
-def as_yaml(loaded: Loaded) -> str:
-    """The effective settings as a file that ``--config`` reads. Secrets are redacted, so they must
-    come from the environment again."""
-    values: dict[str, Any] = loaded.settings.model_dump(mode="json")
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+def as_text(value: Any) -> str:
+    """A value as YAML takes it: a text bare where it stays one, all else as JSON."""
+    if isinstance(value, str | Path):
+        text = str(value)
+        try:
+            if yaml.safe_load(text) == text and "\n" not in text:
+                return text
+        except (yaml.YAMLError, ValueError):
+            pass  # needs quotes
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def as_yaml(settings: Settings, *, changed_only: bool) -> str:
+    """The effective settings as a file that ``--config`` reads, without secrets."""
+    values: dict[str, Any] = settings.model_dump(mode="json", exclude_unset=changed_only)
+    comment = ""
+    for path, setting in CATALOGUE.settings.items():
+        *sections, name = path.split(".")
+        section = values
+        for each in sections:
+            section = section.get(each, {})
+        if setting.secret and section.pop(name, None) is not None:
+            comment += f"# {path} is left out; set it with {setting.variable}\n"
+    filled = {name: value for name, value in values.items() if value != {}}
+    return comment + yaml.safe_dump(filled, sort_keys=False, allow_unicode=True)
+
+
+def _origin(given: Given, *paths: str) -> str:
+    source = next((given.sources[path] for path in paths if path in given.sources), None)
+    if source is None:
+        return "default"
+    line = source.where.rpartition(":")[2]
+    return f"file:{line}" if source.origin == "file" and line.isdigit() else source.origin

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import TextIO
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from pipeline.adapters.kafka_references import ReferenceProducer
 from pipeline.adapters.s3_admin import S3Admin
-from pipeline.errors import Halt
+from pipeline.errors import Halt, Reject
+from pipeline.formats import strict_json
+from pipeline.formats.native import NATIVE
+from pipeline.records import JsonValue
 from workers.settings import Settings
 
-Reference = dict[str, str]
+Reference = dict[str, JsonValue]
+"""A native reference, as docs/input-formats.md has it."""
 
 
 def run_enqueue(
@@ -33,6 +37,7 @@ def run_enqueue(
 
     Raises:
         Halt: the source cannot be read, or the topic is not an input topic.
+        Retry: the broker or the store does not answer.
     """
     target = topic or settings.kafka.input_topics[0]
     if target not in settings.kafka.input_topics:
@@ -41,36 +46,33 @@ def run_enqueue(
             f"enqueue: {target} is no input topic (kafka.input_topics: "
             f"{', '.join(settings.kafka.input_topics)})",
         )
-    references = _references(settings, source)
+    asked: Reference = {"label_set": label_set} if label_set else {}
+    references = islice(_references(settings, source, asked), limit)
     count = 0
     progress = Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
     )
     with progress, ReferenceProducer(settings.kafka, target) as producer:
         task = progress.add_task("0 references")
-        for reference in _first(references, limit):
-            extra = {"label_set": label_set} if label_set else {}
+        for reference in references:
             uri = reference.get("uri") or f"s3://{reference['bucket']}/{reference['key']}"
-            value = json.dumps(reference | extra, ensure_ascii=False).encode()
-            producer.send(uri.encode(), value)
+            producer.send(str(uri).encode(), strict_json.dump(reference))
             count += 1
             progress.update(task, description=f"{count} references")
         producer.flush()
-    console.print(f"{count} references published to {target}")
+    console.print(f"{count} references published to {target}", markup=False, highlight=False)
     return count
 
 
-def _references(settings: Settings, source: str) -> Iterator[Reference]:
+def _references(settings: Settings, source: str, asked: Reference) -> Iterator[Reference]:
     if source.startswith("s3://"):
         bucket, _, prefix = source.removeprefix("s3://").partition("/")
-        yield from _listed(settings, bucket, prefix)
-        return
+        return (listed | asked for listed in _listed(settings, bucket, prefix))
     path = Path(source)
-    try:
-        with path.open(encoding="utf-8") as lines:
-            yield from _read(path, lines)
-    except (OSError, UnicodeDecodeError) as error:
-        raise Halt("enqueue.unreadable", f"enqueue: {path} cannot be read ({error})") from error
+    if path.is_file():
+        # To its end before anything is published: a wrong line leaves nothing half done.
+        deque(_read(settings, path, asked), maxlen=0)
+    return _read(settings, path, asked)
 
 
 def _listed(settings: Settings, bucket: str, prefix: str) -> Iterator[Reference]:
@@ -85,38 +87,38 @@ def _listed(settings: Settings, bucket: str, prefix: str) -> Iterator[Reference]
         for listed in admin.list_objects(bucket, prefix):
             if listed.key.endswith("/") and listed.size_bytes == 0:
                 continue  # a folder marker
-            reference = {"bucket": bucket, "key": listed.key}
+            reference: Reference = {"bucket": bucket, "key": listed.key}
             yield reference | ({"etag": listed.etag} if listed.etag else {})
     finally:
         admin.close()
 
 
-def _read(path: Path, lines: TextIO) -> Iterator[Reference]:
+def _read(settings: Settings, path: Path, asked: Reference) -> Iterator[Reference]:
     """A line is an s3:// URI or a native reference as JSON; blank lines and # comments are not."""
-    for number, line in enumerate(lines, start=1):
-        text = line.strip("\r\n")
-        if not text.strip() or text.startswith("#"):
-            continue
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                text = line.strip("\r\n")
+                if text.strip() and not text.startswith("#"):
+                    yield _reference(settings, text, asked, f"{path}:{number}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Halt("enqueue.unreadable", f"enqueue: {path} cannot be read ({error})") from error
+
+
+def _reference(settings: Settings, text: str, asked: Reference, where: str) -> Reference:
+    """A line's reference, checked as a worker will check it."""
+    try:
         if text.startswith("s3://"):
-            yield {"uri": text}
-            continue
-        try:
-            reference = json.loads(text)
-        except ValueError:
-            reference = None
-        if not isinstance(reference, dict) or not (
-            {"uri"} <= {*reference} or {"bucket", "key"} <= {*reference}
-        ):
+            reference: JsonValue = {"uri": text}
+        else:
+            reference = strict_json.load(text, settings.references.max_depth)
+        if not isinstance(reference, dict):
             raise Halt(
                 "enqueue.unreadable",
-                f"enqueue: {path}:{number}: neither an s3:// URI nor a JSON reference with uri, or "
-                "bucket and key",
+                f"enqueue: {where}: neither an s3:// URI nor a JSON object; write one of them",
             )
-        yield reference
-
-
-def _first(references: Iterable[Reference], limit: int | None) -> Iterator[Reference]:
-    for count, reference in enumerate(references):
-        if limit is not None and count >= limit:
-            return
-        yield reference
+        reference |= asked
+        NATIVE.read(reference, "")
+    except Reject as reject:
+        raise Halt("enqueue.unreadable", f"enqueue: {where}: {reject.message}") from reject
+    return reference

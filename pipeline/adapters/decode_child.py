@@ -1,0 +1,121 @@
+"""The program of a decoder's child: loads Pillow, confines itself, then decodes image by image.
+
+Started by ``SandboxedDecoder`` in an isolated interpreter with an empty environment, with a
+socket to its parent as standard input and its ``ChildConfig`` as second argument. It ends when
+the parent closes the socket or dies.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+from pipeline.adapters.confinement import confine
+from pipeline.adapters.decode_wire import (
+    EXIT_OUT_OF_MEMORY,
+    MAX_DETAIL_BYTES,
+    REQUEST_BYTES,
+    ChildConfig,
+    Reply,
+    Request,
+    Verdict,
+    pack_ready,
+)
+from pipeline.adapters.pillow import Decoded, PillowDecoder, Refused
+
+Decode = Callable[[bytes, int, int], Decoded]
+"""Bytes of a file, resize and crop to a decoded image, as ``PillowDecoder.decode``."""
+
+
+def main(wrap: Callable[[Decode], Decode] = lambda decode: decode) -> None:
+    """Serve the parent until it leaves. ``wrap`` lets a test program put faults in the way."""
+    config = ChildConfig.from_json(sys.argv[2])
+    channel = socket.socket(fileno=sys.stdin.fileno())
+    decoder = PillowDecoder(
+        formats=config.formats,
+        max_pixels=config.max_pixels,
+        reject_animations=config.reject_animations,
+    )
+    decoder.self_test()
+    filtered = confine(
+        memory_bytes=config.memory_bytes,
+        lifetime_cpu_s=config.lifetime_cpu_s,
+        parent_pid=config.parent_pid,
+    )
+    # Again, and with room for the largest image: what the confinement broke, or the surroundings
+    # withhold, had better show here than on every image.
+    decoder.self_test()
+    _check_room(config)
+    channel.sendall(pack_ready(filtered=filtered))
+    try:
+        _serve(channel, config, wrap(decoder.decode))
+    except MemoryError:
+        # Nothing can be relied on any more, not even the memory for an answer.
+        os._exit(EXIT_OUT_OF_MEMORY)
+
+
+def _check_room(config: ChildConfig) -> None:
+    """Map, without using it, what the largest image may need: read-only, so that nothing but the
+    limit on address space counts it.
+
+    Raises:
+        MemoryError: a limit of the surroundings is lower than the configured one.
+    """
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    try:
+        mmap.mmap(-1, config.image_memory_bytes, flags=private, prot=mmap.PROT_READ).close()
+    except OSError as error:
+        raise MemoryError(
+            f"decode.max_memory_mib = {config.memory_bytes // 2**20} leaves no room for the "
+            "largest image; see `ulimit -v` where the worker starts"
+        ) from error
+
+
+def _serve(channel: socket.socket, config: ChildConfig, decode: Decode) -> None:
+    while header := _receive(channel, REQUEST_BYTES):
+        request = Request.unpack(header)
+        body = _receive(channel, request.body_bytes)
+        # The image's own allowance of CPU time; the timer's default action ends the process. It
+        # is the second line: the parent's deadline comes first unless the parent is stuck.
+        signal.setitimer(signal.ITIMER_PROF, config.image_cpu_s)
+        reply, payload = _answer(decode, body, request, config.formats)
+        channel.sendall(reply.pack() + payload)
+
+
+def _answer(
+    decode: Decode, body: bytes, request: Request, formats: tuple[str, ...]
+) -> tuple[Reply, bytes]:
+    try:
+        image = decode(body, request.resize, request.crop)
+    except Refused as refusal:
+        payload = refusal.detail.encode("utf-8", "replace")[:MAX_DETAIL_BYTES]
+        return Reply(refusal.verdict, len(payload)), payload
+    reply = Reply(
+        Verdict.DECODED,
+        len(image.pixels),
+        format_index=formats.index(image.format),
+        width=image.width,
+        height=image.height,
+        frames=image.frames,
+    )
+    return reply, image.pixels
+
+
+def _receive(channel: socket.socket, size: int) -> bytes:
+    """Read exactly ``size`` bytes; empty when the parent has left."""
+    parts = []
+    while size > 0:
+        part = channel.recv(size, socket.MSG_WAITALL)
+        if not part:
+            return b""
+        parts.append(part)
+        size -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+if __name__ == "__main__":
+    main()

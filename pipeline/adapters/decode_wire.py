@@ -1,0 +1,173 @@
+"""What a decoder's parent and child say to each other.
+
+Frames over a stream socket, big-endian, lengths first. The child is not trusted: whatever it
+answers is checked here before it becomes anything else. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import struct
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+
+
+class Verdict(IntEnum):
+    """What became of an image in a child that lives on; the names are those of reject codes."""
+
+    DECODED = 0
+    UNSUPPORTED_FORMAT = 1
+    TOO_LARGE = 2
+    TRUNCATED = 3
+    CORRUPT = 4
+    ANIMATION = 5
+
+
+_VERDICTS = frozenset(int(verdict) for verdict in Verdict)
+
+
+class ProtocolViolation(Exception):
+    """The child's answer makes no sense: end it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildConfig:
+    """What a child is told once, on its command line. No secrets: anyone may read it there."""
+
+    formats: tuple[str, ...]
+    max_pixels: int
+    reject_animations: bool
+    memory_bytes: int
+    image_memory_bytes: int
+    image_cpu_s: float
+    lifetime_cpu_s: int
+    parent_pid: int
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ChildConfig:
+        fields = json.loads(text)
+        return cls(**fields | {"formats": tuple(fields["formats"])})
+
+
+EXIT_OUT_OF_MEMORY = 77
+"""Exit status of a child that could not allocate: nothing of it is left to answer with."""
+
+_READY = struct.Struct("!?")
+_REQUEST = struct.Struct("!III")
+_REPLY = struct.Struct("!BBIIII")
+
+READY_BYTES = _READY.size  # 1: it comes in one piece
+REQUEST_BYTES = _REQUEST.size
+REPLY_BYTES = _REPLY.size
+
+MAX_DETAIL_BYTES = 1_000
+"""Longest text of a reject, in UTF-8 bytes."""
+
+
+def pack_ready(*, filtered: bool) -> bytes:
+    """The child's first word; ``filtered`` says whether the kernel filters its system calls."""
+    return _READY.pack(filtered)
+
+
+def unpack_ready(frame: bytes) -> bool:
+    (filtered,) = _READY.unpack(frame)
+    return bool(filtered)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One image to decode; its ``body_bytes`` follow. Edges as in ``ImageGeometry``, in pixels."""
+
+    body_bytes: int
+    resize: int
+    crop: int
+
+    def pack(self) -> bytes:
+        return _REQUEST.pack(self.body_bytes, self.resize, self.crop)
+
+    @classmethod
+    def unpack(cls, frame: bytes) -> Request:
+        return cls(*_REQUEST.unpack(frame))
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer; its ``payload_bytes`` follow: RGB pixels for ``DECODED``, else UTF-8 text.
+
+    ``format_index`` points into the configured formats; ``width`` and ``height`` are the
+    original's, turned upright; ``frames`` counts the file's frames or pages. All four are 0 in a
+    reject.
+    """
+
+    verdict: Verdict
+    payload_bytes: int
+    format_index: int = 0
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+
+    def pack(self) -> bytes:
+        return _REPLY.pack(
+            self.verdict,
+            self.format_index,
+            self.width,
+            self.height,
+            self.frames,
+            self.payload_bytes,
+        )
+
+    @classmethod
+    def unpack(cls, frame: bytes, *, formats: int, crop: int) -> Reply:
+        """Parse and check an answer.
+
+        Raises:
+            ProtocolViolation: an unknown verdict or format, a payload of the wrong size, or
+                lengths that no image has.
+        """
+        verdict, format_index, width, height, frames, payload_bytes = _REPLY.unpack(frame)
+        if verdict == Verdict.DECODED:
+            sound = (
+                format_index < formats
+                and min(width, height, frames) >= 1
+                and payload_bytes == crop * crop * 3
+            )
+        else:
+            sound = verdict in _VERDICTS and payload_bytes <= MAX_DETAIL_BYTES
+        if not sound:
+            raise ProtocolViolation
+        return cls(Verdict(verdict), payload_bytes, format_index, width, height, frames)
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """Why a decoder process ended while it held an image.
+
+    ``code`` is the image's reject code. A ``final`` death is the image's doing; any other may have
+    come from outside or from the process's past, and is worth one more try in a fresh process.
+    """
+
+    code: str
+    final: bool
+    cause: str
+
+    @classmethod
+    def of(cls, returncode: int) -> Death:
+        """Read a ``subprocess.Popen.returncode``: negative numbers are signals."""
+        if returncode == EXIT_OUT_OF_MEMORY:
+            return cls("decode.out_of_memory", final=True, cause="memory limit reached")
+        if returncode in (-signal.SIGPROF, -signal.SIGXCPU):
+            return cls("decode.timeout", final=True, cause="CPU time used up")
+        if returncode == -signal.SIGKILL:
+            # Not by us: those deaths are never asked about. The kernel's OOM killer, most often.
+            return cls("decode.out_of_memory", final=False, cause="killed from outside")
+        if returncode < 0:
+            try:
+                name = signal.Signals(-returncode).name
+            except ValueError:  # a real-time signal
+                name = f"signal {-returncode}"
+            return cls("decode.crashed", final=False, cause=name)
+        return cls("decode.crashed", final=False, cause=f"exit status {returncode}")

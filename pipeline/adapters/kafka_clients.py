@@ -1,0 +1,134 @@
+"""kafka-python's clients, without defects of theirs that no setting mends.
+
+B8  Collecting a producer replaces the logger of its module by one that says nothing.
+B11 A leader that rejoins because metadata changed, in a poll that ends before the group has
+    answered, forgets its join: it owns nothing from then on, beats no more, and keeps a core busy.
+B12 Poll spins while a heartbeat is overdue, as when a broker hangs.
+B13 ``allow_auto_create_topics`` is ignored.
+B14 A constructor that finds no broker leaves its I/O thread and its sockets behind.
+B15 A group whose leader has restarted as a static member has no leader (the client does not speak
+    KIP-814), and nobody notices partitions that are added.
+B16 A join that is answered between two polls is thrown away, and a leader's next one makes the
+    whole group rebalance again.
+B17 A member whose place another process has taken is not told so: it polls on, and cannot commit.
+
+This rests on internals of kafka-python. Tests fail if they move.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import kafka.errors as kafka_errors
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.net.compat import KafkaNetClient
+
+CLOSE_TIMEOUT_S = 1.0
+"""Wait for the sender thread of a producer that is thrown away."""
+
+Client = TypeVar("Client")
+
+
+def connect(kind: Callable[..., Client], options: Mapping[str, Any]) -> Client:
+    """Make a client of kafka-python. Blocks until a broker answers, at most for the options'
+    ``bootstrap_timeout_ms``. No client made here has the broker create topics.
+
+    Raises:
+        KafkaError: whatever the constructor raised.
+    """
+    networks: list[KafkaNetClient] = []
+
+    def network(**settings: Any) -> KafkaNetClient:
+        made = KafkaNetClient(**settings)
+        networks.append(made)
+        made.cluster.config["allow_auto_create_topics"] = False  # B13
+        return made
+
+    try:
+        return kind(kafka_client=network, **options)
+    except BaseException:
+        for each in networks:  # B14: nobody else holds the half-made client.
+            each.close()
+        raise
+
+
+class Consumer(KafkaConsumer):  # type: ignore[misc]
+    """A consumer that may be polled for less time than its group needs to answer."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        coordinator = self._coordinator
+        # B12: heartbeats are sent by the I/O thread, poll need not end for them.
+        coordinator.time_to_next_poll = lambda: math.inf
+        self._led_before = False
+        self._claimed_lead = False
+        self._take_join = coordinator._process_join_group_response
+        coordinator._process_join_group_response = self._look_at_join
+        self._fenced: kafka_errors.FencedInstanceIdError | None = None
+        self._take_heartbeat = coordinator._handle_heartbeat_response
+        coordinator._handle_heartbeat_response = self._look_at_heartbeat
+
+    def poll(self, *arguments: Any, **options: Any) -> Any:
+        if self._fenced is not None:
+            raise self._fenced
+        coordinator = self._coordinator
+        join = coordinator._join_task
+        if join is not None:
+            coordinator.request_rejoin()  # B11: it is looked at only where this is wanted.
+            if join.is_done:
+                coordinator._join_task = _Answered(join)
+        elif self._led_before and not self._claimed_lead:
+            # B15: a join that names the owned partitions, as the first could not, makes the group
+            # choose a leader. Only once: a member that owns nothing would ask for ever.
+            self._claimed_lead = True
+            coordinator.request_rejoin()
+        return super().poll(*arguments, **options)
+
+    # -- on the I/O thread ------------------------------------------------------------------
+
+    def _look_at_join(self, response: Any, sent_at: float) -> Any:
+        taken = self._take_join(response, sent_at)
+        # The broker makes a static member's id of its name and a UUID.
+        name = f"{self.config['group_instance_id']}-"
+        leader: str = response.leader
+        self._led_before = leader != response.member_id and leader.startswith(name)
+        return taken
+
+    def _look_at_heartbeat(self, response: Any, sent_at: float) -> None:
+        try:
+            self._take_heartbeat(response, sent_at)
+        except kafka_errors.FencedInstanceIdError as error:
+            self._fenced = error  # B17
+            raise
+
+
+class _Answered:
+    """An answered join that looks open, for the next poll to take its answer (B16)."""
+
+    is_done = False
+
+    def __init__(self, join: Any) -> None:
+        self.add_callback = join.add_callback
+        self.add_errback = join.add_errback
+
+
+class Producer(KafkaProducer):  # type: ignore[misc]
+    """A producer that may be collected (B8)."""
+
+    def __del__(self) -> None:
+        if hasattr(self, "_sender"):
+            self._sender.force_close()
+
+
+def discard(producer: KafkaProducer) -> None:
+    """Stop a producer at once, whatever it was doing. ``close`` alone flushes first, and where that
+    times out leaves the sender thread running: hence its own forced end before."""
+    producer._sender.force_close()
+    producer._sender.join(CLOSE_TIMEOUT_S)
+    # Its flush fails where the sender thread waits for a broker that hangs. The thread ends by
+    # itself after the request's time limit, and closes the sockets.
+    with contextlib.suppress(kafka_errors.KafkaError):
+        producer.close(timeout=0)

@@ -1,0 +1,356 @@
+"""Decodes images with Pillow. Runs in a decoder's child only: the parent never loads Pillow.
+
+docs/decoding.md says what is done to each kind of image, and why.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+from dataclasses import dataclass
+from typing import cast
+
+# Pillow would load some of these when it first needs them; by then the child is confined and can
+# open no file.
+from PIL import (
+    AvifImagePlugin,
+    ExifTags,
+    Image,
+    ImageCms,
+    ImageMode,
+    ImagePalette,
+    MpoImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from pipeline.adapters.decode_wire import Verdict
+from pipeline.crop import Crop
+
+_PRELOADED = (ImageCms, ImageMode, ImagePalette, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin)
+
+BACKGROUND = (255, 255, 255)
+"""What shines through transparency, as in the transformers processors and most viewers."""
+
+MAX_GIF_BLOCKS = 1_000_000
+"""Data blocks walked to count a GIF's frames (about 0.2 s). An honest block holds 255 bytes, so
+this is some 255 MB of file; tiny blocks are a way to make readers slow."""
+
+MAX_PAGES_COUNTED = 1_000
+"""Pages of a TIFF that are counted; each costs its own directory, which may be huge."""
+
+_BICUBIC = Image.Resampling.BICUBIC
+_BICUBIC_REACH = 2.0
+"""Pixels to either side that the filter looks at, at scale 1."""
+
+_AVERAGING_SCALE = 2.0
+"""Pixels of the original in one of the model's, from where no two rows weigh 1 together."""
+
+_TALL = 1.9
+"""Height over width; below twice the width by a margin for rounding."""
+
+_MAX_WHOLE_PIXELS = 4_000_000
+"""Largest image resized as a whole: an aspect of 80 for a model of 224 pixels."""
+
+_SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How to turn an image upright, by its EXIF orientation."""
+
+
+class Refused(Exception):
+    """The image is not decoded; ``detail`` says why, for people."""
+
+    def __init__(self, verdict: Verdict, detail: str) -> None:
+        super().__init__(verdict, detail)
+        self.verdict = verdict
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """RGB bytes, row by row, of the model's square, and facts of the original, turned upright."""
+
+    pixels: bytes
+    format: str
+    width: int
+    height: int
+    frames: int
+
+
+class PillowDecoder:
+    """Sets Pillow up for hostile input, process-wide; build it once."""
+
+    def __init__(
+        self, *, formats: tuple[str, ...], max_pixels: int, reject_animations: bool
+    ) -> None:
+        self._formats = formats
+        self._max_pixels = max_pixels
+        self._reject_animations = reject_animations
+        # Pillow refuses beyond twice this number and only warns below. Half the cap makes the cap
+        # the point of refusal everywhere, also where a plugin checks before it allocates.
+        Image.MAX_IMAGE_PIXELS = max_pixels // 2
+        warnings.simplefilter("ignore")
+        # The cap of 1 MiB on compressed chunks refuses sound files (a large ICC profile or a
+        # workflow in an iTXt chunk); the total's cap and the memory limit bound them as well.
+        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the child may not start threads
+        self._samples = {name: _sample(name) for name in formats}
+
+    def decode(self, body: bytes, resize: int, crop: int) -> Decoded:
+        """Decode to a square of ``crop`` pixels out of the image resized to ``resize``.
+
+        Raises:
+            Refused: whatever is wrong with the image.
+            MemoryError: it does not fit the memory limit.
+        """
+        try:
+            return self._decode(body, resize, crop)
+        except (Refused, MemoryError):
+            raise
+        except Image.DecompressionBombError as error:
+            raise Refused(Verdict.TOO_LARGE, self._too_large(str(error))) from error
+        except UnidentifiedImageError as error:
+            raise self._unidentified(body) from error
+        # The border to the decoders: hostile bytes make them raise anything.
+        except Exception as error:
+            verdict = Verdict.TRUNCATED if _ends_early(body, error) else Verdict.CORRUPT
+            raise Refused(verdict, f"{type(error).__name__}: {error}") from error
+
+    def _decode(self, body: bytes, resize: int, crop: int) -> Decoded:
+        with Image.open(io.BytesIO(body), formats=self._formats) as image:
+            # A JPEG with further pictures (a gain map, a depth map, the other eye) is a still.
+            name = "JPEG" if image.format == "MPO" else str(image.format)
+            frames = 1 if name == "JPEG" else _count_frames(image, body)
+            if frames > 1 and self._reject_animations:
+                raise Refused(
+                    Verdict.ANIMATION,
+                    f"{name} of {frames} frames or pages, and decode.animations is `reject`",
+                )
+            image.load()
+            upright = _turn(_flatten(_to_eight_bits(image)), _orientation(image))
+        square = _resample(upright, Crop.of(upright.width, upright.height, resize, crop))
+        return Decoded(
+            pixels=square.convert("RGB").tobytes(),
+            format=name,
+            width=upright.width,
+            height=upright.height,
+            frames=frames,
+        )
+
+    def _too_large(self, pillow_says: str) -> str:
+        pixels = re.search(r"\((\d+) pixels\)", pillow_says)
+        announced = f"{int(pixels[1]) / 1e6:.1f}" if pixels else "more"
+        return (
+            f"{announced} megapixels announced against decode.max_megapixels = "
+            f"{self._max_pixels / 1e6:g}; raise it, and decode.max_memory_mib with it, if such "
+            "images are legitimate"
+        )
+
+    def _unidentified(self, body: bytes) -> Refused:
+        for name in self._formats:
+            accepts = Image.OPEN[name][1]
+            if accepts is not None and accepts(body[:16]) is True:
+                return Refused(Verdict.CORRUPT, f"{name} whose header cannot be read")
+        return Refused(
+            Verdict.UNSUPPORTED_FORMAT,
+            f"none of {', '.join(self._formats)}; see decode.formats",
+        )
+
+    def self_test(self) -> None:
+        """Decode a sample of each format, which also loads what Pillow loads late.
+
+        Raises:
+            RuntimeError: naming a format that this Pillow, in this process, cannot decode.
+        """
+        for name, sample in self._samples.items():
+            try:
+                self.decode(sample, resize=8, crop=8)
+            except (Refused, MemoryError) as error:
+                raise RuntimeError(f"decode.formats: {name} cannot be decoded here") from error
+
+
+def _sample(format: str) -> bytes:
+    """A small image as a file."""
+    file = io.BytesIO()
+    try:
+        Image.linear_gradient("L").resize((16, 16)).convert("RGB").save(file, format)
+    except (KeyError, OSError) as error:
+        raise RuntimeError(f"decode.formats: this Pillow was built without {format}") from error
+    return file.getvalue()
+
+
+def _ends_early(body: bytes, error: Exception) -> bool:
+    if body[:4] == b"RIFF":  # libwebp does not say why it refuses
+        return len(body) < 8 + int.from_bytes(body[4:8], "little")
+    return "truncated" in str(error).lower()
+
+
+def _count_frames(image: Image.Image, body: bytes) -> int:
+    """Frames or pages of a file, in bounded time whatever the file says."""
+    if image.format == "GIF":
+        return count_gif_frames(body)
+    if image.format == "TIFF":
+        return _count_pages(body)
+    return max(1, int(getattr(image, "n_frames", 1)))  # from the header
+
+
+def count_gif_frames(body: bytes) -> int:
+    """Walk a GIF's blocks without decoding them (GIF89a, sections 18 to 27).
+
+    Pillow's own count reads block by block through Python's file interface, without a bound. A
+    file that ends early counts the frames begun.
+
+    Raises:
+        Refused: more than ``MAX_GIF_BLOCKS`` blocks.
+    """
+
+    frames = 0
+    in_data = False
+    try:
+        position = 13 + _gif_colour_bytes(body[10])
+        for _ in range(MAX_GIF_BLOCKS):
+            byte = body[position]
+            if in_data:  # a data block: its size, 0 for the last
+                position += 1 + byte
+                in_data = byte != 0
+            elif byte == 0x3B:  # the trailer
+                return max(1, frames)
+            elif byte == 0x2C:  # an image: descriptor, colour table, code size, data
+                frames += 1
+                position += 11 + _gif_colour_bytes(body[position + 9])
+                in_data = True
+            elif byte == 0x21:  # an extension: label, data
+                position += 2
+                in_data = True
+            else:  # rubbish between blocks, which readers skip
+                position += 1
+    except IndexError:
+        return max(1, frames)
+    raise Refused(Verdict.CORRUPT, f"GIF of more than {MAX_GIF_BLOCKS:,} data blocks")
+
+
+def _gif_colour_bytes(flags: int) -> int:
+    """Size of the colour table that a descriptor's flags announce."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _count_pages(body: bytes) -> int:
+    """Pages of a TIFF, up to a bound or to the first whose directory cannot be read."""
+    with Image.open(io.BytesIO(body), formats=("TIFF",)) as image:
+        for page in range(1, MAX_PAGES_COUNTED):
+            try:
+                image.seek(page)
+            except MemoryError:
+                raise
+            except Exception:  # noqa: BLE001 - the end, or a page that no reader shows
+                return page
+    return MAX_PAGES_COUNTED
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where there is none or the EXIF block is broken."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - a broken EXIF block is no reason to refuse the pixels
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _turn(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn upright; before resampling, whose order of the axes shows (see ``_resample``)."""
+    method = _UPRIGHT.get(orientation)
+    return image if method is None else image.transpose(method)
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Bring deeper greys to mode ``L``.
+
+    16 bits have a known range, 0 to 65,535, and are divided by 257. 32-bit integers and floats
+    have none: they are stretched from their least to their greatest value.
+    """
+    if image.mode in _SIXTEEN_BIT_MODES:
+        scale, offset = 1 / 257, 0.5
+    elif image.mode in ("I", "F"):
+        low, high = cast("tuple[float, float]", image.getextrema())
+        if not abs(high - low) < float("inf"):  # not a number included
+            raise Refused(Verdict.CORRUPT, f"shades from {low} to {high}")
+        scale = 255 / (high - low) if high > low else 0.0
+        offset = 0.5 - low * scale
+    else:
+        return image
+    wide = image if image.mode == "F" else image.convert("I")
+    grey = wide.point(lambda shade: shade * scale + offset).convert("L")
+    # A transparent shade is named in the deep range; nothing of it is left to match.
+    grey.info.pop("transparency", None)
+    return grey
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Bring 8-bit modes to ``RGB`` or ``L`` (which is resized at a third of the cost), with
+    transparency over ``BACKGROUND``."""
+    if image.has_transparency_data and not _has_deep_colour_key(image):
+        if image.mode == "La":  # Pillow converts it to LA only
+            image = image.convert("LA")
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        if alpha.getextrema() != (255, 255):
+            flat = Image.new("RGB", image.size, BACKGROUND)
+            flat.paste(image, mask=alpha)
+            return flat
+    if image.mode in ("1", "L"):
+        return image.convert("L")
+    return image.convert("RGB")
+
+
+def _has_deep_colour_key(image: Image.Image) -> bool:
+    """Whether a transparent colour is named in 16 bits a channel, in a PNG that Pillow reads in
+    8: it matches no pixel."""
+    key = image.info.get("transparency")
+    return isinstance(key, tuple) and max(key) > 255
+
+
+def _resample(image: Image.Image, crop: Crop) -> Image.Image:
+    """Resample the crop's square out of an upright image: bicubic, antialiased, in 8 bits.
+
+    The reference resizes the whole and cuts. Cutting first is cheaper, and the same within 1 of
+    255 under two conditions, since both of Pillow's passes round and clip:
+
+    - Pillow goes across, then down, as done here. It goes down first in images that it makes
+      smaller and that are taller than twice their width (#9549), which shows by up to 30 of 255.
+    - The second pass averages. Pillow keeps a box in single precision, which now and then turns
+      a rounding of the first pass; where a row weighs 1, two such turns meet in a pixel.
+
+    Elsewhere the whole is resized, but for strips, of which it would have no bound.
+    """
+    left, top, right, bottom = crop.box
+    scale = (bottom - top) / crop.edge
+    cutting_is_exact = scale >= _AVERAGING_SCALE and image.height <= _TALL * image.width
+    whole_edges = (crop.resized_width, crop.resized_height)
+    if not cutting_is_exact and math.prod(whole_edges) <= _MAX_WHOLE_PIXELS:
+        whole = image.resize(whole_edges, _BICUBIC)
+        return whole.crop((crop.left, crop.top, crop.left + crop.edge, crop.top + crop.edge))
+    # Only rows that the filter reaches are touched.
+    reach = _BICUBIC_REACH * max(1.0, scale) + 1
+    first = max(0, math.floor(top - reach))
+    last = min(image.height, math.ceil(bottom + reach))
+    if last - first < image.height:
+        image = image.crop((0, first, image.width, last))
+    across = image.resize((crop.edge, image.height), _BICUBIC, (left, 0, right, image.height))
+    return across.resize(
+        (crop.edge, crop.edge), _BICUBIC, (0, top - first, crop.edge, bottom - first)
+    )

@@ -1,0 +1,132 @@
+"""Reads single objects through boto3, in threads: for the keys that obstore cannot name."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import urllib3
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    ReadTimeoutError,
+    SSLError,
+    TokenRetrievalError,
+)
+
+from pipeline.adapters import s3_answers as answers
+from pipeline.errors import PipelineError
+from pipeline.records import ObjectBody
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+class BotoReader:
+    """Implements ``pipeline.ports.ObjectStore`` with a client that tries each request once."""
+
+    def __init__(self, client: S3Client, *, threads: int) -> None:
+        self._client = client
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="s3-read")
+
+    async def fetch(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        version_id: str | None,
+        etag: str | None,
+        max_bytes: int,
+    ) -> ObjectBody:
+        cancelled = threading.Event()
+        read = partial(self._read, bucket, key, version_id, etag, max_bytes, cancelled)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        finally:
+            # A thread cannot be cancelled: it stops at the next bytes or the read timeout.
+            cancelled.set()
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    def _read(
+        self,
+        bucket: str,
+        key: str,
+        version_id: str | None,
+        etag: str | None,
+        max_bytes: int,
+        cancelled: threading.Event,
+    ) -> ObjectBody:
+        request: GetObjectRequestTypeDef = {"Bucket": bucket, "Key": key}
+        if version_id is not None:
+            request["VersionId"] = version_id
+        elif etag is not None:
+            request["IfMatch"] = answers.if_match(etag)
+        try:
+            response = self._client.get_object(**request)
+            # Entering the body yields urllib3's response, which can read what has arrived so far.
+            with response["Body"] as entered:
+                raw = cast("urllib3.HTTPResponse", entered)
+                size_bytes = cast("int | None", response.get("ContentLength"))
+                body = _read_body(raw, size_bytes, max_bytes, cancelled)
+        except (ClientError, BotoCoreError, urllib3.exceptions.HTTPError) as error:
+            # The text may hold the key, which is not for logs.
+            raise failure(error, versioned=version_id is not None) from None
+        return answers.checked(
+            body,
+            etag=answers.bare_etag(response.get("ETag")),
+            version_id=response.get("VersionId"),
+            wanted_etag=etag,
+            wanted_version_id=version_id,
+        )
+
+
+def _read_body(
+    raw: urllib3.HTTPResponse, size_bytes: int | None, max_bytes: int, cancelled: threading.Event
+) -> bytes:
+    if size_bytes is None:
+        raise answers.unreachable("the answer has no length")
+    answers.check_size(size_bytes, max_bytes)
+    body = bytearray()
+    while chunk := raw.read1(_CHUNK_BYTES):
+        if cancelled.is_set():
+            raise answers.silent("the read was given up")
+        body += chunk
+        answers.check_size(len(body), max_bytes)
+    answers.check_complete(len(body), size_bytes)
+    return bytes(body)
+
+
+def failure(error: Exception, *, versioned: bool) -> PipelineError:
+    """What an exception of boto3 means."""
+    if isinstance(error, ClientError):
+        metadata = error.response["ResponseMetadata"]
+        status = metadata["HTTPStatusCode"]
+        code = error.response["Error"].get("Code")
+        # Without a body boto3 puts the status in the code's place.
+        named = None if code == str(status) else code
+        after = metadata["HTTPHeaders"].get("retry-after", "")
+        return answers.failure(
+            status,
+            named,
+            versioned=versioned,
+            retry_after_s=float(after) if after.isdecimal() else None,
+        )
+    if isinstance(error, (NoCredentialsError, CredentialRetrievalError, TokenRetrievalError)):
+        return answers.no_credentials(type(error).__name__)
+    if isinstance(error, (ConnectTimeoutError, ReadTimeoutError, urllib3.exceptions.TimeoutError)):
+        return answers.silent("the store stayed silent too long")
+    if isinstance(error, SSLError):
+        return answers.untrusted()
+    return answers.unreachable(f"no valid answer ({type(error).__name__})")

@@ -1,0 +1,142 @@
+"""Which S3 store is read, as whom, and which of its buckets. Imports no client library."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from pipeline.policy import Policy
+
+_BUCKET = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+"""What can be part of a URL without changing its meaning. Servers are stricter."""
+
+_RULE = re.compile(r"[A-Za-z0-9._*-]+")
+
+
+class S3Policy(Policy):
+    """The object store and what may be read from it.
+
+    Credentials are no settings: they come from boto3's chain (environment, shared files, web
+    identity, container, instance).
+    """
+
+    # A URL that is refused may hold a password.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    allowed_buckets: tuple[str, ...] = Field(
+        (),
+        description="Buckets that references may name, exactly or with `*` for any characters "
+        "(`uploads-*`). There is no default: a message must not choose what the worker's "
+        "credentials read.",
+    )
+    endpoint: str | None = Field(
+        None,
+        description="URL of an S3-compatible server, without bucket or path "
+        "(`https://s3.example.com`); unset means AWS. TLS is left out only for an `http://` URL.",
+    )
+    region: str | None = Field(
+        None,
+        description="Region of the buckets; unset means that of the AWS environment or profile, "
+        "else us-east-1.",
+    )
+    addressing: Literal["auto", "path", "virtual"] = Field(
+        "auto",
+        description="Where the bucket's name stands: in the `path`, or in the host (`virtual`). "
+        "`auto` is virtual for AWS and path for an endpoint of your own.",
+    )
+    ca_file: Path | None = Field(
+        None,
+        description="PEM file of the certificate authorities that sign the endpoint's "
+        "certificate; unset means the public ones.",
+    )
+    proxy_url: str | None = Field(
+        None,
+        description="HTTP proxy through which the store is reached, without credentials. The "
+        "variables HTTPS_PROXY and HTTP_PROXY are not read. Without a proxy, redirects to another "
+        "host are not followed; with one, the proxy decides which hosts can be reached.",
+    )
+    profile: str | None = Field(
+        None, description="Profile of the shared AWS files to take credentials and region from."
+    )
+    role_arn: str | None = Field(
+        None, description="Role to assume with those credentials, renewed before it expires."
+    )
+    external_id: str | None = Field(
+        None, description="External id that the role's trust policy asks for."
+    )
+    connect_timeout_s: float = Field(
+        3.0, description="Seconds until a connection must stand.", gt=0
+    )
+    read_timeout_s: float = Field(
+        10.0,
+        description="Seconds that the store may stay silent within a response. The whole object "
+        "is bounded by fetch.deadline_s.",
+        gt=0,
+    )
+
+    @field_validator("endpoint", "proxy_url")
+    @classmethod
+    def _plain_url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        plain = (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and parts.username is None
+            and parts.path in ("", "/")
+            and not parts.query
+            and not parts.fragment
+        )
+        if not plain:
+            raise ValueError(
+                "must be http:// or https://, a host and perhaps a port, with no path and no "
+                "credentials; credentials come from the AWS environment or files"
+            )
+        return url.rstrip("/")
+
+    @field_validator("allowed_buckets")
+    @classmethod
+    def _bucket_rules(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
+        for rule in rules:
+            if not _RULE.fullmatch(rule):
+                raise ValueError(
+                    f"{rule!r} is neither a bucket's name nor a pattern of one; write names of "
+                    "letters, digits, dots and hyphens, with `*` for any of them, and no s3://"
+                )
+        return rules
+
+    @model_validator(mode="after")
+    def _complete(self) -> S3Policy:
+        if not self.allowed_buckets:
+            raise ValueError(
+                "allowed_buckets: is empty, so nothing may be read; name the buckets that "
+                'references may use, for example ["uploads", "archive-*"]'
+            )
+        if self.external_id is not None and self.role_arn is None:
+            raise ValueError("external_id: has no use without role_arn; set both or neither")
+        return self
+
+    def allows(self, bucket: str) -> bool:
+        """Whether a reference may name this bucket."""
+        return _BUCKET.fullmatch(bucket) is not None and any(
+            _compiled(rule).fullmatch(bucket) for rule in self.allowed_buckets
+        )
+
+    def in_host(self, bucket: str) -> bool:
+        """Whether the bucket's name is part of the host. With dots in it, no certificate of AWS
+        would fit the host."""
+        if self.addressing == "auto":
+            return self.endpoint is None and "." not in bucket
+        return self.addressing == "virtual"
+
+
+@lru_cache(maxsize=1024)
+def _compiled(rule: str) -> re.Pattern[str]:
+    # Runs of `*` are one: adjacent repetitions would backtrack without end.
+    return re.compile(".*".join(re.escape(part) for part in re.split(r"\*+", rule)))

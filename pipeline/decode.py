@@ -1,0 +1,95 @@
+"""What decoding may do, and what one image may cost."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.policy import Policy
+
+ImageFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF"]
+
+BYTES_PER_PIXEL = 20
+"""Most that decoding took per pixel of the original, measured over all formats (17, for a WebP
+with alpha: two canvases, the copy handed over and the image), with room to spare."""
+
+BASE_MEMORY_MIB = 256
+"""Address space of a decoder before it decodes (45 to 100 MiB), and copies of the file's bytes."""
+
+
+class DecodePolicy(Policy):
+    """How images are decoded, and what one image may cost."""
+
+    mode: Literal["strict"] = Field(
+        "strict",
+        description="How faithful pixels are. `strict`: decoded in full, each within 1 of 255 of "
+        "the transformers CLIP image processor's.",
+    )
+    formats: tuple[ImageFormat, ...] = Field(
+        ("JPEG", "PNG", "WEBP", "GIF", "BMP"),
+        min_length=1,
+        description="File formats that are decoded; all others are dead-lettered as "
+        "`decode.unsupported_format`. Each format is a decoder exposed to hostile bytes: AVIF and "
+        "TIFF are there for those who need them.",
+    )
+    animations: Literal["first_frame", "reject"] = Field(
+        "first_frame",
+        description="What becomes of files with several frames or pages: `first_frame` looks at "
+        "the first alone (the event counts the frames), `reject` dead-letters them as "
+        "`decode.animation`, because a harmless first frame can hide the rest.",
+    )
+    max_megapixels: float = Field(
+        64,
+        gt=0,
+        le=2_000,
+        description="Largest image, in millions of pixels; a file whose header announces more is "
+        "dead-lettered as `decode.too_large` before it is decoded.",
+    )
+    deadline_s: float = Field(
+        10,
+        gt=0,
+        description="Seconds that decoding one image may take, from when a decoder is free; then "
+        "the decoder is killed and the image dead-lettered as `decode.timeout`.",
+    )
+    max_memory_mib: int = Field(
+        2_048,
+        gt=0,
+        description="Address space of each decoder process in MiB; an image that needs more is "
+        "dead-lettered as `decode.out_of_memory`. Most images need a small part of it: it must "
+        "cover `max_megapixels`, and is checked against it at start-up.",
+    )
+    processes: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Decoder processes of each worker. Default: the CPUs that the worker may use "
+        "(affinity and cgroup quota), 16 at most; with several workers on a machine, divide.",
+    )
+
+    @property
+    def max_pixels(self) -> int:
+        return int(self.max_megapixels * 1_000_000)
+
+    @property
+    def max_memory_bytes(self) -> int:
+        return self.max_memory_mib * 2**20
+
+    @model_validator(mode="after")
+    def _memory_covers_pixels(self) -> Self:
+        needed_mib = BASE_MEMORY_MIB + math.ceil(self.max_pixels * BYTES_PER_PIXEL / 2**20)
+        if self.max_memory_mib < needed_mib:
+            raise ValueError(
+                f"decode.max_memory_mib = {self.max_memory_mib} is too little for "
+                f"decode.max_megapixels = {self.max_megapixels:g}: {BYTES_PER_PIXEL} bytes a "
+                f"pixel and {BASE_MEMORY_MIB} MiB make {needed_mib}; raise the one to that, or "
+                "lower the other"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _formats_differ(self) -> Self:
+        if len(set(self.formats)) < len(self.formats):
+            raise ValueError("decode.formats names a format twice; name it once")
+        return self

@@ -1,0 +1,144 @@
+"""When to try again, and when to stop trying: backoff and the circuit breaker. No I/O, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from enum import StrEnum
+from typing import NewType
+
+from pydantic import Field, model_validator
+
+from pipeline.policy import Policy
+
+_MAX_DOUBLINGS = 30
+"""Keeps the power finite; no longest wait is a billion times the first."""
+
+
+class RetryPolicy(Policy):
+    """How long a failed attempt waits before the next one."""
+
+    first_wait_s: float = Field(
+        0.2,
+        description="Upper bound of the wait after the first failure, in seconds; it doubles with "
+        "each further one.",
+        gt=0,
+    )
+    longest_wait_s: float = Field(
+        5.0,
+        description="The wait never grows beyond this many seconds, unless the store asks for "
+        "more.",
+        gt=0,
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> RetryPolicy:
+        if self.longest_wait_s < self.first_wait_s:
+            raise ValueError(
+                f"longest_wait_s: is below first_wait_s ({self.longest_wait_s:g} against "
+                f"{self.first_wait_s:g}); raise it, or lower first_wait_s"
+            )
+        return self
+
+
+def wait_s(failures: int, policy: RetryPolicy, random: Callable[[], float]) -> float:
+    """Seconds to wait after ``failures`` failures in a row (1 or more).
+
+    Drawn evenly from zero to a bound that doubles ("full jitter": M. Brooker, Exponential Backoff
+    And Jitter, AWS Architecture Blog 2015), which spreads the return of clients that failed
+    together better than any fixed part would. ``random`` returns floats in [0, 1).
+    """
+    doublings = min(failures - 1, _MAX_DOUBLINGS)
+    return random() * min(policy.longest_wait_s, policy.first_wait_s * 2.0**doublings)
+
+
+class BreakerPolicy(Policy):
+    """When the store counts as down."""
+
+    failures: int = Field(
+        5,
+        description="The breaker opens when attempts on this many different objects have failed "
+        "with none served in between. One bad object alone never opens it.",
+        ge=1,
+    )
+    open_s: float = Field(
+        5.0,
+        description="While the breaker is open, one request asks the store this many seconds "
+        "after the last one failed.",
+        gt=0,
+    )
+
+
+class BreakerState(StrEnum):
+    CLOSED = "closed"
+    """Attempts go through."""
+    OPEN = "open"
+    """None goes through until ``open_s`` have passed."""
+    HALF_OPEN = "half_open"
+    """One went through; what becomes of it decides."""
+
+
+Permit = NewType("Permit", int)
+"""Leave to make one attempt. It names the breaker's state at that time: what an attempt says about
+a store that has since gone down or come back is not news, and is ignored."""
+
+
+class Breaker:
+    """A circuit breaker (M. Nygard, Release It!, 2007), as a pure state machine.
+
+    Every permit is given back by exactly one of ``succeeded``, ``failed`` and ``abandoned``.
+    """
+
+    def __init__(self, policy: BreakerPolicy) -> None:
+        self._policy = policy
+        self._state = BreakerState.CLOSED
+        self._period = 0
+        self._failing: set[Hashable] = set()
+        self._asks_at = 0.0
+
+    @property
+    def state(self) -> BreakerState:
+        return self._state
+
+    def closed(self) -> bool:
+        return self._state is BreakerState.CLOSED
+
+    def admit(self, now: float) -> Permit | None:
+        """Leave for one attempt at ``now`` (monotonic seconds), or None while the store is down."""
+        if self._state is BreakerState.OPEN and now >= self._asks_at:
+            self._enter(BreakerState.HALF_OPEN)
+            return Permit(self._period)
+        return Permit(self._period) if self.closed() else None
+
+    def asks_in_s(self, now: float) -> float:
+        """Seconds until an open breaker lets an attempt through; 0 in any other state."""
+        return max(0.0, self._asks_at - now) if self._state is BreakerState.OPEN else 0.0
+
+    def succeeded(self, permit: Permit) -> None:
+        """The store answered."""
+        if permit != self._period:
+            return
+        self._failing.clear()
+        if not self.closed():
+            self._enter(BreakerState.CLOSED)
+
+    def failed(self, permit: Permit, subject: Hashable, now: float) -> None:
+        """The attempt on ``subject`` failed for a reason that may lie with the store."""
+        if permit != self._period:
+            return
+        self._failing.add(subject)
+        if not self.closed() or len(self._failing) >= self._policy.failures:
+            self._open(now)
+
+    def abandoned(self, permit: Permit) -> None:
+        """The attempt was given up before it said anything: the next one may ask at once."""
+        if permit == self._period and not self.closed():
+            self._enter(BreakerState.OPEN)
+
+    def _open(self, now: float) -> None:
+        self._failing.clear()
+        self._asks_at = now + self._policy.open_s
+        self._enter(BreakerState.OPEN)
+
+    def _enter(self, state: BreakerState) -> None:
+        self._state = state
+        self._period += 1

@@ -1,0 +1,227 @@
+"""First offsets of a group, and offsets that are missing or mean nothing, on a real Kafka."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from kafka import OffsetAndMetadata, TopicPartition
+
+from pipeline.adapters.kafka_admin import KafkaAdmin
+from pipeline.adapters.kafka_offsets import OffsetNote
+from pipeline.errors import Halt
+from pipeline.ports import Commit
+from tests.kafka_deployment import Deployment, Polling, retrying, wait_until
+
+pytestmark = pytest.mark.component
+
+
+@pytest.fixture
+def deployment(kafka_bootstrap: str) -> Iterator[Deployment]:
+    """Two partitions; the first has three records, the group no offsets."""
+    with Deployment(kafka_bootstrap, start=None) as opened:
+        opened.produce([b"0", b"1", b"2"])
+        yield opened
+
+
+def offsets(deployment: Deployment) -> list[int | None]:
+    return [deployment.committed(number) for number in range(deployment.partitions)]
+
+
+def commit_by_hand(deployment: Deployment, number: int, offset: int, metadata: str = "") -> None:
+    tp = TopicPartition(deployment.input, number)
+    altered = {tp: OffsetAndMetadata(offset, metadata, -1)}
+    answers = deployment.admin.client.alter_group_offsets(deployment.kafka.group, altered)
+    assert [error.__name__ for error in answers.values()] == ["NoError"]
+
+
+def halt_of(polling: Polling) -> str:
+    """The code with which polling stops."""
+    with pytest.raises(Halt) as halt:
+        polling.until(lambda: False)
+    return halt.value.code
+
+
+def test_a_group_starts_at_the_earliest_record(deployment: Deployment) -> None:
+    deployment.initialise("earliest")
+    assert offsets(deployment) == [0, 0]
+
+
+def test_a_group_starts_at_the_earliest_record_that_is_left(deployment: Deployment) -> None:
+    deployment.admin.client.delete_records({TopicPartition(deployment.input, 0): 2})
+    deployment.initialise("earliest")
+    assert offsets(deployment) == [2, 0]
+
+
+def test_a_group_starts_behind_the_latest_record(deployment: Deployment) -> None:
+    deployment.initialise("latest")
+    assert offsets(deployment) == [3, 0]
+
+
+def test_a_group_starts_at_a_time_and_behind_partitions_that_ended_before(
+    deployment: Deployment,
+) -> None:
+    start = datetime.now(UTC)
+    # A record's time is in whole milliseconds.
+    wait_until(lambda: datetime.now(UTC).timestamp() * 1000 > start.timestamp() * 1000 + 2)
+    deployment.produce([b"later"], partition=1)
+    deployment.produce([b"later still"], partition=1)
+    deployment.initialise(start)
+    assert offsets(deployment) == [3, 0]
+
+
+def test_drivers_that_start_together_agree(deployment: Deployment) -> None:
+    failures: list[BaseException] = []
+
+    def drive() -> None:
+        try:
+            with KafkaAdmin(deployment.kafka) as admin:
+                retrying(lambda: admin.initialise_group(admin.facts(), "latest"))
+        except BaseException as failure:
+            failures.append(failure)
+
+    drivers = [threading.Thread(target=drive) for _ in range(3)]
+    for driver in drivers:
+        driver.start()
+    for driver in drivers:
+        driver.join()
+    assert failures == []
+    assert offsets(deployment) == [3, 0]
+
+
+def test_offsets_of_a_group_that_has_some_are_left_alone(deployment: Deployment) -> None:
+    deployment.initialise("latest")
+    deployment.produce([b"3"])
+    deployment.initialise("earliest")
+    assert offsets(deployment) == [3, 0]
+
+
+def test_a_driver_that_comes_late_leaves_a_working_group_alone(deployment: Deployment) -> None:
+    deployment.initialise("earliest")
+    polling = deployment.ready()
+    polling.until(lambda: len(polling.records) == 3)
+    polling.stream.commit(Commit({deployment.partition(0): 2}, ()))
+    deployment.initialise("latest")
+    assert offsets(deployment) == [2, 0]
+
+
+def test_a_group_with_members_but_no_offsets_is_not_given_any(deployment: Deployment) -> None:
+    deployment.initialise("earliest")
+    deployment.ready()
+    with Deployment(str(deployment.kafka.bootstrap_servers[0]), start=None) as other:
+        # The same group, about to read another topic as well.
+        kafka = deployment.kafka.model_copy(update={"input_topics": (other.input,)})
+        with KafkaAdmin(kafka) as admin, pytest.raises(Halt) as halt:
+            admin.initialise_group(admin.facts(), "earliest")
+    assert halt.value.code == "kafka.group_not_initialised"
+
+
+def test_a_missing_topic_is_named(deployment: Deployment) -> None:
+    kafka = deployment.kafka.model_copy(update={"input_topics": ("mistyped",)})
+    with KafkaAdmin(kafka) as admin, pytest.raises(Halt, match="mistyped") as halt:
+        admin.facts()
+    assert halt.value.code == "kafka.topic_missing"
+
+
+def test_a_partition_that_was_added_later_starts_at_its_first_record(
+    deployment: Deployment,
+) -> None:
+    deployment.initialise("latest")
+    deployment.admin.client.create_partitions({deployment.input: 3})
+    wait_until(lambda: deployment.partitions == 3)
+    deployment.produce([b"early"], partition=2)
+    polling = deployment.ready()
+    polling.until(lambda: bool(polling.records))
+    assert polling.values == [b"early"]
+    polling.stream.commit(polling.finished())
+    assert offsets(deployment) == [3, 0, 1]
+
+
+def test_an_added_partition_whose_first_records_are_gone_stops_the_worker(
+    deployment: Deployment,
+) -> None:
+    deployment.initialise("latest")
+    deployment.admin.client.create_partitions({deployment.input: 3})
+    wait_until(lambda: deployment.partitions == 3)
+    deployment.produce([b"gone"], partition=2)
+    deployment.admin.client.delete_records({TopicPartition(deployment.input, 2): 1})
+    assert halt_of(Polling(deployment.stream())) == "kafka.offset_missing"
+
+
+def test_any_other_missing_offset_stops_the_worker(deployment: Deployment) -> None:
+    deployment.initialise("earliest")
+    lost = TopicPartition(deployment.input, 1)
+    deployment.admin.client.delete_group_offsets(deployment.kafka.group, [lost])
+    assert offsets(deployment) == [0, None]
+    assert halt_of(Polling(deployment.stream())) == "kafka.offset_missing"
+
+
+def test_a_group_that_was_never_initialised_stops_the_worker(deployment: Deployment) -> None:
+    assert halt_of(Polling(deployment.stream())) == "kafka.offset_missing"
+
+
+@pytest.mark.parametrize("metadata", ["", "clipstream/1 topic=x initial=many", "somebody else's"])
+def test_offsets_that_were_set_by_hand_are_taken_as_they_are(
+    deployment: Deployment, metadata: str
+) -> None:
+    deployment.initialise("earliest")
+    commit_by_hand(deployment, 0, 2, metadata)
+    polling = deployment.ready()
+    polling.until(lambda: bool(polling.records))
+    assert polling.values == [b"2"]
+    polling.stream.commit(polling.finished())
+    assert offsets(deployment) == [3, 0]
+
+
+def test_offsets_of_a_topic_that_was_created_anew_stop_the_worker(deployment: Deployment) -> None:
+    """As left by a commit that came after the deletion."""
+    deployment.initialise("earliest")
+    note = OffsetNote("11111111-2222-3333-4444-555555555555", 2)
+    commit_by_hand(deployment, 0, 2, str(note))
+    assert halt_of(Polling(deployment.stream())) == "kafka.topic_recreated"
+
+
+def test_a_topic_that_is_created_anew_under_a_worker_stops_it(deployment: Deployment) -> None:
+    """The consumer by itself would go on at its old offset, and pass the new topic's first
+    records over. It hears of the topic's id with its metadata, at the latest when they are old."""
+    deployment.initialise("earliest")
+    polling = deployment.ready()
+    polling.until(lambda: len(polling.records) == 3)
+    deployment.admin.client.delete_topics([deployment.input])
+    wait_until(lambda: bool(deployment.admin.create_topics({deployment.input: {}}, 2, 1)))
+    deployment.produce([b"new"] * 6)
+    polling.stream._consumer._cluster.request_update()
+    assert halt_of(polling) == "kafka.topic_recreated"
+
+
+def test_a_topic_that_is_deleted_under_a_worker_is_revoked(deployment: Deployment) -> None:
+    deployment.initialise("earliest")
+    polling = deployment.ready()
+    deployment.admin.client.delete_topics([deployment.input])
+    polling.until(lambda: not polling.owned)
+    assert polling.stream.positions() == {}
+
+
+def test_records_deleted_before_they_were_read_stop_the_worker(deployment: Deployment) -> None:
+    deployment.initialise("earliest")
+    deployment.admin.client.delete_records({TopicPartition(deployment.input, 0): 2})
+    polling = Polling(deployment.stream())
+    assert halt_of(polling) == "kafka.offset_out_of_range"
+    assert polling.values == []
+    assert offsets(deployment) == [0, 0]
+
+
+def test_notes_say_what_topic_the_offsets_are_of(deployment: Deployment) -> None:
+    deployment.initialise("earliest")
+    polling = deployment.ready()
+    polling.until(lambda: len(polling.records) == 3)
+    polling.stream.commit(polling.finished())
+    tp = TopicPartition(deployment.input, 0)
+    group = deployment.kafka.group
+    found: Any = deployment.admin.client.list_group_offsets({group: [tp]})[group][tp]
+    assert found.offset == 3
+    note = OffsetNote.parse(found.metadata)
+    assert note == OffsetNote(deployment.facts.topic_ids[deployment.input], 2)

@@ -1,0 +1,167 @@
+"""Members of one group on a real Kafka: who owns what, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.errors import Halt
+from pipeline.ports import Commit, CommitDoubtful
+from tests.kafka_deployment import Deployment, Polling, outcome, wait_until
+
+pytestmark = pytest.mark.component
+
+PARTITIONS = 4
+
+
+@pytest.fixture
+def deployment(kafka_bootstrap: str) -> Iterator[Deployment]:
+    """A member that is gone is missed after the default session timeout, which no test waits
+    for."""
+    with Deployment(kafka_bootstrap, PARTITIONS) as opened:
+        yield opened
+
+
+def add_partitions(deployment: Deployment, polling: Polling, total: int) -> None:
+    """Add partitions and have the member hear of it, which else takes half a minute."""
+    deployment.admin.client.create_partitions({deployment.input: total})
+    cluster = polling.stream._consumer._cluster
+
+    def heard() -> bool:
+        cluster.request_update()
+        return len(cluster.partitions_for_topic(deployment.input)) == total
+
+    wait_until(heard)
+
+
+def joined(deployment: Deployment) -> tuple[Polling, Polling]:
+    """Two members that have shared the partitions out."""
+    first, second = Polling(deployment.stream(0)), Polling(deployment.stream(1))
+    first.until(lambda: len(first.owned) == 4)
+    first.until(lambda: len(first.owned) == len(second.owned) == 2, also=[second])
+    return first, second
+
+
+def test_members_share_the_partitions_and_each_commits_its_own(deployment: Deployment) -> None:
+    first, second = joined(deployment)
+    assert not first.owned & second.owned
+    deployment.produce([b"0"], partition=0)
+    deployment.produce([b"3"], partition=3)
+    first.until(lambda: len(first.records) + len(second.records) == 2, also=[second])
+    for member in (first, second):
+        member.stream.recover()
+        member.stream.commit(member.finished())
+    assert {*deployment.values()} == {b"0", b"3"}
+    assert [deployment.committed(number) for number in range(4)] == [1, 0, 0, 1]
+
+
+def test_a_partition_of_another_member_cannot_be_committed(deployment: Deployment) -> None:
+    """The broker would take it: it looks at the generation alone."""
+    first, second = joined(deployment)
+    first.stream.recover()
+    stranger = min(second.owned)
+    with pytest.raises(CommitDoubtful):
+        first.stream.commit(Commit({stranger: 5}, (outcome(b"stolen"),)))
+    first.stream.recover()
+    assert deployment.committed(stranger.number) == 0
+    assert deployment.values() == []
+
+
+def test_a_member_that_restarts_has_its_partitions_back_at_once(deployment: Deployment) -> None:
+    first, second = joined(deployment)
+    first.stream.close(1.0)
+    second.changes.clear()
+    again = Polling(deployment.stream(0))
+    again.until(lambda: again.owned == first.owned, also=[second])
+    assert second.changes == []
+
+
+def test_partitions_of_a_member_that_is_gone_for_good_move_at_once(deployment: Deployment) -> None:
+    first, second = joined(deployment)
+    second.stream.close(1.0)
+    first.once()
+    assert len(first.owned) == PARTITIONS / 2
+    deployment.admin.remove_members([deployment.member(1).group_instance_id, "nobody"])
+    first.until(lambda: len(first.owned) == PARTITIONS)
+
+
+def test_a_second_process_with_the_name_of_a_member_stops_the_first(
+    deployment: Deployment,
+) -> None:
+    first = deployment.ready()
+    second = deployment.ready()
+    with pytest.raises(Halt) as halt:
+        first.until(lambda: False)
+    assert halt.value.code == "kafka.fenced"
+    second.once()
+    second.stream.commit(Commit({deployment.partition(0): 1}, ()))
+    assert deployment.committed(0) == 1
+
+
+def test_a_member_takes_part_in_a_group_that_answers_between_its_polls(
+    deployment: Deployment,
+) -> None:
+    """kafka-python forgets a join that is answered while nobody polls, and joins again."""
+    polling = Polling(deployment.stream())
+    coordinator = polling.stream._consumer._coordinator
+
+    def answered() -> bool:
+        return coordinator._join_task is None or coordinator._join_task.is_done
+
+    def owns_all() -> bool:
+        polling.changes += polling.stream.poll(1, 0).changes
+        wait_until(answered)
+        return len(polling.owned) == PARTITIONS
+
+    wait_until(owns_all)
+    assert coordinator._generation.generation_id <= 2
+
+
+def test_a_leader_that_rejoins_for_new_partitions_completes_its_join(
+    deployment: Deployment,
+) -> None:
+    """kafka-python forgets such a join where the poll that began it ends before the answer: the
+    leader then owns nothing, for ever."""
+    polling = deployment.ready()
+    coordinator = polling.stream._consumer._coordinator
+    assert coordinator._is_leader
+    add_partitions(deployment, polling, PARTITIONS + 2)
+    polling.stream.poll(1, 0)
+    wait_until(lambda: coordinator._join_task.is_done)
+    polling.until(lambda: len(polling.owned) == PARTITIONS + 2)
+
+
+@pytest.mark.parametrize("meanwhile", [True, False])
+def test_new_partitions_are_noticed_in_a_group_whose_leader_has_restarted(
+    deployment: Deployment, meanwhile: bool
+) -> None:
+    """The broker takes a static member back without a rebalance, but not as the leader."""
+    deployment.ready().stream.close(1.0)
+    if meanwhile:
+        deployment.admin.client.create_partitions({deployment.input: PARTITIONS + 2})
+        polling = Polling(deployment.stream())
+    else:
+        polling = deployment.ready()
+        add_partitions(deployment, polling, PARTITIONS + 2)
+    polling.until(lambda: len(polling.owned) == PARTITIONS + 2)
+
+
+def test_an_overdue_heartbeat_does_not_make_poll_spin(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polling = deployment.ready()
+    consumer = polling.stream._consumer
+    monkeypatch.setattr(consumer._coordinator.heartbeat, "time_to_next_heartbeat", lambda: 0)
+    fetches = []
+    fetch = consumer._fetcher.fetch_records
+
+    def counting(*arguments: object, **options: object) -> object:
+        fetches.append(arguments)
+        return fetch(*arguments, **options)
+
+    monkeypatch.setattr(consumer._fetcher, "fetch_records", counting)
+    polling.stream.pause(polling.owned)
+    polling.stream.poll(1, 0.5)
+    # One each 100 ms, and a few more in the last millisecond.
+    assert len(fetches) < 100

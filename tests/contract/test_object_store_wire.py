@@ -1,0 +1,269 @@
+"""What the S3 store puts on the wire, whom it trusts and whom it claims to be, on both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote_to_bytes, urlsplit
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.adapters.s3 import ObstoreS3, reads_exactly
+from pipeline.errors import Halt, Retry
+from pipeline.ports import StoreDenied
+from pipeline.records import ObjectBody
+from tests.scripted_s3 import (
+    ACCESS_KEY,
+    BODY,
+    SECRET_KEY,
+    TOKEN,
+    Script,
+    both_ways,
+    credentials,
+    fetch,
+    found,
+    opened,
+    policy,
+    run,
+    serving,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known() -> Iterator[None]:
+    with credentials():
+        yield
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Script]:
+    with serving() as script:
+        yield script
+
+
+@pytest.fixture
+def script(server: Script) -> Script:
+    server.play(found())
+    return server
+
+
+@pytest.fixture(scope="module")
+def store(server: Script, known: None) -> Iterator[ObstoreS3]:
+    with opened(policy(server.endpoint)) as store:
+        yield store
+
+
+def asked_for(script: Script) -> bytes:
+    """The object that the last request names, as a server decodes it."""
+    path, _, _ = script.target().partition("?")
+    return unquote_to_bytes(path)
+
+
+keys = st.text(
+    st.one_of(st.sampled_from("/.%+a \n"), st.characters(exclude_categories=["Cs"])), min_size=1
+).filter(lambda key: len(key.encode()) <= 1024)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(key=keys)
+def test_any_key_goes_over_the_wire_as_it_is(script: Script, store: ObstoreS3, key: str) -> None:
+    asyncio.run(fetch(store, key))
+    assert asked_for(script) == b"/images/" + key.encode()
+
+
+@pytest.mark.parametrize(
+    ("key", "exact"),
+    [
+        ("a/b.jpg", True),
+        ("a b+c%20/é.jpg", True),
+        ("...", True),
+        ("a/..b", True),
+        ("/a", False),
+        ("a/", False),
+        ("a//b", False),
+        ("./a", False),
+        ("a/../b", False),
+        ("a\nb", False),
+        ("a\x7fb", False),
+    ],
+)
+def test_only_keys_that_obstore_leaves_alone_go_through_it(key: str, exact: bool) -> None:
+    assert reads_exactly(key) is exact
+
+
+@both_ways
+def test_conditions_and_versions_go_over_the_wire_as_they_are(
+    script: Script, store: ObstoreS3, key: str
+) -> None:
+    script.play(found(x_amz_version_id="v/1+2=3"))
+    run(fetch(store, key, etag="e1"))
+    assert script.header("if-match") == '"e1"'
+    assert "versionId" not in script.target()
+    body = run(fetch(store, key, version_id="v/1+2=3", etag="e9"))
+    assert body == ObjectBody(BODY, "e1", "v/1+2=3")
+    assert script.header("if-match") is None
+    assert "versionId=v%2F1%2B2%3D3" in urlsplit(script.target()).query
+
+
+@both_ways
+def test_a_store_that_cannot_be_reached_may_come_back(key: str) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        with (
+            opened(policy(f"http://127.0.0.1:{bound.getsockname()[1]}")) as store,
+            pytest.raises(Retry) as caught,
+        ):
+            run(fetch(store, key))
+    assert type(caught.value) is Retry
+    assert caught.value.code == "fetch.failed"
+
+
+@both_ways
+def test_credentials_that_cannot_be_renewed_are_an_outage(
+    script: Script, key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They come from a command that works at start-up, and for so short that it is asked again."""
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]:
+        monkeypatch.delenv(name)
+    expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=1)
+    given_out = tmp_path / "given-out.json"
+    given_out.write_text(
+        f'{{"Version": 1, "AccessKeyId": "{ACCESS_KEY}", "SecretAccessKey": "{SECRET_KEY}", '
+        f'"SessionToken": "{TOKEN}", "Expiration": "{expiry.isoformat()}"}}'
+    )
+    config = tmp_path / "config"
+    config.write_text(f"[default]\ncredential_process = /bin/cat {given_out}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    with opened(policy(script.endpoint)) as store:
+        given_out.unlink()
+        with pytest.raises(StoreDenied, match="no valid credentials") as caught:
+            run(fetch(store, key))
+    assert SECRET_KEY not in str(caught.value)
+    assert script.requests == []
+
+
+def test_a_worker_without_credentials_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with pytest.raises(Halt, match=r"s3\.no_credentials"):
+        ObstoreS3(policy("http://127.0.0.1:1"))
+
+
+def test_an_unknown_profile_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(Halt, match=r"s3\.profile"):
+        ObstoreS3(policy("http://127.0.0.1:1", profile="nobody"))
+
+
+def test_a_missing_file_of_authorities_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(Halt, match=r"s3\.ca_file"):
+        ObstoreS3(policy("https://127.0.0.1:1", ca_file=tmp_path / "none.pem"))
+
+
+@both_ways
+def test_the_body_is_as_stored_even_where_it_claims_to_be_compressed(
+    script: Script, store: ObstoreS3, key: str
+) -> None:
+    script.play(found(Content_Encoding="gzip"))
+    assert run(fetch(store, key)).body == BODY
+
+
+@both_ways
+def test_the_environment_says_who_we_are_and_not_where_the_store_is(
+    script: Script, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = "http://127.0.0.1:1"
+    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "HTTP_PROXY", "http_proxy"]:
+        monkeypatch.setenv(name, nowhere)
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    monkeypatch.setenv("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true")
+    with opened(policy(script.endpoint)) as store:
+        run(fetch(store, key))
+    assert ACCESS_KEY in (script.header("authorization") or "")
+    assert script.header("x-amz-security-token") == TOKEN
+
+
+@both_ways
+def test_virtual_addressing_puts_the_bucket_into_the_host(script: Script, key: str) -> None:
+    endpoint = "http://s3.example.com"
+    with opened(policy(endpoint, addressing="virtual", proxy_url=script.endpoint)) as store:
+        run(fetch(store, key))
+    assert script.header("host") == "images.s3.example.com"
+    assert script.target() == f"http://images.s3.example.com/{key}"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    """The file of an authority of our own, and a server with a certificate that it signed."""
+    folder = tmp_path_factory.mktemp("authority")
+    signer, leaf = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    signer_name, leaf_name = (
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("ours", "store")
+    )
+    loopback = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = [
+        (signer_name, signer, x509.BasicConstraints(ca=True, path_length=None)),
+        (leaf_name, leaf, loopback),
+    ]
+    now = datetime.datetime.now(datetime.UTC)
+    certificates = [
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(signer_name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(extension, critical=True)
+        .sign(signer, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+        for name, private, extension in signed
+    ]
+    ca_file, leaf_file, key_file = (folder / name for name in ("ca.pem", "leaf.pem", "key.pem"))
+    ca_file.write_bytes(certificates[0])
+    leaf_file.write_bytes(certificates[1])
+    key_file.write_bytes(
+        leaf.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(leaf_file, key_file)
+    return ca_file, context
+
+
+@both_ways
+def test_a_private_authority_is_trusted_if_named_and_only_then(
+    key: str, authority: tuple[Path, ssl.SSLContext]
+) -> None:
+    ca_file, context = authority
+    script = Script(tls=context)
+    try:
+        endpoint = f"https://127.0.0.1:{script.port}"
+        with opened(policy(endpoint, ca_file=ca_file)) as store:
+            assert run(fetch(store, key)).body == BODY
+        with opened(policy(endpoint)) as store, pytest.raises(Retry) as caught:
+            run(fetch(store, key))
+        assert caught.value.code == "fetch.failed"
+        assert "s3.ca_file" in caught.value.message
+    finally:
+        script.close()

@@ -1,0 +1,335 @@
+"""The main job through the command line: real Kafka, real S3, two Ray workers, one of them killed.
+
+Full-size ViT-B/32 with seeded random weights, so that scores can be compared with transformers'.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from kafka import KafkaConsumer, TopicPartition
+from PIL import Image, ImageOps
+from transformers import AutoTokenizer, CLIPModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from pipeline.adapters.kafka_admin import KafkaAdmin
+from pipeline.adapters.kafka_doctor import sound_topics
+from pipeline.adapters.kafka_outcomes import OutcomeReader, PublishedOutcome
+from pipeline.adapters.kafka_references import ReferenceProducer
+from pipeline.adapters.label_files import load_label_sets
+from pipeline.adapters.s3_admin import S3Admin
+from pipeline.records import ImageRef, OutputTopic, Position, Record, Skipped
+from pipeline.references import ReferencesPolicy, parse
+from pipeline.routes import Router
+from tests.clip_checkpoints import write_full_size_checkpoint
+from workers.demo.messages import StoredObject, messages, oddities
+from workers.demo.odd_images import odd_images
+from workers.demo.s3 import S3Server
+from workers.settings import Settings, load_settings
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+PARTITIONS = 4
+WORKERS = 2
+RUN_S = 600.0
+LABEL_SET = Path(__file__).parents[2] / "deploy/examples/label-sets/general-objects.yaml"
+KILL_AFTER = 20
+"""Outcomes visible before a worker is killed: it is in the middle of its work."""
+
+Entry = tuple[str, int, int, int]
+"""Topic, partition, offset and index of a reference."""
+
+
+@dataclass
+class Run:
+    """What a finished run left behind."""
+
+    settings: Settings
+    expected: dict[Entry, ImageRef | None]
+    skips: int
+    outcomes: list[PublishedOutcome]
+    log: str
+    exit_code: int
+    photos: dict[str, bytes]
+    model: Path
+
+
+def of_topic(run: Run, topic: OutputTopic) -> list[PublishedOutcome]:
+    return [outcome for outcome in run.outcomes if outcome.topic is topic]
+
+
+def entry_of(outcome: PublishedOutcome) -> Entry:
+    if outcome.topic is OutputTopic.CLASSIFICATIONS:
+        at = json.loads(outcome.value)["position"]
+        return at["topic"], at["partition"], at["offset"], at["index"]
+    headers = outcome.headers
+    return (
+        headers["dlq.topic"].decode(),
+        int(headers["dlq.partition"]),
+        int(headers["dlq.offset"]),
+        int(headers["dlq.index"]),
+    )
+
+
+@pytest.fixture(scope="module")
+def run(
+    kafka_bootstrap: str,
+    s3_server: S3Server,
+    photos: list[tuple[str, bytes]],
+    test_data: Path | None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Run:
+    folder = tmp_path_factory.mktemp("e2e")
+    model = folder / "model"
+    model.mkdir()
+    write_full_size_checkpoint(model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+        file = write_settings(folder, kafka_bootstrap, s3_server, model)
+        settings = load_settings(file, environment={})
+        with KafkaAdmin(settings.kafka) as admin:
+            admin.create_topics(sound_topics(settings.kafka), PARTITIONS, -1)
+        objects = put_objects(settings, photos, test_data)
+        with ReferenceProducer(settings.kafka, settings.kafka.input_topics[0]) as producer:
+            for message in [*messages(objects), *oddities("photos")]:
+                producer.send(message.key, message.value, message.headers)
+            producer.flush()
+        expected, skips = read_input(settings)
+        exit_code, log, outcomes = stream_with_a_kill(settings, file, folder)
+    return Run(settings, expected, skips, outcomes, log, exit_code, dict(photos), model)
+
+
+def write_settings(folder: Path, bootstrap: str, s3: S3Server, model: Path) -> Path:
+    settings = {
+        "kafka": {
+            "bootstrap_servers": [bootstrap],
+            "group": "e2e",
+            "instance": "e2e",
+            "input_topics": ["e2e.references"],
+            "output_topics": {
+                "classifications": "e2e.classifications",
+                "embeddings": "e2e.embeddings",
+                "dead_letters": "e2e.dead-letters",
+            },
+        },
+        "s3": {"endpoint": s3.endpoint, "region": s3.region, "allowed_buckets": ["photos"]},
+        "model": {"directory": str(model), "device": "cpu", "threads": 1},
+        "label_sets": {"paths": [str(LABEL_SET)], "text_cache_dir": str(folder / "texts")},
+        "decode": {"processes": 1},
+        "batch": {"max_size": 8},
+        "workers": {"count": WORKERS},
+        "endpoints": {"health_port": 0, "metrics_port": 0},
+        "log": {"format": "json"},
+    }
+    file = folder / "settings.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    return file
+
+
+def put_objects(
+    settings: Settings, photos: Sequence[tuple[str, bytes]], test_data: Path | None
+) -> list[StoredObject]:
+    """Photographs, then whatever odd files there are."""
+    admin = S3Admin(settings.s3)
+    admin.create_bucket("photos")
+    if test_data is not None:
+        files = sorted((test_data / "odd-images").iterdir())
+        odd = [(f"odd/{path.name}", path.read_bytes()) for path in files]
+    else:
+        odd = [(image.key, image.body) for image in odd_images(1)]
+    stored = []
+    for key, body in [*photos, *odd]:
+        written = admin.put("photos", key, body)
+        stored.append(StoredObject("photos", key, written.etag or "", len(body)))
+    admin.close()
+    return stored
+
+
+def read_input(settings: Settings) -> tuple[dict[Entry, ImageRef | None], int]:
+    """Every entry of the input topic that must have an outcome, and the number that is skipped."""
+    router = Router(settings.routes, ["general-objects"])
+    expected: dict[Entry, ImageRef | None] = {}
+    skips = 0
+    for record in consume(settings, settings.kafka.input_topics[0]):
+        for index, entry in enumerate(parse(record, ReferencesPolicy(), router)):
+            if isinstance(entry, Skipped):
+                skips += 1
+            else:
+                at = record.position
+                ref = entry if isinstance(entry, ImageRef) else None
+                expected[at.topic, at.partition, at.offset, index] = ref
+    return expected, skips
+
+
+def consume(settings: Settings, topic: str) -> Iterator[Record]:
+    consumer = KafkaConsumer(bootstrap_servers=list(settings.kafka.bootstrap_servers))
+    partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    consumer.assign(partitions)
+    consumer.seek_to_beginning(*partitions)
+    ends = consumer.end_offsets(partitions)
+    try:
+        while any(consumer.position(tp) < end for tp, end in ends.items()):
+            for batch in consumer.poll(500).values():
+                for raw in batch:
+                    position = Position(raw.topic, raw.partition, raw.offset)
+                    headers = tuple(raw.headers)
+                    yield Record(position, raw.timestamp, raw.key, raw.value, headers)
+    finally:
+        consumer.close()
+
+
+def stream_with_a_kill(
+    settings: Settings, file: Path, folder: Path
+) -> tuple[int, str, list[PublishedOutcome]]:
+    """Run the command; kill a worker once it is in the middle of its work; read what is visible."""
+    log = folder / "stream.log"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CLIPSTREAM_")}
+    environment.pop("RAY_ADDRESS", None)
+    command = [sys.executable, "-m", "workers.cli", "stream", "-c", str(file)]
+    outcomes: list[PublishedOutcome] = []
+    killed = False
+    deadline = time.monotonic() + RUN_S
+    with log.open("wb") as sink, OutcomeReader(settings.kafka) as reader:
+        process = subprocess.Popen(
+            [*command, "--until-idle", "4"],
+            stdout=sink,
+            stderr=sink,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            while process.poll() is None:
+                outcomes.extend(reader.poll(0.2))
+                if not killed and len(outcomes) >= KILL_AFTER:
+                    os.kill(worker_pid(log.read_text()), signal.SIGKILL)
+                    killed = True
+                assert time.monotonic() < deadline, log.read_text()[-5000:]
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(60)
+        while fresh := list(reader.poll(2.0)):
+            outcomes.extend(fresh)
+    assert killed, log.read_text()[-5000:]
+    return process.returncode, log.read_text(), outcomes
+
+
+def worker_pid(log: str) -> int:
+    """Process of the worker that started last."""
+    found = re.findall(r"worker \d+ starts, process (\d+)", log)
+    return int(found[-1])
+
+
+def test_the_run_ends_by_itself_although_a_worker_was_killed(run: Run) -> None:
+    assert run.exit_code == 0, run.log[-5000:]
+    starts = re.findall(r"worker (\d+) starts, process \d+", run.log)
+    assert len(starts) == WORKERS + 1
+
+
+def test_every_reference_has_exactly_one_outcome(run: Run) -> None:
+    decided = [
+        *of_topic(run, OutputTopic.CLASSIFICATIONS),
+        *of_topic(run, OutputTopic.DEAD_LETTERS),
+    ]
+    counted = Counter(map(entry_of, decided))
+    assert counted == Counter(dict.fromkeys(run.expected, 1))
+
+
+def test_event_ids_are_unique_and_each_classification_has_its_embedding(run: Run) -> None:
+    ids = Counter(outcome.headers["ce_id"] for outcome in run.outcomes)
+    assert max(ids.values()) == 1
+    siblings = {o.headers["classification.id"] for o in of_topic(run, OutputTopic.EMBEDDINGS)}
+    assert siblings == {o.headers["ce_id"] for o in of_topic(run, OutputTopic.CLASSIFICATIONS)}
+
+
+def test_everything_is_committed(run: Run) -> None:
+    topic = run.settings.kafka.input_topics[0]
+    consumer = KafkaConsumer(
+        bootstrap_servers=list(run.settings.kafka.bootstrap_servers), group_id="e2e"
+    )
+    partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    ends = consumer.end_offsets(partitions)
+    committed = {tp: consumer.committed(tp) for tp in partitions}
+    consumer.close()
+    assert committed == ends
+
+
+def test_every_photograph_is_classified(run: Run) -> None:
+    classified = {
+        json.loads(o.value)["reference"]["key"] for o in of_topic(run, OutputTopic.CLASSIFICATIONS)
+    }
+    assert run.photos.keys() <= classified
+
+
+def test_what_names_no_readable_object_is_dead_lettered_with_its_code(run: Run) -> None:
+    codes = Counter(o.headers["dlq.code"].decode() for o in of_topic(run, OutputTopic.DEAD_LETTERS))
+    assert codes["reference.not_json"] == 1
+    assert codes["reference.unknown_format"] == 1
+    assert codes["reference.unknown_label_set"] == 1
+    assert codes["fetch.bucket_not_allowed"] == 1
+    assert codes["fetch.not_found"] >= 1
+    assert "decode.crashed" not in codes
+    assert "internal.unexpected" not in codes
+
+
+def test_scores_equal_a_direct_transformers_computation(run: Run) -> None:
+    events = {
+        json.loads(o.value)["reference"]["key"]: json.loads(o.value)
+        for o in of_topic(run, OutputTopic.CLASSIFICATIONS)
+    }
+    keys = sorted(run.photos)[:24]
+    model = CLIPModel.from_pretrained(run.model)
+    processor = CLIPImageProcessorPil.from_pretrained(run.model)
+    tokenizer = AutoTokenizer.from_pretrained(run.model)
+    (label_set,) = load_label_sets([LABEL_SET])
+    images = [
+        ImageOps.exif_transpose(Image.open(io.BytesIO(run.photos[key]))).convert("RGB")
+        for key in keys
+    ]
+    with torch.inference_mode():
+        pixels = processor(images=images, return_tensors="pt")["pixel_values"]
+        image_vectors = unit(features(model.get_image_features(pixel_values=pixels)))
+        label_vectors = np.stack(
+            [unit(text_mean(model, tokenizer, label.prompts)) for label in label_set.labels]
+        )
+        scale = float(model.logit_scale.exp())
+    logits = scale * image_vectors @ label_vectors.T
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected = exponentials / exponentials.sum(axis=1, keepdims=True)
+    names = [label.name for label in label_set.labels]
+    for row, key in enumerate(keys):
+        (result,) = events[key]["results"]
+        scores = {each["label"]: each["score"] for each in result["scores"]}
+        # The decoder may differ from transformers' by 1 of 255 in a pixel.
+        np.testing.assert_allclose([scores[n] for n in names], expected[row], atol=2e-3)
+
+
+def features(output: object) -> np.ndarray:
+    tensor = output if isinstance(output, torch.Tensor) else output.pooler_output  # type: ignore[attr-defined]
+    return np.asarray(tensor.double().numpy())
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
+
+
+def text_mean(model: CLIPModel, tokenizer: object, prompts: Sequence[str]) -> np.ndarray:
+    tokens = tokenizer(list(prompts), padding=True, return_tensors="pt")  # type: ignore[operator]
+    return np.asarray(unit(features(model.get_text_features(**tokens))).mean(axis=0))

@@ -1,0 +1,271 @@
+"""The command line: what it prints, its exit codes, and that it starts without heavy libraries."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from pipeline.errors import Halt, Retry
+from workers import cli
+from workers.commands.config import as_text, as_yaml, effective
+from workers.settings import load_settings, read_settings
+from workers.supervise import ExitCode
+
+BUCKETS = {"CLIPSTREAM_S3__ALLOWED_BUCKETS": '["images"]'}
+PASSWORD = {
+    "CLIPSTREAM_KAFKA__SECURITY__PROTOCOL": "SASL_SSL",
+    "CLIPSTREAM_KAFKA__SECURITY__SASL_MECHANISM": "PLAIN",
+    "CLIPSTREAM_KAFKA__SECURITY__USERNAME": "u",
+    "CLIPSTREAM_KAFKA__SECURITY__PASSWORD": "hunter2",
+}
+HEAVY = ("torch", "transformers", "ray", "kafka", "boto3", "botocore", "obstore", "PIL")
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("CLIPSTREAM_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def invoke() -> Invoke:
+    """Runs a command with the given variables."""
+
+    def run(*arguments: str, **variables: str) -> Result:
+        return CliRunner(env={"COLUMNS": "80"} | variables).invoke(cli.app, arguments)
+
+    return run
+
+
+@pytest.fixture
+def exit_code(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The exit code of the whole program."""
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["clipstream", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return int(end.value.code or 0)
+
+    for name, value in BUCKETS.items():
+        monkeypatch.setenv(name, value)
+    return run
+
+
+def test_the_command_line_starts_without_heavy_libraries() -> None:
+    code = f"import sys, workers.cli; print([each for each in {HEAVY} if each in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_help_names_every_command_and_version_is_one_line(invoke: Invoke) -> None:
+    help_page = invoke("--help").output
+    for command in ("demo", "stream", "doctor", "enqueue", "config", "labels"):
+        assert f" {command} " in help_page
+    version = invoke("--version")
+    assert version.exit_code == 0
+    assert version.output.startswith("clipstream ")
+    assert len(version.output.splitlines()) == 1
+
+
+def test_without_a_command_the_help_is_printed(invoke: Invoke) -> None:
+    assert "Commands" in invoke().output
+
+
+# -- exit codes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [("stream",), ("doctor",), ("enqueue", "s3://a")])
+def test_wrong_settings_are_a_message_and_exit_code_2_before_anything_is_loaded(
+    command: tuple[str, ...],
+    exit_code: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, f"workers.commands.{command[0]}", None)  # no such module
+    assert exit_code(*command, "--set", "kafka.grup=x") == ExitCode.USAGE
+    assert capsys.readouterr().err.splitlines() == [
+        "settings:",
+        "  kafka.grup: no such setting; did you mean kafka.group? [flag kafka.grup]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "printed"),
+    [
+        (Halt("kafka.topic_missing", "kafka: no topic a"), 3, "kafka: no topic a"),
+        (Halt("label_set.invalid", "a.yaml:1: wrong"), 2, "a.yaml:1: wrong"),
+        (Retry("kafka.unavailable", "kafka: gone"), 1, "kafka: gone; try again later"),
+    ],
+)
+def test_an_expected_failure_is_its_message_without_a_traceback(
+    failure: Exception,
+    code: int,
+    printed: str,
+    exit_code: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(cli, "read_settings", fail)
+    assert exit_code("config") == code
+    assert capsys.readouterr().err == f"{printed}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("stream", "--nonsense"), ("stream", "--workers", "0"), ("enqueue",), ("nothing",)],
+)
+def test_wrong_arguments_are_exit_code_2(
+    arguments: tuple[str, ...], exit_code: Callable[..., int]
+) -> None:
+    assert exit_code(*arguments) == ExitCode.USAGE
+
+
+def test_set_without_a_value_says_what_to_write(invoke: Invoke) -> None:
+    result = invoke("config", "--set", "kafka.group", **BUCKETS)
+    assert result.exit_code == ExitCode.USAGE
+    assert "write KEY=VALUE" in result.output
+
+
+# -- flags ------------------------------------------------------------------------------------
+
+
+def test_a_named_flag_is_over_set_which_is_over_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CLIPSTREAM_WORKERS__COUNT", "1")
+    monkeypatch.setenv("CLIPSTREAM_LOG__LEVEL", "error")
+    given = cli.read(None, ["workers.count=2", " log.level=debug"], {"workers.count": 3})
+    assert given.values == {"workers": {"count": 3}, "log": {"level": "debug"}}
+
+
+def test_the_value_of_set_may_hold_equals_signs() -> None:
+    assert cli.read(None, ["model.name=a=b"], {}).values == {"model": {"name": "a=b"}}
+
+
+def test_a_named_flag_that_is_not_given_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPSTREAM_S3__ALLOWED_BUCKETS", '["images"]')
+    settings = cli.load(None, ["workers.count=2"], {"workers.count": None})
+    assert settings.workers.count == 2
+
+
+# -- config -----------------------------------------------------------------------------------
+
+
+def test_config_shows_every_setting_with_its_origin_and_no_secret(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("batch:\n  max_size: 8\nroutes:\n  - {bucket: a, skip: true}\n")
+    result = invoke("config", "-c", str(file), "-s", "log.level=error", **BUCKETS, **PASSWORD)
+    assert result.exit_code == 0
+    rows = {line.split()[0]: line.split(maxsplit=2)[1:] for line in result.stdout.splitlines()}
+    assert rows["batch.max_size"] == ["file:2", "8"]
+    assert rows["routes[0]"] == ["file:4", '{"bucket": "a", "skip": true}']
+    assert rows["log.level"] == ["flag", "error"]
+    assert rows["s3.allowed_buckets"] == ["environment", '["images"]']
+    assert rows["kafka.security.password"] == ["environment", "**********"]
+    assert rows["kafka.security.key_password"] == ["default", "null"]
+    assert rows["events.embeddings"] == ["default", "true"]
+    assert rows["label_sets.paths"] == ["default", "[]"]
+    assert "hunter2" not in result.output
+
+
+def test_config_cuts_nothing_short_in_a_narrow_terminal(invoke: Invoke) -> None:
+    topics = [f"topic-{number:03}" for number in range(40)]
+    result = invoke("config", "-s", f"kafka.input_topics={str(topics).replace(chr(39), chr(34))}")
+    (line,) = [row for row in result.stdout.splitlines() if row.startswith("kafka.input_topics")]
+    assert line.endswith('"topic-039"]')
+
+
+def test_config_shows_only_what_was_set(invoke: Invoke) -> None:
+    result = invoke("config", "--changed", "-s", "kafka.group=live", **BUCKETS)
+    assert [line.split()[0] for line in result.stdout.splitlines()] == [
+        "kafka.group",
+        "s3.allowed_buckets",
+    ]
+
+
+def test_config_of_wrong_settings_shows_what_was_given_and_the_problems(
+    exit_code: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("CLIPSTREAM_S3__ALLOWED_BUCKETS")
+    monkeypatch.setenv("CLIPSTREAM_KAFKA__SECURITY__PASSWORD", "hunter2")
+    assert exit_code("config", "--yaml", "-s", "batch.max_size=none") == ExitCode.USAGE
+    printed = capsys.readouterr()
+    assert "flag         none\n" in printed.out
+    assert "kafka.security.password" in printed.out
+    assert "hunter2" not in printed.out + printed.err
+    assert [line.split(":")[0].strip() for line in printed.err.splitlines()] == [
+        "settings",
+        "s3.allowed_buckets",
+        "batch.max_size",
+    ]
+
+
+@pytest.mark.parametrize("changed_only", [True, False])
+def test_the_settings_as_a_file_are_the_same_settings_again(
+    changed_only: bool, tmp_path: Path
+) -> None:
+    variables = BUCKETS | {
+        "CLIPSTREAM_ROUTES": '[{"headers": {"a": "b*"}, "label_sets": ["x"]}]',
+        "CLIPSTREAM_DELIVERY__START": "2026-01-02T03:04:05Z",
+        "CLIPSTREAM_MODEL__DIRECTORY": "/models/tiny",
+        "CLIPSTREAM_LABEL_SETS__TEXT_CACHE_DIR": "null",
+        "CLIPSTREAM_KAFKA__GROUP": "null",
+    }
+    settings = load_settings(environment=variables)
+    file = tmp_path / "again.yaml"
+    file.write_text(as_yaml(settings, changed_only=changed_only))
+    assert load_settings(file, environment={}) == settings
+
+
+def test_the_settings_as_a_file_hold_no_secret_but_where_to_set_it() -> None:
+    text = as_yaml(load_settings(environment=BUCKETS | PASSWORD), changed_only=True)
+    assert "hunter2" not in text
+    assert text.startswith("# kafka.security.password is left out; set it with CLIPSTREAM_KAFKA__")
+    assert yaml.safe_load(text)["kafka"]["security"]["username"] == "u"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("live", "live"),
+        ("null", '"null"'),
+        ("5", '"5"'),
+        ("", '""'),
+        ("a: b", '"a: b"'),
+        ("two\nlines", '"two\\nlines"'),
+        ("2026-99-99", '"2026-99-99"'),
+        (Path("/a b"), "/a b"),
+        (None, "null"),
+        (True, "true"),
+        (("a", "b"), '["a", "b"]'),
+    ],
+)
+def test_values_are_shown_as_yaml_reads_them(value: object, text: str) -> None:
+    assert as_text(value) == text
+    assert yaml.safe_load(text) == (list(value) if isinstance(value, tuple) else value) or (
+        isinstance(value, Path)
+    )
+
+
+def test_values_that_were_given_wrong_are_shown_as_they_are() -> None:
+    given = read_settings(environment={"CLIPSTREAM_ROUTES": "[", "CLIPSTREAM_KAFKA": "x"})
+    rows = {row.path: (row.origin, row.value) for row in effective(given, None)}
+    assert rows["routes"] == ("environment", '"["')
+    assert rows["kafka.group"] == ("default", "clipstream")

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import signal
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.adapters.decode_wire import (
+    EXIT_OUT_OF_MEMORY,
+    MAX_DETAIL_BYTES,
+    REPLY_BYTES,
+    ChildConfig,
+    Death,
+    ProtocolViolation,
+    Reply,
+    Verdict,
+)
+from pipeline.adapters.decoders import default_processes
+from pipeline.decode import DecodePolicy
+from pipeline.errors import CODES
+
+PIXELS = 224 * 224 * 3
+
+
+def test_the_default_policy_stands() -> None:
+    policy = DecodePolicy()
+    assert policy.max_pixels == 64_000_000
+    assert policy.max_memory_bytes == 2 * 2**30
+    assert "TIFF" not in policy.formats
+
+
+def test_memory_that_does_not_cover_the_pixels_is_refused_with_the_number_that_would() -> None:
+    with pytest.raises(ValidationError, match=r"max_memory_mib = 1000 .* make 1477"):
+        DecodePolicy(max_memory_mib=1_000)
+    DecodePolicy(max_memory_mib=1_477)
+    DecodePolicy(max_memory_mib=1_000, max_megapixels=30)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"formats": ("PNG", "PNG")},
+        {"formats": ()},
+        {"formats": ("EPS",)},
+        {"deadline_s": 0},
+        {"max_megapixels": 0},
+        {"mode": "fast"},
+        {"animations": "all"},
+    ],
+)
+def test_a_senseless_policy_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        DecodePolicy.model_validate(fields)
+
+
+@pytest.mark.parametrize(
+    ("returncode", "code", "final"),
+    [
+        (EXIT_OUT_OF_MEMORY, "decode.out_of_memory", True),
+        (-signal.SIGKILL, "decode.out_of_memory", False),
+        (-signal.SIGPROF, "decode.timeout", True),
+        (-signal.SIGXCPU, "decode.timeout", True),
+        (-signal.SIGSEGV, "decode.crashed", False),
+        (-signal.SIGABRT, "decode.crashed", False),
+        (-signal.SIGRTMIN, "decode.crashed", False),
+        (0, "decode.crashed", False),
+        (1, "decode.crashed", False),
+    ],
+)
+def test_a_death_has_a_code_and_only_what_may_pass_is_tried_again(
+    returncode: int, code: str, final: bool
+) -> None:
+    death = Death.of(returncode)
+    assert (death.code, death.final) == (code, final)
+    assert death.cause
+    assert code in CODES
+
+
+def test_every_refusal_of_a_child_is_a_reject_code() -> None:
+    for verdict in Verdict:
+        if verdict is not Verdict.DECODED:
+            assert f"decode.{verdict.name.lower()}" in CODES
+
+
+def test_a_child_config_survives_its_command_line() -> None:
+    config = ChildConfig(
+        formats=("JPEG", "PNG"),
+        max_pixels=1,
+        reject_animations=True,
+        memory_bytes=2,
+        image_memory_bytes=1,
+        image_cpu_s=0.5,
+        lifetime_cpu_s=3,
+        parent_pid=4,
+    )
+    assert ChildConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(Verdict.DECODED, PIXELS - 1, 0, 1, 1, 1),
+        Reply(Verdict.DECODED, PIXELS, 2, 1, 1, 1),
+        Reply(Verdict.DECODED, PIXELS, 0, 0, 1, 1),
+        Reply(Verdict.DECODED, PIXELS, 0, 1, 0, 1),
+        Reply(Verdict.DECODED, PIXELS, 0, 1, 1, 0),
+        Reply(Verdict.CORRUPT, MAX_DETAIL_BYTES + 1),
+    ],
+    ids=repr,
+)
+def test_an_answer_that_makes_no_sense_is_not_believed(reply: Reply) -> None:
+    with pytest.raises(ProtocolViolation):
+        Reply.unpack(reply.pack(), formats=2, crop=224)
+
+
+def test_an_unknown_verdict_is_not_believed() -> None:
+    frame = bytes([max(Verdict) + 1]) + bytes(REPLY_BYTES - 1)
+    with pytest.raises(ProtocolViolation):
+        Reply.unpack(frame, formats=2, crop=224)
+
+
+def test_the_default_number_of_processes_is_within_its_bounds() -> None:
+    assert 1 <= default_processes() <= 16

@@ -1,0 +1,185 @@
+"""Metrics and health over HTTP on loopback, and the discovery file."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline import metrics
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.errors import Halt
+from workers.endpoints import EndpointsPolicy, HealthEndpoint, MetricsEndpoint, update_discovery
+
+ANSWER_S = 20.0
+FREE = EndpointsPolicy(health_port=0, metrics_port=0)
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def targets(file: Path) -> dict[str, list[str]]:
+    """Targets by worker, as Prometheus reads them."""
+    return {group["labels"]["worker"]: group["targets"] for group in json.loads(file.read_text())}
+
+
+class Probes:
+    healthy = True
+    ready = False
+
+
+@pytest.fixture
+def probes() -> Probes:
+    return Probes()
+
+
+@pytest.fixture
+def health(probes: Probes) -> Iterator[HealthEndpoint]:
+    endpoint = HealthEndpoint(FREE, lambda: probes.healthy, lambda: probes.ready)
+    yield endpoint
+    endpoint.close()
+
+
+# -- health -----------------------------------------------------------------------------------
+
+
+def test_probes_answer_what_is_true_when_they_are_asked(
+    health: HealthEndpoint, probes: Probes
+) -> None:
+    assert get(health.port, "/healthz") == (200, "ok\n")
+    assert get(health.port, "/readyz") == (503, "no\n")
+    probes.healthy, probes.ready = False, True
+    assert get(health.port, "/healthz") == (503, "no\n")
+    assert get(health.port, "/readyz") == (200, "ok\n")
+
+
+def test_other_paths_are_not_found(health: HealthEndpoint) -> None:
+    assert get(health.port, "/")[0] == 404
+
+
+def test_a_taken_health_port_halts_and_says_which_setting(health: HealthEndpoint) -> None:
+    policy = EndpointsPolicy(health_port=health.port)
+    with pytest.raises(Halt, match=rf":{health.port} cannot .* set endpoints\.health_port"):
+        HealthEndpoint(policy, lambda: True, lambda: True)
+
+
+def test_a_closed_health_endpoint_gives_its_port_back() -> None:
+    first = HealthEndpoint(FREE, lambda: True, lambda: True)
+    first.close()
+    HealthEndpoint(EndpointsPolicy(health_port=first.port), lambda: True, lambda: True).close()
+
+
+# -- metrics ----------------------------------------------------------------------------------
+
+
+def test_a_worker_serves_its_metrics(tmp_path: Path) -> None:
+    meter = PrometheusMeter()
+    meter.add(metrics.COMMITS, 3)
+    endpoint = MetricsEndpoint(meter.registry, FREE, slot=0)
+    try:
+        status, text = get(endpoint.port, "/metrics")
+    finally:
+        endpoint.close()
+    assert status == 200
+    assert f"{metrics.COMMITS.name} 3.0" in text
+
+
+def test_worker_n_listens_n_ports_above_the_first() -> None:
+    meter = PrometheusMeter()
+    found = MetricsEndpoint(meter.registry, FREE, slot=0)
+    base = found.port - 1
+    found.close()
+    policy = EndpointsPolicy(metrics_port=base)
+    second = MetricsEndpoint(meter.registry, policy, slot=1)
+    try:
+        assert second.port == base + 1
+        with pytest.raises(Halt, match=rf":{base + 1} cannot .* set endpoints\.metrics_port"):
+            MetricsEndpoint(meter.registry, policy, slot=1)
+    finally:
+        second.close()
+
+
+# -- discovery --------------------------------------------------------------------------------
+
+
+def test_an_endpoint_lists_itself_and_stays_listed_for_its_successor(tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "targets.json"
+    policy = FREE.model_copy(update={"discovery_file": str(file)})
+    endpoint = MetricsEndpoint(PrometheusMeter().registry, policy, slot=2)
+    endpoint.close()
+    assert targets(file) == {"2": [f"127.0.0.1:{endpoint.port}"]}
+
+
+def test_an_endpoint_on_every_address_is_listed_by_the_hosts_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "pod-0")
+    file = tmp_path / "targets.json"
+    policy = EndpointsPolicy(host="0.0.0.0", metrics_port=0, discovery_file=str(file))
+    endpoint = MetricsEndpoint(PrometheusMeter().registry, policy, slot=0)
+    endpoint.close()
+    assert targets(file) == {"0": [f"pod-0:{endpoint.port}"]}
+
+
+def test_a_restarted_worker_takes_its_own_place_and_no_others(tmp_path: Path) -> None:
+    file = tmp_path / "targets.json"
+    for slot, target in ((0, "a:1"), (1, "a:2"), (0, "a:3")):
+        update_discovery(file, slot, target)
+    assert targets(file) == {"0": ["a:3"], "1": ["a:2"]}
+
+
+def test_workers_that_write_together_lose_none(tmp_path: Path) -> None:
+    file = tmp_path / "targets.json"
+    writers = [
+        threading.Thread(target=update_discovery, args=(file, slot, f"a:{slot}"))
+        for slot in range(16)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert targets(file) == {str(slot): [f"a:{slot}"] for slot in range(16)}
+
+
+def test_an_empty_file_is_filled(tmp_path: Path) -> None:
+    file = tmp_path / "targets.json"
+    file.touch()
+    update_discovery(file, 0, "a:1")
+    assert targets(file) == {"0": ["a:1"]}
+
+
+@pytest.mark.parametrize("content", ["not json", '{"a": 1}', '[{"targets": ["x:1"]}]', "5"])
+def test_a_file_of_something_else_is_not_overwritten(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "targets.json"
+    file.write_text(content)
+    with pytest.raises(Halt, match=r"holds something else") as caught:
+        update_discovery(file, 0, "a:1")
+    assert caught.value.code == "endpoints.discovery_file"
+    assert file.read_text() == content
+
+
+def test_a_folder_that_cannot_be_made_halts_and_gives_the_port_back(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    file = tmp_path / "file" / "targets.json"
+    policy = FREE.model_copy(update={"discovery_file": str(file)})
+    before = threading.active_count()
+    with pytest.raises(Halt, match=r"discovery_file: .*targets\.json cannot be written"):
+        MetricsEndpoint(PrometheusMeter().registry, policy, slot=0)
+    assert threading.active_count() == before
+
+
+def test_nothing_but_the_file_and_its_lock_is_left(tmp_path: Path) -> None:
+    update_discovery(tmp_path / "targets.json", 0, "a:1")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["targets.json", "targets.lock"]

@@ -1,0 +1,240 @@
+"""The fetch stage tells an outage of the store from a bad object."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from pipeline.errors import Reject
+from pipeline.fetch import Answers
+from pipeline.metrics import (
+    BREAKER_OPEN,
+    FETCHED_BYTES,
+)
+from pipeline.records import ObjectBody
+from tests.fetching_rig import (
+    BREAKER,
+    HOUR_S,
+    POLICY,
+    Behaviour,
+    Bench,
+    break_off,
+    hang,
+    miss,
+    reference,
+    refuse,
+)
+from tests.virtual_time import run
+
+
+@pytest.mark.parametrize("behaviour", [break_off, refuse, hang])
+def test_an_object_alone_is_never_blamed(behaviour: Behaviour) -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.store.scripts["only"] = behaviour
+        (task,) = bench.start("only")
+        await asyncio.sleep(HOUR_S)
+        assert not task.done()
+        assert bench.available()
+        bench.store.scripts.clear()
+        assert (await task).body == b"image"
+
+    run(main())
+
+
+@pytest.mark.parametrize("behaviour", [break_off, refuse, hang])
+def test_the_last_object_of_a_stream_is_settled_by_reading_an_earlier_one_again(
+    behaviour: Behaviour,
+) -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.fetch("good")
+        bench.store.scripts["bad"] = behaviour
+        reject = await bench.rejection("bad")
+        assert reject.code.startswith("fetch.")
+        assert bench.store.asked.count("good") > 1
+        assert bench.meter.counters[FETCHED_BYTES.name] == 5, "only outcomes count as fetched"
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", [break_off, refuse, hang])
+@pytest.mark.parametrize("objects_before", [0, 20])
+def test_an_outage_dead_letters_nothing_and_ends_by_itself(
+    kind: Behaviour, objects_before: int
+) -> None:
+    async def main() -> None:
+        bench = Bench()
+        for number in range(objects_before):
+            await bench.fetch(f"before-{number}")
+        half_done = bench.start(*(f"half-{number}" for number in range(8)))
+        await asyncio.sleep(0.05)
+        bench.store.outage = kind
+        tasks = bench.start(*(f"image-{number}" for number in range(200)))
+        await asyncio.sleep(60.0)
+        asked = len(bench.store.asked)
+        assert not bench.available()
+        assert bench.meter.gauges[BREAKER_OPEN.name][-1] == 1
+        await asyncio.sleep(600.0)
+        assert not any(task.done() for task in tasks)
+        assert len(bench.store.asked) - asked <= 600 / BREAKER.open_s + 1
+        bench.store.outage = None
+        await asyncio.sleep(BREAKER.open_s + POLICY.deadline_s)
+        for task in half_done + tasks:
+            assert task.result().body == b"image"
+        assert bench.available()
+        assert bench.meter.gauges[BREAKER_OPEN.name][-1] == 0
+
+    run(main())
+
+
+def test_an_outage_on_a_quiet_stream_dead_letters_nothing_either() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.fetch("before")
+        bench.store.outage = hang
+        tasks = bench.start("a", "b")
+        await asyncio.sleep(HOUR_S)
+        assert not any(task.done() for task in tasks)
+        bench.store.outage = None
+        await asyncio.gather(*tasks)
+
+    run(main())
+
+
+def test_an_object_that_was_bad_before_an_outage_is_settled_after_it() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.store.scripts["bad"] = refuse
+        await bench.fetch("good")
+        bench.store.outage = break_off
+        tasks = bench.start("bad", *(f"image-{number}" for number in range(10)))
+        await asyncio.sleep(600.0)
+        bench.store.outage = None
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(results[0], Reject)
+        assert results[0].code == "fetch.forbidden"
+        assert all(isinstance(result, ObjectBody) for result in results[1:])
+
+    run(main())
+
+
+def test_many_refused_objects_are_settled_once_the_store_is_known_to_serve() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.fetch("good")
+        refused = [f"refused-{number}" for number in range(50)]
+        bench.store.scripts.update(dict.fromkeys(refused, refuse))
+        results = await asyncio.gather(*bench.start(*refused), return_exceptions=True)
+        assert {type(result) for result in results} == {Reject}
+
+    run(main())
+
+
+def test_refused_objects_at_the_start_do_not_hold_up_the_stream_for_good() -> None:
+    async def main() -> None:
+        bench = Bench()
+        refused = [f"refused-{number}" for number in range(10)]
+        bench.store.scripts.update(dict.fromkeys(refused, refuse))
+        tasks = bench.start(*refused)
+        await asyncio.sleep(2.0)
+        assert not bench.available()
+        for _ in range(600):
+            await asyncio.sleep(1.0)
+            if bench.available():
+                break
+        assert bench.available()
+        assert bench.meter.gauges[BREAKER_OPEN.name][-1] == 1
+        tasks += bench.start("good")
+        await asyncio.sleep(0)
+        assert not bench.available(), "one reference to try is enough"
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(results.pop(), ObjectBody)
+        assert {type(result) for result in results} == {Reject}
+        assert bench.available()
+
+    run(main())
+
+
+def test_a_reference_given_up_before_its_first_attempt_is_no_hope_for_the_store() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.store.outage = refuse
+        refused = bench.start("a", "b", "c", "d")
+        await asyncio.sleep(1.0)
+        (late,) = bench.start("late")
+        await asyncio.sleep(60.0)
+        (later,) = bench.start("later")
+        await asyncio.sleep(0)
+        assert not bench.available()
+        later.cancel()
+        await asyncio.sleep(0)
+        assert bench.available()
+        bench.store.outage = None
+        await asyncio.gather(late, *refused)
+
+    run(main())
+
+
+def test_a_missing_object_shows_that_the_store_serves() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.store.scripts |= {"missing": miss, "bad": refuse}
+        assert (await bench.rejection("missing")).code == "fetch.not_found"
+        assert (await bench.rejection("bad")).code == "fetch.forbidden"
+
+    run(main())
+
+
+def test_an_outage_is_one_log_line_at_each_end_and_names_no_key(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.store.outage = break_off
+        tasks = bench.start(*(f"private-{number}" for number in range(10)))
+        await asyncio.sleep(300.0)
+        bench.store.outage = None
+        await asyncio.gather(*tasks)
+
+    with caplog.at_level(logging.INFO, "pipeline.fetch"):
+        run(main())
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    assert "out of service" in lines[0]
+    assert "fetch.failed" in lines[0]
+    assert "back after 30" in lines[1]
+    assert not any("private" in line for line in lines)
+
+
+def test_answers_about_an_object_do_not_vouch_for_itself() -> None:
+    answers = Answers()
+    a, b, c = (reference(key) for key in "abc")
+    assert not answers
+    answers.add(a, 10.0)
+    assert answers
+    assert not answers.since(5.0, a)
+    assert answers.since(10.0, b)
+    assert not answers.since(10.1, b)
+    assert answers.other_than(a) is None
+    answers.add(b, 20.0)
+    answers.add(b, 30.0)
+    assert answers.other_than(b) == a
+    assert answers.since(10.0, b)
+    assert not answers.since(11.0, b)
+    answers.add(c, 25.0)
+    assert answers.other_than(b) == c
+    assert answers.other_than(c) == b
+
+
+def test_an_answer_that_comes_late_counts_from_when_it_was_asked_for() -> None:
+    answers = Answers()
+    answers.add(reference("fast"), 50.0)
+    answers.add(reference("late"), 10.0)
+    answers.add(reference("fast"), 40.0)
+    assert answers.since(50.0, reference("any"))
+    assert not answers.since(50.1, reference("any"))
+    assert answers.since(10.0, reference("fast"))
+    assert not answers.since(10.1, reference("fast"))

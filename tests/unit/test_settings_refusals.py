@@ -1,0 +1,259 @@
+"""Settings that are refused: in which words, and without showing a secret."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import Halt
+from workers.settings import load_settings
+
+BUCKETS = {"CLIPSTREAM_S3__ALLOWED_BUCKETS": '["images"]'}
+SECRET = "hunter2"
+
+
+def problems(text: str, tmp_path: Path, *, flags: Any = None, **variables: str) -> list[str]:
+    """The lines of the refusal of a file's text, flags and variables (without their prefix)."""
+    file = tmp_path / "settings.yaml"
+    file.write_text(text, encoding="utf-8")
+    environment = BUCKETS | {f"CLIPSTREAM_{name}": value for name, value in variables.items()}
+    with pytest.raises(Halt) as caught:
+        load_settings(file, flags, environment)
+    assert caught.value.code == "settings.invalid"
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    head, *lines = caught.value.message.replace(f"{tmp_path}/", "").splitlines()
+    return [line.strip() for line in lines] or [head]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("kafka: {grup: a}", 1, "kafka.grup: no such setting; did you mean kafka.group?"),
+        ("log: {zzz: a}", 1, "log.zzz: no such setting; log has format, level"),
+        (
+            "kafka: {password: a}",
+            1,
+            "kafka.password: no such setting; did you mean kafka.security.password?",
+        ),
+        (
+            "fetch: {mode: a}",
+            1,
+            "fetch.mode: no such setting; did you mean delivery.mode or decode.mode?",
+        ),
+        (
+            "batch:\n  max_wait_ms: 20",
+            2,
+            "batch.max_wait_ms: no such setting; did you mean batch.max_wait_s?",
+        ),
+        ("kafak: {a: 1}", 1, "kafak: no such setting; did you mean kafka?"),
+        ("kafka.group: a", 1, "kafka.group: a dotted key; write group in the section kafka"),
+        (
+            "routes:\n  - skip: true\n  - labelset: [x]",
+            3,
+            "routes[1].labelset: no such setting; did you mean routes[].label_sets?",
+        ),
+        (
+            "batch: {max_wait_s: 20ms}",
+            1,
+            'batch.max_wait_s: is "20ms"; write a number of seconds, at least 0, at most 60',
+        ),
+        (
+            "batch: {max_size: 0}",
+            1,
+            "batch.max_size: is 0; write a whole number, above 0, at most 4,096",
+        ),
+        (
+            "batch: {max_size: }",
+            1,
+            "batch.max_size: is null; write a whole number, above 0, at most 4,096",
+        ),
+        ("log: {format: a}", 1, 'log.format: is "a"; write `auto`, `text` or `json`'),
+        ("kafka: {group: 5}", 1, "kafka.group: is 5; put it in quotes, to be a text"),
+        (
+            "kafka: {bootstrap_servers: 'a:1,b:2'}",
+            1,
+            (
+                'kafka.bootstrap_servers: is "a:1,b:2"; write a list of texts, not empty, as in '
+                '["a:1", "b:2"]'
+            ),
+        ),
+        (
+            "kafka: {bootstrap_servers: [a, 5]}",
+            1,
+            (
+                "kafka.bootstrap_servers[1]: is 5; kafka.bootstrap_servers is a list of texts, not "
+                "empty"
+            ),
+        ),
+        ("routes: {skip: true}", 1, "routes: is a mapping; write a list of mappings"),
+        (
+            "routes: [x]",
+            1,
+            (
+                "routes[0]: is a text; write a section of topic, bucket, key, headers, "
+                "skip, label_sets, allowed_label_sets, tenant, allowed_tenants"
+            ),
+        ),
+        ("routes: [{}]", 1, "routes[0]: a route needs `label_sets`, or `skip: true`"),
+        (
+            "delivery: {start: tomorrow}",
+            1,
+            (
+                'delivery.start: is "tomorrow"; write `earliest` or `latest` or an RFC 3339 time '
+                "with its zone"
+            ),
+        ),
+        (
+            "delivery:\n  delivery_timeout_s: 5",
+            2,
+            (
+                "delivery.request_timeout_s: 5 s must be below delivery.delivery_timeout_s (5 s); "
+                "lower it or raise the other"
+            ),
+        ),
+        (
+            "delivery: {transaction_timeout_s: 20}",
+            1,
+            (
+                "delivery.transaction_timeout_s: is 20; write a number of seconds, above 0, at "
+                "most 15"
+            ),
+        ),
+        (
+            "delivery: {max_poll_interval_s: 30}",
+            1,
+            (
+                "delivery.session_timeout_s: 45 s must be below delivery.max_poll_interval_s "
+                "(30 s); lower it or raise the other"
+            ),
+        ),
+        ("log: text", 1, "log: is a text; write a section of format, level"),
+        (
+            "retry: {longest_wait_s: 0.1}",
+            1,
+            (
+                "retry.longest_wait_s: is below first_wait_s (0.1 against 0.2); raise it, or lower "
+                "first_wait_s"
+            ),
+        ),
+    ],
+)
+def test_a_refusal_names_the_key_what_to_write_and_the_place(
+    text: str, line: int, message: str, tmp_path: Path
+) -> None:
+    assert problems(text, tmp_path) == [f"{message} [settings.yaml:{line}]"]
+
+
+def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
+    lines = problems("kafka: {grup: a}\nbatch: {max_size: x}", tmp_path, LOG__LEVEL="loud")
+    assert [line.split(":")[0] for line in lines] == ["kafka.grup", "batch.max_size", "log.level"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("KAFKA__GRUP", "CLIPSTREAM_KAFKA__GROUP"),
+        ("KAFKA_GROUP", "CLIPSTREAM_KAFKA__GROUP"),
+        ("FETCH_MAXBYTES", "CLIPSTREAM_FETCH__MAX_BYTES"),
+    ],
+)
+def test_a_mistyped_variable_is_an_error_that_names_both(
+    variable: str, meant: str, tmp_path: Path
+) -> None:
+    (line,) = problems("", tmp_path, **{variable: "1"})
+    assert f"did you mean {meant}?" in line
+    assert line.endswith(f"[CLIPSTREAM_{variable}]")
+
+
+def test_a_list_in_a_variable_must_be_json(tmp_path: Path) -> None:
+    assert problems("", tmp_path, KAFKA__INPUT_TOPICS="a") == [
+        (
+            'kafka.input_topics: is "a"; write a list of texts, not empty, as in ["a"] '
+            "[CLIPSTREAM_KAFKA__INPUT_TOPICS]"
+        )
+    ]
+    (line,) = problems("", tmp_path, KAFKA__INPUT_TOPICS="[a]")
+    assert 'is "[a]"; write a list of texts, not empty, as JSON' in line
+
+
+def test_a_flag_that_names_no_setting_is_refused(tmp_path: Path) -> None:
+    (line,) = problems("", tmp_path, flags={"workers.cont": "2"})
+    assert "did you mean workers.count?" in line
+    assert line.endswith("[flag workers.cont]")
+
+
+def test_a_variable_inside_what_is_no_section_changes_nothing(tmp_path: Path) -> None:
+    (line,) = problems("log: text", tmp_path, LOG__LEVEL="info")
+    assert line.startswith("log: is a text; write a section")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("- a", "settings.yaml: not a mapping; write sections, as in kafka: {group: live}"),
+        (
+            "log: {level: info}\nlog: {level: error}",
+            "settings.yaml:2: log stands here again, after line 1; remove one",
+        ),
+        (
+            "log:\n  level: info\n  level: error",
+            "settings.yaml:3: log.level stands here again, after line 2; remove one",
+        ),
+        (
+            "kafka: {group: a",
+            "settings.yaml:1: expected ',' or '}', but got '<stream end>'; mend the YAML",
+        ),
+        (
+            "a: \x07",
+            (
+                "settings.yaml: not YAML; put texts that look like dates in quotes, remove control "
+                "characters"
+            ),
+        ),
+        (
+            "delivery: {start: 2026-99-99}",
+            (
+                "settings.yaml: not YAML; put texts that look like dates in quotes, remove control "
+                "characters"
+            ),
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_looked_at_is_refused(text: str, line: str, tmp_path: Path) -> None:
+    assert problems(text, tmp_path) == [f"settings: {line}"]
+
+
+def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    with pytest.raises(Halt, match=re.escape(f"{file} cannot be read (No such file")):
+        load_settings(file, environment=BUCKETS)
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(Halt, match=re.escape(f"{file} is not UTF-8")):
+        load_settings(file, environment=BUCKETS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"kafka: {{security: {{password: [{SECRET}]}}}}",
+        f"kafka: {{security: {{password: {{{SECRET}: x}}}}}}",
+        f"kafka: {{security: {{passwrod: {SECRET}}}}}",
+        f"kafka: {{security: {SECRET}}}",
+        f"kafka: {{security: [{SECRET}]}}",
+        f"kafka: {{password: {SECRET}}}",
+        f"kafka: {{security: {{password: *{SECRET}}}}}",
+        f"kafka: {{security: {{password: !{SECRET}}}}}",
+        f"kafka: {{security: {{password: '{SECRET}}}}}",
+        f"s3: {{proxy_url: 'http://user:{SECRET}@proxy'}}",
+    ],
+)
+def test_a_secret_in_a_wrong_place_is_not_shown(text: str, tmp_path: Path) -> None:
+    assert problems(text, tmp_path)  # which looks for the secret in all that a traceback holds
+
+
+def test_a_wrong_variable_of_a_section_with_secrets_is_not_shown(tmp_path: Path) -> None:
+    assert problems("", tmp_path, KAFKA__SECURITY=f"password={SECRET}")
