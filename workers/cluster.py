@@ -171,6 +171,8 @@ class Cluster:
                 "include_dashboard": False,
                 "object_store_memory": OBJECT_STORE_BYTES,
             }
+        # Ray puts a SIGTERM handler of its own in place, which ends the driver without a drain.
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)
         except Exception as error:
@@ -181,6 +183,7 @@ class Cluster:
                 f"ray: {error}; check RAY_ADDRESS, or the logs under the system's temporary "
                 "directory in ray/session_latest/logs",
             ) from error
+        signal.signal(signal.SIGTERM, on_sigterm)
 
     def launch(self, build: Build, slot: int) -> RayWorker:
         """Start a worker's actor; it runs as soon as Ray has room for it."""
@@ -215,4 +218,6 @@ RAY_ENVIRONMENT = {
     # Off: the hook starts another interpreter for every worker where the driver runs under uv.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_DEDUP_LOGS": "0",
+    # Workers say in each line who they are, and JSON lines must stay JSON.
+    "RAY_DISABLE_WORKER_LOG_PREFIX": "1",
 }
