@@ -9,6 +9,7 @@ OMP_NUM_THREADS=1 for actors without CPUs, so torch's threads are set explicitly
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -166,7 +167,7 @@ class Cluster:
             options |= {
                 # Logical: what the workers ask for, so that a small machine can run them.
                 "num_cpus": max(
-                    os.cpu_count() or 1, -(-policy.count * policy.cpus_per_worker // 1)
+                    os.cpu_count() or 1, math.ceil(policy.count * policy.cpus_per_worker)
                 ),
                 "include_dashboard": False,
                 "object_store_memory": OBJECT_STORE_BYTES,

@@ -138,10 +138,11 @@ def test_restarts_wait_longer_and_a_crash_loop_stops_the_driver() -> None:
 def test_crashes_far_apart_are_no_crash_loop() -> None:
     stage = Stage(count=1, max_crashes=2, crash_window_s=10)
     died = Ended(Fate.DIED, "worker.died", "boom")
-    for crash in range(4):
-        stage.at.append(
-            (100.0 * (crash + 1), lambda n=crash: setattr(stage.worker(n), "end", died))
-        )
+
+    def crash(index: int) -> Callable[[], None]:
+        return lambda: setattr(stage.worker(index), "end", died)
+
+    stage.at = [(100.0 * (index + 1), crash(index)) for index in range(4)]
     stage.at.append((500, stage.supervisor.request_stop))
     assert stage.run() is ExitCode.OK
     assert len(stage.started) == 5
