@@ -16,7 +16,14 @@ from kafka import KafkaConsumer, TopicPartition
 from pipeline.adapters.kafka import KafkaStream
 from pipeline.adapters.kafka_admin import ClusterFacts, KafkaAdmin, Start
 from pipeline.adapters.kafka_clients import Producer, connect, discard
-from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member, TopicNames
+from pipeline.adapters.kafka_config import (
+    DeliveryPolicy,
+    KafkaPolicy,
+    KafkaSecurity,
+    Member,
+    TopicNames,
+    common_options,
+)
 from pipeline.adapters.kafka_producer import KafkaSink
 from pipeline.errors import Retry
 from pipeline.ports import Assigned, Commit, Polled, Revoked, Unreadable
@@ -54,7 +61,7 @@ class Deployment:
         *,
         start: Start | None = "earliest",
         configs: Mapping[OutputTopic, Mapping[str, str]] | None = None,
-        kafka: Mapping[str, Any] | None = None,
+        security: KafkaSecurity | None = None,
         delivery: DeliveryPolicy | None = None,
     ) -> None:
         name = f"d{uuid.uuid4().hex[:10]}"
@@ -66,7 +73,7 @@ class Deployment:
             output_topics=TopicNames(
                 **{role.value: f"{name}.{role.value}" for role in OutputTopic}
             ),
-            **kafka or {},
+            security=security or KafkaSecurity(),
         )
         self.delivery = delivery or DeliveryPolicy()
         self.closing = contextlib.ExitStack()
@@ -139,7 +146,7 @@ class Deployment:
         **options: Any,
     ) -> None:
         """Send records in one batch; ``headers`` by their index."""
-        settings = {"bootstrap_servers": list(self.kafka.bootstrap_servers), "linger_ms": 50}
+        settings = common_options(self.kafka, "test-upstream") | {"linger_ms": 50}
         if transactional:
             settings |= {"transactional_id": f"{self.kafka.group}-upstream"}
         producer = connect(Producer, settings | options)
@@ -209,8 +216,7 @@ class Deployment:
 
     def _reader(self, uncommitted: bool = False, **options: Any) -> closing[Any]:
         level = "read_uncommitted" if uncommitted else "read_committed"
-        settings = {
-            "bootstrap_servers": list(self.kafka.bootstrap_servers),
+        settings = common_options(self.kafka, "test-reader") | {
             "isolation_level": level,
             "enable_auto_commit": False,
             "fetch_max_wait_ms": 10,

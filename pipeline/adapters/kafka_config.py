@@ -136,8 +136,9 @@ class KafkaPolicy(Policy):
         "none", description="Compression of what is published; embeddings hardly compress."
     )
     max_input_bytes: int = Field(
-        1_048_576,
-        description="max.message.bytes of the input topics; a dead letter may have 64 KiB more.",
+        1_048_588,
+        description="max.message.bytes of the input topics (default: Kafka's own); a dead letter "
+        "may have 64 KiB more.",
         gt=0,
     )
     security: KafkaSecurity = Field(default_factory=KafkaSecurity, description="TLS and SASL.")
@@ -251,7 +252,7 @@ def common_options(kafka: KafkaPolicy, client_id: str) -> dict[str, Any]:
         "client_id": client_id,
         # Moved partitions are noticed in time even when nothing fails.
         "metadata_max_age_ms": 30_000,
-        "reconnect_backoff_max_ms": 5_000,
+        "reconnect_backoff_max_ms": 2_000,
         "bootstrap_timeout_ms": _milliseconds(BOOTSTRAP_TIMEOUT_S),
         **kafka.security.client_options(),
     }
