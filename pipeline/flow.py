@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.errors import Halt, Reject
-from pipeline.metrics import STAGE_SECONDS
+from pipeline.metrics import QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.policy import Policy
 from pipeline.ports import Clock, Decoder, Meter
 from pipeline.records import (
@@ -104,6 +104,7 @@ class Flow:
         self._open_objects = asyncio.Semaphore(policy.max_open_objects)
         self._clock = clock
         self._meter = meter
+        self._decoding = 0
 
     async def classify(self, ref: ImageRef) -> Classification | DeadLetter:
         """One image from reference to outcome; every failure of the image is a dead letter.
@@ -142,7 +143,11 @@ class Flow:
         async with self._open_objects:
             fetched = await self._fetching.fetch(ref)
             started = self._clock.monotonic()
-            image = await self._decoder.decode(fetched.body, self._geometry)
+            self._count_decoding(+1)
+            try:
+                image = await self._decoder.decode(fetched.body, self._geometry)
+            finally:
+                self._count_decoding(-1)
             self._took("decode", started)
             sha256 = hashlib.sha256(fetched.body).hexdigest()
             size_bytes, etag, version_id = len(fetched.body), fetched.etag, fetched.version_id
@@ -164,6 +169,10 @@ class Flow:
             image=image,
             decode_mode=self._decode_mode,
         )
+
+    def _count_decoding(self, change: int) -> None:
+        self._decoding += change
+        self._meter.set(QUEUE_DEPTH, self._decoding, stage="decode")
 
     def _took(self, stage: str, started: float) -> None:
         self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started, stage=stage)

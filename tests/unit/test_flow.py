@@ -1,0 +1,145 @@
+"""The life of one image, with stages that do what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+import numpy as np
+import pytest
+
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.errors import Halt, Reject
+from pipeline.flow import EmbeddingDtype, Flow, FlowPolicy
+from pipeline.records import (
+    Classification,
+    DeadLetter,
+    DecodedImage,
+    ImageGeometry,
+    ImageRef,
+    LabelSetResult,
+    ModelIdentity,
+    ObjectBody,
+    Origin,
+    Pixels,
+    Position,
+    Vector,
+)
+
+REF = ImageRef("bucket", "key", Origin(Position("refs", 0, 7), 0, 0), ("things",))
+MODEL = ModelIdentity("test/model", "r1", 3, 100.0, "fp32", "test")
+EMBEDDING = np.array([0.1, 0.2, 0.3], np.float32)
+
+
+class Stages:
+    """Every stage of the flow; ``failure`` is raised by the stage that it names."""
+
+    def __init__(self, failing: str = "", failure: Exception | None = None) -> None:
+        self._failing = failing
+        self._failure = failure
+        self.open = self.most_open = 0
+        self.scored: list[Vector] = []
+
+    def _pass(self, stage: str) -> None:
+        if stage == self._failing and self._failure is not None:
+            raise self._failure
+
+    async def fetch(self, ref: ImageRef) -> ObjectBody:
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        await asyncio.sleep(0)
+        self._pass("fetch")
+        return ObjectBody(b"bytes", "e1", "v1")
+
+    async def decode(self, body: bytes, geometry: ImageGeometry) -> DecodedImage:
+        await asyncio.sleep(0)
+        self.open -= 1
+        self._pass("decode")
+        return DecodedImage(np.zeros((2, 2, 3), np.uint8), "PNG", 4, 3, 1, 0.25)
+
+    async def close(self) -> None: ...
+
+    async def encode(self, pixels: Pixels) -> Vector:
+        self._pass("encode")
+        return EMBEDDING
+
+    def score(self, names: tuple[str, ...], embedding: Vector) -> tuple[LabelSetResult, ...]:
+        self.scored.append(embedding)
+        return tuple(LabelSetResult(name, "v", (), (), "allow") for name in names)
+
+    def unclassified_action(self, names: tuple[str, ...]) -> str:
+        return "quarantine"
+
+
+def outcome_of(
+    stages: Stages, dtype: EmbeddingDtype = "float32", meter: PrometheusMeter | None = None
+) -> Classification | DeadLetter:
+    return asyncio.run(flow_of(stages, dtype, meter).classify(REF))
+
+
+def flow_of(
+    stages: Stages, dtype: EmbeddingDtype = "float32", meter: PrometheusMeter | None = None
+) -> Flow:
+    return Flow(
+        stages,
+        stages,
+        stages,
+        lambda: stages,
+        model=MODEL,
+        geometry=ImageGeometry(2, 2),
+        decode_mode="strict",
+        embedding_dtype=dtype,
+        policy=FlowPolicy(max_open_objects=2),
+        clock=SystemClock(),
+        meter=meter or PrometheusMeter(),
+    )
+
+
+def test_a_classification_says_what_was_read_and_how() -> None:
+    outcome = outcome_of(Stages())
+    assert isinstance(outcome, Classification)
+    assert (outcome.etag, outcome.version_id, outcome.size_bytes) == ("e1", "v1", 5)
+    assert outcome.sha256 == hashlib.sha256(b"bytes").hexdigest()
+    assert [result.label_set for result in outcome.results] == ["things"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_scores_are_computed_from_the_embedding_as_published(dtype: EmbeddingDtype) -> None:
+    stages = Stages()
+    outcome = outcome_of(stages, dtype)
+    assert isinstance(outcome, Classification)
+    assert outcome.embedding.dtype == np.dtype(dtype).newbyteorder("<")
+    np.testing.assert_array_equal(stages.scored[0], outcome.embedding.astype(np.float32))
+
+
+@pytest.mark.parametrize("stage", ["fetch", "decode", "encode"])
+def test_a_rejected_image_is_a_dead_letter_with_its_label_sets_action(stage: str) -> None:
+    outcome = outcome_of(Stages(stage, Reject("decode.corrupt", "broken", attempts=3)))
+    assert isinstance(outcome, DeadLetter)
+    assert (outcome.code, outcome.attempts, outcome.ref) == ("decode.corrupt", 3, REF)
+    assert outcome.unclassified_action == "quarantine"
+
+
+def test_a_defect_of_ours_costs_one_image_and_not_the_worker() -> None:
+    outcome = outcome_of(Stages("encode", ZeroDivisionError("oops")))
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.code == "internal.unexpected"
+
+
+def test_a_halt_is_no_outcome() -> None:
+    with pytest.raises(Halt, match="gone"):
+        outcome_of(Stages("encode", Halt("model.broken", "the device is gone")))
+
+
+def test_objects_in_memory_are_bounded_and_the_queue_ends_empty() -> None:
+    stages, meter = Stages(), PrometheusMeter()
+
+    async def many() -> None:
+        flow = flow_of(stages, meter=meter)
+        await asyncio.gather(*(flow.classify(REF) for _ in range(20)))
+
+    asyncio.run(many())
+    assert stages.most_open == 2
+    depth = meter.registry.get_sample_value("clipstream_queue_depth", {"stage": "decode"})
+    assert depth == 0
