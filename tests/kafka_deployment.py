@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 import time
 import uuid
@@ -26,13 +27,21 @@ from pipeline.adapters.kafka_config import (
 )
 from pipeline.adapters.kafka_producer import KafkaSink
 from pipeline.errors import Retry
-from pipeline.ports import Assigned, Commit, Polled, Revoked, Unreadable
+from pipeline.ports import Assigned, Commit, CommitDoubtful, Polled, Revoked, Unreadable
 from pipeline.records import OutputRecord, OutputTopic, Partition, Record
 
 DEADLINE_S = 60.0
-POLL_S = 0.1
+POLL_S = 0.03
 HEARTBEAT_MS = 300
 """A tenth of the usual, for tests not to wait."""
+
+IMPATIENT = DeliveryPolicy(
+    request_timeout_s=0.5,
+    delivery_timeout_s=1.0,
+    transaction_timeout_s=1.5,
+    session_timeout_s=20.0,
+)
+"""Gives a broker up in a second, for tests of one that does not answer."""
 
 Mode = Literal["exactly_once", "at_least_once"]
 MODES: tuple[Mode, ...] = ("exactly_once", "at_least_once")
@@ -290,6 +299,37 @@ def held() -> tuple[int, int]:
 
 def no_more_than(before: tuple[int, int]) -> bool:
     return all(now <= then for now, then in zip(held(), before, strict=True))
+
+
+def collected(before: tuple[int, int]) -> bool:
+    gc.collect()
+    return no_more_than(before)
+
+
+def settle(polling: Polling, commit: Commit) -> None:
+    """What the worker does with a doubtful commit: ask what became of it, send it again if
+    nothing did."""
+    offsets: dict[Partition, int | None] = {}
+
+    def recover() -> None:
+        offsets.update(polling.stream.recover())
+
+    retrying(recover)
+    if any(offsets[partition] != upto for partition, upto in commit.offsets.items()):
+        # The broker may have put the member out of the group meanwhile.
+        polling.changes.clear()
+        wait_until(lambda: commits(polling, commit))
+
+
+def commits(polling: Polling, commit: Commit) -> bool:
+    polling.once()
+    try:
+        if not polling.stream.can_commit:
+            polling.stream.recover()
+        polling.stream.commit(commit)
+    except CommitDoubtful:
+        return False
+    return True
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

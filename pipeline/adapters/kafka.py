@@ -96,9 +96,10 @@ class KafkaStream:
             self._offsets.check_topics()
             self._follow_changes(polled)
         except kafka_errors.KafkaError as error:
-            # A poll that fails has brought nothing: the next one brings the same again.
-            for tp, batch in polled.items():
-                self._consumer.seek(tp, batch[0].offset)
+            # A poll that fails has brought nothing: the next one brings the same again. Else the
+            # records would be taken for a gap in the log, and their offsets committed.
+            for tp in polled.keys() & self._consumer.assignment():
+                self._consumer.seek(tp, polled[tp][0].offset)
             raise consuming(error, self._kafka.group) from error
         unreadable = self._give_up()
         changes, self._announced = tuple(self._announced), []

@@ -16,6 +16,7 @@ from kafka.admin import MemberToRemove, OffsetSpec
 
 from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_config import KafkaPolicy, common_options
+from pipeline.adapters.kafka_failures import refused
 from pipeline.adapters.kafka_offsets import OffsetNote
 from pipeline.errors import Halt, Retry
 from pipeline.records import OutputTopic
@@ -76,8 +77,8 @@ class KafkaAdmin:
         if missing:
             raise Halt(
                 "kafka.topic_missing",
-                f"kafka: no topic {', '.join(sorted(missing))}; create it, or run "
-                "clipstream doctor --create-topics",
+                f"kafka: no topic {', '.join(sorted(missing))}, or no right to describe it; run "
+                "clipstream doctor --create-topics, or grant Describe",
             )
         with _translated("describing the cluster"):
             cluster = self._client.describe_cluster()
@@ -196,10 +197,7 @@ def _translated(doing: str) -> Iterator[None]:
             "kafka.not_authorized", f"kafka: {doing} is not allowed ({type(error).__name__})"
         ) from error
     except kafka_errors.SaslAuthenticationFailedError as error:
-        raise Halt(
-            "kafka.not_authenticated",
-            "kafka: the broker refuses the credentials; check kafka.security",
-        ) from error
+        raise refused() from error
     except kafka_errors.KafkaError as error:
         raise Retry(
             "kafka.unavailable", f"kafka: {doing} failed ({type(error).__name__}: {error})"

@@ -5,12 +5,15 @@ B11 A leader that rejoins because metadata changed, in a poll that ends before t
     answered, forgets its join: it owns nothing from then on, beats no more, and keeps a core busy.
 B12 Poll spins while a heartbeat is overdue, as when a broker hangs.
 B13 ``allow_auto_create_topics`` is ignored.
-B14 A constructor that finds no broker leaves its I/O thread and its sockets behind.
+B14 A constructor that finds no broker leaves its I/O thread and its sockets behind, and one whose
+    credentials are refused goes on trying as if it had found none.
 B15 A group whose leader has restarted as a static member has no leader (the client does not speak
     KIP-814), and nobody notices partitions that are added.
 B16 A join that is answered between two polls is thrown away, and a leader's next one makes the
     whole group rebalance again.
 B17 A member whose place another process has taken is not told so: it polls on, and cannot commit.
+B18 An answer that comes together with the end of its connection is lost: the one that says that the
+    credentials are refused, most of all.
 
 This rests on internals of kafka-python. Tests fail if they move.
 """
@@ -45,14 +48,57 @@ def connect(kind: Callable[..., Client], options: Mapping[str, Any]) -> Client:
         made = KafkaNetClient(**settings)
         networks.append(made)
         made.cluster.config["allow_auto_create_topics"] = False  # B13
+        _tell_refusals(made._manager)  # B14
+        _read_to_the_end(made._manager)  # B18
         return made
 
     try:
-        return kind(kafka_client=network, **options)
+        client = kind(kafka_client=network, **options)
     except BaseException:
         for each in networks:  # B14: nobody else holds the half-made client.
             each.close()
         raise
+    for each in networks:
+        del each._manager.get_connection
+    return client
+
+
+def _tell_refusals(manager: Any) -> None:
+    """End the search for a broker where one has refused the credentials."""
+    connect_to = manager.get_connection
+    refusals: list[BaseException] = []
+
+    def note(error: BaseException) -> None:
+        if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
+            refusals.append(error)
+
+    def get_connection(*arguments: Any, **options: Any) -> Any:
+        if refusals:
+            raise refusals[0]
+        connection = connect_to(*arguments, **options)
+        connection.init_future.add_errback(note)
+        return connection
+
+    manager.get_connection = get_connection
+
+
+def _read_to_the_end(manager: Any) -> None:
+    """Hand over what a connection received before its end is noticed."""
+    build = manager._build_transport
+
+    async def build_transport(*arguments: Any, **options: Any) -> Any:
+        transport = await build(*arguments, **options)
+        receive = transport._sock_recv
+
+        def receive_all() -> tuple[bytes, Exception | None]:
+            received, error = receive()
+            # The end is still there when the socket is read again.
+            return received, None if received else error
+
+        transport._sock_recv = receive_all
+        return transport
+
+    manager._build_transport = build_transport
 
 
 class Consumer(KafkaConsumer):  # type: ignore[misc]

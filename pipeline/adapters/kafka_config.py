@@ -235,7 +235,9 @@ class Member:
 
     @property
     def transactional_id(self) -> str:
-        return f"{self.prefix}-{self.group}-{self.instance}-{self.slot}"
+        """Unique in the cluster: no part may hold the separator, so that other groups and
+        instances never make the same."""
+        return f"{self.prefix}/{self.group}/{self.instance}/{self.slot}"
 
     @property
     def group_instance_id(self) -> str:

@@ -74,8 +74,8 @@ class KafkaDoctor:
             yield from self._topic(name, topics, settings, "WRITE")
             yield from self._output(name, settings)
         for name in INTERNAL_TOPICS:
-            if name in topics:
-                yield self._durability(name, topics[name], settings.get(name, {}))
+            if name in topics and name in settings:
+                yield self._durability(name, topics[name], settings[name])
         yield from self._broker()
         yield self._group()
         if self._delivery.mode == "exactly_once":
@@ -101,7 +101,14 @@ class KafkaDoctor:
             yield _failed(subject, f"{lacking} is not allowed; grant it to this principal")
             return
         yield _passed(subject, f"{len(topics[name]['partitions'])} partitions")
-        yield self._durability(name, topics[name], settings.get(name, {}))
+        if name in settings:
+            yield self._durability(name, topics[name], settings[name])
+        else:
+            yield _warning(
+                f"settings of {name}",
+                "may not be read (DescribeConfigs on the topic); durability and limits are not "
+                "checked",
+            )
 
     def _durability(
         self, name: str, topic: Mapping[str, Any], settings: Mapping[str, str]
@@ -228,7 +235,7 @@ class KafkaDoctor:
         member = Member(
             self._member.prefix, self._member.group, f"{self._member.instance}-doctor", 0
         )
-        subject = f"transactional ids {self._member.prefix}-*"
+        subject = f"transactional ids {self._member.prefix}/*"
         sink = KafkaSink(self._kafka, self._delivery, member)
         try:
             sink.build()
@@ -254,7 +261,8 @@ class KafkaDoctor:
         return _passed(subject, "none")
 
     def _settings(self, kind: Any, names: list[str]) -> dict[str, dict[str, str]]:
-        """Effective settings by resource name."""
+        """Effective settings by resource name; without those that may not be read, of which the
+        client tells no error but no settings either."""
         if not names:
             return {}
         resources = [ConfigResource(kind, name) for name in names]
@@ -263,6 +271,7 @@ class KafkaDoctor:
             name: {key: str(entry["value"]) for key, entry in entries.items()}
             for by_name in described.values()
             for name, entries in by_name.items()
+            if entries
         }
 
 

@@ -1,4 +1,4 @@
-"""What an error of kafka-python's consumer means for the worker."""
+"""What errors of kafka-python mean for the worker."""
 
 from __future__ import annotations
 
@@ -35,10 +35,7 @@ def consuming(error: kafka_errors.KafkaError, group: str) -> Retry | Halt:
             f"and on group {group}",
         )
     if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
-        return Halt(
-            "kafka.not_authenticated",
-            "kafka: the broker refuses the credentials; check kafka.security",
-        )
+        return refused()
     if isinstance(error, kafka_errors.FencedInstanceIdError):
         return Halt(
             "kafka.fenced",
@@ -54,3 +51,12 @@ def consuming(error: kafka_errors.KafkaError, group: str) -> Retry | Halt:
     if isinstance(error, REFUSED):
         return Halt("kafka.refused", f"kafka: {type(error).__name__}: {error}")
     return Retry("kafka.unavailable", f"kafka: {type(error).__name__}: {error}")
+
+
+def refused() -> Halt:
+    """The failure to raise where the broker does not take the credentials. What it says of them
+    stays out of the message."""
+    return Halt(
+        "kafka.not_authenticated",
+        "kafka: the broker refuses the credentials; check kafka.security",
+    )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import kafka.errors as kafka_errors
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
 from pipeline.errors import Halt
@@ -93,14 +94,19 @@ class GroupOffsets:
             raise self._recreated(tp.topic, note.topic_id, self._topic_ids[tp.topic])
 
     def check_topics(self) -> None:
-        """Look for topics that were deleted and created anew while this member reads them. Does not
-        block: a consumer hears of it with its metadata, and by itself goes on at the old offset.
+        """Look for topics that were deleted and created anew while this member reads them, and for
+        ones that it may not read. Does not block: a consumer hears of both with its metadata, and
+        by itself goes on at the old offset, or without the topic.
 
         Raises:
-            Halt: one was.
+            Halt: one was created anew.
+            AuthorizationError: one may not be described.
         """
+        cluster = self._consumer._cluster
+        if cluster.unauthorized_topics:
+            raise kafka_errors.TopicAuthorizationFailedError(cluster.unauthorized_topics)
         for topic, known in self._topic_ids.items():
-            now = self._consumer._cluster.topic_id(topic)
+            now = cluster.topic_id(topic)
             if now is not None and str(now) != known:
                 raise self._recreated(topic, known, str(now))
 

@@ -26,6 +26,7 @@ from kafka import KafkaProducer
 
 from pipeline.adapters.kafka_clients import Producer, connect, discard
 from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member, producer_options
+from pipeline.adapters.kafka_failures import refused
 from pipeline.errors import Halt
 from pipeline.ports import CommitDoubtful, OutcomeTooLarge
 from pipeline.records import OutputRecord
@@ -113,7 +114,7 @@ class KafkaSink:
 
         Raises:
             CommitDoubtful: the broker does not answer; call again.
-            Halt: not authorised.
+            Halt: not authorised, or the credentials are refused.
         """
         self.discard()
         producers: list[KafkaProducer] = []
@@ -221,9 +222,7 @@ class KafkaSink:
             raise failure
 
     def _check_size(self, index: int, record: OutputRecord) -> None:
-        size = (
-            record.size_bytes + RECORD_OVERHEAD_BYTES + HEADER_OVERHEAD_BYTES * len(record.headers)
-        )
+        size = record_bytes_at_most(record)
         if size > self._kafka.max_request_bytes:
             raise OutcomeTooLarge(
                 index,
@@ -243,6 +242,8 @@ class KafkaSink:
                 "Read on the group, and Write and Describe on transactional id "
                 f"{self._member.transactional_id}",
             )
+        if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
+            return refused()
         if isinstance(error, kafka_errors.KafkaError):
             return CommitDoubtful(
                 "kafka.publish_failed",
@@ -269,6 +270,12 @@ class KafkaSink:
             )
         self._fenced_at = now
         return CommitDoubtful("kafka.fenced", f"{text} ({type(error).__name__})")
+
+
+def record_bytes_at_most(record: OutputRecord) -> int:
+    """Upper bound of the record's size as the producer and the broker reckon it: in a batch of its
+    own, uncompressed."""
+    return record.size_bytes + RECORD_OVERHEAD_BYTES + HEADER_OVERHEAD_BYTES * len(record.headers)
 
 
 def _cause(producer: KafkaProducer, error: Exception) -> Exception:

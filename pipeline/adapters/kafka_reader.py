@@ -100,7 +100,7 @@ class _Reader(Fetcher.PartitionRecords):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         self._failures = failures
-        self._batches = _Batches(records, offset)
+        self._batches = Batches(records, offset)
         super().__init__(offset, tp, self._batches, **options)
 
     def take(self, n: int | None = None) -> list[Any]:
@@ -119,7 +119,7 @@ class _Reader(Fetcher.PartitionRecords):  # type: ignore[misc]
         return taken
 
 
-class _Batches:
+class Batches:
     """The batches of a fetch, able to read any header name. ``offset`` is the last one's."""
 
     def __init__(self, records: Any, offset: int) -> None:

@@ -9,6 +9,7 @@ import kafka.errors as kafka_errors
 
 from pipeline.adapters.kafka_clients import Producer, connect, discard
 from pipeline.adapters.kafka_config import KafkaPolicy, common_options
+from pipeline.adapters.kafka_failures import refused
 from pipeline.errors import Halt, Retry
 from pipeline.records import Headers
 
@@ -25,6 +26,7 @@ class ReferenceProducer:
 
         Raises:
             Retry: no broker answers.
+            Halt: the credentials are refused.
         """
         self._topic = topic
         self._unacknowledged: list[Any] = []
@@ -95,6 +97,8 @@ class ReferenceProducer:
 
 
 def _failed(topic: str, error: kafka_errors.KafkaError) -> Halt | Retry:
+    if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
+        return refused()
     text = f"kafka: publishing to {topic} failed ({type(error).__name__}: {error})"
     if isinstance(error, (kafka_errors.AuthorizationError, kafka_errors.MessageSizeTooLargeError)):
         return Halt("kafka.refused", text)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from kafka import TopicPartition
+from kafka.errors import KafkaTimeoutError
 
-from pipeline.errors import Halt
+from pipeline.errors import Halt, Retry
 from pipeline.ports import Commit, CommitDoubtful
 from tests.kafka_deployment import Deployment, Polling, outcome, wait_until
 
@@ -145,6 +149,37 @@ def test_new_partitions_are_noticed_in_a_group_whose_leader_has_restarted(
         polling = deployment.ready()
         add_partitions(deployment, polling, PARTITIONS + 2)
     polling.until(lambda: len(polling.owned) == PARTITIONS + 2)
+
+
+def test_a_poll_that_fails_loses_no_record(deployment: Deployment) -> None:
+    """The client has counted them as polled by then."""
+    deployment.produce([b"0", b"1", b"2"])
+    polling = Polling(deployment.stream())
+    stream = polling.stream
+    fetch, check = stream._fetch, stream._offsets.check
+    drained: list[Any] = []
+
+    def fetching(max_records: int, timeout_s: float) -> Any:
+        polled = fetch(max_records, timeout_s)
+        drained.extend(polled.values())
+        return polled
+
+    def failing_until_drained(tp: TopicPartition) -> None:
+        if len(drained) < 2:
+            raise KafkaTimeoutError("the coordinator does not answer")
+        check(tp)
+
+    stream._fetch = fetching  # type: ignore[method-assign]
+    stream._offsets.check = failing_until_drained  # type: ignore[method-assign]
+
+    def read() -> bool:
+        with contextlib.suppress(Retry):
+            polling.once()
+        return len(polling.records) == 3
+
+    wait_until(read)
+    assert polling.values == [b"0", b"1", b"2"]
+    assert polling.starts == dict.fromkeys(map(deployment.partition, range(PARTITIONS)), 0)
 
 
 def test_an_overdue_heartbeat_does_not_make_poll_spin(

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.adapters.kafka_config import DeliveryPolicy
 from pipeline.adapters.kafka_doctor import sound_topics
-from pipeline.adapters.kafka_producer import HEADER_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES
+from pipeline.adapters.kafka_producer import record_bytes_at_most
 from pipeline.ports import Commit, OutcomeTooLarge
 from pipeline.records import OutputRecord, OutputTopic
 from tests.kafka_deployment import MODES, Deployment, Mode, Polling, outcome
@@ -81,9 +81,8 @@ def test_the_largest_dead_letter_that_may_be_sent_fits_a_sound_topic(
     with Deployment(kafka_bootstrap, 1, configs={role: sound}) as deployment:
         polling = deployment.ready()
         few = tuple((f"h{n}", b"v" * 100) for n in range(headers))
-        framing = RECORD_OVERHEAD_BYTES + HEADER_OVERHEAD_BYTES * headers
-        room = deployment.kafka.max_request_bytes - framing
-        room -= OutputRecord(role, b"key", b"", few).size_bytes
+        room = deployment.kafka.max_request_bytes
+        room -= record_bytes_at_most(OutputRecord(role, b"key", b"", few))
         largest = OutputRecord(role, b"key", b"x" * room, few)
         polling.stream.commit(Commit({deployment.partition(0): 1}, (largest,)))
         assert deployment.values(role) == [largest.value]

@@ -1,0 +1,179 @@
+"""The parts of the Kafka adapter that need no broker: bytes read, errors told, threads bounded."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import kafka.errors as kafka_errors
+import pytest
+from kafka.net.compat import KafkaNetClient
+from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
+
+from pipeline.adapters.kafka_clients import connect
+from pipeline.adapters.kafka_failures import consuming
+from pipeline.adapters.kafka_offsets import OffsetNote
+from pipeline.adapters.kafka_producer import within
+from pipeline.adapters.kafka_reader import Batches
+from pipeline.errors import Halt, Retry
+from pipeline.ports import CommitDoubtful
+
+MAGIC = 2
+
+
+class RawName(str):
+    """A header name that is no UTF-8 on the wire."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff" + str.encode(self)
+
+
+def batch_of(*headers: list[tuple[str, bytes]]) -> bytes:
+    """One batch, a record for each list of headers."""
+    builder = MemoryRecordsBuilder(MAGIC, 0, 1 << 20)
+    for index, each in enumerate(headers):
+        builder.append(index, b"key", b"%d" % index, each)
+    builder.close()
+    return bytes(builder.buffer())
+
+
+def test_header_names_that_are_not_text_are_escaped() -> None:
+    raw = batch_of([("plain", b"0")], [(RawName("x"), b"1"), ("ü", b"2"), (RawName(""), b"")], [])
+    batch = Batches(MemoryRecords(raw), 0).next_batch()
+    assert batch.validate_crc()
+    assert [(record.offset, record.value, record.headers) for record in batch] == [
+        (0, b"0", [("plain", b"0")]),
+        (1, b"1", [("\\xffx", b"1"), ("ü", b"2"), ("\\xff", b"")]),
+        (2, b"2", []),
+    ]
+
+
+def test_a_header_name_longer_than_its_batch_is_an_error_and_no_endless_read() -> None:
+    raw = bytearray(batch_of([(RawName("name"), b"v")]))
+    # The length of the name, a zigzag number, stands before its first byte.
+    at = raw.index(b"\xffname") - 1
+    assert raw[at] == 2 * len(b"\xffname")
+    raw[at] = 126
+    batch = Batches(MemoryRecords(bytes(raw)), 0).next_batch()
+    with pytest.raises(kafka_errors.CorruptRecordError):
+        list(batch)
+
+
+def test_batches_end_where_the_fetch_does() -> None:
+    batches = Batches(MemoryRecords(batch_of([]) + batch_of([])), 7)
+    assert batches.next_batch() is not None
+    assert batches.offset == 0
+    assert batches.next_batch() is not None
+    assert batches.next_batch() is None
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (kafka_errors.OffsetOutOfRangeError({}), "kafka.offset_out_of_range"),
+        (kafka_errors.LogTruncationError({}), "kafka.log_truncated"),
+        (kafka_errors.TopicAuthorizationFailedError({"t"}), "kafka.not_authorized"),
+        (kafka_errors.GroupAuthorizationFailedError("g"), "kafka.not_authorized"),
+        (kafka_errors.SaslAuthenticationFailedError("secret"), "kafka.not_authenticated"),
+        (kafka_errors.FencedInstanceIdError(), "kafka.fenced"),
+        (kafka_errors.UnsupportedCodecError("lz4"), "kafka.codec_missing"),
+        (kafka_errors.InvalidSessionTimeoutError(), "kafka.refused"),
+        (kafka_errors.InconsistentGroupProtocolError(), "kafka.refused"),
+        (kafka_errors.UnsupportedVersionError(), "kafka.refused"),
+    ],
+)
+def test_what_no_wait_can_mend_stops_the_worker(error: kafka_errors.KafkaError, code: str) -> None:
+    failure = consuming(error, "the-group")
+    assert isinstance(failure, Halt)
+    assert failure.code == code
+    assert "secret" not in failure.message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        kafka_errors.KafkaTimeoutError("slow"),
+        kafka_errors.KafkaConnectionError("gone"),
+        kafka_errors.NotCoordinatorError(),
+        kafka_errors.UnknownTopicOrPartitionError(),
+        kafka_errors.UnknownMemberIdError(),
+    ],
+)
+def test_what_may_pass_is_tried_again(error: kafka_errors.KafkaError) -> None:
+    failure = consuming(error, "group")
+    assert isinstance(failure, Retry)
+    assert failure.code == "kafka.unavailable"
+
+
+def test_a_note_is_read_back() -> None:
+    note = OffsetNote("b5f6a2f3-0e3f-4a8a-9f38-4d4a8d6c5a11", 12)
+    assert OffsetNote.parse(str(note)) == note
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "",
+        "clipstream",
+        "clipstream/1",
+        "clipstream/1 topic=x",
+        "clipstream/1 topic=x initial=",
+        "clipstream/1 topic=x initial=many",
+        "clipstream/1 topic=x initial=1 more=y",
+        "clipstream/2 topic=x initial=1",
+        "another topic=x initial=1",
+    ],
+)
+def test_what_others_wrote_is_no_note(metadata: str) -> None:
+    assert OffsetNote.parse(metadata) is None
+
+
+def test_a_call_that_does_not_end_is_given_up() -> None:
+    ended = threading.Event()
+
+    def hang() -> None:
+        ended.wait()
+
+    with pytest.raises(CommitDoubtful, match=r"commit took longer than 0\.01 s") as raised:
+        within(0.01, "commit", hang)
+    ended.set()
+    assert raised.value.code == "kafka.timeout"
+
+
+def test_the_failure_of_a_call_is_the_callers() -> None:
+    def fail() -> None:
+        raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        within(10.0, "commit", fail)
+    within(10.0, "commit", lambda: None)
+
+
+def test_no_client_has_the_broker_create_topics() -> None:
+    """kafka-python ignores its own ``allow_auto_create_topics``."""
+
+    def client(kafka_client: Any) -> KafkaNetClient:
+        made: KafkaNetClient = kafka_client(bootstrap_servers="127.0.0.1:1")
+        return made
+
+    made = connect(client, {})
+    made.cluster.add_topic("mistyped")
+    try:
+        request = made.cluster.metadata_request()
+    finally:
+        made.close()
+    assert request.allow_auto_topic_creation is False
+
+
+def test_a_client_that_cannot_be_made_is_closed() -> None:
+    made: list[KafkaNetClient] = []
+
+    def client(kafka_client: Any) -> None:
+        made.append(kafka_client(bootstrap_servers="127.0.0.1:1"))
+        raise kafka_errors.KafkaTimeoutError("no broker")
+
+    with pytest.raises(kafka_errors.KafkaTimeoutError):
+        connect(client, {})
+    assert made[0]._manager.closed
