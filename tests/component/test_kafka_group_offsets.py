@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -221,7 +222,13 @@ def test_notes_say_what_topic_the_offsets_are_of(deployment: Deployment) -> None
     polling.stream.commit(polling.finished())
     tp = TopicPartition(deployment.input, 0)
     group = deployment.kafka.group
-    found: Any = deployment.admin.client.list_group_offsets({group: [tp]})[group][tp]
-    assert found.offset == 3
+
+    def listed() -> Any:
+        return deployment.admin.client.list_group_offsets({group: [tp]})[group][tp]
+
+    # The admin client does not wait for the transaction's marker, which follows the commit.
+    deadline = time.monotonic() + 20
+    while (found := listed()).offset != 3:
+        assert time.monotonic() < deadline
     note = OffsetNote.parse(found.metadata)
     assert note == OffsetNote(deployment.facts.topic_ids[deployment.input], 2)
