@@ -11,7 +11,6 @@ from importlib.metadata import version
 from typing import Any
 
 from pipeline import metrics
-from pipeline.adapters.clip import ClipEncoder
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.decoders import SandboxedDecoder
 from pipeline.adapters.kafka import KafkaStream
@@ -111,6 +110,9 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
 
 def load_encoder(settings: Settings) -> Encoder:
     """The configured model. Blocks for seconds; may download."""
+    # Here: torch and transformers take seconds to import, and the driver needs neither.
+    from pipeline.adapters.clip import ClipEncoder
+
     return ClipEncoder.load(settings.model)
 
 

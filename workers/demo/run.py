@@ -104,19 +104,22 @@ def run_demo(console: Console, output: Path, images: int, keep: bool) -> bool:
     Raises:
         ServiceError: something did not start; the message holds the end of its log.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    logs = output / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    for earlier in logs.glob("*.log"):
+        earlier.unlink()
     with ExitStack() as owned:
         folder = Path(owned.enter_context(tempfile.TemporaryDirectory(prefix="clipstream-demo-")))
         with console.status("starting Apache Kafka and an S3 server"):
-            kafka = owned.enter_context(EmbeddedKafka(folder / "kafka", output / "logs"))
-            s3 = owned.enter_context(MotoS3(output / "logs"))
+            kafka = owned.enter_context(EmbeddedKafka(folder / "kafka", logs))
+            s3 = owned.enter_context(MotoS3(logs))
         os.environ.update(AWS_ACCESS_KEY_ID=s3.access_key, AWS_SECRET_ACCESS_KEY=s3.secret_key)
         file = output / "demo.yaml"
         health_port = _write_settings(file, folder, kafka.bootstrap, s3)
         settings = load_settings(file, environment={})
         with KafkaAdmin(settings.kafka) as admin:
             admin.create_topics(sound_topics(settings.kafka), PARTITIONS, -1)
-        worker = _stream_process(file, output / "logs" / "stream.log")
+        worker = _stream_process(file, logs / "stream.log")
         worker.start()
         owned.callback(worker.stop, DRAIN_S)
 
@@ -181,7 +184,6 @@ def _write_settings(file: Path, folder: Path, bootstrap: str, s3: MotoS3) -> int
 
 
 def _stream_process(file: Path, log: Path) -> ChildProcess:
-    log.unlink(missing_ok=True)
     command = [sys.executable, "-m", "workers.cli", "stream", "--config", str(file)]
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("CLIPSTREAM_")
