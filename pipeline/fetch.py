@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from pydantic import Field
@@ -59,9 +59,10 @@ class FetchPolicy(Policy):
         "with one refusal, so the least is 2.",
         ge=2,
     )
-    max_concurrency: int = Field(
-        32,
-        description="Objects being read at the same time, by each worker.",
+    max_open_objects: int = Field(
+        64,
+        description="Objects that each worker holds at a time, from the first byte read until "
+        "they are decoded; times fetch.max_bytes this bounds memory.",
         gt=0,
     )
 
@@ -160,7 +161,7 @@ class Fetcher:
         self._clock = clock
         self._random = random
         self._meter = meter
-        self._slots = asyncio.Semaphore(policy.max_concurrency)
+        self._slots = asyncio.Semaphore(policy.max_open_objects)
         self._asking = asyncio.Lock()
         self._answers = Answers()
         self._untried = 0
@@ -179,8 +180,12 @@ class Fetcher:
         """
         return self._breaker.closed() or (not self._answers and self._untried == 0)
 
-    async def fetch(self, ref: ImageRef) -> ObjectBody:
+    @contextlib.asynccontextmanager
+    async def fetch(self, ref: ImageRef) -> AsyncIterator[ObjectBody]:
         """Read the whole object; takes as long as an outage of the store lasts.
+
+        The object takes one of ``max_open_objects`` places while an attempt is under way, and from
+        then until the block ends: none while it waits for the next attempt or for the store.
 
         Raises:
             Reject: any code of the ``fetch`` stage; ``attempts`` says how many were made.
@@ -202,11 +207,15 @@ class Fetcher:
             raise
         finally:
             self._untried -= series.attempts == 0
-        self._meter.add(FETCHED_BYTES, len(body.body))
-        self._meter.observe(STAGE_SECONDS, series.busy_s, stage="fetch")
-        return body
+        try:
+            self._meter.add(FETCHED_BYTES, len(body.body))
+            self._meter.observe(STAGE_SECONDS, series.busy_s, stage="fetch")
+            yield body
+        finally:
+            self._slots.release()
 
     async def _until_settled(self, ref: ImageRef, series: _Series) -> ObjectBody:
+        """Returns with a slot, which the caller releases; raises without one."""
         while True:
             permit = await self._enter(ref, series)
             self._begin(series)
@@ -214,9 +223,12 @@ class Fetcher:
             try:
                 return await self._read(ref, permit)
             except Retry as error:
-                failure = error
-            finally:
                 self._slots.release()
+                failure = error
+            except BaseException:
+                self._slots.release()
+                raise
+            finally:
                 ended = self._clock.monotonic()
                 series.busy_s += ended - begun
             own_s = wait_s(series.attempts, self._retry, self._random)

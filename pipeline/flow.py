@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
 import numpy as np
@@ -41,11 +41,6 @@ class FlowPolicy(Policy):
         "its partitions.",
         gt=0,
     )
-    max_open_objects: int = Field(
-        64,
-        description="Objects being fetched or decoded; times fetch.max_bytes this bounds memory.",
-        gt=0,
-    )
     max_pending_mib: int = Field(
         256,
         description="MiB of outcomes that wait in memory for their commit; at the limit the "
@@ -55,9 +50,10 @@ class FlowPolicy(Policy):
 
 
 class Fetching(Protocol):
-    """The fetch stage: retries, deadlines and the breaker included."""
+    """The fetch stage: retries, deadlines and the breaker included. An object counts as held in
+    memory until the block ends."""
 
-    async def fetch(self, ref: ImageRef) -> ObjectBody: ...
+    def fetch(self, ref: ImageRef) -> AbstractAsyncContextManager[ObjectBody]: ...
 
 
 class Encoding(Protocol):
@@ -89,7 +85,6 @@ class Flow:
         geometry: ImageGeometry,
         decode_mode: str,
         embedding_dtype: EmbeddingDtype,
-        policy: FlowPolicy,
         clock: Clock,
         meter: Meter,
     ) -> None:
@@ -101,7 +96,6 @@ class Flow:
         self._geometry = geometry
         self._decode_mode = decode_mode
         self._dtype = np.dtype(embedding_dtype).newbyteorder("<")
-        self._open_objects = asyncio.Semaphore(policy.max_open_objects)
         self._clock = clock
         self._meter = meter
         self._decoding = 0
@@ -139,9 +133,7 @@ class Flow:
         return self._scoring().unclassified_action(ref.label_sets)
 
     async def _classify(self, ref: ImageRef, scoring: Scoring) -> Classification:
-        # Held from the first byte until the pixels are out: it bounds the bytes in memory.
-        async with self._open_objects:
-            fetched = await self._fetching.fetch(ref)
+        async with self._fetching.fetch(ref) as fetched:
             started = self._clock.monotonic()
             self._count_decoding(+1)
             try:

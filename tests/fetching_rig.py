@@ -16,7 +16,7 @@ from pipeline.records import ImageRef, ObjectBody, Origin, Position
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from tests.virtual_time import LoopClock
 
-POLICY = FetchPolicy(max_bytes=1000, deadline_s=30.0, max_refusals=3, max_concurrency=8)
+POLICY = FetchPolicy(max_bytes=1000, deadline_s=30.0, max_refusals=3, max_open_objects=8)
 RETRY = RetryPolicy(first_wait_s=0.2, longest_wait_s=5.0)
 BREAKER = BreakerPolicy(failures=4, open_s=5.0)
 HOUR_S = 3600.0
@@ -127,10 +127,11 @@ class Bench:
         )
 
     def start(self, *keys: str) -> list[asyncio.Task[ObjectBody]]:
-        return [asyncio.create_task(self.fetcher.fetch(reference(key)), name=key) for key in keys]
+        return [asyncio.create_task(self.fetch(key), name=key) for key in keys]
 
     async def fetch(self, key: str) -> ObjectBody:
-        return await self.fetcher.fetch(reference(key))
+        async with self.fetcher.fetch(reference(key)) as body:
+            return body
 
     def available(self) -> bool:
         return self.fetcher.available

@@ -176,7 +176,6 @@ async def _start_flow(
         geometry=encoder.geometry,
         decode_mode=settings.decode.mode,
         embedding_dtype=settings.events.embedding_dtype,
-        policy=settings.flow,
         clock=clock,
         meter=meter,
     )

@@ -17,7 +17,7 @@ from pipeline.records import ImageRef, ObjectBody, Origin, Position
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from tests.virtual_time import LoopClock, run
 
-POLICY = FetchPolicy(max_bytes=100, deadline_s=20.0, max_refusals=2, max_concurrency=3)
+POLICY = FetchPolicy(max_bytes=100, deadline_s=20.0, max_refusals=2, max_open_objects=3)
 BREAKER = BreakerPolicy(failures=3, open_s=4.0)
 DAY_S = 86_400.0
 
@@ -95,7 +95,7 @@ class World:
     ) -> ObjectBody:
         self.under_way += 1
         # The fetches of the stream, and one that asks whether the store serves at all.
-        assert self.under_way <= POLICY.max_concurrency + 1
+        assert self.under_way <= POLICY.max_open_objects + 1
         try:
             return await self._answer(self.case.objects[int(key)][0])
         finally:
@@ -125,7 +125,8 @@ async def fate(fetcher: Fetcher, number: int, at: float) -> str | None:
     await asyncio.sleep(at)
     ref = ImageRef("images", str(number), Origin(Position("refs", 0, number), 0, 0), ("general",))
     try:
-        await fetcher.fetch(ref)
+        async with fetcher.fetch(ref):
+            pass
     except Reject as reject:
         return reject.code
     return None

@@ -45,7 +45,8 @@ def test_a_bucket_that_is_not_allowed_is_not_even_asked_for() -> None:
     async def main() -> None:
         bench = Bench()
         with pytest.raises(Reject, match=r"'secrets' is not in s3\.allowed_buckets") as caught:
-            await bench.fetcher.fetch(reference("a", bucket="secrets"))
+            async with bench.fetcher.fetch(reference("a", bucket="secrets")):
+                pass
         assert caught.value.code == "fetch.bucket_not_allowed"
         assert bench.store.asked == []
 
@@ -125,7 +126,7 @@ def test_a_slow_object_gets_more_than_one_chance_within_the_deadline() -> None:
 
 def test_waiting_for_a_slot_is_no_failure() -> None:
     async def main() -> None:
-        bench = Bench(POLICY.model_copy(update={"max_concurrency": 1}))
+        bench = Bench(POLICY.model_copy(update={"max_open_objects": 1}))
         bench.store.latency_s = 10.0
         keys = [f"image-{number}" for number in range(20)]
         await asyncio.gather(*bench.start(*keys))
@@ -148,9 +149,26 @@ def test_no_more_objects_are_read_at_once_than_allowed() -> None:
     run(main())
 
 
+def test_an_object_is_held_until_its_reader_is_done_with_it() -> None:
+    async def main() -> None:
+        bench = Bench(POLICY.model_copy(update={"max_open_objects": 1}))
+        async with bench.fetcher.fetch(reference("first")) as body:
+            (second,) = bench.start("second")
+            await asyncio.sleep(60.0)
+            assert bench.store.asked == ["first"]
+            assert body.body == b"image"
+        assert (await second).body == b"image"
+        with pytest.raises(ValueError, match="decode"):
+            async with bench.fetcher.fetch(reference("third")):
+                raise ValueError("the decode failed")
+        assert (await bench.fetch("fourth")).body == b"image"
+
+    run(main())
+
+
 def test_an_object_between_attempts_holds_no_slot() -> None:
     async def main() -> None:
-        bench = Bench(POLICY.model_copy(update={"max_concurrency": 1}))
+        bench = Bench(POLICY.model_copy(update={"max_open_objects": 1}))
         bench.store.scripts["bad"] = break_off
         (bad,) = bench.start("bad")
         await bench.stream(8.0)

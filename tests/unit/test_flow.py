@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, Reject
-from pipeline.flow import EmbeddingDtype, Flow, FlowPolicy
+from pipeline.flow import EmbeddingDtype, Flow
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -38,23 +40,23 @@ class Stages:
     def __init__(self, failing: str = "", failure: Exception | None = None) -> None:
         self._failing = failing
         self._failure = failure
-        self.open = self.most_open = 0
+        self.passed: list[str] = []
         self.scored: list[Vector] = []
 
     def _pass(self, stage: str) -> None:
+        self.passed.append(stage)
         if stage == self._failing and self._failure is not None:
             raise self._failure
 
-    async def fetch(self, ref: ImageRef) -> ObjectBody:
-        self.open += 1
-        self.most_open = max(self.most_open, self.open)
+    @contextlib.asynccontextmanager
+    async def fetch(self, ref: ImageRef) -> AsyncIterator[ObjectBody]:
         await asyncio.sleep(0)
         self._pass("fetch")
-        return ObjectBody(b"bytes", "e1", "v1")
+        yield ObjectBody(b"bytes", "e1", "v1")
+        self._pass("release")
 
     async def decode(self, body: bytes, geometry: ImageGeometry) -> DecodedImage:
         await asyncio.sleep(0)
-        self.open -= 1
         self._pass("decode")
         return DecodedImage(np.zeros((2, 2, 3), np.uint8), "PNG", 4, 3, 1, 0.25)
 
@@ -90,7 +92,6 @@ def flow_of(
         geometry=ImageGeometry(2, 2),
         decode_mode="strict",
         embedding_dtype=dtype,
-        policy=FlowPolicy(max_open_objects=2),
         clock=SystemClock(),
         meter=meter or PrometheusMeter(),
     )
@@ -132,7 +133,13 @@ def test_a_halt_is_no_outcome() -> None:
         outcome_of(Stages("encode", Halt("model.broken", "the device is gone")))
 
 
-def test_objects_in_memory_are_bounded_and_the_queue_ends_empty() -> None:
+def test_the_object_is_given_up_once_it_is_decoded() -> None:
+    stages = Stages()
+    outcome_of(stages)
+    assert stages.passed == ["fetch", "decode", "release", "encode"]
+
+
+def test_the_queue_ends_empty() -> None:
     stages, meter = Stages(), PrometheusMeter()
 
     async def many() -> None:
@@ -140,6 +147,5 @@ def test_objects_in_memory_are_bounded_and_the_queue_ends_empty() -> None:
         await asyncio.gather(*(flow.classify(REF) for _ in range(20)))
 
     asyncio.run(many())
-    assert stages.most_open == 2
     depth = meter.registry.get_sample_value("clipstream_queue_depth", {"stage": "decode"})
     assert depth == 0
