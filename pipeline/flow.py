@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
@@ -63,7 +62,7 @@ class Encoding(Protocol):
 
 
 class Scoring(Protocol):
-    """The label sets in force, compiled for the model."""
+    """One version of the label sets, compiled for the model."""
 
     def score(self, names: tuple[str, ...], embedding: Vector) -> tuple[LabelSetResult, ...]: ...
 
@@ -71,15 +70,13 @@ class Scoring(Protocol):
 
 
 class Flow:
-    """Composes the stages. ``scoring`` is asked for once an image, so that a change of label sets
-    takes effect between images and never within one."""
+    """Composes the stages."""
 
     def __init__(
         self,
         fetching: Fetching,
         decoder: Decoder,
         encoding: Encoding,
-        scoring: Callable[[], Scoring],
         *,
         model: ModelIdentity,
         geometry: ImageGeometry,
@@ -91,7 +88,6 @@ class Flow:
         self._fetching = fetching
         self._decoder = decoder
         self._encoding = encoding
-        self._scoring = scoring
         self._model = model
         self._geometry = geometry
         self._decode_mode = decode_mode
@@ -100,14 +96,15 @@ class Flow:
         self._meter = meter
         self._decoding = 0
 
-    async def classify(self, ref: ImageRef) -> Classification | DeadLetter:
+    async def classify(self, ref: ImageRef, scoring: Scoring) -> Classification | DeadLetter:
         """One image from reference to outcome; every failure of the image is a dead letter.
+
+        ``scoring`` are the label sets that were in force when the reference was routed.
 
         Raises:
             Halt: the worker must stop; the reference has no outcome.
             asyncio.CancelledError: the partition was revoked or the worker stops.
         """
-        scoring = self._scoring()
         try:
             return await self._classify(ref, scoring)
         except Reject as reject:
@@ -127,10 +124,6 @@ class Flow:
             ref=ref,
             unclassified_action=scoring.unclassified_action(ref.label_sets),
         )
-
-    def unclassified_action(self, ref: ImageRef) -> str:
-        """What the reference's label sets say of an image that nobody looked at."""
-        return self._scoring().unclassified_action(ref.label_sets)
 
     async def _classify(self, ref: ImageRef, scoring: Scoring) -> Classification:
         async with self._fetching.fetch(ref) as fetched:

@@ -28,6 +28,16 @@ class LabelSetsPolicy(Policy):
         default=(),
         description="YAML files of one label set each, or folders of such files.",
     )
+    reload_interval_s: float = Field(
+        default=10.0,
+        description=(
+            "Seconds between two looks at the files for a change. One that two looks in a row have "
+            "seen takes effect without a restart, for records admitted from then on; files that "
+            "are not valid change nothing, and are told of in the log and the metrics. 0: a change "
+            "takes effect at the next start."
+        ),
+        ge=0,
+    )
     override_model_pin: bool = Field(
         default=False,
         description=(

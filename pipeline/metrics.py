@@ -188,6 +188,22 @@ MODEL_INFO = _metric(
     "Differing revisions among workers mean an unfinished roll-out.",
     ("model", "revision", "precision", "engine", "version"),
 )
+LABEL_SET_INFO = _metric(
+    Kind.GAUGE,
+    "label_set_info",
+    "1 for each label set in force; its version is the content hash that events carry.",
+    "Differing versions among workers for longer than two label_sets.reload_interval_s: one of "
+    "them cannot read or load the files; see clipstream_label_set_reloads_total.",
+    ("label_set", "version"),
+)
+LABEL_SET_RELOADS = _metric(
+    Kind.COUNTER,
+    "label_set_reloads_total",
+    "Changes of label set files, by outcome (loaded, refused).",
+    "Refused: the changed files are not valid and those before stay in force; the log and "
+    "`clipstream labels check` say what to mend.",
+    ("outcome",),
+)
 LAST_PROGRESS = _metric(
     Kind.GAUGE,
     "last_progress_timestamp_seconds",

@@ -12,13 +12,12 @@ import queue
 import random
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from pipeline import metrics
 from pipeline.errors import Halt, Retry
-from pipeline.flow import Flow, FlowPolicy
+from pipeline.flow import Flow, FlowPolicy, Scoring
 from pipeline.offsets import CommitWindow, Place, Settled
 from pipeline.ports import (
     Assigned,
@@ -35,11 +34,11 @@ from pipeline.records import (
     Partition,
     Position,
     Record,
-    Skipped,
 )
 from workers.backoff import Backoff
 from workers.committing import Committer, Publishing, settled_letter
 from workers.event_loop import EventLoopThread
+from workers.rules import Rules
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +49,6 @@ CLOSE_S = 10.0
 """Wait for the group's leave when the worker ends."""
 
 MIB = 1024 * 1024
-
-
-class Parsing(Protocol):
-    """A record's references, skips and dead letters, each an outcome's beginning."""
-
-    def __call__(self, record: Record) -> Sequence[ImageRef | Skipped | DeadLetter]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +65,16 @@ class Health:
     available: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A reference whose image is to be classified, by the label sets it was routed to."""
+
+    place: Place
+    epoch: Epoch
+    ref: ImageRef
+    scoring: Scoring
+
+
 class StreamWorker:
     """Polls, classifies and commits until told to stop.
 
@@ -82,7 +85,7 @@ class StreamWorker:
         self,
         stream: Stream,
         flow: Flow,
-        parse: Parsing,
+        rules: Callable[[], Rules],
         publishing: Publishing,
         loop: EventLoopThread,
         *,
@@ -96,7 +99,7 @@ class StreamWorker:
     ) -> None:
         self._stream = stream
         self._flow = flow
-        self._parse = parse
+        self._rules = rules
         self._publishing = publishing
         self._loop = loop
         self._available = available
@@ -239,24 +242,25 @@ class StreamWorker:
 
     def _admit(self) -> None:
         """Parse queued records while there is room; a record is admitted whole."""
-        started: list[tuple[Place, Epoch, ImageRef]] = []
+        started: list[_Begun] = []
         while self._backlog and self._room() > 0 and not self._stopping.is_set():
             record, epoch = self._backlog.popleft()
             started.extend(self._expand(record, epoch))
         if started:
             self._loop.call_soon(self._start, started)
 
-    def _expand(self, record: Record, epoch: Epoch) -> list[tuple[Place, Epoch, ImageRef]]:
+    def _expand(self, record: Record, epoch: Epoch) -> list[_Begun]:
         position = record.position
         partition = Partition(position.topic, position.partition)
-        entries = self._parse(record)
+        rules = self._rules()
+        entries = rules.parse(record)
         if not self._window.expand(position, epoch, len(entries)):
             return []
         started = []
         for index, entry in enumerate(entries):
             place = Place(partition, position.offset, index)
             if isinstance(entry, ImageRef):
-                started.append((place, epoch, entry))
+                started.append(_Begun(place, epoch, entry, rules.scoring))
             elif isinstance(entry, DeadLetter):
                 self._settle(place, epoch, settled_letter(self._publishing, entry))
             else:
@@ -346,16 +350,17 @@ class StreamWorker:
 
     # -- the event loop's thread ------------------------------------------------------------
 
-    def _start(self, started: list[tuple[Place, Epoch, ImageRef]]) -> None:
-        for place, epoch, ref in started:
-            group = self._tasks[place.partition, epoch]
-            task = asyncio.get_running_loop().create_task(self._live(place, epoch, ref))
+    def _start(self, started: list[_Begun]) -> None:
+        for begun in started:
+            group = self._tasks[begun.place.partition, begun.epoch]
+            task = asyncio.get_running_loop().create_task(self._live(begun))
             group.add(task)
             task.add_done_callback(group.discard)
 
-    async def _live(self, place: Place, epoch: Epoch, ref: ImageRef) -> None:
+    async def _live(self, begun: _Begun) -> None:
+        place, epoch, ref = begun.place, begun.epoch, begun.ref
         try:
-            outcome = await self._flow.classify(ref)
+            outcome = await self._flow.classify(ref, begun.scoring)
             if isinstance(outcome, DeadLetter):
                 log.info(
                     "%s: dead letter %s",
@@ -366,7 +371,7 @@ class StreamWorker:
                 settled = settled_letter(self._publishing, outcome)
             else:
                 records = self._publishing.records(outcome)
-                action = self._flow.unclassified_action(ref)
+                action = begun.scoring.unclassified_action(ref.label_sets)
                 settled = Settled(
                     "classified", "", ref.origin, records, ref=ref, unclassified_action=action
                 )

@@ -8,7 +8,7 @@ import socket
 from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import NamedTuple
 
 from pipeline import metrics
 from pipeline.adapters.clock import SystemClock
@@ -16,7 +16,7 @@ from pipeline.adapters.decoders import SandboxedDecoder
 from pipeline.adapters.kafka import KafkaStream
 from pipeline.adapters.kafka_admin import KafkaAdmin
 from pipeline.adapters.kafka_config import Member
-from pipeline.adapters.label_files import load_label_sets
+from pipeline.adapters.label_files import fingerprint, load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.adapters.s3 import ObstoreS3
 from pipeline.adapters.text_cache import CachedTexts
@@ -26,11 +26,13 @@ from pipeline.events import EventBuilder, EventContext
 from pipeline.fetch import Fetcher
 from pipeline.flow import Flow
 from pipeline.ports import Encoder, Meter
+from pipeline.records import ModelIdentity
 from pipeline.references import parse
 from pipeline.routes import Router
-from pipeline.scoring import CompiledLabelSets, compile_label_sets
+from pipeline.scoring import EncodeTexts, compile_label_sets
 from workers.endpoints import MetricsEndpoint
 from workers.event_loop import EventLoopThread
+from workers.rules import LiveRules, Rules
 from workers.settings import Settings
 from workers.stream import StreamWorker
 
@@ -74,13 +76,21 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
         with KafkaAdmin(settings.kafka) as admin:
             facts = admin.facts()
         encoder = load_encoder(settings)
-        label_sets = compiled_label_sets(settings, encoder)
-        router = routed(settings, label_sets)
+        rules = LiveRules(
+            partial(load_rules, settings, encoder.model, encoder.encode_texts),
+            partial(fingerprint, settings.label_sets.paths),
+            meter,
+        )
         loop = EventLoopThread(f"images-{slot}")
         owned.callback(loop.close)
-        fetcher, flow = loop.submit(
-            _start_flow(settings, encoder, label_sets, meter, owned, loop)
-        ).result(START_S)
+        stages = loop.submit(_start_stages(settings, encoder, meter, owned, loop)).result(START_S)
+        if settings.label_sets.reload_interval_s:
+            # Texts go through the batcher from here on: the model belongs to its thread.
+            rules.watch(
+                partial(load_rules, settings, encoder.model, stages.batcher.encode_texts),
+                settings.label_sets.reload_interval_s,
+            )
+            owned.callback(rules.close)
         stream = KafkaStream(
             settings.kafka,
             settings.delivery,
@@ -91,11 +101,11 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
         context = EventContext(facts.cluster_id, settings.kafka.group, facts.topic_ids, VERSION)
         worker = StreamWorker(
             stream,
-            flow,
-            partial(parse, policy=settings.references, router=router),
+            stages.flow,
+            rules,
             EventBuilder(context, settings.events),
             loop,
-            available=lambda: fetcher.available,
+            available=lambda: stages.fetcher.available,
             policy=settings.flow,
             commit_interval_s=settings.delivery.commit_interval_s,
             max_outcomes_per_commit=settings.delivery.max_outcomes_per_commit,
@@ -116,8 +126,13 @@ def load_encoder(settings: Settings) -> Encoder:
     return ClipEncoder.load(settings.model)
 
 
-def compiled_label_sets(settings: Settings, encoder: Encoder) -> CompiledLabelSets:
-    """The configured label sets, embedded by the model, or by the cache of an earlier start."""
+def load_rules(settings: Settings, model: ModelIdentity, encode_texts: EncodeTexts) -> Rules:
+    """The configured label sets, embedded by the model or by the cache of an earlier start, and
+    the routes to them.
+
+    Raises:
+        Halt: a label set or a route is not valid, or not for this model.
+    """
     policy = settings.label_sets
     if not policy.paths:
         raise Halt(
@@ -125,28 +140,35 @@ def compiled_label_sets(settings: Settings, encoder: Encoder) -> CompiledLabelSe
             "label_sets.paths: no label set is configured; name a file, for example "
             "deploy/examples/label-sets/moderation.yaml",
         )
-    encode_texts: Any = encoder.encode_texts
-    if policy.text_cache_dir is not None:
-        encode_texts = CachedTexts(encode_texts, encoder.model, policy.text_cache_dir)
     label_sets = load_label_sets(policy.paths)
-    return compile_label_sets(label_sets, encode_texts, encoder.model, policy.override_model_pin)
-
-
-def routed(settings: Settings, label_sets: CompiledLabelSets) -> Router:
     try:
-        return Router(settings.routes, [each.label_set.name for each in label_sets])
+        router = Router(settings.routes, [label_set.name for label_set in label_sets])
     except ValueError as error:
         raise Halt("settings.invalid", str(error)) from error
+    if policy.text_cache_dir is not None:
+        encode_texts = CachedTexts(encode_texts, model, policy.text_cache_dir)
+    return Rules(
+        partial(parse, policy=settings.references, router=router),
+        compile_label_sets(label_sets, encode_texts, model, policy.override_model_pin),
+        {label_set.name: label_set.version for label_set in label_sets},
+    )
 
 
-async def _start_flow(
+class _Stages(NamedTuple):
+    """What lives on the event loop."""
+
+    fetcher: Fetcher
+    batcher: Batcher
+    flow: Flow
+
+
+async def _start_stages(
     settings: Settings,
     encoder: Encoder,
-    label_sets: CompiledLabelSets,
     meter: Meter,
     owned: ExitStack,
     loop: EventLoopThread,
-) -> tuple[Fetcher, Flow]:
+) -> _Stages:
     """What lives on the event loop, made there."""
     clock = SystemClock()
     rng = random.Random()  # noqa: S311 - jitter, no secret
@@ -171,7 +193,6 @@ async def _start_flow(
         fetcher,
         decoder,
         batcher,
-        lambda: label_sets,
         model=encoder.model,
         geometry=encoder.geometry,
         decode_mode=settings.decode.mode,
@@ -179,7 +200,7 @@ async def _start_flow(
         clock=clock,
         meter=meter,
     )
-    return fetcher, flow
+    return _Stages(fetcher, batcher, flow)
 
 
 def _tell_model(meter: Meter, encoder: Encoder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -72,6 +73,21 @@ def load_label_sets(paths: Sequence[Path]) -> tuple[LabelSet, ...]:
     if problems:
         raise Halt("label_set.invalid", "\n".join(problems))
     return tuple(loaded.values())
+
+
+def fingerprint(paths: Sequence[Path]) -> str:
+    """Digest of everything that ``load_label_sets`` would read: it changes when they change."""
+    problems: list[str] = []
+    digest = hashlib.sha256()
+    for path in _files(paths, problems):
+        try:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            content = str(error.strerror)
+        digest.update(f"{path}\0{content}\0".encode())
+    digest.update("\0".join(problems).encode())
+    return digest.hexdigest()
 
 
 def _files(paths: Sequence[Path], problems: list[str]) -> Iterator[Path]:

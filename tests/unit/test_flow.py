@@ -77,7 +77,7 @@ class Stages:
 def outcome_of(
     stages: Stages, dtype: EmbeddingDtype = "float32", meter: PrometheusMeter | None = None
 ) -> Classification | DeadLetter:
-    return asyncio.run(flow_of(stages, dtype, meter).classify(REF))
+    return asyncio.run(flow_of(stages, dtype, meter).classify(REF, stages))
 
 
 def flow_of(
@@ -87,7 +87,6 @@ def flow_of(
         stages,
         stages,
         stages,
-        lambda: stages,
         model=MODEL,
         geometry=ImageGeometry(2, 2),
         decode_mode="strict",
@@ -144,7 +143,7 @@ def test_the_queue_ends_empty() -> None:
 
     async def many() -> None:
         flow = flow_of(stages, meter=meter)
-        await asyncio.gather(*(flow.classify(REF) for _ in range(20)))
+        await asyncio.gather(*(flow.classify(REF, stages) for _ in range(20)))
 
     asyncio.run(many())
     depth = meter.registry.get_sample_value("clipstream_queue_depth", {"stage": "decode"})

@@ -20,7 +20,7 @@ from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
-from pipeline.flow import FlowPolicy
+from pipeline.flow import FlowPolicy, Scoring
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -31,10 +31,12 @@ from pipeline.records import (
     OutputRecord,
     OutputTopic,
     Partition,
+    Vector,
 )
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.routes import Router
 from workers.event_loop import EventLoopThread
+from workers.rules import Rules
 from workers.stream import StreamWorker
 
 TOPIC = "refs"
@@ -44,6 +46,30 @@ MODEL = ModelIdentity("test/model", "r1", 4, 100.0, "fp32", "test")
 TOPIC_IDS = {TOPIC: "6f3bb9a4-6a0c-4d1e-9a5e-0c4d6a9e7a11"}
 
 
+EMBEDDING = np.array([1, 0, 0, 0], dtype="<f4")
+
+
+class MadeUpScoring:
+    """Label sets of one version."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+
+    def score(self, names: tuple[str, ...], embedding: Vector) -> tuple[LabelSetResult, ...]:
+        return tuple(LabelSetResult(name, self.version, (), (), "allow") for name in names)
+
+    def unclassified_action(self, names: tuple[str, ...]) -> str:
+        return "quarantine"
+
+
+def rules_of(version: str, *label_sets: str) -> Rules:
+    return Rules(
+        partial(parse, policy=ReferencesPolicy(), router=Router((), label_sets)),
+        MadeUpScoring(version),
+        dict.fromkeys(label_sets, version),
+    )
+
+
 class MadeUpFlow:
     """Classifies everything at once, but for keys that say otherwise."""
 
@@ -51,10 +77,7 @@ class MadeUpFlow:
         self.gate = asyncio.Event()
         self.running: set[str] = set()
 
-    def unclassified_action(self, ref: ImageRef) -> str:
-        return "quarantine"
-
-    async def classify(self, ref: ImageRef) -> Classification | DeadLetter:
+    async def classify(self, ref: ImageRef, scoring: Scoring) -> Classification | DeadLetter:
         self.running.add(ref.key)
         try:
             if ref.key.startswith("slow"):
@@ -66,10 +89,9 @@ class MadeUpFlow:
         if ref.key.startswith("halt"):
             raise Halt("model.broken", "the device is gone")
         image = DecodedImage(np.zeros((2, 2, 3), np.uint8), "PNG", 2, 2, 1, 0.0)
-        result = LabelSetResult("things", "v", (), (), "allow")
-        embedding = np.array([1, 0, 0, 0], dtype="<f4")
+        results = scoring.score(ref.label_sets, EMBEDDING)
         return Classification(
-            ref, MODEL, (result,), embedding, "e", None, "0" * 64, 1, image, "strict"
+            ref, MODEL, results, EMBEDDING, "e", None, "0" * 64, 1, image, "strict"
         )
 
 
@@ -81,12 +103,13 @@ class Running:
         self.meter = PrometheusMeter()
         self.loop = EventLoopThread(f"test-{member}")
         self.available = True
+        self.rules = rules_of("v1", "things")
         self.failure: BaseException | None = None
         self.stream = MemoryStream(broker, GROUP, (TOPIC,), member)
         self.worker = StreamWorker(
             self.stream,
             self.flow,  # type: ignore[arg-type]
-            partial(parse, policy=ReferencesPolicy(), router=Router((), ["things"])),
+            lambda: self.rules,
             EventBuilder(EventContext("c", GROUP, TOPIC_IDS, "0"), EventsPolicy()),
             self.loop,
             available=lambda: self.available,
@@ -202,6 +225,26 @@ def test_a_commit_of_unknown_fate_is_neither_lost_nor_repeated(
         eventually(lambda: committed(broker) == 2)
         eventually(lambda: worker.worker.health().committed == 3)
     assert keys_of(visible(broker, OutputTopic.CLASSIFICATIONS)) == ["a", "b", "c"]
+
+
+def test_a_reference_is_scored_by_the_label_sets_it_was_routed_to(broker: MemoryBroker) -> None:
+    with running(broker) as worker:
+        send(broker, "slow")
+        eventually(lambda: worker.flow.running == {"slow"})
+        # Its label set is gone when it is scored, and was there when it was admitted.
+        worker.rules = rules_of("v2", "others")
+        send(broker, "next", partition=1)
+        eventually(lambda: committed(broker, 1) == 1)
+        worker.open_gate()
+        eventually(lambda: committed(broker, 0) == 1)
+    events = [json.loads(each.value) for each in visible(broker, OutputTopic.CLASSIFICATIONS)]
+    scored = {
+        event["reference"]["key"]: [
+            (result["label_set"], result["version"]) for result in event["results"]
+        ]
+        for event in events
+    }
+    assert scored == {"slow": [("things", "v1")], "next": [("others", "v2")]}
 
 
 def test_an_unreadable_record_is_dead_lettered_with_its_bytes(broker: MemoryBroker) -> None:

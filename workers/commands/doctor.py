@@ -13,7 +13,7 @@ from pipeline.adapters.s3_admin import S3Admin
 from pipeline.errors import PipelineError
 from pipeline.ports import Check, CheckResult
 from workers.settings import Settings
-from workers.wiring import compiled_label_sets, load_encoder, member_of, routed
+from workers.wiring import load_encoder, load_rules, member_of
 
 MARKS = {
     CheckResult.PASSED: ("ok  ", "green"),
@@ -98,8 +98,6 @@ def _model(settings: Settings) -> Iterator[Check]:
         CheckResult.PASSED,
         f"{model.name} at {model.revision[:19]} on {model.engine} in {model.precision}",
     )
-    label_sets = compiled_label_sets(settings, encoder)
-    routed(settings, label_sets)
-    for each in label_sets:
-        name, labels = each.label_set.name, len(each.label_set.labels)
-        yield Check(f"label set {name}", CheckResult.PASSED, f"{labels} labels")
+    rules = load_rules(settings, model, encoder.encode_texts)
+    for name, label_version in rules.versions.items():
+        yield Check(f"label set {name}", CheckResult.PASSED, f"version {label_version}")

@@ -1,0 +1,173 @@
+"""A change of label set files takes effect without a restart, or not at all."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.label_files import fingerprint
+from pipeline.adapters.memory import MemoryEncoder
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.errors import Halt
+from pipeline.records import ImageRef, Position, Record
+from workers.rules import LiveRules, Rules
+from workers.settings import Settings, load_settings
+from workers.wiring import load_rules
+
+ONE = """\
+name: animals
+decision: exclusive
+actions: [review, allow]
+default_action: allow
+labels:
+  - {name: cat, prompts: [a cat]}
+  - {name: dog, prompts: [a dog]}
+"""
+TWO = ONE.replace("a dog", "a brown dog")
+INVALID = ONE.replace("prompts: [a dog]", "prompts: []")
+
+
+class Bench:
+    """Label set files in a folder, as a worker watches them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.write("animals", ONE)
+        self.settings: Settings = load_settings(
+            flags={
+                "s3.allowed_buckets": ["images"],
+                "label_sets.paths": [str(folder)],
+                "label_sets.text_cache_dir": "null",
+            },
+            environment={},
+        )
+        self.encoder = MemoryEncoder()
+        self.meter = PrometheusMeter()
+        self.rules = LiveRules(self.load, partial(fingerprint, (folder,)), self.meter)
+
+    def load(self) -> Rules:
+        return load_rules(self.settings, self.encoder.model, self.encoder.encode_texts)
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / f"{name}.yaml").write_text(text)
+
+    def count(self, outcome: str) -> float:
+        name = "clipstream_label_set_reloads_total"
+        return self.meter.registry.get_sample_value(name, {"outcome": outcome}) or 0.0
+
+    def in_force(self) -> dict[str, str]:
+        """What the metrics say, which must be what the rules say."""
+        (family,) = (
+            family
+            for family in self.meter.registry.collect()
+            if family.name == "clipstream_label_set_info"
+        )
+        told = {sample.labels["label_set"]: sample.labels["version"] for sample in family.samples}
+        assert told == self.rules().versions
+        return told
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.rules.close()
+
+
+def scored_as(rules: Rules) -> dict[str, str]:
+    record = Record(Position("refs", 0, 1), 0, None, b'{"bucket": "images", "key": "a"}')
+    (ref,) = rules.parse(record)
+    assert isinstance(ref, ImageRef)
+    (embedding,) = MemoryEncoder().encode_texts(["a cat"])
+    results = rules.scoring.score(ref.label_sets, embedding)
+    return {result.label_set: result.version for result in results}
+
+
+def test_a_change_takes_effect_at_the_second_look_that_sees_it(bench: Bench) -> None:
+    before = bench.rules()
+    bench.write("animals", TWO)
+    bench.rules.look()
+    assert bench.rules() is before
+    bench.rules.look()
+    assert scored_as(bench.rules()) == bench.in_force() != before.versions
+    assert bench.count("loaded") == 1
+
+
+def test_a_file_that_is_still_being_written_is_not_loaded(bench: Bench) -> None:
+    before = bench.rules()
+    for end in (40, 60, 80):
+        bench.write("animals", TWO[:end])
+        bench.rules.look()
+    assert bench.rules() is before
+    assert bench.count("refused") == 0
+
+
+def test_label_sets_come_and_go(bench: Bench) -> None:
+    bench.write("plants", ONE.replace("animals", "plants"))
+    (bench.folder / "animals.yaml").unlink()
+    bench.rules.look()
+    bench.rules.look()
+    assert list(scored_as(bench.rules())) == list(bench.in_force()) == ["plants"]
+
+
+def test_an_invalid_change_leaves_what_was_in_force(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = bench.rules()
+    bench.write("animals", INVALID)
+    with caplog.at_level(logging.ERROR):
+        for _ in range(5):
+            bench.rules.look()
+    assert bench.rules() is before
+    assert bench.in_force() == before.versions
+    # Told once, not at every look.
+    (told,) = caplog.records
+    assert "animals.yaml:7" in told.getMessage()
+    assert bench.count("refused") == 1
+    bench.write("animals", TWO)
+    bench.rules.look()
+    bench.rules.look()
+    assert bench.rules() is not before
+
+
+def test_a_comment_reloads_and_changes_no_version(bench: Bench) -> None:
+    before = bench.in_force()
+    bench.write("animals", "# checked\n" + ONE)
+    bench.rules.look()
+    bench.rules.look()
+    assert bench.count("loaded") == 1
+    assert bench.in_force() == before
+
+
+def test_label_sets_that_cannot_be_loaded_stop_the_start(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.write("animals", INVALID)
+    with pytest.raises(Halt, match=r"animals\.yaml:7"):
+        LiveRules(bench.load, partial(fingerprint, (tmp_path,)), PrometheusMeter())
+
+
+def test_the_watch_outlives_a_defect(bench: Bench) -> None:
+    loads = threading.Event()
+    calls: list[str] = []
+
+    def load() -> Rules:
+        calls.append("load")
+        if len(calls) == 1:
+            raise ZeroDivisionError("oops")
+        loads.set()
+        return bench.load()
+
+    bench.rules.watch(load, 0.01)
+    bench.write("animals", TWO)
+    deadline = time.monotonic() + 20.0
+    while not calls:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    bench.write("animals", TWO + "unclassified_action: allow\n")
+    assert loads.wait(20.0)
