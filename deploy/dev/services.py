@@ -17,7 +17,8 @@ from pathlib import Path
 
 from deploy.dev.versitygw import VersityS3
 from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_config import DEAD_LETTER_HEADROOM_BYTES, KafkaPolicy
+from pipeline.adapters.kafka_config import KafkaPolicy
+from pipeline.adapters.kafka_doctor import sound_topics
 from pipeline.errors import PipelineError
 from workers.demo.cache import locked
 from workers.demo.kafka import EmbeddedKafka
@@ -28,9 +29,6 @@ NAMES = ("kafka", "s3")
 
 PARTITIONS = 6
 """A topic's; a few workers can share them."""
-
-BROKER_MAX_MESSAGE_BYTES = 1_048_588
-"""``message.max.bytes`` of a broker that nobody configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +147,7 @@ def _identity(pid: int) -> ProcessIdentity:
 def _create_topics(variables: dict[str, str]) -> None:
     servers = tuple(json.loads(variables["CLIPSTREAM_KAFKA__BOOTSTRAP_SERVERS"]))
     policy = KafkaPolicy(bootstrap_servers=servers)
-    names = policy.output_topics
-    dead_letter_bytes = BROKER_MAX_MESSAGE_BYTES + DEAD_LETTER_HEADROOM_BYTES
-    topics: dict[str, dict[str, str]] = {
-        **{name: {} for name in policy.input_topics},
-        names.classifications: {},
-        names.embeddings: {},
-        names.dead_letters: {"max.message.bytes": str(dead_letter_bytes)},
-    }
+    topics = sound_topics(policy)
     with KafkaAdmin(policy) as admin:
         existing = admin.topics(topics)
         missing = {name: topics[name] for name in topics if name not in existing}

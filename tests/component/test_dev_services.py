@@ -16,6 +16,8 @@ import pytest
 import yaml
 
 from deploy.dev import versitygw
+from pipeline.adapters.kafka_config import KafkaPolicy
+from pipeline.adapters.kafka_doctor import sound_topics
 from workers.demo.jars import KAFKA_VERSION
 from workers.demo.processes import ProcessIdentity
 
@@ -24,13 +26,7 @@ pytestmark = pytest.mark.component
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, str(ROOT / "deploy" / "dev" / "services.py")]
 
-TOPICS = (
-    "clipstream.references",
-    "clipstream.classifications",
-    "clipstream.embeddings",
-    "clipstream.dead-letters",
-)
-DEAD_LETTER_BYTES = 1_048_588 + 64 * 1024
+TOPICS = sound_topics(KafkaPolicy())
 
 
 def services(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -110,8 +106,12 @@ def test_the_containers_are_of_the_same_versions_with_the_same_topics() -> None:
     assert containers["topics"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
     assert containers["s3"]["image"] == f"versity/versitygw:{versitygw.VERSION}"
     script = containers["topics"]["command"][0]
-    assert all(f"create {topic}" in script for topic in TOPICS)
-    assert f"max.message.bytes={DEAD_LETTER_BYTES}" in script
+    for topic, configs in TOPICS.items():
+        assert configs["unclean.leader.election.enable"] == "false"
+        sizes = f"{configs['max.message.bytes']} {configs['retention.ms']}"
+        assert f"create {topic} {sizes}\n" in script
+    assert "--config unclean.leader.election.enable=false" in script
+    assert all(len(configs) == 3 for configs in TOPICS.values())
     published = [port for each in containers.values() for port in each.get("ports", [])]
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)
