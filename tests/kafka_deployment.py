@@ -27,7 +27,7 @@ from pipeline.adapters.kafka_config import (
 )
 from pipeline.adapters.kafka_producer import KafkaSink
 from pipeline.errors import Retry
-from pipeline.ports import Assigned, Commit, CommitDoubtful, Polled, Revoked, Unreadable
+from pipeline.ports import Assigned, Commit, CommitDoubtful, Polled, Revoked, Stream, Unreadable
 from pipeline.records import OutputRecord, OutputTopic, Partition, Record
 
 DEADLINE_S = 60.0
@@ -265,6 +265,10 @@ class Polling:
         self.unreadable += polled.unreadable
         return polled
 
+    def recover(self) -> Mapping[Partition, int | None]:
+        """The stream's, once the group has confirmed the member."""
+        return recovered(self.stream, self.once)
+
     def until(self, done: Callable[[], bool], also: Sequence[Polling] = ()) -> None:
         """Poll until ``done``; ``also`` are polled in turn, as members of one group must be."""
         deadline = time.monotonic() + DEADLINE_S
@@ -277,6 +281,23 @@ class Polling:
         """A commit of all that was polled, one outcome for each record."""
         offsets = {partition: self.stream.positions()[partition] for partition in self.owned}
         return Commit(offsets, tuple(outcome(r.value or b"", r.key) for r in self.records))
+
+
+def producer_of(stream: KafkaStream) -> Any:
+    return stream._sink._producer
+
+
+def recovered(stream: Stream, poll: Callable[[], object]) -> Mapping[Partition, int | None]:
+    """The committed offsets, once the stream can commit again; any other failure is raised. A
+    member is confirmed only while it polls."""
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            return stream.recover()
+        except CommitDoubtful as failure:
+            if failure.code != "kafka.unconfirmed" or time.monotonic() > deadline:
+                raise
+            poll()
 
 
 def retrying(call: Callable[[], object]) -> None:

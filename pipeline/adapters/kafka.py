@@ -161,6 +161,18 @@ class KafkaStream:
                 raise self._doubtful("kafka.commit_failed", "committing offsets", error) from error
 
     def recover(self) -> Mapping[Partition, int | None]:
+        failed_at = self._sink.failed_at
+        if (
+            self._delivery.mode == "exactly_once"
+            and failed_at is not None
+            and not self._consumer.member_since(failed_at)
+        ):
+            # A process that was frozen may have been replaced meanwhile. The producer that it
+            # would build here would fence the replacement's, so the group speaks first.
+            raise CommitDoubtful(
+                "kafka.unconfirmed",
+                "kafka: the last commit failed; waiting for the group to confirm this member",
+            )
         self._sink.build()
         try:
             return self._offsets.committed()

@@ -114,8 +114,14 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
         self._take_join = coordinator._process_join_group_response
         coordinator._process_join_group_response = self._look_at_join
         self._fenced: kafka_errors.FencedInstanceIdError | None = None
+        self._member_at = -math.inf
         self._take_heartbeat = coordinator._handle_heartbeat_response
         coordinator._handle_heartbeat_response = self._look_at_heartbeat
+
+    def member_since(self, moment: float) -> bool:
+        """Whether the group has confirmed this member by a heartbeat sent after ``moment``
+        (``time.monotonic``)."""
+        return self._member_at > moment
 
     def poll(self, *arguments: Any, **options: Any) -> Any:
         if self._fenced is not None:
@@ -146,6 +152,10 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
     def _look_at_heartbeat(self, response: Any, sent_at: float) -> None:
         try:
             self._take_heartbeat(response, sent_at)
+            self._member_at = sent_at
+        except kafka_errors.RebalanceInProgressError:
+            self._member_at = sent_at
+            raise
         except kafka_errors.FencedInstanceIdError as error:
             self._fenced = error  # B17
             raise

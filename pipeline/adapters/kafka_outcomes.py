@@ -40,13 +40,13 @@ class OutcomeReader:
             allow_auto_create_topics=False,
             fetch_max_wait_ms=100,
         )
-        partitions = [
+        self._partitions = [
             TopicPartition(name, number)
             for name in self._roles
             for number in sorted(self._consumer.partitions_for_topic(name) or ())
         ]
-        self._consumer.assign(partitions)
-        self._consumer.seek_to_beginning(*partitions)
+        self._consumer.assign(self._partitions)
+        self._consumer.seek_to_beginning(*self._partitions)
 
     def __enter__(self) -> Self:
         return self
@@ -58,6 +58,11 @@ class OutcomeReader:
         trace: TracebackType | None,
     ) -> None:
         self._consumer.close()
+
+    def at_end(self) -> bool:
+        """Whether everything that is visible now has been polled."""
+        ends: dict[TopicPartition, int] = self._consumer.end_offsets(self._partitions)
+        return all(self._consumer.position(tp) >= end for tp, end in ends.items())
 
     def poll(self, timeout_s: float) -> Iterator[PublishedOutcome]:
         """What has become visible since the last poll; waits up to ``timeout_s`` for the first."""

@@ -101,6 +101,8 @@ class KafkaSink:
         self._start_limit_s = 2 * delivery.delivery_timeout_s + delivery.request_timeout_s
         self._limit_s = delivery.transaction_timeout_s + delivery.request_timeout_s
         self._producer: KafkaProducer | None = None
+        self.failed_at: float | None = None
+        """When the last producer failed, on ``monotonic``; None once it is replaced."""
         self._start_unanswered = False
         self._fenced_at: float | None = None
 
@@ -134,10 +136,12 @@ class KafkaSink:
             # The broker may still take the request, after the next producer's.
             self._start_unanswered = True
             abandoned.set()
+            self.failed_at = self._monotonic()
             for producer in producers:
                 discard(producer)
             raise self._translated(error, self._monotonic()) from error
         self._producer = producers[0]
+        self.failed_at = None
 
     def publish(
         self, records: tuple[OutputRecord, ...], offsets: Mapping[Any, Any], group: Any
@@ -167,6 +171,7 @@ class KafkaSink:
         except Exception as error:
             cause = _cause(producer, error)
             self.discard()
+            self.failed_at = self._monotonic()
             raise self._translated(cause, began) from error
         self._start_unanswered = False
 

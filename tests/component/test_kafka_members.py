@@ -12,7 +12,7 @@ from kafka.errors import KafkaTimeoutError
 
 from pipeline.errors import Halt, Retry
 from pipeline.ports import Commit, CommitDoubtful
-from tests.kafka_deployment import Deployment, Polling, outcome, wait_until
+from tests.kafka_deployment import Deployment, Polling, outcome, producer_of, wait_until
 
 pytestmark = pytest.mark.component
 
@@ -200,3 +200,22 @@ def test_an_overdue_heartbeat_does_not_make_poll_spin(
     polling.stream.poll(1, 0.5)
     # One each 100 ms, and a few more in the last millisecond.
     assert len(fetches) < 100
+
+
+def test_no_producer_is_built_before_the_group_has_confirmed_the_member(
+    deployment: Deployment,
+) -> None:
+    """A process that was frozen and replaced meanwhile must not fence its replacement."""
+    polling = deployment.ready()
+    producer_of(polling.stream)._sender.force_close()
+    with pytest.raises(CommitDoubtful):
+        polling.stream.commit(Commit({deployment.partition(0): 1}, (outcome(b"doubtful"),)))
+    replacement = deployment.ready()
+    with pytest.raises(CommitDoubtful) as unconfirmed:
+        polling.stream.recover()
+    assert unconfirmed.value.code == "kafka.unconfirmed"
+    with pytest.raises(Halt) as replaced:
+        polling.until(lambda: False)
+    assert replaced.value.code == "kafka.fenced"
+    replacement.stream.commit(Commit({deployment.partition(0): 1}, (outcome(b"done"),)))
+    assert deployment.values() == [b"done"]

@@ -50,7 +50,7 @@ def test_what_the_broker_refuses_is_named_and_its_neighbours_are_sent_again(
         records[11] = outcome(b"y" * (TOPIC_LIMIT_BYTES + 1), b"11")
         offsets = {deployment.partition(0): 20}
         assert commit_expecting_too_large(polling, Commit(offsets, tuple(records))) == 11
-        assert polling.stream.recover()[deployment.partition(0)] == 0
+        assert polling.recover()[deployment.partition(0)] == 0
         if mode == "exactly_once":
             assert deployment.values() == []
         neighbours = records[:11] + records[12:]

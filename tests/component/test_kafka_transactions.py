@@ -14,7 +14,7 @@ from pipeline.adapters.kafka import KafkaStream
 from pipeline.adapters.kafka_config import DeliveryPolicy
 from pipeline.ports import Commit, CommitDoubtful, Revoked
 from pipeline.records import OutputTopic
-from tests.kafka_deployment import MODES, Deployment, Mode, outcome
+from tests.kafka_deployment import MODES, Deployment, Mode, outcome, producer_of
 
 pytestmark = pytest.mark.component
 
@@ -26,10 +26,6 @@ WITHOUT_TRANSACTIONS = DeliveryPolicy(mode="at_least_once")
 def deployment(kafka_bootstrap: str) -> Iterator[Deployment]:
     with Deployment(kafka_bootstrap) as opened:
         yield opened
-
-
-def producer_of(stream: KafkaStream) -> Any:
-    return stream._sink._producer
 
 
 def fail_before(stream: KafkaStream, step: str) -> None:
@@ -86,7 +82,7 @@ def test_a_doubtful_transaction_is_never_seen(deployment: Deployment, step: str)
     assert not polling.stream.can_commit
     with pytest.raises(CommitDoubtful):
         polling.stream.commit(Commit({deployment.partition(0): 7}, (outcome(b"too early"),)))
-    assert polling.stream.recover() == {deployment.partition(0): 0, deployment.partition(1): 0}
+    assert polling.recover() == {deployment.partition(0): 0, deployment.partition(1): 0}
     polling.stream.commit(Commit({deployment.partition(1): 5}, (outcome(b"sure"),)))
     assert deployment.values() == [b"sure"]
     assert (deployment.committed(0), deployment.committed(1)) == (0, 5)
@@ -104,7 +100,7 @@ def test_a_commit_whose_answer_is_lost_is_found_done(deployment: Deployment) -> 
     producer.commit_transaction = commit_without_answer
     with pytest.raises(CommitDoubtful):
         polling.stream.commit(Commit({deployment.partition(0): 7}, (outcome(b"done"),)))
-    assert polling.stream.recover()[deployment.partition(0)] == 7
+    assert polling.recover()[deployment.partition(0)] == 7
     assert deployment.values() == [b"done"]
 
 
@@ -121,7 +117,7 @@ def test_offsets_of_an_aborted_transaction_never_join_the_next(
     with pytest.raises(CommitDoubtful):
         polling.stream.commit(Commit({deployment.partition(0): 100}, (outcome(b"stale"),)))
     monkeypatch.undo()
-    polling.stream.recover()
+    polling.recover()
     polling.stream.commit(Commit({deployment.partition(1): 5}, (outcome(b"next"),)))
     assert (deployment.committed(0), deployment.committed(1)) == (0, 5)
     assert deployment.values() == [b"next"]
@@ -147,7 +143,7 @@ def test_a_record_that_expires_fails_the_commit(kafka_bootstrap: str, mode: Mode
         network.send = lose_records
         with pytest.raises(CommitDoubtful):
             polling.stream.commit(Commit({deployment.partition(0): 1}, (outcome(b"lost"),)))
-        assert polling.stream.recover()[deployment.partition(0)] == 0
+        assert polling.recover()[deployment.partition(0)] == 0
         assert deployment.values() == []
 
 
@@ -158,11 +154,11 @@ def test_a_member_that_was_put_out_of_the_group_cannot_commit_and_comes_back(
     deployment.admin.remove_members([deployment.member().group_instance_id])
     with pytest.raises(CommitDoubtful):
         polling.stream.commit(Commit({deployment.partition(0): 9}, (outcome(b"zombie"),)))
-    assert polling.stream.recover()[deployment.partition(0)] == 0
     polling.changes.clear()
+    polling.recover()
     polling.until(lambda: len(polling.owned) == 2)
     assert {c.partition for c in polling.changes if isinstance(c, Revoked)} == polling.owned
-    polling.stream.recover()
+    assert polling.starts[deployment.partition(0)] == 0
     polling.stream.commit(Commit({deployment.partition(0): 9}, (outcome(b"member"),)))
     assert deployment.values() == [b"member"]
     assert deployment.committed(0) == 9
@@ -195,7 +191,7 @@ def test_order_of_a_key_is_kept_over_resends(deployment: Deployment) -> None:
             fail_before(polling.stream, "commit_transaction")
             with pytest.raises(CommitDoubtful):
                 polling.stream.commit(commit)
-            assert polling.stream.recover()[deployment.partition(0)] == number
+            assert polling.recover()[deployment.partition(0)] == number
         polling.stream.commit(commit)
     for index, key in enumerate(keys):
         of_key = [value for *_, seen, value in deployment.visible() if seen == key]
@@ -228,5 +224,5 @@ def test_without_transactions_a_failed_offset_is_doubtful_and_read_back(
         with pytest.raises(CommitDoubtful):
             polling.stream.commit(Commit({deployment.partition(0): 3}, (outcome(b"again"),)))
         assert not polling.stream.can_commit
-        assert polling.stream.recover()[deployment.partition(0)] == 0
+        assert polling.recover()[deployment.partition(0)] == 0
         assert deployment.values() == [b"again"]

@@ -53,7 +53,9 @@ class EmbeddedKafka:
 
     ``data_dir`` holds everything that it keeps. A later broker on the same folder has the same
     cluster id, topics and records, and the same address as long as nobody took its ports meanwhile.
-    ``properties`` are added to the broker's configuration, and win. Its log is ``kafka.log`` in
+    ``properties`` are added to the broker's configuration, and win. ``proxied`` are the ports of
+    more listeners, each with the port that clients who come by it are told to use: tests put a
+    proxy there, so that they can cut one client off. Its log is ``kafka.log`` in
     ``log_dir`` (default: the data folder).
 
     The first start of all fetches Kafka's jars into the user's cache (45 MB). Unless ``detached``
@@ -66,11 +68,13 @@ class EmbeddedKafka:
         log_dir: Path | None = None,
         properties: Mapping[str, str] | None = None,
         *,
+        proxied: Mapping[int, int] | None = None,
         detached: bool = False,
     ) -> None:
         self._data = data_dir.resolve()
         self._log = (log_dir.resolve() if log_dir else self._data) / "kafka.log"
         self._properties = dict(properties or {})
+        self._proxied = dict(proxied or {})
         self._detached = detached
         self._process: ChildProcess | None = None
         self._ports = remembered_ports(self._data / "ports.json", 2)
@@ -173,13 +177,18 @@ class EmbeddedKafka:
 
     def _write_configuration(self) -> Path:
         broker, controller = self._ports
+        proxied = {f"PROXIED{port}": port for port in self._proxied}
+        clients = {"CLIENT": broker} | proxied
+        advertised = {name: self._proxied.get(port, port) for name, port in clients.items()}
         properties = {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
-            "listeners": f"CLIENT://{LOOPBACK}:{broker},CONTROLLER://{LOOPBACK}:{controller}",
-            "advertised.listeners": f"CLIENT://{LOOPBACK}:{broker}",
-            "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": _addresses(clients | {"CONTROLLER": controller}),
+            "advertised.listeners": _addresses(advertised),
+            "listener.security.protocol.map": ",".join(
+                f"{name}:PLAINTEXT" for name in [*clients, "CONTROLLER"]
+            ),
             "inter.broker.listener.name": "CLIENT",
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self._data / "log"),
@@ -218,6 +227,10 @@ class EmbeddedKafka:
             return False
         _, correlation_id, error_code = _API_VERSIONS_ANSWER.unpack(answer)
         return (correlation_id, error_code) == (_CORRELATION_ID, 0)
+
+
+def _addresses(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://{LOOPBACK}:{port}" for name, port in ports.items())
 
 
 def _format(java: list[str], configuration: Path) -> None:

@@ -1,0 +1,224 @@
+"""A stream worker in a process of its own that stops at chosen steps: the real worker, commit
+window and Kafka adapters, on the pipeline of fakes."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from pipeline.adapters import kafka_producer
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.kafka import KafkaStream
+from pipeline.adapters.kafka_admin import ClusterFacts
+from pipeline.adapters.kafka_clients import Producer
+from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.batching import Batcher, BatchPolicy
+from pipeline.errors import Halt, Retry
+from pipeline.events import EventBuilder, EventContext, EventsPolicy
+from pipeline.flow import FlowPolicy
+from pipeline.offsets import Batch, CommitWindow
+from pipeline.ports import Commit, Polled, Revoked
+from pipeline.records import OutputRecord, OutputTopic
+from tests.fault.pipeline_of_fakes import FakeEncoder, FakeStages, flow_of, rules_of
+from tests.fault.steps import Step, Steps
+from workers.event_loop import EventLoopThread
+from workers.stream import StreamWorker
+
+VERSION = "0"
+COMMIT_INTERVAL_S = 0.05
+MAX_IN_FLIGHT = 64
+MAX_OUTCOMES = 8
+"""Few, so that a schedule has many transactions."""
+GRACE_S = 5.0
+
+
+class Sabotage(StrEnum):
+    """Guarantees broken on purpose, to see that the harness notices."""
+
+    NONE = ""
+    OFFSETS_FIRST = "offsets_first"
+    NO_TRANSACTIONS = "no_transactions"
+    WRONG_RESULTS = "wrong_results"
+    NO_COMMITS = "no_commits"
+
+
+@dataclass(frozen=True)
+class WorkerCase:
+    """Everything that a worker's process is told."""
+
+    kafka: KafkaPolicy
+    delivery: DeliveryPolicy
+    member: Member
+    facts: ClusterFacts
+    log: Path
+    chosen: Mapping[Step, int] = field(default_factory=dict)
+    sabotage: Sabotage = Sabotage.NONE
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last word of a worker's process: why it ended by itself, None if it was asked to."""
+
+    why: str | None
+
+
+def run_worker(case: WorkerCase, link: Connection) -> None:
+    """Run until SIGTERM, or until the worker stops by itself."""
+    logging.basicConfig(
+        filename=case.log,
+        level=logging.INFO,
+        format=f"%(asctime)s worker {case.member.slot} %(process)d %(name)s %(message)s",
+        force=True,
+    )
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    steps = Steps(link, case.chosen)
+    _stop_in_the_producer(steps)
+    _stop_before_pruning(steps)
+    end: str | None = None
+    try:
+        worker = _worker(case, steps)
+        signal.signal(signal.SIGTERM, lambda *_: worker.stop(GRACE_S))
+        # A thread: signals are handled between two bytecodes of the main one, which must not wait.
+        thread = threading.Thread(target=lambda: failures.extend(_run(worker)), daemon=True)
+        failures: list[str] = []
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.2)
+        end = failures[0] if failures else None
+    except Halt as halt:
+        end = str(halt)
+    link.send(Ended(end))
+
+
+def _run(worker: StreamWorker) -> list[str]:
+    try:
+        worker.run()
+    except Halt as halt:
+        return [str(halt)]
+    except Exception as error:
+        logging.getLogger("chaos").exception("the worker failed")
+        return [repr(error)]
+    return []
+
+
+def _worker(case: WorkerCase, steps: Steps) -> StreamWorker:
+    encoder = FakeEncoder(steps.reach)
+    clock, meter = SystemClock(), PrometheusMeter()
+    loop = EventLoopThread("images")
+
+    async def batcher() -> Batcher:
+        return Batcher(encoder, BatchPolicy(max_size=4, max_wait_s=0.005), clock, meter)
+
+    flow = flow_of(FakeStages(steps.reach), encoder, loop.submit(batcher()).result())
+    rules = rules_of(encoder, steps.reach)
+    context = EventContext(case.facts.cluster_id, case.kafka.group, case.facts.topic_ids, VERSION)
+    return StreamWorker(
+        _stream(case, steps),
+        flow,
+        lambda: rules,
+        EventBuilder(context, EventsPolicy()),
+        loop,
+        available=lambda: True,
+        policy=FlowPolicy(max_in_flight=MAX_IN_FLIGHT),
+        commit_interval_s=COMMIT_INTERVAL_S,
+        max_outcomes_per_commit=MAX_OUTCOMES,
+        clock=clock,
+        meter=meter,
+        rng=random.Random(),
+    )
+
+
+def _stream(case: WorkerCase, steps: Steps) -> KafkaStream:
+    while True:
+        try:
+            return ChaosStream(steps, case)
+        except Retry as failure:
+            logging.getLogger("chaos").warning("%s; again", failure)
+
+
+class ChaosStream(KafkaStream):
+    def __init__(self, steps: Steps, case: WorkerCase) -> None:
+        super().__init__(
+            case.kafka, case.delivery, case.member, case.facts.cluster_id, case.facts.topic_ids
+        )
+        self._steps = steps
+        self._sabotage = case.sabotage
+
+    def poll(self, max_records: int, timeout_s: float) -> Polled:
+        self._steps.reach(Step.POLL)
+        polled = super().poll(max_records, timeout_s)
+        if any(isinstance(change, Revoked) for change in polled.changes):
+            self._steps.reach(Step.REVOKE)
+        return polled
+
+    def commit(self, commit: Commit) -> None:
+        if self._sabotage == Sabotage.OFFSETS_FIRST:
+            super().commit(Commit(commit.offsets, ()))
+            commit = Commit({}, commit.records)
+        elif self._sabotage == Sabotage.WRONG_RESULTS:
+            commit = Commit(commit.offsets, tuple(map(_swapped, commit.records)))
+        elif self._sabotage == Sabotage.NO_COMMITS:
+            return
+        super().commit(commit)
+
+
+def _swapped(record: OutputRecord) -> OutputRecord:
+    """The same record with two labels exchanged."""
+    if record.value is None or record.topic is not OutputTopic.CLASSIFICATIONS:
+        return record
+    value = record.value.replace(b'"cat"', b'"?"').replace(b'"dog"', b'"cat"')
+    return replace(record, value=value.replace(b'"?"', b'"dog"'))
+
+
+def _stop_in_the_producer(steps: Steps) -> None:
+    class StoppingProducer(Producer):
+        def begin_transaction(self) -> None:
+            steps.reach(Step.BEGIN)
+            super().begin_transaction()
+
+        def send(self, *arguments: Any, **options: Any) -> Any:
+            steps.reach(Step.SEND)
+            return _Future(super().send(*arguments, **options), steps)
+
+        def send_offsets_to_transaction(self, *arguments: Any) -> None:
+            steps.reach(Step.SEND_OFFSETS)
+            super().send_offsets_to_transaction(*arguments)
+
+        def commit_transaction(self) -> None:
+            steps.reach(Step.COMMIT)
+            super().commit_transaction()
+
+    mock.patch.object(kafka_producer, "Producer", StoppingProducer).start()
+
+
+class _Future:
+    """A send's future; waiting for it is what others call a flush."""
+
+    def __init__(self, future: Any, steps: Steps) -> None:
+        self._future = future
+        self._steps = steps
+        self.add_errback = future.add_errback
+
+    def get(self, timeout: float) -> Any:
+        self._steps.reach(Step.FLUSH)
+        return self._future.get(timeout=timeout)
+
+
+def _stop_before_pruning(steps: Steps) -> None:
+    confirm = CommitWindow.confirm
+
+    def stopping(window: CommitWindow) -> Batch:
+        steps.reach(Step.PRUNE)
+        return confirm(window)
+
+    mock.patch.object(CommitWindow, "confirm", stopping).start()

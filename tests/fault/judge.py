@@ -1,0 +1,87 @@
+"""What a downstream consumer may see: one outcome for each reference, as without faults."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.adapters.kafka_outcomes import PublishedOutcome
+from pipeline.records import OutputRecord, OutputTopic
+from tests.fault.pipeline_of_fakes import Entry
+
+
+@dataclass
+class Verdict:
+    """What went wrong: inputs by partition, offset and index, and the role of their outcome."""
+
+    inputs: int = 0
+    lost: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
+    mismatched: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return not (self.lost or self.duplicated or self.mismatched or self.stuck)
+
+
+def judge(
+    expected: Mapping[Entry, tuple[OutputRecord, ...]],
+    visible: Sequence[PublishedOutcome],
+    committed: Mapping[int, int],
+) -> Verdict:
+    """Compare what a read_committed consumer sees with what a run without faults publishes.
+
+    ``committed`` are the group's offsets by partition: what stands at or above them is still to
+    come, and must not be visible. Records are told apart by their event ids, which a run with
+    faults repeats.
+    """
+    wanted = {
+        dict(record.headers)["ce_id"]: (entry, record)
+        for entry, records in expected.items()
+        for record in records
+    }
+    seen = Counter(outcome.headers["ce_id"] for outcome in visible)
+    verdict = Verdict(inputs=len(expected))
+    for event_id, (entry, record) in wanted.items():
+        if entry[1] < committed[entry[0]] and not seen[event_id]:
+            verdict.lost.append(_name(entry, record.topic))
+        if seen[event_id] > 1:
+            verdict.duplicated.append(_name(entry, record.topic))
+    for outcome in visible:
+        if outcome.headers["ce_id"] not in wanted:
+            verdict.mismatched.append(f"no such {outcome.topic} is due: {outcome.headers}")
+            continue
+        entry, record = wanted[outcome.headers["ce_id"]]
+        if not _equal(record, outcome) or entry[1] >= committed[entry[0]]:
+            verdict.mismatched.append(_name(entry, record.topic))
+    verdict.mismatched.extend(_overtaken({i: entry for i, (entry, _) in wanted.items()}, visible))
+    return verdict
+
+
+def _name(entry: Entry, topic: OutputTopic) -> str:
+    partition, offset, index = entry
+    return f"{topic} of {partition}@{offset}.{index}"
+
+
+def _equal(record: OutputRecord, found: PublishedOutcome) -> bool:
+    headers = {name: value or b"" for name, value in record.headers}
+    return (record.key, record.value or b"", headers) == (found.key, found.value, found.headers)
+
+
+def _overtaken(
+    entries: Mapping[bytes | None, Entry], visible: Sequence[PublishedOutcome]
+) -> list[str]:
+    """Outcomes that stand behind one of a later reference with the same key."""
+    latest: dict[tuple[OutputTopic, int, bytes | None, int], Entry] = {}
+    late = []
+    for outcome in sorted(visible, key=lambda each: (each.topic, each.partition, each.offset)):
+        entry = entries.get(outcome.headers["ce_id"])
+        if entry is None:
+            continue
+        line = (outcome.topic, outcome.partition, outcome.key, entry[0])
+        if entry < latest.get(line, entry):
+            late.append(f"{_name(entry, outcome.topic)} was overtaken")
+        latest[line] = max(entry, latest.get(line, entry))
+    return late

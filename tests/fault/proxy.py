@@ -1,0 +1,117 @@
+"""A TCP proxy that can fail: tests put it between a client and its server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Self
+
+CHUNK_BYTES = 64 * 1024
+CALL_S = 10.0
+
+
+class ProxyLoop:
+    """The event loop, in a thread of its own, that proxies run on."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        async def end() -> None:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(CALL_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CALL_S)
+        self._loop.close()
+
+    def proxy(self, port: int, target: int) -> TcpProxy:
+        """Listen on ``port`` of the loopback address; hand on to ``target`` on the same."""
+        proxy = TcpProxy(self._loop, port, target)
+        self.call(proxy.listen()).result(CALL_S)
+        return proxy
+
+    def call(self, coroutine: object) -> Future[None]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)  # type: ignore[arg-type]
+
+
+class TcpProxy:
+    """Hands bytes on in both directions until told otherwise. ``cut``, ``stall`` and ``heal`` may
+    be called from any thread, and take effect a moment later."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, port: int, target: int) -> None:
+        self.port = port
+        self._target = target
+        self._loop = loop
+        self._links: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self._refusing = False
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
+    def cut(self) -> None:
+        """Reset every connection, and each new one at once: the server's host is gone."""
+        self._loop.call_soon_threadsafe(self._cut)
+
+    def stall(self) -> None:
+        """Keep connections, accept new ones, hand nothing on: packets are lost."""
+        self._loop.call_soon_threadsafe(self._flowing.clear)
+
+    def heal(self) -> None:
+        self._loop.call_soon_threadsafe(self._heal)
+
+    async def listen(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+
+    # -- on the loop ------------------------------------------------------------------------
+
+    def _cut(self) -> None:
+        self._refusing = True
+        for link in tuple(self._links):
+            link.transport.abort()
+
+    def _heal(self) -> None:
+        self._refusing = False
+        self._flowing.set()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refusing:
+            writer.transport.abort()
+            return
+        try:
+            upstream, sink = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._links |= {writer, sink}
+        try:
+            await asyncio.gather(self._pump(reader, sink), self._pump(upstream, writer))
+        finally:
+            for link in (writer, sink):
+                self._links.discard(link)
+                link.close()
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while chunk := await source.read(CHUNK_BYTES):
+                await self._flowing.wait()
+                sink.write(chunk)
+                await sink.drain()
+        # One direction's end ends both: no protocol here half-closes.
+        sink.close()
