@@ -6,6 +6,9 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/pytest
+SCHEDULES ?= 1000
+SEED ?= 1
+OUTPUT ?= tests/fault/chaos-summary.json
 
 .DEFAULT_GOAL := help
 
@@ -42,6 +45,10 @@ lint: $(INSTALLED) ## Style, formatting and import rules
 .PHONY: types
 types: $(INSTALLED) ## Strict type checks
 	$(BIN)/mypy
+
+.PHONY: chaos
+chaos: $(INSTALLED) ## Kill, freeze and cut off workers: SCHEDULES=1000 SEED=1 OUTPUT=FILE
+	@$(BIN)/python -m tests.fault.chaos --schedules $(SCHEDULES) --seed $(SEED) --output $(OUTPUT)
 
 .PHONY: quick
 quick: $(INSTALLED) ## The tests that need no service: unit, property, contract

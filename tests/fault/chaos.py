@@ -1,8 +1,5 @@
 """`make chaos`: workers are killed, frozen and cut off at every step, and a judge looks at what a
-downstream consumer sees.
-
-    python -m tests.fault.chaos --schedules 1000 --seed 1 --output tests/fault/chaos-summary.json
-"""
+downstream consumer sees."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.fault.chaos_worker import Sabotage
-from tests.fault.lane import Lane, Outcome, met
+from tests.fault.lane import DEADLINE_S, Lane, Outcome, met
 from tests.fault.proxy import ProxyLoop
 from tests.fault.schedules import WORKERS, Schedule, draw
 from workers.demo.kafka import EmbeddedKafka
@@ -55,6 +52,7 @@ class Harness:
         schedules: Sequence[Schedule],
         on_end: Callable[[Outcome], None] = lambda outcome: None,
         sabotage: Sabotage = Sabotage.NONE,
+        deadline_s: float = DEADLINE_S,
     ) -> list[Outcome]:
         """Run the schedules on all lanes; returns their outcomes by index."""
         waiting: queue.SimpleQueue[Schedule] = queue.SimpleQueue()
@@ -66,7 +64,7 @@ class Harness:
         def work(lane: Lane) -> None:
             try:
                 while not failures:
-                    outcome = lane.run(waiting.get_nowait(), sabotage)
+                    outcome = lane.run(waiting.get_nowait(), sabotage, deadline_s)
                     outcomes.append(outcome)
                     on_end(outcome)
             except queue.Empty:

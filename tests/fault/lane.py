@@ -46,7 +46,7 @@ BLOCKED_S = DELIVERY.transaction_timeout_s + REAPER_S
 SLACK_S = 3.0
 """What a machine that many share may add to a time limit of the broker."""
 DEADLINE_S = 60.0
-"""From the last repair to the last commit."""
+"""From the last repair to the last commit, at most."""
 LOOK_S = 0.25
 END_S = 10.0
 
@@ -112,17 +112,22 @@ class Lane:
     def close(self) -> None:
         self._closing.close()
 
-    def run(self, schedule: Schedule, sabotage: Sabotage = Sabotage.NONE) -> Outcome:
-        return _Run(self, schedule, sabotage).outcome()
+    def run(self, schedule: Schedule, sabotage: Sabotage, deadline_s: float) -> Outcome:
+        """Run a schedule to its end, or until nothing has happened for ``deadline_s`` after the
+        last repair."""
+        return _Run(self, schedule, sabotage, deadline_s).outcome()
 
 
 class _Run:
     """One schedule."""
 
-    def __init__(self, lane: Lane, schedule: Schedule, sabotage: Sabotage) -> None:
+    def __init__(
+        self, lane: Lane, schedule: Schedule, sabotage: Sabotage, deadline_s: float
+    ) -> None:
         self._lane = lane
         self._schedule = schedule
         self._sabotage = sabotage
+        self._deadline_s = deadline_s
         self._group = f"{lane._input}-{schedule.index}-{uuid.uuid4().hex[:6]}"
         self._workers: list[Running] = []
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
@@ -162,19 +167,19 @@ class _Run:
     # -- what happens -----------------------------------------------------------------------
 
     def _until_committed(self) -> None:
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + self._deadline_s
         while True:
             now = time.monotonic()
             while self._agenda and self._agenda[0][0] <= now:
                 heapq.heappop(self._agenda)[2]()
-                deadline = time.monotonic() + DEADLINE_S
+                deadline = time.monotonic() + self._deadline_s
             for worker in list(self._workers):
                 self._hear(worker)
             self._visible.extend(self._lane._reader.poll(0.0))
             if not self._agenda and self._everything_committed():
                 return
             if now > deadline:
-                self._result.verdict.stuck.append(f"not all was committed after {DEADLINE_S:g} s")
+                self._result.verdict.stuck.append(f"not committed after {self._deadline_s:g} s")
                 return
             if not wait([worker.link for worker in self._workers], LOOK_S):
                 time.sleep(0.0 if self._workers else LOOK_S)
@@ -202,7 +207,8 @@ class _Run:
         match fault.kind:
             case Kind.KILL:
                 self._signal(worker, signal.SIGKILL)
-                self._later(fault.heal_s, lambda: self._start(worker.slot, with_faults=False))
+                if not worker.zombie:
+                    self._later(fault.heal_s, lambda: self._start(worker.slot, with_faults=False))
             case Kind.FREEZE:
                 self._signal(worker, signal.SIGSTOP)
                 worker.link.send("go")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +18,7 @@ class ProxyLoop:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
+        self._proxies: list[TcpProxy] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -31,6 +31,8 @@ class ProxyLoop:
         trace: TracebackType | None,
     ) -> None:
         async def end() -> None:
+            for proxy in self._proxies:
+                proxy.close()
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             for task in tasks:
                 task.cancel()
@@ -44,11 +46,9 @@ class ProxyLoop:
     def proxy(self, port: int, target: int) -> TcpProxy:
         """Listen on ``port`` of the loopback address; hand on to ``target`` on the same."""
         proxy = TcpProxy(self._loop, port, target)
-        self.call(proxy.listen()).result(CALL_S)
+        asyncio.run_coroutine_threadsafe(proxy.listen(), self._loop).result(CALL_S)
+        self._proxies.append(proxy)
         return proxy
-
-    def call(self, coroutine: object) -> Future[None]:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)  # type: ignore[arg-type]
 
 
 class TcpProxy:
@@ -76,10 +76,15 @@ class TcpProxy:
     def heal(self) -> None:
         self._loop.call_soon_threadsafe(self._heal)
 
+    # -- on the loop ------------------------------------------------------------------------
+
     async def listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
-    # -- on the loop ------------------------------------------------------------------------
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._cut()
 
     def _cut(self) -> None:
         self._refusing = True
