@@ -19,6 +19,9 @@ app = typer.Typer(
     name="clipstream",
     no_args_is_help=True,
     add_completion=False,
+    # Else lines of a docstring end where they end in the source.
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Classify images as they arrive: references from Kafka, objects from S3, CLIP on GPUs, "
     "outcomes back to Kafka, exactly once.",
@@ -150,7 +153,7 @@ def doctor(
         ),
     ] = -1,
 ) -> None:
-    """Check Kafka, its topics and permissions, S3, the model, the device.
+    """Check Kafka, its topics and permissions, S3, the label sets, the model, the device.
 
     Each check that does not pass says what to do. Exit code 1 if one failed.
     """
@@ -158,15 +161,10 @@ def doctor(
     configure_logging(settings.log, "doctor")
     from rich.console import Console
 
-    from workers.commands.doctor import run_doctor
+    from workers.commands.doctor import NewTopics, run_doctor
 
-    passed = run_doctor(
-        settings,
-        Console(soft_wrap=True),
-        create_topics=create_topics,
-        partitions=partitions,
-        replication=replication,
-    )
+    create = NewTopics(partitions, replication) if create_topics else None
+    passed = run_doctor(settings, Console(soft_wrap=True), create)
     raise typer.Exit(0 if passed else 1)
 
 
@@ -262,15 +260,15 @@ def read(config: Path | None, overrides: list[str] | None, flags: dict[str, Any]
 
 
 def main() -> None:
-    """Entry point. An expected failure is one message on standard error, not a traceback."""
+    """Entry point. An expected failure is its code and message on standard error, no traceback."""
     try:
         app()
     except Halt as halt:
-        typer.secho(halt.message, err=True)
-        wrong_input = halt.code.startswith(("settings.", "label_set."))
+        typer.secho(str(halt), err=True)
+        wrong_input = halt.code.startswith(("settings.", "label_set.", "enqueue."))
         sys.exit(ExitCode.USAGE if wrong_input else ExitCode.HALTED)
     except Retry as failure:
-        typer.secho(f"{failure.message}; try again later", err=True)
+        typer.secho(f"{failure}; try again later", err=True)
         sys.exit(1)
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from pipeline.adapters.clip_policy import ModelPolicy
-from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy
+from pipeline.adapters.kafka_config import MAX_PORT, DeliveryPolicy, KafkaPolicy
 from pipeline.adapters.s3_policy import S3Policy
 from pipeline.batching import BatchPolicy
 from pipeline.decode import DecodePolicy
@@ -61,6 +61,39 @@ class Settings(Policy):
     workers: WorkersPolicy = Field(default_factory=WorkersPolicy)
     endpoints: EndpointsPolicy = Field(default_factory=EndpointsPolicy)
     log: LogPolicy = Field(default_factory=LogPolicy)
+
+    @model_validator(mode="after")
+    def _gpus_fit_the_device(self) -> Self:
+        gpus, device = self.workers.gpus_per_worker, self.model.device
+        if device == "cuda" and gpus == 0:
+            raise ValueError(
+                "workers.gpus_per_worker: is 0, so that Ray hides every GPU, and model.device is "
+                "cuda; write the share of a worker, as 0.5 or 1"
+            )
+        if device == "cpu" and gpus > 0:
+            raise ValueError(
+                f"workers.gpus_per_worker: is {gpus:g} and model.device is cpu, which would leave "
+                "them idle; write 0, or another device"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        first, health = self.endpoints.metrics_port, self.endpoints.health_port
+        if first == 0:
+            return self
+        last = first + self.workers.count - 1
+        ports = f"{first} to {last} for workers.count = {self.workers.count}"
+        if last > MAX_PORT:
+            raise ValueError(
+                f"endpoints.metrics_port: {ports} exceeds {MAX_PORT}; write a lower port, or 0"
+            )
+        if first <= health <= last:
+            raise ValueError(
+                f"endpoints.metrics_port: {ports} takes in endpoints.health_port ({health}); move "
+                "one of them"
+            )
+        return self
 
 
 CATALOGUE = Catalogue.of(Settings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from workers.settings_catalogue import Catalogue, Setting, variable_of
 from workers.settings_sources import Given, Source
 
 REDACTED = "**********"
+
+_USERINFO = re.compile(r"(?<=://)[^\s\"]*@")
+"""What stands before the host in a URL: a password, perhaps."""
 
 LONGEST_SHOWN = 60
 """Characters of a value in a message."""
@@ -68,18 +72,20 @@ def _unknown(path: str, catalogue: Catalogue, source: Source | None) -> str:
     if path in catalogue.settings:
         section, _, name = path.rpartition(".")
         return f"a dotted key; write {name} in the section {section}"
+    known = [*catalogue.settings, *catalogue.sections]
     of_environment = source is not None and source.origin == "environment"
-    near = [variable_of(each) if of_environment else each for each in _near(path, catalogue)]
+    if of_environment:  # a list is one variable, what is in it has none
+        known = [each for each in known if "[]" not in each]
+    near = [variable_of(each) if of_environment else each for each in _near(path, known, catalogue)]
     if near:
         return f"no such setting; did you mean {' or '.join(near)}?"
     section = general(path).rpartition(".")[0]
     return f"no such setting; {section or 'the file'} has {', '.join(_names(section, catalogue))}"
 
 
-def _near(path: str, catalogue: Catalogue) -> list[str]:
-    """What may have been meant: the same words with other separators, the name in another section,
-    a like path, or a like name in this section."""
-    known = [*catalogue.settings, *catalogue.sections]
+def _near(path: str, known: Sequence[str], catalogue: Catalogue) -> list[str]:
+    """Which of the known may have been meant: the same words with other separators, the name in
+    another section, a like path, or a like name in this section."""
     section, _, name = general(path).rpartition(".")
     flat = path.replace(".", "_")
     if same := [each for each in known if each.replace(".", "_") == flat]:
@@ -112,7 +118,8 @@ def _wrong(path: str, value: Any, catalogue: Catalogue) -> str:
     """What to write instead of a value of a wrong type or beyond its bounds."""
     known = general(path)
     if known in catalogue.sections:
-        return f"is {kind(value)}; write a section of {', '.join(_names(known, catalogue))}"
+        found = f"{kind(value)}{_broken_json(value)}"
+        return f"is {found}; write a section of {', '.join(_names(known, catalogue))}"
     setting = catalogue.settings.get(known)
     if setting is None:
         of_list = catalogue.settings.get(known.removesuffix("[]"))
@@ -122,10 +129,23 @@ def _wrong(path: str, value: Any, catalogue: Catalogue) -> str:
     if isinstance(value, int | float) and "text" in setting.type and not setting.structured:
         return f"is {found}; put it in quotes, to be {_wanted(setting)}"
     if isinstance(value, str) and setting.structured:
-        example = json.dumps([each.strip() for each in value.split(",")], ensure_ascii=False)
+        entries = [masked(each.strip()) for each in value.split(",")]
+        example = json.dumps(entries, ensure_ascii=False)
         as_list = f", as in {example}" if "[" not in value and "{" not in value else ", as JSON"
-        return f"is {found}; write {_wanted(setting)}{as_list}"
+        return f"is {found}{_broken_json(value)}; write {_wanted(setting)}{as_list}"
     return f"is {found}; write {_wanted(setting)}"
+
+
+def _broken_json(value: Any) -> str:
+    """What to add of a text that was meant as JSON."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return ""
+    try:
+        json.loads(value)
+    except ValueError as error:
+        place = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
+        return f", which is not valid JSON{place}"
+    return ""
 
 
 def _wanted(setting: Setting) -> str:
@@ -147,9 +167,14 @@ def kind(value: Any) -> str:
             return "a number or the like"
 
 
+def masked(text: str) -> str:
+    """The text with users and passwords in URLs hidden."""
+    return _USERINFO.sub(f"{REDACTED}@", text)
+
+
 def shown(value: Any) -> str:
     """A plain value as JSON, cut short; of others what they are."""
     if isinstance(value, Mapping | list | tuple):
         return kind(value)
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = masked(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"

@@ -189,6 +189,9 @@ def _parsed(file: Path, text: str) -> tuple[dict[Any, Any], dict[str, int]]:
     except (yaml.scanner.ScannerError, yaml.parser.ParserError) as error:
         raise _invalid(file, error.problem_mark, f"{error.problem}; mend the YAML") from None
     except yaml.MarkedYAMLError as error:
+        if error.context == "expected a single document in the stream":
+            what = "a second document begins here (---); put all sections into one"
+            raise _invalid(file, error.problem_mark, what) from None
         raise _invalid(
             file,
             error.problem_mark,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.policy import Policy
 from pipeline.ports import Clock
@@ -111,6 +111,15 @@ class WorkersPolicy(Policy):
         5, description="Crashes within crash_window_s that stop the driver.", gt=0
     )
     crash_window_s: float = Field(300.0, description="Window in which crashes are counted.", gt=0)
+
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _share_or_whole(cls, gpus: float) -> float:
+        if gpus > 1 and not gpus.is_integer():
+            raise ValueError(
+                f"is {gpus:g}; write a fraction below 1 to share a GPU, or a whole number of them"
+            )
+        return gpus
 
 
 @dataclass(slots=True)

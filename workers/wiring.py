@@ -25,6 +25,7 @@ from pipeline.errors import Halt
 from pipeline.events import EventBuilder, EventContext
 from pipeline.fetch import Fetcher
 from pipeline.flow import Flow
+from pipeline.labels import LabelSet
 from pipeline.ports import Encoder, Meter
 from pipeline.records import ModelIdentity
 from pipeline.references import parse
@@ -134,6 +135,23 @@ def load_rules(settings: Settings, model: ModelIdentity, encode_texts: EncodeTex
         Halt: a label set or a route is not valid, or not for this model.
     """
     policy = settings.label_sets
+    label_sets, router = load_routes(settings)
+    if policy.text_cache_dir is not None:
+        encode_texts = CachedTexts(encode_texts, model, policy.text_cache_dir)
+    return Rules(
+        partial(parse, policy=settings.references, router=router),
+        compile_label_sets(label_sets, encode_texts, model, policy.override_model_pin),
+        {label_set.name: label_set.version for label_set in label_sets},
+    )
+
+
+def load_routes(settings: Settings) -> tuple[tuple[LabelSet, ...], Router]:
+    """The configured label sets as their files say them, and the routes to them. Needs no model.
+
+    Raises:
+        Halt: a label set or a route is not valid, or there is none.
+    """
+    policy = settings.label_sets
     if not policy.paths:
         raise Halt(
             "label_set.none",
@@ -145,13 +163,7 @@ def load_rules(settings: Settings, model: ModelIdentity, encode_texts: EncodeTex
         router = Router(settings.routes, [label_set.name for label_set in label_sets])
     except ValueError as error:
         raise Halt("settings.invalid", str(error)) from error
-    if policy.text_cache_dir is not None:
-        encode_texts = CachedTexts(encode_texts, model, policy.text_cache_dir)
-    return Rules(
-        partial(parse, policy=settings.references, router=router),
-        compile_label_sets(label_sets, encode_texts, model, policy.override_model_pin),
-        {label_set.name: label_set.version for label_set in label_sets},
-    )
+    return label_sets, router
 
 
 class _Stages(NamedTuple):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.policy import Policy
 
@@ -15,6 +16,8 @@ DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 DEFAULT_REVISION = "c237dc49a33fc61debc9276459120b7eac67e7ef"
 """The default model's weights converted to safetensors, the commit that transformers itself
 resolves to; the repository's main branch has pickled weights alone."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class ModelPolicy(Policy):
@@ -30,7 +33,6 @@ class ModelPolicy(Policy):
         DEFAULT_REVISION,
         description="Commit hash on the hub, all 40 digits: a branch would change the results "
         "under you. It must hold safetensors weights. Required with another `name`.",
-        pattern=r"^[0-9a-f]{40}$",
     )
     directory: Path | None = Field(
         None,
@@ -59,6 +61,16 @@ class ModelPolicy(Policy):
         gt=0,
     )
 
+    @field_validator("revision")
+    @classmethod
+    def _commit(cls, revision: str) -> str:
+        if not _COMMIT.fullmatch(revision):
+            raise ValueError(
+                f"is {revision[:60]!r}; write the 40-digit commit hash, of lower-case hexadecimal "
+                "digits"
+            )
+        return revision
+
     @model_validator(mode="before")
     @classmethod
     def _name_and_revision_belong_together(cls, given: object) -> object:
@@ -74,6 +86,6 @@ class ModelPolicy(Policy):
             return {"name": Path(directory).absolute().name, **given}
         if given.get("name", DEFAULT_MODEL) != DEFAULT_MODEL and "revision" not in given:
             raise ValueError(
-                f"`revision` is missing for {given['name']}; pin the commit hash to run"
+                f"`revision` is missing for {given['name']}; write the 40-digit commit hash to run"
             )
         return given

@@ -86,6 +86,7 @@ class KafkaStream:
         self._offsets = GroupOffsets(self._consumer, kafka.group, topic_ids)
         self._consumer.subscribe(topics=list(kafka.input_topics), listener=self._changes)
         self._sink = KafkaSink(kafka, delivery, member)
+        self._group = self._consumer.group_metadata()
 
     # -- consuming --------------------------------------------------------------------------
 
@@ -95,6 +96,9 @@ class KafkaStream:
             polled = self._fetch(max_records, timeout_s)
             self._offsets.check_topics()
             self._follow_changes(polled)
+            # Taken where the caller learns of the changes: a commit made before it follows them
+            # must name the generation before.
+            self._group = self._consumer.group_metadata()
         except kafka_errors.KafkaError as error:
             # A poll that fails has brought nothing: the next one brings the same again. Else the
             # records would be taken for a gap in the log, and their offsets committed.
@@ -151,7 +155,7 @@ class KafkaStream:
             self._sink.discard()
             raise CommitDoubtful("kafka.not_owner", f"kafka: {min(strangers)} is not owned")
         offsets = self._offsets.annotated(commit.offsets)
-        self._sink.publish(commit.records, offsets, self._consumer.group_metadata())
+        self._sink.publish(commit.records, offsets, self._group)
         if self._delivery.mode == "at_least_once" and offsets:
             try:
                 self._consumer.commit(

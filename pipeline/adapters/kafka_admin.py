@@ -16,7 +16,7 @@ from kafka.admin import MemberToRemove, OffsetSpec
 
 from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_config import KafkaPolicy, common_options
-from pipeline.adapters.kafka_failures import refused
+from pipeline.adapters.kafka_failures import described, refused, unanswered
 from pipeline.adapters.kafka_offsets import OffsetNote
 from pipeline.errors import Halt, Retry
 from pipeline.records import OutputTopic
@@ -42,11 +42,17 @@ class KafkaAdmin:
 
         Raises:
             Retry: no broker answers.
-            Halt: not allowed.
+            Halt: not allowed, or kafka.security cannot be used.
         """
         self._kafka = kafka
+        options = common_options(kafka, "clipstream-admin")
         with _translated("connecting"):
-            self._client: Any = connect(KafkaAdminClient, common_options(kafka, "clipstream-admin"))
+            try:
+                self._client: Any = connect(KafkaAdminClient, options)
+            except kafka_errors.KafkaError as error:
+                if failure := unanswered(error, kafka.bootstrap_servers):
+                    raise failure from error
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -199,6 +205,4 @@ def _translated(doing: str) -> Iterator[None]:
     except kafka_errors.SaslAuthenticationFailedError as error:
         raise refused() from error
     except kafka_errors.KafkaError as error:
-        raise Retry(
-            "kafka.unavailable", f"kafka: {doing} failed ({type(error).__name__}: {error})"
-        ) from error
+        raise Retry("kafka.unavailable", f"kafka: {doing} failed ({described(error)})") from error

@@ -14,6 +14,11 @@ B16 A join that is answered between two polls is thrown away, and a leader's nex
 B17 A member whose place another process has taken is not told so: it polls on, and cannot commit.
 B18 An answer that comes together with the end of its connection is lost: the one that says that the
     credentials are refused, most of all.
+B19 A member that was put out of the group goes on claiming the partitions that it lost: its next
+    assignment may name ones that another member owns, who was not asked to give them up.
+B20 ``group_metadata`` names a new generation before the assignment of that generation is followed.
+    Offsets of partitions that it takes away would be committed in its name, after their new owner
+    has read where to start: both publish the outcomes between.
 
 This rests on internals of kafka-python. Tests fail if they move.
 """
@@ -23,6 +28,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import kafka.errors as kafka_errors
@@ -115,8 +121,18 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
         coordinator._process_join_group_response = self._look_at_join
         self._fenced: kafka_errors.FencedInstanceIdError | None = None
         self._member_at = -math.inf
+        self._followed = coordinator.group_metadata()
+        self._complete_join = coordinator._on_join_complete_async
+        coordinator._on_join_complete_async = self._follow_join
+        for assignor in coordinator._assignors.values():
+            assignor.metadata = partial(self._claim, assignor, assignor.metadata)
         self._take_heartbeat = coordinator._handle_heartbeat_response
         coordinator._handle_heartbeat_response = self._look_at_heartbeat
+
+    def group_metadata(self) -> Any:
+        """The generation whose assignment this member follows (B20); the broker refuses commits in
+        its name as soon as there is a later one."""
+        return self._followed
 
     def member_since(self, moment: float) -> bool:
         """Whether the group has confirmed this member by a heartbeat sent after ``moment``
@@ -140,6 +156,16 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
         return super().poll(*arguments, **options)
 
     # -- on the I/O thread ------------------------------------------------------------------
+
+    async def _follow_join(self, *arguments: Any) -> None:
+        joined = self._coordinator.group_metadata()
+        await self._complete_join(*arguments)
+        self._followed = joined
+
+    def _claim(self, assignor: Any, metadata: Callable[[Any], Any], topics: Any) -> Any:
+        """What a join says that this member owns (B19)."""
+        assignor.member_assignment = list(self._subscription.assigned_partitions())
+        return metadata(topics)
 
     def _look_at_join(self, response: Any, sent_at: float) -> Any:
         taken = self._take_join(response, sent_at)

@@ -3,15 +3,17 @@ options made of them."""
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import re
-import ssl
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from pipeline.adapters.kafka_tls import tls_context
+from pipeline.errors import Halt
 from pipeline.policy import Policy
 from pipeline.records import OutputTopic
 
@@ -29,6 +31,22 @@ BOOTSTRAP_TIMEOUT_S = 10.0
 """Wait for the first answer of any broker, when a client is made."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
+MAX_PORT = 65535
+
+_USER_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_MECHANISMS = (*_USER_MECHANISMS, "GSSAPI", "AWS_MSK_IAM")
+_OF_TLS = ("ca_file", "certificate_file", "key_file", "key_password", "ciphers")
+_OF_SASL = ("sasl_mechanism", "username", "password")
+
+
+def _check_topic(name: str) -> str:
+    """Accept what Kafka takes for a topic's name."""
+    if not _NAME.fullmatch(name) or name in (".", ".."):
+        raise ValueError(
+            f"{name[:60]!r} is not a topic's name; use 1 to 249 letters, digits, '.', '_' and '-'"
+        )
+    return name
 
 
 class TopicNames(Policy):
@@ -39,6 +57,11 @@ class TopicNames(Policy):
     dead_letters: str = Field(
         "clipstream.dead-letters", description="What could not be classified, and why."
     )
+
+    @field_validator("classifications", "embeddings", "dead_letters")
+    @classmethod
+    def _legal(cls, name: str) -> str:
+        return _check_topic(name)
 
     def name(self, topic: OutputTopic) -> str:
         value: str = getattr(self, topic.value)
@@ -65,20 +88,24 @@ class KafkaSecurity(Policy):
     ciphers: str | None = Field(None, description="OpenSSL cipher list for TLS 1.2.")
     sasl_mechanism: (
         Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "AWS_MSK_IAM"] | None
-    ) = Field(None, description="SASL mechanism; required by the SASL protocols.")
+    ) = Field(
+        None,
+        description="SASL mechanism; required by the SASL protocols. GSSAPI needs the Python "
+        "package gssapi, which Clipstream does not install.",
+    )
     username: str | None = Field(None, description="User of PLAIN and SCRAM.")
     password: SecretStr | None = Field(None, description="Password of PLAIN and SCRAM.")
     kerberos_service: str = Field("kafka", description="Service name of GSSAPI.")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.protocol.startswith("SASL") != (self.sasl_mechanism is not None):
+        if self.protocol.startswith("SASL") and self.sasl_mechanism is None:
             raise ValueError(
-                f"kafka.security: protocol {self.protocol} and sasl_mechanism "
-                f"{self.sasl_mechanism} do not go together; set both or neither"
+                f"kafka.security.sasl_mechanism: {self.protocol} needs one; write "
+                f"{', '.join(_MECHANISMS[:-1])} or {_MECHANISMS[-1]}"
             )
-        needs_user = self.sasl_mechanism in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-        if needs_user and (self.username is None or self.password is None):
+        self._check_uses()
+        if self.sasl_mechanism in _USER_MECHANISMS and None in (self.username, self.password):
             raise ValueError(
                 f"kafka.security: {self.sasl_mechanism} needs username and password; "
                 "set the password through the environment"
@@ -87,18 +114,38 @@ class KafkaSecurity(Policy):
             raise ValueError("kafka.security: set certificate_file and key_file together")
         return self
 
+    def _check_uses(self) -> None:
+        """Refuse what the protocol would ignore: somebody believes in it."""
+        tls = [name for name in _OF_TLS if getattr(self, name) is not None]
+        sasl = [name for name in _OF_SASL if getattr(self, name) is not None]
+        ignored = [
+            *(tls if not self.protocol.endswith("SSL") else ()),
+            *(sasl if not self.protocol.startswith("SASL") else ()),
+        ]
+        if ignored:
+            over_tls = tls or self.protocol.endswith("SSL")
+            wanted = ("SASL_SSL" if sasl else "SSL") if over_tls else "SASL_SSL or SASL_PLAINTEXT"
+            raise ValueError(
+                f"kafka.security.{ignored[0]}: has no use with protocol {self.protocol}; write "
+                f"{wanted} for kafka.security.protocol, or leave {' and '.join(ignored)} out"
+            )
+
     def client_options(self) -> dict[str, Any]:
+        """Options of any client.
+
+        Raises:
+            Halt: ``settings.invalid``: a file or a cipher cannot be used, or a package is missing.
+        """
         options: dict[str, Any] = {"security_protocol": self.protocol}
         if self.protocol.endswith("SSL"):
-            # A context of our own: kafka-python documents ssl_ciphers but never applies it.
-            context = ssl.create_default_context(cafile=self.ca_file)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            context.check_hostname = self.check_hostname
-            if self.ciphers:
-                context.set_ciphers(self.ciphers)
-            if self.certificate_file:
-                password = self.key_password.get_secret_value() if self.key_password else None
-                context.load_cert_chain(self.certificate_file, self.key_file, password)
+            context = tls_context(
+                ca_file=self.ca_file,
+                certificate_file=self.certificate_file,
+                key_file=self.key_file,
+                key_password=self.key_password.get_secret_value() if self.key_password else None,
+                ciphers=self.ciphers,
+                check_hostname=self.check_hostname,
+            )
             options |= {"ssl_context": context, "ssl_check_hostname": self.check_hostname}
         if self.sasl_mechanism:
             options["sasl_mechanism"] = self.sasl_mechanism
@@ -106,6 +153,12 @@ class KafkaSecurity(Policy):
             options["sasl_plain_username"] = self.username
             options["sasl_plain_password"] = self.password.get_secret_value()
         if self.sasl_mechanism == "GSSAPI":
+            if importlib.util.find_spec("gssapi") is None:
+                raise Halt(
+                    "settings.invalid",
+                    "kafka.security.sasl_mechanism: GSSAPI needs the Python package gssapi, which "
+                    "is not installed; run pip install gssapi, or choose another mechanism",
+                )
             options["sasl_kerberos_service_name"] = self.kerberos_service
         return options
 
@@ -142,6 +195,24 @@ class KafkaPolicy(Policy):
         gt=0,
     )
     security: KafkaSecurity = Field(default_factory=KafkaSecurity, description="TLS and SASL.")
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for number, server in enumerate(servers, start=1):
+            found = _SERVER.fullmatch(server)
+            if found is None or not 1 <= int(found[1]) <= MAX_PORT:
+                # Not shown: a URL may hold a password.
+                raise ValueError(
+                    f"entry {number} is not host:port; write it as broker-1:9092 or "
+                    "[2001:db8::1]:9092, without a scheme or path"
+                )
+        return servers
+
+    @field_validator("input_topics")
+    @classmethod
+    def _topics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_check_topic(name) for name in names)
 
     @field_validator("group", "transactional_id_prefix", "instance")
     @classmethod
@@ -218,6 +289,11 @@ class DeliveryPolicy(Policy):
                     f"delivery.{small}: {getattr(self, small):g} s must be below "
                     f"delivery.{large} ({getattr(self, large):g} s); lower it or raise the other"
                 )
+        if self.commit_interval_s >= self.transaction_timeout_s:
+            raise ValueError(
+                f"delivery.commit_interval_s: {self.commit_interval_s:g} s must be below "
+                f"delivery.transaction_timeout_s ({self.transaction_timeout_s:g} s); lower it"
+            )
         if isinstance(self.start, datetime) and self.start.tzinfo is None:
             raise ValueError("delivery.start: the time has no zone; write it as …Z or …+00:00")
         return self

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import kafka.errors as kafka_errors
 
 from pipeline.errors import Halt, Retry
@@ -10,6 +12,12 @@ REFUSED = (
     kafka_errors.InconsistentGroupProtocolError,
     kafka_errors.UnsupportedVersionError,
     kafka_errors.InvalidSessionTimeoutError,
+)
+
+UNANSWERED = (
+    kafka_errors.KafkaTimeoutError,
+    kafka_errors.KafkaConnectionError,
+    kafka_errors.NodeNotReadyError,
 )
 
 
@@ -49,8 +57,25 @@ def consuming(error: kafka_errors.KafkaError, group: str) -> Retry | Halt:
             "clipstream[compression]",
         )
     if isinstance(error, REFUSED):
-        return Halt("kafka.refused", f"kafka: {type(error).__name__}: {error}")
-    return Retry("kafka.unavailable", f"kafka: {type(error).__name__}: {error}")
+        return Halt("kafka.refused", f"kafka: {described(error)}")
+    return Retry("kafka.unavailable", f"kafka: {described(error)}")
+
+
+def described(error: kafka_errors.KafkaError) -> str:
+    """The error's class and text: kafka-python has most texts begin with the class already."""
+    kind, text = type(error).__name__, str(error)
+    return text if text.startswith(kind) else f"{kind}: {text}"
+
+
+def unanswered(error: kafka_errors.KafkaError, servers: Sequence[str]) -> Retry | None:
+    """The failure to raise for an error of making a client, where no broker has answered."""
+    if not isinstance(error, UNANSWERED):
+        return None
+    return Retry(
+        "kafka.unavailable",
+        f"kafka: {', '.join(servers)} does not answer; check kafka.bootstrap_servers, the network "
+        "and kafka.security.protocol",
+    )
 
 
 def refused() -> Halt:

@@ -9,7 +9,7 @@ import kafka.errors as kafka_errors
 
 from pipeline.adapters.kafka_clients import Producer, connect, discard
 from pipeline.adapters.kafka_config import KafkaPolicy, common_options
-from pipeline.adapters.kafka_failures import refused
+from pipeline.adapters.kafka_failures import described, refused, unanswered
 from pipeline.errors import Halt, Retry
 from pipeline.records import Headers
 
@@ -26,7 +26,7 @@ class ReferenceProducer:
 
         Raises:
             Retry: no broker answers.
-            Halt: the credentials are refused.
+            Halt: the credentials are refused, or kafka.security cannot be used.
         """
         self._topic = topic
         self._unacknowledged: list[Any] = []
@@ -40,7 +40,7 @@ class ReferenceProducer:
         try:
             self._producer = connect(Producer, options)
         except kafka_errors.KafkaError as error:
-            raise _failed(topic, error) from error
+            raise unanswered(error, kafka.bootstrap_servers) or _failed(topic, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +99,7 @@ class ReferenceProducer:
 def _failed(topic: str, error: kafka_errors.KafkaError) -> Halt | Retry:
     if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
         return refused()
-    text = f"kafka: publishing to {topic} failed ({type(error).__name__}: {error})"
+    text = f"kafka: publishing to {topic} failed ({described(error)})"
     if isinstance(error, (kafka_errors.AuthorizationError, kafka_errors.MessageSizeTooLargeError)):
         return Halt("kafka.refused", text)
     return Retry("kafka.unavailable", text)

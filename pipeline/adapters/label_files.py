@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -54,7 +55,12 @@ def load_label_sets(paths: Sequence[Path]) -> tuple[LabelSet, ...]:
     problems: list[str] = []
     loaded: dict[str, LabelSet] = {}
     places: dict[str, str] = {}
+    seen: set[str] = set()
     for path in _files(paths, problems):
+        if (real := os.path.realpath(path)) in seen:
+            problems.append(f"{path}: is given twice; name the file once, itself or by its folder")
+            continue
+        seen.add(real)
         label_set, found, name_line = _read_file(path)
         found.sort(key=lambda problem: problem.line)
         problems.extend(problem.at(path) for problem in found)

@@ -10,12 +10,15 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from pipeline.errors import Reject
+from pipeline.formats.reference import check_bucket
 from pipeline.policy import Policy
 
 _BUCKET = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 """What can be part of a URL without changing its meaning. Servers are stricter."""
 
-_RULE = re.compile(r"[A-Za-z0-9._*-]+")
+_PATTERN = re.compile(r"[a-z0-9.*-]+")
+"""Letters of the names that references may give, with ``*`` for any of them."""
 
 
 class S3Policy(Policy):
@@ -104,10 +107,11 @@ class S3Policy(Policy):
     @classmethod
     def _bucket_rules(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
         for rule in rules:
-            if not _RULE.fullmatch(rule):
+            if not _is_rule(rule):
                 raise ValueError(
-                    f"{rule!r} is neither a bucket's name nor a pattern of one; write names of "
-                    "letters, digits, dots and hyphens, with `*` for any of them, and no s3://"
+                    f"{rule!r} is neither a bucket's name nor a pattern of one; write names of 3 "
+                    "to 63 lower-case letters, digits, dots and hyphens, with `*` for any of them, "
+                    "and no s3://"
                 )
         return rules
 
@@ -134,6 +138,17 @@ class S3Policy(Policy):
         if self.addressing == "auto":
             return self.endpoint is None and "." not in bucket
         return self.addressing == "virtual"
+
+
+def _is_rule(rule: str) -> bool:
+    """Whether a bucket that a reference may name can match."""
+    if "*" in rule:
+        return _PATTERN.fullmatch(rule) is not None
+    try:
+        check_bucket(rule, "")
+    except Reject:
+        return False
+    return True
 
 
 @lru_cache(maxsize=1024)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from kafka import TopicPartition
+from kafka.coordinator.base import Generation
 from kafka.errors import KafkaTimeoutError
 
 from pipeline.errors import Halt, Retry
@@ -219,3 +220,27 @@ def test_no_producer_is_built_before_the_group_has_confirmed_the_member(
     assert replaced.value.code == "kafka.fenced"
     replacement.stream.commit(Commit({deployment.partition(0): 1}, (outcome(b"done"),)))
     assert deployment.values() == [b"done"]
+
+
+def test_a_commit_names_the_generation_whose_assignment_was_followed(
+    deployment: Deployment,
+) -> None:
+    """The group has moved on between two polls: what it took away must not be committed."""
+    polling = deployment.ready()
+    coordinator = polling.stream._consumer._coordinator
+    answered = coordinator.group_metadata()
+    # As the client does on its I/O thread when a join is answered.
+    coordinator._generation = Generation(answered.generation_id + 1, answered.member_id, None)
+    assert coordinator.group_metadata() != answered
+    assert polling.stream._group == answered
+    assert polling.stream._consumer.group_metadata() == answered
+
+
+def test_a_member_that_was_put_out_claims_nothing(deployment: Deployment) -> None:
+    polling = deployment.ready()
+    consumer = polling.stream._consumer
+    (assignor,) = consumer._coordinator._assignors.values()
+    claimed = assignor.metadata([deployment.input]).owned_partitions
+    assert sum(len(topic.partitions) for topic in claimed) == deployment.partitions
+    consumer._subscription.assign_from_subscribed([])
+    assert not assignor.metadata([deployment.input]).owned_partitions

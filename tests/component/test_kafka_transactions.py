@@ -108,12 +108,11 @@ def test_offsets_of_an_aborted_transaction_never_join_the_next(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     polling = deployment.ready()
-    consumer = polling.stream._consumer
-    group = consumer.group_metadata()
+    group = polling.stream._group
     stale = ConsumerGroupMetadata(
         group.group_id, group.generation_id + 7, group.member_id, group.group_instance_id
     )
-    monkeypatch.setattr(consumer, "group_metadata", lambda: stale)
+    monkeypatch.setattr(polling.stream, "_group", stale)
     with pytest.raises(CommitDoubtful):
         polling.stream.commit(Commit({deployment.partition(0): 100}, (outcome(b"stale"),)))
     monkeypatch.undo()

@@ -70,6 +70,7 @@ class Running:
     link: Connection
     faults: dict[Step, Fault]
     zombie: bool = False
+    killed: bool = False
 
 
 class Lane:
@@ -193,12 +194,16 @@ class _Run:
                     return
                 self._fail(worker, worker.faults[said])
         except (EOFError, ConnectionError):
-            # Killed: whoever did it knows.
             self._workers.remove(worker)
+            if not worker.killed:
+                self._result.verdict.stuck.append(f"worker {worker.slot} died")
 
     def _ended(self, worker: Running, ended: Ended) -> None:
         self._workers.remove(worker)
-        if not worker.zombie:
+        # Of two processes with one name the group keeps the one that joined last, which is the
+        # zombie where it was frozen before it had joined.
+        rival = any(other.slot == worker.slot for other in self._workers)
+        if not (rival and str(ended.why).startswith("kafka.fenced")):
             self._result.verdict.stuck.append(f"worker {worker.slot} ended: {ended.why}")
 
     def _fail(self, worker: Running, fault: Fault) -> None:
@@ -207,6 +212,7 @@ class _Run:
         match fault.kind:
             case Kind.KILL:
                 self._signal(worker, signal.SIGKILL)
+                worker.killed = True
                 if not worker.zombie:
                     self._later(fault.heal_s, lambda: self._start(worker.slot, with_faults=False))
             case Kind.FREEZE:

@@ -77,6 +77,20 @@ def test_help_names_every_command_and_version_is_one_line(invoke: Invoke) -> Non
     assert len(version.output.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", ["", "stream", "enqueue", "labels", "labels check"])
+def test_help_has_a_short_name(command: str, invoke: Invoke) -> None:
+    result = invoke(*command.split(), "-h")
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+@pytest.mark.parametrize("command", ["stream", "enqueue", "doctor", "config"])
+def test_the_texts_of_help_flow(command: str, invoke: Invoke) -> None:
+    lines = [line.strip() for line in invoke(command, "--help", COLUMNS="400").output.splitlines()]
+    for paragraph in str(getattr(cli, command).__doc__).split("\n\n"):
+        assert " ".join(paragraph.split()) in lines
+
+
 def test_without_a_command_the_help_is_printed(invoke: Invoke) -> None:
     assert "Commands" in invoke().output
 
@@ -94,7 +108,7 @@ def test_wrong_settings_are_a_message_and_exit_code_2_before_anything_is_loaded(
     monkeypatch.setitem(sys.modules, f"workers.commands.{command[0]}", None)  # no such module
     assert exit_code(*command, "--set", "kafka.grup=x") == ExitCode.USAGE
     assert capsys.readouterr().err.splitlines() == [
-        "settings:",
+        "settings.invalid: settings:",
         "  kafka.grup: no such setting; did you mean kafka.group? [flag kafka.grup]",
     ]
 
@@ -102,12 +116,29 @@ def test_wrong_settings_are_a_message_and_exit_code_2_before_anything_is_loaded(
 @pytest.mark.parametrize(
     ("failure", "code", "printed"),
     [
-        (Halt("kafka.topic_missing", "kafka: no topic a"), 3, "kafka: no topic a"),
-        (Halt("label_set.invalid", "a.yaml:1: wrong"), 2, "a.yaml:1: wrong"),
-        (Retry("kafka.unavailable", "kafka: gone"), 1, "kafka: gone; try again later"),
+        (
+            Halt("kafka.topic_missing", "kafka: no topic a"),
+            3,
+            "kafka.topic_missing: kafka: no topic a",
+        ),
+        (
+            Halt("label_set.invalid", "a.yaml:1: wrong"),
+            2,
+            "label_set.invalid: a.yaml:1: wrong",
+        ),
+        (
+            Halt("enqueue.invalid", "enqueue: a:1: wrong"),
+            2,
+            "enqueue.invalid: enqueue: a:1: wrong",
+        ),
+        (
+            Retry("kafka.unavailable", "kafka: gone"),
+            1,
+            "kafka.unavailable: kafka: gone; try again later",
+        ),
     ],
 )
-def test_an_expected_failure_is_its_message_without_a_traceback(
+def test_an_expected_failure_is_its_code_and_message_without_a_traceback(
     failure: Exception,
     code: int,
     printed: str,
@@ -211,7 +242,8 @@ def test_config_of_wrong_settings_shows_what_was_given_and_the_problems(
     assert "kafka.security.password" in printed.out
     assert "hunter2" not in printed.out + printed.err
     assert [line.split(":")[0].strip() for line in printed.err.splitlines()] == [
-        "settings",
+        "settings.invalid",
+        "kafka.security.password",
         "s3.allowed_buckets",
         "batch.max_size",
     ]
@@ -262,6 +294,17 @@ def test_values_are_shown_as_yaml_reads_them(value: object, text: str) -> None:
     assert yaml.safe_load(text) == (list(value) if isinstance(value, tuple) else value) or (
         isinstance(value, Path)
     )
+
+
+@pytest.mark.parametrize("setting", ["s3.proxy_url", "s3.endpoint", "kafka.bootstrap_servers"])
+def test_config_hides_users_and_passwords_in_urls(
+    setting: str, exit_code: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("config", "-s", f"{setting}=http://user:hunter2@host:80") == ExitCode.USAGE
+    printed = capsys.readouterr()
+    assert "http://**********@host:80" in printed.out
+    assert "hunter2" not in printed.out + printed.err
+    assert "user" not in printed.out.partition(setting)[2].splitlines()[0]
 
 
 def test_values_that_were_given_wrong_are_shown_as_they_are() -> None:

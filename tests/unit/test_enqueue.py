@@ -29,9 +29,11 @@ class Producer:
 
     sent: list[tuple[str, bytes | None, Any]]
     flushed: bool
+    made = 0
 
     def __init__(self, kafka: KafkaPolicy, topic: str) -> None:
         self.topic = topic
+        type(self).made += 1
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +73,7 @@ class Store:
 
 @pytest.fixture(autouse=True)
 def _no_services(monkeypatch: pytest.MonkeyPatch) -> None:
-    Producer.sent, Producer.flushed = [], False
+    Producer.sent, Producer.flushed, Producer.made = [], False, 0
     Store.objects, Store.listed, Store.closed = (), 0, False
     monkeypatch.setattr(enqueue, "ReferenceProducer", Producer)
     monkeypatch.setattr(enqueue, "S3Admin", Store)
@@ -138,8 +140,17 @@ def test_folder_markers_are_left_out_and_files_with_such_names_are_not() -> None
 
 
 def test_a_bucket_that_workers_would_refuse_is_refused_here() -> None:
-    with pytest.raises(Halt, match=r"other is not in s3\.allowed_buckets"):
+    with pytest.raises(Halt, match=r"other is not in s3\.allowed_buckets") as caught:
         run("s3://other/")
+    assert caught.value.code == "enqueue.invalid"
+    assert Producer.made == 0
+
+
+@pytest.mark.parametrize("source", ["s3://", "s3:///prefix"])
+def test_a_source_without_a_bucket_is_refused_before_the_broker_is_asked(source: str) -> None:
+    with pytest.raises(Halt, match=r"names no bucket; write s3://BUCKET/PREFIX"):
+        run(source)
+    assert Producer.made == 0
 
 
 def test_no_more_is_listed_than_is_published() -> None:
@@ -184,6 +195,8 @@ def test_a_list_may_hold_uris_and_references(tmp_path: Path) -> None:
         ('{"key": "a"}', "bucket: is missing"),
         ('{"uri": 5}', "uri: is"),
         ('{"bucket": "photos", "key": "\\ud800"}', "lone surrogate"),
+        ("s3://other/a", "bucket other is not in s3.allowed_buckets"),
+        ('{"bucket": "other", "key": "a"}', "bucket other is not in s3.allowed_buckets"),
         ('{"uri": "s3://photos/a", "uri": "s3://photos/b"}', "appears twice"),
     ],
 )
@@ -196,7 +209,8 @@ def test_a_line_that_workers_would_refuse_is_named_and_nothing_is_published(
         run(file)
     assert caught.value.message.startswith(f"enqueue: {file}:2: ")
     assert says in caught.value.message
-    assert Producer.sent == []
+    assert caught.value.code == "enqueue.invalid"
+    assert Producer.made == 0
 
 
 @pytest.mark.parametrize("listing", [True, False])
@@ -220,8 +234,16 @@ def test_a_list_that_cannot_be_read_is_named(content: bytes | None, tmp_path: Pa
     file = tmp_path / "list.txt"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(Halt, match=r"list\.txt cannot be read"):
+    with pytest.raises(Halt, match=r"list\.txt cannot be read") as caught:
         run(file)
+    assert caught.value.code == "enqueue.unreadable"
+    assert Producer.made == 0
+
+
+def test_a_folder_is_no_list(tmp_path: Path) -> None:
+    with pytest.raises(Halt, match=r"cannot be read \(Is a directory\); name a file, or s3://"):
+        run(tmp_path)
+    assert Producer.made == 0
 
 
 # -- the topic --------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import ssl
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from pipeline.adapters.kafka_config import (
     consumer_options,
     producer_options,
 )
+from pipeline.errors import Halt
 from pipeline.records import OutputTopic
 
 KAFKA = KafkaPolicy()
@@ -69,6 +72,36 @@ def test_a_start_time_needs_its_zone() -> None:
         DeliveryPolicy.model_validate({"start": "2026-01-02T03:04:05"})
     with pytest.raises(ValidationError, match="start"):
         DeliveryPolicy.model_validate({"start": "newest"})
+
+
+def test_commits_are_more_frequent_than_transactions_time_out() -> None:
+    with pytest.raises(ValidationError, match=r"commit_interval_s: 15 s must be below .*\(15 s\)"):
+        DeliveryPolicy(commit_interval_s=15)
+
+
+@pytest.mark.parametrize("server", ["a:9092", "10.0.0.1:1", "[::1]:65535", "b-1.example_x.com:9"])
+def test_brokers_are_hosts_and_ports(server: str) -> None:
+    assert KafkaPolicy(bootstrap_servers=("a:1", server)).bootstrap_servers[1] == server
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["", "a", ":9092", "a:", "a:b", "a:0", "a:65536", "::1:9092", "kafka://a:9092", "a:9092/x",
+     "u:secret@a:9092", "a:9092,b:9092", "a :9092"],
+)  # fmt: skip
+def test_what_is_no_host_and_port_is_refused(server: str) -> None:
+    with pytest.raises(ValidationError, match="entry 2 is not host:port; write it as") as caught:
+        KafkaPolicy(bootstrap_servers=("a:1", server))
+    assert "secret" not in caught.value.errors()[0]["msg"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "ö", "x" * 250])
+def test_topics_have_names_that_kafka_takes(name: str) -> None:
+    with pytest.raises(ValidationError, match=r"input_topics\n.*is not a topic's name; use 1 to"):
+        KafkaPolicy(input_topics=("a", name))
+    with pytest.raises(ValidationError, match=r"embeddings\n.*is not a topic's name; use 1 to"):
+        TopicNames(embeddings=name)
+    assert KafkaPolicy(input_topics=("x" * 249,)).input_topics == ("x" * 249,)
 
 
 def test_an_input_that_is_an_output_is_refused() -> None:
@@ -184,8 +217,29 @@ def test_clients_know_every_option(client: Any, options: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"protocol": "SASL_SSL"}, "do not go together"),
-        ({"sasl_mechanism": "PLAIN", "username": "u", "password": "p"}, "do not go together"),
+        (
+            {"protocol": "SASL_SSL"},
+            "SASL_SSL needs one; write PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, GSSAPI or AWS_MSK_IAM",
+        ),
+        (
+            {"sasl_mechanism": "PLAIN", "username": "u", "password": "p"},
+            "sasl_mechanism: has no use with protocol PLAINTEXT; write SASL_SSL or SASL_PLAINTEXT",
+        ),
+        ({"username": "u"}, "username: has no use .* write SASL_SSL or SASL_PLAINTEXT for"),
+        ({"ca_file": "c.pem"}, "ca_file: has no use with protocol PLAINTEXT; write SSL for"),
+        ({"key_password": "p"}, "key_password: has no use .* write SSL for"),
+        ({"ca_file": "c.pem", "username": "u"}, "write SASL_SSL for .* leave ca_file and username"),
+        ({"protocol": "SSL", "password": "p"}, "password: has no use .* write SASL_SSL for"),
+        (
+            {
+                "protocol": "SASL_PLAINTEXT",
+                "sasl_mechanism": "PLAIN",
+                "username": "u",
+                "password": "p",
+                "ca_file": "c.pem",
+            },
+            "ca_file: has no use with protocol SASL_PLAINTEXT; write SASL_SSL for",
+        ),
         ({"protocol": "SASL_SSL", "sasl_mechanism": "PLAIN"}, "needs username and password"),
         (
             {"protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512", "username": "u"},
@@ -224,13 +278,49 @@ def test_user_and_password_reach_the_client_and_no_text(mechanism: str) -> None:
     assert "hidden" not in f"{security} {security!r} {security.model_dump_json()}"
 
 
-def test_kerberos_needs_no_password_and_names_its_service() -> None:
+def test_kerberos_needs_no_password_and_names_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
     security = KafkaSecurity(
         protocol="SASL_PLAINTEXT", sasl_mechanism="GSSAPI", kerberos_service="broker"
     )
     options = security.client_options()
     assert options["sasl_kerberos_service_name"] == "broker"
     assert "sasl_plain_password" not in options
+
+
+def test_kerberos_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    security = KafkaSecurity(protocol="SASL_PLAINTEXT", sasl_mechanism="GSSAPI")
+    with pytest.raises(Halt, match=r"sasl_mechanism: GSSAPI .* pip install gssapi") as caught:
+        security.client_options()
+    assert caught.value.code == "settings.invalid"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ca_file": "/nope"}, "ca_file: /nope cannot be read (No such file or directory); check"),
+        ({"ca_file": "FILE"}, "ca_file: FILE holds no certificates in PEM; name a file that does"),
+        ({"certificate_file": "/nope", "key_file": "FILE"}, "certificate_file: /nope cannot be"),
+        ({"certificate_file": "FILE", "key_file": "/nope"}, "key_file: /nope cannot be read"),
+        (
+            {"certificate_file": "FILE", "key_file": "FILE", "key_password": "hidden"},
+            "certificate_file: FILE and FILE are no certificate and its key in PEM",
+        ),
+        ({"ciphers": "bogus"}, "ciphers: 'bogus' names no cipher; see `openssl ciphers"),
+    ],
+)
+def test_tls_files_and_ciphers_that_cannot_be_used_are_named(
+    settings: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "not.pem"
+    file.write_text("no PEM")
+    named = {name: value.replace("FILE", str(file)) for name, value in settings.items()}
+    with pytest.raises(Halt) as caught:
+        KafkaSecurity.model_validate({"protocol": "SSL"} | named).client_options()
+    assert caught.value.code == "settings.invalid"
+    assert caught.value.message.startswith(f"kafka.security.{message.replace('FILE', str(file))}")
+    assert "hidden" not in caught.value.message
 
 
 @pytest.mark.parametrize("check_hostname", [True, False])
@@ -251,7 +341,7 @@ def test_ciphers_are_applied() -> None:
 
 
 def test_secrets_are_secret_by_type() -> None:
-    security = KafkaSecurity(key_password=SecretStr("hidden"))
+    security = KafkaSecurity(protocol="SSL", key_password=SecretStr("hidden"))
     assert "hidden" not in repr(security)
 
 

@@ -54,6 +54,18 @@ def test_advice_does_not_fail_the_check(runner: CliRunner, tmp_path: Path) -> No
     assert "advice: no model is pinned" in result.output
 
 
+def test_a_file_given_twice_is_named_once_as_such(runner: CliRunner, tmp_path: Path) -> None:
+    file = tmp_path / "pets.yaml"
+    file.write_text(PETS)
+
+    result = runner.invoke(app, ["check", str(file), str(tmp_path)])
+
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"{file}: is given twice; name the file once, itself or by its folder\n"
+    )
+
+
 def test_problems_go_to_stderr_a_line_each_and_fail_the_check(
     runner: CliRunner, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.adapters.kafka_config import Member
 from pipeline.errors import CODES
 from pipeline.metrics import CATALOGUE as METRICS
 from workers.reference import ROOT
@@ -35,6 +36,13 @@ def slugs(page: str) -> set[str]:
     """Anchors of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+def name_of(setting: str) -> str:
+    """What the page's table of names says that one is made of, without its marks."""
+    cell: str
+    (cell,) = re.findall(rf"^\| `{re.escape(setting)}` \| (.*?) \|", OPERATIONS, re.MULTILINE)
+    return cell.replace("`", "")
 
 
 def unknown(text: str) -> set[str]:
@@ -76,6 +84,19 @@ def test_every_exit_code_is_documented() -> None:
     table = OPERATIONS.partition("### Exit codes")[2].partition("###")[0]
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
     assert documented == {*ExitCode, 1, 130}
+
+
+def test_the_names_of_members_are_as_the_page_says() -> None:
+    member = Member("transactional_id_prefix", "group", "instance", 0)
+    assert name_of("transactional.id") == member.transactional_id.replace("/0", "/slot")
+    assert name_of("group.instance.id") == member.group_instance_id.replace("-0", "-slot")
+
+
+def test_the_access_rule_covers_a_members_transactional_id() -> None:
+    (prefix,) = re.findall(r"--transactional-id (\S+) --resource-pattern-type prefixed", OPERATIONS)
+    assert Member("P", "G", "host", 0).transactional_id.startswith(prefix)
+    assert f"transactional ids prefixed `{prefix}`" in OPERATIONS
+    assert not Member("PQ", "G", "host", 0).transactional_id.startswith(prefix)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -37,6 +37,16 @@ def test_every_format_has_an_example() -> None:
     assert all(f"`eventSource: {dialect.event_source}`" in PAGE for dialect in S3_DIALECTS)
 
 
+def test_the_page_and_the_readme_count_the_same_formats() -> None:
+    table = PAGE.partition("| Format |")[2].partition("\n\n")[0].splitlines()[2:]
+    envelopes = [row for row in table if row.startswith("| Envelope: ")]
+    assert (len(table) - len(envelopes), len(envelopes)) == (5, 2)
+    assert "The first five are formats, the last two are envelopes." in PAGE
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert "5 formats, " in readme
+    assert "2 envelopes " in readme
+
+
 def test_the_routes_of_the_page_are_valid_settings() -> None:
     [document] = blocks("yaml")
     routes = [RoutePolicy.model_validate(route) for route in yaml.safe_load(document)["routes"]]

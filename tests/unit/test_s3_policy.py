@@ -59,7 +59,11 @@ def test_a_pattern_of_many_stars_is_matched_in_no_time() -> None:
     assert not policy(allowed_buckets=[rule]).allows("a" * 200)
 
 
-@pytest.mark.parametrize("rule", ["", "s3://images", "images/", "ima ges", "im[a]ges", "images?"])
+@pytest.mark.parametrize(
+    "rule",
+    ["", "s3://images", "images/", "ima ges", "im[a]ges", "images?", "Images", "a_b",
+     "Uploads-*", "ab", "x" * 64, "a..b", "10.0.0.1"],
+)  # fmt: skip
 def test_a_rule_that_is_no_name_or_pattern_is_refused(rule: str) -> None:
     with pytest.raises(ValidationError, match="neither a bucket's name nor a pattern"):
         policy(allowed_buckets=[rule])

@@ -84,7 +84,7 @@ def test_a_whole_section_can_be_one_variable() -> None:
         ("LABEL_SETS__TEXT_CACHE_DIR", "null", "label_sets.text_cache_dir", None),
         ("KAFKA__GROUP", "null", "kafka.group", "null"),  # may not be null, so it is a text
         ("KAFKA__GROUP", "", "kafka.group", "clipstream"),
-        ("KAFKA__SECURITY__USERNAME", "[1]", "kafka.security.username", "[1]"),
+        ("KAFKA__SECURITY__KERBEROS_SERVICE", "[1]", "kafka.security.kerberos_service", "[1]"),
     ],
 )
 def test_variables_are_read_by_the_type_of_their_setting(

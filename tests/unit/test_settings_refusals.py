@@ -177,7 +177,95 @@ def test_a_list_in_a_variable_must_be_json(tmp_path: Path) -> None:
         )
     ]
     (line,) = problems("", tmp_path, KAFKA__INPUT_TOPICS="[a]")
-    assert 'is "[a]"; write a list of texts, not empty, as JSON' in line
+    assert 'is "[a]", which is not valid JSON at character 2; write a list of texts, ' in line
+    assert "not empty, as JSON" in line
+
+
+def test_a_cut_off_variable_of_a_section_is_not_valid_json(tmp_path: Path) -> None:
+    (line,) = problems("", tmp_path, KAFKA=f'{{"group": "{SECRET}')
+    assert line.startswith("kafka: is a text, which is not valid JSON at character 11; write a ")
+    (line,) = problems("", tmp_path, ROUTES='[{"skip": true}')
+    assert "which is not valid JSON at character 16; write a list of mappings" in line
+
+
+def test_no_variable_is_suggested_for_what_is_in_a_list(tmp_path: Path) -> None:
+    (line,) = problems("", tmp_path, KAFKA__TOPIC="a")
+    assert "[]" not in line
+    (line,) = problems("kafka: {topic: a}", tmp_path)
+    assert "did you mean routes[].topic?" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("workers: {count: true}", "workers.count: is true; write a whole number, above 0"),
+        ("batch: {max_wait_s: false}", "batch.max_wait_s: is false; write a number of seconds"),
+        ("model: {threads: true}", "model.threads: is true; write a whole number or null"),
+        (
+            "workers: {gpus_per_worker: 1.5}",
+            "workers.gpus_per_worker: is 1.5; write a fraction below 1 to share a GPU, or a whole",
+        ),
+        (
+            "model: {device: cuda}",
+            "workers.gpus_per_worker: is 0, so that Ray hides every GPU, and model.device is cuda;",
+        ),
+        (
+            "{model: {device: cpu}, workers: {gpus_per_worker: 0.5}}",
+            "workers.gpus_per_worker: is 0.5 and model.device is cpu, which would leave them idle;",
+        ),
+        (
+            "{workers: {count: 3}, endpoints: {health_port: 9402}}",
+            "endpoints.metrics_port: 9400 to 9402 for workers.count = 3 takes in endpoints.health",
+        ),
+        (
+            "{workers: {count: 3}, endpoints: {metrics_port: 65534}}",
+            "endpoints.metrics_port: 65534 to 65536 for workers.count = 3 exceeds 65535; write a",
+        ),
+        (
+            "model: {name: a/b, revision: main}",
+            "model.revision: is 'main'; write the 40-digit commit hash, of lower-case hexadecimal",
+        ),
+        ("model: {name: a/b}", "model: `revision` is missing for a/b; write the 40-digit commit"),
+        (
+            "kafka: {bootstrap_servers: ['kafka://a:1']}",
+            "kafka.bootstrap_servers: entry 1 is not host:port; write it as broker-1:9092 or",
+        ),
+        (
+            "kafka: {output_topics: {embeddings: a/b}}",
+            "kafka.output_topics.embeddings: 'a/b' is not a topic's name; use 1 to 249 letters,",
+        ),
+        (
+            "kafka: {security: {ca_file: /ca.pem}}",
+            "kafka.security.ca_file: has no use with protocol PLAINTEXT; write SSL for ",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(text: str, says: str, tmp_path: Path) -> None:
+    (line,) = problems(text, tmp_path)
+    assert line.startswith(says)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{workers: {gpus_per_worker: 0.25}, model: {device: cuda}}",
+        "{workers: {gpus_per_worker: 2}, model: {device: auto}}",
+        "{workers: {count: 3}, endpoints: {health_port: 9403}}",
+        "{workers: {count: 3}, endpoints: {health_port: 9399, metrics_port: 65533}}",
+        "{workers: {count: 3}, endpoints: {health_port: 0, metrics_port: 0}}",
+        "events: {embeddings: false}",
+    ],
+)
+def test_combinations_that_fit_are_taken(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    load_settings(file, environment=BUCKETS)
+
+
+def test_two_documents_in_the_file_are_named(tmp_path: Path) -> None:
+    assert problems("log: {level: info}\n---\nkafka: {group: a}", tmp_path) == [
+        "settings: settings.yaml:2: a second document begins here (---); put all sections into one"
+    ]
 
 
 def test_a_flag_that_names_no_setting_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from workers.settings import CATALOGUE, Settings
-from workers.settings_problems import REDACTED
+from workers.settings_problems import REDACTED, masked
 from workers.settings_sources import Given
 
 
@@ -56,11 +56,10 @@ def effective(given: Given, settings: Settings | None) -> Iterator[Row]:
             ]
         if path == "routes" and isinstance(value, list) and value:
             for index, route in enumerate(value):
-                yield Row(
-                    f"routes[{index}]", _origin(given, f"routes[{index}]", "routes"), as_text(route)
-                )
+                origin = _origin(given, f"routes[{index}]", "routes")
+                yield Row(f"routes[{index}]", origin, masked(as_text(route)))
             continue
-        text = REDACTED if setting.secret and value is not None else as_text(value)
+        text = REDACTED if setting.secret and value is not None else masked(as_text(value))
         yield Row(path, _origin(given, path), text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -10,10 +11,10 @@ from rich.text import Text
 from pipeline.adapters.kafka_admin import KafkaAdmin
 from pipeline.adapters.kafka_doctor import SAFE_MIN_ISR, SAFE_REPLICATION, KafkaDoctor, sound_topics
 from pipeline.adapters.s3_admin import S3Admin
-from pipeline.errors import PipelineError
+from pipeline.errors import Halt, PipelineError
 from pipeline.ports import Check, CheckResult
 from workers.settings import Settings
-from workers.wiring import load_encoder, load_rules, member_of
+from workers.wiring import load_encoder, load_routes, load_rules, member_of
 
 MARKS = {
     CheckResult.PASSED: ("ok  ", "green"),
@@ -22,30 +23,25 @@ MARKS = {
 }
 
 
-def run_doctor(
-    settings: Settings,
-    console: Console,
-    *,
-    create_topics: bool,
-    partitions: int,
-    replication: int,
-) -> bool:
+class NewTopics(NamedTuple):
+    """How missing topics are to be created; -1 replicas are the broker's default."""
+
+    partitions: int
+    replication: int
+
+
+def run_doctor(settings: Settings, console: Console, create: NewTopics | None) -> bool:
     """Print every check as it is made. Returns whether none failed."""
-    if create_topics:
-        _create_topics(settings, console, partitions, replication)
     counts = dict.fromkeys(CheckResult, 0)
-    for area, checks in (
-        ("kafka", _kafka(settings)),
-        ("s3", _s3(settings)),
-        ("model", _model(settings)),
+    for area, subject, checks in (
+        ("kafka", "reach", _kafka(settings, create)),
+        ("s3", "reach", _s3(settings)),
+        ("label sets", "load", _label_sets(settings)),
+        ("model", "load", _model(settings)),
     ):
-        try:
-            for check in checks:
-                _print(console, area, check)
-                counts[check.result] += 1
-        except PipelineError as error:
-            _print(console, area, Check("reach", CheckResult.FAILED, error.message))
-            counts[CheckResult.FAILED] += 1
+        for check in _guarded(subject, checks):
+            _print(console, area, check)
+            counts[check.result] += 1
     console.print(
         f"{counts[CheckResult.PASSED]} ok, {counts[CheckResult.WARNING]} warnings, "
         f"{counts[CheckResult.FAILED]} failed"
@@ -53,26 +49,27 @@ def run_doctor(
     return counts[CheckResult.FAILED] == 0
 
 
+def _guarded(subject: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """The checks up to a failure that ends them, and that failure, a check for each of its
+    lines."""
+    try:
+        yield from checks
+    except PipelineError as error:
+        for line in error.message.splitlines():
+            yield Check(subject, CheckResult.FAILED, line)
+
+
 def _print(console: Console, area: str, check: Check) -> None:
     mark, style = MARKS[check.result]
     console.print(Text.assemble((mark, style), f"  {area}: {check.subject}: {check.message}"))
 
 
-def _create_topics(settings: Settings, console: Console, partitions: int, replication: int) -> None:
-    topics = sound_topics(settings.kafka)
-    if replication >= SAFE_REPLICATION:
-        for configs in topics.values():
-            configs["min.insync.replicas"] = str(SAFE_MIN_ISR)
-    with KafkaAdmin(settings.kafka) as admin:
-        created = admin.create_topics(topics, partitions, replication)
-    for name in created:
-        console.print(f"created topic {name}")
-
-
-def _kafka(settings: Settings) -> Iterator[Check]:
+def _kafka(settings: Settings, create: NewTopics | None) -> Iterator[Check]:
     with KafkaAdmin(settings.kafka) as admin:
         brokers = ", ".join(settings.kafka.bootstrap_servers)
         yield Check("connection", CheckResult.PASSED, f"{brokers} answers")
+        if create is not None:
+            yield from _guarded("create topics", _created(settings, admin, create))
         yield from KafkaDoctor(
             admin,
             settings.kafka,
@@ -80,6 +77,15 @@ def _kafka(settings: Settings) -> Iterator[Check]:
             member_of(settings, 0),
             settings.workers.count,
         ).check()
+
+
+def _created(settings: Settings, admin: KafkaAdmin, create: NewTopics) -> Iterator[Check]:
+    topics = sound_topics(settings.kafka)
+    if create.replication >= SAFE_REPLICATION:
+        for configs in topics.values():
+            configs["min.insync.replicas"] = str(SAFE_MIN_ISR)
+    for name in admin.create_topics(topics, create.partitions, create.replication):
+        yield Check("create topics", CheckResult.PASSED, f"created topic {name}")
 
 
 def _s3(settings: Settings) -> Iterator[Check]:
@@ -90,6 +96,13 @@ def _s3(settings: Settings) -> Iterator[Check]:
         admin.close()
 
 
+def _label_sets(settings: Settings) -> Iterator[Check]:
+    """What their files and the routes say; whether the model takes them is the model's check."""
+    label_sets, _ = load_routes(settings)
+    for label_set in label_sets:
+        yield Check(label_set.name, CheckResult.PASSED, f"version {label_set.version}")
+
+
 def _model(settings: Settings) -> Iterator[Check]:
     encoder = load_encoder(settings)
     model = encoder.model
@@ -98,6 +111,9 @@ def _model(settings: Settings) -> Iterator[Check]:
         CheckResult.PASSED,
         f"{model.name} at {model.revision[:19]} on {model.engine} in {model.precision}",
     )
+    try:
+        load_routes(settings)
+    except Halt:
+        return  # told among the label sets
     rules = load_rules(settings, model, encoder.encode_texts)
-    for name, label_version in rules.versions.items():
-        yield Check(f"label set {name}", CheckResult.PASSED, f"version {label_version}")
+    yield Check("label sets", CheckResult.PASSED, f"embedded: {', '.join(rules.versions)}")

@@ -15,6 +15,7 @@ from pipeline.adapters.s3_admin import S3Admin
 from pipeline.errors import Halt, Reject
 from pipeline.formats import strict_json
 from pipeline.formats.native import NATIVE
+from pipeline.formats.reference import Reference as Named
 from pipeline.records import JsonValue
 from workers.settings import Settings
 
@@ -36,15 +37,16 @@ def run_enqueue(
     The record's key is the object's URI, so that references of one object keep their order.
 
     Raises:
-        Halt: the source cannot be read, or the topic is not an input topic.
+        Halt: ``enqueue.*``, before the broker is contacted: the source cannot be read, workers
+            would refuse a bucket or a line, or the topic is no input topic.
         Retry: the broker or the store does not answer.
     """
     target = topic or settings.kafka.input_topics[0]
     if target not in settings.kafka.input_topics:
         raise Halt(
-            "settings.invalid",
+            "enqueue.invalid",
             f"enqueue: {target} is no input topic (kafka.input_topics: "
-            f"{', '.join(settings.kafka.input_topics)})",
+            f"{', '.join(settings.kafka.input_topics)}); name one of these",
         )
     asked: Reference = {"label_set": label_set} if label_set else {}
     references = islice(_references(settings, source, asked), limit)
@@ -65,23 +67,33 @@ def run_enqueue(
 
 
 def _references(settings: Settings, source: str, asked: Reference) -> Iterator[Reference]:
+    """The source's references; what can be checked without the store is, before this returns."""
     if source.startswith("s3://"):
         bucket, _, prefix = source.removeprefix("s3://").partition("/")
+        if not bucket:
+            raise Halt(
+                "enqueue.invalid", f"enqueue: {source} names no bucket; write s3://BUCKET/PREFIX"
+            )
+        _check_bucket(settings, bucket, "")
         return (listed | asked for listed in _listed(settings, bucket, prefix))
     path = Path(source)
-    if path.is_file():
-        # To its end before anything is published: a wrong line leaves nothing half done.
-        deque(_read(settings, path, asked), maxlen=0)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return _read(settings, path, asked)  # a pipe: it can be read only once
+    # To its end before anything is published: a wrong line leaves nothing half done.
+    deque(_read(settings, path, asked), maxlen=0)
     return _read(settings, path, asked)
 
 
-def _listed(settings: Settings, bucket: str, prefix: str) -> Iterator[Reference]:
+def _check_bucket(settings: Settings, bucket: str, where: str) -> None:
     if not settings.s3.allows(bucket):
         raise Halt(
-            "settings.invalid",
-            f"enqueue: bucket {bucket} is not in s3.allowed_buckets, so workers would refuse it; "
-            "allow it first",
+            "enqueue.invalid",
+            f"enqueue: {where}bucket {bucket} is not in s3.allowed_buckets, so workers would "
+            "refuse it; allow it first",
         )
+
+
+def _listed(settings: Settings, bucket: str, prefix: str) -> Iterator[Reference]:
     admin = S3Admin(settings.s3)
     try:
         for listed in admin.list_objects(bucket, prefix):
@@ -101,8 +113,15 @@ def _read(settings: Settings, path: Path, asked: Reference) -> Iterator[Referenc
                 text = line.strip("\r\n")
                 if text.strip() and not text.startswith("#"):
                     yield _reference(settings, text, asked, f"{path}:{number}")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Halt("enqueue.unreadable", f"enqueue: {path} cannot be read ({error})") from error
+    except OSError as error:
+        raise Halt(
+            "enqueue.unreadable",
+            f"enqueue: {path} cannot be read ({error.strerror}); name a file, or s3://BUCKET/PREFIX",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise Halt(
+            "enqueue.unreadable", f"enqueue: {path} cannot be read as UTF-8; save it as UTF-8"
+        ) from error
 
 
 def _reference(settings: Settings, text: str, asked: Reference, where: str) -> Reference:
@@ -114,11 +133,13 @@ def _reference(settings: Settings, text: str, asked: Reference, where: str) -> R
             reference = strict_json.load(text, settings.references.max_depth)
         if not isinstance(reference, dict):
             raise Halt(
-                "enqueue.unreadable",
+                "enqueue.invalid",
                 f"enqueue: {where}: neither an s3:// URI nor a JSON object; write one of them",
             )
         reference |= asked
-        NATIVE.read(reference, "")
+        read = NATIVE.read(reference, "")
     except Reject as reject:
-        raise Halt("enqueue.unreadable", f"enqueue: {where}: {reject.message}") from reject
+        raise Halt("enqueue.invalid", f"enqueue: {where}: {reject.message}") from reject
+    if isinstance(read, Named):
+        _check_bucket(settings, read.bucket, f"{where}: ")
     return reference

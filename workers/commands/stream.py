@@ -23,7 +23,7 @@ from workers.cluster import Cluster
 from workers.endpoints import HealthEndpoint
 from workers.settings import Settings
 from workers.supervise import ExitCode, Supervisor
-from workers.wiring import build_stream_worker, member_of
+from workers.wiring import build_stream_worker, load_routes, member_of
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,12 @@ PROGRESS_S = 10.0
 
 def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
     """Run ``settings.workers.count`` workers in the Ray cluster until a signal, an error that a
-    person must mend, or ``until_idle_s`` without anything to do."""
+    person must mend, or ``until_idle_s`` without anything to do.
+
+    Raises:
+        Halt: this driver cannot start; wrong label sets and routes before anything is contacted.
+    """
+    load_routes(settings)
     rng = random.Random()  # noqa: S311 - jitter, no secret
     stopping = threading.Event()
     with _signals(stopping), _only_driver(settings):

@@ -224,8 +224,8 @@ def _publish(
         for message in sent:
             producer.send(message.key, message.value, message.headers)
         producer.flush()
-    formats = len({message.via for message in sent})
-    console.print(f"published {len(sent)} records in {formats} formats")
+    kinds = len({message.via for message in sent})
+    console.print(f"published {len(sent)} records of {kinds} kinds")
     return sent
 
 

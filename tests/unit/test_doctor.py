@@ -1,0 +1,118 @@
+"""`clipstream doctor`: a failed check says what to do, and the other checks go on."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pipeline.adapters.kafka_config import KafkaPolicy, KafkaSecurity
+from pipeline.adapters.s3_policy import S3Policy
+from pipeline.errors import Halt, Retry
+from pipeline.labels import LabelSetsPolicy
+from workers.commands import doctor
+from workers.commands.doctor import NewTopics
+from workers.reference import ROOT
+from workers.settings import Settings
+
+LABELS = ROOT / "deploy/examples/label-sets/moderation.yaml"
+
+
+class Admin:
+    """A reachable cluster where no topic may be created."""
+
+    def __init__(self, kafka: KafkaPolicy) -> None: ...
+
+    def __enter__(self) -> Admin:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def create_topics(self, *_: object) -> tuple[str, ...]:
+        raise Halt("kafka.not_authorized", "kafka: creating topics is not allowed")
+
+    def topics(self, *_: object) -> dict[str, Any]:
+        raise Retry("kafka.unavailable", "kafka: describing topics failed")
+
+
+class Store:
+    """A store that is out of service."""
+
+    def __init__(self, policy: S3Policy) -> None: ...
+
+    def check(self) -> Any:
+        raise Retry("s3.unavailable", "s3: does not answer")
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def _no_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_model(_: Settings) -> None:
+        raise Halt("model.not_found", "model: no such model; check its name")
+
+    monkeypatch.setattr(doctor, "S3Admin", Store)
+    monkeypatch.setattr(doctor, "load_encoder", no_model)
+
+
+def lines(create: NewTopics | None = None, *paths: Path, **kafka: Any) -> list[str]:
+    """What a run prints; no check passes for all."""
+    settings = Settings(
+        s3=S3Policy(allowed_buckets=("photos",)),
+        kafka=KafkaPolicy(**kafka),
+        label_sets=LabelSetsPolicy(paths=paths or (LABELS,)),
+    )
+    printed = io.StringIO()
+    assert not doctor.run_doctor(settings, Console(file=printed, soft_wrap=True), create)
+    return printed.getvalue().splitlines()
+
+
+def test_tls_files_that_cannot_be_read_are_one_failure_and_the_other_checks_go_on() -> None:
+    found = lines(security=KafkaSecurity(protocol="SSL", ca_file="/nope"))
+    assert [line.split(": ")[0] for line in found] == [
+        "FAIL  kafka",
+        "FAIL  s3",
+        "ok    label sets",
+        "FAIL  model",
+        "1 ok, 0 warnings, 3 failed",
+    ]
+    assert found[0].startswith("FAIL  kafka: reach: kafka.security.ca_file: /nope cannot be read")
+
+
+def test_a_broker_that_does_not_answer_says_what_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_: KafkaPolicy) -> None:
+        raise Retry("kafka.unavailable", "kafka: a:1 does not answer; check this")
+
+    monkeypatch.setattr(doctor, "KafkaAdmin", gone)
+    found = lines(NewTopics(1, 1))
+    assert found[0] == "FAIL  kafka: reach: kafka: a:1 does not answer; check this"
+    assert len(found) == 5
+
+
+def test_topics_that_cannot_be_created_do_not_end_the_checks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "KafkaAdmin", Admin)
+    found = lines(NewTopics(1, 1))
+    assert found[:3] == [
+        "ok    kafka: connection: localhost:9092 answers",
+        "FAIL  kafka: create topics: kafka: creating topics is not allowed",
+        "FAIL  kafka: reach: kafka: describing topics failed",
+    ]
+    assert len(found) == 7
+
+
+def test_label_sets_are_checked_where_the_model_cannot_be_loaded(tmp_path: Path) -> None:
+    missing = tmp_path / "gone.yaml", tmp_path / "lost.yaml"
+    found = lines(None, *missing, security=KafkaSecurity(protocol="SSL", ca_file="/nope"))
+    assert found[2:5] == [
+        *(
+            f"FAIL  label sets: load: {path}: cannot be read (No such file or directory); check "
+            "the path"
+            for path in missing
+        ),
+        "FAIL  model: load: model: no such model; check its name",
+    ]
