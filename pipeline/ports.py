@@ -211,6 +211,11 @@ class CommitDoubtful(Retry):
     """The commit failed, or nobody knows whether it succeeded: call ``Stream.recover``."""
 
 
+class Unconfirmed(CommitDoubtful):
+    """The group must confirm this member before it may commit again: call ``Stream.recover`` after
+    the next poll."""
+
+
 class OutcomeTooLarge(Exception):
     """A record of the commit does not fit; nothing of the commit became visible.
 

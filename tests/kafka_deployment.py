@@ -27,7 +27,16 @@ from pipeline.adapters.kafka_config import (
 )
 from pipeline.adapters.kafka_producer import KafkaSink
 from pipeline.errors import Retry
-from pipeline.ports import Assigned, Commit, CommitDoubtful, Polled, Revoked, Stream, Unreadable
+from pipeline.ports import (
+    Assigned,
+    Commit,
+    CommitDoubtful,
+    Polled,
+    Revoked,
+    Stream,
+    Unconfirmed,
+    Unreadable,
+)
 from pipeline.records import OutputRecord, OutputTopic, Partition, Record
 
 DEADLINE_S = 60.0
@@ -294,9 +303,8 @@ def recovered(stream: Stream, poll: Callable[[], object]) -> Mapping[Partition, 
     while True:
         try:
             return stream.recover()
-        except CommitDoubtful as failure:
-            if failure.code != "kafka.unconfirmed" or time.monotonic() > deadline:
-                raise
+        except Unconfirmed:
+            assert time.monotonic() < deadline
             poll()
 
 

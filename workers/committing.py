@@ -11,7 +11,15 @@ from typing import Protocol
 from pipeline import metrics
 from pipeline.errors import Halt
 from pipeline.offsets import Batch, CommitWindow, Place, Settled
-from pipeline.ports import Clock, Commit, CommitDoubtful, Meter, OutcomeTooLarge, Stream
+from pipeline.ports import (
+    Clock,
+    Commit,
+    CommitDoubtful,
+    Meter,
+    OutcomeTooLarge,
+    Stream,
+    Unconfirmed,
+)
 from pipeline.records import Classification, DeadLetter, OutputRecord, Partition
 from workers.backoff import Backoff
 
@@ -87,6 +95,8 @@ class Committer:
             return ()
         try:
             committed = self._stream.recover()
+        except Unconfirmed:
+            return ()
         except CommitDoubtful as failure:
             wait_s = self._recovery.failed()
             log.warning("%s; trying again in %.1f s", failure, wait_s)

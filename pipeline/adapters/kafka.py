@@ -23,6 +23,7 @@ from pipeline.ports import (
     CommitDoubtful,
     Polled,
     Revoked,
+    Unconfirmed,
     Unreadable,
 )
 from pipeline.records import Partition, Position, Record
@@ -173,7 +174,7 @@ class KafkaStream:
         ):
             # A process that was frozen may have been replaced meanwhile. The producer that it
             # would build here would fence the replacement's, so the group speaks first.
-            raise CommitDoubtful(
+            raise Unconfirmed(
                 "kafka.unconfirmed",
                 "kafka: the last commit failed; waiting for the group to confirm this member",
             )

@@ -19,6 +19,8 @@ B19 A member that was put out of the group goes on claiming the partitions that 
 B20 ``group_metadata`` names a new generation before the assignment of that generation is followed.
     Offsets of partitions that it takes away would be committed in its name, after their new owner
     has read where to start: both publish the outcomes between.
+B21 A member that was put out of the group while it was joining anew is not told that it lost its
+    partitions: it goes on with those that it is given again, whatever others did with them.
 
 This rests on internals of kafka-python. Tests fail if they move.
 """
@@ -159,13 +161,25 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
 
     async def _follow_join(self, *arguments: Any) -> None:
         joined = self._coordinator.group_metadata()
+        if joined.member_id != self._followed.member_id:
+            self._lose_everything()
         await self._complete_join(*arguments)
         self._followed = joined
 
     def _claim(self, assignor: Any, metadata: Callable[[Any], Any], topics: Any) -> Any:
         """What a join says that this member owns (B19)."""
-        assignor.member_assignment = list(self._subscription.assigned_partitions())
+        same = self._coordinator.group_metadata().member_id == self._followed.member_id
+        owned = self._subscription.assigned_partitions() if same else ()
+        assignor.member_assignment = list(owned)
         return metadata(topics)
+
+    def _lose_everything(self) -> None:
+        """The group knows this process by another name now: what the former one owned was free for
+        others to take (B21)."""
+        lost = set(self._subscription.assigned_partitions())
+        if lost:
+            self._subscription.rebalance_listener.on_partitions_lost(lost)
+            self._subscription.assign_from_subscribed([])
 
     def _look_at_join(self, response: Any, sent_at: float) -> Any:
         taken = self._take_join(response, sent_at)

@@ -12,7 +12,7 @@ from kafka.coordinator.base import Generation
 from kafka.errors import KafkaTimeoutError
 
 from pipeline.errors import Halt, Retry
-from pipeline.ports import Commit, CommitDoubtful
+from pipeline.ports import Assigned, Commit, CommitDoubtful, Revoked, Unconfirmed
 from tests.kafka_deployment import Deployment, Polling, outcome, producer_of, wait_until
 
 pytestmark = pytest.mark.component
@@ -208,13 +208,16 @@ def test_no_producer_is_built_before_the_group_has_confirmed_the_member(
 ) -> None:
     """A process that was frozen and replaced meanwhile must not fence its replacement."""
     polling = deployment.ready()
-    producer_of(polling.stream)._sender.force_close()
+
+    def fail() -> None:
+        raise KafkaTimeoutError("no answer")
+
+    producer_of(polling.stream).commit_transaction = fail
     with pytest.raises(CommitDoubtful):
         polling.stream.commit(Commit({deployment.partition(0): 1}, (outcome(b"doubtful"),)))
     replacement = deployment.ready()
-    with pytest.raises(CommitDoubtful) as unconfirmed:
+    with pytest.raises(Unconfirmed):
         polling.stream.recover()
-    assert unconfirmed.value.code == "kafka.unconfirmed"
     with pytest.raises(Halt) as replaced:
         polling.until(lambda: False)
     assert replaced.value.code == "kafka.fenced"
@@ -244,3 +247,18 @@ def test_a_member_that_was_put_out_claims_nothing(deployment: Deployment) -> Non
     assert sum(len(topic.partitions) for topic in claimed) == deployment.partitions
     consumer._subscription.assign_from_subscribed([])
     assert not assignor.metadata([deployment.input]).owned_partitions
+
+
+def test_a_member_that_comes_back_under_another_id_is_told_that_it_lost_its_partitions(
+    deployment: Deployment,
+) -> None:
+    polling = deployment.ready()
+    deployment.admin.remove_members([deployment.member().group_instance_id])
+    coordinator = polling.stream._consumer._coordinator
+    # As where it hears of its removal while it joins anew: the join has been prepared for.
+    coordinator.rejoining = True
+    polling.changes.clear()
+    polling.until(lambda: len(polling.changes) >= 2 * deployment.partitions)
+    half = deployment.partitions
+    assert all(isinstance(change, Revoked) for change in polling.changes[:half])
+    assert all(isinstance(change, Assigned) for change in polling.changes[half:])
