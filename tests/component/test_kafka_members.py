@@ -13,7 +13,7 @@ from kafka.errors import KafkaTimeoutError
 
 from pipeline.errors import Halt, Retry
 from pipeline.ports import Assigned, Commit, CommitDoubtful, Revoked, Unconfirmed
-from tests.kafka_deployment import Deployment, Polling, outcome, producer_of, wait_until
+from tests.kafka_deployment import Deployment, Polling, outcome, wait_until
 
 pytestmark = pytest.mark.component
 
@@ -207,20 +207,14 @@ def test_no_producer_is_built_before_the_group_has_confirmed_the_member(
     deployment: Deployment,
 ) -> None:
     """A process that was frozen and replaced meanwhile must not fence its replacement."""
-    polling = deployment.ready()
-
-    def fail() -> None:
-        raise KafkaTimeoutError("no answer")
-
-    producer_of(polling.stream).commit_transaction = fail
+    replaced, replacement = deployment.ready(), deployment.ready()
     with pytest.raises(CommitDoubtful):
-        polling.stream.commit(Commit({deployment.partition(0): 1}, (outcome(b"doubtful"),)))
-    replacement = deployment.ready()
+        replaced.stream.commit(Commit({deployment.partition(0): 1}, (outcome(b"doubtful"),)))
     with pytest.raises(Unconfirmed):
-        polling.stream.recover()
-    with pytest.raises(Halt) as replaced:
-        polling.until(lambda: False)
-    assert replaced.value.code == "kafka.fenced"
+        replaced.stream.recover()
+    with pytest.raises(Halt) as told:
+        replaced.until(lambda: False)
+    assert told.value.code == "kafka.fenced"
     replacement.stream.commit(Commit({deployment.partition(0): 1}, (outcome(b"done"),)))
     assert deployment.values() == [b"done"]
 
