@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -52,7 +53,11 @@ def write_full_size_checkpoint(directory: Path) -> Path:
         end = json.loads((directory / "vocab.json").read_text())[END]
     else:
         end = write_small_tokenizer(directory)
-    config = CLIPConfig(text_config={"bos_token_id": end - 1, "eos_token_id": end})
+    config = CLIPConfig(
+        text_config={"bos_token_id": end - 1, "eos_token_id": end},
+        # A trained model's, which makes differences of embeddings differences of scores.
+        logit_scale_init_value=math.log(100),
+    )
     write_preprocessor(directory, 224)
     return _write_weights(directory, config)
 

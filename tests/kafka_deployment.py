@@ -20,12 +20,12 @@ from pipeline.adapters.kafka_clients import Producer, connect, discard
 from pipeline.adapters.kafka_config import (
     DeliveryPolicy,
     KafkaPolicy,
-    KafkaSecurity,
     Member,
     TopicNames,
     common_options,
 )
 from pipeline.adapters.kafka_producer import KafkaSink
+from pipeline.adapters.kafka_security import KafkaSecurity
 from pipeline.errors import Retry
 from pipeline.ports import (
     Assigned,

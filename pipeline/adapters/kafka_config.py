@@ -3,17 +3,15 @@ options made of them."""
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from pipeline.adapters.kafka_tls import tls_context
-from pipeline.errors import Halt
+from pipeline.adapters.kafka_security import KafkaSecurity
 from pipeline.policy import Policy
 from pipeline.records import OutputTopic
 
@@ -33,11 +31,6 @@ BOOTSTRAP_TIMEOUT_S = 10.0
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 MAX_PORT = 65535
-
-_USER_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-_MECHANISMS = (*_USER_MECHANISMS, "GSSAPI", "AWS_MSK_IAM")
-_OF_TLS = ("ca_file", "certificate_file", "key_file", "key_password", "ciphers")
-_OF_SASL = ("sasl_mechanism", "username", "password")
 
 
 def _check_topic(name: str) -> str:
@@ -66,101 +59,6 @@ class TopicNames(Policy):
     def name(self, topic: OutputTopic) -> str:
         value: str = getattr(self, topic.value)
         return value
-
-
-class KafkaSecurity(Policy):
-    """TLS and SASL."""
-
-    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="Security protocol of the brokers' listener."
-    )
-    ca_file: str | None = Field(
-        None,
-        description="PEM file of the authorities that sign the brokers' certificates; "
-        "default: the system's.",
-    )
-    certificate_file: str | None = Field(None, description="PEM file of the client certificate.")
-    key_file: str | None = Field(None, description="PEM file of the client certificate's key.")
-    key_password: SecretStr | None = Field(None, description="Password of the key file.")
-    check_hostname: bool = Field(
-        True, description="Whether a broker's certificate must name the host connected to."
-    )
-    ciphers: str | None = Field(None, description="OpenSSL cipher list for TLS 1.2.")
-    sasl_mechanism: (
-        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "AWS_MSK_IAM"] | None
-    ) = Field(
-        None,
-        description="SASL mechanism; required by the SASL protocols. GSSAPI needs the Python "
-        "package gssapi, which Clipstream does not install.",
-    )
-    username: str | None = Field(None, description="User of PLAIN and SCRAM.")
-    password: SecretStr | None = Field(None, description="Password of PLAIN and SCRAM.")
-    kerberos_service: str = Field("kafka", description="Service name of GSSAPI.")
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.protocol.startswith("SASL") and self.sasl_mechanism is None:
-            raise ValueError(
-                f"kafka.security.sasl_mechanism: {self.protocol} needs one; write "
-                f"{', '.join(_MECHANISMS[:-1])} or {_MECHANISMS[-1]}"
-            )
-        self._check_uses()
-        if self.sasl_mechanism in _USER_MECHANISMS and None in (self.username, self.password):
-            raise ValueError(
-                f"kafka.security: {self.sasl_mechanism} needs username and password; "
-                "set the password through the environment"
-            )
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("kafka.security: set certificate_file and key_file together")
-        return self
-
-    def _check_uses(self) -> None:
-        """Refuse what the protocol would ignore: somebody believes in it."""
-        tls = [name for name in _OF_TLS if getattr(self, name) is not None]
-        sasl = [name for name in _OF_SASL if getattr(self, name) is not None]
-        ignored = [
-            *(tls if not self.protocol.endswith("SSL") else ()),
-            *(sasl if not self.protocol.startswith("SASL") else ()),
-        ]
-        if ignored:
-            over_tls = tls or self.protocol.endswith("SSL")
-            wanted = ("SASL_SSL" if sasl else "SSL") if over_tls else "SASL_SSL or SASL_PLAINTEXT"
-            raise ValueError(
-                f"kafka.security.{ignored[0]}: has no use with protocol {self.protocol}; write "
-                f"{wanted} for kafka.security.protocol, or leave {' and '.join(ignored)} out"
-            )
-
-    def client_options(self) -> dict[str, Any]:
-        """Options of any client.
-
-        Raises:
-            Halt: ``settings.invalid``: a file or a cipher cannot be used, or a package is missing.
-        """
-        options: dict[str, Any] = {"security_protocol": self.protocol}
-        if self.protocol.endswith("SSL"):
-            context = tls_context(
-                ca_file=self.ca_file,
-                certificate_file=self.certificate_file,
-                key_file=self.key_file,
-                key_password=self.key_password.get_secret_value() if self.key_password else None,
-                ciphers=self.ciphers,
-                check_hostname=self.check_hostname,
-            )
-            options |= {"ssl_context": context, "ssl_check_hostname": self.check_hostname}
-        if self.sasl_mechanism:
-            options["sasl_mechanism"] = self.sasl_mechanism
-        if self.username and self.password:
-            options["sasl_plain_username"] = self.username
-            options["sasl_plain_password"] = self.password.get_secret_value()
-        if self.sasl_mechanism == "GSSAPI":
-            if importlib.util.find_spec("gssapi") is None:
-                raise Halt(
-                    "settings.invalid",
-                    "kafka.security.sasl_mechanism: GSSAPI needs the Python package gssapi, which "
-                    "is not installed; run pip install gssapi, or choose another mechanism",
-                )
-            options["sasl_kerberos_service_name"] = self.kerberos_service
-        return options
 
 
 class KafkaPolicy(Policy):

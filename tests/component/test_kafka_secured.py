@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,10 +23,11 @@ from pydantic import SecretStr
 
 from pipeline.adapters.kafka import KafkaStream
 from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_config import KafkaPolicy, KafkaSecurity
+from pipeline.adapters.kafka_config import KafkaPolicy
 from pipeline.adapters.kafka_doctor import KafkaDoctor
 from pipeline.adapters.kafka_producer import KafkaSink
 from pipeline.adapters.kafka_references import ReferenceProducer
+from pipeline.adapters.kafka_security import KafkaSecurity
 from pipeline.errors import Halt, Retry
 from pipeline.ports import CheckResult, Commit, CommitDoubtful
 from pipeline.records import OutputTopic
@@ -64,11 +68,16 @@ PLAIN_ACCOUNTS = (
 )
 PROPERTIES = {
     "listener.security.protocol.map": "CLIENT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
-    "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
+    "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,OAUTHBEARER",
     "sasl.mechanism.inter.broker.protocol": "PLAIN",
     "listener.name.client.plain.sasl.jaas.config": PLAIN_ACCOUNTS,
     "listener.name.client.scram-sha-256.sasl.jaas.config": (
         "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    ),
+    # Takes unsigned tokens, which are for tests.
+    "listener.name.client.oauthbearer.sasl.jaas.config": (
+        "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required "
+        'unsecuredLoginStringClaim_sub="broker";'
     ),
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "super.users": "User:admin;User:ANONYMOUS",
@@ -128,6 +137,31 @@ def worker(deployment: Deployment) -> Polling:
     )
     deployment.closing.callback(stream.close, 1.0)
     return Polling(stream)
+
+
+def unsigned_token(subject: str) -> str:
+    """A JWT that says who it is and proves nothing (RFC 7519, section 6)."""
+    claims = {"sub": subject, "iat": int(time.time()), "exp": int(time.time()) + 600}
+    parts = (json.dumps(part).encode() for part in ({"alg": "none"}, claims))
+    encoded = (base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+    return f"{'.'.join(encoded)}."
+
+
+def test_a_token_from_a_file_names_the_account(deployment: Deployment, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(unsigned_token("worker"))
+    security = KafkaSecurity(
+        protocol="SASL_PLAINTEXT", sasl_mechanism="OAUTHBEARER", oauth_token_file=str(file)
+    )
+    kafka = deployment.kafka.model_copy(update={"security": security})
+    with pytest.raises(Halt), ReferenceProducer(kafka, deployment.input) as producer:
+        producer.send(b"k", b"not allowed to write")
+    grant(deployment, ResourceType.TOPIC, deployment.input, ACLOperation.WRITE)
+    with ReferenceProducer(kafka, deployment.input) as producer:
+        producer.send(b"k", b"allowed")
+    file.write_text("no token")
+    with pytest.raises(Halt, match="credentials"), KafkaAdmin(kafka):
+        pass
 
 
 def test_a_worker_with_the_documented_rights_works(deployment: Deployment) -> None:

@@ -55,6 +55,7 @@ def test_the_summary_accounts_for_every_reference(output: Path) -> None:
     summary = json.loads((output / "summary.json").read_text())
     dead = sum(summary["dead_letters"].values())
     assert summary["references"] == summary["classified"] + summary["skipped"] + dead
+    assert (summary["lost"], summary["duplicated"]) == (0, 0)
     assert summary["skipped"] == 3
     assert summary["delivery"] == "exactly_once"
     assert summary["images_per_second"] > 0

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipeline.adapters.kafka_config import KafkaPolicy, KafkaSecurity
+from pipeline.adapters.kafka_config import KafkaPolicy
+from pipeline.adapters.kafka_security import KafkaSecurity
 from pipeline.adapters.s3_policy import S3Policy
 from pipeline.errors import Halt, Retry
 from pipeline.labels import LabelSetsPolicy

@@ -19,13 +19,13 @@ from pipeline.adapters.kafka_config import (
     MAX_BATCH_BYTES,
     DeliveryPolicy,
     KafkaPolicy,
-    KafkaSecurity,
     Member,
     TopicNames,
     common_options,
     consumer_options,
     producer_options,
 )
+from pipeline.adapters.kafka_security import KafkaSecurity
 from pipeline.errors import Halt
 from pipeline.records import OutputTopic
 
@@ -219,7 +219,7 @@ def test_clients_know_every_option(client: Any, options: dict[str, Any]) -> None
     [
         (
             {"protocol": "SASL_SSL"},
-            "SASL_SSL needs one; write PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, GSSAPI or AWS_MSK_IAM",
+            "SASL_SSL needs one; write PLAIN, .*, AWS_MSK_IAM or OAUTHBEARER",
         ),
         (
             {"sasl_mechanism": "PLAIN", "username": "u", "password": "p"},
@@ -276,6 +276,25 @@ def test_user_and_password_reach_the_client_and_no_text(mechanism: str) -> None:
         "sasl_plain_password": "hidden",
     }
     assert "hidden" not in f"{security} {security!r} {security.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "OAUTHBEARER needs oauth_token_file"),
+        ({"oauth_token_url": "https://id.example.com/token"}, "oauth_client_id"),
+        (
+            {"oauth_token_file": "/var/run/token", "oauth_token_url": "https://id.example.com/"},
+            "two ways",
+        ),
+        ({"oauth_token_url": "id.example.com"}, "oauth_token_url"),
+    ],
+)
+def test_oauth_needs_one_way_to_a_token(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        KafkaSecurity.model_validate(
+            {"protocol": "SASL_SSL", "sasl_mechanism": "OAUTHBEARER"} | settings
+        )
 
 
 def test_kerberos_needs_no_password_and_names_its_service(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,111 @@
+"""Bearer tokens for Kafka's OAUTHBEARER (RFC 7628): from a file that somebody renews, or by the
+client credentials grant of OAuth 2.0 (RFC 6749, section 4.4)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kafka.errors import KafkaConnectionError
+from kafka.net.sasl.oauth import AbstractTokenProvider
+
+TIMEOUT_S = 10.0
+RENEWED_AT = 0.8
+"""Share of a token's life after which another one is asked for."""
+UNSTATED_LIFE_S = 60.0
+"""Life of a token whose issuer does not say how long it lasts."""
+MAX_ANSWER_BYTES = 1 << 20
+
+
+class TokenFile(AbstractTokenProvider):  # type: ignore[misc]
+    """Reads the file at each connection, so that a token renewed there is used."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def token(self) -> str:
+        """The token.
+
+        Raises:
+            KafkaConnectionError: the file cannot be read, or is empty; the client tries again.
+        """
+        try:
+            token = self._path.read_text().strip()
+        except OSError as error:
+            raise KafkaConnectionError(
+                f"kafka.security.oauth_token_file: {self._path} cannot be read ({error.strerror})"
+            ) from error
+        if not token:
+            raise KafkaConnectionError(f"kafka.security.oauth_token_file: {self._path} is empty")
+        return token
+
+
+class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
+    """Asks a token endpoint, and keeps the answer for most of its life. Clients of several threads
+    may share it."""
+
+    def __init__(
+        self,
+        url: str,
+        client_id: str,
+        client_secret: str,
+        scope: str | None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        form = {"grant_type": "client_credentials"} | ({"scope": scope} if scope else {})
+        # RFC 6749, section 2.3.1: both parts are form-encoded before they are joined.
+        pair = ":".join(urllib.parse.quote_plus(part) for part in (client_id, client_secret))
+        self._request = urllib.request.Request(  # noqa: S310 - the settings allow http and https
+            url,
+            data=urllib.parse.urlencode(form).encode(),
+            headers={
+                "Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}",
+                "Accept": "application/json",
+            },
+        )
+        self._url = url
+        self._monotonic = monotonic
+        self._asking = threading.Lock()
+        self._token = ""
+        self._renew_at = 0.0
+
+    def token(self) -> str:
+        """The token.
+
+        Raises:
+            KafkaConnectionError: the endpoint does not answer, or with something else; the client
+                tries again.
+        """
+        with self._asking:
+            if not self._token or self._monotonic() >= self._renew_at:
+                asked_at = self._monotonic()
+                answer = self._ask()
+                self._token = str(answer["access_token"])
+                life_s = float(answer.get("expires_in", UNSTATED_LIFE_S))
+                self._renew_at = asked_at + RENEWED_AT * life_s
+            return self._token
+
+    def _ask(self) -> dict[str, Any]:
+        where = f"kafka.security.oauth_token_url: {self._url}"
+        try:
+            with urllib.request.urlopen(self._request, timeout=TIMEOUT_S) as response:  # noqa: S310
+                answer = json.loads(response.read(MAX_ANSWER_BYTES))
+        except urllib.error.HTTPError as error:
+            error.close()
+            # Not the answer's body: it may repeat what was sent.
+            raise KafkaConnectionError(f"{where} answers {error.code} {error.reason}") from None
+        except (OSError, ValueError) as error:
+            raise KafkaConnectionError(f"{where} cannot be used ({error})") from None
+        if not isinstance(answer, dict) or not answer.get("access_token"):
+            raise KafkaConnectionError(f"{where} answers without an access_token")
+        return answer
