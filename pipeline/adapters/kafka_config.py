@@ -25,6 +25,10 @@ longer by the broker's transaction reaper interval."""
 MAX_BATCH_BYTES = 256 * 1024
 """Records for one partition that are sent together."""
 
+MAX_FETCH_BYTES = 128 * 1024
+"""Of one partition at a time; a batch that is larger comes whole. The client hands out all that it
+has of one partition before the next, so with much of each the others wait long."""
+
 BOOTSTRAP_TIMEOUT_S = 10.0
 """Wait for the first answer of any broker, when a client is made."""
 
@@ -258,7 +262,7 @@ def consumer_options(
         "max_poll_interval_ms": _milliseconds(delivery.max_poll_interval_s),
         "fetch_max_wait_ms": 100,
         "request_timeout_ms": _milliseconds(delivery.session_timeout_s),
-        "max_partition_fetch_bytes": max(1_048_576, kafka.max_input_bytes),
+        "max_partition_fetch_bytes": MAX_FETCH_BYTES,
     }
 
 

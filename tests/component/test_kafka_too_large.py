@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.adapters.kafka_config import DeliveryPolicy
+from pipeline.adapters.kafka_config import MAX_FETCH_BYTES, DeliveryPolicy
 from pipeline.adapters.kafka_doctor import sound_topics
 from pipeline.adapters.kafka_producer import record_bytes_at_most
 from pipeline.ports import Commit, OutcomeTooLarge
@@ -89,3 +89,13 @@ def test_the_largest_dead_letter_that_may_be_sent_fits_a_sound_topic(
         larger = OutputRecord(role, b"key", b"x" * (room + 1), few)
         commit = Commit({deployment.partition(0): 2}, (larger,))
         assert commit_expecting_too_large(polling, commit) == 0
+
+
+def test_an_input_record_larger_than_a_fetch_comes_whole(kafka_bootstrap: str) -> None:
+    with Deployment(kafka_bootstrap) as deployment:
+        largest = b"x" * (deployment.kafka.max_input_bytes - 1024)
+        assert len(largest) > MAX_FETCH_BYTES
+        deployment.produce([b"before", largest, b"after"], max_request_size=2 * len(largest))
+        polling = deployment.ready()
+        polling.until(lambda: len(polling.records) == 3)
+        assert polling.values == [b"before", largest, b"after"]

@@ -166,12 +166,6 @@ def test_a_member_beats_thrice_in_a_session_at_least(session_s: float, heartbeat
     assert 3 * options["heartbeat_interval_ms"] <= options["session_timeout_ms"]
 
 
-def test_a_record_of_the_largest_size_can_be_fetched() -> None:
-    large = KafkaPolicy(max_input_bytes=5_000_000)
-    options = consumer_options(large, DELIVERY, MEMBER)
-    assert options["max_partition_fetch_bytes"] >= large.max_input_bytes
-
-
 def test_the_producer_has_room_for_a_dead_letter_and_batches_that_fit_the_input() -> None:
     small = KafkaPolicy(max_input_bytes=100_000)
     options = producer_options(small, DELIVERY, MEMBER)
