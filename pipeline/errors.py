@@ -7,6 +7,7 @@ the documentation.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 
@@ -69,6 +70,17 @@ class Retry(PipelineError):
 
 class Halt(PipelineError):
     """Our fault or our operator's: stop, and commit no further."""
+
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC})
+
+
+def is_exhaustion(error: BaseException) -> bool:
+    """Whether the process has run out of memory, file descriptors or disk. That is no image's
+    fault, and every image would fail by it: the worker ends, and another takes its place."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, OSError) and error.errno in _EXHAUSTED
+    )
 
 
 CODES: dict[str, Code] = {

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from pydantic import Field
 
-from pipeline.errors import Halt, Reject
+from pipeline.errors import Halt, Reject, is_exhaustion
 from pipeline.metrics import QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.policy import Policy
 from pipeline.ports import Clock, Decoder, Meter
@@ -103,6 +103,8 @@ class Flow:
 
         Raises:
             Halt: the worker must stop; the reference has no outcome.
+            MemoryError, OSError: the worker has run out of memory, file descriptors or disk; the
+                reference has no outcome.
             asyncio.CancelledError: the partition was revoked or the worker stops.
         """
         try:
@@ -112,6 +114,8 @@ class Flow:
         except Halt:
             raise
         except Exception as error:
+            if is_exhaustion(error):
+                raise
             # A defect of ours that one image brought out must not stop the others; the dead letter
             # can be replayed once it is mended.
             log.exception("%s: unexpected failure", ref.origin.position)

@@ -60,6 +60,10 @@ class _Entry:
     def finished(self) -> bool:
         return self.missing == 0
 
+    @property
+    def size_bytes(self) -> int:
+        return sum(settled.size_bytes for settled in self.settled if settled is not None)
+
 
 @dataclass(slots=True)
 class _Window:
@@ -90,6 +94,10 @@ class Batch:
 
     offsets: Mapping[Partition, int]
     outcomes: tuple[tuple[Place, Settled], ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(settled.size_bytes for _, settled in self.outcomes)
 
 
 class CommitWindow:
@@ -196,19 +204,23 @@ class CommitWindow:
 
     # -- commits ----------------------------------------------------------------------------
 
-    def take(self, max_outcomes: int) -> Batch | None:
+    def take(self, max_outcomes: int, max_bytes: int) -> Batch | None:
         """The next batch to commit, or None where there is nothing to commit.
 
-        Takes whole records, so one record may exceed ``max_outcomes`` alone. Partitions take turns
-        at being first.
+        Takes whole records, so one record may exceed either bound alone. Partitions take turns at
+        being first.
         """
         if self._taken is not None:
             raise RuntimeError("offsets: a batch is already taken; confirm or abandon it first")
         offsets: dict[Partition, int] = {}
         outcomes: list[tuple[Place, Settled]] = []
+        left_bytes = max_bytes
         for partition in self._rotation:
             window = self._windows[partition]
-            upto = self._take_prefix(partition, window, outcomes, max_outcomes)
+            upto, taken_bytes = self._take_prefix(
+                partition, window, outcomes, max_outcomes, left_bytes
+            )
+            left_bytes -= taken_bytes
             if upto > window.base:
                 offsets[partition] = upto
         self._rotation.rotate(-1)
@@ -223,16 +235,30 @@ class CommitWindow:
         window: _Window,
         outcomes: list[tuple[Place, Settled]],
         max_outcomes: int,
-    ) -> int:
+        left_bytes: int,
+    ) -> tuple[int, int]:
+        """Add a partition's finished records to ``outcomes`` while both bounds allow.
+
+        Returns:
+            The offset to commit, and the bytes of what was added.
+        """
+        taken_bytes = 0
         for offset, entry in window.entries.items():
-            room = not outcomes or len(outcomes) + len(entry.settled) <= max_outcomes
-            if not entry.finished or not room:
-                return offset
+            if not entry.finished:
+                return offset, taken_bytes
+            size_bytes = entry.size_bytes
+            room = (
+                len(outcomes) + len(entry.settled) <= max_outcomes
+                and taken_bytes + size_bytes <= left_bytes
+            )
+            if outcomes and not room:
+                return offset, taken_bytes
+            taken_bytes += size_bytes
             for index, settled in enumerate(entry.settled):
                 if settled is None:
                     raise RuntimeError(f"offsets: {partition}@{offset} is finished with a hole")
                 outcomes.append((Place(partition, offset, index), settled))
-        return window.position
+        return window.position, taken_bytes
 
     def confirm(self) -> Batch:
         """The taken batch was committed: forget its records."""
@@ -291,9 +317,9 @@ class CommitWindow:
         return self._settled_bytes
 
     @property
-    def in_doubt(self) -> bool:
-        """Whether a batch was taken and neither confirmed nor abandoned."""
-        return self._taken is not None
+    def taken(self) -> Batch | None:
+        """The batch that was taken and neither confirmed nor abandoned."""
+        return self._taken
 
     @property
     def idle(self) -> bool:
@@ -339,7 +365,6 @@ class CommitWindow:
     def _forget(self, entry: _Entry) -> None:
         if entry.missing is None:
             return
-        kept = [settled for settled in entry.settled if settled is not None]
         self._unsettled -= entry.missing
-        self._settled -= len(kept)
-        self._settled_bytes -= sum(settled.size_bytes for settled in kept)
+        self._settled -= len(entry.settled) - entry.missing
+        self._settled_bytes -= entry.size_bytes

@@ -77,8 +77,9 @@ class Origin:
 class ImageRef:
     """Names an object to classify, and how.
 
-    ``label_sets`` has been decided by a route and is never empty. ``metadata`` is the sender's and
-    is carried through unread.
+    ``label_sets`` has been decided by a route and is never empty; only in the dead letter of a
+    reference that the routes refused is it, as ``tenant``, what the sender asked for, perhaps
+    nothing. ``metadata`` is the sender's and is carried through unread.
     """
 
     bucket: str
@@ -211,7 +212,7 @@ class DeadLetter:
 
     ``ref`` is None where the record could not be parsed into references; then ``record`` holds its
     bytes (None for a record that the broker could not return). ``unclassified_action`` is what the
-    label set says of images that nobody looked at.
+    label set says of images that nobody looked at; the default where none was to look.
     """
 
     origin: Origin

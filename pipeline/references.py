@@ -55,7 +55,8 @@ def parse(
 
     The place in the tuple is the entry's index. A record that cannot be read is one dead letter
     with the record as it came. So is a bad entry, its neighbours unharmed; among several its
-    record's value is that entry alone in the same format, so that a replay repeats no other.
+    record's value is that entry alone in the same format, so that a replay repeats no other. An
+    entry that can be read and is refused by the routes is a dead letter of that reference.
 
     Pure; raises nothing for any record.
     """
@@ -115,13 +116,16 @@ def _outcome(
     index = origin.index
     try:
         reference = form.read(entries.items[index], entries.where(index))
-        if isinstance(reference, SkipReason):
-            return Skipped(reference)
-        decision = router.decide(routes, reference)
     except Reject as reject:
         if len(entries.items) > 1:
             record = replace(record, value=strict_json.dump(entries.alone(index)))
         return _dead_letter(origin, record, reject)
+    if isinstance(reference, SkipReason):
+        return Skipped(reference)
+    try:
+        decision = router.decide(routes, reference)
+    except Reject as reject:
+        return _refused(origin, reference, reject)
     if isinstance(decision, SkipReason):
         return Skipped(decision)
     return _image_ref(reference, origin, decision.label_sets, decision.tenant)
@@ -141,6 +145,15 @@ def _image_ref(
         tenant=tenant,
         metadata=reference.metadata,
     )
+
+
+def _refused(origin: Origin, reference: Reference, reject: Reject) -> DeadLetter:
+    """Names what the sender asked for, so that a replay asks for the same.
+
+    No label set was to see it, so none says what becomes of it: the action is the default, review.
+    """
+    asked = _image_ref(reference, origin, reference.label_sets, reference.tenant)
+    return DeadLetter(origin, reject.code, reject.message, attempts=1, ref=asked)
 
 
 def _dead_letter(origin: Origin, record: Record, reject: Reject) -> DeadLetter:

@@ -25,6 +25,11 @@ class Backoff:
         """Whether the wait after the last failure is over."""
         return self._clock.monotonic() >= self._at
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last attempt failed."""
+        return self._failures > 0
+
     def failed(self) -> float:
         """Note a failure; returns the seconds to wait."""
         self._failures += 1

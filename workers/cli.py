@@ -81,14 +81,18 @@ def demo(
     """Run the main job here: Kafka, S3 and a small CLIP, real workers, a report at the end.
 
     Needs nothing but what `make demo` installs. Exit code 1 if a reference has no outcome, or two.
+    SIGTERM and SIGHUP end it as Ctrl-C does, its services in order; then the exit code is 128 and
+    the signal's number.
     """
     from rich.console import Console
 
     from workers.demo.processes import ServiceError
     from workers.demo.run import run_demo
+    from workers.demo.signals import orderly_end
 
     try:
-        complete = run_demo(Console(), output.resolve(), images, keep)
+        with orderly_end():
+            complete = run_demo(Console(), output.resolve(), images, keep)
     except ServiceError as error:
         typer.secho(str(error), err=True)
         raise typer.Exit(1) from error

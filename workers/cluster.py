@@ -15,10 +15,13 @@ import signal
 import threading
 from typing import Any, Protocol
 
+from pipeline.adapters.clock import SystemClock
 from pipeline.errors import Halt, Retry
+from pipeline.ports import Clock
+from workers.health import Health, Heard
 from workers.logs import configure_logging
 from workers.settings import Settings
-from workers.stream import Health, StreamWorker
+from workers.stream import StreamWorker
 from workers.supervise import Ended, Fate
 
 log = logging.getLogger(__name__)
@@ -100,11 +103,12 @@ class StreamActor:
 class RayWorker:
     """Implements ``supervise.WorkerHandle`` over an actor."""
 
-    def __init__(self, actor: Any) -> None:
+    def __init__(self, actor: Any, clock: Clock) -> None:
         self._actor = actor
+        self._clock = clock
         self._run = actor.run.remote()
         self._health_call: Any = None
-        self._health: Health | None = None
+        self._heard: Heard | None = None
 
     def ended(self) -> Ended | None:
         import ray
@@ -116,11 +120,13 @@ class RayWorker:
         except ray.exceptions.RayActorError as error:
             return Ended(Fate.DIED, "worker.died", str(error).strip().splitlines()[0])
         except ray.exceptions.RayError as error:
+            # The run failed and its process lives on, with the memory and the GPU it took.
+            self.kill()
             return Ended(Fate.DIED, "worker.failed", str(error))
         self.kill()
         return ended
 
-    def health(self) -> Health | None:
+    def health(self) -> Heard | None:
         import ray
 
         # One call at a time: an actor that does not answer must not collect calls.
@@ -128,12 +134,14 @@ class RayWorker:
             self._health_call = self._actor.health.remote()
         elif _ready(self._health_call):
             try:
-                self._health = ray.get(self._health_call)
+                health: Health | None = ray.get(self._health_call)
             except ray.exceptions.RayError:
                 # The run's end says more, and comes with the next look.
                 log.debug("a worker does not answer")
+            else:
+                self._heard = Heard(health, self._clock.monotonic()) if health else None
             self._health_call = None
-        return self._health
+        return self._heard
 
     def stop(self, grace_s: float) -> None:
         self._actor.stop.remote(grace_s)
@@ -201,7 +209,7 @@ class Cluster:
             max_task_retries=0,
             scheduling_strategy="SPREAD",
         )
-        return RayWorker(actor.remote(build, self._settings, slot))
+        return RayWorker(actor.remote(build, self._settings, slot), SystemClock())
 
     def close(self) -> None:
         import ray

@@ -4,6 +4,7 @@ fit. Runs on the Kafka thread, between polls, so a rebalance never races a commi
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Iterable
 from typing import Protocol
@@ -22,8 +23,12 @@ from pipeline.ports import (
 )
 from pipeline.records import Classification, DeadLetter, OutputRecord, Partition
 from workers.backoff import Backoff
+from workers.commit_bounds import CommitBounds
 
 log = logging.getLogger(__name__)
+
+INTERRUPTED_S = 5.0
+"""A worker that cannot commit for so long is out of service; a broker's restart takes less."""
 
 
 class Publishing(Protocol):
@@ -54,7 +59,7 @@ class Committer:
         publishing: Publishing,
         *,
         interval_s: float,
-        max_outcomes: int,
+        bounds: CommitBounds,
         clock: Clock,
         meter: Meter,
         rng: random.Random,
@@ -63,26 +68,41 @@ class Committer:
         self._window = window
         self._publishing = publishing
         self._interval_s = interval_s
-        self._max_outcomes = max_outcomes
+        self._bounds = bounds
         self._clock = clock
         self._meter = meter
         self._recovery = Backoff(clock, rng)
         self._tried_at = self._succeeded_at = clock.monotonic()
+        # None: commits can be made. A worker that never could is out of service from the start.
+        self._barred_since: float | None = -math.inf
         self.committed = 0
         """References whose outcome this worker has committed."""
 
-    def commit_when_due(self) -> bool:
-        """Commit if the interval is over or a transaction is full. Returns whether it tried."""
+    def commit_when_due(self) -> None:
+        """Commit if the interval is over or a transaction is full."""
         now = self._clock.monotonic()
-        full = self._window.settled >= self._max_outcomes
+        self._barred_since = None
+        full = (
+            self._window.settled >= self._bounds.outcomes
+            or self._window.settled_bytes >= self._bounds.bytes
+        )
         if not full and now - self._tried_at < self._interval_s:
-            return False
+            return
         self._tried_at = now
         self._commit()
+
+    def age_s(self) -> float:
+        """Time since the last successful commit, while something waited for one."""
+        now = self._clock.monotonic()
         if self._window.idle:
-            self._succeeded_at = self._clock.monotonic()
-        self._meter.set(metrics.COMMIT_AGE_SECONDS, self._clock.monotonic() - self._succeeded_at)
-        return True
+            self._succeeded_at = now
+        return now - self._succeeded_at
+
+    @property
+    def able(self) -> bool:
+        """Whether commits can be made, or could until a moment ago. For any thread."""
+        since = self._barred_since
+        return since is None or self._clock.monotonic() - since <= INTERRUPTED_S
 
     def recover(self) -> tuple[tuple[Partition, int], ...]:
         """After a doubtful commit, or at the start: a fresh producer, then the truth about the
@@ -91,6 +111,8 @@ class Committer:
         Returns:
             Partitions whose committed offset somebody else moved, to be taken up there.
         """
+        if self._barred_since is None:
+            self._barred_since = self._clock.monotonic()
         if not self._recovery.due():
             return ()
         try:
@@ -102,16 +124,20 @@ class Committer:
             log.warning("%s; trying again in %.1f s", failure, wait_s)
             return ()
         self._recovery.succeeded()
-        if not self._window.in_doubt:
+        self._barred_since = None
+        batch = self._window.taken
+        if batch is None:
             return ()
         done, moved = self._window.reconcile(committed)
+        if len(done) < len(batch.outcomes):
+            self._bounds.failed(batch)
         self._account(done)
         return moved
 
     def _commit(self) -> None:
         """One transaction: the contiguous finished prefix of every partition."""
         self._window.advance(self._stream.positions())
-        batch = self._window.take(self._max_outcomes)
+        batch = self._window.take(self._bounds.outcomes, self._bounds.bytes)
         if batch is None:
             return
         records = tuple(record for _, settled in batch.outcomes for record in settled.records)
@@ -128,6 +154,7 @@ class Committer:
             self._succeeded_at = self._clock.monotonic()
             self._meter.observe(metrics.STAGE_SECONDS, self._succeeded_at - started, stage="commit")
             self._meter.add(metrics.COMMITS)
+            self._bounds.succeeded()
             done = self._window.confirm()
             self._account(settled for _, settled in done.outcomes)
 

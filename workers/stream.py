@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline import metrics
-from pipeline.errors import Halt, Retry
+from pipeline.errors import Halt, Retry, is_exhaustion
 from pipeline.flow import Flow, FlowPolicy, Scoring
 from pipeline.offsets import CommitWindow, Place, Settled
 from pipeline.ports import (
@@ -36,8 +36,11 @@ from pipeline.records import (
     Record,
 )
 from workers.backoff import Backoff
+from workers.commit_bounds import MIB, CommitBounds
 from workers.committing import Committer, Publishing, settled_letter
 from workers.event_loop import EventLoopThread
+from workers.gauges import Gauges
+from workers.health import Health
 from workers.rules import Rules
 
 log = logging.getLogger(__name__)
@@ -47,22 +50,6 @@ POLL_S = 0.05
 
 CLOSE_S = 10.0
 """Wait for the group's leave when the worker ends."""
-
-MIB = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What the supervisor asks of a worker. Times are ages in seconds; ``lag`` is in records, None
-    until the end of every owned partition is known."""
-
-    cycle_age_s: float
-    idle_s: float
-    partitions: int
-    unfinished: int
-    lag: int | None
-    committed: int
-    available: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +83,7 @@ class StreamWorker:
         clock: Clock,
         meter: Meter,
         rng: random.Random,
+        max_bytes_per_commit: int = 16 * MIB,
     ) -> None:
         self._stream = stream
         self._flow = flow
@@ -112,13 +100,14 @@ class StreamWorker:
             self._window,
             publishing,
             interval_s=commit_interval_s,
-            max_outcomes=max_outcomes_per_commit,
+            bounds=CommitBounds(max_outcomes_per_commit, max_bytes_per_commit),
             clock=clock,
             meter=meter,
             rng=rng,
         )
+        self._gauges = Gauges(stream, self._window, self._committer, clock=clock, meter=meter)
         self._backlog: deque[tuple[Record, Epoch]] = deque()
-        self._completions: queue.SimpleQueue[tuple[Place, Epoch, Settled | Halt]] = (
+        self._completions: queue.SimpleQueue[tuple[Place, Epoch, Settled | Exception]] = (
             queue.SimpleQueue()
         )
         self._tasks: defaultdict[tuple[Partition, Epoch], set[asyncio.Task[None]]] = defaultdict(
@@ -131,7 +120,6 @@ class StreamWorker:
         self._stopping = threading.Event()
         now = clock.monotonic()
         self._cycled_at = self._active_at = now
-        self._lag: int | None = None
 
     # -- other threads ----------------------------------------------------------------------
 
@@ -149,9 +137,9 @@ class StreamWorker:
             idle_s=now - self._active_at,
             partitions=len(self._window.partitions),
             unfinished=self._window.unsettled + self._window.settled,
-            lag=self._lag,
+            lag=self._gauges.lag,
             committed=self._committer.committed,
-            available=self._available(),
+            available=self._available() and not self._polling.failing and self._committer.able,
         )
 
     # -- the Kafka thread -------------------------------------------------------------------
@@ -161,6 +149,8 @@ class StreamWorker:
 
         Raises:
             Halt: a person must act; nothing further is committed.
+            Exception: the worker has run out of memory, file descriptors or disk, or has a defect;
+                nothing further is committed, and a worker started anew may go on.
         """
         self._meter.set(metrics.LAST_PROGRESS, self._clock.time())
         try:
@@ -170,6 +160,7 @@ class StreamWorker:
                 self._admit()
                 self._collect()
                 self._commit()
+                self._gauges.update_when_due()
                 self._hold_or_resume()
         finally:
             self._stream.close(CLOSE_S)
@@ -206,11 +197,10 @@ class StreamWorker:
             else:
                 self._void(change.partition)
                 self._window.revoke(change.partition)
-                self._meter.forget(metrics.LAG, **_labels(change.partition))
+                self._gauges.forget(change.partition)
                 log.info("%s: revoked", change.partition)
         if polled.changes:
-            self._meter.add(metrics.REBALANCES)
-            self._meter.set(metrics.ASSIGNED, len(self._window.partitions))
+            self._gauges.follow_assignment()
             self._paused = None
 
     def _void(self, partition: Partition) -> None:
@@ -274,7 +264,7 @@ class StreamWorker:
                 place, epoch, settled = self._completions.get_nowait()
             except queue.Empty:
                 return
-            if isinstance(settled, Halt):
+            if isinstance(settled, Exception):
                 raise settled
             self._settle(place, epoch, settled)
 
@@ -289,8 +279,8 @@ class StreamWorker:
                 self._void(partition)
                 self._window.assign(partition, offset)
                 self._stream.seek(partition, offset)
-        elif self._committer.commit_when_due():
-            self._gauge()
+        else:
+            self._committer.commit_when_due()
         if self._committer.committed > before:
             self._active_at = self._clock.monotonic()
 
@@ -325,28 +315,10 @@ class StreamWorker:
         over = self._deadline is not None and self._clock.monotonic() >= self._deadline
         if over:
             log.warning("stopping: %d references abandoned, they come again", self._unfinished())
-        return over or (self._unfinished() == 0 and not self._window.in_doubt)
+        return over or (self._unfinished() == 0 and self._window.taken is None)
 
     def _unfinished(self) -> int:
         return self._window.unsettled + self._window.settled
-
-    def _gauge(self) -> None:
-        now = self._clock.monotonic()
-        held = self._unfinished()
-        self._meter.set(metrics.IN_FLIGHT, held)
-        self._meter.set(metrics.IN_FLIGHT_BYTES, self._window.settled_bytes)
-        oldest = self._window.oldest_begun_at()
-        self._meter.set(metrics.OLDEST_SECONDS, 0.0 if oldest is None else now - oldest)
-        ends = self._stream.ends()
-        behind = {
-            partition: max(0, ends[partition] - self._window.committed(partition))
-            for partition in self._window.partitions
-            if partition in ends
-        }
-        for partition, records in behind.items():
-            self._meter.set(metrics.LAG, records, **_labels(partition))
-        known = len(behind) == len(self._window.partitions)
-        self._lag = sum(behind.values()) if known else None
 
     # -- the event loop's thread ------------------------------------------------------------
 
@@ -378,6 +350,9 @@ class StreamWorker:
         except Halt as halt:
             self._completions.put((place, epoch, halt))
         except Exception as error:
+            if is_exhaustion(error):
+                self._completions.put((place, epoch, error))
+                return
             # Without an outcome the reference would hold its partition for ever.
             log.exception("%s: the outcome cannot be published", ref.origin.position)
             message = f"{ref.origin.position}: {type(error).__name__}; see the traceback above"
@@ -390,7 +365,3 @@ class StreamWorker:
         for each in groups:
             for task in self._tasks.pop(each, set()):
                 task.cancel()
-
-
-def _labels(partition: Partition) -> dict[str, str]:
-    return {"topic": partition.topic, "partition": str(partition.number)}

@@ -18,7 +18,7 @@ from pipeline.policy import Policy
 from pipeline.ports import Clock
 from pipeline.retry import RetryPolicy
 from workers.backoff import Backoff
-from workers.stream import Health
+from workers.health import Health, Heard
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,12 @@ RESTARTS = RetryPolicy(first_wait_s=2.0, longest_wait_s=60.0)
 
 PROVEN_S = 60.0
 """A worker that ran for so long has shown that it can: its next restart is quick again."""
+
+FRESH_S = 10.0
+"""A worker whose latest answer is older than this may be frozen: nobody counts on what it said."""
+
+ABSENT_S = 5.0
+"""Time between two looks that shows that the driver itself was stopped meanwhile."""
 
 KILL_MARGIN_S = 15.0
 """Wait beyond the grace period for a worker's own end before it is killed."""
@@ -69,8 +75,8 @@ class WorkerHandle(Protocol):
     def ended(self) -> Ended | None:
         """How the run ended, or None while it goes on."""
 
-    def health(self) -> Health | None:
-        """The latest answer, or None while the worker still starts."""
+    def health(self) -> Heard | None:
+        """The latest answer and when it came, or None while the worker still starts."""
 
     def stop(self, grace_s: float) -> None:
         """Ask for a drain."""
@@ -103,8 +109,8 @@ class WorkersPolicy(Policy):
     )
     stall_timeout_s: float = Field(
         120.0,
-        description="A worker whose Kafka thread makes no round for so long is killed and "
-        "restarted.",
+        description="A worker whose Kafka thread makes no round for so long, or that does not "
+        "answer, is killed and restarted.",
         gt=0,
     )
     max_crashes: int = Field(
@@ -132,7 +138,11 @@ class _Slot:
     started_at: float = 0.0
     done: bool = False
     committed_before: int = 0
-    health: Health | None = None
+    heard: Heard | None = None
+
+    @property
+    def health(self) -> Health | None:
+        return self.heard.health if self.heard else None
 
 
 @dataclass(slots=True)
@@ -164,6 +174,7 @@ class Supervisor:
             _Slot(number, Backoff(clock, rng, RESTARTS)) for number in range(policy.count)
         ]
         self._crashes: deque[float] = deque()
+        self._looked_at = self._awake_since = clock.monotonic()
         self._stop: _Stop | None = None
         self._stop_requested = threading.Event()
 
@@ -178,6 +189,7 @@ class Supervisor:
     ) -> ExitCode:
         """Supervise until stopped, halted, crash-looping, or idle for ``until_idle_s``."""
         while not self._over():
+            self._notice_absence()
             for slot in self._slots:
                 self._look_after(slot)
             if self._stop is None:
@@ -213,10 +225,24 @@ class Supervisor:
     def ready(self) -> bool:
         """Whether every worker runs, and takes in work or would if there were a partition."""
         return self._stop is None and all(
-            slot.health is not None and slot.health.available for slot in self._slots
+            health is not None and health.available for health in map(self._fresh, self._slots)
         )
 
     # -- inside -----------------------------------------------------------------------------
+
+    def _notice_absence(self) -> None:
+        """A driver that was stopped heard no answer meanwhile, which is not its workers' fault."""
+        now = self._clock.monotonic()
+        if now - self._looked_at > ABSENT_S:
+            self._awake_since = now
+        self._looked_at = now
+
+    def _fresh(self, slot: _Slot) -> Health | None:
+        """The latest answer, if it still says how the worker is."""
+        heard = slot.heard
+        if heard is None or self._clock.monotonic() - heard.at > FRESH_S:
+            return None
+        return heard.health
 
     def _over(self) -> bool:
         return self._stop is not None and all(slot.handle is None for slot in self._slots)
@@ -231,7 +257,7 @@ class Supervisor:
         if ended is not None:
             self._follow_end(slot, ended)
             return
-        slot.health = slot.handle.health()
+        slot.heard = slot.handle.health()
         if stalled := self._stalled(slot):
             slot.handle.kill()
             self._follow_end(slot, Ended(Fate.DIED, "worker.stalled", stalled))
@@ -239,7 +265,7 @@ class Supervisor:
     def _follow_end(self, slot: _Slot, ended: Ended) -> None:
         if slot.health is not None:
             slot.committed_before += slot.health.committed
-        slot.health, slot.handle = None, None
+        slot.heard, slot.handle = None, None
         if ended.fate is Fate.STOPPED:
             if self._stop is None:
                 # Its node is drained: another takes its place, elsewhere.
@@ -268,18 +294,24 @@ class Supervisor:
         return len(self._crashes) >= self._policy.max_crashes
 
     def _stalled(self, slot: _Slot) -> str:
-        age_s = self._clock.monotonic() - slot.started_at
-        if slot.health is None:
+        now = self._clock.monotonic()
+        age_s = now - slot.started_at
+        if slot.heard is None:
             if age_s > self._policy.start_timeout_s:
                 return f"did not start within {self._policy.start_timeout_s:g} s"
-        elif slot.health.cycle_age_s > self._policy.stall_timeout_s:
-            return f"its Kafka thread is stuck for {slot.health.cycle_age_s:.0f} s"
-        elif age_s > PROVEN_S:
+            return ""
+        silent_s = now - max(slot.heard.at, self._awake_since)
+        stuck_s = slot.heard.health.cycle_age_s + silent_s
+        if stuck_s > self._policy.stall_timeout_s:
+            if silent_s > FRESH_S:
+                return f"it has not answered for {silent_s:.0f} s"
+            return f"its Kafka thread is stuck for {stuck_s:.0f} s"
+        if age_s > PROVEN_S and self._fresh(slot) is not None:
             slot.backoff.succeeded()
         return ""
 
     def _idle(self, idle_s: float) -> bool:
-        healths = [slot.health for slot in self._slots]
+        healths = [self._fresh(slot) for slot in self._slots]
         return any(health is not None and health.partitions for health in healths) and all(
             health is not None
             and health.unfinished == 0

@@ -31,6 +31,7 @@ from pipeline.records import ModelIdentity
 from pipeline.references import parse
 from pipeline.routes import Router
 from pipeline.scoring import EncodeTexts, compile_label_sets
+from workers.commit_bounds import MIB
 from workers.endpoints import MetricsEndpoint
 from workers.event_loop import EventLoopThread
 from workers.rules import LiveRules, Rules
@@ -110,6 +111,7 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
             policy=settings.flow,
             commit_interval_s=settings.delivery.commit_interval_s,
             max_outcomes_per_commit=settings.delivery.max_outcomes_per_commit,
+            max_bytes_per_commit=settings.delivery.max_mib_per_commit * MIB,
             clock=SystemClock(),
             meter=meter,
             rng=random.Random(),  # noqa: S311 - jitter, no secret

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 import kafka.errors as kafka_errors
 from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
-from kafka.admin import MemberToRemove, OffsetSpec
+from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec
 
 from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_config import KafkaPolicy, common_options
@@ -165,6 +165,39 @@ class KafkaAdmin:
             with _translated("creating topics"):
                 self._client.create_topics(wanted, wait_for_metadata=True)
         return tuple(wanted)
+
+    def replication(self, names: Collection[str]) -> dict[str, int]:
+        """Replicas of each of the topics that exist, of its partition that has the fewest."""
+        return {
+            name: min((len(each["replica_nodes"]) for each in topic["partitions"]), default=0)
+            for name, topic in self.topics(names).items()
+        }
+
+    def configure_topics(self, topics: Mapping[str, Mapping[str, str]]) -> None:
+        """Set these settings of topics that exist, and leave their others.
+
+        Raises:
+            Halt: the broker refused a change.
+        """
+        resources = [
+            ConfigResource(ConfigResourceType.TOPIC, name, dict(configs))
+            for name, configs in topics.items()
+        ]
+        if not resources:
+            return
+        with _translated("configuring topics"):
+            # The check of names would need the right to read settings, of a broker that may not
+            # have heard of a new topic yet.
+            answers = self._client.alter_configs(resources, raise_on_unknown=False)
+        for of_topics in answers.values():
+            for name, answer in of_topics.items():
+                if answer != "OK":
+                    changes = ", ".join(f"{key}={value}" for key, value in topics[name].items())
+                    raise Halt(
+                        "kafka.refused",
+                        f"kafka: {changes} of topic {name} cannot be set ({answer}); set it "
+                        "yourself, or grant AlterConfigs on the topic",
+                    )
 
     @property
     def client(self) -> Any:

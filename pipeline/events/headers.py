@@ -149,8 +149,8 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
             ),
             Header(
                 "dlq.unclassified-action",
-                "The label set's action for images that nobody looked at: what cannot be looked at "
-                "must not pass unseen.",
+                "The label set's action for images that nobody looked at, `review` where no label "
+                "set was chosen yet: what cannot be looked at must not pass unseen.",
             ),
             Header(
                 "dlq.payload",

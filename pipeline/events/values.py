@@ -173,7 +173,7 @@ class DeadReferenceValue(TypedDict):
     key: str
     """Key of the object, as it is stored."""
     label_sets: list[str]
-    """Label sets that the route decided."""
+    """Label sets that the route decided; of a refused reference those asked for, perhaps none."""
     version_id: NotRequired[str]
     """Version that the reference asked for."""
     etag: NotRequired[str]
@@ -181,6 +181,6 @@ class DeadReferenceValue(TypedDict):
     id: NotRequired[str]
     """The sender's own id of the image."""
     tenant: NotRequired[str]
-    """Tenant that the route decided."""
+    """Tenant that the route decided; of a refused reference the one that it asked for."""
     metadata: NotRequired[dict[str, Any]]
     """The sender's metadata."""

@@ -105,8 +105,10 @@ def test_reduced_precision_is_the_image_towers_alone(original: Path, precision: 
     np.testing.assert_array_equal(reduced.encode_texts(["a cat"]), exact.encode_texts(["a cat"]))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
-def test_cuda_without_a_device_halts_and_auto_takes_the_cpu(original: Path) -> None:
+def test_cuda_without_a_device_halts_and_auto_takes_the_cpu(
+    original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(Halt, match="no CUDA device visible") as caught:
         load(directory=original, device="cuda")
     assert caught.value.code == "model.device"

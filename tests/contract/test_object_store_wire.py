@@ -132,6 +132,14 @@ def test_a_store_that_cannot_be_reached_may_come_back(key: str) -> None:
 
 
 @both_ways
+def test_a_store_whose_name_does_not_resolve_may_come_back(key: str) -> None:
+    with opened(policy("http://store.invalid")) as store, pytest.raises(Retry) as caught:
+        run(fetch(store, key))
+    assert type(caught.value) is Retry
+    assert caught.value.code == "fetch.failed"
+
+
+@both_ways
 def test_credentials_that_cannot_be_renewed_are_an_outage(
     script: Script, key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -153,6 +161,31 @@ def test_credentials_that_cannot_be_renewed_are_an_outage(
             run(fetch(store, key))
     assert SECRET_KEY not in str(caught.value)
     assert script.requests == []
+
+
+@both_ways
+def test_credentials_that_expire_are_renewed_while_the_store_is_open(
+    script: Script, key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]:
+        monkeypatch.delenv(name)
+    given_out = tmp_path / "given-out.json"
+
+    def give_out(access_key: str, lifetime_s: int) -> None:
+        expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=lifetime_s)
+        given_out.write_text(
+            f'{{"Version": 1, "AccessKeyId": "{access_key}", "SecretAccessKey": "{SECRET_KEY}", '
+            f'"SessionToken": "{TOKEN}", "Expiration": "{expiry.isoformat()}"}}'
+        )
+
+    config = tmp_path / "config"
+    config.write_text(f"[default]\ncredential_process = /bin/cat {given_out}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    give_out(ACCESS_KEY, 1)
+    with opened(policy(script.endpoint)) as store:
+        give_out("AKIARENEWED", 3600)
+        run(fetch(store, key))
+    assert "AKIARENEWED" in (script.header("authorization") or "")
 
 
 def test_a_worker_without_credentials_does_not_start(

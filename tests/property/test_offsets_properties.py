@@ -101,13 +101,18 @@ class Window(RuleBasedStateMachine):
         assert not self.window.settle(partition, epoch, offset, index, outcome)
 
     @rule(
-        fate=st.sampled_from(["acknowledged", "refused", "lost", "applied"]), most=st.integers(1, 5)
+        fate=st.sampled_from(["acknowledged", "refused", "lost", "applied"]),
+        most=st.integers(1, 5),
+        most_bytes=st.integers(1, 40),
     )
-    def commit(self, fate: str, most: int) -> None:
+    def commit(self, fate: str, most: int, most_bytes: int) -> None:
         self.window.advance(self.position)
-        batch = self.window.take(most)
+        batch = self.window.take(most, most_bytes)
         if batch is None:
             return
+        records = {(place.partition, place.offset) for place, _ in batch.outcomes}
+        within = len(batch.outcomes) <= most and batch.size_bytes <= most_bytes
+        assert within or len(records) == 1
         if fate in ("acknowledged", "applied"):
             self.broker.apply(batch)
         if fate == "acknowledged":
@@ -130,7 +135,7 @@ class Window(RuleBasedStateMachine):
     @rule(fate=st.sampled_from(["lost", "applied"]), partition=st.sampled_from(PARTITIONS))
     def commit_in_doubt_while_revoked(self, fate: str, partition: Partition) -> None:
         self.window.advance(self.position)
-        batch = self.window.take(100)
+        batch = self.window.take(100, 10_000)
         if batch is None:
             return
         if fate == "applied":
@@ -178,7 +183,7 @@ class Window(RuleBasedStateMachine):
             self.window.settle(partition, epoch, offset, index, outcome)
         self.open.clear()
         self.window.advance(self.position)
-        while (batch := self.window.take(10)) is not None:
+        while (batch := self.window.take(10, 10_000)) is not None:
             self.broker.apply(batch)
             self.window.confirm()
         for partition, position in self.position.items():

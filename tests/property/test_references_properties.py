@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -11,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import CODES, Reject
+from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.formats import strict_json
 from pipeline.records import DeadLetter, Headers, ImageRef, Position, Record, Skipped
 from pipeline.references import ReferencesPolicy, SkipReason, parse
@@ -24,6 +26,8 @@ ROUTER = Router(
     ],
     ["moderation", "objects"],
 )
+REFUSALS = {"reference.no_route", "reference.not_allowed", "reference.unknown_label_set"}
+BUILDER = EventBuilder(EventContext("cluster", "group", {"t": "uuid"}, "1"), EventsPolicy())
 POLICY = ReferencesPolicy(max_references_per_record=20, max_depth=8)
 
 # S3 keys: any text that UTF-8 can encode.
@@ -76,6 +80,14 @@ def record(value: bytes | None, headers: Headers = ()) -> Record:
     return Record(Position("t", 0, 1), 0, b"key", value, headers)
 
 
+def replay_of(letter: DeadLetter) -> Record:
+    """The record that a person publishes to replay a dead letter, original headers included."""
+    if letter.record is not None:
+        return letter.record
+    (published,) = BUILDER.records(letter)
+    return Record(Position("t", 0, 1), 0, published.key, published.value)
+
+
 def assert_accounted(source: Record, policy: ReferencesPolicy = POLICY) -> list[Any]:
     outcomes = list(parse(source, policy, ROUTER))
     assert outcomes
@@ -88,8 +100,10 @@ def assert_accounted(source: Record, policy: ReferencesPolicy = POLICY) -> list[
         if isinstance(outcome, DeadLetter):
             assert outcome.code in CODES
             assert outcome.message.encode()
-            assert outcome.record is not None
-            assert len(outcomes) > 1 or outcome.record is source
+            # What could be read is a reference; what could not is the record, byte for byte.
+            refused = outcome.code in REFUSALS
+            assert (outcome.ref is not None, outcome.record is None) == (refused, refused)
+            assert refused or len(outcomes) > 1 or outcome.record is source
         else:
             assert isinstance(outcome, ImageRef)
             assert outcome.label_sets
@@ -125,10 +139,30 @@ def test_every_entry_of_a_list_has_one_outcome_and_neighbours_do_not_change_it(
             assert isinstance(alone, DeadLetter)
             assert alone.code == outcome.code
             # What the dead letter holds, replayed, has the same fate.
-            assert outcome.record is not None
-            [again] = parse(outcome.record, policy, ROUTER)
+            [again] = parse(replay_of(outcome), policy, ROUTER)
             assert isinstance(again, DeadLetter)
             assert again.code == outcome.code
+            if outcome.ref is not None:
+                assert again.ref == replace(outcome.ref, origin=again.origin)
+
+
+@given(
+    bucket=st.sampled_from(["abc", "photos"]),
+    label_sets=st.lists(st.sampled_from(["moderation", "objects", "é", ""]), max_size=3),
+    tenant=st.none() | st.sampled_from(["acme", "ü"]),
+    metadata=st.dictionaries(keys, st.integers(0, 9) | keys | st.lists(keys), max_size=3),
+    key=keys,
+)
+def test_a_reference_that_the_routes_refuse_is_replayed_as_the_same_reference(
+    bucket: str, label_sets: list[str], tenant: str | None, metadata: Any, key: str
+) -> None:
+    sent = {"bucket": bucket, "key": key, "label_sets": label_sets, "tenant": tenant}
+    [outcome] = assert_accounted(record(json.dumps(sent | {"metadata": metadata}).encode()))
+    if isinstance(outcome, ImageRef):
+        return
+    [again] = parse(replay_of(outcome), POLICY, ROUTER)
+    assert isinstance(again, DeadLetter)
+    assert (again.code, again.ref) == (outcome.code, outcome.ref)
 
 
 def notification(source: str, key: str) -> Record:

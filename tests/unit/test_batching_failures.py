@@ -123,6 +123,33 @@ def test_a_culprit_is_rejected_and_its_neighbours_are_not() -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("passes", [True, False])
+def test_a_row_that_is_not_finite_is_tried_once_more(passes: bool) -> None:
+    class Flickering(GatedEncoder):
+        def encode_images(self, pixels: Pixels) -> Vector:
+            vectors = super().encode_images(pixels)
+            numbers = pixels[:, 0, 0, 0].tolist()
+            if not passes or len(self.batches) == 1:
+                vectors[[number == 3 for number in numbers]] = np.nan
+            return vectors
+
+    async def scenario() -> None:
+        encoder = Flickering()
+        batcher, _, _ = batcher_of(encoder)
+        outcomes = await asyncio.gather(*send(batcher, [1, 2, 3, 4]), return_exceptions=True)
+        await batcher.close()
+        if passes:
+            np.testing.assert_array_equal(np.asarray(outcomes[2]), vector_of(3))
+        else:
+            assert isinstance(outcomes[2], Reject)
+            assert outcomes[2].code == "encode.non_finite"
+        for number in (1, 2, 4):
+            np.testing.assert_array_equal(np.asarray(outcomes[number - 1]), vector_of(number))
+        assert sum(3 in batch for batch in encoder.batches) == 2
+
+    run(scenario())
+
+
 def test_an_out_of_memory_lowers_the_batches_that_follow(caplog: pytest.LogCaptureFixture) -> None:
     class Small(GatedEncoder):
         def encode_images(self, pixels: Pixels) -> Vector:

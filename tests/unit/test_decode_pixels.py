@@ -225,6 +225,20 @@ def test_a_broken_exif_block_is_ignored(exif: bytes) -> None:
     assert decode(body).height == 2 * EDGE
 
 
+@pytest.mark.parametrize("profile", [b"\0", b"no profile", b"\xff" * 5_000])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_broken_colour_profile_is_ignored(file_format: str, profile: bytes) -> None:
+    image = Image.new("RGB", (EDGE, EDGE), (200, 100, 50))
+    plain = pixels(as_file(image, file_format))
+    assert np.array_equal(pixels(as_file(image, file_format, icc_profile=profile)), plain)
+
+
+@pytest.mark.parametrize("file_format", ALL_FORMATS)
+def test_an_image_of_one_pixel_fills_the_square(file_format: str) -> None:
+    seen = pixels(as_file(Image.new("RGB", (1, 1), (200, 100, 50)), file_format))
+    assert np.abs(seen.astype(int) - (200, 100, 50)).max() <= 3
+
+
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_the_first_of_several_frames_is_seen_and_all_are_counted(file_format: str) -> None:
     body = animation(file_format)

@@ -6,13 +6,16 @@ import base64
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from pipeline.errors import CODES
+from workers.demo.closing import print_summary
 from workers.demo.odd_images import odd_images
 from workers.demo.report import (
     ClassifiedRow,
@@ -30,6 +33,8 @@ SUMMARY = Summary(
     classified=2,
     skipped=1,
     dead_letters={"decode.truncated": 1, "reference.not_json": 1},
+    lost=0,
+    duplicated=0,
     accuracy=0.5,
     images_per_second=41.24,
     delivery="exactly_once",
@@ -108,14 +113,33 @@ def test_the_figures_are_shown(tmp_path: Path) -> None:
 
 def test_a_full_account_is_told_from_a_gap(tmp_path: Path) -> None:
     assert "has exactly one outcome" in page(tmp_path).text
-    lossy = Summary(6, 2, 1, SUMMARY.dead_letters, None, 1.0, "at_least_once")
-    text = page(tmp_path, summary=lossy).text
-    assert "6 references, but 5 outcomes" in text
+    # As many outcomes as references, and yet not one each.
+    wrong = replace(SUMMARY, lost=1, duplicated=1)
+    text = page(tmp_path, summary=wrong).text
+    assert "5 references do not have one outcome each: 1 lost, 1 duplicated" in text
     assert "exactly one outcome" not in text
 
 
+@pytest.mark.parametrize(
+    ("lost", "duplicated", "verdict"),
+    [
+        (0, 0, "each has exactly one outcome"),
+        (1, 1, "NOT one outcome each: 1 lost, 1 duplicated"),
+        (0, 2, "NOT one outcome each: 0 lost, 2 duplicated"),
+    ],
+)
+def test_the_printed_verdict_is_of_single_references(
+    lost: int, duplicated: int, verdict: str, tmp_path: Path
+) -> None:
+    printed = io.StringIO()
+    summary = replace(SUMMARY, lost=lost, duplicated=duplicated)
+    print_summary(Console(file=printed, width=200), summary, tmp_path / "report.html")
+    assert verdict in printed.getvalue()
+    assert summary.complete is (verdict == "each has exactly one outcome")
+
+
 def test_without_a_known_truth_no_accuracy_is_claimed(tmp_path: Path) -> None:
-    unknown = Summary(5, 2, 1, SUMMARY.dead_letters, None, 1.0, "exactly_once")
+    unknown = replace(SUMMARY, accuracy=None)
     assert "\N{EN DASH} accuracy" in page(tmp_path, summary=unknown).text
 
 
@@ -159,7 +183,7 @@ def test_a_code_unknown_to_this_version_is_shown_all_the_same(tmp_path: Path) ->
 def test_hostile_keys_messages_and_labels_are_text(tmp_path: Path) -> None:
     classified = ClassifiedRow(HOSTILE, HOSTILE, HOSTILE, [(HOSTILE, 1.0)], HOSTILE, None, HOSTILE)
     dead = DeadLetterRow(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
-    summary = Summary(1, 1, 0, {HOSTILE: 1}, 1.0, 1.0, HOSTILE, {HOSTILE: HOSTILE})
+    summary = Summary(1, 1, 0, {HOSTILE: 1}, 0, 0, 1.0, 1.0, HOSTILE, {HOSTILE: HOSTILE})
     shown = page(tmp_path, [classified], [dead], summary)
     assert "script" not in [tag for tag, _ in shown.tags]
     assert "img" not in [tag for tag, _ in shown.tags]
@@ -184,7 +208,7 @@ def test_the_page_loads_nothing(tmp_path: Path) -> None:
 
 
 def test_a_run_without_outcomes_has_a_page(tmp_path: Path) -> None:
-    empty = Summary(0, 0, 0, {}, None, 0.0, "exactly_once")
+    empty = Summary(0, 0, 0, {}, 0, 0, None, 0.0, "exactly_once")
     text = page(tmp_path, [], [], empty).text
     assert "0 references" in text
     assert "Dead letters" not in text
@@ -199,6 +223,8 @@ def test_the_summary_file_has_the_promised_keys(tmp_path: Path) -> None:
         "classified": 2,
         "skipped": 1,
         "dead_letters": {"decode.truncated": 1, "reference.not_json": 1},
+        "lost": 0,
+        "duplicated": 0,
         "accuracy": 0.5,
         "images_per_second": 41.24,
         "delivery": "exactly_once",

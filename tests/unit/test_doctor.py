@@ -117,3 +117,49 @@ def test_label_sets_are_checked_where_the_model_cannot_be_loaded(tmp_path: Path)
         ),
         "FAIL  model: load: model: no such model; check its name",
     ]
+
+
+class Cluster(Admin):
+    """Creates topics, with as many replicas as its default says where nothing else is asked."""
+
+    default_replication = 3
+
+    def __init__(self, kafka: KafkaPolicy) -> None:
+        self.settings: dict[str, dict[str, str]] = {}
+        self._replicas = 0
+
+    def create_topics(self, *arguments: Any) -> tuple[str, ...]:
+        topics, _, replication = arguments
+        self.settings = {name: dict(configs) for name, configs in topics.items()}
+        self._replicas = self.default_replication if replication < 0 else replication
+        return tuple(topics)
+
+    def replication(self, names: Any) -> dict[str, int]:
+        return dict.fromkeys(names, self._replicas)
+
+    def configure_topics(self, topics: dict[str, dict[str, str]]) -> None:
+        for name, configs in topics.items():
+            self.settings[name] |= configs
+
+
+@pytest.mark.parametrize(
+    ("asked", "default", "in_sync"),
+    [(3, 1, "2"), (-1, 3, "2"), (-1, 5, "2"), (-1, 1, None), (-1, 2, None), (1, 3, None)],
+)
+def test_created_topics_of_three_replicas_need_two_in_sync_whoever_chose_the_number(
+    monkeypatch: pytest.MonkeyPatch, asked: int, default: int, in_sync: str | None
+) -> None:
+    clusters: list[Cluster] = []
+
+    def cluster(kafka: KafkaPolicy) -> Cluster:
+        clusters.append(Cluster(kafka))
+        clusters[0].default_replication = default
+        return clusters[0]
+
+    monkeypatch.setattr(doctor, "KafkaAdmin", cluster)
+    lines(NewTopics(1, asked))
+    (found,) = clusters
+    assert len(found.settings) == 4
+    for settings in found.settings.values():
+        assert settings.get("min.insync.replicas") == in_sync
+        assert settings["unclean.leader.election.enable"] == "false"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,39 @@ def test_a_worker_serves_its_metrics(tmp_path: Path) -> None:
         endpoint.close()
     assert status == 200
     assert f"{metrics.COMMITS.name} 3.0" in text
+
+
+def test_a_scrape_that_hangs_holds_up_neither_the_next_one_nor_the_worker() -> None:
+    meter = PrometheusMeter()
+    endpoint = MetricsEndpoint(meter.registry, FREE, slot=0)
+    with (
+        socket.create_connection(("127.0.0.1", endpoint.port)) as silent,
+        socket.create_connection(("127.0.0.1", endpoint.port)) as deaf,
+    ):
+        silent.sendall(b"GET /metrics HTTP/1.1\r\n")
+        # Asks, and never reads the answer.
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        deaf.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        meter.add(metrics.COMMITS, 3)
+        status, text = get(endpoint.port, "/metrics")
+        assert status == 200
+        assert f"{metrics.COMMITS.name} 3.0" in text
+        closing = threading.Thread(target=endpoint.close)
+        closing.start()
+        closing.join(ANSWER_S)
+        assert not closing.is_alive()
+
+
+def test_a_probe_that_hangs_holds_up_neither_the_next_one_nor_the_end(
+    health: HealthEndpoint,
+) -> None:
+    with socket.create_connection(("127.0.0.1", health.port)) as silent:
+        silent.sendall(b"GET /healthz HTTP/1.1\r\n")
+        assert get(health.port, "/healthz") == (200, "ok\n")
+        closing = threading.Thread(target=health.close)
+        closing.start()
+        closing.join(ANSWER_S)
+        assert not closing.is_alive()
 
 
 def test_worker_n_listens_n_ports_above_the_first() -> None:

@@ -318,3 +318,10 @@ def test_a_source_is_a_uri_reference_whatever_the_group_is_called() -> None:
     context = replace(CONTEXT, group="team/a b#é")
     record = EventBuilder(context, EventsPolicy()).records(CLASSIFIED)[0]
     assert texts(record)["ce_source"] == "/clipstream/cluster/team%2Fa%20b%23%C3%A9/images"
+
+
+def test_a_reference_that_comes_twice_has_two_event_ids_and_one_subject() -> None:
+    twice = replace(REF, origin=replace(ORIGIN, position=Position("images", 3, 1235)))
+    first, second = build()[0], build(replace(CLASSIFIED, ref=twice))[0]
+    assert texts(first)["ce_id"] != texts(second)["ce_id"]
+    assert texts(first)["ce_subject"] == texts(second)["ce_subject"] == "upload-1"

@@ -137,6 +137,29 @@ def test_a_dead_reference_is_replayed_as_it_stands(with_headers: bool) -> None:
     assert again == replace(REF, origin=Origin(position, 0, 5, b"a key", trace))
 
 
+@pytest.mark.parametrize("asked", [["nonsense", "shapes"], []])
+def test_a_refused_reference_is_replayed_with_what_its_sender_asked_for(asked: list[str]) -> None:
+    """Also out of a list, and out of another format: it is one native reference."""
+    refused = {"bucket": "elsewhere", "key": "a.jpg", "id": "1", "label_sets": asked}
+    value = json.dumps([{"bucket": "photos", "key": "cat.jpg"}, refused]).encode()
+    routes = [RoutePolicy(bucket="photos", label_sets=("shapes",))]
+    policy, before = ReferencesPolicy(), Router(routes, ["shapes"])
+    _, letter = parse(replace(RECORD, value=value), policy, before)
+    assert isinstance(letter, DeadLetter)
+    record = build(letter)
+    headers = ours(record)
+    assert headers["dlq.payload"] == "reference"
+    assert headers["dlq.code"] == "reference.no_route"
+    assert headers["dlq.unclassified-action"] == "review"
+    assert headers["ce_subject"] == "1"
+    assert json.loads(record.value) == refused
+    Draft202012Validator(schemas()[DEAD_LETTER_SCHEMA]).validate(refused)
+    mended = Router([], ["shapes", "colours", "nonsense"])
+    (again,) = parse(replace(RECORD, value=record.value, headers=()), policy, mended)
+    assert isinstance(again, ImageRef)
+    assert again.label_sets == tuple(asked or ["shapes", "colours", "nonsense"])
+
+
 def test_an_unparsable_record_keeps_key_value_and_headers() -> None:
     record = build(OF_RECORD)
     headers = ours(record)

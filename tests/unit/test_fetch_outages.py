@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from pipeline.adapters.s3_answers import failure
 from pipeline.errors import Reject
 from pipeline.fetch import Answers
 from pipeline.metrics import (
@@ -207,6 +208,28 @@ def test_an_outage_is_one_log_line_at_each_end_and_names_no_key(
     assert "fetch.failed" in lines[0]
     assert "back after 30" in lines[1]
     assert not any("private" in line for line in lines)
+
+
+def test_a_clock_that_the_store_finds_wrong_is_an_outage_that_names_the_remedy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def skewed() -> bytes:
+        raise failure(403, "RequestTimeTooSkewed", versioned=False)
+
+    async def main() -> None:
+        bench = Bench()
+        await bench.fetch("before")
+        bench.store.outage = skewed
+        tasks = bench.start(*(f"image-{number}" for number in range(10)))
+        await asyncio.sleep(HOUR_S)
+        assert not any(task.done() for task in tasks)
+        assert not bench.available()
+        bench.store.outage = None
+        await asyncio.gather(*tasks)
+
+    with caplog.at_level(logging.WARNING, "pipeline.fetch"):
+        run(main())
+    assert "RequestTimeTooSkewed; set this machine's clock" in caplog.records[0].getMessage()
 
 
 def test_answers_about_an_object_do_not_vouch_for_itself() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 from collections.abc import AsyncIterator
 
@@ -123,6 +124,25 @@ def test_a_rejected_image_is_a_dead_letter_with_its_label_sets_action(stage: str
 
 def test_a_defect_of_ours_costs_one_image_and_not_the_worker() -> None:
     outcome = outcome_of(Stages("encode", ZeroDivisionError("oops")))
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.code == "internal.unexpected"
+
+
+@pytest.mark.parametrize(
+    "exhausted",
+    [
+        MemoryError("no memory"),
+        OSError(errno.EMFILE, "too many open files"),
+        OSError(errno.ENOSPC, "full"),
+    ],
+)
+def test_a_worker_that_runs_out_of_resources_blames_no_image(exhausted: Exception) -> None:
+    with pytest.raises(type(exhausted), match=str(exhausted.args[-1])):
+        outcome_of(Stages("decode", exhausted))
+
+
+def test_another_error_of_the_system_costs_one_image() -> None:
+    outcome = outcome_of(Stages("decode", OSError(errno.EIO, "input/output error")))
     assert isinstance(outcome, DeadLetter)
     assert outcome.code == "internal.unexpected"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import kafka.errors as kafka_errors
 import pytest
@@ -11,12 +12,14 @@ from kafka.net.compat import KafkaNetClient
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
 from pipeline.adapters.kafka_clients import connect
+from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member
 from pipeline.adapters.kafka_failures import consuming
 from pipeline.adapters.kafka_offsets import OffsetNote
-from pipeline.adapters.kafka_producer import within
+from pipeline.adapters.kafka_producer import KafkaSink, within
 from pipeline.adapters.kafka_reader import Batches
-from pipeline.errors import Halt, Retry
+from pipeline.errors import Halt, PipelineError, Retry
 from pipeline.ports import CommitDoubtful
+from pipeline.records import OutputRecord, OutputTopic
 
 MAGIC = 2
 
@@ -97,6 +100,9 @@ def test_what_no_wait_can_mend_stops_the_worker(error: kafka_errors.KafkaError, 
         kafka_errors.KafkaTimeoutError("slow"),
         kafka_errors.KafkaConnectionError("gone"),
         kafka_errors.NotCoordinatorError(),
+        kafka_errors.CoordinatorLoadInProgressError(),
+        kafka_errors.LeaderNotAvailableError(),
+        kafka_errors.NotLeaderForPartitionError(),
         kafka_errors.UnknownTopicOrPartitionError(),
         kafka_errors.UnknownMemberIdError(),
     ],
@@ -177,3 +183,103 @@ def test_a_client_that_cannot_be_made_is_closed() -> None:
     with pytest.raises(kafka_errors.KafkaTimeoutError):
         connect(client, {})
     assert made[0]._manager.closed
+
+
+class FailedSend:
+    """What kafka-python returns for a record that the broker has refused."""
+
+    def __init__(self, error: kafka_errors.KafkaError) -> None:
+        self._error = error
+
+    def add_errback(self, call: Callable[[Exception], None]) -> None:
+        call(self._error)
+
+    def get(self, timeout: float) -> NoReturn:
+        raise self._error
+
+
+class FailingProducer:
+    """A producer of kafka-python whose only record the broker refuses."""
+
+    last_error = None
+
+    def __init__(self, error: kafka_errors.KafkaError) -> None:
+        self._error = error
+        self._transaction_manager = self._sender = self
+        self.calls: list[str] = []
+
+    def send(self, *_: object, **__: object) -> FailedSend:
+        self.calls.append("send")
+        return FailedSend(self._error)
+
+    def begin_transaction(self) -> None:
+        self.calls.append("begin_transaction")
+
+    def send_offsets_to_transaction(self, *_: object) -> None:
+        self.calls.append("send_offsets_to_transaction")
+
+    def commit_transaction(self) -> None:
+        self.calls.append("commit_transaction")
+
+    def force_close(self) -> None: ...
+
+    def join(self, timeout: float) -> None: ...
+
+    def close(self, timeout: float) -> None:
+        self.calls.append("close")
+
+
+def refused_with(error: kafka_errors.KafkaError) -> PipelineError:
+    """What a sink raises whose record the broker refuses: nothing of it may be committed."""
+    sink = KafkaSink(KafkaPolicy(), DeliveryPolicy(), Member("p", "g", "host", 0))
+    producer = FailingProducer(error)
+    sink._producer = producer
+    record = OutputRecord(OutputTopic.DEAD_LETTERS, b"k", b"v", ())
+    with pytest.raises((Retry, Halt)) as raised:
+        sink.publish((record,), {}, "group")
+    assert producer.calls == ["begin_transaction", "send", "close"]
+    assert not sink.ready
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        kafka_errors.NotLeaderForPartitionError(),
+        kafka_errors.LeaderNotAvailableError(),
+        kafka_errors.NotEnoughReplicasError(),
+        kafka_errors.NotEnoughReplicasAfterAppendError(),
+        kafka_errors.OutOfOrderSequenceNumberError(),
+        kafka_errors.CoordinatorNotAvailableError(),
+        kafka_errors.CoordinatorLoadInProgressError(),
+        kafka_errors.IllegalGenerationError(),
+        kafka_errors.KafkaStorageError(),
+        kafka_errors.ThrottlingQuotaExceededError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_refused_record_makes_the_commit_doubtful_and_its_producer_is_thrown_away(
+    error: kafka_errors.KafkaError,
+) -> None:
+    failure = refused_with(error)
+    assert isinstance(failure, CommitDoubtful)
+    assert failure.code == "kafka.publish_failed"
+    assert type(error).__name__ in failure.message
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (kafka_errors.TopicAuthorizationFailedError({"dead"}), "kafka.not_authorized"),
+        (kafka_errors.TransactionalIdAuthorizationFailedError(), "kafka.not_authorized"),
+        (kafka_errors.SaslAuthenticationFailedError("secret"), "kafka.not_authenticated"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_rights_that_are_taken_away_stop_the_worker_and_skip_nothing(
+    error: kafka_errors.KafkaError, code: str
+) -> None:
+    failure = refused_with(error)
+    assert isinstance(failure, Halt)
+    assert failure.code == code
+    assert "secret" not in failure.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -198,3 +199,20 @@ def test_what_a_limit_remembers_is_bounded() -> None:
         of.lineno = number
         assert limit.filter(of)
         assert len(limit._last) <= RateLimit.MAX_REMEMBERED
+
+
+@pytest.mark.parametrize("layout", ["text", "json"])
+def test_a_log_that_cannot_be_written_stops_nobody(
+    layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        attempts = 0
+
+        def write(self, text: str) -> int:
+            self.attempts += 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    full = Full()
+    configured(monkeypatch, full, format=layout)
+    logging.getLogger("test").error("%s: lost", POSITION)
+    assert full.attempts

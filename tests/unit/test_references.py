@@ -203,7 +203,49 @@ def test_a_skipping_route_is_counted_and_keeps_the_entrys_index() -> None:
 def test_a_refusal_by_a_route_is_a_dead_letter_of_that_entry() -> None:
     letter, ref = read([GOOD | {"label_set": "nonsense"}, GOOD])
     assert letter.code == "reference.unknown_label_set"
+    assert letter.origin.index == 0
     assert isinstance(ref, ImageRef)
+
+
+ASKING = GOOD | {
+    "etag": "abc",
+    "version_id": "v1",
+    "id": "upload-1",
+    "tenant": "acme",
+    "metadata": {"album": "winter"},
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "route", "asked"),
+    [
+        ("reference.unknown_label_set", {}, {"label_set": "nonsense", "tenant": None}),
+        ("reference.not_allowed", {}, {"label_sets": ["objects", "moderation"], "tenant": None}),
+        ("reference.not_allowed", {}, {"tenant": "acme"}),
+        ("reference.no_route", {"bucket": "other"}, {"label_sets": ["objects"]}),
+        ("reference.no_route", {"bucket": "other"}, {}),
+    ],
+)
+def test_a_refused_reference_keeps_what_it_says_and_what_it_asked_for(
+    code: str, route: dict[str, Any], asked: dict[str, Any]
+) -> None:
+    router = Router([RoutePolicy(label_sets=("moderation",), **route)], ["moderation", "objects"])
+    wanted = ASKING | asked
+    [letter] = parse(record(wanted), ReferencesPolicy(), router)
+    assert isinstance(letter, DeadLetter)
+    assert (letter.code, letter.unclassified_action, letter.record) == (code, "review", None)
+    label_sets = (wanted["label_set"],) if "label_set" in wanted else wanted.get("label_sets", ())
+    assert letter.ref == ImageRef(
+        "photos",
+        "cat.jpg",
+        letter.origin,
+        tuple(label_sets),
+        version_id="v1",
+        etag="abc",
+        id="upload-1",
+        tenant=wanted["tenant"],
+        metadata={"album": "winter"},
+    )
 
 
 def test_every_code_of_the_stage_is_in_the_catalogue_with_a_remedy() -> None:

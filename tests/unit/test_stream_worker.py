@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import threading
@@ -18,9 +19,10 @@ from pipeline import metrics
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.errors import Halt
+from pipeline.errors import Halt, Retry
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import FlowPolicy, Scoring
+from pipeline.ports import Commit, CommitDoubtful, Polled, Unreadable
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -86,6 +88,8 @@ class MadeUpFlow:
             self.running.discard(ref.key)
         if ref.key.startswith("bad"):
             return DeadLetter(ref.origin, "decode.corrupt", "broken", 1, ref=ref)
+        if ref.key.startswith("exhausted"):
+            raise MemoryError("no memory")
         if ref.key.startswith("halt"):
             raise Halt("model.broken", "the device is gone")
         image = DecodedImage(np.zeros((2, 2, 3), np.uint8), "PNG", 2, 2, 1, 0.0)
@@ -93,6 +97,17 @@ class MadeUpFlow:
         return Classification(
             ref, MODEL, results, EMBEDDING, "e", None, "0" * 64, 1, image, "strict"
         )
+
+
+class Unreachable(MemoryStream):
+    """While ``down``, every poll fails."""
+
+    down = False
+
+    def poll(self, max_records: int, timeout_s: float) -> Polled:
+        if self.down:
+            raise Retry("memory.down", "no broker answers")
+        return super().poll(max_records, timeout_s)
 
 
 class Running:
@@ -105,7 +120,7 @@ class Running:
         self.available = True
         self.rules = rules_of("v1", "things")
         self.failure: BaseException | None = None
-        self.stream = MemoryStream(broker, GROUP, (TOPIC,), member)
+        self.stream = Unreachable(broker, GROUP, (TOPIC,), member)
         self.worker = StreamWorker(
             self.stream,
             self.flow,  # type: ignore[arg-type]
@@ -320,6 +335,30 @@ def test_intake_pauses_during_an_outage_and_resumes_after_it(broker: MemoryBroke
         eventually(lambda: committed(broker) == 1)
 
 
+def test_a_worker_is_unavailable_while_it_cannot_poll(broker: MemoryBroker) -> None:
+    with running(broker) as worker:
+        eventually(lambda: worker.worker.health().available)
+        worker.stream.down = True
+        eventually(lambda: not worker.worker.health().available)
+        worker.stream.down = False
+        eventually(lambda: worker.worker.health().available)
+
+
+def test_a_worker_is_unavailable_until_it_has_a_producer(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(stream: MemoryStream) -> None:
+        raise CommitDoubtful("memory.down", "no broker answers")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryStream, "recover", refuse)
+        worker = Running(broker, "0", FlowPolicy())
+        eventually(lambda: worker.worker.health().partitions == 2)
+        assert not worker.worker.health().available
+    eventually(lambda: worker.worker.health().available)
+    worker.stop()
+
+
 def test_stop_finishes_what_is_begun_and_leaves_the_rest(broker: MemoryBroker) -> None:
     worker = Running(broker, "0", FlowPolicy(max_in_flight=1))
     send(broker, "slow")
@@ -352,7 +391,140 @@ def test_a_halt_stops_the_worker_without_a_further_commit(broker: MemoryBroker) 
     assert committed(broker) == 0
 
 
+def test_a_worker_out_of_memory_crashes_and_is_not_halted(broker: MemoryBroker) -> None:
+    worker = Running(broker, "0", FlowPolicy())
+    send(broker, "exhausted")
+    worker.thread.join(WAIT_S)
+    worker.loop.close()
+    assert isinstance(worker.failure, MemoryError)
+    assert committed(broker) == 0
+    assert broker.published == []
+
+
 def test_every_metric_that_is_exposed_is_in_the_catalogue() -> None:
     meter = PrometheusMeter()
     exposed = {family.name for family in meter.registry.collect()}
     assert exposed == {metric.name.removesuffix("_total") for metric in metrics.CATALOGUE}
+
+
+def test_a_wall_clock_that_jumps_by_an_hour_changes_nothing(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jumps = itertools.cycle([0.0, 3600.0, -3600.0])
+    monkeypatch.setattr(SystemClock, "time", lambda _: time.time() + next(jumps))
+    with running(broker) as worker:
+        for number in range(30):
+            broker.produce(
+                Partition(TOPIC, number % 2),
+                b'{"bucket": "bucket", "key": "a"}',
+                timestamp_ms=round(time.time() * 1000),
+            )
+        eventually(lambda: committed(broker, 0) == committed(broker, 1) == 15)
+        eventually(lambda: worker.worker.health().committed == 30)
+        health = worker.worker.health()
+        assert 0 <= health.cycle_age_s < WAIT_S
+        assert 0 <= health.idle_s < WAIT_S
+        latency = metrics.LATENCY_SECONDS.name
+        assert worker.sample(f"{latency}_count") == 30
+        assert 0 <= worker.sample(f"{latency}_sum") < 30 * (3600 + WAIT_S)
+    assert len(visible(broker, OutputTopic.CLASSIFICATIONS)) == 30
+
+
+def test_a_member_without_partitions_idles_and_is_available() -> None:
+    broker = MemoryBroker()
+    broker.create_topic(TOPIC, 1)
+    with running(broker, "0") as first:
+        eventually(lambda: first.worker.health().partitions == 1)
+        with running(broker, "1") as second:
+            eventually(lambda: second.worker.health().available)
+            send(broker, "a", "b")
+            eventually(lambda: committed(broker) == 1)
+            owned = {first.worker.health().partitions, second.worker.health().partitions}
+            assert owned == {0, 1}
+            assert first.worker.health().available
+            assert second.worker.health().available
+    assert keys_of(visible(broker, OutputTopic.CLASSIFICATIONS)) == ["a", "b"]
+
+
+def test_a_record_that_cannot_be_fetched_is_a_dead_letter_and_its_neighbours_are_classified(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poll = MemoryStream.poll
+
+    def damaged(stream: MemoryStream, max_records: int, timeout_s: float) -> Polled:
+        polled = poll(stream, max_records, timeout_s)
+        at = [record.value for record in polled.records].index(b"damaged") if lost(polled) else None
+        if at is None:
+            return polled
+        position = polled.records[at].position
+        # Whoever reads on seeks behind it: what follows comes with the next poll.
+        stream.seek(Partition(TOPIC, 0), position.offset + 1)
+        return Polled(polled.changes, polled.records[:at], (Unreadable(position, "bad crc"),))
+
+    def lost(polled: Polled) -> bool:
+        return any(record.value == b"damaged" for record in polled.records)
+
+    monkeypatch.setattr(MemoryStream, "poll", damaged)
+    with running(broker) as worker:
+        send(broker, "before")
+        broker.produce(Partition(TOPIC, 0), b"damaged")
+        send(broker, "after")
+        eventually(lambda: committed(broker) == 3)
+        eventually(lambda: worker.worker.health().committed == 3)
+        assert worker.sample("clipstream_dead_letters_total", code="record.corrupt") == 1
+    assert sorted(keys_of(visible(broker, OutputTopic.CLASSIFICATIONS))) == ["after", "before"]
+    (letter,) = visible(broker, OutputTopic.DEAD_LETTERS)
+    headers = dict(letter.headers)
+    assert (headers["dlq.code"], headers["dlq.offset"]) == (b"record.corrupt", b"1")
+
+
+def test_a_slow_sink_holds_intake_at_its_bound(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = MemoryStream.commit
+
+    def slowly(stream: MemoryStream, wanted: Commit) -> None:
+        time.sleep(0.03)
+        commit(stream, wanted)
+
+    monkeypatch.setattr(MemoryStream, "commit", slowly)
+    for number in range(60):
+        send(broker, f"key-{number:02}")
+    held: list[int] = []
+    with running(broker, policy=FlowPolicy(max_in_flight=5)) as worker:
+
+        def done() -> bool:
+            held.append(worker.worker.health().unfinished)
+            return committed(broker) == 60
+
+        eventually(done)
+    assert 0 < max(held) <= 5
+    found = keys_of(visible(broker, OutputTopic.CLASSIFICATIONS))
+    assert found == [f"key-{number:02}" for number in range(60)]
+
+
+def test_outcomes_that_wait_for_their_commit_are_bounded_in_bytes(broker: MemoryBroker) -> None:
+    """One slow image holds its partition's commits; dead letters behind it hold their records."""
+    send(broker, "slow")
+    for _ in range(40):
+        broker.produce(Partition(TOPIC, 0), b"x" * 100_000)
+    with running(broker, policy=FlowPolicy(max_pending_mib=1)) as worker:
+        eventually(lambda: len(worker.stream._paused) == 2)
+        time.sleep(0.1)
+        assert 2 <= worker.worker.health().unfinished <= 12
+        worker.open_gate()
+        eventually(lambda: committed(broker) == 41)
+    assert len(visible(broker, OutputTopic.DEAD_LETTERS)) == 40
+
+
+def test_a_bad_record_of_100_000_headers_is_a_dead_letter_that_fits(broker: MemoryBroker) -> None:
+    headers = tuple((f"x-{number}", b"\xff\x00" * 5) for number in range(100_000))
+    broker.produce(Partition(TOPIC, 0), b"no json", headers=headers)
+    with running(broker):
+        send(broker, "after")
+        eventually(lambda: committed(broker) == 2)
+    (letter,) = visible(broker, OutputTopic.DEAD_LETTERS)
+    assert letter.size_bytes <= broker.max_message_bytes
+    found = dict(letter.headers)
+    assert (found["dlq.code"], found["dlq.payload"]) == (b"reference.not_json", b"omitted")
+    assert keys_of(visible(broker, OutputTopic.CLASSIFICATIONS)) == ["after"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 
 import pytest
 
-from workers.stream import Health
+from workers.health import Health, Heard
 from workers.supervise import (
+    FRESH_S,
     KILL_MARGIN_S,
+    RESTARTS,
     Ended,
     ExitCode,
     Fate,
@@ -53,9 +56,12 @@ def health(**changes: object) -> Health:
 class Worker:
     """Ends, answers and stops as told."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: SimulatedClock) -> None:
+        self._clock = clock
+        self._heard: Heard | None = None
         self.end: Ended | None = None
         self.answer: Health | None = health()
+        self.frozen = False
         self.stops: list[float] = []
         self.killed = False
         self.obedient = True
@@ -63,8 +69,10 @@ class Worker:
     def ended(self) -> Ended | None:
         return self.end
 
-    def health(self) -> Health | None:
-        return self.answer
+    def health(self) -> Heard | None:
+        if not self.frozen:
+            self._heard = Heard(self.answer, self._clock.now) if self.answer else None
+        return self._heard
 
     def stop(self, grace_s: float) -> None:
         self.stops.append(grace_s)
@@ -92,7 +100,7 @@ class Stage:
         )
 
     def _launch(self, slot: int) -> Worker:
-        worker = Worker()
+        worker = Worker(self.clock)
         self.prepare(worker)
         self.started.append((self.clock.now - 1000.0, slot, worker))
         return worker
@@ -177,6 +185,85 @@ def test_a_worker_whose_kafka_thread_is_stuck_is_killed_and_replaced() -> None:
     assert len(stage.started) == 2
 
 
+def test_a_worker_that_stops_answering_is_killed_and_replaced() -> None:
+    stage = Stage(count=1, stall_timeout_s=120)
+    stage.at = [
+        (5, lambda: setattr(stage.worker(0), "frozen", True)),
+        (115, lambda: killed.append(stage.worker(0).killed)),
+        (140, stage.supervisor.request_stop),
+    ]
+    killed: list[bool] = []
+    assert stage.run() is ExitCode.OK
+    assert killed == [False]
+    assert stage.worker(0).killed
+    assert len(stage.started) == 2
+
+
+def test_a_silent_worker_is_not_ready_until_it_answers_again() -> None:
+    stage = Stage(count=1)
+    ready: list[bool] = []
+
+    def note() -> None:
+        ready.append(stage.supervisor.ready)
+
+    stage.at = [
+        (4, note),
+        (5, lambda: setattr(stage.worker(0), "frozen", True)),
+        (5 + FRESH_S + 1, note),
+        (30, lambda: setattr(stage.worker(0), "frozen", False)),
+        (31, note),
+        (32, stage.supervisor.request_stop),
+    ]
+    assert stage.run() is ExitCode.OK
+    assert ready == [True, False, True]
+
+
+def test_a_silent_worker_has_not_proven_itself() -> None:
+    """Each start answers once and freezes: restarts wait longer and longer."""
+    stage = Stage(count=1, stall_timeout_s=90, max_crashes=1000)
+
+    def prepare(worker: Worker) -> None:
+        worker.health()
+        worker.frozen = True
+
+    stage.prepare = prepare
+    stage.at = [(3000, stage.supervisor.request_stop)]
+    assert stage.run() is ExitCode.OK
+    starts = [at for at, _, _ in stage.started]
+    assert max(b - a for a, b in itertools.pairwise(starts)) > 90 + RESTARTS.longest_wait_s / 3
+
+
+def test_a_driver_that_was_stopped_does_not_blame_its_workers() -> None:
+    stage = Stage(count=1, stall_timeout_s=120)
+
+    def stop_the_driver() -> None:
+        stage.clock.now += 300
+        stage.worker(0).frozen = True
+
+    stage.at = [
+        (5, stop_the_driver),
+        (307, lambda: setattr(stage.worker(0), "frozen", False)),
+        (310, stage.supervisor.request_stop),
+    ]
+    assert stage.run() is ExitCode.OK
+    assert len(stage.started) == 1
+    assert not stage.worker(0).killed
+
+
+def test_a_silent_worker_is_not_idle() -> None:
+    stage = Stage(count=2)
+    idle = health(idle_s=99.0)
+    stage.prepare = lambda worker: setattr(worker, "answer", health(idle_s=0.0))
+    stage.at = [
+        (1, lambda: setattr(stage.worker(0), "answer", idle)),
+        (2, lambda: setattr(stage.worker(0), "frozen", True)),
+        (FRESH_S + 5, lambda: setattr(stage.worker(1), "answer", idle)),
+        (FRESH_S + 20, lambda: setattr(stage.worker(0), "frozen", False)),
+    ]
+    assert stage.run(until_idle_s=3.0) is ExitCode.OK
+    assert stage.clock.now >= 1000.0 + FRESH_S + 20
+
+
 def test_a_worker_that_never_joins_is_killed_and_replaced() -> None:
     stage = Stage(count=1, start_timeout_s=50)
     stage.prepare = lambda worker: setattr(worker, "answer", None)
@@ -227,3 +314,14 @@ def test_committed_counts_survive_a_restart() -> None:
     counts: list[int] = []
     assert stage.run() is ExitCode.OK
     assert counts == [20]
+
+
+def test_a_driver_whose_broker_is_away_is_not_ready() -> None:
+    stage = Stage(count=1)
+    gone = Ended(Fate.UNAVAILABLE, "kafka.unavailable", "no broker answers")
+    stage.prepare = lambda worker: setattr(worker, "end", gone)
+    ready: list[bool] = []
+    stage.at = [(at, lambda: ready.append(stage.supervisor.ready)) for at in range(1, 100)]
+    stage.at.append((100, stage.supervisor.request_stop))
+    assert stage.run() is ExitCode.OK
+    assert set(ready) == {False}

@@ -81,11 +81,18 @@ def _kafka(settings: Settings, create: NewTopics | None) -> Iterator[Check]:
 
 def _created(settings: Settings, admin: KafkaAdmin, create: NewTopics) -> Iterator[Check]:
     topics = sound_topics(settings.kafka)
+    durable = {"min.insync.replicas": str(SAFE_MIN_ISR)}
     if create.replication >= SAFE_REPLICATION:
-        for configs in topics.values():
-            configs["min.insync.replicas"] = str(SAFE_MIN_ISR)
-    for name in admin.create_topics(topics, create.partitions, create.replication):
+        topics = {name: configs | durable for name, configs in topics.items()}
+    created = admin.create_topics(topics, create.partitions, create.replication)
+    for name in created:
         yield Check("create topics", CheckResult.PASSED, f"created topic {name}")
+    if create.replication < 0:
+        # What the broker's default is shows only in what it made; with fewer replicas than are
+        # safe the setting would have one lost broker stop all writes.
+        replicas = admin.replication(created) if created else {}
+        safe = [name for name, count in replicas.items() if count >= SAFE_REPLICATION]
+        admin.configure_topics(dict.fromkeys(safe, durable))
 
 
 def _s3(settings: Settings) -> Iterator[Check]:

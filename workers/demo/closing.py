@@ -24,15 +24,21 @@ def print_summary(console: Console, summary: Summary, page: Path) -> None:
     for code, count in summary.dead_letters.items():
         table.add_row(Text(f"dead letter {code}", "yellow"), str(count), CODES[code].meaning)
     table.add_section()
-    complete = summary.outcomes == summary.references
-    verdict = "each has exactly one outcome" if complete else "NOT one outcome each"
-    table.add_row("sent", str(summary.references), Text(verdict, "green" if complete else "red"))
+    table.add_row("sent", str(summary.references), _verdict(summary))
     console.print(table)
     accuracy = "unknown" if summary.accuracy is None else f"{summary.accuracy:.1%}"
     console.print(
         f"accuracy {accuracy} · {summary.images_per_second:g} images/s · {summary.delivery}"
     )
     console.print(f"report   {page}", soft_wrap=True)
+
+
+def _verdict(summary: Summary) -> Text:
+    if summary.complete:
+        return Text("each has exactly one outcome", "green")
+    return Text(
+        f"NOT one outcome each: {summary.lost} lost, {summary.duplicated} duplicated", "red"
+    )
 
 
 def keep_running(console: Console, commands: list[tuple[str, str]]) -> None:

@@ -15,6 +15,9 @@ TIME = "2026-01-01T00:00:00.000Z"
 """Events carry a time; the demo's are the same in every run."""
 
 
+_SKIP = b"skip-"
+
+
 @dataclass(frozen=True, slots=True)
 class StoredObject:
     """An object as a producer of references knows it."""
@@ -35,6 +38,11 @@ class DemoMessage:
     key: bytes
     headers: Headers = ()
     entries: int = 1
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether it holds nothing to classify, which is counted and leaves no record."""
+        return self.key.startswith(_SKIP)
 
 
 def _json(document: Any) -> bytes:
@@ -177,10 +185,10 @@ def oddities(bucket: str) -> Iterator[DemoMessage]:
     """Records that name nothing that can be classified: three skips and five dead letters."""
     gone = StoredObject(bucket, "shapes/deleted.png", "0" * 32, 1)
     deletion = _notification(gone, "aws:s3", "ObjectRemoved:Delete", gone.key, 0)
-    yield DemoMessage("tombstone", None, b"skip-1")
-    yield DemoMessage("AWS S3 notification", _json({"Records": [deletion]}), b"skip-2")
+    yield DemoMessage("tombstone", None, _SKIP + b"1")
+    yield DemoMessage("AWS S3 notification", _json({"Records": [deletion]}), _SKIP + b"2")
     test_event = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": bucket, "Time": TIME}
-    yield DemoMessage("AWS S3 notification", _json(test_event), b"skip-3")
+    yield DemoMessage("AWS S3 notification", _json(test_event), _SKIP + b"3")
     yield DemoMessage("no format", b"\x89PNG not a message", b"bad-1")
     yield DemoMessage("no format", b'{"picture": 7}', b"bad-2")
     yield DemoMessage("native", _json({"bucket": bucket, "key": "never/uploaded.jpg"}), b"bad-3")

@@ -27,14 +27,18 @@ class Summary:
     """The figures of a run.
 
     ``references`` is the number that was published; ``skipped`` counts what held nothing to
-    classify, ``dead_letters`` the rejected by code, ``accuracy`` (0 to 1) the classified whose
-    label is their truth, None where no truth is known. ``versions`` names what took part.
+    classify, ``dead_letters`` the rejected by code; ``lost`` references have no outcome, and
+    ``duplicated`` outcomes are beyond the one of their reference. ``accuracy`` (0 to 1) is the
+    share of the classified whose label is their truth, None where no truth is known. ``versions``
+    names what took part.
     """
 
     references: int
     classified: int
     skipped: int
     dead_letters: Mapping[str, int]
+    lost: int
+    duplicated: int
     accuracy: float | None
     images_per_second: float
     delivery: str
@@ -45,9 +49,9 @@ class Summary:
         return sum(self.dead_letters.values())
 
     @property
-    def outcomes(self) -> int:
-        """Equals ``references`` when each of them has exactly one outcome."""
-        return self.classified + self.skipped + self.dead_lettered
+    def complete(self) -> bool:
+        """Whether each reference has exactly one outcome."""
+        return self.lost == self.duplicated == 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,7 +31,7 @@ from pipeline.adapters.kafka_doctor import sound_topics
 from pipeline.adapters.kafka_outcomes import OutcomeReader, PublishedOutcome
 from pipeline.adapters.kafka_references import ReferenceProducer
 from pipeline.adapters.s3_admin import S3Admin
-from pipeline.records import OutputTopic
+from workers.demo.account import Results
 from workers.demo.closing import keep_running, print_summary
 from workers.demo.jars import KAFKA_VERSION
 from workers.demo.kafka import EmbeddedKafka
@@ -48,6 +47,7 @@ from workers.demo.report import (
     write_summary,
 )
 from workers.demo.s3 import MotoS3
+from workers.demo.sent import sent_records
 from workers.demo.shapes import DemoImage, demo_images
 from workers.settings import Settings, load_settings
 
@@ -61,45 +61,15 @@ READY_S = 180.0
 QUIET_S = 60.0
 """An outcome that has not come for so long will not come."""
 DRAIN_S = 45.0
-
-
-@dataclass
-class Results:
-    """What has become visible, and when."""
-
-    expected_visible: int
-    expected_skips: int
-    classified: list[PublishedOutcome] = field(default_factory=list)
-    dead_letters: list[PublishedOutcome] = field(default_factory=list)
-    embeddings: int = 0
-    skipped: int = 0
-    last_at: float = 0.0
-    seconds: float = 0.0
-    """From the workers' being ready to the last outcome."""
-
-    @property
-    def visible(self) -> int:
-        return len(self.classified) + len(self.dead_letters)
-
-    @property
-    def complete(self) -> bool:
-        return self.visible >= self.expected_visible and self.skipped >= self.expected_skips
-
-    def add(self, outcome: PublishedOutcome) -> None:
-        self.last_at = time.monotonic()
-        if outcome.topic is OutputTopic.CLASSIFICATIONS:
-            self.classified.append(outcome)
-        elif outcome.topic is OutputTopic.DEAD_LETTERS:
-            self.dead_letters.append(outcome)
-        else:
-            self.embeddings += 1
+READ_TO_END_S = 60.0
 
 
 def run_demo(console: Console, output: Path, images: int, keep: bool) -> bool:
     """Run it all; returns whether every reference had exactly one outcome.
 
-    With ``keep`` the services and the workers stay until Ctrl-C. Nothing is left running, whatever
-    way this ends.
+    The outcomes are read to their end once the workers have left: nothing comes after that. With
+    ``keep`` the services and the workers stay until Ctrl-C, and what is visible when each reference
+    has its outcome is the end. Nothing is left running, whatever way this ends.
 
     Raises:
         ServiceError: something did not start; the message holds the end of its log.
@@ -120,17 +90,23 @@ def run_demo(console: Console, output: Path, images: int, keep: bool) -> bool:
         with KafkaAdmin(settings.kafka) as admin:
             admin.create_topics(sound_topics(settings.kafka), PARTITIONS, -1)
         worker = _stream_process(file, logs / "stream.log")
-        worker.start()
         owned.callback(worker.stop, DRAIN_S)
+        worker.start()
 
         objects = _put_images(console, settings, images)
         sent = _publish(console, settings, [stored for stored, _ in objects])
-        results = _follow(console, settings, worker, health_port, folder, sent)
+        results = Results(sent_records(settings.kafka, sent))
+        with OutcomeReader(settings.kafka) as reader:
+            _follow(console, reader, results, worker, health_port, folder)
+            if not keep:
+                with console.status("stopping the stream workers"):
+                    worker.stop(DRAIN_S)
+            _read_to_end(reader, results)
         summary, page = _report(output, settings, results, objects, sent)
         print_summary(console, summary, page)
         if keep:
             keep_running(console, _commands(file, s3, kafka.bootstrap))
-    return summary.outcomes == summary.references
+    return summary.complete
 
 
 def _commands(file: Path, s3: MotoS3, bootstrap: str) -> list[tuple[str, str]]:
@@ -153,7 +129,7 @@ def _commands(file: Path, s3: MotoS3, bootstrap: str) -> list[tuple[str, str]]:
         ("send a reference to it", f"{command} enqueue s3://{BUCKET}/mine/ -c {file}"),
         (
             "read the classifications as they come",
-            f"{consumer} -C isolation_level=read_committed -t clipstream.classifications",
+            f"{consumer} -t clipstream.classifications",
         ),
         ("check everything", f"{command} doctor -c {file}"),
     ]
@@ -231,20 +207,17 @@ def _publish(
 
 def _follow(
     console: Console,
-    settings: Settings,
+    reader: OutcomeReader,
+    results: Results,
     worker: ChildProcess,
     health_port: int,
     folder: Path,
-    sent: Sequence[DemoMessage],
-) -> Results:
+) -> None:
     """Watch the outcomes become visible until each entry has one."""
-    skips = sum(message.key.startswith(b"skip-") for message in sent)
-    entries = sum(message.entries for message in sent)
-    results = Results(expected_visible=entries - skips, expected_skips=skips)
     with console.status(f"starting {WORKERS} stream workers on Ray, loading the model"):
         worker.wait_until(lambda: _answers(health_port), within_s=READY_S)
     ready_at = results.last_at = time.monotonic()
-    with OutcomeReader(settings.kafka) as reader, _progress(console) as progress:
+    with _progress(console) as progress:
         classified = progress.add_task("classified", total=results.expected_visible)
         dead = progress.add_task("dead-lettered", total=None)
         while not results.complete:
@@ -252,18 +225,25 @@ def _follow(
                 results.add(outcome)
             progress.update(classified, completed=len(results.classified))
             progress.update(dead, completed=len(results.dead_letters))
-            if results.visible >= results.expected_visible:
-                results.skipped = _skipped(folder / "prometheus.json")
             if not worker.running:
                 raise ServiceError(f"the stream worker ended; its log says:\n{worker.log_tail()}")
-            if time.monotonic() - results.last_at > QUIET_S:
+            quiet = time.monotonic() - results.last_at > QUIET_S
+            if quiet or results.all_visible:
+                results.skipped = _skipped(folder / "prometheus.json")
+            if quiet:
                 console.print(f"[red]no outcome for {QUIET_S:g} s; see {worker.log}")
                 break
-        # Embeddings of the last transaction are on another topic's way.
-        for outcome in reader.poll(0.5):
-            results.add(outcome)
     results.seconds = max(results.last_at - ready_at, 0.001)
-    return results
+
+
+def _read_to_end(reader: OutcomeReader, results: Results) -> None:
+    """Read what else has become visible: embeddings, and outcomes that should not be there."""
+    deadline = time.monotonic() + READ_TO_END_S
+    while not reader.at_end():
+        if time.monotonic() > deadline:
+            raise ServiceError(f"kafka: cannot read all outcomes back within {READ_TO_END_S:g} s")
+        for outcome in reader.poll(0.2):
+            results.add(outcome)
 
 
 def _progress(console: Console) -> Progress:
@@ -313,11 +293,14 @@ def _report(
     classified = [_classified_row(outcome, images, via) for outcome in results.classified]
     dead = [_dead_row(outcome, images, via) for outcome in results.dead_letters]
     known = [row for row in classified if row.truth is not None]
+    account = results.account()
     summary = Summary(
-        references=sum(message.entries for message in sent),
+        references=results.references,
         classified=len(classified),
         skipped=results.skipped,
         dead_letters=dict(sorted(Counter(row.code for row in dead).items())),
+        lost=account.lost,
+        duplicated=account.duplicated,
         accuracy=sum(not row.wrong for row in known) / len(known) if known else None,
         images_per_second=round(len(classified) / results.seconds, 1),
         delivery=settings.delivery.mode,

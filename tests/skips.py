@@ -1,0 +1,42 @@
+"""In CI a test that is skipped has failed: what is not tried there is tried nowhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With ``CI=true`` only tests marked ``gpu`` may be skipped; an expected failure is no skip."""
+    report = yield
+    if _counts_as_failed(report) and item.get_closest_marker("gpu") is None:
+        _fail(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A module that skips itself as a whole says nothing of markers: it fails."""
+    report = yield
+    if _counts_as_failed(report):
+        _fail(report)
+    return report
+
+
+def _counts_as_failed(report: pytest.TestReport | pytest.CollectReport) -> bool:
+    return os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail")
+
+
+def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
+    skipped: Any = report.longrepr
+    reason = skipped[2] if isinstance(skipped, tuple) else str(skipped)
+    report.outcome = "failed"
+    report.longrepr = (
+        f"{reason}\nCI=true: nothing is skipped here but tests marked gpu; provide what it needs"
+    )

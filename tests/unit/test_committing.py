@@ -1,0 +1,291 @@
+"""Commits, their bounds and the gauges during an outage, on a simulated clock."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+import pytest
+
+from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.offsets import Batch, CommitWindow, Place, Settled
+from pipeline.ports import Assigned, Commit, CommitDoubtful
+from pipeline.records import (
+    Classification,
+    DeadLetter,
+    Origin,
+    OutputRecord,
+    OutputTopic,
+    Partition,
+    Position,
+)
+from workers.commit_bounds import CommitBounds, CommitPolicy
+from workers.committing import INTERRUPTED_S, Committer
+from workers.gauges import INTERVAL_S, Gauges
+
+TOPIC, GROUP = "refs", "g"
+PARTITION = Partition(TOPIC, 0)
+BYTES = 100
+"""Size of an outcome."""
+
+
+class Clock:
+    """Time moves only when a test sets it."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class NothingToPublish:
+    """Nothing here is ever too large."""
+
+    def records(self, outcome: Classification | DeadLetter) -> tuple[OutputRecord, ...]:
+        raise NotImplementedError
+
+    def shrink(self, letter: DeadLetter) -> OutputRecord:
+        raise NotImplementedError
+
+
+class SlowLink(MemoryStream):
+    """Loses every commit of more than ``most_bytes``, and notes the size of each. ``down``: no
+    producer can be built either."""
+
+    most_bytes = 1_000_000
+    down = False
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker, GROUP, (TOPIC,), "0")
+        self.broker = broker
+        self.tried: list[int] = []
+
+    def commit(self, commit: Commit) -> None:
+        size_bytes = sum(record.size_bytes for record in commit.records)
+        self.tried.append(len(commit.records))
+        if size_bytes > self.most_bytes:
+            self.broker.commit_faults.append("lost")
+        super().commit(commit)
+
+    def recover(self) -> Mapping[Partition, int | None]:
+        if self.down:
+            raise CommitDoubtful("memory.down", "no broker answers")
+        return super().recover()
+
+
+class Worker:
+    """The parts of a worker that commit, turned by hand."""
+
+    def __init__(self, max_outcomes: int = 64, max_bytes: int = 1_000_000) -> None:
+        broker = MemoryBroker()
+        broker.create_topic(TOPIC, 1)
+        self.broker = broker
+        self.clock = Clock()
+        self.meter = PrometheusMeter()
+        self.window = CommitWindow()
+        self.stream = SlowLink(broker)
+        self.committer = Committer(
+            self.stream,
+            self.window,
+            NothingToPublish(),
+            interval_s=0.25,
+            bounds=CommitBounds(max_outcomes, max_bytes),
+            clock=self.clock,
+            meter=self.meter,
+            rng=random.Random(0),
+        )
+        self.gauges = Gauges(
+            self.stream, self.window, self.committer, clock=self.clock, meter=self.meter
+        )
+
+    def finish(self, count: int) -> None:
+        """As many records of one finished reference each."""
+        for _ in range(count):
+            self.broker.produce(PARTITION, b"{}")
+        polled = self.stream.poll(count, 0.0)
+        for change in polled.changes:
+            assert isinstance(change, Assigned)
+            self.window.assign(change.partition, change.offset)
+        for record in polled.records:
+            position = record.position
+            epoch = self.window.begin(position, self.clock.now)
+            assert epoch is not None
+            self.window.expand(position, epoch, 1)
+            self.window.settle(PARTITION, epoch, position.offset, 0, outcome(position, BYTES))
+
+    def cycle(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.clock.now += 0.3
+            if self.stream.can_commit:
+                self.committer.commit_when_due()
+            else:
+                self.committer.recover()
+            self.gauges.update_when_due()
+
+    def able(self) -> bool:
+        return self.committer.able
+
+    def sample(self, name: str, **labels: str) -> float:
+        value = self.meter.registry.get_sample_value(f"clipstream_{name}", labels)
+        assert value is not None
+        return value
+
+
+def outcome(position: Position, size_bytes: int) -> Settled:
+    record = OutputRecord(OutputTopic.CLASSIFICATIONS, None, b"x" * size_bytes, ())
+    return Settled("classified", "", Origin(position, 0, 0), (record,))
+
+
+def batch(outcomes: int, size_bytes: int) -> Batch:
+    position = Position(TOPIC, 0, 0)
+    places = (Place(PARTITION, 0, index) for index in range(outcomes))
+    each = tuple((place, outcome(position, size_bytes)) for place in places)
+    return Batch({PARTITION: 1}, each)
+
+
+# -- bounds ---------------------------------------------------------------------------------
+
+
+def test_a_commit_holds_no_more_bytes_than_allowed() -> None:
+    worker = Worker(max_bytes=10 * BYTES)
+    worker.finish(25)
+    worker.cycle(4)
+    assert worker.stream.tried == [10, 10, 5]
+
+
+def test_a_full_transaction_of_bytes_does_not_wait_for_its_interval() -> None:
+    worker = Worker(max_bytes=10 * BYTES)
+    worker.finish(20)
+    worker.cycle(2)
+    worker.committer.commit_when_due()
+    assert worker.stream.tried == [10, 10]
+
+
+def test_a_batch_that_a_slow_link_loses_comes_again_in_halves_until_it_fits() -> None:
+    worker = Worker()
+    worker.stream.most_bytes = 9 * BYTES
+    worker.finish(64)
+    worker.cycle(6)
+    assert worker.stream.tried[:3] == [64, 32, 16]
+    worker.cycle(60)
+    assert worker.broker.committed(GROUP, PARTITION) == 64
+    assert len(worker.broker.published) == 64
+
+
+def test_halving_ends_at_a_single_record_and_commits_grow_back() -> None:
+    worker = Worker()
+    worker.stream.most_bytes = BYTES - 1
+    worker.finish(64)
+    worker.cycle(24)
+    assert worker.stream.tried[:7] == [64, 32, 16, 8, 4, 2, 1]
+    assert set(worker.stream.tried[6:]) == {1}
+    worker.stream.most_bytes = 1_000_000
+    worker.cycle(60)
+    assert worker.broker.committed(GROUP, PARTITION) == 64
+    worker.finish(64)
+    worker.cycle(1)
+    assert worker.stream.tried[-1] == 64
+
+
+def test_a_commit_found_committed_after_all_does_not_halve() -> None:
+    worker = Worker()
+    worker.cycle(1)
+    worker.finish(64)
+    worker.broker.commit_faults.append("applied")
+    worker.cycle(2)
+    worker.finish(64)
+    worker.cycle(2)
+    assert worker.stream.tried == [64, 64]
+    assert len(worker.broker.published) == 128
+
+
+def test_bounds_shrink_from_what_was_tried_and_never_exceed_the_settings() -> None:
+    bounds = CommitBounds(2000, 16_000)
+    bounds.failed(batch(10, 100))
+    assert (bounds.outcomes, bounds.bytes) == (5, 500)
+    for _ in range(20):
+        bounds.succeeded()
+    assert (bounds.outcomes, bounds.bytes) == (2000, 16_000)
+
+
+def test_offsets_without_outcomes_are_never_too_much() -> None:
+    bounds = CommitBounds(2000, 16_000)
+    bounds.failed(batch(0, 0))
+    assert (bounds.outcomes, bounds.bytes) == (2000, 16_000)
+
+
+def test_the_bound_on_bytes_is_a_setting() -> None:
+    assert CommitPolicy().max_mib_per_commit == 16
+    with pytest.raises(ValueError, match="max_mib_per_commit"):
+        CommitPolicy(max_mib_per_commit=0)
+
+
+# -- an outage of the broker ----------------------------------------------------------------
+
+
+def test_gauges_go_on_while_nothing_can_be_committed() -> None:
+    worker = Worker()
+    worker.cycle(1)
+    worker.stream.down = True
+    worker.stream.most_bytes = 0
+    worker.finish(3)
+    worker.cycle(1)
+    worker.clock.now += 60
+    worker.broker.produce(PARTITION, b"{}")
+    worker.cycle(1)
+    assert not worker.stream.can_commit
+    assert worker.sample("oldest_unfinished_seconds") > 60
+    assert worker.sample("commit_age_seconds") > 60
+    assert worker.sample("in_flight_references") == 3
+    assert worker.sample("consumer_lag_records", topic=TOPIC, partition="0") == 4
+    assert worker.gauges.lag == 4
+
+
+def test_gauges_are_updated_at_intervals_and_after_a_change_of_assignment() -> None:
+    worker = Worker()
+    worker.cycle(1)
+    worker.finish(1)
+    worker.gauges.update_when_due()
+    assert worker.sample("in_flight_references") == 0
+    worker.clock.now += INTERVAL_S
+    worker.gauges.update_when_due()
+    assert worker.sample("in_flight_references") == 1
+    worker.gauges.follow_assignment()
+    assert worker.gauges.lag is None
+    worker.gauges.update_when_due()
+    assert worker.gauges.lag == 1
+
+
+def test_a_worker_that_never_could_commit_is_not_able_to() -> None:
+    worker = Worker()
+    worker.stream.down = True
+    worker.cycle(1)
+    assert not worker.able()
+    worker.stream.down = False
+    worker.cycle(10)
+    assert worker.able()
+
+
+def test_a_short_interruption_is_borne_and_an_outage_is_not() -> None:
+    worker = Worker()
+    worker.cycle(1)
+    worker.stream.most_bytes = 0
+    worker.stream.down = True
+    worker.finish(1)
+    worker.cycle(3)
+    assert worker.able()
+    worker.clock.now += INTERRUPTED_S
+    assert not worker.able()
+    worker.stream.most_bytes = 1_000_000
+    worker.stream.down = False
+    worker.clock.now += 60
+    worker.cycle(2)
+    assert worker.able()
+    assert worker.broker.committed(GROUP, PARTITION) == 1

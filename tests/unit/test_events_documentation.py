@@ -1,0 +1,31 @@
+"""What docs/events.md says of topics is what `clipstream doctor` creates and demands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.adapters.kafka_config import KafkaPolicy
+from pipeline.adapters.kafka_doctor import sound_topics
+
+PAGE = " ".join((Path(__file__).parents[2] / "docs/events.md").read_text().split())
+DAY_MS = 24 * 3600 * 1000
+
+
+def test_the_retention_on_the_page_is_the_one_that_topics_are_created_with() -> None:
+    kafka = KafkaPolicy()
+    days = {
+        name: int(configs["retention.ms"]) // DAY_MS
+        for name, configs in sound_topics(kafka).items()
+    }
+    of_dead_letters = days.pop(kafka.output_topics.dead_letters)
+    (of_others,) = set(days.values())
+    assert (
+        f"gives dead letters {of_dead_letters} days, which wait for people, and the input and the "
+        f"other two outputs {of_others};" in PAGE
+    )
+    assert "14 days" not in PAGE
+
+
+def test_the_page_allows_no_clean_up_that_the_doctor_fails() -> None:
+    assert "All three need `cleanup.policy=delete`." in PAGE
+    assert "use it only where" not in PAGE

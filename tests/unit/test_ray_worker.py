@@ -1,0 +1,130 @@
+"""The supervisor's handle of an actor, over a Ray that does what the test says."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from workers.cluster import RayWorker
+from workers.health import Health, Heard
+from workers.supervise import Ended, Fate
+
+HEALTH = Health(0.0, 0.0, partitions=1, unfinished=0, lag=0, committed=0, available=True)
+
+
+class RayError(Exception):
+    """What Ray raises where a call failed."""
+
+
+class RayActorError(RayError):
+    """What Ray raises where the process is gone."""
+
+
+class Call:
+    """A call of an actor's method; ``answer`` is None until it is there."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self.answer: Any = None
+
+    def finish(self, answer: Any) -> None:
+        self.done, self.answer = True, answer
+
+
+class Method:
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    def remote(self, *_: object) -> Call:
+        self.calls.append(Call())
+        return self.calls[-1]
+
+
+class Actor:
+    def __init__(self) -> None:
+        self.run, self.health, self.stop = Method(), Method(), Method()
+
+
+class MadeUpRay:
+    """As much of Ray's module as the handle uses."""
+
+    exceptions = SimpleNamespace(RayError=RayError, RayActorError=RayActorError)
+
+    def __init__(self) -> None:
+        self.killed: list[Actor] = []
+
+    def wait(self, calls: list[Call], timeout: float) -> tuple[list[Call], list[Call]]:
+        return [call for call in calls if call.done], [call for call in calls if not call.done]
+
+    def get(self, call: Call) -> Any:
+        if isinstance(call.answer, Exception):
+            raise call.answer
+        return call.answer
+
+    def kill(self, actor: Actor) -> None:
+        self.killed.append(actor)
+
+
+class Clock:
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> MadeUpRay:
+    made_up = MadeUpRay()
+    monkeypatch.setitem(sys.modules, "ray", made_up)
+    return made_up
+
+
+@pytest.mark.usefixtures("ray")
+def test_an_answer_has_the_time_at_which_it_came() -> None:
+    actor, clock = Actor(), Clock()
+    worker = RayWorker(actor, clock)
+    assert worker.health() is None
+    actor.health.calls[0].finish(HEALTH)
+    assert worker.health() == Heard(HEALTH, 1000.0)
+    for _ in range(50):
+        clock.now += 1.0
+        assert worker.health() == Heard(HEALTH, 1000.0)
+    assert len(actor.health.calls) == 2, "a silent actor must not collect calls"
+    actor.health.calls[1].finish(HEALTH)
+    assert worker.health() == Heard(HEALTH, 1050.0)
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_worker_that_is_being_built_has_not_answered() -> None:
+    actor = Actor()
+    worker = RayWorker(actor, Clock())
+    worker.health()
+    actor.health.calls[0].finish(None)
+    assert worker.health() is None
+
+
+def test_a_run_that_crashed_leaves_no_process(ray: MadeUpRay) -> None:
+    actor = Actor()
+    worker = RayWorker(actor, Clock())
+    assert worker.ended() is None
+    actor.run.calls[0].finish(RayError("MemoryError: no memory"))
+    ended = worker.ended()
+    assert ended == Ended(Fate.DIED, "worker.failed", "MemoryError: no memory")
+    assert ray.killed == [actor]
+
+
+def test_a_process_that_is_gone_has_died(ray: MadeUpRay) -> None:
+    actor = Actor()
+    worker = RayWorker(actor, Clock())
+    actor.run.calls[0].finish(RayActorError("killed by signal 9\nmore"))
+    assert worker.ended() == Ended(Fate.DIED, "worker.died", "killed by signal 9")
+    assert ray.killed == []

@@ -1,0 +1,81 @@
+"""With CI=true a skip is a failure that names its reason."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TESTS = """
+import pytest
+
+@pytest.fixture
+def service():
+    pytest.skip("no Go; install it")
+
+def test_by_a_fixture(service): ...
+
+@pytest.mark.skipif(True, reason="not on this machine")
+def test_by_a_marker(): ...
+
+def test_within():
+    pytest.skip("half way")
+
+@pytest.mark.gpu
+def test_that_needs_a_gpu():
+    pytest.skip("no CUDA device")
+
+@pytest.mark.xfail(reason="known")
+def test_that_is_expected_to_fail():
+    assert False
+
+def test_that_passes(): ...
+"""
+MODULE = "import pytest\npytest.importorskip('no_such_module_anywhere')\n"
+
+
+def run(folder: Path, ci: str | None, text: str) -> str:
+    """The last lines of a run of the file's tests with the plugin that our own have."""
+    (folder / "test_sample.py").write_text(text)
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = gpu: needs a CUDA device\n")
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "tests.skips", "-p", "no:cacheprovider", "-rsfE"],
+        cwd=folder,
+        env=environment | {"PYTHONPATH": str(ROOT)} | ({} if ci is None else {"CI": ci}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("ci", [None, "false"])
+def test_at_home_tests_may_be_skipped(ci: str | None, tmp_path: Path) -> None:
+    assert "1 passed, 4 skipped, 1 xfailed" in run(tmp_path, ci, TESTS)
+
+
+def test_in_ci_only_what_needs_a_gpu_may_be_skipped(tmp_path: Path) -> None:
+    said = run(tmp_path, "true", TESTS)
+    # A failure before the test itself is an error, in pytest's words.
+    assert "1 failed, 1 passed, 1 skipped, 1 xfailed, 2 errors" in said
+    for reason in ("no Go; install it", "not on this machine", "half way"):
+        assert f"Skipped: {reason}\nCI=true: nothing is skipped here" in said
+
+
+def test_in_ci_a_module_may_not_skip_itself(tmp_path: Path) -> None:
+    assert "1 skipped" in run(tmp_path, None, MODULE)
+    said = run(tmp_path, "true", MODULE)
+    assert "1 error" in said
+    assert "no_such_module_anywhere" in said
+
+
+def test_our_own_tests_have_the_rule() -> None:
+    from tests import conftest, skips
+
+    assert conftest.pytest_runtest_makereport is skips.pytest_runtest_makereport
+    assert conftest.pytest_make_collect_report is skips.pytest_make_collect_report

@@ -1,0 +1,115 @@
+"""Whether each reference that was sent has exactly one outcome: one by one, not by their number."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.adapters.kafka_outcomes import PublishedOutcome
+from pipeline.records import OutputTopic
+from workers.demo.messages import DemoMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One reference, by its place on the input topic."""
+
+    partition: int
+    offset: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class SentRecord:
+    """A message of the demo, and where it stands on the input topic."""
+
+    message: DemoMessage
+    partition: int
+    offset: int
+
+    def entries(self) -> Iterator[Entry]:
+        return (Entry(self.partition, self.offset, n) for n in range(self.message.entries))
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """``lost`` references have no outcome; ``duplicated`` counts outcomes beyond the first of a
+    reference, and those of nothing that was sent."""
+
+    lost: int
+    duplicated: int
+
+
+@dataclass
+class Results:
+    """What has become visible, and when."""
+
+    sent: Sequence[SentRecord]
+    classified: list[PublishedOutcome] = field(default_factory=list)
+    dead_letters: list[PublishedOutcome] = field(default_factory=list)
+    embeddings: int = 0
+    skipped: int = 0
+    last_at: float = 0.0
+    seconds: float = 0.0
+    """From the workers' being ready to the last outcome."""
+
+    def __post_init__(self) -> None:
+        self._expected = Counter(
+            entry
+            for record in self.sent
+            for entry in record.entries()
+            if not record.message.is_skipped
+        )
+        self._visible: Counter[Entry] = Counter()
+
+    @property
+    def references(self) -> int:
+        return self.expected_visible + self.expected_skips
+
+    @property
+    def expected_visible(self) -> int:
+        return self._expected.total()
+
+    @property
+    def expected_skips(self) -> int:
+        return sum(record.message.entries for record in self.sent if record.message.is_skipped)
+
+    @property
+    def all_visible(self) -> bool:
+        """Whether each reference that is not to be skipped has an outcome, or several."""
+        return self._expected <= self._visible
+
+    @property
+    def complete(self) -> bool:
+        return self.all_visible and self.skipped >= self.expected_skips
+
+    def add(self, outcome: PublishedOutcome) -> None:
+        self.last_at = time.monotonic()
+        if outcome.topic is OutputTopic.EMBEDDINGS:
+            self.embeddings += 1
+            return
+        classified = outcome.topic is OutputTopic.CLASSIFICATIONS
+        (self.classified if classified else self.dead_letters).append(outcome)
+        self._visible[entry_of(outcome)] += 1
+
+    def account(self) -> Account:
+        """Skips leave no record: of them only the number is known."""
+        skips_missing = self.expected_skips - self.skipped
+        return Account(
+            lost=(self._expected - self._visible).total() + max(0, skips_missing),
+            duplicated=(self._visible - self._expected).total() + max(0, -skips_missing),
+        )
+
+
+def entry_of(outcome: PublishedOutcome) -> Entry:
+    """The reference that a classification or a dead letter is of, as the event itself says it."""
+    if outcome.topic is OutputTopic.CLASSIFICATIONS:
+        position = json.loads(outcome.value)["position"]
+        return Entry(position["partition"], position["offset"], position["index"])
+    headers = outcome.headers
+    return Entry(
+        int(headers["dlq.partition"]), int(headers["dlq.offset"]), int(headers["dlq.index"])
+    )

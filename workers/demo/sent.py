@@ -1,0 +1,67 @@
+"""Reading the demo's input topic back: where each message that was sent has come to stand."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+
+from kafka import KafkaConsumer, TopicPartition
+
+from pipeline.adapters.kafka_config import KafkaPolicy, common_options
+from workers.demo.account import SentRecord
+from workers.demo.messages import DemoMessage
+from workers.demo.processes import ServiceError
+
+READ_S = 60.0
+
+Found = tuple[int, int, bytes]
+"""Partition, offset and key of a record."""
+
+
+def sent_records(kafka: KafkaPolicy, sent: Sequence[DemoMessage]) -> list[SentRecord]:
+    """The messages at their places, which the broker is asked for and not the producer.
+
+    Raises:
+        ServiceError: the topic does not hold each of them exactly once, and nothing else.
+    """
+    return placed(sent, _read(kafka))
+
+
+def placed(sent: Sequence[DemoMessage], found: Iterator[Found]) -> list[SentRecord]:
+    """Match records with messages by key, which no two messages share."""
+    waiting = {message.key: message for message in sent}
+    records = []
+    for partition, offset, key in found:
+        message = waiting.pop(key, None)
+        if message is None:
+            raise ServiceError(f"kafka: the input topic holds {key!r} twice, or nobody sent it")
+        records.append(SentRecord(message, partition, offset))
+    if waiting:
+        raise ServiceError(
+            f"kafka: {len(waiting)} of {len(sent)} messages are not on the input topic though the "
+            "broker acknowledged them; look at its log"
+        )
+    return records
+
+
+def _read(kafka: KafkaPolicy) -> Iterator[Found]:
+    (topic,) = kafka.input_topics
+    consumer = KafkaConsumer(
+        **common_options(kafka, "clipstream-demo"),
+        enable_auto_commit=False,
+        allow_auto_create_topics=False,
+    )
+    with contextlib.closing(consumer):
+        numbers = sorted(consumer.partitions_for_topic(topic) or ())
+        partitions = [TopicPartition(topic, number) for number in numbers]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        ends = consumer.end_offsets(partitions)
+        deadline = time.monotonic() + READ_S
+        while any(consumer.position(partition) < end for partition, end in ends.items()):
+            if time.monotonic() > deadline:
+                raise ServiceError(f"kafka: cannot read {topic} back within {READ_S:g} s")
+            for partition, records in consumer.poll(timeout_ms=200).items():
+                for record in records:
+                    yield partition.partition, record.offset, record.key or b""
