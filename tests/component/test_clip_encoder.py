@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,20 @@ def test_errors_of_torch_have_their_fate(
         encoder.encode_images(pixels())
     with pytest.raises(Halt):
         encoder.encode_texts(["a cat"])
+
+
+def test_an_embedding_of_zeros_is_told_as_one_that_is_not_finite(
+    original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = load(directory=original)
+    features = torch.ones(2, encoder.model.dimension)
+    features[1] = 0
+    monkeypatch.setattr(
+        CLIPModel, "get_image_features", lambda *_, **__: SimpleNamespace(pooler_output=features)
+    )
+    sound, zero = encoder.encode_images(pixels())
+    assert np.isfinite(sound).all()
+    assert not np.isfinite(zero).any()
 
 
 def test_a_device_that_cannot_run_the_model_is_told_at_the_start(

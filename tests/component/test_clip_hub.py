@@ -151,6 +151,15 @@ def test_an_interrupted_download_is_taken_up_again(
     assert (take(tmp_path).directory / "model.safetensors").is_file()
 
 
+def test_a_cache_that_cannot_be_written_ends_the_start(hub: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Halt, match="the download failed") as caught:
+        take(tmp_path / "file" / "cache")
+    assert caught.value.code == "model.unreachable"
+    assert "NotADirectoryError" in caught.value.message
+    assert hub
+
+
 def test_a_commit_that_the_hub_has_not_is_named(hub: list[str], tmp_path: Path) -> None:
     absent = REVISION[::-1]
     with pytest.raises(Halt, match=f"{absent}: the repository has no such commit"):

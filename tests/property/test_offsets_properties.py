@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import hypothesis.strategies as st
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pipeline.offsets import Batch, CommitWindow, Settled
@@ -191,6 +191,35 @@ class Window(RuleBasedStateMachine):
         assert self.window.idle
         assert (self.window.unsettled, self.window.settled, self.window.settled_bytes) == (0, 0, 0)
         self.everything_below_the_committed_offset_is_visible_exactly_once()
+
+
+SIZES = st.lists(st.lists(st.integers(0, 30), max_size=3), max_size=6)
+"""Records of one partition, each the sizes of its outcomes."""
+
+
+@given(logs=st.tuples(SIZES, SIZES), most=st.integers(1, 5), most_bytes=st.integers(1, 60))
+def test_a_batch_is_within_both_bounds_or_a_single_record(
+    logs: tuple[list[list[int]], list[list[int]]], most: int, most_bytes: int
+) -> None:
+    window = CommitWindow()
+    for partition, records in zip(PARTITIONS, logs, strict=True):
+        epoch = window.assign(partition, 0)
+        for offset, sizes in enumerate(records):
+            position = Position(partition.topic, partition.number, offset)
+            window.begin(position, now=0.0)
+            window.expand(position, epoch, len(sizes))
+            for index, size in enumerate(sizes):
+                record = OutputRecord(OutputTopic.CLASSIFICATIONS, None, b"x" * size, ())
+                outcome = Settled("classified", "", Origin(position, index, 0), (record,))
+                window.settle(partition, epoch, offset, index, outcome)
+    taken = 0
+    while (batch := window.take(most, most_bytes)) is not None:
+        places = {(place.partition, place.offset) for place, _ in batch.outcomes}
+        within = len(batch.outcomes) <= most and batch.size_bytes <= most_bytes
+        assert within or len(places) == 1
+        taken += len(batch.outcomes)
+        window.confirm()
+    assert taken == sum(len(sizes) for records in logs for sizes in records)
 
 
 TestCommitWindow = Window.TestCase

@@ -320,6 +320,7 @@ def test_in_flight_work_is_bounded_and_polling_goes_on(broker: MemoryBroker) -> 
         eventually(lambda: worker.worker.health().unfinished == 6)
         eventually(lambda: worker.stream._paused == {Partition(TOPIC, 0), Partition(TOPIC, 1)})
         assert len(worker.flow.running) <= 6
+        eventually(lambda: worker.sample("clipstream_in_flight_references") == 6)
         assert worker.worker.health().cycle_age_s < WAIT_S
         worker.open_gate()
         eventually(lambda: committed(broker) == 20)
@@ -350,13 +351,12 @@ def test_a_worker_is_unavailable_until_it_has_a_producer(
     def refuse(stream: MemoryStream) -> None:
         raise CommitDoubtful("memory.down", "no broker answers")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(MemoryStream, "recover", refuse)
-        worker = Running(broker, "0", FlowPolicy())
+    monkeypatch.setattr(MemoryStream, "recover", refuse)
+    with running(broker) as worker:
         eventually(lambda: worker.worker.health().partitions == 2)
         assert not worker.worker.health().available
-    eventually(lambda: worker.worker.health().available)
-    worker.stop()
+        monkeypatch.undo()
+        eventually(lambda: worker.worker.health().available)
 
 
 def test_stop_finishes_what_is_begun_and_leaves_the_rest(broker: MemoryBroker) -> None:
