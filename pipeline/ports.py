@@ -273,6 +273,11 @@ class Stream(Protocol):
         """The end of each owned partition, as last heard; absent where nothing was heard yet."""
 
     @property
+    def confirmed(self) -> bool:
+        """Whether the group has answered this member lately: False while brokers are out of reach,
+        and before it has joined. May be asked from any thread."""
+
+    @property
     def can_commit(self) -> bool:
         """Whether ``commit`` may be called: False from ``CommitDoubtful`` until ``recover``."""
 

@@ -6,25 +6,7 @@ slow for it, the same batch would be tried again for ever; so a failed batch com
 
 from __future__ import annotations
 
-from pydantic import Field
-
-from pipeline.adapters.kafka_config import DeliveryPolicy
 from pipeline.offsets import Batch
-
-MIB = 1024 * 1024
-
-
-class CommitPolicy(DeliveryPolicy):
-    """What is promised of the outcomes, the time limits that the promise needs, and how much one
-    commit holds."""
-
-    max_mib_per_commit: int = Field(
-        16,
-        description="MiB of outcomes that one transaction holds at most, but for a single record "
-        "that holds more alone. All of it must be acknowledged within delivery_timeout_s; after a "
-        "commit that failed, less is tried.",
-        gt=0,
-    )
 
 
 class CommitBounds:

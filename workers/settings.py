@@ -15,7 +15,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline.adapters.clip_policy import ModelPolicy
-from pipeline.adapters.kafka_config import MAX_PORT, KafkaPolicy
+from pipeline.adapters.kafka_config import MAX_PORT, DeliveryPolicy, KafkaPolicy
 from pipeline.adapters.s3_policy import S3Policy
 from pipeline.batching import BatchPolicy
 from pipeline.decode import DecodePolicy
@@ -28,7 +28,6 @@ from pipeline.policy import Policy
 from pipeline.references import ReferencesPolicy
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from pipeline.routes import RoutePolicy
-from workers.commit_bounds import CommitPolicy
 from workers.endpoints import EndpointsPolicy
 from workers.logs import LogPolicy
 from workers.settings_catalogue import Catalogue
@@ -41,7 +40,7 @@ class Settings(Policy):
     """Everything that a person can set."""
 
     kafka: KafkaPolicy = Field(default_factory=KafkaPolicy)
-    delivery: CommitPolicy = Field(default_factory=CommitPolicy)
+    delivery: DeliveryPolicy = Field(default_factory=DeliveryPolicy)
     s3: S3Policy = Field(default_factory=S3Policy)
     references: ReferencesPolicy = Field(default_factory=ReferencesPolicy)
     routes: tuple[RoutePolicy, ...] = Field(

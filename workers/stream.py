@@ -36,7 +36,7 @@ from pipeline.records import (
     Record,
 )
 from workers.backoff import Backoff
-from workers.commit_bounds import MIB, CommitBounds
+from workers.commit_bounds import CommitBounds
 from workers.committing import Committer, Publishing, settled_letter
 from workers.event_loop import EventLoopThread
 from workers.gauges import Gauges
@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.05
 """Longest wait for records in one cycle; completions and commits wait for it to end."""
+
+MIB = 1024 * 1024
 
 CLOSE_S = 10.0
 """Wait for the group's leave when the worker ends."""
@@ -79,11 +81,10 @@ class StreamWorker:
         available: Callable[[], bool],
         policy: FlowPolicy,
         commit_interval_s: float,
-        max_outcomes_per_commit: int,
+        bounds: CommitBounds,
         clock: Clock,
         meter: Meter,
         rng: random.Random,
-        max_bytes_per_commit: int = 16 * MIB,
     ) -> None:
         self._stream = stream
         self._flow = flow
@@ -100,7 +101,7 @@ class StreamWorker:
             self._window,
             publishing,
             interval_s=commit_interval_s,
-            bounds=CommitBounds(max_outcomes_per_commit, max_bytes_per_commit),
+            bounds=bounds,
             clock=clock,
             meter=meter,
             rng=rng,
@@ -139,7 +140,10 @@ class StreamWorker:
             unfinished=self._window.unsettled + self._window.settled,
             lag=self._gauges.lag,
             committed=self._committer.committed,
-            available=self._available() and not self._polling.failing and self._committer.able,
+            available=self._available()
+            and self._stream.confirmed
+            and not self._polling.failing
+            and self._committer.able,
         )
 
     # -- the Kafka thread -------------------------------------------------------------------

@@ -31,7 +31,7 @@ from pipeline.records import ModelIdentity
 from pipeline.references import parse
 from pipeline.routes import Router
 from pipeline.scoring import EncodeTexts, compile_label_sets
-from workers.commit_bounds import MIB
+from workers.commit_bounds import CommitBounds
 from workers.endpoints import MetricsEndpoint
 from workers.event_loop import EventLoopThread
 from workers.rules import LiveRules, Rules
@@ -110,8 +110,10 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
             available=lambda: stages.fetcher.available,
             policy=settings.flow,
             commit_interval_s=settings.delivery.commit_interval_s,
-            max_outcomes_per_commit=settings.delivery.max_outcomes_per_commit,
-            max_bytes_per_commit=settings.delivery.max_mib_per_commit * MIB,
+            bounds=CommitBounds(
+                settings.delivery.max_outcomes_per_commit,
+                settings.delivery.max_mib_per_commit * 1024 * 1024,
+            ),
             clock=SystemClock(),
             meter=meter,
             rng=random.Random(),  # noqa: S311 - jitter, no secret

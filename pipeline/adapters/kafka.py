@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -87,6 +88,8 @@ class KafkaStream:
         self._offsets = GroupOffsets(self._consumer, kafka.group, topic_ids)
         self._consumer.subscribe(topics=list(kafka.input_topics), listener=self._changes)
         self._sink = KafkaSink(kafka, delivery, member)
+        # Two heartbeats may be lost.
+        self._confirmed_within_s = 3 * options["heartbeat_interval_ms"] / 1000
         self._group = self._consumer.group_metadata()
 
     # -- consuming --------------------------------------------------------------------------
@@ -143,6 +146,10 @@ class KafkaStream:
     @property
     def cluster_id(self) -> str:
         return self._cluster_id
+
+    @property
+    def confirmed(self) -> bool:
+        return self._consumer.member_since(time.monotonic() - self._confirmed_within_s)
 
     # -- committing -------------------------------------------------------------------------
 

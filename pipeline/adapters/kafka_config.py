@@ -159,6 +159,13 @@ class DeliveryPolicy(Policy):
     max_outcomes_per_commit: int = Field(
         2000, description="Outcomes that one transaction holds at most.", gt=0
     )
+    max_mib_per_commit: int = Field(
+        16,
+        description="MiB of outcomes that one transaction holds at most, but for a single record "
+        "that holds more alone. All of it must be acknowledged within delivery_timeout_s; after a "
+        "commit that failed, less is tried.",
+        gt=0,
+    )
     request_timeout_s: float = Field(5.0, description="Wait for one answer of a broker.", gt=0)
     delivery_timeout_s: float = Field(
         10.0, description="Wait for a record's acknowledgement, retries included.", gt=0

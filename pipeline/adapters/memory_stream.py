@@ -216,6 +216,10 @@ class MemoryStream:
         return {p: self._broker.committed(self._group, p) for p in self._positions}
 
     @property
+    def confirmed(self) -> bool:
+        return True
+
+    @property
     def can_commit(self) -> bool:
         return self._epoch is not None
 

@@ -70,8 +70,11 @@ def test_a_commit_to_a_broker_that_hangs_is_doubtful_and_has_one_fate_in_the_end
                 polling.stream.recover()
             polling.once()
             assert polling.stream.positions().keys() == polling.owned
+            assert polling.stream.confirmed
+            wait_until(lambda: not polling.stream.confirmed)
         settle(polling, doubtful)
         polling.stream.recover()
+        polling.until(lambda: polling.stream.confirmed)
         assert {*deployment.values()} == {b"before", b"doubtful"}
         assert len(deployment.values()) == 2
         assert deployment.committed(0) == 2

@@ -31,6 +31,7 @@ from pipeline.ports import Commit, Polled, Revoked
 from pipeline.records import OutputRecord, OutputTopic
 from tests.fault.pipeline_of_fakes import FakeEncoder, FakeStages, flow_of, rules_of
 from tests.fault.steps import Step, Steps
+from workers.commit_bounds import CommitBounds
 from workers.event_loop import EventLoopThread
 from workers.stream import StreamWorker
 
@@ -38,6 +39,7 @@ VERSION = "0"
 COMMIT_INTERVAL_S = 0.05
 MAX_IN_FLIGHT = 64
 MAX_OUTCOMES = 8
+MAX_BYTES = 1 << 20
 """Few, so that a schedule has many transactions."""
 GRACE_S = 5.0
 
@@ -131,7 +133,7 @@ def _worker(case: WorkerCase, steps: Steps) -> StreamWorker:
         available=lambda: True,
         policy=FlowPolicy(max_in_flight=MAX_IN_FLIGHT),
         commit_interval_s=COMMIT_INTERVAL_S,
-        max_outcomes_per_commit=MAX_OUTCOMES,
+        bounds=CommitBounds(MAX_OUTCOMES, MAX_BYTES),
         clock=clock,
         meter=meter,
         rng=random.Random(),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-import pytest
-
 from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.offsets import Batch, CommitWindow, Place, Settled
@@ -20,7 +18,7 @@ from pipeline.records import (
     Partition,
     Position,
 )
-from workers.commit_bounds import CommitBounds, CommitPolicy
+from workers.commit_bounds import CommitBounds
 from workers.committing import INTERRUPTED_S, Committer
 from workers.gauges import INTERVAL_S, Gauges
 
@@ -219,12 +217,6 @@ def test_offsets_without_outcomes_are_never_too_much() -> None:
     bounds = CommitBounds(2000, 16_000)
     bounds.failed(batch(0, 0))
     assert (bounds.outcomes, bounds.bytes) == (2000, 16_000)
-
-
-def test_the_bound_on_bytes_is_a_setting() -> None:
-    assert CommitPolicy().max_mib_per_commit == 16
-    with pytest.raises(ValueError, match="max_mib_per_commit"):
-        CommitPolicy(max_mib_per_commit=0)
 
 
 # -- an outage of the broker ----------------------------------------------------------------
