@@ -116,6 +116,7 @@ class Running:
         self.meter = PrometheusMeter()
         self.loop = EventLoopThread(f"test-{member}")
         self.available = True
+        self.encode_age_s = 0.0
         self.rules = rules_of("v1", "things")
         self.failure: BaseException | None = None
         self.stream = Unreachable(broker, GROUP, (TOPIC,), member)
@@ -126,6 +127,7 @@ class Running:
             EventBuilder(EventContext("c", GROUP, TOPIC_IDS, "0"), EventsPolicy()),
             self.loop,
             available=lambda: self.available,
+            encode_age_s=lambda: self.encode_age_s,
             policy=policy,
             commit_interval_s=0.01,
             bounds=CommitBounds(50, 1 << 24),

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Health:
     """What the supervisor asks of a worker. Times are ages in seconds; ``lag`` is in records, None
-    until the end of every owned partition is known. ``available``: it takes in work, or would if
+    until the end of every owned partition is known. ``encode_age_s`` is that of the batch that the
+    device has, 0 without one. ``available``: it takes in work, or would if
     there were any, for neither the store nor the broker holds it up."""
 
     cycle_age_s: float
+    encode_age_s: float
     idle_s: float
     partitions: int
     unfinished: int

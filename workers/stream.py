@@ -79,6 +79,7 @@ class StreamWorker:
         loop: EventLoopThread,
         *,
         available: Callable[[], bool],
+        encode_age_s: Callable[[], float],
         policy: FlowPolicy,
         commit_interval_s: float,
         bounds: CommitBounds,
@@ -92,6 +93,7 @@ class StreamWorker:
         self._publishing = publishing
         self._loop = loop
         self._available = available
+        self._encode_age_s = encode_age_s
         self._policy = policy
         self._clock = clock
         self._meter = meter
@@ -135,6 +137,7 @@ class StreamWorker:
         now = self._clock.monotonic()
         return Health(
             cycle_age_s=now - self._cycled_at,
+            encode_age_s=self._encode_age_s(),
             idle_s=now - self._active_at,
             partitions=len(self._window.partitions),
             unfinished=self._window.unsettled + self._window.settled,

@@ -109,8 +109,8 @@ class WorkersPolicy(Policy):
     )
     stall_timeout_s: float = Field(
         120.0,
-        description="A worker whose Kafka thread makes no round for so long, or that does not "
-        "answer, is killed and restarted.",
+        description="A worker that does not answer, whose Kafka thread makes no round, or whose "
+        "model has one batch, for so long is killed and restarted.",
         gt=0,
     )
     max_crashes: int = Field(
@@ -306,6 +306,9 @@ class Supervisor:
             if silent_s > FRESH_S:
                 return f"it has not answered for {silent_s:.0f} s"
             return f"its Kafka thread is stuck for {stuck_s:.0f} s"
+        encode_age_s = slot.heard.health.encode_age_s
+        if encode_age_s and encode_age_s + silent_s > self._policy.stall_timeout_s:
+            return f"its model has had one batch for {encode_age_s + silent_s:.0f} s"
         if age_s > PROVEN_S and self._fresh(slot) is not None:
             slot.backoff.succeeded()
         return ""

@@ -20,6 +20,7 @@ from pipeline.adapters.label_files import fingerprint, load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.adapters.s3 import ObstoreS3
 from pipeline.adapters.text_cache import CachedTexts
+from pipeline.adapters.watched_encoder import WatchedEncoder
 from pipeline.batching import Batcher
 from pipeline.errors import Halt
 from pipeline.events import EventBuilder, EventContext
@@ -77,7 +78,7 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
         log.info("metrics on port %d", endpoint.port)
         with KafkaAdmin(settings.kafka) as admin:
             facts = admin.facts()
-        encoder = load_encoder(settings)
+        encoder = WatchedEncoder(load_encoder(settings), SystemClock())
         rules = LiveRules(
             partial(load_rules, settings, encoder.model, encoder.encode_texts),
             partial(fingerprint, settings.label_sets.paths),
@@ -108,6 +109,7 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
             EventBuilder(context, settings.events),
             loop,
             available=lambda: stages.fetcher.available,
+            encode_age_s=encoder.call_age_s,
             policy=settings.flow,
             commit_interval_s=settings.delivery.commit_interval_s,
             bounds=CommitBounds(

@@ -131,6 +131,7 @@ def _worker(case: WorkerCase, steps: Steps) -> StreamWorker:
         EventBuilder(context, EventsPolicy()),
         loop,
         available=lambda: True,
+        encode_age_s=lambda: 0.0,
         policy=FlowPolicy(max_in_flight=MAX_IN_FLIGHT),
         commit_interval_s=COMMIT_INTERVAL_S,
         bounds=CommitBounds(MAX_OUTCOMES, MAX_BYTES),

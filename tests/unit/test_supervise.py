@@ -43,6 +43,7 @@ class SimulatedClock:
 def health(**changes: object) -> Health:
     values: dict[str, object] = {
         "cycle_age_s": 0.0,
+        "encode_age_s": 0.0,
         "idle_s": 0.0,
         "partitions": 1,
         "unfinished": 0,
@@ -181,6 +182,21 @@ def test_a_worker_whose_kafka_thread_is_stuck_is_killed_and_replaced() -> None:
         (60, stage.supervisor.request_stop),
     ]
     assert stage.run() is ExitCode.OK
+    assert stage.worker(0).killed
+    assert len(stage.started) == 2
+
+
+def test_a_worker_whose_device_hangs_is_killed_and_replaced() -> None:
+    stage = Stage(count=1, stall_timeout_s=120)
+    stage.at = [
+        (5, lambda: setattr(stage.worker(0), "answer", health(encode_age_s=119.0))),
+        (6, lambda: killed.append(stage.worker(0).killed)),
+        (7, lambda: setattr(stage.worker(0), "answer", health(encode_age_s=121.0))),
+        (60, stage.supervisor.request_stop),
+    ]
+    killed: list[bool] = []
+    assert stage.run() is ExitCode.OK
+    assert killed == [False]
     assert stage.worker(0).killed
     assert len(stage.started) == 2
 
