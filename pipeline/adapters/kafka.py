@@ -149,7 +149,7 @@ class KafkaStream:
 
     @property
     def confirmed(self) -> bool:
-        return self._consumer.member_since(time.monotonic() - self._confirmed_within_s)
+        return self._consumer.heard_since(time.monotonic() - self._confirmed_within_s)
 
     # -- committing -------------------------------------------------------------------------
 

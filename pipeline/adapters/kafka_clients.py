@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -122,7 +123,7 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
         self._take_join = coordinator._process_join_group_response
         coordinator._process_join_group_response = self._look_at_join
         self._fenced: kafka_errors.FencedInstanceIdError | None = None
-        self._member_at = -math.inf
+        self._member_at = self._joined_at = -math.inf
         self._followed = coordinator.group_metadata()
         self._complete_join = coordinator._on_join_complete_async
         coordinator._on_join_complete_async = self._follow_join
@@ -140,6 +141,10 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
         """Whether the group has confirmed this member by a heartbeat sent after ``moment``
         (``time.monotonic``)."""
         return self._member_at > moment
+
+    def heard_since(self, moment: float) -> bool:
+        """Whether the group has answered this member after ``moment``, by a heartbeat or a join."""
+        return max(self._member_at, self._joined_at) > moment
 
     def poll(self, *arguments: Any, **options: Any) -> Any:
         if self._fenced is not None:
@@ -165,6 +170,7 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
             self._lose_everything()
         await self._complete_join(*arguments)
         self._followed = joined
+        self._joined_at = time.monotonic()
 
     def _claim(self, assignor: Any, metadata: Callable[[Any], Any], topics: Any) -> Any:
         """What a join says that this member owns (B19)."""

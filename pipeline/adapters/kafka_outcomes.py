@@ -25,6 +25,8 @@ class PublishedOutcome:
     key: bytes | None
     value: bytes
     headers: dict[str, bytes]
+    timestamp_ms: int = 0
+    """When it was published."""
 
 
 class OutcomeReader:
@@ -76,4 +78,5 @@ class OutcomeReader:
                     record.key,
                     record.value or b"",
                     {name: value or b"" for name, value in record.headers},
+                    record.timestamp,
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -85,3 +85,19 @@ def test_messages_are_found_where_the_broker_put_them() -> None:
 def test_an_input_topic_that_holds_anything_else_is_an_error(keys: list[bytes]) -> None:
     with pytest.raises(ServiceError, match="input topic"):
         placed([ONE, LIST], ((0, offset, key) for offset, key in enumerate(keys)))
+
+
+def at(*times_ms: int) -> Results:
+    results = Results([])
+    for time_ms in times_ms:
+        results.classified.append(replace(classification(ENTRIES[0]), timestamp_ms=time_ms))
+    return results
+
+
+def test_the_rate_is_that_of_the_images_after_the_first_transaction() -> None:
+    assert at(1000, 1000, 1000, 1500, 2000, 2000).images_per_second == 3.0
+
+
+def test_a_single_transaction_has_no_rate() -> None:
+    assert at(1000, 1000).images_per_second == 0.0
+    assert at().images_per_second == 0.0

@@ -53,8 +53,6 @@ class Results:
     embeddings: int = 0
     skipped: int = 0
     last_at: float = 0.0
-    seconds: float = 0.0
-    """From the workers' being ready to the last outcome."""
 
     def __post_init__(self) -> None:
         self._expected = Counter(
@@ -76,6 +74,16 @@ class Results:
     @property
     def expected_skips(self) -> int:
         return sum(record.message.entries for record in self.sent if record.message.is_skipped)
+
+    @property
+    def images_per_second(self) -> float:
+        """Of the images after the first transaction, by the times at which they were published: the
+        first one's time says when it ended, not when its images began."""
+        times = sorted(outcome.timestamp_ms for outcome in self.classified)
+        if not times or times[0] == times[-1]:
+            return 0.0
+        after = sum(time > times[0] for time in times)
+        return 1000 * after / (times[-1] - times[0])
 
     @property
     def all_visible(self) -> bool:

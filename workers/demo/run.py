@@ -216,7 +216,7 @@ def _follow(
     """Watch the outcomes become visible until each entry has one."""
     with console.status(f"starting {WORKERS} stream workers on Ray, loading the model"):
         worker.wait_until(lambda: _answers(health_port), within_s=READY_S)
-    ready_at = results.last_at = time.monotonic()
+    results.last_at = time.monotonic()
     with _progress(console) as progress:
         classified = progress.add_task("classified", total=results.expected_visible)
         dead = progress.add_task("dead-lettered", total=None)
@@ -233,7 +233,6 @@ def _follow(
             if quiet:
                 console.print(f"[red]no outcome for {QUIET_S:g} s; see {worker.log}")
                 break
-    results.seconds = max(results.last_at - ready_at, 0.001)
 
 
 def _read_to_end(reader: OutcomeReader, results: Results) -> None:
@@ -302,7 +301,7 @@ def _report(
         lost=account.lost,
         duplicated=account.duplicated,
         accuracy=sum(not row.wrong for row in known) / len(known) if known else None,
-        images_per_second=round(len(classified) / results.seconds, 1),
+        images_per_second=round(results.images_per_second, 1),
         delivery=settings.delivery.mode,
         versions={
             "clipstream": version("clipstream"),
