@@ -191,7 +191,8 @@ class Unreadable:
 @dataclass(frozen=True, slots=True)
 class Polled:
     """What one poll brought. Changes of assignment, in the order they happened, come before the
-    records; records are of owned partitions only, in offset order within a partition.
+    records; records are of owned partitions only, in offset order within a partition. An unreadable
+    offset comes after its partition's records, at the earliest in the poll that brought them.
     """
 
     changes: tuple[Assigned | Revoked, ...]

@@ -120,7 +120,8 @@ def _snapshot(name: str, revision: str, cache_directory: Path | None, *, local: 
         raise Halt(
             "model.unreachable",
             f"{where}: the download failed ({type(error).__name__}: {first_line(error)}); check "
-            "the name, the network, the proxy and the token for a gated model",
+            "the name, the network, the proxy, the token for a gated model, and that "
+            "model.cache_directory can be written and has room",
         ) from error
     _require_complete(Path(directory), where=where)
     return Checkpoint(name, revision, Path(directory))
