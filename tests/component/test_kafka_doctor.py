@@ -10,6 +10,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from pipeline.adapters.kafka_admin import KafkaAdmin
 from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, TopicNames
 from pipeline.adapters.kafka_doctor import KafkaDoctor, sound_topics
+from pipeline.errors import Halt
 from pipeline.ports import Check, CheckResult
 from pipeline.records import OutputTopic
 from tests.kafka_deployment import Deployment, wait_until
@@ -148,3 +149,21 @@ def test_transactions_are_checked_only_where_they_are_used(deployment: Deploymen
     subjects = findings(deployment).keys()
     without = findings(deployment, delivery=DeliveryPolicy(mode="at_least_once")).keys()
     assert subjects - without == {"transactional ids test/*", "hanging transactions"}
+
+
+def test_settings_of_topics_are_set_and_their_others_left(deployment: Deployment) -> None:
+    name = deployment.topic(OutputTopic.DEAD_LETTERS)
+    deployment.admin.configure_topics({name: {"max.message.bytes": "2000000"}})
+    deployment.admin.configure_topics({name: {"retention.ms": "1234567"}})
+    asked = ConfigResource(ConfigResourceType.TOPIC, name)
+
+    def known() -> dict[str, str]:
+        described = deployment.admin.client.describe_configs([asked], config_filter="all")
+        (by_name,) = described.values()
+        settings = by_name[name]
+        return {each: settings[each]["value"] for each in ("max.message.bytes", "retention.ms")}
+
+    wait_until(lambda: known() == {"max.message.bytes": "2000000", "retention.ms": "1234567"})
+    with pytest.raises(Halt) as refused:
+        deployment.admin.configure_topics({name: {"retention.ms": "for ever"}})
+    assert refused.value.code == "kafka.refused"
