@@ -165,7 +165,7 @@ def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"name": "acme/tiny-clip"}, "pin the commit hash"),
+        ({"name": "acme/tiny-clip"}, "write the 40-digit commit hash"),
         ({"revision": "main"}, "revision"),
         ({"directory": "/models/tiny", "revision": "0" * 40}, "give one of them"),
         ({"directory": 5}, "directory"),

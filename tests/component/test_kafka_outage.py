@@ -52,6 +52,7 @@ def test_a_commit_to_a_broker_that_hangs_is_doubtful_and_has_one_fate_in_the_end
         polling = deployment.ready()
         first = deployment.partition(0)
         polling.stream.commit(Commit({first: 1}, (outcome(b"before"),)))
+        assert polling.stream.confirmed
         before = held()
         doubtful = Commit({first: 2}, (outcome(b"doubtful"),))
         producer = polling.stream._sink._producer
@@ -70,7 +71,6 @@ def test_a_commit_to_a_broker_that_hangs_is_doubtful_and_has_one_fate_in_the_end
                 polling.stream.recover()
             polling.once()
             assert polling.stream.positions().keys() == polling.owned
-            assert polling.stream.confirmed
             wait_until(lambda: not polling.stream.confirmed)
         settle(polling, doubtful)
         polling.stream.recover()
