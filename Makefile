@@ -52,7 +52,7 @@ chaos: $(INSTALLED) ## Kill, freeze and cut off workers: SCHEDULES=1000 SEED=1 O
 
 .PHONY: quick
 quick: $(INSTALLED) ## The tests that need no service: unit, property, contract
-	$(PYTEST) tests/unit tests/property tests/contract
+	$(PYTEST) -m "not component" tests/unit tests/property tests/contract
 
 .PHONY: format
 format: $(INSTALLED) ## Rewrite the code in the project's style

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.adapters.clip import ClipEncoder, ModelPolicy
 from pipeline.adapters.memory import MemoryEncoder
 from pipeline.errors import Halt
 from pipeline.ports import Encoder
 from pipeline.records import Pixels
-from tests.clip_checkpoints import write_small_checkpoint
 
 BATCH = 5
 TOLERANCE = 1e-5
@@ -20,10 +18,16 @@ TOLERANCE = 1e-5
 PROMPTS = ("a cat", "a photo of a cat", "cat", "", "two cats of", "cat")
 
 
-@pytest.fixture(scope="module", params=["memory", "clip"])
+@pytest.fixture(
+    scope="module", params=["memory", pytest.param("clip", marks=pytest.mark.component)]
+)
 def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     if request.param == "memory":
         return MemoryEncoder()
+    # Here: torch and transformers take seconds to import.
+    from pipeline.adapters.clip import ClipEncoder, ModelPolicy
+    from tests.clip_checkpoints import write_small_checkpoint
+
     directory: Path = tmp_path_factory.mktemp("checkpoint")
     return ClipEncoder.load(
         ModelPolicy(directory=write_small_checkpoint(directory), device="cpu", threads=1)
