@@ -16,6 +16,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from deploy.dev import versitygw
+from tests.broker_settings import IMPATIENT_BROKER
 from tests.skips import pytest_make_collect_report, pytest_runtest_makereport
 from workers.demo.jars import kafka_jars
 from workers.demo.kafka import EmbeddedKafka
@@ -27,12 +28,6 @@ __all__ = ["MakeTopic", "pytest_make_collect_report", "pytest_runtest_makereport
 MakeTopic = Callable[..., str]
 
 GENERATED_PHOTOS = 12
-
-IMPATIENT_BROKER = {
-    # Members and transactions may have time limits so short that tests can wait for them.
-    "group.min.session.timeout.ms": "500",
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "200",
-}
 
 
 def pytest_configure(config: pytest.Config) -> None:

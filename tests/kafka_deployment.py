@@ -38,6 +38,7 @@ from pipeline.ports import (
     Unreadable,
 )
 from pipeline.records import OutputRecord, OutputTopic, Partition, Record
+from tests.waiting import eventually
 
 DEADLINE_S = 60.0
 POLL_S = 0.03
@@ -207,7 +208,7 @@ class Deployment:
             consumer.assign(tps)
             consumer.seek_to_beginning(*tps)
             if settled:
-                wait_until(lambda: consumer.end_offsets(tps) == every.end_offsets(tps))
+                eventually(lambda: consumer.end_offsets(tps) == every.end_offsets(tps))
             ends = consumer.end_offsets(tps)
             seen: list[Seen] = []
             deadline = time.monotonic() + DEADLINE_S
@@ -347,7 +348,7 @@ def settle(polling: Polling, commit: Commit) -> None:
     if any(offsets[partition] != upto for partition, upto in commit.offsets.items()):
         # The broker may have put the member out of the group meanwhile.
         polling.changes.clear()
-        wait_until(lambda: commits(polling, commit))
+        eventually(lambda: commits(polling, commit))
 
 
 def commits(polling: Polling, commit: Commit) -> bool:
@@ -359,10 +360,3 @@ def commits(polling: Polling, commit: Commit) -> bool:
     except CommitDoubtful:
         return False
     return True
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < deadline, "it never held"
-        time.sleep(0.02)

@@ -6,8 +6,7 @@ import asyncio
 import json
 import random
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -173,13 +172,6 @@ def send(broker: MemoryBroker, *keys: str, partition: int = 0) -> None:
     """One record of all the keys."""
     value = json.dumps([{"bucket": "bucket", "key": key} for key in keys]).encode()
     broker.produce(Partition(TOPIC, partition), value, key=b"k", timestamp_ms=1_700_000_000_000)
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never became true"
-        time.sleep(0.002)
 
 
 def visible(broker: MemoryBroker, topic: OutputTopic) -> list[OutputRecord]:

@@ -37,7 +37,7 @@ from workers.endpoints import MetricsEndpoint
 from workers.event_loop import EventLoopThread
 from workers.rules import LiveRules, Rules
 from workers.settings import Settings
-from workers.stream import StreamWorker
+from workers.stream import MIB, StreamWorker
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
             commit_interval_s=settings.delivery.commit_interval_s,
             bounds=CommitBounds(
                 settings.delivery.max_outcomes_per_commit,
-                settings.delivery.max_mib_per_commit * 1024 * 1024,
+                settings.delivery.max_mib_per_commit * MIB,
             ),
             clock=SystemClock(),
             meter=meter,

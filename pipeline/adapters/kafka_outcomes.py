@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,7 +13,8 @@ from kafka import KafkaConsumer, TopicPartition
 from pipeline.adapters.kafka_config import KafkaPolicy, common_options
 from pipeline.records import OutputTopic
 
-METADATA_TIMEOUT_S = 10.0
+POLL_S = 0.2
+REST_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,6 @@ class OutcomeReader:
     ) -> None:
         self._consumer.close()
 
-    def at_end(self) -> bool:
-        """Whether everything that is visible now has been polled."""
-        ends: dict[TopicPartition, int] = self._consumer.end_offsets(self._partitions)
-        return all(self._consumer.position(tp) >= end for tp, end in ends.items())
-
     def poll(self, timeout_s: float) -> Iterator[PublishedOutcome]:
         """What has become visible since the last poll; waits up to ``timeout_s`` for the first."""
         polled = self._consumer.poll(timeout_ms=round(timeout_s * 1000))
@@ -80,3 +77,16 @@ class OutcomeReader:
                     {name: value or b"" for name, value in record.headers},
                     record.timestamp,
                 )
+
+    def rest(self, within_s: float = REST_S) -> Iterator[PublishedOutcome]:
+        """Everything that is visible by now and has not been polled.
+
+        Raises:
+            TimeoutError: it cannot be read within the time.
+        """
+        ends: dict[TopicPartition, int] = self._consumer.end_offsets(self._partitions)
+        deadline = time.monotonic() + within_s
+        while any(self._consumer.position(tp) < end for tp, end in ends.items()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"kafka: cannot read all outcomes back within {within_s:g} s")
+            yield from self.poll(POLL_S)

@@ -8,12 +8,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import eventually
 from workers.demo.processes import (
     ChildProcess,
     ProcessIdentity,
@@ -51,13 +51,6 @@ def child(command: list[str], log: Path) -> ChildProcess:
 
 def is_up(log: Path) -> Callable[[], bool]:
     return lambda: "up" in log.read_text()
-
-
-def gone(identity: ProcessIdentity) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while identity.running and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not identity.running
 
 
 def test_a_child_runs_until_it_is_stopped(tmp_path: Path) -> None:
@@ -140,7 +133,8 @@ def orphan(log: Path, command: list[str], *, detached: bool) -> ProcessIdentity:
 
 @pytest.mark.parametrize("command", [SLEEPER, DEAF], ids=["sleeper", "deaf"])
 def test_a_child_dies_with_a_parent_that_is_killed(tmp_path: Path, command: list[str]) -> None:
-    assert gone(orphan(tmp_path / "log", command, detached=False))
+    identity = orphan(tmp_path / "log", command, detached=False)
+    eventually(lambda: not identity.running)
 
 
 def test_a_detached_child_outlives_its_parent_and_is_stopped_by_its_identity(

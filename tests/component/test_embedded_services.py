@@ -16,6 +16,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.waiting import eventually
 from workers.demo.kafka import EmbeddedKafka
 from workers.demo.processes import ProcessIdentity, ServiceError
 from workers.demo.s3 import S3Server
@@ -130,10 +131,7 @@ def test_a_broker_ends_with_a_command_that_is_killed(tmp_path: Path) -> None:
         broker = ProcessIdentity.of(int(command.stdout.readline()))
         command.kill()
     assert broker is not None
-    deadline = time.monotonic() + DEADLINE_S
-    while broker.running and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not broker.running
+    eventually(lambda: not broker.running)
 
 
 def test_the_moto_server_keeps_objects(moto_s3: S3Server) -> None:

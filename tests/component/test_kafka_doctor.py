@@ -13,7 +13,8 @@ from pipeline.adapters.kafka_doctor import KafkaDoctor, sound_topics
 from pipeline.errors import Halt
 from pipeline.ports import Check, CheckResult
 from pipeline.records import OutputTopic
-from tests.kafka_deployment import Deployment, wait_until
+from tests.kafka_deployment import Deployment
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.component
 
@@ -59,7 +60,7 @@ def alter(deployment: Deployment, resource: ConfigResource) -> None:
         known = by_name[resource.name]
         return all(known[name]["value"] == value for name, value in resource.configs.items())
 
-    wait_until(altered)
+    eventually(altered)
 
 
 def configure(deployment: Deployment, topic: str, **settings: str) -> None:
@@ -163,7 +164,7 @@ def test_settings_of_topics_are_set_and_their_others_left(deployment: Deployment
         settings = by_name[name]
         return {each: settings[each]["value"] for each in ("max.message.bytes", "retention.ms")}
 
-    wait_until(lambda: known() == {"max.message.bytes": "2000000", "retention.ms": "1234567"})
+    eventually(lambda: known() == {"max.message.bytes": "2000000", "retention.ms": "1234567"})
     with pytest.raises(Halt) as refused:
         deployment.admin.configure_topics({name: {"retention.ms": "for ever"}})
     assert refused.value.code == "kafka.refused"

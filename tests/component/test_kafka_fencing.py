@@ -17,7 +17,8 @@ from pipeline.adapters.kafka_config import producer_options
 from pipeline.adapters.kafka_producer import FENCE_WINDOW_S, KafkaSink
 from pipeline.errors import Halt
 from pipeline.ports import CommitDoubtful
-from tests.kafka_deployment import Deployment, held, no_more_than, outcome, wait_until
+from tests.kafka_deployment import Deployment, held, no_more_than, outcome
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.component
 
@@ -141,7 +142,7 @@ def test_producers_that_are_replaced_leave_no_threads_and_no_sockets(
         sink.build()
     publish(sink)
     gc.collect()
-    wait_until(lambda: no_more_than(before))
+    eventually(lambda: no_more_than(before))
 
 
 def test_a_producer_that_finds_no_broker_leaves_no_threads_and_no_sockets(
@@ -156,4 +157,4 @@ def test_a_producer_that_finds_no_broker_leaves_no_threads_and_no_sockets(
             with pytest.raises(CommitDoubtful):
                 sink.build()
         gc.collect()
-        wait_until(lambda: no_more_than(before))
+        eventually(lambda: no_more_than(before))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +14,8 @@ from pipeline.adapters.kafka_admin import KafkaAdmin
 from pipeline.adapters.kafka_offsets import OffsetNote
 from pipeline.errors import Halt
 from pipeline.ports import Commit
-from tests.kafka_deployment import Deployment, Polling, retrying, wait_until
+from tests.kafka_deployment import Deployment, Polling, retrying
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.component
 
@@ -67,7 +67,7 @@ def test_a_group_starts_at_a_time_and_behind_partitions_that_ended_before(
 ) -> None:
     start = datetime.now(UTC)
     # A record's time is in whole milliseconds.
-    wait_until(lambda: datetime.now(UTC).timestamp() * 1000 > start.timestamp() * 1000 + 2)
+    eventually(lambda: datetime.now(UTC).timestamp() * 1000 > start.timestamp() * 1000 + 2)
     deployment.produce([b"later"], partition=1)
     deployment.produce([b"later still"], partition=1)
     deployment.initialise(start)
@@ -132,7 +132,7 @@ def test_a_partition_that_was_added_later_starts_at_its_first_record(
 ) -> None:
     deployment.initialise("latest")
     deployment.admin.client.create_partitions({deployment.input: 3})
-    wait_until(lambda: deployment.partitions == 3)
+    eventually(lambda: deployment.partitions == 3)
     deployment.produce([b"early"], partition=2)
     polling = deployment.ready()
     polling.until(lambda: bool(polling.records))
@@ -146,7 +146,7 @@ def test_an_added_partition_whose_first_records_are_gone_stops_the_worker(
 ) -> None:
     deployment.initialise("latest")
     deployment.admin.client.create_partitions({deployment.input: 3})
-    wait_until(lambda: deployment.partitions == 3)
+    eventually(lambda: deployment.partitions == 3)
     deployment.produce([b"gone"], partition=2)
     deployment.admin.client.delete_records({TopicPartition(deployment.input, 2): 1})
     assert halt_of(Polling(deployment.stream())) == "kafka.offset_missing"
@@ -192,7 +192,7 @@ def test_a_topic_that_is_created_anew_under_a_worker_stops_it(deployment: Deploy
     polling = deployment.ready()
     polling.until(lambda: len(polling.records) == 3)
     deployment.admin.client.delete_topics([deployment.input])
-    wait_until(lambda: bool(deployment.admin.create_topics({deployment.input: {}}, 2, 1)))
+    eventually(lambda: bool(deployment.admin.create_topics({deployment.input: {}}, 2, 1)))
     deployment.produce([b"new"] * 6)
     polling.stream._consumer._cluster.request_update()
     assert halt_of(polling) == "kafka.topic_recreated"
@@ -227,8 +227,6 @@ def test_notes_say_what_topic_the_offsets_are_of(deployment: Deployment) -> None
         return deployment.admin.client.list_group_offsets({group: [tp]})[group][tp]
 
     # The admin client does not wait for the transaction's marker, which follows the commit.
-    deadline = time.monotonic() + 20
-    while (found := listed()).offset != 3:
-        assert time.monotonic() < deadline
-    note = OffsetNote.parse(found.metadata)
+    eventually(lambda: listed().offset == 3)
+    note = OffsetNote.parse(listed().metadata)
     assert note == OffsetNote(deployment.facts.topic_ids[deployment.input], 2)

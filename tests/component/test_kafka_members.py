@@ -13,7 +13,8 @@ from kafka.errors import KafkaTimeoutError
 
 from pipeline.errors import Halt, Retry
 from pipeline.ports import Assigned, Commit, CommitDoubtful, Revoked, Unconfirmed
-from tests.kafka_deployment import Deployment, Polling, outcome, wait_until
+from tests.kafka_deployment import Deployment, Polling, outcome
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.component
 
@@ -37,7 +38,7 @@ def add_partitions(deployment: Deployment, polling: Polling, total: int) -> None
         cluster.request_update()
         return len(cluster.partitions_for_topic(deployment.input)) == total
 
-    wait_until(heard)
+    eventually(heard)
 
 
 def joined(deployment: Deployment) -> tuple[Polling, Polling]:
@@ -116,10 +117,10 @@ def test_a_member_takes_part_in_a_group_that_answers_between_its_polls(
 
     def owns_all() -> bool:
         polling.changes += polling.stream.poll(1, 0).changes
-        wait_until(answered)
+        eventually(answered)
         return len(polling.owned) == PARTITIONS
 
-    wait_until(owns_all)
+    eventually(owns_all)
     assert coordinator._generation.generation_id <= 2
 
 
@@ -133,7 +134,7 @@ def test_a_leader_that_rejoins_for_new_partitions_completes_its_join(
     assert coordinator._is_leader
     add_partitions(deployment, polling, PARTITIONS + 2)
     polling.stream.poll(1, 0)
-    wait_until(lambda: coordinator._join_task.is_done)
+    eventually(lambda: coordinator._join_task.is_done)
     polling.until(lambda: len(polling.owned) == PARTITIONS + 2)
 
 
@@ -178,7 +179,7 @@ def test_a_poll_that_fails_loses_no_record(deployment: Deployment) -> None:
             polling.once()
         return len(polling.records) == 3
 
-    wait_until(read)
+    eventually(read)
     assert polling.values == [b"0", b"1", b"2"]
     assert polling.starts == dict.fromkeys(map(deployment.partition, range(PARTITIONS)), 0)
 

@@ -27,8 +27,8 @@ from tests.kafka_deployment import (
     no_more_than,
     outcome,
     settle,
-    wait_until,
 )
+from tests.waiting import eventually
 from workers.demo.kafka import EmbeddedKafka
 
 pytestmark = pytest.mark.component
@@ -71,14 +71,14 @@ def test_a_commit_to_a_broker_that_hangs_is_doubtful_and_has_one_fate_in_the_end
                 polling.stream.recover()
             polling.once()
             assert polling.stream.positions().keys() == polling.owned
-            wait_until(lambda: not polling.stream.confirmed)
+            eventually(lambda: not polling.stream.confirmed)
         settle(polling, doubtful)
         polling.stream.recover()
         polling.until(lambda: polling.stream.confirmed)
         assert {*deployment.values()} == {b"before", b"doubtful"}
         assert len(deployment.values()) == 2
         assert deployment.committed(0) == 2
-        wait_until(lambda: no_more_than(before))
+        eventually(lambda: no_more_than(before))
 
 
 def test_a_stream_closes_while_its_broker_hangs(kafka: EmbeddedKafka, kafka_bootstrap: str) -> None:
@@ -101,5 +101,5 @@ def test_clients_that_find_no_broker_say_so_and_leave_nothing(
             KafkaStream(kafka, IMPATIENT, member, "cluster", {})
         with pytest.raises(Retry) as admin:
             KafkaAdmin(kafka)
-        wait_until(lambda: collected(before))
+        eventually(lambda: collected(before))
     assert stream.value.code == admin.value.code == "kafka.unavailable"

@@ -39,8 +39,8 @@ from tests.kafka_deployment import (
     held,
     outcome,
     settle,
-    wait_until,
 )
+from tests.waiting import eventually
 from workers.demo.kafka import EmbeddedKafka
 
 # The client leaves sockets that were refused to the garbage collector.
@@ -171,7 +171,7 @@ def test_a_worker_with_the_documented_rights_works(deployment: Deployment) -> No
     deployment.produce([b"0"])
     polling = worker(deployment)
     polling.until(lambda: len(polling.records) == 1 and len(polling.owned) == 2)
-    wait_until(lambda: polling.stream.recover() is not None)
+    eventually(lambda: polling.stream.recover() is not None)
     polling.stream.commit(polling.finished())
     assert deployment.values() == [b"0"]
     assert deployment.committed(0) == 1
@@ -261,7 +261,7 @@ def test_the_doctor_names_the_rights_that_are_missing(deployment: Deployment) ->
 def test_a_worker_goes_on_when_its_broker_is_back(broker: EmbeddedKafka) -> None:
     before = held()
     outlive(broker)
-    wait_until(lambda: collected(before))
+    eventually(lambda: collected(before))
 
 
 def outlive(broker: EmbeddedKafka) -> None:
@@ -279,7 +279,7 @@ def outlive(broker: EmbeddedKafka) -> None:
                 polling.stream.recover()
             with contextlib.suppress(Retry):
                 polling.once()
-        wait_until(lambda: collected(before))
+        eventually(lambda: collected(before))
         broker.start()
         settle(polling, doubtful)
         deployment.produce([b"after"])

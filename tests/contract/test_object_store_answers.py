@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,39 +19,15 @@ from tests.scripted_s3 import (
     Script,
     answer,
     both_ways,
-    credentials,
     error,
     fetch,
     found,
     opened,
     policy,
     run,
-    serving,
 )
 
-
-@pytest.fixture(scope="module", autouse=True)
-def known() -> Iterator[None]:
-    with credentials():
-        yield
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Script]:
-    with serving() as script:
-        yield script
-
-
-@pytest.fixture
-def script(server: Script) -> Script:
-    server.play(found())
-    return server
-
-
-@pytest.fixture(scope="module")
-def store(server: Script, known: None) -> Iterator[ObstoreS3]:
-    with opened(policy(server.endpoint)) as store:
-        yield store
+pytestmark = pytest.mark.usefixtures("known")
 
 
 def failure(script: Script, store: ObstoreS3, key: str, **how: Any) -> PipelineError:

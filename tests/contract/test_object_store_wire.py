@@ -7,7 +7,6 @@ import datetime
 import ipaddress
 import socket
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -30,38 +29,14 @@ from tests.scripted_s3 import (
     TOKEN,
     Script,
     both_ways,
-    credentials,
     fetch,
     found,
     opened,
     policy,
     run,
-    serving,
 )
 
-
-@pytest.fixture(scope="module", autouse=True)
-def known() -> Iterator[None]:
-    with credentials():
-        yield
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Script]:
-    with serving() as script:
-        yield script
-
-
-@pytest.fixture
-def script(server: Script) -> Script:
-    server.play(found())
-    return server
-
-
-@pytest.fixture(scope="module")
-def store(server: Script, known: None) -> Iterator[ObstoreS3]:
-    with opened(policy(server.endpoint)) as store:
-        yield store
+pytestmark = pytest.mark.usefixtures("known")
 
 
 def asked_for(script: Script) -> bytes:

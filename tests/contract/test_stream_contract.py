@@ -19,7 +19,8 @@ from pipeline.ports import (
     Stream,
 )
 from pipeline.records import OutputRecord, OutputTopic, Partition, Record
-from tests.kafka_deployment import POLL_S, Deployment, outcome, recovered, wait_until
+from tests.kafka_deployment import POLL_S, Deployment, outcome, recovered
+from tests.waiting import eventually
 
 TOPIC = "references"
 PARTITIONS = 2
@@ -152,14 +153,14 @@ class Member:
             self.poll()
             return self.starts.keys() == wanted
 
-        wait_until(has)
+        eventually(has)
 
     def await_records(self, count: int, max_records: int = 100) -> None:
         def has() -> bool:
             self.poll(max_records)
             return len(self.records) >= count
 
-        wait_until(has)
+        eventually(has)
         assert len(self.records) == count
 
 
@@ -318,7 +319,7 @@ def test_members_share_the_partitions_and_nobody_commits_what_moved(world: World
             each.poll()
         return len(first.starts) == len(second.starts) == 1
 
-    wait_until(shared)
+    eventually(shared)
     assert first.starts.keys() | second.starts.keys() == set(world.partitions)
     (moved,) = second.starts
     assert first.stream.positions().keys() == first.starts.keys()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from workers.demo.processes import command_environment
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 MIN_ACCURACY = 0.95
@@ -35,8 +37,7 @@ def children_of(session: str) -> list[str]:
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
-    environment = dict(os.environ) | {"DEMO_TEST_SESSION": folder.name}
-    environment.pop("RAY_ADDRESS", None)
+    environment = command_environment() | {"DEMO_TEST_SESSION": folder.name}
     done = subprocess.run(
         [sys.executable, "-m", "workers.cli", "demo", "--images", "80", "--output", str(folder)],
         env=environment,

@@ -36,8 +36,10 @@ from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.s3_admin import S3Admin
 from pipeline.records import OutputTopic
 from tests.clip_checkpoints import write_full_size_checkpoint
+from workers.demo.account import entry_of
 from workers.demo.messages import DemoMessage, StoredObject, messages, oddities
 from workers.demo.odd_images import odd_images
+from workers.demo.processes import command_environment
 from workers.demo.s3 import S3Server
 from workers.settings import Settings, load_settings
 
@@ -55,9 +57,6 @@ SKIPPED = b"skip-"
 MAX_OFF = 0.02
 """Distance of two unit vectors of one photograph."""
 
-Entry = tuple[str, int, int, int]
-"""Topic, partition, offset and index of a reference."""
-
 
 @dataclass
 class Run:
@@ -74,19 +73,6 @@ class Run:
 
 def of_topic(run: Run, topic: OutputTopic) -> list[PublishedOutcome]:
     return [outcome for outcome in run.outcomes if outcome.topic is topic]
-
-
-def entry_of(outcome: PublishedOutcome) -> Entry:
-    if outcome.topic is OutputTopic.CLASSIFICATIONS:
-        at = json.loads(outcome.value)["position"]
-        return at["topic"], at["partition"], at["offset"], at["index"]
-    headers = outcome.headers
-    return (
-        headers["dlq.topic"].decode(),
-        int(headers["dlq.partition"]),
-        int(headers["dlq.offset"]),
-        int(headers["dlq.index"]),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +155,6 @@ def stream_with_a_kill(
 ) -> tuple[int, str, list[PublishedOutcome]]:
     """Run the command; kill a worker once it is in the middle of its work; read what is visible."""
     log = folder / "stream.log"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("CLIPSTREAM_")}
-    environment.pop("RAY_ADDRESS", None)
     command = [sys.executable, "-m", "workers.cli", "stream", "-c", str(file)]
     outcomes: list[PublishedOutcome] = []
     killed = False
@@ -181,7 +165,7 @@ def stream_with_a_kill(
             stdout=sink,
             stderr=sink,
             stdin=subprocess.DEVNULL,
-            env=environment,
+            env=command_environment(),
             start_new_session=True,
         )
         try:
@@ -195,8 +179,7 @@ def stream_with_a_kill(
             if process.poll() is None:
                 process.terminate()
                 process.wait(60)
-        while fresh := list(reader.poll(2.0)):
-            outcomes.extend(fresh)
+        outcomes.extend(reader.rest())
     assert killed, log.read_text()[-5000:]
     return process.returncode, log.read_text(), outcomes
 

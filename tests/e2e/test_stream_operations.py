@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from pipeline.adapters.kafka_references import ReferenceProducer
 from pipeline.adapters.s3_admin import S3Admin
 from pipeline.metrics import CATALOGUE, Kind
 from pipeline.records import OutputTopic
+from workers.demo.processes import command_environment
 from workers.demo.s3 import S3Server
 from workers.demo.shapes import demo_images
 from workers.settings import Settings, load_settings
@@ -117,9 +117,7 @@ def operator(
     labels.write_text((DEMO / "labels.yaml").read_text())
     file = folder / "settings.yaml"
     file.write_text(yaml.safe_dump(settings_of(folder, kafka_bootstrap, s3_server, labels.parent)))
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("CLIPSTREAM_")}
-    environment.pop("RAY_ADDRESS", None)
-    environment |= {
+    environment = command_environment() | {
         "AWS_ACCESS_KEY_ID": s3_server.access_key,
         "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
         "COLUMNS": "200",
@@ -170,12 +168,6 @@ def reaches(operator: Operator, reader: OutcomeReader, condition: Callable[[], b
             pytest.fail(f"it never came true; the log ends:\n{operator.log.read_text()[-5000:]}")
 
 
-def read_on(operator: Operator, reader: OutcomeReader) -> None:
-    """Read what is visible by now."""
-    while fresh := list(reader.poll(2.0)):
-        operator.outcomes.extend(fresh)
-
-
 def decided(operator: Operator) -> list[PublishedOutcome]:
     return [each for each in operator.outcomes if each.topic is not OutputTopic.EMBEDDINGS]
 
@@ -201,7 +193,7 @@ def test_the_life_of_a_deployment(operator: Operator) -> None:
         assert process.poll() is None, operator.log.read_text()[-5000:]
         process.send_signal(signal.SIGTERM)
         assert process.wait(DRAIN_S) == 0, operator.log.read_text()[-5000:]
-        read_on(operator, reader)
+        operator.outcomes.extend(reader.rest())
         assert len(classified(operator)) < IMAGES + REFERENCES, "it ended before it was told to"
         # What was begun was finished, and nothing was published that is not committed.
         offsets = committed(operator)
@@ -212,7 +204,7 @@ def test_the_life_of_a_deployment(operator: Operator) -> None:
         with operator.stream("--until-idle", "3") as again:
             reaches(operator, reader, lambda: again.poll() is not None)
         assert again.returncode == 0, operator.log.read_text()[-5000:]
-        read_on(operator, reader)
+        operator.outcomes.extend(reader.rest())
     assert max(Counter(each.headers["ce_id"] for each in operator.outcomes).values()) == 1
     topics = Counter(each.topic for each in operator.outcomes)
     assert topics[OutputTopic.CLASSIFICATIONS] == IMAGES + REFERENCES

@@ -22,6 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tests.broker_settings import IMPATIENT_BROKER
 from tests.fault.chaos_worker import Sabotage
 from tests.fault.lane import DEADLINE_S, Lane, Outcome, met
 from tests.fault.proxy import ProxyLoop
@@ -33,12 +34,8 @@ LANES = 8
 HERE = Path(__file__).parent
 SUMMARY = HERE / "chaos-summary.json"
 
-IMPATIENT = {
-    "group.min.session.timeout.ms": "500",
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "200",
-    # Each proxied listener has network threads of its own.
-    "num.network.threads": "1",
-}
+# Each proxied listener has network threads of its own.
+PROPERTIES = {**IMPATIENT_BROKER, "num.network.threads": "1"}
 
 
 @dataclass
@@ -89,7 +86,7 @@ def harness(folder: Path, lanes: int) -> Iterator[Harness]:
     ports = free_ports(2 * WORKERS * lanes)
     listeners, proxied = ports[::2], ports[1::2]
     broker = EmbeddedKafka(
-        folder / "kafka", properties=IMPATIENT, proxied=dict(zip(listeners, proxied, strict=True))
+        folder / "kafka", properties=PROPERTIES, proxied=dict(zip(listeners, proxied, strict=True))
     )
     with contextlib.ExitStack() as stack:
         stack.enter_context(broker)

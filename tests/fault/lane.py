@@ -182,8 +182,10 @@ class _Run:
             if now > deadline:
                 self._result.verdict.stuck.append(f"not committed after {self._deadline_s:g} s")
                 return
-            if not wait([worker.link for worker in self._workers], LOOK_S):
-                time.sleep(0.0 if self._workers else LOOK_S)
+            if self._workers:
+                wait([worker.link for worker in self._workers], LOOK_S)
+            else:
+                time.sleep(LOOK_S)
 
     def _hear(self, worker: Running) -> None:
         try:
@@ -322,8 +324,7 @@ class _Run:
                 verdict.stuck.append(f"readers are held up before {written}")
                 break
             time.sleep(0.05)
-        while not lane._reader.at_end():
-            self._visible.extend(lane._reader.poll(0.1))
+        self._visible.extend(lane._reader.rest())
         context = EventContext(lane._facts.cluster_id, self._group, lane._facts.topic_ids, VERSION)
         expected = expected_outcomes(list(self._input()), context)
         found = judge(expected, self._visible, self._committed())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from pipeline.adapters.memory import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt
 from pipeline.records import ImageRef, Position, Record
+from tests.waiting import eventually
 from workers.rules import LiveRules, Rules
 from workers.settings import Settings, load_settings
 from workers.wiring import load_rules
@@ -165,9 +165,6 @@ def test_the_watch_outlives_a_defect(bench: Bench) -> None:
 
     bench.rules.watch(load, 0.01)
     bench.write("animals", TWO)
-    deadline = time.monotonic() + 20.0
-    while not calls:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    eventually(lambda: bool(calls))
     bench.write("animals", TWO + "unclassified_action: allow\n")
     assert loads.wait(20.0)

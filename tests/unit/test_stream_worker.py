@@ -24,13 +24,13 @@ from tests.stream_worker_rig import (
     WAIT_S,
     Running,
     committed,
-    eventually,
     keys_of,
     rules_of,
     running,
     send,
     visible,
 )
+from tests.waiting import eventually
 
 
 @pytest.fixture

@@ -74,6 +74,16 @@ def service_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in kept if name in os.environ}
 
 
+def command_environment() -> dict[str, str]:
+    """What a `clipstream` command with a settings file of its own gets: neither the user's settings
+    nor the user's Ray cluster."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("CLIPSTREAM_") and name != "RAY_ADDRESS"
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
     """A process told from any later one that the kernel gives the same number.

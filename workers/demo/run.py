@@ -37,7 +37,7 @@ from workers.demo.jars import KAFKA_VERSION
 from workers.demo.kafka import EmbeddedKafka
 from workers.demo.messages import DemoMessage, StoredObject, messages, oddities
 from workers.demo.odd_images import odd_images
-from workers.demo.processes import ChildProcess, ServiceError, free_ports
+from workers.demo.processes import ChildProcess, ServiceError, command_environment, free_ports
 from workers.demo.report import (
     ClassifiedRow,
     DeadLetterRow,
@@ -61,7 +61,6 @@ READY_S = 180.0
 QUIET_S = 60.0
 """An outcome that has not come for so long will not come."""
 DRAIN_S = 45.0
-READ_TO_END_S = 60.0
 
 
 def run_demo(console: Console, output: Path, images: int, keep: bool) -> bool:
@@ -101,7 +100,8 @@ def run_demo(console: Console, output: Path, images: int, keep: bool) -> bool:
             if not keep:
                 with console.status("stopping the stream workers"):
                     worker.stop(DRAIN_S)
-            _read_to_end(reader, results)
+            for outcome in reader.rest():  # What comes beside: embeddings, and what should not.
+                results.add(outcome)
         summary, page = _report(output, settings, results, objects, sent)
         print_summary(console, summary, page)
         if keep:
@@ -161,12 +161,7 @@ def _write_settings(file: Path, folder: Path, bootstrap: str, s3: MotoS3) -> int
 
 def _stream_process(file: Path, log: Path) -> ChildProcess:
     command = [sys.executable, "-m", "workers.cli", "stream", "--config", str(file)]
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("CLIPSTREAM_")
-    }
-    # Not the user's cluster: the demo brings its own.
-    environment.pop("RAY_ADDRESS", None)
-    return ChildProcess("stream worker", command, log=log, environment=environment)
+    return ChildProcess("stream worker", command, log=log, environment=command_environment())
 
 
 def _put_images(
@@ -233,16 +228,6 @@ def _follow(
             if quiet:
                 console.print(f"[red]no outcome for {QUIET_S:g} s; see {worker.log}")
                 break
-
-
-def _read_to_end(reader: OutcomeReader, results: Results) -> None:
-    """Read what else has become visible: embeddings, and outcomes that should not be there."""
-    deadline = time.monotonic() + READ_TO_END_S
-    while not reader.at_end():
-        if time.monotonic() > deadline:
-            raise ServiceError(f"kafka: cannot read all outcomes back within {READ_TO_END_S:g} s")
-        for outcome in reader.poll(0.2):
-            results.add(outcome)
 
 
 def _progress(console: Console) -> Progress:
