@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Meaning of a reject code and the operator's remedy."""
+    """Meaning of a reject code and the operator's remedy. ``malformed``: the bytes of a message or
+    of an image alone can bring it about, so that a sender can bring it about at will."""
 
     meaning: str
     remedy: str
+    malformed: bool = False
 
     @staticmethod
     def stage(code: str) -> str:
@@ -92,26 +94,32 @@ CODES: dict[str, Code] = {
         "the record's value is not JSON in UTF-8 with one meaning: no NaN, no name twice in an "
         "object, no lone surrogates",
         "see the raw bytes in the dead letter and mend the producer",
+        malformed=True,
     ),
     "reference.unknown_format": Code(
         "the JSON is of no format, or no version of one, that Clipstream reads",
         "compare with docs/input-formats.md; check which producer writes to the topic",
+        malformed=True,
     ),
     "reference.invalid": Code(
         "a field is missing, of the wrong type or out of its range",
         "the message names the field; mend the producer",
+        malformed=True,
     ),
     "reference.too_large": Code(
         "the record is larger or nested deeper than the limits of `references`",
         "send smaller records, or raise the limit that the message names",
+        malformed=True,
     ),
     "reference.too_many": Code(
         "the record holds more than `references.max_references_per_record` references",
         "split the record, or raise the limit",
+        malformed=True,
     ),
     "reference.metadata_too_large": Code(
         "the metadata of a reference exceeds 4 KiB",
         "carry an identifier instead and join downstream",
+        malformed=True,
     ),
     "reference.not_allowed": Code(
         "the message asks for a label set or tenant that its route does not allow",
@@ -165,28 +173,42 @@ CODES: dict[str, Code] = {
     "decode.unsupported_format": Code(
         "the bytes are of no format in `decode.formats`",
         "allow the format if you trust its decoder",
+        malformed=True,
     ),
     "decode.too_large": Code(
         "the header announces more pixels than `decode.max_megapixels`",
         "raise the limit if such images are legitimate, and the sandbox's memory with it",
+        malformed=True,
     ),
-    "decode.truncated": Code("the file ends before its image does", "look at the uploader"),
-    "decode.corrupt": Code("the file's data cannot be decoded", "look at the uploader"),
+    "decode.truncated": Code(
+        "the file ends before its image does",
+        "look at the uploader",
+        malformed=True,
+    ),
+    "decode.corrupt": Code(
+        "the file's data cannot be decoded",
+        "look at the uploader",
+        malformed=True,
+    ),
     "decode.animation": Code(
         "the file has several frames and `decode.animations` is `reject`",
         "review it by other means: its first frame says little",
+        malformed=True,
     ),
     "decode.crashed": Code(
         "the decoder process died on this file, twice",
         "keep the file for a report to the decoder's authors; update Pillow",
+        malformed=True,
     ),
     "decode.timeout": Code(
         "decoding took longer than `decode.deadline_s` and was killed",
         "raise the deadline if the file is legitimate",
+        malformed=True,
     ),
     "decode.out_of_memory": Code(
         "decoding needed more than `decode.max_memory_mib`",
         "raise the limit if the file is legitimate",
+        malformed=True,
     ),
     "encode.non_finite": Code(
         "the model's output for this image is not finite, twice",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
@@ -128,6 +129,21 @@ class Flow:
             ref=ref,
             unclassified_action=scoring.unclassified_action(ref.label_sets),
         )
+
+    async def classifies(self, bodies: Iterable[bytes]) -> bool:
+        """Whether known good images get through decode and encode, as the worker does both now.
+
+        Raises:
+            Halt, MemoryError, OSError: as ``classify``.
+        """
+        try:
+            for body in bodies:
+                image = await self._decoder.decode(body, self._geometry)
+                await self._encoding.encode(image.pixels)
+        except Reject as reject:
+            log.warning("an image known to be good fails: %s", reject.message)
+            return False
+        return True
 
     async def _classify(self, ref: ImageRef, scoring: Scoring) -> Classification:
         async with self._fetching.fetch(ref) as fetched:

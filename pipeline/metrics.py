@@ -175,6 +175,13 @@ BREAKER_OPEN = _metric(
     "1 while the circuit breaker of the store holds intake, else 0.",
     "The store is down or refuses everything: nothing is dead-lettered, work resumes by itself.",
 )
+BUDGET_SPENT = _metric(
+    Kind.GAUGE,
+    "failure_budget_share",
+    "Share of the outcomes about to be committed that would be dead-lettered for one reason, where "
+    "it exceeds the failure budget; else 0.",
+    "The worker is about to halt, or malformed input comes in masses: see the codes in the log.",
+)
 MAX_BATCH = _metric(
     Kind.GAUGE,
     "max_batch_images",

@@ -33,7 +33,9 @@ from pipeline.records import (
 )
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.routes import Router
+from tests.open_gate import open_gate
 from workers.commit_bounds import CommitBounds
+from workers.commit_gate import CommitGate
 from workers.event_loop import EventLoopThread
 from workers.rules import Rules
 from workers.stream import StreamWorker
@@ -110,7 +112,13 @@ class Unreachable(MemoryStream):
 class Running:
     """A worker on its thread, and what it needs."""
 
-    def __init__(self, broker: MemoryBroker, member: str, policy: FlowPolicy) -> None:
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        member: str,
+        policy: FlowPolicy,
+        gate: CommitGate | None = None,
+    ) -> None:
         self.flow = MadeUpFlow()
         self.meter = PrometheusMeter()
         self.loop = EventLoopThread(f"test-{member}")
@@ -130,6 +138,7 @@ class Running:
             policy=policy,
             commit_interval_s=0.01,
             bounds=CommitBounds(50, 1 << 24),
+            gate=gate or open_gate(SystemClock(), self.meter),
             clock=SystemClock(),
             meter=self.meter,
             rng=random.Random(0),
@@ -158,9 +167,12 @@ class Running:
 
 @contextmanager
 def running(
-    broker: MemoryBroker, member: str = "0", policy: FlowPolicy | None = None
+    broker: MemoryBroker,
+    member: str = "0",
+    policy: FlowPolicy | None = None,
+    gate: CommitGate | None = None,
 ) -> Iterator[Running]:
-    worker = Running(broker, member, policy or FlowPolicy())
+    worker = Running(broker, member, policy or FlowPolicy(), gate)
     try:
         yield worker
     finally:

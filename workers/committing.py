@@ -24,6 +24,7 @@ from pipeline.ports import (
 from pipeline.records import Classification, DeadLetter, OutputRecord, Partition
 from workers.backoff import Backoff
 from workers.commit_bounds import CommitBounds
+from workers.commit_gate import CommitGate
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Committer:
         *,
         interval_s: float,
         bounds: CommitBounds,
+        gate: CommitGate,
         clock: Clock,
         meter: Meter,
         rng: random.Random,
@@ -69,6 +71,7 @@ class Committer:
         self._publishing = publishing
         self._interval_s = interval_s
         self._bounds = bounds
+        self._gate = gate
         self._clock = clock
         self._meter = meter
         self._recovery = Backoff(clock, rng)
@@ -89,7 +92,7 @@ class Committer:
         if not full and now - self._tried_at < self._interval_s:
             return
         self._tried_at = now
-        self._commit()
+        self._commit(full)
 
     def age_s(self) -> float:
         """Time since the last successful commit, while something waited for one."""
@@ -134,11 +137,14 @@ class Committer:
         self._account(done)
         return moved
 
-    def _commit(self) -> None:
+    def _commit(self, full: bool) -> None:
         """One transaction: the contiguous finished prefix of every partition."""
         self._window.advance(self._stream.positions())
         batch = self._window.take(self._bounds.outcomes, self._bounds.bytes)
         if batch is None:
+            return
+        if not self._gate.admits((settled for _, settled in batch.outcomes), full=full):
+            self._window.abandon()
             return
         records = tuple(record for _, settled in batch.outcomes for record in settled.records)
         started = self._clock.monotonic()
@@ -200,6 +206,7 @@ class Committer:
         before = self.committed
         for settled in outcomes:
             self.committed += 1
+            self._gate.committed(settled)
             self._meter.add(metrics.REFERENCES, outcome=settled.kind)
             if settled.kind == "dead_letter":
                 self._meter.add(metrics.DEAD_LETTERS, code=settled.detail)

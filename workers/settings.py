@@ -18,6 +18,7 @@ from pipeline.adapters.clip_policy import ModelPolicy
 from pipeline.adapters.kafka_config import MAX_PORT, DeliveryPolicy, KafkaPolicy
 from pipeline.adapters.s3_policy import S3Policy
 from pipeline.batching import BatchPolicy
+from pipeline.budget import BudgetPolicy
 from pipeline.decode import DecodePolicy
 from pipeline.errors import Halt
 from pipeline.events import EventsPolicy
@@ -55,6 +56,7 @@ class Settings(Policy):
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
     breaker: BreakerPolicy = Field(default_factory=BreakerPolicy)
     decode: DecodePolicy = Field(default_factory=DecodePolicy)
+    failure_budget: BudgetPolicy = Field(default_factory=BudgetPolicy)
     batch: BatchPolicy = Field(default_factory=BatchPolicy)
     flow: FlowPolicy = Field(default_factory=FlowPolicy)
     events: EventsPolicy = Field(default_factory=EventsPolicy)
@@ -75,6 +77,20 @@ class Settings(Policy):
                 f"workers.gpus_per_worker: is {gpus:g} and model.device is cpu, which would leave "
                 "them idle; write 0, or another device"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _budget_window_fits(self) -> Self:
+        window = self.failure_budget.window
+        for name, most in (
+            ("flow.max_in_flight", self.flow.max_in_flight),
+            ("delivery.max_outcomes_per_commit", self.delivery.max_outcomes_per_commit),
+        ):
+            if window > most:
+                raise ValueError(
+                    f"failure_budget.window: is {window} and {name} is {most}, so that no commit "
+                    "would ever hold a whole window; lower the one or raise the other"
+                )
         return self
 
     @model_validator(mode="after")

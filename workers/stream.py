@@ -37,6 +37,7 @@ from pipeline.records import (
 )
 from workers.backoff import Backoff
 from workers.commit_bounds import CommitBounds
+from workers.commit_gate import CommitGate
 from workers.committing import Committer, Publishing, settled_letter
 from workers.event_loop import EventLoopThread
 from workers.gauges import Gauges
@@ -83,6 +84,7 @@ class StreamWorker:
         policy: FlowPolicy,
         commit_interval_s: float,
         bounds: CommitBounds,
+        gate: CommitGate,
         clock: Clock,
         meter: Meter,
         rng: random.Random,
@@ -104,6 +106,7 @@ class StreamWorker:
             publishing,
             interval_s=commit_interval_s,
             bounds=bounds,
+            gate=gate,
             clock=clock,
             meter=meter,
             rng=rng,

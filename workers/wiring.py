@@ -22,10 +22,12 @@ from pipeline.adapters.s3 import ObstoreS3
 from pipeline.adapters.text_cache import CachedTexts
 from pipeline.adapters.watched_encoder import WatchedEncoder
 from pipeline.batching import Batcher
+from pipeline.budget import FailureBudget
 from pipeline.errors import Halt
 from pipeline.events import EventBuilder, EventContext
 from pipeline.fetch import Fetcher
 from pipeline.flow import Flow
+from pipeline.good_images import GOOD_IMAGES
 from pipeline.labels import LabelSet
 from pipeline.ports import Encoder, Meter
 from pipeline.records import ModelIdentity
@@ -33,6 +35,7 @@ from pipeline.references import parse
 from pipeline.routes import Router
 from pipeline.scoring import EncodeTexts, compile_label_sets
 from workers.commit_bounds import CommitBounds
+from workers.commit_gate import CommitGate
 from workers.endpoints import MetricsEndpoint
 from workers.event_loop import EventLoopThread
 from workers.rules import LiveRules, Rules
@@ -116,6 +119,7 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
                 settings.delivery.max_outcomes_per_commit,
                 settings.delivery.max_mib_per_commit * MIB,
             ),
+            gate=_gate(settings, stages.flow, loop, meter),
             clock=SystemClock(),
             meter=meter,
             rng=random.Random(),  # noqa: S311 - jitter, no secret
@@ -123,6 +127,17 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
         _tell_model(meter, encoder)
         return BuiltStreamWorker(worker, owned.pop_all())
     raise AssertionError("unreachable: nothing owned here suppresses exceptions")
+
+
+def _gate(settings: Settings, flow: Flow, loop: EventLoopThread, meter: Meter) -> CommitGate:
+    good_images = [GOOD_IMAGES[each] for each in settings.decode.formats]
+    return CommitGate(
+        FailureBudget(settings.failure_budget),
+        settings.failure_budget.hold_s,
+        lambda: loop.submit(flow.classifies(good_images)),
+        clock=SystemClock(),
+        meter=meter,
+    )
 
 
 def load_encoder(settings: Settings) -> Encoder:

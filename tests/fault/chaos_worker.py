@@ -31,6 +31,7 @@ from pipeline.ports import Commit, Polled, Revoked
 from pipeline.records import OutputRecord, OutputTopic
 from tests.fault.pipeline_of_fakes import FakeEncoder, FakeStages, flow_of, rules_of
 from tests.fault.steps import Step, Steps
+from tests.open_gate import open_gate
 from workers.commit_bounds import CommitBounds
 from workers.event_loop import EventLoopThread
 from workers.stream import StreamWorker
@@ -135,6 +136,7 @@ def _worker(case: WorkerCase, steps: Steps) -> StreamWorker:
         policy=FlowPolicy(max_in_flight=MAX_IN_FLIGHT),
         commit_interval_s=COMMIT_INTERVAL_S,
         bounds=CommitBounds(MAX_OUTCOMES, MAX_BYTES),
+        gate=open_gate(clock, meter),
         clock=clock,
         meter=meter,
         rng=random.Random(),

@@ -18,6 +18,7 @@ from pipeline.records import (
     Partition,
     Position,
 )
+from tests.open_gate import open_gate
 from workers.commit_bounds import CommitBounds
 from workers.committing import INTERRUPTED_S, Committer
 from workers.gauges import INTERVAL_S, Gauges
@@ -95,6 +96,7 @@ class Worker:
             NothingToPublish(),
             interval_s=0.25,
             bounds=CommitBounds(max_outcomes, max_bytes),
+            gate=open_gate(self.clock, self.meter),
             clock=self.clock,
             meter=self.meter,
             rng=random.Random(0),

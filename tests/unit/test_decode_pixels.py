@@ -14,6 +14,8 @@ from PIL import AvifImagePlugin, Image, PngImagePlugin
 from pipeline.adapters import pillow
 from pipeline.adapters.decode_wire import Verdict
 from pipeline.adapters.pillow import Decoded, PillowDecoder, Refused, count_gif_frames
+from pipeline.decode import ImageFormat
+from pipeline.good_images import GOOD_IMAGES
 
 EDGE = 32
 ALL_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF")
@@ -291,3 +293,10 @@ def test_a_format_that_cannot_be_decoded_fails_the_self_test(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
     with pytest.raises(RuntimeError, match="PNG cannot be decoded"):
         broken.self_test()
+
+
+@pytest.mark.parametrize("name", ALL_FORMATS)
+def test_the_bundled_images_are_good_ones_of_their_formats(name: ImageFormat) -> None:
+    decoded = decoder(formats=(name,)).decode(GOOD_IMAGES[name], EDGE, EDGE)
+    assert decoded.format == name
+    assert len(set(decoded.pixels)) > 2

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.errors import Halt, Reject
+from pipeline.errors import Code, Halt, Reject
 from pipeline.flow import EmbeddingDtype, Flow
 from pipeline.records import (
     Classification,
@@ -168,3 +168,23 @@ def test_the_queue_ends_empty() -> None:
     asyncio.run(many())
     depth = meter.registry.get_sample_value("clipstream_queue_depth", {"stage": "decode"})
     assert depth == 0
+
+
+GOOD = (b"one", b"two")
+
+
+def test_known_good_images_go_through_decode_and_encode_alone() -> None:
+    stages = Stages()
+    assert asyncio.run(flow_of(stages).classifies(GOOD))
+    assert stages.passed == ["decode", "encode"] * 2
+
+
+@pytest.mark.parametrize("code", ["decode.corrupt", "encode.failed"])
+def test_a_good_image_that_is_rejected_says_that_a_stage_is_broken(code: str) -> None:
+    stages = Stages(Code.stage(code), Reject(code, "no"))
+    assert not asyncio.run(flow_of(stages).classifies(GOOD))
+
+
+def test_good_images_can_halt_like_any_other() -> None:
+    with pytest.raises(Halt):
+        asyncio.run(flow_of(Stages("encode", Halt("encode.unusable", "no"))).classifies(GOOD))

@@ -214,6 +214,10 @@ def test_no_variable_is_suggested_for_what_is_in_a_list(tmp_path: Path) -> None:
             "workers.gpus_per_worker: is 0.5 and model.device is cpu, which would leave them idle;",
         ),
         (
+            "flow: {max_in_flight: 64}",
+            "failure_budget.window: is 100 and flow.max_in_flight is 64, so that no commit would",
+        ),
+        (
             "{workers: {count: 3}, endpoints: {health_port: 9402}}",
             "endpoints.metrics_port: 9400 to 9402 for workers.count = 3 takes in endpoints.health",
         ),

@@ -1,0 +1,121 @@
+"""The failure budget: what counts as one reason, and when it is spent."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipeline.budget import BudgetPolicy, FailureBudget
+from pipeline.errors import CODES
+
+WINDOW = 10
+
+
+def budget(*before: str | None, max_share: float = 0.5) -> FailureBudget:
+    made = FailureBudget(BudgetPolicy(window=WINDOW, max_share=max_share))
+    for code in before:
+        made.note(code)
+    return made
+
+
+def test_successes_and_a_few_failures_are_nothing() -> None:
+    assert budget().judge([]) is None
+    assert budget().judge([None] * 50) is None
+    assert budget().judge([None, "fetch.not_found"]) is None
+
+
+def test_codes_of_the_fetch_stage_count_together() -> None:
+    excess = budget().judge(["fetch.not_found", "fetch.forbidden", None])
+    assert excess is not None
+    assert (excess.failures, excess.outcomes, excess.reason) == (2, 3, "the fetch stage")
+    assert not excess.malformed
+
+
+def test_codes_of_the_model_count_together() -> None:
+    excess = budget().judge(["encode.failed", "encode.non_finite", None])
+    assert excess is not None
+    assert (excess.reason, excess.malformed) == ("the model", False)
+
+
+def test_other_codes_count_each_by_itself() -> None:
+    assert budget().judge(["reference.no_route", "internal.unexpected", None]) is None
+    assert budget().judge(["reference.no_route", "reference.no_route", None]) is not None
+
+
+@pytest.mark.parametrize(
+    ("code", "malformed"),
+    [
+        ("decode.corrupt", True),
+        ("decode.crashed", True),
+        ("reference.not_json", True),
+        ("reference.unknown_label_set", False),
+        ("reference.no_route", False),
+        ("publish.too_large", False),
+        ("internal.unexpected", False),
+        ("record.corrupt", False),
+    ],
+)
+def test_what_a_sender_can_bring_about_is_told_from_what_a_release_can(
+    code: str, malformed: bool
+) -> None:
+    assert CODES[code].malformed is malformed
+    excess = budget().judge([code])
+    assert excess is not None
+    assert excess.malformed is malformed
+
+
+def test_it_is_spent_when_a_whole_window_is_judged() -> None:
+    few = budget().judge(["fetch.timeout"] * (WINDOW - 1))
+    assert few is not None
+    assert not few.spent
+    whole = budget().judge(["fetch.timeout"] * WINDOW)
+    assert whole is not None
+    assert whole.spent
+
+
+def test_what_was_committed_before_is_part_of_the_window() -> None:
+    excess = budget(*["fetch.timeout"] * (WINDOW - 1)).judge(["fetch.timeout"])
+    assert excess is not None
+    assert excess.spent
+    assert excess.outcomes == WINDOW
+
+
+def test_a_window_is_the_latest_outcomes_only() -> None:
+    long_ago = ["fetch.timeout"] * WINDOW
+    assert budget(*long_ago, *[None] * WINDOW).judge([None]) is None
+
+
+def test_good_work_before_does_not_hide_that_everything_fails_now() -> None:
+    excess = budget(*[None] * WINDOW).judge(["fetch.timeout"] * 3)
+    assert excess is not None
+    assert not excess.spent
+
+
+def test_more_than_a_window_is_judged_whole() -> None:
+    assert budget().judge(["fetch.timeout"] * WINDOW + [None] * WINDOW) is None
+
+
+def test_a_share_of_one_never_spends_it() -> None:
+    assert budget(max_share=1).judge(["fetch.timeout"] * 1000) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"window": 0}, {"max_share": 0.4}, {"max_share": 1.1}, {"hold_s": -1}]
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        BudgetPolicy.model_validate(wrong)
+
+
+codes = st.lists(st.none() | st.sampled_from(sorted(CODES)), max_size=30)
+
+
+@given(codes, codes)
+def test_an_excess_is_always_more_than_the_share(before: list[str | None], now: list[str]) -> None:
+    excess = budget(*before).judge(now)
+    if excess is not None:
+        assert excess.share > 0.5
+        assert excess.outcomes <= max(WINDOW, len(now))
+        assert excess.outcomes >= WINDOW if excess.spent else excess.outcomes == len(now)

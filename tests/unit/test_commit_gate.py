@@ -1,0 +1,188 @@
+"""The commit gate alone, then in a stream worker: a window of failures is not committed."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+import pytest
+
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.memory_stream import MemoryBroker
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.budget import BudgetPolicy, FailureBudget
+from pipeline.errors import Halt
+from pipeline.offsets import Settled
+from pipeline.records import Origin, OutputTopic, Position
+from tests.stream_worker_rig import TOPIC, committed, running, send, visible
+from tests.waiting import eventually
+from workers.commit_gate import GOOD_FOR_S, CommitGate
+
+WINDOW = 10
+HOLD_S = 5.0
+
+
+class HandClock:
+    """Time moves only when a test sets it."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("nothing here sleeps")
+
+
+class Bench:
+    """A gate, its clock, and trials of good images that end when the test says how."""
+
+    def __init__(self) -> None:
+        self.clock = HandClock()
+        self.meter = PrometheusMeter()
+        self.trials: list[Future[bool]] = []
+        self.gate = CommitGate(
+            FailureBudget(BudgetPolicy(window=WINDOW)),
+            HOLD_S,
+            self._try,
+            clock=self.clock,
+            meter=self.meter,
+        )
+
+    def _try(self) -> Future[bool]:
+        self.trials.append(Future())
+        return self.trials[-1]
+
+    def admits(self, *codes: str | None, full: bool = False) -> bool:
+        return self.gate.admits(map(settled, codes), full=full)
+
+    def share(self) -> float | None:
+        return self.meter.registry.get_sample_value("clipstream_failure_budget_share")
+
+
+def settled(code: str | None) -> Settled:
+    origin = Origin(Position(TOPIC, 0, 0), 0, 0)
+    if code is None:
+        return Settled("classified", "", origin)
+    kind = "skipped" if code == "skip" else "dead_letter"
+    return Settled(kind, code, origin)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_good_outcomes_pass(bench: Bench) -> None:
+    assert bench.admits(None, None, "fetch.not_found", None)
+    assert bench.admits()
+    assert bench.share() == 0
+
+
+def test_skips_are_no_outcomes_to_judge(bench: Bench) -> None:
+    assert not bench.admits(*["skip"] * 100, "fetch.forbidden")
+    assert bench.share() == 1
+
+
+def test_failures_wait_until_enough_is_known(bench: Bench) -> None:
+    assert not bench.admits("fetch.forbidden")
+    bench.clock.now = 1.0
+    assert bench.admits("fetch.forbidden", None)
+
+
+def test_they_do_not_wait_for_longer_than_they_may(bench: Bench) -> None:
+    assert not bench.admits("fetch.forbidden")
+    bench.clock.now = HOLD_S
+    assert bench.admits("fetch.forbidden")
+    # The next ones have a time of their own.
+    assert not bench.admits("fetch.forbidden")
+
+
+def test_they_do_not_wait_where_no_more_can_join_them(bench: Bench) -> None:
+    assert bench.admits("fetch.forbidden", full=True)
+
+
+def test_a_window_of_them_halts(bench: Bench) -> None:
+    with pytest.raises(Halt, match=r"10 of 10 references .* the fetch stage") as caught:
+        bench.admits(*["fetch.forbidden"] * WINDOW, full=True)
+    assert caught.value.code == "budget.spent"
+    assert "failure_budget.max_share" in caught.value.message
+
+
+def test_slow_failures_halt_as_well_in_time(bench: Bench) -> None:
+    for _ in range(WINDOW - 1):
+        assert not bench.admits("fetch.forbidden")
+        bench.clock.now += HOLD_S
+        assert bench.admits("fetch.forbidden")
+        bench.gate.committed(settled("fetch.forbidden"))
+    with pytest.raises(Halt):
+        bench.admits("fetch.forbidden")
+
+
+def test_malformed_input_passes_while_good_images_do(bench: Bench) -> None:
+    assert not bench.admits(*["decode.corrupt"] * WINDOW)
+    assert not bench.admits(*["decode.corrupt"] * WINDOW), "not before the trial has ended"
+    (trial,) = bench.trials
+    trial.set_result(True)
+    assert bench.admits(*["decode.corrupt"] * WINDOW)
+    assert bench.admits(*["decode.corrupt"] * WINDOW)
+    assert len(bench.trials) == 1
+
+
+def test_what_became_of_good_images_counts_for_a_while_only(bench: Bench) -> None:
+    bench.admits("decode.corrupt")
+    bench.trials[0].set_result(True)
+    bench.clock.now = GOOD_FOR_S + 0.1
+    assert not bench.admits("decode.corrupt")
+    bench.trials[1].set_result(False)
+    with pytest.raises(Halt, match="bundled good images fail as well"):
+        bench.admits(*["decode.corrupt"] * WINDOW)
+
+
+def test_a_trial_that_halts_halts(bench: Bench) -> None:
+    bench.admits("decode.corrupt")
+    bench.trials[0].set_exception(Halt("decode.unavailable", "no child"))
+    with pytest.raises(Halt, match="no child"):
+        bench.admits("decode.corrupt")
+
+
+def gate_of(*, good: bool) -> CommitGate:
+    def tried() -> Future[bool]:
+        done: Future[bool] = Future()
+        done.set_result(good)
+        return done
+
+    return CommitGate(
+        FailureBudget(BudgetPolicy(window=WINDOW)),
+        HOLD_S,
+        tried,
+        clock=SystemClock(),
+        meter=PrometheusMeter(),
+    )
+
+
+def broker_with(*keys: str) -> MemoryBroker:
+    broker = MemoryBroker()
+    broker.create_topic(TOPIC, 1)
+    for key in keys:
+        send(broker, key)
+    return broker
+
+
+def test_a_worker_halts_and_commits_nothing_of_the_window() -> None:
+    broker = broker_with(*(f"bad-{number}" for number in range(2 * WINDOW)))
+    with running(broker, gate=gate_of(good=False)) as worker:
+        eventually(lambda: worker.failure is not None)
+    assert isinstance(worker.failure, Halt)
+    assert worker.failure.code == "budget.spent"
+    assert committed(broker) == 0
+    assert visible(broker, OutputTopic.DEAD_LETTERS) == []
+
+
+def test_a_worker_goes_on_where_the_input_is_to_blame() -> None:
+    broker = broker_with(*(f"bad-{number}" for number in range(2 * WINDOW)))
+    with running(broker, gate=gate_of(good=True)):
+        eventually(lambda: committed(broker) == 2 * WINDOW)
+    assert len(visible(broker, OutputTopic.DEAD_LETTERS)) == 2 * WINDOW

@@ -1,0 +1,100 @@
+"""Between the commit window and the commit: whether the failure budget lets outcomes through."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+
+from pipeline import metrics
+from pipeline.budget import Excess, FailureBudget
+from pipeline.errors import Halt
+from pipeline.offsets import Settled
+from pipeline.ports import Clock, Meter
+
+log = logging.getLogger(__name__)
+
+GOOD_FOR_S = 10.0
+"""How long what became of the good images counts."""
+
+
+class CommitGate:
+    """Holds outcomes back that are mostly failures until it is clear whether they are the input's
+    fault. The Kafka thread's alone.
+
+    ``try_good_images`` begins to classify the bundled images, and tells whether all went through.
+    """
+
+    def __init__(
+        self,
+        budget: FailureBudget,
+        hold_s: float,
+        try_good_images: Callable[[], Future[bool]],
+        *,
+        clock: Clock,
+        meter: Meter,
+    ) -> None:
+        self._budget = budget
+        self._hold_s = hold_s
+        self._try_good_images = try_good_images
+        self._clock = clock
+        self._meter = meter
+        self._held_since: float | None = None
+        self._trial: Future[bool] | None = None
+        self._tried_at = 0.0
+
+    def admits(self, outcomes: Iterable[Settled], *, full: bool) -> bool:
+        """Whether the outcomes may be committed now. ``full``: no more can be added to them.
+
+        Raises:
+            Halt: ``budget.spent``: they are a window of failures for one reason.
+        """
+        codes = [_code(each) for each in outcomes if each.kind != "skipped"]
+        excess = self._budget.judge(codes)
+        self._meter.set(metrics.BUDGET_SPENT, excess.share if excess else 0.0)
+        if excess is None:
+            return self._release()
+        if excess.malformed:
+            good = self._good_images_pass()
+            if good is None:
+                return False
+            if good:
+                return self._release()
+        if excess.spent:
+            raise Halt("budget.spent", _verdict(excess))
+        now = self._clock.monotonic()
+        if self._held_since is None:
+            self._held_since = now
+            log.warning("%s; their commit waits for more to be known", excess)
+        if full or now - self._held_since >= self._hold_s:
+            return self._release()
+        return False
+
+    def committed(self, settled: Settled) -> None:
+        """Note an outcome that was committed."""
+        if settled.kind != "skipped":
+            self._budget.note(_code(settled))
+
+    def _release(self) -> bool:
+        self._held_since = None
+        return True
+
+    def _good_images_pass(self) -> bool | None:
+        """Whether the bundled images can be classified; None while that is not known."""
+        now = self._clock.monotonic()
+        if self._trial is None or (self._trial.done() and now - self._tried_at > GOOD_FOR_S):
+            self._trial, self._tried_at = self._try_good_images(), now
+        return self._trial.result() if self._trial.done() else None
+
+
+def _code(settled: Settled) -> str | None:
+    return settled.detail if settled.kind == "dead_letter" else None
+
+
+def _verdict(excess: Excess) -> str:
+    also = "; bundled good images fail as well" if excess.malformed else ""
+    return (
+        f"failure budget: {excess}{also}; these are not committed and come again. Look at the "
+        "codes in the log and at what was deployed last; if they are to be dead-lettered all the "
+        "same, set failure_budget.max_share to 1"
+    )
