@@ -59,6 +59,20 @@ class Record:
     headers: Headers = ()
 
 
+REPLAY_OF = "replay.of"
+REPLAY_COUNT = "replay.count"
+"""Headers of the records of `clipstream replay`, and of the events of their outcomes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """That a record repeats a dead letter: the letter's event id, and how often its reference has
+    been replayed, from 1."""
+
+    of: str
+    count: int
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """What an outcome keeps of the record that its reference came in.
@@ -71,6 +85,7 @@ class Origin:
     timestamp_ms: int
     key: bytes | None = None
     traceparent: str | None = None
+    replay: Replay | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,17 @@ from pipeline.errors import Reject
 from pipeline.formats import cloudevents, format_of, open_envelopes, strict_json
 from pipeline.formats.reference import Entries, Format, Reference, SkipReason
 from pipeline.policy import Policy
-from pipeline.records import DeadLetter, Headers, ImageRef, Origin, Record, Skipped
+from pipeline.records import (
+    REPLAY_COUNT,
+    REPLAY_OF,
+    DeadLetter,
+    Headers,
+    ImageRef,
+    Origin,
+    Record,
+    Replay,
+    Skipped,
+)
 from pipeline.routes import Route, Router
 
 __all__ = ["ReferencesPolicy", "SkipReason", "parse"]
@@ -20,11 +30,16 @@ __all__ = ["ReferencesPolicy", "SkipReason", "parse"]
 MAX_REPEATED_BYTES = 16 * 1024
 """Largest key and headers of a record with several references: every outcome repeats them."""
 
-_HEADERS_READ = frozenset({*cloudevents.HEADERS, "traceparent", "ce_traceparent"})
+_HEADERS_READ = frozenset(
+    {*cloudevents.HEADERS, "traceparent", "ce_traceparent", REPLAY_OF, REPLAY_COUNT}
+)
 # W3C Trace Context, version 00, whose shape later versions keep as their beginning.
 _TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
+
+_EVENT_ID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_COUNT = re.compile(rb"[1-9][0-9]{0,5}")
 
 
 class ReferencesPolicy(Policy):
@@ -61,7 +76,14 @@ def parse(
     Pure; raises nothing for any record.
     """
     headers = _headers(record.headers)
-    origin = Origin(record.position, 0, record.timestamp_ms, record.key, _traceparent(headers))
+    origin = Origin(
+        record.position,
+        0,
+        record.timestamp_ms,
+        record.key,
+        _traceparent(headers),
+        _replay(headers),
+    )
     if record.value is None:
         return (Skipped(SkipReason.TOMBSTONE),)
     try:
@@ -174,6 +196,14 @@ def _traceparent(headers: dict[str, bytes]) -> str | None:
     """The trace to pass on: a malformed one is dropped, as W3C Trace Context asks."""
     value = headers.get("traceparent", headers.get("ce_traceparent"))
     return value.decode() if value is not None and _TRACEPARENT.fullmatch(value) else None
+
+
+def _replay(headers: dict[str, bytes]) -> Replay | None:
+    """What `clipstream replay` says of the record; anything else in its place is no replay."""
+    of, count = headers.get(REPLAY_OF, b""), headers.get(REPLAY_COUNT, b"")
+    if not (_EVENT_ID.fullmatch(of) and _COUNT.fullmatch(count)):
+        return None
+    return Replay(of.decode(), int(count))
 
 
 def _repeated_bytes(record: Record) -> int:

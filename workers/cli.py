@@ -216,6 +216,74 @@ def enqueue(
 
 
 @app.command()
+def replay(
+    config: Config = None,
+    overrides: Set = None,
+    code: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only letters with this code, or of a stage (fetch.*); may be repeated.",
+            metavar="CODE",
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Only letters written at this time or later.", metavar="TIME"),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only letters written before this time.", metavar="TIME")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="Only letters whose record key or subject is like this; * stands for anything.",
+            metavar="PATTERN",
+        ),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All letters.")] = False,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Do it; otherwise it is only shown.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(help="Replay at most so many.", min=1, metavar="NUMBER")
+    ] = None,
+    max_replays: Annotated[
+        int,
+        typer.Option(
+            help="Leave letters whose reference was replayed so often.", min=1, metavar="NUMBER"
+        ),
+    ] = 3,
+) -> None:
+    """Send dead letters back to their input topic, each reference once more.
+
+    Without --publish it shows what would be sent. What was sent is marked on the dead-letter topic
+    in the same transaction, and is not sent again. TIME is as in 2026-01-31T18:00:00Z.
+    """
+    settings = load(config, overrides, {})
+    configure_logging(settings.log, "replay")
+    from rich.console import Console
+
+    from workers.commands.replay import run_replay, selected
+
+    selection = selected(code or [], since, until, key)
+    if selection.everything != everything:
+        raise Halt(
+            "replay.invalid",
+            "replay: --all stands beside no other choice; leave it out"
+            if everything
+            else "replay: say which letters: --code, --since, --until or --key, or --all",
+        )
+    run_replay(
+        settings,
+        Console(),
+        selection=selection,
+        publish=publish,
+        limit=limit,
+        max_replays=max_replays,
+    )
+
+
+@app.command()
 def config(
     config: Config = None,
     overrides: Set = None,
@@ -269,7 +337,9 @@ def main() -> None:
         app()
     except Halt as halt:
         typer.secho(str(halt), err=True)
-        wrong_input = halt.code.startswith(("settings.", "label_set.", "enqueue."))
+        wrong_input = halt.code.startswith(
+            ("settings.", "label_set.", "enqueue.", "replay.invalid")
+        )
         sys.exit(ExitCode.USAGE if wrong_input else ExitCode.HALTED)
     except Retry as failure:
         typer.secho(f"{failure}; try again later", err=True)

@@ -43,6 +43,11 @@ A record that could not be parsed keeps its own headers too, in their order and 
 under `{ORIGINAL_PREFIX}` and its name.
 """
 
+_REPLAY = """\
+On the dead-letter topic, behind the letter that it is about and with its key: `clipstream replay`
+has sent the letter's reference once more. The value is empty.
+"""
+
 Row = tuple[str, str, str]
 
 
@@ -82,6 +87,9 @@ def render() -> str:
             _example("Example of a reference", dead_reference),
             _example("Example of a record that could not be parsed", dead_record),
             _example("The same, had it not fitted the topic", shrunk),
+            "## Replay\n",
+            _REPLAY,
+            _headers(EventType.REPLAY),
         )
     )
 

@@ -21,6 +21,8 @@ B20 ``group_metadata`` names a new generation before the assignment of that gene
     has read where to start: both publish the outcomes between.
 B21 A member that was put out of the group while it was joining anew is not told that it lost its
     partitions: it goes on with those that it is given again, whatever others did with them.
+B22 A client that is closed while it connects, or with requests still to be written, leaves the
+    socket open, for the garbage collector to close.
 
 This rests on internals of kafka-python. Tests fail if they move.
 """
@@ -29,7 +31,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import socket
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -59,6 +63,7 @@ def connect(kind: Callable[..., Client], options: Mapping[str, Any]) -> Client:
         made.cluster.config["allow_auto_create_topics"] = False  # B13
         _tell_refusals(made._manager)  # B14
         _read_to_the_end(made._manager)  # B18
+        _close_every_socket(made._net._selector)  # B22
         return made
 
     try:
@@ -89,6 +94,23 @@ def _tell_refusals(manager: Any) -> None:
         return connection
 
     manager.get_connection = get_connection
+
+
+def _close_every_socket(selector: Any) -> None:
+    """Close with the client's selector every socket that has ever waited there."""
+    register, close = selector.register, selector.close
+    sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def remember(fileobj: socket.socket, *arguments: Any) -> Any:
+        sockets.add(fileobj)
+        return register(fileobj, *arguments)
+
+    def close_all() -> None:
+        close()
+        for each in list(sockets):
+            each.close()
+
+    selector.register, selector.close = remember, close_all
 
 
 def _read_to_the_end(manager: Any) -> None:

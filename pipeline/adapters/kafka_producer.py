@@ -169,7 +169,7 @@ class KafkaSink:
             else:
                 within(self._limit_s, "send", lambda: self._send(producer, records))
         except Exception as error:
-            cause = _cause(producer, error)
+            cause = first_cause(producer, error)
             self.discard()
             self.failed_at = self._monotonic()
             raise self._translated(cause, began) from error
@@ -283,7 +283,7 @@ def record_bytes_at_most(record: OutputRecord) -> int:
     return record.size_bytes + RECORD_OVERHEAD_BYTES + HEADER_OVERHEAD_BYTES * len(record.headers)
 
 
-def _cause(producer: KafkaProducer, error: Exception) -> Exception:
+def first_cause(producer: KafkaProducer, error: Exception) -> Exception:
     """What failed a transaction: later calls fail with an error that does not say."""
     if isinstance(error, (OutcomeTooLarge, CommitDoubtful)):
         return error

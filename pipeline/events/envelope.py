@@ -16,7 +16,7 @@ from urllib.parse import quote
 from uuid import UUID, uuid5
 
 from pipeline.events.headers import EventType
-from pipeline.records import Origin
+from pipeline.records import REPLAY_COUNT, REPLAY_OF, Origin, Replay
 
 EVENT_NAMESPACE = UUID("57c26f7f-479e-49ab-8e88-7ca7f3d2f51f")
 """Namespace of event ids. Changing it makes every redelivered event a new one to its readers."""
@@ -76,16 +76,25 @@ def attributes(
     return (
         ("ce_specversion", b"1.0"),
         ("ce_type", text(event_type)),
-        ("ce_source", _source(context.cluster_id, context.group, origin.position.topic)),
+        ("ce_source", event_source(context.cluster_id, context.group, origin.position.topic)),
         ("ce_id", text(event_id(context, origin, event_type))),
         *optional("ce_time", timestamp(origin.timestamp_ms)),
         *optional("ce_subject", subject),
         *optional("traceparent", origin.traceparent),
+        *_replay(origin.replay),
     )
 
 
+def _replay(replay: Replay | None) -> TextHeaders:
+    if replay is None:
+        return ()
+    return ((REPLAY_OF, text(replay.of)), (REPLAY_COUNT, b"%d" % replay.count))
+
+
 @lru_cache(maxsize=64)
-def _source(*parts: str) -> bytes:
+def event_source(cluster_id: str, group: str, topic: str) -> bytes:
+    """Where an event comes from: attribute ``ce_source``."""
+    parts = (cluster_id, group, topic)
     return text("/clipstream/" + "/".join(quote(part, safe="") for part in parts))
 
 

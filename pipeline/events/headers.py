@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from pipeline.records import REPLAY_COUNT, REPLAY_OF
+
 ORIGINAL_PREFIX = "original."
 """Before each header of an unparsable record, which keep their order, repetitions and bytes."""
 
@@ -20,6 +22,7 @@ class EventType(StrEnum):
     CLASSIFICATION = "clipstream.classification.v1"
     EMBEDDING = "clipstream.embedding.v1"
     DEAD_LETTER = "clipstream.dead-letter.v1"
+    REPLAY = "clipstream.replay.v1"
 
 
 class Payload(StrEnum):
@@ -62,6 +65,20 @@ TIME = Header(
     required=False,
 )
 TRACEPARENT = Header("traceparent", "The input record's trace context, unchanged.", required=False)
+REPLAYED = (
+    Header(
+        REPLAY_OF,
+        "Of a replayed reference: `ce_id` of the dead letter that it repeats; else absent.",
+        required=False,
+        pattern=_UUID5,
+    ),
+    Header(
+        REPLAY_COUNT,
+        "Of a replayed reference: how often it has been replayed, from 1; else absent.",
+        required=False,
+        pattern=_NUMBER,
+    ),
+)
 SUBJECT = Header("ce_subject", "The reference's id, else its URI.")
 JSON_CONTENT = Header("content-type", "`application/json`", pattern="^application/json$")
 DATA_SCHEMA = Header("ce_dataschema", "`$id` of the value's JSON Schema.")
@@ -78,6 +95,7 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
             JSON_CONTENT,
             DATA_SCHEMA,
             TRACEPARENT,
+            *REPLAYED,
         ),
         EventType.EMBEDDING: (
             SPECVERSION,
@@ -88,6 +106,7 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
             SUBJECT,
             Header("content-type", "`application/octet-stream`"),
             TRACEPARENT,
+            *REPLAYED,
             Header(
                 "classification.id",
                 "`ce_id` of the classification of the same image.",
@@ -132,6 +151,7 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
                 "ce_dataschema", "Of a reference only: `$id` of its JSON Schema.", required=False
             ),
             TRACEPARENT,
+            *REPLAYED,
             Header("dlq.code", "Stable code: see codes.md. New codes may appear."),
             Header("dlq.stage", "Stage that gave up: the code's part before its dot."),
             Header(
@@ -193,6 +213,19 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
                 pattern="^true$",
             ),
             Header("dlq.version", "Version of Clipstream that wrote the dead letter."),
+        ),
+        EventType.REPLAY: (
+            SPECVERSION,
+            TYPE,
+            Header("ce_source", "As that of the dead letter."),
+            Header("ce_id", "UUIDv5 of the dead letter's id and the type.", pattern=_UUID5),
+            Header("ce_subject", "As that of the dead letter.", required=False),
+            Header(REPLAY_OF, "`ce_id` of the dead letter that was replayed.", pattern=_UUID5),
+            Header(
+                REPLAY_COUNT,
+                "How often the reference has been replayed by now, from 1.",
+                pattern=_NUMBER,
+            ),
         ),
     }
 )

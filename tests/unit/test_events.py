@@ -278,7 +278,8 @@ def test_a_skip_publishes_nothing() -> None:
 
 
 def test_event_ids_never_change_between_releases() -> None:
-    assert [event_id(CONTEXT, ORIGIN, each) for each in EventType] == [
+    types = (EventType.CLASSIFICATION, EventType.EMBEDDING, EventType.DEAD_LETTER)
+    assert [event_id(CONTEXT, ORIGIN, each) for each in types] == [
         "78b9de6c-55d0-5098-bbb3-63600118c6b6",
         "60543d5b-1033-5a59-9010-353cc6aeeda9",
         "aa75a1da-28c3-5521-af50-6a925a2c4d87",

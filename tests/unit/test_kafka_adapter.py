@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -183,6 +184,26 @@ def test_a_client_that_cannot_be_made_is_closed() -> None:
     with pytest.raises(kafka_errors.KafkaTimeoutError):
         connect(client, {})
     assert made[0]._manager.closed
+
+
+def test_a_closed_client_closes_sockets_that_it_waits_for() -> None:
+    """kafka-python leaves them to the garbage collector, as while a connection is made."""
+
+    def client(kafka_client: Any) -> KafkaNetClient:
+        made: KafkaNetClient = kafka_client(bootstrap_servers="127.0.0.1:1")
+        return made
+
+    made = connect(client, {})
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        waiting = socket.create_connection(silent.getsockname())
+
+        async def wait() -> None:
+            await made._net.wait_read(waiting)
+
+        made._net.call_soon(wait)
+        made._net.drain()
+        made.close()
+    assert waiting.fileno() == -1
 
 
 class FailedSend:

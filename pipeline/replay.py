@@ -1,0 +1,177 @@
+"""Dead letters back to their input topic: which of them, as what, and how often.
+
+A replayed letter is one input record with one reference (or the record that could not be read, byte
+for byte), so that nothing which was classified is classified again. It names the letter, and counts
+how often its reference has been replayed. A marker beside the letter, published in the same
+transaction, says that it was: no letter is replayed twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from uuid import UUID, uuid5
+
+from pipeline.events.envelope import EVENT_NAMESPACE, event_source, text
+from pipeline.events.headers import ORIGINAL_PREFIX, EventType, Payload
+from pipeline.records import REPLAY_COUNT, REPLAY_OF, Headers, Record
+
+
+class Left(StrEnum):
+    """Why a letter that was asked for is not replayed."""
+
+    REPLAYED = "replayed before"
+    TOO_OFTEN = "replayed as often as allowed"
+    OMITTED = "its payload did not fit, or could not be read"
+    ELSEWHERE = "of another group, cluster or topic"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which letters are asked for: all that every part which is given lets through.
+
+    ``codes`` may end in ``.*`` for a stage. ``since_ms`` and ``until_ms`` (exclusive) are about the
+    time of the dead letter. ``key`` is a glob pattern for the record's key or the subject.
+    """
+
+    codes: tuple[str, ...] = ()
+    since_ms: int | None = None
+    until_ms: int | None = None
+    key: str | None = None
+
+    @property
+    def everything(self) -> bool:
+        return self == Selection()
+
+    def wants(self, letter: Letter) -> bool:
+        if self.codes and not any(fnmatchcase(letter.code, code) for code in self.codes):
+            return False
+        if self.since_ms is not None and letter.timestamp_ms < self.since_ms:
+            return False
+        if self.until_ms is not None and letter.timestamp_ms >= self.until_ms:
+            return False
+        names = (letter.subject, (letter.key or b"").decode(errors="replace"))
+        return self.key is None or any(fnmatchcase(name, self.key) for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter as it stands on its topic. ``replays`` were made of its reference before."""
+
+    id: str
+    code: str
+    source: str
+    subject: str
+    topic: str
+    partition: int
+    payload: str
+    replays: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes
+    headers: Headers
+    at_partition: int
+    """Partition of the dead-letter topic."""
+
+    @classmethod
+    def of(cls, record: Record) -> Letter | None:
+        """None for what is no dead letter, or none of a version that is known here."""
+        named = _named(record.headers)
+        if named.get("ce_type") != EventType.DEAD_LETTER:
+            return None
+        try:
+            return cls(
+                id=str(UUID(named["ce_id"])),
+                code=named["dlq.code"],
+                source=named["ce_source"],
+                subject=named.get("ce_subject", ""),
+                topic=named["dlq.topic"],
+                partition=int(named["dlq.partition"]),
+                payload=named["dlq.payload"],
+                replays=int(named.get(REPLAY_COUNT, "0")),
+                timestamp_ms=record.timestamp_ms,
+                key=record.key,
+                value=record.value or b"",
+                headers=record.headers,
+                at_partition=record.position.partition,
+            )
+        except (KeyError, ValueError):
+            return None  # not ours, whatever its type says
+
+
+@dataclass(frozen=True, slots=True)
+class InputRecord:
+    """What is published to an input topic. It goes to the partition that it came from."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+def is_marker(record: Record) -> str | None:
+    """Id of the letter that the record says was replayed; None for any other record."""
+    named = _named(record.headers)
+    return named.get(REPLAY_OF) if named.get("ce_type") == EventType.REPLAY else None
+
+
+def obstacle(
+    letter: Letter, cluster_id: str, group: str, topics: Iterable[str], max_replays: int
+) -> Left | None:
+    """Why the letter cannot be replayed here, apart from having been."""
+    ours = letter.source == event_source(cluster_id, group, letter.topic).decode()
+    if not ours or letter.topic not in topics:
+        return Left.ELSEWHERE
+    if letter.payload not in (Payload.REFERENCE, Payload.RECORD):
+        return Left.OMITTED
+    return Left.TOO_OFTEN if letter.replays >= max_replays else None
+
+
+def input_record(letter: Letter) -> InputRecord:
+    """The record that repeats the letter's reference, and nothing else."""
+    value: bytes | None = letter.value
+    if letter.payload == Payload.RECORD:
+        headers = _original(letter)
+        value = None if _named(letter.headers).get("dlq.null-value") == "true" else value
+    else:
+        headers = tuple(pair for pair in letter.headers if pair[0] == "traceparent")
+    count = b"%d" % (letter.replays + 1)
+    replay: Headers = ((REPLAY_OF, text(letter.id)), (REPLAY_COUNT, count))
+    return InputRecord(letter.topic, letter.partition, letter.key, value, headers + replay)
+
+
+def marker_headers(letter: Letter) -> Headers:
+    """Headers of the event that says that the letter was replayed; its value is empty."""
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_type", text(EventType.REPLAY)),
+        ("ce_source", text(letter.source)),
+        ("ce_id", text(str(uuid5(EVENT_NAMESPACE, json.dumps([letter.id, EventType.REPLAY]))))),
+        *((("ce_subject", text(letter.subject)),) if letter.subject else ()),
+        (REPLAY_OF, text(letter.id)),
+        (REPLAY_COUNT, b"%d" % (letter.replays + 1)),
+    )
+
+
+def _original(letter: Letter) -> Headers:
+    """The record's own headers, but for those of an earlier replay. Nulls among them stay empty:
+    the client cannot write them."""
+    return tuple(
+        (name.removeprefix(ORIGINAL_PREFIX), value)
+        for name, value in letter.headers
+        if name.startswith(ORIGINAL_PREFIX)
+        and name.removeprefix(ORIGINAL_PREFIX) not in (REPLAY_OF, REPLAY_COUNT)
+    )
+
+
+def _named(headers: Headers) -> dict[str, str]:
+    """Headers as text; those of the original record are not looked at."""
+    return {
+        name: (value or b"").decode(errors="replace")
+        for name, value in headers
+        if not name.startswith(ORIGINAL_PREFIX)
+    }

@@ -1,0 +1,230 @@
+"""Which dead letters are replayed, and as what."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.events import EventBuilder, EventContext, EventsPolicy
+from pipeline.events.headers import HEADERS, EventType
+from pipeline.records import (
+    DeadLetter,
+    Headers,
+    ImageRef,
+    Origin,
+    OutputRecord,
+    Position,
+    Record,
+    Replay,
+)
+from pipeline.references import ReferencesPolicy, parse
+from pipeline.replay import (
+    InputRecord,
+    Left,
+    Letter,
+    Selection,
+    input_record,
+    is_marker,
+    marker_headers,
+    obstacle,
+)
+from pipeline.routes import RoutePolicy, Router
+
+TOPIC = "images"
+CLUSTER, GROUP = "c1", "g"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+ORIGIN = Origin(Position(TOPIC, 3, 1234), 2, 1_700_000_000_000, b"a key", TRACE)
+REF = ImageRef(
+    "photos", "cat.jpg", ORIGIN, ("shapes",), etag="e1", id="upload-1", metadata={"album": 1}
+)
+OF_REFERENCE = DeadLetter(ORIGIN, "fetch.not_found", "gone", 1, ref=REF)
+RAW = Record(
+    ORIGIN.position,
+    5,
+    b"raw key",
+    b"no json",
+    (("trace", b"1"), ("trace", b"2"), ("dlq.code", b"of the sender")),
+)
+OF_RECORD = DeadLetter(ORIGIN, "reference.not_json", "no", 1, record=RAW)
+WRITTEN_MS = 1_800_000_000_000
+
+builder = EventBuilder(
+    EventContext(CLUSTER, GROUP, {TOPIC: "0b1f6a52-6c1d-4f4e-9d0f-5f6f2d8f7a11"}, "0.1.0"),
+    EventsPolicy(),
+)
+
+
+def on_topic(record: OutputRecord, partition: int = 7) -> Record:
+    """The record as it is read back from the dead-letter topic."""
+    position = Position("dead-letters", partition, 99)
+    return Record(position, WRITTEN_MS, record.key, record.value, record.headers)
+
+
+def letter_of(dead: DeadLetter) -> Letter:
+    (published,) = builder.records(dead)
+    letter = Letter.of(on_topic(published))
+    assert letter is not None
+    return letter
+
+
+def why_not(letter: Letter, group: str = GROUP, topics: tuple[str, ...] = (TOPIC,)) -> Left | None:
+    return obstacle(letter, CLUSTER, group, topics, 3)
+
+
+def parsed(sent: InputRecord) -> object:
+    """What a worker makes of the replayed record."""
+    record = Record(Position(sent.topic, 0, 0), 9, sent.key, sent.value, sent.headers)
+    route = RoutePolicy(label_sets=("shapes",))
+    (outcome,) = parse(record, ReferencesPolicy(), Router([route], ["shapes"]))
+    return outcome
+
+
+def test_a_reference_comes_again_by_itself_and_says_what_it_repeats() -> None:
+    letter = letter_of(OF_REFERENCE)
+    sent = input_record(letter)
+    assert (sent.topic, sent.partition, sent.key) == (TOPIC, 3, b"a key")
+    again = parsed(sent)
+    origin = Origin(Position(TOPIC, 0, 0), 0, 9, b"a key", TRACE, Replay(letter.id, 1))
+    assert again == replace(REF, origin=origin)
+
+
+def test_a_record_comes_again_byte_for_byte() -> None:
+    sent = input_record(letter_of(OF_RECORD))
+    assert (sent.key, sent.value) == (RAW.key, RAW.value)
+    assert sent.headers[:3] == RAW.headers
+
+
+def test_a_null_value_comes_again_as_null() -> None:
+    dead = replace(OF_RECORD, record=replace(RAW, value=None))
+    assert input_record(letter_of(dead)).value is None
+
+
+def test_events_of_a_replayed_reference_say_so() -> None:
+    letter = letter_of(OF_REFERENCE)
+    again = parsed(input_record(letter))
+    assert isinstance(again, ImageRef)
+    (published,) = builder.records(DeadLetter(again.origin, "fetch.not_found", "no", 1, ref=again))
+    headers = dict(published.headers)
+    assert headers["replay.of"] == letter.id.encode()
+    assert headers["replay.count"] == b"1"
+    assert headers["ce_id"] != letter.id.encode()
+
+
+@pytest.mark.parametrize("dead", [OF_REFERENCE, OF_RECORD])
+def test_replays_are_counted_until_they_are_too_many(dead: DeadLetter) -> None:
+    letter = letter_of(dead)
+    for count in (1, 2, 3):
+        assert why_not(letter) is None
+        sent = input_record(letter)
+        assert dict(sent.headers)["replay.count"] == b"%d" % count
+        assert [name for name, _ in sent.headers].count("replay.of") == 1
+        record = Record(Position(TOPIC, 3, 2000 + count), 9, sent.key, sent.value, sent.headers)
+        if dead.ref is None:
+            (died,) = parse(record, ReferencesPolicy(), Router([], ["shapes"]))
+            assert isinstance(died, DeadLetter)
+        else:
+            again = parsed(sent)
+            assert isinstance(again, ImageRef)
+            died = DeadLetter(again.origin, "fetch.not_found", "no", 1, ref=again)
+        letter = letter_of(died)
+    assert why_not(letter) is Left.TOO_OFTEN
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (("replay.of", b"nonsense"), ("replay.count", b"1")),
+        (("replay.of", b"0b1f6a52-6c1d-5f4e-9d0f-5f6f2d8f7a11"), ("replay.count", b"-1")),
+        (("replay.of", b"0b1f6a52-6c1d-5f4e-9d0f-5f6f2d8f7a11"), ("replay.count", b"9" * 30)),
+        (("replay.of", b"0b1f6a52-6c1d-5f4e-9d0f-5f6f2d8f7a11"),),
+    ],
+)
+def test_what_only_looks_like_a_replay_is_none(headers: Headers) -> None:
+    value = b'{"bucket": "photos", "key": "cat.jpg"}'
+    again = parsed(InputRecord(TOPIC, 0, None, value, headers))
+    assert isinstance(again, ImageRef)
+    assert again.origin.replay is None
+
+
+def test_a_letter_without_its_payload_cannot_be_replayed() -> None:
+    letter = Letter.of(on_topic(builder.shrink(OF_RECORD)))
+    assert letter is not None
+    assert why_not(letter) is Left.OMITTED
+
+
+def test_letters_of_others_are_left() -> None:
+    assert why_not(letter_of(OF_REFERENCE), group="other") is Left.ELSEWHERE
+    assert why_not(letter_of(OF_REFERENCE), topics=("other",)) is Left.ELSEWHERE
+
+
+def test_other_events_on_the_topic_are_no_letters() -> None:
+    (published,) = builder.records(OF_REFERENCE)
+    for headers in (
+        (),
+        (("ce_type", b"clipstream.dead-letter.v2"),),
+        tuple(pair for pair in published.headers if pair[0] != "dlq.partition"),
+        tuple((n, b"x" if n == "dlq.partition" else v) for n, v in published.headers),
+    ):
+        assert Letter.of(on_topic(replace(published, headers=headers))) is None
+
+
+def test_a_marker_names_its_letter_and_has_the_headers_that_are_documented() -> None:
+    letter = letter_of(OF_REFERENCE)
+    headers = marker_headers(letter)
+    marker = Record(Position("dead-letters", 7, 100), 0, letter.key, b"", headers)
+    assert is_marker(marker) == letter.id
+    assert Letter.of(marker) is None
+    documented = {header.name for header in HEADERS[EventType.REPLAY]}
+    assert {name for name, _ in headers} == documented
+    assert is_marker(on_topic(builder.records(OF_REFERENCE)[0])) is None
+
+
+LETTER = letter_of(OF_REFERENCE)
+
+
+@pytest.mark.parametrize(
+    ("selection", "wanted"),
+    [
+        (Selection(), True),
+        (Selection(codes=("fetch.not_found",)), True),
+        (Selection(codes=("decode.*", "fetch.*")), True),
+        (Selection(codes=("fetch",)), False),
+        (Selection(codes=("decode.*",)), False),
+        (Selection(since_ms=WRITTEN_MS), True),
+        (Selection(since_ms=WRITTEN_MS + 1), False),
+        (Selection(until_ms=WRITTEN_MS + 1), True),
+        (Selection(until_ms=WRITTEN_MS), False),
+        (Selection(key="a key"), True),
+        (Selection(key="upload-*"), True),
+        (Selection(key="a"), False),
+        (Selection(codes=("fetch.*",), key="other"), False),
+    ],
+)
+def test_letters_are_chosen_by_code_time_and_key(selection: Selection, wanted: bool) -> None:
+    assert selection.wants(LETTER) is wanted
+
+
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@given(
+    st.lists(st.tuples(names, st.binary(max_size=8)), max_size=5),
+    st.none() | st.binary(max_size=20),
+    st.none() | st.binary(max_size=20),
+)
+def test_any_unreadable_record_comes_again_as_it_was(
+    headers: list[tuple[str, bytes]], key: bytes | None, value: bytes | None
+) -> None:
+    raw = Record(ORIGIN.position, 5, key, value, tuple(headers))
+    sent = input_record(letter_of(DeadLetter(ORIGIN, "reference.not_json", "no", 1, record=raw)))
+    ours = ("replay.of", "replay.count")
+    assert (sent.key, sent.value) == (key, value)
+    assert list(sent.headers[:-2]) == [pair for pair in headers if pair[0] not in ours]
+
+
+def test_the_value_of_a_replayed_reference_is_the_letters() -> None:
+    assert json.loads(input_record(LETTER).value or b"")["id"] == "upload-1"
