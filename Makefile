@@ -7,7 +7,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/pytest
 SCHEDULES ?= 1000
+MUTANTS ?= 10000
 SEED ?= 1
+REFERENCES ?= 1000000
+OUTAGE_S ?= 600
 OUTPUT ?= tests/fault/chaos-summary.json
 
 .DEFAULT_GOAL := help
@@ -49,6 +52,18 @@ types: $(INSTALLED) ## Strict type checks
 .PHONY: chaos
 chaos: $(INSTALLED) ## Kill, freeze and cut off workers: SCHEDULES=1000 SEED=1 OUTPUT=FILE
 	@$(BIN)/python -m tests.fault.chaos --schedules $(SCHEDULES) --seed $(SEED) --output $(OUTPUT)
+
+.PHONY: mutate
+mutate: $(INSTALLED) ## Decode files with flipped bits, count what becomes of them: MUTANTS=10000 SEED=1
+	@$(BIN)/python -m tests.component.mutants --mutants $(MUTANTS) --seed $(SEED)
+
+.PHONY: soak
+soak: $(INSTALLED) ## Watch a worker's memory: REFERENCES=1000000 OUTAGE_S=600
+	@$(BIN)/python -m tests.fault.soak --references $(REFERENCES) --outage $(OUTAGE_S)
+
+.PHONY: priority
+priority: $(INSTALLED) ## Measure live traffic alone and beside a backfill
+	@$(BIN)/python -m tests.benchmarks.priority
 
 .PHONY: quick
 quick: $(INSTALLED) ## The tests that need no service: unit, property, contract

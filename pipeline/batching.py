@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,13 +20,14 @@ from pipeline.errors import Halt, Reject
 from pipeline.metrics import BATCH_SIZE, MAX_BATCH, QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.policy import Policy
 from pipeline.ports import Clock, DeviceOutOfMemory, Encoder, Meter, PoisonedBatch
+from pipeline.priority import FIRST, PriorityQueue
 from pipeline.records import Pixels, Vector
 
 log = logging.getLogger(__name__)
 
 STAGED_BATCHES = 1
-"""Full batches handed to the encoder's thread before it is free, so that the device does not wait
-for the event loop between two of them."""
+"""Batches asked of the encoder's thread before it is free, so that the device does not wait for the
+event loop between two of them."""
 
 TEXT_CHUNK = 64
 """Prompts that an image batch waits for at most."""
@@ -59,8 +60,8 @@ def due_in_s(
 ) -> float | None:
     """Seconds until the next batch is due (0: now), None if that takes another event first.
 
-    ``waiting`` counts the images of the batch being collected, ``busy`` the batches that the
-    encoder's thread has already. A full batch is due as soon as there is room to stage it; a
+    ``waiting`` counts the images that no batch has yet, ``busy`` the batches that the encoder's
+    thread has already. A full batch is due as soon as there is room to stage it; a
     partial one only on an idle device, when its oldest image has waited long enough: beside a busy
     device it loses nothing by growing.
     """
@@ -171,54 +172,39 @@ def _unexpected(error: Exception) -> Halt:
     return Halt("encode.unusable", f"encode: unexpected {type(error).__name__}: {error}")
 
 
-class _Batch:
-    """Images in one block as the encoder takes them, and who waits for each."""
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """One image, and who waits for its embedding."""
 
-    def __init__(self, max_size: int, side: int) -> None:
-        # Filled image by image as they come: nothing is left to stack when the device is free.
-        self._pixels: Pixels = np.empty((max_size, side, side, 3), dtype=np.uint8)
-        self.waiters: list[asyncio.Future[Vector]] = []
-        self.arrived_s: list[float] = []
-
-    @property
-    def max_size(self) -> int:
-        return len(self._pixels)
-
-    @property
-    def full(self) -> bool:
-        return len(self.waiters) == self.max_size
-
-    def add(self, pixels: Pixels, waiter: asyncio.Future[Vector], now_s: float) -> None:
-        self._pixels[len(self.waiters)] = pixels
-        self.waiters.append(waiter)
-        self.arrived_s.append(now_s)
-
-    def seal(self) -> Pixels:
-        """Drop those whose callers are gone; returns the pixels of the others."""
-        wanted = [index for index, waiter in enumerate(self.waiters) if not waiter.done()]
-        pixels = self._pixels[: len(self.waiters)]
-        if len(wanted) < len(self.waiters):
-            pixels = pixels[wanted]
-            self.waiters = [self.waiters[index] for index in wanted]
-            self.arrived_s = [self.arrived_s[index] for index in wanted]
-        return pixels
+    pixels: Pixels
+    waiter: asyncio.Future[Vector]
+    arrived_s: float
 
 
 class Batcher:
     """The only caller of an encoder, for the callers of one event loop.
 
     Owns the encoder's thread; ``close`` ends it. Once the encoder has halted, every call raises
-    that Halt.
+    that Halt. A batch is put together when the encoder's thread is free for it, so that an image of
+    a higher level waits for one batch at most that was begun before.
     """
 
-    def __init__(self, encoder: Encoder, policy: BatchPolicy, clock: Clock, meter: Meter) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        policy: BatchPolicy,
+        clock: Clock,
+        meter: Meter,
+        min_share: float = 0.0,
+    ) -> None:
         self._encoder = encoder
         self._policy = policy
         self._clock = clock
         self._meter = meter
         self._side = encoder.geometry.crop
         self._max_size = policy.max_size
-        self._waiting: deque[_Batch] = deque()
+        self._waiting: PriorityQueue[_Image] = PriorityQueue(min_share)
+        self._waiting_lock = threading.Lock()
         self._running: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._dispatcher: asyncio.Task[None] | None = None
@@ -228,11 +214,11 @@ class Batcher:
         meter.set(MAX_BATCH, self._max_size)
         meter.set(QUEUE_DEPTH, 0, stage="encode")
 
-    async def encode(self, pixels: Pixels) -> Vector:
+    async def encode(self, pixels: Pixels, level: int = FIRST) -> Vector:
         """Embed one image, uint8 [crop, crop, 3]; returns its unit vector [dimension].
 
-        The pixels are copied before this first waits. A cancelled caller's image is not encoded
-        unless its batch has already gone to the device.
+        Until then the pixels must not change. A cancelled caller's image is not encoded unless its
+        batch has already gone to the device.
 
         Raises:
             Reject: ``encode.failed`` or ``encode.non_finite``.
@@ -248,13 +234,12 @@ class Batcher:
         waiter: asyncio.Future[Vector] = asyncio.get_running_loop().create_future()
         if self._dispatcher is None:
             self._dispatcher = asyncio.create_task(self._dispatch(), name="batcher")
-        if not self._waiting or self._waiting[-1].full:
-            self._waiting.append(_Batch(self._max_size, self._side))
-        batch = self._waiting[-1]
-        batch.add(pixels, waiter, self._clock.monotonic())
-        self._report_depth()
+        with self._waiting_lock:
+            self._waiting.push(_Image(pixels, waiter, self._clock.monotonic()), level)
+            waiting = len(self._waiting)
+        self._report_depth(waiting)
         # Between its first and its last image a batch's time does not change.
-        if len(batch.waiters) == 1 or batch.full:
+        if waiting == 1 or waiting >= self._max_size:
             self._changed.set()
         return await waiter
 
@@ -299,7 +284,7 @@ class Batcher:
                 self._changed.clear()
                 wait_s = self._next_due_s()
                 if wait_s == 0:
-                    self._launch(self._waiting.popleft())
+                    self._launch()
                 else:
                     await self._changed_within(wait_s)
         except Exception as error:
@@ -307,14 +292,14 @@ class Batcher:
             self._halt(_unexpected(error))
 
     def _next_due_s(self) -> float | None:
-        if not self._waiting:
-            return None
-        batch = self._waiting[0]
+        with self._waiting_lock:
+            waiting = len(self._waiting)
+            oldest_s = min((image.arrived_s for image in self._waiting.heads()), default=0.0)
         return due_in_s(
-            waiting=len(batch.waiters),
-            oldest_wait_s=self._clock.monotonic() - batch.arrived_s[0],
+            waiting=waiting,
+            oldest_wait_s=self._clock.monotonic() - oldest_s,
             busy=len(self._running),
-            max_size=batch.max_size,
+            max_size=self._max_size,
             max_wait_s=0 if self._closing else self._policy.max_wait_s,
         )
 
@@ -332,18 +317,16 @@ class Batcher:
             for timer in timers:
                 timer.cancel()
 
-    def _launch(self, batch: _Batch) -> None:
-        pixels = batch.seal()
-        self._report_depth()
-        if batch.waiters:
-            task = asyncio.create_task(self._encode(batch, pixels), name="batch")
-            self._running.add(task)
-            task.add_done_callback(self._finished)
+    def _launch(self) -> None:
+        task = asyncio.create_task(self._encode(), name="batch")
+        self._running.add(task)
+        task.add_done_callback(self._finished)
 
-    async def _encode(self, batch: _Batch, pixels: Pixels) -> None:
+    async def _encode(self) -> None:
+        batch: list[_Image] = []
         try:
             rows = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._encode_in_thread, batch, pixels
+                self._thread, self._encode_in_thread, batch
             )
         except Halt as halt:
             self._halt(halt, batch)
@@ -351,22 +334,27 @@ class Batcher:
             log.exception("encode: the encoder broke its contract")
             self._halt(_unexpected(error), batch)
         else:
-            for waiter, row in zip(batch.waiters, rows, strict=True):
-                if waiter.done():
+            for image, row in zip(batch, rows, strict=True):
+                if image.waiter.done():
                     continue
                 if isinstance(row, Reject):
-                    waiter.set_exception(row)
+                    image.waiter.set_exception(row)
                 else:
-                    waiter.set_result(row)
+                    image.waiter.set_result(row)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._changed.set()
 
-    def _encode_in_thread(self, batch: _Batch, pixels: Pixels) -> list[Vector | Reject]:
+    def _encode_in_thread(self, batch: list[_Image]) -> list[Vector | Reject]:
+        """Fill the batch with the next images, and encode them."""
+        self._take(batch)
+        if not batch:
+            return []
+        pixels = np.stack([image.pixels for image in batch])
         started_s = self._clock.monotonic()
-        for arrived_s in batch.arrived_s:
-            self._meter.observe(STAGE_SECONDS, started_s - arrived_s, stage="queue")
+        for image in batch:
+            self._meter.observe(STAGE_SECONDS, started_s - image.arrived_s, stage="queue")
         self._meter.observe(BATCH_SIZE, len(pixels))
         encoded = encode_rows(self._encoder, pixels, self._max_size)
         self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started_s, stage="encode")
@@ -382,16 +370,23 @@ class Batcher:
             self._meter.set(MAX_BATCH, self._max_size)
         return encoded.rows
 
-    def _halt(self, halt: Halt, *failed: _Batch) -> None:
+    def _take(self, batch: list[_Image]) -> None:
+        with self._waiting_lock:
+            while len(batch) < self._max_size and len(self._waiting):
+                image = self._waiting.pop()
+                if not image.waiter.done():
+                    batch.append(image)
+            self._report_depth(len(self._waiting))
+
+    def _halt(self, halt: Halt, batch: Sequence[_Image] = ()) -> None:
         """Everybody who waits learns of it, each by an exception of their own."""
         self._halted = halt
-        for batch in (*failed, *self._waiting):
-            for waiter in batch.waiters:
-                if not waiter.done():
-                    waiter.set_exception(Halt(halt.code, halt.message))
-        self._waiting.clear()
-        self._report_depth()
+        with self._waiting_lock:
+            waiting = [self._waiting.pop() for _ in range(len(self._waiting))]
+        for image in (*batch, *waiting):
+            if not image.waiter.done():
+                image.waiter.set_exception(Halt(halt.code, halt.message))
+        self._report_depth(0)
 
-    def _report_depth(self) -> None:
-        depth = sum(len(batch.waiters) for batch in self._waiting)
-        self._meter.set(QUEUE_DEPTH, depth, stage="encode")
+    def _report_depth(self, waiting: int) -> None:
+        self._meter.set(QUEUE_DEPTH, waiting, stage="encode")

@@ -74,12 +74,20 @@ class Halt(PipelineError):
     """Our fault or our operator's: stop, and commit no further."""
 
 
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC})
+_EXHAUSTED = frozenset(
+    # EAGAIN is fork's: no process or thread may be added.
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EAGAIN}
+)
+_NO_THREAD = "can't start new thread"
+"""What Python says in place of an error number where a thread cannot be added."""
 
 
 def is_exhaustion(error: BaseException) -> bool:
-    """Whether the process has run out of memory, file descriptors or disk. That is no image's
-    fault, and every image would fail by it: the worker ends, and another takes its place."""
+    """Whether the process has run out of memory, file descriptors, threads or disk. That is no
+    image's fault, and every image would fail by it: the worker ends, and another takes its place.
+    """
+    if isinstance(error, RuntimeError):
+        return str(error) == _NO_THREAD
     return isinstance(error, MemoryError) or (
         isinstance(error, OSError) and error.errno in _EXHAUSTED
     )

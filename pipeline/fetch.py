@@ -21,6 +21,7 @@ from pipeline.metrics import (
 )
 from pipeline.policy import Policy
 from pipeline.ports import Clock, Meter, ObjectStore, StoreDenied
+from pipeline.priority import FIRST, Turns
 from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import Breaker, BreakerPolicy, Permit, RetryPolicy, wait_s
 
@@ -152,6 +153,7 @@ class Fetcher:
         clock: Clock,
         random: Callable[[], float],
         meter: Meter,
+        min_share: float = 0.0,
     ) -> None:
         self._store = store
         self._allows_bucket = allows_bucket
@@ -161,7 +163,7 @@ class Fetcher:
         self._clock = clock
         self._random = random
         self._meter = meter
-        self._slots = asyncio.Semaphore(policy.max_open_objects)
+        self._slots = Turns(policy.max_open_objects, min_share)
         self._asking = asyncio.Lock()
         self._answers = Answers()
         self._untried = 0
@@ -181,7 +183,7 @@ class Fetcher:
         return self._breaker.closed() or (not self._answers and self._untried == 0)
 
     @contextlib.asynccontextmanager
-    async def fetch(self, ref: ImageRef) -> AsyncIterator[ObjectBody]:
+    async def fetch(self, ref: ImageRef, level: int = FIRST) -> AsyncIterator[ObjectBody]:
         """Read the whole object; takes as long as an outage of the store lasts.
 
         The object takes one of ``max_open_objects`` places while an attempt is under way, and from
@@ -190,6 +192,7 @@ class Fetcher:
         Raises:
             Reject: any code of the ``fetch`` stage; ``attempts`` says how many were made.
             Halt: the store's adapter cannot work.
+            MemoryError, OSError: this process has run out of memory or file descriptors.
         """
         if not self._allows_bucket(ref.bucket):
             raise Reject(
@@ -200,7 +203,7 @@ class Fetcher:
         series = _Series()
         self._untried += 1
         try:
-            body = await self._until_settled(ref, series)
+            body = await self._until_settled(ref, series, level)
         except Reject as reason:
             reason.attempts = series.attempts
             self._meter.observe(STAGE_SECONDS, series.busy_s, stage="fetch")
@@ -214,10 +217,10 @@ class Fetcher:
         finally:
             self._slots.release()
 
-    async def _until_settled(self, ref: ImageRef, series: _Series) -> ObjectBody:
+    async def _until_settled(self, ref: ImageRef, series: _Series, level: int) -> ObjectBody:
         """Returns with a slot, which the caller releases; raises without one."""
         while True:
-            permit = await self._enter(ref, series)
+            permit = await self._enter(ref, series, level)
             self._begin(series)
             begun = self._clock.monotonic()
             try:
@@ -245,13 +248,13 @@ class Fetcher:
                     )
             self._meter.add(FETCH_RETRIES)
 
-    async def _enter(self, ref: ImageRef, series: _Series) -> Permit:
+    async def _enter(self, ref: ImageRef, series: _Series, level: int) -> Permit:
         """Wait for a slot, and for the store to be in service. The caller releases the slot."""
         self._queue(1)
         try:
             while True:
                 await self._in_service(ref, series)
-                await self._slots.acquire()
+                await self._slots.acquire(level)
                 if self._breaker.closed():
                     permit = self._breaker.admit(self._clock.monotonic())
                     if permit is not None:

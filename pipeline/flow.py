@@ -15,6 +15,7 @@ from pipeline.errors import Halt, Reject, is_exhaustion
 from pipeline.metrics import QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.policy import Policy
 from pipeline.ports import Clock, Decoder, Meter
+from pipeline.priority import FIRST, Turns
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -53,13 +54,15 @@ class Fetching(Protocol):
     """The fetch stage: retries, deadlines and the breaker included. An object counts as held in
     memory until the block ends."""
 
-    def fetch(self, ref: ImageRef) -> AbstractAsyncContextManager[ObjectBody]: ...
+    def fetch(
+        self, ref: ImageRef, level: int = FIRST
+    ) -> AbstractAsyncContextManager[ObjectBody]: ...
 
 
 class Encoding(Protocol):
     """The batcher in front of the encoder."""
 
-    async def encode(self, pixels: Pixels) -> Vector: ...
+    async def encode(self, pixels: Pixels, level: int = FIRST) -> Vector: ...
 
 
 class Scoring(Protocol):
@@ -77,6 +80,7 @@ class Flow:
         self,
         fetching: Fetching,
         decoder: Decoder,
+        decode_turns: Turns,
         encoding: Encoding,
         *,
         model: ModelIdentity,
@@ -88,6 +92,7 @@ class Flow:
     ) -> None:
         self._fetching = fetching
         self._decoder = decoder
+        self._decode_turns = decode_turns
         self._encoding = encoding
         self._model = model
         self._geometry = geometry
@@ -97,10 +102,13 @@ class Flow:
         self._meter = meter
         self._decoding = 0
 
-    async def classify(self, ref: ImageRef, scoring: Scoring) -> Classification | DeadLetter:
+    async def classify(
+        self, ref: ImageRef, scoring: Scoring, level: int = FIRST
+    ) -> Classification | DeadLetter:
         """One image from reference to outcome; every failure of the image is a dead letter.
 
-        ``scoring`` are the label sets that were in force when the reference was routed.
+        ``scoring`` are the label sets that were in force when the reference was routed; ``level``
+        says who goes first at each stage (``pipeline.priority``).
 
         Raises:
             Halt: the worker must stop; the reference has no outcome.
@@ -109,7 +117,7 @@ class Flow:
             asyncio.CancelledError: the partition was revoked or the worker stops.
         """
         try:
-            return await self._classify(ref, scoring)
+            return await self._classify(ref, scoring, level)
         except Reject as reject:
             code, message, attempts = reject.code, reject.message, reject.attempts
         except Halt:
@@ -145,19 +153,20 @@ class Flow:
             return False
         return True
 
-    async def _classify(self, ref: ImageRef, scoring: Scoring) -> Classification:
-        async with self._fetching.fetch(ref) as fetched:
+    async def _classify(self, ref: ImageRef, scoring: Scoring, level: int) -> Classification:
+        async with self._fetching.fetch(ref, level) as fetched:
             started = self._clock.monotonic()
             self._count_decoding(+1)
             try:
-                image = await self._decoder.decode(fetched.body, self._geometry)
+                async with self._decode_turns.turn(level):
+                    image = await self._decoder.decode(fetched.body, self._geometry)
             finally:
                 self._count_decoding(-1)
             self._took("decode", started)
             sha256 = hashlib.sha256(fetched.body).hexdigest()
             size_bytes, etag, version_id = len(fetched.body), fetched.etag, fetched.version_id
             del fetched
-        embedding = (await self._encoding.encode(image.pixels)).astype(self._dtype)
+        embedding = (await self._encoding.encode(image.pixels, level)).astype(self._dtype)
         started = self._clock.monotonic()
         # Scores come from the values that are published, so that anyone can derive them again.
         results = scoring.score(ref.label_sets, embedding.astype(np.float32))

@@ -11,7 +11,7 @@ failed commit's outcomes back; ``reconcile`` settles one whose fate was unknown.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -108,6 +108,7 @@ class CommitWindow:
         self._epochs: dict[Partition, Epoch] = {}
         self._taken: Batch | None = None
         self._rotation: deque[Partition] = deque()
+        self._held: Counter[str] = Counter()
         self._unsettled = 0
         self._settled = 0
         self._settled_bytes = 0
@@ -134,7 +135,7 @@ class CommitWindow:
             return
         self._rotation.remove(partition)
         for entry in window.entries.values():
-            self._forget(entry)
+            self._forget(partition, entry)
 
     def epoch(self, partition: Partition) -> Epoch | None:
         window = self._windows.get(partition)
@@ -165,6 +166,7 @@ class CommitWindow:
         entry.missing = references
         entry.settled = [None] * references
         self._unsettled += references
+        self._held[position.topic] += references
         return True
 
     def settle(
@@ -311,6 +313,10 @@ class CommitWindow:
         """References whose outcome waits for its commit."""
         return self._settled
 
+    def held(self, topic: str) -> int:
+        """References of a topic that are not committed, whether settled or not."""
+        return self._held[topic]
+
     @property
     def settled_bytes(self) -> int:
         """Payload bytes of the outcomes that wait for their commit."""
@@ -359,12 +365,13 @@ class CommitWindow:
             return
         while window.entries and next(iter(window.entries)) < upto:
             _, entry = window.entries.popitem(last=False)
-            self._forget(entry)
+            self._forget(partition, entry)
         window.base = max(window.base, upto)
 
-    def _forget(self, entry: _Entry) -> None:
+    def _forget(self, partition: Partition, entry: _Entry) -> None:
         if entry.missing is None:
             return
+        self._held[partition.topic] -= len(entry.settled)
         self._unsettled -= entry.missing
         self._settled -= len(entry.settled) - entry.missing
         self._settled_bytes -= entry.size_bytes

@@ -75,6 +75,7 @@ class ObjectStore(Protocol):
                 than ``max_bytes`` are held in memory), ``fetch.empty``, ``fetch.archived``.
             StoreDenied: the store refused this request (403, bad credentials, no such bucket).
             Retry: a failure that may pass; its code is the dead letter's if it never does.
+            MemoryError, OSError: this process has run out of memory or file descriptors.
         """
 
     async def close(self) -> None: ...

@@ -124,5 +124,5 @@ def batcher_of(
     return Batcher(encoder, policy, clock, meter), clock, meter
 
 
-def send(batcher: Batcher, numbers: Sequence[int]) -> list[asyncio.Task[Vector]]:
-    return [asyncio.create_task(batcher.encode(image(number))) for number in numbers]
+def send(batcher: Batcher, numbers: Sequence[int], level: int = 0) -> list[asyncio.Task[Vector]]:
+    return [asyncio.create_task(batcher.encode(image(number), level)) for number in numbers]

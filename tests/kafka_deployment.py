@@ -70,7 +70,8 @@ class Deployment:
     """Topics, a group with first offsets, and everything that was opened for it.
 
     The topics are the input and the three outputs, all with ``partitions`` partitions; ``configs``
-    are settings of the outputs by role.
+    are settings of the outputs by role. ``brokers`` hold every partition, the first as its leader;
+    by default the cluster chooses one.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Deployment:
         configs: Mapping[OutputTopic, Mapping[str, str]] | None = None,
         security: KafkaSecurity | None = None,
         delivery: DeliveryPolicy | None = None,
+        brokers: Sequence[int] = (),
     ) -> None:
         name = f"d{uuid.uuid4().hex[:10]}"
         self.input = f"{name}.references"
@@ -98,7 +100,10 @@ class Deployment:
         self.closing = contextlib.ExitStack()
         self.admin = self.closing.enter_context(KafkaAdmin(self.kafka))
         outputs = {self.topic(role): dict((configs or {}).get(role, {})) for role in OutputTopic}
-        self.admin.create_topics({self.input: {}, **outputs}, partitions, 1)
+        if brokers:
+            self._place({self.input: {}, **outputs}, dict.fromkeys(range(partitions), brokers))
+        else:
+            self.admin.create_topics({self.input: {}, **outputs}, partitions, 1)
         self.facts: ClusterFacts = self.admin.facts()
         if start is not None:
             self.initialise(start)
@@ -232,6 +237,15 @@ class Deployment:
         found = self.admin.client.list_group_offsets({self.kafka.group: [tp]})
         offset = found[self.kafka.group][tp].offset
         return offset
+
+    def _place(
+        self, topics: Mapping[str, Mapping[str, str]], assignments: Mapping[int, Sequence[int]]
+    ) -> None:
+        wanted = {
+            name: {"assignments": assignments, "configs": dict(configs)}
+            for name, configs in topics.items()
+        }
+        self.admin.client.create_topics(wanted, wait_for_metadata=True)
 
     def _reader(self, uncommitted: bool = False, **options: Any) -> closing[Any]:
         level = "read_uncommitted" if uncommitted else "read_committed"

@@ -19,6 +19,7 @@ from pipeline.errors import Halt, Retry
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import FlowPolicy, Scoring
 from pipeline.ports import Polled
+from pipeline.priority import PriorityPolicy
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -44,7 +45,7 @@ TOPIC = "refs"
 GROUP = "g"
 WAIT_S = 20.0
 MODEL = ModelIdentity("test/model", "r1", 4, 100.0, "fp32", "test")
-TOPIC_IDS = {TOPIC: "6f3bb9a4-6a0c-4d1e-9a5e-0c4d6a9e7a11"}
+TOPIC_ID = "6f3bb9a4-6a0c-4d1e-9a5e-0c4d6a9e7a11"
 
 
 EMBEDDING = np.array([1, 0, 0, 0], dtype="<f4")
@@ -78,7 +79,9 @@ class MadeUpFlow:
         self.gate = asyncio.Event()
         self.running: set[str] = set()
 
-    async def classify(self, ref: ImageRef, scoring: Scoring) -> Classification | DeadLetter:
+    async def classify(
+        self, ref: ImageRef, scoring: Scoring, level: int = 0
+    ) -> Classification | DeadLetter:
         self.running.add(ref.key)
         try:
             if ref.key.startswith("slow"):
@@ -118,6 +121,7 @@ class Running:
         member: str,
         policy: FlowPolicy,
         gate: CommitGate | None = None,
+        priority: PriorityPolicy | None = None,
     ) -> None:
         self.flow = MadeUpFlow()
         self.meter = PrometheusMeter()
@@ -126,16 +130,20 @@ class Running:
         self.encode_age_s = 0.0
         self.rules = rules_of("v1", "things")
         self.failure: BaseException | None = None
-        self.stream = Unreachable(broker, GROUP, (TOPIC,), member)
+        priority = priority or PriorityPolicy()
+        topics = (TOPIC, *priority.lower)
+        self.stream = Unreachable(broker, GROUP, topics, member)
+        context = EventContext("c", GROUP, dict.fromkeys(topics, TOPIC_ID), "0")
         self.worker = StreamWorker(
             self.stream,
             self.flow,  # type: ignore[arg-type]
             lambda: self.rules,
-            EventBuilder(EventContext("c", GROUP, TOPIC_IDS, "0"), EventsPolicy()),
+            EventBuilder(context, EventsPolicy()),
             self.loop,
             available=lambda: self.available,
             encode_age_s=lambda: self.encode_age_s,
             policy=policy,
+            priority=priority,
             commit_interval_s=0.01,
             bounds=CommitBounds(50, 1 << 24),
             gate=gate or open_gate(SystemClock(), self.meter),
@@ -171,8 +179,9 @@ def running(
     member: str = "0",
     policy: FlowPolicy | None = None,
     gate: CommitGate | None = None,
+    priority: PriorityPolicy | None = None,
 ) -> Iterator[Running]:
-    worker = Running(broker, member, policy or FlowPolicy(), gate)
+    worker = Running(broker, member, policy or FlowPolicy(), gate, priority)
     try:
         yield worker
     finally:
@@ -180,10 +189,10 @@ def running(
         worker.stop()
 
 
-def send(broker: MemoryBroker, *keys: str, partition: int = 0) -> None:
+def send(broker: MemoryBroker, *keys: str, partition: int = 0, topic: str = TOPIC) -> None:
     """One record of all the keys."""
     value = json.dumps([{"bucket": "bucket", "key": key} for key in keys]).encode()
-    broker.produce(Partition(TOPIC, partition), value, key=b"k", timestamp_ms=1_700_000_000_000)
+    broker.produce(Partition(topic, partition), value, key=b"k", timestamp_ms=1_700_000_000_000)
 
 
 def visible(broker: MemoryBroker, topic: OutputTopic) -> list[OutputRecord]:

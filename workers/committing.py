@@ -78,6 +78,9 @@ class Committer:
         self._tried_at = self._succeeded_at = clock.monotonic()
         # None: commits can be made. A worker that never could is out of service from the start.
         self._barred_since: float | None = -math.inf
+        # None: no commit has failed since one succeeded. Apart from the other, because a producer
+        # can often be built where nothing can be published: too few replicas, a missing leader.
+        self._failing_since: float | None = None
         self.committed = 0
         """References whose outcome this worker has committed."""
 
@@ -85,6 +88,8 @@ class Committer:
         """Commit if the interval is over or a transaction is full."""
         now = self._clock.monotonic()
         self._barred_since = None
+        if self._window.idle:
+            self._failing_since = None
         full = (
             self._window.settled >= self._bounds.outcomes
             or self._window.settled_bytes >= self._bounds.bytes
@@ -104,8 +109,11 @@ class Committer:
     @property
     def able(self) -> bool:
         """Whether commits can be made, or could until a moment ago. For any thread."""
-        since = self._barred_since
-        return since is None or self._clock.monotonic() - since <= INTERRUPTED_S
+        now = self._clock.monotonic()
+        return all(
+            since is None or now - since <= INTERRUPTED_S
+            for since in (self._barred_since, self._failing_since)
+        )
 
     def recover(self) -> tuple[tuple[Partition, int], ...]:
         """After a doubtful commit, or at the start: a fresh producer, then the truth about the
@@ -134,6 +142,8 @@ class Committer:
         done, moved = self._window.reconcile(committed)
         if len(done) < len(batch.outcomes):
             self._bounds.failed(batch)
+        else:
+            self._failing_since = None
         self._account(done)
         return moved
 
@@ -155,9 +165,12 @@ class Committer:
             self._shrink(batch, failure)
         except CommitDoubtful as failure:
             self._meter.add(metrics.COMMIT_FAILURES)
+            if self._failing_since is None:
+                self._failing_since = started
             log.warning("%s; its fate is settled before the next commit", failure)
         else:
             self._succeeded_at = self._clock.monotonic()
+            self._failing_since = None
             self._meter.observe(metrics.STAGE_SECONDS, self._succeeded_at - started, stage="commit")
             self._meter.add(metrics.COMMITS)
             self._bounds.succeeded()

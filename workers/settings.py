@@ -26,6 +26,7 @@ from pipeline.fetch import FetchPolicy
 from pipeline.flow import FlowPolicy
 from pipeline.labels import LabelSetsPolicy
 from pipeline.policy import Policy
+from pipeline.priority import PriorityPolicy
 from pipeline.references import ReferencesPolicy
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from pipeline.routes import RoutePolicy
@@ -59,6 +60,7 @@ class Settings(Policy):
     failure_budget: BudgetPolicy = Field(default_factory=BudgetPolicy)
     batch: BatchPolicy = Field(default_factory=BatchPolicy)
     flow: FlowPolicy = Field(default_factory=FlowPolicy)
+    priority: PriorityPolicy = Field(default_factory=PriorityPolicy)
     events: EventsPolicy = Field(default_factory=EventsPolicy)
     workers: WorkersPolicy = Field(default_factory=WorkersPolicy)
     endpoints: EndpointsPolicy = Field(default_factory=EndpointsPolicy)
@@ -91,6 +93,18 @@ class Settings(Policy):
                     f"failure_budget.window: is {window} and {name} is {most}, so that no commit "
                     "would ever hold a whole window; lower the one or raise the other"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _priorities_are_of_inputs(self) -> Self:
+        for topic in self.priority.lower:
+            if topic not in self.kafka.input_topics:
+                raise ValueError(
+                    f"priority.lower: {topic} is none of kafka.input_topics "
+                    f"({', '.join(self.kafka.input_topics)}); mend its name, or leave it out"
+                )
+        if len(set(self.priority.lower)) < len(self.priority.lower):
+            raise ValueError("priority.lower: a topic is named twice; name it once")
         return self
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ import logging
 import queue
 import random
 import threading
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,6 +26,7 @@ from pipeline.ports import (
     Polled,
     Stream,
 )
+from pipeline.priority import PriorityPolicy
 from pipeline.records import (
     DeadLetter,
     Epoch,
@@ -42,14 +43,13 @@ from workers.committing import Committer, Publishing, settled_letter
 from workers.event_loop import EventLoopThread
 from workers.gauges import Gauges
 from workers.health import Health
+from workers.intake import Intake
 from workers.rules import Rules
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
 """Longest wait for records in one cycle; completions and commits wait for it to end."""
-
-MIB = 1024 * 1024
 
 CLOSE_S = 10.0
 """Wait for the group's leave when the worker ends."""
@@ -63,6 +63,7 @@ class _Begun:
     epoch: Epoch
     ref: ImageRef
     scoring: Scoring
+    level: int
 
 
 class StreamWorker:
@@ -82,6 +83,7 @@ class StreamWorker:
         available: Callable[[], bool],
         encode_age_s: Callable[[], float],
         policy: FlowPolicy,
+        priority: PriorityPolicy,
         commit_interval_s: float,
         bounds: CommitBounds,
         gate: CommitGate,
@@ -96,7 +98,6 @@ class StreamWorker:
         self._loop = loop
         self._available = available
         self._encode_age_s = encode_age_s
-        self._policy = policy
         self._clock = clock
         self._meter = meter
         self._window = CommitWindow()
@@ -112,7 +113,7 @@ class StreamWorker:
             rng=rng,
         )
         self._gauges = Gauges(stream, self._window, self._committer, clock=clock, meter=meter)
-        self._backlog: deque[tuple[Record, Epoch]] = deque()
+        self._intake = Intake(self._window, policy, priority)
         self._completions: queue.SimpleQueue[tuple[Place, Epoch, Settled | Exception]] = (
             queue.SimpleQueue()
         )
@@ -121,7 +122,7 @@ class StreamWorker:
         )
         self._polling = Backoff(clock, rng)
         # None: unknown, as after a change of assignment.
-        self._paused: bool | None = None
+        self._paused: frozenset[Partition] | None = None
         self._deadline: float | None = None
         self._stopping = threading.Event()
         now = clock.monotonic()
@@ -181,7 +182,7 @@ class StreamWorker:
             self._stopping.wait(POLL_S)
             return
         try:
-            polled = self._stream.poll(max(1, self._room()), POLL_S)
+            polled = self._stream.poll(max(1, self._intake.most()), POLL_S)
         except Retry as failure:
             wait_s = self._polling.failed()
             log.warning("%s; polling again in %.1f s", failure, wait_s)
@@ -192,7 +193,7 @@ class StreamWorker:
         for record in polled.records:
             epoch = self._window.begin(record.position, now)
             if epoch is not None:
-                self._backlog.append((record, epoch))
+                self._intake.add(record, epoch)
         for lost in polled.unreadable:
             self._lose(lost.position, lost.reason, now)
         if polled.records or polled.changes or polled.unreadable:
@@ -218,12 +219,7 @@ class StreamWorker:
         epoch = self._window.epoch(partition)
         if epoch is None:
             return
-        self._backlog = deque(
-            (record, begun)
-            for record, begun in self._backlog
-            if (record.position.topic, record.position.partition)
-            != (partition.topic, partition.number)
-        )
+        self._intake.drop(partition)
         self._loop.call_soon(self._cancel, (partition, epoch))
 
     def _lose(self, position: Position, reason: str, now: float) -> None:
@@ -243,15 +239,16 @@ class StreamWorker:
     def _admit(self) -> None:
         """Parse queued records while there is room; a record is admitted whole."""
         started: list[_Begun] = []
-        while self._backlog and self._room() > 0 and not self._stopping.is_set():
-            record, epoch = self._backlog.popleft()
-            started.extend(self._expand(record, epoch))
+        if not self._stopping.is_set():
+            for record, epoch in self._intake.ready():
+                started.extend(self._expand(record, epoch))
         if started:
             self._loop.call_soon(self._start, started)
 
     def _expand(self, record: Record, epoch: Epoch) -> list[_Begun]:
         position = record.position
         partition = Partition(position.topic, position.partition)
+        level = self._intake.level(position.topic)
         rules = self._rules()
         entries = rules.parse(record)
         if not self._window.expand(position, epoch, len(entries)):
@@ -260,7 +257,7 @@ class StreamWorker:
         for index, entry in enumerate(entries):
             place = Place(partition, position.offset, index)
             if isinstance(entry, ImageRef):
-                started.append(_Begun(place, epoch, entry, rules.scoring))
+                started.append(_Begun(place, epoch, entry, rules.scoring, level))
             elif isinstance(entry, DeadLetter):
                 self._settle(place, epoch, settled_letter(self._publishing, entry))
             else:
@@ -296,25 +293,18 @@ class StreamWorker:
 
     # -- backpressure -----------------------------------------------------------------------
 
-    def _room(self) -> int:
-        held = self._window.unsettled + self._window.settled
-        if self._window.settled_bytes >= self._policy.max_pending_mib * MIB:
-            return 0
-        return max(0, self._policy.max_in_flight - held)
-
     def _hold_or_resume(self) -> None:
-        """Pause every partition at a bound, while an outage lasts and while stopping; polling goes
-        on, which keeps the membership."""
-        hold = (
-            bool(self._backlog)
-            or self._room() == 0
-            or not self._available()
-            or self._stopping.is_set()
-        )
+        """Pause the partitions of a level at its bound, and all while an outage lasts and while
+        stopping; polling goes on, which keeps the membership."""
+        partitions = self._window.partitions
+        if self._stopping.is_set() or not self._available():
+            hold = frozenset(partitions)
+        else:
+            hold = self._intake.full(partitions)
         if hold == self._paused:
             return
-        change = self._stream.pause if hold else self._stream.resume
-        change(self._window.partitions)
+        self._stream.pause(hold)
+        self._stream.resume(frozenset(partitions) - hold)
         self._paused = hold
 
     def _drained(self) -> bool:
@@ -342,7 +332,7 @@ class StreamWorker:
     async def _live(self, begun: _Begun) -> None:
         place, epoch, ref = begun.place, begun.epoch, begun.ref
         try:
-            outcome = await self._flow.classify(ref, begun.scoring)
+            outcome = await self._flow.classify(ref, begun.scoring, begun.level)
             if isinstance(outcome, DeadLetter):
                 log.info(
                     "%s: dead letter %s",

@@ -30,6 +30,7 @@ from pipeline.flow import Flow
 from pipeline.good_images import GOOD_IMAGES
 from pipeline.labels import LabelSet
 from pipeline.ports import Encoder, Meter
+from pipeline.priority import Turns
 from pipeline.records import ModelIdentity
 from pipeline.references import parse
 from pipeline.routes import Router
@@ -38,9 +39,10 @@ from workers.commit_bounds import CommitBounds
 from workers.commit_gate import CommitGate
 from workers.endpoints import MetricsEndpoint
 from workers.event_loop import EventLoopThread
+from workers.intake import MIB
 from workers.rules import LiveRules, Rules
 from workers.settings import Settings
-from workers.stream import MIB, StreamWorker
+from workers.stream import StreamWorker
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +116,7 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
             available=lambda: stages.fetcher.available,
             encode_age_s=encoder.call_age_s,
             policy=settings.flow,
+            priority=settings.priority,
             commit_interval_s=settings.delivery.commit_interval_s,
             bounds=CommitBounds(
                 settings.delivery.max_outcomes_per_commit,
@@ -204,6 +207,7 @@ async def _start_stages(
 ) -> _Stages:
     """What lives on the event loop, made there."""
     clock = SystemClock()
+    min_share = settings.priority.min_share
     rng = random.Random()  # noqa: S311 - jitter, no secret
     store = ObstoreS3(settings.s3)
     owned.callback(lambda: loop.submit(store.close()).result(CLOSE_S))
@@ -216,15 +220,17 @@ async def _start_stages(
         clock=clock,
         random=rng.random,
         meter=meter,
+        min_share=min_share,
     )
     decoder = SandboxedDecoder(settings.decode, meter)
     await decoder.start()
     owned.callback(lambda: loop.submit(decoder.close()).result(CLOSE_S))
-    batcher = Batcher(encoder, settings.batch, clock, meter)
+    batcher = Batcher(encoder, settings.batch, clock, meter, min_share)
     owned.callback(lambda: loop.submit(batcher.close()).result(CLOSE_S))
     flow = Flow(
         fetcher,
         decoder,
+        Turns(decoder.processes, min_share),
         batcher,
         model=encoder.model,
         geometry=encoder.geometry,

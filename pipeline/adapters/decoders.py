@@ -19,7 +19,7 @@ from pipeline.adapters.decode_process import DecodeProcess
 from pipeline.adapters.decode_wire import ChildConfig, Death, ProtocolViolation, Reply, Verdict
 from pipeline.crop import Crop
 from pipeline.decode import BYTES_PER_PIXEL, DecodePolicy
-from pipeline.errors import CODES, Halt, Reject
+from pipeline.errors import CODES, Halt, Reject, is_exhaustion
 from pipeline.metrics import DECODER_RESTARTS
 from pipeline.ports import Meter
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
@@ -75,6 +75,7 @@ class SandboxedDecoder:
 
         Raises:
             Halt: ``decode.unavailable``, with what the child said; the decoder is closed then.
+            OSError: as ``decode``; the decoder is closed then.
         """
         try:
             async with asyncio.TaskGroup() as starting:
@@ -93,6 +94,7 @@ class SandboxedDecoder:
             Reject: any code of the ``decode`` stage.
             Halt: ``decode.unavailable``: no child can be started; ``decode.closed``: closed before
                 or meanwhile; ``decode.geometry``: the square does not fit the resized image.
+            OSError: this process has no memory, file descriptors or processes left for a child.
         """
         if not 1 <= geometry.crop <= geometry.resize:
             raise Halt(
@@ -197,6 +199,8 @@ class SandboxedDecoder:
         try:
             child = DecodeProcess.launch(self._program, self._config())
         except OSError as error:
+            if is_exhaustion(error):
+                raise  # A worker started anew may have what this one lacks.
             raise _unavailable(str(error)) from error
         self._living.add(child)
         self._none_living.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,7 +53,7 @@ class _Changes(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 class KafkaStream:
-    """Implements ``pipeline.ports.Stream``.
+    """Implements ``pipeline.ports.Stream``, in the process that made it: not in a fork of it.
 
     The group's first offsets must exist: ``kafka_admin.initialise_group`` writes them before the
     first worker of a deployment starts.
@@ -72,6 +73,7 @@ class KafkaStream:
             Retry: no broker answers.
             Halt: authentication failed, or the broker's version is too old.
         """
+        self._process_id = os.getpid()
         self._kafka = kafka
         self._delivery = delivery
         self._cluster_id = cluster_id
@@ -95,6 +97,7 @@ class KafkaStream:
     # -- consuming --------------------------------------------------------------------------
 
     def poll(self, max_records: int, timeout_s: float) -> Polled:
+        self._refuse_fork()
         polled: Mapping[TopicPartition, Sequence[Any]] = {}
         try:
             polled = self._fetch(max_records, timeout_s)
@@ -158,6 +161,7 @@ class KafkaStream:
         return self._sink.ready
 
     def commit(self, commit: Commit) -> None:
+        self._refuse_fork()
         held = {Partition(tp.topic, tp.partition) for tp in self._held()}
         if strangers := commit.offsets.keys() - held:
             self._sink.discard()
@@ -173,6 +177,7 @@ class KafkaStream:
                 raise self._doubtful("kafka.commit_failed", "committing offsets", error) from error
 
     def recover(self) -> Mapping[Partition, int | None]:
+        self._refuse_fork()
         failed_at = self._sink.failed_at
         if (
             self._delivery.mode == "exactly_once"
@@ -192,10 +197,25 @@ class KafkaStream:
             raise self._doubtful("kafka.offsets_unknown", "reading offsets", error) from error
 
     def close(self, timeout_s: float) -> None:
+        if self._forked():
+            return  # The connections and the membership are the parent's.
         self._sink.discard()
         self._consumer.close(autocommit=False, timeout_ms=round(timeout_s * 1000))
 
     # -- inside -----------------------------------------------------------------------------
+
+    def _forked(self) -> bool:
+        return os.getpid() != self._process_id
+
+    def _refuse_fork(self) -> None:
+        # A fork shares the parent's connections and transactional id, and has none of the clients'
+        # threads: what it wrote would break into the parent's requests.
+        if self._forked():
+            raise Halt(
+                "kafka.forked",
+                "kafka: this process was forked after the clients had connected; make the stream "
+                "in the process that uses it",
+            )
 
     def _fetch(self, max_records: int, timeout_s: float) -> Mapping[TopicPartition, Sequence[Any]]:
         try:

@@ -133,7 +133,7 @@ class GroupOffsets:
                 f"{where} (expired or deleted); set it with kafka-consumer-groups.sh "
                 "--reset-offsets while the group is stopped, then start again",
             )
-        beginning = self._consumer.beginning_offsets([tp])[tp]
+        beginning = self._beginning(tp)
         if beginning > 0:
             raise Halt(
                 "kafka.offset_missing",
@@ -142,6 +142,16 @@ class GroupOffsets:
             )
         log.info("%s: it was added to the topic, starting at 0", where)
         self._consumer.seek(tp, 0)
+
+    def _beginning(self, tp: TopicPartition) -> int:
+        """The first offset that the log holds, 0 where its leader does not answer: the member's
+        other partitions need not wait for it, and if records are gone the first fetch says so."""
+        timeout_ms = round(OFFSETS_TIMEOUT_S * 1000)
+        try:
+            beginning: int = self._consumer.beginning_offsets([tp], timeout_ms=timeout_ms)[tp]
+        except kafka_errors.KafkaTimeoutError:
+            return 0
+        return beginning
 
     def _note(self, tp: TopicPartition) -> OffsetNote | None:
         found = self._consumer.committed(

@@ -48,6 +48,7 @@ _CODE = re.compile(r'\n\s+body: Some\(\n\s+"(?:[^"\\]|\\.)*?<Code>([\w.]+)</Code
 _BARE_REDIRECT = re.compile(r"\n\s+inner: BareRedirect,")
 _CERTIFICATE = re.compile(r"\n\s+error: InvalidCertificate\(\n")
 _TIMEOUT = re.compile(r"\n\s+kind: Timeout,")
+_ERROR_NUMBER = re.compile(r"\n\s+Os \{\n\s+code: (\d+),\n")
 _DETAIL = re.compile(r'\n\s+(?:message|error): "([^"\n]*)"')
 
 
@@ -177,7 +178,7 @@ def _client_options(policy: S3Policy, endpoint: str) -> ClientConfig:
     return options
 
 
-def _failure(error: Exception, *, versioned: bool) -> PipelineError:
+def _failure(error: Exception, *, versioned: bool) -> PipelineError | OSError:
     """What an exception of obstore means."""
     _, _, debug = str(error).partition(_DEBUG_MARK)
     if status := _STATUS.search(debug):
@@ -193,6 +194,9 @@ def _failure(error: Exception, *, versioned: bool) -> PipelineError:
         return answers.untrusted()
     if _TIMEOUT.search(debug):
         return answers.silent("the store stayed silent too long")
+    number = _ERROR_NUMBER.search(debug)
+    if number and (shortage := answers.exhaustion(int(number[1]))):
+        return shortage
     details = _DETAIL.findall(debug)
     return answers.unreachable(
         f"no valid answer ({details[-1]})" if details else "no valid answer from the store"

@@ -5,9 +5,10 @@ Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 
 from __future__ import annotations
 
+import os
 import re
 
-from pipeline.errors import PipelineError, Reject, Retry
+from pipeline.errors import PipelineError, Reject, Retry, is_exhaustion
 from pipeline.ports import StoreDenied
 from pipeline.records import ObjectBody
 
@@ -81,6 +82,13 @@ def failure(
 def unreachable(detail: str) -> Retry:
     """No answer, or one that broke off."""
     return Retry("fetch.failed", f"s3: {detail}; look at the network and the store")
+
+
+def exhaustion(number: int) -> OSError | None:
+    """What to raise where no connection could be opened for this error number: a process without
+    file descriptors says nothing of the store or the object."""
+    error = OSError(number, f"s3: no connection can be opened: {os.strerror(number)}")
+    return error if is_exhaustion(error) else None
 
 
 def silent(detail: str) -> Retry:

@@ -82,7 +82,7 @@ class BotoReader:
                 body = _read_body(raw, size_bytes, max_bytes, cancelled)
         except (ClientError, BotoCoreError, urllib3.exceptions.HTTPError) as error:
             # The text may hold the key, which is not for logs.
-            raise failure(error, versioned=version_id is not None) from None
+            raise _exhaustion(error) or failure(error, versioned=version_id is not None) from None
         return answers.checked(
             body,
             etag=answers.bare_etag(response.get("ETag")),
@@ -106,6 +106,16 @@ def _read_body(
         answers.check_size(len(body), max_bytes)
     answers.check_complete(len(body), size_bytes)
     return bytes(body)
+
+
+def _exhaustion(error: BaseException) -> OSError | None:
+    """The lack of file descriptors behind an exception, if that is what it comes from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return answers.exhaustion(cause.errno)
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def failure(error: Exception, *, versioned: bool) -> PipelineError:

@@ -14,6 +14,7 @@ from pipeline.adapters.kafka_admin import KafkaAdmin
 from pipeline.adapters.kafka_offsets import OffsetNote
 from pipeline.errors import Halt
 from pipeline.ports import Commit
+from pipeline.records import OutputTopic
 from tests.kafka_deployment import Deployment, Polling, retrying
 from tests.waiting import eventually
 
@@ -124,6 +125,16 @@ def test_a_missing_topic_is_named(deployment: Deployment) -> None:
     kafka = deployment.kafka.model_copy(update={"input_topics": ("mistyped",)})
     with KafkaAdmin(kafka) as admin, pytest.raises(Halt, match="mistyped") as halt:
         admin.facts()
+    assert halt.value.code == "kafka.topic_missing"
+
+
+@pytest.mark.parametrize("role", OutputTopic)
+def test_a_missing_output_topic_is_named(deployment: Deployment, role: OutputTopic) -> None:
+    missing = deployment.topic(role)
+    deployment.admin.client.delete_topics([missing])
+    eventually(lambda: not deployment.admin.topics([missing]))
+    with pytest.raises(Halt, match=missing) as halt:
+        deployment.admin.facts()
     assert halt.value.code == "kafka.topic_missing"
 
 

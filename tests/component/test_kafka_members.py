@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +12,10 @@ from kafka import TopicPartition
 from kafka.coordinator.base import Generation
 from kafka.errors import KafkaTimeoutError
 
+from pipeline.adapters.kafka_config import DeliveryPolicy
 from pipeline.errors import Halt, Retry
 from pipeline.ports import Assigned, Commit, CommitDoubtful, Revoked, Unconfirmed
-from tests.kafka_deployment import Deployment, Polling, outcome
+from tests.kafka_deployment import DEADLINE_S, Deployment, Polling, outcome
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.component
@@ -81,6 +83,40 @@ def test_a_member_that_restarts_has_its_partitions_back_at_once(deployment: Depl
     again = Polling(deployment.stream(0))
     again.until(lambda: again.owned == first.owned, also=[second])
     assert second.changes == []
+
+
+def settled(members: list[Polling]) -> None:
+    """Poll until the group has answered two heartbeats of each, and what it said was followed."""
+    first, *others = members
+    for _ in range(2):
+        now = time.monotonic()
+        first.until(
+            lambda: all(each.stream._consumer.member_since(now) for each in members),  # noqa: B023
+            also=others,
+        )
+
+
+def test_members_that_restart_one_after_the_other_have_their_partitions_back(
+    kafka_bootstrap: str,
+) -> None:
+    # Longer than a test waits: what comes back does not come by the end of a session.
+    patient = DeliveryPolicy(session_timeout_s=4 * DEADLINE_S)
+    with Deployment(kafka_bootstrap, PARTITIONS, delivery=patient) as deployment:
+        members = [Polling(deployment.stream(slot)) for slot in range(PARTITIONS)]
+        first, *others = members
+        first.until(lambda: all(len(member.owned) == 1 for member in members), also=others)
+        places = [member.owned for member in members]
+        for slot in range(PARTITIONS):
+            members[slot].stream.close(1.0)
+            others = members[:slot] + members[slot + 1 :]
+            for other in others:
+                other.changes.clear()
+            settled(others)
+            again = members[slot] = Polling(deployment.stream(slot))
+            again.until(lambda: bool(again.owned), also=others)  # noqa: B023
+            settled(members)
+            assert again.owned == places[slot]
+            assert [other.changes for other in others] == [[]] * len(others)
 
 
 def test_partitions_of_a_member_that_is_gone_for_good_move_at_once(deployment: Deployment) -> None:

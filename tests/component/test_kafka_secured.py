@@ -12,11 +12,15 @@ from pathlib import Path
 import pytest
 from kafka.admin import (
     ACL,
+    ACLFilter,
     ACLOperation,
     ACLPermissionType,
+    ACLResourcePatternType,
     ResourcePattern,
+    ResourcePatternFilter,
     ResourceType,
     ScramMechanism,
+    UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
 from pydantic import SecretStr
@@ -30,7 +34,7 @@ from pipeline.adapters.kafka_references import ReferenceProducer
 from pipeline.adapters.kafka_security import KafkaSecurity
 from pipeline.errors import Halt, Retry
 from pipeline.ports import CheckResult, Commit, CommitDoubtful
-from pipeline.records import OutputTopic
+from pipeline.records import OutputTopic, Partition
 from tests.kafka_deployment import (
     IMPATIENT,
     Deployment,
@@ -60,6 +64,10 @@ WORKER = KafkaSecurity(
     sasl_mechanism="SCRAM-SHA-256",
     username="worker",
     password=SecretStr("worker-secret"),
+)
+
+ACCOUNT = UserScramCredentialUpsertion(
+    "worker", ScramMechanism.SCRAM_SHA_256, b"worker-secret", iterations=4096
 )
 
 PLAIN_ACCOUNTS = (
@@ -93,10 +101,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     with EmbeddedKafka(folder, properties=PROPERTIES) as started:
         kafka = KafkaPolicy(bootstrap_servers=(started.bootstrap,), security=ADMIN)
         with KafkaAdmin(kafka) as admin:
-            account = UserScramCredentialUpsertion(
-                "worker", ScramMechanism.SCRAM_SHA_256, b"worker-secret", iterations=4096
-            )
-            admin.client.alter_user_scram_credentials([account])
+            admin.client.alter_user_scram_credentials([ACCOUNT])
         yield started
 
 
@@ -213,6 +218,91 @@ def test_a_worker_that_may_not_write_stops(deployment: Deployment) -> None:
     with pytest.raises(Halt) as halt:
         polling.stream.commit(Commit({deployment.partition(0): 1}, (outcome(b"v"),)))
     assert halt.value.code == "kafka.not_authorized"
+
+
+def test_a_worker_that_may_not_write_dead_letters_stops_and_skips_nothing(
+    deployment: Deployment,
+) -> None:
+    grant_reading(deployment)
+    grant_transactions(deployment)
+    for role in (OutputTopic.CLASSIFICATIONS, OutputTopic.EMBEDDINGS):
+        grant(deployment, ResourceType.TOPIC, deployment.topic(role), ACLOperation.WRITE)
+    polling = worker(deployment)
+    polling.until(lambda: len(polling.owned) == 2)
+    polling.stream.recover()
+    first = deployment.partition(0)
+    polling.stream.commit(Commit({first: 1}, (outcome(b"allowed"),)))
+    letter = outcome(b"letter", topic=OutputTopic.DEAD_LETTERS)
+    with pytest.raises(Halt, match=deployment.topic(OutputTopic.DEAD_LETTERS)) as halt:
+        polling.stream.commit(Commit({first: 2}, (outcome(b"neighbour"), letter)))
+    assert halt.value.code == "kafka.not_authorized"
+    assert [value for *_, value in deployment.visible(settled=False)] == [b"allowed"]
+    assert deployment.committed(0, settled=False) == 1
+
+
+def stopped(polling: Polling, partition: Partition) -> bool:
+    """One cycle of a worker that has an outcome to commit in each."""
+    polling.once()
+    with contextlib.suppress(CommitDoubtful):
+        if not polling.stream.can_commit:
+            polling.stream.recover()
+        polling.stream.commit(Commit({partition: 1}, (outcome(b"v"),)))
+    return False
+
+
+def working(deployment: Deployment) -> Polling:
+    """A worker with all rights, at work."""
+    grant_reading(deployment)
+    grant_writing(deployment)
+    grant_transactions(deployment)
+    polling = worker(deployment)
+    polling.until(lambda: len(polling.owned) == 2)
+    assert not stopped(polling, deployment.partition(0))
+    assert polling.stream.can_commit
+    return polling
+
+
+@pytest.mark.parametrize("taken", ["input", "group", "output", "transactional id"])
+def test_a_worker_whose_rights_are_taken_away_stops(deployment: Deployment, taken: str) -> None:
+    polling = working(deployment)
+    kind, name = {
+        "input": (ResourceType.TOPIC, deployment.input),
+        "group": (ResourceType.GROUP, deployment.kafka.group),
+        "output": (ResourceType.TOPIC, deployment.topic(OutputTopic.CLASSIFICATIONS)),
+        "transactional id": (ResourceType.TRANSACTIONAL_ID, deployment.member().transactional_id),
+    }[taken]
+    pattern = ResourcePatternFilter(kind, name, ACLResourcePatternType.LITERAL)
+    rights = ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY, pattern)
+    deployment.admin.client.delete_acls([rights])
+    with pytest.raises(Halt) as halt:
+        eventually(lambda: stopped(polling, deployment.partition(0)))
+    assert halt.value.code == "kafka.not_authorized"
+
+
+def test_a_worker_whose_account_is_locked_stops(deployment: Deployment) -> None:
+    """A broker asks who it is when a connection is made."""
+    polling = working(deployment)
+    lock = UserScramCredentialDeletion("worker", ScramMechanism.SCRAM_SHA_256)
+    deployment.admin.client.alter_user_scram_credentials([lock])
+    try:
+        lose_connections(polling.stream)
+        with pytest.raises(Halt) as reading:
+            polling.until(lambda: False)
+        with pytest.raises(Halt) as writing:
+            polling.stream.recover()
+    finally:
+        deployment.admin.client.alter_user_scram_credentials([ACCOUNT])
+    assert reading.value.code == writing.value.code == "kafka.not_authenticated"
+
+
+def lose_connections(stream: KafkaStream) -> None:
+    manager = stream._consumer._client._manager
+
+    async def lose() -> None:
+        for node in list(manager._conns):
+            manager.close(node)
+
+    manager.run(lose)
 
 
 def test_a_wrong_password_stops_every_client(deployment: Deployment) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import errno
 import ipaddress
 import socket
 import ssl
@@ -91,6 +92,19 @@ def test_conditions_and_versions_go_over_the_wire_as_they_are(
     assert body == ObjectBody(BODY, "e1", "v/1+2=3")
     assert script.header("if-match") is None
     assert "versionId=v%2F1%2B2%3D3" in urlsplit(script.target()).query
+
+
+def test_a_process_without_file_descriptors_blames_no_object(
+    store: ObstoreS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_socket(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", no_socket)
+    store._odd_keys._client._endpoint.http_session.close()  # type: ignore[attr-defined]
+    with pytest.raises(OSError, match="no connection can be opened") as caught:
+        run(fetch(store, "dir//a.jpg"))
+    assert caught.value.errno == errno.EMFILE
 
 
 @both_ways

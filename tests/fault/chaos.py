@@ -9,7 +9,6 @@ import json
 import multiprocessing
 import os
 import queue
-import subprocess
 import sys
 import tempfile
 import threading
@@ -24,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tests.broker_settings import IMPATIENT_BROKER
 from tests.fault.chaos_worker import Sabotage
+from tests.fault.checkout import commit
 from tests.fault.lane import DEADLINE_S, Lane, Outcome, met
 from tests.fault.proxy import ProxyLoop
 from tests.fault.schedules import WORKERS, Schedule, draw
@@ -124,16 +124,8 @@ def summary(outcomes: Sequence[Outcome], seed: int, seconds: float) -> dict[str,
         "stuck": sum(len(verdict.stuck) for verdict in verdicts),
         "seed": seed,
         "seconds": round(seconds),
-        "commit": _commit(),
+        "commit": commit(),
     }
-
-
-def _commit() -> str:
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, text=True)
-        return done.stdout.strip()
-
-    return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain") else "")
 
 
 def main() -> int:

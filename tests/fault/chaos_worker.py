@@ -28,6 +28,7 @@ from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import FlowPolicy
 from pipeline.offsets import Batch, CommitWindow
 from pipeline.ports import Commit, Polled, Revoked
+from pipeline.priority import PriorityPolicy
 from pipeline.records import OutputRecord, OutputTopic
 from tests.fault.pipeline_of_fakes import FakeEncoder, FakeStages, flow_of, rules_of
 from tests.fault.steps import Step, Steps
@@ -134,6 +135,7 @@ def _worker(case: WorkerCase, steps: Steps) -> StreamWorker:
         available=lambda: True,
         encode_age_s=lambda: 0.0,
         policy=FlowPolicy(max_in_flight=MAX_IN_FLIGHT),
+        priority=PriorityPolicy(),
         commit_interval_s=COMMIT_INTERVAL_S,
         bounds=CommitBounds(MAX_OUTCOMES, MAX_BYTES),
         gate=open_gate(clock, meter),

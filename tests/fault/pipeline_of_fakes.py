@@ -20,6 +20,7 @@ from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import Encoding, Flow
 from pipeline.label_format import parse_label_set
 from pipeline.ports import Encoder
+from pipeline.priority import Turns
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -72,7 +73,7 @@ class FakeStages:
         self._reach = reach
 
     @asynccontextmanager
-    async def fetch(self, ref: ImageRef) -> AsyncIterator[ObjectBody]:
+    async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
         self._reach(Step.FETCH)
         await asyncio.sleep(LONGEST_WAIT_S * (zlib.crc32(ref.key.encode()) % 100) / 100)
         if ref.key.startswith(MISSING):
@@ -105,7 +106,7 @@ class Unbatched:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
 
-    async def encode(self, pixels: Pixels) -> Vector:
+    async def encode(self, pixels: Pixels, level: int = 0) -> Vector:
         vector: Vector = self._encoder.encode_images(pixels[np.newaxis])[0]
         return vector
 
@@ -126,6 +127,7 @@ def flow_of(stages: FakeStages, encoder: Encoder, encoding: Encoding) -> Flow:
     return Flow(
         stages,
         stages,
+        Turns(64),
         encoding,
         model=encoder.model,
         geometry=encoder.geometry,

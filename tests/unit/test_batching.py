@@ -89,7 +89,7 @@ def test_a_wait_of_zero_sends_an_image_at_once() -> None:
     run(scenario())
 
 
-def test_while_the_device_is_busy_a_partial_batch_grows_and_one_full_batch_is_staged() -> None:
+def test_while_the_device_is_busy_a_partial_batch_grows() -> None:
     async def scenario() -> None:
         encoder = GatedEncoder()
         batcher, clock, meter = batcher_of(encoder, max_size=2, max_wait_s=1.0)
@@ -101,8 +101,8 @@ def test_while_the_device_is_busy_a_partial_batch_grows_and_one_full_batch_is_st
         assert meter.gauges[QUEUE_DEPTH.name] == 1
         tasks += send(batcher, [4, 5, 6, 7])
         await clock.advance(10)
-        # [3, 4] is with the encoder's thread, the others wait.
-        assert meter.gauges[QUEUE_DEPTH.name] == 3
+        # A batch is asked of the encoder's thread, and put together when it is free.
+        assert meter.gauges[QUEUE_DEPTH.name] == 5
         encoder.gate.set()
         await asyncio.gather(*tasks[:6])
         await clock.advance(1)
@@ -162,16 +162,21 @@ def test_a_caller_cancelled_while_its_batch_runs_harms_nobody() -> None:
     run(scenario())
 
 
-def test_pixels_may_be_reused_by_the_caller_once_its_image_waits() -> None:
+def test_an_image_of_a_higher_level_waits_for_no_batch_but_the_one_that_is_encoded() -> None:
     async def scenario() -> None:
-        batcher, clock, _ = batcher_of(GatedEncoder())
-        pixels = image(1)
-        task = asyncio.create_task(batcher.encode(pixels))
+        encoder = GatedEncoder()
+        batcher, _, _ = batcher_of(encoder, max_size=2, max_wait_s=1.0)
+        encoder.gate.clear()
+        tasks = send(batcher, [1, 2], level=1)
+        await encoding(encoder)
+        tasks += send(batcher, [3, 4, 5, 6], level=1)
+        await settle()  # [3, 4] would be next: it is asked for, and not put together yet
+        tasks += send(batcher, [7])
         await settle()
-        pixels[:] = 2
-        await clock.advance(1)
-        np.testing.assert_array_equal(await task, vector_of(1))
+        encoder.gate.set()
         await batcher.close()
+        await asyncio.gather(*tasks)
+        assert encoder.batches == [[1, 2], [7, 3], [4, 5], [6]]
 
     run(scenario())
 

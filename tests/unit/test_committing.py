@@ -283,3 +283,42 @@ def test_a_short_interruption_is_borne_and_an_outage_is_not() -> None:
     worker.cycle(2)
     assert worker.able()
     assert worker.broker.committed(GROUP, PARTITION) == 1
+
+
+def test_a_worker_whose_commits_all_fail_is_not_able_though_its_producer_can_be_built() -> None:
+    worker = Worker()
+    worker.cycle(1)
+    worker.stream.most_bytes = 0
+    worker.finish(1)
+    worker.cycle(2)
+    assert worker.able()
+    worker.clock.now += INTERRUPTED_S
+    worker.cycle(2)
+    assert worker.stream.can_commit
+    assert not worker.able()
+    worker.stream.most_bytes = 1_000_000
+    worker.cycle(2)
+    assert worker.able()
+
+
+def test_a_worker_that_has_lost_what_it_could_not_commit_is_able() -> None:
+    worker = Worker()
+    worker.cycle(1)
+    worker.stream.most_bytes = 0
+    worker.finish(1)
+    worker.cycle(2)
+    worker.clock.now += INTERRUPTED_S
+    assert not worker.able()
+    worker.window.revoke(PARTITION)
+    worker.cycle(2)
+    assert worker.able()
+
+
+def test_a_commit_that_failed_and_is_found_done_leaves_the_worker_able() -> None:
+    worker = Worker()
+    worker.cycle(1)
+    worker.broker.commit_faults.append("applied")
+    worker.finish(1)
+    worker.cycle(2)
+    worker.clock.now += INTERRUPTED_S
+    assert worker.able()

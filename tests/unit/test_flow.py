@@ -15,6 +15,7 @@ from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Code, Halt, Reject
 from pipeline.flow import EmbeddingDtype, Flow
+from pipeline.priority import Turns
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -50,7 +51,7 @@ class Stages:
             raise self._failure
 
     @contextlib.asynccontextmanager
-    async def fetch(self, ref: ImageRef) -> AsyncIterator[ObjectBody]:
+    async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
         await asyncio.sleep(0)
         self._pass("fetch")
         yield ObjectBody(b"bytes", "e1", "v1")
@@ -63,7 +64,7 @@ class Stages:
 
     async def close(self) -> None: ...
 
-    async def encode(self, pixels: Pixels) -> Vector:
+    async def encode(self, pixels: Pixels, level: int = 0) -> Vector:
         self._pass("encode")
         return EMBEDDING
 
@@ -87,6 +88,7 @@ def flow_of(
     return Flow(
         stages,
         stages,
+        Turns(64),
         stages,
         model=MODEL,
         geometry=ImageGeometry(2, 2),
@@ -134,6 +136,8 @@ def test_a_defect_of_ours_costs_one_image_and_not_the_worker() -> None:
         MemoryError("no memory"),
         OSError(errno.EMFILE, "too many open files"),
         OSError(errno.ENOSPC, "full"),
+        OSError(errno.EAGAIN, "no process can be added"),
+        RuntimeError("can't start new thread"),
     ],
 )
 def test_a_worker_that_runs_out_of_resources_blames_no_image(exhausted: Exception) -> None:

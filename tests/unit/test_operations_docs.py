@@ -120,8 +120,10 @@ def test_metrics_that_the_page_names_exist() -> None:
     assert named <= {metric.name for metric in METRICS}
 
 
-def test_the_links_of_the_page_lead_somewhere() -> None:
-    for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", OPERATIONS):
-        target = (ROOT / "docs" / path) if path else ROOT / "docs/operations.md"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        target = (page.parent / path) if path else page
         assert target.exists(), path
         assert not anchor or anchor in slugs(target.read_text(encoding="utf-8")), anchor

@@ -214,6 +214,14 @@ def test_no_variable_is_suggested_for_what_is_in_a_list(tmp_path: Path) -> None:
             "workers.gpus_per_worker: is 0.5 and model.device is cpu, which would leave them idle;",
         ),
         (
+            "priority: {lower: [uploads]}",
+            "priority.lower: uploads is none of kafka.input_topics (clipstream.references); mend",
+        ),
+        (
+            "{kafka: {input_topics: [a, b]}, priority: {lower: [a, a]}}",
+            "priority.lower: a topic is named twice; name it once",
+        ),
+        (
             "flow: {max_in_flight: 64}",
             "failure_budget.window: is 100 and flow.max_in_flight is 64, so that no commit would",
         ),

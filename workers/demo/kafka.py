@@ -176,11 +176,17 @@ class EmbeddedKafka:
         return [str(JAVA), f"-Djava.io.tmpdir={temporary}", *_JVM_OPTIONS, "-cp", class_path]
 
     def _write_configuration(self) -> Path:
+        path = self._data / "server.properties"
+        lines = (f"{name}={value}\n" for name, value in self._configuration().items())
+        path.write_text("".join(lines))
+        return path
+
+    def _configuration(self) -> dict[str, str]:
         broker, controller = self._ports
         proxied = {f"PROXIED{port}": port for port in self._proxied}
         clients = {"CLIENT": broker} | proxied
         advertised = {name: self._proxied.get(port, port) for name, port in clients.items()}
-        properties = {
+        return {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
@@ -206,9 +212,6 @@ class EmbeddedKafka:
             "log.cleaner.dedupe.buffer.size": str(4 * 1024 * 1024),
             **self._properties,
         }
-        path = self._data / "server.properties"
-        path.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
-        return path
 
     def _answers(self) -> bool:
         """Whether the broker's port answers an ApiVersions request (version 0).

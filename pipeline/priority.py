@@ -1,0 +1,121 @@
+"""Who goes first where several input topics share one worker: live before backfill. No I/O."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from typing import Generic, TypeVar
+
+from pydantic import Field
+
+from pipeline.policy import Policy
+
+T = TypeVar("T")
+
+FIRST = 0
+"""The level of topics without a rank."""
+
+
+class PriorityPolicy(Policy):
+    """Which input topics are served only with what others leave."""
+
+    lower: tuple[str, ...] = Field(
+        (),
+        description="Input topics that are served only with what all others leave, as a backfill "
+        "beside live traffic; of several, each only with what those before it leave.",
+    )
+    min_share: float = Field(
+        0.05,
+        description="Share of the work that each of these topics gets in any case while it has "
+        "some. 0 lets it starve.",
+        ge=0,
+        le=0.5,
+    )
+
+    def level(self, topic: str) -> int:
+        """0 is served first."""
+        return self.lower.index(topic) + 1 if topic in self.lower else FIRST
+
+    @property
+    def levels(self) -> range:
+        return range(len(self.lower) + 1)
+
+
+class PriorityQueue(Generic[T]):
+    """First come, first served within a level; lower levels when no higher one waits, and for
+    their ``min_share`` of the turns. Not thread-safe."""
+
+    def __init__(self, min_share: float = 0.0) -> None:
+        self._min_share = min_share
+        self._levels: dict[int, deque[T]] = {}
+        self._owed: dict[int, float] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._levels.values()))
+
+    def push(self, item: T, level: int = FIRST) -> None:
+        if level not in self._levels:
+            self._levels[level] = deque()
+            self._levels = dict(sorted(self._levels.items()))
+        self._levels[level].append(item)
+
+    def pop(self) -> T:
+        """The next one.
+
+        Raises:
+            IndexError: nobody waits.
+        """
+        waiting = [level for level, items in self._levels.items() if items]
+        if not waiting:
+            raise IndexError("priority: nobody waits")
+        first, *lower = waiting
+        # What is owed to a level grows with each turn, and is paid by one of its own.
+        for level in lower:
+            self._owed[level] = self._owed.get(level, 0.0) + self._min_share
+        due = next((level for level in lower if self._owed[level] >= 1), first)
+        if due != first:
+            self._owed[due] -= 1
+        return self._levels[due].popleft()
+
+    def heads(self) -> Iterator[T]:
+        """The one of each level that has waited longest."""
+        return (items[0] for items in self._levels.values() if items)
+
+
+class Turns:
+    """A semaphore whose waiters are served by priority. Belongs to one event loop."""
+
+    def __init__(self, capacity: int, min_share: float = 0.0) -> None:
+        self._free = capacity
+        self._waiting: PriorityQueue[asyncio.Future[None]] = PriorityQueue(min_share)
+
+    async def acquire(self, level: int = FIRST) -> None:
+        if self._free > 0:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.push(turn, level)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release()  # it had its turn before it heard of its end
+            raise
+
+    def release(self) -> None:
+        while len(self._waiting):
+            turn = self._waiting.pop()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    @contextlib.asynccontextmanager
+    async def turn(self, level: int = FIRST) -> AsyncIterator[None]:
+        await self.acquire(level)
+        try:
+            yield
+        finally:
+            self.release()

@@ -1,0 +1,37 @@
+"""The process that `make soak` watches: a whole stream worker, but for its model."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+from pipeline.adapters.memory import MemoryEncoder
+from pipeline.ports import Encoder
+from workers import wiring
+from workers.logs import configure_logging
+from workers.settings import Settings, load_settings
+
+CROP_PX = 32
+GRACE_S = 20.0
+
+
+def encoder_in_memory(settings: Settings) -> Encoder:
+    return MemoryEncoder(dimension=64, crop=CROP_PX)
+
+
+def main() -> None:
+    """Work by the settings of the file that is named, until SIGTERM."""
+    settings = load_settings(Path(sys.argv[1]), environment={})
+    configure_logging(settings.log, "worker")
+    wiring.load_encoder = encoder_in_memory
+    built = wiring.build_stream_worker(settings, 0)
+    signal.signal(signal.SIGTERM, lambda *_: built.worker.stop(GRACE_S))
+    try:
+        built.worker.run()
+    finally:
+        built.close()
+
+
+if __name__ == "__main__":
+    main()

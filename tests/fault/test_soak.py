@@ -1,0 +1,60 @@
+"""A short soak: what `make soak` measures over a million references, over a few thousand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deploy.dev import versitygw
+from tests.fault import soak
+from tests.fault.soak_plot import draw
+
+pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
+
+REFERENCES = 2_000
+OUTAGE_S = 3.0
+FLAT = 0.05
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> soak.Result:
+    if not versitygw.available():
+        pytest.skip(f"{versitygw.WHAT_IT_NEEDS}; install Go, then: python deploy/dev/versitygw.py")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "")  # restored afterwards
+        return soak.run(tmp_path_factory.mktemp("soak"), REFERENCES, OUTAGE_S)
+
+
+def test_each_reference_is_classified_once_in_spite_of_the_outage(result: soak.Result) -> None:
+    assert result.references == 2 * REFERENCES
+    assert (result.lost, result.duplicated, result.dead_letters) == (0, 0, 0)
+
+
+def test_threads_and_file_descriptors_do_not_grow(result: soak.Result) -> None:
+    # A poll, a commit or a decoder that is replaced may be under way at one sample.
+    for first, most in (result.threads, result.descriptors):
+        assert most <= first + 4
+
+
+def test_nothing_is_committed_while_the_store_is_away(result: soak.Result) -> None:
+    during = [each.committed for each in result.samples if each.outage]
+    assert len(during) >= OUTAGE_S / soak.SAMPLE_S
+    assert during[-1] < result.references
+
+
+def test_the_samples_make_a_picture(result: soak.Result, tmp_path: Path) -> None:
+    draw(result.samples, tmp_path / "soak.png")
+    assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_summary_in_the_repository_is_of_a_long_run_that_stayed_flat() -> None:
+    summary = json.loads(soak.RESULT.read_text())
+    assert summary["references"] >= 1_000_000
+    assert summary["outage_s"] >= 600
+    assert (summary["lost"], summary["duplicated"], summary["dead_letters"]) == (0, 0, 0)
+    assert summary["growth"] < FLAT
+    assert summary["outage_growth"] < FLAT
+    assert summary.keys() > set(soak.Result.__dataclass_fields__)

@@ -1,0 +1,125 @@
+"""Faults of a whole stream worker that lie in its process, and what consumers may see of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+from transformers import CLIPModel
+
+from pipeline.adapters.kafka import KafkaStream
+from pipeline.adapters.kafka_config import common_options
+from pipeline.errors import Halt
+from pipeline.records import OutputTopic
+from tests.fault.s3_rig import PARTITIONS, Store, store_behind_a_proxy, working_on
+from tests.kafka_deployment import Deployment
+from tests.waiting import eventually
+from workers.demo.s3 import S3Server
+
+pytestmark = [pytest.mark.component, pytest.mark.timeout(180)]
+
+BEFORE, AFTER = 6, 12
+
+
+@pytest.fixture(scope="module")
+def store(s3_server: S3Server) -> Iterator[Store]:
+    with store_behind_a_proxy(s3_server) as store:
+        yield store
+
+
+@pytest.fixture
+def deployment(kafka_bootstrap: str) -> Iterator[Deployment]:
+    with Deployment(kafka_bootstrap, PARTITIONS) as deployment:
+        yield deployment
+
+
+def test_a_lost_device_ends_the_worker_and_the_next_one_does_its_work(
+    deployment: Deployment, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = store.bucket.fill(BEFORE + AFTER)
+    with working_on(deployment, store, tmp_path) as running:
+        running.send(keys[:BEFORE])
+        running.until_done()
+        with monkeypatch.context() as lost:
+            lost.setattr(CLIPModel, "get_image_features", fail_as_a_lost_device_does)
+            running.send(keys[BEFORE:])
+            eventually(lambda: running.ended)
+        assert isinstance(running.error, Halt)
+        assert running.error.code == "encode.unusable"
+        assert running.committed() == BEFORE
+        assert running.dead_letters() == {}
+    with working_on(deployment, store, tmp_path) as anew:
+        anew.sent = len(keys)
+        anew.until_done()
+        assert anew.classified() == sorted(keys)
+
+
+def fail_as_a_lost_device_does(*_: object, **__: object) -> None:
+    raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+
+def test_a_read_uncommitted_consumer_tells_repeats_by_their_event_id(
+    deployment: Deployment, store: Store, tmp_path: Path
+) -> None:
+    keys = ["never/uploaded", *store.bucket.fill(AFTER)]
+    # A classification and an embedding of each image, and one dead letter.
+    due = 2 * AFTER + 1
+    with working_on(deployment, store, tmp_path) as first:
+        fail_every_commit(first.worker._stream)
+        first.send(keys)
+        eventually(lambda: any(uncommitted(deployment)))
+        first.end(grace_s=0)
+    of_the_first = {event_id for event_id, _ in uncommitted(deployment)}
+    with working_on(deployment, store, tmp_path) as second:
+        second.sent = len(keys)
+        second.until_done()
+    records = defaultdict(set)
+    times: Counter[bytes] = Counter()
+    for event_id, record in uncommitted(deployment):
+        times[event_id] += 1
+        records[event_id].add(record)
+    assert len(times) == due
+    assert min(times[event_id] for event_id in of_the_first) > 1, "the second repeats the first's"
+    assert all(len(same) == 1 for same in records.values()), "repeats differ"
+
+
+def fail_every_commit(stream: Any) -> None:
+    """The records are in the topics by then; what was opened is aborted."""
+    assert isinstance(stream, KafkaStream)
+    sink = stream._sink
+
+    def fail(producer: Any, records: Any, offsets: object, group: object) -> None:
+        producer.begin_transaction()
+        sink._send(producer, records)
+        raise KafkaError("the commit failed")
+
+    stream._sink._transaction = fail  # type: ignore[method-assign]
+
+
+def uncommitted(deployment: Deployment) -> Iterator[tuple[bytes, object]]:
+    """The event id of each record of the outputs, and all that a consumer sees of the record but
+    its place and time."""
+    consumer = KafkaConsumer(
+        **common_options(deployment.kafka, "read-uncommitted"),
+        isolation_level="read_uncommitted",
+        enable_auto_commit=False,
+    )
+    with contextlib.closing(consumer):
+        topics = [deployment.topic(role) for role in OutputTopic]
+        partitions = [TopicPartition(topic, n) for topic in topics for n in range(PARTITIONS)]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        ends = consumer.end_offsets(partitions)
+        while any(consumer.position(each) < ends[each] for each in partitions):
+            for records in consumer.poll(timeout_ms=100).values():
+                for record in records:
+                    headers = tuple(record.headers)
+                    seen = (record.topic, record.partition, record.key, record.value, headers)
+                    yield dict(headers)["ce_id"], seen

@@ -1,0 +1,116 @@
+"""A stream worker on a real Kafka, in a thread of the test: the real worker, commit window and
+adapters; its images are classified at once."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pipeline import metrics
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.events import EventBuilder, EventContext, EventsPolicy
+from pipeline.flow import FlowPolicy
+from pipeline.priority import PriorityPolicy
+from tests.kafka_deployment import Deployment
+from tests.open_gate import open_gate
+from tests.stream_worker_rig import MadeUpFlow, rules_of
+from tests.waiting import eventually
+from workers.commit_bounds import CommitBounds
+from workers.event_loop import EventLoopThread
+from workers.stream import StreamWorker
+
+COMMIT_INTERVAL_S = 0.02
+WAIT_S = 30.0
+"""Far more than the time limits of a call, and of the end of a worker."""
+
+
+class WorkerOfDeployment:
+    """The member of one slot."""
+
+    def __init__(self, deployment: Deployment, slot: int = 0) -> None:
+        self._deployment = deployment
+        self.stream = deployment.stream(slot)
+        self.meter = PrometheusMeter()
+        self.failure: BaseException | None = None
+        self._loop = EventLoopThread(f"images-{slot}")
+        rules = rules_of("v1", "things")
+        facts, clock = deployment.facts, SystemClock()
+        context = EventContext(facts.cluster_id, deployment.kafka.group, facts.topic_ids, "0")
+        self._worker = StreamWorker(
+            self.stream,
+            MadeUpFlow(),  # type: ignore[arg-type]
+            lambda: rules,
+            EventBuilder(context, EventsPolicy()),
+            self._loop,
+            available=lambda: True,
+            encode_age_s=lambda: 0.0,
+            policy=FlowPolicy(),
+            priority=PriorityPolicy(),
+            commit_interval_s=COMMIT_INTERVAL_S,
+            bounds=CommitBounds(50, 1 << 24),
+            gate=open_gate(clock, self.meter),
+            clock=clock,
+            meter=self.meter,
+            rng=random.Random(slot),
+        )
+        self._thread = threading.Thread(target=self._run, name=f"worker-{slot}")
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._worker.run()
+        except BaseException as error:
+            self.failure = error
+
+    @property
+    def available(self) -> bool:
+        return self._worker.health().available
+
+    @property
+    def committed(self) -> int:
+        """References whose outcomes it has committed."""
+        return self._worker.health().committed
+
+    @property
+    def failed_commits(self) -> float:
+        return self.meter.registry.get_sample_value(metrics.COMMIT_FAILURES.name) or 0.0
+
+    def has_committed(self, references: int) -> None:
+        """Wait until it has; it must not have ended before."""
+
+        def done() -> bool:
+            assert self._thread.is_alive(), f"the worker has ended: {self.failure!r}"
+            return self.committed >= references
+
+        eventually(done)
+
+    def stop(self) -> None:
+        """It ends within its time limits, whatever the broker does."""
+        self._worker.stop(0.0)
+        self._thread.join(WAIT_S)
+        assert not self._thread.is_alive(), "the worker hangs"
+        self._loop.close()
+
+
+@contextmanager
+def working(deployment: Deployment, slot: int = 0) -> Iterator[WorkerOfDeployment]:
+    worker = WorkerOfDeployment(deployment, slot)
+    try:
+        yield worker
+    finally:
+        worker.stop()
+
+
+def references(*keys: str) -> list[bytes | None]:
+    """Records of one reference each."""
+    return [json.dumps({"bucket": "images", "key": key}).encode() for key in keys]
+
+
+def classified(deployment: Deployment) -> list[str]:
+    """Keys of the objects whose classification a consumer sees, sorted."""
+    values: Sequence[bytes | None] = deployment.values()
+    return sorted(json.loads(value or b"")["reference"]["key"] for value in values)

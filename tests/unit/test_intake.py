@@ -1,0 +1,156 @@
+"""What each level may begin, and that lower ones take only what higher ones leave."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.adapters.memory_stream import MemoryBroker
+from pipeline.flow import FlowPolicy
+from pipeline.offsets import CommitWindow, Settled
+from pipeline.priority import PriorityPolicy
+from pipeline.records import Epoch, Origin, OutputRecord, OutputTopic, Partition, Position, Record
+from tests.stream_worker_rig import GROUP, TOPIC, committed, running, send
+from tests.waiting import eventually
+from workers.intake import MIB, Intake
+
+LIVE, BACKFILL = Partition("live", 0), Partition("backfill", 0)
+MOST = 100
+KEPT = 5
+
+
+class Bench:
+    """An intake over a window that owns a partition of each topic."""
+
+    def __init__(self, *lower: str, min_share: float = 0.05) -> None:
+        self.window = CommitWindow()
+        self.epochs = {each: self.window.assign(each, 0) for each in (LIVE, BACKFILL)}
+        self.offsets = dict.fromkeys(self.epochs, 0)
+        flow = FlowPolicy(max_in_flight=MOST, max_pending_mib=1)
+        self.intake = Intake(self.window, flow, PriorityPolicy(lower=lower, min_share=min_share))
+
+    def poll(self, partition: Partition, count: int) -> None:
+        for _ in range(count):
+            position = Position(partition.topic, partition.number, self.offsets[partition])
+            self.offsets[partition] += 1
+            epoch = self.window.begin(position, 0.0)
+            assert epoch is not None
+            self.intake.add(Record(position, 0, None, b"", ()), epoch)
+
+    def admit(self) -> list[str]:
+        """Topics of what is begun, one reference a record."""
+        return [self.begin(record, epoch) for record, epoch in self.intake.ready()]
+
+    def begin(self, record: Record, epoch: Epoch) -> str:
+        self.window.expand(record.position, epoch, 1)
+        return record.position.topic
+
+    def hold(self, partition: Partition, count: int) -> None:
+        self.poll(partition, count)
+        assert len(self.admit()) == count
+
+
+def test_without_priorities_all_share_the_room() -> None:
+    bench = Bench()
+    bench.poll(BACKFILL, 70)
+    bench.poll(LIVE, 50)
+    assert len(bench.admit()) == MOST
+    assert bench.intake.full(bench.window.partitions) == {LIVE, BACKFILL}
+
+
+def test_a_lower_topic_leaves_half_the_room_free() -> None:
+    bench = Bench("backfill")
+    bench.poll(BACKFILL, MOST)
+    assert bench.admit() == ["backfill"] * (MOST // 2)
+    assert bench.intake.full(bench.window.partitions) == {BACKFILL}
+    assert bench.intake.room(0) == MOST // 2
+    bench.poll(LIVE, 10)
+    assert bench.admit() == ["live"] * 10
+
+
+def test_what_waits_of_a_higher_topic_goes_first() -> None:
+    bench = Bench("backfill")
+    bench.poll(BACKFILL, 10)
+    bench.poll(LIVE, 10)
+    assert bench.admit() == ["live"] * 10 + ["backfill"] * 10
+
+
+def test_a_busy_higher_topic_leaves_a_lower_one_its_share_only() -> None:
+    bench = Bench("backfill")
+    bench.poll(LIVE, 2 * MOST)
+    bench.poll(BACKFILL, MOST)
+    begun = bench.admit()
+    assert begun.count("backfill") == KEPT
+    assert begun.count("live") == MOST - KEPT
+
+
+def test_a_share_of_nothing_is_nothing() -> None:
+    bench = Bench("backfill", min_share=0.0)
+    bench.poll(LIVE, 2 * MOST)
+    bench.poll(BACKFILL, MOST)
+    assert bench.admit() == ["live"] * MOST
+
+
+def test_what_is_committed_makes_room() -> None:
+    bench = Bench("backfill")
+    bench.hold(BACKFILL, MOST // 2)
+    settled = Settled("skipped", "empty", Origin(Position("backfill", 0, 0), 0, 0))
+    bench.window.settle(BACKFILL, bench.epochs[BACKFILL], 0, 0, settled)
+    assert bench.intake.room(1) == 0
+    assert bench.window.take(10, 1 << 20) is not None
+    bench.window.confirm()
+    assert bench.intake.room(1) == 1
+
+
+def test_a_partition_that_is_taken_away_makes_room() -> None:
+    bench = Bench("backfill")
+    bench.hold(BACKFILL, MOST // 2)
+    bench.poll(BACKFILL, 3)
+    bench.intake.drop(BACKFILL)
+    bench.window.revoke(BACKFILL)
+    assert not bench.intake
+    assert bench.window.held("backfill") == 0
+    assert bench.intake.room(1) == MOST // 2
+
+
+def test_outcomes_that_wait_for_their_commit_bound_every_level() -> None:
+    bench = Bench("backfill")
+    bench.hold(LIVE, 1)
+    record = OutputRecord(OutputTopic.CLASSIFICATIONS, None, bytes(MIB), ())
+    settled = Settled("classified", "", Origin(Position("live", 0, 0), 0, 0), (record,))
+    bench.window.settle(LIVE, bench.epochs[LIVE], 0, 0, settled)
+    assert bench.intake.most() == 0
+    assert bench.intake.full(bench.window.partitions) == {LIVE, BACKFILL}
+
+
+@pytest.fixture
+def broker() -> MemoryBroker:
+    """With a backfill that never ends: each of its images waits for the gate."""
+    broker = MemoryBroker()
+    for topic in (TOPIC, BACKFILL.topic):
+        broker.create_topic(topic, 1)
+    for number in range(40):
+        send(broker, f"slow-{number}", topic=BACKFILL.topic)
+    return broker
+
+
+PRIORITY = PriorityPolicy(lower=(BACKFILL.topic,))
+
+
+def test_live_references_overtake_a_backfill(broker: MemoryBroker) -> None:
+    policy = FlowPolicy(max_in_flight=16)
+    with running(broker, policy=policy, priority=PRIORITY) as worker:
+        eventually(lambda: len(worker.flow.running) == 8)
+        for number in range(20):
+            send(broker, f"live-{number}")
+        eventually(lambda: committed(broker) == 20)
+        assert len(worker.flow.running) == 8, "none of the backfill has ended"
+        worker.open_gate()
+        eventually(lambda: broker.committed(GROUP, BACKFILL) == 40)
+
+
+def test_the_lower_topic_is_paused_alone(broker: MemoryBroker) -> None:
+    policy = FlowPolicy(max_in_flight=16)
+    with running(broker, policy=policy, priority=PRIORITY) as worker:
+        eventually(lambda: worker.stream._paused == {BACKFILL})
+        worker.open_gate()
+        eventually(lambda: worker.stream._paused == set())
