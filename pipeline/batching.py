@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from pipeline.errors import Halt, Reject
+from pipeline.errors import Halt, Reject, WorkerLost
 from pipeline.metrics import BATCH_SIZE, MAX_BATCH, QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.policy import Policy
 from pipeline.ports import Clock, DeviceOutOfMemory, Encoder, Meter, PoisonedBatch
@@ -184,9 +184,9 @@ class _Image:
 class Batcher:
     """The only caller of an encoder, for the callers of one event loop.
 
-    Owns the encoder's thread; ``close`` ends it. Once the encoder has halted, every call raises
-    that Halt. A batch is put together when the encoder's thread is free for it, so that an image of
-    a higher level waits for one batch at most that was begun before.
+    Owns the encoder's thread; ``close`` ends it. Once the encoder has failed for good, every call
+    raises why. A batch is put together when the encoder's thread is free for it, so that an image
+    of a higher level waits for one batch at most that was begun before.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class Batcher:
         self._changed = asyncio.Event()
         self._dispatcher: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
-        self._halted: Halt | None = None
+        self._halted: Halt | WorkerLost | None = None
         self._closing = False
         meter.set(MAX_BATCH, self._max_size)
         meter.set(QUEUE_DEPTH, 0, stage="encode")
@@ -223,6 +223,7 @@ class Batcher:
         Raises:
             Reject: ``encode.failed`` or ``encode.non_finite``.
             Halt: the model or the device is unusable, or the batcher is closed.
+            WorkerLost: the device is lost to this process.
         """
         self._require_open()
         if pixels.dtype != np.uint8 or pixels.shape != (self._side, self._side, 3):
@@ -274,7 +275,7 @@ class Batcher:
 
     def _require_open(self) -> None:
         if self._halted is not None:
-            raise Halt(self._halted.code, self._halted.message) from self._halted
+            raise type(self._halted)(self._halted.code, self._halted.message) from self._halted
         if self._closing:
             raise Halt("encode.closed", "encode: the batcher is closed; this worker is stopping")
 
@@ -328,8 +329,8 @@ class Batcher:
             rows = await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._encode_in_thread, batch
             )
-        except Halt as halt:
-            self._halt(halt, batch)
+        except (Halt, WorkerLost) as end:
+            self._halt(end, batch)
         except Exception as error:
             log.exception("encode: the encoder broke its contract")
             self._halt(_unexpected(error), batch)
@@ -378,14 +379,14 @@ class Batcher:
                     batch.append(image)
             self._report_depth(len(self._waiting))
 
-    def _halt(self, halt: Halt, batch: Sequence[_Image] = ()) -> None:
+    def _halt(self, halt: Halt | WorkerLost, batch: Sequence[_Image] = ()) -> None:
         """Everybody who waits learns of it, each by an exception of their own."""
         self._halted = halt
         with self._waiting_lock:
             waiting = [self._waiting.pop() for _ in range(len(self._waiting))]
         for image in (*batch, *waiting):
             if not image.waiter.done():
-                image.waiter.set_exception(Halt(halt.code, halt.message))
+                image.waiter.set_exception(type(halt)(halt.code, halt.message))
         self._report_depth(0)
 
     def _report_depth(self, waiting: int) -> None:

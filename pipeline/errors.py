@@ -74,12 +74,22 @@ class Halt(PipelineError):
     """Our fault or our operator's: stop, and commit no further."""
 
 
+class WorkerLost(PipelineError):
+    """This process cannot work any more, and one started anew may: nobody need act."""
+
+
 _EXHAUSTED = frozenset(
     # EAGAIN is fork's: no process or thread may be added.
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EAGAIN}
 )
 _NO_THREAD = "can't start new thread"
 """What Python says in place of an error number where a thread cannot be added."""
+
+
+def ends_worker(error: BaseException) -> bool:
+    """Whether the error is about this process and not about the image that met it: no outcome may
+    be made of it, and another process takes the work up."""
+    return isinstance(error, WorkerLost) or is_exhaustion(error)
 
 
 def is_exhaustion(error: BaseException) -> bool:

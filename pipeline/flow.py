@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 from pydantic import Field
 
-from pipeline.errors import Halt, Reject, is_exhaustion
+from pipeline.errors import Halt, Reject, ends_worker
 from pipeline.metrics import QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.policy import Policy
 from pipeline.ports import Clock, Decoder, Meter
@@ -112,8 +112,8 @@ class Flow:
 
         Raises:
             Halt: the worker must stop; the reference has no outcome.
-            MemoryError, OSError: the worker has run out of memory, file descriptors or disk; the
-                reference has no outcome.
+            WorkerLost, MemoryError, OSError: this process cannot go on; the reference has no
+                outcome.
             asyncio.CancelledError: the partition was revoked or the worker stops.
         """
         try:
@@ -123,7 +123,7 @@ class Flow:
         except Halt:
             raise
         except Exception as error:
-            if is_exhaustion(error):
+            if ends_worker(error):
                 raise
             # A defect of ours that one image brought out must not stop the others; the dead letter
             # can be replayed once it is mended.
@@ -142,7 +142,7 @@ class Flow:
         """Whether known good images get through decode and encode, as the worker does both now.
 
         Raises:
-            Halt, MemoryError, OSError: as ``classify``.
+            Halt, WorkerLost, MemoryError, OSError: as ``classify``.
         """
         try:
             for body in bodies:

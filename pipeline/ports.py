@@ -154,6 +154,7 @@ class Encoder(Protocol):
         Raises:
             PoisonedBatch: the batch failed; its halves may not.
             DeviceOutOfMemory: a smaller batch may fit.
+            WorkerLost: the device is lost to this process.
             Halt: the device or the model is unusable.
         """
 

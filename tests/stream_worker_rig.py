@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.errors import Halt, Retry
+from pipeline.errors import Halt, Retry, WorkerLost
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import FlowPolicy, Scoring
 from pipeline.ports import Polled
@@ -92,6 +92,8 @@ class MadeUpFlow:
             return DeadLetter(ref.origin, "decode.corrupt", "broken", 1, ref=ref)
         if ref.key.startswith("exhausted"):
             raise MemoryError("no memory")
+        if ref.key.startswith("lost"):
+            raise WorkerLost("encode.device_lost", "the device is gone")
         if ref.key.startswith("halt"):
             raise Halt("model.broken", "the device is gone")
         image = DecodedImage(np.zeros((2, 2, 3), np.uint8), "PNG", 2, 2, 1, 0.0)

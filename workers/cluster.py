@@ -16,7 +16,7 @@ import threading
 from typing import Any, Protocol
 
 from pipeline.adapters.clock import SystemClock
-from pipeline.errors import Halt, Retry
+from pipeline.errors import Halt, Retry, WorkerLost
 from pipeline.ports import Clock
 from workers.health import Health, Heard
 from workers.logs import configure_logging
@@ -78,6 +78,8 @@ class StreamActor:
         except Halt as halt:
             log.error("%s", halt)  # noqa: TRY400 - an expected end, its message says it all
             return Ended(Fate.HALTED, halt.code, halt.message)
+        except WorkerLost as lost:
+            return Ended(Fate.DIED, lost.code, lost.message)
         finally:
             built.close()
         return Ended(Fate.STOPPED)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline import metrics
-from pipeline.errors import Halt, Retry, is_exhaustion
+from pipeline.errors import Halt, Retry, ends_worker
 from pipeline.flow import Flow, FlowPolicy, Scoring
 from pipeline.offsets import CommitWindow, Place, Settled
 from pipeline.ports import (
@@ -160,8 +160,9 @@ class StreamWorker:
 
         Raises:
             Halt: a person must act; nothing further is committed.
-            Exception: the worker has run out of memory, file descriptors or disk, or has a defect;
-                nothing further is committed, and a worker started anew may go on.
+            Exception: the worker has lost its device, has run out of memory, file descriptors or
+                disk, or has a defect; nothing further is committed, and a worker started anew may
+                go on.
         """
         self._meter.set(metrics.LAST_PROGRESS, self._clock.time())
         try:
@@ -350,7 +351,7 @@ class StreamWorker:
         except Halt as halt:
             self._completions.put((place, epoch, halt))
         except Exception as error:
-            if is_exhaustion(error):
+            if ends_worker(error):
                 self._completions.put((place, epoch, error))
                 return
             # Without an outcome the reference would hold its partition for ever.

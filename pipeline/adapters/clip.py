@@ -12,7 +12,7 @@ import torch
 from pipeline.adapters.clip_files import Checkpoint, first_line, from_directory, from_hub
 from pipeline.adapters.clip_model import PROBE_PROMPT, ClipModel, read_model
 from pipeline.adapters.clip_policy import DEFAULT_MODEL, DEFAULT_REVISION, ModelPolicy
-from pipeline.errors import Halt
+from pipeline.errors import Halt, WorkerLost
 from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import ImageGeometry, ModelIdentity, Pixels, Vector
 
@@ -253,10 +253,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _fate(error: BaseException) -> Exception:
     if isinstance(error, torch.AcceleratorError):
-        # The device's context is lost: every later call fails too.
-        return Halt(
-            "encode.unusable",
-            f"encode: the device failed ({first_line(error)}); the worker must start anew; if "
-            "it comes back, look at the driver's log",
+        # The device's context is lost: every later call of this process fails too.
+        return WorkerLost(
+            "encode.device_lost",
+            f"encode: the device failed ({first_line(error)}); a worker started anew has a fresh "
+            "context; if it comes back, look at the device driver's log",
         )
     return PoisonedBatch(first_line(error))

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
 from pipeline.adapters.clip import ClipEncoder, ModelPolicy
-from pipeline.errors import Halt
+from pipeline.errors import Halt, WorkerLost
 from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import Pixels
 from tests.clip_checkpoints import SMALL_IMAGE, write_preprocessor, write_small_checkpoint
@@ -125,7 +125,10 @@ def test_cuda_without_a_device_halts_and_auto_takes_the_cpu(
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when …"), DeviceOutOfMemory),
         (MemoryError(), DeviceOutOfMemory),
         (RuntimeError("shapes cannot be multiplied"), PoisonedBatch),
-        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), Halt),
+        (
+            torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+            WorkerLost,
+        ),
     ],
 )
 def test_errors_of_torch_have_their_fate(

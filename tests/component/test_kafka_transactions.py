@@ -14,7 +14,7 @@ from pipeline.adapters.kafka import KafkaStream
 from pipeline.adapters.kafka_config import DeliveryPolicy
 from pipeline.ports import Commit, CommitDoubtful, Revoked
 from pipeline.records import OutputTopic
-from tests.kafka_deployment import MODES, Deployment, Mode, outcome, producer_of
+from tests.kafka_deployment import MODES, Deployment, Mode, outcome, producer_of, settle
 
 pytestmark = pytest.mark.component
 
@@ -225,3 +225,26 @@ def test_without_transactions_a_failed_offset_is_doubtful_and_read_back(
         assert not polling.stream.can_commit
         assert polling.recover()[deployment.partition(0)] == 0
         assert deployment.values() == [b"again"]
+
+
+def test_a_sequence_that_is_out_of_order_costs_the_transaction_and_its_producer(
+    deployment: Deployment,
+) -> None:
+    """What the broker sees when it has lost a batch of the producer's."""
+    deployment.produce([b"0", b"1"])
+    polling = deployment.ready()
+    first = deployment.partition(0)
+    polling.until(lambda: len(polling.records) == 2)
+    polling.stream.commit(Commit({first: 1}, (outcome(b"before"),)))
+    producer = producer_of(polling.stream)
+    numbers = producer._transaction_manager._sequence_numbers
+    for tp in list(numbers):
+        numbers[tp] += 5
+    commit = Commit({first: 2}, (outcome(b"after"),))
+    with pytest.raises(CommitDoubtful):
+        polling.stream.commit(commit)
+    assert deployment.values() == [b"before"]
+    settle(polling, commit)
+    assert producer_of(polling.stream) is not producer
+    assert deployment.values() == [b"before", b"after"]
+    assert deployment.committed(0) == 2

@@ -16,7 +16,7 @@ from transformers import CLIPModel
 
 from pipeline.adapters.kafka import KafkaStream
 from pipeline.adapters.kafka_config import common_options
-from pipeline.errors import Halt
+from pipeline.errors import WorkerLost
 from pipeline.records import OutputTopic
 from tests.fault.s3_rig import PARTITIONS, Store, store_behind_a_proxy, working_on
 from tests.kafka_deployment import Deployment
@@ -51,8 +51,8 @@ def test_a_lost_device_ends_the_worker_and_the_next_one_does_its_work(
             lost.setattr(CLIPModel, "get_image_features", fail_as_a_lost_device_does)
             running.send(keys[BEFORE:])
             eventually(lambda: running.ended)
-        assert isinstance(running.error, Halt)
-        assert running.error.code == "encode.unusable"
+        assert isinstance(running.error, WorkerLost)
+        assert running.error.code == "encode.device_lost"
         assert running.committed() == BEFORE
         assert running.dead_letters() == {}
     with working_on(deployment, store, tmp_path) as anew:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.batching import Batcher, BatchPolicy
-from pipeline.errors import Halt, Reject
+from pipeline.errors import Halt, Reject, WorkerLost
 from pipeline.metrics import BATCH_SIZE, MAX_BATCH, QUEUE_DEPTH
 from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import Pixels, Vector
@@ -25,19 +25,26 @@ from tests.batching_rig import (
 )
 
 
-def test_a_halt_reaches_every_waiter_and_every_later_caller() -> None:
+@pytest.mark.parametrize(
+    "end",
+    [
+        Halt("encode.unusable", "encode: the device is gone"),
+        WorkerLost("encode.device_lost", "encode: the device is gone"),
+    ],
+)
+def test_an_end_reaches_every_waiter_and_every_later_caller(end: Halt | WorkerLost) -> None:
     async def scenario() -> None:
         encoder = GatedEncoder()
-        encoder.error = Halt("encode.unusable", "encode: the device is gone")
+        encoder.error = end
         batcher, _, meter = batcher_of(encoder, max_size=2)
         encoder.gate.clear()
         tasks = send(batcher, [1, 2, 3, 4, 5])
         await encoding(encoder)
         encoder.gate.set()
         failures = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [getattr(failure, "code", None) for failure in failures] == ["encode.unusable"] * 5
+        assert [getattr(failure, "code", None) for failure in failures] == [end.code] * 5
         assert len({id(failure) for failure in failures}) == 5  # no shared traceback
-        with pytest.raises(Halt, match="the device is gone"):
+        with pytest.raises(type(end), match="the device is gone"):
             await batcher.encode(image(6))
         assert meter.gauges[QUEUE_DEPTH.name] == 0
         await batcher.close()

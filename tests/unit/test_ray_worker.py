@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-from workers.cluster import RayWorker
+from pipeline.adapters.s3_policy import S3Policy
+from pipeline.errors import Halt, WorkerLost
+from workers.cluster import RayWorker, StreamActor
 from workers.health import Health, Heard
+from workers.settings import Settings
 from workers.supervise import Ended, Fate
 
 HEALTH = Health(0.0, 0.0, 0.0, partitions=1, unfinished=0, lag=0, committed=0, available=True)
@@ -128,3 +131,36 @@ def test_a_process_that_is_gone_has_died(ray: MadeUpRay) -> None:
     actor.run.calls[0].finish(RayActorError("killed by signal 9\nmore"))
     assert worker.ended() == Ended(Fate.DIED, "worker.died", "killed by signal 9")
     assert ray.killed == []
+
+
+class Built:
+    """A worker whose run ends as it is told, and what it owns."""
+
+    def __init__(self, end: Exception | None) -> None:
+        self.worker = self
+        self.closed = False
+        self._end = end
+
+    def run(self) -> None:
+        if self._end is not None:
+            raise self._end
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("end", "ended"),
+    [
+        (None, Ended(Fate.STOPPED)),
+        (Halt("kafka.fenced", "why"), Ended(Fate.HALTED, "kafka.fenced", "why")),
+        # One that is started anew may go on.
+        (WorkerLost("encode.device_lost", "why"), Ended(Fate.DIED, "encode.device_lost", "why")),
+    ],
+)
+def test_a_run_says_how_it_ended(end: Exception | None, ended: Ended) -> None:
+    built = Built(end)
+    settings = Settings(s3=S3Policy(allowed_buckets=("photos",)))
+    actor = StreamActor(lambda *_: built, settings, 0)  # type: ignore[arg-type]
+    assert actor.run() == ended
+    assert built.closed

@@ -12,7 +12,7 @@ from pipeline import metrics
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.errors import Halt
+from pipeline.errors import Halt, WorkerLost
 from pipeline.flow import FlowPolicy
 from pipeline.ports import Commit, CommitDoubtful, Polled, Unreadable
 from pipeline.records import (
@@ -230,12 +230,15 @@ def test_a_halt_stops_the_worker_without_a_further_commit(broker: MemoryBroker) 
     assert committed(broker) == 0
 
 
-def test_a_worker_out_of_memory_crashes_and_is_not_halted(broker: MemoryBroker) -> None:
+@pytest.mark.parametrize(("key", "failure"), [("exhausted", MemoryError), ("lost", WorkerLost)])
+def test_a_worker_that_cannot_go_on_crashes_and_is_not_halted(
+    broker: MemoryBroker, key: str, failure: type[Exception]
+) -> None:
     worker = Running(broker, "0", FlowPolicy())
-    send(broker, "exhausted")
+    send(broker, key)
     worker.thread.join(WAIT_S)
     worker.loop.close()
-    assert isinstance(worker.failure, MemoryError)
+    assert isinstance(worker.failure, failure)
     assert committed(broker) == 0
     assert broker.published == []
 
