@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 OFFSETS_TIMEOUT_S = 10.0
 """Wait for committed offsets; open transactions hold the answer back."""
 
-_NOTE = re.compile(r"clipstream/1 topic=(\S+) initial=(\d{1,9})")
+# Releases that share a group in a rolling update read each other's notes: later fields are ignored.
+_NOTE = re.compile(r"clipstream/1 topic=(\S+) initial=(\d{1,9})(?: \w+=\S+)*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from kafka.coordinator.base import Generation
 from kafka.errors import KafkaTimeoutError
 
 from pipeline.adapters.kafka_config import DeliveryPolicy
+from pipeline.adapters.kafka_offsets import OffsetNote
 from pipeline.errors import Halt, Retry
 from pipeline.ports import Assigned, Commit, CommitDoubtful, Revoked, Unconfirmed
 from tests.kafka_deployment import DEADLINE_S, Deployment, Polling, outcome
@@ -117,6 +118,25 @@ def test_members_that_restart_one_after_the_other_have_their_partitions_back(
             settled(members)
             assert again.owned == places[slot]
             assert [other.changes for other in others] == [[]] * len(others)
+
+
+def test_a_later_release_may_share_the_group_while_it_is_rolled_out(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes more into the notes beside its offsets."""
+    deployment.produce([b"0", b"1"], partition=0)
+    written = OffsetNote.__str__
+    with monkeypatch.context() as later:
+        later.setattr(OffsetNote, "__str__", lambda note: f"{written(note)} later=field")
+        new = deployment.ready()
+        new.until(lambda: len(new.records) == 2)
+        new.stream.commit(Commit({deployment.partition(0): 1}, (outcome(b"of-0"),)))
+    old = Polling(deployment.stream(1))
+    old.until(lambda: len(old.owned) == len(new.owned) == 2, also=[new])
+    new.stream.close(1.0)
+    deployment.admin.remove_members([deployment.member(0).group_instance_id])
+    old.until(lambda: len(old.owned) == PARTITIONS)
+    old.until(lambda: [record.value for record in old.records] == [b"1"])
 
 
 def test_partitions_of_a_member_that_is_gone_for_good_move_at_once(deployment: Deployment) -> None:
