@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from pipeline.errors import Halt, Reject, WorkerLost
+from pipeline.errors import Halt, Reject, WorkerLost, ends_worker
 from pipeline.metrics import BATCH_SIZE, MAX_BATCH, QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.policy import Policy
 from pipeline.ports import Clock, DeviceOutOfMemory, Encoder, Meter, PoisonedBatch
@@ -166,6 +166,10 @@ def _out_of_memory(error: DeviceOutOfMemory) -> Halt:
         f"encode: a single image does not fit the device ({error}); give the worker more of it, "
         "or stop what else runs there",
     )
+
+
+def _lost(error: Exception) -> WorkerLost:
+    return WorkerLost("encode.exhausted", f"encode: {type(error).__name__}: {error}")
 
 
 def _unexpected(error: Exception) -> Halt:
@@ -333,7 +337,7 @@ class Batcher:
             self._halt(end, batch)
         except Exception as error:
             log.exception("encode: the encoder broke its contract")
-            self._halt(_unexpected(error), batch)
+            self._halt(_lost(error) if ends_worker(error) else _unexpected(error), batch)
         else:
             for image, row in zip(batch, rows, strict=True):
                 if image.waiter.done():

@@ -75,12 +75,13 @@ class FailureBudget:
     def judge(self, codes: Sequence[str | None]) -> Excess | None:
         """What speaks against committing these outcomes: the code of each dead letter, None for
         each classification; None where nothing does."""
+        window = self._policy.window
         latest = [*self._latest, *codes]
-        if len(codes) < self._policy.window:
-            latest = latest[-self._policy.window :]
-        whole = self._excess(latest, spent=len(latest) >= self._policy.window)
-        if whole is not None and whole.spent:
-            return whole
+        for judged in (latest[-window:], codes):
+            excess = self._excess(judged, spent=len(judged) >= window)
+            # What was committed before is no reason to stop at what has nothing to do with it.
+            if excess and excess.spent and excess.reason in map(_reason, filter(None, codes)):
+                return excess
         return self._excess(codes, spent=False)
 
     def note(self, code: str | None) -> None:

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.policy import Policy
 
@@ -33,6 +33,15 @@ class PriorityPolicy(Policy):
         ge=0,
         le=0.5,
     )
+
+    @model_validator(mode="after")
+    def _shares_leave_half(self) -> Self:
+        if len(self.lower) * self.min_share > 0.5:
+            raise ValueError(
+                f"priority.min_share: {self.min_share:g} for each of {len(self.lower)} topics is "
+                f"more than half of the work; write {0.5 / len(self.lower):.2g} at most"
+            )
+        return self
 
     def level(self, topic: str) -> int:
         """0 is served first."""

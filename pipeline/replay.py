@@ -9,7 +9,7 @@ transaction, says that it was: no letter is replayed twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -25,6 +25,7 @@ class Left(StrEnum):
 
     REPLAYED = "replayed before"
     TOO_OFTEN = "replayed as often as allowed"
+    TOO_LARGE = "larger than kafka.max_input_bytes"
     OMITTED = "its payload did not fit, or could not be read"
     ELSEWHERE = "of another group, cluster or topic"
 
@@ -120,11 +121,12 @@ def is_marker(record: Record) -> str | None:
 
 
 def obstacle(
-    letter: Letter, cluster_id: str, group: str, topics: Iterable[str], max_replays: int
+    letter: Letter, cluster_id: str, group: str, topics: Mapping[str, int], max_replays: int
 ) -> Left | None:
-    """Why the letter cannot be replayed here, apart from having been."""
+    """Why the letter cannot be replayed here, apart from having been and from its size. ``topics``
+    are the input topics, and how many partitions each has."""
     ours = letter.source == event_source(cluster_id, group, letter.topic).decode()
-    if not ours or letter.topic not in topics:
+    if not ours or letter.partition >= topics.get(letter.topic, 0):
         return Left.ELSEWHERE
     if letter.payload not in (Payload.REFERENCE, Payload.RECORD):
         return Left.OMITTED

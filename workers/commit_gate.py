@@ -41,7 +41,8 @@ class CommitGate:
         self._meter = meter
         self._held_since: float | None = None
         self._trial: Future[bool] | None = None
-        self._tried_at = 0.0
+        self._verdict: bool | None = None
+        self._verdict_at = 0.0
 
     def admits(self, outcomes: Iterable[Settled], *, full: bool) -> bool:
         """Whether the outcomes may be committed now. ``full``: no more can be added to them.
@@ -51,9 +52,9 @@ class CommitGate:
         """
         codes = [_code(each) for each in outcomes if each.kind != "skipped"]
         excess = self._budget.judge(codes)
-        self._meter.set(metrics.BUDGET_SPENT, excess.share if excess else 0.0)
         if excess is None:
             return self._release()
+        self._meter.set(metrics.BUDGET_SPENT, excess.share)
         if excess.malformed:
             good = self._good_images_pass()
             if good is None:
@@ -75,16 +76,27 @@ class CommitGate:
         if settled.kind != "skipped":
             self._budget.note(_code(settled))
 
+    def nothing_waits(self) -> None:
+        """Note that there is nothing to admit: what was held back is committed, or another's."""
+        self._release()
+
     def _release(self) -> bool:
         self._held_since = None
+        self._meter.set(metrics.BUDGET_SPENT, 0.0)
         return True
 
     def _good_images_pass(self) -> bool | None:
         """Whether the bundled images can be classified; None while that is not known."""
         now = self._clock.monotonic()
-        if self._trial is None or (self._trial.done() and now - self._tried_at > GOOD_FOR_S):
-            self._trial, self._tried_at = self._try_good_images(), now
-        return self._trial.result() if self._trial.done() else None
+        if self._trial is not None and self._trial.done():
+            # Its age counts from now on: a decoder that hangs takes its time to say so.
+            self._verdict, self._verdict_at = self._trial.result(), now
+            self._trial = None
+        elif self._verdict is not None and now - self._verdict_at > GOOD_FOR_S:
+            self._verdict = None
+        if self._verdict is None and self._trial is None:
+            self._trial = self._try_good_images()
+        return self._verdict
 
 
 def _code(settled: Settled) -> str | None:

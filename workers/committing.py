@@ -84,8 +84,9 @@ class Committer:
         self.committed = 0
         """References whose outcome this worker has committed."""
 
-    def commit_when_due(self) -> None:
-        """Commit if the interval is over or a transaction is full."""
+    def commit_when_due(self, *, stopping: bool = False) -> None:
+        """Commit if the interval is over or a transaction is full. ``stopping``: nothing more
+        comes."""
         now = self._clock.monotonic()
         self._barred_since = None
         if self._window.idle:
@@ -97,7 +98,7 @@ class Committer:
         if not full and now - self._tried_at < self._interval_s:
             return
         self._tried_at = now
-        self._commit(full)
+        self._commit(stopping)
 
     def age_s(self) -> float:
         """Time since the last successful commit, while something waited for one."""
@@ -147,12 +148,16 @@ class Committer:
         self._account(done)
         return moved
 
-    def _commit(self, full: bool) -> None:
+    def _commit(self, stopping: bool) -> None:
         """One transaction: the contiguous finished prefix of every partition."""
         self._window.advance(self._stream.positions())
         batch = self._window.take(self._bounds.outcomes, self._bounds.bytes)
         if batch is None:
+            self._gate.nothing_waits()
             return
+        full = stopping or (
+            len(batch.outcomes) >= self._bounds.outcomes or batch.size_bytes >= self._bounds.bytes
+        )
         if not self._gate.admits((settled for _, settled in batch.outcomes), full=full):
             self._window.abandon()
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 
@@ -28,7 +27,8 @@ class Intake:
         self._backlogs: dict[int, deque[tuple[Record, Epoch]]] = {
             level: deque() for level in priority.levels
         }
-        self._kept = math.ceil(flow.max_in_flight * priority.min_share)
+        # All of them together: half of the room, as the policy sees to.
+        self._kept = int(flow.max_in_flight * priority.min_share)
 
     def __bool__(self) -> bool:
         """Whether anything waits."""
@@ -72,7 +72,7 @@ class Intake:
         kept_for_others = sum(
             max(0, self._kept - self._held(other)) for other in self._backlogs if other > level
         )
-        left = (most >> level) - held
+        left = max(1, most >> level) - held
         kept = self._kept - own if level else 0
         return max(0, min(most - held - kept_for_others, max(left, kept)))
 

@@ -288,7 +288,7 @@ class StreamWorker:
                 self._window.assign(partition, offset)
                 self._stream.seek(partition, offset)
         else:
-            self._committer.commit_when_due()
+            self._committer.commit_when_due(stopping=self._stopping.is_set())
         if self._committer.committed > before:
             self._active_at = self._clock.monotonic()
 

@@ -113,7 +113,7 @@ class ClipEncoder:
 
     def encode_images(self, pixels: Pixels) -> Vector:
         """See ``Encoder.encode_images``. A torch error that leaves the device usable is
-        ``PoisonedBatch``, one that does not (an illegal address, say) is Halt."""
+        ``PoisonedBatch``, one that does not (an illegal address, say) is WorkerLost."""
         side = self._geometry.crop
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (side, side, 3):
             raise Halt(
@@ -142,6 +142,8 @@ class ClipEncoder:
             batch = order[start : start + TEXT_BATCH]
             try:
                 vectors[batch] = self._embed_texts([ids[index] for index in batch])
+            except torch.AcceleratorError as error:
+                raise _fate(error) from error
             except (RuntimeError, MemoryError) as error:
                 raise Halt(
                     "encode.out_of_memory" if _is_out_of_memory(error) else "encode.unusable",

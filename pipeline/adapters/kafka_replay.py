@@ -3,7 +3,8 @@ and markers together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,15 +15,32 @@ from pipeline.adapters.kafka_clients import Producer, connect, discard
 from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member, common_options
 from pipeline.adapters.kafka_config import producer_options as member_options
 from pipeline.adapters.kafka_failures import described, refused, unanswered
-from pipeline.adapters.kafka_producer import FENCED, first_cause, within
+from pipeline.adapters.kafka_producer import (
+    FENCED,
+    first_cause,
+    record_bytes_at_most,
+    within,
+)
 from pipeline.errors import Halt, Retry
 from pipeline.ports import CommitDoubtful
-from pipeline.records import Position, Record
+from pipeline.records import OutputRecord, OutputTopic, Position, Record
 from pipeline.replay import InputRecord, Letter, input_record, marker_headers
 
 POLL_S = 0.5
 SILENCE_S = 30.0
-"""A broker that returns nothing for so long, before the end is reached, does not answer."""
+"""A broker that returns nothing for so long, before the end is reached, does not answer. It takes
+less to end the transaction of a worker that died."""
+ANSWER_MS = 30_000
+
+
+def fits(letter: Letter, kafka: KafkaPolicy) -> bool:
+    """Whether the broker takes the letter's record: an input topic's limit is below that of the
+    dead letters."""
+    record = input_record(letter)
+    headers = tuple((name, value or b"") for name, value in record.headers)
+    # Which topic it is does not matter to its size.
+    sized = OutputRecord(OutputTopic.DEAD_LETTERS, record.key, record.value or b"", headers)
+    return record_bytes_at_most(sized) <= kafka.max_input_bytes
 
 
 class DeadLetterTopic:
@@ -38,17 +56,23 @@ class DeadLetterTopic:
         """
         self._topic = kafka.output_topics.dead_letters
         options = common_options(kafka, "clipstream-replay") | {
-            "isolation_level": "read_committed",
             "enable_auto_commit": False,
+            # What is deleted while it is read is no reason to pass the rest over.
+            "auto_offset_reset": "earliest",
         }
+        self._closing = contextlib.ExitStack()
         try:
-            self._consumer = connect(KafkaConsumer, options)
+            # How far to read: what is committed ends before a transaction that is still open, and
+            # a marker of an earlier replay may stand behind it.
+            self._ends = self._open(options | {"isolation_level": "read_uncommitted"})
+            self._consumer = self._open(options | {"isolation_level": "read_committed"})
             numbers = self._consumer.partitions_for_topic(self._topic) or ()
         except kafka_errors.KafkaError as error:
+            self._closing.close()
             raise unanswered(error, kafka.bootstrap_servers) or _failed(error) from error
         self._partitions = [TopicPartition(self._topic, number) for number in sorted(numbers)]
         if not self._partitions:
-            self._consumer.close()
+            self._closing.close()
             raise Halt(
                 "kafka.topic_missing",
                 f"kafka: topic {self._topic} does not exist or may not be described; see "
@@ -64,7 +88,12 @@ class DeadLetterTopic:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._consumer.close()
+        self._closing.close()
+
+    def _open(self, options: Mapping[str, Any]) -> KafkaConsumer:
+        consumer = connect(KafkaConsumer, options)
+        self._closing.callback(consumer.close)
+        return consumer
 
     def records(self) -> Iterator[list[Record]]:
         """Everything that is visible now, poll by poll, in the order of each partition.
@@ -82,15 +111,16 @@ class DeadLetterTopic:
         consumer = self._consumer
         consumer.assign(self._partitions)
         consumer.seek_to_beginning(*self._partitions)
-        ends: dict[Any, int] = consumer.end_offsets(self._partitions)
+        ends: dict[Any, int] = self._ends.end_offsets(self._partitions, timeout_ms=ANSWER_MS)
         silent_s = 0.0
-        while any(consumer.position(tp) < end for tp, end in ends.items()):
+        while any(consumer.position(tp, timeout_ms=ANSWER_MS) < end for tp, end in ends.items()):
             polled = consumer.poll(timeout_ms=round(POLL_S * 1000))
             silent_s = 0.0 if polled else silent_s + POLL_S
             if silent_s > SILENCE_S:
                 raise Retry(
                     "kafka.unavailable",
-                    f"kafka: {self._topic} cannot be read to its end; {SILENCE_S:g} s of silence",
+                    f"kafka: {self._topic} cannot be read to its end for {SILENCE_S:g} s; a "
+                    "transaction that stays open holds readers up (`clipstream doctor` names it)",
                 )
             yield [
                 Record(
@@ -122,6 +152,8 @@ class ReplayProducer:
         exactly_once = delivery.model_copy(update={"mode": "exactly_once"})
         member = Member(kafka.transactional_id_prefix, kafka.group, "replay", 0)
         options = member_options(kafka, exactly_once, member)
+        # One part less than that of any worker.
+        options["transactional_id"] = f"{kafka.transactional_id_prefix}/{kafka.group}/replay"
         try:
             self._producer = connect(Producer, options)
         except kafka_errors.KafkaError as error:

@@ -10,6 +10,8 @@ import pytest
 from rich.console import Console
 
 from pipeline.adapters import kafka_replay
+from pipeline.adapters.kafka_clients import Producer, connect, discard
+from pipeline.adapters.kafka_config import common_options
 from pipeline.adapters.kafka_replay import DeadLetterTopic, ReplayProducer
 from pipeline.adapters.s3_policy import S3Policy
 from pipeline.errors import Halt, Retry
@@ -24,6 +26,7 @@ from workers.settings import Settings
 pytestmark = pytest.mark.component
 
 LETTERS = 5
+OPEN_MS = 4000
 
 
 class Desk:
@@ -183,3 +186,34 @@ def test_letters_are_written_to_their_own_topic(desk: Desk) -> None:
     visible = desk.deployment.visible(OutputTopic.DEAD_LETTERS)
     assert len(visible) == 2, "the letter and its marker"
     assert {partition for partition, *_ in visible} == {visible[0][0]}
+
+
+def test_a_transaction_that_a_worker_left_open_hides_no_marker(desk: Desk) -> None:
+    """What is committed ends before it, and the marker of an earlier replay stands behind it."""
+    desk.die(*(desk.letter(n) for n in range(LETTERS)))
+    topic = desk.settings.kafka.output_topics.dead_letters
+    options = common_options(desk.settings.kafka, "dead-worker") | {
+        "transactional_id": f"{desk.settings.kafka.group}-dead",
+        "transaction_timeout_ms": OPEN_MS,
+    }
+    dead = connect(Producer, options)
+    try:
+        dead.init_transactions()
+        dead.begin_transaction()
+        for partition in range(desk.deployment.partitions):
+            dead.send(topic, b"", partition=partition).get(10)
+        assert desk.replay()[0] == LETTERS
+        again, said = desk.replay()
+    finally:
+        discard(dead)
+    assert again == 0
+    assert f"{LETTERS} left: replayed before" in said
+
+
+def test_a_letter_that_its_topic_would_refuse_is_left(desk: Desk) -> None:
+    record = Record(Position(desk.deployment.input, 0, 7), 0, b"k", bytes(1_048_000), ())
+    origin = Origin(record.position, 0, 0)
+    desk.die(desk.letter(0), DeadLetter(origin, "reference.too_large", "no", 1, record=record))
+    count, said = desk.replay()
+    assert count == 1
+    assert "1 left: larger than kafka.max_input_bytes" in said

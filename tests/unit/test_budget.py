@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -93,8 +93,26 @@ def test_good_work_before_does_not_hide_that_everything_fails_now() -> None:
     assert not excess.spent
 
 
-def test_more_than_a_window_is_judged_whole() -> None:
-    assert budget().judge(["fetch.timeout"] * WINDOW + [None] * WINDOW) is None
+def test_more_than_a_window_is_judged_by_its_end_and_whole() -> None:
+    failures, good = ["fetch.timeout"] * WINDOW, [None] * WINDOW
+    assert budget().judge([*failures, *good]) is None
+    for codes in ([*good, *failures], [*failures, *failures, *good]):
+        excess = budget().judge(codes)
+        assert excess is not None
+        assert excess.spent
+
+
+def test_good_work_before_does_not_dilute_a_whole_window_of_failures() -> None:
+    excess = budget(*[None] * WINDOW).judge(["fetch.timeout"] * WINDOW)
+    assert excess is not None
+    assert excess.spent
+
+
+@pytest.mark.parametrize("now", [[None], [], ["decode.corrupt", None]])
+def test_failures_of_before_do_not_stop_what_has_nothing_to_do_with_them(
+    now: list[str | None],
+) -> None:
+    assert budget(*["fetch.timeout"] * WINDOW).judge(now) is None
 
 
 def test_a_share_of_one_never_spends_it() -> None:
@@ -113,6 +131,7 @@ codes = st.lists(st.none() | st.sampled_from(sorted(CODES)), max_size=30)
 
 
 @given(codes, codes)
+@example(["fetch.timeout"] * WINDOW, ["fetch.timeout"] * WINDOW)
 def test_an_excess_is_always_more_than_the_share(before: list[str | None], now: list[str]) -> None:
     excess = budget(*before).judge(now)
     if excess is not None:

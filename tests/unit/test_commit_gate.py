@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from functools import partial
 
 import pytest
 
@@ -134,11 +135,39 @@ def test_malformed_input_passes_while_good_images_do(bench: Bench) -> None:
 def test_what_became_of_good_images_counts_for_a_while_only(bench: Bench) -> None:
     bench.admits("decode.corrupt")
     bench.trials[0].set_result(True)
+    assert bench.admits("decode.corrupt")
     bench.clock.now = GOOD_FOR_S + 0.1
     assert not bench.admits("decode.corrupt")
     bench.trials[1].set_result(False)
     with pytest.raises(Halt, match="bundled good images fail as well"):
         bench.admits(*["decode.corrupt"] * WINDOW)
+
+
+def test_a_trial_may_take_longer_than_its_result_counts(bench: Bench) -> None:
+    """As where the decoder hangs, which is what has made the images fail."""
+    bench.admits("decode.timeout")
+    bench.clock.now = 10 * GOOD_FOR_S
+    bench.trials[0].set_result(False)
+    with pytest.raises(Halt, match="bundled good images fail as well"):
+        bench.admits(*["decode.timeout"] * WINDOW)
+    assert len(bench.trials) == 1
+
+
+def test_the_share_is_shown_while_something_is_held_back(bench: Bench) -> None:
+    bench.admits("fetch.forbidden", None, "fetch.forbidden")
+    assert bench.share() == pytest.approx(2 / 3)
+    bench.clock.now = HOLD_S
+    assert bench.admits("fetch.forbidden")
+    assert bench.share() == 0
+
+
+def test_what_is_gone_is_not_held_against_what_comes_later(bench: Bench) -> None:
+    """As where its partition was taken away."""
+    bench.admits("fetch.forbidden")
+    bench.gate.nothing_waits()
+    assert bench.share() == 0
+    bench.clock.now = 10 * HOLD_S
+    assert not bench.admits("fetch.forbidden")
 
 
 def test_a_trial_that_halts_halts(bench: Bench) -> None:
@@ -148,7 +177,7 @@ def test_a_trial_that_halts_halts(bench: Bench) -> None:
         bench.admits("decode.corrupt")
 
 
-def gate_of(*, good: bool) -> CommitGate:
+def gate_of(*, good: bool, meter: PrometheusMeter | None = None) -> CommitGate:
     def tried() -> Future[bool]:
         done: Future[bool] = Future()
         done.set_result(good)
@@ -159,7 +188,7 @@ def gate_of(*, good: bool) -> CommitGate:
         HOLD_S,
         tried,
         clock=SystemClock(),
-        meter=PrometheusMeter(),
+        meter=meter or PrometheusMeter(),
     )
 
 
@@ -186,3 +215,12 @@ def test_a_worker_goes_on_where_the_input_is_to_blame() -> None:
     with running(broker, gate=gate_of(good=True)):
         eventually(lambda: committed(broker) == 2 * WINDOW)
     assert len(visible(broker, OutputTopic.DEAD_LETTERS)) == 2 * WINDOW
+
+
+def test_a_worker_that_stops_holds_nothing_back() -> None:
+    broker, meter = broker_with("bad-0"), PrometheusMeter()
+    with running(broker, gate=gate_of(good=False, meter=meter)):
+        share = partial(meter.registry.get_sample_value, "clipstream_failure_budget_share")
+        eventually(lambda: share() == 1)
+        assert committed(broker) == 0
+    assert committed(broker) == 1

@@ -122,6 +122,13 @@ def test_outcomes_that_wait_for_their_commit_bound_every_level() -> None:
     assert bench.intake.full(bench.window.partitions) == {LIVE, BACKFILL}
 
 
+def test_the_lowest_of_many_has_its_turn_when_nobody_else_has_work() -> None:
+    lower = [f"topic-{number}" for number in range(12)]
+    bench = Bench(*lower, "backfill", min_share=0.0)
+    bench.poll(BACKFILL, 3)
+    assert bench.admit() == ["backfill"]
+
+
 @pytest.fixture
 def broker() -> MemoryBroker:
     """With a backfill that never ends: each of its images waits for the gate."""

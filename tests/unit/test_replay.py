@@ -71,8 +71,10 @@ def letter_of(dead: DeadLetter) -> Letter:
     return letter
 
 
-def why_not(letter: Letter, group: str = GROUP, topics: tuple[str, ...] = (TOPIC,)) -> Left | None:
-    return obstacle(letter, CLUSTER, group, topics, 3)
+def why_not(
+    letter: Letter, group: str = GROUP, topic: str = TOPIC, partitions: int = 4
+) -> Left | None:
+    return obstacle(letter, CLUSTER, group, {topic: partitions}, 3)
 
 
 def parsed(sent: InputRecord) -> object:
@@ -158,7 +160,8 @@ def test_a_letter_without_its_payload_cannot_be_replayed() -> None:
 
 def test_letters_of_others_are_left() -> None:
     assert why_not(letter_of(OF_REFERENCE), group="other") is Left.ELSEWHERE
-    assert why_not(letter_of(OF_REFERENCE), topics=("other",)) is Left.ELSEWHERE
+    assert why_not(letter_of(OF_REFERENCE), topic="other") is Left.ELSEWHERE
+    assert why_not(letter_of(OF_REFERENCE), partitions=3) is Left.ELSEWHERE, "there is no such one"
 
 
 def test_other_events_on_the_topic_are_no_letters() -> None:

@@ -218,6 +218,10 @@ def test_no_variable_is_suggested_for_what_is_in_a_list(tmp_path: Path) -> None:
             "priority.lower: uploads is none of kafka.input_topics (clipstream.references); mend",
         ),
         (
+            "{kafka: {input_topics: [a, b]}, priority: {lower: [a, b], min_share: 0.3}}",
+            "priority.min_share: 0.3 for each of 2 topics is more than half of the work; write",
+        ),
+        (
             "{kafka: {input_topics: [a, b]}, priority: {lower: [a, a]}}",
             "priority.lower: a topic is named twice; name it once",
         ),

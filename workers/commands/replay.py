@@ -12,7 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_replay import DeadLetterTopic, ReplayProducer
+from pipeline.adapters.kafka_replay import DeadLetterTopic, ReplayProducer, fits
 from pipeline.errors import Halt
 from pipeline.replay import Left, Letter, Selection, is_marker, obstacle
 from workers.settings import Settings
@@ -93,6 +93,8 @@ def _find(
     kafka = settings.kafka
     with KafkaAdmin(kafka) as admin:
         cluster_id = admin.facts().cluster_id
+        described = admin.topics(kafka.input_topics)
+    topics = {name: len(each["partitions"]) for name, each in described.items()}
     found = _Found()
     progress = _progress(console)
     with progress, DeadLetterTopic(kafka) as topic:
@@ -112,7 +114,9 @@ def _find(
                 # Delivered at least once, a letter may stand there twice.
                 if letter is None or letter.id in found.replayed or not selection.wants(letter):
                     continue
-                why = obstacle(letter, cluster_id, kafka.group, kafka.input_topics, max_replays)
+                why = obstacle(letter, cluster_id, kafka.group, topics, max_replays)
+                if why is None and not fits(letter, kafka):
+                    why = Left.TOO_LARGE
                 if why is not None:
                     found.left[why] += 1
                 else:
