@@ -254,7 +254,7 @@ class Deployment:
             "enable_auto_commit": False,
             "fetch_max_wait_ms": 10,
         }
-        return closing(KafkaConsumer(**settings | options))
+        return closing(connect(KafkaConsumer, settings | options))
 
 
 class Polling:

@@ -63,7 +63,7 @@ def connect(kind: Callable[..., Client], options: Mapping[str, Any]) -> Client:
         made.cluster.config["allow_auto_create_topics"] = False  # B13
         _tell_refusals(made._manager)  # B14
         _read_to_the_end(made._manager)  # B18
-        _close_every_socket(made._net._selector)  # B22
+        _close_every_socket(made)  # B22
         return made
 
     try:
@@ -96,14 +96,21 @@ def _tell_refusals(manager: Any) -> None:
     manager.get_connection = get_connection
 
 
-def _close_every_socket(selector: Any) -> None:
-    """Close with the client's selector every socket that has ever waited there."""
-    register, close = selector.register, selector.close
+def _close_every_socket(network: KafkaNetClient) -> None:
+    """Close with the client every socket that it has opened: those that are being connected have
+    waited in its selector, the others are known when their transport is built."""
+    selector, manager = network._net._selector, network._manager
+    register, close, build = selector.register, selector.close, manager._build_transport
     sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def remember(fileobj: socket.socket, *arguments: Any) -> Any:
         sockets.add(fileobj)
         return register(fileobj, *arguments)
+
+    async def build_transport(*arguments: Any, **options: Any) -> Any:
+        transport = await build(*arguments, **options)
+        sockets.add(transport._sock)
+        return transport
 
     def close_all() -> None:
         close()
@@ -111,6 +118,7 @@ def _close_every_socket(selector: Any) -> None:
             each.close()
 
     selector.register, selector.close = remember, close_all
+    manager._build_transport = build_transport
 
 
 def _read_to_the_end(manager: Any) -> None:

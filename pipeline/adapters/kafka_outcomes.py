@@ -10,6 +10,7 @@ from typing import Self
 
 from kafka import KafkaConsumer, TopicPartition
 
+from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_config import KafkaPolicy, common_options
 from pipeline.records import OutputTopic
 
@@ -37,13 +38,12 @@ class OutcomeReader:
 
     def __init__(self, kafka: KafkaPolicy) -> None:
         self._roles = {kafka.output_topics.name(role): role for role in OutputTopic}
-        self._consumer = KafkaConsumer(
-            **common_options(kafka, "clipstream-outcomes"),
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            allow_auto_create_topics=False,
-            fetch_max_wait_ms=100,
-        )
+        options = common_options(kafka, "clipstream-outcomes") | {
+            "isolation_level": "read_committed",
+            "enable_auto_commit": False,
+            "fetch_max_wait_ms": 100,
+        }
+        self._consumer = connect(KafkaConsumer, options)
         self._partitions = [
             TopicPartition(name, number)
             for name in self._roles

@@ -29,6 +29,7 @@ from rich.table import Table
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka import KafkaStream
 from pipeline.adapters.kafka_admin import KafkaAdmin
+from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member, TopicNames
 from pipeline.adapters.kafka_references import ReferenceProducer
 from pipeline.adapters.memory import MemoryEncoder
@@ -191,10 +192,13 @@ class Bench:
     def _see(self) -> None:
         topic = self.kafka.output_topics.classifications
         with contextlib.closing(
-            KafkaConsumer(
-                bootstrap_servers=list(self.kafka.bootstrap_servers),
-                isolation_level="read_committed",
-                fetch_max_wait_ms=10,
+            connect(
+                KafkaConsumer,
+                {
+                    "bootstrap_servers": list(self.kafka.bootstrap_servers),
+                    "isolation_level": "read_committed",
+                    "fetch_max_wait_ms": 10,
+                },
             )
         ) as consumer:
             tps = [TopicPartition(topic, number) for number in range(PARTITIONS)]

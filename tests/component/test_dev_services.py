@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from deploy.dev import versitygw
+from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_config import KafkaPolicy
 from pipeline.adapters.kafka_doctor import sound_topics
 from workers.demo.jars import KAFKA_VERSION
@@ -59,7 +60,7 @@ def test_services_outlive_the_command_until_they_are_stopped(folder: Path) -> No
     )
     bootstrap = json.loads(variables["CLIPSTREAM_KAFKA__BOOTSTRAP_SERVERS"])
     assert variables["CLIPSTREAM_S3__ENDPOINT"].startswith("http://127.0.0.1:")
-    with closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
+    with closing(connect(KafkaAdminClient, {"bootstrap_servers": bootstrap})) as admin:
         topics = {topic["name"]: topic for topic in admin.describe_topics(list(TOPICS))}
     assert all(len(topics[name]["partitions"]) >= 3 for name in TOPICS)
 

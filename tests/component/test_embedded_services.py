@@ -16,6 +16,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from pipeline.adapters.kafka_clients import connect
 from tests.waiting import eventually
 from workers.demo.kafka import EmbeddedKafka
 from workers.demo.processes import ProcessIdentity, ServiceError
@@ -44,7 +45,9 @@ def values_of(bootstrap: str, topic: str, expected: int) -> list[bytes]:
 
     partition = TopicPartition(topic, 0)
     with closing(
-        KafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed")
+        connect(
+            KafkaConsumer, {"bootstrap_servers": bootstrap, "isolation_level": "read_committed"}
+        )
     ) as consumer:
         consumer.assign([partition])
         consumer.seek_to_beginning(partition)
@@ -77,7 +80,10 @@ def test_only_what_a_transaction_committed_is_seen(
 
     topic = make_topic()
     with closing(
-        KafkaProducer(bootstrap_servers=kafka_bootstrap, transactional_id=uuid.uuid4().hex)
+        connect(
+            KafkaProducer,
+            {"bootstrap_servers": kafka_bootstrap, "transactional_id": uuid.uuid4().hex},
+        )
     ) as producer:
         producer.init_transactions()
         producer.begin_transaction()
@@ -92,7 +98,7 @@ def test_only_what_a_transaction_committed_is_seen(
 def test_a_topic_that_nobody_created_is_an_error(kafka_bootstrap: str) -> None:
     from kafka import KafkaAdminClient
 
-    with closing(KafkaAdminClient(bootstrap_servers=kafka_bootstrap)) as admin:
+    with closing(connect(KafkaAdminClient, {"bootstrap_servers": kafka_bootstrap})) as admin:
         (found,) = admin.describe_topics(["mistyped"])
     assert found["error_code"] != 0
 
@@ -101,17 +107,19 @@ def test_a_second_start_on_the_same_folder_has_the_same_cluster(tmp_path: Path) 
     from kafka import KafkaAdminClient, KafkaProducer
 
     with EmbeddedKafka(tmp_path / "data", tmp_path / "logs") as first:
-        with closing(KafkaAdminClient(bootstrap_servers=first.bootstrap)) as admin:
+        with closing(connect(KafkaAdminClient, {"bootstrap_servers": first.bootstrap})) as admin:
             cluster_id = admin.describe_cluster()["cluster_id"]
             topic = {"num_partitions": 1, "replication_factor": 1}
             admin.create_topics({"kept": topic}, wait_for_metadata=True)
-        with closing(KafkaProducer(bootstrap_servers=first.bootstrap, acks="all")) as producer:
+        with closing(
+            connect(KafkaProducer, {"bootstrap_servers": first.bootstrap, "acks": "all"})
+        ) as producer:
             producer.send("kept", b"before", partition=0).get(DEADLINE_S)
 
         with pytest.raises(ServiceError, match="another broker runs"):
             EmbeddedKafka(tmp_path / "data", tmp_path / "logs").start()
     with EmbeddedKafka(tmp_path / "data", tmp_path / "logs") as second:
-        with closing(KafkaAdminClient(bootstrap_servers=second.bootstrap)) as admin:
+        with closing(connect(KafkaAdminClient, {"bootstrap_servers": second.bootstrap})) as admin:
             assert admin.describe_cluster()["cluster_id"] == cluster_id
         assert values_of(second.bootstrap, "kept", expected=1) == [b"before"]
     assert (tmp_path / "logs" / "kafka.log").stat().st_size > 0

@@ -29,6 +29,7 @@ from transformers import AutoTokenizer, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from pipeline.adapters.kafka_admin import KafkaAdmin
+from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_doctor import sound_topics
 from pipeline.adapters.kafka_outcomes import OutcomeReader, PublishedOutcome
 from pipeline.adapters.kafka_references import ReferenceProducer
@@ -217,9 +218,8 @@ def test_event_ids_are_unique_and_each_classification_has_its_embedding(run: Run
 
 def test_everything_is_committed(run: Run) -> None:
     topic = run.settings.kafka.input_topics[0]
-    consumer = KafkaConsumer(
-        bootstrap_servers=list(run.settings.kafka.bootstrap_servers), group_id="e2e"
-    )
+    servers = list(run.settings.kafka.bootstrap_servers)
+    consumer = connect(KafkaConsumer, {"bootstrap_servers": servers, "group_id": "e2e"})
     partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
     ends = consumer.end_offsets(partitions)
     committed = {tp: consumer.committed(tp) for tp in partitions}

@@ -22,6 +22,7 @@ from prometheus_client import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline import metrics
+from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_outcomes import OutcomeReader, PublishedOutcome
 from pipeline.adapters.kafka_references import ReferenceProducer
 from pipeline.adapters.s3_admin import S3Admin
@@ -312,7 +313,7 @@ def check_catalogue(families: dict[str, Family]) -> None:
 def committed(operator: Operator) -> list[int]:
     servers = list(operator.settings.kafka.bootstrap_servers)
     with contextlib.closing(
-        KafkaConsumer(bootstrap_servers=servers, group_id="operations")
+        connect(KafkaConsumer, {"bootstrap_servers": servers, "group_id": "operations"})
     ) as consumer:
         partitions = [TopicPartition("operations.references", n) for n in range(PARTITIONS)]
         return [consumer.committed(partition) or 0 for partition in partitions]

@@ -20,6 +20,7 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 
 from pipeline.adapters.kafka_admin import ClusterFacts, KafkaAdmin
+from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member, TopicNames
 from pipeline.adapters.kafka_outcomes import OutcomeReader, PublishedOutcome
 from pipeline.adapters.kafka_references import ReferenceProducer
@@ -101,10 +102,15 @@ class Lane:
         self._producer = enter(ReferenceProducer(self._kafka, self._input))
         self._reader = enter(OutcomeReader(self._kafka))
         servers = list(self._kafka.bootstrap_servers)
-        self._written = enter(contextlib.closing(KafkaConsumer(bootstrap_servers=servers)))
+        self._written = enter(
+            contextlib.closing(connect(KafkaConsumer, {"bootstrap_servers": servers}))
+        )
         self._readable = enter(
             contextlib.closing(
-                KafkaConsumer(bootstrap_servers=servers, isolation_level="read_committed")
+                connect(
+                    KafkaConsumer,
+                    {"bootstrap_servers": servers, "isolation_level": "read_committed"},
+                )
             )
         )
         self._outputs = [TopicPartition(topic, 0) for topic in outputs]

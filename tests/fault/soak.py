@@ -27,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from deploy.dev.versitygw import VersityS3
 from pipeline.adapters.kafka_admin import KafkaAdmin
+from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_doctor import sound_topics
 from pipeline.adapters.kafka_references import ReferenceProducer
 from pipeline.adapters.s3_admin import S3Admin
@@ -138,9 +139,12 @@ class Soak:
             "soak worker", command, log=folder / "worker.log", environment=command_environment()
         )
         servers = list(self.settings.kafka.bootstrap_servers)
-        self._offsets = KafkaConsumer(
-            bootstrap_servers=servers, group_id=self.settings.kafka.group, enable_auto_commit=False
-        )
+        options = {
+            "bootstrap_servers": servers,
+            "group_id": self.settings.kafka.group,
+            "enable_auto_commit": False,
+        }
+        self._offsets = connect(KafkaConsumer, options)
         self._inputs = [TopicPartition(self._topic, number) for number in range(PARTITIONS)]
         self._began = time.monotonic()
         self.samples: list[Sample] = []
@@ -199,9 +203,8 @@ class Soak:
 
     def _ids(self, topic: str) -> Iterator[list[bytes]]:
         servers = list(self.settings.kafka.bootstrap_servers)
-        with contextlib.closing(
-            KafkaConsumer(bootstrap_servers=servers, isolation_level="read_committed")
-        ) as consumer:
+        options = {"bootstrap_servers": servers, "isolation_level": "read_committed"}
+        with contextlib.closing(connect(KafkaConsumer, options)) as consumer:
             tps = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
             consumer.assign(tps)
             consumer.seek_to_beginning(*tps)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from kafka import KafkaConsumer, TopicPartition
 
+from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_config import KafkaPolicy, common_options
 from workers.demo.account import SentRecord
 from workers.demo.messages import DemoMessage
@@ -47,11 +48,8 @@ def placed(sent: Sequence[DemoMessage], found: Iterator[Found]) -> list[SentReco
 
 def _read(kafka: KafkaPolicy) -> Iterator[Found]:
     (topic,) = kafka.input_topics
-    consumer = KafkaConsumer(
-        **common_options(kafka, "clipstream-demo"),
-        enable_auto_commit=False,
-        allow_auto_create_topics=False,
-    )
+    options = common_options(kafka, "clipstream-demo") | {"enable_auto_commit": False}
+    consumer = connect(KafkaConsumer, options)
     with contextlib.closing(consumer):
         numbers = sorted(consumer.partitions_for_topic(topic) or ())
         partitions = [TopicPartition(topic, number) for number in numbers]
