@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 
 import numpy as np
 import pytest
@@ -47,6 +48,20 @@ def test_an_end_reaches_every_waiter_and_every_later_caller(end: Halt | WorkerLo
         with pytest.raises(type(end), match="the device is gone"):
             await batcher.encode(image(6))
         assert meter.gauges[QUEUE_DEPTH.name] == 0
+        await batcher.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, "too many open files")])
+def test_a_process_that_has_run_out_ends_its_worker_and_not_the_driver(error: Exception) -> None:
+    async def scenario() -> None:
+        encoder = GatedEncoder()
+        encoder.error = error
+        batcher, _, _ = batcher_of(encoder, max_size=1)
+        with pytest.raises(WorkerLost) as caught:
+            await batcher.encode(image(1))
+        assert caught.value.code == "encode.exhausted"
         await batcher.close()
 
     run(scenario())
