@@ -274,7 +274,9 @@ def _result(
     early = [each for each in steady if 0.1 * last <= each.committed < 0.2 * last] or steady[:1]
     late = [each for each in steady if each.committed >= 0.9 * last]
     base = statistics.median(each.memory_mib for each in early)
-    decoders = statistics.median(each.decoders_mib for each in early)
+    # None while one is replaced.
+    decoders = [each.decoders_mib for each in steady if each.decoders_mib]
+    tenth = max(1, len(decoders) // 10)
     during = [each for each in samples if each.outage]
 
     def growth(now: float, then: float) -> float:
@@ -292,7 +294,9 @@ def _result(
         memory_mib=round(base, 1),
         growth=growth(statistics.median(each.memory_mib for each in late), base),
         outage_growth=growth(max(each.memory_mib for each in during), base),
-        decoders_growth=growth(statistics.median(each.decoders_mib for each in late), decoders),
+        decoders_growth=growth(
+            statistics.median(decoders[-tenth:]), statistics.median(decoders[tenth : 2 * tenth + 1])
+        ),
         descriptors=_most(early, samples, lambda each: each.descriptors),
         threads=_most(early, samples, lambda each: each.threads),
         samples=samples,
