@@ -275,8 +275,8 @@ def _result(
     late = [each for each in steady if each.committed >= 0.9 * last]
     base = statistics.median(each.memory_mib for each in early)
     # None while one is replaced.
-    decoders = [each.decoders_mib for each in steady if each.decoders_mib]
-    tenth = max(1, len(decoders) // 10)
+    decoders = [each.decoders_mib for each in samples if each.decoders_mib]
+    tenth = len(decoders) // 10 + 1
     during = [each for each in samples if each.outage]
 
     def growth(now: float, then: float) -> float:
@@ -295,7 +295,8 @@ def _result(
         growth=growth(statistics.median(each.memory_mib for each in late), base),
         outage_growth=growth(max(each.memory_mib for each in during), base),
         decoders_growth=growth(
-            statistics.median(decoders[-tenth:]), statistics.median(decoders[tenth : 2 * tenth + 1])
+            statistics.median(decoders[-tenth:]),
+            statistics.median(decoders[tenth : 2 * tenth] or decoders),
         ),
         descriptors=_most(early, samples, lambda each: each.descriptors),
         threads=_most(early, samples, lambda each: each.threads),
