@@ -271,7 +271,8 @@ def _result(
     samples: list[Sample],
 ) -> Result:
     last = steady[-1].committed
-    early = [each for each in steady if 0.1 * last <= each.committed < 0.2 * last] or steady[:1]
+    early = [each for each in steady if 0.1 * last <= each.committed < 0.2 * last]
+    early = early or [each for each in steady if each.committed]
     late = [each for each in steady if each.committed >= 0.9 * last]
     base = statistics.median(each.memory_mib for each in early)
     # None while one is replaced.

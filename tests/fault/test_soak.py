@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
 
 REFERENCES = 2_000
 OUTAGE_S = 3.0
-OTHER_DESCRIPTORS = 40
-"""Besides a connection for each open object: Kafka's, the decoder's, the loop's."""
+OTHERS = 64
+"""Threads and descriptors besides those of the open objects: Kafka's, the decoder's, the loops'."""
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,9 @@ def test_each_reference_is_classified_once_in_spite_of_the_outage(result: soak.R
 
 
 def test_threads_and_file_descriptors_are_bounded(result: soak.Result) -> None:
-    first, most = result.threads
-    assert most <= first + 4, "a commit may be under way at one sample and not at another"
-    assert result.descriptors[1] <= FetchPolicy().max_open_objects + OTHER_DESCRIPTORS
+    # A connection that is opened takes a descriptor, and a thread to look its name up.
+    for most in (result.threads[1], result.descriptors[1]):
+        assert most <= FetchPolicy().max_open_objects + OTHERS
 
 
 def test_nothing_is_committed_while_the_store_is_away(result: soak.Result) -> None:
