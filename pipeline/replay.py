@@ -15,9 +15,9 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from uuid import UUID, uuid5
 
-from pipeline.events.envelope import EVENT_NAMESPACE, event_source, text
+from pipeline.events.envelope import EVENT_NAMESPACE, event_source, optional, replay_headers, text
 from pipeline.events.headers import ORIGINAL_PREFIX, EventType, Payload
-from pipeline.records import REPLAY_COUNT, REPLAY_OF, Headers, Record
+from pipeline.records import REPLAY_COUNT, REPLAY_OF, Headers, Record, Replay
 
 
 class Left(StrEnum):
@@ -76,6 +76,10 @@ class Letter:
     headers: Headers
     at_partition: int
     """Partition of the dead-letter topic."""
+
+    @property
+    def next_replay(self) -> Replay:
+        return Replay(self.id, self.replays + 1)
 
     @classmethod
     def of(cls, record: Record) -> Letter | None:
@@ -141,9 +145,8 @@ def input_record(letter: Letter) -> InputRecord:
         value = None if _named(letter.headers).get("dlq.null-value") == "true" else value
     else:
         headers = tuple(pair for pair in letter.headers if pair[0] == "traceparent")
-    count = b"%d" % (letter.replays + 1)
-    replay: Headers = ((REPLAY_OF, text(letter.id)), (REPLAY_COUNT, count))
-    return InputRecord(letter.topic, letter.partition, letter.key, value, headers + replay)
+    headers += replay_headers(letter.next_replay)
+    return InputRecord(letter.topic, letter.partition, letter.key, value, headers)
 
 
 def marker_headers(letter: Letter) -> Headers:
@@ -153,9 +156,8 @@ def marker_headers(letter: Letter) -> Headers:
         ("ce_type", text(EventType.REPLAY)),
         ("ce_source", text(letter.source)),
         ("ce_id", text(str(uuid5(EVENT_NAMESPACE, json.dumps([letter.id, EventType.REPLAY]))))),
-        *((("ce_subject", text(letter.subject)),) if letter.subject else ()),
-        (REPLAY_OF, text(letter.id)),
-        (REPLAY_COUNT, b"%d" % (letter.replays + 1)),
+        *optional("ce_subject", letter.subject or None),
+        *replay_headers(letter.next_replay),
     )
 
 

@@ -62,7 +62,7 @@ class CommitGate:
             if good:
                 return self._release()
         if excess.spent:
-            raise Halt("budget.spent", _verdict(excess))
+            raise Halt("budget.spent", _why(excess))
         now = self._clock.monotonic()
         if self._held_since is None:
             self._held_since = now
@@ -103,7 +103,7 @@ def _code(settled: Settled) -> str | None:
     return settled.detail if settled.kind == "dead_letter" else None
 
 
-def _verdict(excess: Excess) -> str:
+def _why(excess: Excess) -> str:
     also = "; bundled good images fail as well" if excess.malformed else ""
     return (
         f"failure budget: {excess}{also}; these are not committed and come again. Look at the "

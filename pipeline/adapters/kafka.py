@@ -17,7 +17,7 @@ from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member, 
 from pipeline.adapters.kafka_failures import consuming
 from pipeline.adapters.kafka_offsets import GroupOffsets
 from pipeline.adapters.kafka_producer import KafkaSink
-from pipeline.adapters.kafka_reader import MAX_FETCHES, TolerantReading, UnreadableBatch
+from pipeline.adapters.kafka_reader import MAX_FETCHES, TolerantReading, UnreadableBatch, record_of
 from pipeline.errors import Halt, Retry
 from pipeline.ports import (
     Assigned,
@@ -28,7 +28,7 @@ from pipeline.ports import (
     Unconfirmed,
     Unreadable,
 )
-from pipeline.records import Partition, Position, Record
+from pipeline.records import Partition, Position
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class KafkaStream:
             raise consuming(error, self._kafka.group) from error
         unreadable = self._give_up()
         changes, self._announced = tuple(self._announced), []
-        records = tuple(_record(raw) for batch in polled.values() for raw in batch)
+        records = tuple(record_of(raw) for batch in polled.values() for raw in batch)
         return Polled(changes, records, unreadable)
 
     def pause(self, partitions: Iterable[Partition]) -> None:
@@ -286,13 +286,3 @@ class KafkaStream:
         if isinstance(error, kafka_errors.AuthorizationError):
             return consuming(error, self._kafka.group)
         return CommitDoubtful(code, f"kafka: {doing} failed ({type(error).__name__}: {error})")
-
-
-def _record(raw: Any) -> Record:
-    return Record(
-        Position(raw.topic, raw.partition, raw.offset),
-        raw.timestamp,
-        raw.key,
-        raw.value,
-        tuple(raw.headers),
-    )

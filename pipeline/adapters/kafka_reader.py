@@ -25,6 +25,8 @@ from kafka.errors import KafkaError
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.util import decode_varint
 
+from pipeline.records import Position, Record
+
 MAX_FETCHES = 3
 """Times a batch that cannot be read is fetched before its records are given up."""
 
@@ -79,6 +81,17 @@ class TolerantReading:
     def forget(self, tp: TopicPartition) -> None:
         """The partition has a new owner, or is owned anew."""
         self._fetches.pop(tp, None)
+
+
+def record_of(raw: Any) -> Record:
+    """What a poll of kafka-python returned, as the pipeline knows it."""
+    return Record(
+        Position(raw.topic, raw.partition, raw.offset),
+        raw.timestamp,
+        raw.key,
+        raw.value,
+        tuple(raw.headers),
+    )
 
 
 class UnreadableBatch(KafkaError):  # type: ignore[misc]

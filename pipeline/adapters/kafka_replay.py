@@ -21,9 +21,10 @@ from pipeline.adapters.kafka_producer import (
     record_bytes_at_most,
     within,
 )
+from pipeline.adapters.kafka_reader import record_of
 from pipeline.errors import Halt, Retry
 from pipeline.ports import CommitDoubtful
-from pipeline.records import OutputRecord, OutputTopic, Position, Record
+from pipeline.records import OutputRecord, OutputTopic, Record
 from pipeline.replay import InputRecord, Letter, input_record, marker_headers
 
 POLL_S = 0.5
@@ -123,13 +124,7 @@ class DeadLetterTopic:
                     "transaction that stays open holds readers up (`clipstream doctor` names it)",
                 )
             yield [
-                Record(
-                    Position(tp.topic, tp.partition, raw.offset),
-                    raw.timestamp,
-                    raw.key,
-                    raw.value,
-                    tuple(raw.headers),
-                )
+                record_of(raw)
                 for tp, batch in polled.items()
                 for raw in batch
                 if raw.offset < ends[tp]

@@ -81,11 +81,12 @@ def attributes(
         *optional("ce_time", timestamp(origin.timestamp_ms)),
         *optional("ce_subject", subject),
         *optional("traceparent", origin.traceparent),
-        *_replay(origin.replay),
+        *replay_headers(origin.replay),
     )
 
 
-def _replay(replay: Replay | None) -> TextHeaders:
+def replay_headers(replay: Replay | None) -> TextHeaders:
+    """That something repeats a dead letter, on records and on events."""
     if replay is None:
         return ()
     return ((REPLAY_OF, text(replay.of)), (REPLAY_COUNT, b"%d" % replay.count))

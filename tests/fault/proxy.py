@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from types import TracebackType
 from typing import Self
+
+from workers.event_loop import EventLoopThread
 
 CHUNK_BYTES = 64 * 1024
 CALL_S = 10.0
@@ -16,12 +17,10 @@ class ProxyLoop:
     """The event loop, in a thread of its own, that proxies run on."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
+        self._loop = EventLoopThread("proxies")
         self._proxies: list[TcpProxy] = []
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
     def __exit__(
@@ -33,20 +32,14 @@ class ProxyLoop:
         async def end() -> None:
             for proxy in self._proxies:
                 proxy.close()
-            tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
-        asyncio.run_coroutine_threadsafe(end(), self._loop).result(CALL_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CALL_S)
+        self._loop.submit(end()).result(CALL_S)
         self._loop.close()
 
     def proxy(self, port: int, target: int) -> TcpProxy:
         """Listen on ``port`` of the loopback address; hand on to ``target`` on the same."""
         proxy = TcpProxy(self._loop, port, target)
-        asyncio.run_coroutine_threadsafe(proxy.listen(), self._loop).result(CALL_S)
+        self._loop.submit(proxy.listen()).result(CALL_S)
         self._proxies.append(proxy)
         return proxy
 
@@ -55,7 +48,7 @@ class TcpProxy:
     """Hands bytes on in both directions until told otherwise. ``cut``, ``stall`` and ``heal`` may
     be called from any thread, and take effect a moment later."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, port: int, target: int) -> None:
+    def __init__(self, loop: EventLoopThread, port: int, target: int) -> None:
         self.port = port
         self._target = target
         self._loop = loop
@@ -67,14 +60,14 @@ class TcpProxy:
 
     def cut(self) -> None:
         """Reset every connection, and each new one at once: the server's host is gone."""
-        self._loop.call_soon_threadsafe(self._cut)
+        self._loop.call_soon(self._cut)
 
     def stall(self) -> None:
         """Keep connections, accept new ones, hand nothing on: packets are lost."""
-        self._loop.call_soon_threadsafe(self._flowing.clear)
+        self._loop.call_soon(self._flowing.clear)
 
     def heal(self) -> None:
-        self._loop.call_soon_threadsafe(self._heal)
+        self._loop.call_soon(self._heal)
 
     # -- on the loop ------------------------------------------------------------------------
 

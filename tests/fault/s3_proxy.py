@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
+from workers.event_loop import EventLoopThread
+
 CALL_S = 10.0
 LATENCY_S = 0.2
 DRIP_S = 0.05
@@ -85,12 +87,10 @@ class S3Proxy:
         # Bound, and never listening: it keeps the port for us while connections are refused.
         self._reserved = _bound(0)
         self.port: int = self._reserved.getsockname()[1]
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="s3-proxy", daemon=True)
+        self._loop = EventLoopThread("s3-proxy")
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(CALL_S)
+        self._loop.submit(self._listen()).result(CALL_S)
         return self
 
     def __exit__(
@@ -99,9 +99,7 @@ class S3Proxy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(CALL_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CALL_S)
+        self._loop.submit(self._end()).result(CALL_S)
         self._loop.close()
         self._reserved.close()
 
@@ -117,13 +115,13 @@ class S3Proxy:
 
     def refuse(self) -> None:
         """Reset every connection and refuse new ones: the server's process is gone."""
-        asyncio.run_coroutine_threadsafe(self._refuse(), self._loop).result(CALL_S)
+        self._loop.submit(self._refuse()).result(CALL_S)
 
     def heal(self) -> None:
         """From now on everything is handed on."""
         with self._lock:
             self._rules.clear()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(CALL_S)
+        self._loop.submit(self._listen()).result(CALL_S)
 
     def asked(self, key: str | None = None) -> int:
         """Requests for the key so far, or all of them; refused connections bring none."""
@@ -150,7 +148,7 @@ class S3Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = self._loop.create_task(self._connected(reader, writer))
+        task = asyncio.get_running_loop().create_task(self._connected(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

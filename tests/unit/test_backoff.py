@@ -5,25 +5,10 @@ from __future__ import annotations
 import random
 
 from pipeline.retry import RetryPolicy
+from tests.hand_clock import HandClock
 from workers.backoff import BROKER, Backoff
 
 POLICY = RetryPolicy(first_wait_s=1.0, longest_wait_s=8.0)
-
-
-class Clock:
-    """Time moves only when a test sets it."""
-
-    def __init__(self, now: float = 1000.0) -> None:
-        self.now = now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class Longest(random.Random):
@@ -34,11 +19,11 @@ class Longest(random.Random):
 
 
 def test_the_first_attempt_is_due_at_once() -> None:
-    assert Backoff(Clock(now=0.0), random.Random(0)).due()
+    assert Backoff(HandClock(now=0.0), random.Random(0)).due()
 
 
 def test_after_a_failure_nothing_is_due_until_its_wait_is_over() -> None:
-    clock = Clock()
+    clock = HandClock()
     backoff = Backoff(clock, Longest(), POLICY)
     assert backoff.failed() == 1.0
     clock.now += 0.999
@@ -48,12 +33,12 @@ def test_after_a_failure_nothing_is_due_until_its_wait_is_over() -> None:
 
 
 def test_waits_double_with_every_failure_in_a_row_up_to_the_longest() -> None:
-    backoff = Backoff(Clock(), Longest(), POLICY)
+    backoff = Backoff(HandClock(), Longest(), POLICY)
     assert [backoff.failed() for _ in range(6)] == [1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
 
 
 def test_a_success_forgets_the_failures() -> None:
-    backoff = Backoff(Clock(), Longest(), POLICY)
+    backoff = Backoff(HandClock(), Longest(), POLICY)
     for _ in range(5):
         backoff.failed()
     backoff.succeeded()
@@ -64,7 +49,7 @@ def test_a_success_forgets_the_failures() -> None:
 def test_waits_are_spread_over_the_whole_bound() -> None:
     waits = []
     for seed in range(200):
-        backoff = Backoff(Clock(), random.Random(seed), POLICY)
+        backoff = Backoff(HandClock(), random.Random(seed), POLICY)
         backoff.failed()
         waits.append(backoff.failed())
     assert min(waits) < 0.2
@@ -73,5 +58,5 @@ def test_waits_are_spread_over_the_whole_bound() -> None:
 
 
 def test_a_broker_is_asked_again_within_ten_seconds_however_long_it_is_away() -> None:
-    backoff = Backoff(Clock(), Longest(), BROKER)
+    backoff = Backoff(HandClock(), Longest(), BROKER)
     assert max(backoff.failed() for _ in range(1000)) == 10.0

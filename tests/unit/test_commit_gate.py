@@ -14,6 +14,7 @@ from pipeline.budget import BudgetPolicy, FailureBudget
 from pipeline.errors import Halt
 from pipeline.offsets import Settled
 from pipeline.records import Origin, OutputTopic, Position
+from tests.hand_clock import HandClock
 from tests.stream_worker_rig import TOPIC, committed, running, send, visible
 from tests.waiting import eventually
 from workers.commit_gate import GOOD_FOR_S, CommitGate
@@ -22,26 +23,11 @@ WINDOW = 10
 HOLD_S = 5.0
 
 
-class HandClock:
-    """Time moves only when a test sets it."""
-
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("nothing here sleeps")
-
-
 class Bench:
     """A gate, its clock, and trials of good images that end when the test says how."""
 
     def __init__(self) -> None:
-        self.clock = HandClock()
+        self.clock = HandClock(0.0)
         self.meter = PrometheusMeter()
         self.trials: list[Future[bool]] = []
         self.gate = CommitGate(

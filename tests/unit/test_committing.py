@@ -18,6 +18,7 @@ from pipeline.records import (
     Partition,
     Position,
 )
+from tests.hand_clock import HandClock
 from tests.open_gate import open_gate
 from workers.commit_bounds import CommitBounds
 from workers.committing import INTERRUPTED_S, Committer
@@ -27,21 +28,6 @@ TOPIC, GROUP = "refs", "g"
 PARTITION = Partition(TOPIC, 0)
 BYTES = 100
 """Size of an outcome."""
-
-
-class Clock:
-    """Time moves only when a test sets it."""
-
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class NothingToPublish:
@@ -86,7 +72,7 @@ class Worker:
         broker = MemoryBroker()
         broker.create_topic(TOPIC, 1)
         self.broker = broker
-        self.clock = Clock()
+        self.clock = HandClock()
         self.meter = PrometheusMeter()
         self.window = CommitWindow()
         self.stream = SlowLink(broker)

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.adapters.s3_policy import S3Policy
 from pipeline.errors import Halt, WorkerLost
+from tests.hand_clock import HandClock
 from workers.cluster import RayWorker, StreamActor
 from workers.health import Health, Heard
 from workers.settings import Settings
@@ -71,19 +72,6 @@ class MadeUpRay:
         self.killed.append(actor)
 
 
-class Clock:
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
 @pytest.fixture
 def ray(monkeypatch: pytest.MonkeyPatch) -> MadeUpRay:
     made_up = MadeUpRay()
@@ -93,7 +81,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> MadeUpRay:
 
 @pytest.mark.usefixtures("ray")
 def test_an_answer_has_the_time_at_which_it_came() -> None:
-    actor, clock = Actor(), Clock()
+    actor, clock = Actor(), HandClock()
     worker = RayWorker(actor, clock)
     assert worker.health() is None
     actor.health.calls[0].finish(HEALTH)
@@ -109,7 +97,7 @@ def test_an_answer_has_the_time_at_which_it_came() -> None:
 @pytest.mark.usefixtures("ray")
 def test_a_worker_that_is_being_built_has_not_answered() -> None:
     actor = Actor()
-    worker = RayWorker(actor, Clock())
+    worker = RayWorker(actor, HandClock())
     worker.health()
     actor.health.calls[0].finish(None)
     assert worker.health() is None
@@ -117,7 +105,7 @@ def test_a_worker_that_is_being_built_has_not_answered() -> None:
 
 def test_a_run_that_crashed_leaves_no_process(ray: MadeUpRay) -> None:
     actor = Actor()
-    worker = RayWorker(actor, Clock())
+    worker = RayWorker(actor, HandClock())
     assert worker.ended() is None
     actor.run.calls[0].finish(RayError("MemoryError: no memory"))
     ended = worker.ended()
@@ -127,7 +115,7 @@ def test_a_run_that_crashed_leaves_no_process(ray: MadeUpRay) -> None:
 
 def test_a_process_that_is_gone_has_died(ray: MadeUpRay) -> None:
     actor = Actor()
-    worker = RayWorker(actor, Clock())
+    worker = RayWorker(actor, HandClock())
     actor.run.calls[0].finish(RayActorError("killed by signal 9\nmore"))
     assert worker.ended() == Ended(Fate.DIED, "worker.died", "killed by signal 9")
     assert ray.killed == []

@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from pipeline.adapters.kafka_references import ReferenceProducer
 from pipeline.adapters.s3_admin import S3Admin
@@ -17,6 +16,7 @@ from pipeline.formats import strict_json
 from pipeline.formats.native import NATIVE
 from pipeline.formats.reference import Reference as Named
 from pipeline.records import JsonValue
+from workers.commands.progress import open_ended
 from workers.settings import Settings
 
 Reference = dict[str, JsonValue]
@@ -51,9 +51,7 @@ def run_enqueue(
     asked: Reference = {"label_set": label_set} if label_set else {}
     references = islice(_references(settings, source, asked), limit)
     count = 0
-    progress = Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
-    )
+    progress = open_ended(console)
     with progress, ReferenceProducer(settings.kafka, target) as producer:
         task = progress.add_task("0 references")
         for reference in references:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from pipeline.adapters.kafka_admin import KafkaAdmin
 from pipeline.adapters.kafka_replay import DeadLetterTopic, ReplayProducer, fits
 from pipeline.errors import Halt
 from pipeline.replay import Left, Letter, Selection, is_marker, obstacle
+from workers.commands.progress import open_ended
 from workers.settings import Settings
 
 LETTERS_PER_TRANSACTION = 500
@@ -96,7 +96,7 @@ def _find(
         described = admin.topics(kafka.input_topics)
     topics = {name: len(each["partitions"]) for name, each in described.items()}
     found = _Found()
-    progress = _progress(console)
+    progress = open_ended(console)
     with progress, DeadLetterTopic(kafka) as topic:
         task = progress.add_task("reading the dead letters")
         read = 0
@@ -129,7 +129,7 @@ def _find(
 def _publish(settings: Settings, console: Console, producer: ReplayProducer, found: _Found) -> int:
     """Publish the letters that were found, in a second pass: they need not fit into memory."""
     count = 0
-    progress = _progress(console)
+    progress = open_ended(console)
     with progress, DeadLetterTopic(settings.kafka) as topic:
         task = progress.add_task("publishing")
         for chunk in _chunks(_wanted(topic, found)):
@@ -175,12 +175,6 @@ def _show(console: Console, found: _Found) -> None:
 
 def _time(timestamp_ms: int) -> str:
     return datetime.fromtimestamp(timestamp_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
-    )
 
 
 def selected(codes: list[str], since: str | None, until: str | None, key: str | None) -> Selection:
