@@ -23,6 +23,8 @@ B21 A member that was put out of the group while it was joining anew is not told
     partitions: it goes on with those that it is given again, whatever others did with them.
 B22 A client that is closed while it connects, or with requests still to be written, leaves the
     socket open, for the garbage collector to close.
+B23 Records of a partition that was paused while it was read are never returned after it is resumed,
+    if another partition has been read meanwhile; nor is it fetched again.
 
 This rests on internals of kafka-python. Tests fail if they move.
 """
@@ -190,7 +192,21 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
             # choose a leader. Only once: a member that owns nothing would ask for ever.
             self._claimed_lead = True
             coordinator.request_rejoin()
+        self._take_up_resumed()
         return super().poll(*arguments, **options)
+
+    def _take_up_resumed(self) -> None:
+        """Read on in a partition that was set aside when it was paused (B23). What is being read is
+        set aside for it, so that all of them take turns, poll by poll."""
+        fetcher = self._fetcher
+        aside = fetcher._paused_partition_records
+        resumed = next((tp for tp in aside if not self._subscription.is_paused(tp)), None)
+        if resumed is None:
+            return
+        current = fetcher._next_partition_records
+        fetcher._next_partition_records = aside.pop(resumed)
+        if current:
+            aside[current.topic_partition] = current
 
     # -- on the I/O thread ------------------------------------------------------------------
 
