@@ -26,13 +26,13 @@ def draw(samples: Sequence[Sample], path: Path) -> None:
     memory.plot(minutes, [each.memory_mib for each in samples], label="worker")
     memory.plot(minutes, [each.decoders_mib for each in samples], label="decoder processes")
     memory.set_ylabel("memory (PSS), MiB")
-    memory.legend(loc="lower right")
+    memory.legend(loc="center left")
     work.plot(minutes, [each.committed / 1000 for each in samples], color="black")
     work.set_ylabel("committed,\nthousands")
     others.plot(minutes, [each.descriptors for each in samples], label="file descriptors")
     others.plot(minutes, [each.threads for each in samples], label="threads")
     others.set_ylabel("number")
-    others.legend(loc="lower right")
+    others.legend(loc="lower left")
     others.set_xlabel("minutes")
     outage = [each.at_s / 60 for each in samples if each.outage]
     for axes in (memory, work, others):
@@ -41,6 +41,8 @@ def draw(samples: Sequence[Sample], path: Path) -> None:
         if outage:
             axes.axvspan(outage[0], outage[-1], color="tab:red", alpha=0.12)
     if outage:
-        memory.annotate("store away", ((outage[0] + outage[-1]) / 2, 0), ha="center", va="bottom")
+        middle = (outage[0] + outage[-1]) / 2
+        above = (middle, 1.02)
+        memory.annotate("store away", above, xycoords=memory.get_xaxis_transform(), ha="center")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
