@@ -14,9 +14,13 @@ class Kind(StrEnum):
     HISTOGRAM = "histogram"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metric:
-    """One metric. ``remedy`` says what an operator does when it looks wrong."""
+    """One metric. ``remedy`` says what an operator does when it looks wrong.
+
+    Each is made once, in this module, and equal to itself alone: a meter looks it up for every
+    image, and to hash all its fields would cost more than to count.
+    """
 
     name: str
     kind: Kind

@@ -17,8 +17,8 @@ class PrometheusMeter:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._metrics = {metric: _register(metric, self.registry) for metric in CATALOGUE}
-        # Looking a child up costs a lock and a tuple each time; the hot path has few of them.
-        self._children: dict[tuple[Metric, tuple[str, ...]], Any] = {}
+        # The client's own look-up takes a lock each time, and every image needs a dozen.
+        self._children: dict[tuple[Metric | str, ...], Any] = {}
 
     def add(self, metric: Metric, value: float = 1, /, **labels: str) -> None:
         self._child(metric, labels).inc(value)
@@ -30,18 +30,25 @@ class PrometheusMeter:
         self._child(metric, labels).set(value)
 
     def forget(self, metric: Metric, /, **labels: str) -> None:
-        values = tuple(labels[name] for name in metric.labels)
-        if self._children.pop((metric, values), None) is not None:
-            self._metrics[metric].remove(*values)
+        key = _key(metric, labels)
+        if self._children.pop(key, None) is not None:
+            self._metrics[metric].remove(*key[1:])
 
     def _child(self, metric: Metric, labels: dict[str, str]) -> Any:
-        values = tuple(labels[name] for name in metric.labels)
-        child = self._children.get((metric, values))
+        key = _key(metric, labels)
+        child = self._children.get(key)
         if child is None:
             registered = self._metrics[metric]
-            child = registered.labels(*values) if metric.labels else registered
-            self._children[metric, values] = child
+            child = registered.labels(**labels) if metric.labels else registered
+            self._children[key] = child
         return child
+
+
+def _key(metric: Metric, labels: dict[str, str]) -> tuple[Metric | str, ...]:
+    """The metric and the values of its labels, in the catalogue's order."""
+    if len(labels) < 2:  # nearly all, and there is but one order
+        return (metric, *labels.values())
+    return (metric, *(labels[name] for name in metric.labels))
 
 
 def _register(metric: Metric, registry: CollectorRegistry) -> MetricWrapperBase:

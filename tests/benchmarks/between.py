@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import yaml
 from kafka import KafkaConsumer, TopicPartition
@@ -33,7 +34,7 @@ from pipeline.adapters.kafka_doctor import sound_topics
 from pipeline.adapters.kafka_references import ReferenceProducer
 from pipeline.adapters.s3_admin import S3Admin
 from tests.benchmarks import between_bare, between_worker
-from tests.benchmarks.between_bare import Loop
+from tests.benchmarks.between_bare import Loop, Published
 from tests.benchmarks.cpu_time import Spent
 from tests.benchmarks.figures import Figure
 from tests.kafka_deployment import retrying
@@ -120,7 +121,7 @@ class Bench:
         )
         return Spent.load(output)
 
-    def _published(self, settings: Settings) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
+    def _published(self, settings: Settings) -> Iterator[Published]:
         """A classification and an embedding, as the worker has published them."""
         topics = settings.kafka.output_topics
         for topic in (topics.classifications, topics.embeddings):
@@ -133,7 +134,7 @@ class Bench:
                 consumer.assign(tps)
                 consumer.seek_to_beginning(*tps)
                 raw = _first(consumer)
-            yield topic, raw.value.hex(), [(name, value.hex()) for name, value in raw.headers]
+            yield topic, raw.value.hex(), tuple((name, value.hex()) for name, value in raw.headers)
 
     def _settings(self, group: str) -> tuple[Path, Settings]:
         file = self._folder / "settings.yaml"
@@ -159,10 +160,11 @@ class Bench:
         return file, load_settings(file, environment={})
 
 
-def _first(consumer: KafkaConsumer) -> object:
-    while True:
-        for records in consumer.poll(timeout_ms=500, max_records=1).values():
-            return records[0]
+def _first(consumer: KafkaConsumer) -> Any:
+    while not (polled := consumer.poll(timeout_ms=500, max_records=1)):
+        pass
+    ((record,),) = polled.values()
+    return record
 
 
 @contextlib.contextmanager

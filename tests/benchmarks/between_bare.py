@@ -1,4 +1,4 @@
-"""The process that ``between`` compares with: the same clients in a plain loop, without a worker."""
+"""The process that ``between`` compares with: the same clients in a plain loop."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from tests.benchmarks.cpu_time import Spending
 
 POLL_MS = 50
 
+Published = tuple[str, str, tuple[tuple[str, str], ...]]
+"""A record's topic, value and headers; bytes are in hexadecimal."""
+
 
 @dataclass(frozen=True)
 class Loop:
-    """What the loop does. ``classification`` and ``embedding`` are records as the worker has
-    published them: topic, value and headers, in hexadecimal where they are bytes."""
+    """What the loop does: ``records`` are sent for each image, as the worker publishes them."""
 
     bootstrap: str
     topic: str
@@ -36,7 +38,7 @@ class Loop:
     per_commit: int
     warm: int
     images: int
-    records: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]
+    records: tuple[Published, ...]
 
 
 async def run(loop: Loop, output: Path) -> None:

@@ -31,6 +31,11 @@ class Spent:
     def us_per_image(self) -> float:
         return 1e6 * self.cpu_s / self.images
 
+    @property
+    def rate(self) -> float:
+        """Images a second of wall time, on a machine that is shared."""
+        return self.images / self.wall_s
+
     def save(self, file: Path) -> None:
         file.write_text(json.dumps(asdict(self)))
 
