@@ -115,6 +115,8 @@ class ObstoreS3:
                 held_bytes += len(chunk)
                 answers.check_size(held_bytes, max_bytes)
                 chunks.append(chunk)
+                if held_bytes >= meta["size"]:
+                    break  # To be told that this was the end takes another turn of the loop.
             answers.check_complete(held_bytes, meta["size"])
         except (BaseError, FileNotFoundError) as error:
             # Its text holds the key, and a traceback of the credential provider: nothing to chain.
