@@ -32,7 +32,7 @@ class Settled:
 
     ``kind`` is ``classified``, ``dead_letter`` or ``skipped``; ``detail`` is the code or reason.
     ``ref`` and ``unclassified_action``, or ``dead_letter``, are kept to say what it was, should
-    ``records`` prove too large.
+    ``records`` prove too large. ``size_bytes`` is that of the records.
     """
 
     kind: str
@@ -42,10 +42,10 @@ class Settled:
     ref: ImageRef | None = None
     dead_letter: DeadLetter | None = None
     unclassified_action: str = "review"
+    size_bytes: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def size_bytes(self) -> int:
-        return sum(record.size_bytes for record in self.records)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size_bytes", sum(record.size_bytes for record in self.records))
 
 
 @dataclass(slots=True)

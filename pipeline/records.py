@@ -252,21 +252,23 @@ class OutputTopic(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OutputRecord:
-    """One record to publish. Header values are never null: the client cannot write them."""
+    """One record to publish. Header values are never null: the client cannot write them.
+
+    ``size_bytes`` is the payload's: key, value and headers, without the record's framing.
+    """
 
     topic: OutputTopic
     key: bytes | None
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
+    size_bytes: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def size_bytes(self) -> int:
-        """Payload size: key, value and headers, without the record's framing."""
-        return (
-            len(self.key or b"")
-            + len(self.value)
-            + sum(len(name.encode()) + len(value) for name, value in self.headers)
-        )
+    def __post_init__(self) -> None:
+        # Once: it is asked for at every step from the commit window to the broker.
+        size = len(self.key or b"") + len(self.value)
+        for name, value in self.headers:
+            size += len(value) + (len(name) if name.isascii() else len(name.encode()))
+        object.__setattr__(self, "size_bytes", size)
 
 
 Epoch = NewType("Epoch", int)

@@ -20,6 +20,7 @@ score.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -75,12 +76,17 @@ class CompiledLabelSet:
         Raises:
             Reject: ``encode.non_finite``: a NaN would match no label and so pass for harmless.
         """
-        if not np.isfinite(embedding).all():
+        vector = embedding.astype(np.float64)
+        # Not finite if any element is not; no square of a float32 overflows a double.
+        if not math.isfinite(vector @ vector):
             raise Reject(
                 "encode.non_finite",
                 "scoring: the embedding has values that are not finite; check the precision",
             )
-        similarities = np.clip(self.rows @ embedding.astype(np.float64), -1.0, 1.0)
+        similarities = self.rows @ vector
+        # As np.clip, which takes longer than the product.
+        np.minimum(similarities, 1.0, out=similarities)
+        np.maximum(similarities, -1.0, out=similarities)
         own = similarities[: len(self.label_set.labels)]
         if self.label_set.decision is Decision.EXCLUSIVE:
             scores = softmax(self.logit_scale * own)

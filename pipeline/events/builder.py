@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import Field
@@ -33,6 +34,7 @@ from pipeline.records import (
     Classification,
     DeadLetter,
     ImageRef,
+    ModelIdentity,
     Outcome,
     OutputRecord,
     OutputTopic,
@@ -48,6 +50,11 @@ MAX_SHRUNK_FIELD_BYTES = 2048
 the longest of what usually identifies an image, has at most 1,093 bytes."""
 
 _SENDERS_HEADERS = frozenset({"ce_subject", "traceparent"})  # as long as the sender made them
+
+_CLASSIFICATION_CONTENT: TextHeaders = (
+    ("content-type", b"application/json"),
+    ("ce_dataschema", text(schema_id(CLASSIFICATION_SCHEMA))),
+)
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -80,10 +87,12 @@ class EventBuilder:
             KeyError: the input topic is not in the context, likewise.
         """
         match outcome:
-            case Classification() if self._policy.embeddings:
-                return (self._classification(outcome), self._embedding(outcome))
             case Classification():
-                return (self._classification(outcome),)
+                own_id = event_id(self._context, outcome.ref.origin, EventType.CLASSIFICATION)
+                classification = self._classification(outcome, own_id)
+                if not self._policy.embeddings:
+                    return (classification,)
+                return (classification, self._embedding(outcome, own_id))
             case DeadLetter():
                 return (self._dead_letter(outcome),)
             case Skipped():
@@ -109,31 +118,23 @@ class EventBuilder:
         )
         return OutputRecord(OutputTopic.DEAD_LETTERS, key, b"", headers + omitted)
 
-    def _classification(self, outcome: Classification) -> OutputRecord:
+    def _classification(self, outcome: Classification, own_id: str) -> OutputRecord:
         ref = outcome.ref
         headers = (
-            *attributes(self._context, ref.origin, EventType.CLASSIFICATION, ref.subject),
-            ("content-type", b"application/json"),
-            ("ce_dataschema", text(schema_id(CLASSIFICATION_SCHEMA))),
+            *attributes(self._context, ref.origin, EventType.CLASSIFICATION, own_id, ref.subject),
+            *_CLASSIFICATION_CONTENT,
         )
         value = _json(_classification_value(outcome, self._context.version))
         return OutputRecord(OutputTopic.CLASSIFICATIONS, ref.origin.key, value, headers)
 
-    def _embedding(self, outcome: Classification) -> OutputRecord:
-        ref, model, vector = outcome.ref, outcome.model, outcome.embedding
-        sibling = event_id(self._context, ref.origin, EventType.CLASSIFICATION)
+    def _embedding(self, outcome: Classification, classification_id: str) -> OutputRecord:
+        ref, vector = outcome.ref, outcome.embedding
+        own_id = event_id(self._context, ref.origin, EventType.EMBEDDING)
         headers = (
-            *attributes(self._context, ref.origin, EventType.EMBEDDING, ref.subject),
+            *attributes(self._context, ref.origin, EventType.EMBEDDING, own_id, ref.subject),
             ("content-type", b"application/octet-stream"),
-            ("classification.id", text(sibling)),
-            ("embedding.dtype", text(vector.dtype.name)),
-            ("embedding.dimension", b"%d" % vector.size),
-            ("embedding.normalised", b"true"),
-            ("model.name", text(model.name)),
-            ("model.revision", text(model.revision)),
-            ("model.precision", text(model.precision)),
-            ("model.engine", text(model.engine)),
-            ("decode.mode", text(outcome.decode_mode)),
+            ("classification.id", text(classification_id)),
+            *_embedding_headers(outcome.model, vector.dtype.name, vector.size, outcome.decode_mode),
             ("object.sha256", text(outcome.sha256)),
             *optional("object.etag", outcome.etag),
             *optional("object.version-id", outcome.version_id),
@@ -154,8 +155,9 @@ class EventBuilder:
         """What dead letters have in common, whatever their payload."""
         origin, ref = letter.origin, letter.ref
         subject = None if ref is None else ref.subject
+        own_id = event_id(self._context, origin, EventType.DEAD_LETTER)
         return (
-            *attributes(self._context, origin, EventType.DEAD_LETTER, subject),
+            *attributes(self._context, origin, EventType.DEAD_LETTER, own_id, subject),
             ("dlq.code", text(letter.code)),
             ("dlq.stage", text(Code.stage(letter.code))),
             ("dlq.message", bounded_text(letter.message, MAX_MESSAGE_BYTES)),
@@ -168,6 +170,23 @@ class EventBuilder:
             ("dlq.unclassified-action", text(letter.unclassified_action)),
             ("dlq.version", text(self._context.version)),
         )
+
+
+@lru_cache(maxsize=16)  # a worker has one model and one mode
+def _embedding_headers(
+    model: ModelIdentity, dtype: str, dimension: int, decode_mode: str
+) -> TextHeaders:
+    """What the embeddings of one worker have in common."""
+    return (
+        ("embedding.dtype", text(dtype)),
+        ("embedding.dimension", b"%d" % dimension),
+        ("embedding.normalised", b"true"),
+        ("model.name", text(model.name)),
+        ("model.revision", text(model.revision)),
+        ("model.precision", text(model.precision)),
+        ("model.engine", text(model.engine)),
+        ("decode.mode", text(decode_mode)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ text; unlike the HTTP binding, this one percent-encodes nothing.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -13,13 +14,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from urllib.parse import quote
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from pipeline.events.headers import EventType
 from pipeline.records import REPLAY_COUNT, REPLAY_OF, Origin, Replay
 
 EVENT_NAMESPACE = UUID("57c26f7f-479e-49ab-8e88-7ca7f3d2f51f")
 """Namespace of event ids. Changing it makes every redelivered event a new one to its readers."""
+
+_VERSION_AND_VARIANT = 0xF000_C000_0000_0000_0000
+_VERSION_5 = 0x5000_8000_0000_0000_0000  # and the variant of RFC 9562, sections 4.1 and 4.2
 
 TextHeaders = tuple[tuple[str, bytes], ...]
 
@@ -57,27 +61,38 @@ def event_id(context: EventContext, origin: Origin, event_type: EventType) -> st
     stands in for its name: a re-created topic counts its offsets from 0 again.
     """
     position = origin.position
-    name = [
-        context.cluster_id,
-        context.group,
-        context.topic_ids[position.topic],
-        position.partition,
-        position.offset,
-        origin.index,
-        event_type,
-    ]
-    return str(uuid5(EVENT_NAMESPACE, _encode(name)))
+    name = (
+        f"{_name_begins(context.cluster_id, context.group, context.topic_ids[position.topic])}"
+        f"{position.partition},{position.offset},{origin.index},{_encode(event_type)}]"
+    )
+    return _uuid5(EVENT_NAMESPACE.bytes + name.encode())
+
+
+@lru_cache(maxsize=64)
+def _name_begins(*strings: str) -> str:
+    return _encode(strings).removesuffix("]") + ","
+
+
+def _uuid5(named: bytes) -> str:
+    """``str(uuid.uuid5(…))`` of a namespace's bytes and a name, at a third of its cost."""
+    number = int.from_bytes(hashlib.sha1(named, usedforsecurity=False).digest()[:16])
+    number = number & ~_VERSION_AND_VARIANT | _VERSION_5
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def attributes(
-    context: EventContext, origin: Origin, event_type: EventType, subject: str | None
+    context: EventContext, origin: Origin, event_type: EventType, own_id: str, subject: str | None
 ) -> TextHeaders:
-    """The headers that all types have; ``content-type`` and ``ce_dataschema`` are the value's."""
+    """The headers that all types have; ``content-type`` and ``ce_dataschema`` are the value's.
+
+    ``own_id`` is the ``event_id`` of this origin and type.
+    """
     return (
         ("ce_specversion", b"1.0"),
         ("ce_type", text(event_type)),
         ("ce_source", event_source(context.cluster_id, context.group, origin.position.topic)),
-        ("ce_id", text(event_id(context, origin, event_type))),
+        ("ce_id", text(own_id)),
         *optional("ce_time", timestamp(origin.timestamp_ms)),
         *optional("ce_subject", subject),
         *optional("traceparent", origin.traceparent),
@@ -120,6 +135,7 @@ def optional(name: str, value: str | None) -> TextHeaders:
     return () if value is None else ((name, text(value)),)
 
 
+@lru_cache(maxsize=1024)  # an outcome's events ask for the same one three times
 def timestamp(timestamp_ms: int) -> str | None:
     """RFC 3339 in UTC with milliseconds; None for a record without a timestamp (-1) or with one
     that no calendar has, which a producer is free to send."""
