@@ -125,8 +125,9 @@ def encode_rows(encoder: Encoder, pixels: Pixels, max_size: int) -> Encoded:
                 suspects.add(first)
                 spans.append((first, end))
             continue
-        for index, vector in zip(range(first, end), vectors, strict=True):
-            if np.isfinite(vector).all():
+        finite = np.isfinite(vectors).all(axis=1)
+        for index, vector, sound in zip(range(first, end), vectors, finite, strict=True):
+            if sound:
                 rows[index] = vector
             elif index in suspects:
                 rows[index] = Reject(
@@ -212,6 +213,8 @@ class Batcher:
         self._running: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._dispatcher: asyncio.Task[None] | None = None
+        # Kept: memory that is fresh for every batch costs more to map than to fill.
+        self._slab: Pixels = np.empty((policy.max_size, self._side, self._side, 3), np.uint8)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
         self._halted: Halt | WorkerLost | None = None
         self._closing = False
@@ -356,7 +359,7 @@ class Batcher:
         self._take(batch)
         if not batch:
             return []
-        pixels = np.stack([image.pixels for image in batch])
+        pixels = np.stack([image.pixels for image in batch], out=self._slab[: len(batch)])
         started_s = self._clock.monotonic()
         for image in batch:
             self._meter.observe(STAGE_SECONDS, started_s - image.arrived_s, stage="queue")

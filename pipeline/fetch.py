@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from pydantic import Field
@@ -83,6 +84,8 @@ class Answers:
 
     def add(self, ref: ImageRef, begun: float) -> None:
         """The store answered an attempt on ``ref`` that began at ``begun`` (monotonic seconds)."""
+        if len(self._latest) == 2 and begun <= self._latest[1][0]:
+            return  # Both are as late, and about other objects, or this one's latest is among them.
         same = [entry for entry in self._latest if _same_object(entry[1], ref)]
         others = [entry for entry in self._latest if not _same_object(entry[1], ref)]
         newest = max([*same, (begun, ref)], key=lambda entry: entry[0])
@@ -129,6 +132,19 @@ class _Series:
 def _limit_s(policy: FetchPolicy) -> float:
     """Seconds that one attempt may take."""
     return policy.deadline_s / _CHANCES
+
+
+class _Held:
+    """The block in which an object is held."""
+
+    def __init__(self, opening: Coroutine[None, None, ObjectBody], slots: Turns) -> None:
+        self._opening, self._slots = opening, slots
+
+    async def __aenter__(self) -> ObjectBody:
+        return await self._opening
+
+    async def __aexit__(self, *raised: object) -> None:
+        self._slots.release()
 
 
 class Fetcher:
@@ -182,18 +198,21 @@ class Fetcher:
         """
         return self._breaker.closed() or (not self._answers and self._untried == 0)
 
-    @contextlib.asynccontextmanager
-    async def fetch(self, ref: ImageRef, level: int = FIRST) -> AsyncIterator[ObjectBody]:
+    def fetch(self, ref: ImageRef, level: int = FIRST) -> AbstractAsyncContextManager[ObjectBody]:
         """Read the whole object; takes as long as an outage of the store lasts.
 
         The object takes one of ``max_open_objects`` places while an attempt is under way, and from
         then until the block ends: none while it waits for the next attempt or for the store.
 
-        Raises:
+        Raises, where the block begins:
             Reject: any code of the ``fetch`` stage; ``attempts`` says how many were made.
             Halt: the store's adapter cannot work.
             MemoryError, OSError: this process has run out of memory or file descriptors.
         """
+        return _Held(self._open(ref, level), self._slots)
+
+    async def _open(self, ref: ImageRef, level: int) -> ObjectBody:
+        """Returns with a slot, which the caller releases; raises without one."""
         if not self._allows_bucket(ref.bucket):
             raise Reject(
                 "fetch.bucket_not_allowed",
@@ -210,12 +229,9 @@ class Fetcher:
             raise
         finally:
             self._untried -= series.attempts == 0
-        try:
-            self._meter.add(FETCHED_BYTES, len(body.body))
-            self._meter.observe(STAGE_SECONDS, series.busy_s, stage="fetch")
-            yield body
-        finally:
-            self._slots.release()
+        self._meter.add(FETCHED_BYTES, len(body.body))
+        self._meter.observe(STAGE_SECONDS, series.busy_s, stage="fetch")
+        return body
 
     async def _until_settled(self, ref: ImageRef, series: _Series, level: int) -> ObjectBody:
         """Returns with a slot, which the caller releases; raises without one."""

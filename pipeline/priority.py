@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Generic, Self, TypeVar
 
 from pydantic import Field, model_validator
@@ -60,15 +60,17 @@ class PriorityQueue(Generic[T]):
         self._min_share = min_share
         self._levels: dict[int, deque[T]] = {}
         self._owed: dict[int, float] = {}
+        self._size = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._levels.values()))
+        return self._size
 
     def push(self, item: T, level: int = FIRST) -> None:
         if level not in self._levels:
             self._levels[level] = deque()
             self._levels = dict(sorted(self._levels.items()))
         self._levels[level].append(item)
+        self._size += 1
 
     def pop(self) -> T:
         """The next one.
@@ -79,6 +81,7 @@ class PriorityQueue(Generic[T]):
         waiting = [level for level, items in self._levels.items() if items]
         if not waiting:
             raise IndexError("priority: nobody waits")
+        self._size -= 1
         first, *lower = waiting
         # What is owed to a level grows with each turn, and is paid by one of its own.
         for level in lower:
@@ -121,10 +124,17 @@ class Turns:
                 return
         self._free += 1
 
-    @contextlib.asynccontextmanager
-    async def turn(self, level: int = FIRST) -> AsyncIterator[None]:
-        await self.acquire(level)
-        try:
-            yield
-        finally:
-            self.release()
+    def turn(self, level: int = FIRST) -> AbstractAsyncContextManager[None]:
+        """A block of code that has a turn."""
+        return _Turn(self, level)
+
+
+class _Turn:
+    def __init__(self, turns: Turns, level: int) -> None:
+        self._turns, self._level = turns, level
+
+    async def __aenter__(self) -> None:
+        await self._turns.acquire(self._level)
+
+    async def __aexit__(self, *raised: object) -> None:
+        self._turns.release()
