@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from pipeline.errors import Halt, Reject, WorkerLost, ends_worker
@@ -125,7 +126,7 @@ def encode_rows(encoder: Encoder, pixels: Pixels, max_size: int) -> Encoded:
                 suspects.add(first)
                 spans.append((first, end))
             continue
-        finite = np.isfinite(vectors).all(axis=1)
+        finite: npt.NDArray[np.bool_] = np.isfinite(vectors).all(axis=1)
         for index, vector, sound in zip(range(first, end), vectors, finite, strict=True):
             if sound:
                 rows[index] = vector
@@ -213,8 +214,6 @@ class Batcher:
         self._running: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._dispatcher: asyncio.Task[None] | None = None
-        # Kept: memory that is fresh for every batch costs more to map than to fill.
-        self._slab: Pixels = np.empty((policy.max_size, self._side, self._side, 3), np.uint8)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
         self._halted: Halt | WorkerLost | None = None
         self._closing = False
@@ -359,7 +358,7 @@ class Batcher:
         self._take(batch)
         if not batch:
             return []
-        pixels = np.stack([image.pixels for image in batch], out=self._slab[: len(batch)])
+        pixels = np.stack([image.pixels for image in batch])
         started_s = self._clock.monotonic()
         for image in batch:
             self._meter.observe(STAGE_SECONDS, started_s - image.arrived_s, stage="queue")

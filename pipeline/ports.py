@@ -149,7 +149,7 @@ class Encoder(Protocol):
     def encode_images(self, pixels: Pixels) -> Vector:
         """Embed uint8 [batch, crop, crop, 3]; returns unit vectors [batch, dimension] in order.
 
-        A row may be non-finite: the caller looks. The pixels are the caller's again on return.
+        A row may be non-finite: the caller looks.
 
         Raises:
             PoisonedBatch: the batch failed; its halves may not.

@@ -95,9 +95,13 @@ def parse(
         return (Skipped(SkipReason.EMPTY),)
     routes = router.for_record(record)
     return tuple(
-        _outcome(form, entries, replace(origin, index=index), record, router, routes)
+        _outcome(form, entries, _at(origin, index), record, router, routes)
         for index in range(len(entries.items))
     )
+
+
+def _at(origin: Origin, index: int) -> Origin:
+    return replace(origin, index=index) if index else origin
 
 
 def _open(record: Record, value: bytes, policy: ReferencesPolicy) -> tuple[Format, Entries]:

@@ -30,7 +30,7 @@ from workers.settings import Settings, load_settings
 CROP_PX = 224
 DIMENSION = 512
 DECODES_AT_ONCE = 64
-LOOK_S = 0.02
+LOOK_S = 0.05
 STOP_S = 20.0
 
 
