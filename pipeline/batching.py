@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from pipeline.errors import Halt, Reject, WorkerLost, ends_worker
@@ -126,7 +125,7 @@ def encode_rows(encoder: Encoder, pixels: Pixels, max_size: int) -> Encoded:
                 suspects.add(first)
                 spans.append((first, end))
             continue
-        finite: npt.NDArray[np.bool_] = np.isfinite(vectors).all(axis=1)
+        finite = np.logical_and.reduce(np.isfinite(vectors), axis=1)
         for index, vector, sound in zip(range(first, end), vectors, finite, strict=True):
             if sound:
                 rows[index] = vector
