@@ -24,9 +24,10 @@ from typing import Any
 import kafka.errors as kafka_errors
 from kafka import KafkaProducer
 
-from pipeline.adapters.kafka_clients import Producer, connect, discard
+from pipeline.adapters.kafka_clients import connect, discard
 from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member, producer_options
 from pipeline.adapters.kafka_failures import refused
+from pipeline.adapters.kafka_sends import OutcomeProducer
 from pipeline.errors import Halt
 from pipeline.ports import CommitDoubtful, OutcomeTooLarge
 from pipeline.records import OutputRecord
@@ -123,7 +124,7 @@ class KafkaSink:
         abandoned = threading.Event()
 
         def start() -> None:
-            producers.append(connect(Producer, self._options))
+            producers.append(connect(OutcomeProducer, self._options))
             if abandoned.is_set():
                 # Too late: its epoch would fence the one that was built meanwhile.
                 discard(producers[0])
@@ -204,10 +205,7 @@ class KafkaSink:
         try:
             for index, record in enumerate(records):
                 future = producer.send(
-                    topics.name(record.topic),
-                    value=record.value,
-                    key=record.key,
-                    headers=list(record.headers),
+                    topics.name(record.topic), record.value, record.key, record.headers
                 )
                 future.add_errback(lambda error, index=index: failures.append((index, error)))
                 futures.append(future)

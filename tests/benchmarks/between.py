@@ -80,7 +80,8 @@ class Bench:
             for number in range(WARM + images + WARM):
                 key = keys[number % OBJECTS]
                 value = json.dumps({"bucket": BUCKET, "key": key}).encode()
-                producer.send(key.encode(), value, partition=number % PARTITIONS)
+                own_key = b"%08d/%s" % (number, key.encode())
+                producer.send(own_key, value, partition=number % PARTITIONS)
 
     def ours(self, prefix: Sequence[str] = ()) -> Spent:
         """One run of the worker; ``prefix`` is the command of a profiler."""

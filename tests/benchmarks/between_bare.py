@@ -73,7 +73,8 @@ async def run(loop: Loop, output: Path) -> None:
     )
     producer.init_transactions()
 
-    async def get(key: str) -> int:
+    async def get(record_key: bytes) -> int:
+        _, _, key = record_key.decode().partition("/")
         answer = await obstore.get_async(store, key)
         return len(await answer.bytes_async())
 
@@ -87,7 +88,7 @@ async def run(loop: Loop, output: Path) -> None:
             records = [raw for batch in polled.values() for raw in batch]
             if not records:
                 continue
-            await asyncio.gather(*(get(raw.key.decode()) for raw in records))
+            await asyncio.gather(*(get(raw.key) for raw in records))
             if not waiting:
                 producer.begin_transaction()
             for raw in records:

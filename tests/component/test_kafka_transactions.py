@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from kafka.errors import KafkaError
 from kafka.future import Future
+from kafka.partitioner.default import murmur2
 from kafka.structs import ConsumerGroupMetadata
 
 from pipeline.adapters.kafka import KafkaStream
@@ -248,3 +249,17 @@ def test_a_sequence_that_is_out_of_order_costs_the_transaction_and_its_producer(
     assert producer_of(polling.stream) is not producer
     assert deployment.values() == [b"before", b"after"]
     assert deployment.committed(0) == 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_key_has_the_partition_that_every_client_gives_it(
+    kafka_bootstrap: str, mode: Mode
+) -> None:
+    with Deployment(kafka_bootstrap, 5, delivery=DeliveryPolicy(mode=mode)) as deployment:
+        polling = deployment.ready()
+        keys = [b"%d" % number * (number % 7 + 1) for number in range(40)]
+        outcomes = (*(outcome(b"keyed", key) for key in keys), outcome(b"keyless", None))
+        polling.stream.commit(Commit({deployment.partition(0): 1}, outcomes))
+        seen = {key: partition for partition, _, key, _ in deployment.visible()}
+    assert len(seen) == len({*keys}) + 1
+    assert {key: murmur2(key) % 2**31 % 5 for key in keys} == {key: seen[key] for key in keys}

@@ -19,8 +19,8 @@ from pipeline.adapters import kafka_producer
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka import KafkaStream
 from pipeline.adapters.kafka_admin import ClusterFacts
-from pipeline.adapters.kafka_clients import Producer
 from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member
+from pipeline.adapters.kafka_sends import OutcomeProducer
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.batching import Batcher, BatchPolicy
 from pipeline.errors import Halt, Retry
@@ -188,14 +188,14 @@ def _swapped(record: OutputRecord) -> OutputRecord:
 
 
 def _stop_in_the_producer(steps: Steps) -> None:
-    class StoppingProducer(Producer):
+    class StoppingProducer(OutcomeProducer):
         def begin_transaction(self) -> None:
             steps.reach(Step.BEGIN)
             super().begin_transaction()
 
-        def send(self, *arguments: Any, **options: Any) -> Any:
+        def send(self, *arguments: Any) -> Any:
             steps.reach(Step.SEND)
-            return _Future(super().send(*arguments, **options), steps)
+            return _Future(super().send(*arguments), steps)
 
         def send_offsets_to_transaction(self, *arguments: Any) -> None:
             steps.reach(Step.SEND_OFFSETS)
@@ -205,7 +205,7 @@ def _stop_in_the_producer(steps: Steps) -> None:
             steps.reach(Step.COMMIT)
             super().commit_transaction()
 
-    mock.patch.object(kafka_producer, "Producer", StoppingProducer).start()
+    mock.patch.object(kafka_producer, "OutcomeProducer", StoppingProducer).start()
 
 
 class _Future:
