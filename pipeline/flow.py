@@ -169,7 +169,7 @@ class Flow:
         embedding = (await self._encoding.encode(image.pixels, level)).astype(self._dtype)
         started = self._clock.monotonic()
         # Scores come from the values that are published, so that anyone can derive them again.
-        results = scoring.score(ref.label_sets, embedding.astype(np.float32))
+        results = scoring.score(ref.label_sets, embedding.astype(np.float32, copy=False))
         self._took("score", started)
         return Classification(
             ref=ref,

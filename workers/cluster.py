@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from pipeline.adapters.clock import SystemClock
 from pipeline.errors import Halt, Retry, WorkerLost
 from pipeline.ports import Clock
+from workers import heap
 from workers.health import Health, Heard
 from workers.logs import configure_logging
 from workers.settings import Settings
@@ -74,6 +75,7 @@ class StreamActor:
                 self._worker = built.worker
                 if self._stop_grace_s is not None:
                     built.worker.stop(self._stop_grace_s)
+            heap.settle()  # the process is this worker's alone
             built.worker.run()
         except Halt as halt:
             log.error("%s", halt)  # noqa: TRY400 - an expected end, its message says it all

@@ -23,7 +23,7 @@ from pipeline.records import (
     Vector,
 )
 from tests.benchmarks.cpu_time import Spending
-from workers import wiring
+from workers import heap, wiring
 from workers.logs import configure_logging
 from workers.settings import Settings, load_settings
 
@@ -117,6 +117,7 @@ def main() -> None:
 
     watching = threading.Thread(target=watch, name="watching", daemon=True)
     watching.start()
+    heap.settle()
     try:
         worker.run()
     finally:

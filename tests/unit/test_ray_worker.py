@@ -11,6 +11,7 @@ import pytest
 from pipeline.adapters.s3_policy import S3Policy
 from pipeline.errors import Halt, WorkerLost
 from tests.hand_clock import HandClock
+from workers import heap
 from workers.cluster import RayWorker, StreamActor
 from workers.health import Health, Heard
 from workers.settings import Settings
@@ -146,7 +147,10 @@ class Built:
         (WorkerLost("encode.device_lost", "why"), Ended(Fate.DIED, "encode.device_lost", "why")),
     ],
 )
-def test_a_run_says_how_it_ended(end: Exception | None, ended: Ended) -> None:
+def test_a_run_says_how_it_ended(
+    end: Exception | None, ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heap, "settle", lambda: None)  # this process goes on
     built = Built(end)
     settings = Settings(s3=S3Policy(allowed_buckets=("photos",)))
     actor = StreamActor(lambda *_: built, settings, 0)  # type: ignore[arg-type]
