@@ -65,6 +65,10 @@ soak: $(INSTALLED) ## Watch a worker's memory: REFERENCES=1000000 OUTAGE_S=600
 priority: $(INSTALLED) ## Measure live traffic alone and beside a backfill
 	@$(BIN)/python -m tests.benchmarks.priority
 
+.PHONY: between
+between: $(INSTALLED) ## Measure what an image costs outside decode and encode, beside the bare clients
+	@$(BIN)/python -m tests.benchmarks.between
+
 .PHONY: quick
 quick: $(INSTALLED) ## The tests that need no service: unit, property, contract
 	$(PYTEST) -m "not component" tests/unit tests/property tests/contract

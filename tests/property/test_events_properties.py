@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from uuid import uuid5
 
 import numpy as np
 from hypothesis import given
@@ -13,6 +14,7 @@ from jsonschema import Draft202012Validator
 
 from pipeline.events import EventBuilder, EventContext, EventsPolicy, event_id
 from pipeline.events.builder import MAX_SHRUNK_FIELD_BYTES
+from pipeline.events.envelope import EVENT_NAMESPACE
 from pipeline.events.headers import EventType
 from pipeline.events.schemas import schemas
 from pipeline.records import (
@@ -259,3 +261,12 @@ def test_event_ids_are_equal_only_for_equal_names(
         origin = Origin(Position("images", partition, offset), index, 0)
         ids.append(event_id(context, origin, kind))
     assert (ids[0] == ids[1]) == (left == right)
+
+
+@given(names)
+def test_an_event_id_is_the_uuid_of_its_name_as_json(parts: tuple[Any, ...]) -> None:
+    cluster, group, topic_id, partition, offset, index, kind = parts
+    context = EventContext(cluster, group, {"images": topic_id}, "1")
+    origin = Origin(Position("images", partition, offset), index, 0)
+    name_as_json = json.dumps(parts, separators=(",", ":"))
+    assert event_id(context, origin, kind) == str(uuid5(EVENT_NAMESPACE, name_as_json))

@@ -96,6 +96,21 @@ def test_a_worker_serves_its_metrics(tmp_path: Path) -> None:
     assert f"{metrics.COMMITS.name} 3.0" in text
 
 
+def test_the_order_in_which_labels_are_named_says_nothing() -> None:
+    meter = PrometheusMeter()
+    meter.set(metrics.LAG, 5, topic="0", partition="1")
+    meter.set(metrics.LAG, 6, partition="1", topic="0")
+    meter.set(metrics.LAG, 7, partition="0", topic="1")
+
+    def lag(topic: str, partition: str) -> float | None:
+        labels = {"topic": topic, "partition": partition}
+        return meter.registry.get_sample_value(metrics.LAG.name, labels)
+
+    assert (lag("0", "1"), lag("1", "0")) == (6, 7)
+    meter.forget(metrics.LAG, partition="1", topic="0")
+    assert (lag("0", "1"), lag("1", "0")) == (None, 7)
+
+
 def test_a_scrape_that_hangs_holds_up_neither_the_next_one_nor_the_worker() -> None:
     meter = PrometheusMeter()
     endpoint = MetricsEndpoint(meter.registry, FREE, slot=0)

@@ -18,6 +18,7 @@ from pipeline.records import (
     Classification,
     DecodedImage,
     ImageRef,
+    JsonValue,
     LabelScore,
     LabelSetResult,
     ModelIdentity,
@@ -216,6 +217,13 @@ def test_a_number_that_is_not_finite_is_never_published(number: float) -> None:
     result = replace(CLASSIFIED.results[0], scores=(LabelScore("square", number, 0.0),))
     with pytest.raises(ValueError, match="JSON compliant"):
         build(replace(CLASSIFIED, results=(result,)))
+
+
+@pytest.mark.parametrize("word", ["NaN", "-Infinity"])
+def test_a_word_that_looks_like_no_number_is_published_as_it_is(word: str) -> None:
+    metadata: dict[str, JsonValue] = {word: [word, 1e-07, 1e22, 2**70]}
+    record = build(replace(CLASSIFIED, ref=replace(REF, metadata=metadata)))[0]
+    assert json.loads(record.value)["reference"]["metadata"] == metadata
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
