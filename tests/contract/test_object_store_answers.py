@@ -155,11 +155,11 @@ def test_a_too_large_object_is_not_read(script: Script, store: ObstoreS3, key: s
     assert script.client_has_gone.wait(WAIT_S)
 
 
-def test_a_body_longer_than_announced_is_not_believed(script: Script, store: ObstoreS3) -> None:
+def test_a_body_longer_than_announced_is_not_held(script: Script, store: ObstoreS3) -> None:
     """In chunks it can be: HTTP then ignores the length that it was announced with."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\nTransfer-Encoding: chunked\r\n\r\n"
     script.play(head + b"400\r\n" + b"x" * 1024 + b"\r\n0\r\n\r\n")
-    assert failure(script, store, "a").code == "fetch.failed"
+    assert failure(script, store, "a").code == "fetch.too_large"
 
 
 @both_ways
