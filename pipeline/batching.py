@@ -1,4 +1,4 @@
-"""Collects images of all callers into batches for the one thread that owns the device.
+"""Collects images of all callers into batches for the threads that the encoder has lanes for.
 
 ``due_in_s`` decides when a batch goes, ``encode_rows`` encodes one and finds the images at fault,
 ``Batcher`` is the asyncio around both.
@@ -26,8 +26,8 @@ from pipeline.records import Pixels, Vector
 log = logging.getLogger(__name__)
 
 STAGED_BATCHES = 1
-"""Batches asked of the encoder's thread before it is free, so that the device does not wait for the
-event loop between two of them."""
+"""Batches asked of the encoder's threads before one is free, so that the device does not wait for
+the event loop between two of them."""
 
 TEXT_CHUNK = 64
 """Prompts that an image batch waits for at most."""
@@ -56,16 +56,22 @@ class BatchPolicy(Policy):
 
 
 def due_in_s(
-    *, waiting: int, oldest_wait_s: float, busy: int, max_size: int, max_wait_s: float
+    *,
+    waiting: int,
+    oldest_wait_s: float,
+    busy: int,
+    max_size: int,
+    max_wait_s: float,
+    lanes: int = 1,
 ) -> float | None:
     """Seconds until the next batch is due (0: now), None if that takes another event first.
 
     ``waiting`` counts the images that no batch has yet, ``busy`` the batches that the encoder's
-    thread has already. A full batch is due as soon as there is room to stage it; a
+    threads, one a lane, have already. A full batch is due as soon as there is room to stage it; a
     partial one only on an idle device, when its oldest image has waited long enough: beside a busy
     device it loses nothing by growing.
     """
-    if waiting == 0 or busy > STAGED_BATCHES:
+    if waiting == 0 or busy >= lanes + STAGED_BATCHES:
         return None
     if waiting >= max_size:
         return 0.0
@@ -125,7 +131,7 @@ def encode_rows(encoder: Encoder, pixels: Pixels, max_size: int) -> Encoded:
                 suspects.add(first)
                 spans.append((first, end))
             continue
-        finite = np.logical_and.reduce(np.isfinite(vectors), axis=1)
+        finite: list[bool] = np.logical_and.reduce(np.isfinite(vectors), axis=1).tolist()
         for index, vector, sound in zip(range(first, end), vectors, finite, strict=True):
             if sound:
                 rows[index] = vector
@@ -178,20 +184,20 @@ def _unexpected(error: Exception) -> Halt:
 
 
 @dataclass(frozen=True, slots=True)
-class _Image:
-    """One image, and who waits for its embedding."""
+class _Block:
+    """One caller's images, uint8 [images, crop, crop, 3], and who waits for their embeddings."""
 
     pixels: Pixels
-    waiter: asyncio.Future[Vector]
+    waiter: asyncio.Future[list[Vector | Reject]]
     arrived_s: float
 
 
 class Batcher:
     """The only caller of an encoder, for the callers of one event loop.
 
-    Owns the encoder's thread; ``close`` ends it. Once the encoder has failed for good, every call
-    raises why. A batch is put together when the encoder's thread is free for it, so that an image
-    of a higher level waits for one batch at most that was begun before.
+    Owns the encoder's threads, one a lane; ``close`` ends them. Once the encoder has failed for
+    good, every call raises why. A batch is put together when a thread is free for it, so that an
+    image of a higher level waits for no more batches than those begun before.
     """
 
     def __init__(
@@ -208,12 +214,13 @@ class Batcher:
         self._meter = meter
         self._side = encoder.geometry.crop
         self._max_size = policy.max_size
-        self._waiting: PriorityQueue[_Image] = PriorityQueue(min_share)
+        self._waiting: PriorityQueue[_Block] = PriorityQueue(min_share)
+        self._images_waiting = 0
         self._waiting_lock = threading.Lock()
         self._running: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._dispatcher: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
+        self._threads = ThreadPoolExecutor(encoder.lanes, thread_name_prefix="encoder")
         self._halted: Halt | WorkerLost | None = None
         self._closing = False
         meter.set(MAX_BATCH, self._max_size)
@@ -230,22 +237,36 @@ class Batcher:
             Halt: the model or the device is unusable, or the batcher is closed.
             WorkerLost: the device is lost to this process.
         """
+        (row,) = await self.encode_block(pixels[np.newaxis], level)
+        if isinstance(row, Reject):
+            raise row
+        return row
+
+    async def encode_block(self, pixels: Pixels, level: int = FIRST) -> list[Vector | Reject]:
+        """Embed several images, uint8 [images, crop, crop, 3], as ``encode`` each of them, in
+        order, at the price of one: beyond some ten thousand a second, a coroutine for each would
+        be the bottleneck. Blocks of ``max_size`` images are encoded without being copied together.
+
+        Raises:
+            Halt, WorkerLost: as ``encode``; what is wrong with an image stands in its row.
+        """
         self._require_open()
-        if pixels.dtype != np.uint8 or pixels.shape != (self._side, self._side, 3):
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (self._side, self._side, 3):
             raise Halt(
                 "encode.wrong_shape",
-                f"encode: pixels are {pixels.dtype} {list(pixels.shape)} against uint8 "
+                f"encode: pixels are {pixels.dtype} {list(pixels.shape[1:])} against uint8 "
                 f"[{self._side}, {self._side}, 3]; the decoder and the model disagree",
             )
-        waiter: asyncio.Future[Vector] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[list[Vector | Reject]] = asyncio.get_running_loop().create_future()
         if self._dispatcher is None:
             self._dispatcher = asyncio.create_task(self._dispatch(), name="batcher")
         with self._waiting_lock:
-            self._waiting.push(_Image(pixels, waiter, self._clock.monotonic()), level)
-            waiting = len(self._waiting)
+            self._waiting.push(_Block(pixels, waiter, self._clock.monotonic()), level)
+            before, waiting = self._images_waiting, self._images_waiting + len(pixels)
+            self._images_waiting = waiting
         self._report_depth(waiting)
         # Between its first and its last image a batch's time does not change.
-        if waiting == 1 or waiting >= self._max_size:
+        if before == 0 or waiting >= self._max_size:
             self._changed.set()
         return await waiter
 
@@ -264,7 +285,7 @@ class Batcher:
             self._require_open()
             chunk = order[start : start + TEXT_CHUNK]
             texts = [prompts[index] for index in chunk]
-            vectors[chunk] = self._thread.submit(self._encoder.encode_texts, texts).result()
+            vectors[chunk] = self._threads.submit(self._encoder.encode_texts, texts).result()
         return vectors
 
     async def close(self) -> None:
@@ -276,7 +297,7 @@ class Batcher:
         self._changed.set()
         if self._dispatcher is not None:
             await self._dispatcher
-        await asyncio.to_thread(self._thread.shutdown)
+        await asyncio.to_thread(self._threads.shutdown)
 
     def _require_open(self) -> None:
         if self._halted is not None:
@@ -299,14 +320,15 @@ class Batcher:
 
     def _next_due_s(self) -> float | None:
         with self._waiting_lock:
-            waiting = len(self._waiting)
-            oldest_s = min((image.arrived_s for image in self._waiting.heads()), default=0.0)
+            waiting = self._images_waiting
+            oldest_s = min((block.arrived_s for block in self._waiting.heads()), default=0.0)
         return due_in_s(
             waiting=waiting,
             oldest_wait_s=self._clock.monotonic() - oldest_s,
             busy=len(self._running),
             max_size=self._max_size,
             max_wait_s=0 if self._closing else self._policy.max_wait_s,
+            lanes=self._encoder.lanes,
         )
 
     async def _changed_within(self, wait_s: float | None) -> None:
@@ -329,10 +351,10 @@ class Batcher:
         task.add_done_callback(self._finished)
 
     async def _encode(self) -> None:
-        batch: list[_Image] = []
+        batch: list[_Block] = []
         try:
             rows = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._encode_in_thread, batch
+                self._threads, self._encode_in_thread, batch
             )
         except (Halt, WorkerLost) as end:
             self._halt(end, batch)
@@ -340,27 +362,28 @@ class Batcher:
             log.exception("encode: the encoder broke its contract")
             self._halt(_lost(error) if ends_worker(error) else _unexpected(error), batch)
         else:
-            for image, row in zip(batch, rows, strict=True):
-                if image.waiter.done():
-                    continue
-                if isinstance(row, Reject):
-                    image.waiter.set_exception(row)
-                else:
-                    image.waiter.set_result(row)
+            first = 0
+            for block in batch:
+                end_of_block = first + len(block.pixels)
+                if not block.waiter.done():
+                    block.waiter.set_result(rows[first:end_of_block])
+                first = end_of_block
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._changed.set()
 
-    def _encode_in_thread(self, batch: list[_Image]) -> list[Vector | Reject]:
-        """Fill the batch with the next images, and encode them."""
+    def _encode_in_thread(self, batch: list[_Block]) -> list[Vector | Reject]:
+        """Fill the batch with what is next, and encode it."""
         self._take(batch)
         if not batch:
             return []
-        pixels = np.stack([image.pixels for image in batch])
+        # Copied together, unless one caller's block is the batch.
+        parts = [block.pixels for block in batch]
+        pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
         started_s = self._clock.monotonic()
-        for image in batch:
-            self._meter.observe(STAGE_SECONDS, started_s - image.arrived_s, stage="queue")
+        for block in batch:
+            self._meter.observe(STAGE_SECONDS, started_s - block.arrived_s, stage="queue")
         self._meter.observe(BATCH_SIZE, len(pixels))
         encoded = encode_rows(self._encoder, pixels, self._max_size)
         self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started_s, stage="encode")
@@ -376,22 +399,28 @@ class Batcher:
             self._meter.set(MAX_BATCH, self._max_size)
         return encoded.rows
 
-    def _take(self, batch: list[_Image]) -> None:
+    def _take(self, batch: list[_Block]) -> None:
+        """Up to ``max_size`` images; more only by the rest of a block, and ``encode_rows`` splits
+        those."""
+        taken = 0
         with self._waiting_lock:
-            while len(batch) < self._max_size and len(self._waiting):
-                image = self._waiting.pop()
-                if not image.waiter.done():
-                    batch.append(image)
-            self._report_depth(len(self._waiting))
+            while taken < self._max_size and len(self._waiting):
+                block = self._waiting.pop()
+                self._images_waiting -= len(block.pixels)
+                if not block.waiter.done():
+                    batch.append(block)
+                    taken += len(block.pixels)
+            self._report_depth(self._images_waiting)
 
-    def _halt(self, halt: Halt | WorkerLost, batch: Sequence[_Image] = ()) -> None:
+    def _halt(self, halt: Halt | WorkerLost, batch: Sequence[_Block] = ()) -> None:
         """Everybody who waits learns of it, each by an exception of their own."""
         self._halted = halt
         with self._waiting_lock:
             waiting = [self._waiting.pop() for _ in range(len(self._waiting))]
-        for image in (*batch, *waiting):
-            if not image.waiter.done():
-                image.waiter.set_exception(type(halt)(halt.code, halt.message))
+            self._images_waiting = 0
+        for block in (*batch, *waiting):
+            if not block.waiter.done():
+                block.waiter.set_exception(type(halt)(halt.code, halt.message))
         self._report_depth(0)
 
     def _report_depth(self, waiting: int) -> None:

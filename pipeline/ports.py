@@ -138,7 +138,12 @@ class DeviceOutOfMemory(Exception):
 
 
 class Encoder(Protocol):
-    """Runs the model. Blocking and not thread-safe: one thread owns it."""
+    """Runs the model. Every call blocks."""
+
+    @property
+    def lanes(self) -> int:
+        """How many threads may call it at once: more than one where a device that computes one
+        batch can be handed the next."""
 
     @property
     def model(self) -> ModelIdentity: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Self
@@ -12,11 +13,19 @@ import torch
 from pipeline.adapters.clip_files import Checkpoint, first_line, from_directory, from_hub
 from pipeline.adapters.clip_model import PROBE_PROMPT, ClipModel, read_model
 from pipeline.adapters.clip_policy import DEFAULT_MODEL, DEFAULT_REVISION, ModelPolicy
+from pipeline.adapters.cuda_engine import cuda_engine
+from pipeline.adapters.vision_engine import VisionEngine
+from pipeline.adapters.vision_tower import VisionTower
 from pipeline.errors import Halt, WorkerLost
 from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import ImageGeometry, ModelIdentity, Pixels, Vector
 
 __all__ = ["DEFAULT_MODEL", "DEFAULT_REVISION", "ClipEncoder", "ModelPolicy"]
+
+log = logging.getLogger(__name__)
+
+LARGEST_BATCH = 32
+"""Images that are encoded at once, unless the caller says otherwise."""
 
 TEXT_BATCH = 64
 """Prompts a text batch: the text tower is at its plateau there, and an image batch behind one
@@ -46,25 +55,22 @@ class ClipEncoder:
     """
 
     def __init__(
-        self, model: ClipModel, identity: ModelIdentity, device: torch.device, threads: int
+        self, model: ClipModel, identity: ModelIdentity, images: VisionEngine, threads: int
     ) -> None:
-        """Take a model whose network is on the device in its precision; see ``load``."""
+        """Take a model whose text tower is on its device, and the engine of its vision tower; see
+        ``load``."""
         self._network = model.network
         self._tokenize = model.tokenize
         self._max_tokens = model.max_tokens
         self._geometry = model.preprocessing.geometry
         self._identity = identity
-        self._device = device
+        self._images = images
         self._threads = threads
-        # (x / 255 - mean) / std as one multiplication and one addition.
-        mean = torch.tensor(model.preprocessing.mean, device=device).view(1, 3, 1, 1)
-        std = torch.tensor(model.preprocessing.std, device=device).view(1, 3, 1, 1)
-        self._scale = 1 / (255 * std)
-        self._shift = -mean / std
 
     @classmethod
-    def load(cls, policy: ModelPolicy) -> Self:
-        """Find, check and load the model, and try it once. Blocks for seconds; may download.
+    def load(cls, policy: ModelPolicy, largest_batch: int = LARGEST_BATCH) -> Self:
+        """Find, check and load the model, and try it. Blocks for seconds, on a GPU for up to
+        minutes: batches of up to ``largest_batch`` images are prepared for. May download.
 
         Raises:
             Halt: ``model.*``; the message says what to change.
@@ -91,15 +97,14 @@ class ClipEncoder:
             precision=precision,
             engine=f"torch-{device.type}",
         )
+        tower = VisionTower(network, model.preprocessing).to(dtype=DTYPES[precision])
         # The text tower stays in fp32: it runs once a label set, and its vectors (which are cached)
         # then do not depend on the image tower's precision.
-        network.vision_model.to(dtype=DTYPES[precision])
-        network.visual_projection.to(dtype=DTYPES[precision])
+        del network.vision_model, network.visual_projection
         torch.nn.Module.to(network, device)
-        if device.type == "cuda" and precision == "fp32":
-            # cuDNN would compute the patch embedding in TF32, with 10 bits of mantissa.
-            torch.backends.cudnn.allow_tf32 = False
-        encoder = cls(model, identity, device, policy.threads or _processors())
+        side = model.preprocessing.geometry.crop
+        images = _prepared(tower, side, largest_batch, device, policy, checkpoint)
+        encoder = cls(model, identity, images, _threads(policy))
         encoder._try_once(checkpoint)
         return encoder
 
@@ -110,6 +115,10 @@ class ClipEncoder:
     @property
     def geometry(self) -> ImageGeometry:
         return self._geometry
+
+    @property
+    def lanes(self) -> int:
+        return self._images.lanes
 
     def encode_images(self, pixels: Pixels) -> Vector:
         """See ``Encoder.encode_images``. A torch error that leaves the device usable is
@@ -122,14 +131,13 @@ class ClipEncoder:
                 f"[batch, {side}, {side}, 3]; the decoder and the model disagree",
             )
         try:
-            return self._embed_images(pixels)
+            return self._images.encode(pixels)
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise _fate(error) from error
             shortage = first_line(error)
         # Not inside the handler: while the error is handled its frames hold the activations.
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()  # does nothing where no device is in use
         raise DeviceOutOfMemory(f"{len(pixels)} images: {shortage}")
 
     def encode_texts(self, prompts: Sequence[str]) -> Vector:
@@ -152,27 +160,16 @@ class ClipEncoder:
                 ) from error
         return vectors
 
-    def _embed_images(self, pixels: Pixels) -> Vector:
-        self._take_threads()
-        # torch takes neither read-only arrays (Ray's object store) nor negative strides.
-        batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self._device)
-        with torch.inference_mode():
-            # To planes while it is uint8: a quarter of the bytes to shuffle.
-            planes = batch.permute(0, 3, 1, 2).contiguous().to(torch.float32)
-            normalised = torch.addcmul(self._shift, planes, self._scale)
-            dtype = DTYPES[self._identity.precision]
-            features = self._network.get_image_features(pixel_values=normalised.to(dtype))
-            return _unit(features.pooler_output)
-
     def _embed_texts(self, ids: Sequence[Sequence[int]]) -> Vector:
-        self._take_threads()
+        torch.set_num_threads(self._threads)  # see VisionEngine
         longest = max(len(row) for row in ids)
         # Padded with each prompt's own end token: pooling takes its first occurrence.
         padded = torch.tensor([[*row, *[row[-1]] * (longest - len(row))] for row in ids])
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
         with torch.inference_mode():
             features = self._network.get_text_features(
-                input_ids=padded.to(self._device), attention_mask=mask.to(self._device)
+                input_ids=padded.to(self._network.device),
+                attention_mask=mask.to(self._network.device),
             )
             return _unit(features.pooler_output)
 
@@ -187,22 +184,9 @@ class ClipEncoder:
                 )
         return ids
 
-    def _take_threads(self) -> None:
-        # OpenMP keeps the number for each calling thread, starting from OMP_NUM_THREADS (which Ray
-        # sets to 1): set once by the loading thread it would not reach the one that encodes.
-        torch.set_num_threads(self._threads)
-
     def _try_once(self, checkpoint: Checkpoint) -> None:
         side = self._geometry.crop
-        try:
-            image = self.encode_images(np.zeros((1, side, side, 3), dtype=np.uint8))
-        except (PoisonedBatch, DeviceOutOfMemory) as error:
-            raise Halt(
-                "model.device",
-                f"model {checkpoint}: fails on one black image on {self._device} in "
-                f"{self._identity.precision} ({error}); choose another model.device or "
-                "model.precision, or free the device",
-            ) from error
+        image = self.encode_images(np.zeros((1, side, side, 3), dtype=np.uint8))
         if not (np.isfinite(image).all() and np.isfinite(self.encode_texts([PROBE_PROMPT])).all()):
             raise Halt(
                 "model.not_finite",
@@ -211,7 +195,52 @@ class ClipEncoder:
             )
 
 
-def _processors() -> int:
+def _prepared(
+    tower: VisionTower,
+    side: int,
+    largest: int,
+    device: torch.device,
+    policy: ModelPolicy,
+    checkpoint: Checkpoint,
+) -> VisionEngine:
+    """An engine that has tried every batch size it will be given."""
+    compiled = device.type == "cuda" if policy.compile == "auto" else policy.compile == "on"
+
+    def prepared(compiled: bool) -> VisionEngine:
+        if device.type == "cuda":
+            engine = cuda_engine(tower, device, side=side, largest=largest, compiled=compiled)
+        else:
+            engine = VisionEngine.on_cpu(
+                tower, side=side, largest=largest, compiled=compiled, threads=_threads(policy)
+            )
+        engine.prepare()
+        return engine
+
+    try:
+        try:
+            return prepared(compiled)
+        except (RuntimeError, OSError) as error:
+            if not compiled or policy.compile == "on" or _is_out_of_memory(error):
+                raise
+            log.warning(
+                "model: compiling failed (%s); it runs uncompiled, at some three quarters of its "
+                "speed: install a C compiler, or set model.compile to off",
+                first_line(error),
+            )
+            return prepared(False)
+    except (RuntimeError, OSError, MemoryError) as error:
+        remedy = ", or model.compile to off" if compiled else ""
+        raise Halt(
+            "model.device",
+            f"model {checkpoint}: fails on one black image on {device} in {policy.precision} "
+            f"({first_line(error)}); choose another model.device or model.precision{remedy}, or "
+            "free the device",
+        ) from error
+
+
+def _threads(policy: ModelPolicy) -> int:
+    if policy.threads is not None:
+        return policy.threads
     # torch's own default follows OMP_NUM_THREADS; not every platform has affinities.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -233,15 +262,21 @@ def _device(policy: ModelPolicy) -> torch.device:
 def _precision(policy: ModelPolicy, device: torch.device) -> str:
     bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
     if policy.precision == "auto":
-        # On a CPU without AMX bf16 is slower than fp32.
-        return "bf16" if device.type == "cuda" and bf16 else "fp32"
+        return "bf16" if _multiplies_bf16(device) else "fp32"
     if policy.precision == "bf16" and not bf16:
         raise Halt("model.device", "model.precision: this device has no bf16; set fp16 or fp32")
     return policy.precision
 
 
+def _multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device has units that make bf16 the faster arithmetic. On a CPU that takes AMX:
+    with the older instructions it is slower than fp32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
 def _unit(features: torch.Tensor) -> Vector:
-    # Divided without an epsilon: a zero or infinite row becomes NaN, which the caller looks for.
     wide = features.to(torch.float32)
     unit: Vector = (wide / torch.linalg.vector_norm(wide, dim=-1, keepdim=True)).cpu().numpy()
     return unit

@@ -50,8 +50,14 @@ class ModelPolicy(Policy):
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
-        description="Arithmetic of the image tower; `auto` is bf16 on a CUDA device that has it, "
-        "else fp32. Prompts are always embedded in fp32.",
+        description="Arithmetic of the image tower; `auto` is bf16 on a CUDA device that has it "
+        "and on a CPU with AMX, else fp32. Prompts are always embedded in fp32.",
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Compile the image tower when the model is loaded, for each of a few batch "
+        "sizes: some seconds each, for a GPU a third more speed. `auto` compiles for a GPU. Takes "
+        "a C compiler (on a CPU one for C++); without one, `auto` runs uncompiled and says so.",
     )
     threads: int | None = Field(
         None,

@@ -32,6 +32,10 @@ class MemoryEncoder:
         self._geometry = ImageGeometry(resize=crop, crop=crop)
 
     @property
+    def lanes(self) -> int:
+        return 1
+
+    @property
     def model(self) -> ModelIdentity:
         return self._model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from pipeline.ports import Clock, Encoder
@@ -14,7 +15,11 @@ class WatchedEncoder:
     def __init__(self, encoder: Encoder, clock: Clock) -> None:
         self._encoder = encoder
         self._clock = clock
-        self._called_at: float | None = None
+        self._called_at: dict[int, float] = {}  # by thread
+
+    @property
+    def lanes(self) -> int:
+        return self._encoder.lanes
 
     @property
     def model(self) -> ModelIdentity:
@@ -25,16 +30,17 @@ class WatchedEncoder:
         return self._encoder.geometry
 
     def call_age_s(self) -> float:
-        """Seconds since the device was given the batch that it has now; 0 without one."""
-        called_at = self._called_at
-        return 0.0 if called_at is None else self._clock.monotonic() - called_at
+        """Seconds since the device was given the oldest batch that it has now; 0 without one."""
+        oldest = min(self._called_at.copy().values(), default=None)
+        return 0.0 if oldest is None else self._clock.monotonic() - oldest
 
     def encode_images(self, pixels: Pixels) -> Vector:
-        self._called_at = self._clock.monotonic()
+        thread = threading.get_ident()
+        self._called_at[thread] = self._clock.monotonic()
         try:
             return self._encoder.encode_images(pixels)
         finally:
-            self._called_at = None
+            del self._called_at[thread]
 
     def encode_texts(self, prompts: Sequence[str]) -> Vector:
         """Not watched: a first start may embed thousands of prompts."""

@@ -62,6 +62,10 @@ class NullEncoder:
         return self._texts.model
 
     @property
+    def lanes(self) -> int:
+        return self._texts.lanes
+
+    @property
     def geometry(self) -> ImageGeometry:
         return self._texts.geometry
 

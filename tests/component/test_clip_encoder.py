@@ -6,7 +6,6 @@ import json
 import shutil
 from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
 from pipeline.adapters.clip import ClipEncoder, ModelPolicy
+from pipeline.adapters.vision_tower import VisionTower
 from pipeline.errors import Halt, WorkerLost
 from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import Pixels
@@ -35,7 +35,8 @@ def checkpoint(original: Path, tmp_path: Path) -> Path:
 
 
 def load(**changed: Any) -> ClipEncoder:
-    return ClipEncoder.load(ModelPolicy(**{"device": "cpu", "threads": 1} | changed))
+    policy = {"device": "cpu", "precision": "fp32", "threads": 1}
+    return ClipEncoder.load(ModelPolicy(**policy | changed))
 
 
 def pixels() -> Pixels:
@@ -113,8 +114,16 @@ def test_cuda_without_a_device_halts_and_auto_takes_the_cpu(
     with pytest.raises(Halt, match="no CUDA device visible") as caught:
         load(directory=original, device="cuda")
     assert caught.value.code == "model.device"
-    model = load(directory=original, device="auto").model
-    assert (model.engine, model.precision) == ("torch-cpu", "fp32")
+    assert load(directory=original, device="auto").model.engine == "torch-cpu"
+
+
+@pytest.mark.parametrize(("amx", "precision"), [(False, "fp32"), (True, "bf16")])
+def test_a_cpu_computes_in_bf16_only_where_it_has_amx(
+    original: Path, monkeypatch: pytest.MonkeyPatch, amx: bool, precision: str
+) -> None:
+    """With the older instructions bf16 is slower than fp32."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+    assert load(directory=original, precision="auto").model.precision == precision
 
 
 @pytest.mark.parametrize(
@@ -139,26 +148,12 @@ def test_errors_of_torch_have_their_fate(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(CLIPModel, "get_image_features", fail)
+    monkeypatch.setattr(VisionTower, "forward", fail)
     monkeypatch.setattr(CLIPModel, "get_text_features", fail)
     with pytest.raises(fate):
         encoder.encode_images(pixels())
     with pytest.raises(WorkerLost if fate is WorkerLost else Halt):
         encoder.encode_texts(["a cat"])
-
-
-def test_an_embedding_of_zeros_is_told_as_one_that_is_not_finite(
-    original: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoder = load(directory=original)
-    features = torch.ones(2, encoder.model.dimension)
-    features[1] = 0
-    monkeypatch.setattr(
-        CLIPModel, "get_image_features", lambda *_, **__: SimpleNamespace(pooler_output=features)
-    )
-    sound, zero = encoder.encode_images(pixels())
-    assert np.isfinite(sound).all()
-    assert not np.isfinite(zero).any()
 
 
 def test_a_device_that_cannot_run_the_model_is_told_at_the_start(
@@ -167,7 +162,7 @@ def test_a_device_that_cannot_run_the_model_is_told_at_the_start(
     def fail(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(CLIPModel, "get_image_features", fail)
+    monkeypatch.setattr(VisionTower, "forward", fail)
     with pytest.raises(Halt, match="free the device") as caught:
         load(directory=original)
     assert caught.value.code == "model.device"

@@ -30,7 +30,9 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
     directory: Path = tmp_path_factory.mktemp("checkpoint")
     return ClipEncoder.load(
-        ModelPolicy(directory=write_small_checkpoint(directory), device="cpu", threads=1)
+        ModelPolicy(
+            directory=write_small_checkpoint(directory), device="cpu", precision="fp32", threads=1
+        )
     )
 
 
