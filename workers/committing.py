@@ -155,10 +155,9 @@ class Committer:
         if batch is None:
             self._gate.nothing_waits()
             return
-        full = stopping or (
-            len(batch.outcomes) >= self._bounds.outcomes or batch.size_bytes >= self._bounds.bytes
-        )
-        if not self._gate.admits((settled for _, settled in batch.outcomes), full=full):
+        # All that is finished, not this batch alone, which may be small after a doubtful commit:
+        # most of a window of failures must not pass in small pieces.
+        if not self._gate.admits(self._window.ready(), stopping=stopping):
             self._window.abandon()
             return
         records = tuple(record for _, settled in batch.outcomes for record in settled.records)
