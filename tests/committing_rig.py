@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 
 from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.budget import BudgetPolicy, FailureBudget
 from pipeline.offsets import CommitWindow, Settled
 from pipeline.ports import Assigned, Commit, CommitDoubtful
 from pipeline.records import (
     Classification,
     DeadLetter,
+    Epoch,
     Origin,
     OutputRecord,
     OutputTopic,
@@ -27,6 +30,7 @@ from workers.gauges import Gauges
 
 TOPIC, GROUP = "refs", "g"
 PARTITION = Partition(TOPIC, 0)
+WINDOW = 10
 BYTES = 100
 """Size of an outcome."""
 
@@ -105,16 +109,26 @@ class Worker:
         """As many records of one finished reference each; with a code they are dead letters."""
         for _ in range(count):
             self.broker.produce(PARTITION, b"{}")
+        for position, epoch in self._poll(count):
+            self.window.settle(PARTITION, epoch, position.offset, 0, outcome(position, BYTES, code))
+
+    def begin(self) -> None:
+        """A record whose reference waits for its image."""
+        self.broker.produce(PARTITION, b"{}")
+        self._poll(1)
+
+    def _poll(self, count: int) -> list[tuple[Position, Epoch]]:
         polled = self.stream.poll(count, 0.0)
         for change in polled.changes:
             assert isinstance(change, Assigned)
             self.window.assign(change.partition, change.offset)
+        begun = []
         for record in polled.records:
-            position = record.position
-            epoch = self.window.begin(position, self.clock.now)
+            epoch = self.window.begin(record.position, self.clock.now)
             assert epoch is not None
-            self.window.expand(position, epoch, 1)
-            self.window.settle(PARTITION, epoch, position.offset, 0, outcome(position, BYTES, code))
+            self.window.expand(record.position, epoch, 1)
+            begun.append((record.position, epoch))
+        return begun
 
     def cycle(self, times: int = 1) -> None:
         for _ in range(times):
@@ -139,3 +153,14 @@ def outcome(position: Position, size_bytes: int, code: str = "") -> Settled:
     record = OutputRecord(topic, None, b"x" * size_bytes, ())
     kind = "dead_letter" if code else "classified"
     return Settled(kind, code, Origin(position, 0, 0), (record,))
+
+
+def judged(clock: HandClock, meter: PrometheusMeter) -> CommitGate:
+    """A gate with a budget of its usual strictness, and a small window."""
+
+    def never() -> Future[bool]:
+        raise AssertionError("good images have nothing to do with it")
+
+    return CommitGate(
+        FailureBudget(BudgetPolicy(window=WINDOW)), 5.0, never, clock=clock, meter=meter
+    )

@@ -127,6 +127,7 @@ class StreamWorker:
         self._stopping = threading.Event()
         now = clock.monotonic()
         self._cycled_at = self._active_at = now
+        self._unanswered_at = now
 
     # -- other threads ----------------------------------------------------------------------
 
@@ -142,6 +143,7 @@ class StreamWorker:
         return Health(
             cycle_age_s=now - self._cycled_at,
             encode_age_s=self._encode_age_s(),
+            commit_age_s=self._committer.failing_s(since=self._unanswered_at),
             idle_s=now - self._active_at,
             partitions=len(self._window.partitions),
             unfinished=self._window.unsettled + self._window.settled,
@@ -280,6 +282,9 @@ class StreamWorker:
         self._window.settle(place.partition, epoch, place.offset, place.index, settled)
 
     def _commit(self) -> None:
+        if self._polling.failing or not self._stream.confirmed:
+            # While the broker is away nobody's commits are stuck.
+            self._unanswered_at = self._clock.monotonic()
         before = self._committer.committed
         if not self._stream.can_commit:
             for partition, offset in self._committer.recover():

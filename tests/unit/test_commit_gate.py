@@ -14,13 +14,12 @@ from pipeline.budget import BudgetPolicy, FailureBudget
 from pipeline.errors import Halt
 from pipeline.offsets import Settled
 from pipeline.records import Origin, OutputTopic, Position
-from tests.committing_rig import BYTES, GROUP, PARTITION, Worker
+from tests.committing_rig import BYTES, GROUP, PARTITION, WINDOW, Worker, judged
 from tests.hand_clock import HandClock
 from tests.stream_worker_rig import TOPIC, committed, running, send, visible
 from tests.waiting import eventually
 from workers.commit_gate import FROM_THE_START, GOOD_FOR_S, CommitGate
 
-WINDOW = 10
 HOLD_S = 5.0
 
 
@@ -235,15 +234,6 @@ def test_a_worker_that_stops_holds_nothing_back() -> None:
 
 
 # -- with the commits themselves --------------------------------------------------------------
-
-
-def judged(clock: HandClock, meter: PrometheusMeter) -> CommitGate:
-    def never() -> Future[bool]:
-        raise AssertionError("good images have nothing to do with it")
-
-    return CommitGate(
-        FailureBudget(BudgetPolicy(window=WINDOW)), HOLD_S, never, clock=clock, meter=meter
-    )
 
 
 def test_a_worker_that_is_started_again_and_again_does_not_drain_a_slow_stream() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pipeline.offsets import Batch, Place
 from pipeline.records import Position
-from tests.committing_rig import BYTES, GROUP, PARTITION, TOPIC, Worker, outcome
+from tests.committing_rig import BYTES, GROUP, PARTITION, TOPIC, Worker, judged, outcome
 from workers.commit_bounds import CommitBounds
 from workers.committing import INTERRUPTED_S
 from workers.gauges import INTERVAL_S
@@ -189,3 +191,59 @@ def test_a_commit_that_failed_and_is_found_done_leaves_the_worker_able() -> None
     worker.cycle(2)
     worker.clock.now += INTERRUPTED_S
     assert worker.able()
+
+
+# -- commits that fail while the broker answers ------------------------------------------------
+
+
+def test_the_age_of_failing_commits_is_counted_from_the_first_or_from_later() -> None:
+    worker = Worker()
+    worker.cycle(1)
+    worker.stream.most_bytes = 0
+    worker.finish(1)
+    assert worker.committer.failing_s(since=0.0) == 0.0
+    began = worker.clock.now
+    worker.cycle(20)
+    assert worker.committer.failing_s(since=0.0) == pytest.approx(worker.clock.now - began - 0.3)
+    assert worker.committer.failing_s(since=worker.clock.now - 2.0) == pytest.approx(2.0)
+    assert worker.committer.failing_s(since=worker.clock.now + 2.0) == 0.0
+    worker.stream.most_bytes = 1_000_000
+    worker.cycle(20)
+    assert worker.committer.failing_s(since=0.0) == 0.0
+
+
+def test_a_worker_that_gets_no_producer_fails_to_commit() -> None:
+    worker = Worker()
+    began = worker.clock.now
+    worker.stream.down = True
+    worker.cycle(20)
+    assert worker.committer.failing_s(since=began) == pytest.approx(worker.clock.now - began)
+
+
+def test_what_waits_for_its_images_does_not_fail_to_be_committed() -> None:
+    """As during an outage of the store that begins after commits have failed."""
+    worker = Worker()
+    worker.cycle(1)
+    worker.stream.most_bytes = 0
+    worker.finish(1)
+    worker.cycle(2)
+    assert worker.committer.failing_s(since=0.0) > 0
+    worker.window.assign(PARTITION, 1)
+    worker.begin()
+    worker.cycle(20)
+    assert not worker.window.idle
+    assert worker.committer.failing_s(since=0.0) == 0.0
+    assert worker.able()
+
+
+def test_what_is_held_back_does_not_fail_to_be_committed() -> None:
+    worker = Worker(gate=judged)
+    worker.cycle(1)
+    worker.stream.most_bytes = 0
+    worker.finish(2)
+    worker.cycle(2)
+    worker.finish(3, "fetch.forbidden")
+    assert worker.committer.failing_s(since=0.0) > 0
+    worker.cycle(20)
+    assert worker.window.settled == 5
+    assert worker.committer.failing_s(since=0.0) == 0.0
