@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.ports import Clock, Encoder
 from pipeline.records import ImageGeometry, ModelIdentity, Pixels, Vector
@@ -30,12 +30,16 @@ class WatchedEncoder:
         return 0.0 if called_at is None else self._clock.monotonic() - called_at
 
     def encode_images(self, pixels: Pixels) -> Vector:
-        self._called_at = self._clock.monotonic()
-        try:
-            return self._encoder.encode_images(pixels)
-        finally:
-            self._called_at = None
+        return self._watched(lambda: self._encoder.encode_images(pixels))
 
     def encode_texts(self, prompts: Sequence[str]) -> Vector:
-        """Not watched: a first start may embed thousands of prompts."""
-        return self._encoder.encode_texts(prompts)
+        """Watched as a batch is: while a worker runs, prompts come in such small numbers. A first
+        start may embed thousands in one call, but nobody asks for its age before it has ended."""
+        return self._watched(lambda: self._encoder.encode_texts(prompts))
+
+    def _watched(self, call: Callable[[], Vector]) -> Vector:
+        self._called_at = self._clock.monotonic()
+        try:
+            return call()
+        finally:
+            self._called_at = None
