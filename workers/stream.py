@@ -25,6 +25,7 @@ from pipeline.ports import (
     Meter,
     Polled,
     Stream,
+    Unreadable,
 )
 from pipeline.priority import PriorityPolicy
 from pipeline.records import (
@@ -33,7 +34,6 @@ from pipeline.records import (
     ImageRef,
     Origin,
     Partition,
-    Position,
     Record,
 )
 from workers.backoff import Backoff
@@ -198,7 +198,7 @@ class StreamWorker:
             if epoch is not None:
                 self._intake.add(record, epoch)
         for lost in polled.unreadable:
-            self._lose(lost.position, lost.reason, now)
+            self._lose(lost, now)
         if polled.records or polled.changes or polled.unreadable:
             self._active_at = now
 
@@ -225,19 +225,16 @@ class StreamWorker:
         self._intake.drop(partition)
         self._loop.call_soon(self._cancel, (partition, epoch))
 
-    def _lose(self, position: Position, reason: str, now: float) -> None:
+    def _lose(self, lost: Unreadable, now: float) -> None:
+        position = lost.position
         epoch = self._window.begin(position, now)
         if epoch is None:
             return
         origin = Origin(position, 0, timestamp_ms=-1)
         self._window.expand(position, epoch, 1)
-        self._settle(
-            Place(Partition(position.topic, position.partition), position.offset, 0),
-            epoch,
-            settled_letter(
-                self._publishing, DeadLetter(origin, "record.corrupt", reason, attempts=3)
-            ),
-        )
+        letter = DeadLetter(origin, "record.corrupt", lost.reason, attempts=lost.attempts)
+        place = Place(Partition(position.topic, position.partition), position.offset, 0)
+        self._settle(place, epoch, settled_letter(self._publishing, letter))
 
     def _admit(self) -> None:
         """Parse queued records while there is room; a record is admitted whole."""

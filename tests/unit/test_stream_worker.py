@@ -355,7 +355,7 @@ def test_a_record_that_cannot_be_fetched_is_a_dead_letter_and_its_neighbours_are
         position = polled.records[at].position
         # Whoever reads on seeks behind it: what follows comes with the next poll.
         stream.seek(Partition(TOPIC, 0), position.offset + 1)
-        return Polled(polled.changes, polled.records[:at], (Unreadable(position, "bad crc"),))
+        return Polled(polled.changes, polled.records[:at], (Unreadable(position, "bad crc", 4),))
 
     def lost(polled: Polled) -> bool:
         return any(record.value == b"damaged" for record in polled.records)
@@ -372,6 +372,7 @@ def test_a_record_that_cannot_be_fetched_is_a_dead_letter_and_its_neighbours_are
     (letter,) = visible(broker, OutputTopic.DEAD_LETTERS)
     headers = dict(letter.headers)
     assert (headers["dlq.code"], headers["dlq.offset"]) == (b"record.corrupt", b"1")
+    assert headers["dlq.attempts"] == b"4"
 
 
 def test_a_slow_sink_holds_intake_at_its_bound(
