@@ -5,8 +5,8 @@ its transaction. B3: one timeout of a transaction request leaves the producer fa
 transaction calls take no time limit. B5: metadata that name a leader which is no broker stop the
 producer for good, also when that broker is back. B6: before Kafka 2.5 it hangs after one sequence
 out of order (``kafka_admin`` refuses such brokers). B8: a collected producer mutes the module's
-logger. B9: ``flush`` fails where a batch was split because it was too large. B10: one record that is
-too large fails every record not yet sent with the same error. Hence:
+logger. B9: ``flush`` fails where a batch was split because it was too large. B10: one record that
+is too large fails every record not yet sent with the same error. Hence:
 
 R1  every send's future is looked at before offsets are sent (and no flush is relied on);
 R2  after any error, timeout or doubt the producer is thrown away, never reused or aborted: a fresh
