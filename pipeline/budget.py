@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import Field
 
@@ -39,7 +39,8 @@ class BudgetPolicy(Policy):
     hold_s: float = Field(
         5.0,
         description="Outcomes with such a share among them wait for so long, at most, for the "
-        "window to fill before they are committed. A stream that brings fewer than `window` "
+        "window to fill before they are committed; 60 times as long where nearly all that the "
+        "worker has seen since its start has failed. A stream that brings fewer than `window` "
         "outcomes in this time commits some of the failures before it halts.",
         ge=0,
     )
@@ -48,13 +49,15 @@ class BudgetPolicy(Policy):
 @dataclass(frozen=True, slots=True)
 class Excess:
     """More failures for one reason than the budget has. ``spent``: a whole window of them, so that
-    it is no accident. ``malformed``: the input alone may be to blame."""
+    it is no accident. ``malformed``: the input alone may be to blame. ``throughout``: what this run
+    has committed before was no better."""
 
     reason: str
     failures: int
     outcomes: int
     spent: bool
     malformed: bool
+    throughout: bool = True
 
     @property
     def share(self) -> float:
@@ -82,7 +85,11 @@ class FailureBudget:
             # What was committed before is no reason to stop at what has nothing to do with it.
             if excess and excess.spent and excess.reason in map(_reason, filter(None, codes)):
                 return excess
-        return self._excess(codes, spent=False)
+        excess = self._excess(codes, spent=False)
+        if excess is None:
+            return None
+        throughout = self._excess(latest[-window:], spent=False) is not None
+        return replace(excess, throughout=throughout)
 
     def note(self, code: str | None) -> None:
         """One more outcome was committed."""

@@ -105,7 +105,7 @@ def is_exhaustion(error: BaseException) -> bool:
 
 CODES: dict[str, Code] = {
     "record.corrupt": Code(
-        "the broker returned bytes that fail their checksum or cannot be decoded, three times",
+        "the broker returned bytes that fail their checksum or cannot be decoded, four times",
         "look at the broker's disks and logs; the dead letter names the lost offset",
     ),
     "reference.not_json": Code(

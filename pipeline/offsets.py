@@ -12,7 +12,7 @@ failed commit's outcomes back; ``reconcile`` settles one whose fate was unknown.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.records import (
@@ -261,6 +261,15 @@ class CommitWindow:
                     raise RuntimeError(f"offsets: {partition}@{offset} is finished with a hole")
                 outcomes.append((Place(partition, offset, index), settled))
         return window.position, taken_bytes
+
+    def ready(self) -> Iterator[Settled]:
+        """The outcomes that could be committed now, however many; in offset order within a
+        partition."""
+        for window in self._windows.values():
+            for entry in window.entries.values():
+                if not entry.finished:
+                    break
+                yield from filter(None, entry.settled)
 
     def confirm(self) -> Batch:
         """The taken batch was committed: forget its records."""

@@ -189,10 +189,11 @@ class Revoked:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An offset whose record the broker returned three times without its bytes being readable."""
+    """An offset whose record the broker returned so many times without its bytes being readable."""
 
     position: Position
     reason: str
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,11 @@ GOOD_FOR_S = 10.0
 """How long what became of the good images counts."""
 
 
+FROM_THE_START = 60
+"""As many times as long do failures wait in a run that has seen hardly anything else. A slow stream
+would commit some of them in each run else, and whatever restarts the worker drain the topic."""
+
+
 class CommitGate:
     """Holds outcomes back that are mostly failures until it is clear whether they are the input's
     fault. The Kafka thread's alone.
@@ -39,13 +44,16 @@ class CommitGate:
         self._try_good_images = try_good_images
         self._clock = clock
         self._meter = meter
+        self.holds = False
+        """Whether outcomes are held back."""
         self._held_since: float | None = None
         self._trial: Future[bool] | None = None
         self._verdict: bool | None = None
         self._verdict_at = 0.0
 
-    def admits(self, outcomes: Iterable[Settled], *, full: bool) -> bool:
-        """Whether the outcomes may be committed now. ``full``: no more can be added to them.
+    def admits(self, outcomes: Iterable[Settled], *, stopping: bool) -> bool:
+        """Whether the outcomes may be committed now, some or all of them. ``stopping``: no more
+        will join them.
 
         Raises:
             Halt: ``budget.spent``: they are a window of failures for one reason.
@@ -54,6 +62,7 @@ class CommitGate:
         excess = self._budget.judge(codes)
         if excess is None:
             return self._release()
+        self.holds = True
         self._meter.set(metrics.BUDGET_SPENT, excess.share)
         if excess.malformed:
             good = self._good_images_pass()
@@ -67,7 +76,8 @@ class CommitGate:
         if self._held_since is None:
             self._held_since = now
             log.warning("%s; their commit waits for more to be known", excess)
-        if full or now - self._held_since >= self._hold_s:
+        hold_s = self._hold_s * (FROM_THE_START if excess.throughout else 1)
+        if stopping or now - self._held_since >= hold_s:
             return self._release()
         return False
 
@@ -81,6 +91,7 @@ class CommitGate:
         self._release()
 
     def _release(self) -> bool:
+        self.holds = False
         self._held_since = None
         self._meter.set(metrics.BUDGET_SPENT, 0.0)
         return True

@@ -89,8 +89,6 @@ class Committer:
         comes."""
         now = self._clock.monotonic()
         self._barred_since = None
-        if self._window.idle:
-            self._failing_since = None
         full = (
             self._window.settled >= self._bounds.outcomes
             or self._window.settled_bytes >= self._bounds.bytes
@@ -115,6 +113,14 @@ class Committer:
             since is None or now - since <= INTERRUPTED_S
             for since in (self._barred_since, self._failing_since)
         )
+
+    def failing_s(self, since: float) -> float:
+        """Seconds for which commits have failed, counted from ``since`` on. 0 where none has failed
+        since one succeeded, or where nothing is to be committed now. For any thread."""
+        starts = [each for each in (self._barred_since, self._failing_since) if each is not None]
+        if not starts:
+            return 0.0
+        return max(0.0, self._clock.monotonic() - max(min(starts), since))
 
     def recover(self) -> tuple[tuple[Partition, int], ...]:
         """After a doubtful commit, or at the start: a fresh producer, then the truth about the
@@ -153,13 +159,15 @@ class Committer:
         self._window.advance(self._stream.positions())
         batch = self._window.take(self._bounds.outcomes, self._bounds.bytes)
         if batch is None:
+            self._failing_since = None
             self._gate.nothing_waits()
             return
-        full = stopping or (
-            len(batch.outcomes) >= self._bounds.outcomes or batch.size_bytes >= self._bounds.bytes
-        )
-        if not self._gate.admits((settled for _, settled in batch.outcomes), full=full):
+        # All that is finished, not this batch alone, which may be small after a doubtful commit:
+        # most of a window of failures must not pass in small pieces.
+        if not self._gate.admits(self._window.ready(), stopping=stopping):
             self._window.abandon()
+            # Nothing is tried, for however long: that is no failure of commits.
+            self._failing_since = None
             return
         records = tuple(record for _, settled in batch.outcomes for record in settled.records)
         started = self._clock.monotonic()

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 class Health:
     """What the supervisor asks of a worker. Times are ages in seconds; ``lag`` is in records, None
     until the end of every owned partition is known. ``encode_age_s`` is that of the batch that the
-    device has, 0 without one. ``available``: it takes in work, or would if
-    there were any, for neither the store nor the broker holds it up."""
+    device has, 0 without one. ``commit_age_s`` is for how long commits have failed while the group
+    answered the worker; 0 where none is wanted, or none has failed since one succeeded.
+    ``available``: it takes in work, or would if there were any, for neither the store nor the
+    broker holds it up."""
 
     cycle_age_s: float
     encode_age_s: float
+    commit_age_s: float
     idle_s: float
     partitions: int
     unfinished: int

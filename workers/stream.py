@@ -25,6 +25,7 @@ from pipeline.ports import (
     Meter,
     Polled,
     Stream,
+    Unreadable,
 )
 from pipeline.priority import PriorityPolicy
 from pipeline.records import (
@@ -33,7 +34,6 @@ from pipeline.records import (
     ImageRef,
     Origin,
     Partition,
-    Position,
     Record,
 )
 from workers.backoff import Backoff
@@ -127,6 +127,7 @@ class StreamWorker:
         self._stopping = threading.Event()
         now = clock.monotonic()
         self._cycled_at = self._active_at = now
+        self._unanswered_at = now
 
     # -- other threads ----------------------------------------------------------------------
 
@@ -142,6 +143,7 @@ class StreamWorker:
         return Health(
             cycle_age_s=now - self._cycled_at,
             encode_age_s=self._encode_age_s(),
+            commit_age_s=self._committer.failing_s(since=self._unanswered_at),
             idle_s=now - self._active_at,
             partitions=len(self._window.partitions),
             unfinished=self._window.unsettled + self._window.settled,
@@ -196,7 +198,7 @@ class StreamWorker:
             if epoch is not None:
                 self._intake.add(record, epoch)
         for lost in polled.unreadable:
-            self._lose(lost.position, lost.reason, now)
+            self._lose(lost, now)
         if polled.records or polled.changes or polled.unreadable:
             self._active_at = now
 
@@ -223,19 +225,16 @@ class StreamWorker:
         self._intake.drop(partition)
         self._loop.call_soon(self._cancel, (partition, epoch))
 
-    def _lose(self, position: Position, reason: str, now: float) -> None:
+    def _lose(self, lost: Unreadable, now: float) -> None:
+        position = lost.position
         epoch = self._window.begin(position, now)
         if epoch is None:
             return
         origin = Origin(position, 0, timestamp_ms=-1)
         self._window.expand(position, epoch, 1)
-        self._settle(
-            Place(Partition(position.topic, position.partition), position.offset, 0),
-            epoch,
-            settled_letter(
-                self._publishing, DeadLetter(origin, "record.corrupt", reason, attempts=3)
-            ),
-        )
+        letter = DeadLetter(origin, "record.corrupt", lost.reason, attempts=lost.attempts)
+        place = Place(Partition(position.topic, position.partition), position.offset, 0)
+        self._settle(place, epoch, settled_letter(self._publishing, letter))
 
     def _admit(self) -> None:
         """Parse queued records while there is room; a record is admitted whole."""
@@ -280,6 +279,9 @@ class StreamWorker:
         self._window.settle(place.partition, epoch, place.offset, place.index, settled)
 
     def _commit(self) -> None:
+        if self._polling.failing or not self._stream.confirmed:
+            # While the broker is away nobody's commits are stuck.
+            self._unanswered_at = self._clock.monotonic()
         before = self._committer.committed
         if not self._stream.can_commit:
             for partition, offset in self._committer.recover():

@@ -31,6 +31,10 @@ RESTARTS = RetryPolicy(first_wait_s=2.0, longest_wait_s=60.0)
 PROVEN_S = 60.0
 """A worker that ran for so long has shown that it can: its next restart is quick again."""
 
+COMMIT_STALLS = 3
+"""As many times ``stall_timeout_s`` may commits fail while the group answers: a batch too large for
+its link is halved meanwhile, and brokers restart."""
+
 FRESH_S = 10.0
 """A worker whose latest answer is older than this may be frozen: nobody counts on what it said."""
 
@@ -110,7 +114,8 @@ class WorkersPolicy(Policy):
     stall_timeout_s: float = Field(
         120.0,
         description="A worker that does not answer, whose Kafka thread makes no round, or whose "
-        "model has one batch, for so long is killed and restarted.",
+        "model has one batch, for so long is killed and restarted; so is one whose commits fail "
+        "for three times as long while the group answers it.",
         gt=0,
     )
     max_crashes: int = Field(
@@ -138,11 +143,18 @@ class _Slot:
     started_at: float = 0.0
     done: bool = False
     committed_before: int = 0
+    # Committed in this slot when a worker was last ended for its commits.
+    committed_then: int = -1
     heard: Heard | None = None
 
     @property
     def health(self) -> Health | None:
         return self.heard.health if self.heard else None
+
+    @property
+    def committed(self) -> int:
+        """References committed by all its workers."""
+        return self.committed_before + (self.health.committed if self.health else 0)
 
 
 @dataclass(slots=True)
@@ -209,10 +221,7 @@ class Supervisor:
     @property
     def committed(self) -> int:
         """References committed by all workers since the start, restarts included."""
-        return sum(
-            slot.committed_before + (slot.health.committed if slot.health else 0)
-            for slot in self._slots
-        )
+        return sum(slot.committed for slot in self._slots)
 
     @property
     def lag(self) -> int | None:
@@ -260,11 +269,10 @@ class Supervisor:
         slot.heard = slot.handle.health()
         if stalled := self._stalled(slot):
             slot.handle.kill()
-            self._follow_end(slot, Ended(Fate.DIED, "worker.stalled", stalled))
+            self._follow_end(slot, stalled)
 
     def _follow_end(self, slot: _Slot, ended: Ended) -> None:
-        if slot.health is not None:
-            slot.committed_before += slot.health.committed
+        slot.committed_before = slot.committed
         slot.heard, slot.handle = None, None
         if ended.fate is Fate.STOPPED:
             if self._stop is None:
@@ -293,25 +301,40 @@ class Supervisor:
             self._crashes.popleft()
         return len(self._crashes) >= self._policy.max_crashes
 
-    def _stalled(self, slot: _Slot) -> str:
+    def _stalled(self, slot: _Slot) -> Ended | None:
+        """Why the worker must be ended from outside."""
         now = self._clock.monotonic()
         age_s = now - slot.started_at
         if slot.heard is None:
             if age_s > self._policy.start_timeout_s:
-                return f"did not start within {self._policy.start_timeout_s:g} s"
-            return ""
+                return _stalled(f"did not start within {self._policy.start_timeout_s:g} s")
+            return None
         silent_s = now - max(slot.heard.at, self._awake_since)
         stuck_s = slot.heard.health.cycle_age_s + silent_s
         if stuck_s > self._policy.stall_timeout_s:
             if silent_s > FRESH_S:
-                return f"it has not answered for {silent_s:.0f} s"
-            return f"its Kafka thread is stuck for {stuck_s:.0f} s"
+                return _stalled(f"it has not answered for {silent_s:.0f} s")
+            return _stalled(f"its Kafka thread is stuck for {stuck_s:.0f} s")
         encode_age_s = slot.heard.health.encode_age_s
         if encode_age_s and encode_age_s + silent_s > self._policy.stall_timeout_s:
-            return f"its model has had one batch for {encode_age_s + silent_s:.0f} s"
+            return _stalled(f"its model has had one batch for {encode_age_s + silent_s:.0f} s")
+        commit_age_s = slot.heard.health.commit_age_s
+        if (
+            commit_age_s > COMMIT_STALLS * self._policy.stall_timeout_s
+            # Where a worker has been ended for this and nothing was committed since, the cause is
+            # not in the process: the next one waits, however long.
+            and slot.committed > slot.committed_then
+        ):
+            slot.committed_then = slot.committed
+            # No crash: whatever the brokers do, it makes no crash loop.
+            return Ended(
+                Fate.UNAVAILABLE,
+                "worker.commits_fail",
+                f"its commits have failed for {commit_age_s:.0f} s while the group answers it",
+            )
         if age_s > PROVEN_S and self._fresh(slot) is not None:
             slot.backoff.succeeded()
-        return ""
+        return None
 
     def _idle(self, idle_s: float) -> bool:
         healths = [self._fresh(slot) for slot in self._slots]
@@ -343,3 +366,7 @@ class Supervisor:
                 log.error("worker %d did not end within its grace period: killed", slot.number)
                 slot.handle.kill()
                 slot.handle = None
+
+
+def _stalled(why: str) -> Ended:
+    return Ended(Fate.DIED, "worker.stalled", why)

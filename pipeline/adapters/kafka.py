@@ -71,7 +71,7 @@ class KafkaStream:
 
         Raises:
             Retry: no broker answers.
-            Halt: authentication failed, or the broker's version is too old.
+            Halt: authentication failed.
         """
         self._process_id = os.getpid()
         self._kafka = kafka
@@ -263,7 +263,8 @@ class KafkaStream:
             self._consumer.seek(tp, failure.offset + 1)
             position = Position(tp.topic, tp.partition, failure.offset)
             log.error("%s: unreadable, fetched %d times: %s", position, MAX_FETCHES, error)
-            lost.append(Unreadable(position, f"{type(error).__name__}: {error}"))
+            reason = f"{type(error).__name__}: {error}"
+            lost.append(Unreadable(position, reason, MAX_FETCHES))
         return tuple(lost)
 
     def _position(self, tp: TopicPartition) -> int | None:

@@ -23,7 +23,11 @@ from pipeline.records import OutputTopic
 
 log = logging.getLogger(__name__)
 
-Start = Literal["earliest", "latest"] | datetime
+Start = Literal["earliest", "latest", "none"] | datetime
+
+OLDEST_BROKER = (2, 8)
+"""The first whose topics have ids. Before 2.5 kafka-python's producer hangs after one answer that a
+sequence is out of order (B6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,9 @@ class KafkaAdmin:
         """Ids of the cluster and of the input topics.
 
         Raises:
-            Halt: a topic does not exist.
+            Halt: a topic does not exist, or the brokers are too old.
         """
+        self._require_topic_ids()
         outputs = [self._kafka.output_topics.name(topic) for topic in OutputTopic]
         topics = self.topics([*self._kafka.input_topics, *outputs])
         missing = {*self._kafka.input_topics, *outputs} - topics.keys()
@@ -99,11 +104,23 @@ class KafkaAdmin:
         The broker takes such offsets only while the group has no members, so of several drivers
         that start together one does it and the others find it done. From then on a missing offset
         means that something was lost, and halts the worker that finds it.
+
+        Raises:
+            Halt: the group has members but no offsets on a topic, or ``start`` is ``none`` and it
+                has none at all: they have expired, or the topic was created anew.
         """
         for topic, topic_id in facts.topic_ids.items():
             partitions = self._partitions(topic)
             if self._has_offsets(partitions):
                 continue
+            if start == "none":
+                raise Halt(
+                    "kafka.offset_missing",
+                    f"kafka: group {self._kafka.group} has no offsets on {topic} (they have "
+                    "expired or were deleted, the topic was created anew, or the group is new) "
+                    "and delivery.start is none; set them with kafka-consumer-groups.sh "
+                    "--reset-offsets, or start once with another delivery.start",
+                )
             note = str(OffsetNote(topic_id, len(partitions)))
             first = {
                 partition: OffsetAndMetadata(offset, note, -1)
@@ -203,6 +220,15 @@ class KafkaAdmin:
     def client(self) -> Any:
         """The kafka-python client, for the checks of ``kafka_doctor``."""
         return self._client
+
+    def _require_topic_ids(self) -> None:
+        version = self._client._manager.broker_version
+        if version < OLDEST_BROKER:
+            raise Halt(
+                "kafka.too_old",
+                f"kafka: the brokers speak the protocol of Kafka {'.'.join(map(str, version))}; "
+                f"{'.'.join(map(str, OLDEST_BROKER))} or later is needed, for the ids of topics",
+            )
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
         described = self.topics([topic])[topic]["partitions"]

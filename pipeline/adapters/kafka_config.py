@@ -148,10 +148,11 @@ class DeliveryPolicy(Policy):
         description="exactly_once: outcomes and offsets in one transaction. at_least_once: "
         "outcomes acknowledged, then offsets committed; a crash between repeats event ids.",
     )
-    start: Literal["earliest", "latest"] | datetime = Field(
+    start: Literal["earliest", "latest", "none"] | datetime = Field(
         "earliest",
-        description="Where a group that never committed starts: earliest, latest, or the first "
-        "record at or after an RFC 3339 time.",
+        description="Where a group without offsets on a topic starts: earliest, latest, or the "
+        "first record at or after an RFC 3339 time. none: nowhere, the driver halts; set it once "
+        "the group has started, for one whose offsets have expired looks like a new one.",
     )
     commit_interval_s: float = Field(
         0.25, description="Time between commits; downstream sees outcomes so much later.", gt=0

@@ -2,9 +2,11 @@
 
 B1: offsets of an aborted transaction leak into the next. B2: a batch that expires does not fail
 its transaction. B3: one timeout of a transaction request leaves the producer failed for good. B4:
-transaction calls take no time limit. B8: a collected producer mutes the module's logger. B9:
-``flush`` fails where a batch was split because it was too large. B10: one record that is too large
-fails every record not yet sent with the same error. Hence:
+transaction calls take no time limit. B5: metadata that name a leader which is no broker stop the
+producer for good, also when that broker is back. B6: before Kafka 2.5 it hangs after one sequence
+out of order (``kafka_admin`` refuses such brokers). B8: a collected producer mutes the module's
+logger. B9: ``flush`` fails where a batch was split because it was too large. B10: one record that
+is too large fails every record not yet sent with the same error. Hence:
 
 R1  every send's future is looked at before offsets are sent (and no flush is relied on);
 R2  after any error, timeout or doubt the producer is thrown away, never reused or aborted: a fresh
@@ -104,7 +106,8 @@ class KafkaSink:
         self._producer: KafkaProducer | None = None
         self.failed_at: float | None = None
         """When the last producer failed, on ``monotonic``; None once it is replaced."""
-        self._start_unanswered = False
+        # Starts whose request the broker may still take, after a later producer's.
+        self._unanswered_starts = 0
         self._fenced_at: float | None = None
 
     @property
@@ -134,9 +137,9 @@ class KafkaSink:
         try:
             within(self._start_limit_s, "init_transactions", start)
         except Exception as error:
-            # The broker may still take the request, after the next producer's.
-            self._start_unanswered = True
             abandoned.set()
+            # Without a producer nothing was asked.
+            self._unanswered_starts += len(producers) if self._exactly_once else 0
             self.failed_at = self._monotonic()
             for producer in producers:
                 discard(producer)
@@ -174,7 +177,7 @@ class KafkaSink:
             self.discard()
             self.failed_at = self._monotonic()
             raise self._translated(cause, began) from error
-        self._start_unanswered = False
+        self._unanswered_starts = 0
 
     def discard(self) -> None:
         """Throw the producer away without aborting: an abort of a doubtful transaction is one more
@@ -258,12 +261,14 @@ class KafkaSink:
         """What it means that the broker knows of a newer producer with our transactional id.
 
         Our own doing: the broker has ended a transaction that took too long, or has taken a start
-        that we gave up. Otherwise another process uses the id, and two such would fence each other
-        for ever: hence an end at the second time.
+        that we gave up, which explains one fence each. Otherwise another process uses the id, and
+        two such would fence each other for ever: hence an end at the second time.
         """
         now = self._monotonic()
         text = f"kafka: transactional id {self._member.transactional_id} is fenced"
-        if self._start_unanswered or now - began >= self._delivery.transaction_timeout_s:
+        too_long = now - began >= self._delivery.transaction_timeout_s
+        if too_long or self._unanswered_starts:
+            self._unanswered_starts -= 0 if too_long else 1
             return CommitDoubtful("kafka.fenced", f"{text} by an earlier attempt of our own")
         if self._fenced_at is not None and now - self._fenced_at < FENCE_WINDOW_S:
             return Halt(

@@ -27,8 +27,9 @@ from kafka.record.util import decode_varint
 
 from pipeline.records import Position, Record
 
-MAX_FETCHES = 3
-"""Times a batch that cannot be read is fetched before its records are given up."""
+MAX_FETCHES = 4
+"""Times a batch that cannot be read is fetched before its records are given up: once, and again
+three times."""
 
 NUMBERS_BEFORE_HEADERS = 7
 """Variable-length numbers of a record before its headers: length, attributes, timestamp, offset,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.ports import Clock, Encoder
 from pipeline.records import ImageGeometry, ModelIdentity, Pixels, Vector
@@ -35,13 +35,17 @@ class WatchedEncoder:
         return 0.0 if oldest is None else self._clock.monotonic() - oldest
 
     def encode_images(self, pixels: Pixels) -> Vector:
+        return self._watched(lambda: self._encoder.encode_images(pixels))
+
+    def encode_texts(self, prompts: Sequence[str]) -> Vector:
+        """Watched as a batch is: while a worker runs, prompts come in such small numbers. A first
+        start may embed thousands in one call, but nobody asks for its age before it has ended."""
+        return self._watched(lambda: self._encoder.encode_texts(prompts))
+
+    def _watched(self, call: Callable[[], Vector]) -> Vector:
         thread = threading.get_ident()
         self._called_at[thread] = self._clock.monotonic()
         try:
-            return self._encoder.encode_images(pixels)
+            return call()
         finally:
             del self._called_at[thread]
-
-    def encode_texts(self, prompts: Sequence[str]) -> Vector:
-        """Not watched: a first start may embed thousands of prompts."""
-        return self._encoder.encode_texts(prompts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
+import json
 import os
 import random
 import time
@@ -27,19 +28,22 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode import DecodePolicy, ImageFormat
 from pipeline.errors import CODES, Code, Reject
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
+from tests.fault.checkout import commit
 from workers.demo.shapes import demo_images
 
 GEOMETRY = ImageGeometry(64, 64)
 FORMATS: tuple[ImageFormat, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF")
 POLICY = DecodePolicy(processes=2, formats=FORMATS, deadline_s=10.0)
+RESULT = Path(__file__).parents[1] / "fault/mutants.json"
 PATIENCE_S = 2 * (POLICY.deadline_s + START_DEADLINE_S)
 """Two attempts, each in a process that had to be started first."""
 MOST_FLIPS = 16
 HEADER_BYTES = 512
 """Half of the flips fall in here, where a file says what it is."""
-LARGEST_BYTES = 100_000
+LARGEST_BYTES = 200_000
 LONGEST_SIDE = 160
-PHOTOS = 6
+PHOTOS = 24
+"""So many photographs are written in every format."""
 PNG_SIGNATURE_BYTES = 8
 AT_ONCE = 8
 GOOD_EVERY = 5
@@ -66,7 +70,8 @@ class Tally:
 
 
 def originals(photos: Sequence[bytes], odd_images: Sequence[bytes]) -> dict[str, list[bytes]]:
-    """Files by format: photographs written in each of them, and odd images as they are."""
+    """Files by format: some photographs written small in each of them, and all photographs and odd
+    images as they are."""
     files: dict[str, list[bytes]] = {name: [] for name in FORMATS}
     for body in photos[:PHOTOS]:
         image = Image.open(io.BytesIO(body)).convert("RGB")
@@ -75,7 +80,7 @@ def originals(photos: Sequence[bytes], odd_images: Sequence[bytes]) -> dict[str,
             file = io.BytesIO()
             image.save(file, name)
             files[name].append(file.getvalue())
-    for body in odd_images:
+    for body in (*photos, *odd_images):
         named = _format_of(body)
         if named in files and len(body) <= LARGEST_BYTES:
             files[named].append(body)
@@ -185,6 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mutants", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
     folder = os.environ.get("CLIPSTREAM_TEST_DATA")
     data = Path(folder) if folder else None
@@ -192,9 +198,25 @@ def main() -> None:
         photos = [image.body for image in demo_images(options.seed, PHOTOS)]
     else:
         photos = [path.read_bytes() for path in sorted((data / "photos").glob("*.jpg"))]
-    files = originals(photos, odd_images(data))
+    odd = odd_images(data)
+    files = originals(photos, odd)
     rng = random.Random(options.seed)
-    print(asyncio.run(decode_all(mutants(files, options.mutants, rng))))
+    tally = asyncio.run(decode_all(mutants(files, options.mutants, rng)))
+    print(tally)
+    figures = {
+        "mutants": tally.outcomes.total(),
+        "good_images": tally.good,
+        "outcomes": {
+            name: {code: n for (of, code), n in sorted(tally.outcomes.items()) if of == name}
+            for name in FORMATS
+        },
+        "photographs": len(photos),
+        "odd_images": len(odd),
+        "seed": options.seed,
+        "seconds": round(tally.seconds),
+        "commit": commit(),
+    }
+    options.output.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

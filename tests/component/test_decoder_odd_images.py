@@ -30,6 +30,9 @@ SEED = 20_260_101
 MANGLED_FILES = 300
 FLIPS = 8
 
+TEXT_BYTES = 1_000_000
+"""Of one piece of text, decompressed."""
+
 Outcome = DecodedImage | Reject
 
 
@@ -124,18 +127,13 @@ def test_odd_images_end_as_they_would_without_confinement(unconfined: PillowDeco
     assert kinds["decode.unsupported_format"] >= 1
 
 
-def test_a_file_cut_at_every_hundredth_has_one_outcome_each() -> None:
-    noise = Image.effect_noise((40, 40), 90).convert("RGB")
-    for file_format in ("JPEG", "PNG", "WEBP"):
-        body = as_file(noise, file_format)
-        cuts = [body[: len(body) * share // 100] for share in range(100)]
-        rejects = [each.code for each in outcomes(cuts) if isinstance(each, Reject)]
-        assert len(rejects) == len(cuts)
-        assert set(rejects) <= {
-            "decode.truncated",
-            "decode.corrupt",
-            "decode.unsupported_format",
-        }
+@pytest.mark.parametrize("file_format", POLICY.formats)
+def test_a_file_cut_at_every_hundredth_has_one_outcome_each(file_format: str) -> None:
+    body = as_file(Image.effect_noise((40, 40), 90).convert("RGB"), file_format)
+    cuts = [body[: len(body) * share // 100] for share in range(100)]
+    rejects = [each.code for each in outcomes(cuts) if isinstance(each, Reject)]
+    assert len(rejects) == len(cuts)
+    assert set(rejects) <= {"decode.truncated", "decode.corrupt", "decode.unsupported_format"}
 
 
 def test_mangled_files_have_one_outcome_each() -> None:
@@ -157,7 +155,7 @@ def test_mangled_files_have_one_outcome_each() -> None:
             assert outcome.code in CODES
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("file_format", POLICY.formats)
 def test_a_bomb_of_many_pixels_in_few_bytes_is_refused_by_its_header(file_format: str) -> None:
     edge = 4_000
     bomb = as_file(Image.new("L", (edge, edge)), file_format)
@@ -166,6 +164,19 @@ def test_a_bomb_of_many_pixels_in_few_bytes_is_refused_by_its_header(file_format
     assert isinstance(outcome, Reject)
     assert outcome.code == "decode.too_large"
     assert "16.0 megapixels announced against decode.max_megapixels = 10" in outcome.message
+
+
+def test_a_bomb_of_text_beside_a_small_image_is_refused() -> None:
+    """Each piece is within Pillow's limit, all of them together are not."""
+    text = PngImagePlugin.PngInfo()
+    pieces = PngImagePlugin.MAX_TEXT_MEMORY // TEXT_BYTES + 1
+    for number in range(pieces):
+        text.add_text(f"t{number}", "x" * TEXT_BYTES, zip=True)
+    bomb = as_file(Image.new("RGB", (8, 8)), "PNG", pnginfo=text)
+    assert len(bomb) < TEXT_BYTES
+    (outcome,) = outcomes([bomb])
+    assert isinstance(outcome, Reject)
+    assert outcome.code == "decode.corrupt"
 
 
 def test_the_largest_image_allowed_fits_the_memory_required() -> None:

@@ -118,6 +118,41 @@ def test_a_start_that_was_given_up_is_no_sign_of_another_process(
             fence(ours, theirs)
 
 
+def test_a_start_that_was_given_up_explains_one_fence_and_no_more(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = deployment.sink(), deployment.sink()
+
+    def no_answer(_: Producer) -> None:
+        raise KafkaTimeoutError("no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Producer, "init_transactions", no_answer)
+        with pytest.raises(CommitDoubtful):
+            ours.build()
+    for expected in (CommitDoubtful, CommitDoubtful, Halt):
+        ours.build()
+        with pytest.raises(expected) as caught:
+            fence(ours, theirs)
+        assert caught.value.code == "kafka.fenced"
+
+
+def test_a_broker_that_was_not_reached_has_no_start_to_take_late(deployment: Deployment) -> None:
+    ours, theirs = deployment.sink(), deployment.sink()
+    reachable = dict(ours._options)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        ours._options |= {"bootstrap_servers": [address], "bootstrap_timeout_ms": 50}
+        for _ in range(3):
+            with pytest.raises(CommitDoubtful):
+                ours.build()
+    ours._options = reachable
+    for expected in (CommitDoubtful, Halt):
+        ours.build()
+        with pytest.raises(expected):
+            fence(ours, theirs)
+
+
 def test_discarded_producers_leave_the_library_its_logger(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,13 +11,17 @@ from typing import Any
 import pytest
 from kafka import OffsetAndMetadata, TopicPartition
 
-from pipeline.adapters.kafka_admin import KafkaAdmin
+from pipeline.adapters.kafka_admin import KafkaAdmin, Start
+from pipeline.adapters.kafka_config import DeliveryPolicy
 from pipeline.adapters.kafka_offsets import OffsetNote
+from pipeline.adapters.s3_policy import S3Policy
 from pipeline.errors import Halt
 from pipeline.ports import Commit
 from pipeline.records import OutputTopic
 from tests.kafka_deployment import Deployment, Polling, retrying
 from tests.waiting import eventually
+from workers.commands.stream import _initialise_group
+from workers.settings import Settings
 
 pytestmark = pytest.mark.component
 
@@ -169,6 +174,37 @@ def test_any_other_missing_offset_stops_the_worker(deployment: Deployment) -> No
     deployment.admin.client.delete_group_offsets(deployment.kafka.group, [lost])
     assert offsets(deployment) == [0, None]
     assert halt_of(Polling(deployment.stream())) == "kafka.offset_missing"
+
+
+def started_by_its_driver(deployment: Deployment, start: Start) -> None:
+    settings = Settings(
+        s3=S3Policy(allowed_buckets=("images",)),
+        kafka=deployment.kafka,
+        delivery=DeliveryPolicy(start=start),
+    )
+    _initialise_group(settings, threading.Event(), random.Random(0))
+
+
+@pytest.mark.parametrize("lost", ["offsets expired", "topic created anew"])
+def test_a_group_without_any_offset_is_started_nowhere_if_so_wanted(
+    deployment: Deployment, lost: str
+) -> None:
+    """What else would look like a new group, which starts by itself."""
+    started_by_its_driver(deployment, "earliest")
+    started_by_its_driver(deployment, "none")
+    tps = [TopicPartition(deployment.input, number) for number in range(deployment.partitions)]
+    if lost == "offsets expired":
+        deployment.admin.client.delete_group_offsets(deployment.kafka.group, tps)
+    else:
+        deployment.admin.client.delete_topics([deployment.input])
+        eventually(lambda: bool(deployment.admin.create_topics({deployment.input: {}}, 2, 1)))
+        eventually(lambda: deployment.partitions == 2)
+    with pytest.raises(Halt, match=r"no offsets on .* delivery\.start is none") as halt:
+        started_by_its_driver(deployment, "none")
+    assert halt.value.code == "kafka.offset_missing"
+    assert offsets(deployment) == [None, None]
+    started_by_its_driver(deployment, "earliest")
+    assert offsets(deployment) == [0, 0]
 
 
 def test_a_group_that_was_never_initialised_stops_the_worker(deployment: Deployment) -> None:

@@ -65,6 +65,29 @@ def test_members_share_the_partitions_and_each_commits_its_own(deployment: Deplo
     assert [deployment.committed(number) for number in range(4)] == [1, 0, 0, 1]
 
 
+def test_a_member_without_a_partition_stays_and_takes_over(deployment: Deployment) -> None:
+    members = [Polling(deployment.stream(slot)) for slot in range(PARTITIONS + 1)]
+    first, *others = members
+    first.until(
+        lambda: (
+            sum(map(len, (each.owned for each in members))) == PARTITIONS
+            and all(each.stream.confirmed for each in members)
+        ),
+        also=others,
+    )
+    settled(members)
+    (idle,) = (each for each in members if not each.owned)
+    assert all(len(each.owned) == 1 for each in members if each is not idle)
+    leaver = next(slot for slot, each in enumerate(members) if each.owned)
+    (free,) = members[leaver].owned
+    members[leaver].stream.close(1.0)
+    deployment.admin.remove_members([deployment.member(leaver).group_instance_id])
+    deployment.produce([b"late"], partition=free.number)
+    stayed = [each for each in members if each not in (members[leaver], idle)]
+    idle.until(lambda: idle.values == [b"late"], also=stayed)
+    assert idle.owned == {free}
+
+
 def test_a_partition_of_another_member_cannot_be_committed(deployment: Deployment) -> None:
     """The broker would take it: it looks at the generation alone."""
     first, second = joined(deployment)

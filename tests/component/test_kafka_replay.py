@@ -18,7 +18,9 @@ from pipeline.errors import Halt, Retry
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.ports import Commit
 from pipeline.records import DeadLetter, ImageRef, Origin, OutputTopic, Partition, Position, Record
+from pipeline.references import ReferencesPolicy, parse
 from pipeline.replay import Letter, Selection
+from pipeline.routes import Router
 from tests.kafka_deployment import Deployment, Polling
 from workers.commands.replay import run_replay
 from workers.settings import Settings
@@ -155,10 +157,31 @@ def test_of_two_replays_at_the_same_time_the_earlier_ends(desk: Desk) -> None:
 
 
 def test_a_replayed_letter_that_dies_again_is_a_letter_of_its_own(desk: Desk) -> None:
-    desk.die(desk.letter(0))
+    # Its position is none that a replayed record gets.
+    desk.die(desk.letter(50))
     assert desk.replay()[0] == 1
     (record,) = desk.arrived(1)
     assert dict(record.headers)["replay.count"] == b"1"
+    desk.die(died_again(record))
+    assert desk.replay()[0] == 1, "the first letter is marked, the second is not"
+    _, second = desk.arrived(2)
+    first_of, second_of = (dict(each.headers)["replay.of"] for each in (record, second))
+    assert dict(second.headers)["replay.count"] == b"2"
+    assert first_of != second_of
+    desk.die(died_again(second))
+    assert desk.replay()[0] == 1
+    *_, third = desk.arrived(3)
+    desk.die(died_again(third))
+    count, said = desk.replay()
+    assert count == 0, "there is an end to it"
+    assert "1 left: replayed as often as allowed" in said
+
+
+def died_again(record: Record) -> DeadLetter:
+    """What a worker makes of a replayed record whose object is still not there."""
+    (ref,) = parse(record, policy=ReferencesPolicy(), router=Router((), ("shapes",)))
+    assert isinstance(ref, ImageRef)
+    return DeadLetter(ref.origin, "fetch.not_found", "no", 1, ref=ref)
 
 
 def test_a_topic_that_does_not_exist_is_named(desk: Desk) -> None:

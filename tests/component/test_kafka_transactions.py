@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from kafka.cluster import ClusterMetadata
 from kafka.errors import KafkaError
 from kafka.future import Future
 from kafka.partitioner.default import murmur2
@@ -15,10 +17,22 @@ from pipeline.adapters.kafka import KafkaStream
 from pipeline.adapters.kafka_config import DeliveryPolicy
 from pipeline.ports import Commit, CommitDoubtful, Revoked
 from pipeline.records import OutputTopic
-from tests.kafka_deployment import MODES, Deployment, Mode, outcome, producer_of, settle
+from tests.kafka_deployment import (
+    IMPATIENT,
+    MODES,
+    Deployment,
+    Mode,
+    outcome,
+    producer_of,
+    retrying,
+    settle,
+)
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.component
 
+SLACK_S = 5.0
+"""What a busy machine may add to a time limit."""
 ALL_TOPICS = tuple(OutputTopic)
 WITHOUT_TRANSACTIONS = DeliveryPolicy(mode="at_least_once")
 
@@ -263,3 +277,35 @@ def test_a_key_has_the_partition_that_every_client_gives_it(
         seen = {key: partition for partition, _, key, _ in deployment.visible()}
     assert len(seen) == len({*keys}) + 1
     assert {key: murmur2(key) % 2**31 % 5 for key in keys} == {key: seen[key] for key in keys}
+
+
+def test_a_leader_that_is_no_broker_costs_commits_their_time_and_no_more(
+    kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kafka-python's producer gets stuck on such metadata, and stays so when the leader is back
+    (B5)."""
+    learn = ClusterMetadata.update_metadata
+
+    def learn_wrong(cluster: ClusterMetadata, metadata: Any) -> None:
+        for topic in metadata.topics:
+            for partition in topic.partitions:
+                partition.leader_id = 99
+        learn(cluster, metadata)
+
+    with Deployment(kafka_bootstrap, delivery=IMPATIENT) as deployment:
+        sink = deployment.sink()
+        record = (outcome(b"v"),)
+        with monkeypatch.context() as wrong:
+            wrong.setattr(ClusterMetadata, "update_metadata", learn_wrong)
+            for _ in range(2):
+                retrying(sink.build)
+                producer: Any = sink._producer
+                began = time.monotonic()
+                with pytest.raises(CommitDoubtful):
+                    sink.publish(record, {}, "group")
+                assert time.monotonic() - began < sink._limit_s + SLACK_S
+                assert not sink.ready
+                eventually(lambda: not producer._sender.is_alive())  # noqa: B023
+        retrying(sink.build)
+        sink.publish(record, {}, "group")
+        assert deployment.values() == [b"v"]

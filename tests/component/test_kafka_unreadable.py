@@ -86,6 +86,7 @@ def test_a_damaged_batch_is_given_up_and_everything_else_is_read(deployment: Dep
         (deployment.input, 0, offset) for offset in (2, 3, 4)
     ]
     assert all("crc" in unreadable.reason for unreadable in polling.unreadable)
+    assert {unreadable.attempts for unreadable in polling.unreadable} == {4}
     assert polling.stream.positions()[deployment.partition(0)] == 6
 
 

@@ -4,6 +4,7 @@ window and Kafka adapters, on the pipeline of fakes."""
 from __future__ import annotations
 
 import logging
+import os
 import random
 import signal
 import threading
@@ -19,7 +20,13 @@ from pipeline.adapters import kafka_producer
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka import KafkaStream
 from pipeline.adapters.kafka_admin import ClusterFacts
-from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member
+from pipeline.adapters.kafka_clients import Producer, connect
+from pipeline.adapters.kafka_config import (
+    DeliveryPolicy,
+    KafkaPolicy,
+    Member,
+    producer_options,
+)
 from pipeline.adapters.kafka_sends import OutcomeProducer
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.batching import Batcher, BatchPolicy
@@ -44,6 +51,8 @@ MAX_OUTCOMES = 8
 MAX_BYTES = 1 << 20
 """Few, so that a schedule has many transactions."""
 GRACE_S = 5.0
+LEFT_OPEN_S = 20.0
+"""Longer by far than a transaction of these workers may take."""
 
 
 class Sabotage(StrEnum):
@@ -54,6 +63,7 @@ class Sabotage(StrEnum):
     NO_TRANSACTIONS = "no_transactions"
     WRONG_RESULTS = "wrong_results"
     NO_COMMITS = "no_commits"
+    OPEN_TRANSACTION = "open_transaction"
 
 
 @dataclass(frozen=True)
@@ -160,6 +170,8 @@ class ChaosStream(KafkaStream):
         )
         self._steps = steps
         self._sabotage = case.sabotage
+        self._case = case
+        self._left_open: list[Producer] = []
 
     def poll(self, max_records: int, timeout_s: float) -> Polled:
         self._steps.reach(Step.POLL)
@@ -177,6 +189,22 @@ class ChaosStream(KafkaStream):
         elif self._sabotage == Sabotage.NO_COMMITS:
             return
         super().commit(commit)
+        if self._sabotage == Sabotage.OPEN_TRANSACTION and not self._left_open:
+            self._left_open.append(_transaction_left_open(self._case))
+
+
+def _transaction_left_open(case: WorkerCase) -> Producer:
+    """A transaction that no successor of the worker ends, for its id is of this process."""
+    options = producer_options(case.kafka, case.delivery, case.member) | {
+        "transactional_id": f"left-open-{os.getpid()}",
+        "transaction_timeout_ms": round(LEFT_OPEN_S * 1000),
+    }
+    producer = connect(Producer, options)
+    producer.init_transactions()
+    producer.begin_transaction()
+    for topic in OutputTopic:
+        producer.send(case.kafka.output_topics.name(topic), b"left open").get(GRACE_S)
+    return producer
 
 
 def _swapped(record: OutputRecord) -> OutputRecord:

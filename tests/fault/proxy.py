@@ -45,8 +45,8 @@ class ProxyLoop:
 
 
 class TcpProxy:
-    """Hands bytes on in both directions until told otherwise. ``cut``, ``stall`` and ``heal`` may
-    be called from any thread, and take effect a moment later."""
+    """Hands bytes on in both directions until told otherwise. ``cut``, ``stall``, ``delay``,
+    ``break_answers`` and ``heal`` may be called from any thread, and take effect a moment later."""
 
     def __init__(self, loop: EventLoopThread, port: int, target: int) -> None:
         self.port = port
@@ -57,6 +57,8 @@ class TcpProxy:
         self._refusing = False
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._delay_s = 0.0
+        self._breaks = 0
 
     def cut(self) -> None:
         """Reset every connection, and each new one at once: the server's host is gone."""
@@ -65,6 +67,19 @@ class TcpProxy:
     def stall(self) -> None:
         """Keep connections, accept new ones, hand nothing on: packets are lost."""
         self._loop.call_soon(self._flowing.clear)
+
+    def delay(self, seconds: float) -> None:
+        """Hand everything on so much later: each way, and each piece by itself."""
+        self._loop.call_soon(self._set_delay, seconds)
+
+    def break_answers(self, times: int) -> None:
+        """Reset the connection in the middle of each of the next answers."""
+        self._loop.call_soon(self._set_breaks, times)
+
+    @property
+    def breaks_left(self) -> int:
+        """Answers that are still to be broken."""
+        return self._breaks
 
     def heal(self) -> None:
         self._loop.call_soon(self._heal)
@@ -87,6 +102,14 @@ class TcpProxy:
     def _heal(self) -> None:
         self._refusing = False
         self._flowing.set()
+        self._set_delay(0.0)
+        self._set_breaks(0)
+
+    def _set_delay(self, seconds: float) -> None:
+        self._delay_s = seconds
+
+    def _set_breaks(self, times: int) -> None:
+        self._breaks = times
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refusing:
@@ -99,16 +122,28 @@ class TcpProxy:
             return
         self._links |= {writer, sink}
         try:
-            await asyncio.gather(self._pump(reader, sink), self._pump(upstream, writer))
+            await asyncio.gather(
+                self._pump(reader, sink), self._pump(upstream, writer, answers=True)
+            )
         finally:
             for link in (writer, sink):
                 self._links.discard(link)
                 link.close()
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, answers: bool = False
+    ) -> None:
         with contextlib.suppress(ConnectionError):
             while chunk := await source.read(CHUNK_BYTES):
                 await self._flowing.wait()
+                if self._delay_s:
+                    await asyncio.sleep(self._delay_s)
+                if answers and self._breaks:
+                    self._breaks -= 1
+                    sink.write(chunk[: len(chunk) // 2])
+                    await sink.drain()
+                    sink.transport.abort()
+                    break
                 sink.write(chunk)
                 await sink.drain()
         # One direction's end ends both: no protocol here half-closes.

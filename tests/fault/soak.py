@@ -31,6 +31,7 @@ from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_doctor import sound_topics
 from pipeline.adapters.kafka_references import ReferenceProducer
 from pipeline.adapters.s3_admin import S3Admin
+from pipeline.fetch import FetchPolicy
 from tests.fault import soak_worker
 from tests.fault.checkout import commit
 from tests.fault.soak_plot import draw
@@ -55,6 +56,10 @@ FULL = 20_000
 """References on the topic when the store goes away: far more than a worker takes in."""
 DEADLINE_S = 300.0
 """Without any progress, outside the outage."""
+MOST_GROWTH = 0.05
+MORE_HELD = FetchPolicy().max_open_objects
+"""Threads or descriptors that may be added to those of the start: while a store is away, one is
+held for each object that is asked for."""
 READY_S = 60.0
 STOP_S = 60.0
 
@@ -119,6 +124,24 @@ class Result:
     descriptors: tuple[int, int]
     threads: tuple[int, int]
     samples: list[Sample]
+
+    def faults(self) -> list[str]:
+        """What speaks against it."""
+        found = [
+            f"{getattr(self, name)} {name}"
+            for name in ("lost", "duplicated", "dead_letters")
+            if getattr(self, name)
+        ]
+        found += [
+            f"{name} of {getattr(self, name):.1%}, more than {MOST_GROWTH:.0%}"
+            for name in ("growth", "outage_growth")
+            if getattr(self, name) > MOST_GROWTH
+        ]
+        for name in ("descriptors", "threads"):
+            first, ever = getattr(self, name)
+            if ever > first + MORE_HELD:
+                found.append(f"{ever} {name}, {first} at first")
+        return found
 
 
 class Soak:
@@ -338,7 +361,10 @@ def main() -> int:
     draw(result.samples, arguments.output.with_suffix(".png"))
     figures.pop("samples")
     console.print_json(data=figures)
-    return 0 if (result.lost, result.duplicated, result.dead_letters) == (0, 0, 0) else 1
+    faults = result.faults()
+    for fault in faults:
+        console.print(f"not as promised: {fault}")
+    return 1 if faults else 0
 
 
 def _json(figures: dict[str, object]) -> str:

@@ -9,8 +9,10 @@ import pytest
 
 from tests.fault.chaos import Harness, harness
 from tests.fault.chaos_worker import Sabotage
+from tests.fault.lane import DEADLINE_S
 from tests.fault.schedules import Fault, Kind, Schedule, draw
 from tests.fault.steps import Step
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(900)]
 
@@ -67,6 +69,16 @@ def test_a_worker_that_commits_nothing_is_noticed(chaos: Harness) -> None:
         with_kills_at(Step.POLL)[:1], sabotage=Sabotage.NO_COMMITS, deadline_s=10.0
     )
     assert outcome.verdict.stuck
+
+
+def test_a_transaction_that_holds_readers_up_too_long_is_noticed(chaos: Harness) -> None:
+    lane = chaos.lanes[0]
+    second_commit = with_kills_at(Step.COMMIT)[1]
+    outcome = lane.run(second_commit, Sabotage.OPEN_TRANSACTION, DEADLINE_S)
+    assert any(each.startswith("readers of") for each in outcome.verdict.stuck), outcome.verdict
+    # It holds up whatever the lane is used for next.
+    ends = lane._written.end_offsets
+    eventually(lambda: lane._readable.end_offsets(lane._outputs) == ends(lane._outputs))
 
 
 def test_a_schedule_is_the_same_for_the_same_seed() -> None:

@@ -120,8 +120,13 @@ def everything_is(fault: Fault) -> Callable[[Store], None]:
 
 @pytest.mark.parametrize(
     "begin",
-    [nobody_listens, everything_is(Fault.SLOW_DOWN), everything_is(Fault.UNKNOWN_KEY_ID)],
-    ids=["connections refused", "503 for all", "credentials revoked"],
+    [
+        nobody_listens,
+        everything_is(Fault.SLOW_DOWN),
+        everything_is(Fault.UNKNOWN_KEY_ID),
+        everything_is(Fault.FORBIDDEN),
+    ],
+    ids=["connections refused", "503 for all", "credentials revoked", "403 for all"],
 )
 def test_an_outage_pauses_intake_and_work_resumes_by_itself(
     running: Running, store: Store, begin: Callable[[Store], None]

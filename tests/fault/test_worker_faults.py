@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_config import common_options
 from pipeline.errors import WorkerLost
 from pipeline.records import OutputTopic
-from tests.fault.s3_rig import PARTITIONS, Store, store_behind_a_proxy, working_on
+from tests.fault.s3_rig import DEMO, PARTITIONS, Store, store_behind_a_proxy, working_on
 from tests.kafka_deployment import Deployment
 from tests.waiting import eventually
 from workers.demo.s3 import S3Server
@@ -66,6 +67,48 @@ def test_a_lost_device_ends_the_worker_and_the_next_one_does_its_work(
 
 def fail_as_a_lost_device_does(*_: object, **__: object) -> None:
     raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+
+def test_a_device_that_hangs_shows_in_the_age_of_its_batch(
+    deployment: Deployment, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it hangs on images or on the prompts of a label set that has changed."""
+    labels = tmp_path / "labels.yaml"
+    text = (DEMO / "labels.yaml").read_text()
+    labels.write_text(text)
+    # A prompt that no cache knows.
+    changed = text.replace("a picture of {}", "one picture of {}")
+    reloaded = {"label_sets": {"paths": [labels], "reload_interval_s": 0.1}}
+    (key,) = store.bucket.fill(1)
+    with working_on(deployment, store, tmp_path, reloaded) as running:
+
+        def hangs() -> bool:
+            return running.worker.health().encode_age_s > 1.0
+
+        for name, begin in (
+            ("get_image_features", lambda: running.send([key])),
+            ("get_text_features", lambda: labels.write_text(changed)),
+        ):
+            assert not hangs()
+            go_on = threading.Event()
+            with monkeypatch.context() as hung:
+                hung.setattr(CLIPModel, name, hang_until(go_on, getattr(CLIPModel, name)))
+                begin()
+                try:
+                    eventually(hangs)
+                finally:
+                    go_on.set()
+                eventually(lambda: running.worker.health().encode_age_s == 0.0)
+        running.until_done()
+        assert running.classified() == [key]
+
+
+def hang_until(go_on: threading.Event, call: Callable[..., Any]) -> Callable[..., Any]:
+    def hang(*arguments: Any, **options: Any) -> Any:
+        go_on.wait()
+        return call(*arguments, **options)
+
+    return hang
 
 
 def test_a_read_uncommitted_consumer_tells_repeats_by_their_event_id(

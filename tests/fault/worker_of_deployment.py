@@ -31,18 +31,19 @@ WAIT_S = 30.0
 class WorkerOfDeployment:
     """The member of one slot."""
 
-    def __init__(self, deployment: Deployment, slot: int = 0) -> None:
+    def __init__(self, deployment: Deployment, slot: int = 0, release: str = "0") -> None:
         self._deployment = deployment
         self.stream = deployment.stream(slot)
         self.meter = PrometheusMeter()
         self.failure: BaseException | None = None
+        self.flow = MadeUpFlow()
         self._loop = EventLoopThread(f"images-{slot}")
         rules = rules_of("v1", "things")
         facts, clock = deployment.facts, SystemClock()
-        context = EventContext(facts.cluster_id, deployment.kafka.group, facts.topic_ids, "0")
+        context = EventContext(facts.cluster_id, deployment.kafka.group, facts.topic_ids, release)
         self._worker = StreamWorker(
             self.stream,
-            MadeUpFlow(),  # type: ignore[arg-type]
+            self.flow,  # type: ignore[arg-type]
             lambda: rules,
             EventBuilder(context, EventsPolicy()),
             self._loop,
@@ -65,6 +66,10 @@ class WorkerOfDeployment:
             self._worker.run()
         except BaseException as error:
             self.failure = error
+
+    def open_gate(self) -> None:
+        """Let the slow images go on."""
+        self._loop.call_soon(self.flow.gate.set)
 
     @property
     def available(self) -> bool:

@@ -14,12 +14,12 @@ from pipeline.budget import BudgetPolicy, FailureBudget
 from pipeline.errors import Halt
 from pipeline.offsets import Settled
 from pipeline.records import Origin, OutputTopic, Position
+from tests.committing_rig import BYTES, GROUP, PARTITION, WINDOW, Worker, judged
 from tests.hand_clock import HandClock
 from tests.stream_worker_rig import TOPIC, committed, running, send, visible
 from tests.waiting import eventually
-from workers.commit_gate import GOOD_FOR_S, CommitGate
+from workers.commit_gate import FROM_THE_START, GOOD_FOR_S, CommitGate
 
-WINDOW = 10
 HOLD_S = 5.0
 
 
@@ -42,8 +42,12 @@ class Bench:
         self.trials.append(Future())
         return self.trials[-1]
 
-    def admits(self, *codes: str | None, full: bool = False) -> bool:
-        return self.gate.admits(map(settled, codes), full=full)
+    def admits(self, *codes: str | None, stopping: bool = False) -> bool:
+        return self.gate.admits(map(settled, codes), stopping=stopping)
+
+    def committed(self, *codes: str | None) -> None:
+        for code in codes:
+            self.gate.committed(settled(code))
 
     def share(self) -> float | None:
         return self.meter.registry.get_sample_value("clipstream_failure_budget_share")
@@ -80,6 +84,7 @@ def test_failures_wait_until_enough_is_known(bench: Bench) -> None:
 
 
 def test_they_do_not_wait_for_longer_than_they_may(bench: Bench) -> None:
+    bench.committed(None, None)
     assert not bench.admits("fetch.forbidden")
     bench.clock.now = HOLD_S
     assert bench.admits("fetch.forbidden")
@@ -87,25 +92,40 @@ def test_they_do_not_wait_for_longer_than_they_may(bench: Bench) -> None:
     assert not bench.admits("fetch.forbidden")
 
 
-def test_they_do_not_wait_where_no_more_can_join_them(bench: Bench) -> None:
-    assert bench.admits("fetch.forbidden", full=True)
+def test_they_do_not_wait_where_no_more_will_join_them(bench: Bench) -> None:
+    assert bench.admits("fetch.forbidden", stopping=True)
 
 
 def test_a_window_of_them_halts(bench: Bench) -> None:
     with pytest.raises(Halt, match=r"10 of 10 references .* the fetch stage") as caught:
-        bench.admits(*["fetch.forbidden"] * WINDOW, full=True)
+        bench.admits(*["fetch.forbidden"] * WINDOW, stopping=True)
     assert caught.value.code == "budget.spent"
     assert "failure_budget.max_share" in caught.value.message
 
 
 def test_slow_failures_halt_as_well_in_time(bench: Bench) -> None:
-    for _ in range(WINDOW - 1):
+    bench.committed(*[None] * WINDOW)
+    for _ in range(WINDOW // 2):
         assert not bench.admits("fetch.forbidden")
         bench.clock.now += HOLD_S
         assert bench.admits("fetch.forbidden")
-        bench.gate.committed(settled("fetch.forbidden"))
+        bench.committed("fetch.forbidden")
     with pytest.raises(Halt):
         bench.admits("fetch.forbidden")
+
+
+@pytest.mark.parametrize("before", [(), ("fetch.timeout",), (None, "fetch.timeout")])
+def test_a_run_that_has_seen_little_but_failures_waits_long(
+    bench: Bench, before: tuple[str | None, ...]
+) -> None:
+    bench.committed(*before)
+    assert not bench.admits("fetch.forbidden")
+    bench.clock.now += HOLD_S * FROM_THE_START - 0.1
+    assert not bench.admits("fetch.forbidden")
+    assert bench.gate.holds
+    bench.clock.now += 0.2
+    assert bench.admits("fetch.forbidden")
+    assert not bench.gate.holds
 
 
 def test_malformed_input_passes_while_good_images_do(bench: Bench) -> None:
@@ -140,6 +160,7 @@ def test_a_trial_may_take_longer_than_its_result_counts(bench: Bench) -> None:
 
 
 def test_the_share_is_shown_while_something_is_held_back(bench: Bench) -> None:
+    bench.committed(*[None] * WINDOW)
     bench.admits("fetch.forbidden", None, "fetch.forbidden")
     assert bench.share() == pytest.approx(2 / 3)
     bench.clock.now = HOLD_S
@@ -210,3 +231,39 @@ def test_a_worker_that_stops_holds_nothing_back() -> None:
         eventually(lambda: share() == 1)
         assert committed(broker) == 0
     assert committed(broker) == 1
+
+
+# -- with the commits themselves --------------------------------------------------------------
+
+
+def test_a_worker_that_is_started_again_and_again_does_not_drain_a_slow_stream() -> None:
+    """A failure each second, and a budget that is held back for less than its window takes."""
+
+    def fail_slowly(worker: Worker) -> None:
+        for _ in range(2 * WINDOW):
+            worker.finish(1, "fetch.forbidden")
+            worker.cycle(4)
+
+    broker: MemoryBroker | None = None
+    for _ in range(5):
+        worker = Worker(broker=broker, gate=judged)
+        broker = worker.broker
+        with pytest.raises(Halt) as halt:
+            fail_slowly(worker)
+        assert halt.value.code == "budget.spent"
+        worker.stream.close(0.0)
+    assert worker.broker.committed(GROUP, PARTITION) == 0
+    assert worker.broker.published == []
+
+
+def test_failures_do_not_pass_in_the_small_pieces_of_a_link_that_is_slow() -> None:
+    worker = Worker(gate=judged)
+    worker.cycle()
+    worker.stream.most_bytes = 2 * BYTES
+    worker.finish(2 * WINDOW)
+    while worker.committer._bounds.outcomes >= WINDOW / 2:
+        worker.cycle()
+    worker.finish(2 * WINDOW, "fetch.forbidden")
+    with pytest.raises(Halt):
+        worker.cycle(60)
+    assert {record.topic for record in worker.broker.published} <= {OutputTopic.CLASSIFICATIONS}

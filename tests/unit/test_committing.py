@@ -2,131 +2,14 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping
+import pytest
 
-from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
-from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.offsets import Batch, CommitWindow, Place, Settled
-from pipeline.ports import Assigned, Commit, CommitDoubtful
-from pipeline.records import (
-    Classification,
-    DeadLetter,
-    Origin,
-    OutputRecord,
-    OutputTopic,
-    Partition,
-    Position,
-)
-from tests.hand_clock import HandClock
-from tests.open_gate import open_gate
+from pipeline.offsets import Batch, Place
+from pipeline.records import Position
+from tests.committing_rig import BYTES, GROUP, PARTITION, TOPIC, Worker, judged, outcome
 from workers.commit_bounds import CommitBounds
-from workers.committing import INTERRUPTED_S, Committer
-from workers.gauges import INTERVAL_S, Gauges
-
-TOPIC, GROUP = "refs", "g"
-PARTITION = Partition(TOPIC, 0)
-BYTES = 100
-"""Size of an outcome."""
-
-
-class NothingToPublish:
-    """Nothing here is ever too large."""
-
-    def records(self, outcome: Classification | DeadLetter) -> tuple[OutputRecord, ...]:
-        raise NotImplementedError
-
-    def shrink(self, letter: DeadLetter) -> OutputRecord:
-        raise NotImplementedError
-
-
-class SlowLink(MemoryStream):
-    """Loses every commit of more than ``most_bytes``, and notes the size of each. ``down``: no
-    producer can be built either."""
-
-    most_bytes = 1_000_000
-    down = False
-
-    def __init__(self, broker: MemoryBroker) -> None:
-        super().__init__(broker, GROUP, (TOPIC,), "0")
-        self.broker = broker
-        self.tried: list[int] = []
-
-    def commit(self, commit: Commit) -> None:
-        size_bytes = sum(record.size_bytes for record in commit.records)
-        self.tried.append(len(commit.records))
-        if size_bytes > self.most_bytes:
-            self.broker.commit_faults.append("lost")
-        super().commit(commit)
-
-    def recover(self) -> Mapping[Partition, int | None]:
-        if self.down:
-            raise CommitDoubtful("memory.down", "no broker answers")
-        return super().recover()
-
-
-class Worker:
-    """The parts of a worker that commit, turned by hand."""
-
-    def __init__(self, max_outcomes: int = 64, max_bytes: int = 1_000_000) -> None:
-        broker = MemoryBroker()
-        broker.create_topic(TOPIC, 1)
-        self.broker = broker
-        self.clock = HandClock()
-        self.meter = PrometheusMeter()
-        self.window = CommitWindow()
-        self.stream = SlowLink(broker)
-        self.committer = Committer(
-            self.stream,
-            self.window,
-            NothingToPublish(),
-            interval_s=0.25,
-            bounds=CommitBounds(max_outcomes, max_bytes),
-            gate=open_gate(self.clock, self.meter),
-            clock=self.clock,
-            meter=self.meter,
-            rng=random.Random(0),
-        )
-        self.gauges = Gauges(
-            self.stream, self.window, self.committer, clock=self.clock, meter=self.meter
-        )
-
-    def finish(self, count: int) -> None:
-        """As many records of one finished reference each."""
-        for _ in range(count):
-            self.broker.produce(PARTITION, b"{}")
-        polled = self.stream.poll(count, 0.0)
-        for change in polled.changes:
-            assert isinstance(change, Assigned)
-            self.window.assign(change.partition, change.offset)
-        for record in polled.records:
-            position = record.position
-            epoch = self.window.begin(position, self.clock.now)
-            assert epoch is not None
-            self.window.expand(position, epoch, 1)
-            self.window.settle(PARTITION, epoch, position.offset, 0, outcome(position, BYTES))
-
-    def cycle(self, times: int = 1) -> None:
-        for _ in range(times):
-            self.clock.now += 0.3
-            if self.stream.can_commit:
-                self.committer.commit_when_due()
-            else:
-                self.committer.recover()
-            self.gauges.update_when_due()
-
-    def able(self) -> bool:
-        return self.committer.able
-
-    def sample(self, name: str, **labels: str) -> float:
-        value = self.meter.registry.get_sample_value(f"clipstream_{name}", labels)
-        assert value is not None
-        return value
-
-
-def outcome(position: Position, size_bytes: int) -> Settled:
-    record = OutputRecord(OutputTopic.CLASSIFICATIONS, None, b"x" * size_bytes, ())
-    return Settled("classified", "", Origin(position, 0, 0), (record,))
+from workers.committing import INTERRUPTED_S
+from workers.gauges import INTERVAL_S
 
 
 def batch(outcomes: int, size_bytes: int) -> Batch:
@@ -308,3 +191,59 @@ def test_a_commit_that_failed_and_is_found_done_leaves_the_worker_able() -> None
     worker.cycle(2)
     worker.clock.now += INTERRUPTED_S
     assert worker.able()
+
+
+# -- commits that fail while the broker answers ------------------------------------------------
+
+
+def test_the_age_of_failing_commits_is_counted_from_the_first_or_from_later() -> None:
+    worker = Worker()
+    worker.cycle(1)
+    worker.stream.most_bytes = 0
+    worker.finish(1)
+    assert worker.committer.failing_s(since=0.0) == 0.0
+    began = worker.clock.now
+    worker.cycle(20)
+    assert worker.committer.failing_s(since=0.0) == pytest.approx(worker.clock.now - began - 0.3)
+    assert worker.committer.failing_s(since=worker.clock.now - 2.0) == pytest.approx(2.0)
+    assert worker.committer.failing_s(since=worker.clock.now + 2.0) == 0.0
+    worker.stream.most_bytes = 1_000_000
+    worker.cycle(20)
+    assert worker.committer.failing_s(since=0.0) == 0.0
+
+
+def test_a_worker_that_gets_no_producer_fails_to_commit() -> None:
+    worker = Worker()
+    began = worker.clock.now
+    worker.stream.down = True
+    worker.cycle(20)
+    assert worker.committer.failing_s(since=began) == pytest.approx(worker.clock.now - began)
+
+
+def test_what_waits_for_its_images_does_not_fail_to_be_committed() -> None:
+    """As during an outage of the store that begins after commits have failed."""
+    worker = Worker()
+    worker.cycle(1)
+    worker.stream.most_bytes = 0
+    worker.finish(1)
+    worker.cycle(2)
+    assert worker.committer.failing_s(since=0.0) > 0
+    worker.window.assign(PARTITION, 1)
+    worker.begin()
+    worker.cycle(20)
+    assert not worker.window.idle
+    assert worker.committer.failing_s(since=0.0) == 0.0
+    assert worker.able()
+
+
+def test_what_is_held_back_does_not_fail_to_be_committed() -> None:
+    worker = Worker(gate=judged)
+    worker.cycle(1)
+    worker.stream.most_bytes = 0
+    worker.finish(2)
+    worker.cycle(2)
+    worker.finish(3, "fetch.forbidden")
+    assert worker.committer.failing_s(since=0.0) > 0
+    worker.cycle(20)
+    assert worker.window.settled == 5
+    assert worker.committer.failing_s(since=0.0) == 0.0

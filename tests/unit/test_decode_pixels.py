@@ -95,9 +95,42 @@ def test_a_file_cut_in_half_is_truncated(file_format: str) -> None:
     assert refusal(body[: len(body) // 2]).verdict is Verdict.TRUNCATED
 
 
-def test_bytes_behind_the_image_are_ignored() -> None:
-    body = as_file(Image.new("RGB", (EDGE, EDGE), (9, 8, 7)))
-    assert np.array_equal(pixels(body + b"PK\x03\x04" + bytes(99)), pixels(body))
+TAILS = {
+    "a ZIP": b"PK\x03\x04" + bytes(99),
+    "HTML": b"<html><script>alert(1)</script></html>",
+    "PHP": b"<?php system($_GET['c']); ?>",
+    "another image": as_file(Image.new("RGB", (EDGE, EDGE), (255, 0, 0))),
+}
+
+
+@pytest.mark.parametrize("file_format", ALL_FORMATS)
+@pytest.mark.parametrize("tail", TAILS.values(), ids=TAILS)
+def test_bytes_behind_the_image_are_ignored(file_format: str, tail: bytes) -> None:
+    body = as_file(Image.new("RGB", (EDGE, EDGE), (9, 8, 7)), file_format)
+    assert np.array_equal(pixels(body + tail), pixels(body))
+
+
+@pytest.mark.parametrize("comment", [b"<html><script>alert(1)</script>", b"<?php phpinfo(); ?>"])
+def test_a_jpeg_that_is_a_script_as_well_is_an_image(comment: bytes) -> None:
+    plain = as_file(Image.new("RGB", (EDGE, EDGE), (9, 8, 7)), "JPEG")
+    segment = b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment
+    assert np.array_equal(pixels(plain[:2] + segment + plain[2:]), pixels(plain))
+
+
+def test_a_gif_that_is_a_script_as_well_is_an_image() -> None:
+    """Its width, of 10,799 pixels, spells the beginning of a comment that ends behind the image:
+    ``GIF89a/*…*/=1``."""
+    plain = as_file(Image.new("P", (EDGE, EDGE), 3), "GIF")
+    script = plain[:6] + b"/*" + plain[8:] + b"*/=1;alert(1)"
+    image = decode(script)
+    assert (image.format, image.width) == ("GIF", int.from_bytes(b"/*", "little"))
+
+
+@pytest.mark.parametrize("file_format", ALL_FORMATS)
+@pytest.mark.parametrize("head", [b"%PDF-1.7\n", b"<html>", b"PK\x03\x04", b"#!/bin/sh\n"])
+def test_an_image_behind_the_head_of_something_else_is_none(file_format: str, head: bytes) -> None:
+    body = as_file(Image.new("RGB", (EDGE, EDGE), (9, 8, 7)), file_format)
+    assert refusal(head + body).verdict is Verdict.UNSUPPORTED_FORMAT
 
 
 @pytest.mark.parametrize("file_format", ALL_FORMATS)

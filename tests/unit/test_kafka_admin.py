@@ -19,8 +19,10 @@ class Client:
     """Knows two topics, and answers changes as it was told."""
 
     answer = "OK"
+    broker_version = (4, 3)
 
     def __init__(self) -> None:
+        self._manager = self
         self.altered: list[ConfigResource] = []
 
     def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
@@ -67,3 +69,13 @@ def test_a_refused_change_is_not_taken_for_done(client: Client) -> None:
     with pytest.raises(Halt, match="AlterConfigs") as caught:
         KafkaAdmin(KafkaPolicy()).configure_topics({"even": IN_SYNC})
     assert "min.insync.replicas=2 of topic even" in caught.value.message
+
+
+@pytest.mark.parametrize("version", [(2, 4), (2, 7)])
+def test_brokers_whose_topics_have_no_ids_are_refused(
+    client: Client, version: tuple[int, int]
+) -> None:
+    client.broker_version = version
+    with pytest.raises(Halt, match=r"2\.8 or later") as caught:
+        KafkaAdmin(KafkaPolicy()).facts()
+    assert caught.value.code == "kafka.too_old"

@@ -103,8 +103,8 @@ def problems(text: str, tmp_path: Path, *, flags: Any = None, **variables: str) 
             "delivery: {start: tomorrow}",
             1,
             (
-                'delivery.start: is "tomorrow"; write `earliest` or `latest` or an RFC 3339 time '
-                "with its zone"
+                'delivery.start: is "tomorrow"; write `earliest`, `latest` or `none` or an RFC '
+                "3339 time with its zone"
             ),
         ),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 import time
 
 import pytest
@@ -198,6 +199,59 @@ def test_a_worker_is_unavailable_until_it_has_a_producer(
         eventually(lambda: worker.worker.health().available)
 
 
+def test_a_commit_that_never_returns_shows_in_the_age_of_the_round(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, go_on = threading.Event(), threading.Event()
+
+    def hang(stream: MemoryStream, wanted: Commit) -> None:
+        stuck.set()
+        go_on.wait(WAIT_S)
+
+    monkeypatch.setattr(MemoryStream, "commit", hang)
+    with running(broker) as worker:
+        send(broker, "a")
+        assert stuck.wait(WAIT_S)
+        eventually(lambda: worker.worker.health().cycle_age_s > 0.5)
+        assert worker.worker.health().commit_age_s == 0.0, "it has not failed"
+        monkeypatch.undo()
+        go_on.set()
+        eventually(lambda: worker.worker.health().cycle_age_s < 0.3)
+
+
+def test_a_batch_that_never_returns_shows_in_the_age_of_the_batch(broker: MemoryBroker) -> None:
+    with running(broker) as worker:
+        assert worker.worker.health().encode_age_s == 0.0
+        worker.encode_age_s = 130.0
+        assert worker.worker.health().encode_age_s == 130.0
+
+
+def test_commits_that_fail_age_only_while_the_broker_answers(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(stream: MemoryStream, wanted: Commit) -> None:
+        stream._epoch = None
+        raise CommitDoubtful("memory.stuck", "no answer to the commit")
+
+    monkeypatch.setattr(MemoryStream, "commit", refuse)
+    with running(broker) as worker:
+        eventually(lambda: worker.worker.health().available)
+        assert worker.worker.health().commit_age_s == 0.0
+        send(broker, "a")
+        eventually(lambda: worker.worker.health().commit_age_s > 0.5)
+        worker.stream.down = True
+        eventually(lambda: worker.worker.health().commit_age_s < 0.1)
+        worker.stream.down = False
+        monkeypatch.setattr(MemoryStream, "confirmed", False)
+        time.sleep(0.6)
+        assert worker.worker.health().commit_age_s < 0.5
+        monkeypatch.setattr(MemoryStream, "confirmed", True)
+        eventually(lambda: worker.worker.health().commit_age_s > 0.5)
+        monkeypatch.undo()
+        eventually(lambda: committed(broker) == 1)
+        eventually(lambda: worker.worker.health().commit_age_s == 0.0)
+
+
 def test_stop_finishes_what_is_begun_and_leaves_the_rest(broker: MemoryBroker) -> None:
     worker = Running(broker, "0", FlowPolicy(max_in_flight=1))
     send(broker, "slow")
@@ -301,7 +355,7 @@ def test_a_record_that_cannot_be_fetched_is_a_dead_letter_and_its_neighbours_are
         position = polled.records[at].position
         # Whoever reads on seeks behind it: what follows comes with the next poll.
         stream.seek(Partition(TOPIC, 0), position.offset + 1)
-        return Polled(polled.changes, polled.records[:at], (Unreadable(position, "bad crc"),))
+        return Polled(polled.changes, polled.records[:at], (Unreadable(position, "bad crc", 4),))
 
     def lost(polled: Polled) -> bool:
         return any(record.value == b"damaged" for record in polled.records)
@@ -318,6 +372,7 @@ def test_a_record_that_cannot_be_fetched_is_a_dead_letter_and_its_neighbours_are
     (letter,) = visible(broker, OutputTopic.DEAD_LETTERS)
     headers = dict(letter.headers)
     assert (headers["dlq.code"], headers["dlq.offset"]) == (b"record.corrupt", b"1")
+    assert headers["dlq.attempts"] == b"4"
 
 
 def test_a_slow_sink_holds_intake_at_its_bound(

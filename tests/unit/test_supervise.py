@@ -10,6 +10,7 @@ import pytest
 
 from workers.health import Health, Heard
 from workers.supervise import (
+    COMMIT_STALLS,
     FRESH_S,
     KILL_MARGIN_S,
     RESTARTS,
@@ -44,6 +45,7 @@ def health(**changes: object) -> Health:
     values: dict[str, object] = {
         "cycle_age_s": 0.0,
         "encode_age_s": 0.0,
+        "commit_age_s": 0.0,
         "idle_s": 0.0,
         "partitions": 1,
         "unfinished": 0,
@@ -199,6 +201,43 @@ def test_a_worker_whose_device_hangs_is_killed_and_replaced() -> None:
     assert killed == [False]
     assert stage.worker(0).killed
     assert len(stage.started) == 2
+
+
+def failing_commits(committed: int) -> Health:
+    return health(commit_age_s=COMMIT_STALLS * 120.0 + 1, committed=committed, available=False)
+
+
+def test_a_worker_whose_commits_fail_while_the_group_answers_is_replaced() -> None:
+    stage = Stage(count=1, stall_timeout_s=120, max_crashes=1)
+    late = health(commit_age_s=COMMIT_STALLS * 120.0 - 1, committed=7)
+    stage.at = [
+        (5, lambda: setattr(stage.worker(0), "answer", late)),
+        (6, lambda: killed.append(stage.worker(0).killed)),
+        (7, lambda: setattr(stage.worker(0), "answer", failing_commits(7))),
+        (60, stage.supervisor.request_stop),
+    ]
+    killed: list[bool] = []
+    # One crash would end the driver: this is none.
+    assert stage.run() is ExitCode.OK
+    assert killed == [False]
+    assert stage.worker(0).killed
+    assert len(stage.started) == 2
+
+
+def test_a_worker_is_replaced_once_for_commits_that_fail_on_and_on() -> None:
+    """Too few replicas, a partition without a leader: no process can mend that."""
+    stage = Stage(count=1, stall_timeout_s=120)
+    stage.prepare = lambda worker: setattr(worker, "answer", failing_commits(0))
+    stage.at = [
+        (3000, lambda: starts.append(len(stage.started))),
+        # It could commit after all, and then no more.
+        (3001, lambda: setattr(stage.worker(1), "answer", failing_commits(5))),
+        (6000, lambda: starts.append(len(stage.started))),
+        (6001, stage.supervisor.request_stop),
+    ]
+    starts: list[int] = []
+    assert stage.run(give_up_after_s=7000) is ExitCode.OK
+    assert starts == [2, 3]
 
 
 def test_a_worker_that_stops_answering_is_killed_and_replaced() -> None:

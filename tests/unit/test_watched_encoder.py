@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,11 @@ class SlowEncoder(MemoryEncoder):
             raise self.failure
         return super().encode_images(pixels)
 
+    def encode_texts(self, prompts: Sequence[str]) -> Vector:
+        self._clock.now_s += 100.0
+        self.ages.append(self.watched.call_age_s())
+        return super().encode_texts(prompts)
+
 
 def test_the_age_is_that_of_the_call_under_way() -> None:
     encoder = SlowEncoder(ManualClock())
@@ -44,6 +51,13 @@ def test_the_age_is_that_of_the_call_under_way() -> None:
         watched.encode_images(PIXELS)
     assert encoder.ages == [100.0, 100.0]
     assert watched.call_age_s() == 0.0
+
+
+def test_prompts_of_a_label_set_that_changes_are_watched_as_well() -> None:
+    encoder = SlowEncoder(ManualClock())
+    encoder.watched.encode_texts(["a cat"])
+    assert encoder.ages == [100.0]
+    assert encoder.watched.call_age_s() == 0.0
 
 
 def test_everything_else_is_the_encoders() -> None:

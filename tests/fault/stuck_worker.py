@@ -1,0 +1,71 @@
+"""A worker whose first process gets stuck in a commit; runs in a Ray actor. The next one works."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.events import EventBuilder, EventContext, EventsPolicy
+from pipeline.flow import FlowPolicy
+from pipeline.ports import Commit
+from pipeline.priority import PriorityPolicy
+from tests.open_gate import open_gate
+from tests.stream_worker_rig import GROUP, TOPIC, TOPIC_ID, MadeUpFlow, rules_of, send
+from workers.commit_bounds import CommitBounds
+from workers.event_loop import EventLoopThread
+from workers.settings import Settings
+from workers.stream import StreamWorker
+from workers.wiring import BuiltStreamWorker
+
+PROCESSES = "CLIPSTREAM_TEST_PROCESSES"
+"""Names the file that each process of the worker adds its id to."""
+
+REFERENCES = 5
+
+
+class _Stuck(MemoryStream):
+    """Its commits never return."""
+
+    def commit(self, commit: Commit) -> None:
+        threading.Event().wait()
+
+
+def build(settings: Settings, slot: int) -> BuiltStreamWorker:
+    """Implements ``workers.cluster.Build``: a worker with a topic in memory to read."""
+    processes = Path(os.environ[PROCESSES])
+    first = not processes.exists()
+    with processes.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    broker = MemoryBroker()
+    broker.create_topic(TOPIC, 1)
+    for number in range(REFERENCES):
+        send(broker, f"key-{number}")
+    kind = _Stuck if first else MemoryStream
+    loop, meter, clock = EventLoopThread(f"images-{slot}"), PrometheusMeter(), SystemClock()
+    owned = ExitStack()
+    owned.callback(loop.close)
+    rules = rules_of("v1", "things")
+    worker = StreamWorker(
+        kind(broker, GROUP, (TOPIC,), str(slot)),
+        MadeUpFlow(),  # type: ignore[arg-type]
+        lambda: rules,
+        EventBuilder(EventContext("c", GROUP, {TOPIC: TOPIC_ID}, "0"), EventsPolicy()),
+        loop,
+        available=lambda: True,
+        encode_age_s=lambda: 0.0,
+        policy=FlowPolicy(),
+        priority=PriorityPolicy(),
+        commit_interval_s=0.05,
+        bounds=CommitBounds(50, 1 << 24),
+        gate=open_gate(clock, meter),
+        clock=clock,
+        meter=meter,
+        rng=random.Random(slot),
+    )
+    return BuiltStreamWorker(worker, owned)

@@ -1,0 +1,79 @@
+"""The judge of the chaos harness alone: what it lets pass, and what it reports."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.adapters.kafka_outcomes import PublishedOutcome
+from pipeline.records import OutputRecord, OutputTopic
+from tests.fault.judge import Verdict, judge
+from tests.fault.pipeline_of_fakes import Entry
+
+TOPIC = OutputTopic.CLASSIFICATIONS
+ENTRIES: list[Entry] = [(0, 0, 0), (0, 1, 0), (0, 1, 1), (1, 0, 0)]
+COMMITTED = {0: 2, 1: 1}
+
+
+def due(entry: Entry) -> OutputRecord:
+    name = ".".join(map(str, entry)).encode()
+    return OutputRecord(TOPIC, b"key", b"of " + name, (("ce_id", name),))
+
+
+def seen(entry: Entry, offset: int) -> PublishedOutcome:
+    record = due(entry)
+    headers = {name: value or b"" for name, value in record.headers}
+    return PublishedOutcome(TOPIC, 0, offset, record.key, record.value or b"", headers)
+
+
+EXPECTED = {entry: (due(entry),) for entry in ENTRIES}
+GOOD = [seen(entry, offset) for offset, entry in enumerate(ENTRIES)]
+
+
+def verdict_of(*visible: PublishedOutcome, committed: dict[int, int] | None = None) -> Verdict:
+    return judge(EXPECTED, visible, committed or COMMITTED)
+
+
+def test_what_is_due_and_seen_once_passes() -> None:
+    assert verdict_of(*GOOD).passed
+    assert verdict_of(*GOOD).inputs == len(ENTRIES)
+
+
+def test_an_order_between_partitions_is_not_asked_for() -> None:
+    late = replace(GOOD[0], offset=10)
+    others = [replace(each, offset=11 + number) for number, each in enumerate(GOOD[1:3])]
+    assert verdict_of(late, *others, GOOD[3]).passed
+
+
+def test_what_is_not_seen_below_the_committed_offset_is_lost() -> None:
+    assert verdict_of(*GOOD[1:]).lost == ["classifications of 0@0.0"]
+
+
+def test_what_is_not_committed_need_not_be_there() -> None:
+    assert verdict_of(GOOD[0], committed={0: 1, 1: 0}).passed
+
+
+def test_what_is_seen_before_it_is_committed_is_reported() -> None:
+    verdict = verdict_of(GOOD[0], GOOD[1], committed={0: 1, 1: 0})
+    assert verdict.mismatched == ["classifications of 0@1.0"]
+
+
+def test_what_is_seen_twice_is_reported() -> None:
+    assert verdict_of(*GOOD, replace(GOOD[3], offset=9)).duplicated == ["classifications of 1@0.0"]
+
+
+def test_an_outcome_that_is_none_is_reported() -> None:
+    (found,) = verdict_of(*GOOD, replace(GOOD[0], headers={"ce_id": b"?"})).mismatched
+    assert found.startswith("no such classifications is due")
+
+
+def test_other_contents_are_reported() -> None:
+    assert verdict_of(*GOOD[:3], replace(GOOD[3], value=b"?")).mismatched
+    assert verdict_of(*GOOD[:3], replace(GOOD[3], key=b"?")).mismatched
+
+
+def test_an_outcome_behind_a_later_one_of_its_key_and_partition_is_reported() -> None:
+    first, second, third, other = GOOD
+    verdict = verdict_of(replace(first, offset=8), second, third, other)
+    assert verdict.mismatched == ["classifications of 0@0.0 was overtaken"]
+    swapped = verdict_of(first, replace(second, offset=2), replace(third, offset=1), other)
+    assert swapped.mismatched == ["classifications of 0@1.0 was overtaken"]
