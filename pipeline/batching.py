@@ -1,6 +1,6 @@
 """Collects images of all callers into batches for the threads that the encoder has lanes for.
 
-``due_in_s`` decides when a batch goes, ``encode_rows`` encodes one and finds the images at fault,
+``due_in_s`` decides when a batch goes, ``isolation`` encodes one and finds the images at fault,
 ``Batcher`` is the asyncio around both.
 """
 
@@ -17,9 +17,10 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.errors import Halt, Reject, WorkerLost, ends_worker
+from pipeline.isolation import encode_rows
 from pipeline.metrics import BATCH_SIZE, MAX_BATCH, QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.policy import Policy
-from pipeline.ports import Clock, DeviceOutOfMemory, Encoder, Meter, PoisonedBatch
+from pipeline.ports import Clock, Encoder, Meter
 from pipeline.priority import FIRST, PriorityQueue
 from pipeline.records import Pixels, Vector
 
@@ -31,9 +32,6 @@ the event loop between two of them."""
 
 TEXT_CHUNK = 64
 """Prompts that an image batch waits for at most."""
-
-PROBE_LEVEL = 128
-"""Mid-grey: an image that no sound model fails on."""
 
 
 class BatchPolicy(Policy):
@@ -78,101 +76,6 @@ def due_in_s(
     if busy:
         return None
     return max(0.0, max_wait_s - oldest_wait_s)
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """``rows`` holds each image's embedding [dimension] or why it has none, in order;
-    ``max_size`` the largest batch that the device takes, as far as is known now."""
-
-    rows: list[Vector | Reject]
-    max_size: int
-
-
-def encode_rows(encoder: Encoder, pixels: Pixels, max_size: int) -> Encoded:
-    """Encode uint8 [batch, crop, crop, 3] so that an image at fault harms only itself.
-
-    A failing batch is bisected. An image is rejected when it has failed twice on its own account:
-    alone, or by a row that is not finite. Before anything is rejected, the model must encode a grey
-    image: if it cannot, it is the model that is at fault, and no image is blamed for it.
-
-    For k images at fault among n this takes about 2 k log2 n calls more than a healthy batch.
-
-    Raises:
-        Halt: ``encode.unusable``, ``encode.out_of_memory`` (one image does not fit: images are all
-            of one size, so it is never that image's fault), or the encoder's own.
-    """
-    rows: dict[int, Vector | Reject] = {}
-    suspects: set[int] = set()
-    spans = [(0, len(pixels))]
-    while spans:
-        first, end = spans.pop()
-        size = end - first
-        if size > max_size:
-            spans += [(first + max_size, end), (first, first + max_size)]
-            continue
-        try:
-            vectors = encoder.encode_images(pixels[first:end])
-        except DeviceOutOfMemory as error:
-            if size == 1:
-                raise _out_of_memory(error) from error
-            max_size = size // 2
-            spans.append((first, end))
-            continue
-        except PoisonedBatch as error:
-            if size > 1:
-                middle = first + size // 2
-                spans += [(middle, end), (first, middle)]
-            elif first in suspects:
-                rows[first] = Reject(
-                    "encode.failed", f"encode: the model fails on this image alone ({error})"
-                )
-            else:
-                suspects.add(first)
-                spans.append((first, end))
-            continue
-        finite: list[bool] = np.logical_and.reduce(np.isfinite(vectors), axis=1).tolist()
-        for index, vector, sound in zip(range(first, end), vectors, finite, strict=True):
-            if sound:
-                rows[index] = vector
-            elif index in suspects:
-                rows[index] = Reject(
-                    "encode.non_finite", "encode: the embedding of this image is not finite, twice"
-                )
-            else:
-                suspects.add(index)
-                spans.append((index, index + 1))
-    ordered = [rows[index] for index in range(len(pixels))]
-    if any(isinstance(row, Reject) for row in ordered):
-        _require_usable(encoder)
-    return Encoded(ordered, max_size)
-
-
-def _require_usable(encoder: Encoder) -> None:
-    side = encoder.geometry.crop
-    try:
-        vectors = encoder.encode_images(np.full((1, side, side, 3), PROBE_LEVEL, dtype=np.uint8))
-    except DeviceOutOfMemory as error:
-        raise _out_of_memory(error) from error
-    except PoisonedBatch as error:
-        failure = str(error)
-    else:
-        if np.isfinite(vectors).all():
-            return
-        failure = "the embedding is not finite"
-    raise Halt(
-        "encode.unusable",
-        f"encode: the model fails on a grey image too ({failure}); look at the device and at "
-        "model.precision",
-    )
-
-
-def _out_of_memory(error: DeviceOutOfMemory) -> Halt:
-    return Halt(
-        "encode.out_of_memory",
-        f"encode: a single image does not fit the device ({error}); give the worker more of it, "
-        "or stop what else runs there",
-    )
 
 
 def _lost(error: Exception) -> WorkerLost:
@@ -257,6 +160,8 @@ class Batcher:
                 f"encode: pixels are {pixels.dtype} {list(pixels.shape[1:])} against uint8 "
                 f"[{self._side}, {self._side}, 3]; the decoder and the model disagree",
             )
+        if not len(pixels):
+            return []
         waiter: asyncio.Future[list[Vector | Reject]] = asyncio.get_running_loop().create_future()
         if self._dispatcher is None:
             self._dispatcher = asyncio.create_task(self._dispatch(), name="batcher")
