@@ -66,8 +66,8 @@ STOP_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The worker at a moment. ``memory_mib`` is its proportional set size, ``decoders_mib`` that of
-    its decoder processes together."""
+    """The worker at a moment. ``memory_mib`` is what it has for itself, ``decoders_mib`` what its
+    decoder processes have together: pages shared with other processes count for neither."""
 
     at_s: float
     committed: int
@@ -87,28 +87,28 @@ def sample(pid: int, at_s: float, committed: int, outage: bool) -> Sample:
     return Sample(
         at_s,
         committed,
-        _pss_mib(pid),
-        sum(map(_pss_mib, map(int, set(children)))),
+        _private_mib(pid),
+        sum(map(_private_mib, map(int, set(children)))),
         len(list((process / "fd").iterdir())),
         len(list((process / "task").iterdir())),
         outage,
     )
 
 
-def _pss_mib(pid: int) -> float:
+def _private_mib(pid: int) -> float:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0.0  # a decoder that has been replaced
-    (kib,) = (int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return kib / 1024
+    private = (line.split() for line in lines if line.startswith("Private_"))
+    return sum(int(kib) for name, kib, _ in private if "Hugetlb" not in name) / 1024
 
 
 @dataclass(frozen=True)
 class Result:
     """What a soak showed. Growth is of the median of the last tenth against that of the second
-    tenth, when everything has been loaded and every buffer been used; ``outage_growth`` is of the
-    most during the outage against the same."""
+    tenth, when everything has been loaded and every buffer been used; ``outage_growth`` is that of
+    the median of the outage's last tenth against the same."""
 
     references: int
     lost: int
@@ -317,7 +317,9 @@ def _result(
         references_per_second=round(last / seconds, 1),
         memory_mib=round(base, 1),
         growth=growth(statistics.median(each.memory_mib for each in late), base),
-        outage_growth=growth(max(each.memory_mib for each in during), base),
+        outage_growth=growth(
+            statistics.median(each.memory_mib for each in during[-(len(during) // 10 + 1) :]), base
+        ),
         decoders_growth=growth(
             statistics.median(decoders[-tenth:]),
             statistics.median(decoders[tenth : 2 * tenth] or decoders),

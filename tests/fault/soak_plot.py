@@ -25,7 +25,7 @@ def draw(samples: Sequence[Sample], path: Path) -> None:
     )
     memory.plot(minutes, [each.memory_mib for each in samples], label="worker")
     memory.plot(minutes, [each.decoders_mib for each in samples], label="decoder processes")
-    memory.set_ylabel("memory (PSS), MiB")
+    memory.set_ylabel("private memory, MiB")
     memory.legend(loc="center left")
     work.plot(minutes, [each.committed / 1000 for each in samples], color="black")
     work.set_ylabel("committed,\nthousands")
