@@ -155,9 +155,13 @@ class DecodeProcess:
 
 
 def _import_roots() -> list[str]:
-    """Folders where the child finds this package and Pillow, which is not loaded to find it."""
+    """Folders where the child finds this package and its libraries, which are not loaded to find
+    them."""
     found = importlib.util.find_spec("PIL")
     if found is None or found.origin is None:
         raise FileNotFoundError("Pillow is not installed")
-    roots = (Path(pipeline.__file__), Path(found.origin))
-    return [str(package.parents[1]) for package in roots]
+    origins = [pipeline.__file__, found.origin]
+    resizer = importlib.util.find_spec("cykooz_resizer")
+    if resizer is not None and resizer.origin is not None:
+        origins.append(resizer.origin)
+    return list(dict.fromkeys(str(Path(origin).parents[1]) for origin in origins))

@@ -39,6 +39,7 @@ def config(*, memory_bytes: int = 512 * MIB, image_cpu_s: float = 30) -> ChildCo
         formats=("PNG",),
         max_pixels=1_000_000,
         reject_animations=False,
+        fast=False,
         memory_bytes=memory_bytes,
         image_memory_bytes=20_000_000,
         image_cpu_s=image_cpu_s,
