@@ -336,9 +336,8 @@ def _flatten(image: Image.Image) -> Image.Image:
             flat = Image.new("RGB", image.size, BACKGROUND)
             flat.paste(image, mask=alpha)
             return flat
-    if image.mode in ("1", "L"):
-        return image.convert("L")
-    return image.convert("RGB")
+    mode = "L" if image.mode in ("1", "L") else "RGB"
+    return image if image.mode == mode else image.convert(mode)  # which copies even an equal mode
 
 
 def _has_deep_colour_key(image: Image.Image) -> bool:
