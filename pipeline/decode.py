@@ -25,10 +25,10 @@ class DecodePolicy(Policy):
     mode: Literal["strict", "fast"] = Field(
         "strict",
         description="How faithful pixels are. `strict`: decoded in full, each within 1 of 255 of "
-        "the transformers CLIP image processor's. `fast`: large JPEGs are decoded at a half, a "
-        "quarter or an eighth of their size, at least twice the model's resolution; pixels move "
-        "by some 0.3 of 255 on average, embeddings hardly (docs/decoding.md). Events name the "
-        "mode; calibrate thresholds with the mode that is served.",
+        "the transformers CLIP image processor's (rare ones within 2 in JPEGs that are no "
+        "photographs). `fast`: large JPEGs are decoded at a half, a quarter or an eighth of their "
+        "size, at least twice the model's resolution: embeddings hardly move (docs/decoding.md). "
+        "Events name the mode; set thresholds with the mode that is served.",
     )
     formats: tuple[ImageFormat, ...] = Field(
         ("JPEG", "PNG", "WEBP", "GIF", "BMP"),

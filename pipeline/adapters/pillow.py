@@ -141,6 +141,8 @@ class PillowDecoder:
                     f"{name} of {frames} frames or pages, and decode.animations is `reject`",
                 )
             full = image.size
+            # Fed in pieces, libjpeg decodes the row of blocks anew that a piece ends in.
+            image.decodermaxblock = len(body)
             reduction = _draft(image, resize) if self._fast and name == "JPEG" else 1
             image.load()
             orientation = _orientation(image)

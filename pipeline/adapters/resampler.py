@@ -58,7 +58,7 @@ class Resampler:
         Within 1, because both passes round, and what the first pass rounds otherwise is averaged
         by the second. Where a row weighs 1, two such values would meet in a pixel; and Pillow
         changes the order of the passes somewhere near a height of twice the width. In pictures
-        without noise a few values in a million are 2 off: where rows are alike, the first pass
+        without noise up to 2 values in 100,000 are 2 off: where rows are alike, the first pass
         rounds all of them otherwise, and the second has negative weights, so that its positive
         ones make 1.08. More than 2 is impossible.
         """
