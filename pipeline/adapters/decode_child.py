@@ -1,4 +1,4 @@
-"""The program of a decoder's child: loads its libraries, confines itself, then decodes image by image.
+"""The program of a decoder's child: loads Pillow, confines itself, then decodes image by image.
 
 Started by ``SandboxedDecoder`` in an isolated interpreter with an empty environment, with a
 socket to its parent as standard input and its ``ChildConfig`` as second argument. It ends when

@@ -192,12 +192,12 @@ class PillowDecoder:
             RuntimeError: naming a format that this Pillow, in this process, cannot decode, or
                 saying that it does not go with the installed resizer.
         """
-        self._resampler.self_test()
         for name, sample in self._samples.items():
             try:
                 self.decode(sample, resize=8, crop=8)
             except (Refused, MemoryError) as error:
                 raise RuntimeError(f"decode.formats: {name} cannot be decoded here") from error
+        self._resampler.self_test()
 
 
 def _sample(format: str) -> bytes:
