@@ -22,10 +22,13 @@ BASE_MEMORY_MIB = 256
 class DecodePolicy(Policy):
     """How images are decoded, and what one image may cost."""
 
-    mode: Literal["strict"] = Field(
+    mode: Literal["strict", "fast"] = Field(
         "strict",
         description="How faithful pixels are. `strict`: decoded in full, each within 1 of 255 of "
-        "the transformers CLIP image processor's.",
+        "the transformers CLIP image processor's (rare ones within 2 in JPEGs that are no "
+        "photographs). `fast`: large JPEGs are decoded at a half, a quarter or an eighth of their "
+        "size, at least twice the model's resolution: embeddings hardly move (docs/decoding.md). "
+        "Events name the mode; set thresholds with the mode that is served.",
     )
     formats: tuple[ImageFormat, ...] = Field(
         ("JPEG", "PNG", "WEBP", "GIF", "BMP"),

@@ -39,6 +39,7 @@ def main(wrap: Callable[[Decode], Decode] = lambda decode: decode) -> None:
         formats=config.formats,
         max_pixels=config.max_pixels,
         reject_animations=config.reject_animations,
+        fast=config.fast,
     )
     decoder.self_test()
     filtered = confine(

@@ -33,7 +33,13 @@ _BOOTSTRAP: Final = (
 to, and runs no .pth file."""
 
 _INHERITED: Final = ("LD_LIBRARY_PATH",)
-"""All of the environment that a child gets: where the interpreter's own libraries may be."""
+"""All that a child gets of this process's environment: where the interpreter's libraries may be."""
+
+_ALLOCATION: Final = {
+    "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=33554432"
+}
+"""Up to 32 MiB of freed memory stay with the child (glibc; others ignore it). Given back after each
+image, the pages of the next one's pixels cost a fault each: a tenth of the time of a JPEG."""
 
 _SOCKET_BUFFER_BYTES: Final = 212_992
 """Linux's default limit, which it doubles: an image's pixels then pass without a pause."""
@@ -79,7 +85,8 @@ class DecodeProcess:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     cwd="/",
-                    env={name: os.environ[name] for name in _INHERITED if name in os.environ},
+                    env=_ALLOCATION
+                    | {name: os.environ[name] for name in _INHERITED if name in os.environ},
                     # Ctrl-C in a terminal reaches the whole session: it would end the children
                     # before the worker has drained.
                     start_new_session=True,
@@ -155,9 +162,13 @@ class DecodeProcess:
 
 
 def _import_roots() -> list[str]:
-    """Folders where the child finds this package and Pillow, which is not loaded to find it."""
+    """Folders where the child finds this package and its libraries, which are not loaded to find
+    them."""
     found = importlib.util.find_spec("PIL")
     if found is None or found.origin is None:
         raise FileNotFoundError("Pillow is not installed")
-    roots = (Path(pipeline.__file__), Path(found.origin))
-    return [str(package.parents[1]) for package in roots]
+    origins = [pipeline.__file__, found.origin]
+    resizer = importlib.util.find_spec("cykooz_resizer")
+    if resizer is not None and resizer.origin is not None:
+        origins.append(resizer.origin)
+    return list(dict.fromkeys(str(Path(origin).parents[1]) for origin in origins))

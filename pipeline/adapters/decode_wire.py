@@ -38,6 +38,7 @@ class ChildConfig:
     formats: tuple[str, ...]
     max_pixels: int
     reject_animations: bool
+    fast: bool
     memory_bytes: int
     image_memory_bytes: int
     image_cpu_s: float

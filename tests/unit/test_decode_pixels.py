@@ -11,9 +11,11 @@ import numpy.typing as npt
 import pytest
 from PIL import AvifImagePlugin, Image, PngImagePlugin
 
-from pipeline.adapters import pillow
+from pipeline.adapters import pillow, resampler
 from pipeline.adapters.decode_wire import Verdict
 from pipeline.adapters.pillow import Decoded, PillowDecoder, Refused, count_gif_frames
+from pipeline.adapters.resampler import Resampler
+from pipeline.crop import Crop
 from pipeline.decode import ImageFormat
 from pipeline.good_images import GOOD_IMAGES
 
@@ -333,3 +335,33 @@ def test_the_bundled_images_are_good_ones_of_their_formats(name: ImageFormat) ->
     decoded = decoder(formats=(name,)).decode(GOOD_IMAGES[name], EDGE, EDGE)
     assert decoded.format == name
     assert len(set(decoded.pixels)) > 2
+
+
+def test_a_resizer_that_does_not_go_with_pillow_fails_the_self_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def blank(_: Resampler, image: Image.Image, crop: Crop) -> Image.Image:
+        return Image.new(image.mode, (crop.edge, crop.edge))
+
+    monkeypatch.setattr(Resampler, "quickly", blank)
+    with pytest.raises(RuntimeError, match=r"cykooz-resizer .* constraints\.txt"):
+        decoder().self_test()
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("size", [(400, 300), (300, 700)])
+def test_without_the_resizer_pillow_does_its_work(
+    size: tuple[int, int], fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = as_file(Image.linear_gradient("L").resize(size).convert("RGB"), "JPEG")
+
+    def decoded() -> npt.NDArray[np.int64]:
+        each = PillowDecoder(
+            formats=("JPEG",), max_pixels=1_000_000, reject_animations=False, fast=fast
+        )
+        each.self_test()
+        return np.frombuffer(each.decode(body, EDGE, EDGE).pixels, np.uint8).astype(np.int64)
+
+    with_it = decoded()
+    monkeypatch.setattr(resampler, "cykooz_resizer", None)
+    assert np.abs(decoded() - with_it).max() <= 1

@@ -44,7 +44,7 @@ def test_memory_that_does_not_cover_the_pixels_is_refused_with_the_number_that_w
         {"formats": ("EPS",)},
         {"deadline_s": 0},
         {"max_megapixels": 0},
-        {"mode": "fast"},
+        {"mode": "loose"},
         {"animations": "all"},
     ],
 )
@@ -87,6 +87,7 @@ def test_a_child_config_survives_its_command_line() -> None:
         formats=("JPEG", "PNG"),
         max_pixels=1,
         reject_animations=True,
+        fast=False,
         memory_bytes=2,
         image_memory_bytes=1,
         image_cpu_s=0.5,

@@ -1,0 +1,51 @@
+"""What `fast` does to embeddings of a full-size ViT-B/32."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from pipeline.adapters.clip import ClipEncoder, ModelPolicy
+from pipeline.decode import DecodePolicy
+from pipeline.records import Vector
+from tests.clip_checkpoints import write_full_size_checkpoint
+from tests.decoding_rig import Reference, as_file, decoding, enlarged, photos
+
+LEAST_COSINE = 0.9995
+THREADS = 2
+MAX_PHOTOS = 24
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClipEncoder]:
+    directory = tmp_path_factory.mktemp("vit-b-32")
+    write_full_size_checkpoint(directory)
+    policy = ModelPolicy(directory=directory, device="cpu", precision="fp32", threads=THREADS)
+    yield ClipEncoder.load(policy)
+    shutil.rmtree(directory)  # 600 MB, which pytest would keep for three runs
+
+
+def centred(embeddings: Vector, mean: Vector) -> Vector:
+    """Unit vectors from the mean: raw cosines of different photographs are 0.97 and more."""
+    apart = embeddings - mean
+    vectors: Vector = apart / np.linalg.norm(apart, axis=1, keepdims=True)
+    return vectors
+
+
+@pytest.mark.parametrize("size", [None, (1280, 960), (1920, 1080), (1800, 2400)])
+def test_fast_keeps_the_embeddings_of_photographs(
+    size: tuple[int, int] | None, encoder: ClipEncoder
+) -> None:
+    bodies = photos()[:: max(1, len(photos()) // MAX_PHOTOS)]
+    if size is not None:
+        bodies = [as_file(enlarged(body, *size), "JPEG", quality=88) for body in bodies]
+    reference = Reference(encoder.geometry)
+    with decoding(DecodePolicy(mode="fast", processes=2)) as decoder:
+        pixels = np.stack([image.pixels for image in decoder.all(bodies, encoder.geometry)])
+    expected = encoder.encode_images(np.stack([reference.pixels(body) for body in bodies]))
+    mean = expected.mean(axis=0)
+    cosines = (centred(encoder.encode_images(pixels), mean) * centred(expected, mean)).sum(axis=1)
+    assert cosines.min() >= LEAST_COSINE

@@ -1,0 +1,118 @@
+"""Files to decode, and what the transformers processor makes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+from transformers import CLIPImageProcessorPil
+
+from pipeline.adapters.decoders import SandboxedDecoder
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.decode import DecodePolicy
+from pipeline.records import DecodedImage, ImageGeometry, Pixels
+
+SENSOR_NOISE = 4.0
+"""Standard deviation, of 255: a phone's in good light. Enlarged pictures would be smooth else."""
+
+STAND_INS = 12
+
+
+class Reference:
+    """Decodes by the plainest code: whole image, upright, over white, then the processor."""
+
+    def __init__(self, geometry: ImageGeometry) -> None:
+        self._processor = CLIPImageProcessorPil(
+            size={"shortest_edge": geometry.resize},
+            crop_size={"height": geometry.crop, "width": geometry.crop},
+            do_rescale=False,
+            do_normalize=False,
+        )
+
+    def pixels(self, body: bytes) -> Pixels:
+        with Image.open(io.BytesIO(body)) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGBA")
+        flat = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+        values = self._processor(flat.convert("RGB"), return_tensors="np")["pixel_values"]
+        pixels: Pixels = np.asarray(values)[0].transpose(1, 2, 0).astype(np.uint8)
+        return pixels
+
+
+class Decoding:
+    """A decoder of the product in its own event loop."""
+
+    def __init__(self, runner: asyncio.Runner, decoder: SandboxedDecoder) -> None:
+        self._runner = runner
+        self._decoder = decoder
+
+    def all(self, bodies: list[bytes], geometry: ImageGeometry) -> list[DecodedImage]:
+        async def gather() -> list[DecodedImage]:
+            return await asyncio.gather(*(self._decoder.decode(body, geometry) for body in bodies))
+
+        return self._runner.run(gather())
+
+
+@contextmanager
+def decoding(policy: DecodePolicy) -> Iterator[Decoding]:
+    decoder = SandboxedDecoder(policy, PrometheusMeter())
+    with asyncio.Runner() as runner:
+        runner.run(decoder.start())
+        try:
+            yield Decoding(runner, decoder)
+        finally:
+            runner.run(decoder.close())
+
+
+def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    """The hardest content: neighbours that share nothing, over the whole range."""
+    channels = len(Image.new(mode, (1, 1)).getbands())
+    seeded = np.random.default_rng(width * 100_003 + height)
+    shape = (height, width, channels) if channels > 1 else (height, width)
+    shades = np.array([0, 1, 127, 254, 255], np.uint8)
+    return Image.fromarray(shades[seeded.integers(0, len(shades), shape)])
+
+
+def as_file(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def photos() -> list[bytes]:
+    """Photographs where the test data is at hand, else pictures of their statistics in JPEG."""
+    data = os.environ.get("CLIPSTREAM_TEST_DATA")
+    if data is not None:
+        return [path.read_bytes() for path in sorted(Path(data, "photos").glob("*.jpg"))]
+    sizes = ((640, 480), (333, 500), (1280, 720), (400, 400))
+    return [as_file(_clouds(seed, *sizes[seed % 4]), "JPEG") for seed in range(STAND_INS)]
+
+
+def _clouds(seed: int, width: int, height: int) -> Image.Image:
+    """Coloured patches of all sizes, each half as strong as those of twice its size, and grain."""
+    seeded = np.random.default_rng(seed)
+    pixels = np.full((height, width, 3), 127, np.float32)
+    for octave in range(8):
+        patches = seeded.integers(0, 256, (2 << octave, 2 << octave, 3), dtype=np.uint8)
+        layer = Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC)
+        pixels += (np.asarray(layer, np.float32) - 127) * 0.5 ** (octave / 2)
+    return _as_image(pixels + seeded.normal(0, SENSOR_NOISE, pixels.shape))
+
+
+def enlarged(body: bytes, width: int, height: int) -> Image.Image:
+    """A photograph as a camera of that many pixels might have taken it: resized, and with the
+    noise of a sensor."""
+    seeded = np.random.default_rng(len(body))
+    image = Image.open(io.BytesIO(body)).convert("RGB")
+    pixels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+    return _as_image(pixels + seeded.normal(0, SENSOR_NOISE, pixels.shape))
+
+
+def _as_image(pixels: npt.NDArray[np.floating]) -> Image.Image:
+    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
