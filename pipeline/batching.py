@@ -64,8 +64,8 @@ def due_in_s(
 ) -> float | None:
     """Seconds until the next batch is due (0: now), None if that takes another event first.
 
-    ``waiting`` counts the images that no batch has or is about to have, ``busy`` the batches that the encoder's
-    threads, one a lane, have already. A full batch is due as soon as there is room to stage it; a
+    ``waiting`` counts the images that no batch has or is about to have, ``busy`` the batches that
+    the encoder's threads, one a lane, have already. A full batch is due as soon as there is room to stage it; a
     partial one only on an idle device, when its oldest image has waited long enough: beside a busy
     device it loses nothing by growing.
     """
