@@ -65,9 +65,9 @@ def due_in_s(
     """Seconds until the next batch is due (0: now), None if that takes another event first.
 
     ``waiting`` counts the images that no batch has or is about to have, ``busy`` the batches that
-    the encoder's threads, one a lane, have already. A full batch is due as soon as there is room to stage it; a
-    partial one only on an idle device, when its oldest image has waited long enough: beside a busy
-    device it loses nothing by growing.
+    the encoder's threads, one a lane, have already. A full batch is due as soon as there is room to
+    stage it; a partial one only on an idle device, when its oldest image has waited long enough:
+    beside a busy device it loses nothing by growing.
     """
     if waiting == 0 or busy >= lanes + STAGED_BATCHES:
         return None
