@@ -22,8 +22,8 @@ from workers import heap
 from workers.health import Health, Heard
 from workers.logs import configure_logging
 from workers.settings import Settings
+from workers.slot import Ended, Fate
 from workers.stream import StreamWorker
-from workers.supervise import Ended, Fate
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class StreamActor:
 
 
 class RayWorker:
-    """Implements ``supervise.WorkerHandle`` over an actor."""
+    """Implements ``slot.WorkerHandle`` over an actor."""
 
     def __init__(self, actor: Any, clock: Clock) -> None:
         self._actor = actor

@@ -35,7 +35,7 @@ from workers.logs import LogPolicy
 from workers.settings_catalogue import Catalogue
 from workers.settings_problems import problem_lines
 from workers.settings_sources import CONFIG_VARIABLE, Given, from_text, gather
-from workers.supervise import WorkersPolicy
+from workers.workers_policy import WorkersPolicy
 
 
 class Settings(Policy):

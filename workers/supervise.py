@@ -9,34 +9,16 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
-from typing import Protocol
+from enum import IntEnum
 
-from pydantic import Field, field_validator
-
-from pipeline.policy import Policy
 from pipeline.ports import Clock
-from pipeline.retry import RetryPolicy
-from workers.backoff import Backoff
-from workers.health import Health, Heard
+from workers.slot import Ended, Fate, Slot, WorkerHandle
+from workers.workers_policy import WorkersPolicy
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
 """Time between two looks at the workers."""
-
-RESTARTS = RetryPolicy(first_wait_s=2.0, longest_wait_s=60.0)
-"""Waits between a worker's end and its restart."""
-
-PROVEN_S = 60.0
-"""A worker that ran for so long has shown that it can: its next restart is quick again."""
-
-COMMIT_STALLS = 3
-"""As many times ``stall_timeout_s`` may commits fail while the group answers: a batch too large for
-its link is halved meanwhile, and brokers restart."""
-
-FRESH_S = 10.0
-"""A worker whose latest answer is older than this may be frozen: nobody counts on what it said."""
 
 ABSENT_S = 5.0
 """Time between two looks that shows that the driver itself was stopped meanwhile."""
@@ -53,108 +35,6 @@ class ExitCode(IntEnum):
     HALTED = 3
     CRASH_LOOP = 4
     UNCLEAN_STOP = 5
-
-
-class Fate(StrEnum):
-    """How a worker's run ended."""
-
-    STOPPED = "stopped"
-    HALTED = "halted"
-    UNAVAILABLE = "unavailable"
-    DIED = "died"
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The end of a worker's run. ``code`` and ``message`` say why it was not asked to."""
-
-    fate: Fate
-    code: str = ""
-    message: str = ""
-
-
-class WorkerHandle(Protocol):
-    """One started worker, wherever it runs. No call blocks for longer than a tick."""
-
-    def ended(self) -> Ended | None:
-        """How the run ended, or None while it goes on."""
-
-    def health(self) -> Heard | None:
-        """The latest answer and when it came, or None while the worker still starts."""
-
-    def stop(self, grace_s: float) -> None:
-        """Ask for a drain."""
-
-    def kill(self) -> None:
-        """End the process now; nothing uncommitted becomes visible."""
-
-
-class WorkersPolicy(Policy):
-    """How many workers run, on what, and what happens when they fail."""
-
-    count: int = Field(1, description="Stream workers that this driver runs.", gt=0)
-    gpus_per_worker: float = Field(
-        0.0,
-        description="GPU share of a worker: 0 on CPU machines, a fraction to share one, else a "
-        "whole number.",
-        ge=0,
-    )
-    cpus_per_worker: float = Field(
-        1.0, description="CPUs that Ray reserves for a worker and its decoders.", ge=0
-    )
-    grace_s: float = Field(
-        30.0,
-        description="Time to finish what is begun on SIGTERM; then it is abandoned and comes "
-        "again. Keep the pod's termination grace period 20 s longer.",
-        gt=0,
-    )
-    start_timeout_s: float = Field(
-        600.0, description="A worker that has not joined by then is restarted.", gt=0
-    )
-    stall_timeout_s: float = Field(
-        120.0,
-        description="A worker that does not answer, whose Kafka thread makes no round, or whose "
-        "model has one batch, for so long is killed and restarted; so is one whose commits fail "
-        "for three times as long while the group answers it.",
-        gt=0,
-    )
-    max_crashes: int = Field(
-        5, description="Crashes within crash_window_s that stop the driver.", gt=0
-    )
-    crash_window_s: float = Field(300.0, description="Window in which crashes are counted.", gt=0)
-
-    @field_validator("gpus_per_worker")
-    @classmethod
-    def _share_or_whole(cls, gpus: float) -> float:
-        if gpus > 1 and not gpus.is_integer():
-            raise ValueError(
-                f"is {gpus:g}; write a fraction below 1 to share a GPU, or a whole number of them"
-            )
-        return gpus
-
-
-@dataclass(slots=True)
-class _Slot:
-    """One place for a worker, and what happened in it."""
-
-    number: int
-    backoff: Backoff
-    handle: WorkerHandle | None = None
-    started_at: float = 0.0
-    done: bool = False
-    committed_before: int = 0
-    # Committed in this slot when a worker was last ended for its commits.
-    committed_then: int = -1
-    heard: Heard | None = None
-
-    @property
-    def health(self) -> Health | None:
-        return self.heard.health if self.heard else None
-
-    @property
-    def committed(self) -> int:
-        """References committed by all its workers."""
-        return self.committed_before + (self.health.committed if self.health else 0)
 
 
 @dataclass(slots=True)
@@ -182,9 +62,7 @@ class Supervisor:
         self._policy = policy
         self._clock = clock
         self._wait = wait
-        self._slots = [
-            _Slot(number, Backoff(clock, rng, RESTARTS)) for number in range(policy.count)
-        ]
+        self._slots = [Slot(number, policy, clock, rng) for number in range(policy.count)]
         self._crashes: deque[float] = deque()
         self._looked_at = self._awake_since = clock.monotonic()
         self._stop: _Stop | None = None
@@ -234,7 +112,7 @@ class Supervisor:
     def ready(self) -> bool:
         """Whether every worker runs, and takes in work or would if there were a partition."""
         return self._stop is None and all(
-            health is not None and health.available for health in map(self._fresh, self._slots)
+            slot.fresh is not None and slot.fresh.available for slot in self._slots
         )
 
     # -- inside -----------------------------------------------------------------------------
@@ -246,34 +124,19 @@ class Supervisor:
             self._awake_since = now
         self._looked_at = now
 
-    def _fresh(self, slot: _Slot) -> Health | None:
-        """The latest answer, if it still says how the worker is."""
-        heard = slot.heard
-        if heard is None or self._clock.monotonic() - heard.at > FRESH_S:
-            return None
-        return heard.health
-
     def _over(self) -> bool:
         return self._stop is not None and all(slot.handle is None for slot in self._slots)
 
-    def _look_after(self, slot: _Slot) -> None:
+    def _look_after(self, slot: Slot) -> None:
         if slot.handle is None:
             if self._stop is None and slot.backoff.due():
-                slot.handle = self._launch(slot.number)
-                slot.started_at = self._clock.monotonic()
+                slot.take(self._launch(slot.number))
             return
-        ended = slot.handle.ended()
+        ended = slot.look(self._awake_since)
         if ended is not None:
             self._follow_end(slot, ended)
-            return
-        slot.heard = slot.handle.health()
-        if stalled := self._stalled(slot):
-            slot.handle.kill()
-            self._follow_end(slot, stalled)
 
-    def _follow_end(self, slot: _Slot, ended: Ended) -> None:
-        slot.committed_before = slot.committed
-        slot.heard, slot.handle = None, None
+    def _follow_end(self, slot: Slot, ended: Ended) -> None:
         if ended.fate is Fate.STOPPED:
             if self._stop is None:
                 # Its node is drained: another takes its place, elsewhere.
@@ -301,43 +164,8 @@ class Supervisor:
             self._crashes.popleft()
         return len(self._crashes) >= self._policy.max_crashes
 
-    def _stalled(self, slot: _Slot) -> Ended | None:
-        """Why the worker must be ended from outside."""
-        now = self._clock.monotonic()
-        age_s = now - slot.started_at
-        if slot.heard is None:
-            if age_s > self._policy.start_timeout_s:
-                return _stalled(f"did not start within {self._policy.start_timeout_s:g} s")
-            return None
-        silent_s = now - max(slot.heard.at, self._awake_since)
-        stuck_s = slot.heard.health.cycle_age_s + silent_s
-        if stuck_s > self._policy.stall_timeout_s:
-            if silent_s > FRESH_S:
-                return _stalled(f"it has not answered for {silent_s:.0f} s")
-            return _stalled(f"its Kafka thread is stuck for {stuck_s:.0f} s")
-        encode_age_s = slot.heard.health.encode_age_s
-        if encode_age_s and encode_age_s + silent_s > self._policy.stall_timeout_s:
-            return _stalled(f"its model has had one batch for {encode_age_s + silent_s:.0f} s")
-        commit_age_s = slot.heard.health.commit_age_s
-        if (
-            commit_age_s > COMMIT_STALLS * self._policy.stall_timeout_s
-            # Where a worker has been ended for this and nothing was committed since, the cause is
-            # not in the process: the next one waits, however long.
-            and slot.committed > slot.committed_then
-        ):
-            slot.committed_then = slot.committed
-            # No crash: whatever the brokers do, it makes no crash loop.
-            return Ended(
-                Fate.UNAVAILABLE,
-                "worker.commits_fail",
-                f"its commits have failed for {commit_age_s:.0f} s while the group answers it",
-            )
-        if age_s > PROVEN_S and self._fresh(slot) is not None:
-            slot.backoff.succeeded()
-        return None
-
     def _idle(self, idle_s: float) -> bool:
-        healths = [self._fresh(slot) for slot in self._slots]
+        healths = [slot.fresh for slot in self._slots]
         return any(health is not None and health.partitions for health in healths) and all(
             health is not None
             and health.unfinished == 0
@@ -366,7 +194,3 @@ class Supervisor:
                 log.error("worker %d did not end within its grace period: killed", slot.number)
                 slot.handle.kill()
                 slot.handle = None
-
-
-def _stalled(why: str) -> Ended:
-    return Ended(Fate.DIED, "worker.stalled", why)

@@ -14,7 +14,8 @@ from tests.fault import stuck_worker
 from workers.cluster import Cluster
 from workers.reference import ROOT
 from workers.settings import Settings
-from workers.supervise import ExitCode, Supervisor, WorkersPolicy
+from workers.supervise import ExitCode, Supervisor
+from workers.workers_policy import WorkersPolicy
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(240)]
 

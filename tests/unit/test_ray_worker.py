@@ -15,7 +15,7 @@ from workers import heap
 from workers.cluster import RayWorker, StreamActor
 from workers.health import Health, Heard
 from workers.settings import Settings
-from workers.supervise import Ended, Fate
+from workers.slot import Ended, Fate
 
 HEALTH = Health(0.0, 0.0, 0.0, 0.0, partitions=1, unfinished=0, lag=0, committed=0, available=True)
 

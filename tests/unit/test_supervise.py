@@ -9,17 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from workers.health import Health, Heard
-from workers.supervise import (
-    COMMIT_STALLS,
-    FRESH_S,
-    KILL_MARGIN_S,
-    RESTARTS,
-    Ended,
-    ExitCode,
-    Fate,
-    Supervisor,
-    WorkersPolicy,
-)
+from workers.slot import COMMIT_STALLS, FRESH_S, RESTARTS, Ended, Fate
+from workers.supervise import KILL_MARGIN_S, ExitCode, Supervisor
+from workers.workers_policy import WorkersPolicy
 
 
 class SimulatedClock:
