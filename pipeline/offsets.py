@@ -112,6 +112,8 @@ class CommitWindow:
         self._unsettled = 0
         self._settled = 0
         self._settled_bytes = 0
+        self.passed = 0
+        """Offsets that commits have moved past, gaps of the log included: what lag falls by."""
 
     # -- assignment -------------------------------------------------------------------------
 
@@ -375,6 +377,7 @@ class CommitWindow:
         while window.entries and next(iter(window.entries)) < upto:
             _, entry = window.entries.popitem(last=False)
             self._forget(partition, entry)
+        self.passed += max(0, upto - window.base)
         window.base = max(window.base, upto)
 
     def _forget(self, partition: Partition, entry: _Entry) -> None:

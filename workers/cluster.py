@@ -179,7 +179,7 @@ class Cluster:
             options |= {
                 # Logical: what the workers ask for, so that a small machine can run them.
                 "num_cpus": max(
-                    os.cpu_count() or 1, math.ceil(policy.count * policy.cpus_per_worker)
+                    os.cpu_count() or 1, math.ceil(policy.most * policy.cpus_per_worker)
                 ),
                 "include_dashboard": False,
                 "object_store_memory": OBJECT_STORE_BYTES,

@@ -11,6 +11,7 @@ class Health:
     until the end of every owned partition is known. ``encode_age_s`` is that of the batch that the
     device has, 0 without one. ``commit_age_s`` is for how long commits have failed while the group
     answered the worker; 0 where none is wanted, or none has failed since one succeeded.
+    ``committed`` counts references and ``passed`` records, as ``lag`` does.
     ``available``: it takes in work, or would if there were any, for neither the store nor the
     broker holds it up."""
 
@@ -22,6 +23,7 @@ class Health:
     unfinished: int
     lag: int | None
     committed: int
+    passed: int
     available: bool
 
 

@@ -112,8 +112,9 @@ class Settings(Policy):
         first, health = self.endpoints.metrics_port, self.endpoints.health_port
         if first == 0:
             return self
-        last = first + self.workers.count - 1
-        ports = f"{first} to {last} for workers.count = {self.workers.count}"
+        key = "count" if self.workers.max_count is None else "max_count"
+        last = first + self.workers.most - 1
+        ports = f"{first} to {last} for workers.{key} = {self.workers.most}"
         if last > MAX_PORT:
             raise ValueError(
                 f"endpoints.metrics_port: {ports} exceeds {MAX_PORT}; write a lower port, or 0"

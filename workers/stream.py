@@ -149,6 +149,7 @@ class StreamWorker:
             unfinished=self._window.unsettled + self._window.settled,
             lag=self._gauges.lag,
             committed=self._committer.committed,
+            passed=self._window.passed,
             available=self._available()
             and self._stream.confirmed
             and not self._polling.failing

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.policy import Policy
 
@@ -10,7 +12,29 @@ from pipeline.policy import Policy
 class WorkersPolicy(Policy):
     """How many workers run, on what, and what happens when they fail."""
 
-    count: int = Field(1, description="Stream workers that this driver runs.", gt=0)
+    count: int = Field(
+        1,
+        description="Stream workers that this driver runs; with max_count, the least of them.",
+        gt=0,
+    )
+    max_count: int | None = Field(
+        None,
+        description="Most workers: the driver adds and removes them between count and this, as the "
+        "backlog and the measured rate ask. null: always count.",
+        gt=0,
+    )
+    drain_target_s: float = Field(
+        300.0,
+        description="With max_count: workers are added while those that run, all of them busy, "
+        "would need longer to work the backlog off, beside what arrives.",
+        ge=30,
+    )
+    scale_in_window_s: float = Field(
+        300.0,
+        description="With max_count: workers are removed when fewer would have been enough all the "
+        "time for so long.",
+        gt=0,
+    )
     gpus_per_worker: float = Field(
         0.0,
         description="GPU share of a worker: 0 on CPU machines, a fraction to share one, else a "
@@ -40,6 +64,20 @@ class WorkersPolicy(Policy):
         5, description="Crashes within crash_window_s that stop the driver.", gt=0
     )
     crash_window_s: float = Field(300.0, description="Window in which crashes are counted.", gt=0)
+
+    @property
+    def most(self) -> int:
+        """Workers that may run at once."""
+        return self.count if self.max_count is None else self.max_count
+
+    @model_validator(mode="after")
+    def _most_is_not_less(self) -> Self:
+        if self.most < self.count:
+            raise ValueError(
+                f"max_count: is {self.most} and workers.count is {self.count}, the least; write "
+                f"{self.count} or more, or leave it out to run always {self.count}"
+            )
+        return self
 
     @field_validator("gpus_per_worker")
     @classmethod

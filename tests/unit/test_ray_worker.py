@@ -17,7 +17,9 @@ from workers.health import Health, Heard
 from workers.settings import Settings
 from workers.slot import Ended, Fate
 
-HEALTH = Health(0.0, 0.0, 0.0, 0.0, partitions=1, unfinished=0, lag=0, committed=0, available=True)
+HEALTH = Health(
+    0.0, 0.0, 0.0, 0.0, partitions=1, unfinished=0, lag=0, committed=0, passed=0, available=True
+)
 
 
 class RayError(Exception):

@@ -238,6 +238,19 @@ def test_no_variable_is_suggested_for_what_is_in_a_list(tmp_path: Path) -> None:
             "endpoints.metrics_port: 65534 to 65536 for workers.count = 3 exceeds 65535; write a",
         ),
         (
+            "{workers: {max_count: 5}, endpoints: {health_port: 9404}}",
+            "endpoints.metrics_port: 9400 to 9404 for workers.max_count = 5 takes in endpoints.hea",
+        ),
+        (
+            "workers: {count: 4, max_count: 2}",
+            "workers.max_count: is 2 and workers.count is 4, the least; write 4 or more, or leave",
+        ),
+        ("workers: {max_count: 0}", "workers.max_count: is 0; write a whole number or null, above"),
+        (
+            "workers: {drain_target_s: 5}",
+            "workers.drain_target_s: is 5; write a number of seconds, at least 30",
+        ),
+        (
             "model: {name: a/b, revision: main}",
             "model.revision: is 'main'; write the 40-digit commit hash, of lower-case hexadecimal",
         ),
@@ -269,6 +282,9 @@ def test_what_cannot_be_meant_is_refused(text: str, says: str, tmp_path: Path) -
         "{workers: {count: 3}, endpoints: {health_port: 9403}}",
         "{workers: {count: 3}, endpoints: {health_port: 9399, metrics_port: 65533}}",
         "{workers: {count: 3}, endpoints: {health_port: 0, metrics_port: 0}}",
+        "{workers: {max_count: 4}, endpoints: {health_port: 9404}}",
+        "workers: {count: 4, max_count: 4}",
+        "workers: {count: 4, max_count: null}",
         "events: {embeddings: false}",
     ],
 )

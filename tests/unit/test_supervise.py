@@ -43,6 +43,7 @@ def health(**changes: object) -> Health:
         "unfinished": 0,
         "lag": 0,
         "committed": 0,
+        "passed": 0,
         "available": True,
     }
     return Health(**(values | changes))  # type: ignore[arg-type]
