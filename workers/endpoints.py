@@ -75,8 +75,9 @@ class MetricsEndpoint:
         self._thread.join()
 
 
-def update_discovery(path: Path, slot: int, target: str) -> None:
-    """Put a worker's endpoint into the file, in place of an older one of the same slot.
+def update_discovery(path: Path, slot: int, target: str | None) -> None:
+    """Put a worker's endpoint into the file, in place of an older one of the same slot; without a
+    target, take it out.
 
     The file is replaced atomically under a lock, for several workers write it.
 
@@ -90,7 +91,8 @@ def update_discovery(path: Path, slot: int, target: str) -> None:
         with path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             groups = [group for group in _groups(path) if group["labels"]["worker"] != str(slot)]
-            groups.append({"targets": [target], "labels": {"worker": str(slot)}})
+            if target is not None:
+                groups.append({"targets": [target], "labels": {"worker": str(slot)}})
             fresh = path.with_suffix(f".{os.getpid()}")
             fresh.write_text(json.dumps(groups, indent=1) + "\n")
             fresh.replace(path)

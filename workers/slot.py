@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -25,6 +28,10 @@ its link is halved meanwhile, and brokers restart."""
 
 FRESH_S = 10.0
 """A worker whose latest answer is older than this may be frozen: nobody counts on what it said."""
+
+
+KILL_MARGIN_S = 15.0
+"""Wait beyond the grace period for a worker's own end before it is killed."""
 
 
 class Fate(StrEnum):
@@ -61,6 +68,10 @@ class WorkerHandle(Protocol):
         """End the process now; nothing uncommitted becomes visible."""
 
 
+Dismiss = Callable[[int], Future[None]]
+"""Removes a slot's member from the group, in another thread. What it cannot do it logs."""
+
+
 class Slot:
     """The workers that follow one another in a place, one at a time."""
 
@@ -70,6 +81,10 @@ class Slot:
         self.number = number
         self.backoff = Backoff(clock, rng, RESTARTS)
         self.handle: WorkerHandle | None = None
+        self.leaving = False
+        """Its worker is not wanted any more: it ends, or its member leaves the group."""
+        self._kill_at = math.inf
+        self._left: Future[None] | None = None
         self._policy = policy
         self._clock = clock
         self._heard: Heard | None = None
@@ -100,6 +115,22 @@ class Slot:
         self.handle = handle
         self._started_at = self._clock.monotonic()
 
+    def leave(self) -> None:
+        """Ask its worker to end for good."""
+        self.leaving = True
+        if self.handle is not None:
+            self.handle.stop(self._policy.grace_s)
+            self._kill_at = self._clock.monotonic() + self._policy.grace_s + KILL_MARGIN_S
+
+    def see_off(self, dismiss: Dismiss) -> None:
+        """After its worker's end: have the member removed from the group. Only then another may
+        start here, for it would be the one that is removed."""
+        if self._left is None:
+            self._left = dismiss(self.number)
+        if self._left.done():
+            self._left.result()
+            self._left, self.leaving, self._kill_at = None, False, math.inf
+
     def look(self, awake_since: float) -> Ended | None:
         """How the worker ended, by itself or because it is stuck and was killed for it; None while
         it goes on, or where there is none. Silence before ``awake_since`` is not its fault."""
@@ -120,6 +151,8 @@ class Slot:
         """Why the worker must be ended from outside."""
         now = self._clock.monotonic()
         age_s = now - self._started_at
+        if now > self._kill_at:
+            return _stalled("did not end within its grace period")
         if self._heard is None:
             if age_s > self._policy.start_timeout_s:
                 return _stalled(f"did not start within {self._policy.start_timeout_s:g} s")

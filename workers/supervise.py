@@ -1,5 +1,6 @@
 """The supervisor: starts workers, watches them, restarts them with growing waits, stops loudly on
-a crash loop, and drains on request. It runs in the driver and knows nothing of Ray."""
+a crash loop, adds and removes workers as they are needed, and drains on request. It runs in the
+driver and knows nothing of Ray."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from pipeline.ports import Clock
-from workers.slot import Ended, Fate, Slot, WorkerHandle
+from workers.health import Health
+from workers.scaling import Scaling
+from workers.slot import KILL_MARGIN_S, Dismiss, Ended, Fate, Slot, WorkerHandle
 from workers.workers_policy import WorkersPolicy
 
 log = logging.getLogger(__name__)
@@ -22,9 +25,6 @@ TICK_S = 0.2
 
 ABSENT_S = 5.0
 """Time between two looks that shows that the driver itself was stopped meanwhile."""
-
-KILL_MARGIN_S = 15.0
-"""Wait beyond the grace period for a worker's own end before it is killed."""
 
 
 class ExitCode(IntEnum):
@@ -47,8 +47,8 @@ class _Stop:
 
 
 class Supervisor:
-    """Keeps ``policy.count`` workers running. ``run`` blocks; ``request_stop`` may be called from
-    a signal handler or another thread."""
+    """Keeps ``policy.count`` workers running, or more where ``policy.max_count`` allows it. ``run``
+    blocks; ``request_stop`` may be called from a signal handler or another thread."""
 
     def __init__(
         self,
@@ -57,12 +57,18 @@ class Supervisor:
         clock: Clock,
         rng: random.Random,
         wait: Callable[[float], object],
+        *,
+        dismiss: Dismiss,
     ) -> None:
         self._launch = launch
         self._policy = policy
         self._clock = clock
         self._wait = wait
-        self._slots = [Slot(number, policy, clock, rng) for number in range(policy.count)]
+        self._dismiss = dismiss
+        self._slots = [Slot(number, policy, clock, rng) for number in range(policy.most)]
+        # Of the slots the first so many are to have a worker.
+        self._wanted = policy.count
+        self._scaling = Scaling(policy, clock) if policy.most > policy.count else None
         self._crashes: deque[float] = deque()
         self._looked_at = self._awake_since = clock.monotonic()
         self._stop: _Stop | None = None
@@ -87,6 +93,8 @@ class Supervisor:
                     self._drain(ExitCode.OK, "asked to stop")
                 elif until_idle_s is not None and self._idle(until_idle_s):
                     self._drain(ExitCode.OK, f"idle for {until_idle_s:g} s")
+                else:
+                    self._scale(job=until_idle_s is not None)
             else:
                 self._kill_late()
             if on_tick is not None:
@@ -102,17 +110,24 @@ class Supervisor:
         return sum(slot.committed for slot in self._slots)
 
     @property
+    def workers(self) -> int:
+        """Workers that are wanted."""
+        return self._wanted
+
+    @property
     def lag(self) -> int | None:
         """Records not yet committed in all owned partitions; None while a worker does not know."""
-        lags = [slot.health.lag if slot.health else None for slot in self._slots]
+        lags = [slot.health.lag if slot.health else None for slot in self._in_use()]
         known = [lag for lag in lags if lag is not None]
         return sum(known) if len(known) == len(lags) else None
 
     @property
     def ready(self) -> bool:
-        """Whether every worker runs, and takes in work or would if there were a partition."""
+        """Whether every worker runs, and takes in work or would if there were a partition. One that
+        was added is not waited for."""
         return self._stop is None and all(
-            slot.fresh is not None and slot.fresh.available for slot in self._slots
+            slot.fresh is not None and slot.fresh.available
+            for slot in self._slots[: self._policy.count]
         )
 
     # -- inside -----------------------------------------------------------------------------
@@ -124,12 +139,22 @@ class Supervisor:
             self._awake_since = now
         self._looked_at = now
 
+    def _in_use(self) -> list[Slot]:
+        """Slots that are to have a worker, or still have one."""
+        return [slot for slot in self._slots if slot.number < self._wanted or slot.leaving]
+
+    def _answers(self) -> list[Health | None]:
+        """What each worker in use says; None where it says nothing that counts."""
+        return [None if slot.leaving else slot.fresh for slot in self._in_use()]
+
     def _over(self) -> bool:
         return self._stop is not None and all(slot.handle is None for slot in self._slots)
 
     def _look_after(self, slot: Slot) -> None:
         if slot.handle is None:
-            if self._stop is None and slot.backoff.due():
+            if slot.leaving:
+                slot.see_off(self._dismiss)
+            elif self._stop is None and slot.number < self._wanted and slot.backoff.due():
                 slot.take(self._launch(slot.number))
             return
         ended = slot.look(self._awake_since)
@@ -148,6 +173,9 @@ class Supervisor:
         if ended.fate is Fate.HALTED:
             self._drain(ExitCode.HALTED, f"worker {slot.number} halted")
             return
+        if slot.leaving:
+            # Nobody takes its place, so that it makes no crash loop.
+            return
         wait_s = slot.backoff.failed()
         if ended.fate is Fate.DIED and self._crash_loop():
             self._drain(
@@ -164,8 +192,23 @@ class Supervisor:
             self._crashes.popleft()
         return len(self._crashes) >= self._policy.max_crashes
 
+    def _scale(self, *, job: bool) -> None:
+        if self._scaling is None:
+            return
+        decision = self._scaling.decide(self._answers())
+        if decision is None:
+            return
+        surplus = self._slots[decision.workers : self._wanted]
+        if job and any(slot.health for slot in surplus):
+            # It ends when nothing is left, and partitions on their way look like that.
+            return
+        log.info("%d workers, not %d: %s", decision.workers, self._wanted, decision.why)
+        for slot in reversed(surplus):
+            slot.leave()
+        self._wanted = decision.workers
+
     def _idle(self, idle_s: float) -> bool:
-        healths = [slot.fresh for slot in self._slots]
+        healths = self._answers()
         return any(health is not None and health.partitions for health in healths) and all(
             health is not None
             and health.unfinished == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ def test_a_process_whose_kafka_thread_is_stuck_in_a_commit_is_killed_and_replace
         SystemClock(),
         random.Random(1),
         time.sleep,
+        dismiss=lambda slot: Future(),
     )
     deadline = time.monotonic() + DEADLINE_S
 

@@ -188,6 +188,15 @@ def test_a_restarted_worker_takes_its_own_place_and_no_others(tmp_path: Path) ->
     assert targets(file) == {"0": ["a:3"], "1": ["a:2"]}
 
 
+def test_a_removed_worker_is_listed_no_more(tmp_path: Path) -> None:
+    file = tmp_path / "targets.json"
+    update_discovery(file, 0, "a:1")
+    update_discovery(file, 1, "a:2")
+    for _ in range(2):
+        update_discovery(file, 1, None)
+        assert targets(file) == {"0": ["a:1"]}
+
+
 def test_workers_that_write_together_lose_none(tmp_path: Path) -> None:
     file = tmp_path / "targets.json"
     writers = [

@@ -3,115 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Callable
 
 import pytest
 
-from workers.health import Health, Heard
-from workers.slot import COMMIT_STALLS, FRESH_S, RESTARTS, Ended, Fate
-from workers.supervise import KILL_MARGIN_S, ExitCode, Supervisor
-from workers.workers_policy import WorkersPolicy
-
-
-class SimulatedClock:
-    """Time moves only when the supervisor waits."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-
-
-def health(**changes: object) -> Health:
-    values: dict[str, object] = {
-        "cycle_age_s": 0.0,
-        "encode_age_s": 0.0,
-        "commit_age_s": 0.0,
-        "idle_s": 0.0,
-        "partitions": 1,
-        "unfinished": 0,
-        "lag": 0,
-        "committed": 0,
-        "passed": 0,
-        "available": True,
-    }
-    return Health(**(values | changes))  # type: ignore[arg-type]
-
-
-class Worker:
-    """Ends, answers and stops as told."""
-
-    def __init__(self, clock: SimulatedClock) -> None:
-        self._clock = clock
-        self._heard: Heard | None = None
-        self.end: Ended | None = None
-        self.answer: Health | None = health()
-        self.frozen = False
-        self.stops: list[float] = []
-        self.killed = False
-        self.obedient = True
-
-    def ended(self) -> Ended | None:
-        return self.end
-
-    def health(self) -> Heard | None:
-        if not self.frozen:
-            self._heard = Heard(self.answer, self._clock.now) if self.answer else None
-        return self._heard
-
-    def stop(self, grace_s: float) -> None:
-        self.stops.append(grace_s)
-        if self.obedient:
-            self.end = Ended(Fate.STOPPED)
-
-    def kill(self) -> None:
-        self.killed = True
-
-
-class Stage:
-    """A supervisor with its workers, and a script that runs at given times."""
-
-    def __init__(self, **policy: float) -> None:
-        self.clock = SimulatedClock()
-        self.started: list[tuple[float, int, Worker]] = []
-        self.at: list[tuple[float, Callable[[], None]]] = []
-        self.prepare: Callable[[Worker], None] = lambda worker: None
-        self.supervisor = Supervisor(
-            self._launch,
-            WorkersPolicy.model_validate({"count": 2, **policy}),
-            self.clock,
-            random.Random(0),
-            self.clock.wait,
-        )
-
-    def _launch(self, slot: int) -> Worker:
-        worker = Worker(self.clock)
-        self.prepare(worker)
-        self.started.append((self.clock.now - 1000.0, slot, worker))
-        return worker
-
-    def worker(self, index: int) -> Worker:
-        return self.started[index][2]
-
-    def run(self, until_idle_s: float | None = None, give_up_after_s: float = 3600.0) -> ExitCode:
-        def tick(supervisor: Supervisor) -> None:
-            elapsed = self.clock.now - 1000.0
-            while self.at and self.at[0][0] <= elapsed:
-                self.at.pop(0)[1]()
-            assert elapsed < give_up_after_s, "the supervisor did not end"
-
-        return self.supervisor.run(until_idle_s, tick)
+from tests.supervisor_rig import Stage, Worker, health
+from workers.health import Health
+from workers.slot import COMMIT_STALLS, FRESH_S, KILL_MARGIN_S, RESTARTS, Ended, Fate
+from workers.supervise import ExitCode
 
 
 def test_a_requested_stop_drains_every_worker_and_exits_clean() -> None:
@@ -322,7 +221,7 @@ def test_a_worker_that_never_joins_is_killed_and_replaced() -> None:
 
 def test_a_worker_that_ignores_its_grace_period_is_killed() -> None:
     stage = Stage(count=1, grace_s=10)
-    stage.prepare = lambda worker: setattr(worker, "obedient", False)
+    stage.prepare = lambda worker: setattr(worker, "last", None)
     stage.at = [(1, stage.supervisor.request_stop)]
     assert stage.run(give_up_after_s=10 + KILL_MARGIN_S + 5) is ExitCode.UNCLEAN_STOP
     assert stage.worker(0).killed

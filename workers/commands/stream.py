@@ -11,7 +11,8 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline.adapters.clock import SystemClock
@@ -20,7 +21,7 @@ from pipeline.errors import Halt, Retry
 from pipeline.retry import wait_s
 from workers.backoff import BROKER
 from workers.cluster import Cluster
-from workers.endpoints import HealthEndpoint
+from workers.endpoints import HealthEndpoint, update_discovery
 from workers.settings import Settings
 from workers.supervise import ExitCode, Supervisor
 from workers.wiring import build_stream_worker, load_routes, member_of
@@ -35,8 +36,8 @@ PROGRESS_S = 10.0
 
 
 def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
-    """Run ``settings.workers.count`` workers in the Ray cluster until a signal, an error that a
-    person must mend, or ``until_idle_s`` without anything to do.
+    """Run the workers that ``settings.workers`` asks for in the Ray cluster until a signal, an
+    error that a person must mend, or ``until_idle_s`` without anything to do.
 
     Raises:
         Halt: this driver cannot start; wrong label sets and routes before anything is contacted.
@@ -44,7 +45,7 @@ def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
     load_routes(settings)
     rng = random.Random()  # noqa: S311 - jitter, no secret
     stopping = threading.Event()
-    with _signals(stopping), _only_driver(settings):
+    with _signals(stopping), _only_driver(settings), ThreadPoolExecutor(1, "leaving") as leaving:
         _initialise_group(settings, stopping, rng)
         if stopping.is_set():
             return ExitCode.OK
@@ -55,6 +56,7 @@ def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
             SystemClock(),
             rng,
             time.sleep,
+            dismiss=lambda slot: leaving.submit(_dismiss, settings, slot),
         )
         watch = _Watch(stopping)
         health = HealthEndpoint(
@@ -70,7 +72,7 @@ def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
             cluster.close()
         if until_idle_s is not None and code is ExitCode.OK:
             # The job is done and nobody takes the members' place.
-            _leave_for_good(settings)
+            _leave_for_good(settings, range(settings.workers.most))
         log.info("stopped: %d references committed", supervisor.committed)
         return code
 
@@ -92,7 +94,13 @@ class _Watch:
         if now - self._told_at >= PROGRESS_S:
             rate = (supervisor.committed - self._told) / (now - self._told_at)
             lag = "unknown" if supervisor.lag is None else str(supervisor.lag)
-            log.info("%d references committed, %.1f/s, lag %s", supervisor.committed, rate, lag)
+            log.info(
+                "%d references committed, %.1f/s, lag %s, %d workers",
+                supervisor.committed,
+                rate,
+                lag,
+                supervisor.workers,
+            )
             self._told_at, self._told = now, supervisor.committed
 
 
@@ -152,10 +160,20 @@ def _initialise_group(settings: Settings, stopping: threading.Event, rng: random
             return
 
 
-def _leave_for_good(settings: Settings) -> None:
-    members = [
-        member_of(settings, slot).group_instance_id for slot in range(settings.workers.count)
-    ]
+def _dismiss(settings: Settings, slot: int) -> None:
+    """After a worker was removed: its partitions move, and nobody misses its endpoint, which stays
+    listed where the worker ran on another host."""
+    if settings.endpoints.discovery_file is not None:
+        try:
+            update_discovery(Path(settings.endpoints.discovery_file), slot, None)
+        except Halt as halt:
+            log.warning("%s", halt)
+    _leave_for_good(settings, [slot])
+
+
+def _leave_for_good(settings: Settings, slots: Iterable[int]) -> None:
+    """Remove the members of slots from the group, so that their partitions move at once."""
+    members = [member_of(settings, slot).group_instance_id for slot in slots]
     try:
         with KafkaAdmin(settings.kafka) as admin:
             admin.remove_members(members)
