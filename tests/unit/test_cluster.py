@@ -1,0 +1,88 @@
+"""What the driver asks of Ray, over a Ray that notes it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from pipeline.adapters.clip_policy import ModelPolicy
+from pipeline.adapters.s3_policy import S3Policy
+from workers.cluster import Cluster
+from workers.settings import Settings
+from workers.workers_policy import WorkersPolicy
+
+
+class NotingRay:
+    """As much of Ray's module as starting a worker uses."""
+
+    def __init__(self) -> None:
+        self.initialised: dict[str, Any] = {}
+        self.actors: list[dict[str, Any]] = []
+
+    def init(self, **options: Any) -> None:
+        self.initialised = options
+
+    def remote(self, actor: object) -> NotingRay:
+        return self
+
+    def options(self, **options: Any) -> _Actor:
+        self.actors.append(options)
+        return _Actor()
+
+
+class _Actor:
+    """Its methods, and itself, are called and answer nothing."""
+
+    def __getattr__(self, name: str) -> _Actor:
+        return self
+
+    def remote(self, *_: object) -> _Actor:
+        return self
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> NotingRay:
+    noting = NotingRay()
+    monkeypatch.setitem(sys.modules, "ray", noting)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return noting
+
+
+def settings_of(**workers: float) -> Settings:
+    return Settings(
+        s3=S3Policy(allowed_buckets=("photos",)),
+        model=ModelPolicy(device="cuda" if workers.get("gpus_per_worker") else "auto"),
+        workers=WorkersPolicy.model_validate(workers),
+    )
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 1, 2])
+def test_the_share_of_a_gpu_reaches_ray_which_puts_workers_together(
+    share: float, ray: NotingRay
+) -> None:
+    cluster = Cluster(settings_of(count=2, gpus_per_worker=share, cpus_per_worker=3))
+    for slot in range(2):
+        cluster.launch(lambda *_: None, slot)  # type: ignore[arg-type, return-value]
+    assert [actor["num_gpus"] for actor in ray.actors] == [share, share]
+    assert [actor["num_cpus"] for actor in ray.actors] == [3, 3]
+
+
+def test_ray_restarts_no_worker_by_itself(ray: NotingRay) -> None:
+    Cluster(settings_of()).launch(lambda *_: None, 0)  # type: ignore[arg-type, return-value]
+    (actor,) = ray.actors
+    assert (actor["max_restarts"], actor["max_task_retries"]) == (0, 0)
+
+
+def test_a_ray_of_its_own_has_room_for_the_most_workers(ray: NotingRay) -> None:
+    Cluster(settings_of(count=2, max_count=500, cpus_per_worker=1.5))
+    assert ray.initialised["num_cpus"] == 750
+
+
+def test_a_cluster_that_is_joined_has_the_room_that_it_has(
+    ray: NotingRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    Cluster(settings_of(count=500))
+    assert "num_cpus" not in ray.initialised
