@@ -69,6 +69,10 @@ priority: $(INSTALLED) ## Measure live traffic alone and beside a backfill
 between: $(INSTALLED) ## Measure what an image costs outside decode and encode, beside the bare clients
 	@$(BIN)/python -m tests.benchmarks.between
 
+.PHONY: scaling
+scaling: $(INSTALLED) ## Measure 1 to 16 workers against as many times what one does
+	@$(BIN)/python -m tests.benchmarks.scaling
+
 .PHONY: gpu
 gpu: $(INSTALLED) ## The tests that need a CUDA device
 	$(PYTEST) tests/gpu

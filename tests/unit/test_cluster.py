@@ -64,13 +64,13 @@ def test_the_share_of_a_gpu_reaches_ray_which_puts_workers_together(
 ) -> None:
     cluster = Cluster(settings_of(count=2, gpus_per_worker=share, cpus_per_worker=3))
     for slot in range(2):
-        cluster.launch(lambda *_: None, slot)  # type: ignore[arg-type, return-value]
+        cluster.launch(lambda *_: None, slot)  # type: ignore[arg-type]
     assert [actor["num_gpus"] for actor in ray.actors] == [share, share]
     assert [actor["num_cpus"] for actor in ray.actors] == [3, 3]
 
 
 def test_ray_restarts_no_worker_by_itself(ray: NotingRay) -> None:
-    Cluster(settings_of()).launch(lambda *_: None, 0)  # type: ignore[arg-type, return-value]
+    Cluster(settings_of()).launch(lambda *_: None, 0)  # type: ignore[arg-type]
     (actor,) = ray.actors
     assert (actor["max_restarts"], actor["max_task_retries"]) == (0, 0)
 

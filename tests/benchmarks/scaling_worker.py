@@ -1,0 +1,48 @@
+"""A worker for ``scaling``, in a Ray actor: built as in production, but for a store and a decoder
+that cost nothing and an encoder that takes a fixed time and no processor, as a device does."""
+
+from __future__ import annotations
+
+import time
+
+from pipeline.records import ObjectBody, Pixels, Vector
+from tests.benchmarks.between_worker import NullDecoder, NullEncoder
+from workers import wiring
+from workers.settings import Settings
+from workers.wiring import BuiltStreamWorker
+
+
+class FixedTimeEncoder(NullEncoder):
+    """Takes the same time for every batch, however full."""
+
+    def __init__(self, batch_s: float) -> None:
+        super().__init__()
+        self._batch_s = batch_s
+
+    def encode_images(self, pixels: Pixels) -> Vector:
+        time.sleep(self._batch_s)
+        return super().encode_images(pixels)
+
+
+class NullStore:
+    """Implements ``pipeline.ports.ObjectStore``: every object is there, at once."""
+
+    def __init__(self, policy: object) -> None: ...
+
+    async def fetch(
+        self, bucket: str, key: str, *, version_id: str | None, etag: str | None, max_bytes: int
+    ) -> ObjectBody:
+        return ObjectBody(b"image", "etag", None)
+
+    async def close(self) -> None: ...
+
+
+def build(group: str, batch_s: float, settings: Settings, slot: int) -> BuiltStreamWorker:
+    """With its first two arguments bound, a ``workers.cluster.Build``."""
+    vars(wiring).update(
+        ObstoreS3=NullStore,
+        SandboxedDecoder=NullDecoder,
+        load_encoder=lambda _: FixedTimeEncoder(batch_s),
+    )
+    kafka = settings.kafka.model_copy(update={"group": group})
+    return wiring.build_stream_worker(settings.model_copy(update={"kafka": kafka}), slot)
