@@ -108,7 +108,8 @@ def stream(
         typer.Option(
             "--workers",
             "-w",
-            help="Workers that this driver runs; overrides workers.count.",
+            help="Workers that this driver runs; overrides workers.count, with workers.max_count "
+            "the least of them.",
             min=1,
             metavar="NUMBER",
         ),
