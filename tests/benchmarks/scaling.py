@@ -85,7 +85,7 @@ class Bench:
                 "events": {"embeddings": False},
                 "workers": {"count": most, "cpus_per_worker": 0.1},
                 "endpoints": {"health_port": 0, "metrics_port": 0},
-                "log": {"level": "warning", "format": "text"},
+                "log": {"level": "error", "format": "text"},
             }
         )
         kafka = self._settings.kafka

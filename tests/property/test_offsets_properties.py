@@ -49,6 +49,8 @@ class Window(RuleBasedStateMachine):
         self.open: dict[tuple[Partition, Epoch, int, int], None] = {}
         self.stale: list[tuple[Partition, Epoch, int, int]] = []
         self.highest = dict.fromkeys(PARTITIONS, 0)
+        # Committed in doubt, and known only from the offset that the partition came back with.
+        self.unseen = 0
 
     @initialize()
     def start(self) -> None:
@@ -139,7 +141,9 @@ class Window(RuleBasedStateMachine):
         if batch is None:
             return
         if fate == "applied":
+            before = self.broker.committed[partition]
             self.broker.apply(batch)
+            self.unseen += self.broker.committed[partition] - before
         self.revoke_and_assign(partition)
         self.window.reconcile(dict(self.broker.committed))
 
@@ -175,6 +179,10 @@ class Window(RuleBasedStateMachine):
     def what_is_held_is_counted(self) -> None:
         assert self.window.unsettled == len(self.open)
         assert self.window.settled_bytes >= self.window.settled
+
+    @invariant()
+    def what_commits_have_passed_is_counted_gaps_included(self) -> None:
+        assert self.window.passed + self.unseen == sum(self.broker.committed.values())
 
     def teardown(self) -> None:
         """Progress: once everything is finished, everything can be committed."""

@@ -47,6 +47,7 @@ def test_every_reference_of_a_record_has_one_outcome(broker: MemoryBroker) -> No
         send(broker, "c", partition=1)
         eventually(lambda: committed(broker, 0) == 1 and committed(broker, 1) == 1)
         eventually(lambda: worker.worker.health().committed == 4)
+        assert worker.worker.health().passed == 2
         assert worker.sample("clipstream_references_total", outcome="classified") == 3
         assert worker.sample("clipstream_dead_letters_total", code="decode.corrupt") == 1
     assert sorted(keys_of(visible(broker, OutputTopic.CLASSIFICATIONS))) == ["a", "b", "c"]
