@@ -69,6 +69,14 @@ priority: $(INSTALLED) ## Measure live traffic alone and beside a backfill
 between: $(INSTALLED) ## Measure what an image costs outside decode and encode, beside the bare clients
 	@$(BIN)/python -m tests.benchmarks.between
 
+.PHONY: gpu
+gpu: $(INSTALLED) ## The tests that need a CUDA device
+	$(PYTEST) tests/gpu
+
+.PHONY: gpu-bench
+gpu-bench: $(INSTALLED) ## Measure a CUDA device: PHOTOS=FOLDER of JPEGs measures decoding too
+	@$(BIN)/python -m tests.benchmarks.gpu $(if $(PHOTOS),--photos $(PHOTOS))
+
 .PHONY: quick
 quick: $(INSTALLED) ## The tests that need no service: unit, property, contract
 	$(PYTEST) -m "not component" tests/unit tests/property tests/contract

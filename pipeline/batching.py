@@ -64,10 +64,10 @@ def due_in_s(
 ) -> float | None:
     """Seconds until the next batch is due (0: now), None if that takes another event first.
 
-    ``waiting`` counts the images that no batch has yet, ``busy`` the batches that the encoder's
-    threads, one a lane, have already. A full batch is due as soon as there is room to stage it; a
-    partial one only on an idle device, when its oldest image has waited long enough: beside a busy
-    device it loses nothing by growing.
+    ``waiting`` counts the images that no batch has or is about to have, ``busy`` the batches that
+    the encoder's threads, one a lane, have already. A full batch is due as soon as there is room to
+    stage it; a partial one only on an idle device, when its oldest image has waited long enough:
+    beside a busy device it loses nothing by growing.
     """
     if waiting == 0 or busy >= lanes + STAGED_BATCHES:
         return None
@@ -119,6 +119,7 @@ class Batcher:
         self._max_size = policy.max_size
         self._waiting: PriorityQueue[_Block] = PriorityQueue(min_share)
         self._images_waiting = 0
+        self._unfilled = 0  # batches that were launched and are not put together yet
         self._waiting_lock = threading.Lock()
         self._running: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -225,7 +226,7 @@ class Batcher:
 
     def _next_due_s(self) -> float | None:
         with self._waiting_lock:
-            waiting = self._images_waiting
+            waiting = max(0, self._images_waiting - self._unfilled * self._max_size)
             oldest_s = min((block.arrived_s for block in self._waiting.heads()), default=0.0)
         return due_in_s(
             waiting=waiting,
@@ -251,6 +252,8 @@ class Batcher:
                 timer.cancel()
 
     def _launch(self) -> None:
+        with self._waiting_lock:
+            self._unfilled += 1
         task = asyncio.create_task(self._encode(), name="batch")
         self._running.add(task)
         task.add_done_callback(self._finished)
@@ -309,6 +312,7 @@ class Batcher:
         those."""
         taken = 0
         with self._waiting_lock:
+            self._unfilled -= 1
             while taken < self._max_size and len(self._waiting):
                 block = self._waiting.pop()
                 self._images_waiting -= len(block.pixels)

@@ -33,13 +33,7 @@ _BOOTSTRAP: Final = (
 to, and runs no .pth file."""
 
 _INHERITED: Final = ("LD_LIBRARY_PATH",)
-"""All that a child gets of this process's environment: where the interpreter's libraries may be."""
-
-_ALLOCATION: Final = {
-    "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=33554432"
-}
-"""Up to 32 MiB of freed memory stay with the child (glibc; others ignore it). Given back after each
-image, the pages of the next one's pixels cost a fault each: a tenth of the time of a JPEG."""
+"""All of the environment that a child gets: where the interpreter's own libraries may be."""
 
 _SOCKET_BUFFER_BYTES: Final = 212_992
 """Linux's default limit, which it doubles: an image's pixels then pass without a pause."""
@@ -85,8 +79,7 @@ class DecodeProcess:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     cwd="/",
-                    env=_ALLOCATION
-                    | {name: os.environ[name] for name in _INHERITED if name in os.environ},
+                    env={name: os.environ[name] for name in _INHERITED if name in os.environ},
                     # Ctrl-C in a terminal reaches the whole session: it would end the children
                     # before the worker has drained.
                     start_new_session=True,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
+import random
 import statistics
 import time
 from collections import defaultdict
@@ -118,6 +119,7 @@ async def _costs(case: Case, rounds: int) -> Costs:
     }
     clocks: dict[str, Callable[[], int]] = {PEER: time.process_time_ns}
     costs: Costs = defaultdict(list)
+    order = random.Random(rounds)
 
     async def once(way: str, body: bytes) -> None:
         if way == PEER:
@@ -133,10 +135,9 @@ async def _costs(case: Case, rounds: int) -> Costs:
             (child,) = _children() - before
             clocks[mode] = _cpu_clock_with(child)
         for number in range(-1, rounds):  # the first is to get warm
-            for place, body in enumerate(files):
-                # Who comes first finds the caches as the last one left them.
-                turn = (number + place) % len(WAYS)
-                for way in WAYS[turn:] + WAYS[:turn]:
+            for body in files:
+                # By chance: who comes behind the peer finds its pixels in the caches.
+                for way in order.sample(WAYS, len(WAYS)):
                     cpu, wall = clocks[way](), time.perf_counter_ns()
                     await once(way, body)
                     spent = (clocks[way]() - cpu, time.perf_counter_ns() - wall)

@@ -31,6 +31,7 @@ from pipeline.adapters.vision_tower import VisionTower
 from pipeline.batching import Batcher, BatchPolicy
 from pipeline.records import ModelIdentity, Pixels
 from tests.batching_rig import RecordingMeter
+from tests.benchmarks import gpu_feed
 from tests.benchmarks.figures import Figure
 from tests.clip_checkpoints import write_full_size_checkpoint
 
@@ -41,7 +42,7 @@ GOAL_ENCODER = 0.60
 GOAL_BATCHER = 0.95
 """Of the encoder alone."""
 REPEATS = 20
-SECONDS = 4.0
+SECONDS = 2.5
 ROUNDS = 3
 BLOCKS_WAITING = 6
 
@@ -123,7 +124,9 @@ async def through_batcher(encoder: ClipEncoder, block: Pixels) -> float:
     async def caller() -> None:
         nonlocal count
         while time.monotonic() < ends:
-            count += len(await batcher.encode_block(block))
+            rows = await batcher.encode_block(block)
+            # Not in one line: the sum would be of the count before the wait.
+            count += len(rows)
 
     begun = time.monotonic()
     await asyncio.gather(*(caller() for _ in range(BLOCKS_WAITING)))
@@ -132,7 +135,10 @@ async def through_batcher(encoder: ClipEncoder, block: Pixels) -> float:
     return count / taken
 
 
-def measure(directory: Path, sizes: Sequence[int], console: Console) -> list[Figure]:
+def measure(
+    directory: Path, sizes: Sequence[int], files: Sequence[bytes], console: Console
+) -> list[Figure]:
+    """``files`` are JPEGs to decode, for what feeds the device."""
     model = read_model(from_directory("vit-b-32", directory))
     flops = flops_per_image(model.network)
     limit = peak_flops() / flops
@@ -162,6 +168,9 @@ def measure(directory: Path, sizes: Sequence[int], console: Console) -> list[Fig
             f"({device / limit:.1%} of the limit), from host memory {host:,.0f}/s, through the "
             f"batcher {batcher:,.0f}/s ({batcher / device:.1%} of alone)"
         )
+        if files and size == gpu_feed.BATCH:
+            figures += gpu_feed.nvjpeg(encoder, files, console)
+            figures += gpu_feed.cores(encoder, files, console)
         figures += [
             Figure(f"gpu.encoder_{size}", device / limit, "of the limit", GOAL_ENCODER),
             Figure(f"gpu.batcher_{size}", batcher / device, "of the encoder alone", GOAL_BATCHER),
@@ -172,11 +181,14 @@ def measure(directory: Path, sizes: Sequence[int], console: Console) -> list[Fig
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="gpu-bench")
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 512, 1024])
+    parser.add_argument("--photos", type=Path, help="a folder of JPEGs, to measure decoding too")
     arguments = parser.parse_args()
+    photos = sorted(arguments.photos.glob("*.jpg")) if arguments.photos else []
     console = Console(width=160)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = write_full_size_checkpoint(Path(folder))
-        for figure in measure(checkpoint, arguments.sizes, console):
+        files = [photo.read_bytes() for photo in photos]
+        for figure in measure(checkpoint, arguments.sizes, files, console):
             console.print(figure)
 
 

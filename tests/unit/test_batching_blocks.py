@@ -136,6 +136,25 @@ def test_an_encoder_with_lanes_has_as_many_batches_at_once() -> None:
     run(scenario())
 
 
+def test_free_lanes_take_no_partial_batch_while_another_has_work() -> None:
+    async def scenario() -> None:
+        encoder = LaneEncoder()
+        batcher, clock, _ = batcher_of(encoder, max_size=2, max_wait_s=1.0)
+        encoder.gate.clear()
+        tasks = send(batcher, [1, 2, 3])
+        await encoding(encoder)
+        await clock.advance(10)  # the third would go alone
+        tasks += send(batcher, [4])
+        while len(encoder.batches) < 2:
+            await encoding(encoder)
+        encoder.gate.set()
+        await asyncio.gather(*tasks)
+        await batcher.close()
+        assert encoder.batches == [[1, 2], [3, 4]]
+
+    run(scenario())
+
+
 @pytest.mark.parametrize(("busy", "due"), [(0, 0.0), (3, 0.0), (4, None)])
 def test_a_full_batch_is_due_while_a_lane_is_free_or_about_to_be(
     busy: int, due: float | None
