@@ -65,7 +65,7 @@ def precisions() -> tuple[str, ...]:
     return ("fp32", "bf16") if torch.cpu.get_capabilities().get("amx_bf16") else ("fp32",)
 
 
-def flops_per_image(network: CLIPModel) -> float:
+def flops_per_image(network: Any) -> float:
     """Of transformers' own image tower, every token through every layer."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network.get_image_features(pixel_values=torch.zeros(1, 3, SIDE, SIDE))
