@@ -69,6 +69,10 @@ priority: $(INSTALLED) ## Measure live traffic alone and beside a backfill
 between: $(INSTALLED) ## Measure what an image costs outside decode and encode, beside the bare clients
 	@$(BIN)/python -m tests.benchmarks.between
 
+.PHONY: bench
+bench: $(INSTALLED) ## Run every benchmark and write tests/benchmarks/REPORT.md; about 20 minutes, on an idle machine
+	@$(BIN)/python -m tests.benchmarks.report
+
 .PHONY: gpu
 gpu: $(INSTALLED) ## The tests that need a CUDA device
 	$(PYTEST) tests/gpu

@@ -81,7 +81,8 @@ def contenders(model: ClipModel, precision: str, threads: int) -> Iterator[Conte
     planes = torch.rand(BATCH, 3, SIDE, SIDE, dtype=dtype)
     vision = CLIPModel(model.network.config)
     vision.load_state_dict(model.network.state_dict())
-    reference: Any = vision.to(dtype=dtype).train(False)
+    torch.nn.Module.to(vision, dtype=dtype)
+    reference: Any = vision.train(False)
 
     def transformers() -> object:
         return reference.get_image_features(pixel_values=planes)
