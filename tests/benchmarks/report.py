@@ -21,7 +21,7 @@ import matplotlib
 import torch
 from rich.console import Console
 
-from tests.benchmarks import between, decode, encode, stream
+from tests.benchmarks import between, decode, encode, latency, stream
 from tests.benchmarks.figures import Figure
 from tests.fault.checkout import commit
 
@@ -47,6 +47,7 @@ def benchmarks(console: Console) -> dict[str, Benchmark]:
         "Encode": encode.measure,
         "Between decode and encode": lambda: between.measure(rounds=BETWEEN_ROUNDS),
         "Whole worker": lambda: stream.measure(tell=console.print),
+        "Latency": lambda: latency.measure(tell=console.print),
     }
 
 
