@@ -118,12 +118,18 @@ def measure(
         _backlog(reader, send, START_S)  # from the first to the last: until all is warm
         capacity = _backlog(reader, send, START_S)
         tell(f"capacity: {capacity:.1f} images/s of a backlog")
-        curve = {}
+        curve, spans = {}, {}
         for load in LOADS:
+            since = time.time()
             curve[load] = _at(load * capacity, seconds, reader, send)
+            spans[load] = (since, time.time())
             tell(f"at {load:.0%}: p50 {curve[load][49]:.3f} s, p99 {curve[load][98]:.3f} s")
         worker.stop(latency_worker.GRACE_S)
-        taken: dict[str, list[float]] = json.loads(stages.read_text())
+        since, until = spans[HALF]
+        taken = {
+            stage: [took for ended, took in times if since <= ended < until]
+            for stage, times in json.loads(stages.read_text()).items()
+        }
     budget = _budget(taken, settings)
     figures = [Figure("latency.capacity", capacity, "images/s")]
     for load, cuts in curve.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import ClassVar
@@ -19,14 +20,14 @@ GRACE_S = 20.0
 
 
 class Recorder(PrometheusMeter):
-    """The worker's meter; the times of its stages are kept as they come."""
+    """The worker's meter; when stages ended, and what they took, is kept as it comes."""
 
-    taken: ClassVar[defaultdict[str, list[float]]] = defaultdict(list)
+    taken: ClassVar[defaultdict[str, list[tuple[float, float]]]] = defaultdict(list)
 
     def observe(self, metric: Metric, value: float, /, **labels: str) -> None:
         super().observe(metric, value, **labels)
         if metric is STAGE_SECONDS:
-            self.taken[labels["stage"]].append(round(value, 5))
+            self.taken[labels["stage"]].append((time.time(), round(value, 5)))
 
 
 def main() -> None:
