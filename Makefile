@@ -73,6 +73,10 @@ between: $(INSTALLED) ## Measure what an image costs outside decode and encode, 
 scaling: $(INSTALLED) ## Measure 1 to 16 workers against as many times what one does
 	@$(BIN)/python -m tests.benchmarks.scaling
 
+.PHONY: bench
+bench: $(INSTALLED) ## Run every benchmark and write tests/benchmarks/REPORT.md; about 20 minutes, on an idle machine
+	@$(BIN)/python -m tests.benchmarks.report
+
 .PHONY: gpu
 gpu: $(INSTALLED) ## The tests that need a CUDA device
 	$(PYTEST) tests/gpu

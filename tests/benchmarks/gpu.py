@@ -18,8 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import CLIPModel
 
 from pipeline.adapters.clip import ClipEncoder
 from pipeline.adapters.clip_files import from_directory
@@ -32,6 +30,7 @@ from pipeline.batching import Batcher, BatchPolicy
 from pipeline.records import ModelIdentity, Pixels
 from tests.batching_rig import RecordingMeter
 from tests.benchmarks import gpu_feed
+from tests.benchmarks.encode import flops_per_image
 from tests.benchmarks.figures import Figure
 from tests.clip_checkpoints import write_full_size_checkpoint
 
@@ -77,13 +76,6 @@ def peak_flops() -> float:
         torch.randn(PEAK_EDGE, PEAK_EDGE, device="cuda", dtype=torch.bfloat16) for _ in range(2)
     )
     return 2 * PEAK_EDGE**3 / milliseconds(lambda: left @ right) * 1e3
-
-
-def flops_per_image(network: CLIPModel) -> float:
-    """Of transformers' own image tower, every token through every layer."""
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network.get_image_features(pixel_values=torch.zeros(1, 3, SIDE, SIDE))
-    return float(counter.get_total_flops())
 
 
 def alone(engine: VisionEngine, size: int) -> float:

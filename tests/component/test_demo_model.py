@@ -31,7 +31,9 @@ PROMISED_ACCURACY = 0.95
 
 @pytest.fixture(scope="module")
 def encoder() -> ClipEncoder:
-    return ClipEncoder.load(ModelPolicy(directory=train.MODEL_DIRECTORY, device="cpu", threads=1))
+    return ClipEncoder.load(
+        ModelPolicy(directory=train.MODEL_DIRECTORY, device="cpu", precision="fp32", threads=1)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ def write_settings(folder: Path, bootstrap: str, s3: S3Server, model: Path) -> P
             },
         },
         "s3": {"endpoint": s3.endpoint, "region": s3.region, "allowed_buckets": ["photos"]},
-        "model": {"directory": str(model), "device": "cpu", "threads": 1},
+        "model": {"directory": str(model), "device": "cpu", "precision": "fp32", "threads": 1},
         "label_sets": {"paths": [str(LABEL_SET)], "text_cache_dir": str(folder / "texts")},
         "decode": {"processes": 1},
         "batch": {"max_size": 8},

@@ -140,7 +140,12 @@ def settings_of(folder: Path, bootstrap: str, s3: S3Server, labels: Path) -> dic
             },
         },
         "s3": {"endpoint": s3.endpoint, "region": s3.region, "allowed_buckets": ["shapes"]},
-        "model": {"directory": str(DEMO / "model"), "device": "cpu", "threads": 1},
+        "model": {
+            "directory": str(DEMO / "model"),
+            "device": "cpu",
+            "precision": "fp32",
+            "threads": 1,
+        },
         "label_sets": {
             "paths": [str(labels)],
             "text_cache_dir": str(folder / "texts"),

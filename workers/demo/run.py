@@ -141,7 +141,12 @@ def _write_settings(file: Path, folder: Path, bootstrap: str, s3: MotoS3) -> int
     settings = {
         "kafka": {"bootstrap_servers": [bootstrap], "group": "demo", "instance": "demo"},
         "s3": {"endpoint": s3.endpoint, "region": s3.region, "allowed_buckets": [BUCKET]},
-        "model": {"directory": str(HERE / "model"), "device": "cpu", "threads": 1},
+        "model": {
+            "directory": str(HERE / "model"),
+            "device": "cpu",
+            "precision": "fp32",
+            "threads": 1,
+        },
         "label_sets": {"paths": [str(HERE / "labels.yaml")], "text_cache_dir": None},
         "decode": {"processes": 1},
         "workers": {"count": WORKERS, "cpus_per_worker": 1},

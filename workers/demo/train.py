@@ -289,7 +289,7 @@ def finish(model: CLIPModel, directory: Path, recipe: Recipe) -> Result:
     (directory / "preprocessor_config.json").write_text(
         json.dumps(_preprocessor(), indent=2) + "\n"
     )
-    policy = ModelPolicy(directory=directory, device="cpu", threads=1)
+    policy = ModelPolicy(directory=directory, device="cpu", precision="fp32", threads=1)
 
     def measured(seed: int, count: int, activity: str) -> Measurement:
         images = track(demo_images(seed, count), activity, total=count)

@@ -1,0 +1,231 @@
+"""`python -m tests.benchmarks.latency`: from a record's timestamp until its event can be read.
+
+The worker is the product's, exactly once on a real Kafka and a real S3 server, with photographs and
+a full-size ViT-B/32 of seeded random weights; the reader takes what is committed alone. References
+come at random moments, as people's do, at shares of what the worker did of a backlog just before.
+What the latency may be made of is taken from the same run's stages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.adapters.kafka_admin import KafkaAdmin
+from pipeline.adapters.kafka_clients import connect
+from pipeline.adapters.kafka_references import ReferenceProducer
+from tests.benchmarks import latency_worker
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.worker_rig import BUCKET, PARTITIONS, Bench, bench
+from tests.clip_checkpoints import write_full_size_checkpoint
+from tests.decoding_rig import photos
+from tests.kafka_deployment import retrying
+from tests.waiting import eventually
+from workers.demo.processes import ChildProcess, command_environment
+from workers.settings import Settings
+
+LOADS = (0.25, 0.5, 0.75, 0.9)
+HALF = 0.5
+SECONDS = 20.0
+"""Of each load."""
+BACKLOG = 160
+BATCH = 8
+"""Images: on two cores already at full speed, and soon done."""
+START_S = 180.0
+SEED = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An outcome: when its record was sent, and how long it took until it was read."""
+
+    sent: float
+    took: float
+
+
+class Reader:
+    """A read_committed consumer of the classifications."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._reading = threading.Event()
+        self.seen: list[Seen] = []
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        self._reading.set()
+        thread = threading.Thread(target=self._read)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._reading.clear()
+            thread.join()
+
+    def _read(self) -> None:
+        options = {
+            "bootstrap_servers": list(self._settings.kafka.bootstrap_servers),
+            "isolation_level": "read_committed",
+            "fetch_max_wait_ms": 10,
+        }
+        topic = self._settings.kafka.output_topics.classifications
+        with contextlib.closing(connect(KafkaConsumer, options)) as consumer:
+            tps = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+            consumer.assign(tps)
+            consumer.seek_to_beginning(*tps)
+            while self._reading.is_set():
+                for records in consumer.poll(timeout_ms=20).values():
+                    now = time.time()
+                    for raw in records:
+                        sent = int(json.loads(raw.value)["reference"]["id"]) / 1000
+                        self.seen.append(Seen(sent, now - sent))
+
+
+def measure(
+    seconds: float = SECONDS, tell: Callable[[str], None] = lambda line: None
+) -> list[Figure]:
+    """The curve of latency over load; about two minutes."""
+    objects = {f"photos/{number:04}.jpg": body for number, body in enumerate(photos())}
+    with contextlib.ExitStack() as owned:
+        name = owned.enter_context(tempfile.TemporaryDirectory(prefix="clipstream-latency-"))
+        checkpoint = write_full_size_checkpoint(Path(name))
+        running = owned.enter_context(bench(objects, warm=0, images=0))
+        model = {"directory": str(checkpoint), "device": "cpu"}
+        file, settings = running.settings("latency", {"model": model, "batch": {"max_size": BATCH}})
+        stages = Path(name) / "stages.json"
+        worker = _worker(running, settings, file, stages)
+        owned.callback(worker.stop, latency_worker.GRACE_S)
+        reader = Reader(settings)
+        owned.enter_context(reader.reading())
+        producer = owned.enter_context(ReferenceProducer(settings.kafka, running.topic))
+        send = _sending(producer, list(objects))
+        worker.start()
+        _backlog(reader, send, START_S)  # from the first to the last: until all is warm
+        capacity = _backlog(reader, send, START_S)
+        tell(f"capacity: {capacity:.1f} images/s of a backlog")
+        curve, spans = {}, {}
+        for load in LOADS:
+            since = time.time()
+            curve[load] = _at(load * capacity, seconds, reader, send)
+            spans[load] = (since, time.time())
+            tell(f"at {load:.0%}: p50 {curve[load][49]:.3f} s, p99 {curve[load][98]:.3f} s")
+        worker.stop(latency_worker.GRACE_S)
+        since, until = spans[HALF]
+        taken = {
+            stage: [took for ended, took in times if since <= ended < until]
+            for stage, times in json.loads(stages.read_text()).items()
+        }
+    budget = _budget(taken, settings)
+    figures = [Figure("latency.capacity", capacity, "images/s")]
+    for load, cuts in curve.items():
+        goal = budget if load == HALF else None
+        figures += [
+            Figure(f"latency.p50_at_{load:.0%}", cuts[49], "s"),
+            Figure(f"latency.p99_at_{load:.0%}", cuts[98], "s", goal, at_least=False),
+        ]
+    return figures
+
+
+def _budget(taken: dict[str, list[float]], settings: Settings) -> float:
+    """Seconds that the 99th percentile may take: fetch and decode, the batch's wait, two batches,
+    the time between commits, one transaction."""
+    return (
+        _cuts(taken["fetch"])[98]
+        + _cuts(taken["decode"])[98]
+        + settings.batch.max_wait_s
+        + 2 * statistics.median(taken["encode"])
+        + settings.delivery.commit_interval_s
+        + statistics.median(taken["commit"])
+    )
+
+
+def _worker(running: Bench, settings: Settings, file: Path, stages: Path) -> ChildProcess:
+    with KafkaAdmin(settings.kafka) as admin:
+        retrying(lambda: admin.initialise_group(admin.facts(), "earliest"))
+    command: list[Any] = [sys.executable, "-m", latency_worker.__name__, file, stages]
+    return ChildProcess(
+        "latency worker",
+        [str(each) for each in command],
+        log=running.folder / "worker.log",
+        environment=command_environment(),
+    )
+
+
+Send = Callable[[], None]
+
+
+def _sending(producer: ReferenceProducer, keys: list[str]) -> Send:
+    rng = random.Random(SEED)
+
+    def send() -> None:
+        reference = {
+            "bucket": BUCKET,
+            "key": rng.choice(keys),
+            "id": str(round(time.time() * 1000)),
+        }
+        producer.send(None, json.dumps(reference).encode(), partition=rng.randrange(PARTITIONS))
+
+    return send
+
+
+def _backlog(reader: Reader, send: Send, within_s: float) -> float:
+    """Images a second of many at once."""
+    before = len(reader.seen)
+    for _ in range(BACKLOG):
+        send()
+    eventually(lambda: len(reader.seen) > before, within_s)
+    first, begun = len(reader.seen), time.monotonic()
+    eventually(lambda: len(reader.seen) >= before + BACKLOG, within_s)
+    return (before + BACKLOG - first) / (time.monotonic() - begun)
+
+
+def _at(rate: float, seconds: float, reader: Reader, send: Send) -> list[float]:
+    """Percentiles of the latency, in seconds, at a rate of references."""
+    rng = random.Random(SEED)
+    begun, since = time.monotonic(), time.time()
+    due, count, before = begun, 0, len(reader.seen)
+    while (due := due + rng.expovariate(rate)) < begun + seconds:
+        time.sleep(max(0.0, due - time.monotonic()))
+        send()
+        count += 1
+    eventually(lambda: len(reader.seen) >= before + count, START_S)
+    # Milliseconds of the clock that ids are made of.
+    return _cuts([each.took for each in reader.seen if each.sent >= since - 0.001])
+
+
+def _cuts(values: list[float]) -> list[float]:
+    return statistics.quantiles(values, n=100)
+
+
+def show(figures: list[Figure], console: Console) -> None:
+    table = Table("what", "value", "unit", "goal", title="Latency over load")
+    for figure in figures:
+        goal = "" if figure.goal is None else f"{figure.goal:.3f}"
+        table.add_row(figure.name, f"{figure.value:.3f}", figure.unit, goal)
+    console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each load")
+    console = Console()
+    show(measure(parser.parse_args().seconds, console.print), console)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""`make bench`: every benchmark in turn, and what they showed as a report with charts.
+
+Writes ``report.json`` (hardware, commit, settings, and ``figures``: name to value, unit, goal and
+whether it is met), ``REPORT.md`` and the charts. docs/performance.md explains what falls short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import torch
+from rich.console import Console
+
+from tests.benchmarks import between, decode, encode, latency, scaling, stream
+from tests.benchmarks.figures import Figure
+from tests.fault.checkout import commit
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+HERE = Path(__file__).parent
+LIBRARIES = ("torch", "transformers", "pillow", "kafka-python", "obstore", "ray", "numpy")
+FEATURES = ("avx2", "avx512_f", "avx512_vnni", "amx_bf16", "amx_int8")
+DECODE_ROUNDS = 5
+BETWEEN_ROUNDS = 3
+SCALING_ROUNDS = 2
+SCALING_S = 20.0
+DPI = 110
+WIDTH_IN = 9.0
+BAR_IN = 0.32
+
+Benchmark = Callable[[], list[Figure]]
+
+
+def benchmarks(console: Console) -> dict[str, Benchmark]:
+    """By the name of their section, in the report's order."""
+    return {
+        "Decode": lambda: decode.measure(DECODE_ROUNDS),
+        "Encode": encode.measure,
+        "Between decode and encode": lambda: between.measure(rounds=BETWEEN_ROUNDS),
+        "Whole worker": lambda: stream.measure(tell=console.print),
+        "Latency": lambda: latency.measure(tell=console.print),
+        "Scaling": lambda: scaling.measure(
+            rounds=SCALING_ROUNDS, seconds=SCALING_S, tell=console.print
+        ),
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """What the figures are of."""
+    information = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    fields: dict[str, str] = {}
+    for line in information.partition("\n\n")[0].splitlines():
+        name, _, value = line.partition(":")
+        fields[name.strip()] = value.strip()
+    features = torch.cpu.get_capabilities()
+    return {
+        "processor": f"{fields.get('model name', platform.processor())}, family "
+        f"{fields.get('cpu family', '?')}, model {fields.get('model', '?')}",
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "features": [
+            name
+            for name in ("avx512_f", "avx512_vnni", "amx_bf16", "amx_int8")
+            if features.get(name)
+        ],
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def write(sections: dict[str, list[Figure]], seconds: float, folder: Path) -> None:
+    """Write the report of figures by section; ``seconds`` is how long they took."""
+    report = {
+        "commit": commit(),
+        "minutes": round(seconds / 60, 1),
+        "hardware": hardware(),
+        "settings": {
+            "decode_rounds": DECODE_ROUNDS,
+            "between_rounds": BETWEEN_ROUNDS,
+            "encode_rounds": encode.ROUNDS,
+            "scaling_rounds": SCALING_ROUNDS,
+            "stream_rounds": stream.ROUNDS,
+            "photographs": "CLIPSTREAM_TEST_DATA"
+            if os.environ.get("CLIPSTREAM_TEST_DATA")
+            else "generated",
+        },
+        "figures": {
+            figure.name: {
+                "value": round(figure.value, 4),
+                "unit": figure.unit,
+                "goal": figure.goal,
+                "met": figure.met,
+            }
+            for figures in sections.values()
+            for figure in figures
+        },
+    }
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    lines = _head(report)
+    for section, figures in sections.items():
+        chart = f"{section.split()[0].lower()}.png"
+        _draw(figures, folder / chart)
+        lines += ["", f"## {section}", "", f"![{section}: the figures as bars]({chart})", ""]
+        lines += _table(figures)
+    (folder / "REPORT.md").write_text("\n".join(lines) + "\n")
+
+
+def _head(report: dict[str, Any]) -> list[str]:
+    machine, photographs = report["hardware"], report["settings"]["photographs"]
+    features = ", ".join(machine["features"])
+    libraries = ", ".join(f"{name} {number}" for name, number in machine["libraries"].items())
+    processor = f"{machine['processor']} ({features}), {machine['cores']} cores"
+    made = f"commit {report['commit'][:12]}, {report['minutes']:g} minutes"
+    return [
+        "# Benchmark report",
+        "",
+        "Written by `make bench`; docs/performance.md explains the figures, and what falls short.",
+        "",
+        f"- {processor}, {machine['memory_gib']} GiB",
+        f"- Python {machine['python']}, {libraries}",
+        f"- {made}, {photographs} photographs",
+    ]
+
+
+def _table(figures: Sequence[Figure]) -> list[str]:
+    lines = ["| figure | value | unit | goal | met |", "|---|---|---|---|---|"]
+    for figure in figures:
+        bound = "" if figure.goal is None else f"{'≥' if figure.at_least else '≤'} {figure.goal:g}"
+        met = {None: "", True: "yes", False: "**no**"}[figure.met]
+        lines.append(f"| {figure.name} | {figure.value:.3g} | {figure.unit} | {bound} | {met} |")
+    return lines
+
+
+def _draw(figures: Sequence[Figure], file: Path) -> None:
+    """One group of bars for each unit; goals as ticks."""
+    units = list(dict.fromkeys(figure.unit for figure in figures))
+    groups = [[figure for figure in figures if figure.unit == unit] for unit in units]
+    picture, axes = pyplot.subplots(
+        len(groups),
+        1,
+        figsize=(WIDTH_IN, 1 + sum(0.8 + BAR_IN * len(group) for group in groups)),
+        height_ratios=[len(group) + 1 for group in groups],
+        layout="constrained",
+        squeeze=False,
+    )
+    colours = {None: "tab:blue", True: "tab:green", False: "tab:red"}
+    for axis, unit, group in zip(axes[:, 0], units, groups, strict=True):
+        rows = range(len(group))
+        bars = axis.barh(
+            rows, [each.value for each in group], color=[colours[each.met] for each in group]
+        )
+        axis.bar_label(bars, fmt="%.3g", padding=3)
+        for row, each in enumerate(group):
+            if each.goal is not None:
+                axis.plot([each.goal, each.goal], [row - 0.4, row + 0.4], color="black", lw=2)
+        axis.set_yticks(rows, [each.name for each in group])
+        axis.invert_yaxis()
+        axis.set_xlabel(unit)
+        axis.margins(x=0.12)
+        axis.set_xlim(left=0)
+    picture.savefig(file, dpi=DPI)
+    pyplot.close(picture)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, prog="bench")
+    parser.add_argument("--output", type=Path, default=HERE, help="folder of the report")
+    parser.add_argument("--only", nargs="+", help="names of sections")
+    arguments = parser.parse_args()
+    console = Console()
+    chosen = benchmarks(console)
+    unknown = set(arguments.only or ()) - set(chosen)
+    if unknown:
+        parser.error(f"--only: no section {', '.join(unknown)}; there are {', '.join(chosen)}")
+    sections: dict[str, list[Figure]] = {}
+    begun = time.monotonic()
+    for name, run in chosen.items():
+        if arguments.only and name not in arguments.only:
+            continue
+        console.rule(name)
+        started = time.monotonic()
+        sections[name] = run()
+        console.print(f"{time.monotonic() - started:.0f} s")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    write(sections, time.monotonic() - begun, arguments.output)
+    console.print(f"report   {arguments.output / 'REPORT.md'}")
+    missed = [figure for figures in sections.values() for figure in figures if figure.met is False]
+    for figure in missed:
+        console.print(f"short of its goal: {figure.name} {figure.value:.3g}, {figure.goal:g}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

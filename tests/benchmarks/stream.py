@@ -1,0 +1,154 @@
+"""`python -m tests.benchmarks.stream`: a whole stream worker against encoding alone, and the peers.
+
+The worker is the product's, exactly once on a real Kafka and a real S3 server, with photographs and
+a full-size ViT-B/32 of seeded random weights. In turns: the worker in each precision, the encoder
+alone in the same precision, and each peer on the same photographs in memory. Broker and store run
+on the same processors as the worker: what they take is shown apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.adapters.clip import DTYPES
+from pipeline.adapters.clip_files import from_directory
+from pipeline.adapters.clip_model import read_model
+from pipeline.adapters.vision_engine import VisionEngine
+from pipeline.adapters.vision_tower import VisionTower
+from tests.benchmarks import counted_worker, peers
+from tests.benchmarks.encode import BATCH, SIDE, precisions
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.worker_rig import Bench, bench
+from tests.clip_checkpoints import write_full_size_checkpoint
+from tests.decoding_rig import photos
+
+ROUNDS = 3
+ALONE_S = 6.0
+RUN_S = 25.0
+"""Of counted images, roughly; the first ``WARM`` are not counted."""
+WARM = 128
+PEER_IMAGES = 96
+GOAL_OF_ALONE = {"fp32": 0.93}
+GOAL_OF_PEER = {"fp32": 1.6}
+"""Times the zero-shot pipeline with batches of 32."""
+
+
+def measure(
+    rounds: int = ROUNDS,
+    names: Sequence[str] = peers.NAMES,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[Figure]:
+    """Everything in turns; some minutes."""
+    threads = len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    files = photos()
+    rates: dict[str, list[float]] = defaultdict(list)
+    with (
+        tempfile.TemporaryDirectory(prefix="clipstream-model-") as name,
+        contextlib.ExitStack() as owned,
+    ):
+        checkpoint = write_full_size_checkpoint(Path(name))
+        alone = {each: _alone(checkpoint, each, threads) for each in precisions()}
+        quickest = max(rate() for rate in alone.values())
+        objects = {f"photos/{number:04}.jpg": body for number, body in enumerate(files)}
+        running = owned.enter_context(bench(objects, WARM, int(quickest * RUN_S)))
+        turns = {each: owned.enter_context(peers.running(each, checkpoint)) for each in names}
+        for number in range(rounds):
+            for precision, rate in alone.items():
+                rates[f"encode.{precision}"].append(rate())
+                _worker(running, checkpoint, precision, threads, rates)
+            for peer, turn in turns.items():
+                rates[f"peer.{peer}"].append(turn(PEER_IMAGES))
+            tell(f"round {number + 1}: " + ", ".join(f"{k} {v[-1]:.1f}" for k, v in rates.items()))
+    return _figures(rates)
+
+
+def _worker(
+    running: Bench, checkpoint: Path, precision: str, threads: int, rates: dict[str, list[float]]
+) -> None:
+    model = {
+        "directory": str(checkpoint),
+        "device": "cpu",
+        "precision": precision,
+        "threads": threads,
+        "compile": "on",
+    }
+    before, begun = running.services_cpu_s(), time.monotonic()
+    spent = running.worker(counted_worker.__name__, {"model": model})
+    taken = (running.services_cpu_s() - before) / (time.monotonic() - begun) / threads
+    rates[f"stream.{precision}"].append(spent.rate)
+    rates[f"services.{precision}"].append(taken)
+
+
+def _alone(checkpoint: Path, precision: str, threads: int) -> Callable[[], float]:
+    """Images a second of the encoder with nothing beside it."""
+    model = read_model(from_directory("vit-b-32", checkpoint))
+    tower = VisionTower(model.network, model.preprocessing).to(dtype=DTYPES[precision])
+    engine = VisionEngine.on_cpu(tower, side=SIDE, largest=BATCH, compiled=True, threads=threads)
+    engine.prepare()
+    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, SIDE, SIDE, 3), dtype=np.uint8)
+
+    def rate() -> float:
+        count, begun = 0, time.monotonic()
+        while (taken := time.monotonic() - begun) < ALONE_S:
+            engine.encode(pixels)
+            count += BATCH
+        return count / taken
+
+    return rate
+
+
+def _figures(rates: dict[str, list[float]]) -> list[Figure]:
+    def ratio(over: str, under: str) -> float:
+        return statistics.median(
+            own / other for own, other in zip(rates[over], rates[under], strict=True)
+        )
+
+    units = {"services": "of the processors"}
+    figures = [
+        Figure(name, statistics.median(each), units.get(name.partition(".")[0], "images/s"))
+        for name, each in rates.items()
+    ]
+    for precision in precisions():
+        ours = f"stream.{precision}"
+        goal = GOAL_OF_ALONE.get(precision)
+        share = ratio(ours, f"encode.{precision}")
+        figures.append(Figure(f"{ours}.of_encode", share, "of encode alone", goal))
+        for peer in (name for name in rates if name.startswith("peer.")):
+            goal = GOAL_OF_PEER.get(precision) if peer == "peer.pipeline_32" else None
+            figures.append(Figure(f"{ours}.over_{peer}", ratio(ours, peer), "times", goal))
+    return figures
+
+
+def show(figures: list[Figure], console: Console) -> None:
+    table = Table("what", "value", "unit", "goal", title="A whole stream worker")
+    for figure in figures:
+        goal = "" if figure.goal is None else f"{figure.goal:g}"
+        table.add_row(figure.name, f"{figure.value:.2f}", figure.unit, goal)
+    console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--peers", nargs="*", choices=peers.NAMES, default=list(peers.NAMES))
+    arguments = parser.parse_args()
+    console = Console()
+    show(measure(arguments.rounds, arguments.peers, console.print), console)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Real services with objects and references to them, and a stream worker that is counted: what the
+benchmarks of whole workers share."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy.dev.versitygw import VersityS3
+from pipeline.adapters.kafka_admin import KafkaAdmin
+from pipeline.adapters.kafka_doctor import sound_topics
+from pipeline.adapters.kafka_references import ReferenceProducer
+from pipeline.adapters.s3_admin import S3Admin
+from tests.benchmarks.cpu_time import Spent
+from tests.kafka_deployment import retrying
+from workers.demo.kafka import EmbeddedKafka
+from workers.demo.processes import command_environment
+from workers.settings import Settings, load_settings
+
+LABEL_SET = Path(__file__).parents[2] / "deploy/examples/label-sets/moderation.yaml"
+BUCKET = "benchmark"
+PARTITIONS = 4
+RUN_S = 600.0
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Bench:
+    """The services, with the objects, and ``warm + images + warm`` references to them in turn: the
+    last ones are there so that those counted are not worked off with ever less beside them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        kafka: EmbeddedKafka,
+        s3: VersityS3,
+        objects: Mapping[str, bytes],
+        warm: int,
+        images: int,
+    ) -> None:
+        self.folder, self.kafka, self.s3 = folder, kafka, s3
+        self.warm, self.images = warm, images
+        self._runs = 0
+        os.environ.update(AWS_ACCESS_KEY_ID=s3.access_key, AWS_SECRET_ACCESS_KEY=s3.secret_key)
+        _, settings = self.settings("setting-up")
+        with KafkaAdmin(settings.kafka) as admin:
+            admin.create_topics(sound_topics(settings.kafka), PARTITIONS, -1)
+        with contextlib.closing(S3Admin(settings.s3)) as admin_of_s3:
+            admin_of_s3.create_bucket(BUCKET)
+            for key, body in objects.items():
+                admin_of_s3.put(BUCKET, key, body)
+        self.topic = settings.kafka.input_topics[0]
+        keys = list(objects)
+        with ReferenceProducer(settings.kafka, self.topic) as producer:
+            for number in range(warm + images + warm):
+                key = keys[number % len(keys)]
+                value = json.dumps({"bucket": BUCKET, "key": key}).encode()
+                own_key = b"%08d/%s" % (number, key.encode())
+                producer.send(own_key, value, partition=number % PARTITIONS)
+
+    @property
+    def runs(self) -> int:
+        """How many processes have been counted."""
+        return self._runs
+
+    def worker(self, module: str, changed: Mapping[str, Any], prefix: Sequence[str] = ()) -> Spent:
+        """One run of a worker's program, of a group of its own, from the first reference on;
+        ``changed`` are settings, ``prefix`` is the command of a profiler."""
+        file, settings = self.settings(f"ours-{self._runs}", changed)
+        with KafkaAdmin(settings.kafka) as admin:
+            retrying(lambda: admin.initialise_group(admin.facts(), "earliest"))
+        counts = ["--warm", str(self.warm), "--images", str(self.images)]
+        return self.run([*prefix, sys.executable, "-m", module, file, *counts])
+
+    def run(self, command: Sequence[str | Path]) -> Spent:
+        """A program that writes down what it spent."""
+        self._runs += 1
+        output = self.folder / f"spent-{self._runs}.json"
+        subprocess.run(
+            [*map(str, command), "--output", str(output)],
+            env=command_environment(),
+            check=True,
+            timeout=RUN_S,
+        )
+        return Spent.load(output)
+
+    def services_cpu_s(self) -> float:
+        """CPU seconds that broker and store have taken since they started."""
+        return sum(map(_cpu_s, (self.kafka.pid, self.s3.pid)))
+
+    def settings(
+        self, group: str, changed: Mapping[str, Any] | None = None
+    ) -> tuple[Path, Settings]:
+        file = self.folder / "settings.yaml"
+        settings = {
+            "kafka": {
+                "bootstrap_servers": [self.kafka.bootstrap],
+                "group": group,
+                "instance": "benchmark",
+            },
+            "s3": {
+                "endpoint": self.s3.endpoint,
+                "region": self.s3.region,
+                "allowed_buckets": [BUCKET],
+            },
+            "label_sets": {"paths": [str(LABEL_SET)], "text_cache_dir": None},
+            "endpoints": {"health_port": 0, "metrics_port": 0},
+            "log": {"level": "warning"},
+        }
+        file.write_text(yaml.safe_dump(settings | dict(changed or {})))
+        return file, load_settings(file, environment={})
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+@contextlib.contextmanager
+def bench(objects: Mapping[str, bytes], warm: int, images: int) -> Iterator[Bench]:
+    with (
+        tempfile.TemporaryDirectory(prefix="clipstream-benchmark-") as name,
+        EmbeddedKafka(Path(name) / "kafka") as kafka,
+        VersityS3(Path(name) / "s3") as s3,
+    ):
+        yield Bench(Path(name), kafka, s3, objects, warm, images)

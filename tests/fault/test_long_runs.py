@@ -1,0 +1,41 @@
+"""The results in this folder are of long runs, and say what the documents say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from tests.fault import soak
+from tests.fault.schedules import Kind
+from tests.fault.steps import Step
+
+HERE = Path(__file__).parent
+
+
+def read(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((HERE / name).read_text())
+    return content
+
+
+def test_a_thousand_schedules_lost_doubled_and_changed_nothing() -> None:
+    summary = read("chaos-summary.json")
+    assert summary["schedules"] >= 1000
+    assert set(summary["by_step"]) == {str(step) for step in Step}
+    assert set(summary["by_fault"]) == {str(kind) for kind in Kind}
+    assert sum(summary["by_step"].values()) >= summary["schedules"]
+    assert [summary[name] for name in ("lost", "duplicated", "mismatched", "stuck")] == [0] * 4
+
+
+def test_a_million_references_and_ten_minutes_without_a_store_leave_a_worker_as_it_was() -> None:
+    content = read("soak.json")
+    samples = [soak.Sample(*each) for each in content["samples"]]
+    names = {field.name for field in fields(soak.Result)} - {"samples"}
+    result = soak.Result(**{name: content[name] for name in names}, samples=samples)
+    assert result.references >= 1_000_000
+    assert result.outage_s >= 600
+    assert result.faults() == []
+    away = [each for each in samples if each.outage]
+    assert away[-1].at_s - away[0].at_s >= 0.95 * result.outage_s
+    assert (HERE / "soak.png").read_bytes().startswith(b"\x89PNG")
