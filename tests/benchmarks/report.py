@@ -33,6 +33,8 @@ LIBRARIES = ("torch", "transformers", "pillow", "kafka-python", "obstore", "ray"
 FEATURES = ("avx2", "avx512_f", "avx512_vnni", "amx_bf16", "amx_int8")
 DECODE_ROUNDS = 5
 BETWEEN_ROUNDS = 3
+STREAM_ROUNDS = 2
+SCALING_ROUNDS = 1
 SCALING_ROUNDS = 2
 SCALING_S = 20.0
 DPI = 110
@@ -48,8 +50,9 @@ def benchmarks(console: Console) -> dict[str, Benchmark]:
         "Decode": lambda: decode.measure(DECODE_ROUNDS),
         "Encode": encode.measure,
         "Between decode and encode": lambda: between.measure(rounds=BETWEEN_ROUNDS),
-        "Whole worker": lambda: stream.measure(tell=console.print),
+        "Whole worker": lambda: stream.measure(STREAM_ROUNDS, tell=console.print),
         "Latency": lambda: latency.measure(tell=console.print),
+        "Scaling": lambda: scaling.measure(rounds=SCALING_ROUNDS),
         "Scaling": lambda: scaling.measure(
             rounds=SCALING_ROUNDS, seconds=SCALING_S, tell=console.print
         ),
@@ -90,7 +93,8 @@ def write(sections: dict[str, list[Figure]], seconds: float, folder: Path) -> No
             "between_rounds": BETWEEN_ROUNDS,
             "encode_rounds": encode.ROUNDS,
             "scaling_rounds": SCALING_ROUNDS,
-            "stream_rounds": stream.ROUNDS,
+            "stream_rounds": STREAM_ROUNDS,
+            "scaling_rounds": SCALING_ROUNDS,
             "photographs": "CLIPSTREAM_TEST_DATA"
             if os.environ.get("CLIPSTREAM_TEST_DATA")
             else "generated",
