@@ -34,7 +34,6 @@ FEATURES = ("avx2", "avx512_f", "avx512_vnni", "amx_bf16", "amx_int8")
 DECODE_ROUNDS = 5
 BETWEEN_ROUNDS = 3
 STREAM_ROUNDS = 2
-SCALING_ROUNDS = 1
 SCALING_ROUNDS = 2
 SCALING_S = 20.0
 DPI = 110
@@ -52,7 +51,6 @@ def benchmarks(console: Console) -> dict[str, Benchmark]:
         "Between decode and encode": lambda: between.measure(rounds=BETWEEN_ROUNDS),
         "Whole worker": lambda: stream.measure(STREAM_ROUNDS, tell=console.print),
         "Latency": lambda: latency.measure(tell=console.print),
-        "Scaling": lambda: scaling.measure(rounds=SCALING_ROUNDS),
         "Scaling": lambda: scaling.measure(
             rounds=SCALING_ROUNDS, seconds=SCALING_S, tell=console.print
         ),
@@ -94,7 +92,6 @@ def write(sections: dict[str, list[Figure]], seconds: float, folder: Path) -> No
             "encode_rounds": encode.ROUNDS,
             "scaling_rounds": SCALING_ROUNDS,
             "stream_rounds": STREAM_ROUNDS,
-            "scaling_rounds": SCALING_ROUNDS,
             "photographs": "CLIPSTREAM_TEST_DATA"
             if os.environ.get("CLIPSTREAM_TEST_DATA")
             else "generated",
