@@ -31,7 +31,7 @@ from pipeline.records import ModelIdentity, Pixels
 from tests.batching_rig import RecordingMeter
 from tests.benchmarks import gpu_feed
 from tests.benchmarks.encode import flops_per_image
-from tests.benchmarks.figures import Figure
+from tests.benchmarks.figures import Figure, show
 from tests.clip_checkpoints import write_full_size_checkpoint
 
 SIDE = 224
@@ -180,8 +180,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = write_full_size_checkpoint(Path(folder))
         files = [photo.read_bytes() for photo in photos]
-        for figure in measure(checkpoint, arguments.sizes, files, console):
-            console.print(figure)
+        figures = measure(checkpoint, arguments.sizes, files, console)
+    show(figures, "A CUDA device", console)
 
 
 if __name__ == "__main__":

@@ -24,13 +24,12 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
-from rich.table import Table
 
 from pipeline.adapters.kafka_admin import KafkaAdmin
 from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_references import ReferenceProducer
 from tests.benchmarks import latency_worker
-from tests.benchmarks.figures import Figure
+from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.worker_rig import BUCKET, PARTITIONS, Bench, bench
 from tests.clip_checkpoints import write_full_size_checkpoint
 from tests.decoding_rig import photos
@@ -212,19 +211,11 @@ def _cuts(values: list[float]) -> list[float]:
     return statistics.quantiles(values, n=100)
 
 
-def show(figures: list[Figure], console: Console) -> None:
-    table = Table("what", "value", "unit", "goal", title="Latency over load")
-    for figure in figures:
-        goal = "" if figure.goal is None else f"{figure.goal:.3f}"
-        table.add_row(figure.name, f"{figure.value:.3f}", figure.unit, goal)
-    console.print(table)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each load")
     console = Console()
-    show(measure(parser.parse_args().seconds, console.print), console)
+    show(measure(parser.parse_args().seconds, console.print), "Latency over load", console)
 
 
 if __name__ == "__main__":

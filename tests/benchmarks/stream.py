@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from pipeline.adapters.clip import DTYPES
 from pipeline.adapters.clip_files import from_directory
@@ -30,7 +29,7 @@ from pipeline.adapters.vision_engine import VisionEngine
 from pipeline.adapters.vision_tower import VisionTower
 from tests.benchmarks import counted_worker, peers
 from tests.benchmarks.encode import BATCH, SIDE, precisions
-from tests.benchmarks.figures import Figure
+from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.worker_rig import Bench, bench
 from tests.clip_checkpoints import write_full_size_checkpoint
 from tests.decoding_rig import photos
@@ -133,21 +132,14 @@ def _figures(rates: dict[str, list[float]]) -> list[Figure]:
     return figures
 
 
-def show(figures: list[Figure], console: Console) -> None:
-    table = Table("what", "value", "unit", "goal", title="A whole stream worker")
-    for figure in figures:
-        goal = "" if figure.goal is None else f"{figure.goal:g}"
-        table.add_row(figure.name, f"{figure.value:.2f}", figure.unit, goal)
-    console.print(table)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--peers", nargs="*", choices=peers.NAMES, default=list(peers.NAMES))
     arguments = parser.parse_args()
     console = Console()
-    show(measure(arguments.rounds, arguments.peers, console.print), console)
+    figures = measure(arguments.rounds, arguments.peers, console.print)
+    show(figures, "A whole stream worker", console)
 
 
 if __name__ == "__main__":
