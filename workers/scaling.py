@@ -21,8 +21,9 @@ enough for ``BUSY_S``, and the rate was steady. An idle moment shows only that i
 
 Where more workers do not help, for the broker, the store, the machine or one full partition is what
 is slow, their number would grow without end, for each seems to do less. So an addition is a trial:
-if all are busy still and the rate has not risen by ``LEAST_GAIN`` of the worker's share, the number
-before it is the limit for ``TRIAL_S``. So it is if the added workers do not start.
+if all are busy still and the rate has not risen by ``LEAST_GAIN`` of the workers' share, nor in a
+second span, for in the first their caches were cold, the number before it is the limit for
+``TRIAL_S``. So it is if the added workers do not start.
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ class Scaling:
         self._policy = policy
         self._clock = clock
         self._samples: deque[_Sample] = deque()
+        self._unchanged_since = clock.monotonic()
         self._per_worker: float | None = None
         self._trial: _Trial | None = None
         # Above this number workers are of no use, until a time.
@@ -121,6 +123,8 @@ class Scaling:
             self._fewer.clear()
         if sample is None:
             return self._give_up_on_starts(workers)
+        if not self._samples:
+            self._unchanged_since = sample.at
         self._samples.append(sample)
         while len(self._samples) > 1 and sample.at - self._samples[1].at >= MEASURED_S:
             self._samples.popleft()
@@ -170,15 +174,21 @@ class Scaling:
             self._per_worker = done_by_one
         elif self._per_worker is not None:
             self._per_worker = max(self._per_worker, done_by_one)
-        trial, self._trial = self._trial, None
-        if trial is not None and rates.busy and rates.workers > trial.before:
-            linear = trial.done * (rates.workers / trial.before - 1)
-            if rates.done - trial.done < LEAST_GAIN * linear:
-                self._limit = (trial.before, self._clock.monotonic() + TRIAL_S)
+        if self._trial is not None:
+            self._judge(self._trial, rates)
+
+    def _judge(self, trial: _Trial, rates: _Rates) -> None:
+        now = self._clock.monotonic()
+        linear = trial.done * (rates.workers / trial.before - 1)
+        useful = rates.done - trial.done >= LEAST_GAIN * linear
+        if useful or not rates.busy or rates.workers <= trial.before:
+            self._trial = None
+        elif now - self._unchanged_since >= 2 * MEASURED_S:
+            self._trial, self._limit = None, (trial.before, now + TRIAL_S)
 
     def _more(self, rates: _Rates, per_worker: float) -> Decision | None:
         now, needed = self._clock.monotonic(), self._needed(rates)
-        if not rates.busy or needed <= rates.done * (1 + TOLERANCE):
+        if self._trial is not None or not rates.busy or needed <= rates.done * (1 + TOLERANCE):
             return None
         enough = math.ceil(needed / per_worker)
         target = min(enough, 2 * rates.workers, self._most(rates))

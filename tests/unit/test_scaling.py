@@ -42,6 +42,8 @@ class Fleet:
     available: bool = True
     knows_lag: bool = True
     starts: bool = True
+    cold_s: float = 0.0
+    """For so long a worker that has joined does nothing."""
 
     def __post_init__(self) -> None:
         self.clock = HandClock(0.0)
@@ -65,7 +67,8 @@ class Fleet:
         self.lag += max(0.0, self._rng.gauss(mean, math.sqrt(mean)))
         working = [number for number, at in enumerate(self._joined) if at <= now]
         if self.available:
-            useful = min(len(working), self.partitions)
+            warm = sum(at + self.cold_s * (at > 0) <= now for at in self._joined)
+            useful = min(warm, self.partitions)
             done = min(self.lag, useful * self.one * STEP_S, self.all * STEP_S)
             self.lag -= done
             self._done += done
@@ -215,6 +218,12 @@ def test_workers_that_bring_nothing_are_given_back_and_tried_again_much_later() 
     assert len(fleet.changes) <= 2 * 5 + 1
 
 
+def test_workers_that_warm_up_are_not_taken_for_useless() -> None:
+    fleet = Fleet(constant(10.0), one=2.0, cold_s=0.9 * MEASURED_S).run(HOUR)
+    assert fleet.wanted >= 6
+    assert fleet.lag < 100
+
+
 def test_a_bound_that_is_gone_is_noticed_at_the_next_trial() -> None:
     fleet = Fleet(constant(10.0), one=2.0, all=3.9).run(900)
     fleet.all = math.inf
@@ -245,7 +254,7 @@ def test_added_workers_that_do_not_start_are_given_up() -> None:
     assert len(fleet.changes) <= 4
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     loads=st.lists(st.floats(0.0, 40.0), min_size=1, max_size=6),
     bound=st.floats(1.0, 50.0),
