@@ -49,6 +49,7 @@ def test_a_backlog_adds_a_worker_and_its_end_removes_it_from_the_group(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.setattr(scaling, "MEASURED_S", 3.0)
     monkeypatch.setattr(scaling, "BUSY_S", 1.0)
@@ -84,6 +85,9 @@ def test_a_backlog_adds_a_worker_and_its_end_removes_it_from_the_group(
             finally:
                 os.kill(os.getpid(), signal.SIGTERM)
 
+        # The driver's own handler stands while it runs; what it finds before stands after it.
+        before = signal.signal(signal.SIGTERM, lambda *_: None)
+        request.addfinalizer(lambda: signal.signal(signal.SIGTERM, before))
         looking = threading.Thread(target=look)
         looking.start()
         code = stream.run_stream(settings, None)
