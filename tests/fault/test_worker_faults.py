@@ -18,6 +18,7 @@ from transformers import CLIPModel
 from pipeline.adapters.kafka import KafkaStream
 from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_config import common_options
+from pipeline.adapters.vision_tower import VisionTower
 from pipeline.errors import WorkerLost
 from pipeline.records import OutputTopic
 from tests.fault.s3_rig import DEMO, PARTITIONS, Store, store_behind_a_proxy, working_on
@@ -52,7 +53,7 @@ def test_a_lost_device_ends_the_worker_and_the_next_one_does_its_work(
         running.send(keys[:BEFORE])
         running.until_done()
         with monkeypatch.context() as lost:
-            lost.setattr(CLIPModel, "get_image_features", fail_as_a_lost_device_does)
+            lost.setattr(VisionTower, "forward", fail_as_a_lost_device_does)
             running.send(keys[BEFORE:])
             eventually(lambda: running.ended)
         assert isinstance(running.error, WorkerLost)
@@ -85,14 +86,14 @@ def test_a_device_that_hangs_shows_in_the_age_of_its_batch(
         def hangs() -> bool:
             return running.worker.health().encode_age_s > 1.0
 
-        for name, begin in (
-            ("get_image_features", lambda: running.send([key])),
-            ("get_text_features", lambda: labels.write_text(changed)),
+        for owner, name, begin in (
+            (VisionTower, "forward", lambda: running.send([key])),
+            (CLIPModel, "get_text_features", lambda: labels.write_text(changed)),
         ):
             assert not hangs()
             go_on = threading.Event()
             with monkeypatch.context() as hung:
-                hung.setattr(CLIPModel, name, hang_until(go_on, getattr(CLIPModel, name)))
+                hung.setattr(owner, name, hang_until(go_on, getattr(owner, name)))
                 begin()
                 try:
                     eventually(hangs)
