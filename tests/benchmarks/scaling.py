@@ -42,6 +42,7 @@ LABEL_SET = ROOT / "deploy/examples/label-sets/moderation.yaml"
 WORKERS = (1, 2, 4, 8, 16)
 BATCH = 8
 BATCH_S = 1.0
+IN_FLIGHT = 4 * BATCH
 COMMIT_INTERVAL_S = 0.1
 """Short against a batch: what is committed is what the encoder has done."""
 SECONDS = 30.0
@@ -53,7 +54,8 @@ LOOK_S = 0.1
 START_S = 300.0
 STOP_S = 60.0
 WARM = 2
-"""Batches of each worker before it is measured."""
+"""Batches of each worker, and then seconds for what the starts delayed, before it is measured."""
+SETTLE_S = 10.0
 SLACK_S = 120.0
 """Time for which there are records beside the measured one."""
 
@@ -80,8 +82,10 @@ class Bench:
                 "s3": {"allowed_buckets": ["images"]},
                 "label_sets": {"paths": [str(LABEL_SET)], "text_cache_dir": None},
                 "batch": {"max_size": BATCH},
-                # Few, but always more than a batch: a worker begins no more than it can feed.
-                "flow": {"max_in_flight": 128},
+                # Few: what a worker has encoded and not committed, after a pause, is counted when
+                # it is committed, and would be more than was encoded meanwhile.
+                "flow": {"max_in_flight": IN_FLIGHT},
+                "failure_budget": {"window": BATCH},
                 "events": {"embeddings": False},
                 "workers": {"count": most, "cpus_per_worker": 0.1},
                 "endpoints": {"health_port": 0, "metrics_port": 0},
@@ -113,6 +117,7 @@ class Bench:
         workers = [self._cluster.launch(bound, slot) for slot in range(number)]
         try:
             eventually(lambda: self._warm(workers), START_S)
+            self._look_on(workers, SETTLE_S)
             return self._watch(workers)
         finally:
             for worker in workers:
@@ -134,9 +139,18 @@ class Bench:
 
     def _watch(self, workers: Sequence[RayWorker]) -> Point:
         """From commit to commit of each worker, so that no batch is counted in part."""
-        commits: list[list[tuple[float, int]]] = [[] for _ in workers]
         first = busy_and_all()
-        until = time.monotonic() + self._seconds
+        commits = self._look_on(workers, self._seconds)
+        busy, total = (b - a for a, b in zip(first, busy_and_all(), strict=True))
+        # The first was seen by chance, not when it was committed.
+        rates = [(seen[-1][1] - seen[1][1]) / (seen[-1][0] - seen[1][0]) for seen in commits]
+        return Point(len(workers), sum(rates), busy / total)
+
+    @staticmethod
+    def _look_on(workers: Sequence[RayWorker], seconds: float) -> list[list[tuple[float, int]]]:
+        """When each worker was heard to have committed more, and how much it was."""
+        commits: list[list[tuple[float, int]]] = [[] for _ in workers]
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(LOOK_S)
             for seen, worker in zip(commits, workers, strict=True):
@@ -144,10 +158,7 @@ class Bench:
                 assert heard is not None
                 if not seen or heard.health.committed > seen[-1][1]:
                     seen.append((heard.at, heard.health.committed))
-        busy, total = (b - a for a, b in zip(first, busy_and_all(), strict=True))
-        # The first was seen by chance, not when it was committed.
-        rates = [(seen[-1][1] - seen[1][1]) / (seen[-1][0] - seen[1][0]) for seen in commits]
-        return Point(len(workers), sum(rates), busy / total)
+        return commits
 
 
 def busy_and_all() -> tuple[float, float]:
