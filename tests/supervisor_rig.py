@@ -6,26 +6,15 @@ import random
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from tests.hand_clock import HandClock
 from workers.health import Health, Heard
 from workers.slot import Ended, Fate
 from workers.supervise import ExitCode, Supervisor
 from workers.workers_policy import WorkersPolicy
 
 
-class SimulatedClock:
+class SimulatedClock(HandClock):
     """Time moves only when the supervisor waits."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
     def wait(self, seconds: float) -> None:
         self.now += seconds

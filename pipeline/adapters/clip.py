@@ -103,7 +103,7 @@ class ClipEncoder:
         del network.vision_model, network.visual_projection
         torch.nn.Module.to(network, device)
         side = model.preprocessing.geometry.crop
-        images = _prepared(tower, side, largest_batch, device, policy, checkpoint)
+        images = _prepared(tower, side, largest_batch, device, policy, identity, checkpoint)
         encoder = cls(model, identity, images, _threads(policy))
         encoder._try_once(checkpoint)
         return encoder
@@ -201,9 +201,15 @@ def _prepared(
     largest: int,
     device: torch.device,
     policy: ModelPolicy,
+    identity: ModelIdentity,
     checkpoint: Checkpoint,
 ) -> VisionEngine:
-    """An engine that has tried every batch size it will be given."""
+    """An engine that has tried every batch size it will be given.
+
+    Raises:
+        WorkerLost: the device's context is lost.
+        Halt: ``model.device``.
+    """
     compiled = device.type == "cuda" if policy.compile == "auto" else policy.compile == "on"
 
     def prepared(compiled: bool) -> VisionEngine:
@@ -220,7 +226,8 @@ def _prepared(
         try:
             return prepared(compiled)
         except (RuntimeError, OSError) as error:
-            if not compiled or policy.compile == "on" or _is_out_of_memory(error):
+            device_fails = isinstance(error, torch.AcceleratorError) or _is_out_of_memory(error)
+            if not compiled or policy.compile == "on" or device_fails:
                 raise
             log.warning(
                 "model: compiling failed (%s); it runs uncompiled, at some three quarters of its "
@@ -228,11 +235,13 @@ def _prepared(
                 first_line(error),
             )
             return prepared(False)
+    except torch.AcceleratorError as error:
+        raise _fate(error) from error
     except (RuntimeError, OSError, MemoryError) as error:
         remedy = ", or model.compile to off" if compiled else ""
         raise Halt(
             "model.device",
-            f"model {checkpoint}: fails on one black image on {device} in {policy.precision} "
+            f"model {checkpoint}: fails on one black image on {device} in {identity.precision} "
             f"({first_line(error)}); choose another model.device or model.precision{remedy}, or "
             "free the device",
         ) from error
@@ -260,20 +269,15 @@ def _device(policy: ModelPolicy) -> torch.device:
 
 
 def _precision(policy: ModelPolicy, device: torch.device) -> str:
-    bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+    cuda = device.type == "cuda"
+    has_bf16 = not cuda or torch.cuda.is_bf16_supported(including_emulation=False)
     if policy.precision == "auto":
-        return "bf16" if _multiplies_bf16(device) else "fp32"
-    if policy.precision == "bf16" and not bf16:
+        # On a CPU it takes AMX: with the older instructions bf16 is slower than fp32.
+        pays = has_bf16 if cuda else torch.cpu.get_capabilities().get("amx_bf16", False)
+        return "bf16" if pays else "fp32"
+    if policy.precision == "bf16" and not has_bf16:
         raise Halt("model.device", "model.precision: this device has no bf16; set fp16 or fp32")
     return policy.precision
-
-
-def _multiplies_bf16(device: torch.device) -> bool:
-    """Whether the device has units that make bf16 the faster arithmetic. On a CPU that takes AMX:
-    with the older instructions it is slower than fp32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def _unit(features: torch.Tensor) -> Vector:

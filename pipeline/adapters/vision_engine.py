@@ -72,6 +72,7 @@ class VisionEngine:
 
     def __init__(self, lanes: Sequence[Lane], largest: int, sizes: Sequence[int] = ()) -> None:
         self.lanes = len(lanes)
+        self._lanes = tuple(lanes)
         self._largest = largest
         self._sizes = tuple(sizes)
         self._dimension = lanes[0].vectors.shape[1]
@@ -95,7 +96,7 @@ class VisionEngine:
     def prepare(self) -> None:
         """Make every lane ready for every batch size; seconds to minutes. A size that does not fit
         the device's memory is left out, with those above it: larger batches are then encoded in
-        parts.
+        parts. To be called before anything is encoded.
 
         Raises:
             RuntimeError, MemoryError: the device cannot run the smallest.
@@ -104,9 +105,8 @@ class VisionEngine:
         for size in self._sizes or (1,):
             started = time.monotonic()
             try:
-                for _ in range(self.lanes):
-                    with self.lane() as lane:
-                        lane.prepare(size)
+                for lane in self._lanes:
+                    lane.prepare(size)
             except torch.OutOfMemoryError:
                 if not fitting:
                     raise

@@ -9,6 +9,7 @@ an image takes.
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import statistics
 import tempfile
@@ -24,7 +25,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import CLIPModel
 
 from pipeline.adapters.clip import DTYPES
 from pipeline.adapters.clip_files import from_directory
@@ -79,10 +79,8 @@ def contenders(model: ClipModel, precision: str, threads: int) -> Iterator[Conte
     products = torch.nn.functional.linear
     yield Contender(precision, "limit", lambda: products(left, right))
     planes = torch.rand(BATCH, 3, SIDE, SIDE, dtype=dtype)
-    vision = CLIPModel(model.network.config)
-    vision.load_state_dict(model.network.state_dict())
-    torch.nn.Module.to(vision, dtype=dtype)
-    reference: Any = vision.train(False)
+    reference: Any = copy.deepcopy(model.network)
+    torch.nn.Module.to(reference, dtype=dtype)
 
     def transformers() -> object:
         return reference.get_image_features(pixel_values=planes)

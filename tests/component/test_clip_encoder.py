@@ -164,8 +164,21 @@ def test_a_device_that_cannot_run_the_model_is_told_at_the_start(
 
     monkeypatch.setattr(VisionTower, "forward", fail)
     with pytest.raises(Halt, match="free the device") as caught:
-        load(directory=original)
+        load(directory=original, precision="auto")
     assert caught.value.code == "model.device"
+    assert "in auto" not in caught.value.message
+
+
+def test_a_device_that_is_lost_at_the_start_ends_this_worker_alone(
+    original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(VisionTower, "forward", fail)
+    with pytest.raises(WorkerLost) as caught:
+        load(directory=original)
+    assert caught.value.code == "encode.device_lost"
 
 
 @pytest.mark.skipif(not TASKS.exists(), reason="threads are counted in /proc, on Linux")
