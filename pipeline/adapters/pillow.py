@@ -60,6 +60,10 @@ _UPRIGHT = {
 }
 """How to turn an image upright, by its EXIF orientation."""
 
+_JPEG_BEGINS = b"\xff\xd8"
+_SCAN_BEGINS = 0xDA
+"""The second byte of the marker that a JPEG's image data follow."""
+
 _ON_THE_SIDE = frozenset({5, 6, 7, 8})
 """EXIF orientations that exchange width and height."""
 
@@ -179,6 +183,8 @@ class PillowDecoder:
         for name in self._formats:
             accepts = Image.OPEN[name][1]
             if accepts is not None and accepts(body[:16]) is True:
+                if name == "JPEG" and _ends_before_the_scan(body):
+                    return Refused(Verdict.TRUNCATED, "JPEG that ends in its header")
                 return Refused(Verdict.CORRUPT, f"{name} whose header cannot be read")
         return Refused(
             Verdict.UNSUPPORTED_FORMAT,
@@ -213,7 +219,21 @@ def _sample(format: str) -> bytes:
 def _ends_early(body: bytes, error: Exception) -> bool:
     if body[:4] == b"RIFF":  # libwebp does not say why it refuses
         return len(body) < 8 + int.from_bytes(body[4:8], "little")
+    if body[:2] == _JPEG_BEGINS and _ends_before_the_scan(
+        body
+    ):  # nor does Pillow, between segments
+        return True
     return "truncated" in str(error).lower()
+
+
+def _ends_before_the_scan(body: bytes) -> bool:
+    """Whether a JPEG's segments are whole as far as they go, and stop before the image's data."""
+    at = len(_JPEG_BEGINS)
+    while at + 4 <= len(body):
+        if body[at] != 0xFF or body[at + 1] == _SCAN_BEGINS:
+            return False
+        at += 2 + int.from_bytes(body[at + 2 : at + 4], "big")
+    return True
 
 
 def _count_frames(image: Image.Image, body: bytes) -> int:

@@ -21,6 +21,7 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode import DecodePolicy
 from pipeline.errors import CODES, Reject
 from pipeline.records import DecodedImage, ImageGeometry
+from tests.decoding_rig import noise
 
 GEOMETRY = ImageGeometry(64, 64)
 POLICY = DecodePolicy(
@@ -48,10 +49,10 @@ def good() -> bytes:
 
 def generated() -> list[bytes]:
     """A stand-in for the collection: every mode in every format that takes it."""
-    noise = Image.effect_noise((80, 60), 90).convert("RGB")
+    colour = noise(80, 60)
     files = []
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I", "F"):
-        image = (noise.convert("L") if mode in ("LA", "I;16", "I", "F") else noise).convert(mode)
+        image = (colour.convert("L") if mode in ("LA", "I;16", "I", "F") else colour).convert(mode)
         for file_format in POLICY.formats:
             with contextlib.suppress(OSError, ValueError):  # the format does not know the mode
                 files.append(as_file(image, file_format))
@@ -140,7 +141,7 @@ def test_odd_images_end_as_they_would_without_confinement(
 
 @pytest.mark.parametrize("file_format", POLICY.formats)
 def test_a_file_cut_at_every_hundredth_has_one_outcome_each(file_format: str) -> None:
-    body = as_file(Image.effect_noise((40, 40), 90).convert("RGB"), file_format)
+    body = as_file(noise(80, 60), file_format)
     cuts = [body[: len(body) * share // 100] for share in range(100)]
     rejects = [each.code for each in outcomes(cuts) if isinstance(each, Reject)]
     assert len(rejects) == len(cuts)

@@ -18,6 +18,7 @@ from pipeline.adapters.resampler import Resampler
 from pipeline.crop import Crop
 from pipeline.decode import ImageFormat
 from pipeline.good_images import GOOD_IMAGES
+from tests.decoding_rig import noise
 
 EDGE = 32
 ALL_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF")
@@ -92,9 +93,21 @@ def test_a_broken_header_of_a_known_format_is_corrupt_rather_than_unsupported() 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_a_file_cut_in_half_is_truncated(file_format: str) -> None:
-    noise = Image.effect_noise((EDGE, EDGE), 90).convert("RGB")
-    body = as_file(noise, file_format)
+    body = as_file(noise(EDGE, EDGE), file_format)
     assert refusal(body[: len(body) // 2]).verdict is Verdict.TRUNCATED
+
+
+def test_a_jpeg_cut_anywhere_is_truncated() -> None:
+    """Also between the segments of its header, where Pillow does not say why it refuses."""
+    body = as_file(noise(EDGE, EDGE), "JPEG")
+    ends = body.rindex(b"\xff\xd9")
+    verdicts = {refusal(body[:length]).verdict for length in range(3, ends)}
+    assert verdicts == {Verdict.TRUNCATED}
+
+
+def test_a_jpeg_with_a_broken_segment_is_corrupt() -> None:
+    body = as_file(noise(EDGE, EDGE), "JPEG")
+    assert refusal(body[:20] + bytes(40)).verdict is Verdict.CORRUPT
 
 
 TAILS = {
