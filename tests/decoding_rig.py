@@ -91,10 +91,10 @@ def photos() -> list[bytes]:
     if data is not None:
         return [path.read_bytes() for path in sorted(Path(data, "photos").glob("*.jpg"))]
     sizes = ((640, 480), (333, 500), (1280, 720), (400, 400))
-    return [as_file(_clouds(seed, *sizes[seed % 4]), "JPEG") for seed in range(STAND_INS)]
+    return [as_file(clouds(seed, *sizes[seed % 4]), "JPEG") for seed in range(STAND_INS)]
 
 
-def _clouds(seed: int, width: int, height: int) -> Image.Image:
+def clouds(seed: int, width: int, height: int) -> Image.Image:
     """Coloured patches of all sizes, each half as strong as those of twice its size, and grain."""
     seeded = np.random.default_rng(seed)
     pixels = np.full((height, width, 3), 127, np.float32)

@@ -174,6 +174,39 @@ def doctor(
 
 
 @app.command()
+def calibrate(
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Image files, and folders of them: some hundred, chosen at random from those to "
+            "be classified.",
+            metavar="IMAGES",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="New directory, for model.calibration.")
+    ],
+    config: Config = None,
+    overrides: Set = None,
+    limit: Annotated[
+        int, typer.Option(help="Use at most so many images.", min=1, metavar="NUMBER")
+    ] = 320,
+) -> None:
+    """Quantize the model to int8 for a CPU, by images like those to be classified.
+
+    Some images are held out: a worker with model.precision int8 starts only where their embeddings
+    are those of fp32, within model.min_fidelity. Takes clipstream[int8].
+    """
+    settings = load(config, overrides, {})
+    configure_logging(settings.log, "calibrate")
+    from rich.console import Console
+
+    from workers.commands.calibrate import run_calibrate
+
+    run_calibrate(settings, Console(), sources=images, output=output, limit=limit)
+
+
+@app.command()
 def enqueue(
     source: Annotated[
         str,
@@ -339,7 +372,7 @@ def main() -> None:
     except Halt as halt:
         typer.secho(str(halt), err=True)
         wrong_input = halt.code.startswith(
-            ("settings.", "label_set.", "enqueue.", "replay.invalid")
+            ("settings.", "label_set.", "enqueue.", "replay.invalid", "calibrate.")
         )
         sys.exit(ExitCode.USAGE if wrong_input else ExitCode.HALTED)
     except Retry as failure:

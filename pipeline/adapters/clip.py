@@ -14,6 +14,7 @@ from pipeline.adapters.clip_files import Checkpoint, first_line, from_directory,
 from pipeline.adapters.clip_model import PROBE_PROMPT, ClipModel, read_model
 from pipeline.adapters.clip_policy import DEFAULT_MODEL, DEFAULT_REVISION, ModelPolicy
 from pipeline.adapters.cuda_engine import cuda_engine
+from pipeline.adapters.int8 import Calibration
 from pipeline.adapters.vision_engine import VisionEngine
 from pipeline.adapters.vision_tower import VisionTower
 from pipeline.errors import Halt, WorkerLost
@@ -75,36 +76,38 @@ class ClipEncoder:
         Raises:
             Halt: ``model.*``; the message says what to change.
         """
-        checkpoint = (
-            from_directory(policy.name, policy.directory)
-            if policy.directory is not None
-            else from_hub(
-                policy.name,
-                policy.revision,
-                cache_directory=policy.cache_directory,
-                offline=policy.offline,
-            )
-        )
+        checkpoint = find_checkpoint(policy)
         device = _device(policy)
         precision = _precision(policy, device)
         model = read_model(checkpoint)
         network = model.network
+        side = model.preprocessing.geometry.crop
+        calibration = (
+            Calibration.read(policy.calibration, checkpoint, side)
+            if precision == "int8" and policy.calibration is not None
+            else None
+        )
         identity = ModelIdentity(
             name=checkpoint.name,
             revision=checkpoint.revision,
             dimension=network.visual_projection.out_features,
             logit_scale=network.logit_scale.exp().item(),
             precision=precision,
-            engine=f"torch-{device.type}",
+            engine=calibration.engine_name if calibration else f"torch-{device.type}",
         )
-        tower = VisionTower(network, model.preprocessing).to(dtype=DTYPES[precision])
+        tower = VisionTower(network, model.preprocessing)
+        tower.to(dtype=DTYPES.get(precision, torch.float32))
         # The text tower stays in fp32: it runs once a label set, and its vectors (which are cached)
         # then do not depend on the image tower's precision.
         del network.vision_model, network.visual_projection
         torch.nn.Module.to(network, device)
-        side = model.preprocessing.geometry.crop
-        images = _prepared(tower, side, largest_batch, device, policy, identity, checkpoint)
-        encoder = cls(model, identity, images, _threads(policy))
+        if calibration:
+            threads = model_threads(policy)
+            images = calibration.engine(tower, largest=largest_batch, threads=threads)
+            calibration.check(images, tower, threads=threads, min_fidelity=policy.min_fidelity)
+        else:
+            images = _prepared(tower, side, largest_batch, device, policy, identity, checkpoint)
+        encoder = cls(model, identity, images, model_threads(policy))
         encoder._try_once(checkpoint)
         return encoder
 
@@ -195,6 +198,22 @@ class ClipEncoder:
             )
 
 
+def find_checkpoint(policy: ModelPolicy) -> Checkpoint:
+    """A complete local copy of the policy's model. May download.
+
+    Raises:
+        Halt: ``model.not_found``, ``model.incomplete`` or ``model.unreachable``.
+    """
+    if policy.directory is not None:
+        return from_directory(policy.name, policy.directory)
+    return from_hub(
+        policy.name,
+        policy.revision,
+        cache_directory=policy.cache_directory,
+        offline=policy.offline,
+    )
+
+
 def _prepared(
     tower: VisionTower,
     side: int,
@@ -217,7 +236,7 @@ def _prepared(
             engine = cuda_engine(tower, device, side=side, largest=largest, compiled=compiled)
         else:
             engine = VisionEngine.on_cpu(
-                tower, side=side, largest=largest, compiled=compiled, threads=_threads(policy)
+                tower, side=side, largest=largest, compiled=compiled, threads=model_threads(policy)
             )
         engine.prepare()
         return engine
@@ -247,7 +266,8 @@ def _prepared(
         ) from error
 
 
-def _threads(policy: ModelPolicy) -> int:
+def model_threads(policy: ModelPolicy) -> int:
+    """Threads of one computation on the CPU."""
     if policy.threads is not None:
         return policy.threads
     # torch's own default follows OMP_NUM_THREADS; not every platform has affinities.
@@ -257,7 +277,8 @@ def _threads(policy: ModelPolicy) -> int:
 
 
 def _device(policy: ModelPolicy) -> torch.device:
-    if policy.device == "cpu" or (policy.device == "auto" and not torch.cuda.is_available()):
+    on_cpu = policy.device == "cpu" or policy.precision == "int8"
+    if on_cpu or (policy.device == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise Halt(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -48,16 +48,30 @@ class ModelPolicy(Policy):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where the model runs; `auto` takes a CUDA device where there is one."
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
         "auto",
         description="Arithmetic of the image tower; `auto` is bf16 on a CUDA device that has it "
-        "and on a CPU with AMX, else fp32. Prompts are always embedded in fp32.",
+        "and on a CPU with AMX, else fp32. `int8` runs on a CPU and takes `calibration`. Prompts "
+        "are always embedded in fp32.",
+    )
+    calibration: Path | None = Field(
+        None,
+        description="Directory that `clipstream calibrate` wrote for this model from images like "
+        "yours; for `precision: int8`.",
+    )
+    min_fidelity: float = Field(
+        0.95,
+        description="With `int8`: the model is refused at load where, for any image held out from "
+        "its calibration, the centred cosine between its embedding and fp32's is below.",
+        gt=0,
+        lt=1,
     )
     compile: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Compile the image tower when the model is loaded, for each of a few batch "
         "sizes: some seconds each, for a GPU a third more speed. `auto` compiles for a GPU. Takes "
-        "a C compiler (on a CPU one for C++); without one, `auto` runs uncompiled and says so.",
+        "a C compiler (on a CPU one for C++); without one, `auto` runs uncompiled and says so. "
+        "Without effect on `int8`.",
     )
     threads: int | None = Field(
         None,
@@ -76,6 +90,17 @@ class ModelPolicy(Policy):
                 "digits"
             )
         return revision
+
+    @model_validator(mode="after")
+    def _int8_is_calibrated(self) -> Self:
+        if self.precision == "int8" and self.calibration is None:
+            raise ValueError(
+                "`calibration` is missing for `precision: int8`; run `clipstream calibrate` on "
+                "some hundred of your images and name the directory it writes"
+            )
+        if self.precision == "int8" and self.device == "cuda":
+            raise ValueError("`precision: int8` runs on a CPU; set `device` to cpu or auto")
+        return self
 
     @model_validator(mode="before")
     @classmethod

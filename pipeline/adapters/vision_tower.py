@@ -63,7 +63,7 @@ class VisionTower(nn.Module):
         A row of zeros or infinities becomes NaN: it is divided without an epsilon, and the caller
         looks.
         """
-        batch, side, edge = len(pixels), pixels.shape[1], self.patch_edge
+        batch, side, edge = pixels.shape[0], pixels.shape[1], self.patch_edge
         grid = side // edge
         # A side that is no multiple of the patch: the rest is passed over, as by a convolution.
         pixels = pixels[:, : grid * edge, : grid * edge]

@@ -19,7 +19,12 @@ PROMPTS = ("a cat", "a photo of a cat", "cat", "", "two cats of", "cat")
 
 
 @pytest.fixture(
-    scope="module", params=["memory", pytest.param("clip", marks=pytest.mark.component)]
+    scope="module",
+    params=[
+        "memory",
+        pytest.param("fp32", marks=pytest.mark.component),
+        pytest.param("int8", marks=pytest.mark.component),
+    ],
 )
 def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     if request.param == "memory":
@@ -27,13 +32,19 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     # Here: torch and transformers take seconds to import.
     from pipeline.adapters.clip import ClipEncoder, ModelPolicy
     from tests.clip_checkpoints import write_small_checkpoint
+    from tests.int8_rig import CALIBRATED_ON, calibrated, pictures
 
     directory: Path = tmp_path_factory.mktemp("checkpoint")
-    return ClipEncoder.load(
-        ModelPolicy(
-            directory=write_small_checkpoint(directory), device="cpu", precision="fp32", threads=1
-        )
-    )
+    policy = {
+        "directory": write_small_checkpoint(directory),
+        "device": "cpu",
+        "precision": request.param,
+        "threads": 1,
+    }
+    if request.param == "int8":
+        images = pictures(CALIBRATED_ON)
+        policy["calibration"] = calibrated(directory, directory / "int8", images)
+    return ClipEncoder.load(ModelPolicy.model_validate(policy))
 
 
 @pytest.fixture
@@ -47,7 +58,7 @@ def test_it_says_what_it_is(encoder: Encoder) -> None:
     model = encoder.model
     assert model.name
     assert model.revision
-    assert model.precision == "fp32"
+    assert model.precision in ("fp32", "int8")
     assert model.engine
     assert model.dimension > 0
     assert model.logit_scale > 0

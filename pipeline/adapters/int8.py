@@ -1,0 +1,199 @@
+"""A vision tower in int8 on a CPU: what ``clipstream calibrate`` wrote, run by OpenVINO.
+
+Weights and activations have 8 bits each, and the ranges of activations are those of the images that
+the tower was calibrated on. Other images may lie outside: a tower calibrated on noise is plainly
+wrong on photographs. So a few of the user's images are held out from calibration and kept beside
+the graph, and no worker starts whose int8 embeddings of these stray from those of fp32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ValidationError
+
+from pipeline.adapters.clip_files import Checkpoint, first_line
+from pipeline.adapters.vision_engine import SMALLEST_SIZE, Lane, VisionEngine, prepared_sizes
+from pipeline.adapters.vision_tower import VisionTower
+from pipeline.errors import Halt
+from pipeline.records import Pixels, Vector
+
+GRAPH = "vision.xml"
+WEIGHTS = "vision.bin"
+HELD_OUT = "held-out.npy"
+FACTS = "calibration.json"
+
+DIGEST_DIGITS = 12
+
+log = logging.getLogger(__name__)
+
+
+class CalibrationFacts(BaseModel):
+    """What a calibration says of itself."""
+
+    model: str
+    revision: str
+    images: int
+    """That it was calibrated on."""
+    held_out: int
+    fidelity: float
+    """The least centred cosine with fp32 over the images held out, where it was calibrated."""
+    openvino: str
+    nncf: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A calibrated tower on disk."""
+
+    directory: Path
+    held_out: Pixels
+    digest: str
+    """Of the graph and its weights: embeddings of another calibration differ."""
+
+    @classmethod
+    def read(cls, directory: Path, checkpoint: Checkpoint, side: int) -> Self:
+        """The calibration of a checkpoint whose images have ``side`` pixels.
+
+        Raises:
+            Halt: ``model.calibration``: it is damaged, or another model's.
+        """
+        try:
+            facts = CalibrationFacts.model_validate_json((directory / FACTS).read_bytes())
+            held_out = np.load(directory / HELD_OUT, allow_pickle=False)
+            files = [(directory / name).read_bytes() for name in (GRAPH, WEIGHTS)]
+        except (OSError, ValueError, ValidationError) as error:
+            raise Halt(
+                "model.calibration",
+                f"model.calibration: {directory} cannot be read ({first_line(error)}); name the "
+                "directory that `clipstream calibrate` wrote, or run it again",
+            ) from error
+        if facts.revision != checkpoint.revision:
+            raise Halt(
+                "model.calibration",
+                f"model.calibration: {directory} is of {facts.model}@{facts.revision[:19]} and the "
+                f"model is {checkpoint}; run `clipstream calibrate` for this model",
+            )
+        if held_out.dtype != np.uint8 or held_out.shape[1:] != (side, side, 3):
+            raise Halt(
+                "model.calibration",
+                f"model.calibration: {directory / HELD_OUT} holds {held_out.dtype} "
+                f"{list(held_out.shape)}; run `clipstream calibrate` again",
+            )
+        return cls(directory, held_out, hashlib.sha256(b"".join(files)).hexdigest())
+
+    @property
+    def engine_name(self) -> str:
+        return f"openvino-cpu:{self.digest[:DIGEST_DIGITS]}"
+
+    def engine(self, tower: VisionTower, *, largest: int, threads: int) -> VisionEngine:
+        """An engine in place of ``tower`` that has tried every batch size up to ``largest``.
+
+        Raises:
+            Halt: ``model.int8_unavailable``, ``model.device``.
+        """
+        side = self.held_out.shape[1]
+        try:
+            run = _Graph(self.directory / GRAPH, threads)
+            lane = Lane(run, largest, side, tower.dimension, threads)
+            engine = VisionEngine([lane], largest, prepared_sizes(largest))
+            engine.prepare()
+        except (RuntimeError, OSError, MemoryError) as error:
+            raise Halt(
+                "model.device",
+                f"model.calibration: {self.directory} cannot be run ({first_line(error)}); free "
+                "memory, run `clipstream calibrate` again, or choose another model.precision",
+            ) from error
+        return engine
+
+    def check(
+        self, engine: VisionEngine, tower: VisionTower, *, threads: int, min_fidelity: float
+    ) -> float:
+        """The least centred cosine, over the images held out, between embeddings by the engine and
+        by the tower in fp32.
+
+        Raises:
+            Halt: ``model.unfaithful``: it is below ``min_fidelity``.
+        """
+        side = self.held_out.shape[1]
+        reference = VisionEngine.on_cpu(
+            tower, side=side, largest=SMALLEST_SIZE, compiled=False, threads=threads
+        )
+        own, other = engine.encode(self.held_out), reference.encode(self.held_out)
+        least = float(centred_cosines(own, other).min())
+        if not least >= min_fidelity:  # NaN is below
+            raise Halt(
+                "model.unfaithful",
+                f"model.calibration: {self.directory}: the int8 embedding of one of "
+                f"{len(self.held_out)} images held out has a centred cosine of {least:.4f} with "
+                f"fp32's against model.min_fidelity = {min_fidelity:g}; calibrate on more images, "
+                "like those to be classified, or choose another model.precision",
+            )
+        log.info("model: in int8, centred cosines with fp32 are %.4f or more", least)
+        return least
+
+
+class _Graph:
+    """Runs the graph, compiled for each batch size that it meets: a graph for any size takes a
+    tenth longer."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._core: Any = openvino().Core()
+        self._path = path
+        has_bf16 = torch.cpu.get_capabilities().get("amx_bf16", False)
+        self._options = {
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": threads,
+            # Pinned, its threads would keep decoders and clients off their processors.
+            "ENABLE_CPU_PINNING": False,
+            # Of what is not quantized: norms, softmax, sums.
+            "INFERENCE_PRECISION_HINT": "bf16" if has_bf16 else "f32",
+        }
+        self._requests: dict[int, Any] = {}
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        size = len(pixels)
+        if size not in self._requests:
+            graph = self._core.read_model(self._path)
+            graph.reshape(list(pixels.shape))
+            compiled = self._core.compile_model(graph, "CPU", self._options)
+            self._requests[size] = compiled.create_infer_request()
+        outcome = self._requests[size].infer([pixels.numpy()], share_inputs=True)
+        return torch.from_numpy(outcome[0])
+
+
+def openvino() -> Any:
+    """The library, which is an optional extra.
+
+    Raises:
+        Halt: ``model.int8_unavailable``.
+    """
+    # It reports its use to its maker where it finds the means to.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError as error:
+        raise Halt(
+            "model.int8_unavailable",
+            f"model.precision: int8 takes OpenVINO ({first_line(error)}); install "
+            "clipstream[int8], or choose another precision",
+        ) from error
+    return openvino
+
+
+def centred_cosines(vectors: Vector, reference: Vector) -> npt.NDArray[np.float64]:
+    """Cosines between rows once the reference's mean is taken from both. Embeddings of different
+    images share most of their direction: a plain cosine would say little but that."""
+    mean = reference.mean(axis=0, dtype=np.float64)
+    own, other = vectors - mean, reference - mean
+    lengths = np.linalg.norm(own, axis=1) * np.linalg.norm(other, axis=1)
+    cosines: npt.NDArray[np.float64] = (own * other).sum(axis=1) / lengths
+    return cosines

@@ -1,0 +1,160 @@
+"""int8 is calibrated on images like those that are classified, and refused where it strays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from pipeline.adapters.clip import ClipEncoder, ModelPolicy
+from pipeline.adapters.clip_files import from_directory
+from pipeline.adapters.int8 import FACTS, HELD_OUT, WEIGHTS, Calibration, centred_cosines
+from pipeline.errors import Halt
+from tests.clip_checkpoints import write_small_checkpoint
+from tests.int8_rig import CALIBRATED_ON, calibrated, noise, pictures
+
+BATCH = 32
+FAITHFUL = 0.95
+UNSEEN = 500_000
+"""Seeds from here on are in no calibration."""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def sound(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("calibrations") / "sound"
+    return calibrated(checkpoint, directory, pictures(CALIBRATED_ON))
+
+
+@pytest.fixture
+def copy(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "copy"))
+
+
+def load(checkpoint: Path, calibration: Path | None, **changed: object) -> ClipEncoder:
+    policy = {"directory": checkpoint, "device": "cpu", "threads": 1, "precision": "int8"}
+    return ClipEncoder.load(ModelPolicy(**policy | {"calibration": calibration} | changed))
+
+
+def refusal(checkpoint: Path, calibration: Path, **changed: object) -> Halt:
+    with pytest.raises(Halt) as caught:
+        load(checkpoint, calibration, **changed)
+    return caught.value
+
+
+def test_images_of_the_calibrations_kind_keep_their_embeddings(
+    checkpoint: Path, sound: Path
+) -> None:
+    images = pictures(BATCH, first=UNSEEN)
+    own = load(checkpoint, sound).encode_images(images)
+    exact = load(checkpoint, None, precision="fp32").encode_images(images)
+    assert centred_cosines(own, exact).min() >= FAITHFUL
+    assert not np.array_equal(own, exact)
+
+
+def test_events_tell_one_calibration_from_another(
+    checkpoint: Path, sound: Path, tmp_path: Path
+) -> None:
+    other = calibrated(checkpoint, tmp_path / "other", pictures(CALIBRATED_ON, first=1_000))
+    models = [load(checkpoint, each).model for each in (sound, other, sound)]
+    assert {model.precision for model in models} == {"int8"}
+    assert models[0].engine.startswith("openvino-cpu:")
+    assert models[0] == models[2] != models[1]
+
+
+def test_a_calibration_on_noise_is_refused_at_load(checkpoint: Path, tmp_path: Path) -> None:
+    calibration = calibrated(checkpoint, tmp_path / "noise", noise(CALIBRATED_ON), min_fidelity=0.1)
+    halt = refusal(checkpoint, calibration)
+    assert halt.code == "model.unfaithful"
+    assert "0.95" in halt.message
+    assert "calibrate" in halt.message
+    # It is the bound that refuses it, and a bound that says otherwise takes it.
+    assert load(checkpoint, calibration, min_fidelity=0.1).model.precision == "int8"
+
+
+def test_nothing_is_left_of_a_calibration_that_is_not_faithful(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Halt) as caught:
+        calibrated(checkpoint, tmp_path / "noise", noise(CALIBRATED_ON))
+    assert caught.value.code == "model.unfaithful"
+    assert not (tmp_path / "noise").exists()
+
+
+def test_another_models_calibration_is_refused(
+    checkpoint: Path, sound: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(checkpoint, tmp_path / "other"))
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"comment": "fine-tuned"}))
+    halt = refusal(other, sound)
+    assert halt.code == "model.calibration"
+    assert "calibrate" in halt.message
+
+
+@pytest.mark.parametrize("name", [FACTS, HELD_OUT, WEIGHTS])
+def test_a_calibration_that_lacks_a_file_is_refused(
+    name: str, checkpoint: Path, copy: Path
+) -> None:
+    (copy / name).unlink()
+    halt = refusal(checkpoint, copy)
+    assert halt.code == "model.calibration"
+    assert name in halt.message
+
+
+def test_damaged_weights_are_refused(checkpoint: Path, copy: Path) -> None:
+    """Ones that can be read: the images held out tell."""
+    weights = bytearray((copy / WEIGHTS).read_bytes())
+    middle = len(weights) // 2
+    weights[middle : middle + 2_000] = bytes(2_000)
+    (copy / WEIGHTS).write_bytes(weights)
+    assert refusal(checkpoint, copy).code == "model.unfaithful"
+
+
+def test_cut_weights_are_refused(checkpoint: Path, copy: Path) -> None:
+    (copy / WEIGHTS).write_bytes((copy / WEIGHTS).read_bytes()[:1_000])
+    assert refusal(checkpoint, copy).code == "model.device"
+
+
+def test_without_openvino_the_message_says_what_to_install(
+    checkpoint: Path, sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    halt = refusal(checkpoint, sound)
+    assert halt.code == "model.int8_unavailable"
+    assert "clipstream[int8]" in halt.message
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"calibration": None}, "clipstream calibrate"), ({"device": "cuda"}, "`device` to cpu")],
+)
+def test_settings_that_cannot_be_are_refused(
+    changed: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    given = {"directory": tmp_path, "precision": "int8", "calibration": tmp_path}
+    with pytest.raises(ValidationError, match=said):
+        ModelPolicy.model_validate(given | changed)
+
+
+def test_batches_of_every_size_are_alike(checkpoint: Path, sound: Path) -> None:
+    """Each size has a graph of its own."""
+    encoder = load(checkpoint, sound)
+    images = pictures(BATCH + 3, first=UNSEEN)
+    together = encoder.encode_images(images)
+    alone = np.concatenate([encoder.encode_images(image[None]) for image in images])
+    assert centred_cosines(alone, together).min() >= 0.999
+
+
+def test_the_images_held_out_are_kept_as_they_were(checkpoint: Path, sound: Path) -> None:
+    read = Calibration.read(sound, from_directory("small", checkpoint), pictures(1).shape[1])
+    np.testing.assert_array_equal(read.held_out[:3], pictures(3, first=10_000))
