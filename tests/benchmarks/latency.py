@@ -28,10 +28,9 @@ from rich.console import Console
 from pipeline.adapters.kafka_admin import KafkaAdmin
 from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_references import ReferenceProducer
-from tests.benchmarks import latency_worker
+from tests.benchmarks import full_size, latency_worker
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.worker_rig import BUCKET, PARTITIONS, Bench, bench
-from tests.clip_checkpoints import write_full_size_checkpoint
 from tests.decoding_rig import photos
 from tests.kafka_deployment import retrying
 from tests.waiting import eventually
@@ -102,9 +101,8 @@ def measure(
     objects = {f"photos/{number:04}.jpg": body for number, body in enumerate(photos())}
     with contextlib.ExitStack() as owned:
         name = owned.enter_context(tempfile.TemporaryDirectory(prefix="clipstream-latency-"))
-        checkpoint = write_full_size_checkpoint(Path(name))
         running = owned.enter_context(bench(objects, warm=0, images=0))
-        model = {"directory": str(checkpoint), "device": "cpu"}
+        model = {"directory": str(full_size.checkpoint()), "device": "cpu"}
         file, settings = running.settings("latency", {"model": model, "batch": {"max_size": BATCH}})
         stages = Path(name) / "stages.json"
         worker = _worker(running, settings, file, stages)

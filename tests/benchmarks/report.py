@@ -29,8 +29,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 HERE = Path(__file__).parent
-LIBRARIES = ("torch", "transformers", "pillow", "kafka-python", "obstore", "ray", "numpy")
-FEATURES = ("avx2", "avx512_f", "avx512_vnni", "amx_bf16", "amx_int8")
+LIBRARIES = ("torch", "transformers", "pillow", "kafka-python", "obstore", "ray", "openvino")
+FEATURES = ("avx512_f", "avx512_vnni", "amx_bf16", "amx_int8")
 DECODE_ROUNDS = 5
 BETWEEN_ROUNDS = 3
 STREAM_ROUNDS = 2
@@ -70,11 +70,7 @@ def hardware() -> dict[str, Any]:
         f"{fields.get('cpu family', '?')}, model {fields.get('model', '?')}",
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "features": [
-            name
-            for name in ("avx512_f", "avx512_vnni", "amx_bf16", "amx_int8")
-            if features.get(name)
-        ],
+        "features": [name for name in FEATURES if features.get(name)],
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in LIBRARIES},
     }

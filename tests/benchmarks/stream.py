@@ -12,26 +12,18 @@ import argparse
 import contextlib
 import os
 import statistics
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
 
-from pipeline.adapters.clip import DTYPES
-from pipeline.adapters.clip_files import from_directory
-from pipeline.adapters.clip_model import read_model
-from pipeline.adapters.vision_engine import VisionEngine
-from pipeline.adapters.vision_tower import VisionTower
-from tests.benchmarks import counted_worker, peers
-from tests.benchmarks.encode import BATCH, SIDE, precisions
+from tests.benchmarks import counted_worker, full_size, peers
+from tests.benchmarks.encode import BATCH, SIDE, engine, precisions
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.worker_rig import Bench, bench
-from tests.clip_checkpoints import write_full_size_checkpoint
 from tests.decoding_rig import photos
 
 ROUNDS = 3
@@ -40,8 +32,8 @@ RUN_S = 25.0
 """Of counted images, roughly; the first ``WARM`` are not counted."""
 WARM = 128
 PEER_IMAGES = 96
-GOAL_OF_ALONE = {"fp32": 0.93}
-GOAL_OF_PEER = {"fp32": 1.6}
+GOAL_OF_ALONE = {"fp32": 0.93, "int8": 0.85}
+GOAL_OF_PEER = {"fp32": 1.6, "int8": 4.0}
 """Times the zero-shot pipeline with batches of 32."""
 
 
@@ -55,55 +47,52 @@ def measure(
     torch.set_num_threads(threads)
     files = photos()
     rates: dict[str, list[float]] = defaultdict(list)
-    with (
-        tempfile.TemporaryDirectory(prefix="clipstream-model-") as name,
-        contextlib.ExitStack() as owned,
-    ):
-        checkpoint = write_full_size_checkpoint(Path(name))
-        alone = {each: _alone(checkpoint, each, threads) for each in precisions()}
-        quickest = max(rate() for rate in alone.values())
+    with contextlib.ExitStack() as owned:
+        alone = {each: _alone(each, threads) for each in precisions()}
+        images = {each: int(rate() * RUN_S) for each, rate in alone.items()}
         objects = {f"photos/{number:04}.jpg": body for number, body in enumerate(files)}
-        running = owned.enter_context(bench(objects, WARM, int(quickest * RUN_S)))
-        turns = {each: owned.enter_context(peers.running(each, checkpoint)) for each in names}
+        running = owned.enter_context(bench(objects, WARM, max(images.values())))
+        turns = {
+            each: owned.enter_context(peers.running(each, full_size.checkpoint())) for each in names
+        }
         for number in range(rounds):
             for precision, rate in alone.items():
-                rates[f"encode.{precision}"].append(rate())
-                _worker(running, checkpoint, precision, threads, rates)
+                before = rate()
+                _worker(running, precision, images[precision], threads, rates)
+                rates[f"encode.{precision}"].append((before + rate()) / 2)
             for peer, turn in turns.items():
                 rates[f"peer.{peer}"].append(turn(PEER_IMAGES))
-            tell(f"round {number + 1}: " + ", ".join(f"{k} {v[-1]:.1f}" for k, v in rates.items()))
+            tell(f"round {number + 1}: " + ", ".join(f"{k} {v[-1]:.3g}" for k, v in rates.items()))
     return _figures(rates)
 
 
 def _worker(
-    running: Bench, checkpoint: Path, precision: str, threads: int, rates: dict[str, list[float]]
+    running: Bench, precision: str, images: int, threads: int, rates: dict[str, list[float]]
 ) -> None:
     model = {
-        "directory": str(checkpoint),
+        "directory": str(full_size.checkpoint()),
         "device": "cpu",
         "precision": precision,
         "threads": threads,
-        "compile": "on",
     }
+    model |= {"calibration": str(full_size.calibration())} if precision == "int8" else {}
+    model |= {} if precision == "int8" else {"compile": "on"}
     before, begun = running.services_cpu_s(), time.monotonic()
-    spent = running.worker(counted_worker.__name__, {"model": model})
+    spent = running.worker(counted_worker.__name__, {"model": model}, images=images)
     taken = (running.services_cpu_s() - before) / (time.monotonic() - begun) / threads
     rates[f"stream.{precision}"].append(spent.rate)
     rates[f"services.{precision}"].append(taken)
 
 
-def _alone(checkpoint: Path, precision: str, threads: int) -> Callable[[], float]:
+def _alone(precision: str, threads: int) -> Callable[[], float]:
     """Images a second of the encoder with nothing beside it."""
-    model = read_model(from_directory("vit-b-32", checkpoint))
-    tower = VisionTower(model.network, model.preprocessing).to(dtype=DTYPES[precision])
-    engine = VisionEngine.on_cpu(tower, side=SIDE, largest=BATCH, compiled=True, threads=threads)
-    engine.prepare()
+    ready = engine(full_size.model(), precision, threads, compiled=True)
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, SIDE, SIDE, 3), dtype=np.uint8)
 
     def rate() -> float:
         count, begun = 0, time.monotonic()
         while (taken := time.monotonic() - begun) < ALONE_S:
-            engine.encode(pixels)
+            ready.encode(pixels)
             count += BATCH
         return count / taken
 

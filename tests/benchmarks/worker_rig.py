@@ -71,13 +71,20 @@ class Bench:
         """How many processes have been counted."""
         return self._runs
 
-    def worker(self, module: str, changed: Mapping[str, Any], prefix: Sequence[str] = ()) -> Spent:
+    def worker(
+        self,
+        module: str,
+        changed: Mapping[str, Any],
+        prefix: Sequence[str] = (),
+        images: int | None = None,
+    ) -> Spent:
         """One run of a worker's program, of a group of its own, from the first reference on;
-        ``changed`` are settings, ``prefix`` is the command of a profiler."""
+        ``changed`` are settings, ``prefix`` is the command of a profiler, and ``images`` are
+        counted, all unless it is given."""
         file, settings = self.settings(f"ours-{self._runs}", changed)
         with KafkaAdmin(settings.kafka) as admin:
             retrying(lambda: admin.initialise_group(admin.facts(), "earliest"))
-        counts = ["--warm", str(self.warm), "--images", str(self.images)]
+        counts = ["--warm", str(self.warm), "--images", str(images or self.images)]
         return self.run([*prefix, sys.executable, "-m", module, file, *counts])
 
     def run(self, command: Sequence[str | Path]) -> Spent:
