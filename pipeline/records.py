@@ -168,7 +168,8 @@ class ModelIdentity:
 
     ``revision`` is the hub's commit hash, or ``sha256:…`` over a local directory's files.
     ``logit_scale`` is exp of the checkpoint's parameter; ``precision`` is the arithmetic's
-    (``fp32``, ``bf16``, …) and ``engine`` what computed it (``torch-cpu``, ``torch-cuda``, …).
+    (``fp32``, ``bf16``, ``int8``, …) and ``engine`` what computed it: ``torch-cpu``,
+    ``torch-cuda``, …, or with int8 ``openvino-cpu:`` and the calibration's hash.
     """
 
     name: str

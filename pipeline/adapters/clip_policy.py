@@ -64,7 +64,7 @@ class ModelPolicy(Policy):
         description="With `int8`: the model is refused at load where, for any image held out from "
         "its calibration, the centred cosine between its embedding and fp32's is below.",
         gt=0,
-        lt=1,
+        le=1,
     )
     compile: Literal["auto", "on", "off"] = Field(
         "auto",

@@ -88,9 +88,9 @@ class ModelValue(TypedDict):
     logit_scale: float
     """Factor between a similarity and a logit."""
     precision: str
-    """Arithmetic of the image tower: `fp32`, `bf16`, ..."""
+    """Arithmetic of the image tower: `fp32`, `bf16`, `int8`, ..."""
     engine: str
-    """What ran it: `torch-cpu`, `torch-cuda`, ..."""
+    """What ran it: `torch-cpu`, `torch-cuda`, `openvino-cpu:` and the calibration's hash, ..."""
 
 
 @_described
