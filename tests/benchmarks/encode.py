@@ -195,7 +195,7 @@ def show(figures: list[Figure], console: Console) -> None:
         if not figure.name.endswith(".of_limit"):
             table.add_row(
                 figure.name.removeprefix("encode."),
-                f"{figure.value:.1f}",
+                f"{figure.value:.3g}",
                 f"{share.value:.2f}" if share else "",
                 f"{share.goal:.2f}" if share and share.goal else "",
             )

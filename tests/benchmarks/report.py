@@ -78,7 +78,7 @@ def hardware() -> dict[str, Any]:
 
 def write(sections: dict[str, list[Figure]], seconds: float, folder: Path) -> None:
     """Write the report of figures by section; ``seconds`` is how long they took."""
-    report = {
+    report: dict[str, Any] = {
         "commit": commit(),
         "minutes": round(seconds / 60, 1),
         "hardware": hardware(),
@@ -105,6 +105,8 @@ def write(sections: dict[str, list[Figure]], seconds: float, folder: Path) -> No
     }
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     lines = _head(report)
+    every = {figure.name: figure.value for figures in sections.values() for figure in figures}
+    lines += _costs(every, report["hardware"]["cores"])
     for section, figures in sections.items():
         chart = f"{section.split()[0].lower()}.png"
         _draw(figures, folder / chart)
@@ -127,6 +129,39 @@ def _head(report: dict[str, Any]) -> list[str]:
         f"- {processor}, {machine['memory_gib']} GiB",
         f"- Python {machine['python']}, {libraries}",
         f"- {made}, {photographs} photographs",
+    ]
+
+
+def _costs(figures: dict[str, float], cores: int) -> list[str]:
+    """What an image takes of the processors, by stage, as far as the stages were measured."""
+    stages: list[tuple[str, float | None, float | None]] = [
+        (f"decode, 640x480, {way}", figures.get(f"decode.{way}.jpeg.640x480.cpu"), None)
+        for way in ("strict", "fast")
+    ]
+    for name, rate in figures.items():
+        if name.startswith("encode.") and name.endswith((".compiled", ".calibrated")):
+            share = figures.get(f"{name}.of_limit")
+            stages.append((name.replace(".", ", "), 1000 * cores / rate, share))
+    if "between.ours" in figures:
+        stages.append(("between", figures["between.ours"] / 1000, None))
+    for precision in encode.precisions():
+        if f"stream.{precision}" in figures:
+            taken, rate = figures[f"services.{precision}"], figures[f"stream.{precision}"]
+            services = 1000 * cores * taken / rate
+            stages.append((f"broker and store, beside {precision}", services, None))
+    known = [(stage, ms, share) for stage, ms, share in stages if ms is not None]
+    if not known:
+        return []
+    return [
+        "",
+        "## What an image costs",
+        "",
+        "| stage | ms of one core | of the arithmetic limit |",
+        "|---|---|---|",
+        *(
+            f"| {stage} | {ms:.3g} | {'' if share is None else f'{share:.2f}'} |"
+            for stage, ms, share in known
+        ),
     ]
 
 

@@ -1,0 +1,55 @@
+"""The benchmark report says what was measured, and which goals are met."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.report import write
+
+SECTIONS = {
+    "Decode": [
+        Figure("decode.strict.jpeg.640x480", 2.2, "times", goal=2.1),
+        Figure("decode.strict.jpeg.640x480.cpu", 3.25, "ms"),
+    ],
+    "Between decode and encode": [
+        Figure("between.ratio", 1.5, "ratio", goal=1.3, at_least=False),
+        Figure("between.ours", 700.0, "us/image"),
+    ],
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(SECTIONS, 90.0, tmp_path)
+    return tmp_path
+
+
+def test_figures_have_value_unit_goal_and_whether_it_is_met(folder: Path) -> None:
+    report = json.loads((folder / "report.json").read_text())
+    assert set(report) == {"commit", "minutes", "hardware", "settings", "figures"}
+    assert report["minutes"] == 1.5
+    assert report["hardware"]["cores"] >= 1
+    figures = report["figures"]
+    assert figures["decode.strict.jpeg.640x480"] == {
+        "value": 2.2,
+        "unit": "times",
+        "goal": 2.1,
+        "met": True,
+    }
+    assert figures["between.ratio"]["met"] is False
+    assert figures["between.ours"]["met"] is None
+
+
+def test_the_page_shows_goals_costs_and_charts(folder: Path) -> None:
+    page = (folder / "REPORT.md").read_text()
+    assert "| between.ratio | 1.5 | ratio | ≤ 1.3 | **no** |" in page
+    assert "| decode.strict.jpeg.640x480 | 2.2 | times | ≥ 2.1 | yes |" in page
+    assert "| decode, 640x480, strict | 3.25 |  |" in page
+    assert "| between | 0.7 |  |" in page
+    for chart in ("decode.png", "between.png"):
+        assert f"({chart})" in page
+        assert (folder / chart).read_bytes().startswith(b"\x89PNG")
