@@ -16,7 +16,7 @@ from workers.supervise import ExitCode
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-OF_COMMANDS = ("replay.", "settings.", "label_set.", "enqueue.")
+OF_COMMANDS = ("calibrate.", "replay.", "settings.", "label_set.", "enqueue.")
 """Codes that end a command before a worker starts: its exit code is another."""
 
 
