@@ -210,7 +210,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=HERE, help="folder of the report")
     parser.add_argument("--only", nargs="+", help="names of sections")
     arguments = parser.parse_args()
-    console = Console()
+    console = Console(markup=False)  # installers' words have brackets
     chosen = benchmarks(console)
     unknown = set(arguments.only or ()) - set(chosen)
     if unknown:
