@@ -145,10 +145,9 @@ def _costs(figures: dict[str, float], cores: int) -> list[str]:
     if "between.ours" in figures:
         stages.append(("between", figures["between.ours"] / 1000, None))
     for precision in encode.precisions():
-        if f"stream.{precision}" in figures:
-            taken, rate = figures[f"services.{precision}"], figures[f"stream.{precision}"]
-            services = 1000 * cores * taken / rate
-            stages.append((f"broker and store, beside {precision}", services, None))
+        if f"services.{precision}" in figures:
+            taken = figures[f"services.{precision}"]
+            stages.append((f"broker and store, beside {precision}", taken, None))
     known = [(stage, ms, share) for stage, ms, share in stages if ms is not None]
     if not known:
         return []
