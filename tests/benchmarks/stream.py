@@ -94,7 +94,7 @@ def _worker(
     taken_s = (running.services_cpu_s() - before) / (WARM + images)
     rates[f"stream.{precision}"].append(spent.rate)
     rates[f"services.{precision}"].append(1000 * taken_s)
-    # What the rate would be were they elsewhere: each image then has so much more of the processors.
+    # Were they elsewhere, each image would have so much more of the processors.
     elsewhere = 1 / (1 / spent.rate - taken_s / threads)
     rates[f"stream.{precision}.services_elsewhere"].append(elsewhere)
 
