@@ -34,6 +34,7 @@ FEATURES = ("avx512_f", "avx512_vnni", "amx_bf16", "amx_int8")
 DECODE_ROUNDS = 5
 BETWEEN_ROUNDS = 3
 STREAM_ROUNDS = 2
+SCALING_WORKERS = (1, 4, 16)
 SCALING_ROUNDS = 2
 SCALING_S = 20.0
 DPI = 110
@@ -52,7 +53,7 @@ def benchmarks(console: Console) -> dict[str, Benchmark]:
         "Whole worker": lambda: stream.measure(STREAM_ROUNDS, tell=console.print),
         "Latency": lambda: latency.measure(tell=console.print),
         "Scaling": lambda: scaling.measure(
-            rounds=SCALING_ROUNDS, seconds=SCALING_S, tell=console.print
+            SCALING_WORKERS, SCALING_ROUNDS, SCALING_S, tell=console.print
         ),
     }
 

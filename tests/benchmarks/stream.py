@@ -29,7 +29,7 @@ from tests.decoding_rig import photos
 
 ROUNDS = 3
 ALONE_S = 6.0
-RUN_S = 25.0
+RUN_S = 18.0
 """Of counted images, roughly; the first ``WARM`` are not counted."""
 WARM = 128
 PEER_IMAGES = 160
