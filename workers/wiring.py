@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import socket
 from contextlib import ExitStack
@@ -145,6 +146,9 @@ def _gate(settings: Settings, flow: Flow, loop: EventLoopThread, meter: Meter) -
 
 def load_encoder(settings: Settings) -> Encoder:
     """The configured model. Blocks for seconds; may download."""
+    # torch's threads would spin while they wait for one another, on the processors that decoders
+    # and clients want. OpenMP looks when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Here: torch and transformers take seconds to import, and the driver needs neither.
     from pipeline.adapters.clip import ClipEncoder
 

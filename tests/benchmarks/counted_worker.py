@@ -15,7 +15,8 @@ from workers.logs import configure_logging
 from workers.settings import load_settings
 
 LOOK_S = 0.05
-STOP_S = 20.0
+STOP_S = 1.0
+"""What is under way is of no use any more."""
 
 
 class Meters(PrometheusMeter):
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--warm", type=int, required=True)
     parser.add_argument("--images", type=int, required=True)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--beside", type=int, nargs="*", default=[], help="processes to count")
     arguments = parser.parse_args()
     settings = load_settings(arguments.settings, environment={})
     configure_logging(settings.log, "worker")
@@ -51,7 +53,7 @@ def main() -> None:
         return count
 
     def watch() -> None:
-        spending = Spending(committed(arguments.warm), Meters.made.commits())
+        spending = Spending(committed(arguments.warm), Meters.made.commits(), arguments.beside)
         done = committed(arguments.warm + arguments.images)
         spending.until(done, Meters.made.commits()).save(arguments.output)
         worker.stop(STOP_S)

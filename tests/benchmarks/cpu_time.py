@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
 TASKS = Path("/proc/self/task")
 ENDED = "threads that have ended"
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Spent:
     wall_s: float
     cpu_s: float
     threads: dict[str, float]
+    beside_cpu_s: float = 0.0
+    """Of the processes beside it that were to be looked at."""
 
     @property
     def us_per_image(self) -> float:
@@ -47,8 +52,10 @@ class Spent:
 class Spending:
     """Counts from its making on; threads that began later count in full."""
 
-    def __init__(self, images: int, commits: int) -> None:
+    def __init__(self, images: int, commits: int, beside: Sequence[int] = ()) -> None:
+        """``beside`` are ids of further processes."""
         self._images, self._commits = images, commits
+        self._beside, self._beside_cpu = beside, sum(map(_of_process, beside))
         self._wall, self._cpu, self._threads = time.monotonic(), time.process_time(), _threads()
 
     def until(self, images: int, commits: int) -> Spent:
@@ -63,7 +70,13 @@ class Spending:
             wall - self._wall,
             cpu_s,
             alive | {ENDED: max(0.0, cpu_s - sum(alive.values()))},
+            sum(map(_of_process, self._beside)) - self._beside_cpu,
         )
+
+
+def _of_process(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def _threads() -> Counter[str]:

@@ -30,7 +30,6 @@ LABEL_SET = Path(__file__).parents[2] / "deploy/examples/label-sets/moderation.y
 BUCKET = "benchmark"
 PARTITIONS = 4
 RUN_S = 600.0
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Bench:
@@ -67,6 +66,11 @@ class Bench:
                 producer.send(own_key, value, partition=number % PARTITIONS)
 
     @property
+    def services(self) -> tuple[int, int]:
+        """Process ids of broker and store."""
+        return self.kafka.pid, self.s3.pid
+
+    @property
     def runs(self) -> int:
         """How many processes have been counted."""
         return self._runs
@@ -77,15 +81,16 @@ class Bench:
         changed: Mapping[str, Any],
         prefix: Sequence[str] = (),
         images: int | None = None,
+        options: Sequence[str] = (),
     ) -> Spent:
         """One run of a worker's program, of a group of its own, from the first reference on;
         ``changed`` are settings, ``prefix`` is the command of a profiler, and ``images`` are
-        counted, all unless it is given."""
+        counted, all unless it is given; ``options`` are the program's own."""
         file, settings = self.settings(f"ours-{self._runs}", changed)
         with KafkaAdmin(settings.kafka) as admin:
             retrying(lambda: admin.initialise_group(admin.facts(), "earliest"))
         counts = ["--warm", str(self.warm), "--images", str(images or self.images)]
-        return self.run([*prefix, sys.executable, "-m", module, file, *counts])
+        return self.run([*prefix, sys.executable, "-m", module, file, *counts, *options])
 
     def run(self, command: Sequence[str | Path]) -> Spent:
         """A program that writes down what it spent."""
@@ -98,10 +103,6 @@ class Bench:
             timeout=RUN_S,
         )
         return Spent.load(output)
-
-    def services_cpu_s(self) -> float:
-        """CPU seconds that broker and store have taken since they started."""
-        return sum(map(_cpu_s, (self.kafka.pid, self.s3.pid)))
 
     def settings(
         self, group: str, changed: Mapping[str, Any] | None = None
@@ -124,11 +125,6 @@ class Bench:
         }
         file.write_text(yaml.safe_dump(settings | dict(changed or {})))
         return file, load_settings(file, environment={})
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 @contextlib.contextmanager
