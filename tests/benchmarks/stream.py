@@ -1,9 +1,10 @@
 """`python -m tests.benchmarks.stream`: a whole stream worker against encoding alone, and the peers.
 
 The worker is the product's, exactly once on a real Kafka and a real S3 server, with photographs and
-a full-size ViT-B/32 of seeded random weights, and the default settings but for the precision. In turns: the worker in each precision, the encoder
-alone in the same precision, and each peer on the same photographs in memory. Broker and store run
-on the same processors as the worker: what they take is shown apart.
+a full-size ViT-B/32 of seeded random weights; its settings are the defaults but for the precision.
+In turns: the worker in each precision, the encoder alone in the same precision, and each peer on
+the same photographs in memory. Broker and store run on the same processors as the worker: what they
+take is shown apart.
 """
 
 from __future__ import annotations
