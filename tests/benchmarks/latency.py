@@ -39,7 +39,7 @@ from workers.settings import Settings
 
 LOADS = (0.25, 0.5, 0.75, 0.9)
 HALF = 0.5
-SECONDS = 20.0
+SECONDS = 15.0
 """Of each load."""
 BACKLOG = 160
 BATCH = 8

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -202,3 +205,29 @@ def test_the_set_number_of_threads_holds_in_the_thread_that_encodes(original: Pa
 
 def threads_of_this_process() -> int:
     return len(list(TASKS.iterdir()))
+
+
+def test_threads_that_wait_for_one_another_leave_the_processors_to_decoders() -> None:
+    """OpenMP looks at its settings once, when torch loads it: they must be there by then."""
+    program = (
+        "from types import SimpleNamespace as Settings\n"
+        "from pathlib import Path\n"
+        "from pipeline.adapters.clip_policy import ModelPolicy\n"
+        "from pipeline.errors import Halt\n"
+        "from workers.wiring import load_encoder\n"
+        "model = ModelPolicy(directory=Path('/no/such/model'))\n"
+        "try:\n"
+        "    load_encoder(Settings(model=model, batch=Settings(max_size=1)))\n"
+        "except Halt as halt:\n"
+        "    print(halt.code)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment | {"OMP_DISPLAY_ENV": "TRUE"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "model.not_found\n"
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in ran.stderr
