@@ -110,8 +110,10 @@ def write(sections: dict[str, list[Figure]], seconds: float, folder: Path) -> No
     lines += _costs(every, report["hardware"]["cores"])
     for section, figures in sections.items():
         chart = f"{section.split()[0].lower()}.png"
-        _draw(figures, folder / chart)
-        lines += ["", f"## {section}", "", f"![{section}: the figures as bars]({chart})", ""]
+        curve = section == "Latency"
+        (_draw_latency if curve else _draw)(figures, folder / chart)
+        shown = "latency over load" if curve else "the figures as bars"
+        lines += ["", f"## {section}", "", f"![{section}: {shown}]({chart})", ""]
         lines += _table(figures)
     (folder / "REPORT.md").write_text("\n".join(lines) + "\n")
 
@@ -201,6 +203,32 @@ def _draw(figures: Sequence[Figure], file: Path) -> None:
         axis.set_xlabel(unit)
         axis.margins(x=0.12)
         axis.set_xlim(left=0)
+    picture.savefig(file, dpi=DPI)
+    pyplot.close(picture)
+
+
+def _draw_latency(figures: Sequence[Figure], file: Path) -> None:
+    """A curve over the load for each percentile; the goal as a tick."""
+    picture, axis = pyplot.subplots(figsize=(WIDTH_IN, WIDTH_IN / 2), layout="constrained")
+    for percentile in ("p50", "p99"):
+        start = f"latency.{percentile}_at_"
+        points = {
+            int(each.name.removeprefix(start).rstrip("%")): each
+            for each in figures
+            if each.name.startswith(start)
+        }
+        axis.plot(list(points), [each.value for each in points.values()], "o-", label=percentile)
+        for load, each in points.items():
+            axis.annotate(
+                f"{each.value:.2f}", (load, each.value), (0, 6), textcoords="offset points"
+            )
+            if each.goal is not None:
+                goal = [each.goal, each.goal]
+                axis.plot([load - 3, load + 3], goal, color="black", lw=2, label="goal, p99")
+    axis.set_xlabel("load, % of what one worker does of a backlog")
+    axis.set_ylabel("s, from record to committed event")
+    axis.set_ylim(bottom=0)
+    axis.legend()
     picture.savefig(file, dpi=DPI)
     pyplot.close(picture)
 

@@ -20,6 +20,11 @@ SECTIONS = {
         Figure("between.ratio", 1.5, "ratio", goal=1.3, at_least=False),
         Figure("between.ours", 700.0, "us/image"),
     ],
+    "Latency": [
+        Figure("latency.capacity", 40.0, "images/s"),
+        Figure("latency.p50_at_50%", 0.3, "s"),
+        Figure("latency.p99_at_50%", 0.6, "s", goal=0.5, at_least=False),
+    ],
 }
 
 
@@ -51,7 +56,7 @@ def test_the_page_shows_goals_costs_and_charts(folder: Path) -> None:
     assert "| decode.strict.jpeg.640x480 | 2.2 | times | ≥ 2.1 | yes |" in page
     assert "| decode, 640x480, strict | 3.25 |  |" in page
     assert "| between | 0.7 |  |" in page
-    for chart in ("decode.png", "between.png"):
+    for chart in ("decode.png", "between.png", "latency.png"):
         assert f"({chart})" in page
         assert (folder / chart).read_bytes().startswith(b"\x89PNG")
 
