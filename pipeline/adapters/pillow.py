@@ -219,10 +219,8 @@ def _sample(format: str) -> bytes:
 def _ends_early(body: bytes, error: Exception) -> bool:
     if body[:4] == b"RIFF":  # libwebp does not say why it refuses
         return len(body) < 8 + int.from_bytes(body[4:8], "little")
-    if body[:2] == _JPEG_BEGINS and _ends_before_the_scan(
-        body
-    ):  # nor does Pillow, between segments
-        return True
+    if body[:2] == _JPEG_BEGINS and _ends_before_the_scan(body):
+        return True  # between two segments Pillow does not say why either
     return "truncated" in str(error).lower()
 
 

@@ -88,6 +88,21 @@ def test_what_is_there_is_left_alone(settings: Settings, folder: Path, tmp_path:
     with pytest.raises(Halt) as caught:
         run(settings, [folder], tmp_path)
     assert caught.value.code == "calibrate.failed"
-    with pytest.raises(Halt) as caught:
+
+
+def test_a_source_that_cannot_be_read_is_named(
+    settings: Settings, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Halt, match="none does not exist"):
         run(settings, [tmp_path / "none"], tmp_path / "out")
-    assert caught.value.code == "calibrate.no_images"
+
+    read = Path.read_bytes
+
+    def denied(path: Path) -> bytes:  # root may read everything
+        if path.suffix == ".jpg":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(Halt, match=r"\.jpg cannot be read \(Permission denied\)"):
+        run(settings, [folder / "0.jpg"], tmp_path / "out")

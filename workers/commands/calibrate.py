@@ -124,7 +124,12 @@ def _different(files: Sequence[Path]) -> Iterator[bytes]:
     """Their contents, the same one once: what was calibrated on says nothing when held out."""
     seen: set[bytes] = set()
     for file in files:
-        body = file.read_bytes()
+        try:
+            body = file.read_bytes()
+        except OSError as error:
+            raise Halt(
+                "calibrate.no_images", f"calibrate: {file} cannot be read ({error.strerror})"
+            ) from error
         digest = hashlib.sha256(body).digest()
         if digest not in seen:
             seen.add(digest)
