@@ -91,8 +91,10 @@ def contenders(model: ClipModel, precision: str, threads: int) -> Iterator[Conte
     def ours(name: str, *, compiled: bool) -> Iterator[Contender]:
         ready = engine(model, precision, threads, compiled=compiled)
         yield Contender(precision, name, lambda: ready.encode(pixels))
-        few = pixels[:SMALL_BATCH]
-        yield Contender(precision, f"{name}_{SMALL_BATCH}", lambda: ready.encode(few), SMALL_BATCH)
+        if name != "plain":
+            few = pixels[:SMALL_BATCH]
+            small = f"{name}_{SMALL_BATCH}"
+            yield Contender(precision, small, lambda: ready.encode(few), SMALL_BATCH)
 
     limit = Contender(precision, "limit", _products(precision, flops_per_image(model.network)))
     if precision == "int8":

@@ -32,7 +32,7 @@ ROUNDS = 3
 ALONE_S = 6.0
 RUN_S = 16.0
 """Of counted images, roughly; the first ``WARM`` are not counted."""
-WARM = 128
+WARM = 64
 PEER_IMAGES = 96
 GOAL_OF_ALONE = {"fp32": 0.93, "int8": 0.85}
 GOAL_OF_PEER = {"fp32": 1.6, "int8": 4.0}
