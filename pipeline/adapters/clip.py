@@ -101,13 +101,13 @@ class ClipEncoder:
         # then do not depend on the image tower's precision.
         del network.vision_model, network.visual_projection
         torch.nn.Module.to(network, device)
+        threads = model_threads(policy)
         if calibration:
-            threads = model_threads(policy)
             images = calibration.engine(tower, largest=largest_batch, threads=threads)
             calibration.check(images, tower, threads=threads, min_fidelity=policy.min_fidelity)
         else:
             images = _prepared(tower, side, largest_batch, device, policy, identity, checkpoint)
-        encoder = cls(model, identity, images, model_threads(policy))
+        encoder = cls(model, identity, images, threads)
         encoder._try_once(checkpoint)
         return encoder
 

@@ -176,8 +176,8 @@ def openvino() -> Any:
     Raises:
         Halt: ``model.int8_unavailable``.
     """
-    # It reports its use to its maker where it finds the means to.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    # It reports its use to its maker where it can import the means to: None says that it cannot.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # typeshed: modules
     try:
         import openvino
     except ImportError as error:

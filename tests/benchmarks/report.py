@@ -137,9 +137,10 @@ def _head(report: dict[str, Any]) -> list[str]:
 
 def _costs(figures: dict[str, float], cores: int) -> list[str]:
     """What an image takes of the processors, by stage, as far as the stages were measured."""
-    stages: list[tuple[str, float | None, float | None]] = [
-        (f"decode, 640x480, {way}", figures.get(f"decode.{way}.jpeg.640x480.cpu"), None)
+    stages: list[tuple[str, float, float | None]] = [
+        (f"decode, 640x480, {way}", figures[name], None)
         for way in ("strict", "fast")
+        if (name := f"decode.{way}.jpeg.640x480.cpu") in figures
     ]
     for name, rate in figures.items():
         if name.startswith("encode.") and name.endswith((".compiled", ".calibrated")):
@@ -151,8 +152,7 @@ def _costs(figures: dict[str, float], cores: int) -> list[str]:
         if f"services.{precision}" in figures:
             taken = figures[f"services.{precision}"]
             stages.append((f"broker and store, beside {precision}", taken, None))
-    known = [(stage, ms, share) for stage, ms, share in stages if ms is not None]
-    if not known:
+    if not stages:
         return []
     return [
         "",
@@ -162,7 +162,7 @@ def _costs(figures: dict[str, float], cores: int) -> list[str]:
         "|---|---|---|",
         *(
             f"| {stage} | {ms:.3g} | {'' if share is None else f'{share:.2f}'} |"
-            for stage, ms, share in known
+            for stage, ms, share in stages
         ),
     ]
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -40,6 +41,13 @@ def checkpoint(original: Path, tmp_path: Path) -> Path:
 def load(**changed: Any) -> ClipEncoder:
     policy = {"device": "cpu", "precision": "fp32", "threads": 1}
     return ClipEncoder.load(ModelPolicy(**policy | changed))
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
 
 
 def pixels() -> Pixels:
@@ -148,11 +156,8 @@ def test_errors_of_torch_have_their_fate(
 ) -> None:
     encoder = load(directory=original)
 
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(VisionTower, "forward", fail)
-    monkeypatch.setattr(CLIPModel, "get_text_features", fail)
+    monkeypatch.setattr(VisionTower, "forward", raising(error))
+    monkeypatch.setattr(CLIPModel, "get_text_features", raising(error))
     with pytest.raises(fate):
         encoder.encode_images(pixels())
     with pytest.raises(WorkerLost if fate is WorkerLost else Halt):
@@ -162,10 +167,8 @@ def test_errors_of_torch_have_their_fate(
 def test_a_device_that_cannot_run_the_model_is_told_at_the_start(
     original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(VisionTower, "forward", fail)
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    monkeypatch.setattr(VisionTower, "forward", raising(error))
     with pytest.raises(Halt, match="free the device") as caught:
         load(directory=original, precision="auto")
     assert caught.value.code == "model.device"
@@ -175,10 +178,8 @@ def test_a_device_that_cannot_run_the_model_is_told_at_the_start(
 def test_a_device_that_is_lost_at_the_start_ends_this_worker_alone(
     original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
-
-    monkeypatch.setattr(VisionTower, "forward", fail)
+    error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    monkeypatch.setattr(VisionTower, "forward", raising(error))
     with pytest.raises(WorkerLost) as caught:
         load(directory=original)
     assert caught.value.code == "encode.device_lost"

@@ -30,10 +30,9 @@ IN_FLIGHT = 8
 
 def run_calibrate(
     settings: Settings, console: Console, *, sources: Sequence[Path], output: Path, limit: int
-) -> float:
+) -> None:
     """Calibrate on up to ``limit`` different images of files and folders, drawn the same way each
-    time, and write the directory for ``model.calibration``. Returns the fidelity: the least
-    centred cosine with fp32 over the images held out.
+    time, and write the directory for ``model.calibration``.
 
     Raises:
         Halt: ``calibrate.*``, ``model.*``: nothing is written.
@@ -69,7 +68,6 @@ def run_calibrate(
         highlight=False,
         soft_wrap=True,
     )
-    return facts.fidelity
 
 
 def _files(sources: Sequence[Path]) -> list[Path]:
@@ -81,7 +79,7 @@ def _files(sources: Sequence[Path]) -> list[Path]:
             )
         files |= {source} if source.is_file() else {p for p in source.rglob("*") if p.is_file()}
     ordered = sorted(files)
-    random.Random(0).shuffle(ordered)  # noqa: S311
+    random.Random(0).shuffle(ordered)  # noqa: S311 - a draw that can be repeated
     return ordered
 
 
