@@ -46,8 +46,8 @@ class BatchPolicy(Policy):
     )
     max_wait_s: float = Field(
         0.02,
-        description="Seconds an image waits for company while the device is idle; 0 sends it at "
-        "once.",
+        description="Seconds an image waits for company while the device is idle, on a CPU a lane; "
+        "0 sends it at once.",
         ge=0,
         le=60,
     )
@@ -61,19 +61,21 @@ def due_in_s(
     max_size: int,
     max_wait_s: float,
     lanes: int = 1,
+    parallel: int = 1,
 ) -> float | None:
     """Seconds until the next batch is due (0: now), None if that takes another event first.
 
     ``waiting`` counts the images that no batch has or is about to have, ``busy`` the batches that
-    the encoder's threads, one a lane, have already. A full batch is due as soon as there is room to
-    stage it; a partial one only on an idle device, when its oldest image has waited long enough:
-    beside a busy device it loses nothing by growing.
+    the encoder's threads, one a lane, have already; it computes ``parallel`` of them at once. A
+    full batch is due as soon as there is room to stage it; a partial one only where it is computed
+    at once, when its oldest image has waited long enough: behind others it loses nothing by
+    growing.
     """
     if waiting == 0 or busy >= lanes + STAGED_BATCHES:
         return None
     if waiting >= max_size:
         return 0.0
-    if busy:
+    if busy >= parallel:
         return None
     return max(0.0, max_wait_s - oldest_wait_s)
 
@@ -235,6 +237,7 @@ class Batcher:
             max_size=self._max_size,
             max_wait_s=0 if self._closing else self._policy.max_wait_s,
             lanes=self._encoder.lanes,
+            parallel=self._encoder.parallel,
         )
 
     async def _changed_within(self, wait_s: float | None) -> None:

@@ -142,8 +142,12 @@ class Encoder(Protocol):
 
     @property
     def lanes(self) -> int:
-        """How many threads may call it at once: more than one where a device that computes one
-        batch can be handed the next."""
+        """How many threads may call it at once."""
+
+    @property
+    def parallel(self) -> int:
+        """How many of these calls are computed at once; the others have their turn prepared, so
+        that the device need not wait for it."""
 
     @property
     def model(self) -> ModelIdentity: ...

@@ -75,7 +75,7 @@ def calibrate(
         openvino.save_model(quantized, directory / int8.GRAPH, compress_to_fp16=False)
         np.save(directory / int8.HELD_OUT, held_out)
         written = int8.Calibration(directory, held_out, digest="")
-        engine = written.engine(tower, largest=len(held_out), threads=threads)
+        engine = written.engine(tower, largest=len(held_out), lanes=1, threads=threads)
         least = written.check(engine, tower, threads=threads, min_fidelity=min_fidelity)
         facts = int8.CalibrationFacts(
             model=checkpoint.name,

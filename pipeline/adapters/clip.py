@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -15,6 +14,7 @@ from pipeline.adapters.clip_model import PROBE_PROMPT, ClipModel, read_model
 from pipeline.adapters.clip_policy import DEFAULT_MODEL, DEFAULT_REVISION, ModelPolicy
 from pipeline.adapters.cuda_engine import cuda_engine
 from pipeline.adapters.int8 import Calibration
+from pipeline.adapters.processors import available_processors
 from pipeline.adapters.vision_engine import VisionEngine
 from pipeline.adapters.vision_tower import VisionTower
 from pipeline.errors import Halt, WorkerLost
@@ -103,7 +103,9 @@ class ClipEncoder:
         torch.nn.Module.to(network, device)
         threads = model_threads(policy)
         if calibration:
-            images = calibration.engine(tower, largest=largest_batch, threads=threads)
+            images = calibration.engine(
+                tower, largest=largest_batch, lanes=model_lanes(policy), threads=threads
+            )
             calibration.check(images, tower, threads=threads, min_fidelity=policy.min_fidelity)
         else:
             images = _prepared(tower, side, largest_batch, device, policy, identity, checkpoint)
@@ -122,6 +124,10 @@ class ClipEncoder:
     @property
     def lanes(self) -> int:
         return self._images.lanes
+
+    @property
+    def parallel(self) -> int:
+        return self._images.parallel
 
     def encode_images(self, pixels: Pixels) -> Vector:
         """See ``Encoder.encode_images``. A torch error that leaves the device usable is
@@ -236,7 +242,12 @@ def _prepared(
             engine = cuda_engine(tower, device, side=side, largest=largest, compiled=compiled)
         else:
             engine = VisionEngine.on_cpu(
-                tower, side=side, largest=largest, compiled=compiled, threads=model_threads(policy)
+                tower,
+                side=side,
+                largest=largest,
+                compiled=compiled,
+                lanes=model_lanes(policy),
+                threads=model_threads(policy),
             )
         engine.prepare()
         return engine
@@ -267,13 +278,14 @@ def _prepared(
 
 
 def model_threads(policy: ModelPolicy) -> int:
-    """Threads of one computation on the CPU."""
-    if policy.threads is not None:
-        return policy.threads
-    # torch's own default follows OMP_NUM_THREADS; not every platform has affinities.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Of the CPU, all lanes together; torch's own default follows OMP_NUM_THREADS."""
+    return policy.threads or available_processors()
+
+
+def model_lanes(policy: ModelPolicy) -> int:
+    """Batches that a CPU encodes at once."""
+    threads = model_threads(policy)
+    return min(policy.lanes or threads, threads)
 
 
 def _device(policy: ModelPolicy) -> torch.device:

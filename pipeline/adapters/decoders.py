@@ -8,7 +8,6 @@ docs/decoding.md.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import os
@@ -17,6 +16,7 @@ from typing import Final
 
 from pipeline.adapters.decode_process import DecodeProcess
 from pipeline.adapters.decode_wire import ChildConfig, Death, ProtocolViolation, Reply, Verdict
+from pipeline.adapters.processors import available_processors
 from pipeline.crop import Crop
 from pipeline.decode import BYTES_PER_PIXEL, DecodePolicy
 from pipeline.errors import CODES, Halt, Reject, is_exhaustion
@@ -56,7 +56,7 @@ class SandboxedDecoder:
         self._policy = policy
         self._meter = meter
         self._program = program
-        self._processes = policy.processes or default_processes()
+        self._processes = policy.processes or min(MAX_DEFAULT_PROCESSES, available_processors())
         self._free = asyncio.Semaphore(self._processes)
         self._idle: list[DecodeProcess] = []
         self._living: set[DecodeProcess] = set()
@@ -283,12 +283,3 @@ def _unavailable(reason: str) -> Halt:
         f"decode: no decoder process can be started ({reason}); check that Pillow is installed "
         "whole, and decode.max_memory_mib and the limits on processes and memory",
     )
-
-
-def default_processes() -> int:
-    """CPUs that this process may use, by affinity and by the container's quota; 16 at most."""
-    cpus = float(len(os.sched_getaffinity(0)))
-    with contextlib.suppress(OSError, ValueError):  # no cgroup v2, or "max": no quota
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cpus = min(cpus, int(quota) / int(period))
-    return max(1, min(MAX_DEFAULT_PROCESSES, round(cpus)))

@@ -21,7 +21,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from pipeline.adapters.clip_files import Checkpoint, first_line
-from pipeline.adapters.vision_engine import SMALLEST_SIZE, Lane, VisionEngine, prepared_sizes
+from pipeline.adapters.vision_engine import SMALLEST_SIZE, Lane, Run, VisionEngine, prepared_sizes
 from pipeline.adapters.vision_tower import VisionTower
 from pipeline.errors import Halt
 from pipeline.records import Pixels, Vector
@@ -94,17 +94,18 @@ class Calibration:
     def engine_name(self) -> str:
         return f"openvino-cpu:{self.digest[:DIGEST_DIGITS]}"
 
-    def engine(self, tower: VisionTower, *, largest: int, threads: int) -> VisionEngine:
-        """An engine in place of ``tower`` that has tried every batch size up to ``largest``.
+    def engine(self, tower: VisionTower, *, largest: int, lanes: int, threads: int) -> VisionEngine:
+        """An engine in place of ``tower`` that has tried every batch size up to ``largest``; see
+        ``VisionEngine.on_cpu``.
 
         Raises:
             Halt: ``model.int8_unavailable``, ``model.device``.
         """
         side = self.held_out.shape[1]
         try:
-            run = _Graph(self.directory / GRAPH, threads)
-            lane = Lane(run, largest, side, tower.dimension, threads)
-            engine = VisionEngine([lane], largest, prepared_sizes(largest))
+            graph = _Graph(self.directory / GRAPH, lanes, threads)
+            made = [Lane(graph.runner(), largest, side, tower.dimension) for _ in range(lanes)]
+            engine = VisionEngine(made, largest, prepared_sizes(largest), parallel=lanes)
             engine.prepare()
         except (RuntimeError, OSError, MemoryError) as error:
             raise Halt(
@@ -125,7 +126,7 @@ class Calibration:
         """
         side = self.held_out.shape[1]
         reference = VisionEngine.on_cpu(
-            tower, side=side, largest=SMALLEST_SIZE, compiled=False, threads=threads
+            tower, side=side, largest=SMALLEST_SIZE, compiled=False, lanes=1, threads=threads
         )
         own, other = engine.encode(self.held_out), reference.encode(self.held_out)
         least = float(centred_cosines(own, other).min())
@@ -142,32 +143,43 @@ class Calibration:
 
 
 class _Graph:
-    """Runs the graph, compiled for each batch size that it meets: a graph for any size takes a
-    tenth longer."""
+    """Compiles the graph for each batch size that it meets: a graph for any size takes a tenth
+    longer. Lanes are OpenVINO's streams, which share the weights."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, lanes: int, threads: int) -> None:
         self._core: Any = openvino().Core()
         self._path = path
         has_bf16 = torch.cpu.get_capabilities().get("amx_bf16", False)
         self._options = {
-            "NUM_STREAMS": 1,
+            "NUM_STREAMS": lanes,
             "INFERENCE_NUM_THREADS": threads,
             # Pinned, its threads would keep decoders and clients off their processors.
             "ENABLE_CPU_PINNING": False,
             # Of what is not quantized: norms, softmax, sums.
             "INFERENCE_PRECISION_HINT": "bf16" if has_bf16 else "f32",
         }
-        self._requests: dict[int, Any] = {}
+        self._compiled: dict[int, Any] = {}
 
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+    def runner(self) -> Run:
+        """Runs it, for one caller at a time."""
+        requests: dict[int, Any] = {}
+
+        def run(pixels: torch.Tensor) -> torch.Tensor:
+            size = len(pixels)
+            if size not in requests:
+                requests[size] = self._for_batches_like(pixels).create_infer_request()
+            outcome = requests[size].infer([pixels.numpy()], share_inputs=True)
+            return torch.from_numpy(outcome[0])
+
+        return run
+
+    def _for_batches_like(self, pixels: torch.Tensor) -> Any:
         size = len(pixels)
-        if size not in self._requests:
+        if size not in self._compiled:
             graph = self._core.read_model(self._path)
             graph.reshape(list(pixels.shape))
-            compiled = self._core.compile_model(graph, "CPU", self._options)
-            self._requests[size] = compiled.create_infer_request()
-        outcome = self._requests[size].infer([pixels.numpy()], share_inputs=True)
-        return torch.from_numpy(outcome[0])
+            self._compiled[size] = self._core.compile_model(graph, "CPU", self._options)
+        return self._compiled[size]
 
 
 def openvino() -> Any:

@@ -36,6 +36,10 @@ class MemoryEncoder:
         return 1
 
     @property
+    def parallel(self) -> int:
+        return 1
+
+    @property
     def model(self) -> ModelIdentity:
         return self._model
 

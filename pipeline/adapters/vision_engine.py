@@ -65,13 +65,17 @@ class Lane:
 
 class VisionEngine:
     """A vision tower and the lanes to it: as many threads may call ``encode`` at once, more wait.
+    ``parallel`` of the lanes compute at once.
 
     With ``sizes``, ascending, batches are of these alone, and smaller ones are filled up; without,
     they are taken as they come.
     """
 
-    def __init__(self, lanes: Sequence[Lane], largest: int, sizes: Sequence[int] = ()) -> None:
+    def __init__(
+        self, lanes: Sequence[Lane], largest: int, sizes: Sequence[int] = (), parallel: int = 1
+    ) -> None:
         self.lanes = len(lanes)
+        self.parallel = parallel
         self._lanes = tuple(lanes)
         self._largest = largest
         self._sizes = tuple(sizes)
@@ -82,16 +86,24 @@ class VisionEngine:
 
     @classmethod
     def on_cpu(
-        cls, tower: VisionTower, *, side: int, largest: int, compiled: bool, threads: int
+        cls,
+        tower: VisionTower,
+        *,
+        side: int,
+        largest: int,
+        compiled: bool,
+        lanes: int,
+        threads: int,
     ) -> VisionEngine:
-        """``side`` is the edge of an image in pixels, ``largest`` the most images of a batch,
-        ``threads`` those of one computation."""
+        """``side`` is the edge of an image in pixels, ``largest`` the most images of a batch; the
+        lanes share the threads."""
         run: Run = tower
         if compiled:
             # Frozen: weights are packed once, as the processor wants them.
             run = torch.compile(tower, dynamic=False, fullgraph=True, options={"freezing": True})
-        lane = Lane(run, largest, side, tower.dimension, threads)
-        return cls([lane], largest, prepared_sizes(largest) if compiled else ())
+        share = max(1, threads // lanes)
+        made = [Lane(run, largest, side, tower.dimension, share) for _ in range(lanes)]
+        return cls(made, largest, prepared_sizes(largest) if compiled else (), parallel=lanes)
 
     def prepare(self) -> None:
         """Make every lane ready for every batch size; seconds to minutes. A size that does not fit

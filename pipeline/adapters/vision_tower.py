@@ -6,6 +6,8 @@ is how often memory is touched:
 - The patch embedding is one matrix product over patches cut from the uint8 pixels, with the
   preprocessor's (x / 255 - mean) / std folded into its weights.
 - Query, key and value come from one product.
+- QuickGELU, x * sigmoid(1.702 x), is SiLU of 1.702 x over 1.702: with the factors in the weights
+  before and after it, one pass in place takes the place of three.
 - The last layer computes only what the class token needs, which alone is projected: 6 % less
   arithmetic in ViT-B/32.
 """
@@ -20,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPModel
+from transformers.activations import QuickGELUActivation
 
 from pipeline.adapters.clip_model import Preprocessing
 
@@ -27,6 +30,9 @@ PIXEL_CENTRE = 128
 """Taken from each pixel before the patch product, and put back by its bias: the products are then
 of both signs and small, so that little is lost where weights have 8 bits of mantissa. Whole numbers
 from -128 to 127 are exact in bf16 and fp16."""
+
+QUICK_GELU = 1.702
+"""Its steepness."""
 
 
 class VisionTower(nn.Module):
@@ -91,6 +97,11 @@ class _Layer(nn.Module):
         self.up: nn.Linear = layer.mlp.fc1
         self.activation: Callable[[Tensor], Tensor] = layer.mlp.activation_fn
         self.down: nn.Linear = layer.mlp.fc2
+        if isinstance(self.activation, QuickGELUActivation):
+            self.activation = nn.SiLU(inplace=True)
+            up, down = self.up, self.down
+            self.up = _linear(up.weight * QUICK_GELU, up.bias * QUICK_GELU)
+            self.down = _linear(down.weight / QUICK_GELU, down.bias)
 
     def forward(self, state: Tensor) -> Tensor:
         joined = self.query_key_value(self.norm_attention(state))

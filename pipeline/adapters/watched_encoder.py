@@ -22,6 +22,10 @@ class WatchedEncoder:
         return self._encoder.lanes
 
     @property
+    def parallel(self) -> int:
+        return self._encoder.parallel
+
+    @property
     def model(self) -> ModelIdentity:
         return self._encoder.model
 

@@ -57,6 +57,10 @@ class NullEncoder:
         return self._texts.lanes
 
     @property
+    def parallel(self) -> int:
+        return self._texts.parallel
+
+    @property
     def geometry(self) -> ImageGeometry:
         return self._texts.geometry
 

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from tests.batching_rig import RecordingMeter
 from tests.benchmarks import gpu_feed
 from tests.benchmarks.encode import flops_per_image
 from tests.benchmarks.figures import Figure, show
+from tests.benchmarks.lanes import calls_per_second
 from tests.clip_checkpoints import write_full_size_checkpoint
 
 SIDE = 224
@@ -87,23 +87,8 @@ def alone(engine: VisionEngine, size: int) -> float:
 
 def from_host(encoder: ClipEncoder, batch: Pixels) -> float:
     """Images a second, from numpy arrays to numpy arrays, of as many threads as have lanes."""
-    ends = time.monotonic() + SECONDS
-    counts: list[int] = []
-
-    def work() -> None:
-        count = 0
-        while time.monotonic() < ends:
-            encoder.encode_images(batch)
-            count += len(batch)
-        counts.append(count)
-
-    threads = [threading.Thread(target=work) for _ in range(encoder.lanes)]
-    begun = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / (time.monotonic() - begun)
+    calls = calls_per_second(lambda: encoder.encode_images(batch), encoder.lanes, SECONDS)
+    return calls * len(batch)
 
 
 async def through_batcher(encoder: ClipEncoder, block: Pixels) -> float:

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import os
 import statistics
-import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
@@ -24,6 +23,7 @@ from rich.console import Console
 from tests.benchmarks import counted_worker, full_size, peers
 from tests.benchmarks.encode import BATCH, SIDE, engine, precisions
 from tests.benchmarks.figures import Figure, show
+from tests.benchmarks.lanes import calls_per_second
 from tests.benchmarks.peer_environments import UnavailableError
 from tests.benchmarks.worker_rig import Bench, bench
 from tests.decoding_rig import photos
@@ -109,15 +109,7 @@ def _alone(precision: str, threads: int) -> Callable[[], float]:
     """Images a second of the encoder with nothing beside it."""
     ready = engine(full_size.model(), precision, threads, compiled=False)
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, SIDE, SIDE, 3), dtype=np.uint8)
-
-    def rate() -> float:
-        count, begun = 0, time.monotonic()
-        while (taken := time.monotonic() - begun) < ALONE_S:
-            ready.encode(pixels)
-            count += BATCH
-        return count / taken
-
-    return rate
+    return lambda: BATCH * calls_per_second(lambda: ready.encode(pixels), ready.lanes, ALONE_S)
 
 
 def _figures(rates: dict[str, list[float]]) -> list[Figure]:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -183,6 +184,20 @@ def test_a_device_that_is_lost_at_the_start_ends_this_worker_alone(
     with pytest.raises(WorkerLost) as caught:
         load(directory=original)
     assert caught.value.code == "encode.device_lost"
+
+
+@pytest.mark.parametrize(
+    ("threads", "lanes", "expected"), [(3, None, 3), (3, 2, 2), (2, 5, 2), (4, 1, 1)]
+)
+def test_a_cpu_encodes_a_batch_a_thread_unless_it_is_said(
+    threads: int, lanes: int | None, expected: int, original: Path
+) -> None:
+    encoder = load(directory=original, threads=threads, lanes=lanes)
+    assert encoder.lanes == encoder.parallel == expected
+    alone = encoder.encode_images(pixels())
+    with ThreadPoolExecutor(2 * expected) as callers:
+        for vectors in callers.map(encoder.encode_images, [pixels()] * 20):
+            np.testing.assert_array_equal(vectors, alone)
 
 
 @pytest.mark.skipif(not TASKS.exists(), reason="threads are counted in /proc, on Linux")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,17 @@ def test_images_of_the_calibrations_kind_keep_their_embeddings(
     exact = load(checkpoint, None, precision="fp32").encode_images(images)
     assert centred_cosines(own, exact).min() >= FAITHFUL
     assert not np.array_equal(own, exact)
+
+
+def test_lanes_give_the_same_embeddings(checkpoint: Path, sound: Path) -> None:
+    encoder = load(checkpoint, sound, threads=3)
+    assert encoder.lanes == encoder.parallel == 3
+    parts = [pictures(5, first=UNSEEN + 5 * number) for number in range(12)]
+    alone = load(checkpoint, sound)
+    expected = [alone.encode_images(part) for part in parts]
+    with ThreadPoolExecutor(6) as callers:
+        for vectors, own in zip(callers.map(encoder.encode_images, parts), expected, strict=True):
+            np.testing.assert_array_equal(vectors, own)
 
 
 def test_events_tell_one_calibration_from_another(

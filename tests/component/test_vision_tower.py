@@ -202,9 +202,9 @@ def test_a_lane_is_free_again_after_a_failure() -> None:
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own compiler
 def test_compiled_it_equals_itself_uncompiled() -> None:
     tower = tower_of(model())
-    engine = VisionEngine.on_cpu(tower, side=SIDE, largest=8, compiled=True, threads=1)
+    engine = VisionEngine.on_cpu(tower, side=SIDE, largest=8, compiled=True, lanes=2, threads=2)
     engine.prepare()
-    plain = VisionEngine.on_cpu(tower, side=SIDE, largest=8, compiled=False, threads=1)
+    plain = VisionEngine.on_cpu(tower, side=SIDE, largest=8, compiled=False, lanes=1, threads=1)
     for count in (1, 8, 11):
         vectors = engine.encode(images(count))
         np.testing.assert_allclose(vectors, plain.encode(images(count)), atol=TOLERANCE, rtol=0)

@@ -39,6 +39,12 @@ class LaneEncoder(GatedEncoder):
         return super().encode_images(pixels)
 
 
+class ParallelEncoder(LaneEncoder):
+    """Computes its batches at once, as a CPU does."""
+
+    parallel = 3
+
+
 def block(numbers: Sequence[int]) -> Pixels:
     return np.stack([image(number) for number in numbers])
 
@@ -151,6 +157,33 @@ def test_free_lanes_take_no_partial_batch_while_another_has_work() -> None:
         await asyncio.gather(*tasks)
         await batcher.close()
         assert encoder.batches == [[1, 2], [3, 4]]
+
+    run(scenario())
+
+
+def test_a_free_lane_takes_a_partial_batch_where_it_is_computed_beside_the_others() -> None:
+    async def scenario() -> None:
+        encoder = ParallelEncoder()
+        batcher, clock, _ = batcher_of(encoder, max_size=2, max_wait_s=1.0)
+        encoder.gate.clear()
+        tasks = send(batcher, [1, 2, 3])
+        await encoding(encoder)
+        await settle()
+        assert encoder.batches == [[1, 2]]  # the third waits for company
+        await clock.advance(1.0)
+        while len(encoder.batches) < 2:
+            await encoding(encoder)
+        tasks += send(batcher, [4])
+        await clock.advance(1.0)
+        while len(encoder.batches) < 3:
+            await encoding(encoder)
+        tasks += send(batcher, [5])
+        await clock.advance(10)  # no lane is free: it grows
+        tasks += send(batcher, [6])
+        encoder.gate.set()
+        await asyncio.gather(*tasks)
+        await batcher.close()
+        assert encoder.batches == [[1, 2], [3], [4], [5, 6]]
 
     run(scenario())
 

@@ -15,7 +15,6 @@ from pipeline.adapters.decode_wire import (
     Reply,
     Verdict,
 )
-from pipeline.adapters.decoders import default_processes
 from pipeline.decode import DecodePolicy
 from pipeline.errors import CODES
 
@@ -118,7 +117,3 @@ def test_an_unknown_verdict_is_not_believed() -> None:
     frame = bytes([max(Verdict) + 1]) + bytes(REPLY_BYTES - 1)
     with pytest.raises(ProtocolViolation):
         Reply.unpack(frame, formats=2, crop=224)
-
-
-def test_the_default_number_of_processes_is_within_its_bounds() -> None:
-    assert 1 <= default_processes() <= 16
