@@ -125,7 +125,8 @@ def contenders(model: ClipModel, precision: str, threads: int) -> Iterator[Conte
     yield Contender(precision, "transformers", _by(threads, transformers))
     yield in_step("plain")
     yield from ours("plain")
-    yield from ours("compiled", compiled=True)
+    if precision == "fp32":  # half a minute a batch size
+        yield from ours("compiled", compiled=True)
 
 
 def _by(threads: int, call: Callable[[], object]) -> Callable[[], object]:

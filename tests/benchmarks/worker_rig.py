@@ -119,7 +119,10 @@ class Bench:
                 "region": self.s3.region,
                 "allowed_buckets": [BUCKET],
             },
-            "label_sets": {"paths": [str(LABEL_SET)], "text_cache_dir": None},
+            "label_sets": {
+                "paths": [str(LABEL_SET)],
+                "text_cache_dir": str(self.folder / "texts"),
+            },
             "endpoints": {"health_port": 0, "metrics_port": 0},
             "log": {"level": "warning"},
         }
