@@ -1,8 +1,8 @@
 """The process of one peer: `python -P peer_process.py NAME CHECKPOINT PHOTOS THREADS`.
 
-For each number of images on the standard input it classifies so many of the folder's photographs
-and prints a line with the images a second. It imports nothing of this project: some peers have
-environments of their own (see ``peer_environments``).
+Once it has loaded it prints a line. For each number of images on the standard input it classifies
+so many of the folder's photographs and prints a line with the images a second. It imports nothing
+of this project: some peers have environments of their own (see ``peer_environments``).
 
 Each turn counts images while the peer is in full run, as the worker's are counted: ``warm`` images
 go before those that count and as many follow them, so that neither the start of actors and
@@ -239,6 +239,7 @@ def main() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr
     peer = peer_of(**vars(arguments))
     files = itertools.cycle(path.read_bytes() for path in sorted(arguments.photos.iterdir()))
+    print("ready", file=answers, flush=True)
     for line in sys.stdin:
         print(rate(peer, files, int(line)), file=answers, flush=True)
 

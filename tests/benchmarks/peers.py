@@ -8,11 +8,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.benchmarks import peer_environments, peer_process
+from tests.benchmarks.peer_environments import UnavailableError
 from tests.decoding_rig import photos
 from workers.demo.processes import command_environment
 
@@ -30,64 +31,86 @@ QUIET = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
 """Nothing is looked up or reported over the network."""
 
 
+Turn = Callable[[int], float]
+"""Classifies so many images, and returns images a second."""
+
+
 @contextmanager
 def running(
-    name: str, checkpoint: Path, tell: Callable[[str], None]
-) -> Iterator[Callable[[int], float]]:
-    """A peer's process; the function classifies so many images and returns images a second.
-
-    Raises ``UnavailableError`` where the peer cannot be installed.
-    """
-    python = Path(sys.executable)
-    if peer_environments.has_own(name):
-        python = peer_environments.interpreter(name, tell)
-    with tempfile.TemporaryDirectory(prefix="clipstream-peer-") as folder:
-        files = Path(folder, "photos")
+    names: Sequence[str], checkpoint: Path, tell: Callable[[str], None]
+) -> Iterator[dict[str, Turn]]:
+    """The peers' processes, ready for a turn each. Those that cannot be installed here are told,
+    and left out."""
+    with contextlib.ExitStack() as owned:
+        folder = Path(owned.enter_context(tempfile.TemporaryDirectory(prefix="clipstream-peers-")))
+        files = folder / "photos"
         files.mkdir()
         for number, body in enumerate(photos()):
             (files / f"{number:04}.jpg").write_bytes(body)
+        started: dict[str, _Peer] = {}
+        for name in names:
+            try:
+                started[name] = _Peer(name, checkpoint, files, folder / f"{name}.log", tell)
+            except UnavailableError as problem:
+                tell(f"goes on without the peer {problem}")
+            else:
+                owned.callback(started[name].stop)
+        # They load beside one another.
+        for name, peer in started.items():
+            peer.answer()
+            if name.startswith("pipeline"):  # others have images to get warm in each turn
+                peer.turn(FIRST_IMAGES)
+        yield {name: peer.turn for name, peer in started.items()}
+
+
+class _Peer:
+    """A peer's process. ``UnavailableError`` where it cannot be installed."""
+
+    def __init__(
+        self, name: str, checkpoint: Path, files: Path, log: Path, tell: Callable[[str], None]
+    ) -> None:
+        self._name, self._log = name, log
+        python = Path(sys.executable)
+        if peer_environments.has_own(name):
+            python = peer_environments.interpreter(name, tell)
         threads = str(len(os.sched_getaffinity(0)))
-        # -P: this folder's modules must not stand in for a library's of the same name.
-        options = [name, str(checkpoint), str(files), threads]
-        log = Path(folder, "log")
         with log.open("w") as output:
-            process = subprocess.Popen(
-                [python, "-P", peer_process.__file__, *options],
+            self._process = subprocess.Popen(
+                # -P: this folder's modules must not stand in for a library's of the same name.
+                [python, "-P", peer_process.__file__, name, checkpoint, files, threads],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
                 text=True,
                 env=command_environment() | QUIET,
             )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        given, answers = process.stdin, process.stdout
 
-        def turn(images: int) -> float:
-            # A process that has ended is told by its answer, which is none.
-            with contextlib.suppress(BrokenPipeError):
-                given.write(f"{images}\n")
-                given.flush()
-            answer = answers.readline()
-            if not answer:
-                said = "\n".join(log.read_text().splitlines()[-LOG_TAIL_LINES:])
-                raise RuntimeError(f"peer {name}: ended without an answer; it said:\n{said}")
-            return float(answer)
+    def turn(self, images: int) -> float:
+        # A process that has ended is told by its answer, which is none.
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{images}\n")
+            self._process.stdin.flush()
+        return float(self.answer())
 
+    def answer(self) -> str:
+        """Its next line; the first one says that it has loaded."""
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline()
+        if not answer:
+            said = "\n".join(self._log.read_text().splitlines()[-LOG_TAIL_LINES:])
+            raise RuntimeError(f"peer {self._name}: ended without an answer; it said:\n{said}")
+        return answer
+
+    def stop(self) -> None:
+        """Without input it comes to its end by itself, or else is brought to it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
         try:
-            turn(FIRST_IMAGES)  # loads what it loads late
-            yield turn
-        finally:
-            with contextlib.suppress(BrokenPipeError):
-                given.close()
-            answers.close()
-            _await(process)
-
-
-def _await(process: subprocess.Popen[str]) -> None:
-    """Its end, which it comes to by itself without input, or else is brought to."""
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

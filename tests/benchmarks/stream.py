@@ -14,31 +14,29 @@ import contextlib
 import os
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from tests.benchmarks import counted_worker, full_size, peers
 from tests.benchmarks.encode import BATCH, SIDE, engine, precisions
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.lanes import calls_per_second
-from tests.benchmarks.peer_environments import UnavailableError
 from tests.benchmarks.worker_rig import Bench, bench
 from tests.decoding_rig import photos
 
 ROUNDS = 3
-ALONE_S = 6.0
-RUN_S = 16.0
+ALONE_S = 5.0
+RUN_S = 14.0
 """Of counted images, roughly; the first ``WARM`` are not counted."""
 WARM = 64
 PEER_IMAGES = 96
 GOAL_OF_ALONE = {"fp32": 0.93, "int8": 0.85}
 GOAL_OF_PEER = {"fp32": 1.6, "int8": 4.0}
-"""Times the zero-shot pipeline with batches of 32."""
-GOAL_PEERS = ("pipeline_32",)
-"""What has a goal is measured in every round; the rest in the first."""
+"""Times ``GOAL_PEER``."""
+GOAL_PEER = "pipeline_32"
+"""Measured after each worker. What has no goal is measured in the first round alone."""
 
 
 def measure(
@@ -48,15 +46,15 @@ def measure(
 ) -> list[Figure]:
     """Everything in turns; some minutes."""
     threads = len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads)
     files = photos()
-    rates: dict[str, list[float]] = defaultdict(list)
+    rates: Rates = defaultdict(list)
+    ratios: Rates = defaultdict(list)
     with contextlib.ExitStack() as owned:
         alone = {each: _alone(each, threads) for each in precisions()}
         images = {each: int(rate() * RUN_S) for each, rate in alone.items()}
         objects = {f"photos/{number:04}.jpg": body for number, body in enumerate(files)}
         running = owned.enter_context(bench(objects, WARM, max(images.values())))
-        turns = _peers(names, owned, tell)
+        turns = owned.enter_context(peers.running(names, full_size.checkpoint(), tell))
         for number in range(rounds):
             for precision, rate in alone.items():
                 if number > 0 and precision not in GOAL_OF_ALONE:
@@ -64,29 +62,30 @@ def measure(
                 before = rate()
                 _worker(running, precision, images[precision], threads, rates)
                 rates[f"encode.{precision}"].append((before + rate()) / 2)
+                if GOAL_PEER in turns:
+                    _peer(GOAL_PEER, turns[GOAL_PEER], [precision], rates, ratios)
             for peer, turn in turns.items():
-                if number == 0 or peer in GOAL_PEERS:
-                    rates[f"peer.{peer}"].append(turn(PEER_IMAGES))
+                if number == 0 and peer != GOAL_PEER:
+                    _peer(peer, turn, alone, rates, ratios)
             tell(f"round {number + 1}: " + ", ".join(f"{k} {v[-1]:.3g}" for k, v in rates.items()))
-    return _figures(rates)
+    return _figures(rates, ratios)
 
 
-def _peers(
-    names: Sequence[str], owned: contextlib.ExitStack, tell: Callable[[str], None]
-) -> dict[str, Callable[[int], float]]:
-    """Those that can be installed here; others are told, and have no figures."""
-    turns = {}
-    for name in names:
-        try:
-            turns[name] = owned.enter_context(peers.running(name, full_size.checkpoint(), tell))
-        except UnavailableError as problem:
-            tell(f"goes on without the peer {problem}")
-    return turns
+Rates = dict[str, list[float]]
 
 
-def _worker(
-    running: Bench, precision: str, images: int, threads: int, rates: dict[str, list[float]]
+def _peer(
+    name: str, turn: peers.Turn, precisions: Iterable[str], rates: Rates, ratios: Rates
 ) -> None:
+    """A peer's turn, against the worker's last in these precisions."""
+    rate = turn(PEER_IMAGES)
+    rates[f"peer.{name}"].append(rate)
+    for precision in precisions:
+        ours = f"stream.{precision}"
+        ratios[f"{ours}.over_peer.{name}"].append(rates[ours][-1] / rate)
+
+
+def _worker(running: Bench, precision: str, images: int, threads: int, rates: Rates) -> None:
     model = {
         "directory": str(full_size.checkpoint()),
         "device": "cpu",
@@ -114,12 +113,7 @@ def _alone(precision: str, threads: int) -> Callable[[], float]:
     return lambda: BATCH * calls_per_second(lambda: ready.encode(pixels), ready.lanes, ALONE_S)
 
 
-def _figures(rates: dict[str, list[float]]) -> list[Figure]:
-    def ratio(over: str, under: str) -> float:
-        return statistics.median(
-            own / other for own, other in zip(rates[over], rates[under], strict=False)
-        )
-
+def _figures(rates: Rates, ratios: Rates) -> list[Figure]:
     units = {"services": "ms/image"}
     figures = [
         Figure(name, statistics.median(each), units.get(name.partition(".")[0], "images/s"))
@@ -131,11 +125,13 @@ def _figures(rates: dict[str, list[float]]) -> list[Figure]:
             (ours, GOAL_OF_ALONE.get(precision)),
             (f"{ours}.services_elsewhere", None),
         ):
-            share = ratio(way, f"encode.{precision}")
+            pairs = zip(rates[way], rates[f"encode.{precision}"], strict=True)
+            share = statistics.median(own / alone for own, alone in pairs)
             figures.append(Figure(f"{way}.of_encode", share, "of encode alone", goal))
-        for peer in (name for name in rates if name.startswith("peer.")):
-            goal = GOAL_OF_PEER.get(precision) if peer.removeprefix("peer.") in GOAL_PEERS else None
-            figures.append(Figure(f"{ours}.over_{peer}", ratio(ours, peer), "times", goal))
+        for name, each in ratios.items():
+            if name.startswith(f"{ours}."):
+                goal = GOAL_OF_PEER.get(precision) if name.endswith(GOAL_PEER) else None
+                figures.append(Figure(name, statistics.median(each), "times", goal))
     return figures
 
 

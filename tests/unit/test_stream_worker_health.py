@@ -1,0 +1,122 @@
+"""What a stream worker says of itself: whether it is available, and how long what it waits for has
+taken."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
+from pipeline.ports import Commit, CommitDoubtful
+from pipeline.records import OutputTopic
+from tests.stream_worker_rig import (
+    TOPIC,
+    WAIT_S,
+    committed,
+    keys_of,
+    running,
+    send,
+    visible,
+)
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def broker() -> MemoryBroker:
+    broker = MemoryBroker()
+    broker.create_topic(TOPIC, 2)
+    return broker
+
+
+def test_a_worker_is_unavailable_while_it_cannot_poll(broker: MemoryBroker) -> None:
+    with running(broker) as worker:
+        eventually(lambda: worker.worker.health().available)
+        worker.stream.down = True
+        eventually(lambda: not worker.worker.health().available)
+        worker.stream.down = False
+        eventually(lambda: worker.worker.health().available)
+
+
+def test_a_worker_is_unavailable_until_it_has_a_producer(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(stream: MemoryStream) -> None:
+        raise CommitDoubtful("memory.down", "no broker answers")
+
+    monkeypatch.setattr(MemoryStream, "recover", refuse)
+    with running(broker) as worker:
+        eventually(lambda: worker.worker.health().partitions == 2)
+        assert not worker.worker.health().available
+        monkeypatch.undo()
+        eventually(lambda: worker.worker.health().available)
+
+
+def test_a_commit_that_never_returns_shows_in_the_age_of_the_round(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, go_on = threading.Event(), threading.Event()
+
+    def hang(stream: MemoryStream, wanted: Commit) -> None:
+        stuck.set()
+        go_on.wait(WAIT_S)
+
+    monkeypatch.setattr(MemoryStream, "commit", hang)
+    with running(broker) as worker:
+        send(broker, "a")
+        assert stuck.wait(WAIT_S)
+        eventually(lambda: worker.worker.health().cycle_age_s > 0.5)
+        assert worker.worker.health().commit_age_s == 0.0, "it has not failed"
+        monkeypatch.undo()
+        go_on.set()
+        eventually(lambda: worker.worker.health().cycle_age_s < 0.3)
+
+
+def test_a_batch_that_never_returns_shows_in_the_age_of_the_batch(broker: MemoryBroker) -> None:
+    with running(broker) as worker:
+        assert worker.worker.health().encode_age_s == 0.0
+        worker.encode_age_s = 130.0
+        assert worker.worker.health().encode_age_s == 130.0
+
+
+def test_commits_that_fail_age_only_while_the_broker_answers(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(stream: MemoryStream, wanted: Commit) -> None:
+        stream._epoch = None
+        raise CommitDoubtful("memory.stuck", "no answer to the commit")
+
+    monkeypatch.setattr(MemoryStream, "commit", refuse)
+    with running(broker) as worker:
+        eventually(lambda: worker.worker.health().available)
+        assert worker.worker.health().commit_age_s == 0.0
+        send(broker, "a")
+        eventually(lambda: worker.worker.health().commit_age_s > 0.5)
+        worker.stream.down = True
+        eventually(lambda: worker.worker.health().commit_age_s < 0.1)
+        worker.stream.down = False
+        monkeypatch.setattr(MemoryStream, "confirmed", False)
+        time.sleep(0.6)
+        assert worker.worker.health().commit_age_s < 0.5
+        monkeypatch.setattr(MemoryStream, "confirmed", True)
+        eventually(lambda: worker.worker.health().commit_age_s > 0.5)
+        monkeypatch.undo()
+        eventually(lambda: committed(broker) == 1)
+        eventually(lambda: worker.worker.health().commit_age_s == 0.0)
+
+
+def test_a_member_without_partitions_idles_and_is_available() -> None:
+    broker = MemoryBroker()
+    broker.create_topic(TOPIC, 1)
+    with running(broker, "0") as first:
+        eventually(lambda: first.worker.health().partitions == 1)
+        with running(broker, "1") as second:
+            eventually(lambda: second.worker.health().available)
+            send(broker, "a", "b")
+            eventually(lambda: committed(broker) == 1)
+            owned = {first.worker.health().partitions, second.worker.health().partitions}
+            assert owned == {0, 1}
+            assert first.worker.health().available
+            assert second.worker.health().available
+    assert keys_of(visible(broker, OutputTopic.CLASSIFICATIONS)) == ["a", "b"]
