@@ -42,7 +42,7 @@ PRODUCT = (BATCH * 50, 768, 3072)
 """Rows, depth and columns of the MLP's first product, for a batch."""
 GOAL = {"encode.fp32.compiled": 0.90, "encode.int8.calibrated": 0.65}
 """Of the limit."""
-ROUNDS = 3
+ROUNDS = 5
 TURN_S = 1.5
 
 

@@ -42,7 +42,7 @@ HALF = 0.5
 OTHER_LOADS = (0.25, 0.75, 0.9)
 SECONDS = 15.0
 """Of each load."""
-BACKLOG = 320
+BACKLOG = 640
 BATCH = 8
 """Images: on two cores already at full speed, and soon done."""
 START_S = 180.0
