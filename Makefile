@@ -74,7 +74,7 @@ scaling: $(INSTALLED) ## Measure 1 to 16 workers against as many times what one 
 	@$(BIN)/python -m tests.benchmarks.scaling
 
 .PHONY: bench
-bench: $(INSTALLED) ## Run every benchmark and write tests/benchmarks/REPORT.md; about 20 minutes, on an idle machine
+bench: $(INSTALLED) ## Run every benchmark and write tests/benchmarks/REPORT.md; less than 20 minutes, on an idle machine
 	@$(BIN)/python -m tests.benchmarks.report
 
 .PHONY: gpu
