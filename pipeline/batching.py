@@ -39,8 +39,9 @@ class BatchPolicy(Policy):
 
     max_size: int = Field(
         32,
-        description="Images a batch. On 2 CPU cores 8 already reaches full speed; a GPU wants 64 "
-        "to 512. Halved by itself when the device runs out of memory.",
+        description="Images that are encoded at once: of one batch on a GPU, which wants 64 to "
+        "512; on a CPU of all lanes' batches together, but each may have 8. Halved by itself when "
+        "the device runs out of memory.",
         gt=0,
         le=4096,
     )
@@ -118,7 +119,7 @@ class Batcher:
         self._clock = clock
         self._meter = meter
         self._side = encoder.geometry.crop
-        self._max_size = policy.max_size
+        self._max_size = min(policy.max_size, encoder.largest)
         self._waiting: PriorityQueue[_Block] = PriorityQueue(min_share)
         self._images_waiting = 0
         self._unfilled = 0  # batches that were launched and are not put together yet
@@ -179,7 +180,7 @@ class Batcher:
         return await waiter
 
     def encode_texts(self, prompts: Sequence[str]) -> Vector:
-        """Embed prompts on the encoder's thread, between image batches; unit vectors in order.
+        """Embed prompts on a thread of the encoder's, between image batches; unit vectors in order.
 
         Blocks, for minutes where prompts are many: call it from any thread but the event loop's.
 
@@ -197,7 +198,7 @@ class Batcher:
         return vectors
 
     async def close(self) -> None:
-        """Take nothing more, encode at once what waits, end the thread. Idempotent.
+        """Take nothing more, encode at once what waits, end the threads. Idempotent.
 
         To abandon what waits, cancel its callers first.
         """
@@ -229,6 +230,8 @@ class Batcher:
     def _next_due_s(self) -> float | None:
         with self._waiting_lock:
             waiting = max(0, self._images_waiting - self._unfilled * self._max_size)
+            if self._unfilled and waiting < self._max_size:
+                return None  # whose heads they are is seen when those batches are put together
             oldest_s = min((block.arrived_s for block in self._waiting.heads()), default=0.0)
         return due_in_s(
             waiting=waiting,
@@ -264,9 +267,8 @@ class Batcher:
     async def _encode(self) -> None:
         batch: list[_Block] = []
         try:
-            rows = await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._encode_in_thread, batch
-            )
+            loop = asyncio.get_running_loop()
+            rows = await loop.run_in_executor(self._threads, self._encode_in_thread, batch, loop)
         except (Halt, WorkerLost) as end:
             self._halt(end, batch)
         except Exception as error:
@@ -284,9 +286,12 @@ class Batcher:
         self._running.discard(task)
         self._changed.set()
 
-    def _encode_in_thread(self, batch: list[_Block]) -> list[Vector | Reject]:
+    def _encode_in_thread(
+        self, batch: list[_Block], loop: asyncio.AbstractEventLoop
+    ) -> list[Vector | Reject]:
         """Fill the batch with what is next, and encode it."""
         self._take(batch)
+        loop.call_soon_threadsafe(self._changed.set)
         if not batch:
             return []
         # Copied together, unless one caller's block is the batch.

@@ -150,6 +150,10 @@ class Encoder(Protocol):
         that the device need not wait for it."""
 
     @property
+    def largest(self) -> int:
+        """Images of a batch; larger ones are encoded in parts."""
+
+    @property
     def model(self) -> ModelIdentity: ...
 
     @property

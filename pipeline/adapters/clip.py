@@ -71,7 +71,8 @@ class ClipEncoder:
     @classmethod
     def load(cls, policy: ModelPolicy, largest_batch: int = LARGEST_BATCH) -> Self:
         """Find, check and load the model, and try it. Blocks for seconds, on a GPU for up to
-        minutes: batches of up to ``largest_batch`` images are prepared for. May download.
+        minutes: batches of up to ``largest_batch`` images are prepared for, on a CPU of a lane's
+        share of them. May download.
 
         Raises:
             Halt: ``model.*``; the message says what to change.
@@ -128,6 +129,10 @@ class ClipEncoder:
     @property
     def parallel(self) -> int:
         return self._images.parallel
+
+    @property
+    def largest(self) -> int:
+        return self._images.largest
 
     def encode_images(self, pixels: Pixels) -> Vector:
         """See ``Encoder.encode_images``. A torch error that leaves the device usable is

@@ -82,10 +82,10 @@ class ModelPolicy(Policy):
     )
     lanes: int | None = Field(
         None,
-        description="Batches that a CPU encodes at once, each with an equal share of `threads`; "
-        "default: one a thread, which gives the most images a second, as no thread waits for "
-        "another. With fewer each batch is done sooner, and takes less memory. Without effect on "
-        "a GPU.",
+        description="Batches that a CPU encodes at once, each with an equal share of `threads`, "
+        "rounded down, and of `batch.max_size`; at most `threads`. Default: one a thread, so that "
+        "no thread waits for another. With fewer, single images are done sooner, and less memory "
+        "is taken. Without effect on a GPU.",
         gt=0,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Sequence
 
@@ -38,6 +39,10 @@ class MemoryEncoder:
     @property
     def parallel(self) -> int:
         return 1
+
+    @property
+    def largest(self) -> int:
+        return sys.maxsize
 
     @property
     def model(self) -> ModelIdentity:

@@ -6,6 +6,7 @@ import logging
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -33,6 +34,13 @@ def prepared_sizes(largest: int) -> tuple[int, ...]:
     while sizes[0] > SMALLEST_SIZE:
         sizes.insert(0, max(SMALLEST_SIZE, -(-sizes[0] // SIZE_STEP)))
     return tuple(sizes)
+
+
+def lane_share(largest: int, lanes: int) -> int:
+    """Images of a batch where ``lanes`` are computed at once: together they have ``largest``, so
+    that a batch takes about as long as one of all threads would. Where that would be fewer than a
+    batch is worth it is ``SMALLEST_SIZE``."""
+    return min(largest, max(SMALLEST_SIZE, -(-largest // lanes)))
 
 
 class Lane:
@@ -77,7 +85,7 @@ class VisionEngine:
         self.lanes = len(lanes)
         self.parallel = parallel
         self._lanes = tuple(lanes)
-        self._largest = largest
+        self.largest = largest
         self._sizes = tuple(sizes)
         self._dimension = lanes[0].vectors.shape[1]
         self._free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
@@ -95,15 +103,16 @@ class VisionEngine:
         lanes: int,
         threads: int,
     ) -> VisionEngine:
-        """``side`` is the edge of an image in pixels, ``largest`` the most images of a batch; the
-        lanes share the threads."""
+        """``side`` is the edge of an image in pixels. The lanes share the threads, and ``largest``,
+        the most images that are encoded at once; see ``lane_share``."""
         run: Run = tower
         if compiled:
             # Frozen: weights are packed once, as the processor wants them.
             run = torch.compile(tower, dynamic=False, fullgraph=True, options={"freezing": True})
         share = max(1, threads // lanes)
-        made = [Lane(run, largest, side, tower.dimension, share) for _ in range(lanes)]
-        return cls(made, largest, prepared_sizes(largest) if compiled else (), parallel=lanes)
+        images = lane_share(largest, lanes)
+        made = [Lane(run, images, side, tower.dimension, share) for _ in range(lanes)]
+        return cls(made, images, prepared_sizes(images) if compiled else (), parallel=lanes)
 
     def prepare(self) -> None:
         """Make every lane ready for every batch size; seconds to minutes. A size that does not fit
@@ -117,8 +126,7 @@ class VisionEngine:
         for size in self._sizes or (1,):
             started = time.monotonic()
             try:
-                for lane in self._lanes:
-                    lane.prepare(size)
+                self._prepare(size)
             except torch.OutOfMemoryError:
                 if not fitting:
                     raise
@@ -128,12 +136,23 @@ class VisionEngine:
                     size,
                     fitting[-1],
                 )
-                self._largest = fitting[-1]
+                self.largest = fitting[-1]
                 break
             fitting += (size,)
             log.info("encode: ready for batches of %d, %.1f s", size, time.monotonic() - started)
         if self._sizes:
             self._sizes = fitting
+
+    def _prepare(self, size: int) -> None:
+        """The first lane compiles what they share; those that compute at once follow at once."""
+        first, *others = self._lanes
+        first.prepare(size)
+        if self.parallel == 1:
+            for lane in others:
+                lane.prepare(size)
+        elif others:
+            with ThreadPoolExecutor(len(others)) as threads:
+                list(threads.map(lambda lane: lane.prepare(size), others))
 
     def encode(self, pixels: Pixels) -> Vector:
         """uint8 [batch, side, side, 3] in any layout to unit vectors float32 [batch, dimension].
@@ -142,8 +161,8 @@ class VisionEngine:
             RuntimeError, MemoryError: torch's; the lane is free again.
         """
         vectors = np.empty((len(pixels), self._dimension), dtype=np.float32)
-        for start in range(0, len(pixels), self._largest):
-            part = pixels[start : start + self._largest]
+        for start in range(0, len(pixels), self.largest):
+            part = pixels[start : start + self.largest]
             size = next((each for each in self._sizes if each >= len(part)), len(part))
             with self.lane() as lane:
                 np.copyto(lane.pixels[: len(part)].numpy(), part)

@@ -26,6 +26,10 @@ class WatchedEncoder:
         return self._encoder.parallel
 
     @property
+    def largest(self) -> int:
+        return self._encoder.largest
+
+    @property
     def model(self) -> ModelIdentity:
         return self._encoder.model
 

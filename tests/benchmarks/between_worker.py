@@ -61,6 +61,10 @@ class NullEncoder:
         return self._texts.parallel
 
     @property
+    def largest(self) -> int:
+        return self._texts.largest
+
+    @property
     def geometry(self) -> ImageGeometry:
         return self._texts.geometry
 

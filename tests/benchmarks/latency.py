@@ -42,7 +42,10 @@ HALF = 0.5
 OTHER_LOADS = (0.25, 0.75, 0.9)
 SECONDS = 15.0
 """Of each load."""
-BACKLOG = 640
+HELD = 256
+"""Images that the worker holds at a time."""
+BACKLOG = 3 * HELD
+"""What it does of one is counted while there is always more than it holds."""
 BATCH = 8
 """Images: on two cores already at full speed, and soon done."""
 START_S = 180.0
@@ -103,8 +106,12 @@ def measure(
     with contextlib.ExitStack() as owned:
         name = owned.enter_context(tempfile.TemporaryDirectory(prefix="clipstream-latency-"))
         running = owned.enter_context(bench(objects, warm=0, images=0))
-        model = {"directory": str(full_size.checkpoint()), "device": "cpu"}
-        file, settings = running.settings("latency", {"model": model, "batch": {"max_size": BATCH}})
+        changed = {
+            "model": {"directory": str(full_size.checkpoint()), "device": "cpu"},
+            "batch": {"max_size": BATCH},
+            "flow": {"max_in_flight": HELD},
+        }
+        file, settings = running.settings("latency", changed)
         stages = Path(name) / "stages.json"
         worker = _worker(running, settings, file, stages)
         owned.callback(worker.stop, latency_worker.GRACE_S)
@@ -126,7 +133,8 @@ def measure(
         half_begun = time.time()
         load_of(HALF)
         half_ended = time.time()
-        _backlog(reader, send, START_S)
+        capacity_after = _backlog(reader, send, START_S)
+        tell(f"after it: {capacity_after:.1f} images/s of a backlog")
         ended = time.time()
         for share in OTHER_LOADS:
             load_of(share)
@@ -135,7 +143,10 @@ def measure(
     at_half = _within(taken, half_begun, half_ended)
     full = _within(taken, begun, half_begun)["encode"] + _within(taken, half_ended, ended)["encode"]
     budget = _budget(at_half, statistics.median(full), settings)
-    figures = [Figure("latency.capacity", capacity, "images/s")]
+    figures = [
+        Figure("latency.capacity", capacity, "images/s"),
+        Figure("latency.capacity_after_half", capacity_after, "images/s"),
+    ]
     for load, cuts in sorted(curve.items()):
         goal = budget if load == HALF else None
         figures += [
@@ -206,8 +217,10 @@ def _backlog(reader: Reader, send: Send, within_s: float) -> float:
         send()
     eventually(lambda: len(reader.seen) > before, within_s)
     first, begun = len(reader.seen), time.monotonic()
+    eventually(lambda: len(reader.seen) >= before + BACKLOG - HELD, within_s)
+    rate = (len(reader.seen) - first) / (time.monotonic() - begun)
     eventually(lambda: len(reader.seen) >= before + BACKLOG, within_s)
-    return (before + BACKLOG - first) / (time.monotonic() - begun)
+    return rate
 
 
 def _at(rate: float, seconds: float, reader: Reader, send: Send) -> list[float]:

@@ -123,7 +123,8 @@ def _head(report: dict[str, Any]) -> list[str]:
     features = ", ".join(machine["features"])
     libraries = ", ".join(f"{name} {number}" for name, number in machine["libraries"].items())
     processor = f"{machine['processor']} ({features}), {machine['cores']} cores"
-    made = f"commit {report['commit'][:12]}, {report['minutes']:g} minutes"
+    digest, dash, changed = report["commit"].partition("-")
+    made = f"commit {digest[:12]}{dash}{changed}, {report['minutes']:g} minutes"
     return [
         "# Benchmark report",
         "",

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
 from pipeline.adapters.clip_model import Preprocessing
-from pipeline.adapters.vision_engine import Lane, VisionEngine, prepared_sizes
+from pipeline.adapters.vision_engine import Lane, VisionEngine, lane_share, prepared_sizes
 from pipeline.adapters.vision_tower import VisionTower
 from pipeline.records import ImageGeometry, Pixels, Vector
 
@@ -176,6 +176,42 @@ def test_a_device_without_room_for_the_smallest_size_says_so() -> None:
     engine, _, _ = fixed(fits=7)
     with pytest.raises(torch.OutOfMemoryError):
         engine.prepare()
+
+
+@pytest.mark.parametrize(
+    ("largest", "lanes", "images"),
+    [(32, 1, 32), (32, 2, 16), (32, 4, 8), (32, 16, 8), (4, 2, 4), (33, 2, 17)],
+)
+def test_lanes_share_the_images_that_are_encoded_at_once(
+    largest: int, lanes: int, images: int
+) -> None:
+    assert lane_share(largest, lanes) == images
+
+
+@pytest.mark.parametrize(
+    ("threads", "lanes", "share"), [(4, 2, 2), (4, 1, 4), (3, 2, 1), (2, 2, 1), (1, 2, 1)]
+)
+def test_lanes_share_the_threads(threads: int, lanes: int, share: int) -> None:
+    shares: list[int] = []
+
+    class Tower(VisionTower):
+        def forward(self, pixels: Tensor) -> Tensor:
+            shares.append(torch.get_num_threads())
+            return super().forward(pixels)
+
+    engine = VisionEngine.on_cpu(
+        Tower(model(), Preprocessing(ImageGeometry(SIDE, SIDE), MEAN, STD)),
+        side=SIDE,
+        largest=8,
+        compiled=False,
+        lanes=lanes,
+        threads=threads,
+    )
+    engine.prepare()
+    with ThreadPoolExecutor(lanes) as callers:
+        list(callers.map(engine.encode, [images(1)] * 8))
+    assert set(shares) == {share}
+    assert len(shares) == lanes + 8
 
 
 def test_callers_at_once_get_their_own_rows() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.batching import due_in_s
 from pipeline.errors import Halt, Reject
-from pipeline.metrics import QUEUE_DEPTH
+from pipeline.metrics import MAX_BATCH, QUEUE_DEPTH
 from pipeline.ports import PoisonedBatch
 from pipeline.records import Pixels, Vector
 from tests.batching_rig import (
@@ -184,6 +184,47 @@ def test_a_free_lane_takes_a_partial_batch_where_it_is_computed_beside_the_other
         await asyncio.gather(*tasks)
         await batcher.close()
         assert encoder.batches == [[1, 2], [3], [4], [5, 6]]
+
+    run(scenario())
+
+
+def test_images_behind_a_full_batch_wait_as_long_as_any() -> None:
+    """Those whose wait was over went with it."""
+
+    async def scenario() -> None:
+        encoder = ParallelEncoder()
+        batcher, clock, _ = batcher_of(encoder, max_size=2, max_wait_s=1.0)
+        encoder.gate.clear()
+        tasks = send(batcher, [1])
+        await settle()
+        clock.now_s += 1.0  # its wait is over, and before its timer is heard there come two more
+        tasks += send(batcher, [2, 3])
+        await encoding(encoder)
+        await clock.advance(0.9)
+        assert not await asyncio.to_thread(encoder.entered.wait, 0.2)
+        assert encoder.batches == [[1, 2]]
+        await clock.advance(0.1)
+        while len(encoder.batches) < 2:
+            await encoding(encoder)
+        encoder.gate.set()
+        await asyncio.gather(*tasks)
+        await batcher.close()
+        assert encoder.batches == [[1, 2], [3]]
+
+    run(scenario())
+
+
+def test_batches_are_no_larger_than_the_encoders() -> None:
+    class SmallEncoder(ParallelEncoder):
+        largest = 2
+
+    async def scenario() -> None:
+        encoder = SmallEncoder()
+        batcher, _, meter = batcher_of(encoder, max_size=4)
+        assert meter.gauges[MAX_BATCH.name] == 2
+        await asyncio.gather(*send(batcher, range(6)))
+        await batcher.close()
+        assert [len(batch) for batch in encoder.batches] == [2, 2, 2]
 
     run(scenario())
 
