@@ -228,6 +228,7 @@ def _draw_latency(figures: Sequence[Figure], file: Path) -> None:
                 axis.plot([load - 3, load + 3], goal, color="black", lw=2, label="goal, p99")
     axis.set_xlabel("load, % of what one worker does of a backlog")
     axis.set_ylabel("s, from record to committed event")
+    axis.margins(x=0.08)  # for the last label
     axis.set_ylim(bottom=0)
     axis.legend()
     picture.savefig(file, dpi=DPI)
