@@ -175,6 +175,13 @@ class Running:
         return self.meter.registry.get_sample_value(name, labels) or 0.0
 
 
+def new_broker(partitions: int = 2) -> MemoryBroker:
+    """With the input topic."""
+    broker = MemoryBroker()
+    broker.create_topic(TOPIC, partitions)
+    return broker
+
+
 @contextmanager
 def running(
     broker: MemoryBroker,

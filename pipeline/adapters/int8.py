@@ -21,14 +21,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from pipeline.adapters.clip_files import Checkpoint, first_line
-from pipeline.adapters.vision_engine import (
-    SMALLEST_SIZE,
-    Lane,
-    Run,
-    VisionEngine,
-    lane_share,
-    prepared_sizes,
-)
+from pipeline.adapters.vision_engine import SMALLEST_SIZE, Run, VisionEngine
 from pipeline.adapters.vision_tower import VisionTower
 from pipeline.errors import Halt
 from pipeline.records import Pixels, Vector
@@ -111,9 +104,14 @@ class Calibration:
         side = self.held_out.shape[1]
         try:
             graph = _Graph(self.directory / GRAPH, lanes, threads)
-            images = lane_share(largest, lanes)
-            made = [Lane(graph.runner(), images, side, tower.dimension) for _ in range(lanes)]
-            engine = VisionEngine(made, images, prepared_sizes(images), parallel=lanes)
+            engine = VisionEngine.in_parallel(
+                [graph.runner() for _ in range(lanes)],
+                side=side,
+                dimension=tower.dimension,
+                largest=largest,
+                threads=threads,
+                prepared=True,
+            )
             engine.prepare()
         except (RuntimeError, OSError, MemoryError) as error:
             raise Halt(

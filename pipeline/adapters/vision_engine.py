@@ -109,10 +109,32 @@ class VisionEngine:
         if compiled:
             # Frozen: weights are packed once, as the processor wants them.
             run = torch.compile(tower, dynamic=False, fullgraph=True, options={"freezing": True})
-        share = max(1, threads // lanes)
-        images = lane_share(largest, lanes)
-        made = [Lane(run, images, side, tower.dimension, share) for _ in range(lanes)]
-        return cls(made, images, prepared_sizes(images) if compiled else (), parallel=lanes)
+        return cls.in_parallel(
+            [run] * lanes,
+            side=side,
+            dimension=tower.dimension,
+            largest=largest,
+            threads=threads,
+            prepared=compiled,
+        )
+
+    @classmethod
+    def in_parallel(
+        cls,
+        runs: Sequence[Run],
+        *,
+        side: int,
+        dimension: int,
+        largest: int,
+        threads: int,
+        prepared: bool,
+    ) -> VisionEngine:
+        """A lane for each of ``runs``, all of which compute at once; see ``on_cpu``. With
+        ``prepared``, in batches of prepared sizes alone."""
+        share = max(1, threads // len(runs))
+        images = lane_share(largest, len(runs))
+        lanes = [Lane(run, images, side, dimension, share) for run in runs]
+        return cls(lanes, images, prepared_sizes(images) if prepared else (), parallel=len(runs))
 
     def prepare(self) -> None:
         """Make every lane ready for every batch size; seconds to minutes. A size that does not fit

@@ -5,6 +5,7 @@ import signal
 import pytest
 from pydantic import ValidationError
 
+from pipeline.adapters import decoders
 from pipeline.adapters.decode_wire import (
     EXIT_OUT_OF_MEMORY,
     MAX_DETAIL_BYTES,
@@ -15,6 +16,7 @@ from pipeline.adapters.decode_wire import (
     Reply,
     Verdict,
 )
+from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode import DecodePolicy
 from pipeline.errors import CODES
 
@@ -117,3 +119,12 @@ def test_an_unknown_verdict_is_not_believed() -> None:
     frame = bytes([max(Verdict) + 1]) + bytes(REPLY_BYTES - 1)
     with pytest.raises(ProtocolViolation):
         Reply.unpack(frame, formats=2, crop=224)
+
+
+@pytest.mark.parametrize(("processors", "processes"), [(1, 1), (16, 16), (64, 16)])
+def test_the_default_number_of_processes_is_within_its_bounds(
+    processors: int, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoders, "available_processors", lambda: processors)
+    decoder = decoders.SandboxedDecoder(DecodePolicy(), PrometheusMeter())
+    assert decoder.processes == processes

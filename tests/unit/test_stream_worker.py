@@ -25,6 +25,7 @@ from tests.stream_worker_rig import (
     Running,
     committed,
     keys_of,
+    new_broker,
     rules_of,
     running,
     send,
@@ -35,9 +36,7 @@ from tests.waiting import eventually
 
 @pytest.fixture
 def broker() -> MemoryBroker:
-    broker = MemoryBroker()
-    broker.create_topic(TOPIC, 2)
-    return broker
+    return new_broker()
 
 
 def test_every_reference_of_a_record_has_one_outcome(broker: MemoryBroker) -> None:

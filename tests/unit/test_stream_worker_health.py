@@ -12,10 +12,10 @@ from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
 from pipeline.ports import Commit, CommitDoubtful
 from pipeline.records import OutputTopic
 from tests.stream_worker_rig import (
-    TOPIC,
     WAIT_S,
     committed,
     keys_of,
+    new_broker,
     running,
     send,
     visible,
@@ -25,9 +25,7 @@ from tests.waiting import eventually
 
 @pytest.fixture
 def broker() -> MemoryBroker:
-    broker = MemoryBroker()
-    broker.create_topic(TOPIC, 2)
-    return broker
+    return new_broker()
 
 
 def test_a_worker_is_unavailable_while_it_cannot_poll(broker: MemoryBroker) -> None:
@@ -107,8 +105,7 @@ def test_commits_that_fail_age_only_while_the_broker_answers(
 
 
 def test_a_member_without_partitions_idles_and_is_available() -> None:
-    broker = MemoryBroker()
-    broker.create_topic(TOPIC, 1)
+    broker = new_broker(partitions=1)
     with running(broker, "0") as first:
         eventually(lambda: first.worker.health().partitions == 1)
         with running(broker, "1") as second:
