@@ -7,6 +7,7 @@ the parent closes the socket or dies.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import signal
@@ -27,12 +28,21 @@ from pipeline.adapters.decode_wire import (
 )
 from pipeline.adapters.pillow import Decoded, PillowDecoder, Refused
 
+_MIB = 2**20
+
+_KEPT_BYTES = 64 * _MIB
+"""Freed memory that stays with the child: enough for the pixels of 16 megapixels."""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+_LARGEST_MMAP_THRESHOLD = 32 * _MIB
+
 Decode = Callable[[bytes, int, int], Decoded]
 """Bytes of a file, resize and crop to a decoded image, as ``PillowDecoder.decode``."""
 
 
 def main(wrap: Callable[[Decode], Decode] = lambda decode: decode) -> None:
     """Serve the parent until it leaves. ``wrap`` lets a test program put faults in the way."""
+    _keep_freed_memory()
     config = ChildConfig.from_json(sys.argv[2])
     channel = socket.socket(fileno=sys.stdin.fileno())
     decoder = PillowDecoder(
@@ -57,6 +67,19 @@ def main(wrap: Callable[[Decode], Decode] = lambda decode: decode) -> None:
     except MemoryError:
         # Nothing can be relied on any more, not even the memory for an answer.
         os._exit(EXIT_OUT_OF_MEMORY)
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc's allocator reuse an image's memory for the next one, up to a bound.
+
+    Left alone, it gives the memory back, and the kernel clears and maps each page anew: 11,700
+    faults and a quarter of the time of a JPEG of 4000 x 3000 pixels. Other C libraries are left
+    alone.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)  # Pillow's blocks are of 16 MiB
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _check_room(config: ChildConfig) -> None:

@@ -13,6 +13,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline.adapters.decode_process import DecodeProcess
 from pipeline.adapters.decode_wire import EXIT_OUT_OF_MEMORY, ChildConfig, Death, Verdict
@@ -21,6 +22,7 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode import DecodePolicy
 from pipeline.errors import Halt
 from pipeline.records import ImageGeometry
+from tests.decoding_rig import as_file
 from tests.waiting import eventually
 
 GEOMETRY = ImageGeometry(32, 32)
@@ -113,6 +115,51 @@ def test_a_child_says_that_its_system_calls_are_filtered() -> None:
         child = DecodeProcess.launch(CHILD_PROGRAM, config())
         try:
             assert await child.ready() is True
+        finally:
+            await child.end()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other C libraries have their own ways; use glibc"
+)
+def test_a_photograph_finds_the_memory_of_the_last_one_and_a_larger_image_gives_its_own_back() -> (
+    None
+):
+    roomy = dataclasses.replace(
+        config(memory_bytes=2048 * MIB), formats=("JPEG",), max_pixels=64_000_000
+    )
+    blank = Image.new("RGB", (8000, 6000), "teal")
+    photograph, poster = as_file(blank.resize((4000, 3000)), "JPEG"), as_file(blank, "JPEG")
+
+    async def scenario() -> None:
+        child = DecodeProcess.launch(CHILD_PROGRAM, roomy)
+        proc = Path("/proc", str(child.process.pid))
+
+        def faults() -> int:
+            return int((proc / "stat").read_text().rpartition(")")[2].split()[7])
+
+        def resident_mib() -> float:
+            pages = int((proc / "statm").read_text().split()[1])
+            return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+
+        async def decode(body: bytes) -> int:
+            """The page faults that it took."""
+            before = faults()
+            reply, _ = await child.ask(body, GEOMETRY)
+            assert reply.verdict is Verdict.DECODED
+            return faults() - before
+
+        try:
+            await child.ready()
+            fresh = resident_mib()
+            pixels_pages = 4000 * 3000 * 4 // os.sysconf("SC_PAGE_SIZE")
+            assert await decode(photograph) > 0.8 * pixels_pages
+            await decode(photograph)  # the heap finds its size
+            assert await decode(photograph) < 0.1 * pixels_pages
+            await decode(poster)
+            assert resident_mib() < fresh + 64 + 16
         finally:
             await child.end()
 
