@@ -44,7 +44,7 @@ SECONDS = 15.0
 """Of each load."""
 HELD = 256
 """Images that the worker holds at a time."""
-BACKLOG = 3 * HELD
+BACKLOG = 2 * HELD
 """What it does of one is counted while there is always more than it holds."""
 BATCH = 8
 """Images: on two cores already at full speed, and soon done."""
