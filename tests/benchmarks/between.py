@@ -13,7 +13,6 @@ import contextlib
 import json
 import random
 import re
-import statistics
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -28,7 +27,7 @@ from pipeline.adapters.kafka_clients import connect
 from tests.benchmarks import between_bare, between_worker
 from tests.benchmarks.between_bare import Loop, Published
 from tests.benchmarks.cpu_time import Spent
-from tests.benchmarks.figures import Figure
+from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.worker_rig import BUCKET, PARTITIONS, Bench, bench
 
 OBJECT_BYTES = 75_000
@@ -112,18 +111,16 @@ def measure(
             if tell is not None:
                 tell(ours, plain)
     return [
-        Figure("between.ours", statistics.median(o.us_per_image for o, _ in pairs), "us/image"),
-        Figure("between.bare", statistics.median(b.us_per_image for _, b in pairs), "us/image"),
-        Figure(
+        Figure.median("between.ours", (o.us_per_image for o, _ in pairs), "us/image"),
+        Figure.median("between.bare", (b.us_per_image for _, b in pairs), "us/image"),
+        Figure.median(
             "between.ratio",
-            statistics.median(o.us_per_image / b.us_per_image for o, b in pairs),
+            (o.us_per_image / b.us_per_image for o, b in pairs),
             "ratio",
             goal=GOAL,
             at_least=False,
         ),
-        Figure(
-            "between.rate", statistics.median(o.images / o.wall_s for o, _ in pairs), "images/s"
-        ),
+        Figure.median("between.rate", (o.images / o.wall_s for o, _ in pairs), "images/s"),
     ]
 
 
@@ -150,8 +147,7 @@ def main() -> int:
         console.print(table)
 
     figures = measure(arguments.images, arguments.rounds, tell)
-    for figure in figures:
-        console.print(f"{figure.name} {figure.value:.3g} {figure.unit}")
+    show(figures, "Between decode and encode", console)
     return 0 if all(figure.met is not False for figure in figures) else 1
 
 

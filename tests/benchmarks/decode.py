@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import io
 import random
-import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -70,6 +69,7 @@ class Case:
 
 CASES = (
     Case("JPEG", 640, 480, images=8, strict=2.1, fast=2.1),
+    Case("JPEG", 1280, 960, images=4),
     Case("JPEG", 1920, 1080, images=4, strict=3.0, fast=4.4),
     Case("JPEG", 4000, 3000, images=2, strict=2.0, fast=8.0),
     Case("PNG", 640, 480, images=4),
@@ -100,15 +100,14 @@ def measure(rounds: int) -> list[Figure]:
 
 
 def _figures(case: Case, costs: Costs) -> Iterator[Figure]:
-    cpu = {way: statistics.median(cost.cpu_ms for cost in each) for way, each in costs.items()}
     for way, each in costs.items():
         name = f"decode.{way}.{case.name}"
         if way != PEER:
             turns = zip(costs[PEER], each, strict=True)
-            times = statistics.median(peer.cpu_ms / own.cpu_ms for peer, own in turns)
-            yield Figure(name, times, "times", goal=case.goal(way))
-        yield Figure(f"{name}.cpu", cpu[way], "ms")
-        yield Figure(f"{name}.wall", statistics.median(cost.wall_ms for cost in each), "ms")
+            times = (peer.cpu_ms / own.cpu_ms for peer, own in turns)
+            yield Figure.median(name, times, "times", goal=case.goal(way))
+        yield Figure.median(f"{name}.cpu", (cost.cpu_ms for cost in each), "ms")
+        yield Figure.median(f"{name}.wall", (cost.wall_ms for cost in each), "ms")
 
 
 async def _costs(case: Case, rounds: int) -> Costs:

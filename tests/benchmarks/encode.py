@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import copy
 import os
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -190,16 +189,16 @@ def measure(rounds: int = ROUNDS, turn_s: float = TURN_S) -> list[Figure]:
         key = f"encode.{precision}.products"
         ways = zip(rates[f"{key}_in_step"], rates[f"{key}_apart"], strict=True)
         limits = [max(pair) for pair in ways]
-        figures.append(Figure(f"encode.{precision}.limit", statistics.median(limits), "images/s"))
+        figures.append(Figure.median(f"encode.{precision}.limit", limits, "images/s"))
         for each in field:
             if each.precision != precision:
                 continue
-            figures.append(Figure(each.key, statistics.median(rates[each.key]), "images/s"))
+            figures.append(Figure.median(each.key, rates[each.key], "images/s"))
             if each.name.startswith("products"):
                 continue
             shares = [own / most for own, most in zip(rates[each.key], limits, strict=True)]
-            share, goal = statistics.median(shares), GOAL.get(each.key)
-            figures.append(Figure(f"{each.key}.of_limit", share, "of the limit", goal))
+            name, goal = f"{each.key}.of_limit", GOAL.get(each.key)
+            figures.append(Figure.median(name, shares, "of the limit", goal))
     facts = CalibrationFacts.model_validate_json((full_size.calibration() / FACTS).read_bytes())
     figures.append(
         Figure(

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import torch
 from rich.console import Console
 
-from tests.benchmarks import between, decode, encode, latency, scaling, stream
+from tests.benchmarks import between, decode, encode, fidelity, latency, scaling, stream
 from tests.benchmarks.figures import Figure
 from tests.fault.checkout import commit
 
@@ -49,6 +50,7 @@ def benchmarks(console: Console) -> dict[str, Benchmark]:
     return {
         "Decode": lambda: decode.measure(DECODE_ROUNDS),
         "Encode": encode.measure,
+        "Fidelity": fidelity.measure,
         "Between decode and encode": lambda: between.measure(rounds=BETWEEN_ROUNDS),
         "Whole worker": lambda: stream.measure(STREAM_ROUNDS, tell=console.print),
         "Latency": lambda: latency.measure(tell=console.print),
@@ -77,6 +79,11 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def rounded(value: float) -> float:
+    """To five digits: distances are as small as 1e-6."""
+    return float(f"{value:.5g}")
+
+
 def write(sections: dict[str, list[Figure]], seconds: float, folder: Path) -> None:
     """Write the report of figures by section; ``seconds`` is how long they took."""
     report: dict[str, Any] = {
@@ -95,7 +102,8 @@ def write(sections: dict[str, list[Figure]], seconds: float, folder: Path) -> No
         },
         "figures": {
             figure.name: {
-                "value": round(figure.value, 4),
+                "value": rounded(figure.value),
+                "spread": figure.spread and [rounded(each) for each in figure.spread],
                 "unit": figure.unit,
                 "goal": figure.goal,
                 "met": figure.met,
@@ -129,6 +137,8 @@ def _head(report: dict[str, Any]) -> list[str]:
         "# Benchmark report",
         "",
         "Written by `make bench`; docs/performance.md explains the figures, and what falls short.",
+        "Values are medians of rounds, with the least and the most of them. A GPU's are made by",
+        "`make gpu-bench`, and stand in docs/performance.md.",
         "",
         f"- {processor}, {machine['memory_gib']} GiB",
         f"- Python {machine['python']}, {libraries}",
@@ -169,11 +179,12 @@ def _costs(figures: dict[str, float], cores: int) -> list[str]:
 
 
 def _table(figures: Sequence[Figure]) -> list[str]:
-    lines = ["| figure | value | unit | goal | met |", "|---|---|---|---|---|"]
+    lines = ["| figure | value | rounds | unit | goal | met |", "|---|---|---|---|---|---|"]
     for figure in figures:
         bound = "" if figure.goal is None else f"{'≥' if figure.at_least else '≤'} {figure.goal:g}"
         met = {None: "", True: "yes", False: "**no**"}[figure.met]
-        lines.append(f"| {figure.name} | {figure.value:.3g} | {figure.unit} | {bound} | {met} |")
+        cells = (figure.name, f"{figure.value:.3g}", figure.range, figure.unit, bound, met)
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
@@ -193,7 +204,11 @@ def _draw(figures: Sequence[Figure], file: Path) -> None:
     for axis, unit, group in zip(axes[:, 0], units, groups, strict=True):
         rows = range(len(group))
         bars = axis.barh(
-            rows, [each.value for each in group], color=[colours[each.met] for each in group]
+            rows,
+            [each.value for each in group],
+            xerr=np.transpose([_either_side(each) for each in group]),
+            error_kw={"ecolor": "gray", "elinewidth": 1},
+            color=[colours[each.met] for each in group],
         )
         axis.bar_label(bars, fmt="%.3g", padding=3)
         for row, each in enumerate(group):
@@ -206,6 +221,13 @@ def _draw(figures: Sequence[Figure], file: Path) -> None:
         axis.set_xlim(left=0)
     picture.savefig(file, dpi=DPI)
     pyplot.close(picture)
+
+
+def _either_side(figure: Figure) -> tuple[float, float]:
+    """How far the rounds lie below and above the value."""
+    if figure.spread is None:
+        return 0.0, 0.0
+    return figure.value - figure.spread[0], figure.spread[1] - figure.value
 
 
 def _draw_latency(figures: Sequence[Figure], file: Path) -> None:

@@ -198,14 +198,14 @@ def measure(
                     tell(points[-1][each])
     figures = []
     for number in workers:
-        rate = statistics.median(each[number].rate for each in points)
-        cpu = statistics.median(each[number].cpu for each in points)
-        figures.append(Figure(f"scaling.rate_{number}", rate, "images/s"))
-        figures.append(Figure(f"scaling.cpu_{number}", cpu, "of the processor"))
+        rates = [each[number].rate for each in points]
+        cpu = [each[number].cpu for each in points]
+        figures.append(Figure.median(f"scaling.rate_{number}", rates, "images/s"))
+        figures.append(Figure.median(f"scaling.cpu_{number}", cpu, "of the processor"))
         if number > 1:
-            linear = statistics.median(each[number].rate / number / each[1].rate for each in points)
-            goal = GOAL if cpu < RUN_OUT else None
-            figures.append(Figure(f"scaling.linear_{number}", linear, "of linear", goal=goal))
+            linear = (each[number].rate / number / each[1].rate for each in points)
+            goal = GOAL if statistics.median(cpu) < RUN_OUT else None
+            figures.append(Figure.median(f"scaling.linear_{number}", linear, "of linear", goal))
     return figures
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
@@ -27,8 +26,8 @@ from tests.benchmarks.worker_rig import Bench, bench
 from tests.decoding_rig import photos
 
 ROUNDS = 3
-ALONE_S = 5.0
-RUN_S = 14.0
+ALONE_S = 4.0
+RUN_S = 11.0
 """Of counted images, roughly; the first ``WARM`` are not counted."""
 WARM = 256
 """As many as the worker holds at a time: while images are counted, as many are decoded as are
@@ -122,7 +121,7 @@ def _alone(precision: str, threads: int) -> Callable[[], float]:
 def _figures(rates: Rates, ratios: Rates) -> list[Figure]:
     units = {"services": "ms/image"}
     figures = [
-        Figure(name, statistics.median(each), units.get(name.partition(".")[0], "images/s"))
+        Figure.median(name, each, units.get(name.partition(".")[0], "images/s"))
         for name, each in rates.items()
     ]
     for precision in precisions():
@@ -132,12 +131,12 @@ def _figures(rates: Rates, ratios: Rates) -> list[Figure]:
             (f"{ours}.services_elsewhere", None),
         ):
             pairs = zip(rates[way], rates[f"encode.{precision}"], strict=True)
-            share = statistics.median(own / alone for own, alone in pairs)
-            figures.append(Figure(f"{way}.of_encode", share, "of encode alone", goal))
+            shares = (own / alone for own, alone in pairs)
+            figures.append(Figure.median(f"{way}.of_encode", shares, "of encode alone", goal))
         for name, each in ratios.items():
             if name.startswith(f"{ours}."):
                 goal = GOAL_OF_PEER.get(precision) if name.endswith(GOAL_PEER) else None
-                figures.append(Figure(name, statistics.median(each), "times", goal))
+                figures.append(Figure.median(name, each, "times", goal))
     return figures
 
 
