@@ -83,7 +83,14 @@ class StreamActor:
         except WorkerLost as lost:
             return Ended(Fate.DIED, lost.code, lost.message)
         finally:
-            built.close()
+            # How it ended is told, whatever the end of what it owned brings: a halt that became an
+            # exception of closing would be a crash, and started anew.
+            try:
+                built.close()
+            except Exception:
+                log.exception(
+                    "worker %d: closing failed; its process ends all the same", self._slot
+                )
         return Ended(Fate.STOPPED)
 
     def stop(self, grace_s: float) -> None:

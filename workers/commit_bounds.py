@@ -21,7 +21,8 @@ class CommitBounds:
         if not batch.outcomes:
             return  # Offsets alone: nothing that could be too much.
         self.outcomes = max(1, min(self.outcomes, len(batch.outcomes)) // 2)
-        self.bytes = max(1, min(self.bytes, batch.size_bytes) // 2)
+        if batch.size_bytes:  # what was skipped has none, and says nothing of how many are too many
+            self.bytes = max(1, min(self.bytes, batch.size_bytes) // 2)
 
     def succeeded(self) -> None:
         self.outcomes = min(self._max_outcomes, self.outcomes * 2)

@@ -11,6 +11,7 @@ import logging
 import queue
 import random
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -178,12 +179,12 @@ class StreamWorker:
                 self._gauges.update_when_due()
                 self._hold_or_resume()
         finally:
-            self._stream.close(CLOSE_S)
             self._loop.call_soon(self._cancel, None)
+            self._stream.close(CLOSE_S)
 
     def _poll(self) -> None:
         if not self._polling.due():
-            self._stopping.wait(POLL_S)
+            time.sleep(POLL_S)  # not a wait for the stop, which would not wait while stopping
             return
         try:
             polled = self._stream.poll(max(1, self._intake.most()), POLL_S)
@@ -318,11 +319,17 @@ class StreamWorker:
             return False
         over = self._deadline is not None and self._clock.monotonic() >= self._deadline
         if over:
-            log.warning("stopping: %d references abandoned, they come again", self._unfinished())
-        return over or (self._unfinished() == 0 and self._window.taken is None)
+            abandoned = self._window.unsettled + self._window.settled
+            log.warning("stopping: %d references abandoned, they come again", abandoned)
+        return over or self._nothing_to_finish()
 
-    def _unfinished(self) -> int:
-        return self._window.unsettled + self._window.settled
+    def _nothing_to_finish(self) -> bool:
+        """Whether all that was begun is committed. What is settled behind a record that was not
+        begun, such as one that cannot be read, waits for nothing: it comes again with it."""
+        window = self._window
+        if window.unsettled or window.taken is not None:
+            return False
+        return next(window.ready(), None) is None
 
     # -- the event loop's thread ------------------------------------------------------------
 

@@ -204,20 +204,27 @@ class SandboxedDecoder:
             raise _unavailable(str(error)) from error
         self._living.add(child)
         self._none_living.clear()
-        intact = False
+        intact = stalled = False
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START_DEADLINE_S
         try:
-            async with asyncio.timeout(START_DEADLINE_S):
+            async with asyncio.timeout_at(deadline):
                 filtered = await child.ready()
             self._halt_if_closed()
             intact = True
         except TimeoutError:
-            raise _unavailable(f"not ready within {START_DEADLINE_S:g} s") from None
+            # As in _attempt: it may have been ready all along.
+            stalled = loop.time() - deadline > _PUNCTUAL_S
+            if not stalled:
+                raise _unavailable(f"not ready within {START_DEADLINE_S:g} s") from None
         except ConnectionError:
             self._halt_if_closed()
             raise _unavailable(child.last_words() or "it ended without a word") from None
         finally:
             if not intact:
                 self._bury(child)
+        if stalled:
+            return await self._spawn()
         if not filtered and not self._warned:
             self._warned = True
             logger.warning(

@@ -70,7 +70,7 @@ class Calibration:
             facts = CalibrationFacts.model_validate_json((directory / FACTS).read_bytes())
             held_out = np.load(directory / HELD_OUT, allow_pickle=False)
             files = [(directory / name).read_bytes() for name in (GRAPH, WEIGHTS)]
-        except (OSError, ValueError, ValidationError) as error:
+        except (OSError, EOFError, ValueError, ValidationError) as error:
             raise Halt(
                 "model.calibration",
                 f"model.calibration: {directory} cannot be read ({first_line(error)}); name the "
@@ -82,7 +82,7 @@ class Calibration:
                 f"model.calibration: {directory} is of {facts.model}@{facts.revision[:19]} and the "
                 f"model is {checkpoint}; run `clipstream calibrate` for this model",
             )
-        if held_out.dtype != np.uint8 or held_out.shape[1:] != (side, side, 3):
+        if held_out.dtype != np.uint8 or held_out.shape[1:] != (side, side, 3) or not len(held_out):
             raise Halt(
                 "model.calibration",
                 f"model.calibration: {directory / HELD_OUT} holds {held_out.dtype} "

@@ -105,7 +105,8 @@ class KafkaSink:
         self._limit_s = delivery.transaction_timeout_s + delivery.request_timeout_s
         self._producer: KafkaProducer | None = None
         self.failed_at: float | None = None
-        """When the last producer failed, on ``monotonic``; None once it is replaced."""
+        """When the last producer failed or was thrown away, on ``monotonic``; None once it is
+        replaced."""
         # Starts whose request the broker may still take, after a later producer's.
         self._unanswered_starts = 0
         self._fenced_at: float | None = None
@@ -175,7 +176,6 @@ class KafkaSink:
         except Exception as error:
             cause = first_cause(producer, error)
             self.discard()
-            self.failed_at = self._monotonic()
             raise self._translated(cause, began) from error
         self._unanswered_starts = 0
 
@@ -185,6 +185,7 @@ class KafkaSink:
         if self._producer is not None:
             discard(self._producer)
             self._producer = None
+            self.failed_at = self._monotonic()
 
     def _transaction(
         self,

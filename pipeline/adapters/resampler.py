@@ -80,8 +80,7 @@ class Resampler:
         left, top, right, bottom = (edge / reduction for edge in crop.box)
         if self._resizer is None:
             return self._cut_with_pillow(image, (left, top, right, bottom), crop.edge)
-        shrinks = bottom - top > crop.edge
-        if shrinks and image.height > 2 * image.width:  # the resizer's own order
+        if _down_first(image, top, bottom, crop.edge):  # the resizer's own order
             return self._resize(image, crop.edge, crop.edge, (left, top, right, bottom))
         first, last = _rows(image, top, bottom, crop.edge)
         across = self._resize(image, crop.edge, last - first, (left, first, right, last))
@@ -131,6 +130,9 @@ class Resampler:
         self, image: Image.Image, box: tuple[float, float, float, float], edge: int
     ) -> Image.Image:
         left, top, right, bottom = box
+        if _down_first(image, top, bottom, edge):
+            down = image.resize((image.width, edge), _BICUBIC, (0, top, image.width, bottom))
+            return down.resize((edge, edge), _BICUBIC, (left, 0, right, edge))
         first, last = _rows(image, top, bottom, edge)
         if last - first < image.height:
             image = image.crop((0, first, image.width, last))
@@ -143,6 +145,11 @@ _CATMULL_ROM = (
     if cykooz_resizer is None
     else cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.catmull_rom)
 )
+
+
+def _down_first(image: Image.Image, top: float, bottom: float, edge: int) -> bool:
+    """Whether Pillow, resizing the whole image, would go down before it goes across."""
+    return bottom - top > edge and image.height > 2 * image.width
 
 
 def _rows(image: Image.Image, top: float, bottom: float, edge: int) -> tuple[int, int]:

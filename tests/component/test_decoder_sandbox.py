@@ -195,6 +195,21 @@ def test_a_stall_of_the_worker_itself_is_not_held_against_the_image(
     run(scenario())
 
 
+def test_a_stall_of_the_worker_while_a_process_starts_is_no_broken_installation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        async with pool() as decoder:
+            os.kill(await process_id(decoder), signal.SIGKILL)
+            decoding = asyncio.create_task(decoder.decode(picture(5), GEOMETRY))
+            await until(lambda: [each for each in decoder._living if not each.served])
+            loop, clock = asyncio.get_running_loop(), time.monotonic
+            monkeypatch.setattr(loop, "time", lambda: clock() + 3_600)
+            assert shade_of((await decoding).pixels) == 5
+
+    run(scenario())
+
+
 def test_a_process_killed_from_outside_is_replaced() -> None:
     async def scenario() -> None:
         meter = PrometheusMeter()

@@ -123,6 +123,18 @@ def test_a_calibration_that_lacks_a_file_is_refused(
     assert name in halt.message
 
 
+@pytest.mark.parametrize("images", [None, 0])
+def test_held_out_images_of_which_nothing_is_left_are_refused(
+    images: int | None, checkpoint: Path, copy: Path
+) -> None:
+    file = copy / HELD_OUT
+    kept = np.load(file)[:images]
+    file.write_bytes(b"")
+    if images is not None:
+        np.save(file, kept)
+    assert refusal(checkpoint, copy).code == "model.calibration"
+
+
 def test_damaged_weights_are_refused(checkpoint: Path, copy: Path) -> None:
     """Ones that can be read: the images held out tell."""
     weights = bytearray((copy / WEIGHTS).read_bytes())

@@ -90,6 +90,12 @@ def test_offsets_without_outcomes_are_never_too_much() -> None:
     assert (bounds.outcomes, bounds.bytes) == (2000, 16_000)
 
 
+def test_outcomes_without_records_say_nothing_of_how_many_bytes_are_too_many() -> None:
+    bounds = CommitBounds(2000, 16_000)
+    bounds.failed(batch(10, 0))
+    assert (bounds.outcomes, bounds.bytes) == (5, 16_000)
+
+
 # -- an outage of the broker ----------------------------------------------------------------
 
 

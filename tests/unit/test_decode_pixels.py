@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import AvifImagePlugin, Image, PngImagePlugin
+from PIL import AvifImagePlugin, Image, ImageChops, PngImagePlugin
 
 from pipeline.adapters import pillow, resampler
 from pipeline.adapters.decode_wire import Verdict
@@ -378,3 +378,17 @@ def test_without_the_resizer_pillow_does_its_work(
     with_it = decoded()
     monkeypatch.setattr(resampler, "cykooz_resizer", None)
     assert np.abs(decoded() - with_it).max() <= 1
+
+
+def test_without_the_resizer_a_tall_picture_is_resized_in_pillows_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Edges as sharp as a screenshot's text: the other order of the axes would show.
+    picture = noise(150, 400).convert("L").point(lambda shade: 255 * (shade > 127))
+    crop = Crop.of(*picture.size, EDGE, EDGE)
+    monkeypatch.setattr(resampler, "cykooz_resizer", None)
+    ours = Resampler()
+    apart = ImageChops.difference(
+        ours.quickly(picture, crop), ours.like_the_reference(picture, crop)
+    )
+    assert max(apart.tobytes()) <= 1

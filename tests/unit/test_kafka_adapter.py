@@ -268,6 +268,16 @@ def refused_with(error: kafka_errors.KafkaError) -> PipelineError:
     return raised.value
 
 
+def test_a_producer_that_is_thrown_away_counts_as_failed() -> None:
+    # Whoever builds the next one asks the group first: see KafkaStream.recover.
+    sink = KafkaSink(KafkaPolicy(), DeliveryPolicy(), Member("p", "g", "host", 0), lambda: 7.0)
+    sink.discard()
+    assert sink.failed_at is None
+    sink._producer = FailingProducer(kafka_errors.KafkaError())
+    sink.discard()
+    assert sink.failed_at == 7.0
+
+
 @pytest.mark.parametrize(
     "error",
     [

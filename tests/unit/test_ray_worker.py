@@ -127,10 +127,10 @@ def test_a_process_that_is_gone_has_died(ray: MadeUpRay) -> None:
 class Built:
     """A worker whose run ends as it is told, and what it owns."""
 
-    def __init__(self, end: Exception | None) -> None:
+    def __init__(self, end: Exception | None, end_of_closing: Exception | None = None) -> None:
         self.worker = self
         self.closed = False
-        self._end = end
+        self._end, self._end_of_closing = end, end_of_closing
 
     def run(self) -> None:
         if self._end is not None:
@@ -138,6 +138,8 @@ class Built:
 
     def close(self) -> None:
         self.closed = True
+        if self._end_of_closing is not None:
+            raise self._end_of_closing
 
 
 @pytest.mark.parametrize(
@@ -149,11 +151,15 @@ class Built:
         (WorkerLost("encode.device_lost", "why"), Ended(Fate.DIED, "encode.device_lost", "why")),
     ],
 )
-def test_a_run_says_how_it_ended(
-    end: Exception | None, ended: Ended, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end_of_closing", [None, TimeoutError()])
+def test_a_run_says_how_it_ended_however_its_closing_ends(
+    end: Exception | None,
+    ended: Ended,
+    end_of_closing: Exception | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(heap, "settle", lambda: None)  # this process goes on
-    built = Built(end)
+    built = Built(end, end_of_closing)
     settings = Settings(s3=S3Policy(allowed_buckets=("photos",)))
     actor = StreamActor(lambda *_: built, settings, 0)  # type: ignore[arg-type]
     assert actor.run() == ended

@@ -188,6 +188,53 @@ def test_stop_finishes_what_is_begun_and_leaves_the_rest(broker: MemoryBroker) -
     assert keys_of(visible(broker, OutputTopic.CLASSIFICATIONS)) == ["slow"]
 
 
+def test_stop_does_not_wait_for_what_is_settled_behind_a_record_that_is_not_begun(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poll = MemoryStream.poll
+
+    def last_unreadable(stream: MemoryStream, max_records: int, timeout_s: float) -> Polled:
+        polled = poll(stream, max_records, timeout_s)
+        if len(polled.records) < 3:
+            return polled
+        *before, last = polled.records
+        lost = Unreadable(last.position, "bad crc", 4)
+        return Polled(polled.changes, tuple(before), (lost,))
+
+    monkeypatch.setattr(MemoryStream, "poll", last_unreadable)
+    send(broker, "slow-1", "slow-2", "slow-3")
+    send(broker, "waits for room")
+    send(broker, "unreadable")
+    with running(broker, policy=FlowPolicy(max_in_flight=3)) as worker:
+        eventually(lambda: worker.worker.health().unfinished == 4)
+        worker.worker.stop(grace_s=10 * WAIT_S)
+        worker.open_gate()
+        worker.thread.join(WAIT_S)
+        assert not worker.thread.is_alive()
+    assert committed(broker) == 1
+
+
+def test_a_worker_that_stops_while_no_broker_answers_does_not_spin(
+    broker: MemoryBroker,
+) -> None:
+    with running(broker) as worker:
+        send(broker, "slow")
+        eventually(lambda: worker.flow.running == {"slow"})
+        worker.stream.down = True
+        eventually(lambda: worker.worker._polling.failing)
+        worker.worker.stop(WAIT_S)
+        commit, cycles = worker.worker._commit, itertools.count()
+
+        def counted() -> None:
+            next(cycles)
+            commit()
+
+        worker.worker._commit = counted  # type: ignore[method-assign]
+        time.sleep(1.0)
+        assert 1 < next(cycles) < 100
+        worker.stream.down = False
+
+
 def test_stop_abandons_what_outlasts_its_grace(broker: MemoryBroker) -> None:
     worker = Running(broker, "0", FlowPolicy())
     send(broker, "slow")
