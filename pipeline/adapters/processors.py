@@ -4,17 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
-CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+MOUNTED = Path("/sys/fs/cgroup")
 
 
 def available_processors() -> int:
-    """By affinity and by the container's quota (cgroup v2), rounded; 1 at least."""
+    """By affinity and by the quotas of the process's cgroups (Linux, both versions), the least of
+    them rounded; 1 at least."""
     # Not every platform has affinities.
     affine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    processors = float(affine or 1)
-    with contextlib.suppress(OSError, ValueError):  # no cgroup v2, or "max": no quota
-        quota, period = CGROUP_QUOTA.read_text().split()
-        processors = min(processors, int(quota) / int(period))
-    return max(1, round(processors))
+    return max(1, round(min([affine or 1, *_quotas()])))
+
+
+def _quotas() -> Iterator[float]:
+    """In processors, of the process's cgroup and those above it, as far as they can be seen.
+
+    Source: cgroups(7). In a container, whose own group is mounted as the root, the path may be the
+    host's: what does not exist has no quota.
+    """
+    with contextlib.suppress(OSError):  # no Linux
+        for line in OWN_CGROUPS.read_text().splitlines():
+            number, controllers, path = line.split(":", 2)
+            group = PurePosixPath(path)
+            for each in (group, *group.parents):
+                inside = each.as_posix().lstrip("/")
+                if number == "0":
+                    yield from _quota(MOUNTED / inside / "cpu.max")
+                elif "cpu" in controllers.split(","):
+                    within = MOUNTED / "cpu" / inside
+                    yield from _quota(within / "cpu.cfs_quota_us", within / "cpu.cfs_period_us")
+
+
+def _quota(*files: Path) -> Iterator[float]:
+    """Of files that hold quota and period, in microseconds; none where the quota says so."""
+    # ValueError: "max". Version 1 says -1.
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = map(int, " ".join(file.read_text() for file in files).split())
+        if quota > 0:
+            yield quota / period
