@@ -69,9 +69,9 @@ class ModelPolicy(Policy):
     compile: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Compile the image tower when the model is loaded, for each of a few batch "
-        "sizes: some seconds each, for a GPU a third more speed. `auto` compiles for a GPU. Takes "
-        "a C compiler (on a CPU one for C++); without one, `auto` runs uncompiled and says so. "
-        "Without effect on `int8`.",
+        "sizes: on a GPU some seconds each for a third more speed, on a CPU half a minute each for "
+        "a few per cent at best. `auto` compiles for a GPU. Takes a C compiler (on a CPU one for "
+        "C++); without one, `auto` runs uncompiled and says so. Without effect on `int8`.",
     )
     threads: int | None = Field(
         None,

@@ -154,7 +154,7 @@ def _costs(figures: dict[str, float], cores: int) -> list[str]:
         if (name := f"decode.{way}.jpeg.640x480.cpu") in figures
     ]
     for name, rate in figures.items():
-        if name.endswith((".plain", ".compiled", ".calibrated")):
+        if name.endswith((".plain", ".calibrated")):
             share = figures.get(f"{name}.of_limit")
             stages.append((name.replace(".", ", "), 1000 * cores / rate, share))
     if "between.ours" in figures:

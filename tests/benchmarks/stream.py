@@ -108,7 +108,7 @@ def _worker(running: Bench, precision: str, images: int, threads: int, rates: Ra
 
 def _alone(precision: str, threads: int) -> Callable[[], float]:
     """Images a second of the encoder with nothing beside it."""
-    ready = engine(full_size.model(), precision, threads, compiled=False)
+    ready = engine(full_size.model(), precision, threads)
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, SIDE, SIDE, 3), dtype=np.uint8)
     batch = pixels[: ready.largest]  # a lane's
 

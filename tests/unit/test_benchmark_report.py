@@ -70,7 +70,7 @@ def test_the_committed_report_has_a_figure_for_every_goal() -> None:
     goals = {name for name, figure in figures.items() if figure["goal"] is not None}
     assert goals >= {
         *(f"decode.{way}.jpeg.{size}" for way in ("strict", "fast") for size in SIZES),
-        "encode.fp32.compiled.of_limit",
+        "encode.fp32.plain.of_limit",
         "encode.int8.calibrated.of_limit",
         *(f"fidelity.{way}.{size}" for way in ("strict", "fast") for size in FIDELITY_SIZES),
         "fidelity.vectors",
