@@ -165,7 +165,10 @@ class Slot:
             return _stalled(f"its Kafka thread is stuck for {stuck_s:.0f} s")
         encode_age_s = self._heard.health.encode_age_s
         if encode_age_s and encode_age_s + silent_s > self._policy.stall_timeout_s:
-            return _stalled(f"its model has had one batch for {encode_age_s + silent_s:.0f} s")
+            return _stalled(
+                f"its model has had one batch for {encode_age_s + silent_s:.0f} s; if it is slow "
+                "and not stuck, lower batch.max_size or raise workers.stall_timeout_s"
+            )
         commit_age_s = self._heard.health.commit_age_s
         if (
             commit_age_s > COMMIT_STALLS * self._policy.stall_timeout_s

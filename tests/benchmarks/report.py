@@ -183,7 +183,7 @@ def _table(figures: Sequence[Figure]) -> list[str]:
     for figure in figures:
         bound = "" if figure.goal is None else f"{'≥' if figure.at_least else '≤'} {figure.goal:g}"
         met = {None: "", True: "yes", False: "**no**"}[figure.met]
-        cells = (figure.name, f"{figure.value:.3g}", figure.range, figure.unit, bound, met)
+        cells = (figure.name, f"{figure.value:.4g}", figure.range, figure.unit, bound, met)
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -210,7 +210,7 @@ def _draw(figures: Sequence[Figure], file: Path) -> None:
             error_kw={"ecolor": "gray", "elinewidth": 1},
             color=[colours[each.met] for each in group],
         )
-        axis.bar_label(bars, fmt="%.3g", padding=3)
+        axis.bar_label(bars, fmt="%.4g", padding=3)
         for row, each in enumerate(group):
             if each.goal is not None:
                 axis.plot([each.goal, each.goal], [row - 0.4, row + 0.4], color="black", lw=2)
