@@ -95,7 +95,7 @@ def test_a_partition_of_another_member_cannot_be_committed(deployment: Deploymen
     stranger = min(second.owned)
     with pytest.raises(CommitDoubtful):
         first.stream.commit(Commit({stranger: 5}, (outcome(b"stolen"),)))
-    first.stream.recover()
+    first.recover()
     assert deployment.committed(stranger.number) == 0
     assert deployment.values() == []
 
