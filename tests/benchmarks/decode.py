@@ -57,14 +57,19 @@ class Case:
         return self.strict if mode == "strict" else self.fast
 
     def files(self) -> list[bytes]:
-        originals = photos()
         options: dict[str, int] = {}
         if self.file_format == "JPEG":
             options = {"quality": QUALITY, "subsampling": 2}  # 4:2:0, as cameras write
         return [
             as_file(enlarged(body, self.width, self.height), self.file_format, **options)
-            for body in originals[:: max(1, len(originals) // self.images)][: self.images]
+            for body in some_photos(self.images)
         ]
+
+
+def some_photos(most: int) -> list[bytes]:
+    """Taken evenly from all photographs."""
+    every = photos()
+    return every[:: max(1, len(every) // most)][:most]
 
 
 CASES = (

@@ -27,14 +27,15 @@ from pipeline.labels import Decision, Label, LabelSet
 from pipeline.records import Pixels, Vector
 from pipeline.scoring import compile_label_sets
 from tests.benchmarks import full_size
+from tests.benchmarks.decode import Case, some_photos
 from tests.benchmarks.encode import precisions
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.peer_process import LABELS
-from tests.decoding_rig import Reference, as_file, decoding, enlarged, photos
+from tests.decoding_rig import Reference, decoding
 
 PHOTOS = 8
-SIZES = (None, (1920, 1080), (4000, 3000))
-QUALITY = 88
+SIZES = ((1920, 1080), (4000, 3000))
+"""To which they are enlarged, beside the originals."""
 MOST_OFF_OF_PIXELS = 1
 LEAST_COSINE = 0.9995
 """Centred, of embeddings in `fast`."""
@@ -46,16 +47,14 @@ MOST_OFF_OF_SCORES = {"fp32": 1e-3}
 
 def measure() -> list[Figure]:
     """All of it, once: nothing here depends on the machine's speed."""
-    originals = photos()
-    bodies = originals[:: max(1, len(originals) // PHOTOS)][:PHOTOS]
+    originals = some_photos(PHOTOS)
     encoders = {precision: _encoder(precision) for precision in precisions()}
     encoder = encoders["fp32"]
-    figures: list[Figure] = []
-    for size in SIZES:
-        files = bodies if size is None else [_enlarged(body, *size) for body in bodies]
-        name = "originals" if size is None else "x".join(map(str, size))
-        figures += _decoding(files, name, encoder)
-    return figures + _encoding(bodies, encoders)
+    figures = _decoding(originals, "originals", encoder)
+    for width, height in SIZES:
+        files = Case("JPEG", width, height, images=PHOTOS).files()
+        figures += _decoding(files, f"{width}x{height}", encoder)
+    return figures + _encoding(originals, encoders)
 
 
 def _encoder(precision: str) -> ClipEncoder:
@@ -70,10 +69,6 @@ def _encoder(precision: str) -> ClipEncoder:
     return ClipEncoder.load(ModelPolicy.model_validate(settings))
 
 
-def _enlarged(body: bytes, width: int, height: int) -> bytes:
-    return as_file(enlarged(body, width, height), "JPEG", quality=QUALITY, subsampling=2)
-
-
 def _decoded(files: Sequence[bytes], mode: str, encoder: ClipEncoder) -> Pixels:
     policy = DecodePolicy.model_validate({"mode": mode, "processes": 2})
     with decoding(policy) as decoder:
@@ -86,7 +81,7 @@ def _decoding(files: Sequence[bytes], size: str, encoder: ClipEncoder) -> list[F
     expected = np.stack([reference.pixels(file) for file in files])
     strict, fast = (_decoded(files, mode, encoder) for mode in ("strict", "fast"))
     off = np.abs(strict.astype(np.int16) - expected).max()
-    cosines = centred_cosines(_encoded(encoder, fast), _encoded(encoder, expected))
+    cosines = centred_cosines(encoder.encode_images(fast), encoder.encode_images(expected))
     return [
         Figure(
             f"fidelity.strict.{size}",
@@ -97,13 +92,6 @@ def _decoding(files: Sequence[bytes], size: str, encoder: ClipEncoder) -> list[F
         ),
         Figure(f"fidelity.fast.{size}", float(cosines.min()), "least cosine", LEAST_COSINE),
     ]
-
-
-def _encoded(encoder: ClipEncoder, pixels: Pixels) -> Vector:
-    parts = range(0, len(pixels), encoder.largest)
-    return np.concatenate(
-        [encoder.encode_images(pixels[at : at + encoder.largest]) for at in parts]
-    )
 
 
 def _reference(files: Sequence[bytes]) -> Vector:
@@ -125,8 +113,8 @@ def _encoding(files: Sequence[bytes], encoders: Mapping[str, ClipEncoder]) -> li
     exact = encoders["fp32"]
     reference = Reference(exact.geometry)
     pixels = np.stack([reference.pixels(file) for file in files])
-    expected, own = _reference(files), _encoded(exact, pixels)
-    again = _encoded(exact, pixels)
+    expected, own = _reference(files), exact.encode_images(pixels)
+    again = exact.encode_images(pixels)
     figures = [
         Figure("fidelity.vectors", _apart(own, expected), "most off", MOST_OFF, at_least=False),
         Figure("fidelity.vectors.again", _apart(own, again), "most off", 0.0, at_least=False),
@@ -134,7 +122,7 @@ def _encoding(files: Sequence[bytes], encoders: Mapping[str, ClipEncoder]) -> li
     probabilities = _probabilities(files)
     strict = _decoded(files, "strict", exact)
     for precision, encoder in encoders.items():
-        vectors = _encoded(encoder, strict)
+        vectors = encoder.encode_images(strict)
         cosine = float(centred_cosines(vectors, expected).min())
         goal = LEAST_COSINE_OF.get(precision)
         figures.append(Figure(f"fidelity.worker.{precision}", cosine, "least cosine", goal))

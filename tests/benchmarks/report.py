@@ -79,7 +79,7 @@ def hardware() -> dict[str, Any]:
     }
 
 
-def rounded(value: float) -> float:
+def _rounded(value: float) -> float:
     """To five digits: distances are as small as 1e-6."""
     return float(f"{value:.5g}")
 
@@ -102,8 +102,8 @@ def write(sections: dict[str, list[Figure]], seconds: float, folder: Path) -> No
         },
         "figures": {
             figure.name: {
-                "value": rounded(figure.value),
-                "spread": figure.spread and [rounded(each) for each in figure.spread],
+                "value": _rounded(figure.value),
+                "spread": figure.spread and [_rounded(each) for each in figure.spread],
                 "unit": figure.unit,
                 "goal": figure.goal,
                 "met": figure.met,
