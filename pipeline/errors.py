@@ -167,6 +167,11 @@ CODES: dict[str, Code] = {
         "the store refuses this object while it serves others",
         "grant s3:GetObject (and s3:GetObjectVersion) on it",
     ),
+    "fetch.locked": Code(
+        "the store cannot decrypt this object for the worker, while it serves others",
+        "grant kms:Decrypt on the object's key, or enable the key; objects encrypted with a "
+        "customer's own key (SSE-C) cannot be read",
+    ),
     "fetch.superseded": Code(
         "the object has changed since the reference was written (ETag differs)",
         "nothing, if its newer version has a reference of its own; else send version ids",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -65,10 +65,13 @@ class ObjectStore(Protocol):
         version_id: str | None,
         etag: str | None,
         max_bytes: int,
+        on_answer: Callable[[], Awaitable[None]],
     ) -> ObjectBody:
         """Read a whole object.
 
         A ``version_id`` is read exactly; else ``etag`` (unquoted) must still be the object's.
+        ``on_answer`` is awaited when the store has announced the object and before its bytes are
+        taken into memory: whoever bounds memory waits there.
 
         Raises:
             Reject: ``fetch.not_found``, ``fetch.superseded``, ``fetch.too_large`` (before more

@@ -103,6 +103,11 @@ class Turns:
         self._free = capacity
         self._waiting: PriorityQueue[asyncio.Future[None]] = PriorityQueue(min_share)
 
+    @property
+    def free(self) -> int:
+        """Turns that nobody has."""
+        return self._free
+
     async def acquire(self, level: int = FIRST) -> None:
         if self._free > 0:
             self._free -= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from enum import StrEnum
+from enum import Enum, auto
 from typing import NewType
 
 from pydantic import Field, model_validator
@@ -56,8 +56,9 @@ class BreakerPolicy(Policy):
 
     failures: int = Field(
         5,
-        description="The breaker opens when attempts on this many different objects have failed "
-        "with none served in between. One bad object alone never opens it.",
+        description="When attempts on this many different objects have failed with none served in "
+        "between, an object that was read before is asked for; the breaker opens when that fails "
+        "too. Bad objects alone, however many, never open it.",
         ge=1,
     )
     open_s: float = Field(
@@ -68,12 +69,12 @@ class BreakerPolicy(Policy):
     )
 
 
-class BreakerState(StrEnum):
-    CLOSED = "closed"
+class _State(Enum):
+    CLOSED = auto()
     """Attempts go through."""
-    OPEN = "open"
+    OPEN = auto()
     """None goes through until ``open_s`` have passed."""
-    HALF_OPEN = "half_open"
+    HALF_OPEN = auto()
     """One went through; what becomes of it decides."""
 
 
@@ -85,33 +86,37 @@ a store that has since gone down or come back is not news, and is ignored."""
 class Breaker:
     """A circuit breaker (M. Nygard, Release It!, 2007), as a pure state machine.
 
+    Failures in a row do not open it, for they may be the objects' own: they make the store
+    ``doubtful``, and whoever asks it then calls ``trip`` if it does not answer.
+
     Every permit is given back by exactly one of ``succeeded``, ``failed`` and ``abandoned``.
     """
 
     def __init__(self, policy: BreakerPolicy) -> None:
         self._policy = policy
-        self._state = BreakerState.CLOSED
+        self._state = _State.CLOSED
         self._period = 0
         self._failing: set[Hashable] = set()
         self._asks_at = 0.0
 
-    @property
-    def state(self) -> BreakerState:
-        return self._state
-
     def closed(self) -> bool:
-        return self._state is BreakerState.CLOSED
+        return self._state is _State.CLOSED
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether so many objects have failed in a row that the store should be asked."""
+        return self.closed() and len(self._failing) >= self._policy.failures
 
     def admit(self, now: float) -> Permit | None:
         """Leave for one attempt at ``now`` (monotonic seconds), or None while the store is down."""
-        if self._state is BreakerState.OPEN and now >= self._asks_at:
-            self._enter(BreakerState.HALF_OPEN)
+        if self._state is _State.OPEN and now >= self._asks_at:
+            self._enter(_State.HALF_OPEN)
             return Permit(self._period)
         return Permit(self._period) if self.closed() else None
 
     def asks_in_s(self, now: float) -> float:
         """Seconds until an open breaker lets an attempt through; 0 in any other state."""
-        return max(0.0, self._asks_at - now) if self._state is BreakerState.OPEN else 0.0
+        return max(0.0, self._asks_at - now) if self._state is _State.OPEN else 0.0
 
     def succeeded(self, permit: Permit) -> None:
         """The store answered."""
@@ -119,26 +124,28 @@ class Breaker:
             return
         self._failing.clear()
         if not self.closed():
-            self._enter(BreakerState.CLOSED)
+            self._enter(_State.CLOSED)
 
     def failed(self, permit: Permit, subject: Hashable, now: float) -> None:
         """The attempt on ``subject`` failed for a reason that may lie with the store."""
         if permit != self._period:
             return
-        self._failing.add(subject)
-        if not self.closed() or len(self._failing) >= self._policy.failures:
-            self._open(now)
+        if self.closed():
+            self._failing.add(subject)
+        else:
+            self.trip(now)
 
     def abandoned(self, permit: Permit) -> None:
         """The attempt was given up before it said anything: the next one may ask at once."""
         if permit == self._period and not self.closed():
-            self._enter(BreakerState.OPEN)
+            self._enter(_State.OPEN)
 
-    def _open(self, now: float) -> None:
+    def trip(self, now: float) -> None:
+        """The store is down: nothing goes through until ``open_s`` from ``now`` have passed."""
         self._failing.clear()
         self._asks_at = now + self._policy.open_s
-        self._enter(BreakerState.OPEN)
+        self._enter(_State.OPEN)
 
-    def _enter(self, state: BreakerState) -> None:
+    def _enter(self, state: _State) -> None:
         self._state = state
         self._period += 1

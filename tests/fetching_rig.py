@@ -52,6 +52,8 @@ class ScriptedStore:
     def __init__(self) -> None:
         self.latency_s = 0.1
         self.scripts: dict[str, Behaviour] = {}
+        self.dripping: set[str] = set()
+        """Objects that begin to arrive and never end."""
         self.outage: Behaviour | None = None
         self.asked: list[str] = []
         self.wanted: list[tuple[str | None, str | None, int]] = []
@@ -66,6 +68,7 @@ class ScriptedStore:
         version_id: str | None,
         etag: str | None,
         max_bytes: int,
+        on_answer: Callable[[], Awaitable[None]],
     ) -> ObjectBody:
         self.asked.append(key)
         self.wanted.append((version_id, etag, max_bytes))
@@ -73,7 +76,12 @@ class ScriptedStore:
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
             behaviour = self.outage or self.scripts.get(key, self.serve)
-            return ObjectBody(await behaviour(), etag, version_id)
+            if key in self.dripping and not self.outage:
+                await on_answer()
+                await asyncio.sleep(HOUR_S)
+            body = await behaviour()
+            await on_answer()
+            return ObjectBody(body, etag, version_id)
         finally:
             self.under_way -= 1
 

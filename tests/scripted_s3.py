@@ -169,4 +169,10 @@ async def fetch(
     etag: str | None = None,
     max_bytes: int = 1000,
 ) -> ObjectBody:
-    return await store.fetch("images", key, version_id=version_id, etag=etag, max_bytes=max_bytes)
+    return await store.fetch(
+        "images", key, version_id=version_id, etag=etag, max_bytes=max_bytes, on_answer=go_on
+    )
+
+
+async def go_on() -> None:
+    """For callers that bound no memory."""

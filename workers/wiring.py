@@ -226,6 +226,7 @@ async def _start_stages(
         meter=meter,
         min_share=min_share,
     )
+    owned.callback(lambda: loop.submit(fetcher.close()).result(CLOSE_S))
     decoder = SandboxedDecoder(settings.decode, meter)
     await decoder.start()
     owned.callback(lambda: loop.submit(decoder.close()).result(CLOSE_S))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from pipeline.errors import Reject
@@ -73,6 +73,7 @@ class MemoryStore:
         version_id: str | None,
         etag: str | None,
         max_bytes: int,
+        on_answer: Callable[[], Awaitable[None]],
     ) -> ObjectBody:
         versions = self._bucket(bucket).objects.get(key, [])
         if version_id is None:
@@ -93,6 +94,7 @@ class MemoryStore:
             )
         if not stored.body:
             raise Reject("fetch.empty", "memory store: the object has no bytes")
+        await on_answer()
         return stored
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1024 * 1024
 
 _MAX_STORES = 64
-"""Connection pools kept, one a bucket; a pattern in the allow-list may let in any number."""
+"""Connection pools kept, one a bucket; a pattern in the allow-list may let in any number. The one
+that was used longest ago goes first."""
 
 _ODD_KEY_THREADS = 8
 
@@ -93,10 +95,16 @@ class ObstoreS3:
         version_id: str | None,
         etag: str | None,
         max_bytes: int,
+        on_answer: Callable[[], Awaitable[None]],
     ) -> ObjectBody:
         if not reads_exactly(key):
             return await self._odd_keys.fetch(
-                bucket, key, version_id=version_id, etag=etag, max_bytes=max_bytes
+                bucket,
+                key,
+                version_id=version_id,
+                etag=etag,
+                max_bytes=max_bytes,
+                on_answer=on_answer,
             )
         options: GetOptions = {}
         if version_id is not None:
@@ -111,6 +119,7 @@ class ObstoreS3:
             meta = result.meta
             stream = result.stream(min_chunk_size=_CHUNK_BYTES)
             answers.check_size(meta["size"], max_bytes)
+            await on_answer()
             async for chunk in stream:
                 held_bytes += len(chunk)
                 answers.check_size(held_bytes, max_bytes)
@@ -138,7 +147,7 @@ class ObstoreS3:
         self._odd_keys.close()
 
     def _store(self, bucket: str) -> S3Store:
-        store = self._stores.get(bucket)
+        store = self._stores.pop(bucket, None)
         if store is None:
             if len(self._stores) >= _MAX_STORES:
                 del self._stores[next(iter(self._stores))]
@@ -146,7 +155,7 @@ class ObstoreS3:
             scheme, _, host = self._endpoint.partition("://")
             endpoint = f"{scheme}://{bucket}.{host}" if in_host else self._endpoint
             # All is said outright: obstore would fill gaps from variables of the environment.
-            store = self._stores[bucket] = S3Store(
+            store = S3Store(
                 bucket,
                 endpoint=endpoint,
                 aws_endpoint_url_s3=endpoint,
@@ -158,6 +167,7 @@ class ObstoreS3:
                 retry_config={"max_retries": 0},
                 credential_provider=self._credentials,
             )
+        self._stores[bucket] = store  # last, for the first is the first to go
         return store
 
 

@@ -24,6 +24,10 @@ _MISSING_VERSION = {"InvalidArgument", "InvalidVersionId"}
 
 _NO_BUCKET = {"NoSuchBucket", "InvalidBucketName"}
 
+_KMS = "KMS."
+_KMS_PASSES = re.compile(r"Throttl|Internal|Unavailable|Timeout|LimitExceeded")
+"""Codes of the key management service that say nothing of the object's key."""
+
 _NOT_US = {
     "ExpiredToken",
     "InvalidToken",
@@ -72,8 +76,19 @@ def failure(
     if status in (401, 403) or 300 <= status < 400 or code in _NOT_US:
         remedy = _REMEDIES.get(code or "", _GRANT)
         return StoreDenied("fetch.forbidden", f"{answer}; {remedy}", retry_after_s)
+    of_kms = code is not None and code.startswith(_KMS)
+    kms_passes = of_kms and _KMS_PASSES.search(code or "") is not None
+    if code == "InvalidRequest" or (of_kms and not kms_passes):
+        return StoreDenied(
+            "fetch.locked",
+            f"{answer}; grant kms:Decrypt on the object's key or enable it; objects encrypted "
+            "with a customer's own key (SSE-C) cannot be read",
+            retry_after_s,
+        )
     if code == "RequestTimeout":
         return Retry("fetch.timeout", f"{answer}; look at the network", retry_after_s)
+    if code and 400 <= status < 500 and status not in (404, 408, 409, 429) and not kms_passes:
+        return StoreDenied("fetch.failed", f"{answer}; look at the store's logs", retry_after_s)
     # A 404 that names no key comes from something that is no S3 server, or from a proxy before it.
     remedy = "check s3.endpoint" if status == 404 else "look at the store's logs"
     return Retry("fetch.failed", f"{answer}; {remedy}", retry_after_s)

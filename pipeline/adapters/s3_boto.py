@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -26,7 +28,7 @@ from pipeline.records import ObjectBody
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, GetObjectRequestTypeDef
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -46,43 +48,27 @@ class BotoReader:
         version_id: str | None,
         etag: str | None,
         max_bytes: int,
-    ) -> ObjectBody:
-        cancelled = threading.Event()
-        read = partial(self._read, bucket, key, version_id, etag, max_bytes, cancelled)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, read)
-        finally:
-            # A thread cannot be cancelled: it stops at the next bytes or the read timeout.
-            cancelled.set()
-
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
-
-    def _read(
-        self,
-        bucket: str,
-        key: str,
-        version_id: str | None,
-        etag: str | None,
-        max_bytes: int,
-        cancelled: threading.Event,
+        on_answer: Callable[[], Awaitable[None]],
     ) -> ObjectBody:
         request: GetObjectRequestTypeDef = {"Bucket": bucket, "Key": key}
         if version_id is not None:
             request["VersionId"] = version_id
         elif etag is not None:
             request["IfMatch"] = answers.if_match(etag)
+        cancelled = threading.Event()
+        in_thread = partial(asyncio.get_running_loop().run_in_executor, self._threads)
         try:
-            response = self._client.get_object(**request)
-            # Entering the body yields urllib3's response, which can read what has arrived so far.
-            with response["Body"] as entered:
-                raw = cast("urllib3.HTTPResponse", entered)
-                size_bytes = cast("int | None", response.get("ContentLength"))
-                body = _read_body(raw, size_bytes, max_bytes, cancelled)
+            response = await in_thread(self._open, request, cancelled)
+            with _closed_on_error(response):
+                size_bytes = _announced(response, max_bytes)
+                await on_answer()
+            body = await in_thread(_read_body, response, size_bytes, max_bytes, cancelled)
         except (ClientError, BotoCoreError, urllib3.exceptions.HTTPError) as error:
             # The text may hold the key, which is not for logs.
             raise _exhaustion(error) or failure(error, versioned=version_id is not None) from None
+        finally:
+            # A thread cannot be cancelled: it stops at the next bytes or the read timeout.
+            cancelled.set()
         return answers.checked(
             body,
             etag=answers.bare_etag(response.get("ETag")),
@@ -91,19 +77,53 @@ class BotoReader:
             wanted_version_id=version_id,
         )
 
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
 
-def _read_body(
-    raw: urllib3.HTTPResponse, size_bytes: int | None, max_bytes: int, cancelled: threading.Event
-) -> bytes:
+    def _open(
+        self, request: GetObjectRequestTypeDef, cancelled: threading.Event
+    ) -> GetObjectOutputTypeDef:
+        """The answer, of which the body has not been read."""
+        response = self._client.get_object(**request)
+        if cancelled.is_set():
+            response["Body"].close()
+        return response
+
+
+@contextlib.contextmanager
+def _closed_on_error(response: GetObjectOutputTypeDef) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        response["Body"].close()
+        raise
+
+
+def _announced(response: GetObjectOutputTypeDef, max_bytes: int) -> int:
+    """Bytes that the answer announces, if they may be read."""
+    size_bytes = cast("int | None", response.get("ContentLength"))
     if size_bytes is None:
         raise answers.unreachable("the answer has no length")
     answers.check_size(size_bytes, max_bytes)
-    body = bytearray()
-    while chunk := raw.read1(_CHUNK_BYTES):
-        if cancelled.is_set():
-            raise answers.silent("the read was given up")
-        body += chunk
-        answers.check_size(len(body), max_bytes)
+    return size_bytes
+
+
+def _read_body(
+    response: GetObjectOutputTypeDef,
+    size_bytes: int,
+    max_bytes: int,
+    cancelled: threading.Event,
+) -> bytes:
+    # Entering the body yields urllib3's response, which can read what has arrived so far.
+    with response["Body"] as entered:
+        raw = cast("urllib3.HTTPResponse", entered)
+        body = bytearray()
+        while chunk := raw.read1(_CHUNK_BYTES):
+            if cancelled.is_set():
+                raise answers.silent("the read was given up")
+            body += chunk
+            answers.check_size(len(body), max_bytes)
     answers.check_complete(len(body), size_bytes)
     return bytes(body)
 

@@ -4,6 +4,7 @@ that cost nothing and an encoder that takes a fixed time and no processor, as a 
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 
 from pipeline.records import ObjectBody, Pixels, Vector
 from tests.benchmarks.between_worker import NullDecoder, NullEncoder
@@ -30,8 +31,16 @@ class NullStore:
     def __init__(self, policy: object) -> None: ...
 
     async def fetch(
-        self, bucket: str, key: str, *, version_id: str | None, etag: str | None, max_bytes: int
+        self,
+        bucket: str,
+        key: str,
+        *,
+        version_id: str | None,
+        etag: str | None,
+        max_bytes: int,
+        on_answer: Callable[[], Awaitable[None]],
     ) -> ObjectBody:
+        await on_answer()
         return ObjectBody(b"image", "etag", None)
 
     async def close(self) -> None: ...

@@ -21,6 +21,7 @@ from pipeline.adapters.s3_policy import S3Policy
 from pipeline.errors import Reject
 from pipeline.ports import CheckResult, ListedObject, ObjectStore, StoreDenied
 from pipeline.records import ObjectBody
+from tests.scripted_s3 import go_on
 from workers.demo.s3 import S3Server
 
 WAIT_S = 60.0
@@ -88,7 +89,12 @@ class Bench:
         max_bytes: int = MAX_BYTES,
     ) -> ObjectBody:
         return await self.store.fetch(
-            self.bucket, key, version_id=version_id, etag=etag, max_bytes=max_bytes
+            self.bucket,
+            key,
+            version_id=version_id,
+            etag=etag,
+            max_bytes=max_bytes,
+            on_answer=go_on,
         )
 
     def read(self, key: str, **how: Any) -> ObjectBody:
@@ -180,6 +186,48 @@ class ObjectStoreContract:
         assert bench.rejection(key, max_bytes=MAX_BYTES - 1) == "fetch.too_large"
 
     @plain_and_odd
+    def test_whoever_bounds_memory_is_asked_before_an_object_is_read(
+        self, bench: Bench, key: str
+    ) -> None:
+        asked: list[str] = []
+
+        async def main() -> bytes:
+            room = asyncio.Event()
+
+            async def wait_for_room() -> None:
+                asked.append(key)
+                await room.wait()
+
+            def read(wanted: str) -> asyncio.Task[ObjectBody]:
+                return asyncio.create_task(
+                    bench.store.fetch(
+                        bench.bucket,
+                        wanted,
+                        version_id=None,
+                        etag=None,
+                        max_bytes=MAX_BYTES,
+                        on_answer=wait_for_room,
+                    )
+                )
+
+            with pytest.raises(Reject):
+                await read(f"missing-{key}")
+            assert asked == []
+            reading = read(key)
+            while not asked:
+                await asyncio.sleep(0.01)
+            assert not reading.done()
+            given_up = read(key)
+            await asyncio.sleep(0.05)
+            given_up.cancel()
+            await asyncio.gather(given_up, return_exceptions=True)
+            room.set()
+            return (await reading).body
+
+        bench.writer.put(bench.bucket, key, b"image")
+        assert asyncio.run(main()) == b"image"
+
+    @plain_and_odd
     def test_an_object_without_bytes_is_empty(self, bench: Bench, key: str) -> None:
         bench.writer.put(bench.bucket, key, b"")
         assert bench.rejection(key) == "fetch.empty"
@@ -188,7 +236,12 @@ class ObjectStoreContract:
     def test_a_bucket_that_does_not_exist_may_be_an_outage(self, bench: Bench, key: str) -> None:
         async def main() -> None:
             await bench.store.fetch(
-                "no-such-bucket", key, version_id=None, etag=None, max_bytes=MAX_BYTES
+                "no-such-bucket",
+                key,
+                version_id=None,
+                etag=None,
+                max_bytes=MAX_BYTES,
+                on_answer=go_on,
             )
 
         with pytest.raises(StoreDenied) as caught:

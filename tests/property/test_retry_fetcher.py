@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -92,12 +93,15 @@ class World:
         version_id: str | None,
         etag: str | None,
         max_bytes: int,
+        on_answer: Callable[[], Awaitable[None]],
     ) -> ObjectBody:
         self.under_way += 1
         # The fetches of the stream, and one that asks whether the store serves at all.
         assert self.under_way <= POLICY.max_open_objects + 1
         try:
-            return await self._answer(self.case.objects[int(key)][0])
+            body = await self._answer(self.case.objects[int(key)][0])
+            await on_answer()
+            return body
         finally:
             self.under_way -= 1
 

@@ -1,0 +1,266 @@
+"""Reads the object that a reference names: retries, deadlines, and what it takes to give one up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from pipeline.errors import Reject, Retry
+from pipeline.fetch.places import Hold, Places
+from pipeline.fetch.policy import CHANCES, FetchPolicy
+from pipeline.fetch.store_health import StoreHealth
+from pipeline.metrics import FETCH_RETRIES, FETCHED_BYTES, QUEUE_DEPTH, STAGE_SECONDS
+from pipeline.ports import Clock, Meter, ObjectStore, StoreDenied
+from pipeline.priority import FIRST
+from pipeline.records import ImageRef, ObjectBody, Partition
+from pipeline.retry import BreakerPolicy, Permit, RetryPolicy, wait_s
+
+_LONGEST_ASKED_WAIT_S = 60.0
+"""A store that asks for a longer pause is asked again after this."""
+
+_SLOW = 8
+"""An object is slow whose store is silent for so many times as long as usual,"""
+_LEAST_SLOW_S = 1.0
+"""but not before this."""
+
+
+@dataclass(slots=True)
+class _Series:
+    """The attempts on one object. A failure counts only if the store is known to have served
+    another object in an attempt begun after it: in an outage none does."""
+
+    ref: ImageRef
+    source: Partition
+    level: int
+    hold: Hold
+    attempts: int = 0
+    busy_s: float = 0.0
+    counted: int = 0
+    counted_s: float = 0.0
+    refusals: int = 0
+    aside: bool = False
+    slow: bool = False
+    waited_s: float = 0.0
+    """Time that the latest attempt waited for a place."""
+
+    def count(self, failure: Retry, took_s: float) -> None:
+        self.counted += 1
+        self.counted_s += took_s
+        self.refusals += isinstance(failure, StoreDenied)
+
+    def exhausted(self, policy: FetchPolicy) -> bool:
+        left_s = policy.deadline_s - self.counted_s
+        too_late = self.counted >= CHANCES and left_s < policy.attempt_s
+        return too_late or self.refusals >= policy.max_refusals
+
+
+class Fetcher:
+    """The fetch stage, on one store.
+
+    A failure that may pass is retried. The object is dead-lettered for it only if the store serves
+    other objects meanwhile; where the stream itself brings no such evidence, an object that was
+    read before is read again to get it. While an object fails, or its store stays silent, it is
+    *aside*: it holds up its own partition alone (``places``). When the store answers nobody, the
+    breaker opens and fetches wait, without a deadline, until it does (``store_health``).
+
+    Belongs to one event loop; ``available``, ``crowded`` and ``partitions_aside`` may be read from
+    any thread.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        allows_bucket: Callable[[str], bool],
+        policy: FetchPolicy,
+        retry: RetryPolicy,
+        breaker: BreakerPolicy,
+        clock: Clock,
+        random: Callable[[], float],
+        meter: Meter,
+        min_share: float = 0.0,
+    ) -> None:
+        self._health = StoreHealth(store, policy, breaker, clock, meter)
+        self._places = Places(policy.max_open_objects, min_share)
+        self._allows_bucket = allows_bucket
+        self._policy = policy
+        self._retry = retry
+        self._clock = clock
+        self._random = random
+        self._meter = meter
+        self._untried = 0
+        self._queued = 0
+        meter.set(QUEUE_DEPTH, 0, stage="fetch")
+
+    @property
+    def available(self) -> bool:
+        """Whether the worker should take in more references: not while the breaker is open.
+
+        One exception keeps refused objects from holding up a stream for good: as long as the store
+        has never answered anything, a reference that has not been tried yet is the only way to
+        tell an outage from bad references, so there should always be one.
+        """
+        return self._health.serves or (not self._health.hopeful and self._untried == 0)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether ``partitions_aside`` should bring no more references."""
+        return self._places.crowded
+
+    @property
+    def partitions_aside(self) -> frozenset[Partition]:
+        """Partitions of objects that have failed, or whose store is silent, and may yet succeed."""
+        return self._places.partitions_aside
+
+    def fetch(self, ref: ImageRef, level: int = FIRST) -> AbstractAsyncContextManager[ObjectBody]:
+        """Read the whole object; takes as long as an outage of the store lasts.
+
+        The object takes one of ``max_open_objects`` places while an attempt is under way, and from
+        then until the block ends: none while it waits for the next attempt, for the store to come
+        back, or for a first byte that is long in coming.
+
+        Raises, where the block begins:
+            Reject: any code of the ``fetch`` stage; ``attempts`` says how many were made.
+            Halt: the store's adapter cannot work.
+            MemoryError, OSError: this process has run out of memory or file descriptors.
+        """
+        return self._held(ref, level)
+
+    async def reads_from(self, bucket: str) -> bool:
+        """Whether an object of the bucket that was read before can be read now."""
+        return await self._health.reads_from(bucket)
+
+    async def close(self) -> None:
+        """End what runs in the background. Fetches under way are their callers'."""
+        await self._health.close()
+
+    @asynccontextmanager
+    async def _held(self, ref: ImageRef, level: int) -> AsyncIterator[ObjectBody]:
+        if not self._allows_bucket(ref.bucket):
+            raise Reject(
+                "fetch.bucket_not_allowed",
+                f"fetch: bucket {ref.bucket!r} is not in s3.allowed_buckets; "
+                "add it there, or mend the producer",
+            )
+        position = ref.origin.position
+        source = Partition(position.topic, position.partition)
+        series = _Series(ref, source, level, self._places.hold())
+        self._untried += 1
+        try:
+            try:
+                body = await self._until_settled(series)
+            except Reject as reason:
+                reason.attempts = series.attempts
+                self._meter.observe(STAGE_SECONDS, series.busy_s, stage="fetch")
+                raise
+            finally:
+                self._untried -= series.attempts == 0
+                self._come_back(series)
+            self._meter.add(FETCHED_BYTES, len(body.body))
+            self._meter.observe(STAGE_SECONDS, series.busy_s, stage="fetch")
+            yield body
+        finally:
+            series.hold.give_back()
+
+    async def _until_settled(self, series: _Series) -> ObjectBody:
+        """Returns with a place taken."""
+        ref = series.ref
+        while True:
+            permit = await self._enter(series)
+            begun = self._clock.monotonic()
+            try:
+                return await self._attempt(series, permit)
+            except Retry as error:
+                failure = error
+            finally:
+                ended = self._clock.monotonic()
+                took_s = ended - begun - series.waited_s
+                series.busy_s += took_s
+            series.hold.give_back()
+            self._go_aside(series)
+            own_s = wait_s(series.attempts, self._retry, self._random)
+            asked_s = min(failure.retry_after_s or 0.0, _LONGEST_ASKED_WAIT_S)
+            await self._clock.sleep(max(own_s, asked_s))
+            series.busy_s += max(own_s, asked_s)
+            if await self._health.serves_others(ref, ended, series.attempts):
+                series.count(failure, took_s + own_s)
+                if series.exhausted(self._policy):
+                    raise Reject(
+                        failure.code,
+                        f"{failure.message} ({series.attempts} attempts over "
+                        f"{series.counted_s:.1f} s, while the store served other objects)",
+                    )
+            self._meter.add(FETCH_RETRIES)
+
+    async def _enter(self, series: _Series) -> Permit:
+        """Wait for the store to be in service, and for a place where one is to be had first."""
+        self._queue(1)
+        try:
+            while True:
+                if not self._health.closed:
+                    # What failed in an outage is no worse than the rest.
+                    self._come_back(series)
+                    await self._health.in_service(series.ref, lambda: self._begin(series))
+                    series.slow = False
+                aside = series.aside or self._places.bursts(series.source)
+                if not series.slow:
+                    await series.hold.take(aside=aside, level=series.level)
+                    if not aside and self._places.bursts(series.source):
+                        series.hold.give_back()  # its partition has turned bad while it waited
+                        continue
+                permit = self._health.admit()
+                if permit is not None:
+                    self._begin(series)
+                    return permit
+                series.hold.give_back()
+        finally:
+            self._queue(-1)
+
+    async def _attempt(self, series: _Series, permit: Permit) -> ObjectBody:
+        """One attempt. One whose store is silent for too long gives its place back and goes on."""
+        series.waited_s = 0.0
+        usual_s = self._health.usual_s()
+        timer = None
+        if usual_s is not None and series.hold.taken:
+            patience_s = max(_LEAST_SLOW_S, _SLOW * usual_s)
+            timer = asyncio.get_running_loop().call_later(patience_s, self._turn_slow, series)
+
+        async def on_answer() -> None:
+            if timer is not None:
+                timer.cancel()
+            waiting_since = self._clock.monotonic()
+            await series.hold.take_for_answer()
+            series.waited_s = self._clock.monotonic() - waiting_since
+
+        try:
+            return await self._health.read(series.ref, permit, on_answer)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _turn_slow(self, series: _Series) -> None:
+        if self._places.crowded:
+            return  # So many requests at once are enough: this one keeps its place until its end.
+        series.slow = True
+        series.hold.give_back()
+        self._go_aside(series)
+
+    def _go_aside(self, series: _Series) -> None:
+        if not series.aside:
+            series.aside = True
+            self._places.go_aside(series.source)
+
+    def _come_back(self, series: _Series) -> None:
+        if series.aside:
+            series.aside = False
+            self._places.come_back(series.source)
+
+    def _begin(self, series: _Series) -> None:
+        self._untried -= series.attempts == 0
+        series.attempts += 1
+
+    def _queue(self, change: int) -> None:
+        self._queued += change
+        self._meter.set(QUEUE_DEPTH, self._queued, stage="fetch")

@@ -1,0 +1,313 @@
+"""Whether a store serves: single attempts, what they say about it, and a probe while that is in
+doubt. There is one of these for each store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import statistics
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+
+from pipeline.errors import Halt, Reject, Retry, ends_worker
+from pipeline.fetch.evidence import Answers, Witnesses, same_object
+from pipeline.fetch.policy import FetchPolicy
+from pipeline.metrics import BREAKER_OPEN
+from pipeline.ports import Clock, Meter, ObjectStore
+from pipeline.records import ImageRef, ObjectBody
+from pipeline.retry import Breaker, BreakerPolicy, Permit
+
+log = logging.getLogger(__name__)
+
+_ASKED_IN_DOUBT = 2
+"""Objects that are asked for, one after the other, before the breaker opens: one of them may have
+been deleted or locked since it was read."""
+
+_USUAL_OF = 31
+"""Answers whose median is the usual time of one."""
+
+
+class StoreHealth:
+    """Makes attempts on one store and learns from them whether it serves.
+
+    While the breaker is open nobody need wait for the store to come back to find out that it has:
+    a task of this object's own asks it. ``close`` ends that task.
+
+    Belongs to one event loop; ``serves`` and ``hopeful`` may be read from any thread.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        policy: FetchPolicy,
+        breaker: BreakerPolicy,
+        clock: Clock,
+        meter: Meter,
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._breaker = Breaker(breaker)
+        self._clock = clock
+        self._meter = meter
+        self._answers = Answers()
+        self._witnesses = Witnesses()
+        self._usual_s: deque[float] = deque(maxlen=_USUAL_OF)
+        self._asking = asyncio.Lock()
+        self._probe: asyncio.Task[None] | None = None
+        self._probes = 0
+        self._broken: Exception | None = None
+        self._waiting: OrderedDict[object, tuple[ImageRef, Callable[[], None]]] = OrderedDict()
+        self._changed = asyncio.Event()
+        self._down_since = 0.0
+        meter.set(BREAKER_OPEN, 0)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the breaker is closed: attempts may be made."""
+        return self._breaker.closed()
+
+    @property
+    def serves(self) -> bool:
+        """Whether more references should come. Also where asking the store has failed for a reason
+        of this process: the next fetch raises it."""
+        return self._breaker.closed() or self._broken is not None
+
+    @property
+    def hopeful(self) -> bool:
+        """Whether the store has answered anything yet."""
+        return bool(self._answers)
+
+    def usual_s(self) -> float | None:
+        """Seconds in which the store usually begins to answer; None until it has answered often."""
+        if len(self._usual_s) < _USUAL_OF:
+            return None
+        return statistics.median(self._usual_s)
+
+    def admit(self) -> Permit | None:
+        """Leave for an attempt, or None while the breaker is open."""
+        return self._breaker.admit(self._clock.monotonic()) if self.closed else None
+
+    async def in_service(self, ref: ImageRef, begin: Callable[[], None]) -> None:
+        """Return when the breaker is closed.
+
+        Meanwhile ``ref`` may be one of those that the store is asked about; ``begin`` is called
+        when that is an attempt on it.
+
+        Raises:
+            Halt, MemoryError, OSError: asking failed for a reason of this process.
+        """
+        place = object()
+        self._waiting[place] = (ref, begin)
+        try:
+            while not self._breaker.closed():
+                if self._broken is not None:
+                    raise self._broken
+                self._look_into_it()
+                self._changed.clear()
+                await self._changed.wait()
+        finally:
+            self._waiting.pop(place, None)
+
+    async def serves_others(self, ref: ImageRef, since: float, turn: int) -> bool:
+        """Whether the store answers for other objects, in attempts begun at ``since`` or later.
+        Where the stream brings no such answer, one of the objects that it has answered for is read
+        again; ``turn`` picks which."""
+        if self._answers.since(since, ref):
+            return True
+        async with self._asking:
+            others = [other for other in self._known() if not same_object(other, ref)]
+            in_doubt = self._breaker.doubtful or not self._breaker.closed()  # the probe asks
+            if others and not in_doubt and not self._answers.since(since, ref):
+                await self._ask(others[turn % len(others)])
+        return self._answers.since(since, ref)
+
+    async def reads_from(self, bucket: str) -> bool:
+        """Whether an object of the bucket that was read before can be read now."""
+        for witness in self._witnesses.of(bucket):
+            permit = self.admit()
+            if permit is None:
+                return False
+            try:
+                await self.read(witness, permit)
+            except (Reject, Retry):
+                continue
+            return True
+        return False
+
+    async def read(
+        self,
+        ref: ImageRef,
+        permit: Permit,
+        on_answer: Callable[[], Awaitable[None]] | None = None,
+    ) -> ObjectBody:
+        """One attempt, and what it says about the store. What ``on_answer`` takes, once the store
+        has begun to answer, does not count towards the attempt's time.
+
+        Raises:
+            Reject, Retry, Halt, MemoryError, OSError: as ``ObjectStore.fetch``.
+        """
+        begun = self._clock.monotonic()
+        limit_s = self._policy.attempt_s
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(limit_s) as limit:
+
+                async def answered() -> None:
+                    took_s = self._clock.monotonic() - begun
+                    self._usual_s.append(took_s)
+                    if on_answer is not None:
+                        limit.reschedule(None)
+                        await on_answer()
+                        limit.reschedule(loop.time() + limit_s - took_s)
+
+                body = await self._store.fetch(
+                    ref.bucket,
+                    ref.key,
+                    version_id=ref.version_id,
+                    etag=ref.etag,
+                    max_bytes=self._policy.max_bytes,
+                    on_answer=answered,
+                )
+        except Reject:
+            self._answered(ref, permit, begun)
+            raise
+        except Retry as failure:
+            self._failed(ref, permit, failure)
+            raise
+        except TimeoutError:
+            late = Retry(
+                "fetch.timeout",
+                f"fetch: the object did not arrive within {limit_s:.1f} s "
+                f"(fetch.deadline_s = {self._policy.deadline_s:g}); look at the store's latency",
+            )
+            self._failed(ref, permit, late)
+            raise late from None
+        except BaseException:
+            self._breaker.abandoned(permit)
+            raise
+        self._answered(ref, permit, begun)
+        self._witnesses.add(ref)
+        return body
+
+    async def close(self) -> None:
+        """End the probe."""
+        probe, self._probe = self._probe, None
+        if probe is not None:
+            probe.cancel()
+            await asyncio.gather(probe, return_exceptions=True)
+
+    # -- what attempts say ------------------------------------------------------------------
+
+    def _answered(self, ref: ImageRef, permit: Permit, begun: float) -> None:
+        self._answers.add(ref, begun)
+        was_closed = self._breaker.closed()
+        self._breaker.succeeded(permit)
+        if self._breaker.closed() and not was_closed:
+            down_s = self._clock.monotonic() - self._down_since
+            log.warning("fetch: the store is back after %.0f s; intake resumes", down_s)
+            self._meter.set(BREAKER_OPEN, 0)
+            self._changed.set()
+
+    def _failed(self, ref: ImageRef, permit: Permit, failure: Retry) -> None:
+        now = self._clock.monotonic()
+        self._breaker.failed(permit, (ref.bucket, ref.key), now)
+        if not self._breaker.closed():
+            log.debug("fetch: the store is still out of service (%s)", failure)
+        elif self._breaker.doubtful:
+            if self._answers:
+                self._look_into_it()
+            else:
+                self._trip(failure)
+
+    def _trip(self, failure: Retry) -> None:
+        self._down_since = self._clock.monotonic()
+        self._breaker.trip(self._down_since)
+        log.warning(
+            "fetch: the store is out of service: several objects failed in a row (%s); intake "
+            "pauses and nothing is dead-lettered until it answers",
+            failure,
+        )
+        self._meter.set(BREAKER_OPEN, 1)
+        self._look_into_it()
+
+    # -- the probe --------------------------------------------------------------------------
+
+    def _look_into_it(self) -> None:
+        """Have the store asked, whoever waits for it and whoever ceases to."""
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._probing(), name="store-probe")
+
+    async def _probing(self) -> None:
+        try:
+            if self._breaker.doubtful:
+                await self._settle_doubt()
+            while not self._breaker.closed():
+                await self._clock.sleep(self._breaker.asks_in_s(self._clock.monotonic()))
+                async with self._asking:
+                    candidate = self._candidate()
+                    if candidate is None:
+                        return  # nothing to ask about: the next that waits brings this back
+                    await self._ask(candidate)
+        except Exception as error:
+            # Nobody awaits this task: those that wait for the store raise it.
+            self._broken = error
+            if not isinstance(error, Halt) and not ends_worker(error):
+                log.exception("fetch: asking whether the store serves failed unexpectedly")
+                self._broken = Halt(
+                    "worker.unexpected", f"fetch: {type(error).__name__}; see the traceback above"
+                )
+        finally:
+            self._changed.set()
+
+    async def _settle_doubt(self) -> None:
+        """Ask for objects that the store has answered for. The breaker opens only if none of them
+        is answered now: else what failed in a row were bad objects."""
+        failure: Retry | None = None
+        for witness in self._known()[:_ASKED_IN_DOUBT]:
+            async with self._asking:
+                if not self._breaker.doubtful:
+                    return
+                failure = await self._ask(witness) or failure
+            if failure is not None and failure.code == "fetch.timeout":
+                break  # Whatever is wrong with an object, the store would say so.
+        if failure is not None and self._breaker.doubtful:
+            self._trip(failure)
+
+    def _known(self) -> list[ImageRef]:
+        """Objects that the store has answered for: the latest two, then one of each bucket."""
+        latest = self._answers.objects
+        return [
+            *latest,
+            *(
+                other
+                for other in self._witnesses.latest
+                if not any(same_object(other, ref) for ref in latest)
+            ),
+        ]
+
+    def _candidate(self) -> ImageRef | None:
+        """What to ask for next: what was answered before and what waits take turns, each in its
+        order, so that no set of bad objects hides a good one."""
+        self._probes += 1
+        known = self._known()
+        if known and (self._probes % 2 or not self._waiting):
+            return known[self._probes // 2 % len(known)]
+        if not self._waiting:
+            return None
+        place, (ref, begin) = self._waiting.popitem(last=False)
+        self._waiting[place] = (ref, begin)
+        begin()
+        return ref
+
+    async def _ask(self, witness: ImageRef) -> Retry | None:
+        """Read an object for the sake of what it says about the store; returns how it failed."""
+        permit = self._breaker.admit(self._clock.monotonic())
+        if permit is None:
+            return None
+        try:
+            await self.read(witness, permit)
+        except Reject:
+            return None
+        except Retry as failure:
+            return failure
+        return None
