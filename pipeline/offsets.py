@@ -11,7 +11,7 @@ failed commit's outcomes back; ``reconcile`` settles one whose fate was unknown.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -74,6 +74,8 @@ class _Window:
     base: int
     position: int
     entries: OrderedDict[int, _Entry] = field(default_factory=OrderedDict)
+    held: int = 0
+    """References that are not committed, whether settled or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,6 @@ class CommitWindow:
         self._epochs: dict[Partition, Epoch] = {}
         self._taken: Batch | None = None
         self._rotation: deque[Partition] = deque()
-        self._held: Counter[str] = Counter()
         self._unsettled = 0
         self._settled = 0
         self._settled_bytes = 0
@@ -137,7 +138,7 @@ class CommitWindow:
             return
         self._rotation.remove(partition)
         for entry in window.entries.values():
-            self._forget(partition, entry)
+            self._forget(window, entry)
 
     def epoch(self, partition: Partition) -> Epoch | None:
         window = self._windows.get(partition)
@@ -162,13 +163,14 @@ class CommitWindow:
 
     def expand(self, position: Position, epoch: Epoch, references: int) -> bool:
         """Note how many references the record holds. Returns False where its epoch is over."""
-        entry = self._entry(Partition(position.topic, position.partition), epoch, position.offset)
+        partition = Partition(position.topic, position.partition)
+        entry = self._entry(partition, epoch, position.offset)
         if entry is None or entry.missing is not None:
             return False
         entry.missing = references
         entry.settled = [None] * references
         self._unsettled += references
-        self._held[position.topic] += references
+        self._windows[partition].held += references
         return True
 
     def settle(
@@ -324,9 +326,9 @@ class CommitWindow:
         """References whose outcome waits for its commit."""
         return self._settled
 
-    def held(self, topic: str) -> int:
-        """References of a topic that are not committed, whether settled or not."""
-        return self._held[topic]
+    def held(self, partition: Partition) -> int:
+        """References of an owned partition that are not committed, whether settled or not."""
+        return self._windows[partition].held
 
     @property
     def settled_bytes(self) -> int:
@@ -376,14 +378,14 @@ class CommitWindow:
             return
         while window.entries and next(iter(window.entries)) < upto:
             _, entry = window.entries.popitem(last=False)
-            self._forget(partition, entry)
+            self._forget(window, entry)
         self.passed += max(0, upto - window.base)
         window.base = max(window.base, upto)
 
-    def _forget(self, partition: Partition, entry: _Entry) -> None:
+    def _forget(self, window: _Window, entry: _Entry) -> None:
         if entry.missing is None:
             return
-        self._held[partition.topic] -= len(entry.settled)
+        window.held -= len(entry.settled)
         self._unsettled -= entry.missing
         self._settled -= len(entry.settled) - entry.missing
         self._settled_bytes -= entry.size_bytes

@@ -54,6 +54,7 @@ class ScriptedStore:
         self.scripts: dict[str, Behaviour] = {}
         self.dripping: set[str] = set()
         """Objects that begin to arrive and never end."""
+        self.refused_bucket = ""
         self.outage: Behaviour | None = None
         self.asked: list[str] = []
         self.wanted: list[tuple[str | None, str | None, int]] = []
@@ -75,7 +76,8 @@ class ScriptedStore:
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
-            behaviour = self.outage or self.scripts.get(key, self.serve)
+            refused = refuse if bucket == self.refused_bucket else None
+            behaviour = self.outage or refused or self.scripts.get(key, self.serve)
             if key in self.dripping and not self.outage:
                 await on_answer()
                 await asyncio.sleep(HOUR_S)
@@ -120,12 +122,12 @@ def reference(key: str, bucket: str = "images") -> ImageRef:
 class Bench:
     """A fetcher on a scripted store."""
 
-    def __init__(self, policy: FetchPolicy = POLICY) -> None:
+    def __init__(self, policy: FetchPolicy = POLICY, *, allows_all: bool = False) -> None:
         self.store = ScriptedStore()
         self.meter = RecordingMeter()
         self.fetcher = Fetcher(
             self.store,
-            allows_bucket=lambda bucket: bucket == "images",
+            allows_bucket=lambda bucket: allows_all or bucket == "images",
             policy=policy,
             retry=RETRY,
             breaker=BREAKER,
@@ -137,8 +139,8 @@ class Bench:
     def start(self, *keys: str) -> list[asyncio.Task[ObjectBody]]:
         return [asyncio.create_task(self.fetch(key), name=key) for key in keys]
 
-    async def fetch(self, key: str) -> ObjectBody:
-        async with self.fetcher.fetch(reference(key)) as body:
+    async def fetch(self, key: str, bucket: str = "images") -> ObjectBody:
+        async with self.fetcher.fetch(reference(key, bucket)) as body:
             return body
 
     def available(self) -> bool:

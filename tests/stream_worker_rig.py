@@ -35,6 +35,7 @@ from pipeline.records import (
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.routes import Router
 from tests.open_gate import open_gate
+from tests.plenty import Plenty
 from workers.commit_bounds import CommitBounds
 from workers.commit_gate import CommitGate
 from workers.event_loop import EventLoopThread
@@ -128,7 +129,7 @@ class Running:
         self.flow = MadeUpFlow()
         self.meter = PrometheusMeter()
         self.loop = EventLoopThread(f"test-{member}")
-        self.available = True
+        self.supply = Plenty()
         self.encode_age_s = 0.0
         self.rules = rules_of("v1", "things")
         self.failure: BaseException | None = None
@@ -142,7 +143,7 @@ class Running:
             lambda: self.rules,
             EventBuilder(context, EventsPolicy()),
             self.loop,
-            available=lambda: self.available,
+            supply=self.supply,
             encode_age_s=lambda: self.encode_age_s,
             policy=policy,
             priority=priority,

@@ -1,9 +1,10 @@
-"""What a stream worker has polled and not begun, by priority, and how much each level may begin."""
+"""What a stream worker has polled and not begun, and who may begin how much of it."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
 
 from pipeline.flow import FlowPolicy
 from pipeline.offsets import CommitWindow
@@ -12,27 +13,50 @@ from pipeline.records import Epoch, Partition, Record
 
 MIB = 1024 * 1024
 
+NO_ROOM = "flow.max_in_flight or flow.max_pending_mib is reached; look at the slowest stage"
+NO_SHARE = "it holds its share of flow.max_in_flight; an image of it is slow, or the worker is"
+CROWDED = "objects of it fail, and as many of these are retried as may be; see docs/fetching.md"
+
+
+class Supply(Protocol):
+    """Where the objects come from, as far as the intake must know. May be asked from any thread."""
+
+    @property
+    def available(self) -> bool:
+        """Whether more references should be taken in at all."""
+
+    @property
+    def partitions_aside(self) -> frozenset[Partition]:
+        """Partitions with objects that have failed and may yet succeed."""
+
+    @property
+    def room_aside(self) -> int:
+        """References that those partitions may bring now, all together."""
+
 
 class Intake:
     """Records that wait to be begun. The Kafka thread's alone.
 
-    Each level may hold half of what the one before it may, as far as those before leave it; its
-    ``min_share`` is kept free for it in any case.
+    Each priority level may hold half of what the one before it may, as far as those before leave
+    it; its ``min_share`` is kept free for it in any case.
+
+    Half of a level's room is divided among its partitions and kept for each of them; the other half
+    is for whoever comes first. So a partition whose references are slow to end leaves room for the
+    others.
     """
 
-    def __init__(self, window: CommitWindow, flow: FlowPolicy, priority: PriorityPolicy) -> None:
+    def __init__(
+        self, window: CommitWindow, flow: FlowPolicy, priority: PriorityPolicy, supply: Supply
+    ) -> None:
         self._window = window
         self._flow = flow
         self._priority = priority
+        self._supply = supply
         self._backlogs: dict[int, deque[tuple[Record, Epoch]]] = {
             level: deque() for level in priority.levels
         }
         # All of them together: half of the room, as the policy sees to.
         self._kept = int(flow.max_in_flight * priority.min_share)
-
-    def __bool__(self) -> bool:
-        """Whether anything waits."""
-        return any(self._backlogs.values())
 
     def add(self, record: Record, epoch: Epoch) -> None:
         self._backlogs[self.level(record.position.topic)].append((record, epoch))
@@ -42,18 +66,33 @@ class Intake:
 
     def ready(self) -> Iterator[tuple[Record, Epoch]]:
         """Records to be begun now, while there is room for them; whoever takes one begins it."""
+        if not any(self._backlogs.values()):
+            return
+        aside, room_aside = self._supply.partitions_aside, self._supply.room_aside
+        blocked: set[Partition] = set()
         for level, backlog in self._backlogs.items():
+            shares = self._shares(level)
+            passed_over: list[tuple[Record, Epoch]] = []
             while backlog and self.room(level) > 0:
-                yield backlog.popleft()
+                record, epoch = backlog.popleft()
+                partition = _partition_of(record)
+                is_aside = partition in aside
+                waits = is_aside and room_aside <= 0
+                if partition in blocked or waits or not shares.allow(partition):
+                    # What follows in its partition must not overtake it.
+                    blocked.add(partition)
+                    passed_over.append((record, epoch))
+                    continue
+                yield record, epoch
+                begun = shares.follow(partition)
+                room_aside -= begun if is_aside else 0
+            backlog.extendleft(reversed(passed_over))
 
     def drop(self, partition: Partition) -> None:
         """Forget the records of a partition."""
         for level, backlog in self._backlogs.items():
             self._backlogs[level] = deque(
-                (record, epoch)
-                for record, epoch in backlog
-                if (record.position.topic, record.position.partition)
-                != (partition.topic, partition.number)
+                (record, epoch) for record, epoch in backlog if _partition_of(record) != partition
             )
 
     def most(self) -> int:
@@ -76,13 +115,61 @@ class Intake:
         kept = self._kept - own if level else 0
         return max(0, min(most - held - kept_for_others, max(left, kept)))
 
-    def full(self, partitions: Iterable[Partition]) -> frozenset[Partition]:
-        """Partitions of which nothing more should be polled now."""
-        levels = {
-            level for level, backlog in self._backlogs.items() if backlog or not self.room(level)
+    def full(self, partitions: Iterable[Partition]) -> Mapping[Partition, str]:
+        """Partitions of which nothing more should be polled now, and why."""
+        no_room = {level for level in self._backlogs if not self.room(level)}
+        waiting = {
+            _partition_of(record) for backlog in self._backlogs.values() for record, _ in backlog
         }
-        return frozenset(each for each in partitions if self.level(each.topic) in levels)
+        aside = self._supply.partitions_aside if self._supply.room_aside <= 0 else ()
+        shares = {level: self._shares(level) for level in self._backlogs}
+        full = {}
+        for partition in partitions:
+            level = self.level(partition.topic)
+            if partition in aside:
+                full[partition] = CROWDED
+            elif level in no_room:
+                full[partition] = NO_ROOM
+            elif partition in waiting or not shares[level].allow(partition):
+                full[partition] = NO_SHARE
+        return full
 
     def _held(self, level: int) -> int:
-        topics = {each.topic for each in self._window.partitions if self.level(each.topic) == level}
-        return sum(self._window.held(topic) for topic in topics)
+        return sum(map(self._window.held, self._partitions(level)))
+
+    def _shares(self, level: int) -> _Shares:
+        most = max(1, self._flow.max_in_flight >> level)
+        return _Shares(self._window, self._partitions(level), most)
+
+    def _partitions(self, level: int) -> list[Partition]:
+        return [each for each in self._window.partitions if self.level(each.topic) == level]
+
+
+class _Shares:
+    """Who may begin more at this moment, by what the partitions hold of ``most`` references."""
+
+    def __init__(self, window: CommitWindow, partitions: Iterable[Partition], most: int) -> None:
+        self._window = window
+        self._held = {each: window.held(each) for each in partitions}
+        self._share = max(1, most // (2 * max(1, len(self._held))))
+        self._common = most - most // 2
+        self._taken = sum(map(self._beyond, self._held.values()))
+
+    def allow(self, partition: Partition) -> bool:
+        return self._held.get(partition, 0) < self._share or self._taken < self._common
+
+    def follow(self, partition: Partition) -> int:
+        """Note what the partition holds now; returns how much that is more than before."""
+        if partition not in self._held:
+            return 0
+        before, held = self._held[partition], self._window.held(partition)
+        self._taken += self._beyond(held) - self._beyond(before)
+        self._held[partition] = held
+        return held - before
+
+    def _beyond(self, held: int) -> int:
+        return max(0, held - self._share)
+
+
+def _partition_of(record: Record) -> Partition:
+    return Partition(record.position.topic, record.position.partition)

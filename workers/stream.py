@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline import metrics
@@ -44,7 +44,8 @@ from workers.committing import Committer, Publishing, settled_letter
 from workers.event_loop import EventLoopThread
 from workers.gauges import Gauges
 from workers.health import Health
-from workers.intake import Intake
+from workers.intake import Intake, Supply
+from workers.pausing import Pausing
 from workers.rules import Rules
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,9 @@ POLL_S = 0.05
 
 CLOSE_S = 10.0
 """Wait for the group's leave when the worker ends."""
+
+STOPPING = "the worker stops"
+NO_STORE = "the store is out of service (clipstream_breaker_open); intake resumes when it answers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class StreamWorker:
         publishing: Publishing,
         loop: EventLoopThread,
         *,
-        available: Callable[[], bool],
+        supply: Supply,
         encode_age_s: Callable[[], float],
         policy: FlowPolicy,
         priority: PriorityPolicy,
@@ -97,7 +101,7 @@ class StreamWorker:
         self._rules = rules
         self._publishing = publishing
         self._loop = loop
-        self._available = available
+        self._supply = supply
         self._encode_age_s = encode_age_s
         self._clock = clock
         self._meter = meter
@@ -114,7 +118,8 @@ class StreamWorker:
             rng=rng,
         )
         self._gauges = Gauges(stream, self._window, self._committer, clock=clock, meter=meter)
-        self._intake = Intake(self._window, policy, priority)
+        self._intake = Intake(self._window, policy, priority, supply)
+        self._pausing = Pausing(stream, clock)
         self._completions: queue.SimpleQueue[tuple[Place, Epoch, Settled | Exception]] = (
             queue.SimpleQueue()
         )
@@ -122,8 +127,6 @@ class StreamWorker:
             set
         )
         self._polling = Backoff(clock, rng)
-        # None: unknown, as after a change of assignment.
-        self._paused: frozenset[Partition] | None = None
         self._deadline: float | None = None
         self._stopping = threading.Event()
         now = clock.monotonic()
@@ -151,7 +154,7 @@ class StreamWorker:
             lag=self._gauges.lag,
             committed=self._committer.committed,
             passed=self._window.passed,
-            available=self._available()
+            available=self._supply.available
             and self._stream.confirmed
             and not self._polling.failing
             and self._committer.able,
@@ -217,7 +220,7 @@ class StreamWorker:
                 log.info("%s: revoked", change.partition)
         if polled.changes:
             self._gauges.follow_assignment()
-            self._paused = None
+            self._pausing.forget()
 
     def _void(self, partition: Partition) -> None:
         """Drop what is queued and cancel what runs of a partition's epoch."""
@@ -299,18 +302,16 @@ class StreamWorker:
     # -- backpressure -----------------------------------------------------------------------
 
     def _hold_or_resume(self) -> None:
-        """Pause the partitions of a level at its bound, and all while an outage lasts and while
-        stopping; polling goes on, which keeps the membership."""
+        """Pause the partitions at a bound, and all while an outage lasts and while stopping;
+        polling goes on, which keeps the membership."""
         partitions = self._window.partitions
-        if self._stopping.is_set() or not self._available():
-            hold = frozenset(partitions)
+        if self._stopping.is_set():
+            reasons: Mapping[Partition, str] = dict.fromkeys(partitions, STOPPING)
+        elif not self._supply.available:
+            reasons = dict.fromkeys(partitions, NO_STORE)
         else:
-            hold = self._intake.full(partitions)
-        if hold == self._paused:
-            return
-        self._stream.pause(hold)
-        self._stream.resume(frozenset(partitions) - hold)
-        self._paused = hold
+            reasons = self._intake.full(partitions)
+        self._pausing.hold(partitions, reasons)
 
     def _drained(self) -> bool:
         if not self._loop.alive:

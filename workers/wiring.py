@@ -114,7 +114,7 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
             rules,
             EventBuilder(context, settings.events),
             loop,
-            available=lambda: stages.fetcher.available,
+            supply=stages.fetcher,
             encode_age_s=encoder.call_age_s,
             policy=settings.flow,
             priority=settings.priority,

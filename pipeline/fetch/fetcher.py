@@ -21,9 +21,13 @@ _LONGEST_ASKED_WAIT_S = 60.0
 """A store that asks for a longer pause is asked again after this."""
 
 _SLOW = 8
-"""An object is slow whose store is silent for so many times as long as usual,"""
+"""An object is slow that has taken so many times as long as the store usually does to answer,"""
 _LEAST_SLOW_S = 1.0
 """but not before this."""
+
+
+class _GaveWay(Exception):
+    """A slow attempt was ended, for others wait for its place. It says nothing of the object."""
 
 
 @dataclass(slots=True)
@@ -42,18 +46,27 @@ class _Series:
     refusals: int = 0
     aside: bool = False
     slow: bool = False
+    """An attempt on it has waited long for the first byte: the next one begins without a place."""
+    answered: bool = False
+    """The latest attempt has got its first byte."""
     waited_s: float = 0.0
-    """Time that the latest attempt waited for a place."""
+    """Time that the latest attempt waited for a place meanwhile."""
 
     def count(self, failure: Retry, took_s: float) -> None:
         self.counted += 1
         self.counted_s += took_s
         self.refusals += isinstance(failure, StoreDenied)
 
-    def exhausted(self, policy: FetchPolicy) -> bool:
-        left_s = policy.deadline_s - self.counted_s
-        too_late = self.counted >= CHANCES and left_s < policy.attempt_s
-        return too_late or self.refusals >= policy.max_refusals
+    def limit_s(self, policy: FetchPolicy) -> float:
+        """Seconds that the next attempt may take."""
+        return min(policy.attempt_s, policy.deadline_s - self.counted_s)
+
+    def exhausted_by(self, failure: Retry, took_s: float, policy: FetchPolicy) -> bool:
+        """Whether the failure, if it is counted, is the last one."""
+        left_s = policy.deadline_s - self.counted_s - took_s
+        too_late = self.counted + 1 >= CHANCES and left_s < policy.attempt_s
+        refusals = self.refusals + isinstance(failure, StoreDenied)
+        return too_late or refusals >= policy.max_refusals
 
 
 class Fetcher:
@@ -65,8 +78,8 @@ class Fetcher:
     *aside*: it holds up its own partition alone (``places``). When the store answers nobody, the
     breaker opens and fetches wait, without a deadline, until it does (``store_health``).
 
-    Belongs to one event loop; ``available``, ``crowded`` and ``partitions_aside`` may be read from
-    any thread.
+    Belongs to one event loop; ``available``, ``partitions_aside`` and ``room_aside`` may be read
+    from any thread.
     """
 
     def __init__(
@@ -105,14 +118,14 @@ class Fetcher:
         return self._health.serves or (not self._health.hopeful and self._untried == 0)
 
     @property
-    def crowded(self) -> bool:
-        """Whether ``partitions_aside`` should bring no more references."""
-        return self._places.crowded
-
-    @property
     def partitions_aside(self) -> frozenset[Partition]:
         """Partitions of objects that have failed, or whose store is silent, and may yet succeed."""
         return self._places.partitions_aside
+
+    @property
+    def room_aside(self) -> int:
+        """References that those partitions may bring now, all together."""
+        return self._places.room_aside
 
     def fetch(self, ref: ImageRef, level: int = FIRST) -> AbstractAsyncContextManager[ObjectBody]:
         """Read the whole object; takes as long as an outage of the store lasts.
@@ -148,6 +161,7 @@ class Fetcher:
         source = Partition(position.topic, position.partition)
         series = _Series(ref, source, level, self._places.hold())
         self._untried += 1
+        self._places.begin(source)
         try:
             try:
                 body = await self._until_settled(series)
@@ -158,6 +172,7 @@ class Fetcher:
             finally:
                 self._untried -= series.attempts == 0
                 self._come_back(series)
+                self._places.end(source)
             self._meter.add(FETCHED_BYTES, len(body.body))
             self._meter.observe(STAGE_SECONDS, series.busy_s, stage="fetch")
             yield body
@@ -172,6 +187,8 @@ class Fetcher:
             begun = self._clock.monotonic()
             try:
                 return await self._attempt(series, permit)
+            except _GaveWay:
+                failure = None
             except Retry as error:
                 failure = error
             finally:
@@ -179,20 +196,29 @@ class Fetcher:
                 took_s = ended - begun - series.waited_s
                 series.busy_s += took_s
             series.hold.give_back()
+            if failure is None:
+                continue
             self._go_aside(series)
             own_s = wait_s(series.attempts, self._retry, self._random)
             asked_s = min(failure.retry_after_s or 0.0, _LONGEST_ASKED_WAIT_S)
-            await self._clock.sleep(max(own_s, asked_s))
-            series.busy_s += max(own_s, asked_s)
-            if await self._health.serves_others(ref, ended, series.attempts):
-                series.count(failure, took_s + own_s)
-                if series.exhausted(self._policy):
+            if series.exhausted_by(failure, took_s + own_s, self._policy):
+                # No time is left for another attempt: what counts is whether others are served.
+                if await self._health.serves_others(ref, ended, series.attempts):
                     raise Reject(
                         failure.code,
                         f"{failure.message} ({series.attempts} attempts over "
-                        f"{series.counted_s:.1f} s, while the store served other objects)",
+                        f"{series.counted_s + took_s:.1f} s, while the store served other objects)",
                     )
+                await self._wait(series, max(own_s, asked_s))
+            else:
+                await self._wait(series, max(own_s, asked_s))
+                if await self._health.serves_others(ref, ended, series.attempts):
+                    series.count(failure, took_s + own_s)
             self._meter.add(FETCH_RETRIES)
+
+    async def _wait(self, series: _Series, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        series.busy_s += seconds
 
     async def _enter(self, series: _Series) -> Permit:
         """Wait for the store to be in service, and for a place where one is to be had first."""
@@ -201,8 +227,10 @@ class Fetcher:
             while True:
                 if not self._health.closed:
                     # What failed in an outage is no worse than the rest.
-                    self._come_back(series)
-                    await self._health.in_service(series.ref, lambda: self._begin(series))
+                    self._come_back(series, forgiven=True)
+                    await self._health.in_service(
+                        series.ref, lambda: self._begin(series), untried=series.attempts == 0
+                    )
                     series.slow = False
                 aside = series.aside or self._places.bursts(series.source)
                 if not series.slow:
@@ -219,43 +247,48 @@ class Fetcher:
             self._queue(-1)
 
     async def _attempt(self, series: _Series, permit: Permit) -> ObjectBody:
-        """One attempt. One whose store is silent for too long gives its place back and goes on."""
-        series.waited_s = 0.0
+        """One attempt. One that is slow lets others have its place."""
+        series.waited_s, series.answered = 0.0, False
         usual_s = self._health.usual_s()
+        loop = asyncio.get_running_loop()
         timer = None
-        if usual_s is not None and series.hold.taken:
-            patience_s = max(_LEAST_SLOW_S, _SLOW * usual_s)
-            timer = asyncio.get_running_loop().call_later(patience_s, self._turn_slow, series)
 
         async def on_answer() -> None:
-            if timer is not None:
-                timer.cancel()
             waiting_since = self._clock.monotonic()
             await series.hold.take_for_answer()
             series.waited_s = self._clock.monotonic() - waiting_since
+            series.answered = True
 
         try:
-            return await self._health.read(series.ref, permit, on_answer)
+            async with asyncio.timeout(None) as leash:
+                if usual_s is not None and series.hold.taken:
+                    patience_s = max(_LEAST_SLOW_S, _SLOW * usual_s)
+                    timer = loop.call_later(patience_s, self._turn_slow, series, leash)
+                limit_s = series.limit_s(self._policy)
+                return await self._health.read(series.ref, permit, on_answer, limit_s)
+        except TimeoutError:
+            raise _GaveWay from None
         finally:
             if timer is not None:
                 timer.cancel()
 
-    def _turn_slow(self, series: _Series) -> None:
-        if self._places.crowded:
-            return  # So many requests at once are enough: this one keeps its place until its end.
-        series.slow = True
-        series.hold.give_back()
+    def _turn_slow(self, series: _Series, leash: asyncio.Timeout) -> None:
         self._go_aside(series)
+        if not series.answered:
+            series.slow = True
+            series.hold.give_back()
+        elif not series.hold.step_aside():
+            leash.reschedule(asyncio.get_running_loop().time())
 
     def _go_aside(self, series: _Series) -> None:
         if not series.aside:
             series.aside = True
             self._places.go_aside(series.source)
 
-    def _come_back(self, series: _Series) -> None:
+    def _come_back(self, series: _Series, *, forgiven: bool = False) -> None:
         if series.aside:
             series.aside = False
-            self._places.come_back(series.source)
+            self._places.come_back(series.source, forgiven=forgiven)
 
     def _begin(self, series: _Series) -> None:
         self._untried -= series.attempts == 0

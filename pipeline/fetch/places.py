@@ -1,13 +1,14 @@
 """Who may hold an object in memory, and who goes aside so that everybody else goes on.
 
 An attempt takes a place, which bounds memory, and keeps it until the object is decoded. Objects
-that have failed before, or whose store has been silent for far longer than usual, go *aside*: all
-of them together have a quarter of the places at most, and one that waits for the store's first byte
-has none, for it holds nothing yet.
+that have failed before, or whose store is far slower than usual, go *aside*: all of them together
+have a quarter of the places at most, and one that waits for the store's first byte has none, for it
+holds nothing yet.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 from pipeline.priority import FIRST, Turns
@@ -17,50 +18,84 @@ _ASIDE_SHARE = 4
 """One place in so many may be held by objects that are aside."""
 
 _CROWD = 4
-"""Objects aside, for each place, at which the partitions that have them should bring no more."""
+"""Fetches, for each place, that the partitions with objects aside may have under way together."""
 
 _BURST_SHARE = 8
 """A partition with more objects aside than one for so many places sends its new ones aside too: a
 run of bad objects must not fill every place before they are known."""
+
+_WATCHED_S = 30.0
+"""A partition is watched for so long after its last object has come back: what waits behind that
+object may be no better."""
 
 _ANSWERED = FIRST - 1
 """The level of those whose store has answered: they hold an open response."""
 
 
 class Places:
-    """The places of one worker. Belongs to one event loop; ``partitions_aside`` and ``crowded`` may
-    be read from any thread."""
+    """The places of one worker. Belongs to one event loop; ``partitions_aside`` and ``room_aside``
+    may be read from any thread."""
 
     def __init__(self, most: int, min_share: float) -> None:
         self._most = most
         self._all = Turns(most, min_share)
         self._for_aside = Turns(max(1, most // _ASIDE_SHARE), min_share)
+        self._under_way: Counter[Partition] = Counter()
         self._aside: Counter[Partition] = Counter()
-        self._count = 0
+        # Partitions that have objects aside or had some lately, and what ends the latter.
+        self._watched: dict[Partition, asyncio.TimerHandle | None] = {}
+        # Fetches under way of these partitions.
+        self._crowd = 0
 
     @property
     def partitions_aside(self) -> frozenset[Partition]:
-        """Partitions that have objects aside."""
-        return frozenset(list(self._aside))
+        """Partitions that have objects aside, or had some a moment ago."""
+        return frozenset(list(self._watched))
 
     @property
-    def crowded(self) -> bool:
-        """Whether so many objects are aside that their partitions should bring no more."""
-        return self._count >= self._most * _CROWD
+    def room_aside(self) -> int:
+        """References that those partitions may bring now, all together."""
+        return max(0, self._most * _CROWD - self._crowd)
 
     def bursts(self, partition: Partition) -> bool:
         """Whether new objects of the partition should begin aside."""
         return self._aside[partition] * _BURST_SHARE > self._most
 
+    def begin(self, partition: Partition) -> None:
+        """A fetch begins."""
+        self._under_way[partition] += 1
+        self._crowd += partition in self._watched
+
+    def end(self, partition: Partition) -> None:
+        """A fetch ends; its object is not aside any more."""
+        self._under_way[partition] -= 1
+        self._crowd -= partition in self._watched
+        if not self._under_way[partition]:
+            del self._under_way[partition]
+
     def go_aside(self, partition: Partition) -> None:
         self._aside[partition] += 1
-        self._count += 1
+        if partition not in self._watched:
+            self._crowd += self._under_way[partition]
+        elif (timer := self._watched[partition]) is not None:
+            timer.cancel()
+        self._watched[partition] = None
 
-    def come_back(self, partition: Partition) -> None:
+    def come_back(self, partition: Partition, *, forgiven: bool = False) -> None:
+        """``forgiven``: its failures say nothing of the partition."""
         self._aside[partition] -= 1
-        self._count -= 1
-        if not self._aside[partition]:
-            del self._aside[partition]
+        if self._aside[partition]:
+            return
+        del self._aside[partition]
+        if forgiven:
+            self._forget(partition)
+        else:
+            loop = asyncio.get_running_loop()
+            self._watched[partition] = loop.call_later(_WATCHED_S, self._forget, partition)
+
+    def _forget(self, partition: Partition) -> None:
+        del self._watched[partition]
+        self._crowd -= self._under_way[partition]
 
     def hold(self) -> Hold:
         """A claim for one object, without a place yet."""
@@ -98,6 +133,13 @@ class Hold:
         begun to send."""
         if not self._has:
             await self.take(aside=True, level=_ANSWERED)
+
+    def step_aside(self) -> bool:
+        """Keep the place as one of those for objects aside; False where none of these is free."""
+        if not self._aside and self._for_aside.free:
+            self._for_aside.take_free()
+            self._aside = True
+        return self._aside
 
     def give_back(self) -> None:
         """Idempotent."""

@@ -24,7 +24,9 @@ _ASKED_IN_DOUBT = 2
 been deleted or locked since it was read."""
 
 _USUAL_OF = 31
-"""Answers whose median is the usual time of one."""
+"""Answers whose median is the usual time of one,"""
+_USUAL_FROM = 5
+"""once there are so many."""
 
 
 class StoreHealth:
@@ -78,8 +80,8 @@ class StoreHealth:
         return bool(self._answers)
 
     def usual_s(self) -> float | None:
-        """Seconds in which the store usually begins to answer; None until it has answered often."""
-        if len(self._usual_s) < _USUAL_OF:
+        """Seconds in which the store usually begins to answer; None until it has a few times."""
+        if len(self._usual_s) < _USUAL_FROM:
             return None
         return statistics.median(self._usual_s)
 
@@ -87,17 +89,19 @@ class StoreHealth:
         """Leave for an attempt, or None while the breaker is open."""
         return self._breaker.admit(self._clock.monotonic()) if self.closed else None
 
-    async def in_service(self, ref: ImageRef, begin: Callable[[], None]) -> None:
+    async def in_service(self, ref: ImageRef, begin: Callable[[], None], *, untried: bool) -> None:
         """Return when the breaker is closed.
 
-        Meanwhile ``ref`` may be one of those that the store is asked about; ``begin`` is called
-        when that is an attempt on it.
+        Meanwhile ``ref`` may be one of those that the store is asked about, before others if it is
+        ``untried``; ``begin`` is called when that is an attempt on it.
 
         Raises:
             Halt, MemoryError, OSError: asking failed for a reason of this process.
         """
         place = object()
         self._waiting[place] = (ref, begin)
+        if untried:
+            self._waiting.move_to_end(place, last=False)
         try:
             while not self._breaker.closed():
                 if self._broken is not None:
@@ -139,15 +143,16 @@ class StoreHealth:
         ref: ImageRef,
         permit: Permit,
         on_answer: Callable[[], Awaitable[None]] | None = None,
+        limit_s: float | None = None,
     ) -> ObjectBody:
-        """One attempt, and what it says about the store. What ``on_answer`` takes, once the store
-        has begun to answer, does not count towards the attempt's time.
+        """One attempt, of ``limit_s`` at most, and what it says about the store. What ``on_answer``
+        takes, once the store has begun to answer, does not count towards the attempt's time.
 
         Raises:
             Reject, Retry, Halt, MemoryError, OSError: as ``ObjectStore.fetch``.
         """
         begun = self._clock.monotonic()
-        limit_s = self._policy.attempt_s
+        limit_s = self._policy.attempt_s if limit_s is None else limit_s
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(limit_s) as limit:
@@ -267,23 +272,20 @@ class StoreHealth:
             async with self._asking:
                 if not self._breaker.doubtful:
                     return
-                failure = await self._ask(witness) or failure
-            if failure is not None and failure.code == "fetch.timeout":
+                failure = await self._ask(witness)
+            if failure is None:
+                return
+            if failure.code == "fetch.timeout":
                 break  # Whatever is wrong with an object, the store would say so.
         if failure is not None and self._breaker.doubtful:
             self._trip(failure)
 
     def _known(self) -> list[ImageRef]:
-        """Objects that the store has answered for: the latest two, then one of each bucket."""
+        """Objects that the store has answered for: the latest, one of each other bucket, and the
+        latest but one."""
         latest = self._answers.objects
-        return [
-            *latest,
-            *(
-                other
-                for other in self._witnesses.latest
-                if not any(same_object(other, ref) for ref in latest)
-            ),
-        ]
+        others = [ref for ref in self._witnesses.latest if ref.bucket != latest[0].bucket]
+        return [*latest[:1], *others, *latest[1:]]
 
     def _candidate(self) -> ImageRef | None:
         """What to ask for next: what was answered before and what waits take turns, each in its

@@ -51,6 +51,7 @@ from tests.fault.checkout import commit
 from tests.fault.pipeline_of_fakes import rules_of
 from tests.kafka_deployment import retrying
 from tests.open_gate import open_gate
+from tests.plenty import Plenty
 from tests.waiting import eventually
 from workers.commit_bounds import CommitBounds
 from workers.demo.kafka import EmbeddedKafka
@@ -177,7 +178,7 @@ class Bench:
             lambda: rules,
             EventBuilder(context, EventsPolicy(embeddings=False)),
             loop,
-            available=lambda: True,
+            supply=Plenty(),
             encode_age_s=lambda: 0.0,
             policy=FlowPolicy(),
             priority=PriorityPolicy(lower=(self.backfill,), min_share=MIN_SHARE),

@@ -192,10 +192,11 @@ class ObjectStoreContract:
         asked: list[str] = []
 
         async def main() -> bytes:
-            room = asyncio.Event()
+            room, waiting = asyncio.Event(), asyncio.Event()
 
             async def wait_for_room() -> None:
                 asked.append(key)
+                waiting.set()
                 await room.wait()
 
             def read(wanted: str) -> asyncio.Task[ObjectBody]:
@@ -214,11 +215,11 @@ class ObjectStoreContract:
                 await read(f"missing-{key}")
             assert asked == []
             reading = read(key)
-            while not asked:
-                await asyncio.sleep(0.01)
+            await waiting.wait()
             assert not reading.done()
+            waiting.clear()
             given_up = read(key)
-            await asyncio.sleep(0.05)
+            await waiting.wait()
             given_up.cancel()
             await asyncio.gather(given_up, return_exceptions=True)
             room.set()

@@ -40,6 +40,7 @@ from pipeline.records import OutputRecord, OutputTopic
 from tests.fault.pipeline_of_fakes import FakeEncoder, FakeStages, flow_of, rules_of
 from tests.fault.steps import Step, Steps
 from tests.open_gate import open_gate
+from tests.plenty import Plenty
 from workers.commit_bounds import CommitBounds
 from workers.event_loop import EventLoopThread
 from workers.stream import StreamWorker
@@ -142,7 +143,7 @@ def _worker(case: WorkerCase, steps: Steps) -> StreamWorker:
         lambda: rules,
         EventBuilder(context, EventsPolicy()),
         loop,
-        available=lambda: True,
+        supply=Plenty(),
         encode_age_s=lambda: 0.0,
         policy=FlowPolicy(max_in_flight=MAX_IN_FLIGHT),
         priority=PriorityPolicy(),

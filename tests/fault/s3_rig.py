@@ -207,7 +207,7 @@ class Running(Traffic):
 
     def paused(self) -> bool:
         """Whether nothing is taken in."""
-        return self.worker._paused == frozenset(self.worker._window.partitions)
+        return self.worker._pausing.paused == frozenset(self.worker._window.partitions)
 
     def _works(self) -> bool:
         assert not self.ended, f"the worker ended: {self.error!r}"

@@ -16,6 +16,7 @@ from pipeline.flow import FlowPolicy
 from pipeline.ports import Commit
 from pipeline.priority import PriorityPolicy
 from tests.open_gate import open_gate
+from tests.plenty import Plenty
 from tests.stream_worker_rig import GROUP, TOPIC, TOPIC_ID, MadeUpFlow, rules_of, send
 from workers.commit_bounds import CommitBounds
 from workers.event_loop import EventLoopThread
@@ -57,7 +58,7 @@ def build(settings: Settings, slot: int) -> BuiltStreamWorker:
         lambda: rules,
         EventBuilder(EventContext("c", GROUP, {TOPIC: TOPIC_ID}, "0"), EventsPolicy()),
         loop,
-        available=lambda: True,
+        supply=Plenty(),
         encode_age_s=lambda: 0.0,
         policy=FlowPolicy(),
         priority=PriorityPolicy(),

@@ -17,6 +17,7 @@ from pipeline.flow import FlowPolicy
 from pipeline.priority import PriorityPolicy
 from tests.kafka_deployment import Deployment
 from tests.open_gate import open_gate
+from tests.plenty import Plenty
 from tests.stream_worker_rig import MadeUpFlow, rules_of
 from tests.waiting import eventually
 from workers.commit_bounds import CommitBounds
@@ -47,7 +48,7 @@ class WorkerOfDeployment:
             lambda: rules,
             EventBuilder(context, EventsPolicy()),
             self._loop,
-            available=lambda: True,
+            supply=Plenty(),
             encode_age_s=lambda: 0.0,
             policy=FlowPolicy(),
             priority=PriorityPolicy(),

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from pipeline.adapters.s3_answers import failure
-from pipeline.errors import Reject
+from pipeline.errors import Halt, Reject
 from pipeline.fetch.evidence import Answers, Witnesses
 from pipeline.metrics import (
     BREAKER_OPEN,
@@ -210,6 +210,152 @@ def test_an_outage_is_one_log_line_at_each_end_and_names_no_key(
     assert not any("private" in line for line in lines)
 
 
+def test_the_store_is_asked_although_nobody_waits_for_it_any_more() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await asyncio.gather(*bench.start("good-1", "good-2"))
+        bench.store.outage = break_off
+        waiting = bench.start(*(f"image-{number}" for number in range(6)))
+        await asyncio.sleep(20.0)
+        assert not bench.available()
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        bench.store.outage = None
+        await asyncio.sleep(BREAKER.open_s + 1.0)
+        assert bench.available()
+
+    run(main())
+
+
+def test_a_store_that_never_answered_lets_a_reference_in_when_those_that_waited_are_gone() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.store.outage = break_off
+        waiting = bench.start(*(f"image-{number}" for number in range(12)))
+        await asyncio.sleep(3.0)
+        assert not bench.available()
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        bench.store.outage = None
+        assert bench.available()
+        assert (await bench.fetch("next")).body == b"image"
+
+    run(main())
+
+
+def test_a_crowd_of_bad_objects_opens_no_breaker_while_the_store_serves() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.fetch("good")
+        for number in range(40):
+            bench.store.scripts[f"bad-{number}"] = (break_off, refuse)[number % 2]
+        bad = bench.start(*(f"bad-{number}" for number in range(40)))
+        assert bench.meter.gauges[BREAKER_OPEN.name] == [0]
+        results = await asyncio.gather(*bad, return_exceptions=True)
+        assert {type(result) for result in results} == {Reject}
+        assert bench.meter.gauges[BREAKER_OPEN.name] == [0]
+
+    run(main())
+
+
+def test_an_object_that_was_locked_since_it_was_read_does_not_open_the_breaker() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.fetch("good")
+        await bench.fetch("locked")
+        for key in ("locked", *(f"bad-{number}" for number in range(20))):
+            bench.store.scripts[key] = refuse
+        await asyncio.gather(
+            *bench.start(*(f"bad-{number}" for number in range(20))), return_exceptions=True
+        )
+        assert bench.meter.gauges[BREAKER_OPEN.name] == [0]
+
+    run(main())
+
+
+def test_a_bucket_that_was_read_last_and_is_locked_does_not_hide_that_others_are_served() -> None:
+    async def main() -> None:
+        bench = Bench(allows_all=True)
+        await bench.fetch("other", bucket="others")
+        for key in ("one", "two"):
+            await bench.fetch(key)
+        bench.store.refused_bucket = "images"
+        tasks = [asyncio.create_task(bench.fetch(f"image-{number}")) for number in range(10)]
+        await asyncio.sleep(4 * BREAKER.open_s)
+        assert bench.available()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(result) for result in results} == {Reject}
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "error", [Halt("s3.no_credentials", "none"), MemoryError(), OSError(24, "")]
+)
+def test_a_reason_of_this_process_not_to_ask_is_raised_by_the_next_fetch(error: Exception) -> None:
+    async def broken() -> bytes:
+        raise error
+
+    async def main() -> None:
+        bench = Bench()
+        await bench.fetch("good")
+        bench.store.outage = break_off
+        waiting = bench.start("a", "b", "c", "d")
+        await asyncio.sleep(2.0)
+        assert not bench.available()
+        bench.store.outage = broken
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert results == [error] * 4
+        assert bench.available(), "a reference must come, to raise it"
+        with pytest.raises(type(error)):
+            await bench.fetch("next")
+
+    run(main())
+
+
+def test_closing_ends_what_asks_for_the_store() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.fetch("good")
+        bench.store.outage = break_off
+        waiting = bench.start("a", "b", "c", "d")
+        await asyncio.sleep(2.0)
+        for task in waiting:
+            task.cancel()
+        await bench.fetcher.close()
+        asked = len(bench.store.asked)
+        await asyncio.sleep(60.0)
+        assert len(bench.store.asked) == asked
+
+    run(main())
+
+
+def test_a_bucket_is_tried_by_what_was_read_from_it_last() -> None:
+    async def main() -> None:
+        bench = Bench()
+        assert not await bench.fetcher.reads_from("images"), "nothing was read from it"
+        await bench.fetch("older")
+        await bench.fetch("newer")
+        bench.store.scripts["newer"] = miss
+        assert await bench.fetcher.reads_from("images"), "one of the two is still there"
+        bench.store.scripts["older"] = refuse
+        assert not await bench.fetcher.reads_from("images")
+
+    run(main())
+
+
+def test_the_buckets_that_were_read_longest_ago_are_forgotten() -> None:
+    witnesses = Witnesses()
+    for number in range(100):
+        witnesses.add(reference("first", bucket="kept"))
+        witnesses.add(reference("a", bucket=f"bucket-{number}"))
+    assert not witnesses.of("bucket-0")
+    assert [ref.key for ref in witnesses.of("kept")] == ["first"]
+    assert len(witnesses.latest) == 64
+
+
 def test_a_clock_that_the_store_finds_wrong_is_an_outage_that_names_the_remedy(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -241,14 +387,14 @@ def test_answers_about_an_object_do_not_vouch_for_itself() -> None:
     assert not answers.since(5.0, a)
     assert answers.since(10.0, b)
     assert not answers.since(10.1, b)
-    assert answers.objects == (a,)
+    assert list(answers.objects) == [a]
     answers.add(b, 20.0)
     answers.add(b, 30.0)
-    assert answers.objects == (b, a)
+    assert list(answers.objects) == [b, a]
     assert answers.since(10.0, b)
     assert not answers.since(11.0, b)
     answers.add(c, 25.0)
-    assert answers.objects == (b, c)
+    assert list(answers.objects) == [b, c]
 
 
 def test_an_answer_that_comes_late_counts_from_when_it_was_asked_for() -> None:

@@ -9,6 +9,7 @@ from pipeline.flow import FlowPolicy
 from pipeline.offsets import CommitWindow, Settled
 from pipeline.priority import PriorityPolicy
 from pipeline.records import Epoch, Origin, OutputRecord, OutputTopic, Partition, Position, Record
+from tests.plenty import Plenty
 from tests.stream_worker_rig import GROUP, TOPIC, committed, running, send
 from tests.waiting import eventually
 from workers.intake import MIB, Intake
@@ -18,15 +19,25 @@ MOST = 100
 KEPT = 5
 
 
-class Bench:
-    """An intake over a window that owns a partition of each topic."""
+OTHER = Partition("live", 1)
 
-    def __init__(self, *lower: str, min_share: float = 0.05) -> None:
+
+class Bench:
+    """An intake over a window that owns some partitions."""
+
+    def __init__(
+        self,
+        *lower: str,
+        min_share: float = 0.05,
+        partitions: tuple[Partition, ...] = (LIVE, BACKFILL),
+    ) -> None:
         self.window = CommitWindow()
-        self.epochs = {each: self.window.assign(each, 0) for each in (LIVE, BACKFILL)}
+        self.epochs = {each: self.window.assign(each, 0) for each in partitions}
         self.offsets = dict.fromkeys(self.epochs, 0)
         flow = FlowPolicy(max_in_flight=MOST, max_pending_mib=1)
-        self.intake = Intake(self.window, flow, PriorityPolicy(lower=lower, min_share=min_share))
+        priority = PriorityPolicy(lower=lower, min_share=min_share)
+        self.supply = Plenty()
+        self.intake = Intake(self.window, flow, priority, self.supply)
 
     def poll(self, partition: Partition, count: int) -> None:
         for _ in range(count):
@@ -44,6 +55,9 @@ class Bench:
         self.window.expand(record.position, epoch, 1)
         return record.position.topic
 
+    def full(self) -> set[Partition]:
+        return set(self.intake.full(self.window.partitions))
+
     def hold(self, partition: Partition, count: int) -> None:
         self.poll(partition, count)
         assert len(self.admit()) == count
@@ -54,14 +68,14 @@ def test_without_priorities_all_share_the_room() -> None:
     bench.poll(BACKFILL, 70)
     bench.poll(LIVE, 50)
     assert len(bench.admit()) == MOST
-    assert bench.intake.full(bench.window.partitions) == {LIVE, BACKFILL}
+    assert bench.full() == {LIVE, BACKFILL}
 
 
 def test_a_lower_topic_leaves_half_the_room_free() -> None:
     bench = Bench("backfill")
     bench.poll(BACKFILL, MOST)
     assert bench.admit() == ["backfill"] * (MOST // 2)
-    assert bench.intake.full(bench.window.partitions) == {BACKFILL}
+    assert bench.full() == {BACKFILL}
     assert bench.intake.room(0) == MOST // 2
     bench.poll(LIVE, 10)
     assert bench.admit() == ["live"] * 10
@@ -81,6 +95,60 @@ def test_a_busy_higher_topic_leaves_a_lower_one_its_share_only() -> None:
     begun = bench.admit()
     assert begun.count("backfill") == KEPT
     assert begun.count("live") == MOST - KEPT
+
+
+def test_a_partition_alone_has_all_the_room() -> None:
+    bench = Bench(partitions=(LIVE,))
+    bench.poll(LIVE, MOST + 1)
+    assert len(bench.admit()) == MOST
+    assert bench.full() == {LIVE}
+
+
+@pytest.mark.parametrize("others", [1, 9])
+def test_partitions_that_hold_their_outcomes_leave_each_other_one_its_share(others: int) -> None:
+    slow = tuple(Partition("slow", number) for number in range(others))
+    bench = Bench(partitions=(*slow, LIVE))
+    for partition in slow:
+        bench.poll(partition, MOST)
+    share = MOST // (2 * (others + 1))
+    assert len(bench.admit()) >= MOST // 2
+    assert bench.full() == set(slow)
+    bench.poll(LIVE, share)
+    assert bench.admit() == ["live"] * share
+
+
+def test_a_partition_over_its_share_waits_alone_and_in_its_order() -> None:
+    bench = Bench(partitions=(LIVE, OTHER))
+    bench.poll(LIVE, MOST)
+    bench.poll(OTHER, 3)
+    begun = [
+        record.position for record, epoch in bench.intake.ready() if bench.begin(record, epoch)
+    ]
+    assert [each.offset for each in begun if each.partition == 0] == list(range(75))
+    assert [each.offset for each in begun if each.partition == 1] == [0, 1, 2]
+    assert bench.full() == {LIVE}
+    bench.window.revoke(OTHER)
+    begun = [
+        record.position for record, epoch in bench.intake.ready() if bench.begin(record, epoch)
+    ]
+    assert [each.offset for each in begun] == list(range(75, MOST))
+
+
+def test_when_too_much_is_retried_only_the_partitions_that_do_wait() -> None:
+    bench = Bench(partitions=(LIVE, OTHER))
+    bench.supply.partitions_aside = frozenset({OTHER})
+    bench.supply.room_aside = 2
+    bench.poll(OTHER, 2)
+    assert len(bench.admit()) == 2, "some failures are no reason to wait"
+    bench.supply.room_aside = 0
+    bench.poll(OTHER, 2)
+    bench.poll(LIVE, 2)
+    assert [record.position.partition for record, _ in bench.intake.ready()] == [0, 0]
+    assert bench.full() == {OTHER}
+    bench.supply.room_aside = 1
+    assert len(bench.admit()) == 1
+    bench.supply.partitions_aside = frozenset()
+    assert len(bench.admit()) == 1
 
 
 def test_a_share_of_nothing_is_nothing() -> None:
@@ -107,8 +175,7 @@ def test_a_partition_that_is_taken_away_makes_room() -> None:
     bench.poll(BACKFILL, 3)
     bench.intake.drop(BACKFILL)
     bench.window.revoke(BACKFILL)
-    assert not bench.intake
-    assert bench.window.held("backfill") == 0
+    assert bench.admit() == []
     assert bench.intake.room(1) == MOST // 2
 
 
@@ -119,7 +186,7 @@ def test_outcomes_that_wait_for_their_commit_bound_every_level() -> None:
     settled = Settled("classified", "", Origin(Position("live", 0, 0), 0, 0), (record,))
     bench.window.settle(LIVE, bench.epochs[LIVE], 0, 0, settled)
     assert bench.intake.most() == 0
-    assert bench.intake.full(bench.window.partitions) == {LIVE, BACKFILL}
+    assert bench.full() == {LIVE, BACKFILL}
 
 
 def test_the_lowest_of_many_has_its_turn_when_nobody_else_has_work() -> None:

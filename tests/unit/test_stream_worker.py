@@ -154,8 +154,8 @@ def test_a_revoked_partition_is_abandoned_and_its_new_owner_starts_over(
 
 
 def test_in_flight_work_is_bounded_and_polling_goes_on(broker: MemoryBroker) -> None:
-    for _ in range(20):
-        send(broker, "slow", "slow")
+    for number in range(20):
+        send(broker, "slow", "slow", partition=number % 2)
     with running(broker, policy=FlowPolicy(max_in_flight=6)) as worker:
         eventually(lambda: worker.worker.health().unfinished == 6)
         eventually(lambda: worker.stream._paused == {Partition(TOPIC, 0), Partition(TOPIC, 1)})
@@ -163,16 +163,16 @@ def test_in_flight_work_is_bounded_and_polling_goes_on(broker: MemoryBroker) -> 
         eventually(lambda: worker.sample("clipstream_in_flight_references") == 6)
         assert worker.worker.health().cycle_age_s < WAIT_S
         worker.open_gate()
-        eventually(lambda: committed(broker) == 20)
+        eventually(lambda: committed(broker, 0) == committed(broker, 1) == 10)
 
 
 def test_intake_pauses_during_an_outage_and_resumes_after_it(broker: MemoryBroker) -> None:
     with running(broker) as worker:
         eventually(lambda: worker.worker.health().partitions == 2)
-        worker.available = False
+        worker.supply.available = False
         eventually(lambda: len(worker.stream._paused) == 2)
         send(broker, "a")
-        worker.available = True
+        worker.supply.available = True
         eventually(lambda: committed(broker) == 1)
 
 

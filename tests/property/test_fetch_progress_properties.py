@@ -1,0 +1,76 @@
+"""Whatever is cancelled, revoked or broken meanwhile: a worker goes on that has work and whose
+store serves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.fetch import FetchPolicy
+from pipeline.records import Partition
+from pipeline.retry import BreakerPolicy
+from tests.fetching_rig import Behaviour, break_off, hang, miss, refuse
+from tests.stream_in_virtual_time import SimulatedWorker
+from tests.virtual_time import run
+
+PARTITIONS = [Partition("refs", number) for number in range(4)]
+KEPT = PARTITIONS[0]
+"""Never revoked: the work that must get done."""
+KINDS: list[Behaviour] = [break_off, refuse, hang, miss]
+LONGEST_S = 4 * FetchPolicy().deadline_s + 4 * BreakerPolicy().open_s
+
+partitions = st.sampled_from(PARTITIONS)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), partitions, st.integers(1, 20), st.sampled_from([None, *KINDS])),
+        st.tuples(st.just("outage"), st.sampled_from(KINDS[:3])),
+        st.tuples(st.just("heal")),
+        st.tuples(st.just("revoke"), st.sampled_from(PARTITIONS[1:])),
+        st.tuples(st.just("go on"), st.sampled_from([0.05, 0.2, 1.0, 6.0, 20.0])),
+    ),
+    max_size=14,
+)
+
+
+async def live(script: list[tuple[object, ...]]) -> None:
+    worker = SimulatedWorker(PARTITIONS)
+    store, owned, sent = worker.store, set(PARTITIONS), 0
+    for step in script:
+        match step:
+            case ("send", Partition() as partition, int(count), kind):
+                for _ in range(count if partition in owned else 0):
+                    if kind is not None:
+                        store.scripts[f"{partition}-{sent}"] = kind  # type: ignore[assignment]
+                    worker.send(partition, f"{partition}-{sent}")
+                    sent += 1
+            case ("outage", kind):
+                store.outage = kind  # type: ignore[assignment]
+            case ("heal",):
+                store.outage = None
+            case ("revoke", Partition() as partition) if partition in owned:
+                owned.discard(partition)
+                worker.revoke(partition)
+            case ("go on", float(seconds)):
+                await worker.run(seconds)
+    store.outage = None
+    worker.send(KEPT, "last")
+    for _ in range(int(LONGEST_S)):
+        await worker.run(1.0)
+        if any(each.key == "last" for each in worker.taken):
+            break
+    else:
+        raise AssertionError(f"it does not go on: {script}")
+    await worker.close()
+    assert not any(task for task in asyncio.all_tasks() if task is not asyncio.current_task())
+
+
+@settings(max_examples=80, deadline=None)
+@given(steps)
+def test_a_worker_with_work_and_a_store_that_serves_goes_on(
+    script: list[tuple[object, ...]],
+) -> None:
+    logging.getLogger("pipeline.fetch").setLevel(logging.ERROR)
+    run(live(script))

@@ -1,0 +1,55 @@
+"""Pauses and resumes partitions, and says so when a pause lasts."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from pipeline.ports import Clock, Stream
+from pipeline.records import Partition
+
+log = logging.getLogger(__name__)
+
+TOLD_EVERY_S = 60.0
+"""A pause of so long is told, and again each time it has lasted so much longer."""
+
+
+class Pausing:
+    """What of the assignment is paused at the stream, and why. The Kafka thread's alone."""
+
+    def __init__(self, stream: Stream, clock: Clock) -> None:
+        self._stream = stream
+        self._clock = clock
+        # None: unknown, as after a change of assignment.
+        self.paused: frozenset[Partition] | None = None
+        self._since: dict[Partition, float] = {}
+        self._told_at = clock.monotonic()
+
+    def forget(self) -> None:
+        """The assignment has changed: what is assigned anew is not paused."""
+        self.paused = None
+
+    def hold(self, partitions: Iterable[Partition], reasons: Mapping[Partition, str]) -> None:
+        """Pause the partitions that have a reason, and resume the others."""
+        hold = frozenset(reasons)
+        if hold != self.paused:
+            self._stream.pause(hold)
+            self._stream.resume(frozenset(partitions) - hold)
+            self.paused = hold
+            now = self._clock.monotonic()
+            self._since = {each: self._since.get(each, now) for each in hold}
+        if hold:
+            self._tell(reasons)
+
+    def _tell(self, reasons: Mapping[Partition, str]) -> None:
+        now = self._clock.monotonic()
+        if now - self._told_at < TOLD_EVERY_S:
+            return
+        lasting = [each for each, since in self._since.items() if now - since >= TOLD_EVERY_S]
+        if not lasting:
+            return
+        self._told_at = now
+        for reason, count in Counter(reasons[each] for each in lasting).items():
+            oldest = min(self._since[each] for each in lasting if reasons[each] == reason)
+            log.warning("%d partitions paused for up to %.0f s: %s", count, now - oldest, reason)
