@@ -57,10 +57,6 @@ class _Series:
         self.counted_s += took_s
         self.refusals += isinstance(failure, StoreDenied)
 
-    def limit_s(self, policy: FetchPolicy) -> float:
-        """Seconds that the next attempt may take."""
-        return min(policy.attempt_s, policy.deadline_s - self.counted_s)
-
     def exhausted_by(self, failure: Retry, took_s: float, policy: FetchPolicy) -> bool:
         """Whether the failure, if it is counted, is the last one."""
         left_s = policy.deadline_s - self.counted_s - took_s
@@ -264,8 +260,7 @@ class Fetcher:
                 if usual_s is not None and series.hold.taken:
                     patience_s = max(_LEAST_SLOW_S, _SLOW * usual_s)
                     timer = loop.call_later(patience_s, self._turn_slow, series, leash)
-                limit_s = series.limit_s(self._policy)
-                return await self._health.read(series.ref, permit, on_answer, limit_s)
+                return await self._health.read(series.ref, permit, on_answer)
         except TimeoutError:
             raise _GaveWay from None
         finally:

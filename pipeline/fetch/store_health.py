@@ -23,6 +23,8 @@ _ASKED_IN_DOUBT = 2
 """Objects that are asked for, one after the other, before the breaker opens: one of them may have
 been deleted or locked since it was read."""
 
+_LEAST_SLEEP_S = 0.001
+
 _USUAL_OF = 31
 """Answers whose median is the usual time of one,"""
 _USUAL_FROM = 5
@@ -143,16 +145,15 @@ class StoreHealth:
         ref: ImageRef,
         permit: Permit,
         on_answer: Callable[[], Awaitable[None]] | None = None,
-        limit_s: float | None = None,
     ) -> ObjectBody:
-        """One attempt, of ``limit_s`` at most, and what it says about the store. What ``on_answer``
-        takes, once the store has begun to answer, does not count towards the attempt's time.
+        """One attempt, and what it says about the store. What ``on_answer`` takes, once the store
+        has begun to answer, does not count towards the attempt's time.
 
         Raises:
             Reject, Retry, Halt, MemoryError, OSError: as ``ObjectStore.fetch``.
         """
         begun = self._clock.monotonic()
-        limit_s = self._policy.attempt_s if limit_s is None else limit_s
+        limit_s = self._policy.attempt_s
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(limit_s) as limit:
@@ -247,8 +248,12 @@ class StoreHealth:
             if self._breaker.doubtful:
                 await self._settle_doubt()
             while not self._breaker.closed():
-                await self._clock.sleep(self._breaker.asks_in_s(self._clock.monotonic()))
+                asks_in_s = self._breaker.asks_in_s(self._clock.monotonic())
+                # Timers end a little early: one that is asked about then would lose its turn.
+                await self._clock.sleep(max(_LEAST_SLEEP_S, asks_in_s))
                 async with self._asking:
+                    if self._breaker.asks_in_s(self._clock.monotonic()):
+                        continue
                     candidate = self._candidate()
                     if candidate is None:
                         return  # nothing to ask about: the next that waits brings this back

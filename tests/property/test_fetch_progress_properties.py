@@ -38,6 +38,8 @@ steps = st.lists(
 async def live(script: list[tuple[object, ...]]) -> None:
     worker = SimulatedWorker(PARTITIONS)
     store, owned, sent = worker.store, set(PARTITIONS), 0
+    worker.send(KEPT, "first")
+    await worker.run(1.0)
     for step in script:
         match step:
             case ("send", Partition() as partition, int(count), kind):
@@ -67,7 +69,7 @@ async def live(script: list[tuple[object, ...]]) -> None:
     assert not any(task for task in asyncio.all_tasks() if task is not asyncio.current_task())
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(steps)
 def test_a_worker_with_work_and_a_store_that_serves_goes_on(
     script: list[tuple[object, ...]],
