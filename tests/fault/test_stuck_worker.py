@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import time
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -24,6 +26,15 @@ STALLED_S = 5.0
 DEADLINE_S = 180.0
 
 
+T = TypeVar("T")
+
+
+def done(value: T) -> Future[T]:
+    future: Future[T] = Future()
+    future.set_result(value)
+    return future
+
+
 def test_a_process_whose_kafka_thread_is_stuck_in_a_commit_is_killed_and_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -37,12 +48,13 @@ def test_a_process_whose_kafka_thread_is_stuck_in_a_commit_is_killed_and_replace
     )
     cluster = Cluster(settings)
     supervisor = Supervisor(
-        lambda slot: cluster.launch(stuck_worker.build, slot),
+        partial(cluster.launch, stuck_worker.build),
         settings.workers,
         SystemClock(),
         random.Random(1),
         time.sleep,
-        dismiss=lambda slot: Future(),
+        dismiss=lambda slot, for_good: done(None),
+        group_lag=lambda: done(0),
     )
     deadline = time.monotonic() + DEADLINE_S
 

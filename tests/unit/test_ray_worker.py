@@ -14,12 +14,15 @@ from tests.hand_clock import HandClock
 from workers import heap
 from workers.cluster import RayWorker, StreamActor
 from workers.health import Health, Heard
+from workers.node import Node
 from workers.settings import Settings
 from workers.slot import Ended, Fate
 
 HEALTH = Health(
     0.0, 0.0, 0.0, 0.0, partitions=1, unfinished=0, lag=0, committed=0, passed=0, available=True
 )
+
+NODE = Node("a" * 56, "host-a")
 
 
 class RayError(Exception):
@@ -52,7 +55,7 @@ class Method:
 
 class Actor:
     def __init__(self) -> None:
-        self.run, self.health, self.stop = Method(), Method(), Method()
+        self.node, self.run, self.health, self.stop = Method(), Method(), Method(), Method()
 
 
 class MadeUpRay:
@@ -82,10 +85,21 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> MadeUpRay:
     return made_up
 
 
+def begun(actor: Actor, clock: HandClock) -> RayWorker:
+    """The handle of a worker that has found room and runs."""
+    worker = RayWorker(actor, clock, "1 CPU")
+    assert worker.node() is None
+    actor.node.calls[0].finish(NODE)
+    assert worker.node() == NODE
+    assert actor.run.calls == [], "it runs when it is told to begin"
+    worker.begin()
+    return worker
+
+
 @pytest.mark.usefixtures("ray")
 def test_an_answer_has_the_time_at_which_it_came() -> None:
     actor, clock = Actor(), HandClock()
-    worker = RayWorker(actor, clock)
+    worker = begun(actor, clock)
     assert worker.health() is None
     actor.health.calls[0].finish(HEALTH)
     assert worker.health() == Heard(HEALTH, 1000.0)
@@ -100,7 +114,7 @@ def test_an_answer_has_the_time_at_which_it_came() -> None:
 @pytest.mark.usefixtures("ray")
 def test_a_worker_that_is_being_built_has_not_answered() -> None:
     actor = Actor()
-    worker = RayWorker(actor, HandClock())
+    worker = begun(actor, HandClock())
     worker.health()
     actor.health.calls[0].finish(None)
     assert worker.health() is None
@@ -108,7 +122,7 @@ def test_a_worker_that_is_being_built_has_not_answered() -> None:
 
 def test_a_run_that_crashed_leaves_no_process(ray: MadeUpRay) -> None:
     actor = Actor()
-    worker = RayWorker(actor, HandClock())
+    worker = begun(actor, HandClock())
     assert worker.ended() is None
     actor.run.calls[0].finish(RayError("MemoryError: no memory"))
     ended = worker.ended()
@@ -118,7 +132,7 @@ def test_a_run_that_crashed_leaves_no_process(ray: MadeUpRay) -> None:
 
 def test_a_process_that_is_gone_has_died(ray: MadeUpRay) -> None:
     actor = Actor()
-    worker = RayWorker(actor, HandClock())
+    worker = begun(actor, HandClock())
     actor.run.calls[0].finish(RayActorError("killed by signal 9\nmore"))
     assert worker.ended() == Ended(Fate.DIED, "worker.died", "killed by signal 9")
     assert ray.killed == []
