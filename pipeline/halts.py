@@ -250,6 +250,10 @@ HALTS: dict[str, HaltCode] = {
         "report the log",
     ),
     # -- The worker itself
+    "worker.package_missing": _node(
+        "a Python package or a shared library cannot be loaded on the node",
+        "install the same packages on every node",
+    ),
     "worker.loop_died": _stream(
         "the worker's event loop has ended: a defect of Clipstream",
         "report the traceback in the log",

@@ -43,7 +43,8 @@ class Worker:
 
     wants = "1 CPU"
 
-    def __init__(self, clock: SimulatedClock) -> None:
+    def __init__(self, clock: SimulatedClock, slot: int = 0) -> None:
+        self.slot = slot
         self._clock = clock
         self._heard: Heard | None = None
         self.place: Node | None = Node("a" * 56, "host-a")
@@ -81,6 +82,11 @@ class Worker:
     def kill(self) -> None:
         self.killed = True
 
+    @property
+    def alive(self) -> bool:
+        """Whether a process of it could be a member of the group."""
+        return self.begun and self.end is None and not self.killed
+
 
 @dataclass
 class Dismissal:
@@ -94,7 +100,8 @@ class Dismissal:
 
 class Stage:
     """A supervisor with its workers, and a script that runs at given times. A removal of a member
-    takes as long as ``removing_s``; None: until the test ends it."""
+    takes as long as ``removing_s``; None: until the test ends it. At every moment no worker of a
+    slot may be alive while its member is being removed, for it would be the one removed."""
 
     def __init__(self, **policy: float) -> None:
         self.clock = SimulatedClock()
@@ -126,7 +133,7 @@ class Stage:
         return self.clock.now - 1000.0
 
     def _launch(self, slot: int, avoid: frozenset[str]) -> Worker:
-        worker = Worker(self.clock)
+        worker = Worker(self.clock, slot)
         self.prepare(worker)
         self.started.append((self.elapsed, slot, worker))
         self.avoided.append(avoid)
@@ -134,6 +141,7 @@ class Stage:
 
     def _dismiss(self, slot: int, *, for_good: bool) -> Future[None]:
         self.dismissed.append(Dismissal(self.elapsed, slot, for_good, Future()))
+        self._check_removals()
         return self.dismissed[-1].done
 
     def _ask_group_lag(self) -> Future[int | None]:
@@ -142,11 +150,17 @@ class Stage:
         answer.set_result(self.group_lag)
         return answer
 
+    def _check_removals(self) -> None:
+        removing = {each.slot for each in self.dismissed if not each.done.done()}
+        for _, slot, worker in self.started:
+            assert not (slot in removing and worker.alive), f"slot {slot} loses a living member"
+
     def worker(self, index: int) -> Worker:
         return self.started[index][2]
 
     def run(self, until_idle_s: float | None = None, give_up_after_s: float = 3600.0) -> ExitCode:
         def tick(supervisor: Supervisor) -> None:
+            self._check_removals()
             self.each_tick()
             while self.at and self.at[0][0] <= self.elapsed:
                 self.at.pop(0)[1]()

@@ -98,6 +98,12 @@ class StreamActor:
             return Ended(Fate.HALTED, halt.code, halt.message)
         except Retry as failure:
             return Ended(Fate.UNAVAILABLE, failure.code, failure.message)
+        except ImportError as error:
+            missing = Halt(
+                "worker.package_missing",
+                f"worker: {error}; install the same packages on every node",
+            )
+            return Ended(Fate.HALTED, missing.code, missing.message)
         try:
             with self._lock:
                 if self._stopped:

@@ -114,7 +114,7 @@ class Slot:
         self, number: int, policy: WorkersPolicy, clock: Clock, rng: random.Random
     ) -> None:
         self.number = number
-        self.backoff = Backoff(clock, rng, RESTARTS)
+        self._restarts = Backoff(clock, rng, RESTARTS)
         self.handle: WorkerHandle | None = None
         self.leaving = False
         """Its worker is not wanted any more: it ends, or its member leaves the group."""
@@ -182,8 +182,7 @@ class Slot:
 
     def may_start(self) -> bool:
         """Whether a worker may be asked for: the waits after failures are over."""
-        backoff = self.trouble.backoff if self.trouble else self.backoff
-        return self.handle is None and not self.leaving and backoff.due()
+        return self.handle is None and not self.leaving and self._backoff.due()
 
     def take(self, handle: WorkerHandle) -> None:
         """A worker was asked for."""
@@ -209,6 +208,14 @@ class Slot:
         elif self.handle is not None and (node := self.handle.node()) is not None:
             self.node, self._begun_at = node, self._clock.monotonic()
             self.handle.begin()
+
+    def failed(self) -> float:
+        """Its worker ended against its will. Returns the seconds until the next start."""
+        return self._backoff.failed()
+
+    def stopped(self) -> None:
+        """Its worker ended as somebody asked it to: the next may start at once."""
+        self._backoff.succeeded()
 
     def halted(self, ended: Ended) -> tuple[bool, float]:
         """A worker here met a trouble that can be its node's.
@@ -261,6 +268,10 @@ class Slot:
 
     # -- inside -----------------------------------------------------------------------------
 
+    @property
+    def _backoff(self) -> Backoff:
+        return self.trouble.backoff if self.trouble else self._restarts
+
     def _vacate(self) -> None:
         self._committed_before = self.committed
         if self._begun_at is not None:
@@ -272,8 +283,7 @@ class Slot:
             return self.handle is None
         if not self._member:
             return False
-        backoff = self.trouble.backoff if self.trouble else self.backoff
-        next_start = self._clock.monotonic() if self.handle else backoff.due_at
+        next_start = self._clock.monotonic() if self.handle else self._backoff.due_at
         return max(next_start, self._clock.monotonic()) - self._vacant_since > VACANT_S
 
     def _overdue(self) -> Ended | None:
@@ -324,7 +334,7 @@ class Slot:
                 f"its commits have failed for {commit_age_s:.0f} s while the group answers it",
             )
         if age_s > PROVEN_S and self.fresh is not None:
-            self.backoff.succeeded()
+            self._restarts.succeeded()
             self.trouble = None
         return None
 

@@ -71,7 +71,8 @@ class Supervisor:
         self._wanted = policy.count
         self._scaling = Scaling(policy, clock) if policy.most > policy.count else None
         self._idle: Idle | None = None
-        self._crashes: deque[float] = deque()
+        # When, and in which slot.
+        self._crashes: deque[tuple[float, int]] = deque()
         self._looked_at = self._awake_since = clock.monotonic()
         # When a worker that has no trouble was last in the group.
         self._attended_at = clock.monotonic()
@@ -173,7 +174,7 @@ class Supervisor:
         if ended.fate is Fate.STOPPED:
             if self._stop is None:
                 # Its node is drained: another takes its place, elsewhere.
-                slot.backoff.succeeded()
+                slot.stopped()
             return
         halted = ended.fate is Fate.HALTED
         if halted and self._stop is None and fault_of(ended.code) is Fault.NODE:
@@ -190,14 +191,10 @@ class Supervisor:
         if slot.leaving:
             # Nobody takes its place, so that it makes no crash loop.
             return
-        wait_s = slot.backoff.failed()
-        if ended.fate is Fate.DIED and self._crash_loop():
-            self._drain(
-                ExitCode.CRASH_LOOP,
-                f"{len(self._crashes)} crashes in {self._policy.crash_window_s:g} s",
-            )
+        if ended.fate is Fate.DIED and (slot.trouble is not None or self._crash_loop(slot)):
+            self._follow_crash_loop(slot, ended)
             return
-        log.warning("worker %d starts again in %.1f s", slot.number, wait_s)
+        log.warning("worker %d starts again in %.1f s", slot.number, slot.failed())
 
     def _leave_empty(self, slot: Slot, ended: Ended) -> None:
         if slot.leaving:
@@ -248,12 +245,32 @@ class Supervisor:
                     self._clock, WAITING_TOLD_AGAIN_S, WAITING_TOLD_AGAIN_S
                 )
 
-    def _crash_loop(self) -> bool:
+    def _crash_loop(self, slot: Slot) -> bool:
         now = self._clock.monotonic()
-        self._crashes.append(now)
-        while now - self._crashes[0] > self._policy.crash_window_s:
+        self._crashes.append((now, slot.number))
+        while now - self._crashes[0][0] > self._policy.crash_window_s:
             self._crashes.popleft()
         return len(self._crashes) >= self._policy.max_crashes
+
+    def _follow_crash_loop(self, slot: Slot, ended: Ended) -> None:
+        """A place whose workers die, while those of others do not, is its node's fault. Where a
+        second place is left for the same reason, something goes from place to place, as the record
+        that kills whoever reads it does."""
+        others = [each for each in self._slots[: self._wanted] if each is not slot]
+        alone = (
+            {number for _, number in self._crashes} <= {slot.number}
+            and any(each.fresh is not None and each.trouble is None for each in others)
+            and not any(each.trouble is not None and each.trouble.is_crash for each in others)
+        )
+        if alone or slot.trouble is not None:
+            own = slot.number
+            self._crashes = deque(crash for crash in self._crashes if crash[1] != own)
+            self._leave_empty(slot, ended)
+            return
+        self._drain(
+            ExitCode.CRASH_LOOP,
+            f"{len(self._crashes)} crashes in {self._policy.crash_window_s:g} s",
+        )
 
     def _scale(self, *, job: bool) -> None:
         if self._scaling is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 
-from pipeline.halts import remedy_of
+from pipeline.halts import HALTS, remedy_of
 from pipeline.ports import Clock
 from pipeline.retry import RetryPolicy
 from workers.backoff import Backoff
@@ -70,6 +70,11 @@ class Trouble:
             self._reminder = Reminder(self._clock, TOLD_AGAIN_S, TOLD_AGAIN_AT_MOST_S)
             return True
         return self._reminder.due()
+
+    @property
+    def is_crash(self) -> bool:
+        """Whether its workers died, in place of saying what a person must do."""
+        return self.code not in HALTS
 
     @property
     def remedy(self) -> str:

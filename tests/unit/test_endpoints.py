@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,15 @@ from pipeline import metrics
 from pipeline.adapters.kafka_config import Member
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt
-from workers.endpoints import EndpointsPolicy, HealthEndpoint, MetricsEndpoint, update_discovery
+from pipeline.halts import Fault, fault_of
+from workers import endpoints
+from workers.endpoints import (
+    PORT_WAIT_S,
+    EndpointsPolicy,
+    HealthEndpoint,
+    MetricsEndpoint,
+    update_discovery,
+)
 from workers.standing import Standing
 
 ANSWER_S = 20.0
@@ -78,6 +88,16 @@ def test_probes_answer_what_is_true_when_they_are_asked(
     probes.healthy, probes.ready = False, True
     assert get(health.port, "/healthz") == (503, "no\n")
     assert get(health.port, "/readyz") == (200, "ok\n0 of 1 workers take in work\n")
+
+
+def test_the_drivers_metrics_are_served_beside_its_probes(
+    health: HealthEndpoint, probes: Probes
+) -> None:
+    probes.meter.set(metrics.DRIVER_EMPTY, 1, code="s3.no_credentials")
+    status, text = get(health.port, "/metrics")
+    assert status == 200
+    assert 'clipstream_driver_places_empty{code="s3.no_credentials"} 1.0' in text
+    assert metrics.COMMITS.name not in text
 
 
 def test_other_paths_are_not_found(health: HealthEndpoint) -> None:
@@ -174,6 +194,78 @@ def test_worker_n_listens_n_ports_above_the_first() -> None:
         second.close()
 
 
+@pytest.mark.parametrize("after", [1, 5])
+def test_a_worker_waits_for_its_predecessor_to_give_the_port_up(after: int) -> None:
+    meter = PrometheusMeter()
+    meter.add(metrics.COMMITS)
+    dying = MetricsEndpoint(meter.registry, FREE, member(0))
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == after:
+            dying.close()
+
+    policy = EndpointsPolicy(metrics_port=dying.port)
+    successor = MetricsEndpoint(PrometheusMeter().registry, policy, member(0), sleep)
+    try:
+        assert successor.port == dying.port
+        assert len(waits) == after
+    finally:
+        successor.close()
+
+
+def test_a_port_that_a_worker_keeps_is_a_fault_of_the_node_and_names_the_other() -> None:
+    other = MetricsEndpoint(PrometheusMeter().registry, FREE, member(0, instance="other"))
+    waits: list[float] = []
+    try:
+        with pytest.raises(Halt, match=r"a worker of Clipstream has it") as caught:
+            MetricsEndpoint(
+                PrometheusMeter().registry,
+                EndpointsPolicy(metrics_port=other.port),
+                member(0),
+                waits.append,
+            )
+    finally:
+        other.close()
+    assert sum(waits) == pytest.approx(PORT_WAIT_S, abs=1)
+    assert fault_of(caught.value.code) is Fault.NODE
+
+
+def test_a_port_of_another_program_is_not_waited_for() -> None:
+    def sleep(seconds: float) -> None:
+        pytest.fail("it waits")
+
+    registry = PrometheusMeter().registry
+    with foreign_server() as port, pytest.raises(Halt, match=r"another program has it"):
+        MetricsEndpoint(registry, EndpointsPolicy(metrics_port=port), member(0), sleep)
+
+
+@contextlib.contextmanager
+def foreign_server() -> Iterator[int]:
+    """A program of somebody else: it answers 404 to everything."""
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_a_frozen_predecessor_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds the port and answers nothing."""
+    monkeypatch.setattr(endpoints, "LISTENER_ANSWER_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        policy = EndpointsPolicy(metrics_port=frozen.getsockname()[1])
+        successor = MetricsEndpoint(
+            PrometheusMeter().registry, policy, member(0), lambda _: frozen.close()
+        )
+    successor.close()
+
+
 # -- discovery --------------------------------------------------------------------------------
 
 
@@ -223,6 +315,29 @@ def test_workers_that_write_together_lose_none(tmp_path: Path) -> None:
     for writer in writers:
         writer.join()
     assert targets(file) == {str(slot): [f"a:{slot}"] for slot in range(16)}
+
+
+def test_drivers_of_one_host_share_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "targets.json"
+    first = member(0)
+    for each in (member(0, instance="other"), member(0, group="other"), first, first):
+        update_discovery(file, each, f"a:{each.group}-{each.instance}")
+    listed = json.loads(file.read_text())
+    assert [each["labels"] for each in listed] == [
+        {"worker": "0", "group": "clipstream", "driver": "other"},
+        {"worker": "0", "group": "other", "driver": "host"},
+        {"worker": "0", "group": "clipstream", "driver": "host"},
+    ]
+    update_discovery(file, first, None)
+    assert json.loads(file.read_text()) == listed[:2]
+
+
+def test_an_entry_of_an_older_release_is_taken_over(tmp_path: Path) -> None:
+    file = tmp_path / "targets.json"
+    old = [{"targets": [f"a:{slot}"], "labels": {"worker": str(slot)}} for slot in range(2)]
+    file.write_text(json.dumps(old))
+    update_discovery(file, member(1), "a:9")
+    assert targets(file) == {"0": ["a:0"], "1": ["a:9"]}
 
 
 def test_an_empty_file_is_filled(tmp_path: Path) -> None:

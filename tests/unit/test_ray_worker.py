@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +12,9 @@ import pytest
 
 from pipeline.adapters.s3_policy import S3Policy
 from pipeline.errors import Halt, WorkerLost
+from pipeline.halts import Fault, fault_of
 from tests.hand_clock import HandClock
+from tests.waiting import eventually
 from workers import heap
 from workers.cluster import RayWorker, StreamActor
 from workers.health import Health, Heard
@@ -178,3 +182,67 @@ def test_a_run_says_how_it_ended_however_its_closing_ends(
     actor = StreamActor(lambda *_: built, settings, 0)  # type: ignore[arg-type]
     assert actor.run() == ended
     assert built.closed
+
+
+def actor_of(build: Callable[..., Any]) -> StreamActor:
+    return StreamActor(build, Settings(s3=S3Policy(allowed_buckets=("photos",))), 0)
+
+
+def test_a_stop_while_the_model_is_loaded_ends_the_run_at_once() -> None:
+    loading, loaded = threading.Event(), threading.Event()
+    built = Built(AssertionError("it runs though it was stopped"))
+
+    def build(*_: object) -> Built:
+        loading.set()
+        loaded.wait()
+        return built
+
+    actor = actor_of(build)
+    ends: list[Ended] = []
+    running = threading.Thread(target=lambda: ends.append(actor.run()))
+    running.start()
+    loading.wait()
+    actor.stop(30.0)
+    running.join()
+    assert ends == [Ended(Fate.STOPPED)]
+    # What was built meanwhile is given back without having run.
+    loaded.set()
+    eventually(lambda: built.closed)
+
+
+def test_a_package_that_the_node_lacks_is_the_nodes_fault() -> None:
+    def build(*_: object) -> Built:
+        raise ImportError("libcudart.so.13: cannot open shared object file")
+
+    ended = actor_of(build).run()
+    assert (ended.fate, ended.code) == (Fate.HALTED, "worker.package_missing")
+    assert "libcudart.so.13" in ended.message
+    assert fault_of(ended.code) is Fault.NODE
+
+
+def test_what_nobody_foresaw_is_raised_where_the_run_is_waited_for() -> None:
+    def build(*_: object) -> Built:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        actor_of(build).run()
+
+
+def test_a_worker_that_waits_for_room_has_neither_ended_nor_a_node(ray: MadeUpRay) -> None:
+    actor = Actor()
+    worker = RayWorker(actor, HandClock(), "1 CPU and 1 GPU")
+    assert worker.node() is None
+    assert worker.ended() is None
+    assert worker.wants == "1 CPU and 1 GPU"
+    assert actor.run.calls == []
+    worker.kill()
+    assert ray.killed == [actor]
+
+
+@pytest.mark.usefixtures("ray")
+def test_an_actor_that_cannot_be_made_has_died() -> None:
+    actor = Actor()
+    worker = RayWorker(actor, HandClock(), "1 CPU")
+    actor.node.calls[0].finish(RayActorError("the node died\nmore"))
+    assert worker.node() is None
+    assert worker.ended() == Ended(Fate.DIED, "worker.died", "the node died")
