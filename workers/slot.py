@@ -132,7 +132,7 @@ class Slot:
         # When it was asked to stop, and how long it has to finish.
         self._stop_at: float | None = None
         self._grace_s = 0.0
-        # Since when no process is here that could be the member.
+        # Since when the group's member has had no process here. A start that fails changes nothing.
         self._vacant_since = clock.monotonic()
         # Whether the group may still have a member of this slot.
         self._member = False
@@ -274,7 +274,7 @@ class Slot:
 
     def _vacate(self) -> None:
         self._committed_before = self.committed
-        if self._begun_at is not None:
+        if self._heard is not None:
             self._vacant_since = self._clock.monotonic()
         self._heard = self.handle = self._begun_at = self._stop_at = None
 

@@ -121,7 +121,9 @@ def test_a_setting_that_does_not_exist_is_found() -> None:
 
 
 def test_settings_that_remedies_name_exist() -> None:
-    remedies = [each.remedy for each in (*CODES.values(), *HALTS.values(), *METRICS)]
+    remedies = [code.remedy for code in CODES.values()]
+    remedies += [halt.remedy for halt in HALTS.values()]
+    remedies += [metric.remedy for metric in METRICS]
     assert unknown("\n".join(remedies)) == set()
 
 
