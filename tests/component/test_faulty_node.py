@@ -64,7 +64,6 @@ def test_a_stream_outlives_the_fault_of_a_node(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     request: pytest.FixtureRequest,
-    record_property: pytest.FixtureRequest,
 ) -> None:
     # The first wait is too long for the place to count as filled soon.
     monkeypatch.setattr(trouble, "RETRIES", RetryPolicy(first_wait_s=8.0, longest_wait_s=8.0))

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from pipeline import metrics
 from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.retry import RetryPolicy
 from tests.supervisor_rig import Stage, Worker, health
+from workers import trouble
 from workers.node import Node
 from workers.slot import PROVEN_S, VACANT_S, Ended, Fate
 from workers.standing import DriverGauges, Standing, State
@@ -307,6 +309,22 @@ def test_the_member_of_a_place_that_stays_empty_leaves_the_group_in_time() -> No
     assert (removal.slot, removal.for_good) == (1, False)
     halted_at = 100.0
     assert removal.at - halted_at <= VACANT_S + 0.5
+
+
+def test_tries_that_fail_do_not_put_the_removal_of_the_member_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No wait alone is long."""
+    monkeypatch.setattr(trouble, "RETRIES", RetryPolicy(first_wait_s=2.0, longest_wait_s=2.0))
+    stage = Stage()
+    stage.at = [
+        (99, lambda: each_of_slot(stage, 1, NO_CREDENTIALS)),
+        (100, end(stage, 1, NO_CREDENTIALS)),
+        (200, stage.supervisor.request_stop),
+    ]
+    assert stage.run() is ExitCode.OK
+    (removal,) = stage.dismissed
+    assert removal.at - 100 <= VACANT_S + 0.5
 
 
 def test_a_worker_that_is_back_at_once_keeps_its_membership() -> None:

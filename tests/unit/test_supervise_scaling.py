@@ -187,3 +187,14 @@ def test_a_job_gives_up_on_workers_that_find_no_room() -> None:
     queue.at.append((400, queue.set_lag(0)))
     assert queue.run(until_idle_s=50.0) is ExitCode.OK
     assert [number for _, number in queue.wanted] == [1, 2, 1]
+
+
+def test_an_empty_place_neither_blocks_scaling_nor_counts_for_a_worker() -> None:
+    """Of two places one cannot be filled: the third is used when the load asks for two workers."""
+    queue = Queue(count=2, max_count=4)
+    halted = Ended(Fate.HALTED, "s3.no_credentials", "why")
+    queue.prepare = lambda worker: setattr(worker, "end", halted if worker.slot == 1 else None)
+    queue.at = [(60, queue.set_lag(50_000)), (160, queue.supervisor.request_stop)]
+    assert queue.run() is ExitCode.OK
+    assert [number for _, number in queue.wanted][:2] == [2, 3]
+    assert {slot for _, slot, _ in queue.started} >= {0, 1, 2}
