@@ -225,3 +225,27 @@ LAST_PROGRESS = _metric(
 CATALOGUE: tuple[Metric, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Metric)
 )
+"""What each worker exposes."""
+
+DRIVER_WORKERS = _metric(
+    Kind.GAUGE,
+    "driver_workers",
+    "Places for workers of this driver, by what is in them: ready (takes in work), held (runs, and "
+    "the store or the broker holds it up), starting, waiting (Ray has no room for it), empty (a "
+    "fault of its node), leaving.",
+    "Waiting: free resources, add a node, or lower workers.count. Empty: see "
+    "clipstream_driver_places_empty. Held: see clipstream_breaker_open and "
+    "clipstream_commit_failures_total of the workers.",
+    ("state",),
+)
+DRIVER_EMPTY = _metric(
+    Kind.GAUGE,
+    "driver_places_empty",
+    "Places that a fault of a node keeps empty, by the code of the halt. The other workers go on.",
+    "Look the code up in docs/reference/codes.md; the driver's log and the body of /readyz name "
+    "the node.",
+    ("code",),
+)
+
+DRIVER_CATALOGUE: tuple[Metric, ...] = (DRIVER_WORKERS, DRIVER_EMPTY)
+"""What each driver exposes."""

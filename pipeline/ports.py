@@ -38,8 +38,8 @@ class Clock(Protocol):
 
 
 class Meter(Protocol):
-    """Records the metrics of ``pipeline.metrics.CATALOGUE``. Thread-safe, never blocks or raises
-    on a known metric; labels must be exactly those of the catalogue."""
+    """Records the metrics of a catalogue of ``pipeline.metrics``. Thread-safe, never blocks or
+    raises on a known metric; labels must be exactly those of the catalogue."""
 
     def add(self, metric: Metric, value: float = 1, /, **labels: str) -> None:
         """Increase a counter."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from tests.hand_clock import HandClock
 from workers.health import Health, Heard
+from workers.node import Node
 from workers.slot import Ended, Fate
 from workers.supervise import ExitCode, Supervisor
 from workers.workers_policy import WorkersPolicy
@@ -37,11 +39,17 @@ def health(**changes: object) -> Health:
 
 
 class Worker:
-    """Ends, answers and stops as told."""
+    """Waits for room, begins, ends, answers and stops as told."""
 
-    def __init__(self, clock: SimulatedClock) -> None:
+    wants = "1 CPU"
+
+    def __init__(self, clock: SimulatedClock, slot: int = 0) -> None:
+        self.slot = slot
         self._clock = clock
         self._heard: Heard | None = None
+        self.place: Node | None = Node("a" * 56, "host-a")
+        """None while Ray has no room for it."""
+        self.begun = False
         self.end: Ended | None = None
         self.answer: Health | None = health()
         self.frozen = False
@@ -50,8 +58,16 @@ class Worker:
         self.last: Ended | None = Ended(Fate.STOPPED)
         """How it ends when it is asked to; None: it does not."""
 
+    def node(self) -> Node | None:
+        return self.place
+
+    def begin(self) -> None:
+        assert not self.begun, "a worker begins once"
+        assert self.place is not None
+        self.begun = True
+
     def ended(self) -> Ended | None:
-        return self.end
+        return self.end if self.begun else None
 
     def health(self) -> Heard | None:
         if not self.frozen:
@@ -59,23 +75,45 @@ class Worker:
         return self._heard
 
     def stop(self, grace_s: float) -> None:
+        assert self.begun
         self.stops.append(grace_s)
         self.end = self.last
 
     def kill(self) -> None:
         self.killed = True
 
+    @property
+    def alive(self) -> bool:
+        """Whether a process of it could be a member of the group."""
+        return self.begun and self.end is None and not self.killed
+
+
+@dataclass
+class Dismissal:
+    """A member that was taken out of the group."""
+
+    at: float
+    slot: int
+    for_good: bool
+    done: Future[None]
+
 
 class Stage:
-    """A supervisor with its workers, and a script that runs at given times."""
+    """A supervisor with its workers, and a script that runs at given times. A removal of a member
+    takes as long as ``removing_s``; None: until the test ends it. At every moment no worker of a
+    slot may be alive while its member is being removed, for it would be the one removed."""
 
     def __init__(self, **policy: float) -> None:
         self.clock = SimulatedClock()
         self.started: list[tuple[float, int, Worker]] = []
+        self.avoided: list[frozenset[str]] = []
         self.at: list[tuple[float, Callable[[], None]]] = []
         self.prepare: Callable[[Worker], None] = lambda worker: None
         self.each_tick: Callable[[], None] = lambda: None
-        self.dismissed: list[tuple[float, int, Future[None]]] = []
+        self.dismissed: list[Dismissal] = []
+        self.removing_s: float | None = 0.5
+        self.group_lag: int | None = 0
+        self.lag_questions: list[float] = []
         self.supervisor = Supervisor(
             self._launch,
             WorkersPolicy.model_validate({"count": 2, **policy}),
@@ -83,27 +121,53 @@ class Stage:
             random.Random(0),
             self.clock.wait,
             dismiss=self._dismiss,
+            group_lag=self._ask_group_lag,
         )
 
-    def _launch(self, slot: int) -> Worker:
-        worker = Worker(self.clock)
+    @property
+    def ready(self) -> bool:
+        return self.supervisor.standing.ready
+
+    @property
+    def elapsed(self) -> float:
+        return self.clock.now - 1000.0
+
+    def _launch(self, slot: int, avoid: frozenset[str]) -> Worker:
+        worker = Worker(self.clock, slot)
         self.prepare(worker)
-        self.started.append((self.clock.now - 1000.0, slot, worker))
+        self.started.append((self.elapsed, slot, worker))
+        self.avoided.append(avoid)
         return worker
 
-    def _dismiss(self, slot: int) -> Future[None]:
-        self.dismissed.append((self.clock.now - 1000.0, slot, Future()))
-        return self.dismissed[-1][2]
+    def _dismiss(self, slot: int, *, for_good: bool) -> Future[None]:
+        self.dismissed.append(Dismissal(self.elapsed, slot, for_good, Future()))
+        self._check_removals()
+        return self.dismissed[-1].done
+
+    def _ask_group_lag(self) -> Future[int | None]:
+        self.lag_questions.append(self.elapsed)
+        answer: Future[int | None] = Future()
+        answer.set_result(self.group_lag)
+        return answer
+
+    def _check_removals(self) -> None:
+        removing = {each.slot for each in self.dismissed if not each.done.done()}
+        for _, slot, worker in self.started:
+            assert not (slot in removing and worker.alive), f"slot {slot} loses a living member"
 
     def worker(self, index: int) -> Worker:
         return self.started[index][2]
 
     def run(self, until_idle_s: float | None = None, give_up_after_s: float = 3600.0) -> ExitCode:
         def tick(supervisor: Supervisor) -> None:
-            elapsed = self.clock.now - 1000.0
+            self._check_removals()
             self.each_tick()
-            while self.at and self.at[0][0] <= elapsed:
+            while self.at and self.at[0][0] <= self.elapsed:
                 self.at.pop(0)[1]()
-            assert elapsed < give_up_after_s, "the supervisor did not end"
+            for each in self.dismissed:
+                late = self.removing_s is not None and self.elapsed - each.at >= self.removing_s
+                if late and not each.done.done():
+                    each.done.set_result(None)
+            assert self.elapsed < give_up_after_s, "the supervisor did not end"
 
         return self.supervisor.run(until_idle_s, tick)

@@ -26,6 +26,11 @@ class Backoff:
         return self._clock.monotonic() >= self._at
 
     @property
+    def due_at(self) -> float:
+        """End of the wait after the last failure, on the monotonic clock; in the past without."""
+        return self._at
+
+    @property
     def failing(self) -> bool:
         """Whether the last attempt failed."""
         return self._failures > 0

@@ -8,10 +8,14 @@ OMP_NUM_THREADS=1 for actors without CPUs, so torch's threads are set explicitly
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
+import queue
+import random
 import signal
+import socket
 import threading
 from typing import Any, Protocol
 
@@ -21,6 +25,7 @@ from pipeline.ports import Clock
 from workers import heap
 from workers.health import Health, Heard
 from workers.logs import configure_logging
+from workers.node import Node
 from workers.settings import Settings
 from workers.slot import Ended, Fate
 from workers.stream import StreamWorker
@@ -56,25 +61,54 @@ class StreamActor:
         self._settings = settings
         self._slot = slot
         self._worker: StreamWorker | None = None
-        self._stop_grace_s: float | None = None
+        self._stopped = False
+        # How the run ended: the first one is told.
+        self._end: queue.SimpleQueue[Ended | BaseException] = queue.SimpleQueue()
         self._lock = threading.Lock()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_sigterm)
 
+    def node(self) -> Node:
+        """Where this process is."""
+        import ray
+
+        return Node(ray.get_runtime_context().get_node_id(), socket.gethostname())
+
     def run(self) -> Ended:
-        """Build the worker and run it to its end. Never raises for an expected reason."""
+        """Build the worker and run it to its end, or to a stop while it is still being built. Never
+        raises for an expected reason."""
         log.info("worker %d starts, process %d", self._slot, os.getpid())
+        # A thread of its own: a stop does not wait for the model to be loaded.
+        threading.Thread(target=self._run_to_its_end, name="worker", daemon=True).start()
+        end = self._end.get()
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+    def _run_to_its_end(self) -> None:
+        try:
+            self._end.put(self._built_and_run())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            self._end.put(error)
+
+    def _built_and_run(self) -> Ended:
         try:
             built = self._build(self._settings, self._slot)
         except Halt as halt:
             return Ended(Fate.HALTED, halt.code, halt.message)
         except Retry as failure:
             return Ended(Fate.UNAVAILABLE, failure.code, failure.message)
+        except ImportError as error:
+            missing = Halt(
+                "worker.package_missing",
+                f"worker: {error}; install the same packages on every node",
+            )
+            return Ended(Fate.HALTED, missing.code, missing.message)
         try:
             with self._lock:
+                if self._stopped:
+                    return Ended(Fate.STOPPED)
                 self._worker = built.worker
-                if self._stop_grace_s is not None:
-                    built.worker.stop(self._stop_grace_s)
             heap.settle()  # the process is this worker's alone
             built.worker.run()
         except Halt as halt:
@@ -94,11 +128,14 @@ class StreamActor:
         return Ended(Fate.STOPPED)
 
     def stop(self, grace_s: float) -> None:
-        """Ask for a drain; at once if the worker is still being built."""
+        """Ask for a drain. A worker that is still being built has nothing to finish: the run ends
+        at once, and what is built meanwhile goes with the process."""
         with self._lock:
-            self._stop_grace_s = grace_s
+            self._stopped = True
             if self._worker is not None:
                 self._worker.stop(grace_s)
+                return
+        self._end.put(Ended(Fate.STOPPED))
 
     def health(self) -> Health | None:
         """None while the worker is being built or has no producer yet."""
@@ -114,27 +151,51 @@ class StreamActor:
 class RayWorker:
     """Implements ``slot.WorkerHandle`` over an actor."""
 
-    def __init__(self, actor: Any, clock: Clock) -> None:
+    def __init__(self, actor: Any, clock: Clock, wants: str) -> None:
         self._actor = actor
         self._clock = clock
-        self._run = actor.run.remote()
+        self._wants = wants
+        # Answered when Ray has found room and the process is there.
+        self._placed = actor.node.remote()
+        self._node: Node | None = None
+        self._run: Any = None
         self._health_call: Any = None
         self._heard: Heard | None = None
+
+    @property
+    def wants(self) -> str:
+        return self._wants
+
+    def node(self) -> Node | None:
+        import ray
+
+        if self._node is None and _ready(self._placed):
+            # Where there will be none, the end says why.
+            with contextlib.suppress(ray.exceptions.RayError):
+                self._node = ray.get(self._placed)
+        return self._node
+
+    def begin(self) -> None:
+        self._run = self._actor.run.remote()
 
     def ended(self) -> Ended | None:
         import ray
 
-        if not _ready(self._run):
+        call = self._placed if self._run is None else self._run
+        if not _ready(call):
             return None
         try:
-            ended: Ended = ray.get(self._run)
+            end = ray.get(call)
         except ray.exceptions.RayActorError as error:
             return Ended(Fate.DIED, "worker.died", str(error).strip().splitlines()[0])
         except ray.exceptions.RayError as error:
             # The run failed and its process lives on, with the memory and the GPU it took.
             self.kill()
             return Ended(Fate.DIED, "worker.failed", str(error))
+        if self._run is None:
+            return None
         self.kill()
+        ended: Ended = end
         return ended
 
     def health(self) -> Heard | None:
@@ -205,8 +266,9 @@ class Cluster:
             ) from error
         signal.signal(signal.SIGTERM, on_sigterm)
 
-    def launch(self, build: Build, slot: int) -> RayWorker:
-        """Start a worker's actor; it runs as soon as Ray has room for it."""
+    def launch(self, build: Build, slot: int, avoid: frozenset[str] = frozenset()) -> RayWorker:
+        """Ask for a worker's actor; it gets a process as soon as Ray has room for it, on another
+        node than those of ``avoid`` (ids) if one has room."""
         import ray
 
         policy = self._settings.workers
@@ -218,14 +280,34 @@ class Cluster:
             # The supervisor restarts workers, with backoff and a limit that Ray does not have.
             max_restarts=0,
             max_task_retries=0,
-            scheduling_strategy="SPREAD",
+            scheduling_strategy=_elsewhere(avoid) if avoid else "SPREAD",
         )
-        return RayWorker(actor.remote(build, self._settings, slot), SystemClock())
+        wants = f"{policy.cpus_per_worker:g} CPU"
+        if policy.gpus_per_worker:
+            wants += f" and {policy.gpus_per_worker:g} GPU"
+        return RayWorker(actor.remote(build, self._settings, slot), SystemClock(), wants)
 
     def close(self) -> None:
         import ray
 
         ray.shutdown()
+
+
+def _elsewhere(avoid: frozenset[str]) -> Any:
+    """Prefers a node that is not to be avoided; where none is, or has room, any will do."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types
+    others = [node["NodeID"] for node in nodes if node["Alive"] and node["NodeID"] not in avoid]
+    if not others:
+        return "SPREAD"
+    # Softly, and not waiting for a busy node either: Ray's own names for that are private.
+    return NodeAffinitySchedulingStrategy(
+        random.choice(others),  # noqa: S311 - which one does not matter
+        soft=True,
+        _spill_on_unavailable=True,
+    )
 
 
 OBJECT_STORE_BYTES = 80 * 1024 * 1024

@@ -1,22 +1,35 @@
-"""What Prometheus and Kubernetes ask: each worker's metrics, the driver's health, and a discovery
-file that names the workers' ports."""
+"""What Prometheus and Kubernetes ask: each worker's metrics, the driver's health and metrics, and a
+discovery file that names the workers' ports."""
 
 from __future__ import annotations
 
+import errno
+import http.client
 import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
+from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    generate_latest,
+    start_http_server,
+)
 from pydantic import Field
 
+from pipeline.adapters.kafka_config import Member
 from pipeline.errors import Halt
+from pipeline.metrics import PREFIX
 from pipeline.policy import Policy
+from workers.standing import Standing
 
 
 class EndpointsPolicy(Policy):
@@ -24,7 +37,10 @@ class EndpointsPolicy(Policy):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 inside a pod.")
     health_port: int = Field(
-        8080, description="The driver's /healthz and /readyz; 0: a free port.", ge=0, le=65535
+        8080,
+        description="The driver's /healthz, /readyz and /metrics; 0: a free port.",
+        ge=0,
+        le=65535,
     )
     metrics_port: int = Field(
         9400,
@@ -36,34 +52,41 @@ class EndpointsPolicy(Policy):
     discovery_file: str | None = Field(
         None,
         description="File that lists the workers' metrics endpoints for Prometheus' "
-        "file_sd_configs; one a host, for the workers on it.",
+        "file_sd_configs; one a host, for the workers on it, of any number of drivers.",
     )
+
+
+PORT_WAIT_S = 15.0
+"""A port may be held for so long by the worker before, whose process is still ending."""
+
+PORT_TRY_S = 0.5
+
+LISTENER_ANSWER_S = 1.0
+"""Wait for what holds a port to say whether it is a worker of ours."""
 
 
 class MetricsEndpoint:
     """Serves one worker's registry, and lists it in the discovery file."""
 
-    def __init__(self, registry: CollectorRegistry, policy: EndpointsPolicy, slot: int) -> None:
-        """Listen.
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        policy: EndpointsPolicy,
+        member: Member,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """Listen. Waits ``PORT_WAIT_S`` for a port that a worker of ours may still hold.
 
         Raises:
             Halt: the port is taken, or the discovery file cannot be written.
         """
-        port = policy.metrics_port + slot if policy.metrics_port else 0
-        try:
-            self._server, self._thread = start_http_server(port, policy.host, registry)
-        except OSError as error:
-            raise Halt(
-                "endpoints.port_taken",
-                f"endpoints: {policy.host}:{port} cannot be listened on ({error.strerror}); set "
-                "endpoints.metrics_port to another port, or to 0",
-            ) from error
+        port = policy.metrics_port + member.slot if policy.metrics_port else 0
+        self._server, self._thread = _listening(registry, policy.host, port, sleep)
         self.port: int = self._server.server_port
-        self._discovery = Path(policy.discovery_file) if policy.discovery_file else None
-        self._target = f"{_reachable(policy.host)}:{self.port}"
-        if self._discovery is not None:
+        target = f"{_reachable(policy.host)}:{self.port}"
+        if policy.discovery_file is not None:
             try:
-                update_discovery(self._discovery, slot, self._target)
+                update_discovery(Path(policy.discovery_file), member, target)
             except Halt:
                 self.close()
                 raise
@@ -75,11 +98,52 @@ class MetricsEndpoint:
         self._thread.join()
 
 
-def update_discovery(path: Path, slot: int, target: str | None) -> None:
-    """Put a worker's endpoint into the file, in place of an older one of the same slot; without a
+def _listening(
+    registry: CollectorRegistry, host: str, port: int, sleep: Callable[[float], object]
+) -> tuple[WSGIServer, threading.Thread]:
+    tries = round(PORT_WAIT_S / PORT_TRY_S)
+    for left in reversed(range(tries)):
+        try:
+            return start_http_server(port, host, registry)
+        except OSError as error:
+            listener = _listener(host, port)
+            if left and error.errno == errno.EADDRINUSE and listener is not _Listener.FOREIGN:
+                sleep(PORT_TRY_S)
+                continue
+            raise Halt(
+                "endpoints.port_taken",
+                f"endpoints: {host}:{port} cannot be listened on ({error.strerror}: {listener}); "
+                "stop what listens there, or set endpoints.metrics_port to another port, or to 0",
+            ) from error
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+class _Listener(StrEnum):
+    """What holds a port, as far as it says."""
+
+    OURS = "a worker of Clipstream has it, as of another driver on this host"
+    FOREIGN = "another program has it"
+    SILENT = "what has it does not answer"
+
+
+def _listener(host: str, port: int) -> _Listener:
+    connection = http.client.HTTPConnection(_loopback(host), port, timeout=LISTENER_ANSWER_S)
+    try:
+        connection.request("GET", "/metrics")
+        body = connection.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        # A process that is ending or frozen answers nothing either.
+        return _Listener.SILENT
+    finally:
+        connection.close()
+    return _Listener.OURS if PREFIX.encode() in body else _Listener.FOREIGN
+
+
+def update_discovery(path: Path, member: Member, target: str | None) -> None:
+    """Put a worker's endpoint into the file, in place of an older one of the same member; without a
     target, take it out.
 
-    The file is replaced atomically under a lock, for several workers write it.
+    The file is replaced atomically under a lock, for workers of several drivers may write it.
 
     Raises:
         Halt: it cannot be written, or is something else than such a file.
@@ -90,9 +154,9 @@ def update_discovery(path: Path, slot: int, target: str | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            groups = [group for group in _groups(path) if group["labels"]["worker"] != str(slot)]
+            groups = [group for group in _groups(path) if not _is_of(group, member)]
             if target is not None:
-                groups.append({"targets": [target], "labels": {"worker": str(slot)}})
+                groups.append({"targets": [target], "labels": _labels(member)})
             fresh = path.with_suffix(f".{os.getpid()}")
             fresh.write_text(json.dumps(groups, indent=1) + "\n")
             fresh.replace(path)
@@ -110,6 +174,19 @@ def update_discovery(path: Path, slot: int, target: str | None) -> None:
         ) from error
 
 
+def _labels(member: Member) -> dict[str, str]:
+    # Not "instance": Prometheus has that for the target's own address.
+    return {"worker": str(member.slot), "group": member.group, "driver": member.instance}
+
+
+def _is_of(group: dict[str, Any], member: Member) -> bool:
+    labels, own = group["labels"], _labels(member)
+    # An older release named the worker alone: such an entry is taken for this driver's.
+    return all(labels.get(name, own[name]) == own[name] for name in ("group", "driver")) and (
+        bool(labels["worker"] == own["worker"])
+    )
+
+
 def _groups(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
@@ -121,31 +198,52 @@ def _reachable(host: str) -> str:
     return socket.gethostname() if host in ("0.0.0.0", "::") else host  # noqa: S104
 
 
+def _loopback(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+
+
 class HealthEndpoint:
-    """The driver's probes: /healthz answers 200 while the supervisor's loop turns, /readyz while
-    every worker takes in work; 503 otherwise."""
+    """The driver's probes and metrics: /healthz answers 200 while the supervisor's loop turns,
+    /readyz while enough workers take in work, both 503 otherwise; the body of /readyz says how each
+    place for a worker stands."""
 
     def __init__(
-        self, policy: EndpointsPolicy, healthy: Callable[[], bool], ready: Callable[[], bool]
+        self,
+        policy: EndpointsPolicy,
+        healthy: Callable[[], bool],
+        standing: Callable[[], Standing],
+        registry: CollectorRegistry,
     ) -> None:
-        probes = {"/healthz": healthy, "/readyz": ready}
+        """Listen.
+
+        Raises:
+            Halt: the port is taken.
+        """
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                probe = probes.get(self.path)
-                if probe is None:
-                    self._answer(404, "not found\n")
-                elif probe():
-                    self._answer(200, "ok\n")
+                if self.path == "/healthz":
+                    self._probe(healthy())
+                elif self.path == "/readyz":
+                    now = standing()
+                    self._probe(now.ready, *now.lines)
+                elif self.path == "/metrics":
+                    self._answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
                 else:
-                    self._answer(503, "no\n")
+                    self._answer(404, b"not found\n")
 
-            def _answer(self, status: int, text: str) -> None:
+            def _probe(self, passed: bool, *lines: str) -> None:
+                text = "\n".join(["ok" if passed else "no", *lines, ""])
+                self._answer(200 if passed else 503, text.encode())
+
+            def _answer(
+                self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8"
+            ) -> None:
                 self.send_response(status)
-                self.send_header("Content-Type", "text/plain; charset=utf-8")
-                self.send_header("Content-Length", str(len(text)))
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(text.encode())
+                self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
                 """Probes are not worth a line each."""

@@ -17,7 +17,8 @@ from typing import Any
 
 from pipeline.errors import CODES, Code
 from pipeline.events.schemas import schemas
-from pipeline.metrics import CATALOGUE
+from pipeline.halts import HALTS, Fault
+from pipeline.metrics import CATALOGUE, DRIVER_CATALOGUE, Metric
 from workers import reference_cli, reference_events, reference_settings
 from workers.markdown import NOTICE, table
 
@@ -39,8 +40,15 @@ def pages() -> Mapping[str, Callable[[], str]]:
     }
 
 
+_STOPS = {
+    Fault.STREAM: "the stream",
+    Fault.NODE: "one place",
+    Fault.COMMAND: "the command",
+}
+
+
 def codes() -> str:
-    """Codes of dead letters, by stage."""
+    """Codes of dead letters, by stage, and of halts, by whose fault they can be."""
     sections = []
     for stage in dict.fromkeys(map(Code.stage, CODES)):
         rows = [
@@ -49,16 +57,41 @@ def codes() -> str:
             if Code.stage(name) == stage
         ]
         sections.append(f"\n## {stage}\n\n{table(('Code', 'Meaning', 'What to do'), rows)}")
+    halts = [
+        (f"`{name}`", _STOPS[halt.fault], halt.meaning, halt.remedy) for name, halt in HALTS.items()
+    ]
     return (
         f"# Codes\n\n{NOTICE}\n\n"
         "Why a reference was not classified. A code is the label `code` of "
         "`clipstream_dead_letters_total` and the header `dlq.code` of a dead letter. Codes are "
-        "never renamed; new ones may appear.\n"
-    ) + "".join(sections)
+        "never renamed; new ones may appear. What stops a worker is [at the end](#halts).\n"
+        + "".join(sections)
+        + "\n## Halts\n\n"
+        "Why a worker, the driver or a command has stopped. What a worker's halt stops, the "
+        "column says: a fault of the stream stops the driver with exit code 3, a fault that can "
+        "be one node's own keeps the place of that worker empty "
+        "([more](../operations.md#when-a-worker-halts)). A halt of the driver itself always stops "
+        "the driver.\n\n" + table(("Code", "Stops", "Meaning", "What to do"), halts)
+    )
 
 
 def metrics() -> str:
-    """The metric catalogue, in its order."""
+    """The metric catalogues, in their order."""
+    return (
+        f"# Metrics\n\n{NOTICE}\n\n"
+        "What Prometheus is told ([where](../operations.md#metrics)). Units are in "
+        "the names: seconds, bytes, records; `_total` counts from the start of the process.\n\n"
+        "## Workers\n\n"
+        "What each worker exposes. The worker itself is no label: Prometheus adds `instance`, and "
+        "the discovery file `worker`, `group` and `driver`.\n\n"
+        f"{_table_of(CATALOGUE)}\n"
+        "## Driver\n\n"
+        "What each driver exposes, on the port of its health.\n\n"
+        f"{_table_of(DRIVER_CATALOGUE)}"
+    )
+
+
+def _table_of(catalogue: Sequence[Metric]) -> str:
     rows = [
         (
             f"`{metric.name}`",
@@ -67,16 +100,9 @@ def metrics() -> str:
             metric.help,
             metric.remedy,
         )
-        for metric in CATALOGUE
+        for metric in catalogue
     ]
-    head = ("Metric", "Kind", "Labels", "Meaning", "What to do")
-    return (
-        f"# Metrics\n\n{NOTICE}\n\n"
-        "What each worker exposes to Prometheus ([where](../operations.md#metrics)). Units are in "
-        "the names: seconds, bytes, records; `_total` counts from the worker's start. The worker "
-        "itself is no label: Prometheus adds `instance`, and the discovery file `worker`.\n\n"
-        f"{table(head, rows)}"
-    )
+    return table(("Metric", "Kind", "Labels", "Meaning", "What to do"), rows)
 
 
 def schema(document: Mapping[str, Any]) -> str:

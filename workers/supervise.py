@@ -1,6 +1,6 @@
-"""The supervisor: starts workers, watches them, restarts them with growing waits, stops loudly on
-a crash loop, adds and removes workers as they are needed, and drains on request. It runs in the
-driver and knows nothing of Ray."""
+"""The supervisor: starts workers, watches them, restarts them with growing waits, keeps a place
+empty where its node is at fault, stops loudly on a crash loop, adds and removes workers as they are
+needed, and drains on request. It runs in the driver and knows nothing of Ray."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import IntEnum
 
+from pipeline.halts import Fault, fault_of
 from pipeline.ports import Clock
-from workers.health import Health
+from workers.idle import GroupLag, Idle
 from workers.scaling import Scaling
-from workers.slot import KILL_MARGIN_S, Dismiss, Ended, Fate, Slot, WorkerHandle
+from workers.slot import Dismiss, Ended, Fate, Launch, Slot
+from workers.standing import NOTHING_YET, standing_of
+from workers.trouble import Reminder, Trouble
 from workers.workers_policy import WorkersPolicy
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,12 @@ TICK_S = 0.2
 
 ABSENT_S = 5.0
 """Time between two looks that shows that the driver itself was stopped meanwhile."""
+
+
+WAITING_TOLD_S = 15.0
+"""A worker that has waited for room for so long is told; less is the start of its process."""
+
+WAITING_TOLD_AGAIN_S = 60.0
 
 
 class ExitCode(IntEnum):
@@ -37,42 +45,42 @@ class ExitCode(IntEnum):
     UNCLEAN_STOP = 5
 
 
-@dataclass(slots=True)
-class _Stop:
-    """Why everything stops, and until when the workers have time."""
-
-    code: ExitCode
-    kill_at: float
-    killed: bool = field(default=False)
-
-
 class Supervisor:
     """Keeps ``policy.count`` workers running, or more where ``policy.max_count`` allows it. ``run``
     blocks; ``request_stop`` may be called from a signal handler or another thread."""
 
     def __init__(
         self,
-        launch: Callable[[int], WorkerHandle],
+        launch: Launch,
         policy: WorkersPolicy,
         clock: Clock,
         rng: random.Random,
         wait: Callable[[float], object],
         *,
         dismiss: Dismiss,
+        group_lag: GroupLag,
     ) -> None:
         self._launch = launch
         self._policy = policy
         self._clock = clock
         self._wait = wait
         self._dismiss = dismiss
+        self._group_lag = group_lag
         self._slots = [Slot(number, policy, clock, rng) for number in range(policy.most)]
         # Of the slots the first so many are to have a worker.
         self._wanted = policy.count
         self._scaling = Scaling(policy, clock) if policy.most > policy.count else None
-        self._crashes: deque[float] = deque()
+        self._idle: Idle | None = None
+        # When, and in which slot.
+        self._crashes: deque[tuple[float, int]] = deque()
         self._looked_at = self._awake_since = clock.monotonic()
-        self._stop: _Stop | None = None
+        # When a worker that has no trouble was last in the group.
+        self._attended_at = clock.monotonic()
+        self._waiting_told: dict[int, Reminder] = {}
+        self._stop: ExitCode | None = None
         self._stop_requested = threading.Event()
+        self.standing = NOTHING_YET
+        """How the places stood at the last look. Replaced whole: other threads may read it."""
 
     def request_stop(self) -> None:
         """Drain and end. Idempotent."""
@@ -84,23 +92,21 @@ class Supervisor:
         on_tick: Callable[[Supervisor], None] | None = None,
     ) -> ExitCode:
         """Supervise until stopped, halted, crash-looping, or idle for ``until_idle_s``."""
+        if until_idle_s is not None:
+            self._idle = Idle(until_idle_s, self._group_lag, self._clock)
         while not self._over():
             self._notice_absence()
             for slot in self._slots:
                 self._look_after(slot)
             if self._stop is None:
-                if self._stop_requested.is_set():
-                    self._drain(ExitCode.OK, "asked to stop")
-                elif until_idle_s is not None and self._idle(until_idle_s):
-                    self._drain(ExitCode.OK, f"idle for {until_idle_s:g} s")
-                else:
-                    self._scale(job=until_idle_s is not None)
-            else:
-                self._kill_late()
+                self._decide()
+            self.standing = standing_of(
+                self._in_use(), self._policy.min_ready, stopping=self._stop is not None
+            )
             if on_tick is not None:
                 on_tick(self)
             self._wait(TICK_S)
-        return self._stop.code if self._stop else ExitCode.OK
+        return ExitCode.OK if self._stop is None else self._stop
 
     # -- what others may look at ------------------------------------------------------------
 
@@ -116,19 +122,11 @@ class Supervisor:
 
     @property
     def lag(self) -> int | None:
-        """Records not yet committed in all owned partitions; None while a worker does not know."""
-        lags = [slot.health.lag if slot.health else None for slot in self._in_use()]
+        """Records not yet committed in all partitions that workers own; None while one of them does
+        not know, or none runs."""
+        lags = [slot.health.lag for slot in self._in_use() if slot.health is not None]
         known = [lag for lag in lags if lag is not None]
-        return sum(known) if len(known) == len(lags) else None
-
-    @property
-    def ready(self) -> bool:
-        """Whether every worker runs, and takes in work or would if there were a partition. One that
-        was added is not waited for."""
-        return self._stop is None and all(
-            slot.fresh is not None and slot.fresh.available
-            for slot in self._slots[: self._policy.count]
-        )
+        return sum(known) if known and len(known) == len(lags) else None
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -143,97 +141,158 @@ class Supervisor:
         """Slots that are to have a worker, or still have one."""
         return [slot for slot in self._slots if slot.number < self._wanted or slot.leaving]
 
-    def _answers(self) -> list[Health | None]:
-        """What each worker in use says; None where it says nothing that counts."""
-        return [None if slot.leaving else slot.fresh for slot in self._in_use()]
-
     def _over(self) -> bool:
         return self._stop is not None and all(slot.handle is None for slot in self._slots)
 
+    def _decide(self) -> None:
+        """What is to become of all workers together."""
+        running = [slot.fresh for slot in self._in_use() if slot.health is not None]
+        if self._stop_requested.is_set():
+            self._drain(ExitCode.OK, "asked to stop")
+        elif self._idle is not None and self._idle.reached(running):
+            self._drain(ExitCode.OK, "idle, and the group has committed everything")
+        elif (trouble := self._nobody_can_work()) is not None:
+            log.error("%s: %s", trouble.code, trouble.message)
+            seconds = self._policy.start_timeout_s
+            self._drain(
+                ExitCode.HALTED, f"no worker was in the group for {seconds:g} s: {trouble.code}"
+            )
+        else:
+            self._scale(job=self._idle is not None)
+
     def _look_after(self, slot: Slot) -> None:
-        if slot.handle is None:
-            if slot.leaving:
-                slot.see_off(self._dismiss)
-            elif self._stop is None and slot.number < self._wanted and slot.backoff.due():
-                slot.take(self._launch(slot.number))
-            return
+        if self._stop is None or slot.leaving:
+            slot.tend(self._dismiss)
+        if self._stop is None and slot.number < self._wanted and slot.may_start():
+            slot.take(self._launch(slot.number, slot.avoid))
         ended = slot.look(self._awake_since)
         if ended is not None:
             self._follow_end(slot, ended)
+        self._tell_if_it_waits(slot)
 
     def _follow_end(self, slot: Slot, ended: Ended) -> None:
         if ended.fate is Fate.STOPPED:
             if self._stop is None:
                 # Its node is drained: another takes its place, elsewhere.
-                slot.backoff.succeeded()
+                slot.stopped()
+            return
+        halted = ended.fate is Fate.HALTED
+        if halted and self._stop is None and fault_of(ended.code) is Fault.NODE:
+            self._leave_empty(slot, ended)
             return
         log.error("worker %d %s: %s: %s", slot.number, ended.fate, ended.code, ended.message)
         if self._stop is not None:
+            if ended.fate is Fate.KILLED and self._stop is ExitCode.OK:
+                self._stop = ExitCode.UNCLEAN_STOP
             return
-        if ended.fate is Fate.HALTED:
+        if halted:
             self._drain(ExitCode.HALTED, f"worker {slot.number} halted")
             return
         if slot.leaving:
             # Nobody takes its place, so that it makes no crash loop.
             return
-        wait_s = slot.backoff.failed()
-        if ended.fate is Fate.DIED and self._crash_loop():
-            self._drain(
-                ExitCode.CRASH_LOOP,
-                f"{len(self._crashes)} crashes in {self._policy.crash_window_s:g} s",
-            )
+        if ended.fate is Fate.DIED and (slot.trouble is not None or self._crash_loop(slot)):
+            self._follow_crash_loop(slot, ended)
             return
-        log.warning("worker %d starts again in %.1f s", slot.number, wait_s)
+        log.warning("worker %d starts again in %.1f s", slot.number, slot.failed())
 
-    def _crash_loop(self) -> bool:
+    def _leave_empty(self, slot: Slot, ended: Ended) -> None:
+        if slot.leaving:
+            log.error("worker %d halted: %s: %s", slot.number, ended.code, ended.message)
+            return
+        tell, wait_s = slot.halted(ended)
+        log.log(
+            logging.ERROR if tell else logging.DEBUG,
+            "place %d stays empty: %s on node %s: %s; tried again in %.0f s, then after growing "
+            "waits",
+            slot.number,
+            ended.code,
+            slot.node,
+            ended.message,
+            wait_s,
+            extra={"code": ended.code},
+        )
+
+    def _nobody_can_work(self) -> Trouble | None:
+        """The trouble to stop for: it keeps a place empty, and for ``start_timeout_s`` no worker
+        was in the group but such as had troubles of their own."""
+        wanted = self._slots[: self._wanted]
         now = self._clock.monotonic()
-        self._crashes.append(now)
-        while now - self._crashes[0] > self._policy.crash_window_s:
+        if any(slot.fresh is not None and slot.trouble is None for slot in wanted):
+            self._attended_at = now
+        if any(slot.fresh is not None for slot in wanted):
+            return None
+        if now - max(self._attended_at, self._awake_since) < self._policy.start_timeout_s:
+            return None
+        return next((slot.trouble for slot in wanted if slot.trouble), None)
+
+    def _tell_if_it_waits(self, slot: Slot) -> None:
+        waited_s = slot.waiting_s
+        if waited_s is None or slot.handle is None:
+            self._waiting_told.pop(slot.number, None)
+            return
+        reminder = self._waiting_told.get(slot.number)
+        if (waited_s >= WAITING_TOLD_S) if reminder is None else reminder.due():
+            log.warning(
+                "worker %d has waited for %.0f s: Ray has no room for %s; free some, add a node, "
+                "or lower workers.count",
+                slot.number,
+                waited_s,
+                slot.handle.wants,
+            )
+            if reminder is None:
+                self._waiting_told[slot.number] = Reminder(
+                    self._clock, WAITING_TOLD_AGAIN_S, WAITING_TOLD_AGAIN_S
+                )
+
+    def _crash_loop(self, slot: Slot) -> bool:
+        now = self._clock.monotonic()
+        self._crashes.append((now, slot.number))
+        while now - self._crashes[0][0] > self._policy.crash_window_s:
             self._crashes.popleft()
         return len(self._crashes) >= self._policy.max_crashes
+
+    def _follow_crash_loop(self, slot: Slot, ended: Ended) -> None:
+        """A place whose workers die, while those of others do not, is its node's fault. Where a
+        second place is left for the same reason, something goes from place to place, as the record
+        that kills whoever reads it does."""
+        others = [each for each in self._slots[: self._wanted] if each is not slot]
+        alone = (
+            {number for _, number in self._crashes} <= {slot.number}
+            and any(each.fresh is not None and each.trouble is None for each in others)
+            and not any(each.trouble is not None and each.trouble.is_crash for each in others)
+        )
+        if alone or slot.trouble is not None:
+            own = slot.number
+            self._crashes = deque(crash for crash in self._crashes if crash[1] != own)
+            self._leave_empty(slot, ended)
+            return
+        self._drain(
+            ExitCode.CRASH_LOOP,
+            f"{len(self._crashes)} crashes in {self._policy.crash_window_s:g} s",
+        )
 
     def _scale(self, *, job: bool) -> None:
         if self._scaling is None:
             return
-        decision = self._scaling.decide(self._answers())
+        # Empty places neither work nor start: the rule is for the others.
+        in_use = [slot for slot in self._in_use() if not slot.empty]
+        empty = sum(slot.empty for slot in self._slots[: self._wanted])
+        decision = self._scaling.decide([None if slot.leaving else slot.fresh for slot in in_use])
         if decision is None:
             return
-        surplus = self._slots[decision.workers : self._wanted]
-        if job and any(slot.health for slot in surplus):
-            # It ends when nothing is left, and partitions on their way look like that.
+        wanted = min(decision.workers + empty, self._policy.most)
+        surplus = self._slots[wanted : self._wanted]
+        if wanted == self._wanted or (job and any(slot.health for slot in surplus)):
+            # A job ends when nothing is left, and partitions on their way look like that.
             return
-        log.info("%d workers, not %d: %s", decision.workers, self._wanted, decision.why)
+        log.info("%d workers, not %d: %s", wanted, self._wanted, decision.why)
         for slot in reversed(surplus):
             slot.leave()
-        self._wanted = decision.workers
-
-    def _idle(self, idle_s: float) -> bool:
-        healths = self._answers()
-        return any(health is not None and health.partitions for health in healths) and all(
-            health is not None
-            and health.unfinished == 0
-            and health.lag == 0
-            and health.idle_s >= idle_s
-            for health in healths
-        )
+        self._wanted = wanted
 
     def _drain(self, code: ExitCode, why: str) -> None:
         log.info("stopping: %s", why)
-        grace_s = self._policy.grace_s
-        self._stop = _Stop(code, self._clock.monotonic() + grace_s + KILL_MARGIN_S)
+        self._stop = code
         for slot in self._slots:
-            if slot.handle is not None:
-                slot.handle.stop(grace_s)
-
-    def _kill_late(self) -> None:
-        stop = self._stop
-        if stop is None or stop.killed or self._clock.monotonic() < stop.kill_at:
-            return
-        stop.killed = True
-        if stop.code is ExitCode.OK:
-            stop.code = ExitCode.UNCLEAN_STOP
-        for slot in self._slots:
-            if slot.handle is not None:
-                log.error("worker %d did not end within its grace period: killed", slot.number)
-                slot.handle.kill()
-                slot.handle = None
+            slot.stop(self._policy.grace_s)

@@ -79,7 +79,7 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
     """
     with ExitStack() as owned:
         meter = PrometheusMeter()
-        endpoint = MetricsEndpoint(meter.registry, settings.endpoints, slot)
+        endpoint = MetricsEndpoint(meter.registry, settings.endpoints, member_of(settings, slot))
         owned.callback(endpoint.close)
         log.info("metrics on port %d", endpoint.port)
         with KafkaAdmin(settings.kafka) as admin:

@@ -23,6 +23,11 @@ class WorkersPolicy(Policy):
         "backlog and the measured rate ask. null: always count.",
         gt=0,
     )
+    min_ready: int = Field(
+        1,
+        description="Workers that must take in work for the driver's /readyz to answer 200.",
+        gt=0,
+    )
     drain_target_s: float = Field(
         300.0,
         description="With max_count: workers are added while those that run, all of them busy, "
@@ -51,7 +56,11 @@ class WorkersPolicy(Policy):
         gt=0,
     )
     start_timeout_s: float = Field(
-        600.0, description="A worker that has not joined by then is restarted.", gt=0
+        600.0,
+        description="A worker that has not joined so long after its process began is restarted. "
+        "The driver stops when no worker was in the group for so long and a place is empty by a "
+        "fault of its node.",
+        gt=0,
     )
     stall_timeout_s: float = Field(
         120.0,
@@ -76,6 +85,15 @@ class WorkersPolicy(Policy):
             raise ValueError(
                 f"max_count: is {self.most} and workers.count is {self.count}, the least; write "
                 f"{self.count} or more, or leave it out to run always {self.count}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ready_is_possible(self) -> Self:
+        if self.min_ready > self.count:
+            raise ValueError(
+                f"min_ready: is {self.min_ready} and workers.count is {self.count}, so that the "
+                f"driver would never be ready; write {self.count} or less"
             )
         return self
 

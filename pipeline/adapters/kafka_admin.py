@@ -151,6 +151,28 @@ class KafkaAdmin:
                     start,
                 )
 
+    def lag(self) -> int:
+        """Records of the input topics that the group has not committed, in all partitions, whoever
+        owns them. A partition without an offset was added, and is read from its first record.
+
+        Raises:
+            Retry: the brokers do not know of every partition.
+        """
+        described = self.topics(self._kafka.input_topics)
+        partitions = [
+            TopicPartition(name, each["partition_index"])
+            for name, topic in described.items()
+            for each in topic["partitions"]
+        ]
+        with _translated("reading the group's lag"):
+            listed = self._client.list_group_offsets({self._kafka.group: partitions})
+            ends = self._client.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+        unknown = set(self._kafka.input_topics) - described.keys()
+        if unknown or set(partitions) - ends.keys():
+            raise Retry("kafka.unavailable", "kafka: not all partitions say where they end")
+        committed = {tp: at.offset for tp, at in listed.get(self._kafka.group, {}).items()}
+        return sum(max(0, end.offset - max(0, committed.get(tp, 0))) for tp, end in ends.items())
+
     def remove_members(self, instances: Collection[str]) -> None:
         """Tell the group that static members are gone for good, so that their partitions move at
         once and not after the session timeout. Those that are not members are passed over."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -11,12 +12,12 @@ from pipeline.metrics import CATALOGUE, Kind, Metric
 
 
 class PrometheusMeter:
-    """Implements ``pipeline.ports.Meter``. Metrics without labels are exposed from the start, so
-    that a rate over them is never missing."""
+    """Implements ``pipeline.ports.Meter`` for the metrics of a catalogue. Those without labels are
+    exposed from the start, so that a rate over them is never missing."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalogue: Sequence[Metric] = CATALOGUE) -> None:
         self.registry = CollectorRegistry()
-        self._metrics = {metric: _register(metric, self.registry) for metric in CATALOGUE}
+        self._metrics = {metric: _register(metric, self.registry) for metric in catalogue}
         # The client's own look-up takes a lock each time, and every image needs a dozen.
         self._children: dict[tuple[Metric | str, ...], Any] = {}
 

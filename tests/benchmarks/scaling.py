@@ -116,6 +116,9 @@ class Bench:
         bound = partial(build, group, self._batch_s)
         workers = [self._cluster.launch(bound, slot) for slot in range(number)]
         try:
+            for worker in workers:
+                eventually(lambda worker=worker: worker.node() is not None, START_S)  # type: ignore[misc]
+                worker.begin()
             eventually(lambda: self._warm(workers), START_S)
             self._look_on(workers, SETTLE_S)
             return self._watch(workers)

@@ -15,7 +15,7 @@ from pipeline.adapters.kafka_admin import KafkaAdmin, Start
 from pipeline.adapters.kafka_config import DeliveryPolicy
 from pipeline.adapters.kafka_offsets import OffsetNote
 from pipeline.adapters.s3_policy import S3Policy
-from pipeline.errors import Halt
+from pipeline.errors import Halt, Retry
 from pipeline.ports import Commit
 from pipeline.records import OutputTopic
 from tests.kafka_deployment import Deployment, Polling, retrying
@@ -78,6 +78,25 @@ def test_a_group_starts_at_a_time_and_behind_partitions_that_ended_before(
     deployment.produce([b"later still"], partition=1)
     deployment.initialise(start)
     assert offsets(deployment) == [3, 0]
+
+
+def test_the_groups_lag_is_of_all_partitions_whoever_owns_them(deployment: Deployment) -> None:
+    deployment.initialise("earliest")
+    assert deployment.admin.lag() == 3
+    commit_by_hand(deployment, 0, 2)
+    assert deployment.admin.lag() == 1
+    deployment.produce([b"3", b"4"], partition=1)
+    assert deployment.admin.lag() == 3
+    commit_by_hand(deployment, 0, 3)
+    commit_by_hand(deployment, 1, 2)
+    assert deployment.admin.lag() == 0
+
+
+def test_the_lag_of_topics_that_do_not_exist_is_not_known(deployment: Deployment) -> None:
+    topics = (deployment.input, "no-such-topic")
+    kafka = deployment.kafka.model_copy(update={"input_topics": topics})
+    with KafkaAdmin(kafka) as admin, pytest.raises(Retry):
+        admin.lag()
 
 
 def test_drivers_that_start_together_agree(deployment: Deployment) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any
 
@@ -20,6 +21,11 @@ class NotingRay:
     def __init__(self) -> None:
         self.initialised: dict[str, Any] = {}
         self.actors: list[dict[str, Any]] = []
+        self.cluster: dict[str, bool] = {}
+        """Whether each node is alive, by its id."""
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"NodeID": node, "Alive": alive} for node, alive in self.cluster.items()]
 
     def init(self, **options: Any) -> None:
         self.initialised = options
@@ -44,6 +50,7 @@ class _Actor:
 
 @pytest.fixture
 def ray(monkeypatch: pytest.MonkeyPatch) -> NotingRay:
+    importlib.import_module("ray.util.scheduling_strategies")  # it stays Ray's own
     noting = NotingRay()
     monkeypatch.setitem(sys.modules, "ray", noting)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -86,3 +93,28 @@ def test_a_cluster_that_is_joined_has_the_room_that_it_has(
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     Cluster(settings_of(count=500))
     assert "num_cpus" not in ray.initialised
+
+
+A, B, C = ("a" * 56, "b" * 56, "c" * 56)
+
+
+def strategy(ray: NotingRay, avoid: set[str], **nodes: bool) -> Any:
+    ray.cluster = {name * 56: alive for name, alive in nodes.items()}
+    Cluster(settings_of()).launch(lambda *_: None, 0, frozenset(avoid))  # type: ignore[arg-type]
+    return ray.actors[-1]["scheduling_strategy"]
+
+
+def test_a_worker_is_put_softly_on_a_node_that_is_not_to_be_avoided(ray: NotingRay) -> None:
+    chosen = strategy(ray, {A}, a=True, b=True, c=False)
+    assert (chosen.node_id, chosen.soft, chosen._spill_on_unavailable) == (B, True, True)
+
+
+@pytest.mark.parametrize("avoid", [set(), {A, B}, {A, B, C}])
+def test_where_no_node_is_better_a_worker_goes_anywhere(avoid: set[str], ray: NotingRay) -> None:
+    assert strategy(ray, avoid, a=True, b=True) == "SPREAD"
+
+
+@pytest.mark.parametrize(("gpus", "wants"), [(0, "2 CPU"), (0.5, "2 CPU and 0.5 GPU")])
+def test_a_worker_says_what_it_waits_for(gpus: float, wants: str, ray: NotingRay) -> None:
+    cluster = Cluster(settings_of(gpus_per_worker=gpus, cpus_per_worker=2))
+    assert cluster.launch(lambda *_: None, 0).wants == wants  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -9,27 +10,38 @@ import pytest
 
 from pipeline.adapters.kafka_config import Member
 from pipeline.errors import CODES
-from pipeline.metrics import CATALOGUE as METRICS
+from pipeline.halts import HALTS
+from pipeline.metrics import CATALOGUE as WORKER_METRICS
+from pipeline.metrics import DRIVER_CATALOGUE
 from workers.reference import ROOT
 from workers.settings import CATALOGUE
 from workers.supervise import ExitCode
 
+METRICS = (*WORKER_METRICS, *DRIVER_CATALOGUE)
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-OF_COMMANDS = ("calibrate.", "replay.", "settings.", "label_set.", "enqueue.")
-"""Codes that end a command before a worker starts: its exit code is another."""
 
 
 def halts() -> set[str]:
-    """The codes of every Halt in the source."""
+    """The codes of every Halt in the source: each text in its first argument."""
     sources = [
         path
         for folder in ("pipeline", "workers")
         for path in (ROOT / folder).rglob("*.py")
-        if "demo" not in path.parts and not path.name.startswith("memory")
+        if not path.name.startswith("memory")
     ]
-    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
-    return set(re.findall(r'Halt\(\s*"([a-z_]+\.[a-z_]+)"', text))
+    raised = [
+        call.args[0]
+        for path in sources
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Halt"
+    ]
+    return {
+        text.value
+        for argument in raised
+        for text in ast.walk(argument)
+        if isinstance(text, ast.Constant) and isinstance(text.value, str)
+    }
 
 
 def slugs(page: str) -> set[str]:
@@ -49,7 +61,7 @@ def unknown(text: str) -> set[str]:
     """Dotted names that look like settings, by their section or last part, and are none."""
     sections = {path.partition(".")[0] for path in CATALOGUE.settings}
     last_parts = {path.rpartition(".")[2] for path in CATALOGUE.settings}
-    known = {*CATALOGUE.settings, *CATALOGUE.sections, *CODES, *halts()}
+    known = {*CATALOGUE.settings, *CATALOGUE.sections, *CODES, *HALTS}
     names = set(re.findall(r"(?<![\w./-])([a-z0-9_]+(?:\.[a-z0-9_]+)+)(?![\w(-])", text))
     return {
         name
@@ -62,22 +74,21 @@ def unknown(text: str) -> set[str]:
     }
 
 
-def test_every_code_that_halts_a_worker_has_its_remedy() -> None:
-    codes = {code for code in halts() if not code.startswith(OF_COMMANDS)}
-    assert len(codes) > 20
-    missing = {
+def test_every_halt_is_in_the_table_and_every_row_has_a_halt() -> None:
+    assert halts() == HALTS.keys()
+
+
+def test_codes_that_halt_and_that_a_page_names_exist() -> None:
+    halting = OPERATIONS.partition("### When a worker halts")[2].partition("## Health")[0]
+    stages = {code.partition(".")[0] for code in HALTS}
+    named = {
         code
-        for code in codes
-        if f"`{code}`" not in OPERATIONS and f"`{code.partition('.')[0]}.…`" not in OPERATIONS
+        for code in re.findall(r"`([a-z0-9]+\.[a-z0-9_]+)`", halting)
+        if code.partition(".")[0] in stages
+        and code not in {*CATALOGUE.settings, *CATALOGUE.sections}
     }
-    assert missing == set()
-
-
-def test_every_code_of_the_page_exists() -> None:
-    table = OPERATIONS.partition("### When a worker halts")[2].partition("## Health")[0]
-    first_cells = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
-    named = {code for cell in first_cells for code in re.findall(r"`([a-z_.]+)`", cell)}
-    assert named - halts() == set()
+    assert named
+    assert named <= HALTS.keys()
 
 
 def test_every_exit_code_is_documented() -> None:
@@ -110,7 +121,9 @@ def test_a_setting_that_does_not_exist_is_found() -> None:
 
 
 def test_settings_that_remedies_name_exist() -> None:
-    remedies = [*(code.remedy for code in CODES.values()), *(metric.remedy for metric in METRICS)]
+    remedies = [code.remedy for code in CODES.values()]
+    remedies += [halt.remedy for halt in HALTS.values()]
+    remedies += [metric.remedy for metric in METRICS]
     assert unknown("\n".join(remedies)) == set()
 
 

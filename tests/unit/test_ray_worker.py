@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,16 +12,21 @@ import pytest
 
 from pipeline.adapters.s3_policy import S3Policy
 from pipeline.errors import Halt, WorkerLost
+from pipeline.halts import Fault, fault_of
 from tests.hand_clock import HandClock
+from tests.waiting import eventually
 from workers import heap
 from workers.cluster import RayWorker, StreamActor
 from workers.health import Health, Heard
+from workers.node import Node
 from workers.settings import Settings
 from workers.slot import Ended, Fate
 
 HEALTH = Health(
     0.0, 0.0, 0.0, 0.0, partitions=1, unfinished=0, lag=0, committed=0, passed=0, available=True
 )
+
+NODE = Node("a" * 56, "host-a")
 
 
 class RayError(Exception):
@@ -52,7 +59,7 @@ class Method:
 
 class Actor:
     def __init__(self) -> None:
-        self.run, self.health, self.stop = Method(), Method(), Method()
+        self.node, self.run, self.health, self.stop = Method(), Method(), Method(), Method()
 
 
 class MadeUpRay:
@@ -82,10 +89,21 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> MadeUpRay:
     return made_up
 
 
+def begun(actor: Actor, clock: HandClock) -> RayWorker:
+    """The handle of a worker that has found room and runs."""
+    worker = RayWorker(actor, clock, "1 CPU")
+    assert worker.node() is None
+    actor.node.calls[0].finish(NODE)
+    assert worker.node() == NODE
+    assert actor.run.calls == [], "it runs when it is told to begin"
+    worker.begin()
+    return worker
+
+
 @pytest.mark.usefixtures("ray")
 def test_an_answer_has_the_time_at_which_it_came() -> None:
     actor, clock = Actor(), HandClock()
-    worker = RayWorker(actor, clock)
+    worker = begun(actor, clock)
     assert worker.health() is None
     actor.health.calls[0].finish(HEALTH)
     assert worker.health() == Heard(HEALTH, 1000.0)
@@ -100,7 +118,7 @@ def test_an_answer_has_the_time_at_which_it_came() -> None:
 @pytest.mark.usefixtures("ray")
 def test_a_worker_that_is_being_built_has_not_answered() -> None:
     actor = Actor()
-    worker = RayWorker(actor, HandClock())
+    worker = begun(actor, HandClock())
     worker.health()
     actor.health.calls[0].finish(None)
     assert worker.health() is None
@@ -108,7 +126,7 @@ def test_a_worker_that_is_being_built_has_not_answered() -> None:
 
 def test_a_run_that_crashed_leaves_no_process(ray: MadeUpRay) -> None:
     actor = Actor()
-    worker = RayWorker(actor, HandClock())
+    worker = begun(actor, HandClock())
     assert worker.ended() is None
     actor.run.calls[0].finish(RayError("MemoryError: no memory"))
     ended = worker.ended()
@@ -118,7 +136,7 @@ def test_a_run_that_crashed_leaves_no_process(ray: MadeUpRay) -> None:
 
 def test_a_process_that_is_gone_has_died(ray: MadeUpRay) -> None:
     actor = Actor()
-    worker = RayWorker(actor, HandClock())
+    worker = begun(actor, HandClock())
     actor.run.calls[0].finish(RayActorError("killed by signal 9\nmore"))
     assert worker.ended() == Ended(Fate.DIED, "worker.died", "killed by signal 9")
     assert ray.killed == []
@@ -164,3 +182,67 @@ def test_a_run_says_how_it_ended_however_its_closing_ends(
     actor = StreamActor(lambda *_: built, settings, 0)  # type: ignore[arg-type]
     assert actor.run() == ended
     assert built.closed
+
+
+def actor_of(build: Callable[..., Any]) -> StreamActor:
+    return StreamActor(build, Settings(s3=S3Policy(allowed_buckets=("photos",))), 0)
+
+
+def test_a_stop_while_the_model_is_loaded_ends_the_run_at_once() -> None:
+    loading, loaded = threading.Event(), threading.Event()
+    built = Built(AssertionError("it runs though it was stopped"))
+
+    def build(*_: object) -> Built:
+        loading.set()
+        loaded.wait()
+        return built
+
+    actor = actor_of(build)
+    ends: list[Ended] = []
+    running = threading.Thread(target=lambda: ends.append(actor.run()))
+    running.start()
+    loading.wait()
+    actor.stop(30.0)
+    running.join()
+    assert ends == [Ended(Fate.STOPPED)]
+    # What was built meanwhile is given back without having run.
+    loaded.set()
+    eventually(lambda: built.closed)
+
+
+def test_a_package_that_the_node_lacks_is_the_nodes_fault() -> None:
+    def build(*_: object) -> Built:
+        raise ImportError("libcudart.so.13: cannot open shared object file")
+
+    ended = actor_of(build).run()
+    assert (ended.fate, ended.code) == (Fate.HALTED, "worker.package_missing")
+    assert "libcudart.so.13" in ended.message
+    assert fault_of(ended.code) is Fault.NODE
+
+
+def test_what_nobody_foresaw_is_raised_where_the_run_is_waited_for() -> None:
+    def build(*_: object) -> Built:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        actor_of(build).run()
+
+
+def test_a_worker_that_waits_for_room_has_neither_ended_nor_a_node(ray: MadeUpRay) -> None:
+    actor = Actor()
+    worker = RayWorker(actor, HandClock(), "1 CPU and 1 GPU")
+    assert worker.node() is None
+    assert worker.ended() is None
+    assert worker.wants == "1 CPU and 1 GPU"
+    assert actor.run.calls == []
+    worker.kill()
+    assert ray.killed == [actor]
+
+
+@pytest.mark.usefixtures("ray")
+def test_an_actor_that_cannot_be_made_has_died() -> None:
+    actor = Actor()
+    worker = RayWorker(actor, HandClock(), "1 CPU")
+    actor.node.calls[0].finish(RayActorError("the node died\nmore"))
+    assert worker.node() is None
+    assert worker.ended() == Ended(Fate.DIED, "worker.died", "the node died")

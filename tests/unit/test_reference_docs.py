@@ -13,7 +13,8 @@ import pytest
 from pipeline.errors import CODES
 from pipeline.events import EventContext, event_id
 from pipeline.events.headers import HEADERS, EventType
-from pipeline.metrics import CATALOGUE
+from pipeline.halts import HALTS
+from pipeline.metrics import CATALOGUE, DRIVER_CATALOGUE
 from pipeline.records import Origin, Position
 from workers import reference
 from workers.markdown import table
@@ -51,11 +52,19 @@ def test_a_page_edited_by_hand_is_named_and_mended(
 
 def test_every_code_and_every_metric_has_its_row() -> None:
     codes, metrics = reference.codes(), reference.metrics()
-    assert sorted(re.findall(r"^\| `([a-z_.]+)` \|", codes, re.MULTILINE)) == sorted(CODES)
-    assert re.findall(r"^\| `(\w+)` \|", metrics, re.MULTILINE) == [
-        metric.name for metric in CATALOGUE
-    ]
-    assert all(metric.remedy in metrics and metric.help in metrics for metric in CATALOGUE)
+    assert sorted(re.findall(r"^\| `([a-z0-9_.]+)` \|", codes, re.MULTILINE)) == sorted(
+        [*CODES, *HALTS]
+    )
+    both = [*CATALOGUE, *DRIVER_CATALOGUE]
+    assert re.findall(r"^\| `(\w+)` \|", metrics, re.MULTILINE) == [each.name for each in both]
+    assert all(metric.remedy in metrics and metric.help in metrics for metric in both)
+
+
+def test_whose_fault_a_halt_can_be_is_a_column() -> None:
+    codes = reference.codes()
+    assert "| `kafka.fenced` | the stream |" in codes
+    assert "| `s3.no_credentials` | one place |" in codes
+    assert "| `replay.invalid` | the command |" in codes
 
 
 def test_cells_cannot_break_their_table() -> None:

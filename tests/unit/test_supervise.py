@@ -151,7 +151,7 @@ def test_a_silent_worker_is_not_ready_until_it_answers_again() -> None:
     ready: list[bool] = []
 
     def note() -> None:
-        ready.append(stage.supervisor.ready)
+        ready.append(stage.ready)
 
     stage.at = [
         (4, note),
@@ -268,7 +268,7 @@ def test_a_driver_whose_broker_is_away_is_not_ready() -> None:
     gone = Ended(Fate.UNAVAILABLE, "kafka.unavailable", "no broker answers")
     stage.prepare = lambda worker: setattr(worker, "end", gone)
     ready: list[bool] = []
-    stage.at = [(at, lambda: ready.append(stage.supervisor.ready)) for at in range(1, 100)]
+    stage.at = [(at, lambda: ready.append(stage.ready)) for at in range(1, 100)]
     stage.at.append((100, stage.supervisor.request_stop))
     assert stage.run() is ExitCode.OK
     assert set(ready) == {False}

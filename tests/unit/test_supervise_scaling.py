@@ -17,6 +17,7 @@ class Queue(Stage):
 
     def __init__(self, **policy: float) -> None:
         super().__init__(**({"count": 1, "max_count": 2, "max_crashes": 2} | policy))
+        self.removing_s = None
         self.lag = 0
         self.passed = 0.0
         self.wanted: list[tuple[float, int]] = []
@@ -62,7 +63,7 @@ def test_a_backlog_adds_a_worker_and_its_end_removes_it_and_its_member() -> None
     assert [number for _, number in queue.wanted] == [1, 2, 1]
     assert [slot for _, slot, _ in queue.started] == [0, 1]
     assert queue.worker(1).stops == [20.0], "it is asked once, and not again when all stop"
-    assert [slot for _, slot, _ in queue.dismissed] == [1]
+    assert [each.slot for each in queue.dismissed] == [1]
     assert queue.supervisor.committed == 200
     assert not queue.worker(1).killed
 
@@ -83,7 +84,7 @@ def test_a_worker_that_is_needed_again_starts_when_its_member_has_left() -> None
         (300, queue.set_lag(0)),
         (700, queue.set_lag(50_000)),
         (800, lambda: starts.append(len(queue.started))),
-        (800, lambda: queue.dismissed[0][2].set_result(None)),
+        (800, lambda: queue.dismissed[0].done.set_result(None)),
         (900, lambda: starts.append(len(queue.started))),
         (900, queue.supervisor.request_stop),
     ]
@@ -99,7 +100,7 @@ def test_a_removal_that_fails_unforeseen_is_not_passed_over() -> None:
     queue.at = [
         (60, queue.set_lag(50_000)),
         (300, queue.set_lag(0)),
-        (800, lambda: queue.dismissed[0][2].set_exception(ZeroDivisionError())),
+        (800, lambda: queue.dismissed[0].done.set_exception(ZeroDivisionError())),
     ]
     with pytest.raises(ZeroDivisionError):
         queue.run()
@@ -113,7 +114,7 @@ def test_a_removed_worker_that_does_not_end_is_killed_and_nothing_else_happens()
     assert queue.run() is ExitCode.OK
     assert queue.worker(1).killed
     assert len(queue.dismissed) == 1
-    (dismissed_at, _, _) = queue.dismissed[0]
+    dismissed_at = queue.dismissed[0].at
     removed_at = queue.wanted[-1][0]
     assert removed_at + 10 + KILL_MARGIN_S <= dismissed_at < removed_at + 10 + KILL_MARGIN_S + 2
 
@@ -150,7 +151,7 @@ def test_a_driver_is_ready_while_an_added_worker_starts() -> None:
     ready: list[bool] = []
     queue.at = [
         (60, queue.set_lag(50_000)),
-        (200, lambda: ready.append(queue.supervisor.ready)),
+        (200, lambda: ready.append(queue.ready)),
         (201, queue.supervisor.request_stop),
     ]
     assert queue.run() is ExitCode.OK
@@ -179,7 +180,21 @@ def test_a_job_gives_up_on_workers_that_find_no_room() -> None:
     queue = Queue(start_timeout_s=100)
     queue.lag = 1
     queue.prepare_added(answer=None)
-    queue.at = [(60, queue.set_lag(50_000)), (300, lambda: queue.dismissed[0][2].set_result(None))]
+    queue.at = [
+        (60, queue.set_lag(50_000)),
+        (300, lambda: queue.dismissed[0].done.set_result(None)),
+    ]
     queue.at.append((400, queue.set_lag(0)))
     assert queue.run(until_idle_s=50.0) is ExitCode.OK
     assert [number for _, number in queue.wanted] == [1, 2, 1]
+
+
+def test_an_empty_place_neither_blocks_scaling_nor_counts_for_a_worker() -> None:
+    """Of two places one cannot be filled: the third is used when the load asks for two workers."""
+    queue = Queue(count=2, max_count=4)
+    halted = Ended(Fate.HALTED, "s3.no_credentials", "why")
+    queue.prepare = lambda worker: setattr(worker, "end", halted if worker.slot == 1 else None)
+    queue.at = [(60, queue.set_lag(50_000)), (160, queue.supervisor.request_stop)]
+    assert queue.run() is ExitCode.OK
+    assert [number for _, number in queue.wanted][:2] == [2, 3]
+    assert {slot for _, slot, _ in queue.started} >= {0, 1, 2}

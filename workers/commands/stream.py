@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
+import json
 import logging
 import os
 import random
@@ -13,16 +15,20 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka_admin import KafkaAdmin
+from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, Retry
+from pipeline.metrics import DRIVER_CATALOGUE
 from pipeline.retry import wait_s
 from workers.backoff import BROKER
 from workers.cluster import Cluster
 from workers.endpoints import HealthEndpoint, update_discovery
 from workers.settings import Settings
+from workers.standing import DriverGauges
 from workers.supervise import ExitCode, Supervisor
 from workers.wiring import build_stream_worker, load_routes, member_of
 
@@ -45,31 +51,23 @@ def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
     load_routes(settings)
     rng = random.Random()  # noqa: S311 - jitter, no secret
     stopping = threading.Event()
-    with _signals(stopping), _only_driver(settings), ThreadPoolExecutor(1, "leaving") as leaving:
+    with _signals(stopping), _only_driver(settings), ThreadPoolExecutor(2, "group") as group:
         _initialise_group(settings, stopping, rng)
         if stopping.is_set():
             return ExitCode.OK
-        cluster = Cluster(settings)
-        supervisor = Supervisor(
-            lambda slot: cluster.launch(build_stream_worker, slot),
-            settings.workers,
-            SystemClock(),
-            rng,
-            time.sleep,
-            dismiss=lambda slot: leaving.submit(_dismiss, settings, slot),
-        )
-        watch = _Watch(stopping)
-        health = HealthEndpoint(
-            settings.endpoints,
-            healthy=lambda: time.monotonic() - watch.ticked_at < HEALTHY_S,
-            ready=lambda: supervisor.ready,
-        )
-        log.info("health on port %d", health.port)
-        try:
-            code = supervisor.run(until_idle_s, watch.tick)
-        finally:
-            health.close()
-            cluster.close()
+        with contextlib.closing(Cluster(settings)) as cluster:
+            supervisor = Supervisor(
+                partial(cluster.launch, build_stream_worker),
+                settings.workers,
+                SystemClock(),
+                rng,
+                time.sleep,
+                dismiss=lambda slot, *, for_good: group.submit(
+                    _dismiss, settings, slot, for_good=for_good
+                ),
+                group_lag=partial(group.submit, _group_lag, settings),
+            )
+            code = _supervise(settings, supervisor, stopping, until_idle_s)
         if until_idle_s is not None and code is ExitCode.OK:
             # The job is done and nobody takes the members' place.
             _leave_for_good(settings, range(settings.workers.most))
@@ -77,11 +75,32 @@ def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
         return code
 
 
+def _supervise(
+    settings: Settings,
+    supervisor: Supervisor,
+    stopping: threading.Event,
+    until_idle_s: float | None,
+) -> ExitCode:
+    """Run the supervisor, and answer probes and scrapes meanwhile."""
+    meter = PrometheusMeter(DRIVER_CATALOGUE)
+    watch = _Watch(stopping, DriverGauges(meter))
+    endpoint = HealthEndpoint(
+        settings.endpoints,
+        healthy=lambda: time.monotonic() - watch.ticked_at < HEALTHY_S,
+        standing=lambda: supervisor.standing,
+        registry=meter.registry,
+    )
+    with contextlib.closing(endpoint):
+        log.info("health and the driver's metrics on port %d", endpoint.port)
+        return supervisor.run(until_idle_s, watch.tick)
+
+
 class _Watch:
     """What the driver does at every look at its workers."""
 
-    def __init__(self, stopping: threading.Event) -> None:
+    def __init__(self, stopping: threading.Event, gauges: DriverGauges) -> None:
         self._stopping = stopping
+        self._gauges = gauges
         self.ticked_at = time.monotonic()
         self._told_at = self.ticked_at
         self._told = 0
@@ -91,6 +110,7 @@ class _Watch:
         self.ticked_at = now
         if self._stopping.is_set():
             supervisor.request_stop()
+        self._gauges.follow(supervisor.standing)
         if now - self._told_at >= PROGRESS_S:
             rate = (supervisor.committed - self._told) / (now - self._told_at)
             lag = "unknown" if supervisor.lag is None else str(supervisor.lag)
@@ -123,7 +143,8 @@ def _signals(stopping: threading.Event) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _only_driver(settings: Settings) -> Iterator[None]:
-    """One driver of an instance name a host: two would fence each other's workers.
+    """One driver of an instance name, group and set of brokers a host: two would fence each other's
+    workers.
 
     Raises:
         Halt: another one runs.
@@ -131,7 +152,9 @@ def _only_driver(settings: Settings) -> Iterator[None]:
     member = member_of(settings, 0)
     directory = Path(tempfile.gettempdir()) / f"clipstream-{os.getuid()}"
     directory.mkdir(mode=0o700, exist_ok=True)
-    path = directory / f"{member.group}-{member.instance}.lock"
+    # A digest: names may be long, and none of two parts may look like another two.
+    names = [*sorted(settings.kafka.bootstrap_servers), member.group, member.instance]
+    path = directory / f"{hashlib.sha256(json.dumps(names).encode()).hexdigest()}.lock"
     with path.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -160,15 +183,27 @@ def _initialise_group(settings: Settings, stopping: threading.Event, rng: random
             return
 
 
-def _dismiss(settings: Settings, slot: int) -> None:
-    """After a worker was removed: its partitions move, and nobody misses its endpoint, which stays
-    listed where the worker ran on another host."""
-    if settings.endpoints.discovery_file is not None:
+def _dismiss(settings: Settings, slot: int, *, for_good: bool) -> None:
+    """Nobody is in a place: its partitions move. Where nobody will be, nobody misses its endpoint
+    either, which stays listed where the worker ran on another host."""
+    if for_good and settings.endpoints.discovery_file is not None:
         try:
-            update_discovery(Path(settings.endpoints.discovery_file), slot, None)
+            update_discovery(
+                Path(settings.endpoints.discovery_file), member_of(settings, slot), None
+            )
         except Halt as halt:
             log.warning("%s", halt)
     _leave_for_good(settings, [slot])
+
+
+def _group_lag(settings: Settings) -> int | None:
+    """Records that the group has not committed, of all partitions; None where nobody says."""
+    try:
+        with KafkaAdmin(settings.kafka) as admin:
+            return admin.lag()
+    except (Halt, Retry) as failure:
+        log.warning("%s: whether the group has anything left is not known", failure)
+        return None
 
 
 def _leave_for_good(settings: Settings, slots: Iterable[int]) -> None:

@@ -1,0 +1,134 @@
+"""One of two nodes comes to lack its credentials, on a real Kafka and with real Ray actors: the
+stream goes on, the group loses the member, and the place fills again."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+import urllib.request
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.s3_policy import S3Policy
+from pipeline.labels import LabelSetsPolicy
+from pipeline.retry import RetryPolicy
+from tests.component.test_scaling_stream import LABEL_SET, members
+from tests.fault import faulty_node
+from tests.fault.worker_of_deployment import references
+from tests.kafka_deployment import Deployment
+from tests.waiting import eventually
+from workers import trouble
+from workers.commands import stream
+from workers.endpoints import EndpointsPolicy
+from workers.reference import ROOT
+from workers.settings import Settings
+from workers.supervise import ExitCode
+from workers.workers_policy import WorkersPolicy
+
+pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
+
+PARTITIONS = 4
+EACH = 20
+WITHIN_S = 120.0
+BOTH = ["node-0", "node-1"]
+
+
+def shared(deployment: Deployment) -> bool:
+    """Whether each member of the group has half of the partitions."""
+    (described,) = deployment.admin.client.describe_groups([deployment.kafka.group]).values()
+    shares = {
+        # Bytes while a member has none yet.
+        each["group_instance_id"]: sum(
+            len(topic["partitions"]) for topic in each["member_assignment"]["assigned_partitions"]
+        )
+        for each in described["members"]
+        if isinstance(each["member_assignment"], dict)
+    }
+    return shares == dict.fromkeys(BOTH, PARTITIONS / 2)
+
+
+def get(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def test_a_stream_outlives_the_fault_of_a_node(
+    kafka_bootstrap: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    request: pytest.FixtureRequest,
+) -> None:
+    # The first wait is too long for the place to count as filled soon.
+    monkeypatch.setattr(trouble, "RETRIES", RetryPolicy(first_wait_s=8.0, longest_wait_s=8.0))
+    # Ray's processes have the environment of the driver, and must find the tests.
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    caplog.set_level("INFO", "workers")
+    with Deployment(kafka_bootstrap, PARTITIONS) as deployment:
+        monkeypatch.setattr(
+            stream,
+            "build_stream_worker",
+            partial(faulty_node.build, deployment.kafka.group, tmp_path),
+        )
+        settings = Settings(
+            kafka=deployment.kafka.model_copy(update={"instance": "node"}),
+            s3=S3Policy(allowed_buckets=("images",)),
+            label_sets=LabelSetsPolicy(paths=(LABEL_SET,), text_cache_dir=None),
+            workers=WorkersPolicy(count=2, cpus_per_worker=0.5, max_crashes=2),
+            endpoints=EndpointsPolicy(health_port=0, metrics_port=0),
+        )
+        seen: dict[str, object] = {}
+
+        def produce_and_wait(rounds: int) -> float:
+            for number in range(PARTITIONS):
+                deployment.produce(references(*["image"] * EACH), number)
+            began, wanted = time.monotonic(), rounds * EACH * PARTITIONS
+            eventually(
+                lambda: sum(deployment.committed(n) or 0 for n in range(PARTITIONS)) == wanted,
+                WITHIN_S,
+            )
+            return time.monotonic() - began
+
+        def look() -> None:
+            try:
+                eventually(lambda: shared(deployment), WITHIN_S)
+                produce_and_wait(1)
+                faulty_node.fault(tmp_path).touch()
+                victim = int(faulty_node.process(tmp_path, faulty_node.FAULTY_SLOT).read_text())
+                os.kill(victim, signal.SIGKILL)
+                seen["gap_s"] = produce_and_wait(2)
+                seen["members"] = members(deployment)
+                (port,) = re.findall(r"metrics on port (\d+)", caplog.text)
+                # The place's next process may take longer than its partitions' move.
+                eventually(lambda: "place 1 is empty" in get(int(port), "/readyz"), WITHIN_S)
+                seen["readyz"] = get(int(port), "/readyz")
+                seen["metrics"] = get(int(port), "/metrics")
+                faulty_node.fault(tmp_path).unlink()
+                eventually(lambda: shared(deployment), WITHIN_S)
+                seen["together_s"] = produce_and_wait(3)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        # The driver's own handler stands while it runs; what it finds before stands after it.
+        before = signal.signal(signal.SIGTERM, lambda *_: None)
+        request.addfinalizer(lambda: signal.signal(signal.SIGTERM, before))
+        looking = threading.Thread(target=look)
+        looking.start()
+        code = stream.run_stream(settings, None)
+        looking.join()
+    assert code is ExitCode.OK
+    assert seen["members"] == ["node-0"]
+    assert "place 1 is empty: s3.no_credentials on node" in str(seen["readyz"])
+    assert str(seen["readyz"]).startswith("ok\n")
+    assert 'places_empty{code="s3.no_credentials"} 1.0' in str(seen["metrics"])
+    assert seen.keys() >= {"together_s"}, seen
+    gap_s = seen["gap_s"]
+    assert isinstance(gap_s, float)
+    assert gap_s < settings.delivery.session_timeout_s, "others read the partitions before that"
+    print(f"partitions of the place that cannot be filled were unread for {gap_s:.1f} s")
