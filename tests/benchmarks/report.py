@@ -159,7 +159,7 @@ def _costs(figures: dict[str, float], cores: int) -> list[str]:
             stages.append((name.replace(".", ", "), 1000 * cores / rate, share))
     if "between.ours" in figures:
         stages.append(("between", figures["between.ours"] / 1000, None))
-    for precision in encode.precisions():
+    for precision in encode.PRECISIONS:
         if f"services.{precision}" in figures:
             taken = figures[f"services.{precision}"]
             stages.append((f"broker and store, beside {precision}", taken, None))
