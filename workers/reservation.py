@@ -94,24 +94,17 @@ def _gpus(settings: Settings, resources: Resources) -> tuple[float, str, str]:
         return 1.0, f"auto: the cluster has {_counted(resources.gpus, 'GPU')}", ""
     if any(group.gpus for group in resources.addable):
         return 1.0, "auto: the autoscaler can add nodes with GPUs", ""
-    return (
-        0.0,
-        "auto: the cluster has no GPU",
-        NO_GPU,
-    )
+    return 0.0, "auto: the cluster has no GPU", NO_GPU
 
 
 def _cpus(gpus: float, resources: Resources) -> float:
-    """The CPUs that go with a worker's part of the GPUs on every node that has them, the least;
-    no more than its decoders use."""
-    if not gpus:
+    """The CPUs that go with a worker's part of the GPUs, on the node that has the fewest for it; no
+    more than its decoders use."""
+    rooms = (*resources.nodes, *resources.addable)
+    able = [room for room in rooms if room.gpus >= gpus and room.cpus >= 1] if gpus else []
+    if not able:
         return CPUS_WITHOUT_GPU
-    able = [
-        [room for room in rooms if room.gpus >= gpus and room.cpus >= 1]
-        for rooms in (resources.nodes, resources.addable)
-    ]
-    shares = [room.cpus * gpus / room.gpus for room in able[0] or able[1]]
-    least = min([*shares, float(MAX_DEFAULT_PROCESSES)]) if shares else CPUS_WITHOUT_GPU
+    least = min(MAX_DEFAULT_PROCESSES, *(room.cpus * gpus / room.gpus for room in able))
     return float(math.floor(least)) if least >= 1 else math.floor(least * 100) / 100
 
 

@@ -57,11 +57,10 @@ def faster_tower(
         return "fp32", tower
     takes_bf16 = gain >= LEAST_GAIN and fidelity >= min_fidelity  # NaN is below
     log.info(
-        "model: %s on this CPU: %.3g images/s on %d threads in fp32, %.3g in bf16, %.2f times as "
+        "model: %s on this CPU: a lane does %.3g images/s in fp32 and %.3g in bf16, %.2f times as "
         "many against %g%s",
         "bf16" if takes_bf16 else "fp32",
         1 / fp32_s if fp32_s else math.inf,
-        threads,
         1 / bf16_s if bf16_s else math.inf,
         gain,
         LEAST_GAIN,

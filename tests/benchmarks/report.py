@@ -31,7 +31,7 @@ from matplotlib import pyplot
 
 HERE = Path(__file__).parent
 LIBRARIES = ("torch", "transformers", "pillow", "kafka-python", "obstore", "ray", "openvino")
-FEATURES = ("avx512_f", "avx512_vnni", "amx_bf16", "amx_int8")
+FEATURES = ("avx512_f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 DECODE_ROUNDS = 8
 BETWEEN_ROUNDS = 3
 STREAM_ROUNDS = 2

@@ -68,6 +68,8 @@ def test_auto_is_a_gpu_where_there_are_any_and_told_where_there_is_none(
         # Nodes that no worker can come to decide nothing.
         (1, Resources((Room(0, 8), NO_GPU, ONE)), 16),
         (1, Resources((NO_GPU,), addable=(Room(12, 1),)), 12),
+        # A worker must fit the nodes that come later, too.
+        (1, Resources((ONE,), addable=(Room(8, 1),)), 8),
         (1, Resources((NO_GPU,)), 1),
     ],
 )
