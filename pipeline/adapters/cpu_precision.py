@@ -30,7 +30,8 @@ IMAGES = 4
 SLOW_S = 0.5
 """A tower that takes longer for one image is measured on one, and not on ``IMAGES``."""
 HOPELESS = 0.5
-"""Below this part of fp32's speed one round is enough: some processors only imitate bf16."""
+"""Below this part of fp32's speed, twice, it is given up: some processors only imitate bf16. Once
+may be the doing of another process."""
 
 Timer = Callable[[], float]
 
@@ -82,13 +83,14 @@ def _seconds(
         return (timer() - started) / len(some)
 
     towers = (tower, reduced)
-    # The first call loads and packs, and is not counted.
-    if max(took_s(each, images[:1]) for each in towers) > SLOW_S:
+    # The first call loads and packs: it only says whether more of them are worth their time.
+    first = [took_s(each, images[:1]) for each in towers]
+    if max(first) > SLOW_S:
         images = images[:1]
     least = [math.inf, math.inf]
     for _ in range(ROUNDS):
         least = [min(was, took_s(each, images)) for was, each in zip(least, towers, strict=True)]
-        if least[0] < HOPELESS * least[1]:
+        if all(fp32_s < HOPELESS * bf16_s for fp32_s, bf16_s in (first, least)):
             break
     return least[0], least[1]
 
