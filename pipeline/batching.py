@@ -33,15 +33,28 @@ the event loop between two of them."""
 TEXT_CHUNK = 64
 """Prompts that an image batch waits for at most."""
 
+DEFAULT_SIZE = 32
+"""``batch.max_size`` where nobody has set it or fitted it to a device: a CPU's."""
+
+SMALLEST_SIZE = 8
+"""Below, a batch takes hardly less time."""
+
+
+def lane_share(largest: int, lanes: int) -> int:
+    """Images of a batch where ``lanes`` are computed at once: together they have ``largest``, so
+    that a batch takes about as long as one of all threads would. Where that would be fewer than a
+    batch is worth it is ``SMALLEST_SIZE``."""
+    return min(largest, max(SMALLEST_SIZE, -(-largest // lanes)))
+
 
 class BatchPolicy(Policy):
     """How images are collected for the device."""
 
-    max_size: int = Field(
-        32,
-        description="Images that are encoded at once: of one batch on a GPU, which wants 64 to "
-        "512; on a CPU of all lanes' batches together, but each may have 8. Halved by itself when "
-        "the device runs out of memory.",
+    max_size: int | None = Field(
+        None,
+        description="Largest batch. Default: 128 on a GPU, 32 on a CPU. GPU: 64 to 512 works best. "
+        "CPU: the total over all lanes; each lane takes at least 8. Halved by itself when the "
+        "device runs out of memory.",
         gt=0,
         le=4096,
     )
@@ -52,6 +65,11 @@ class BatchPolicy(Policy):
         ge=0,
         le=60,
     )
+
+    @property
+    def largest(self) -> int:
+        """``max_size``, or its default on a CPU."""
+        return self.max_size or DEFAULT_SIZE
 
 
 def due_in_s(
@@ -119,7 +137,7 @@ class Batcher:
         self._clock = clock
         self._meter = meter
         self._side = encoder.geometry.crop
-        self._max_size = min(policy.max_size, encoder.largest)
+        self._max_size = min(policy.largest, encoder.largest)
         self._waiting: PriorityQueue[_Block] = PriorityQueue(min_share)
         self._images_waiting = 0
         self._unfilled = 0  # batches that were launched and are not put together yet
@@ -130,7 +148,7 @@ class Batcher:
         self._threads = ThreadPoolExecutor(encoder.lanes, thread_name_prefix="encoder")
         self._halted: Halt | WorkerLost | None = None
         self._closing = False
-        meter.set(MAX_BATCH, self._max_size)
+        self._report_max_size()
         meter.set(QUEUE_DEPTH, 0, stage="encode")
 
     async def encode(self, pixels: Pixels, level: int = FIRST) -> Vector:
@@ -309,10 +327,10 @@ class Batcher:
                 "(batch.max_size = %d)",
                 len(pixels),
                 encoded.max_size,
-                self._policy.max_size,
+                self._policy.largest,
             )
             self._max_size = encoded.max_size
-            self._meter.set(MAX_BATCH, self._max_size)
+            self._report_max_size()
         return encoded.rows
 
     def _take(self, batch: list[_Block]) -> None:
@@ -339,6 +357,13 @@ class Batcher:
             if not block.waiter.done():
                 block.waiter.set_exception(type(halt)(halt.code, halt.message))
         self._report_depth(0)
+
+    def _report_max_size(self) -> None:
+        """The setting while every batch fits the device, else the same part of it as still fits.
+        Lanes that compute at once share the setting, so that a batch alone says nothing."""
+        setting = self._policy.largest
+        whole = lane_share(setting, self._encoder.parallel)
+        self._meter.set(MAX_BATCH, max(1, setting * min(self._max_size, whole) // whole))
 
     def _report_depth(self, waiting: int) -> None:
         self._meter.set(QUEUE_DEPTH, waiting, stage="encode")

@@ -19,6 +19,11 @@ BASE_MEMORY_MIB = 256
 """Address space of a decoder before it decodes (45 to 100 MiB), and copies of the file's bytes."""
 
 
+MAX_DEFAULT_PROCESSES = 16
+"""Decoder processes where nobody has set their number: more of them hardly decode more, for all
+their images pass through one worker."""
+
+
 class DecodePolicy(Policy):
     """How images are decoded, and what one image may cost."""
 
@@ -67,8 +72,8 @@ class DecodePolicy(Policy):
         None,
         ge=1,
         le=256,
-        description="Decoder processes of each worker. Default: the CPUs that the worker may use "
-        "(affinity and cgroup quota), 16 at most; with several workers on a machine, divide.",
+        description="Decoder processes of each worker. Default: the worker's share of its node's "
+        "CPUs (docs/operations.md), 16 at most.",
     )
 
     @property

@@ -189,7 +189,7 @@ BUDGET_SPENT = _metric(
 MAX_BATCH = _metric(
     Kind.GAUGE,
     "max_batch_images",
-    "Largest batch that the device takes; lower than the setting after an out-of-memory.",
+    "batch.max_size, or the part of it that is left since the device ran out of memory.",
     "Lower batch.max_size, or give the worker more of the device.",
 )
 MODEL_INFO = _metric(

@@ -17,15 +17,27 @@ import random
 import signal
 import socket
 import threading
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.processors import available_processors
 from pipeline.errors import Halt, Retry, WorkerLost
 from pipeline.ports import Clock
 from workers import heap
+from workers.fitting import fitted
 from workers.health import Health, Heard
 from workers.logs import configure_logging
 from workers.node import Node
+from workers.reservation import (
+    CPUS_WITHOUT_GPU,
+    Reservation,
+    Resources,
+    Room,
+    reserve,
+    workers_on,
+)
 from workers.settings import Settings
 from workers.slot import Ended, Fate
 from workers.stream import StreamWorker
@@ -56,6 +68,10 @@ class StreamActor:
     """A stream worker in a process of its own. A plain class: ``start`` makes it an actor."""
 
     def __init__(self, build: Build, settings: Settings, slot: int) -> None:
+        if settings.workers.gpus_per_worker == 0:
+            # Ray hides no device from an actor that asked for none. CUDA looks when it is first
+            # used, and nothing has loaded torch in this process yet.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         configure_logging(settings.log, f"worker-{slot}")
         self._build = build
         self._settings = settings
@@ -240,14 +256,15 @@ class Cluster:
             os.environ.setdefault(name, value)
         import ray
 
-        self._settings = settings
         policy = settings.workers
+        cpus = policy.cpus_per_worker
         options: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.WARNING}
         if "RAY_ADDRESS" not in os.environ:
             options |= {
                 # Logical: what the workers ask for, so that a small machine can run them.
                 "num_cpus": max(
-                    os.cpu_count() or 1, math.ceil(policy.most * policy.cpus_per_worker)
+                    available_processors(),
+                    math.ceil(policy.most * (CPUS_WITHOUT_GPU if cpus is None else cpus)),
                 ),
                 "include_dashboard": False,
                 "object_store_memory": OBJECT_STORE_BYTES,
@@ -265,13 +282,17 @@ class Cluster:
                 "directory in ray/session_latest/logs",
             ) from error
         signal.signal(signal.SIGTERM, on_sigterm)
+        self.resources = _resources()
+        self.reservation = reserve(settings, self.resources)
+        self.settings = self.reservation.settle(settings)
+        """What workers get: nothing about GPUs is left to them."""
 
     def launch(self, build: Build, slot: int, avoid: frozenset[str] = frozenset()) -> RayWorker:
         """Ask for a worker's actor; it gets a process as soon as Ray has room for it, on another
         node than those of ``avoid`` (ids) if one has room."""
         import ray
 
-        policy = self._settings.workers
+        policy = self.settings.workers
         actor = ray.remote(StreamActor).options(
             num_gpus=policy.gpus_per_worker,
             num_cpus=policy.cpus_per_worker,
@@ -285,7 +306,8 @@ class Cluster:
         wants = f"{policy.cpus_per_worker:g} CPU"
         if policy.gpus_per_worker:
             wants += f" and {policy.gpus_per_worker:g} GPU"
-        return RayWorker(actor.remote(build, self._settings, slot), SystemClock(), wants)
+        fitting = partial(_build_fitted, build, self.reservation)
+        return RayWorker(actor.remote(fitting, self.settings, slot), SystemClock(), wants)
 
     def close(self) -> None:
         import ray
@@ -308,6 +330,50 @@ def _elsewhere(avoid: frozenset[str]) -> Any:
         soft=True,
         _spill_on_unavailable=True,
     )
+
+
+def _build_fitted(
+    build: Build, reserved: Reservation, settings: Settings, slot: int
+) -> BuiltWorker:
+    """In the actor: what the settings leave open is fitted to the node that it came to."""
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    nodes = _nodes()
+    workers = workers_on(nodes[here], list(nodes.values()), reserved, settings.workers.most)
+    settings, told = fitted(settings, available_processors(), workers)
+    log.info("worker %d: %s; Ray reserves %s", slot, told, reserved)
+    return build(settings, slot)
+
+
+def _nodes() -> dict[str, Room]:
+    """What each living node of the cluster has, by its id."""
+    import ray
+
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: _room(node["Resources"]) for node in nodes if node["Alive"]}
+
+
+def _room(resources: Mapping[str, float]) -> Room:
+    return Room(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))
+
+
+def _resources() -> Resources:
+    return Resources(tuple(_nodes().values()), tuple(_addable()))
+
+
+def _addable() -> list[Room]:
+    """A node of each group that an autoscaler has reported to Ray. Not all of them report any, and
+    Ray has no public way to ask: where it cannot be told there is none."""
+    try:
+        from ray._private.state import state
+
+        config = state.get_cluster_config()
+    except Exception as error:  # noqa: BLE001 - private, so that it may change in any way
+        log.debug("node groups cannot be asked for: %s", error)
+        return []
+    groups = config.node_group_configs if config is not None else []
+    return [_room(dict(group.resources)) for group in groups if group.max_count]
 
 
 OBJECT_STORE_BYTES = 80 * 1024 * 1024

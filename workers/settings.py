@@ -68,16 +68,19 @@ class Settings(Policy):
 
     @model_validator(mode="after")
     def _gpus_fit_the_device(self) -> Self:
-        gpus, device = self.workers.gpus_per_worker, self.model.device
-        if device == "cuda" and gpus == 0:
+        gpus, model = self.workers.gpus_per_worker, self.model
+        if gpus == "auto":
+            return self
+        if model.device == "cuda" and gpus == 0:
             raise ValueError(
-                "workers.gpus_per_worker: is 0, so that Ray hides every GPU, and model.device is "
-                "cuda; write the share of a worker, as 0.5 or 1"
+                "workers.gpus_per_worker: is 0, with which a worker sees no GPU, and model.device "
+                "is cuda; write auto, 1, or a fraction to share a GPU"
             )
-        if device == "cpu" and gpus > 0:
+        if gpus > 0 and (model.device == "cpu" or model.precision == "int8"):
+            key = "model.device is cpu" if model.device == "cpu" else "model.precision is int8"
             raise ValueError(
-                f"workers.gpus_per_worker: is {gpus:g} and model.device is cpu, which would leave "
-                "them idle; write 0, or another device"
+                f"workers.gpus_per_worker: is {gpus:g} and {key}, so that the GPU would be "
+                "reserved and idle; write auto or 0, or run the model on the GPU"
             )
         return self
 

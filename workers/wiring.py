@@ -152,7 +152,7 @@ def load_encoder(settings: Settings) -> Encoder:
     # Here: torch and transformers take seconds to import, and the driver needs neither.
     from pipeline.adapters.clip import ClipEncoder
 
-    return ClipEncoder.load(settings.model, settings.batch.max_size)
+    return ClipEncoder.load(settings.model, settings.batch.largest)
 
 
 def load_rules(settings: Settings, model: ModelIdentity, encode_texts: EncodeTexts) -> Rules:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -40,14 +40,18 @@ class WorkersPolicy(Policy):
         "time for so long.",
         gt=0,
     )
-    gpus_per_worker: float = Field(
-        0.0,
-        description="GPU share of a worker: 0 on CPU machines, a fraction to share one, else a "
-        "whole number.",
-        ge=0,
+    gpus_per_worker: Literal["auto"] | float = Field(
+        "auto",
+        description="Part of a GPU that Ray reserves for a worker, from 0 to 1: 1 is a GPU of its "
+        "own, 0.5 is shared by two workers, with 0 a worker runs on CPUs and sees no GPU. `auto` "
+        "is decided when the driver starts: 1 where the Ray cluster has GPUs or its autoscaler "
+        "reports nodes with some, else 0. Workers wait while all GPUs are busy.",
     )
-    cpus_per_worker: float = Field(
-        1.0, description="CPUs that Ray reserves for a worker and its decoders.", ge=0
+    cpus_per_worker: float | None = Field(
+        None,
+        description="CPUs that Ray reserves for a worker and its decoders. Default: 1 without a "
+        "GPU, else the part of its node's CPUs that goes with its part of the GPUs, 16 at most.",
+        ge=0,
     )
     grace_s: float = Field(
         30.0,
@@ -99,9 +103,12 @@ class WorkersPolicy(Policy):
 
     @field_validator("gpus_per_worker")
     @classmethod
-    def _share_or_whole(cls, gpus: float) -> float:
-        if gpus > 1 and not gpus.is_integer():
+    def _one_at_most(cls, gpus: Literal["auto"] | float) -> Literal["auto"] | float:
+        if gpus == "auto" or 0 <= gpus <= 1:
+            return gpus
+        if gpus > 1:
             raise ValueError(
-                f"is {gpus:g}; write a fraction below 1 to share a GPU, or a whole number of them"
+                f"is {gpus:g} and a worker uses one GPU; write 1, and more workers "
+                "(workers.count) to use more GPUs"
             )
-        return gpus
+        raise ValueError(f"is {gpus:g}; write auto, or a number from 0 to 1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -12,6 +13,7 @@ import torch
 from pipeline.adapters.clip_files import Checkpoint, first_line, from_directory, from_hub
 from pipeline.adapters.clip_model import PROBE_PROMPT, ClipModel, read_model
 from pipeline.adapters.clip_policy import DEFAULT_MODEL, DEFAULT_REVISION, ModelPolicy
+from pipeline.adapters.cpu_precision import Timer, faster_tower
 from pipeline.adapters.cuda_engine import cuda_engine
 from pipeline.adapters.int8 import Calibration
 from pipeline.adapters.processors import available_processors
@@ -69,10 +71,15 @@ class ClipEncoder:
         self._threads = threads
 
     @classmethod
-    def load(cls, policy: ModelPolicy, largest_batch: int = LARGEST_BATCH) -> Self:
+    def load(
+        cls,
+        policy: ModelPolicy,
+        largest_batch: int = LARGEST_BATCH,
+        timer: Timer = time.perf_counter,
+    ) -> Self:
         """Find, check and load the model, and try it. Blocks for seconds, on a GPU for up to
         minutes: batches of up to ``largest_batch`` images are prepared for, on a CPU of a lane's
-        share of them. May download.
+        share of them. May download. ``timer`` measures precisions.
 
         Raises:
             Halt: ``model.*``; the message says what to change.
@@ -80,6 +87,7 @@ class ClipEncoder:
         checkpoint = find_checkpoint(policy)
         device = _device(policy)
         precision = _precision(policy, device)
+        threads = model_threads(policy)
         model = read_model(checkpoint)
         network = model.network
         side = model.preprocessing.geometry.crop
@@ -88,6 +96,16 @@ class ClipEncoder:
             if precision == "int8" and policy.calibration is not None
             else None
         )
+        tower = VisionTower(network, model.preprocessing)
+        if precision is None:
+            precision, tower = faster_tower(
+                tower,
+                side=side,
+                threads=max(1, threads // model_lanes(policy)),
+                min_fidelity=policy.min_fidelity,
+                timer=timer,
+            )
+        tower.to(dtype=DTYPES.get(precision, torch.float32))
         identity = ModelIdentity(
             name=checkpoint.name,
             revision=checkpoint.revision,
@@ -96,13 +114,10 @@ class ClipEncoder:
             precision=precision,
             engine=calibration.engine_name if calibration else f"torch-{device.type}",
         )
-        tower = VisionTower(network, model.preprocessing)
-        tower.to(dtype=DTYPES.get(precision, torch.float32))
         # The text tower stays in fp32: it runs once a label set, and its vectors (which are cached)
         # then do not depend on the image tower's precision.
         del network.vision_model, network.visual_projection
         torch.nn.Module.to(network, device)
-        threads = model_threads(policy)
         if calibration:
             images = calibration.engine(
                 tower, largest=largest_batch, lanes=model_lanes(policy), threads=threads
@@ -300,19 +315,21 @@ def _device(policy: ModelPolicy) -> torch.device:
     if not torch.cuda.is_available():
         raise Halt(
             "model.device",
-            "model.device: cuda asked for and no CUDA device visible; check the driver, "
-            "CUDA_VISIBLE_DEVICES and the worker's num_gpus, or set it to auto",
+            "model.device: cuda asked for, or a GPU reserved, and no CUDA device visible to torch; "
+            "check the driver and that torch is built for it, or run on CPUs: "
+            "workers.gpus_per_worker 0 and model.device auto",
         )
     return torch.device("cuda")
 
 
-def _precision(policy: ModelPolicy, device: torch.device) -> str:
+def _precision(policy: ModelPolicy, device: torch.device) -> str | None:
+    """None: what is faster here, to be measured."""
     cuda = device.type == "cuda"
     has_bf16 = not cuda or torch.cuda.is_bf16_supported(including_emulation=False)
     if policy.precision == "auto":
-        # On a CPU it takes AMX: with the older instructions bf16 is slower than fp32.
-        pays = has_bf16 if cuda else torch.cpu.get_capabilities().get("amx_bf16", False)
-        return "bf16" if pays else "fp32"
+        if not cuda:
+            return None
+        return "bf16" if has_bf16 else "fp32"
     if policy.precision == "bf16" and not has_bf16:
         raise Halt("model.device", "model.precision: this device has no bf16; set fp16 or fp32")
     return policy.precision

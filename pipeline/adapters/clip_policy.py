@@ -46,13 +46,17 @@ class ModelPolicy(Policy):
     )
     offline: bool = Field(False, description="Never contact the hub: the cache must be complete.")
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where the model runs; `auto` takes a CUDA device where there is one."
+        "auto",
+        description="Where the model runs. `auto`: a worker runs on the GPU that "
+        "workers.gpus_per_worker reserves for it, and without one on CPUs; other commands take a "
+        "CUDA device where there is one.",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
         "auto",
-        description="Arithmetic of the image tower; `auto` is bf16 on a CUDA device that has it "
-        "and on a CPU with AMX, else fp32. `int8` runs on a CPU and takes `calibration`. Prompts "
-        "are always embedded in fp32.",
+        description="Arithmetic of the image tower. `auto`: on a CUDA device bf16 where it has "
+        "that; on a CPU bf16 where the tower runs at least 1.3 times as fast in it as in fp32, "
+        "measured when the model is loaded; else fp32. `int8` runs on a CPU and takes "
+        "`calibration`. Prompts are always embedded in fp32.",
     )
     calibration: Path | None = Field(
         None,
@@ -61,8 +65,9 @@ class ModelPolicy(Policy):
     )
     min_fidelity: float = Field(
         0.95,
-        description="With `int8`: the model is refused at load where, for any image held out from "
-        "its calibration, the centred cosine between its embedding and fp32's is below.",
+        description="Least centred cosine between embeddings in a lower precision and in fp32. "
+        "With `int8`, over the images held out from its calibration: the model is refused at load "
+        "where one is below. With `auto` on a CPU, over drawn pictures: bf16 is not taken then.",
         gt=0,
         le=1,
     )
@@ -75,9 +80,8 @@ class ModelPolicy(Policy):
     )
     threads: int | None = Field(
         None,
-        description="CPU threads of the model; default: the CPUs that the worker may use "
-        "(affinity and cgroup quota). Set it to the share of one worker where several share a "
-        "machine.",
+        description="CPU threads of the model. Default: the worker's share of its node's CPUs "
+        "(docs/operations.md).",
         gt=0,
     )
     lanes: int | None = Field(

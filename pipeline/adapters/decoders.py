@@ -18,7 +18,7 @@ from pipeline.adapters.decode_process import DecodeProcess
 from pipeline.adapters.decode_wire import ChildConfig, Death, ProtocolViolation, Reply, Verdict
 from pipeline.adapters.processors import available_processors
 from pipeline.crop import Crop
-from pipeline.decode import BYTES_PER_PIXEL, DecodePolicy
+from pipeline.decode import BYTES_PER_PIXEL, MAX_DEFAULT_PROCESSES, DecodePolicy
 from pipeline.errors import CODES, Halt, Reject, is_exhaustion
 from pipeline.metrics import DECODER_RESTARTS
 from pipeline.ports import Meter
@@ -32,8 +32,6 @@ longer. A start costs about 0.2 s of CPU, 0.04 ms an image."""
 
 START_DEADLINE_S: Final = 60.0
 """Seconds in which a child must be ready; 0.2 on an idle machine."""
-
-MAX_DEFAULT_PROCESSES: Final = 16
 
 _PUNCTUAL_S: Final = 1.0
 """A deadline noticed later than this says that the worker was frozen or starved, not that the

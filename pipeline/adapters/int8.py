@@ -21,8 +21,9 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from pipeline.adapters.clip_files import Checkpoint, first_line
-from pipeline.adapters.vision_engine import SMALLEST_SIZE, Run, VisionEngine
+from pipeline.adapters.vision_engine import Run, VisionEngine
 from pipeline.adapters.vision_tower import VisionTower
+from pipeline.batching import SMALLEST_SIZE
 from pipeline.errors import Halt
 from pipeline.records import Pixels, Vector
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from pipeline.adapters.vision_tower import VisionTower
+from pipeline.batching import SMALLEST_SIZE, lane_share
 from pipeline.records import Pixels, Vector
 
 log = logging.getLogger(__name__)
@@ -20,9 +21,6 @@ log = logging.getLogger(__name__)
 SIZE_STEP = 4
 """Each prepared size is a quarter of the next: a batch is filled up to less than four times its
 size, and only while there is little to do."""
-
-SMALLEST_SIZE = 8
-"""Below, a batch takes hardly less time."""
 
 Run = Callable[[torch.Tensor], torch.Tensor]
 """uint8 [batch, side, side, 3] to unit vectors float32 [batch, dimension], on the device."""
@@ -34,13 +32,6 @@ def prepared_sizes(largest: int) -> tuple[int, ...]:
     while sizes[0] > SMALLEST_SIZE:
         sizes.insert(0, max(SMALLEST_SIZE, -(-sizes[0] // SIZE_STEP)))
     return tuple(sizes)
-
-
-def lane_share(largest: int, lanes: int) -> int:
-    """Images of a batch where ``lanes`` are computed at once: together they have ``largest``, so
-    that a batch takes about as long as one of all threads would. Where that would be fewer than a
-    batch is worth it is ``SMALLEST_SIZE``."""
-    return min(largest, max(SMALLEST_SIZE, -(-largest // lanes)))
 
 
 class Lane:

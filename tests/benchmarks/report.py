@@ -31,7 +31,7 @@ from matplotlib import pyplot
 
 HERE = Path(__file__).parent
 LIBRARIES = ("torch", "transformers", "pillow", "kafka-python", "obstore", "ray", "openvino")
-FEATURES = ("avx512_f", "avx512_vnni", "amx_bf16", "amx_int8")
+FEATURES = ("avx512_f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 DECODE_ROUNDS = 8
 BETWEEN_ROUNDS = 3
 STREAM_ROUNDS = 2
@@ -159,7 +159,7 @@ def _costs(figures: dict[str, float], cores: int) -> list[str]:
             stages.append((name.replace(".", ", "), 1000 * cores / rate, share))
     if "between.ours" in figures:
         stages.append(("between", figures["between.ours"] / 1000, None))
-    for precision in encode.precisions():
+    for precision in encode.PRECISIONS:
         if f"services.{precision}" in figures:
             taken = figures[f"services.{precision}"]
             stages.append((f"broker and store, beside {precision}", taken, None))

@@ -129,15 +129,6 @@ def test_cuda_without_a_device_halts_and_auto_takes_the_cpu(
     assert load(directory=original, device="auto").model.engine == "torch-cpu"
 
 
-@pytest.mark.parametrize(("amx", "precision"), [(False, "fp32"), (True, "bf16")])
-def test_a_cpu_computes_in_bf16_only_where_it_has_amx(
-    original: Path, monkeypatch: pytest.MonkeyPatch, amx: bool, precision: str
-) -> None:
-    """With the older instructions bf16 is slower than fp32."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
-    assert load(directory=original, precision="auto").model.precision == precision
-
-
 @pytest.mark.parametrize(
     ("error", "fate"),
     [
@@ -233,7 +224,7 @@ def test_threads_that_wait_for_one_another_leave_the_processors_to_decoders() ->
         "from workers.wiring import load_encoder\n"
         "model = ModelPolicy(directory=Path('/no/such/model'))\n"
         "try:\n"
-        "    load_encoder(Settings(model=model, batch=Settings(max_size=1)))\n"
+        "    load_encoder(Settings(model=model, batch=Settings(largest=1)))\n"
         "except Halt as halt:\n"
         "    print(halt.code)\n"
     )

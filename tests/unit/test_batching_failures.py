@@ -172,6 +172,40 @@ def test_a_row_that_is_not_finite_is_tried_once_more(passes: bool) -> None:
     run(scenario())
 
 
+class SharedCores(GatedEncoder):
+    """Lanes that compute at once, each with its share of a batch."""
+
+    def __init__(self, lanes: int, largest: int) -> None:
+        super().__init__()
+        self._lanes, self._largest = lanes, largest
+
+    @property
+    def lanes(self) -> int:
+        return self._lanes
+
+    @property
+    def parallel(self) -> int:
+        return self._lanes
+
+    @property
+    def largest(self) -> int:
+        return self._largest
+
+
+@pytest.mark.parametrize(("lanes", "share"), [(1, 32), (2, 16), (3, 11), (4, 8), (16, 8)])
+def test_lanes_that_share_a_batch_are_no_shortage_of_memory(lanes: int, share: int) -> None:
+    _, _, meter = batcher_of(SharedCores(lanes, share), max_size=32)
+    assert meter.gauges[MAX_BATCH.name] == 32
+
+
+@pytest.mark.parametrize(("lanes", "fits", "told"), [(1, 8, 8), (2, 8, 16), (16, 4, 16)])
+def test_what_does_not_fit_a_device_shows_as_its_part_of_the_setting(
+    lanes: int, fits: int, told: int
+) -> None:
+    _, _, meter = batcher_of(SharedCores(lanes, fits), max_size=32)
+    assert meter.gauges[MAX_BATCH.name] == told
+
+
 def test_an_out_of_memory_lowers_the_batches_that_follow(caplog: pytest.LogCaptureFixture) -> None:
     class Small(GatedEncoder):
         def encode_images(self, pixels: Pixels) -> Vector:

@@ -214,6 +214,27 @@ def test_config_shows_every_setting_with_its_origin_and_no_secret(
     assert "hunter2" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ([], "when the driver starts: 1 where the Ray cluster has GPUs, else 0; doctor asks it"),
+        (["model.device=cuda"], "1: model.device is cuda"),
+        (["model.device=cpu"], "0: model.device is cpu"),
+        (["workers.gpus_per_worker=0.5"], None),
+    ],
+)
+def test_config_says_what_auto_comes_to(
+    changes: list[str], note: str | None, invoke: Invoke
+) -> None:
+    flags = [each for change in changes for each in ("-s", change)]
+    result = invoke("config", *flags, **BUCKETS)
+    rows = {line.split()[0]: line.split(maxsplit=2)[2] for line in result.stdout.splitlines()}
+    assert rows["workers.gpus_per_worker"] == (f"auto  # {note}" if note else "0.5")
+    assert (
+        rows["decode.processes"] == "null  # by the worker's node, told in its log when it starts"
+    )
+
+
 def test_config_cuts_nothing_short_in_a_narrow_terminal(invoke: Invoke) -> None:
     topics = [f"topic-{number:03}" for number in range(40)]
     result = invoke("config", "-s", f"kafka.input_topics={str(topics).replace(chr(39), chr(34))}")

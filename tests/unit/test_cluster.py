@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.clip_policy import ModelPolicy
 from pipeline.adapters.s3_policy import S3Policy
 from workers.cluster import Cluster
 from workers.settings import Settings
@@ -21,17 +20,25 @@ class NotingRay:
     def __init__(self) -> None:
         self.initialised: dict[str, Any] = {}
         self.actors: list[dict[str, Any]] = []
-        self.cluster: dict[str, bool] = {}
+        self.gpus: dict[str, float] = {}
+        self.cluster: dict[str, bool] = {"here": True, "gone": False}
         """Whether each node is alive, by its id."""
-
-    def nodes(self) -> list[dict[str, Any]]:
-        return [{"NodeID": node, "Alive": alive} for node, alive in self.cluster.items()]
 
     def init(self, **options: Any) -> None:
         self.initialised = options
 
     def remote(self, actor: object) -> NotingRay:
         return self
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "NodeID": node,
+                "Alive": alive,
+                "Resources": {"CPU": 16.0} | self.gpus if alive else {"CPU": 99.0, "GPU": 99.0},
+            }
+            for node, alive in self.cluster.items()
+        ]
 
     def options(self, **options: Any) -> _Actor:
         self.actors.append(options)
@@ -59,13 +66,24 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> NotingRay:
 
 def settings_of(**workers: float) -> Settings:
     return Settings(
-        s3=S3Policy(allowed_buckets=("photos",)),
-        model=ModelPolicy(device="cuda" if workers.get("gpus_per_worker") else "auto"),
-        workers=WorkersPolicy.model_validate(workers),
+        s3=S3Policy(allowed_buckets=("photos",)), workers=WorkersPolicy.model_validate(workers)
     )
 
 
-@pytest.mark.parametrize("share", [0.25, 0.5, 1, 2])
+@pytest.mark.parametrize(("gpus", "share", "cpus"), [(0.0, 0.0, 1.0), (8.0, 1.0, 2.0)])
+def test_by_default_the_cluster_decides_what_each_worker_asks_for(
+    gpus: float, share: float, cpus: float, ray: NotingRay
+) -> None:
+    ray.gpus = {"GPU": gpus} if gpus else {}
+    cluster = Cluster(settings_of(count=2))
+    cluster.launch(lambda *_: None, 0)  # type: ignore[arg-type]
+    (actor,) = ray.actors
+    assert (actor["num_gpus"], actor["num_cpus"]) == (share, cpus)
+    assert cluster.settings.workers.gpus_per_worker == share
+    assert cluster.settings.model.device == ("cuda" if share else "cpu")
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 1])
 def test_the_share_of_a_gpu_reaches_ray_which_puts_workers_together(
     share: float, ray: NotingRay
 ) -> None:

@@ -17,7 +17,9 @@ from pipeline.labels import LabelSetsPolicy
 from workers.commands import doctor
 from workers.commands.doctor import NewTopics
 from workers.reference import ROOT
+from workers.reservation import Resources, Room, reserve
 from workers.settings import Settings
+from workers.workers_policy import WorkersPolicy
 
 LABELS = ROOT / "deploy/examples/label-sets/moderation.yaml"
 
@@ -50,6 +52,17 @@ class Store:
     def close(self) -> None: ...
 
 
+class MadeUpCluster:
+    """A Ray cluster that has what the test says."""
+
+    resources = Resources((Room(4, 1),))
+
+    def __init__(self, settings: Settings) -> None:
+        self.reservation = reserve(settings, self.resources)
+
+    def close(self) -> None: ...
+
+
 @pytest.fixture(autouse=True)
 def _no_services(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_model(_: Settings) -> None:
@@ -57,14 +70,18 @@ def _no_services(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(doctor, "S3Admin", Store)
     monkeypatch.setattr(doctor, "load_encoder", no_model)
+    monkeypatch.setattr(doctor, "Cluster", MadeUpCluster)
 
 
-def lines(create: NewTopics | None = None, *paths: Path, **kafka: Any) -> list[str]:
+def lines(
+    create: NewTopics | None = None, *paths: Path, workers: int = 1, **kafka: Any
+) -> list[str]:
     """What a run prints; no check passes for all."""
     settings = Settings(
         s3=S3Policy(allowed_buckets=("photos",)),
         kafka=KafkaPolicy(**kafka),
         label_sets=LabelSetsPolicy(paths=paths or (LABELS,)),
+        workers=WorkersPolicy(count=workers),
     )
     printed = io.StringIO()
     assert not doctor.run_doctor(settings, Console(file=printed, soft_wrap=True), create)
@@ -78,7 +95,8 @@ def test_tls_files_that_cannot_be_read_are_one_failure_and_the_other_checks_go_o
         "FAIL  s3",
         "ok    label sets",
         "FAIL  model",
-        "1 ok, 0 warnings, 3 failed",
+        "ok    ray",
+        "2 ok, 0 warnings, 3 failed",
     ]
     assert found[0].startswith("FAIL  kafka: reach: kafka.security.ca_file: /nope cannot be read")
 
@@ -90,7 +108,7 @@ def test_a_broker_that_does_not_answer_says_what_to_check(monkeypatch: pytest.Mo
     monkeypatch.setattr(doctor, "KafkaAdmin", gone)
     found = lines(NewTopics(1, 1))
     assert found[0] == "FAIL  kafka: reach: kafka: a:1 does not answer; check this"
-    assert len(found) == 5
+    assert len(found) == 6
 
 
 def test_topics_that_cannot_be_created_do_not_end_the_checks(
@@ -103,7 +121,7 @@ def test_topics_that_cannot_be_created_do_not_end_the_checks(
         "FAIL  kafka: create topics: kafka: creating topics is not allowed",
         "FAIL  kafka: reach: kafka: describing topics failed",
     ]
-    assert len(found) == 7
+    assert len(found) == 8
 
 
 def test_label_sets_are_checked_where_the_model_cannot_be_loaded(tmp_path: Path) -> None:
@@ -117,6 +135,20 @@ def test_label_sets_are_checked_where_the_model_cannot_be_loaded(tmp_path: Path)
         ),
         "FAIL  model: load: model: no such model; check its name",
     ]
+
+
+def test_what_each_worker_gets_of_the_cluster_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "KafkaAdmin", Admin)
+    told = "each of 1 on 1 GPU and 4 CPUs (auto: the cluster has 1 GPU)"
+    assert f"ok    ray: workers: {told}" in lines()
+    monkeypatch.setattr(MadeUpCluster, "resources", Resources((Room(4),)))
+    (warned,) = (line for line in lines() if "ray" in line)
+    assert warned.startswith("warn  ray: workers: workers.gpus_per_worker: auto found no GPU")
+
+
+def test_workers_that_would_wait_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "KafkaAdmin", Admin)
+    assert "room for 1 such workers and workers.count is 3" in lines(workers=3)[-2]
 
 
 class Cluster(Admin):

@@ -64,12 +64,12 @@ def problems(text: str, tmp_path: Path, *, flags: Any = None, **variables: str) 
         (
             "batch: {max_size: 0}",
             1,
-            "batch.max_size: is 0; write a whole number, above 0, at most 4,096",
+            "batch.max_size: is 0; write a whole number or null, above 0, at most 4,096",
         ),
         (
-            "batch: {max_size: }",
+            "batch: {max_wait_s: }",
             1,
-            "batch.max_size: is null; write a whole number, above 0, at most 4,096",
+            "batch.max_wait_s: is null; write a number of seconds, at least 0, at most 60",
         ),
         ("log: {format: a}", 1, 'log.format: is "a"; write `auto`, `text` or `json`'),
         ("kafka: {group: 5}", 1, "kafka.group: is 5; put it in quotes, to be a text"),
@@ -202,16 +202,36 @@ def test_no_variable_is_suggested_for_what_is_in_a_list(tmp_path: Path) -> None:
         ("batch: {max_wait_s: false}", "batch.max_wait_s: is false; write a number of seconds"),
         ("model: {threads: true}", "model.threads: is true; write a whole number or null"),
         (
-            "workers: {gpus_per_worker: 1.5}",
-            "workers.gpus_per_worker: is 1.5; write a fraction below 1 to share a GPU, or a whole",
+            "workers: {gpus_per_worker: 2}",
+            "workers.gpus_per_worker: is 2 and a worker uses one GPU; write 1, and more workers (w",
         ),
         (
-            "model: {device: cuda}",
-            "workers.gpus_per_worker: is 0, so that Ray hides every GPU, and model.device is cuda;",
+            "workers: {gpus_per_worker: 1.5}",
+            "workers.gpus_per_worker: is 1.5 and a worker uses one GPU; write 1, and more workers",
+        ),
+        (
+            "workers: {gpus_per_worker: -1}",
+            "workers.gpus_per_worker: is -1; write auto, or a number from 0 to 1",
+        ),
+        (
+            "workers: {gpus_per_worker: all}",
+            'workers.gpus_per_worker: is "all"; write `auto` or a number',
+        ),
+        (
+            "workers: {gpus_per_worker: true}",
+            "workers.gpus_per_worker: is true; write `auto` or a number",
+        ),
+        (
+            "{model: {device: cuda}, workers: {gpus_per_worker: 0}}",
+            "workers.gpus_per_worker: is 0, with which a worker sees no GPU, and model.device is c",
         ),
         (
             "{model: {device: cpu}, workers: {gpus_per_worker: 0.5}}",
-            "workers.gpus_per_worker: is 0.5 and model.device is cpu, which would leave them idle;",
+            "workers.gpus_per_worker: is 0.5 and model.device is cpu, so that the GPU would be res",
+        ),
+        (
+            "{model: {precision: int8, calibration: /c}, workers: {gpus_per_worker: 1}}",
+            "workers.gpus_per_worker: is 1 and model.precision is int8, so that the GPU would be r",
         ),
         (
             "priority: {lower: [uploads]}",
@@ -278,7 +298,11 @@ def test_what_cannot_be_meant_is_refused(text: str, says: str, tmp_path: Path) -
     "text",
     [
         "{workers: {gpus_per_worker: 0.25}, model: {device: cuda}}",
-        "{workers: {gpus_per_worker: 2}, model: {device: auto}}",
+        "{workers: {gpus_per_worker: 1}, model: {device: auto}}",
+        "{workers: {gpus_per_worker: '0.5'}, model: {device: auto}}",
+        "{workers: {gpus_per_worker: auto}, model: {device: cuda}}",
+        "{workers: {gpus_per_worker: auto, cpus_per_worker: null}, batch: {max_size: null}}",
+        "model: {device: cpu}",
         "{workers: {count: 3}, endpoints: {health_port: 9403}}",
         "{workers: {count: 3}, endpoints: {health_port: 9399, metrics_port: 65533}}",
         "{workers: {count: 3}, endpoints: {health_port: 0, metrics_port: 0}}",

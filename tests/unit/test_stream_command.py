@@ -16,6 +16,7 @@ from pipeline.routes import RoutePolicy
 from workers.commands import stream
 from workers.endpoints import EndpointsPolicy
 from workers.reference import ROOT
+from workers.reservation import Reservation
 from workers.settings import Settings
 from workers.wiring import load_routes
 
@@ -103,6 +104,7 @@ class FakeCluster:
     """Notes whether it was closed."""
 
     closed = False
+    reservation = Reservation(0.0, 1.0, "of a test")
 
     def __init__(self, settings: Settings) -> None:
         FakeCluster.closed = False

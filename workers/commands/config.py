@@ -12,9 +12,16 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
+from workers.reservation import decided_before
 from workers.settings import CATALOGUE, Settings
 from workers.settings_problems import REDACTED, masked
 from workers.settings_sources import Given
+
+GPUS = "workers.gpus_per_worker"
+OF_THE_NODE = frozenset(
+    ("workers.cpus_per_worker", "decode.processes", "model.threads", "batch.max_size")
+)
+"""Where null is fitted to where a worker comes to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,8 @@ class Row:
     path: str
     origin: str
     value: str
+    note: str = ""
+    """What a value comes to that is decided elsewhere."""
 
 
 def print_table(
@@ -39,7 +48,8 @@ def print_table(
         for texts in ([row.path for row in rows], [row.origin for row in rows])
     )
     for row in rows:
-        line = f"{row.path:<{of_path}}  {row.origin:<{of_origin}}  {row.value}"
+        note = f"  # {row.note}" if row.note else ""
+        line = f"{row.path:<{of_path}}  {row.origin:<{of_origin}}  {row.value}{note}"
         console.print(Text(line, "dim" if row.origin == "default" else ""), soft_wrap=True)
 
 
@@ -60,7 +70,18 @@ def effective(given: Given, settings: Settings | None) -> Iterator[Row]:
                 yield Row(f"routes[{index}]", origin, masked(as_text(route)))
             continue
         text = REDACTED if setting.secret and value is not None else masked(as_text(value))
-        yield Row(path, _origin(given, path), text)
+        yield Row(path, _origin(given, path), text, _note(path, value, settings))
+
+
+def _note(path: str, value: Any, settings: Settings | None) -> str:
+    if path in OF_THE_NODE and value is None:
+        return "by the worker's node, told in its log when it starts"
+    if path != GPUS or value != "auto" or settings is None:
+        return ""
+    decided = decided_before(settings)
+    if decided is None:
+        return "when the driver starts: 1 where the Ray cluster has GPUs, else 0; doctor asks it"
+    return f"{decided[0]:g}: {decided[1]}"
 
 
 def as_text(value: Any) -> str:

@@ -13,6 +13,8 @@ from pipeline.adapters.kafka_doctor import SAFE_MIN_ISR, SAFE_REPLICATION, Kafka
 from pipeline.adapters.s3_admin import S3Admin
 from pipeline.errors import Halt, PipelineError
 from pipeline.ports import Check, CheckResult
+from workers.cluster import Cluster
+from workers.reservation import places
 from workers.settings import Settings
 from workers.wiring import load_encoder, load_routes, load_rules, member_of
 
@@ -38,6 +40,7 @@ def run_doctor(settings: Settings, console: Console, create: NewTopics | None) -
         ("s3", "reach", _s3(settings)),
         ("label sets", "load", _label_sets(settings)),
         ("model", "load", _model(settings)),
+        ("ray", "start", _ray(settings)),
     ):
         for check in _guarded(subject, checks):
             _print(console, area, check)
@@ -124,3 +127,27 @@ def _model(settings: Settings) -> Iterator[Check]:
         return  # told among the label sets
     rules = load_rules(settings, model, encoder.encode_texts)
     yield Check("label sets", CheckResult.PASSED, f"embedded: {', '.join(rules.versions)}")
+
+
+def _ray(settings: Settings) -> Iterator[Check]:
+    """What the driver would decide of the cluster that it would join, or of a Ray of its own."""
+    cluster = Cluster(settings)
+    try:
+        resources, reserved = cluster.resources, cluster.reservation
+    finally:
+        cluster.close()
+    count = settings.workers.count
+    yield Check(
+        "workers",
+        CheckResult.WARNING if reserved.warning else CheckResult.PASSED,
+        reserved.warning or f"each of {count} on {reserved}",
+    )
+    room = places(resources, reserved)
+    if room is not None and room < count:
+        yield Check(
+            "room",
+            CheckResult.WARNING,
+            f"the cluster has room for {room} such workers and workers.count is {count}: the "
+            "others will wait; lower it, or let workers share GPUs (workers.gpus_per_worker) or "
+            "reserve fewer CPUs (workers.cpus_per_worker)",
+        )

@@ -27,6 +27,7 @@ from pipeline.retry import wait_s
 from workers.backoff import BROKER
 from workers.cluster import Cluster
 from workers.endpoints import HealthEndpoint, update_discovery
+from workers.reservation import Reservation
 from workers.settings import Settings
 from workers.standing import DriverGauges
 from workers.supervise import ExitCode, Supervisor
@@ -56,6 +57,7 @@ def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
         if stopping.is_set():
             return ExitCode.OK
         with contextlib.closing(Cluster(settings)) as cluster:
+            _tell_reservation(cluster.reservation, settings)
             supervisor = Supervisor(
                 partial(cluster.launch, build_stream_worker),
                 settings.workers,
@@ -73,6 +75,18 @@ def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
             _leave_for_good(settings, range(settings.workers.most))
         log.info("stopped: %d references committed", supervisor.committed)
         return code
+
+
+def _tell_reservation(reservation: Reservation, settings: Settings) -> None:
+    policy = settings.workers
+    log.info(
+        "%d workers%s, each on %s",
+        policy.count,
+        f", {policy.most} at most" if policy.most > policy.count else "",
+        reservation,
+    )
+    if reservation.warning:
+        log.warning("%s", reservation.warning)
 
 
 def _supervise(
