@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
 
 from pydantic import Field
 
-from pipeline.errors import CODES, Code
+from pipeline.errors import CODES, Blame, Code
 from pipeline.policy import Policy
 
 _TOGETHER = {"fetch": "the fetch stage", "encode": "the model"}
@@ -31,8 +33,9 @@ class BudgetPolicy(Policy):
         0.5,
         description="A worker halts, and does not commit, when more than this share of the window "
         "would be dead-lettered for the fetch stage, for the model, or with one and the same other "
-        "code. Codes that a sender can bring about at will count only while a good image that "
-        "Clipstream brings along fails too. 1 never halts.",
+        "code. Codes that a message alone decides never count. Codes that an image alone can bring "
+        "about count only while a good image that Clipstream brings along fails too; missing and "
+        "refused objects only while nothing can be read from their bucket. 1 never halts.",
         ge=0.5,
         le=1,
     )
@@ -46,17 +49,41 @@ class BudgetPolicy(Policy):
     )
 
 
+class Failure(NamedTuple):
+    """A dead letter, as far as the budget looks at it. ``bucket`` is that of its object, if any."""
+
+    code: str
+    bucket: str | None = None
+
+
+def counts(code: str) -> bool:
+    """Whether a dead letter of this code can count at all."""
+    return code not in CODES or CODES[code].blame is not Blame.MESSAGE
+
+
+class Doubt(StrEnum):
+    """What may show that failures are nobody's fault here."""
+
+    NONE = "none"
+    GOOD_IMAGES = "good images"
+    """That good images can be classified."""
+    BUCKETS = "buckets"
+    """That other objects of the same buckets can be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Excess:
     """More failures for one reason than the budget has. ``spent``: a whole window of them, so that
-    it is no accident. ``malformed``: the input alone may be to blame. ``throughout``: what this run
-    has committed before was no better."""
+    it is no accident. ``doubt``: what may excuse so many of them that they are no excess any more;
+    ``buckets`` are those in question. ``throughout``: what this run has committed before was no
+    better."""
 
     reason: str
     failures: int
     outcomes: int
     spent: bool
-    malformed: bool
+    doubt: Doubt = Doubt.NONE
+    buckets: frozenset[str] = frozenset()
     throughout: bool = True
 
     @property
@@ -69,43 +96,58 @@ class Excess:
 
 
 class FailureBudget:
-    """Judges what is about to be committed, by itself and together with what was before."""
+    """Judges what is about to be committed, by itself and together with what was before. Outcomes
+    that do not count (``counts``) are to be left out."""
 
     def __init__(self, policy: BudgetPolicy) -> None:
         self._policy = policy
-        self._latest: deque[str | None] = deque(maxlen=policy.window)
+        self._latest: deque[Failure | None] = deque(maxlen=policy.window)
 
-    def judge(self, codes: Sequence[str | None]) -> Excess | None:
-        """What speaks against committing these outcomes: the code of each dead letter, None for
-        each classification; None where nothing does."""
+    def judge(self, outcomes: Sequence[Failure | None]) -> Excess | None:
+        """What speaks against committing these outcomes (None for a classification); None where
+        nothing does."""
         window = self._policy.window
-        latest = [*self._latest, *codes]
-        for judged in (latest[-window:], codes):
+        latest = [*self._latest, *outcomes]
+        for judged in (latest[-window:], outcomes):
             excess = self._excess(judged, spent=len(judged) >= window)
             # What was committed before is no reason to stop at what has nothing to do with it.
-            if excess and excess.spent and excess.reason in map(_reason, filter(None, codes)):
+            if excess and excess.spent and excess.reason in map(_reason, filter(None, outcomes)):
                 return excess
-        excess = self._excess(codes, spent=False)
+        excess = self._excess(outcomes, spent=False)
         if excess is None:
             return None
         throughout = self._excess(latest[-window:], spent=False) is not None
         return replace(excess, throughout=throughout)
 
-    def note(self, code: str | None) -> None:
+    def note(self, outcome: Failure | None) -> None:
         """One more outcome was committed."""
-        self._latest.append(code)
+        self._latest.append(outcome)
 
-    def _excess(self, codes: Sequence[str | None], *, spent: bool) -> Excess | None:
-        reasons = Counter(_reason(code) for code in codes if code is not None)
+    def _excess(self, outcomes: Sequence[Failure | None], *, spent: bool) -> Excess | None:
+        failures = [each for each in outcomes if each is not None]
+        reasons = Counter(map(_reason, failures))
         if not reasons:
             return None
-        ((reason, failures),) = reasons.most_common(1)
-        if failures <= self._policy.max_share * len(codes):
+        ((reason, count),) = reasons.most_common(1)
+        bound = self._policy.max_share * len(outcomes)
+        if count <= bound:
             return None
-        return Excess(
-            reason, failures, len(codes), spent, reason in CODES and CODES[reason].malformed
-        )
+        of_objects = [
+            each
+            for each in failures
+            if _reason(each) == reason and _blame(each.code) is Blame.OBJECT
+        ]
+        if _blame(reason) is Blame.IMAGE:
+            return Excess(reason, count, len(outcomes), spent, Doubt.GOOD_IMAGES)
+        if count - len(of_objects) <= bound:
+            buckets = frozenset(each.bucket or "" for each in of_objects)
+            return Excess(reason, count, len(outcomes), spent, Doubt.BUCKETS, buckets)
+        return Excess(reason, count, len(outcomes), spent)
 
 
-def _reason(code: str) -> str:
-    return _TOGETHER.get(Code.stage(code), code)
+def _reason(failure: Failure) -> str:
+    return _TOGETHER.get(Code.stage(failure.code), failure.code)
+
+
+def _blame(code: str) -> Blame:
+    return CODES[code].blame if code in CODES else Blame.DEPLOYMENT

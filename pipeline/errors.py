@@ -9,16 +9,29 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Blame(StrEnum):
+    """What can bring a reject code about, and so when it counts for the failure budget."""
+
+    MESSAGE = "message"
+    """A message alone, so that any sender can, at will. Never counts."""
+    IMAGE = "image"
+    """The bytes of an image alone. Counts while a good image fails too."""
+    OBJECT = "object"
+    """What the store says of one object. Counts while nothing can be read from its bucket."""
+    DEPLOYMENT = "deployment"
+    """What we or an operator did. Always counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Meaning of a reject code and the operator's remedy. ``malformed``: the bytes of a message or
-    of an image alone can bring it about, so that a sender can bring it about at will."""
+    """Meaning of a reject code, the operator's remedy, and what can bring it about."""
 
     meaning: str
     remedy: str
-    malformed: bool = False
+    blame: Blame = Blame.DEPLOYMENT
 
     @staticmethod
     def stage(code: str) -> str:
@@ -112,78 +125,89 @@ CODES: dict[str, Code] = {
         "the record's value is not JSON in UTF-8 with one meaning: no NaN, no name twice in an "
         "object, no lone surrogates",
         "see the raw bytes in the dead letter and mend the producer",
-        malformed=True,
+        Blame.MESSAGE,
     ),
     "reference.unknown_format": Code(
         "the JSON is of no format, or no version of one, that Clipstream reads",
         "compare with docs/input-formats.md; check which producer writes to the topic",
-        malformed=True,
+        Blame.MESSAGE,
     ),
     "reference.invalid": Code(
         "a field is missing, of the wrong type or out of its range",
         "the message names the field; mend the producer",
-        malformed=True,
+        Blame.MESSAGE,
     ),
     "reference.too_large": Code(
         "the record is larger or nested deeper than the limits of `references`",
         "send smaller records, or raise the limit that the message names",
-        malformed=True,
+        Blame.MESSAGE,
     ),
     "reference.too_many": Code(
         "the record holds more than `references.max_references_per_record` references",
         "split the record, or raise the limit",
-        malformed=True,
+        Blame.MESSAGE,
     ),
     "reference.metadata_too_large": Code(
         "the metadata of a reference exceeds 4 KiB",
         "carry an identifier instead and join downstream",
-        malformed=True,
+        Blame.MESSAGE,
     ),
     "reference.not_allowed": Code(
         "the message asks for a label set or tenant that its route does not allow",
         "allow it in the route, or mend the producer",
+        Blame.MESSAGE,
     ),
     "reference.unknown_label_set": Code(
         "the label set named is not loaded",
         "load it (`label_sets`), or mend the name; it is never replaced by a default",
+        Blame.MESSAGE,
     ),
     "reference.no_route": Code(
         "no route matches the reference",
         "add a route, or a last one that skips what matches no other",
+        Blame.MESSAGE,
     ),
     "fetch.bucket_not_allowed": Code(
         "the bucket is not in `s3.allowed_buckets`",
         "allow the bucket, or mend the producer",
+        Blame.MESSAGE,
     ),
     "fetch.not_found": Code(
         "the object (or the version asked for) does not exist",
         "check the order of upload and notification, and lifecycle rules",
+        Blame.OBJECT,
     ),
     "fetch.no_bucket": Code(
         "the bucket does not exist, while the store serves others",
         "create the bucket, or tighten the pattern in `s3.allowed_buckets` that lets it pass",
+        Blame.MESSAGE,
     ),
     "fetch.forbidden": Code(
         "the store refuses this object while it serves others",
         "grant s3:GetObject (and s3:GetObjectVersion) on it",
+        Blame.OBJECT,
     ),
     "fetch.locked": Code(
         "the store cannot decrypt this object for the worker, while it serves others",
         "grant kms:Decrypt on the object's key, or enable the key; objects encrypted with a "
         "customer's own key (SSE-C) cannot be read",
+        Blame.OBJECT,
     ),
     "fetch.superseded": Code(
         "the object has changed since the reference was written (ETag differs)",
         "nothing, if its newer version has a reference of its own; else send version ids",
+        Blame.OBJECT,
     ),
     "fetch.archived": Code(
         "the object is in an archive tier and must be restored first",
         "restore it and replay",
+        Blame.OBJECT,
     ),
-    "fetch.empty": Code("the object has no bytes", "look at the uploader"),
+    "fetch.empty": Code("the object has no bytes", "look at the uploader", Blame.OBJECT),
     "fetch.too_large": Code(
         "the object exceeds `fetch.max_bytes`",
         "raise the limit if such images are legitimate",
+        Blame.OBJECT,
     ),
     "fetch.timeout": Code(
         "the object did not arrive within `fetch.deadline_s`, while others did",
@@ -196,42 +220,42 @@ CODES: dict[str, Code] = {
     "decode.unsupported_format": Code(
         "the bytes are of no format in `decode.formats`",
         "allow the format if you trust its decoder",
-        malformed=True,
+        Blame.IMAGE,
     ),
     "decode.too_large": Code(
         "the header announces more pixels than `decode.max_megapixels`",
         "raise the limit if such images are legitimate, and the sandbox's memory with it",
-        malformed=True,
+        Blame.IMAGE,
     ),
     "decode.truncated": Code(
         "the file ends before its image does",
         "look at the uploader",
-        malformed=True,
+        Blame.IMAGE,
     ),
     "decode.corrupt": Code(
         "the file's data cannot be decoded",
         "look at the uploader",
-        malformed=True,
+        Blame.IMAGE,
     ),
     "decode.animation": Code(
         "the file has several frames and `decode.animations` is `reject`",
         "review it by other means: its first frame says little",
-        malformed=True,
+        Blame.IMAGE,
     ),
     "decode.crashed": Code(
         "the decoder process died on this file, twice",
         "keep the file for a report to the decoder's authors; update Pillow",
-        malformed=True,
+        Blame.IMAGE,
     ),
     "decode.timeout": Code(
         "decoding took longer than `decode.deadline_s` and was killed",
         "raise the deadline if the file is legitimate",
-        malformed=True,
+        Blame.IMAGE,
     ),
     "decode.out_of_memory": Code(
         "decoding needed more than `decode.max_memory_mib`",
         "raise the limit if the file is legitimate",
-        malformed=True,
+        Blame.IMAGE,
     ),
     "encode.non_finite": Code(
         "the model's output for this image is not finite, twice",

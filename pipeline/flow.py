@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Iterable
@@ -48,6 +49,11 @@ class FlowPolicy(Policy):
         "worker pauses its partitions.",
         gt=0,
     )
+
+
+_HASHED_AT_ONCE_BYTES = 512 * 1024
+"""More than this is hashed in a thread: a large object takes tens of milliseconds, in which nobody
+else on the event loop would go on. hashlib leaves the interpreter to others meanwhile."""
 
 
 class Fetching(Protocol):
@@ -163,7 +169,7 @@ class Flow:
             finally:
                 self._count_decoding(-1)
             self._took("decode", started)
-            sha256 = hashlib.sha256(fetched.body).hexdigest()
+            sha256 = await _sha256(fetched.body)
             size_bytes, etag, version_id = len(fetched.body), fetched.etag, fetched.version_id
             del fetched
         embedding = (await self._encoding.encode(image.pixels, level)).astype(self._dtype)
@@ -190,3 +196,9 @@ class Flow:
 
     def _took(self, stage: str, started: float) -> None:
         self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started, stage=stage)
+
+
+async def _sha256(body: bytes) -> str:
+    if len(body) <= _HASHED_AT_ONCE_BYTES:
+        return hashlib.sha256(body).hexdigest()
+    return (await asyncio.to_thread(hashlib.sha256, body)).hexdigest()

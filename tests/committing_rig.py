@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 
 from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
@@ -23,6 +22,7 @@ from pipeline.records import (
 )
 from tests.hand_clock import HandClock
 from tests.open_gate import open_gate
+from tests.scripted_trials import ScriptedTrials
 from workers.commit_bounds import CommitBounds
 from workers.commit_gate import CommitGate
 from workers.committing import Committer
@@ -157,10 +157,6 @@ def outcome(position: Position, size_bytes: int, code: str = "") -> Settled:
 
 def judged(clock: HandClock, meter: PrometheusMeter) -> CommitGate:
     """A gate with a budget of its usual strictness, and a small window."""
-
-    def never() -> Future[bool]:
-        raise AssertionError("good images have nothing to do with it")
-
     return CommitGate(
-        FailureBudget(BudgetPolicy(window=WINDOW)), 5.0, never, clock=clock, meter=meter
+        FailureBudget(BudgetPolicy(window=WINDOW)), 5.0, ScriptedTrials(), clock=clock, meter=meter
     )

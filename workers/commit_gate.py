@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
+from typing import Protocol
 
 from pipeline import metrics
-from pipeline.budget import Excess, FailureBudget
+from pipeline.budget import Doubt, Excess, Failure, FailureBudget, counts
 from pipeline.errors import Halt
 from pipeline.offsets import Settled
 from pipeline.ports import Clock, Meter
@@ -15,7 +16,7 @@ from pipeline.ports import Clock, Meter
 log = logging.getLogger(__name__)
 
 GOOD_FOR_S = 10.0
-"""How long what became of the good images counts."""
+"""How long the verdict of a trial counts."""
 
 
 FROM_THE_START = 60
@@ -23,30 +24,39 @@ FROM_THE_START = 60
 would commit some of them in each run else, and whatever restarts the worker drain the topic."""
 
 
+class Trials(Protocol):
+    """Begins to find out whose fault failures are; the futures end with the verdict."""
+
+    def good_images(self) -> Future[bool]:
+        """Whether the bundled images can be classified."""
+
+    def buckets(self, buckets: frozenset[str]) -> Future[bool]:
+        """Whether objects of all these buckets can be read."""
+
+
 class CommitGate:
     """Holds outcomes back that are mostly failures until it is clear whether they are the input's
     fault. The Kafka thread's alone.
-
-    ``try_good_images`` begins to classify the bundled images, and tells whether all went through.
     """
 
     def __init__(
         self,
         budget: FailureBudget,
         hold_s: float,
-        try_good_images: Callable[[], Future[bool]],
+        trials: Trials,
         *,
         clock: Clock,
         meter: Meter,
     ) -> None:
         self._budget = budget
         self._hold_s = hold_s
-        self._try_good_images = try_good_images
+        self._trials = trials
         self._clock = clock
         self._meter = meter
         self.holds = False
         """Whether outcomes are held back."""
         self._held_since: float | None = None
+        self._tried: tuple[Doubt, frozenset[str]] = (Doubt.NONE, frozenset())
         self._trial: Future[bool] | None = None
         self._verdict: bool | None = None
         self._verdict_at = 0.0
@@ -58,17 +68,16 @@ class CommitGate:
         Raises:
             Halt: ``budget.spent``: they are a window of failures for one reason.
         """
-        codes = [_code(each) for each in outcomes if each.kind != "skipped"]
-        excess = self._budget.judge(codes)
+        excess = self._budget.judge([_judged(each) for each in outcomes if _counts(each)])
         if excess is None:
             return self._release()
         self.holds = True
         self._meter.set(metrics.BUDGET_SPENT, excess.share)
-        if excess.malformed:
-            good = self._good_images_pass()
-            if good is None:
+        if excess.doubt is not Doubt.NONE:
+            excused = self._excused(excess)
+            if excused is None:
                 return False
-            if good:
+            if excused:
                 return self._release()
         if excess.spent:
             raise Halt("budget.spent", _why(excess))
@@ -83,8 +92,8 @@ class CommitGate:
 
     def committed(self, settled: Settled) -> None:
         """Note an outcome that was committed."""
-        if settled.kind != "skipped":
-            self._budget.note(_code(settled))
+        if _counts(settled):
+            self._budget.note(_judged(settled))
 
     def nothing_waits(self) -> None:
         """Note that there is nothing to admit: what was held back is committed, or another's."""
@@ -96,9 +105,11 @@ class CommitGate:
         self._meter.set(metrics.BUDGET_SPENT, 0.0)
         return True
 
-    def _good_images_pass(self) -> bool | None:
-        """Whether the bundled images can be classified; None while that is not known."""
+    def _excused(self, excess: Excess) -> bool | None:
+        """Whether a trial shows that the failures are the input's; None while it goes on."""
         now = self._clock.monotonic()
+        if self._tried != (excess.doubt, excess.buckets):
+            self._tried, self._trial, self._verdict = (excess.doubt, excess.buckets), None, None
         if self._trial is not None and self._trial.done():
             # Its age counts from now on: a decoder that hangs takes its time to say so.
             self._verdict, self._verdict_at = self._trial.result(), now
@@ -106,16 +117,34 @@ class CommitGate:
         elif self._verdict is not None and now - self._verdict_at > GOOD_FOR_S:
             self._verdict = None
         if self._verdict is None and self._trial is None:
-            self._trial = self._try_good_images()
+            if excess.doubt is Doubt.GOOD_IMAGES:
+                self._trial = self._trials.good_images()
+            else:
+                self._trial = self._trials.buckets(excess.buckets)
         return self._verdict
 
 
-def _code(settled: Settled) -> str | None:
-    return settled.detail if settled.kind == "dead_letter" else None
+def _counts(settled: Settled) -> bool:
+    if settled.kind == "dead_letter":
+        return counts(settled.detail)
+    return settled.kind == "classified"
+
+
+def _judged(settled: Settled) -> Failure | None:
+    if settled.kind != "dead_letter":
+        return None
+    letter = settled.dead_letter
+    ref = letter.ref if letter else None
+    return Failure(settled.detail, ref.bucket if ref else None)
 
 
 def _why(excess: Excess) -> str:
-    also = "; bundled good images fail as well" if excess.malformed else ""
+    also = ""
+    if excess.doubt is Doubt.GOOD_IMAGES:
+        also = "; bundled good images fail as well"
+    elif excess.doubt is Doubt.BUCKETS:
+        buckets = ", ".join(sorted(filter(None, excess.buckets))[:3])
+        also = f"; no object that was read before can be read from {buckets or 'their buckets'}"
     return (
         f"failure budget: {excess}{also}; these are not committed and come again. Look at the "
         "codes in the log and at what was deployed last; if they are to be dead-lettered all the "

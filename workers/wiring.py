@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import socket
+from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
@@ -123,7 +124,7 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
                 settings.delivery.max_outcomes_per_commit,
                 settings.delivery.max_mib_per_commit * MIB,
             ),
-            gate=_gate(settings, stages.flow, loop, meter),
+            gate=_gate(settings, stages, loop, meter),
             clock=SystemClock(),
             meter=meter,
             rng=random.Random(),  # noqa: S311 - jitter, no secret
@@ -133,12 +134,33 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
     raise AssertionError("unreachable: nothing owned here suppresses exceptions")
 
 
-def _gate(settings: Settings, flow: Flow, loop: EventLoopThread, meter: Meter) -> CommitGate:
+class _Trials:
+    """Implements ``workers.commit_gate.Trials`` with the worker's own stages."""
+
+    def __init__(self, stages: _Stages, loop: EventLoopThread, good_images: list[bytes]) -> None:
+        self._stages = stages
+        self._loop = loop
+        self._good_images = good_images
+
+    def good_images(self) -> Future[bool]:
+        return self._loop.submit(self._stages.flow.classifies(self._good_images))
+
+    def buckets(self, buckets: frozenset[str]) -> Future[bool]:
+        return self._loop.submit(self._read_from(buckets))
+
+    async def _read_from(self, buckets: frozenset[str]) -> bool:
+        for bucket in buckets:
+            if not await self._stages.fetcher.reads_from(bucket):
+                return False
+        return True
+
+
+def _gate(settings: Settings, stages: _Stages, loop: EventLoopThread, meter: Meter) -> CommitGate:
     good_images = [GOOD_IMAGES[each] for each in settings.decode.formats]
     return CommitGate(
         FailureBudget(settings.failure_budget),
         settings.failure_budget.hold_s,
-        lambda: loop.submit(flow.classifies(good_images)),
+        _Trials(stages, loop, good_images),
         clock=SystemClock(),
         meter=meter,
     )

@@ -138,8 +138,9 @@ class S3Admin:
             if meaning.code != "fetch.forbidden":
                 return Check(subject, CheckResult.FAILED, meaning.message)
             message = (
-                "listing is refused, so reading could not be tried; `enqueue` needs s3:ListBucket, "
-                "the worker only s3:GetObject and s3:GetObjectVersion"
+                "listing is refused, so reading could not be tried, and S3 says 403 of a missing "
+                "object, so that its dead letter says fetch.forbidden; grant s3:ListBucket to see "
+                "fetch.not_found (`enqueue` needs it too)"
             )
             return Check(subject, CheckResult.WARNING, message)
         if not found:

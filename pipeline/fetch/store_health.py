@@ -4,6 +4,7 @@ doubt. There is one of these for each store."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import statistics
 from collections import OrderedDict, deque
@@ -128,16 +129,14 @@ class StoreHealth:
         return self._answers.since(since, ref)
 
     async def reads_from(self, bucket: str) -> bool:
-        """Whether an object of the bucket that was read before can be read now."""
+        """Whether an object of the bucket that was read before can be read now. Waits while the
+        store is out of service."""
         for witness in self._witnesses.of(bucket):
-            permit = self.admit()
-            if permit is None:
-                return False
-            try:
+            while (permit := self.admit()) is None:
+                await self.in_service(witness, lambda: None, untried=False)
+            with contextlib.suppress(Reject, Retry):
                 await self.read(witness, permit)
-            except (Reject, Retry):
-                continue
-            return True
+                return True
         return False
 
     async def read(

@@ -113,9 +113,13 @@ class Traffic:
         """A reference to each key."""
         self.send_references([self._bucket.reference(key) for key in keys])
 
-    def send_references(self, references: list[bytes]) -> None:
-        for number in range(PARTITIONS):
-            self._deployment.produce(references[number::PARTITIONS], number)
+    def send_references(self, references: list[bytes], partition: int | None = None) -> None:
+        """Spread over the partitions, unless one is named."""
+        if partition is not None:
+            self._deployment.produce(references, partition)
+        else:
+            for number in range(PARTITIONS):
+                self._deployment.produce(references[number::PARTITIONS], number)
         self.sent += len(references)
 
     # -- what is seen -----------------------------------------------------------------------

@@ -4,6 +4,7 @@ one object cost that object, and an outage costs nothing but time."""
 from __future__ import annotations
 
 import io
+import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -172,6 +173,55 @@ def test_a_stream_of_missing_objects_halts_before_anything_is_committed(
         assert running.committed() == 0
         assert running.dead_letters() == {}
         assert running.classified() == []
+
+
+def test_missing_objects_do_not_halt_a_worker_that_reads_others_of_their_bucket(
+    kafka_bootstrap: str, store: Store, folder: Path
+) -> None:
+    good = store.bucket.fill(SOME)
+    missing = [f"deleted/{number}" for number in range(3 * WINDOW)]
+    budget = {"failure_budget": {"window": WINDOW, "hold_s": 60.0}}
+    with working(kafka_bootstrap, store, folder, budget) as running:
+        running.send(good)
+        running.until_done()
+        running.send(missing)
+        running.until_done()
+        assert running.classified() == good
+        assert running.dead_letters() == dict.fromkeys(missing, "fetch.not_found")
+        # Nor do references that are refused unread.
+        refused = [
+            json.dumps({"bucket": bucket, "key": f"{number}", "label_sets": sets}).encode()
+            for number in range(2 * WINDOW)
+            for bucket, sets in (("not-allowed", []), (store.bucket.name, ["not-loaded"]))
+        ]
+        before = running.committed()
+        running.send_references(refused)
+        eventually(lambda: running.committed() == before + len(refused))
+        assert not running.ended
+
+
+def test_bad_objects_of_one_partition_do_not_hold_up_another(
+    kafka_bootstrap: str, store: Store, folder: Path
+) -> None:
+    """On a real broker: many objects of each kind, in the partition beside that of good ones."""
+    kinds = (Fault.FORBIDDEN, Fault.BROKEN, Fault.LONG_ANNOUNCED)
+    bad = [store.bucket.fill(20) for _ in kinds]
+    before, good = store.bucket.fill(2 * SOME), store.bucket.fill(OTHERS)
+    patient = {"fetch": {"deadline_s": 20.0, "max_refusals": 50, "max_open_objects": 16}}
+    with working(kafka_bootstrap, store, folder, patient) as running:
+        running.send(before)
+        running.until_done()
+        for kind, keys in zip(kinds, bad, strict=True):
+            store.proxy.inject(kind, *keys)
+        spoilt = [store.bucket.reference(key) for keys in bad for key in keys]
+        running.send_references(spoilt, partition=1)
+        eventually(lambda: all(store.proxy.asked(keys[0]) >= 2 for keys in bad[:2]))
+        running.send_references([store.bucket.reference(key) for key in good], partition=0)
+        eventually(lambda: running.classified() == sorted(before + good))
+        assert running.dead_letters() == {}, "the bad ones have not been settled yet"
+        assert not running.breaker_open()
+        store.proxy.heal()
+        running.until_done()
 
 
 def test_a_stream_of_mostly_corrupt_images_does_not_halt(

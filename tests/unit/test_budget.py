@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.budget import BudgetPolicy, FailureBudget
+from pipeline.budget import BudgetPolicy, Doubt, Excess, Failure, FailureBudget, counts
 from pipeline.errors import CODES
 
 WINDOW = 10
 
 
-def budget(*before: str | None, max_share: float = 0.5) -> FailureBudget:
-    made = FailureBudget(BudgetPolicy(window=WINDOW, max_share=max_share))
-    for code in before:
-        made.note(code)
-    return made
+BUCKET = "uploads"
+
+
+class Judge:
+    """A budget that is told of codes; all objects are of one bucket."""
+
+    def __init__(self, *before: str | None, max_share: float = 0.5) -> None:
+        self._budget = FailureBudget(BudgetPolicy(window=WINDOW, max_share=max_share))
+        for code in before:
+            self._budget.note(_outcome(code))
+
+    def judge(self, codes: Sequence[str | None]) -> Excess | None:
+        return self._budget.judge([_outcome(code) for code in codes])
+
+
+def _outcome(code: str | None) -> Failure | None:
+    return None if code is None else Failure(code, BUCKET)
+
+
+def budget(*before: str | None, max_share: float = 0.5) -> Judge:
+    return Judge(*before, max_share=max_share)
 
 
 def test_successes_and_a_few_failures_are_nothing() -> None:
@@ -30,40 +48,62 @@ def test_codes_of_the_fetch_stage_count_together() -> None:
     excess = budget().judge(["fetch.not_found", "fetch.forbidden", None])
     assert excess is not None
     assert (excess.failures, excess.outcomes, excess.reason) == (2, 3, "the fetch stage")
-    assert not excess.malformed
 
 
 def test_codes_of_the_model_count_together() -> None:
     excess = budget().judge(["encode.failed", "encode.non_finite", None])
     assert excess is not None
-    assert (excess.reason, excess.malformed) == ("the model", False)
+    assert (excess.reason, excess.doubt) == ("the model", Doubt.NONE)
 
 
 def test_other_codes_count_each_by_itself() -> None:
-    assert budget().judge(["reference.no_route", "internal.unexpected", None]) is None
-    assert budget().judge(["reference.no_route", "reference.no_route", None]) is not None
+    assert budget().judge(["publish.too_large", "internal.unexpected", None]) is None
+    assert budget().judge(["publish.too_large", "publish.too_large", None]) is not None
 
 
 @pytest.mark.parametrize(
-    ("code", "malformed"),
+    ("code", "doubt"),
     [
-        ("decode.corrupt", True),
-        ("decode.crashed", True),
-        ("reference.not_json", True),
-        ("reference.unknown_label_set", False),
-        ("reference.no_route", False),
-        ("publish.too_large", False),
-        ("internal.unexpected", False),
-        ("record.corrupt", False),
+        ("decode.corrupt", Doubt.GOOD_IMAGES),
+        ("decode.crashed", Doubt.GOOD_IMAGES),
+        ("fetch.not_found", Doubt.BUCKETS),
+        ("fetch.forbidden", Doubt.BUCKETS),
+        ("fetch.failed", Doubt.NONE),
+        ("fetch.timeout", Doubt.NONE),
+        ("publish.too_large", Doubt.NONE),
+        ("internal.unexpected", Doubt.NONE),
+        ("record.corrupt", Doubt.NONE),
     ],
 )
-def test_what_a_sender_can_bring_about_is_told_from_what_a_release_can(
-    code: str, malformed: bool
+def test_what_others_can_bring_about_is_told_from_what_a_release_can(
+    code: str, doubt: Doubt
 ) -> None:
-    assert CODES[code].malformed is malformed
     excess = budget().judge([code])
     assert excess is not None
-    assert excess.malformed is malformed
+    assert excess.doubt is doubt
+    assert excess.buckets == ({BUCKET} if doubt is Doubt.BUCKETS else set())
+
+
+def test_objects_are_no_excuse_where_the_store_fails_often_enough_by_itself() -> None:
+    mixed = ["fetch.not_found"] * 3 + ["fetch.timeout"] * 3 + [None] * 4
+    excess = budget().judge(mixed)
+    assert excess is not None
+    assert excess.doubt is Doubt.BUCKETS
+    excess = budget().judge(["fetch.not_found"] * 3 + ["fetch.timeout"] * 6 + [None])
+    assert excess is not None
+    assert excess.doubt is Doubt.NONE
+
+
+@pytest.mark.parametrize("code", [code for code in CODES if code.startswith("reference.")])
+def test_what_a_message_alone_decides_does_not_count(code: str) -> None:
+    assert not counts(code)
+
+
+@pytest.mark.parametrize(
+    "code", ["fetch.failed", "decode.corrupt", "internal.unexpected", "new.code"]
+)
+def test_everything_else_does(code: str) -> None:
+    assert counts(code)
 
 
 def test_it_is_spent_when_a_whole_window_is_judged() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from functools import partial
 
 import pytest
@@ -13,14 +12,16 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.budget import BudgetPolicy, FailureBudget
 from pipeline.errors import Halt
 from pipeline.offsets import Settled
-from pipeline.records import Origin, OutputTopic, Position
+from pipeline.records import DeadLetter, ImageRef, Origin, OutputTopic, Position
 from tests.committing_rig import BYTES, GROUP, PARTITION, WINDOW, Worker, judged
 from tests.hand_clock import HandClock
+from tests.scripted_trials import ScriptedTrials
 from tests.stream_worker_rig import TOPIC, committed, running, send, visible
 from tests.waiting import eventually
 from workers.commit_gate import FROM_THE_START, GOOD_FOR_S, CommitGate
 
 HOLD_S = 5.0
+BUCKET = "uploads"
 
 
 class Bench:
@@ -29,18 +30,15 @@ class Bench:
     def __init__(self) -> None:
         self.clock = HandClock(0.0)
         self.meter = PrometheusMeter()
-        self.trials: list[Future[bool]] = []
+        self.scripted = ScriptedTrials()
+        self.trials = self.scripted.begun
         self.gate = CommitGate(
             FailureBudget(BudgetPolicy(window=WINDOW)),
             HOLD_S,
-            self._try,
+            self.scripted,
             clock=self.clock,
             meter=self.meter,
         )
-
-    def _try(self) -> Future[bool]:
-        self.trials.append(Future())
-        return self.trials[-1]
 
     def admits(self, *codes: str | None, stopping: bool = False) -> bool:
         return self.gate.admits(map(settled, codes), stopping=stopping)
@@ -57,8 +55,11 @@ def settled(code: str | None) -> Settled:
     origin = Origin(Position(TOPIC, 0, 0), 0, 0)
     if code is None:
         return Settled("classified", "", origin)
-    kind = "skipped" if code == "skip" else "dead_letter"
-    return Settled(kind, code, origin)
+    if code == "skip":
+        return Settled("skipped", code, origin)
+    ref = ImageRef(BUCKET, "key", origin, ("things",))
+    letter = DeadLetter(origin, code, "message", 1, ref=ref)
+    return Settled("dead_letter", code, origin, dead_letter=letter)
 
 
 @pytest.fixture
@@ -67,38 +68,38 @@ def bench() -> Bench:
 
 
 def test_good_outcomes_pass(bench: Bench) -> None:
-    assert bench.admits(None, None, "fetch.not_found", None)
+    assert bench.admits(None, None, "fetch.timeout", None)
     assert bench.admits()
     assert bench.share() == 0
 
 
 def test_skips_are_no_outcomes_to_judge(bench: Bench) -> None:
-    assert not bench.admits(*["skip"] * 100, "fetch.forbidden")
+    assert not bench.admits(*["skip"] * 100, "fetch.failed")
     assert bench.share() == 1
 
 
 def test_failures_wait_until_enough_is_known(bench: Bench) -> None:
-    assert not bench.admits("fetch.forbidden")
+    assert not bench.admits("fetch.failed")
     bench.clock.now = 1.0
-    assert bench.admits("fetch.forbidden", None)
+    assert bench.admits("fetch.failed", None)
 
 
 def test_they_do_not_wait_for_longer_than_they_may(bench: Bench) -> None:
     bench.committed(None, None)
-    assert not bench.admits("fetch.forbidden")
+    assert not bench.admits("fetch.failed")
     bench.clock.now = HOLD_S
-    assert bench.admits("fetch.forbidden")
+    assert bench.admits("fetch.failed")
     # The next ones have a time of their own.
-    assert not bench.admits("fetch.forbidden")
+    assert not bench.admits("fetch.failed")
 
 
 def test_they_do_not_wait_where_no_more_will_join_them(bench: Bench) -> None:
-    assert bench.admits("fetch.forbidden", stopping=True)
+    assert bench.admits("fetch.failed", stopping=True)
 
 
 def test_a_window_of_them_halts(bench: Bench) -> None:
     with pytest.raises(Halt, match=r"10 of 10 references .* the fetch stage") as caught:
-        bench.admits(*["fetch.forbidden"] * WINDOW, stopping=True)
+        bench.admits(*["fetch.failed"] * WINDOW, stopping=True)
     assert caught.value.code == "budget.spent"
     assert "failure_budget.max_share" in caught.value.message
 
@@ -106,12 +107,12 @@ def test_a_window_of_them_halts(bench: Bench) -> None:
 def test_slow_failures_halt_as_well_in_time(bench: Bench) -> None:
     bench.committed(*[None] * WINDOW)
     for _ in range(WINDOW // 2):
-        assert not bench.admits("fetch.forbidden")
+        assert not bench.admits("fetch.failed")
         bench.clock.now += HOLD_S
-        assert bench.admits("fetch.forbidden")
-        bench.committed("fetch.forbidden")
+        assert bench.admits("fetch.failed")
+        bench.committed("fetch.failed")
     with pytest.raises(Halt):
-        bench.admits("fetch.forbidden")
+        bench.admits("fetch.failed")
 
 
 @pytest.mark.parametrize("before", [(), ("fetch.timeout",), (None, "fetch.timeout")])
@@ -119,12 +120,12 @@ def test_a_run_that_has_seen_little_but_failures_waits_long(
     bench: Bench, before: tuple[str | None, ...]
 ) -> None:
     bench.committed(*before)
-    assert not bench.admits("fetch.forbidden")
+    assert not bench.admits("fetch.failed")
     bench.clock.now += HOLD_S * FROM_THE_START - 0.1
-    assert not bench.admits("fetch.forbidden")
+    assert not bench.admits("fetch.failed")
     assert bench.gate.holds
     bench.clock.now += 0.2
-    assert bench.admits("fetch.forbidden")
+    assert bench.admits("fetch.failed")
     assert not bench.gate.holds
 
 
@@ -159,22 +160,67 @@ def test_a_trial_may_take_longer_than_its_result_counts(bench: Bench) -> None:
     assert len(bench.trials) == 1
 
 
+@pytest.mark.parametrize("code", ["fetch.not_found", "fetch.forbidden", "fetch.superseded"])
+def test_missing_objects_pass_while_others_of_their_bucket_are_read(
+    bench: Bench, code: str
+) -> None:
+    assert not bench.admits(*[code] * WINDOW), "not before the trial has ended"
+    assert bench.scripted.buckets_tried == [{BUCKET}]
+    bench.trials[0].set_result(True)
+    assert bench.admits(*[code] * WINDOW)
+
+
+def test_missing_objects_halt_where_nothing_of_their_bucket_can_be_read(bench: Bench) -> None:
+    bench.admits(*["fetch.not_found"] * WINDOW)
+    bench.trials[0].set_result(False)
+    with pytest.raises(Halt, match=f"no object that was read before can be read from {BUCKET}"):
+        bench.admits(*["fetch.not_found"] * WINDOW)
+
+
+def test_a_verdict_on_good_images_is_none_on_buckets(bench: Bench) -> None:
+    bench.admits(*["decode.corrupt"] * WINDOW)
+    bench.trials[0].set_result(True)
+    assert bench.admits(*["decode.corrupt"] * WINDOW)
+    assert not bench.admits(*["fetch.not_found"] * WINDOW)
+    assert len(bench.trials) == 2
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "reference.not_json",
+        "reference.not_allowed",
+        "reference.unknown_label_set",
+        "reference.no_route",
+        "fetch.bucket_not_allowed",
+        "fetch.no_bucket",
+    ],
+)
+def test_what_a_message_alone_decides_never_counts(bench: Bench, code: str) -> None:
+    assert bench.admits(*[code] * 10 * WINDOW)
+    assert bench.trials == []
+    bench.committed(*[code] * WINDOW)
+    assert not bench.admits("fetch.failed"), "and dilutes no failures that do"
+    with pytest.raises(Halt):
+        bench.admits(*[code] * 10 * WINDOW, *["fetch.failed"] * WINDOW)
+
+
 def test_the_share_is_shown_while_something_is_held_back(bench: Bench) -> None:
     bench.committed(*[None] * WINDOW)
-    bench.admits("fetch.forbidden", None, "fetch.forbidden")
+    bench.admits("fetch.failed", None, "fetch.failed")
     assert bench.share() == pytest.approx(2 / 3)
     bench.clock.now = HOLD_S
-    assert bench.admits("fetch.forbidden")
+    assert bench.admits("fetch.failed")
     assert bench.share() == 0
 
 
 def test_what_is_gone_is_not_held_against_what_comes_later(bench: Bench) -> None:
     """As where its partition was taken away."""
-    bench.admits("fetch.forbidden")
+    bench.admits("fetch.failed")
     bench.gate.nothing_waits()
     assert bench.share() == 0
     bench.clock.now = 10 * HOLD_S
-    assert not bench.admits("fetch.forbidden")
+    assert not bench.admits("fetch.failed")
 
 
 def test_a_trial_that_halts_halts(bench: Bench) -> None:
@@ -185,15 +231,10 @@ def test_a_trial_that_halts_halts(bench: Bench) -> None:
 
 
 def gate_of(*, good: bool, meter: PrometheusMeter | None = None) -> CommitGate:
-    def tried() -> Future[bool]:
-        done: Future[bool] = Future()
-        done.set_result(good)
-        return done
-
     return CommitGate(
         FailureBudget(BudgetPolicy(window=WINDOW)),
         HOLD_S,
-        tried,
+        ScriptedTrials(good),
         clock=SystemClock(),
         meter=meter or PrometheusMeter(),
     )
@@ -241,7 +282,7 @@ def test_a_worker_that_is_started_again_and_again_does_not_drain_a_slow_stream()
 
     def fail_slowly(worker: Worker) -> None:
         for _ in range(2 * WINDOW):
-            worker.finish(1, "fetch.forbidden")
+            worker.finish(1, "fetch.failed")
             worker.cycle(4)
 
     broker: MemoryBroker | None = None
@@ -263,7 +304,7 @@ def test_failures_do_not_pass_in_the_small_pieces_of_a_link_that_is_slow() -> No
     worker.finish(2 * WINDOW)
     while worker.committer._bounds.outcomes >= WINDOW / 2:
         worker.cycle()
-    worker.finish(2 * WINDOW, "fetch.forbidden")
+    worker.finish(2 * WINDOW, "fetch.failed")
     with pytest.raises(Halt):
         worker.cycle(60)
     assert {record.topic for record in worker.broker.published} <= {OutputTopic.CLASSIFICATIONS}

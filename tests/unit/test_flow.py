@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import hashlib
+import threading
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -44,6 +45,7 @@ class Stages:
         self._failure = failure
         self.passed: list[str] = []
         self.scored: list[Vector] = []
+        self.body = b"bytes"
 
     def _pass(self, stage: str) -> None:
         self.passed.append(stage)
@@ -54,7 +56,7 @@ class Stages:
     async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
         await asyncio.sleep(0)
         self._pass("fetch")
-        yield ObjectBody(b"bytes", "e1", "v1")
+        yield ObjectBody(self.body, "e1", "v1")
         self._pass("release")
 
     async def decode(self, body: bytes, geometry: ImageGeometry) -> DecodedImage:
@@ -105,6 +107,25 @@ def test_a_classification_says_what_was_read_and_how() -> None:
     assert (outcome.etag, outcome.version_id, outcome.size_bytes) == ("e1", "v1", 5)
     assert outcome.sha256 == hashlib.sha256(b"bytes").hexdigest()
     assert [result.label_set for result in outcome.results] == ["things"]
+
+
+@pytest.mark.parametrize("size_bytes", [5, 4 * 1024 * 1024])
+def test_a_large_object_is_hashed_beside_the_event_loop(
+    size_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, sha256, threads = bytes(size_bytes), hashlib.sha256, []
+
+    def hashed(data: bytes) -> object:
+        threads.append(threading.current_thread())
+        return sha256(data)
+
+    monkeypatch.setattr(hashlib, "sha256", hashed)
+    stages = Stages()
+    stages.body = body
+    outcome = outcome_of(stages)
+    assert isinstance(outcome, Classification)
+    assert outcome.sha256 == sha256(body).hexdigest()
+    assert (threads == [threading.main_thread()]) is (size_bytes < 1024)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
