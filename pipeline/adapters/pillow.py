@@ -129,6 +129,10 @@ class PillowDecoder:
                 f"{name} of {frames} frames or pages, and decode.animations is `reject`",
             )
         covered = None if parts.covers else image.tile[0].extents
+        if parts.exif:
+            image.info["exif"] = parts.exif
+        if parts.xmp:
+            image.info["xmp"] = parts.xmp
         if name == "TIFF":
             image.tile = [_in_native_order(tile) for tile in image.tile]
         # Fed in pieces, libjpeg decodes the row of blocks anew that a piece ends in.
@@ -136,10 +140,6 @@ class PillowDecoder:
         scales = self._fast and name == "JPEG" and jpeg.scales(parts.body)
         reduction = _draft(image, resize) if scales else 1
         image.load()
-        if parts.exif:
-            image.info["exif"] = parts.exif
-        if parts.xmp:
-            image.info["xmp"] = parts.xmp
         orientation = orientation_of(image)
         plain = without_blank_alpha(image) if name == "BMP" else image
         flat = flatten(to_eight_bits(plain, parts.grey))
