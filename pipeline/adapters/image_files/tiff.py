@@ -222,18 +222,18 @@ class _Layout:
         """The file with this one directory, behind all else."""
         head, entry, pointer = self._structs()
         at = len(body) + (len(body) & 1)
-        written = [
-            entry.pack(tag, each.kind, each.count, each.field)
-            for tag, each in sorted(entries.items())
-        ]
         start = 8 if self.big else 4
         return b"".join(
             [
                 body[:start],
                 pointer.pack(at),
-                body[start + pointer.size :].ljust(at - start - pointer.size, b"\0"),
-                head.pack(len(written)),
-                *written,
+                memoryview(body)[start + pointer.size :],
+                bytes(at - len(body)),
+                head.pack(len(entries)),
+                *(
+                    entry.pack(tag, each.kind, each.count, each.field)
+                    for tag, each in sorted(entries.items())
+                ),
                 pointer.pack(0),
             ]
         )
