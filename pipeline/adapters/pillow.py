@@ -32,7 +32,7 @@ from pipeline.adapters.eight_bits import (
     uncover,
     without_blank_alpha,
 )
-from pipeline.adapters.image_files import IMAGE_FILES, Essentials, jpeg
+from pipeline.adapters.image_files import IMAGE_FILES, Essentials, jpeg, png
 from pipeline.adapters.resampler import Resampler
 from pipeline.crop import Crop
 
@@ -42,6 +42,8 @@ _OUT_OF_MEMORY = (ImageFile._get_oserror(-9, encoder=False).args, ("decoder erro
 """What Pillow's own decoders say where they find no memory."""
 
 _NATIVE_ORDER = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
+
+_UNLIKELY = 0xA5
 
 _FAST_OVERSAMPLING = 2
 """Pixels of a JPEG that `fast` decodes for one of the model's, at least and each way: with fewer,
@@ -139,7 +141,10 @@ class PillowDecoder:
         image.decodermaxblock = len(parts.body)
         scales = self._fast and name == "JPEG" and jpeg.scales(parts.body)
         reduction = _draft(image, resize) if scales else 1
-        image.load()
+        if name == "PNG":
+            _load_whole_png(image, parts.body)
+        else:
+            image.load()
         orientation = orientation_of(image)
         plain = without_blank_alpha(image) if name == "BMP" else image
         flat = flatten(to_eight_bits(plain, parts.grey))
@@ -205,6 +210,25 @@ def _sample(format: str) -> bytes:
     except (KeyError, OSError) as error:
         raise RuntimeError(f"decode.formats: this Pillow was built without {format}") from error
     return file.getvalue()
+
+
+def _load_whole_png(image: ImageFile.ImageFile, body: bytes) -> None:
+    """Decode a PNG, whose canvas is painted before with what hardly a picture ends in: Pillow does
+    not say that it had pixels for a part of the rows.
+
+    Raises:
+        Refused: it had.
+    """
+    bands = len(image.getbands())
+    colour = _UNLIKELY if bands == 1 else (_UNLIKELY,) * bands
+    last = (image.width - 1, image.height - 1)
+    canvas = Image.new(image.mode, image.size, colour)
+    unwritten = canvas.getpixel(last)
+    image.im = canvas.im
+    image.load()
+    suspicious = "interlace" in image.info or image.getpixel(last) == unwritten
+    if suspicious and not png.is_whole(body):
+        raise Refused(Verdict.CORRUPT, "PNG with pixels for a part of its rows")
 
 
 def _in_native_order(tile: ImageFile._Tile) -> ImageFile._Tile:
