@@ -22,9 +22,19 @@ class Verdict(IntEnum):
     TRUNCATED = 3
     CORRUPT = 4
     ANIMATION = 5
+    UNSUPPORTED_VARIANT = 6
 
 
 _VERDICTS = frozenset(int(verdict) for verdict in Verdict)
+
+
+class Refused(Exception):
+    """The image is not decoded; ``detail`` says why, for people."""
+
+    def __init__(self, verdict: Verdict, detail: str) -> None:
+        super().__init__(verdict, detail)
+        self.verdict = verdict
+        self.detail = detail
 
 
 class ProtocolViolation(Exception):

@@ -9,72 +9,48 @@ import io
 import re
 import warnings
 from dataclasses import dataclass
-from typing import cast
 
 # Pillow would load some of these when it first needs them; by then the child is confined and can
 # open no file.
 from PIL import (
     AvifImagePlugin,
-    ExifTags,
     Image,
     ImageCms,
+    ImageFile,
     ImageMode,
     ImagePalette,
-    MpoImagePlugin,
-    PngImagePlugin,
     TiffImagePlugin,
-    UnidentifiedImageError,
     WebPImagePlugin,
 )
 
-from pipeline.adapters.decode_wire import Verdict
+from pipeline.adapters.decode_wire import Refused, Verdict
+from pipeline.adapters.eight_bits import (
+    flatten,
+    orientation_of,
+    to_eight_bits,
+    turn,
+    uncover,
+    without_blank_alpha,
+)
+from pipeline.adapters.image_files import IMAGE_FILES, Essentials, jpeg, png
 from pipeline.adapters.resampler import Resampler
 from pipeline.crop import Crop
 
-_PRELOADED = (ImageCms, ImageMode, ImagePalette, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin)
+_PRELOADED = (ImageCms, ImageMode, ImagePalette, WebPImagePlugin)
 
-BACKGROUND = (255, 255, 255)
-"""What shines through transparency, as in the transformers processors and most viewers."""
+_OUT_OF_MEMORY = (ImageFile._get_oserror(-9, encoder=False).args, ("decoder error -9",))
+"""What Pillow's own decoders say where they find no memory."""
 
-MAX_GIF_BLOCKS = 1_000_000
-"""Data blocks walked to count a GIF's frames (about 0.2 s). An honest block holds 255 bytes, so
-this is some 255 MB of file; tiny blocks are a way to make readers slow."""
+_NATIVE_ORDER = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 
-MAX_PAGES_COUNTED = 1_000
-"""Pages of a TIFF that are counted; each costs its own directory, which may be huge."""
+_UNLIKELY = 0xA5
 
 _FAST_OVERSAMPLING = 2
 """Pixels of a JPEG that `fast` decodes for one of the model's, at least and each way: with fewer,
 the embedding moves (by 0.0007 of the centred cosine at 1)."""
 
-_SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
-
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""How to turn an image upright, by its EXIF orientation."""
-
-_JPEG_BEGINS = b"\xff\xd8"
-_SCAN_BEGINS = 0xDA
-"""The second byte of the marker that a JPEG's image data follow."""
-
 _ON_THE_SIDE = frozenset({5, 6, 7, 8})
 """EXIF orientations that exchange width and height."""
-
-
-class Refused(Exception):
-    """The image is not decoded; ``detail`` says why, for people."""
-
-    def __init__(self, verdict: Verdict, detail: str) -> None:
-        super().__init__(verdict, detail)
-        self.verdict = verdict
-        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +81,13 @@ class PillowDecoder:
         self._fast = fast
         self._resampler = Resampler()
         # Pillow refuses beyond twice this number and only warns below. Half the cap makes the cap
-        # the point of refusal everywhere, also where a plugin checks before it allocates.
-        Image.MAX_IMAGE_PIXELS = max_pixels // 2
+        # the point of refusal (to the pixel, for `_decode` looks again) also where a plugin checks
+        # before it allocates.
+        Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
         warnings.simplefilter("ignore")
-        # The cap of 1 MiB on compressed chunks refuses sound files (a large ICC profile or a
-        # workflow in an iTXt chunk); the total's cap and the memory limit bound them as well.
-        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+        # Pillow's own reading of uncompressed TIFFs knows neither planes of 16 bits nor colours
+        # that are sampled at fewer places.
+        TiffImagePlugin.READ_LIBTIFF = True
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the child may not start threads
         self._samples = {name: _sample(name) for name in formats}
 
@@ -121,36 +98,57 @@ class PillowDecoder:
             Refused: whatever is wrong with the image.
             MemoryError: it does not fit the memory limit.
         """
+        name = self._format_of(body)
+        file = IMAGE_FILES[name]
+        opened = False
         try:
-            return self._decode(body, resize, crop)
+            parts = file.essentials(body)
+            with Image.open(io.BytesIO(parts.body), formats=(name,)) as image:
+                opened = True
+                return self._decode(image, name, parts, resize, crop)
         except (Refused, MemoryError):
             raise
         except Image.DecompressionBombError as error:
             raise Refused(Verdict.TOO_LARGE, self._too_large(str(error))) from error
-        except UnidentifiedImageError as error:
-            raise self._unidentified(body) from error
         # The border to the decoders: hostile bytes make them raise anything.
         except Exception as error:
-            verdict = Verdict.TRUNCATED if _ends_early(body, error) else Verdict.CORRUPT
-            raise Refused(verdict, f"{type(error).__name__}: {error}") from error
+            if error.args in _OUT_OF_MEMORY:
+                raise MemoryError from error
+            refused = file.fault(body, opened=opened)
+            detail = f"{refused.detail} ({type(error).__name__}: {error})"
+            raise Refused(refused.verdict, detail) from error
 
-    def _decode(self, body: bytes, resize: int, crop: int) -> Decoded:
-        with Image.open(io.BytesIO(body), formats=self._formats) as image:
-            # A JPEG with further pictures (a gain map, a depth map, the other eye) is a still.
-            name = "JPEG" if image.format == "MPO" else str(image.format)
-            frames = 1 if name == "JPEG" else _count_frames(image, body)
-            if frames > 1 and self._reject_animations:
-                raise Refused(
-                    Verdict.ANIMATION,
-                    f"{name} of {frames} frames or pages, and decode.animations is `reject`",
-                )
-            full = image.size
-            # Fed in pieces, libjpeg decodes the row of blocks anew that a piece ends in.
-            image.decodermaxblock = len(body)
-            reduction = _draft(image, resize) if self._fast and name == "JPEG" else 1
+    def _decode(
+        self, image: ImageFile.ImageFile, name: str, parts: Essentials, resize: int, crop: int
+    ) -> Decoded:
+        full = image.size
+        if full[0] * full[1] > self._max_pixels:
+            raise Refused(Verdict.TOO_LARGE, self._too_large(f"({full[0] * full[1]} pixels)"))
+        frames = parts.frames or max(1, int(getattr(image, "n_frames", 1)))
+        if frames > 1 and self._reject_animations:
+            raise Refused(
+                Verdict.ANIMATION,
+                f"{name} of {frames} frames or pages, and decode.animations is `reject`",
+            )
+        covered = None if parts.covers else image.tile[0].extents
+        if parts.exif:
+            image.info["exif"] = parts.exif
+        if parts.xmp:
+            image.info["xmp"] = parts.xmp
+        if name == "TIFF":
+            image.tile = [_in_native_order(tile) for tile in image.tile]
+        # Fed in pieces, libjpeg decodes the row of blocks anew that a piece ends in.
+        image.decodermaxblock = len(parts.body)
+        scales = self._fast and name == "JPEG" and jpeg.scales(parts.body)
+        reduction = _draft(image, resize) if scales else 1
+        if name == "PNG":
+            _load_whole_png(image, parts.body)
+        else:
             image.load()
-            orientation = _orientation(image)
-            upright = _turn(_flatten(_to_eight_bits(image)), orientation)
+        orientation = orientation_of(image)
+        plain = without_blank_alpha(image) if name == "BMP" else image
+        flat = flatten(to_eight_bits(plain, parts.grey))
+        upright = turn(flat if covered is None else uncover(flat, covered), orientation)
         width, height = upright.size
         if reduction > 1:
             width, height = full if orientation not in _ON_THE_SIDE else full[::-1]
@@ -161,6 +159,16 @@ class PillowDecoder:
             width=width,
             height=height,
             frames=frames,
+        )
+
+    def _format_of(self, body: bytes) -> str:
+        for name in self._formats:
+            accepts = Image.OPEN[name][1]
+            if accepts is None or accepts(body[:16]) is True:
+                return name
+        raise Refused(
+            Verdict.UNSUPPORTED_FORMAT,
+            f"none of {', '.join(self._formats)}; see decode.formats",
         )
 
     def _square(self, upright: Image.Image, crop: Crop, name: str, reduction: int) -> Image.Image:
@@ -177,18 +185,6 @@ class PillowDecoder:
             f"{announced} megapixels announced against decode.max_megapixels = "
             f"{self._max_pixels / 1e6:g}; raise it, and decode.max_memory_mib with it, if such "
             "images are legitimate"
-        )
-
-    def _unidentified(self, body: bytes) -> Refused:
-        for name in self._formats:
-            accepts = Image.OPEN[name][1]
-            if accepts is not None and accepts(body[:16]) is True:
-                if name == "JPEG" and _ends_before_the_scan(body):
-                    return Refused(Verdict.TRUNCATED, "JPEG that ends in its header")
-                return Refused(Verdict.CORRUPT, f"{name} whose header cannot be read")
-        return Refused(
-            Verdict.UNSUPPORTED_FORMAT,
-            f"none of {', '.join(self._formats)}; see decode.formats",
         )
 
     def self_test(self) -> None:
@@ -216,84 +212,30 @@ def _sample(format: str) -> bytes:
     return file.getvalue()
 
 
-def _ends_early(body: bytes, error: Exception) -> bool:
-    if body[:4] == b"RIFF":  # libwebp does not say why it refuses
-        return len(body) < 8 + int.from_bytes(body[4:8], "little")
-    if body[:2] == _JPEG_BEGINS and _ends_before_the_scan(body):
-        return True  # between two segments Pillow does not say why either
-    return "truncated" in str(error).lower()
-
-
-def _ends_before_the_scan(body: bytes) -> bool:
-    """Whether a JPEG's segments are whole as far as they go, and stop before the image's data."""
-    at = len(_JPEG_BEGINS)
-    while at + 4 <= len(body):
-        if body[at] != 0xFF or body[at + 1] == _SCAN_BEGINS:
-            return False
-        at += 2 + int.from_bytes(body[at + 2 : at + 4], "big")
-    return True
-
-
-def _count_frames(image: Image.Image, body: bytes) -> int:
-    """Frames or pages of a file, in bounded time whatever the file says."""
-    if image.format == "GIF":
-        return count_gif_frames(body)
-    if image.format == "TIFF":
-        return _count_pages(body)
-    return max(1, int(getattr(image, "n_frames", 1)))  # from the header
-
-
-def count_gif_frames(body: bytes) -> int:
-    """Walk a GIF's blocks without decoding them (GIF89a, sections 18 to 27).
-
-    Pillow's own count reads block by block through Python's file interface, without a bound. A
-    file that ends early counts the frames begun.
+def _load_whole_png(image: ImageFile.ImageFile, body: bytes) -> None:
+    """Decode a PNG, whose canvas is painted before with what hardly a picture ends in: Pillow does
+    not say that it had pixels for a part of the rows.
 
     Raises:
-        Refused: more than ``MAX_GIF_BLOCKS`` blocks.
+        Refused: it had.
     """
-
-    frames = 0
-    in_data = False
-    try:
-        position = 13 + _gif_colour_bytes(body[10])
-        for _ in range(MAX_GIF_BLOCKS):
-            byte = body[position]
-            if in_data:  # a data block: its size, 0 for the last
-                position += 1 + byte
-                in_data = byte != 0
-            elif byte == 0x3B:  # the trailer
-                return max(1, frames)
-            elif byte == 0x2C:  # an image: descriptor, colour table, code size, data
-                frames += 1
-                position += 11 + _gif_colour_bytes(body[position + 9])
-                in_data = True
-            elif byte == 0x21:  # an extension: label, data
-                position += 2
-                in_data = True
-            else:  # rubbish between blocks, which readers skip
-                position += 1
-    except IndexError:
-        return max(1, frames)
-    raise Refused(Verdict.CORRUPT, f"GIF of more than {MAX_GIF_BLOCKS:,} data blocks")
+    bands = len(image.getbands())
+    colour = _UNLIKELY if bands == 1 else (_UNLIKELY,) * bands
+    last = (image.width - 1, image.height - 1)
+    canvas = Image.new(image.mode, image.size, colour)
+    unwritten = canvas.getpixel(last)
+    image.im = canvas.im
+    image.load()
+    suspicious = "interlace" in image.info or image.getpixel(last) == unwritten
+    if suspicious and not png.is_whole(body):
+        raise Refused(Verdict.CORRUPT, "PNG with pixels for a part of its rows")
 
 
-def _gif_colour_bytes(flags: int) -> int:
-    """Size of the colour table that a descriptor's flags announce."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-
-def _count_pages(body: bytes) -> int:
-    """Pages of a TIFF, up to a bound or to the first whose directory cannot be read."""
-    with Image.open(io.BytesIO(body), formats=("TIFF",)) as image:
-        for page in range(1, MAX_PAGES_COUNTED):
-            try:
-                image.seek(page)
-            except MemoryError:
-                raise
-            except Exception:  # noqa: BLE001 - the end, or a page that no reader shows
-                return page
-    return MAX_PAGES_COUNTED
+def _in_native_order(tile: ImageFile._Tile) -> ImageFile._Tile:
+    """libtiff hands samples over in this processor's order; Pillow forgets that of some."""
+    if not isinstance(tile.args, tuple) or tile.args[0] not in _NATIVE_ORDER:
+        return tile
+    return tile._replace(args=(_NATIVE_ORDER[tile.args[0]], *tile.args[1:]))
 
 
 def _draft(image: Image.Image, resize: int) -> int:
@@ -302,66 +244,3 @@ def _draft(image: Image.Image, resize: int) -> int:
     edge, width = _FAST_OVERSAMPLING * resize, image.width
     drafted = image.draft(None, (edge, edge))
     return 1 if drafted is None else round(width / drafted[1][2])
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none or the EXIF block is broken."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 - a broken EXIF block is no reason to refuse the pixels
-        return 1
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _turn(image: Image.Image, orientation: int) -> Image.Image:
-    """Turn upright; before resampling, whose order of the axes shows (see ``Resampler``)."""
-    method = _UPRIGHT.get(orientation)
-    return image if method is None else image.transpose(method)
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Bring deeper greys to mode ``L``.
-
-    16 bits have a known range, 0 to 65,535, and are divided by 257. 32-bit integers and floats
-    have none: they are stretched from their least to their greatest value.
-    """
-    if image.mode in _SIXTEEN_BIT_MODES:
-        scale, offset = 1 / 257, 0.5
-    elif image.mode in ("I", "F"):
-        low, high = cast("tuple[float, float]", image.getextrema())
-        if not abs(high - low) < float("inf"):  # not a number included
-            raise Refused(Verdict.CORRUPT, f"shades from {low} to {high}")
-        scale = 255 / (high - low) if high > low else 0.0
-        offset = 0.5 - low * scale
-    else:
-        return image
-    wide = image if image.mode == "F" else image.convert("I")
-    grey = wide.point(lambda shade: shade * scale + offset).convert("L")
-    # A transparent shade is named in the deep range; nothing of it is left to match.
-    grey.info.pop("transparency", None)
-    return grey
-
-
-def _flatten(image: Image.Image) -> Image.Image:
-    """Bring 8-bit modes to ``RGB`` or ``L`` (which is resized at a third of the cost), with
-    transparency over ``BACKGROUND``."""
-    if image.has_transparency_data and not _has_deep_colour_key(image):
-        if image.mode == "La":  # Pillow converts it to LA only
-            image = image.convert("LA")
-        image = image.convert("RGBA")
-        alpha = image.getchannel("A")
-        if alpha.getextrema() != (255, 255):
-            flat = Image.new("RGB", image.size, BACKGROUND)
-            flat.paste(image, mask=alpha)
-            return flat
-    mode = "L" if image.mode in ("1", "L") else "RGB"
-    return image if image.mode == mode else image.convert(mode)  # which copies even an equal mode
-
-
-def _has_deep_colour_key(image: Image.Image) -> bool:
-    """Whether a transparent colour is named in 16 bits a channel, in a PNG that Pillow reads in
-    8: it matches no pixel."""
-    key = image.info.get("transparency")
-    return isinstance(key, tuple) and max(key) > 255
