@@ -226,7 +226,7 @@ CODES: dict[str, Code] = {
         "the file is sound and of an allowed format, but of a kind that the decoder lacks or would "
         "misread; the message names the kind",
         "convert such images before upload; update Pillow",
-        malformed=True,
+        Blame.IMAGE,
     ),
     "decode.too_large": Code(
         "the header announces more pixels than `decode.max_megapixels`",

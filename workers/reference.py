@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import CODES, Code
+from pipeline.errors import CODES, Blame, Code
 from pipeline.events.schemas import schemas
 from pipeline.halts import HALTS, Fault
 from pipeline.metrics import CATALOGUE, DRIVER_CATALOGUE, Metric
@@ -47,16 +47,26 @@ _STOPS = {
 }
 
 
+_CODE_COLUMNS = ("Code", "Meaning", "What to do", "Counts")
+
+_COUNTS = {
+    Blame.MESSAGE: "never",
+    Blame.IMAGE: "while a good image fails too",
+    Blame.OBJECT: "while its bucket cannot be read",
+    Blame.DEPLOYMENT: "always",
+}
+
+
 def codes() -> str:
     """Codes of dead letters, by stage, and of halts, by whose fault they can be."""
     sections = []
     for stage in dict.fromkeys(map(Code.stage, CODES)):
         rows = [
-            (f"`{name}`", code.meaning, code.remedy)
+            (f"`{name}`", code.meaning, code.remedy, _COUNTS[code.blame])
             for name, code in CODES.items()
             if Code.stage(name) == stage
         ]
-        sections.append(f"\n## {stage}\n\n{table(('Code', 'Meaning', 'What to do'), rows)}")
+        sections.append(f"\n## {stage}\n\n{table(_CODE_COLUMNS, rows)}")
     halts = [
         (f"`{name}`", _STOPS[halt.fault], halt.meaning, halt.remedy) for name, halt in HALTS.items()
     ]
@@ -64,9 +74,9 @@ def codes() -> str:
         f"# Codes\n\n{NOTICE}\n\n"
         "Why a reference was not classified. A code is the label `code` of "
         "`clipstream_dead_letters_total` and the header `dlq.code` of a dead letter. Codes are "
-        "never renamed; new ones may appear. What stops a worker is [at the end](#halts).\n"
-        + "".join(sections)
-        + "\n## Halts\n\n"
+        "never renamed; new ones may appear. The last column says when a code counts for the "
+        "[failure budget](../operations.md#when-most-of-the-input-fails). What stops a worker is "
+        "[at the end](#halts).\n" + "".join(sections) + "\n## Halts\n\n"
         "Why a worker, the driver or a command has stopped. What a worker's halt stops, the "
         "column says: a fault of the stream stops the driver with exit code 3, a fault that can "
         "be one node's own keeps the place of that worker empty "
