@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from pipeline.ports import Clock, Stream
@@ -13,6 +12,10 @@ log = logging.getLogger(__name__)
 
 TOLD_EVERY_S = 60.0
 """A pause of so long is told, and again each time it has lasted so much longer."""
+
+
+_NAMED = 3
+"""Partitions that a line names."""
 
 
 class Pausing:
@@ -50,6 +53,9 @@ class Pausing:
         if not lasting:
             return
         self._told_at = now
-        for reason, count in Counter(reasons[each] for each in lasting).items():
-            oldest = min(self._since[each] for each in lasting if reasons[each] == reason)
-            log.warning("%d partitions paused for up to %.0f s: %s", count, now - oldest, reason)
+        for reason in dict.fromkeys(reasons[each] for each in lasting):
+            held = sorted(each for each in lasting if reasons[each] == reason)
+            named = ", ".join(map(str, held[:_NAMED]))
+            more = f" and {len(held) - _NAMED} more" if len(held) > _NAMED else ""
+            oldest = min(self._since[each] for each in held)
+            log.warning("%s%s: paused for up to %.0f s: %s", named, more, now - oldest, reason)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.kafka_config import Member
-from pipeline.errors import CODES
+from pipeline.errors import CODES, Blame
 from pipeline.halts import HALTS
 from pipeline.metrics import CATALOGUE as WORKER_METRICS
 from pipeline.metrics import DRIVER_CATALOGUE
@@ -140,3 +140,9 @@ def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
         target = (page.parent / path) if path else page
         assert target.exists(), path
         assert not anchor or anchor in slugs(target.read_text(encoding="utf-8")), anchor
+
+
+def test_the_page_says_which_codes_count_only_while_a_bucket_cannot_be_read() -> None:
+    (row,) = [line for line in OPERATIONS.splitlines() if line.startswith("| while its bucket")]
+    of_objects = {code for code, entry in CODES.items() if entry.blame is Blame.OBJECT}
+    assert set(re.findall(r"`([a-z]+\.[a-z_]+)`", row)) == of_objects
