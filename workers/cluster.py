@@ -26,6 +26,7 @@ from workers import heap
 from workers.health import Health, Heard
 from workers.logs import configure_logging
 from workers.node import Node
+from workers.ray_start import start_ray
 from workers.settings import Settings
 from workers.slot import Ended, Fate
 from workers.stream import StreamWorker
@@ -235,36 +236,16 @@ class Cluster:
     """A Ray cluster: the one that RAY_ADDRESS names, else a local one that ends with this."""
 
     def __init__(self, settings: Settings) -> None:
-        # Ray reads these when it is imported. What the user set stays.
-        for name, value in RAY_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        import ray
+        """One attempt to join or start Ray.
 
+        Raises:
+            Retry: it did not work this time.
+            Halt: it cannot work.
+        """
         self._settings = settings
         policy = settings.workers
-        options: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.WARNING}
-        if "RAY_ADDRESS" not in os.environ:
-            options |= {
-                # Logical: what the workers ask for, so that a small machine can run them.
-                "num_cpus": max(
-                    os.cpu_count() or 1, math.ceil(policy.most * policy.cpus_per_worker)
-                ),
-                "include_dashboard": False,
-                "object_store_memory": OBJECT_STORE_BYTES,
-            }
-        # Ray puts a SIGTERM handler of its own in place, which ends the driver without a drain.
-        on_sigterm = signal.getsignal(signal.SIGTERM)
-        try:
-            ray.init(**options)
-        except Exception as error:
-            # Ray raises bare exceptions here, a plain one where its daemons were too slow.
-            ray.shutdown()
-            raise Halt(
-                "ray.not_started",
-                f"ray: {error}; check RAY_ADDRESS, or the logs under the system's temporary "
-                "directory in ray/session_latest/logs",
-            ) from error
-        signal.signal(signal.SIGTERM, on_sigterm)
+        # Logical: what the workers ask for, so that a small machine can run them.
+        start_ray(max(os.cpu_count() or 1, math.ceil(policy.most * policy.cpus_per_worker)))
 
     def launch(self, build: Build, slot: int, avoid: frozenset[str] = frozenset()) -> RayWorker:
         """Ask for a worker's actor; it gets a process as soon as Ray has room for it, on another
@@ -308,18 +289,3 @@ def _elsewhere(avoid: frozenset[str]) -> Any:
         soft=True,
         _spill_on_unavailable=True,
     )
-
-
-OBJECT_STORE_BYTES = 80 * 1024 * 1024
-"""Nearly Ray's minimum: workers hand no images through the object store."""
-
-RAY_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Set in any case: Ray warns at every start about its changing default.
-    "RAY_AUTH_MODE": "disabled",
-    # Off: the hook starts another interpreter for every worker where the driver runs under uv.
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_DEDUP_LOGS": "0",
-    # Workers say in each line who they are, and JSON lines must stay JSON.
-    "RAY_DISABLE_WORKER_LOG_PREFIX": "1",
-}
