@@ -17,16 +17,18 @@ import random
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.errors import Halt, Retry, WorkerLost
 from pipeline.ports import Clock
 from workers import heap
+from workers.drains import DrainNotices
 from workers.health import Health, Heard
 from workers.logs import configure_logging
 from workers.node import Node
-from workers.ray_start import start_ray
+from workers.ray_start import cluster_address, start_ray
 from workers.settings import Settings
 from workers.slot import Ended, Fate
 from workers.stream import StreamWorker
@@ -152,10 +154,18 @@ class StreamActor:
 class RayWorker:
     """Implements ``slot.WorkerHandle`` over an actor."""
 
-    def __init__(self, actor: Any, clock: Clock, wants: str) -> None:
+    def __init__(
+        self,
+        actor: Any,
+        clock: Clock,
+        wants: str,
+        goes_in: Callable[[str], float | None] = lambda _: None,
+    ) -> None:
+        """``goes_in`` says of a node (id) when it goes away; see ``DrainNotices``."""
         self._actor = actor
         self._clock = clock
         self._wants = wants
+        self._goes_in = goes_in
         # Answered when Ray has found room and the process is there.
         self._placed = actor.node.remote()
         self._node: Node | None = None
@@ -175,6 +185,10 @@ class RayWorker:
             with contextlib.suppress(ray.exceptions.RayError):
                 self._node = ray.get(self._placed)
         return self._node
+
+    def node_goes_in(self) -> float | None:
+        node = self.node()
+        return self._goes_in(node.id) if node else None
 
     def begin(self) -> None:
         self._run = self._actor.run.remote()
@@ -246,6 +260,8 @@ class Cluster:
         policy = settings.workers
         # Logical: what the workers ask for, so that a small machine can run them.
         start_ray(max(os.cpu_count() or 1, math.ceil(policy.most * policy.cpus_per_worker)))
+        # The one node of a Ray of our own goes when the driver does.
+        self._notices = DrainNotices() if cluster_address() else None
 
     def launch(self, build: Build, slot: int, avoid: frozenset[str] = frozenset()) -> RayWorker:
         """Ask for a worker's actor; it gets a process as soon as Ray has room for it, on another
@@ -266,11 +282,16 @@ class Cluster:
         wants = f"{policy.cpus_per_worker:g} CPU"
         if policy.gpus_per_worker:
             wants += f" and {policy.gpus_per_worker:g} GPU"
-        return RayWorker(actor.remote(build, self._settings, slot), SystemClock(), wants)
+        worker = actor.remote(build, self._settings, slot)
+        if self._notices is None:
+            return RayWorker(worker, SystemClock(), wants)
+        return RayWorker(worker, SystemClock(), wants, self._notices.goes_in)
 
     def close(self) -> None:
         import ray
 
+        if self._notices is not None:
+            self._notices.close()
         ray.shutdown()
 
 

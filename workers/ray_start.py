@@ -109,8 +109,8 @@ def patiently(
     clock: Clock,
     rng: random.Random,
 ) -> Started | None:
-    """``start``, tried again while it fails in passing; None where ``wait`` says that the driver was
-    asked to stop.
+    """``start``, tried again while it fails in passing; None where ``wait`` says that the driver
+    was asked to stop.
 
     Raises:
         Halt: ``ray.not_started``: it cannot be done, or nobody answers at RAY_ADDRESS for long.
