@@ -80,7 +80,9 @@ class StreamActor:
     def run(self) -> Ended:
         """Build the worker and run it to its end, or to a stop while it is still being built. Never
         raises for an expected reason."""
-        log.info("worker %d starts, process %d", self._slot, os.getpid())
+        log.info(
+            "worker %d starts, process %d on %s", self._slot, os.getpid(), socket.gethostname()
+        )
         # A thread of its own: a stop does not wait for the model to be loaded.
         threading.Thread(target=self._run_to_its_end, name="worker", daemon=True).start()
         end = self._end.get()
@@ -269,6 +271,8 @@ class Cluster:
         import ray
 
         policy = self._settings.workers
+        if avoid and self._notices is not None:
+            avoid |= self._notices.nodes
         actor = ray.remote(StreamActor).options(
             num_gpus=policy.gpus_per_worker,
             num_cpus=policy.cpus_per_worker,

@@ -51,6 +51,11 @@ class DrainNotices:
             return None
         return deadline_ms / 1000 - self._wall() if deadline_ms else math.inf
 
+    @property
+    def nodes(self) -> frozenset[str]:
+        """Ids of those that go away."""
+        return frozenset(self._nodes)
+
     def close(self) -> None:
         """Ask no more."""
         self._closing.set()

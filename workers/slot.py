@@ -6,6 +6,7 @@ that builds it (it *starts*), and it answers (it *runs*).
 
 from __future__ import annotations
 
+import logging
 import random
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from workers.health import Health, Heard
 from workers.node import Node
 from workers.trouble import Trouble
 from workers.workers_policy import WorkersPolicy
+
+log = logging.getLogger(__name__)
 
 RESTARTS = RetryPolicy(first_wait_s=2.0, longest_wait_s=60.0)
 """Waits between a worker's end and its restart."""
@@ -217,6 +220,7 @@ class Slot:
             self._removal = dismiss(self.number, for_good=self.leaving)
         elif self.handle is not None and (node := self.handle.node()) is not None:
             self.node, self._begun_at = node, self._clock.monotonic()
+            log.info("worker %d starts on node %s", self.number, node)
             self.handle.begin()
 
     def failed(self) -> float:
