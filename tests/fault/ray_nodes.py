@@ -84,12 +84,12 @@ class RayNodes:
 
 @contextlib.contextmanager
 def ray_nodes(environment: Mapping[str, str], cpus: int = 1) -> Iterator[RayNodes]:
-    """A cluster of one node with ``cpus``, in a folder of its own: its address file is nobody else's. Nodes have
-    ``environment`` beside this process' own."""
+    """A cluster of one node with ``cpus``, in a folder of its own: nobody else sees its address
+    file. Nodes have ``environment`` beside this process' own."""
     more = {**RAY_ENVIRONMENT, "RAY_gcs_rpc_server_reconnect_timeout_s": str(HEAD_LOST_S)}
     with (
         # Short: paths of sockets are.
-        tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder,  # noqa: S108
+        tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder,
         pytest.MonkeyPatch.context() as patch,
     ):
         for name, value in (more | {"RAY_TMPDIR": folder} | dict(environment)).items():

@@ -4,7 +4,6 @@ and are lost: the real command, a real Kafka and a real S3."""
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.ports import CheckResult
 from tests.fault.ray_nodes import RayNode, RayNodes, ray_nodes
 from tests.fault.s3_rig import Store, Traffic, settings_of, store_behind_a_proxy
 from tests.kafka_deployment import Deployment
@@ -21,7 +21,9 @@ from workers.commands.config import as_yaml
 from workers.demo.processes import command_environment
 from workers.demo.s3 import S3Server
 from workers.node import ID_DIGITS
+from workers.node_survey import survey
 from workers.reference import ROOT
+from workers.settings import Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -30,6 +32,15 @@ EACH = 20
 
 START_S = 120.0
 NOTICE_S = 30
+SUBJECTS = {
+    "versions",
+    "label sets",
+    "model",
+    "certificates",
+    "credentials",
+    "decoders",
+    "devices",
+}
 
 
 class Driver:
@@ -143,6 +154,7 @@ def test_a_stream_outlives_the_nodes_of_its_cluster(
                 send()
                 traffic.until_done()
                 assert first.runs
+                doctor_finds_what_the_node_lacks(nodes, settings, bare)
 
                 send()
                 nodes.head.kill()
@@ -175,3 +187,15 @@ def a_node_that_is_taken_back_is_left_in_time(
     driver.says(rf"worker {worker} starts on node \S+ \({short(other)}\)")
     assert "died" not in driver.log
     return worker
+
+
+def doctor_finds_what_the_node_lacks(nodes: RayNodes, settings: Settings, bare: RayNode) -> None:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_ADDRESS", nodes.address)
+        checks = list(survey(settings))
+    failed = [check for check in checks if check.result is CheckResult.FAILED]
+    (lacking,) = failed
+    assert lacking.subject.endswith(f"({short(bare)}): credentials")
+    assert "no credentials in the environment" in lacking.message
+    # The head's, beside those of a node that was taken back or killed a while ago.
+    assert {check.subject.partition("): ")[2] for check in checks} == SUBJECTS
