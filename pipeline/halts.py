@@ -123,8 +123,10 @@ HALTS: dict[str, HaltCode] = {
         "stop one of the two, or give it its own `kafka.instance`",
     ),
     "ray.not_started": _stream(
-        "Ray cannot be joined or started",
-        "check RAY_ADDRESS and Ray's own logs",
+        "nobody answers at RAY_ADDRESS, or Ray cannot be started as it is asked for; a Ray of the "
+        "driver's own that is too slow is tried again for 3 minutes and then ends the driver with "
+        "exit code 1",
+        "write the address of the cluster's head into RAY_ADDRESS, or unset it; see Ray's own logs",
     ),
     "endpoints.port_taken": _node(
         "another program listens on the port of the metrics or of the driver's health",

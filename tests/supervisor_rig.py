@@ -49,6 +49,8 @@ class Worker:
         self._heard: Heard | None = None
         self.place: Node | None = Node("a" * 56, "host-a")
         """None while Ray has no room for it."""
+        self.goes_at: float | None = None
+        """When its node goes away, where that is announced."""
         self.begun = False
         self.end: Ended | None = None
         self.answer: Health | None = health()
@@ -60,6 +62,9 @@ class Worker:
 
     def node(self) -> Node | None:
         return self.place
+
+    def node_goes_in(self) -> float | None:
+        return None if self.goes_at is None else self.goes_at - self._clock.now
 
     def begin(self) -> None:
         assert not self.begun, "a worker begins once"

@@ -157,6 +157,14 @@ def doctor(
             help="Replicas of created topics; -1: the broker's default.", min=-1, metavar="NUMBER"
         ),
     ] = -1,
+    nodes: Annotated[
+        bool,
+        typer.Option(
+            "--nodes",
+            help="Check every node of the Ray cluster that RAY_ADDRESS names too: files, "
+            "credentials, versions, decoders, devices.",
+        ),
+    ] = False,
 ) -> None:
     """Check Kafka, its topics and permissions, S3, the label sets, the model, the device.
 
@@ -169,7 +177,7 @@ def doctor(
     from workers.commands.doctor import NewTopics, run_doctor
 
     create = NewTopics(partitions, replication) if create_topics else None
-    passed = run_doctor(settings, Console(soft_wrap=True), create)
+    passed = run_doctor(settings, Console(soft_wrap=True), create, nodes=nodes)
     raise typer.Exit(0 if passed else 1)
 
 

@@ -17,7 +17,7 @@ import random
 import signal
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -26,18 +26,14 @@ from pipeline.adapters.processors import available_processors
 from pipeline.errors import Halt, Retry, WorkerLost
 from pipeline.ports import Clock
 from workers import heap
+from workers.drains import DrainNotices
 from workers.fitting import fitted
 from workers.health import Health, Heard
 from workers.logs import configure_logging
 from workers.node import Node
-from workers.reservation import (
-    CPUS_WITHOUT_GPU,
-    Reservation,
-    Resources,
-    Room,
-    reserve,
-    workers_on,
-)
+from workers.ray_resources import resources_of_cluster, rooms
+from workers.ray_start import cluster_address, start_ray
+from workers.reservation import CPUS_WITHOUT_GPU, Reservation, reserve, workers_on
 from workers.settings import Settings
 from workers.slot import Ended, Fate
 from workers.stream import StreamWorker
@@ -93,7 +89,9 @@ class StreamActor:
     def run(self) -> Ended:
         """Build the worker and run it to its end, or to a stop while it is still being built. Never
         raises for an expected reason."""
-        log.info("worker %d starts, process %d", self._slot, os.getpid())
+        log.info(
+            "worker %d starts, process %d on %s", self._slot, os.getpid(), socket.gethostname()
+        )
         # A thread of its own: a stop does not wait for the model to be loaded.
         threading.Thread(target=self._run_to_its_end, name="worker", daemon=True).start()
         end = self._end.get()
@@ -167,10 +165,18 @@ class StreamActor:
 class RayWorker:
     """Implements ``slot.WorkerHandle`` over an actor."""
 
-    def __init__(self, actor: Any, clock: Clock, wants: str) -> None:
+    def __init__(
+        self,
+        actor: Any,
+        clock: Clock,
+        wants: str,
+        goes_in: Callable[[str], float | None] = lambda _: None,
+    ) -> None:
+        """``goes_in`` says of a node (id) when it goes away; see ``DrainNotices``."""
         self._actor = actor
         self._clock = clock
         self._wants = wants
+        self._goes_in = goes_in
         # Answered when Ray has found room and the process is there.
         self._placed = actor.node.remote()
         self._node: Node | None = None
@@ -190,6 +196,10 @@ class RayWorker:
             with contextlib.suppress(ray.exceptions.RayError):
                 self._node = ray.get(self._placed)
         return self._node
+
+    def node_goes_in(self) -> float | None:
+        node = self.node()
+        return self._goes_in(node.id) if node else None
 
     def begin(self) -> None:
         self._run = self._actor.run.remote()
@@ -251,41 +261,22 @@ class Cluster:
     """A Ray cluster: the one that RAY_ADDRESS names, else a local one that ends with this."""
 
     def __init__(self, settings: Settings) -> None:
-        # Ray reads these when it is imported. What the user set stays.
-        for name, value in RAY_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        import ray
+        """One attempt to join or start Ray.
 
+        Raises:
+            Retry: it did not work this time.
+            Halt: it cannot work.
+        """
         policy = settings.workers
-        cpus = policy.cpus_per_worker
-        options: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.WARNING}
-        if "RAY_ADDRESS" not in os.environ:
-            options |= {
-                # Logical: what the workers ask for, so that a small machine can run them.
-                "num_cpus": max(
-                    available_processors(),
-                    math.ceil(policy.most * (CPUS_WITHOUT_GPU if cpus is None else cpus)),
-                ),
-                "include_dashboard": False,
-                "object_store_memory": OBJECT_STORE_BYTES,
-            }
-        # Ray puts a SIGTERM handler of its own in place, which ends the driver without a drain.
-        on_sigterm = signal.getsignal(signal.SIGTERM)
-        try:
-            ray.init(**options)
-        except Exception as error:
-            # Ray raises bare exceptions here, a plain one where its daemons were too slow.
-            ray.shutdown()
-            raise Halt(
-                "ray.not_started",
-                f"ray: {error}; check RAY_ADDRESS, or the logs under the system's temporary "
-                "directory in ray/session_latest/logs",
-            ) from error
-        signal.signal(signal.SIGTERM, on_sigterm)
-        self.resources = _resources()
+        cpus = CPUS_WITHOUT_GPU if policy.cpus_per_worker is None else policy.cpus_per_worker
+        # Logical: what the workers ask for, so that a small machine can run them.
+        start_ray(max(available_processors(), math.ceil(policy.most * cpus)))
+        self.resources = resources_of_cluster()
         self.reservation = reserve(settings, self.resources)
         self.settings = self.reservation.settle(settings)
         """What workers get: nothing about GPUs is left to them."""
+        # The one node of a Ray of our own goes when the driver does.
+        self._notices = DrainNotices() if cluster_address() else None
 
     def launch(self, build: Build, slot: int, avoid: frozenset[str] = frozenset()) -> RayWorker:
         """Ask for a worker's actor; it gets a process as soon as Ray has room for it, on another
@@ -293,6 +284,8 @@ class Cluster:
         import ray
 
         policy = self.settings.workers
+        if avoid and self._notices is not None:
+            avoid |= self._notices.nodes
         actor = ray.remote(StreamActor).options(
             num_gpus=policy.gpus_per_worker,
             num_cpus=policy.cpus_per_worker,
@@ -307,11 +300,16 @@ class Cluster:
         if policy.gpus_per_worker:
             wants += f" and {policy.gpus_per_worker:g} GPU"
         fitting = partial(_build_fitted, build, self.reservation)
-        return RayWorker(actor.remote(fitting, self.settings, slot), SystemClock(), wants)
+        worker = actor.remote(fitting, self.settings, slot)
+        if self._notices is None:
+            return RayWorker(worker, SystemClock(), wants)
+        return RayWorker(worker, SystemClock(), wants, self._notices.goes_in)
 
     def close(self) -> None:
         import ray
 
+        if self._notices is not None:
+            self._notices.close()
         ray.shutdown()
 
 
@@ -339,53 +337,8 @@ def _build_fitted(
     import ray
 
     here = ray.get_runtime_context().get_node_id()
-    nodes = _nodes()
+    nodes = rooms()
     workers = workers_on(nodes[here], list(nodes.values()), reserved, settings.workers.most)
     settings, told = fitted(settings, available_processors(), workers)
     log.info("worker %d: %s; Ray reserves %s", slot, told, reserved)
     return build(settings, slot)
-
-
-def _nodes() -> dict[str, Room]:
-    """What each living node of the cluster has, by its id."""
-    import ray
-
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return {node["NodeID"]: _room(node["Resources"]) for node in nodes if node["Alive"]}
-
-
-def _room(resources: Mapping[str, float]) -> Room:
-    return Room(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))
-
-
-def _resources() -> Resources:
-    return Resources(tuple(_nodes().values()), tuple(_addable()))
-
-
-def _addable() -> list[Room]:
-    """A node of each group that an autoscaler has reported to Ray. Not all of them report any, and
-    Ray has no public way to ask: where it cannot be told there is none."""
-    try:
-        from ray._private.state import state
-
-        config = state.get_cluster_config()
-    except Exception as error:  # noqa: BLE001 - private, so that it may change in any way
-        log.debug("node groups cannot be asked for: %s", error)
-        return []
-    groups = config.node_group_configs if config is not None else []
-    return [_room(dict(group.resources)) for group in groups if group.max_count]
-
-
-OBJECT_STORE_BYTES = 80 * 1024 * 1024
-"""Nearly Ray's minimum: workers hand no images through the object store."""
-
-RAY_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Set in any case: Ray warns at every start about its changing default.
-    "RAY_AUTH_MODE": "disabled",
-    # Off: the hook starts another interpreter for every worker where the driver runs under uv.
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_DEDUP_LOGS": "0",
-    # Workers say in each line who they are, and JSON lines must stay JSON.
-    "RAY_DISABLE_WORKER_LOG_PREFIX": "1",
-}

@@ -6,6 +6,7 @@ that builds it (it *starts*), and it answers (it *runs*).
 
 from __future__ import annotations
 
+import logging
 import random
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from workers.health import Health, Heard
 from workers.node import Node
 from workers.trouble import Trouble
 from workers.workers_policy import WorkersPolicy
+
+log = logging.getLogger(__name__)
 
 RESTARTS = RetryPolicy(first_wait_s=2.0, longest_wait_s=60.0)
 """Waits between a worker's end and its restart."""
@@ -39,6 +42,9 @@ KILL_MARGIN_S = 15.0
 BUILDING_KILL_S = 5.0
 """A worker that is still being built has nothing to finish: it is killed so long after it was
 asked to stop, if it has not ended by itself."""
+
+NOTICE_MARGIN_S = 5.0
+"""A worker whose node goes away is to be done so long before: its last commit takes its time."""
 
 VACANT_S = 5.0
 """A place without a process for longer than this loses its member of the group, so that others read
@@ -74,6 +80,10 @@ class WorkerHandle(Protocol):
 
     def node(self) -> Node | None:
         """The node that it has a process on, or None while it waits for room."""
+
+    def node_goes_in(self) -> float | None:
+        """Seconds until its node goes away, where the cluster has announced that; ``inf`` where it
+        did not say when. None while the node stays, or there is none yet."""
 
     def begin(self) -> None:
         """Build the worker and run it. Called once, when it has a node: until then its process
@@ -122,6 +132,8 @@ class Slot:
         """Of the worker here that has begun, or else of the last one."""
         self.trouble: Trouble | None = None
         """Why the place is empty, where its node is at fault; until a worker has proven itself."""
+        self.moving = False
+        """Its worker was asked to end because its node goes away: another takes its place."""
         self._policy = policy
         self._clock = clock
         self._rng = rng
@@ -187,6 +199,7 @@ class Slot:
     def take(self, handle: WorkerHandle) -> None:
         """A worker was asked for."""
         self.handle = handle
+        self.moving = False
         self._launched_at = self._clock.monotonic()
 
     def tend(self, dismiss: Dismiss) -> None:
@@ -207,6 +220,7 @@ class Slot:
             self._removal = dismiss(self.number, for_good=self.leaving)
         elif self.handle is not None and (node := self.handle.node()) is not None:
             self.node, self._begun_at = node, self._clock.monotonic()
+            log.info("worker %d starts on node %s", self.number, node)
             self.handle.begin()
 
     def failed(self) -> float:
@@ -241,6 +255,16 @@ class Slot:
             self._stop_at, self._grace_s = self._clock.monotonic(), grace_s
         else:
             self._grace_s = min(self._grace_s, grace_s)
+
+    def move(self) -> float | None:
+        """Ask its worker to end if its node goes away. Returns the seconds that it has, once."""
+        goes_in_s = self.handle.node_goes_in() if self.handle and not self.moving else None
+        if goes_in_s is None:
+            return None
+        self.moving = True
+        grace_s = min(self._policy.grace_s, max(0.0, goes_in_s - NOTICE_MARGIN_S))
+        self.stop(grace_s)
+        return grace_s
 
     def leave(self) -> None:
         """Ask its worker to end for good."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
 
 from pipeline.halts import Fault, fault_of
 from pipeline.ports import Clock
+from workers.crashes import Crashes
 from workers.idle import GroupLag, Idle
 from workers.scaling import Scaling
 from workers.slot import Dismiss, Ended, Fate, Launch, Slot
@@ -71,8 +71,7 @@ class Supervisor:
         self._wanted = policy.count
         self._scaling = Scaling(policy, clock) if policy.most > policy.count else None
         self._idle: Idle | None = None
-        # When, and in which slot.
-        self._crashes: deque[tuple[float, int]] = deque()
+        self._crashes = Crashes(policy.crash_window_s)
         self._looked_at = self._awake_since = clock.monotonic()
         # When a worker that has no trouble was last in the group.
         self._attended_at = clock.monotonic()
@@ -165,10 +164,23 @@ class Supervisor:
             slot.tend(self._dismiss)
         if self._stop is None and slot.number < self._wanted and slot.may_start():
             slot.take(self._launch(slot.number, slot.avoid))
+        self._move(slot)
         ended = slot.look(self._awake_since)
         if ended is not None:
             self._follow_end(slot, ended)
         self._tell_if_it_waits(slot)
+
+    def _move(self, slot: Slot) -> None:
+        """A worker whose node goes away makes room for one on another node."""
+        node = slot.handle.node() if slot.handle else None
+        grace_s = slot.move()
+        if grace_s is not None:
+            log.warning(
+                "worker %d leaves node %s, which is being drained: it has %.0f s to finish",
+                slot.number,
+                node,
+                grace_s,
+            )
 
     def _follow_end(self, slot: Slot, ended: Ended) -> None:
         if ended.fate is Fate.STOPPED:
@@ -177,10 +189,29 @@ class Supervisor:
                 slot.stopped()
             return
         halted = ended.fate is Fate.HALTED
-        if halted and self._stop is None and fault_of(ended.code) is Fault.NODE:
+        nodes = halted and fault_of(ended.code) is Fault.NODE
+        if slot.moving and self._stop is None and (nodes or not halted):
+            # It goes with its node, finished or not: no crash, and no trouble of another node.
+            log.warning(
+                "worker %d %s: %s: %s; what it had not committed comes again",
+                slot.number,
+                ended.fate,
+                ended.code,
+                ended.message,
+            )
+            slot.stopped()
+            return
+        if nodes and self._stop is None:
             self._leave_empty(slot, ended)
             return
-        log.error("worker %d %s: %s: %s", slot.number, ended.fate, ended.code, ended.message)
+        log.error(
+            "worker %d %s: %s: %s (on node %s)",
+            slot.number,
+            ended.fate,
+            ended.code,
+            ended.message,
+            slot.node,
+        )
         if self._stop is not None:
             if ended.fate is Fate.KILLED and self._stop is ExitCode.OK:
                 self._stop = ExitCode.UNCLEAN_STOP
@@ -246,10 +277,7 @@ class Supervisor:
                 )
 
     def _crash_loop(self, slot: Slot) -> bool:
-        now = self._clock.monotonic()
-        self._crashes.append((now, slot.number))
-        while now - self._crashes[0][0] > self._policy.crash_window_s:
-            self._crashes.popleft()
+        self._crashes.add(self._clock.monotonic(), slot.number, slot.node)
         return len(self._crashes) >= self._policy.max_crashes
 
     def _follow_crash_loop(self, slot: Slot, ended: Ended) -> None:
@@ -258,13 +286,12 @@ class Supervisor:
         that kills whoever reads it does."""
         others = [each for each in self._slots[: self._wanted] if each is not slot]
         alone = (
-            {number for _, number in self._crashes} <= {slot.number}
+            self._crashes.slots <= {slot.number}
             and any(each.fresh is not None and each.trouble is None for each in others)
             and not any(each.trouble is not None and each.trouble.is_crash for each in others)
         )
         if alone or slot.trouble is not None:
-            own = slot.number
-            self._crashes = deque(crash for crash in self._crashes if crash[1] != own)
+            self._crashes.forget(slot.number)
             self._leave_empty(slot, ended)
             return
         self._drain(

@@ -42,6 +42,7 @@ from workers.commit_gate import CommitGate
 from workers.endpoints import MetricsEndpoint
 from workers.event_loop import EventLoopThread
 from workers.intake import MIB
+from workers.node_checks import require_node
 from workers.rules import LiveRules, Rules
 from workers.settings import Settings
 from workers.stream import StreamWorker
@@ -83,6 +84,7 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
         endpoint = MetricsEndpoint(meter.registry, settings.endpoints, member_of(settings, slot))
         owned.callback(endpoint.close)
         log.info("metrics on port %d", endpoint.port)
+        require_node(settings)
         with KafkaAdmin(settings.kafka) as admin:
             facts = admin.facts()
         encoder = WatchedEncoder(load_encoder(settings), SystemClock())

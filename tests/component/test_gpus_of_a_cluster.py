@@ -18,8 +18,9 @@ from ray.core.generated import autoscaler_pb2
 from pipeline.adapters.s3_policy import S3Policy
 from tests.component import seeing_worker
 from tests.waiting import eventually
-from workers import cluster
-from workers.cluster import RAY_ENVIRONMENT, Cluster, RayWorker
+from workers.cluster import Cluster, RayWorker
+from workers.ray_resources import resources_of_cluster
+from workers.ray_start import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
 from workers.reference import ROOT
 from workers.reservation import Room
 from workers.settings import Settings
@@ -44,7 +45,7 @@ def nodes() -> Iterator[dict[str, str]]:
         common: dict[str, Any] = {
             "num_cpus": CPUS,
             "include_dashboard": False,
-            "object_store_memory": cluster.OBJECT_STORE_BYTES,
+            "object_store_memory": OBJECT_STORE_BYTES,
         }
         started = cluster_utils.Cluster()
         try:
@@ -143,7 +144,7 @@ def test_a_worker_without_a_gpu_sees_none_on_any_node(
 
 def test_what_an_autoscaler_reports_is_known(nodes: dict[str, str], tmp_path: Path) -> None:
     with fleet(tmp_path, count=1, gpus_per_worker=0):
-        assert cluster._addable() == []
+        assert resources_of_cluster().addable == ()
         config: Any = vars(autoscaler_pb2)["ClusterConfig"]()
         for name, gpus, most in (("cpu", 0, 2), ("gpu", 8, -1), ("none", 4, 0)):
             group = config.node_group_configs.add(name=name, max_count=most)
@@ -151,4 +152,4 @@ def test_what_an_autoscaler_reports_is_known(nodes: dict[str, str], tmp_path: Pa
         client: Any = vars(ray._raylet)["GcsClient"]
         gcs = client(address=ray.get_runtime_context().gcs_address)
         gcs.report_cluster_config(config.SerializeToString())
-        assert cluster._addable() == [Room(16.0, 0.0), Room(16.0, 8.0)]
+        assert resources_of_cluster().addable == (Room(16.0, 0.0), Room(16.0, 8.0))

@@ -105,14 +105,6 @@ def test_a_ray_of_its_own_has_room_for_the_most_workers(ray: NotingRay) -> None:
     assert ray.initialised["num_cpus"] == 750
 
 
-def test_a_cluster_that_is_joined_has_the_room_that_it_has(
-    ray: NotingRay, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "auto")
-    Cluster(settings_of(count=500))
-    assert "num_cpus" not in ray.initialised
-
-
 A, B, C = ("a" * 56, "b" * 56, "c" * 56)
 
 

@@ -14,6 +14,7 @@ from pipeline.adapters.kafka_security import KafkaSecurity
 from pipeline.adapters.s3_policy import S3Policy
 from pipeline.errors import Halt, Retry
 from pipeline.labels import LabelSetsPolicy
+from pipeline.ports import Check, CheckResult
 from workers.commands import doctor
 from workers.commands.doctor import NewTopics
 from workers.reference import ROOT
@@ -195,3 +196,19 @@ def test_created_topics_of_three_replicas_need_two_in_sync_whoever_chose_the_num
     for settings in found.settings.values():
         assert settings.get("min.insync.replicas") == in_sync
         assert settings["unclean.leader.election.enable"] == "false"
+
+
+def test_the_nodes_of_a_cluster_are_checked_where_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Check("host-b (bbbbbbbb): credentials", CheckResult.FAILED, "s3: no credentials")
+    monkeypatch.setattr(doctor, "KafkaAdmin", Admin)
+    monkeypatch.setattr(doctor, "survey", lambda _: iter([check]))
+    assert not any("nodes: " in line for line in lines())
+    settings = Settings(
+        s3=S3Policy(allowed_buckets=("photos",)), label_sets=LabelSetsPolicy(paths=(LABELS,))
+    )
+    printed = io.StringIO()
+    console = Console(file=printed, soft_wrap=True)
+    assert not doctor.run_doctor(settings, console, None, nodes=True)
+    assert "FAIL  nodes: host-b (bbbbbbbb): credentials: s3: no credentials" in printed.getvalue()

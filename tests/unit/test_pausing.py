@@ -49,9 +49,9 @@ def bench() -> Bench:
 def test_the_stream_is_told_of_changes_only(bench: Bench) -> None:
     bench.hold(_1="full")
     bench.hold(_1="full")
-    assert bench.stream.calls == [("pause", {ONE}), ("resume", {TWO})]
+    assert bench.stream.calls == [("pause", frozenset({ONE})), ("resume", frozenset({TWO}))]
     bench.hold()
-    assert bench.stream.calls[2:] == [("pause", frozenset()), ("resume", {ONE, TWO})]
+    assert bench.stream.calls[2:] == [("pause", frozenset()), ("resume", frozenset({ONE, TWO}))]
 
 
 def test_after_a_change_of_assignment_everything_is_said_again(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from pipeline.adapters.s3_admin import S3Admin
 from pipeline.errors import Halt, PipelineError
 from pipeline.ports import Check, CheckResult
 from workers.cluster import Cluster
+from workers.node_survey import survey
 from workers.reservation import places
 from workers.settings import Settings
 from workers.wiring import load_encoder, load_routes, load_rules, member_of
@@ -32,16 +33,22 @@ class NewTopics(NamedTuple):
     replication: int
 
 
-def run_doctor(settings: Settings, console: Console, create: NewTopics | None) -> bool:
-    """Print every check as it is made. Returns whether none failed."""
+def run_doctor(
+    settings: Settings, console: Console, create: NewTopics | None, *, nodes: bool = False
+) -> bool:
+    """Print every check as it is made, with ``nodes`` those of every node of the cluster too.
+    Returns whether none failed."""
     counts = dict.fromkeys(CheckResult, 0)
-    for area, subject, checks in (
+    areas = [
         ("kafka", "reach", _kafka(settings, create)),
         ("s3", "reach", _s3(settings)),
         ("label sets", "load", _label_sets(settings)),
         ("model", "load", _model(settings)),
         ("ray", "start", _ray(settings)),
-    ):
+    ]
+    if nodes:
+        areas.append(("nodes", "join", survey(settings)))
+    for area, subject, checks in areas:
         for check in _guarded(subject, checks):
             _print(console, area, check)
             counts[check.result] += 1

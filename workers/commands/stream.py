@@ -27,6 +27,7 @@ from pipeline.retry import wait_s
 from workers.backoff import BROKER
 from workers.cluster import Cluster
 from workers.endpoints import HealthEndpoint, update_discovery
+from workers.ray_start import patiently
 from workers.reservation import Reservation
 from workers.settings import Settings
 from workers.standing import DriverGauges
@@ -48,6 +49,7 @@ def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
 
     Raises:
         Halt: this driver cannot start; wrong label sets and routes before anything is contacted.
+        Retry: a Ray of its own did not start.
     """
     load_routes(settings)
     rng = random.Random()  # noqa: S311 - jitter, no secret
@@ -56,7 +58,10 @@ def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
         _initialise_group(settings, stopping, rng)
         if stopping.is_set():
             return ExitCode.OK
-        with contextlib.closing(Cluster(settings)) as cluster:
+        joined = patiently(partial(Cluster, settings), stopping.wait, SystemClock(), rng)
+        if joined is None:
+            return ExitCode.OK
+        with contextlib.closing(joined) as cluster:
             _tell_reservation(cluster.reservation, settings)
             supervisor = Supervisor(
                 partial(cluster.launch, build_stream_worker),

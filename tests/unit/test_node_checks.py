@@ -1,0 +1,180 @@
+"""What a worker's node must have: found before a model is loaded, and told of every node."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import Halt
+from pipeline.ports import Check, CheckResult
+from workers import node_checks, wiring
+from workers.demo import shapes
+from workers.node import Node
+from workers.node_checks import Finding, examine_node, require_node
+from workers.node_survey import Report, differences, survey
+from workers.settings import Settings
+
+DEMO = Path(shapes.__file__).parent
+A, B, C = (Node(letter * 56, f"host-{letter}") for letter in "abc")
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "HOME": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Path:
+    """A node's files."""
+    shutil.copytree(DEMO / "model", tmp_path / "model")
+    shutil.copy(DEMO / "labels.yaml", tmp_path / "labels.yaml")
+    (tmp_path / "ca.pem").write_text("a certificate")
+    return tmp_path
+
+
+def settings_of(node: Path, **sections: Any) -> Settings:
+    values = {
+        "s3": {"allowed_buckets": ["photos"], "region": "us-east-1", "ca_file": node / "ca.pem"},
+        "model": {"directory": node / "model"},
+        "label_sets": {"paths": [node / "labels.yaml"]},
+    }
+    return Settings.model_validate(values | sections)
+
+
+def test_a_node_that_has_everything_passes(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_checks, "DEV", node)
+    settings = settings_of(node)
+    require_node(settings)
+    findings = examine_node(settings, 0)
+    assert {finding.check.result for finding in findings} == {CheckResult.PASSED}, findings
+    assert [finding.check.subject for finding in findings] == [
+        "versions",
+        "label sets",
+        "model",
+        "certificates",
+        "credentials",
+        "decoders",
+        "devices",
+    ]
+
+
+def lose(*names: str) -> Any:
+    def remove(node: Path, _: pytest.MonkeyPatch) -> None:
+        for name in names:
+            path = node / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return remove
+
+
+@pytest.mark.parametrize(
+    ("happens", "code", "subject", "says"),
+    [
+        (lose("labels.yaml"), "label_set.invalid", "label sets", "labels.yaml: cannot be read"),
+        (lose("model"), "model.not_found", "model", "model is no directory"),
+        (lose("ca.pem"), "s3.ca_file", "certificates", "ca.pem"),
+        (
+            lambda _, patch: without_credentials(patch),
+            "s3.no_credentials",
+            "credentials",
+            "no credentials in the environment",
+        ),
+    ],
+)
+def test_what_a_node_lacks_is_named_before_a_model_is_loaded(
+    happens: Any, code: str, subject: str, says: str, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(node, endpoints={"metrics_port": 0})
+    happens(node, monkeypatch)
+    failed = [
+        finding.check
+        for finding in examine_node(settings, 0)
+        if finding.check.result is CheckResult.FAILED
+    ]
+    assert [check.subject for check in failed] == [subject]
+    assert says in failed[0].message
+
+    def model(_: Settings) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(wiring, "load_encoder", model)
+    with pytest.raises(Halt, match=says) as caught:
+        wiring.build_stream_worker(settings, 0)
+    assert caught.value.code == code
+
+
+def test_a_hub_cache_that_is_not_filled_is_a_failure_only_offline(node: Path) -> None:
+    def result(*, offline: bool) -> Check:
+        model = {"cache_directory": node / "cache", "offline": offline}
+        findings = examine_node(settings_of(node, model=model), 0)
+        return next(each.check for each in findings if each.check.subject == "model")
+
+    assert result(offline=True).result is CheckResult.FAILED
+    download = result(offline=False)
+    assert download.result is CheckResult.WARNING
+    assert "each worker that starts here downloads it" in download.message
+
+
+@pytest.mark.parametrize(
+    ("reserved", "result"), [(2, CheckResult.PASSED), (0, CheckResult.WARNING)]
+)
+def test_devices_are_compared_with_those_that_ray_may_reserve(
+    reserved: int, result: CheckResult, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
+        (node / name).touch()
+    monkeypatch.setattr(node_checks, "DEV", node)
+    (check,) = [
+        each.check
+        for each in examine_node(settings_of(node), reserved)
+        if each.check.subject == "devices"
+    ]
+    assert check.result is result
+    assert check.message.startswith(f"2 GPUs, of which Ray reserves {reserved}")
+
+
+def finding(subject: str, content: str) -> Finding:
+    return Finding(Check(subject, CheckResult.PASSED, content), content)
+
+
+def report(node: Node, label_sets: str) -> Report:
+    return Report(node, [finding("label sets", label_sets), finding("devices", "")])
+
+
+def failures(checks: Iterator[Check]) -> list[str]:
+    return [f"{check.subject}: {check.message}" for check in checks]
+
+
+def test_nodes_that_hold_different_files_are_named_with_what_they_hold() -> None:
+    same = [report(A, "one"), report(B, "one")]
+    assert failures(differences(same)) == []
+    # One that lacks them is told by its own check.
+    lacking = Report(C, [Finding(Check("label sets", CheckResult.FAILED, "cannot be read"))])
+    assert failures(differences([*same, lacking])) == []
+    (told,) = failures(differences([*same, report(C, "other")]))
+    assert told == (
+        "all nodes: label sets: they are not the same: host-a (aaaaaaaa), host-b (bbbbbbbb): one; "
+        "host-c (cccccccc): other; give every node the same"
+    )
+
+
+def test_without_a_cluster_there_are_no_nodes_to_check(
+    node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(Halt, match="RAY_ADDRESS is not set"):
+        list(survey(settings_of(node)))
