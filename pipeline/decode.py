@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipeline.crop import Centring
 from pipeline.policy import Policy
 
 ImageFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF"]
@@ -29,6 +30,14 @@ class DecodePolicy(Policy):
         "photographs). `fast`: large JPEGs are decoded at a half, a quarter or an eighth of their "
         "size, at least twice the model's resolution: embeddings hardly move (docs/decoding.md). "
         "Events name the mode; set thresholds with the mode that is served.",
+    )
+    crop: Centring = Field(
+        "transformers",
+        description="Where the model's square lies in the resized image when the margin is an odd "
+        "number of pixels. `transformers` rounds its offset down; `openai` rounds it as "
+        "openai/CLIP and open_clip do, one pixel further in a quarter of all sizes. Events name "
+        "it. Take `openai` to compare with embeddings that those libraries made; changing it "
+        "moves the embeddings of such images (docs/decoding.md).",
     )
     formats: tuple[ImageFormat, ...] = Field(
         ("JPEG", "PNG", "WEBP", "GIF", "BMP"),

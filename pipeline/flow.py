@@ -86,6 +86,7 @@ class Flow:
         model: ModelIdentity,
         geometry: ImageGeometry,
         decode_mode: str,
+        decode_crop: str,
         embedding_dtype: EmbeddingDtype,
         clock: Clock,
         meter: Meter,
@@ -97,6 +98,7 @@ class Flow:
         self._model = model
         self._geometry = geometry
         self._decode_mode = decode_mode
+        self._decode_crop = decode_crop
         self._dtype = np.dtype(embedding_dtype).newbyteorder("<")
         self._clock = clock
         self._meter = meter
@@ -182,6 +184,7 @@ class Flow:
             size_bytes=size_bytes,
             image=image,
             decode_mode=self._decode_mode,
+            decode_crop=self._decode_crop,
         )
 
     def _count_decoding(self, change: int) -> None:

@@ -220,6 +220,7 @@ class Classification:
     size_bytes: int
     image: DecodedImage
     decode_mode: str
+    decode_crop: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,6 +239,7 @@ async def _start_stages(
         model=encoder.model,
         geometry=encoder.geometry,
         decode_mode=settings.decode.mode,
+        decode_crop=settings.decode.crop,
         embedding_dtype=settings.events.embedding_dtype,
         clock=clock,
         meter=meter,

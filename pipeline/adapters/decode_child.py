@@ -50,6 +50,7 @@ def main(wrap: Callable[[Decode], Decode] = lambda decode: decode) -> None:
         max_pixels=config.max_pixels,
         reject_animations=config.reject_animations,
         fast=config.fast,
+        centring=config.centring,
     )
     decoder.self_test()
     filtered = confine(

@@ -1,7 +1,7 @@
 """What a decoder's parent and child say to each other.
 
 Frames over a stream socket, big-endian, lengths first. The child is not trusted: whatever it
-answers is checked here before it becomes anything else. Standard library only.
+answers is checked here before it becomes anything else. No outside library.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import signal
 import struct
 from dataclasses import asdict, dataclass
 from enum import IntEnum
+
+from pipeline.crop import Centring
 
 
 class Verdict(IntEnum):
@@ -39,6 +41,7 @@ class ChildConfig:
     max_pixels: int
     reject_animations: bool
     fast: bool
+    centring: Centring
     memory_bytes: int
     image_memory_bytes: int
     image_cpu_s: float

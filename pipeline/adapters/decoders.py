@@ -239,6 +239,7 @@ class SandboxedDecoder:
             max_pixels=self._policy.max_pixels,
             reject_animations=self._policy.animations == "reject",
             fast=self._policy.mode == "fast",
+            centring=self._policy.crop,
             memory_bytes=self._policy.max_memory_bytes,
             image_memory_bytes=self._policy.max_pixels * BYTES_PER_PIXEL,
             image_cpu_s=self._policy.deadline_s,

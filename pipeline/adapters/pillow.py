@@ -29,7 +29,7 @@ from PIL import (
 
 from pipeline.adapters.decode_wire import Verdict
 from pipeline.adapters.resampler import Resampler
-from pipeline.crop import Crop
+from pipeline.crop import Centring, Crop
 
 _PRELOADED = (ImageCms, ImageMode, ImagePalette, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin)
 
@@ -98,11 +98,13 @@ class PillowDecoder:
         max_pixels: int,
         reject_animations: bool,
         fast: bool = False,
+        centring: Centring = "transformers",
     ) -> None:
         self._formats = formats
         self._max_pixels = max_pixels
         self._reject_animations = reject_animations
         self._fast = fast
+        self._centring = centring
         self._resampler = Resampler()
         # Pillow refuses beyond twice this number and only warns below. Half the cap makes the cap
         # the point of refusal everywhere, also where a plugin checks before it allocates.
@@ -154,7 +156,8 @@ class PillowDecoder:
         width, height = upright.size
         if reduction > 1:
             width, height = full if orientation not in _ON_THE_SIDE else full[::-1]
-        square = self._square(upright, Crop.of(width, height, resize, crop), name, reduction)
+        box = Crop.of(width, height, resize, crop, self._centring)
+        square = self._square(upright, box, name, reduction)
         return Decoded(
             pixels=square.convert("RGB").tobytes(),
             format=name,

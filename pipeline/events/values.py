@@ -151,6 +151,9 @@ class ClassificationValue(TypedDict):
     """One entry a label set, in the order that the route or the reference names them."""
     decode_mode: str
     """How the pixels were brought to the model's size: see `decode.mode` in the settings."""
+    decode_crop: NotRequired[str]
+    """Where the model's square was cut out: see `decode.crop` in the settings. Absent in events of
+    versions that knew `transformers` alone."""
     position: PositionValue
     """Where the reference came from."""
     record_timestamp: Timestamp | None

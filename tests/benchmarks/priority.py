@@ -155,6 +155,7 @@ class Bench:
                 model=encoder.model,
                 geometry=encoder.geometry,
                 decode_mode="strict",
+                decode_crop="transformers",
                 embedding_dtype="float32",
                 clock=clock,
                 meter=meter,

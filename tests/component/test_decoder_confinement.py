@@ -42,6 +42,7 @@ def config(*, memory_bytes: int = 512 * MIB, image_cpu_s: float = 30) -> ChildCo
         max_pixels=1_000_000,
         reject_animations=False,
         fast=False,
+        centring="transformers",
         memory_bytes=memory_bytes,
         image_memory_bytes=20_000_000,
         image_cpu_s=image_cpu_s,

@@ -132,6 +132,7 @@ def flow_of(stages: FakeStages, encoder: Encoder, encoding: Encoding) -> Flow:
         model=encoder.model,
         geometry=encoder.geometry,
         decode_mode="strict",
+        decode_crop="transformers",
         embedding_dtype="float32",
         clock=SystemClock(),
         meter=PrometheusMeter(),

@@ -47,6 +47,7 @@ def test_memory_that_does_not_cover_the_pixels_is_refused_with_the_number_that_w
         {"max_megapixels": 0},
         {"mode": "loose"},
         {"animations": "all"},
+        {"crop": "torchvision"},
     ],
 )
 def test_a_senseless_policy_is_refused(fields: dict[str, object]) -> None:
@@ -89,6 +90,7 @@ def test_a_child_config_survives_its_command_line() -> None:
         max_pixels=1,
         reject_animations=True,
         fast=False,
+        centring="openai",
         memory_bytes=2,
         image_memory_bytes=1,
         image_cpu_s=0.5,

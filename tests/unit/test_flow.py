@@ -93,6 +93,7 @@ def flow_of(
         model=MODEL,
         geometry=ImageGeometry(2, 2),
         decode_mode="strict",
+        decode_crop="transformers",
         embedding_dtype=dtype,
         clock=SystemClock(),
         meter=meter or PrometheusMeter(),
