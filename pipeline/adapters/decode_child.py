@@ -21,12 +21,13 @@ from pipeline.adapters.decode_wire import (
     MAX_DETAIL_BYTES,
     REQUEST_BYTES,
     ChildConfig,
+    Refused,
     Reply,
     Request,
     Verdict,
     pack_ready,
 )
-from pipeline.adapters.pillow import Decoded, PillowDecoder, Refused
+from pipeline.adapters.pillow import Decoded, PillowDecoder
 
 _MIB = 2**20
 

@@ -29,6 +29,15 @@ class Verdict(IntEnum):
 _VERDICTS = frozenset(int(verdict) for verdict in Verdict)
 
 
+class Refused(Exception):
+    """The image is not decoded; ``detail`` says why, for people."""
+
+    def __init__(self, verdict: Verdict, detail: str) -> None:
+        super().__init__(verdict, detail)
+        self.verdict = verdict
+        self.detail = detail
+
+
 class ProtocolViolation(Exception):
     """The child's answer makes no sense: end it."""
 

@@ -9,13 +9,11 @@ import io
 import re
 import warnings
 from dataclasses import dataclass
-from typing import cast
 
 # Pillow would load some of these when it first needs them; by then the child is confined and can
 # open no file.
 from PIL import (
     AvifImagePlugin,
-    ExifTags,
     Image,
     ImageCms,
     ImageMode,
@@ -27,18 +25,13 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from pipeline.adapters.decode_wire import Verdict
+from pipeline.adapters.decode_wire import Refused, Verdict
+from pipeline.adapters.eight_bits import flatten, orientation_of, to_eight_bits, turn
+from pipeline.adapters.image_files.gif import count_gif_frames
 from pipeline.adapters.resampler import Resampler
 from pipeline.crop import Centring, Crop
 
 _PRELOADED = (ImageCms, ImageMode, ImagePalette, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin)
-
-BACKGROUND = (255, 255, 255)
-"""What shines through transparency, as in the transformers processors and most viewers."""
-
-MAX_GIF_BLOCKS = 1_000_000
-"""Data blocks walked to count a GIF's frames (about 0.2 s). An honest block holds 255 bytes, so
-this is some 255 MB of file; tiny blocks are a way to make readers slow."""
 
 MAX_PAGES_COUNTED = 1_000
 """Pages of a TIFF that are counted; each costs its own directory, which may be huge."""
@@ -47,34 +40,12 @@ _FAST_OVERSAMPLING = 2
 """Pixels of a JPEG that `fast` decodes for one of the model's, at least and each way: with fewer,
 the embedding moves (by 0.0007 of the centred cosine at 1)."""
 
-_SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
-
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""How to turn an image upright, by its EXIF orientation."""
-
 _JPEG_BEGINS = b"\xff\xd8"
 _SCAN_BEGINS = 0xDA
 """The second byte of the marker that a JPEG's image data follow."""
 
 _ON_THE_SIDE = frozenset({5, 6, 7, 8})
 """EXIF orientations that exchange width and height."""
-
-
-class Refused(Exception):
-    """The image is not decoded; ``detail`` says why, for people."""
-
-    def __init__(self, verdict: Verdict, detail: str) -> None:
-        super().__init__(verdict, detail)
-        self.verdict = verdict
-        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +122,8 @@ class PillowDecoder:
             image.decodermaxblock = len(body)
             reduction = _draft(image, resize) if self._fast and name == "JPEG" else 1
             image.load()
-            orientation = _orientation(image)
-            upright = _turn(_flatten(_to_eight_bits(image)), orientation)
+            orientation = orientation_of(image)
+            upright = turn(flatten(to_eight_bits(image)), orientation)
         width, height = upright.size
         if reduction > 1:
             width, height = full if orientation not in _ON_THE_SIDE else full[::-1]
@@ -246,46 +217,6 @@ def _count_frames(image: Image.Image, body: bytes) -> int:
     return max(1, int(getattr(image, "n_frames", 1)))  # from the header
 
 
-def count_gif_frames(body: bytes) -> int:
-    """Walk a GIF's blocks without decoding them (GIF89a, sections 18 to 27).
-
-    Pillow's own count reads block by block through Python's file interface, without a bound. A
-    file that ends early counts the frames begun.
-
-    Raises:
-        Refused: more than ``MAX_GIF_BLOCKS`` blocks.
-    """
-
-    frames = 0
-    in_data = False
-    try:
-        position = 13 + _gif_colour_bytes(body[10])
-        for _ in range(MAX_GIF_BLOCKS):
-            byte = body[position]
-            if in_data:  # a data block: its size, 0 for the last
-                position += 1 + byte
-                in_data = byte != 0
-            elif byte == 0x3B:  # the trailer
-                return max(1, frames)
-            elif byte == 0x2C:  # an image: descriptor, colour table, code size, data
-                frames += 1
-                position += 11 + _gif_colour_bytes(body[position + 9])
-                in_data = True
-            elif byte == 0x21:  # an extension: label, data
-                position += 2
-                in_data = True
-            else:  # rubbish between blocks, which readers skip
-                position += 1
-    except IndexError:
-        return max(1, frames)
-    raise Refused(Verdict.CORRUPT, f"GIF of more than {MAX_GIF_BLOCKS:,} data blocks")
-
-
-def _gif_colour_bytes(flags: int) -> int:
-    """Size of the colour table that a descriptor's flags announce."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-
 def _count_pages(body: bytes) -> int:
     """Pages of a TIFF, up to a bound or to the first whose directory cannot be read."""
     with Image.open(io.BytesIO(body), formats=("TIFF",)) as image:
@@ -305,66 +236,3 @@ def _draft(image: Image.Image, resize: int) -> int:
     edge, width = _FAST_OVERSAMPLING * resize, image.width
     drafted = image.draft(None, (edge, edge))
     return 1 if drafted is None else round(width / drafted[1][2])
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none or the EXIF block is broken."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 - a broken EXIF block is no reason to refuse the pixels
-        return 1
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _turn(image: Image.Image, orientation: int) -> Image.Image:
-    """Turn upright; before resampling, whose order of the axes shows (see ``Resampler``)."""
-    method = _UPRIGHT.get(orientation)
-    return image if method is None else image.transpose(method)
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Bring deeper greys to mode ``L``.
-
-    16 bits have a known range, 0 to 65,535, and are divided by 257. 32-bit integers and floats
-    have none: they are stretched from their least to their greatest value.
-    """
-    if image.mode in _SIXTEEN_BIT_MODES:
-        scale, offset = 1 / 257, 0.5
-    elif image.mode in ("I", "F"):
-        low, high = cast("tuple[float, float]", image.getextrema())
-        if not abs(high - low) < float("inf"):  # not a number included
-            raise Refused(Verdict.CORRUPT, f"shades from {low} to {high}")
-        scale = 255 / (high - low) if high > low else 0.0
-        offset = 0.5 - low * scale
-    else:
-        return image
-    wide = image if image.mode == "F" else image.convert("I")
-    grey = wide.point(lambda shade: shade * scale + offset).convert("L")
-    # A transparent shade is named in the deep range; nothing of it is left to match.
-    grey.info.pop("transparency", None)
-    return grey
-
-
-def _flatten(image: Image.Image) -> Image.Image:
-    """Bring 8-bit modes to ``RGB`` or ``L`` (which is resized at a third of the cost), with
-    transparency over ``BACKGROUND``."""
-    if image.has_transparency_data and not _has_deep_colour_key(image):
-        if image.mode == "La":  # Pillow converts it to LA only
-            image = image.convert("LA")
-        image = image.convert("RGBA")
-        alpha = image.getchannel("A")
-        if alpha.getextrema() != (255, 255):
-            flat = Image.new("RGB", image.size, BACKGROUND)
-            flat.paste(image, mask=alpha)
-            return flat
-    mode = "L" if image.mode in ("1", "L") else "RGB"
-    return image if image.mode == mode else image.convert(mode)  # which copies even an equal mode
-
-
-def _has_deep_colour_key(image: Image.Image) -> bool:
-    """Whether a transparent colour is named in 16 bits a channel, in a PNG that Pillow reads in
-    8: it matches no pixel."""
-    key = image.info.get("transparency")
-    return isinstance(key, tuple) and max(key) > 255

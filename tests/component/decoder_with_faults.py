@@ -17,8 +17,8 @@ import threading
 from collections.abc import Callable
 
 from pipeline.adapters.decode_child import Decode, main
-from pipeline.adapters.decode_wire import ChildConfig, Verdict
-from pipeline.adapters.pillow import Decoded, Refused
+from pipeline.adapters.decode_wire import ChildConfig, Refused, Verdict
+from pipeline.adapters.pillow import Decoded
 
 PREFIX = b"fault:"
 

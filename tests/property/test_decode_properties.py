@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from PIL import AvifImagePlugin, Image, PngImagePlugin
 
-from pipeline.adapters.decode_wire import REPLY_BYTES, ProtocolViolation, Reply, Verdict
-from pipeline.adapters.pillow import PillowDecoder, Refused, count_gif_frames
+from pipeline.adapters.decode_wire import REPLY_BYTES, ProtocolViolation, Refused, Reply, Verdict
+from pipeline.adapters.image_files.gif import count_gif_frames
+from pipeline.adapters.pillow import PillowDecoder
 from pipeline.adapters.resampler import Resampler
 from pipeline.crop import Centring, Crop
 

@@ -11,9 +11,11 @@ import numpy.typing as npt
 import pytest
 from PIL import AvifImagePlugin, Image, ImageChops, PngImagePlugin
 
-from pipeline.adapters import pillow, resampler
-from pipeline.adapters.decode_wire import Verdict
-from pipeline.adapters.pillow import Decoded, PillowDecoder, Refused, count_gif_frames
+from pipeline.adapters import eight_bits, pillow, resampler
+from pipeline.adapters.decode_wire import Refused, Verdict
+from pipeline.adapters.image_files import gif
+from pipeline.adapters.image_files.gif import count_gif_frames
+from pipeline.adapters.pillow import Decoded, PillowDecoder
 from pipeline.adapters.resampler import Resampler
 from pipeline.crop import Crop
 from pipeline.decode import ImageFormat
@@ -188,7 +190,7 @@ def test_every_mode_with_alpha_lies_over_white(mode: str) -> None:
     image = Image.new("RGBA", (EDGE, EDGE), (0, 0, 0, 0))
     premultiplied = {"RGBa": image.convert("RGBa"), "La": image.convert("LA").convert("La")}
     clear = premultiplied.get(mode) or image.convert(mode)
-    assert np.asarray(pillow._flatten(clear)).min() == 255
+    assert np.asarray(eight_bits.flatten(clear)).min() == 255
 
 
 def test_a_transparent_palette_entry_lies_over_white() -> None:
@@ -251,7 +253,7 @@ def test_shades_that_are_no_numbers_are_corrupt() -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV"])
 def test_other_modes_become_rgb(mode: str) -> None:
     white = Image.new("RGB", (EDGE, EDGE), (255, 255, 255))
-    assert np.asarray(pillow._flatten(white.convert(mode))).min() >= 254
+    assert np.asarray(eight_bits.flatten(white.convert(mode))).min() >= 254
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -261,7 +263,7 @@ def test_an_image_is_turned_upright(orientation: int) -> None:
     undo = {2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, 1)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored = pillow._turn(upright, undo)
+    stored = eight_bits.turn(upright, undo)
     image = decode(as_file(stored, "PNG", exif=exif))
     assert (image.width, image.height) == (EDGE, 2 * EDGE)
     seen = np.frombuffer(image.pixels, np.uint8).reshape(EDGE, EDGE, 3)
@@ -312,7 +314,7 @@ def test_a_jpeg_with_a_second_picture_is_a_still() -> None:
 
 
 def test_a_gif_of_endless_tiny_blocks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pillow, "MAX_GIF_BLOCKS", 1_000)
+    monkeypatch.setattr(gif, "MAX_GIF_BLOCKS", 1_000)
     body = animation("GIF")
     hostile = body[:-1] + b"!\xfe" + b"\x01\x20" * 1_000 + b"\0;"
     assert count_gif_frames(body) == 4
