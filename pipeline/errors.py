@@ -193,6 +193,12 @@ CODES: dict[str, Code] = {
         "allow the format if you trust its decoder",
         malformed=True,
     ),
+    "decode.unsupported_variant": Code(
+        "the file is sound and of an allowed format, but of a kind that the decoder lacks or would "
+        "misread; the message names the kind",
+        "convert such images before upload; update Pillow",
+        malformed=True,
+    ),
     "decode.too_large": Code(
         "the header announces more pixels than `decode.max_megapixels`",
         "raise the limit if such images are legitimate, and the sandbox's memory with it",
@@ -204,7 +210,7 @@ CODES: dict[str, Code] = {
         malformed=True,
     ),
     "decode.corrupt": Code(
-        "the file's data cannot be decoded",
+        "the file's data are damaged: they cannot be decoded",
         "look at the uploader",
         malformed=True,
     ),

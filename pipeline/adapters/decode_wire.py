@@ -24,6 +24,7 @@ class Verdict(IntEnum):
     TRUNCATED = 3
     CORRUPT = 4
     ANIMATION = 5
+    UNSUPPORTED_VARIANT = 6
 
 
 _VERDICTS = frozenset(int(verdict) for verdict in Verdict)

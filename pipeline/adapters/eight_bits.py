@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from typing import cast
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageChops, ImageMath
 
 from pipeline.adapters.decode_wire import Refused, Verdict
+from pipeline.adapters.image_files import DeepGrey
 
 BACKGROUND = (255, 255, 255)
 """What shines through transparency, as in the transformers processors and most viewers."""
+
+_SIGN = -(2**31)
 
 _SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 
@@ -45,27 +48,46 @@ def turn(image: Image.Image, orientation: int) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def to_eight_bits(image: Image.Image) -> Image.Image:
+def to_eight_bits(image: Image.Image, meaning: DeepGrey | None = None) -> Image.Image:
     """Bring deeper greys to mode ``L``.
 
-    16 bits have a known range, 0 to 65,535, and are divided by 257. 32-bit integers and floats
-    have none: they are stretched from their least to their greatest value.
+    Up to 16 bits have a known range, 0 to 65,535 for 16, and are divided to 255. 32-bit integers
+    and floats have none: they are stretched from their least to their greatest value. ``meaning``
+    is what the file says beyond the mode.
     """
     if image.mode in _SIXTEEN_BIT_MODES:
-        scale, offset = 1 / 257, 0.5
+        most = (1 << (meaning.bits if meaning else 16)) - 1
+        wide, scale, offset = image.convert("I"), 255 / most, 0.5
     elif image.mode in ("I", "F"):
-        low, high = cast("tuple[float, float]", image.getextrema())
+        wide = image
+        if image.mode == "I" and meaning is not None and meaning.unsigned:
+            # Unsigned numbers that were read as signed ones keep their order without the sign.
+            wide = ImageMath.lambda_eval(lambda bands: bands["image"] ^ _SIGN, image=image)
+        low, high = cast("tuple[float, float]", wide.getextrema())
         if not abs(high - low) < float("inf"):  # not a number included
             raise Refused(Verdict.CORRUPT, f"shades from {low} to {high}")
         scale = 255 / (high - low) if high > low else 0.0
         offset = 0.5 - low * scale
     else:
         return image
-    wide = image if image.mode == "F" else image.convert("I")
     grey = wide.point(lambda shade: shade * scale + offset).convert("L")
     # A transparent shade is named in the deep range; nothing of it is left to match.
     grey.info.pop("transparency", None)
-    return grey
+    return ImageChops.invert(grey) if meaning and meaning.zero_is_white else grey
+
+
+def uncover(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """Leave ``BACKGROUND`` outside of the box: a first frame that covers no more shows nothing."""
+    ground = Image.new("RGB", image.size, BACKGROUND)
+    ground.paste(image.crop(box), box[:2])
+    return ground
+
+
+def without_blank_alpha(image: Image.Image) -> Image.Image:
+    """Take alpha that is 0 everywhere for none: its writer left the bytes empty."""
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        return image.convert("RGB")
+    return image
 
 
 def flatten(image: Image.Image) -> Image.Image:

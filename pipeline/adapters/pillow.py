@@ -16,33 +16,34 @@ from PIL import (
     AvifImagePlugin,
     Image,
     ImageCms,
+    ImageFile,
     ImageMode,
     ImagePalette,
-    MpoImagePlugin,
-    PngImagePlugin,
     TiffImagePlugin,
-    UnidentifiedImageError,
     WebPImagePlugin,
 )
 
 from pipeline.adapters.decode_wire import Refused, Verdict
-from pipeline.adapters.eight_bits import flatten, orientation_of, to_eight_bits, turn
-from pipeline.adapters.image_files.gif import count_gif_frames
+from pipeline.adapters.eight_bits import (
+    flatten,
+    orientation_of,
+    to_eight_bits,
+    turn,
+    uncover,
+    without_blank_alpha,
+)
+from pipeline.adapters.image_files import IMAGE_FILES, Essentials, jpeg
 from pipeline.adapters.resampler import Resampler
 from pipeline.crop import Centring, Crop
 
-_PRELOADED = (ImageCms, ImageMode, ImagePalette, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin)
+_PRELOADED = (ImageCms, ImageMode, ImagePalette, WebPImagePlugin)
 
-MAX_PAGES_COUNTED = 1_000
-"""Pages of a TIFF that are counted; each costs its own directory, which may be huge."""
+_OUT_OF_MEMORY = (ImageFile._get_oserror(-9, encoder=False).args, ("decoder error -9",))
+"""What Pillow's own decoders say where they find no memory."""
 
 _FAST_OVERSAMPLING = 2
 """Pixels of a JPEG that `fast` decodes for one of the model's, at least and each way: with fewer,
 the embedding moves (by 0.0007 of the centred cosine at 1)."""
-
-_JPEG_BEGINS = b"\xff\xd8"
-_SCAN_BEGINS = 0xDA
-"""The second byte of the marker that a JPEG's image data follow."""
 
 _ON_THE_SIDE = frozenset({5, 6, 7, 8})
 """EXIF orientations that exchange width and height."""
@@ -78,12 +79,13 @@ class PillowDecoder:
         self._centring = centring
         self._resampler = Resampler()
         # Pillow refuses beyond twice this number and only warns below. Half the cap makes the cap
-        # the point of refusal everywhere, also where a plugin checks before it allocates.
-        Image.MAX_IMAGE_PIXELS = max_pixels // 2
+        # the point of refusal (to the pixel, for `_decode` looks again) also where a plugin checks
+        # before it allocates.
+        Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
         warnings.simplefilter("ignore")
-        # The cap of 1 MiB on compressed chunks refuses sound files (a large ICC profile or a
-        # workflow in an iTXt chunk); the total's cap and the memory limit bound them as well.
-        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+        # Pillow's own reading of uncompressed files knows neither planes of 16 bits nor sampled
+        # colours.
+        TiffImagePlugin.READ_LIBTIFF = True
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the child may not start threads
         self._samples = {name: _sample(name) for name in formats}
 
@@ -94,36 +96,52 @@ class PillowDecoder:
             Refused: whatever is wrong with the image.
             MemoryError: it does not fit the memory limit.
         """
+        name = self._format_of(body)
+        file = IMAGE_FILES[name]
+        opened = False
         try:
-            return self._decode(body, resize, crop)
+            parts = file.essentials(body)
+            with Image.open(io.BytesIO(parts.body), formats=(name,)) as image:
+                opened = True
+                return self._decode(image, name, parts, resize, crop)
         except (Refused, MemoryError):
             raise
         except Image.DecompressionBombError as error:
             raise Refused(Verdict.TOO_LARGE, self._too_large(str(error))) from error
-        except UnidentifiedImageError as error:
-            raise self._unidentified(body) from error
         # The border to the decoders: hostile bytes make them raise anything.
         except Exception as error:
-            verdict = Verdict.TRUNCATED if _ends_early(body, error) else Verdict.CORRUPT
-            raise Refused(verdict, f"{type(error).__name__}: {error}") from error
+            if error.args in _OUT_OF_MEMORY:
+                raise MemoryError from error
+            refused = file.fault(body, opened=opened)
+            detail = f"{refused.detail} ({type(error).__name__}: {error})"
+            raise Refused(refused.verdict, detail) from error
 
-    def _decode(self, body: bytes, resize: int, crop: int) -> Decoded:
-        with Image.open(io.BytesIO(body), formats=self._formats) as image:
-            # A JPEG with further pictures (a gain map, a depth map, the other eye) is a still.
-            name = "JPEG" if image.format == "MPO" else str(image.format)
-            frames = 1 if name == "JPEG" else _count_frames(image, body)
-            if frames > 1 and self._reject_animations:
-                raise Refused(
-                    Verdict.ANIMATION,
-                    f"{name} of {frames} frames or pages, and decode.animations is `reject`",
-                )
-            full = image.size
-            # Fed in pieces, libjpeg decodes the row of blocks anew that a piece ends in.
-            image.decodermaxblock = len(body)
-            reduction = _draft(image, resize) if self._fast and name == "JPEG" else 1
-            image.load()
-            orientation = orientation_of(image)
-            upright = turn(flatten(to_eight_bits(image)), orientation)
+    def _decode(
+        self, image: ImageFile.ImageFile, name: str, parts: Essentials, resize: int, crop: int
+    ) -> Decoded:
+        full = image.size
+        if full[0] * full[1] > self._max_pixels:
+            raise Refused(Verdict.TOO_LARGE, self._too_large(f"({full[0] * full[1]} pixels)"))
+        frames = parts.frames or max(1, int(getattr(image, "n_frames", 1)))
+        if frames > 1 and self._reject_animations:
+            raise Refused(
+                Verdict.ANIMATION,
+                f"{name} of {frames} frames or pages, and decode.animations is `reject`",
+            )
+        covered = None if parts.covers else image.tile[0].extents
+        # Fed in pieces, libjpeg decodes the row of blocks anew that a piece ends in.
+        image.decodermaxblock = len(parts.body)
+        scales = self._fast and name == "JPEG" and jpeg.scales(parts.body)
+        reduction = _draft(image, resize) if scales else 1
+        image.load()
+        if parts.exif:
+            image.info["exif"] = parts.exif
+        if parts.xmp:
+            image.info["xmp"] = parts.xmp
+        orientation = orientation_of(image)
+        plain = without_blank_alpha(image) if name == "BMP" else image
+        flat = flatten(to_eight_bits(plain, parts.grey))
+        upright = turn(flat if covered is None else uncover(flat, covered), orientation)
         width, height = upright.size
         if reduction > 1:
             width, height = full if orientation not in _ON_THE_SIDE else full[::-1]
@@ -135,6 +153,16 @@ class PillowDecoder:
             width=width,
             height=height,
             frames=frames,
+        )
+
+    def _format_of(self, body: bytes) -> str:
+        for name in self._formats:
+            accepts = Image.OPEN[name][1]
+            if accepts is None or accepts(body[:16]) is True:
+                return name
+        raise Refused(
+            Verdict.UNSUPPORTED_FORMAT,
+            f"none of {', '.join(self._formats)}; see decode.formats",
         )
 
     def _square(self, upright: Image.Image, crop: Crop, name: str, reduction: int) -> Image.Image:
@@ -151,18 +179,6 @@ class PillowDecoder:
             f"{announced} megapixels announced against decode.max_megapixels = "
             f"{self._max_pixels / 1e6:g}; raise it, and decode.max_memory_mib with it, if such "
             "images are legitimate"
-        )
-
-    def _unidentified(self, body: bytes) -> Refused:
-        for name in self._formats:
-            accepts = Image.OPEN[name][1]
-            if accepts is not None and accepts(body[:16]) is True:
-                if name == "JPEG" and _ends_before_the_scan(body):
-                    return Refused(Verdict.TRUNCATED, "JPEG that ends in its header")
-                return Refused(Verdict.CORRUPT, f"{name} whose header cannot be read")
-        return Refused(
-            Verdict.UNSUPPORTED_FORMAT,
-            f"none of {', '.join(self._formats)}; see decode.formats",
         )
 
     def self_test(self) -> None:
@@ -188,46 +204,6 @@ def _sample(format: str) -> bytes:
     except (KeyError, OSError) as error:
         raise RuntimeError(f"decode.formats: this Pillow was built without {format}") from error
     return file.getvalue()
-
-
-def _ends_early(body: bytes, error: Exception) -> bool:
-    if body[:4] == b"RIFF":  # libwebp does not say why it refuses
-        return len(body) < 8 + int.from_bytes(body[4:8], "little")
-    if body[:2] == _JPEG_BEGINS and _ends_before_the_scan(body):
-        return True  # between two segments Pillow does not say why either
-    return "truncated" in str(error).lower()
-
-
-def _ends_before_the_scan(body: bytes) -> bool:
-    """Whether a JPEG's segments are whole as far as they go, and stop before the image's data."""
-    at = len(_JPEG_BEGINS)
-    while at + 4 <= len(body):
-        if body[at] != 0xFF or body[at + 1] == _SCAN_BEGINS:
-            return False
-        at += 2 + int.from_bytes(body[at + 2 : at + 4], "big")
-    return True
-
-
-def _count_frames(image: Image.Image, body: bytes) -> int:
-    """Frames or pages of a file, in bounded time whatever the file says."""
-    if image.format == "GIF":
-        return count_gif_frames(body)
-    if image.format == "TIFF":
-        return _count_pages(body)
-    return max(1, int(getattr(image, "n_frames", 1)))  # from the header
-
-
-def _count_pages(body: bytes) -> int:
-    """Pages of a TIFF, up to a bound or to the first whose directory cannot be read."""
-    with Image.open(io.BytesIO(body), formats=("TIFF",)) as image:
-        for page in range(1, MAX_PAGES_COUNTED):
-            try:
-                image.seek(page)
-            except MemoryError:
-                raise
-            except Exception:  # noqa: BLE001 - the end, or a page that no reader shows
-                return page
-    return MAX_PAGES_COUNTED
 
 
 def _draft(image: Image.Image, resize: int) -> int:

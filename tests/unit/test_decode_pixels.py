@@ -9,11 +9,11 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import AvifImagePlugin, Image, ImageChops, PngImagePlugin
+from PIL import AvifImagePlugin, Image, ImageChops, PngImagePlugin, TiffImagePlugin
 
-from pipeline.adapters import eight_bits, pillow, resampler
+from pipeline.adapters import eight_bits, resampler
 from pipeline.adapters.decode_wire import Refused, Verdict
-from pipeline.adapters.image_files import gif
+from pipeline.adapters.image_files import gif, tiff
 from pipeline.adapters.image_files.gif import count_gif_frames
 from pipeline.adapters.pillow import Decoded, PillowDecoder
 from pipeline.adapters.resampler import Resampler
@@ -30,7 +30,7 @@ ALL_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF")
 def _restored_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The decoder sets Pillow up process-wide: undone after each test."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-    monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_CHUNK", PngImagePlugin.MAX_TEXT_CHUNK)
+    monkeypatch.setattr(TiffImagePlugin, "READ_LIBTIFF", False)
     monkeypatch.setattr(AvifImagePlugin, "DEFAULT_MAX_THREADS", 0)
 
 
@@ -322,7 +322,7 @@ def test_a_gif_of_endless_tiny_blocks_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 def test_pages_of_a_tiff_are_counted_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pillow, "MAX_PAGES_COUNTED", 3)
+    monkeypatch.setattr(tiff, "MAX_PAGES_COUNTED", 3)
     assert decode(animation("TIFF", frames=6)).frames == 3
 
 
