@@ -41,6 +41,8 @@ _PRELOADED = (ImageCms, ImageMode, ImagePalette, WebPImagePlugin)
 _OUT_OF_MEMORY = (ImageFile._get_oserror(-9, encoder=False).args, ("decoder error -9",))
 """What Pillow's own decoders say where they find no memory."""
 
+_NATIVE_ORDER = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
+
 _FAST_OVERSAMPLING = 2
 """Pixels of a JPEG that `fast` decodes for one of the model's, at least and each way: with fewer,
 the embedding moves (by 0.0007 of the centred cosine at 1)."""
@@ -83,8 +85,8 @@ class PillowDecoder:
         # before it allocates.
         Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
         warnings.simplefilter("ignore")
-        # Pillow's own reading of uncompressed files knows neither planes of 16 bits nor sampled
-        # colours.
+        # Pillow's own reading of uncompressed TIFFs knows neither planes of 16 bits nor colours
+        # that are sampled at fewer places.
         TiffImagePlugin.READ_LIBTIFF = True
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the child may not start threads
         self._samples = {name: _sample(name) for name in formats}
@@ -129,6 +131,8 @@ class PillowDecoder:
                 f"{name} of {frames} frames or pages, and decode.animations is `reject`",
             )
         covered = None if parts.covers else image.tile[0].extents
+        if name == "TIFF":
+            image.tile = [_in_native_order(tile) for tile in image.tile]
         # Fed in pieces, libjpeg decodes the row of blocks anew that a piece ends in.
         image.decodermaxblock = len(parts.body)
         scales = self._fast and name == "JPEG" and jpeg.scales(parts.body)
@@ -204,6 +208,13 @@ def _sample(format: str) -> bytes:
     except (KeyError, OSError) as error:
         raise RuntimeError(f"decode.formats: this Pillow was built without {format}") from error
     return file.getvalue()
+
+
+def _in_native_order(tile: ImageFile._Tile) -> ImageFile._Tile:
+    """libtiff hands samples over in this processor's order; Pillow forgets that of some."""
+    if not isinstance(tile.args, tuple) or tile.args[0] not in _NATIVE_ORDER:
+        return tile
+    return tile._replace(args=(_NATIVE_ORDER[tile.args[0]], *tile.args[1:]))
 
 
 def _draft(image: Image.Image, resize: int) -> int:

@@ -20,6 +20,8 @@ _PLAIN, _RLE8, _RLE4, _BIT_FIELDS, _ALPHA_BIT_FIELDS = 0, 1, 2, 3, 6
 _COMPRESSIONS = {4: "an embedded JPEG", 5: "an embedded PNG", 11: "CMYK", 12: "CMYK", 13: "CMYK"}
 _OS2_COMPRESSIONS = {3: "Huffman coding", 4: "run lengths of 24 bits"}
 
+_DEPTHS = frozenset({1, 4, 8, 16, 24, 32})
+
 _HIGHEST_OF_16_BITS = 0x8000
 _WITH_HIGHEST_BIT = bytes(range(0x80, 0x100))
 
@@ -58,6 +60,8 @@ def fault(body: bytes, *, opened: bool) -> Refused:
     kind = _unsupported(header)
     if kind:
         return Refused(Verdict.UNSUPPORTED_VARIANT, f"BMP with {kind}")
+    if header.bits not in _DEPTHS:
+        return Refused(Verdict.CORRUPT, f"BMP of {header.bits} bits a pixel")
     if header.offset + _pixel_bytes(header) > len(body):
         return Refused(Verdict.TRUNCATED, "BMP that ends before its pixels do")
     return Refused(Verdict.CORRUPT, "BMP whose pixels cannot be decoded")

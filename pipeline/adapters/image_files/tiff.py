@@ -23,6 +23,8 @@ _KEPT = frozenset(
     | {266, 274, 278, 292, 293, 317, 320, 332, 338, 347, *range(512, 522), 529, 530, 531, 532}
 )
 
+_MOST_NUMBERS = 1_000_000
+
 _KINDS = {1: "B", 2: "B", 3: "H", 4: "I", 5: "Q", 6: "b", 7: "B", 8: "h", 9: "i"} | {
     10: "q",
     11: "f",
@@ -37,6 +39,11 @@ _SHORT = 3
 
 _UNSIGNED, _SIGNED = 1, 2
 _ZERO_IS_WHITE, _ZERO_IS_BLACK = 0, 1
+_RGB, _PALETTE, _LAB = 2, 3, 8
+_WHOLE_ONLY = frozenset({_ZERO_IS_WHITE, _ZERO_IS_BLACK, _PALETTE, _LAB})
+"""Photometric interpretations that Pillow misreads where a pixel's samples stand in planes."""
+
+_EXTRA_SAMPLES, _ALPHA = 338, 2
 
 _DECODED = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32_773, 32_946})
 """Compressions of the libtiff in Pillow's wheels."""
@@ -64,10 +71,15 @@ def essentials(body: bytes) -> Essentials:
     grey = None
     (bits, *_), samples = page.numbers(_BITS) or (1,), page.number(_SAMPLES, 1)
     signed = page.number(_SAMPLE_FORMAT, _UNSIGNED)
+    photometric = page.number(_PHOTOMETRIC, _ZERO_IS_WHITE)
+    if samples > 1 and page.number(_PLANAR, 1) != 1 and photometric in _WHOLE_ONLY:
+        raise Refused(Verdict.UNSUPPORTED_VARIANT, f"TIFF of photometric {photometric} in planes")
+    if samples == 4 and photometric == _RGB and _EXTRA_SAMPLES not in kept:
+        kept[_EXTRA_SAMPLES] = layout.short(_ALPHA)  # as Pillow takes it where pixels are whole
     if samples == 1:
         kept.pop(_PLANAR, None)  # one plane is one plane
         if bits > 8:
-            white = page.number(_PHOTOMETRIC, _ZERO_IS_WHITE) == _ZERO_IS_WHITE
+            white = photometric == _ZERO_IS_WHITE
             grey = DeepGrey(bits, unsigned=signed == _UNSIGNED, zero_is_white=white)
             if white:
                 kept[_PHOTOMETRIC] = layout.short(_ZERO_IS_BLACK)
@@ -148,13 +160,13 @@ class _Directory:
         return self.body[at : at + size] if at + size <= len(self.body) else b""
 
     def numbers(self, tag: int) -> tuple[int, ...]:
+        """The first million: a hostile file says one number as often as it likes."""
         value = self.value(tag)
         if not value:
             return ()
         letter = _KINDS[self.entries[tag].kind]
-        numbers = struct.unpack(
-            f"{self.layout.order}{len(value) // struct.calcsize('=' + letter)}{letter}", value
-        )
+        count = min(_MOST_NUMBERS, len(value) // struct.calcsize("=" + letter))
+        numbers = struct.unpack_from(f"{self.layout.order}{count}{letter}", value)
         return tuple(number for number in numbers if isinstance(number, int))
 
     def number(self, tag: int, default: int) -> int:
