@@ -45,14 +45,18 @@ class PipelineError(Exception):
 class Reject(PipelineError):
     """This reference cannot be classified, now or later: dead-letter it and advance.
 
-    ``attempts`` counts the tries that led here, for the dead letter.
+    ``attempts`` counts the tries that led here, for the dead letter. ``format`` is what a file of
+    an unsupported format was recognised as, one of ``pipeline.signatures.FORMATS``.
     """
 
-    def __init__(self, code: str, message: str, *, attempts: int = 1) -> None:
+    def __init__(
+        self, code: str, message: str, *, attempts: int = 1, format: str | None = None
+    ) -> None:
         if code not in CODES:
             raise ValueError(f"errors: reject code {code!r} is not in CODES; add it there")
         super().__init__(code, message)
         self.attempts = attempts
+        self.format = format
 
 
 class Retry(PipelineError):
@@ -190,7 +194,8 @@ CODES: dict[str, Code] = {
     ),
     "decode.unsupported_format": Code(
         "the bytes are of no format in `decode.formats`",
-        "allow the format if you trust its decoder",
+        "the message and the header `dlq.format` name the format that was recognised, and the "
+        "message what to install or set; clipstream_unsupported_formats_total counts by format",
         malformed=True,
     ),
     "decode.unsupported_variant": Code(

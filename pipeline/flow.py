@@ -122,6 +122,7 @@ class Flow:
             return await self._classify(ref, scoring, level)
         except Reject as reject:
             code, message, attempts = reject.code, reject.message, reject.attempts
+            recognised = reject.format
         except Halt:
             raise
         except Exception as error:
@@ -131,6 +132,7 @@ class Flow:
             # can be replayed once it is mended.
             log.exception("%s: unexpected failure", ref.origin.position)
             code, message, attempts = "internal.unexpected", f"{type(error).__name__}: {error}", 1
+            recognised = None
         return DeadLetter(
             ref.origin,
             code,
@@ -138,6 +140,7 @@ class Flow:
             attempts,
             ref=ref,
             unclassified_action=scoring.unclassified_action(ref.label_sets),
+            format=recognised,
         )
 
     async def classifies(self, bodies: Iterable[bytes]) -> bool:

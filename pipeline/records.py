@@ -230,6 +230,7 @@ class DeadLetter:
     ``ref`` is None where the record could not be parsed into references; then ``record`` holds its
     bytes (None for a record that the broker could not return). ``unclassified_action`` is what the
     label set says of images that nobody looked at; the default where none was to look.
+    ``format`` is what a file of an unsupported format was recognised as.
     """
 
     origin: Origin
@@ -239,6 +240,7 @@ class DeadLetter:
     ref: ImageRef | None = None
     record: Record | None = None
     unclassified_action: str = "review"
+    format: str | None = None
 
 
 Outcome = Classification | DeadLetter | Skipped

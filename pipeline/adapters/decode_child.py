@@ -28,13 +28,14 @@ from pipeline.adapters.decode_wire import (
     pack_ready,
 )
 from pipeline.adapters.pillow import Decoded, PillowDecoder
+from pipeline.signatures import FORMATS
 
 _MIB = 2**20
 
 _KEPT_BYTES = 64 * _MIB
 """Freed memory that stays with the child: enough for the pixels of 16 megapixels."""
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h of glibc
 _LARGEST_MMAP_THRESHOLD = 32 * _MIB
 
 Decode = Callable[[bytes, int, int], Decoded]
@@ -58,6 +59,7 @@ def main(wrap: Callable[[Decode], Decode] = lambda decode: decode) -> None:
         memory_bytes=config.memory_bytes,
         lifetime_cpu_s=config.lifetime_cpu_s,
         parent_pid=config.parent_pid,
+        threads="HEIF" in config.formats,  # libheif gives libde265 one of its own
     )
     # Again, and with room for the largest image: what the confinement broke, or the surroundings
     # withhold, had better show here than on every image.
@@ -82,6 +84,7 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)  # Pillow's blocks are of 16 MiB
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_ARENA_MAX, 1)  # a thread's own takes 64 MiB of address space
 
 
 def _check_room(config: ChildConfig) -> None:
@@ -119,7 +122,8 @@ def _answer(
         image = decode(body, request.resize, request.crop)
     except Refused as refusal:
         payload = refusal.detail.encode("utf-8", "replace")[:MAX_DETAIL_BYTES]
-        return Reply(refusal.verdict, len(payload)), payload
+        index = 0 if refusal.format is None else FORMATS.index(refusal.format)
+        return Reply(refusal.verdict, len(payload), format_index=index), payload
     reply = Reply(
         Verdict.DECODED,
         len(image.pixels),

@@ -35,6 +35,9 @@ to, and runs no .pth file."""
 _INHERITED: Final = ("LD_LIBRARY_PATH",)
 """All of the environment that a child gets: where the interpreter's own libraries may be."""
 
+_OPTIONAL: Final = ("cykooz_resizer", "pillow_heif")
+"""Libraries that a child loads where they are installed."""
+
 _SOCKET_BUFFER_BYTES: Final = 212_992
 """Linux's default limit, which it doubles: an image's pixels then pass without a pause."""
 
@@ -161,7 +164,8 @@ def _import_roots() -> list[str]:
     if found is None or found.origin is None:
         raise FileNotFoundError("Pillow is not installed")
     origins = [pipeline.__file__, found.origin]
-    resizer = importlib.util.find_spec("cykooz_resizer")
-    if resizer is not None and resizer.origin is not None:
-        origins.append(resizer.origin)
+    for name in _OPTIONAL:
+        optional = importlib.util.find_spec(name)
+        if optional is not None and optional.origin is not None:
+            origins.append(optional.origin)
     return list(dict.fromkeys(str(Path(origin).parents[1]) for origin in origins))

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from enum import IntEnum
 
 from pipeline.crop import Centring
+from pipeline.signatures import FORMATS
 
 
 class Verdict(IntEnum):
@@ -31,12 +32,17 @@ _VERDICTS = frozenset(int(verdict) for verdict in Verdict)
 
 
 class Refused(Exception):
-    """The image is not decoded; ``detail`` says why, for people."""
+    """The image is not decoded; ``detail`` says why, for people.
 
-    def __init__(self, verdict: Verdict, detail: str) -> None:
+    ``format`` is what the file was recognised as, one of ``pipeline.signatures.FORMATS``, where its
+    format is not supported.
+    """
+
+    def __init__(self, verdict: Verdict, detail: str, format: str | None = None) -> None:
         super().__init__(verdict, detail)
         self.verdict = verdict
         self.detail = detail
+        self.format = format
 
 
 class ProtocolViolation(Exception):
@@ -112,9 +118,9 @@ class Request:
 class Reply:
     """An answer; its ``payload_bytes`` follow: RGB pixels for ``DECODED``, else UTF-8 text.
 
-    ``format_index`` points into the configured formats; ``width`` and ``height`` are the
-    original's, turned upright; ``frames`` counts the file's frames or pages. All four are 0 in a
-    reject.
+    ``format_index`` points into the configured formats, of an ``UNSUPPORTED_FORMAT`` into
+    ``pipeline.signatures.FORMATS``; ``width`` and ``height`` are the original's, turned upright;
+    ``frames`` counts the file's frames or pages. What has no meaning is 0.
     """
 
     verdict: Verdict
@@ -150,7 +156,10 @@ class Reply:
                 and payload_bytes == crop * crop * 3
             )
         else:
-            sound = verdict in _VERDICTS and payload_bytes <= MAX_DETAIL_BYTES
+            named = len(FORMATS) if verdict == Verdict.UNSUPPORTED_FORMAT else 1
+            sound = (
+                verdict in _VERDICTS and format_index < named and payload_bytes <= MAX_DETAIL_BYTES
+            )
         if not sound:
             raise ProtocolViolation
         return cls(Verdict(verdict), payload_bytes, format_index, width, height, frames)

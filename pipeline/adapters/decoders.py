@@ -18,11 +18,12 @@ from pipeline.adapters.decode_process import DecodeProcess
 from pipeline.adapters.decode_wire import ChildConfig, Death, ProtocolViolation, Reply, Verdict
 from pipeline.adapters.processors import available_processors
 from pipeline.crop import Crop
-from pipeline.decode import BYTES_PER_PIXEL, DecodePolicy
+from pipeline.decode import DecodePolicy
 from pipeline.errors import CODES, Halt, Reject, is_exhaustion
 from pipeline.metrics import DECODER_RESTARTS
 from pipeline.ports import Meter
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
+from pipeline.signatures import FORMATS
 
 CHILD_PROGRAM: Final = Path(__file__).with_name("decode_child.py")
 
@@ -169,7 +170,10 @@ class SandboxedDecoder:
         if reply.verdict != Verdict.DECODED:
             text = payload.tobytes().decode("utf-8", "replace")
             printable = "".join(each if each.isprintable() else "?" for each in text)
-            raise Reject(f"decode.{reply.verdict.name.lower()}", f"decode: {printable}")
+            code = f"decode.{reply.verdict.name.lower()}"
+            unsupported = reply.verdict == Verdict.UNSUPPORTED_FORMAT
+            named = FORMATS[reply.format_index] if unsupported else None
+            raise Reject(code, f"decode: {printable}", format=named)
         crop = Crop.of(reply.width, reply.height, geometry.resize, geometry.crop)
         return DecodedImage(
             pixels=payload.reshape(geometry.crop, geometry.crop, 3),
@@ -241,7 +245,7 @@ class SandboxedDecoder:
             fast=self._policy.mode == "fast",
             centring=self._policy.crop,
             memory_bytes=self._policy.max_memory_bytes,
-            image_memory_bytes=self._policy.max_pixels * BYTES_PER_PIXEL,
+            image_memory_bytes=self._policy.max_pixels * self._policy.bytes_per_pixel,
             image_cpu_s=self._policy.deadline_s,
             # More than all its images together may use: only an intruder gets there.
             lifetime_cpu_s=IMAGES_PER_PROCESS * math.ceil(self._policy.deadline_s),
@@ -286,6 +290,9 @@ def _reject(death: Death) -> Reject:
 
 
 def _unavailable(reason: str) -> Halt:
+    said = reason.removeprefix("RuntimeError: ")
+    if said.startswith("decode.formats: "):  # a child's own words, which say what to do
+        return Halt("decode.unavailable", said)
     return Halt(
         "decode.unavailable",
         f"decode: no decoder process can be started ({reason}); check that Pillow is installed "

@@ -23,6 +23,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from pipeline.adapters import heif
 from pipeline.adapters.decode_wire import Refused, Verdict
 from pipeline.adapters.eight_bits import (
     flatten,
@@ -35,6 +36,8 @@ from pipeline.adapters.eight_bits import (
 from pipeline.adapters.image_files import IMAGE_FILES, Essentials, jpeg
 from pipeline.adapters.resampler import Resampler
 from pipeline.crop import Centring, Crop
+from pipeline.good_images import GOOD_IMAGES
+from pipeline.signatures import advice, recognise
 
 _PRELOADED = (ImageCms, ImageMode, ImagePalette, WebPImagePlugin)
 
@@ -89,6 +92,8 @@ class PillowDecoder:
         # that are sampled at fewer places.
         TiffImagePlugin.READ_LIBTIFF = True
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the child may not start threads
+        if "HEIF" in formats:
+            heif.register()
         self._samples = {name: _sample(name) for name in formats}
 
     def decode(self, body: bytes, resize: int, crop: int) -> Decoded:
@@ -112,7 +117,7 @@ class PillowDecoder:
             raise Refused(Verdict.TOO_LARGE, self._too_large(str(error))) from error
         # The border to the decoders: hostile bytes make them raise anything.
         except Exception as error:
-            if error.args in _OUT_OF_MEMORY:
+            if error.args in _OUT_OF_MEMORY or (name == "HEIF" and heif.out_of_memory(error)):
                 raise MemoryError from error
             refused = file.fault(body, opened=opened)
             detail = f"{refused.detail} ({type(error).__name__}: {error})"
@@ -160,14 +165,10 @@ class PillowDecoder:
         )
 
     def _format_of(self, body: bytes) -> str:
-        for name in self._formats:
-            accepts = Image.OPEN[name][1]
-            if accepts is None or accepts(body[:16]) is True:
-                return name
-        raise Refused(
-            Verdict.UNSUPPORTED_FORMAT,
-            f"none of {', '.join(self._formats)}; see decode.formats",
-        )
+        name = recognise(body)
+        if name in self._formats:
+            return name
+        raise Refused(Verdict.UNSUPPORTED_FORMAT, advice(name, self._formats), name)
 
     def _square(self, upright: Image.Image, crop: Crop, name: str, reduction: int) -> Image.Image:
         if self._fast:
@@ -202,6 +203,8 @@ class PillowDecoder:
 
 def _sample(format: str) -> bytes:
     """A small image as a file."""
+    if format == "HEIF":  # written by none of the libraries that read it
+        return GOOD_IMAGES[format]
     file = io.BytesIO()
     try:
         Image.linear_gradient("L").resize((16, 16)).convert("RGB").save(file, format)

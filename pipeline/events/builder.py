@@ -169,6 +169,7 @@ class EventBuilder:
             ("dlq.code", text(letter.code)),
             ("dlq.stage", text(Code.stage(letter.code))),
             ("dlq.message", bounded_text(letter.message, MAX_MESSAGE_BYTES)),
+            *optional("dlq.format", letter.format),
             ("dlq.attempts", b"%d" % letter.attempts),
             ("dlq.topic", text(origin.position.topic)),
             ("dlq.partition", b"%d" % origin.position.partition),

@@ -158,6 +158,12 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
             Header(
                 "dlq.message", "For people: one line of at most 1,024 bytes; wording may change."
             ),
+            Header(
+                "dlq.format",
+                "Of `decode.unsupported_format`: the format that was recognised (`HEIF`, `SVG`, "
+                "`PDF`, `MP4`, ...), or `unknown`; else absent. New names may appear.",
+                required=False,
+            ),
             Header("dlq.attempts", "Attempts that were made.", pattern=_NUMBER),
             Header("dlq.topic", "Input topic."),
             Header("dlq.partition", "Partition of the input topic.", pattern=_NUMBER),

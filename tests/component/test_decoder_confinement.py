@@ -111,6 +111,12 @@ def test_a_child_reaches_no_file_no_socket_and_no_process() -> None:
 
 
 @filtered
+def test_a_child_that_decodes_heif_may_start_threads_and_nothing_else() -> None:
+    with_heif = dataclasses.replace(config(), formats=("PNG", "HEIF"))
+    assert say("report_escapes", with_heif) == "start a thread"
+
+
+@filtered
 def test_a_child_says_that_its_system_calls_are_filtered() -> None:
     async def scenario() -> None:
         child = DecodeProcess.launch(CHILD_PROGRAM, config())

@@ -125,6 +125,12 @@ def test_a_rejected_image_is_a_dead_letter_with_its_label_sets_action(stage: str
     assert outcome.unclassified_action == "quarantine"
 
 
+def test_the_dead_letter_of_an_unsupported_format_names_it() -> None:
+    outcome = outcome_of(Stages("decode", Reject("decode.unsupported_format", "no", format="SVG")))
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.format == "SVG"
+
+
 def test_a_defect_of_ours_costs_one_image_and_not_the_worker() -> None:
     outcome = outcome_of(Stages("encode", ZeroDivisionError("oops")))
     assert isinstance(outcome, DeadLetter)
