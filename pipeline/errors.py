@@ -198,6 +198,12 @@ CODES: dict[str, Code] = {
         "message what to install or set; clipstream_unsupported_formats_total counts by format",
         malformed=True,
     ),
+    "decode.unsupported_encoding": Code(
+        "the object's Content-Encoding names a coding other than gzip, deflate, br and zstd, or "
+        "more than four",
+        "upload such objects uncoded, or mend the header",
+        malformed=True,
+    ),
     "decode.unsupported_variant": Code(
         "the file is sound and of an allowed format, but of a kind that the decoder lacks or would "
         "misread; the message names the kind",
@@ -205,8 +211,10 @@ CODES: dict[str, Code] = {
         malformed=True,
     ),
     "decode.too_large": Code(
-        "the header announces more pixels than `decode.max_megapixels`",
-        "raise the limit if such images are legitimate, and the sandbox's memory with it",
+        "the header announces more pixels than `decode.max_megapixels`, or the file, unpacked from "
+        "its Content-Encoding, has more bytes than `fetch.max_bytes`",
+        "raise the limit that the message names if such images are legitimate, and the sandbox's "
+        "memory with it",
         malformed=True,
     ),
     "decode.truncated": Code(

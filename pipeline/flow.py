@@ -164,7 +164,9 @@ class Flow:
             self._count_decoding(+1)
             try:
                 async with self._decode_turns.turn(level):
-                    image = await self._decoder.decode(fetched.body, self._geometry)
+                    image = await self._decoder.decode(
+                        fetched.body, self._geometry, fetched.content_encoding
+                    )
             finally:
                 self._count_decoding(-1)
             self._took("decode", started)

@@ -129,11 +129,13 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class ObjectBody:
-    """An object as the store returned it. ``etag`` is without its quotes."""
+    """An object as the store keeps it. ``etag`` is without its quotes; ``content_encoding`` is the
+    header's text, whose codings ``body`` still has."""
 
     body: bytes
     etag: str | None
     version_id: str | None
+    content_encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

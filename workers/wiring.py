@@ -226,7 +226,7 @@ async def _start_stages(
         meter=meter,
         min_share=min_share,
     )
-    decoder = SandboxedDecoder(settings.decode, meter)
+    decoder = SandboxedDecoder(settings.decode, meter, max_file_bytes=settings.fetch.max_bytes)
     await decoder.start()
     owned.callback(lambda: loop.submit(decoder.close()).result(CLOSE_S))
     batcher = Batcher(encoder, settings.batch, clock, meter, min_share)

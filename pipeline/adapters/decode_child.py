@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 
 from pipeline.adapters.confinement import confine
+from pipeline.adapters.content_coding import undo
 from pipeline.adapters.decode_wire import (
     EXIT_OUT_OF_MEMORY,
     MAX_DETAIL_BYTES,
@@ -111,15 +112,16 @@ def _serve(channel: socket.socket, config: ChildConfig, decode: Decode) -> None:
         # The image's own allowance of CPU time; the timer's default action ends the process. It
         # is the second line: the parent's deadline comes first unless the parent is stuck.
         signal.setitimer(signal.ITIMER_PROF, config.image_cpu_s)
-        reply, payload = _answer(decode, body, request, config.formats)
+        reply, payload = _answer(decode, body, request, config)
         channel.sendall(reply.pack() + payload)
 
 
 def _answer(
-    decode: Decode, body: bytes, request: Request, formats: tuple[str, ...]
+    decode: Decode, body: bytes, request: Request, config: ChildConfig
 ) -> tuple[Reply, bytes]:
     try:
-        image = decode(body, request.resize, request.crop)
+        file = undo(body, request.codings, config.max_file_bytes)
+        image = decode(file, request.resize, request.crop)
     except Refused as refusal:
         payload = refusal.detail.encode("utf-8", "replace")[:MAX_DETAIL_BYTES]
         index = 0 if refusal.format is None else FORMATS.index(refusal.format)
@@ -127,7 +129,7 @@ def _answer(
     reply = Reply(
         Verdict.DECODED,
         len(image.pixels),
-        format_index=formats.index(image.format),
+        format_index=config.formats.index(image.format),
         width=image.width,
         height=image.height,
         frames=image.frames,

@@ -12,6 +12,7 @@ import struct
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 
+from pipeline.codings import CODINGS, MAX_CODINGS
 from pipeline.crop import Centring
 from pipeline.signatures import FORMATS
 
@@ -54,6 +55,7 @@ class ChildConfig:
     """What a child is told once, on its command line. No secrets: anyone may read it there."""
 
     formats: tuple[str, ...]
+    max_file_bytes: int
     max_pixels: int
     reject_animations: bool
     fast: bool
@@ -77,7 +79,7 @@ EXIT_OUT_OF_MEMORY = 77
 """Exit status of a child that could not allocate: nothing of it is left to answer with."""
 
 _READY = struct.Struct("!?")
-_REQUEST = struct.Struct("!III")
+_REQUEST = struct.Struct(f"!III{MAX_CODINGS}B")
 _REPLY = struct.Struct("!BBIIII")
 
 READY_BYTES = _READY.size  # 1: it comes in one piece
@@ -100,18 +102,24 @@ def unpack_ready(frame: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One image to decode; its ``body_bytes`` follow. Edges as in ``ImageGeometry``, in pixels."""
+    """One image to decode; its ``body_bytes`` follow, to which ``codings`` (of
+    ``pipeline.codings``) were applied in turn. Edges as in ``ImageGeometry``, in pixels."""
 
     body_bytes: int
     resize: int
     crop: int
+    codings: tuple[str, ...] = ()
 
     def pack(self) -> bytes:
-        return _REQUEST.pack(self.body_bytes, self.resize, self.crop)
+        numbers = [1 + CODINGS.index(coding) for coding in self.codings]
+        numbers += [0] * (MAX_CODINGS - len(numbers))
+        return _REQUEST.pack(self.body_bytes, self.resize, self.crop, *numbers)
 
     @classmethod
     def unpack(cls, frame: bytes) -> Request:
-        return cls(*_REQUEST.unpack(frame))
+        body_bytes, resize, crop, *numbers = _REQUEST.unpack(frame)
+        codings = tuple(CODINGS[number - 1] for number in numbers if number)
+        return cls(body_bytes, resize, crop, codings)
 
 
 @dataclass(frozen=True, slots=True)

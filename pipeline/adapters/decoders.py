@@ -17,6 +17,7 @@ from typing import Final
 from pipeline.adapters.decode_process import DecodeProcess
 from pipeline.adapters.decode_wire import ChildConfig, Death, ProtocolViolation, Reply, Verdict
 from pipeline.adapters.processors import available_processors
+from pipeline.codings import codings_of
 from pipeline.crop import Crop
 from pipeline.decode import DecodePolicy
 from pipeline.errors import CODES, Halt, Reject, is_exhaustion
@@ -36,6 +37,9 @@ START_DEADLINE_S: Final = 60.0
 
 MAX_DEFAULT_PROCESSES: Final = 16
 
+MAX_FILE_BYTES: Final = 32 * 2**20
+"""The default of ``fetch.max_bytes``, for those who fetch nothing."""
+
 _PUNCTUAL_S: Final = 1.0
 """A deadline noticed later than this says that the worker was frozen or starved, not that the
 image was slow."""
@@ -50,11 +54,20 @@ class SandboxedDecoder:
     kills the children when the *thread* that started them ends. ``start`` it before use, ``close``
     it when done.
 
-    ``program`` is what the children run; tests bring their own.
+    ``program`` is what the children run; tests bring their own. ``max_file_bytes`` bounds a file
+    once its content codings are undone.
     """
 
-    def __init__(self, policy: DecodePolicy, meter: Meter, program: Path = CHILD_PROGRAM) -> None:
+    def __init__(
+        self,
+        policy: DecodePolicy,
+        meter: Meter,
+        program: Path = CHILD_PROGRAM,
+        *,
+        max_file_bytes: int = MAX_FILE_BYTES,
+    ) -> None:
         self._policy = policy
+        self._max_file_bytes = max_file_bytes
         self._meter = meter
         self._program = program
         self._processes = policy.processes or min(MAX_DEFAULT_PROCESSES, available_processors())
@@ -86,7 +99,9 @@ class SandboxedDecoder:
             await self.close()
             raise group.exceptions[0] from None
 
-    async def decode(self, body: bytes, geometry: ImageGeometry) -> DecodedImage:
+    async def decode(
+        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+    ) -> DecodedImage:
         """Decode one image in the next free child. Waiting for one has no deadline.
 
         May be cancelled at any point: the child at work is killed.
@@ -103,15 +118,16 @@ class SandboxedDecoder:
                 f"decode: a square of {geometry.crop} pixels out of an image resized to "
                 f"{geometry.resize} is impossible; look at the model's preprocessor_config.json",
             )
+        codings = codings_of(content_encoding)
         async with self._free:
             try:
-                return await self._attempt(await self._take(), body, geometry)
+                return await self._attempt(await self._take(), body, geometry, codings)
             except _Died as died:
                 if died.death.final:
                     raise _reject(died.death) from None
             # Once more, in a process without a past.
             try:
-                return await self._attempt(await self._spawn(), body, geometry)
+                return await self._attempt(await self._spawn(), body, geometry, codings)
             except _Died as died:
                 raise _reject(died.death) from None
 
@@ -127,7 +143,11 @@ class SandboxedDecoder:
         await self._none_living.wait()
 
     async def _attempt(
-        self, child: DecodeProcess, body: bytes, geometry: ImageGeometry
+        self,
+        child: DecodeProcess,
+        body: bytes,
+        geometry: ImageGeometry,
+        codings: tuple[str, ...],
     ) -> DecodedImage:
         """Have a child decode an image; keep the child only if it answered in full."""
         intact = False
@@ -135,7 +155,7 @@ class SandboxedDecoder:
         deadline = loop.time() + self._policy.deadline_s
         try:
             async with asyncio.timeout_at(deadline):
-                reply, payload = await child.ask(body, geometry)
+                reply, payload = await child.ask(body, geometry, codings)
             intact = True
         except TimeoutError:
             limit = f"decode.deadline_s = {self._policy.deadline_s:g}"
@@ -240,6 +260,7 @@ class SandboxedDecoder:
     def _config(self) -> ChildConfig:
         return ChildConfig(
             formats=self._policy.formats,
+            max_file_bytes=self._max_file_bytes,
             max_pixels=self._policy.max_pixels,
             reject_animations=self._policy.animations == "reject",
             fast=self._policy.mode == "fast",

@@ -90,7 +90,9 @@ class FreeStages:
     async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
         yield ObjectBody(b"image", "e", None)
 
-    async def decode(self, body: bytes, geometry: ImageGeometry) -> DecodedImage:
+    async def decode(
+        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+    ) -> DecodedImage:
         pixels = np.zeros((geometry.crop, geometry.crop, 3), np.uint8)
         return DecodedImage(pixels, "PNG", geometry.crop, geometry.crop, 1, 0.0)
 

@@ -39,6 +39,7 @@ filtered = pytest.mark.skipif(
 def config(*, memory_bytes: int = 512 * MIB, image_cpu_s: float = 30) -> ChildConfig:
     return ChildConfig(
         formats=("PNG",),
+        max_file_bytes=1_000_000,
         max_pixels=1_000_000,
         reject_animations=False,
         fast=False,

@@ -81,7 +81,9 @@ class FakeStages:
         body = ref.key.encode()
         yield ObjectBody(body, hashlib.md5(body, usedforsecurity=False).hexdigest(), None)
 
-    async def decode(self, body: bytes, geometry: ImageGeometry) -> DecodedImage:
+    async def decode(
+        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+    ) -> DecodedImage:
         self._reach(Step.DECODE)
         shade = zlib.crc32(body) % 256
         pixels = np.full((geometry.crop, geometry.crop, 3), shade, np.uint8)

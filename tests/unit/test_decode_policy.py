@@ -91,6 +91,7 @@ def test_every_refusal_of_a_child_is_a_reject_code() -> None:
 def test_a_child_config_survives_its_command_line() -> None:
     config = ChildConfig(
         formats=("JPEG", "PNG"),
+        max_file_bytes=1_000_000,
         max_pixels=1,
         reject_animations=True,
         fast=False,

@@ -43,6 +43,7 @@ class Stages:
         self._failing = failing
         self._failure = failure
         self.passed: list[str] = []
+        self.content_encoding: str | None = None
         self.scored: list[Vector] = []
 
     def _pass(self, stage: str) -> None:
@@ -54,12 +55,15 @@ class Stages:
     async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
         await asyncio.sleep(0)
         self._pass("fetch")
-        yield ObjectBody(b"bytes", "e1", "v1")
+        yield ObjectBody(b"bytes", "e1", "v1", "gzip")
         self._pass("release")
 
-    async def decode(self, body: bytes, geometry: ImageGeometry) -> DecodedImage:
+    async def decode(
+        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+    ) -> DecodedImage:
         await asyncio.sleep(0)
         self._pass("decode")
+        self.content_encoding = content_encoding
         return DecodedImage(np.zeros((2, 2, 3), np.uint8), "PNG", 4, 3, 1, 0.25)
 
     async def close(self) -> None: ...
@@ -101,7 +105,9 @@ def flow_of(
 
 
 def test_a_classification_says_what_was_read_and_how() -> None:
-    outcome = outcome_of(Stages())
+    stages = Stages()
+    outcome = outcome_of(stages)
+    assert stages.content_encoding == "gzip"
     assert isinstance(outcome, Classification)
     assert (outcome.etag, outcome.version_id, outcome.size_bytes) == ("e1", "v1", 5)
     assert outcome.sha256 == hashlib.sha256(b"bytes").hexdigest()
