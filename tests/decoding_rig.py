@@ -60,7 +60,9 @@ class OpenAiReference:
         short, long = sorted(image.size)
         new_long = int(size * long / short)
         wide = image.width > image.height
-        image = image.resize((new_long, size) if wide else (size, new_long), Image.BICUBIC)
+        image = image.resize(
+            (new_long, size) if wide else (size, new_long), Image.Resampling.BICUBIC
+        )
         top = int(round((image.height - edge) / 2.0))  # noqa: RUF046 - as it is written there
         left = int(round((image.width - edge) / 2.0))  # noqa: RUF046
         return np.asarray(image.crop((left, top, left + edge, top + edge)))

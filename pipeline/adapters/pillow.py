@@ -197,19 +197,25 @@ class PillowDecoder:
             try:
                 self.decode(sample, resize=8, crop=8)
             except (Refused, MemoryError) as error:
-                raise RuntimeError(f"decode.formats: {name} cannot be decoded here") from error
+                raise RuntimeError(
+                    f"decode.formats: {name} cannot be decoded here; take it out of the list, or "
+                    "install a Pillow that can"
+                ) from error
         self._resampler.self_test()
 
 
 def _sample(format: str) -> bytes:
     """A small image as a file."""
     if format == "HEIF":  # written by none of the libraries that read it
-        return GOOD_IMAGES[format]
+        return GOOD_IMAGES["HEIF"]
     file = io.BytesIO()
     try:
         Image.linear_gradient("L").resize((16, 16)).convert("RGB").save(file, format)
     except (KeyError, OSError) as error:
-        raise RuntimeError(f"decode.formats: this Pillow was built without {format}") from error
+        raise RuntimeError(
+            f"decode.formats: this Pillow was built without {format}; take it out of the list, or "
+            "install a Pillow that has it"
+        ) from error
     return file.getvalue()
 
 

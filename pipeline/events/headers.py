@@ -125,7 +125,11 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
             Header("model.engine", "As `model.engine` of the classification."),
             Header("decode.mode", "As `decode_mode` of the classification."),
             Header("decode.crop", "As `decode_crop` of the classification.", required=False),
-            Header("object.sha256", "SHA-256 of the object's bytes.", pattern=_SHA256),
+            Header(
+                "object.sha256",
+                "SHA-256 of the object's bytes as they are stored.",
+                pattern=_SHA256,
+            ),
             Header("object.etag", "ETag of the object as it was read.", required=False),
             Header("object.version-id", "Version that was read.", required=False),
             Header("tenant", "Tenant that the route decided.", required=False),

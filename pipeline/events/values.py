@@ -54,9 +54,9 @@ class ObjectValue(TypedDict):
     version_id: str | None
     """Version that was read; null in a bucket without versions."""
     sha256: Sha256
-    """SHA-256 of the bytes, lower-case hexadecimal."""
+    """SHA-256 of the bytes as they are stored, lower-case hexadecimal."""
     size_bytes: Count
-    """Number of bytes."""
+    """Number of bytes as they are stored, with a Content-Encoding not undone."""
 
 
 @_described
