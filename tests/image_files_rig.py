@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from unittest.mock import patch
@@ -100,12 +100,12 @@ def gif(
     screen: tuple[int, int],
     box: tuple[int, int, int, int],
     indices: Sequence[int],
-    palette: Sequence[tuple[int, int, int]],
+    palette: Sequence[Sequence[int]],
     *extensions: bytes,
 ) -> bytes:
     """A GIF of one image of at most 128 colours, uncompressed: each code of 8 bits stands for
     itself, and the table is cleared before codes grow."""
-    table = b"".join(map(bytes, palette)).ljust(384, b"\0")
+    table = b"".join(bytes(colour) for colour in palette).ljust(384, b"\0")
     codes: list[int] = []
     for number, index in enumerate(indices):
         if number % 100 == 0:
@@ -162,7 +162,7 @@ class Tiff:
     big_endian: bool = False
     planar: int = 1
     sample_format: int = 1
-    tags: dict[int, bytes | tuple[int, Sequence[int]]] = field(default_factory=dict)
+    tags: Mapping[int, bytes | tuple[int, Sequence[int]]] = field(default_factory=dict)
     """More tags: bytes (undefined), or a type and its numbers."""
 
     def __bytes__(self) -> bytes:
@@ -184,7 +184,8 @@ class Tiff:
             279: (4, [len(plane) for plane in self.planes]),
             284: (3, [self.planar]),
             339: (3, [self.sample_format] * len(self.bits)),
-        } | self.tags
+            **self.tags,
+        }
         entries = []
         for tag, value in sorted(tags.items()):
             if isinstance(value, bytes):

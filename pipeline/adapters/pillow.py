@@ -33,7 +33,7 @@ from pipeline.adapters.eight_bits import (
     uncover,
     without_blank_alpha,
 )
-from pipeline.adapters.image_files import IMAGE_FILES, Essentials, jpeg
+from pipeline.adapters.image_files import IMAGE_FILES, Essentials, jpeg, png
 from pipeline.adapters.resampler import Resampler
 from pipeline.crop import Centring, Crop
 from pipeline.good_images import GOOD_IMAGES
@@ -45,6 +45,8 @@ _OUT_OF_MEMORY = (ImageFile._get_oserror(-9, encoder=False).args, ("decoder erro
 """What Pillow's own decoders say where they find no memory."""
 
 _NATIVE_ORDER = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
+
+_UNLIKELY = 0xA5
 
 _FAST_OVERSAMPLING = 2
 """Pixels of a JPEG that `fast` decodes for one of the model's, at least and each way: with fewer,
@@ -136,17 +138,20 @@ class PillowDecoder:
                 f"{name} of {frames} frames or pages, and decode.animations is `reject`",
             )
         covered = None if parts.covers else image.tile[0].extents
+        if parts.exif:
+            image.info["exif"] = parts.exif
+        if parts.xmp:
+            image.info["xmp"] = parts.xmp
         if name == "TIFF":
             image.tile = [_in_native_order(tile) for tile in image.tile]
         # Fed in pieces, libjpeg decodes the row of blocks anew that a piece ends in.
         image.decodermaxblock = len(parts.body)
         scales = self._fast and name == "JPEG" and jpeg.scales(parts.body)
         reduction = _draft(image, resize) if scales else 1
-        image.load()
-        if parts.exif:
-            image.info["exif"] = parts.exif
-        if parts.xmp:
-            image.info["xmp"] = parts.xmp
+        if name == "PNG":
+            _load_whole_png(image, parts.body)
+        else:
+            image.load()
         orientation = orientation_of(image)
         plain = without_blank_alpha(image) if name == "BMP" else image
         flat = flatten(to_eight_bits(plain, parts.grey))
@@ -217,6 +222,25 @@ def _sample(format: str) -> bytes:
             "install a Pillow that has it"
         ) from error
     return file.getvalue()
+
+
+def _load_whole_png(image: ImageFile.ImageFile, body: bytes) -> None:
+    """Decode a PNG, whose canvas is painted before with what hardly a picture ends in: Pillow does
+    not say that it had pixels for a part of the rows.
+
+    Raises:
+        Refused: it had.
+    """
+    bands = len(image.getbands())
+    colour = _UNLIKELY if bands == 1 else (_UNLIKELY,) * bands
+    last = (image.width - 1, image.height - 1)
+    canvas = Image.new(image.mode, image.size, colour)
+    unwritten = canvas.getpixel(last)
+    image.im = canvas.im
+    image.load()
+    suspicious = "interlace" in image.info or image.getpixel(last) == unwritten
+    if suspicious and not png.is_whole(body):
+        raise Refused(Verdict.CORRUPT, "PNG with pixels for a part of its rows")
 
 
 def _in_native_order(tile: ImageFile._Tile) -> ImageFile._Tile:

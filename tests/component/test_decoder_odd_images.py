@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import AvifImagePlugin, Image, PngImagePlugin, TiffImagePlugin
+from PIL import Image, PngImagePlugin
 
 from pipeline.adapters.decode_wire import Refused
 from pipeline.adapters.decoders import SandboxedDecoder
@@ -23,6 +23,7 @@ from pipeline.decode import DecodePolicy
 from pipeline.errors import CODES, Reject
 from pipeline.records import DecodedImage, ImageGeometry
 from tests.decoding_rig import noise
+from tests.image_files_rig import pillow_decoder
 
 GEOMETRY = ImageGeometry(64, 64)
 POLICY = DecodePolicy(
@@ -99,18 +100,10 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def unconfined(mode: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[PillowDecoder]:
-    """The same decoder in this process, with Pillow's settings put back afterwards."""
-    with monkeypatch.context() as patch:
-        patch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-        patch.setattr(TiffImagePlugin, "READ_LIBTIFF", False)
-        patch.setattr(AvifImagePlugin, "DEFAULT_MAX_THREADS", 0)
-        yield PillowDecoder(
-            formats=POLICY.formats,
-            max_pixels=POLICY.max_pixels,
-            reject_animations=False,
-            fast=mode == "fast",
-        )
+def unconfined(mode: str) -> Iterator[PillowDecoder]:
+    """The same decoder in this process."""
+    with pillow_decoder(fast=mode == "fast", max_pixels=POLICY.max_pixels) as decoder:
+        yield decoder
 
 
 def test_odd_images_end_as_they_would_without_confinement(
@@ -138,6 +131,31 @@ def test_odd_images_end_as_they_would_without_confinement(
             kinds["decoded"] += 1
     assert kinds["decoded"] >= len(bodies) // 3
     assert kinds["decode.unsupported_format"] >= 1
+
+
+def facts(body: bytes, decoder: PillowDecoder) -> tuple[object, ...]:
+    """Of an image all but its pixels, of a refusal its code."""
+    try:
+        image = decoder.decode(body, 16, 16)
+    except Refused as refused:
+        return (refused.verdict,)
+    return (image.format, image.width, image.height, image.frames)
+
+
+def test_both_modes_decode_and_refuse_the_same_files() -> None:
+    bodies = [*odd_images(), *cuts_of_a_large_jpeg()]
+    found = {}
+    for fast in (False, True):
+        with pillow_decoder(fast=fast, max_pixels=POLICY.max_pixels) as decoder:
+            found[fast] = [facts(body, decoder) for body in bodies]
+    assert found[False] == found[True]
+    assert len(set(found[True])) >= 8
+
+
+def cuts_of_a_large_jpeg() -> list[bytes]:
+    """Large enough to be decoded at an eighth of its size."""
+    files = [as_file(noise(300, 200), "JPEG", progressive=each) for each in (False, True)]
+    return [body[: len(body) * share // 20] for body in files for share in range(21)]
 
 
 @pytest.mark.parametrize("file_format", POLICY.formats)

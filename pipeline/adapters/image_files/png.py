@@ -22,6 +22,14 @@ _GREY, _COLOUR, _PALETTE = 0, 2, 3
 _SAMPLES = {_GREY: 1, _COLOUR: 3}
 """Samples of a transparent colour, by colour type; the palette has an alpha for each entry."""
 
+_CHANNELS = {_GREY: 1, _COLOUR: 3, _PALETTE: 1, 4: 2, 6: 4}
+_ADAM7 = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+"""First column and row of each pass, and the steps from there."""
+_AT_ONCE_BYTES = 65_536
+
 _MOST_FRAMES = 0x80000000
 
 _MAX_TEXT_BYTES = 1_000_000
@@ -106,6 +114,38 @@ def fault(body: bytes, *, opened: bool) -> Refused:
     if _ends(body):
         return Refused(Verdict.CORRUPT, "PNG whose pixels cannot be decompressed")
     return Refused(Verdict.TRUNCATED, "PNG that ends before its last chunk")
+
+
+def is_whole(body: bytes) -> bool:
+    """Whether there are pixels for all rows: a stream that ends too early is a sound stream."""
+    header: tuple[int, ...] = _HEADER.unpack_from(body, _SIGNATURE_BYTES + 8)
+    width, height, depth, colour, _, _, interlaced = header
+    bits = depth * _CHANNELS[colour]
+    missing: int = sum(
+        (1 + (columns * bits + 7) // 8) * rows
+        for columns, rows in _passes(width, height, interlaced=bool(interlaced))
+    )
+    stream = zlib.decompressobj()
+    try:
+        for chunk in _chunks(body):
+            data: bytes | memoryview = chunk.data if chunk.name == b"IDAT" else b""
+            while data and missing > 0:
+                missing -= len(stream.decompress(data, _AT_ONCE_BYTES))
+                data = stream.unconsumed_tail
+    except zlib.error:
+        return False
+    return missing - len(stream.flush()) <= 0
+
+
+def _passes(width: int, height: int, *, interlaced: bool) -> list[tuple[int, int]]:
+    """Columns and rows of each reduced image, without empty ones."""
+    if not interlaced:
+        return [(width, height)]
+    edges = [
+        ((width - left + across - 1) // across, (height - top + down - 1) // down)
+        for left, top, across, down in _ADAM7
+    ]
+    return [(columns, rows) for columns, rows in edges if columns > 0 and rows > 0]
 
 
 def _chunks(body: bytes) -> Iterator[_Chunk]:

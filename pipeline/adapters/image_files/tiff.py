@@ -145,7 +145,6 @@ class _Directory:
     body: bytes
     layout: _Layout
     entries: dict[int, _Entry]
-    next: int
     whole: bool
 
     def value(self, tag: int) -> bytes:
@@ -202,7 +201,7 @@ class _Layout:
 
     def directory(self, body: bytes, at: int) -> _Directory | None:
         """None where there is no room for one."""
-        head, entry, pointer = self._structs()
+        head, entry, _ = self._structs()
         if not 0 < at <= len(body) - head.size:
             return None
         (count,) = head.unpack_from(body, at)
@@ -212,28 +211,35 @@ class _Layout:
         for number in range(there):
             tag, kind, values, field = entry.unpack_from(body, first + number * entry.size)
             entries.setdefault(tag, _Entry(kind, values, field))
-        end = first + count * entry.size
-        following = 0
-        if end + pointer.size <= len(body):
-            (following,) = pointer.unpack_from(body, end)
-        return _Directory(body, self, entries, following, whole=there == count)
+        return _Directory(body, self, entries, whole=there == count)
+
+    def following(self, body: bytes, at: int) -> int | None:
+        """Where the next directory is, 0 for none. None: this one is not whole."""
+        head, entry, pointer = self._structs()
+        if not 0 < at <= len(body) - head.size:
+            return None
+        (count,) = head.unpack_from(body, at)
+        end = at + head.size + count * entry.size
+        if end > len(body):
+            return None
+        return self.pointer(body[end : end + pointer.size].ljust(pointer.size, b"\0"))
 
     def with_directory(self, body: bytes, entries: dict[int, _Entry]) -> bytes:
         """The file with this one directory, behind all else."""
         head, entry, pointer = self._structs()
         at = len(body) + (len(body) & 1)
-        written = [
-            entry.pack(tag, each.kind, each.count, each.field)
-            for tag, each in sorted(entries.items())
-        ]
         start = 8 if self.big else 4
         return b"".join(
             [
                 body[:start],
                 pointer.pack(at),
-                body[start + pointer.size :].ljust(at - start - pointer.size, b"\0"),
-                head.pack(len(written)),
-                *written,
+                memoryview(body)[start + pointer.size :],
+                bytes(at - len(body)),
+                head.pack(len(entries)),
+                *(
+                    entry.pack(tag, each.kind, each.count, each.field)
+                    for tag, each in sorted(entries.items())
+                ),
                 pointer.pack(0),
             ]
         )
@@ -247,11 +253,10 @@ class _Layout:
 def _pages(body: bytes, layout: _Layout) -> int:
     """Directories, up to a bound, to the first that cannot be read, or to one seen before."""
     seen: set[int] = set()
-    at = layout.first
+    at: int | None = layout.first
     while at and at not in seen and len(seen) < MAX_PAGES_COUNTED:
-        page = layout.directory(body, at)
-        if page is None or not page.whole:
-            break
-        seen.add(at)
-        at = page.next
+        following = layout.following(body, at)
+        if following is not None:
+            seen.add(at)
+        at = following
     return max(1, len(seen))

@@ -13,16 +13,25 @@ _CHUNK_HEAD_BYTES = 8
 _PIXELS = frozenset({b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L"})
 
 
+_RESERVED_FLAGS = 0b1100_0001
+"""Of the extended header's first byte."""
+
+
 def essentials(body: bytes) -> Essentials:
     """Keep the chunks of pixels, whatever the others hold and wherever the file ends among them."""
     view = memoryview(body)
-    kept: list[memoryview] = []
+    kept: list[bytes | memoryview] = []
     metadata = {b"EXIF": b"", b"XMP ": b""}
     others = False
     for name, start, data_end, end in _chunks(body):
         if name in _PIXELS:
             if data_end > len(body):
                 return Essentials(body)
+            if name == b"VP8X" and body[start + _CHUNK_HEAD_BYTES] & _RESERVED_FLAGS:
+                others = True  # readers must ignore them, and libwebp refuses them
+                flags = body[start + _CHUNK_HEAD_BYTES] & ~_RESERVED_FLAGS
+                kept.append(body[start : start + _CHUNK_HEAD_BYTES] + bytes([flags]))
+                start += _CHUNK_HEAD_BYTES + 1
             kept.append(view[start:end])
             continue
         others = True
