@@ -220,6 +220,13 @@ def test_a_damaged_jpeg_is_corrupt_though_the_library_names_no_reason() -> None:
     assert verdict(JPEG[:tables] + JPEG[frame:]) == CORRUPT
 
 
+def test_files_of_endless_empty_parts_are_refused() -> None:
+    assert verdict(blue_png(*[Chunk(b"teSt")] * 100_001)) == CORRUPT
+    assert verdict(blue_png(*[Chunk(b"teSt")] * 1_000)) == "PNG"
+    assert verdict(with_segments(JPEG, *[segment(0xE5)] * 10_001)) == CORRUPT
+    assert verdict(with_segments(JPEG, *[segment(0xE5)] * 1_000, b"\xff" * 99)) == "JPEG"
+
+
 PALETTE = ((0, 0, 255), (255, 0, 0), (0, 160, 0))
 CONTROL = b"!\xf9\4"
 

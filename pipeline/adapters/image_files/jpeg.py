@@ -7,10 +7,10 @@ import re
 from pipeline.adapters.decode_wire import Refused, Verdict
 from pipeline.adapters.image_files.essentials import Essentials
 
-_START_OF_IMAGE_BYTES = 2
-_STANDALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
-"""Markers without a segment: temporary, start of image, restarts."""
+MAX_SEGMENTS = 10_000
+"""Before the first scan. An honest file has some dozens; empty ones make readers slow."""
 
+_START_OF_IMAGE_BYTES = 2
 _END, _SCAN, _COMMENT = 0xD9, 0xDA, 0xFE
 _APPLICATION = range(0xE0, 0xF0)
 _FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
@@ -32,7 +32,9 @@ _MAX_EDGE = 65_500
 
 _COMPONENTS = frozenset({1, 3, 4})
 
-_marker_in_scan = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]").search
+_marker = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]").search
+"""The next marker that a segment follows, or the end: neither padding, nor a byte of a scan, nor a
+restart, nor a beginning."""
 
 
 def essentials(body: bytes) -> Essentials:
@@ -82,21 +84,22 @@ def _segments(body: bytes) -> list[tuple[int, int, int]]:
     """Markers up to the first scan's, each with where it begins and its segment ends.
 
     Rubbish between segments is passed over, as libjpeg does.
+
+    Raises:
+        Refused: more than ``MAX_SEGMENTS``.
     """
-    found = []
+    found: list[tuple[int, int, int]] = []
     at = _START_OF_IMAGE_BYTES
-    while (at := body.find(b"\xff", at)) >= 0 and at + 4 <= len(body):
+    while (marked := _marker(body, at)) and marked.start() + 4 <= len(body):
+        at = marked.start()
         marker = body[at + 1]
-        if marker == 0xFF:  # padding
-            at += 1
-        elif marker == 0 or marker in _STANDALONE:
-            at += 2
-        else:
-            end = at + 2 + max(2, int.from_bytes(body[at + 2 : at + 4], "big"))
-            found.append((marker, at, end))
-            if marker in (_SCAN, _END):
-                break
-            at = end
+        end = at + 2 + max(2, int.from_bytes(body[at + 2 : at + 4], "big"))
+        found.append((marker, at, end))
+        if marker in (_SCAN, _END):
+            break
+        if len(found) > MAX_SEGMENTS:
+            raise Refused(Verdict.CORRUPT, f"JPEG of more than {MAX_SEGMENTS:,} segments")
+        at = end
     return found
 
 
@@ -129,11 +132,9 @@ def _unsupported(marker: int, header: bytes) -> str:
 
 def _fault_in_scans(body: bytes, at: int) -> Refused:
     """Whether the scans go on to the end's marker."""
-    while found := _marker_in_scan(body, at):
+    while found := _marker(body, at):
         at = found.end()
-        marker = body[at - 1]
-        if marker == _END:
+        if body[at - 1] == _END:
             return Refused(Verdict.CORRUPT, "JPEG whose pixels cannot be decoded")
-        if marker not in _STANDALONE:
-            at += max(2, int.from_bytes(body[at : at + 2], "big"))
+        at += max(2, int.from_bytes(body[at : at + 2], "big"))
     return Refused(Verdict.TRUNCATED, "JPEG that ends before its pixels do")

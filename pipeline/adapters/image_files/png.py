@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pipeline.adapters.decode_wire import Refused, Verdict
 from pipeline.adapters.image_files.essentials import Essentials
 
+MAX_CHUNKS = 100_000
+"""An honest chunk of pixels holds some KiB; empty ones are a way to make readers slow."""
+
 _SIGNATURE_BYTES = 8
 _FRAME_BYTES = 12
 """Of a chunk's length, name and checksum."""
@@ -149,9 +152,15 @@ def _passes(width: int, height: int, *, interlaced: bool) -> list[tuple[int, int
 
 
 def _chunks(body: bytes) -> Iterator[_Chunk]:
-    """The chunks of a file as far as they go; of one that is cut off, what is there."""
+    """The chunks of a file as far as they go; of one that is cut off, what is there.
+
+    Raises:
+        Refused: more than ``MAX_CHUNKS``.
+    """
     view, at = memoryview(body), _SIGNATURE_BYTES
-    while at + 8 <= len(body):
+    for _ in range(MAX_CHUNKS):
+        if at + 8 > len(body):
+            return
         name = body[at + 4 : at + 8]
         if not name.isalpha():
             return
@@ -163,6 +172,7 @@ def _chunks(body: bytes) -> Iterator[_Chunk]:
         )
         yield _Chunk(name, at, stop + 4, data, sound and stop + 4 <= len(body))
         at = stop + 4
+    raise Refused(Verdict.CORRUPT, f"PNG of more than {MAX_CHUNKS:,} chunks")
 
 
 def _ends(body: bytes) -> bool:
