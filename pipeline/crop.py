@@ -4,6 +4,11 @@ must stay small, computes with it too."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Centring = Literal["transformers", "openai"]
+"""Where the square lies when the margin is odd: ``transformers`` rounds its offset down, ``openai``
+to the nearest even number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +30,20 @@ class Crop:
     edge: int
 
     @classmethod
-    def of(cls, width: int, height: int, resize: int, crop: int) -> Crop:
+    def of(
+        cls,
+        width: int,
+        height: int,
+        resize: int,
+        crop: int,
+        centring: Centring = "transformers",
+    ) -> Crop:
         """Shortest edge resized to ``resize``, then a centred square of ``crop`` pixels.
 
-        Rounding is that of the transformers image processors (``get_resize_output_image_size``
-        and ``center_crop``): the long edge is rounded down, and so are the square's offsets.
+        The long edge is rounded down, in ``get_resize_output_image_size`` of transformers as in
+        ``Resize`` of torchvision, which openai/CLIP and open_clip use. The square's offsets are
+        those of ``center_crop`` of transformers, ``margin // 2``, or of torchvision,
+        ``int(round(margin / 2.0))``: they differ where the margin is 3, 7, 11, ... pixels.
 
         Raises:
             ValueError: the square is larger than the resized image, or a length is below 1.
@@ -43,13 +57,15 @@ class Crop:
         resized_width, resized_height = (
             (resize, long_edge) if width <= height else (long_edge, resize)
         )
+        across, down = resized_width - crop, resized_height - crop
+        rounds = centring == "openai"
         return cls(
             width=width,
             height=height,
             resized_width=resized_width,
             resized_height=resized_height,
-            left=(resized_width - crop) // 2,
-            top=(resized_height - crop) // 2,
+            left=round(across / 2) if rounds else across // 2,
+            top=round(down / 2) if rounds else down // 2,
             edge=crop,
         )
 

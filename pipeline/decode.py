@@ -7,13 +7,17 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipeline.crop import Centring
 from pipeline.policy import Policy
 
-ImageFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF"]
+ImageFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF", "HEIF"]
 
 BYTES_PER_PIXEL = 20
 """Most that decoding took per pixel of the original, measured over all formats (17, for a WebP
 with alpha: two canvases, the copy handed over and the image), with room to spare."""
+
+HEIF_BYTES_PER_PIXEL = 24
+"""The same with HEIF: 20 to 21, for 10 bits with alpha at full colour resolution."""
 
 BASE_MEMORY_MIB = 256
 """Address space of a decoder before it decodes (45 to 100 MiB), and copies of the file's bytes."""
@@ -35,12 +39,21 @@ class DecodePolicy(Policy):
         "size, at least twice the model's resolution: embeddings hardly move (docs/decoding.md). "
         "Events name the mode; set thresholds with the mode that is served.",
     )
+    crop: Centring = Field(
+        "transformers",
+        description="Where the model's square lies in the resized image when the margin is an odd "
+        "number of pixels. `transformers` rounds its offset down; `openai` rounds it as "
+        "openai/CLIP and open_clip do, one pixel further in a quarter of all sizes. Events name "
+        "it. Take `openai` to compare with embeddings that those libraries made; changing it "
+        "moves the embeddings of such images (docs/decoding.md).",
+    )
     formats: tuple[ImageFormat, ...] = Field(
-        ("JPEG", "PNG", "WEBP", "GIF", "BMP"),
+        ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"),
         min_length=1,
         description="File formats that are decoded; all others are dead-lettered as "
-        "`decode.unsupported_format`. Each format is a decoder exposed to hostile bytes: AVIF and "
-        "TIFF are there for those who need them.",
+        "`decode.unsupported_format`. Each format is a decoder exposed to hostile bytes: TIFF and "
+        "HEIF are there for those who need them. HEIF (photographs of iPhones) needs "
+        "`clipstream[heif]`.",
     )
     animations: Literal["first_frame", "reject"] = Field(
         "first_frame",
@@ -81,16 +94,21 @@ class DecodePolicy(Policy):
         return int(self.max_megapixels * 1_000_000)
 
     @property
+    def bytes_per_pixel(self) -> int:
+        """Most that decoding takes per pixel of the original."""
+        return HEIF_BYTES_PER_PIXEL if "HEIF" in self.formats else BYTES_PER_PIXEL
+
+    @property
     def max_memory_bytes(self) -> int:
         return self.max_memory_mib * 2**20
 
     @model_validator(mode="after")
     def _memory_covers_pixels(self) -> Self:
-        needed_mib = BASE_MEMORY_MIB + math.ceil(self.max_pixels * BYTES_PER_PIXEL / 2**20)
+        needed_mib = BASE_MEMORY_MIB + math.ceil(self.max_pixels * self.bytes_per_pixel / 2**20)
         if self.max_memory_mib < needed_mib:
             raise ValueError(
                 f"decode.max_memory_mib = {self.max_memory_mib} is too little for "
-                f"decode.max_megapixels = {self.max_megapixels:g}: {BYTES_PER_PIXEL} bytes a "
+                f"decode.max_megapixels = {self.max_megapixels:g}: {self.bytes_per_pixel} bytes a "
                 f"pixel and {BASE_MEMORY_MIB} MiB make {needed_mib}; raise the one to that, or "
                 "lower the other"
             )

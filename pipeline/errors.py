@@ -58,14 +58,18 @@ class PipelineError(Exception):
 class Reject(PipelineError):
     """This reference cannot be classified, now or later: dead-letter it and advance.
 
-    ``attempts`` counts the tries that led here, for the dead letter.
+    ``attempts`` counts the tries that led here, for the dead letter. ``format`` is what a file of
+    an unsupported format was recognised as, one of ``pipeline.signatures.FORMATS``.
     """
 
-    def __init__(self, code: str, message: str, *, attempts: int = 1) -> None:
+    def __init__(
+        self, code: str, message: str, *, attempts: int = 1, format: str | None = None
+    ) -> None:
         if code not in CODES:
             raise ValueError(f"errors: reject code {code!r} is not in CODES; add it there")
         super().__init__(code, message)
         self.attempts = attempts
+        self.format = format
 
 
 class Retry(PipelineError):
@@ -219,7 +223,14 @@ CODES: dict[str, Code] = {
     ),
     "decode.unsupported_format": Code(
         "the bytes are of no format in `decode.formats`",
-        "allow the format if you trust its decoder",
+        "the message and the header `dlq.format` name the format that was recognised, and the "
+        "message what to install or set; clipstream_unsupported_formats_total counts by format",
+        Blame.IMAGE,
+    ),
+    "decode.unsupported_encoding": Code(
+        "the object's Content-Encoding names a coding other than gzip, deflate, br and zstd, or "
+        "more than four",
+        "upload such objects uncoded, or mend the header",
         Blame.IMAGE,
     ),
     "decode.unsupported_variant": Code(
@@ -229,8 +240,10 @@ CODES: dict[str, Code] = {
         Blame.IMAGE,
     ),
     "decode.too_large": Code(
-        "the header announces more pixels than `decode.max_megapixels`",
-        "raise the limit if such images are legitimate, and the sandbox's memory with it",
+        "the header announces more pixels than `decode.max_megapixels`, or the file, unpacked from "
+        "its Content-Encoding, has more bytes than `fetch.max_bytes`",
+        "raise the limit that the message names if such images are legitimate, and the sandbox's "
+        "memory with it",
         Blame.IMAGE,
     ),
     "decode.truncated": Code(

@@ -92,6 +92,7 @@ class Flow:
         model: ModelIdentity,
         geometry: ImageGeometry,
         decode_mode: str,
+        decode_crop: str,
         embedding_dtype: EmbeddingDtype,
         clock: Clock,
         meter: Meter,
@@ -103,6 +104,7 @@ class Flow:
         self._model = model
         self._geometry = geometry
         self._decode_mode = decode_mode
+        self._decode_crop = decode_crop
         self._dtype = np.dtype(embedding_dtype).newbyteorder("<")
         self._clock = clock
         self._meter = meter
@@ -126,6 +128,7 @@ class Flow:
             return await self._classify(ref, scoring, level)
         except Reject as reject:
             code, message, attempts = reject.code, reject.message, reject.attempts
+            recognised = reject.format
         except Halt:
             raise
         except Exception as error:
@@ -135,6 +138,7 @@ class Flow:
             # can be replayed once it is mended.
             log.exception("%s: unexpected failure", ref.origin.position)
             code, message, attempts = "internal.unexpected", f"{type(error).__name__}: {error}", 1
+            recognised = None
         return DeadLetter(
             ref.origin,
             code,
@@ -142,6 +146,7 @@ class Flow:
             attempts,
             ref=ref,
             unclassified_action=scoring.unclassified_action(ref.label_sets),
+            format=recognised,
         )
 
     async def classifies(self, bodies: Iterable[bytes]) -> bool:
@@ -165,7 +170,9 @@ class Flow:
             self._count_decoding(+1)
             try:
                 async with self._decode_turns.turn(level):
-                    image = await self._decoder.decode(fetched.body, self._geometry)
+                    image = await self._decoder.decode(
+                        fetched.body, self._geometry, fetched.content_encoding
+                    )
             finally:
                 self._count_decoding(-1)
             self._took("decode", started)
@@ -188,6 +195,7 @@ class Flow:
             size_bytes=size_bytes,
             image=image,
             decode_mode=self._decode_mode,
+            decode_crop=self._decode_crop,
         )
 
     def _count_decoding(self, change: int) -> None:

@@ -1,6 +1,6 @@
 """The smallest good image of each format, to tell a broken decoder or model from bad images.
 
-Each is a ramp of 4 or 8 pixels a side, written by Pillow 13.
+Each is a ramp of 4 to 16 pixels a side, written by Pillow 13; the HEIF by libheif 1.23.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from pipeline.decode import ImageFormat
+if TYPE_CHECKING:  # a decoder's child has no pydantic
+    from pipeline.decode import ImageFormat
 
 _ENCODED: dict[ImageFormat, str] = {
     "JPEG": (
@@ -37,6 +39,16 @@ _ENCODED: dict[ImageFormat, str] = {
         "AAAACAAAAAgAAAAQcGl4aQAAAAADCAgIAAAADGF2MUOBAAwAAAAAE2NvbHJuY2x4AAEADQAGgAAAABdpcG1h"
         "AAAAAAAAAAEAAQQBAoMEAAAANG1kYXQSAAoIGAi/aICGg0IyHhrHh4XhzDDDAoUAAJA2DMBaYnUvf38gcFtu"
         "AiT9xA=="
+    ),
+    "HEIF": (
+        "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAXxtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAA"
+        "AAAAAAAAAAAAACJpbG9jAAAAAERAAAEAAQAAAAABoAABAAAAAAAAAEMAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAA"
+        "AAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA/GlwcnAAAADcaXBjbwAAAHVodmNDAQNwAAAAkAAAAAAAHvAA/P34"
+        "+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQApQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbqrprm"
+        "4CGgwIAAAAyAAAADAIRiAAEABkQBwXPBiQAAABNjb2xybmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABAAAAAQAAA"
+        "AChjbGFwAAAAEAAAAAEAAAAQAAAAAf///9AAAAAC////0AAAAAIAAAAQcGl4aQAAAAADCAgIAAAAGGlwbWEAAAAA"
+        "AAAAAQABBYECAwWEAAAAS21kYXQAAAA/KAGvEyFdo0D2tFWmg6c9g3nwMmhzSg3Co6c7N1AiCU0i+Gg01YdQfp3A"
+        "CPBgKyYPhMW6kHAaduZAh6822he4"
     ),
     "TIFF": (
         "SUkqAJYAAACAAAAIAQQMgQMwQNAQNQQNgQNwQMACCCRQgRQwRSCIBQRRgRRwRQAECCSQgSQwSRASRQSRgSRw"

@@ -60,6 +60,15 @@ DEAD_LETTERS = _metric(
     "Look the code up in docs/reference/codes.md.",
     ("code",),
 )
+UNSUPPORTED_FORMATS = _metric(
+    Kind.COUNTER,
+    "unsupported_formats_total",
+    "Dead letters of `decode.unsupported_format` committed, by the format that was recognised "
+    "(HEIF, SVG, PDF, MP4, ...; unknown).",
+    "The dead letter's message says what to install or set for a format; unknown: look at the "
+    "uploader.",
+    ("format",),
+)
 SKIPPED = _metric(
     Kind.COUNTER,
     "skipped_total",

@@ -69,9 +69,10 @@ class ObjectStore(Protocol):
     ) -> ObjectBody:
         """Read a whole object.
 
-        A ``version_id`` is read exactly; else ``etag`` (unquoted) must still be the object's.
-        ``on_answer`` is awaited when the store has announced the object and before its bytes are
-        taken into memory: whoever bounds memory waits there.
+        A ``version_id`` is read exactly; else ``etag`` (unquoted) must still be the object's. The
+        bytes are those that are stored: a Content-Encoding is told and not undone. ``on_answer`` is
+        awaited when the store has announced the object and before its bytes are taken into memory:
+        whoever bounds memory waits there.
 
         Raises:
             Reject: ``fetch.not_found``, ``fetch.superseded``, ``fetch.too_large`` (before more
@@ -122,8 +123,11 @@ class ObjectLister(Protocol):
 class Decoder(Protocol):
     """Turns a file's bytes into pixels at the model's size, away from anything worth stealing."""
 
-    async def decode(self, body: bytes, geometry: ImageGeometry) -> DecodedImage:
-        """Decode one image; its own deadline counts from when a decoder is free.
+    async def decode(
+        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+    ) -> DecodedImage:
+        """Decode one image; its own deadline counts from when a decoder is free. The codings that
+        ``content_encoding`` names are undone first.
 
         Raises:
             Reject: any code of the ``decode`` stage.

@@ -129,11 +129,13 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class ObjectBody:
-    """An object as the store returned it. ``etag`` is without its quotes."""
+    """An object as the store keeps it. ``etag`` is without its quotes; ``content_encoding`` is the
+    header's text, whose codings ``body`` still has."""
 
     body: bytes
     etag: str | None
     version_id: str | None
+    content_encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,7 @@ class Classification:
     size_bytes: int
     image: DecodedImage
     decode_mode: str
+    decode_crop: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +232,7 @@ class DeadLetter:
     ``ref`` is None where the record could not be parsed into references; then ``record`` holds its
     bytes (None for a record that the broker could not return). ``unclassified_action`` is what the
     label set says of images that nobody looked at; the default where none was to look.
+    ``format`` is what a file of an unsupported format was recognised as.
     """
 
     origin: Origin
@@ -238,6 +242,7 @@ class DeadLetter:
     ref: ImageRef | None = None
     record: Record | None = None
     unclassified_action: str = "review"
+    format: str | None = None
 
 
 Outcome = Classification | DeadLetter | Skipped

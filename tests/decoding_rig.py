@@ -45,6 +45,29 @@ class Reference:
         return pixels
 
 
+class OpenAiReference:
+    """The preprocessing of openai/CLIP (``_transform`` in clip/clip.py: ``Resize(n_px, BICUBIC)``,
+    ``CenterCrop(n_px)``) and of open_clip, by torchvision's formulae for PIL images
+    (``_compute_resized_output_size`` and ``center_crop`` in transforms/functional.py)."""
+
+    def __init__(self, geometry: ImageGeometry) -> None:
+        self._geometry = geometry
+
+    def pixels(self, body: bytes) -> Pixels:
+        size, edge = self._geometry.resize, self._geometry.crop
+        with Image.open(io.BytesIO(body)) as opened:
+            image = opened.convert("RGB")
+        short, long = sorted(image.size)
+        new_long = int(size * long / short)
+        wide = image.width > image.height
+        image = image.resize(
+            (new_long, size) if wide else (size, new_long), Image.Resampling.BICUBIC
+        )
+        top = int(round((image.height - edge) / 2.0))  # noqa: RUF046 - as it is written there
+        left = int(round((image.width - edge) / 2.0))  # noqa: RUF046
+        return np.asarray(image.crop((left, top, left + edge, top + edge)))
+
+
 class Decoding:
     """A decoder of the product in its own event loop."""
 

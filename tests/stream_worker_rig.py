@@ -91,6 +91,9 @@ class MadeUpFlow:
             self.running.discard(ref.key)
         if ref.key.startswith("bad"):
             return DeadLetter(ref.origin, "decode.corrupt", "broken", 1, ref=ref)
+        if ref.key == "document":
+            code = "decode.unsupported_format"
+            return DeadLetter(ref.origin, code, "no image", 1, ref=ref, format="PDF")
         if ref.key.startswith("exhausted"):
             raise MemoryError("no memory")
         if ref.key.startswith("lost"):
@@ -100,7 +103,7 @@ class MadeUpFlow:
         image = DecodedImage(np.zeros((2, 2, 3), np.uint8), "PNG", 2, 2, 1, 0.0)
         results = scoring.score(ref.label_sets, EMBEDDING)
         return Classification(
-            ref, MODEL, results, EMBEDDING, "e", None, "0" * 64, 1, image, "strict"
+            ref, MODEL, results, EMBEDDING, "e", None, "0" * 64, 1, image, "strict", "transformers"
         )
 
 

@@ -236,6 +236,8 @@ class Committer:
             self._meter.add(metrics.REFERENCES, outcome=settled.kind)
             if settled.kind == "dead_letter":
                 self._meter.add(metrics.DEAD_LETTERS, code=settled.detail)
+                if settled.dead_letter is not None and settled.dead_letter.format is not None:
+                    self._meter.add(metrics.UNSUPPORTED_FORMATS, format=settled.dead_letter.format)
             elif settled.kind == "skipped":
                 self._meter.add(metrics.SKIPPED, reason=settled.detail)
             if settled.origin.timestamp_ms >= 0:

@@ -217,6 +217,7 @@ def _classified() -> Classification:
             cropped_share=0.25,
         ),
         decode_mode="strict",
+        decode_crop="transformers",
     )
 
 

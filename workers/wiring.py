@@ -251,7 +251,7 @@ async def _start_stages(
         min_share=min_share,
     )
     owned.callback(lambda: loop.submit(fetcher.close()).result(CLOSE_S))
-    decoder = SandboxedDecoder(settings.decode, meter)
+    decoder = SandboxedDecoder(settings.decode, meter, max_file_bytes=settings.fetch.max_bytes)
     await decoder.start()
     owned.callback(lambda: loop.submit(decoder.close()).result(CLOSE_S))
     batcher = Batcher(encoder, settings.batch, clock, meter, min_share)
@@ -264,6 +264,7 @@ async def _start_stages(
         model=encoder.model,
         geometry=encoder.geometry,
         decode_mode=settings.decode.mode,
+        decode_crop=settings.decode.crop,
         embedding_dtype=settings.events.embedding_dtype,
         clock=clock,
         meter=meter,

@@ -25,9 +25,11 @@ _SECCOMP_MODE_FILTER = 2
 _INSTRUCTION = struct.Struct("=HBBI")
 _LOAD_WORD = 0x20
 _JUMP_IF_EQUAL = 0x15
+_AND = 0x54
 _RETURN = 0x06
 _NUMBER_OFFSET = 0
 _ARCHITECTURE_OFFSET = 4
+_FIRST_ARGUMENT_OFFSET = 16  # its lower half: both processors are little-endian
 _ALLOW = 0x7FFF0000
 _FAIL = 0x00050000  # plus the errno that the call then fails with
 _KILL_PROCESS = 0x80000000
@@ -64,6 +66,21 @@ _ALLOWED = {
     "getrandom": (318, 278),
 }
 
+# What a library takes that starts threads of its own, beside `clone` with the flags of a thread.
+_ALLOWED_TO_THREADS = {
+    "set_robust_list": (273, 99),
+    "rseq": (334, 293),
+}
+_CLONE = (56, 220)
+_CLONE3 = (435, 435)
+"""Its flags lie in memory, where no filter reads them. C libraries whose `clone3` fails with ENOSYS
+call `clone`."""
+
+_THREAD_FLAGS = 0x003D0F00
+"""What pthread_create asks for: all is shared with the process, and it is in its thread group."""
+_OBSOLETE_FLAG = 0x00400000
+"""CLONE_DETACHED, which musl adds and the kernel ignores."""
+
 _STANDARD_DESCRIPTORS = 3
 
 
@@ -73,13 +90,16 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
-def confine(*, memory_bytes: int, lifetime_cpu_s: int, parent_pid: int) -> bool:
+def confine(
+    *, memory_bytes: int, lifetime_cpu_s: int, parent_pid: int, threads: bool = False
+) -> bool:
     """Confine this process, for good.
 
     It dies with ``parent_pid`` (more exactly with the thread of the parent that started it), is
     limited to ``memory_bytes`` of address space and ``lifetime_cpu_s`` of CPU time in all, writes
     no file and no core, opens no descriptor beyond the standard three, starts neither process nor
-    thread, and gains no privilege.
+    thread, and gains no privilege. With ``threads`` it may start threads, where the kernel filters
+    its system calls; they are confined as it is.
 
     Returns:
         Whether the kernel filters the system calls too: False on a processor other than x86_64
@@ -99,11 +119,15 @@ def confine(*, memory_bytes: int, lifetime_cpu_s: int, parent_pid: int) -> bool:
         (resource.RLIMIT_CPU, lifetime_cpu_s),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NPROC, 0),
         (resource.RLIMIT_NOFILE, _STANDARD_DESCRIPTORS),
     ):
         _limit(limit, value)
-    return _filter_system_calls(libc)
+    if not threads:
+        _limit(resource.RLIMIT_NPROC, 0)
+    filtered = _filter_system_calls(libc, threads=threads)
+    if threads and not filtered:  # then this limit alone keeps it from starting processes
+        _limit(resource.RLIMIT_NPROC, 0)
+    return filtered
 
 
 def _limit(kind: int, value: int) -> None:
@@ -114,11 +138,11 @@ def _limit(kind: int, value: int) -> None:
     resource.setrlimit(kind, (value, value))
 
 
-def _filter_system_calls(libc: ctypes.CDLL) -> bool:
+def _filter_system_calls(libc: ctypes.CDLL, *, threads: bool) -> bool:
     machine = os.uname().machine
     if machine not in _ARCHITECTURES:
         return False
-    code = filter_code(machine)
+    code = filter_code(machine, threads=threads)
     buffer = ctypes.create_string_buffer(code, len(code))
     program = _Program(len(code) // _INSTRUCTION.size, ctypes.addressof(buffer))
     try:
@@ -130,17 +154,29 @@ def _filter_system_calls(libc: ctypes.CDLL) -> bool:
     return True
 
 
-def filter_code(machine: str) -> bytes:
+def filter_code(machine: str, *, threads: bool = False) -> bytes:
     """The filter as BPF code: allowed calls pass, others fail with EPERM, and a call in another
     architecture's numbering ends the process."""
     column = list(_ARCHITECTURES).index(machine)
-    numbers = [pair[column] for pair in _ALLOWED.values()]
+    allowed = _ALLOWED | (_ALLOWED_TO_THREADS if threads else {})
+    numbers = [pair[column] for pair in allowed.values()]
     code = [
         (_LOAD_WORD, 0, 0, _ARCHITECTURE_OFFSET),
         (_JUMP_IF_EQUAL, 1, 0, _ARCHITECTURES[machine]),
         (_RETURN, 0, 0, _KILL_PROCESS),
         (_LOAD_WORD, 0, 0, _NUMBER_OFFSET),
     ]
+    if threads:
+        code += [
+            (_JUMP_IF_EQUAL, 0, 1, _CLONE3[column]),
+            (_RETURN, 0, 0, _FAIL | errno.ENOSYS),
+            (_JUMP_IF_EQUAL, 0, 5, _CLONE[column]),
+            (_LOAD_WORD, 0, 0, _FIRST_ARGUMENT_OFFSET),
+            (_AND, 0, 0, 0xFFFFFFFF ^ _OBSOLETE_FLAG),
+            (_JUMP_IF_EQUAL, 0, 1, _THREAD_FLAGS),
+            (_RETURN, 0, 0, _ALLOW),
+            (_RETURN, 0, 0, _FAIL | errno.EPERM),
+        ]
     # A match jumps over the comparisons left and the refusal behind them.
     code += [
         (_JUMP_IF_EQUAL, len(numbers) - place, 0, number) for place, number in enumerate(numbers)

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 
 from pipeline.adapters.confinement import confine
+from pipeline.adapters.content_coding import undo
 from pipeline.adapters.decode_wire import (
     EXIT_OUT_OF_MEMORY,
     MAX_DETAIL_BYTES,
@@ -28,13 +29,14 @@ from pipeline.adapters.decode_wire import (
     pack_ready,
 )
 from pipeline.adapters.pillow import Decoded, PillowDecoder
+from pipeline.signatures import FORMATS
 
 _MIB = 2**20
 
 _KEPT_BYTES = 64 * _MIB
 """Freed memory that stays with the child: enough for the pixels of 16 megapixels."""
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h of glibc
 _LARGEST_MMAP_THRESHOLD = 32 * _MIB
 
 Decode = Callable[[bytes, int, int], Decoded]
@@ -51,12 +53,14 @@ def main(wrap: Callable[[Decode], Decode] = lambda decode: decode) -> None:
         max_pixels=config.max_pixels,
         reject_animations=config.reject_animations,
         fast=config.fast,
+        centring=config.centring,
     )
     decoder.self_test()
     filtered = confine(
         memory_bytes=config.memory_bytes,
         lifetime_cpu_s=config.lifetime_cpu_s,
         parent_pid=config.parent_pid,
+        threads="HEIF" in config.formats,  # libheif gives libde265 one of its own
     )
     # Again, and with room for the largest image: what the confinement broke, or the surroundings
     # withhold, had better show here than on every image.
@@ -81,6 +85,7 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)  # Pillow's blocks are of 16 MiB
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_ARENA_MAX, 1)  # a thread's own takes 64 MiB of address space
 
 
 def _check_room(config: ChildConfig) -> None:
@@ -107,22 +112,24 @@ def _serve(channel: socket.socket, config: ChildConfig, decode: Decode) -> None:
         # The image's own allowance of CPU time; the timer's default action ends the process. It
         # is the second line: the parent's deadline comes first unless the parent is stuck.
         signal.setitimer(signal.ITIMER_PROF, config.image_cpu_s)
-        reply, payload = _answer(decode, body, request, config.formats)
+        reply, payload = _answer(decode, body, request, config)
         channel.sendall(reply.pack() + payload)
 
 
 def _answer(
-    decode: Decode, body: bytes, request: Request, formats: tuple[str, ...]
+    decode: Decode, body: bytes, request: Request, config: ChildConfig
 ) -> tuple[Reply, bytes]:
     try:
-        image = decode(body, request.resize, request.crop)
+        file = undo(body, request.codings, config.max_file_bytes)
+        image = decode(file, request.resize, request.crop)
     except Refused as refusal:
         payload = refusal.detail.encode("utf-8", "replace")[:MAX_DETAIL_BYTES]
-        return Reply(refusal.verdict, len(payload)), payload
+        index = 0 if refusal.format is None else FORMATS.index(refusal.format)
+        return Reply(refusal.verdict, len(payload), format_index=index), payload
     reply = Reply(
         Verdict.DECODED,
         len(image.pixels),
-        format_index=formats.index(image.format),
+        format_index=config.formats.index(image.format),
         width=image.width,
         height=image.height,
         frames=image.frames,

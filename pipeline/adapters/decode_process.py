@@ -35,6 +35,9 @@ to, and runs no .pth file."""
 _INHERITED: Final = ("LD_LIBRARY_PATH",)
 """All of the environment that a child gets: where the interpreter's own libraries may be."""
 
+_OPTIONAL: Final = ("cykooz_resizer", "pillow_heif", "brotli", "zstandard")
+"""Libraries beside Pillow that a child loads, where they are installed."""
+
 _SOCKET_BUFFER_BYTES: Final = 212_992
 """Linux's default limit, which it doubles: an image's pixels then pass without a pause."""
 
@@ -101,15 +104,18 @@ class DecodeProcess:
             self.process.stderr.close()  # libraries that complain of a file do it in vain
         return unpack_ready(frame.tobytes())
 
-    async def ask(self, body: bytes, geometry: ImageGeometry) -> tuple[Reply, Pixels]:
-        """Send an image and receive the answer: a header and its payload.
+    async def ask(
+        self, body: bytes, geometry: ImageGeometry, codings: tuple[str, ...] = ()
+    ) -> tuple[Reply, Pixels]:
+        """Send an image, with the codings that its body has, and receive the answer: a header and
+        its payload.
 
         Raises:
             ConnectionError: the child ended, or closed its socket.
             ProtocolViolation: the answer makes no sense.
         """
         self.served += 1
-        request = Request(len(body), geometry.resize, geometry.crop)
+        request = Request(len(body), geometry.resize, geometry.crop, codings)
         await asyncio.get_running_loop().sock_sendall(self._channel, request.pack() + body)
         # One buffer for header and payload: a read less, of an answer that comes in one piece.
         pixel_bytes = geometry.crop**2 * 3
@@ -161,7 +167,8 @@ def _import_roots() -> list[str]:
     if found is None or found.origin is None:
         raise FileNotFoundError("Pillow is not installed")
     origins = [pipeline.__file__, found.origin]
-    resizer = importlib.util.find_spec("cykooz_resizer")
-    if resizer is not None and resizer.origin is not None:
-        origins.append(resizer.origin)
+    for name in _OPTIONAL:
+        optional = importlib.util.find_spec(name)
+        if optional is not None and optional.origin is not None:
+            origins.append(optional.origin)
     return list(dict.fromkeys(str(Path(origin).parents[1]) for origin in origins))

@@ -1,7 +1,7 @@
 """What a decoder's parent and child say to each other.
 
 Frames over a stream socket, big-endian, lengths first. The child is not trusted: whatever it
-answers is checked here before it becomes anything else. Standard library only.
+answers is checked here before it becomes anything else. No outside library.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ import signal
 import struct
 from dataclasses import asdict, dataclass
 from enum import IntEnum
+
+from pipeline.codings import CODINGS, MAX_CODINGS
+from pipeline.crop import Centring
+from pipeline.signatures import FORMATS
 
 
 class Verdict(IntEnum):
@@ -29,12 +33,17 @@ _VERDICTS = frozenset(int(verdict) for verdict in Verdict)
 
 
 class Refused(Exception):
-    """The image is not decoded; ``detail`` says why, for people."""
+    """The image is not decoded; ``detail`` says why, for people.
 
-    def __init__(self, verdict: Verdict, detail: str) -> None:
+    ``format`` is what the file was recognised as, one of ``pipeline.signatures.FORMATS``, where its
+    format is not supported.
+    """
+
+    def __init__(self, verdict: Verdict, detail: str, format: str | None = None) -> None:
         super().__init__(verdict, detail)
         self.verdict = verdict
         self.detail = detail
+        self.format = format
 
 
 class ProtocolViolation(Exception):
@@ -46,9 +55,11 @@ class ChildConfig:
     """What a child is told once, on its command line. No secrets: anyone may read it there."""
 
     formats: tuple[str, ...]
+    max_file_bytes: int
     max_pixels: int
     reject_animations: bool
     fast: bool
+    centring: Centring
     memory_bytes: int
     image_memory_bytes: int
     image_cpu_s: float
@@ -68,7 +79,7 @@ EXIT_OUT_OF_MEMORY = 77
 """Exit status of a child that could not allocate: nothing of it is left to answer with."""
 
 _READY = struct.Struct("!?")
-_REQUEST = struct.Struct("!III")
+_REQUEST = struct.Struct(f"!III{MAX_CODINGS}B")
 _REPLY = struct.Struct("!BBIIII")
 
 READY_BYTES = _READY.size  # 1: it comes in one piece
@@ -91,27 +102,33 @@ def unpack_ready(frame: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One image to decode; its ``body_bytes`` follow. Edges as in ``ImageGeometry``, in pixels."""
+    """One image to decode; its ``body_bytes`` follow, to which ``codings`` (of
+    ``pipeline.codings``) were applied in turn. Edges as in ``ImageGeometry``, in pixels."""
 
     body_bytes: int
     resize: int
     crop: int
+    codings: tuple[str, ...] = ()
 
     def pack(self) -> bytes:
-        return _REQUEST.pack(self.body_bytes, self.resize, self.crop)
+        numbers = [1 + CODINGS.index(coding) for coding in self.codings]
+        numbers += [0] * (MAX_CODINGS - len(numbers))
+        return _REQUEST.pack(self.body_bytes, self.resize, self.crop, *numbers)
 
     @classmethod
     def unpack(cls, frame: bytes) -> Request:
-        return cls(*_REQUEST.unpack(frame))
+        body_bytes, resize, crop, *numbers = _REQUEST.unpack(frame)
+        codings = tuple(CODINGS[number - 1] for number in numbers if number)
+        return cls(body_bytes, resize, crop, codings)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer; its ``payload_bytes`` follow: RGB pixels for ``DECODED``, else UTF-8 text.
 
-    ``format_index`` points into the configured formats; ``width`` and ``height`` are the
-    original's, turned upright; ``frames`` counts the file's frames or pages. All four are 0 in a
-    reject.
+    ``format_index`` points into the configured formats, of an ``UNSUPPORTED_FORMAT`` into
+    ``pipeline.signatures.FORMATS``; ``width`` and ``height`` are the original's, turned upright;
+    ``frames`` counts the file's frames or pages. What has no meaning is 0.
     """
 
     verdict: Verdict
@@ -147,7 +164,10 @@ class Reply:
                 and payload_bytes == crop * crop * 3
             )
         else:
-            sound = verdict in _VERDICTS and payload_bytes <= MAX_DETAIL_BYTES
+            named = len(FORMATS) if verdict == Verdict.UNSUPPORTED_FORMAT else 1
+            sound = (
+                verdict in _VERDICTS and format_index < named and payload_bytes <= MAX_DETAIL_BYTES
+            )
         if not sound:
             raise ProtocolViolation
         return cls(Verdict(verdict), payload_bytes, format_index, width, height, frames)

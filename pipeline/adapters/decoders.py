@@ -17,12 +17,14 @@ from typing import Final
 from pipeline.adapters.decode_process import DecodeProcess
 from pipeline.adapters.decode_wire import ChildConfig, Death, ProtocolViolation, Reply, Verdict
 from pipeline.adapters.processors import available_processors
+from pipeline.codings import codings_of
 from pipeline.crop import Crop
-from pipeline.decode import BYTES_PER_PIXEL, MAX_DEFAULT_PROCESSES, DecodePolicy
+from pipeline.decode import MAX_DEFAULT_PROCESSES, DecodePolicy
 from pipeline.errors import CODES, Halt, Reject, is_exhaustion
 from pipeline.metrics import DECODER_RESTARTS
 from pipeline.ports import Meter
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
+from pipeline.signatures import FORMATS
 
 CHILD_PROGRAM: Final = Path(__file__).with_name("decode_child.py")
 
@@ -32,6 +34,9 @@ longer. A start costs about 0.2 s of CPU, 0.04 ms an image."""
 
 START_DEADLINE_S: Final = 60.0
 """Seconds in which a child must be ready; 0.2 on an idle machine."""
+
+MAX_FILE_BYTES: Final = 32 * 2**20
+"""The default of ``fetch.max_bytes``, for those who fetch nothing."""
 
 _PUNCTUAL_S: Final = 1.0
 """A deadline noticed later than this says that the worker was frozen or starved, not that the
@@ -47,11 +52,20 @@ class SandboxedDecoder:
     kills the children when the *thread* that started them ends. ``start`` it before use, ``close``
     it when done.
 
-    ``program`` is what the children run; tests bring their own.
+    ``program`` is what the children run; tests bring their own. ``max_file_bytes`` bounds a file
+    once its content codings are undone.
     """
 
-    def __init__(self, policy: DecodePolicy, meter: Meter, program: Path = CHILD_PROGRAM) -> None:
+    def __init__(
+        self,
+        policy: DecodePolicy,
+        meter: Meter,
+        program: Path = CHILD_PROGRAM,
+        *,
+        max_file_bytes: int = MAX_FILE_BYTES,
+    ) -> None:
         self._policy = policy
+        self._max_file_bytes = max_file_bytes
         self._meter = meter
         self._program = program
         self._processes = policy.processes or min(MAX_DEFAULT_PROCESSES, available_processors())
@@ -83,7 +97,9 @@ class SandboxedDecoder:
             await self.close()
             raise group.exceptions[0] from None
 
-    async def decode(self, body: bytes, geometry: ImageGeometry) -> DecodedImage:
+    async def decode(
+        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+    ) -> DecodedImage:
         """Decode one image in the next free child. Waiting for one has no deadline.
 
         May be cancelled at any point: the child at work is killed.
@@ -100,15 +116,16 @@ class SandboxedDecoder:
                 f"decode: a square of {geometry.crop} pixels out of an image resized to "
                 f"{geometry.resize} is impossible; look at the model's preprocessor_config.json",
             )
+        codings = codings_of(content_encoding)
         async with self._free:
             try:
-                return await self._attempt(await self._take(), body, geometry)
+                return await self._attempt(await self._take(), body, geometry, codings)
             except _Died as died:
                 if died.death.final:
                     raise _reject(died.death) from None
             # Once more, in a process without a past.
             try:
-                return await self._attempt(await self._spawn(), body, geometry)
+                return await self._attempt(await self._spawn(), body, geometry, codings)
             except _Died as died:
                 raise _reject(died.death) from None
 
@@ -124,7 +141,11 @@ class SandboxedDecoder:
         await self._none_living.wait()
 
     async def _attempt(
-        self, child: DecodeProcess, body: bytes, geometry: ImageGeometry
+        self,
+        child: DecodeProcess,
+        body: bytes,
+        geometry: ImageGeometry,
+        codings: tuple[str, ...],
     ) -> DecodedImage:
         """Have a child decode an image; keep the child only if it answered in full."""
         intact = False
@@ -132,7 +153,7 @@ class SandboxedDecoder:
         deadline = loop.time() + self._policy.deadline_s
         try:
             async with asyncio.timeout_at(deadline):
-                reply, payload = await child.ask(body, geometry)
+                reply, payload = await child.ask(body, geometry, codings)
             intact = True
         except TimeoutError:
             limit = f"decode.deadline_s = {self._policy.deadline_s:g}"
@@ -167,7 +188,10 @@ class SandboxedDecoder:
         if reply.verdict != Verdict.DECODED:
             text = payload.tobytes().decode("utf-8", "replace")
             printable = "".join(each if each.isprintable() else "?" for each in text)
-            raise Reject(f"decode.{reply.verdict.name.lower()}", f"decode: {printable}")
+            code = f"decode.{reply.verdict.name.lower()}"
+            unsupported = reply.verdict == Verdict.UNSUPPORTED_FORMAT
+            named = FORMATS[reply.format_index] if unsupported else None
+            raise Reject(code, f"decode: {printable}", format=named)
         crop = Crop.of(reply.width, reply.height, geometry.resize, geometry.crop)
         return DecodedImage(
             pixels=payload.reshape(geometry.crop, geometry.crop, 3),
@@ -234,11 +258,13 @@ class SandboxedDecoder:
     def _config(self) -> ChildConfig:
         return ChildConfig(
             formats=self._policy.formats,
+            max_file_bytes=self._max_file_bytes,
             max_pixels=self._policy.max_pixels,
             reject_animations=self._policy.animations == "reject",
             fast=self._policy.mode == "fast",
+            centring=self._policy.crop,
             memory_bytes=self._policy.max_memory_bytes,
-            image_memory_bytes=self._policy.max_pixels * BYTES_PER_PIXEL,
+            image_memory_bytes=self._policy.max_pixels * self._policy.bytes_per_pixel,
             image_cpu_s=self._policy.deadline_s,
             # More than all its images together may use: only an intruder gets there.
             lifetime_cpu_s=IMAGES_PER_PROCESS * math.ceil(self._policy.deadline_s),
@@ -283,6 +309,9 @@ def _reject(death: Death) -> Reject:
 
 
 def _unavailable(reason: str) -> Halt:
+    said = reason.removeprefix("RuntimeError: ")
+    if said.startswith("decode.formats: "):  # a child's own words, which say what to do
+        return Halt("decode.unavailable", said)
     return Halt(
         "decode.unavailable",
         f"decode: no decoder process can be started ({reason}); check that Pillow is installed "

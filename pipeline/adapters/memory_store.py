@@ -40,12 +40,15 @@ class MemoryStore:
     def create_bucket(self, bucket: str, *, versioned: bool = False) -> None:
         self._buckets.setdefault(bucket, _Bucket(versioned)).versioned = versioned
 
-    def put(self, bucket: str, key: str, body: bytes) -> ObjectBody:
+    def put(
+        self, bucket: str, key: str, body: bytes, content_encoding: str | None = None
+    ) -> ObjectBody:
         """Write an object; returns it as a read would."""
         if not 1 <= len(key.encode()) <= _MAX_KEY_BYTES:
             raise ValueError(f"memory store: a key has 1 to {_MAX_KEY_BYTES} bytes")
         etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
-        return self._add(bucket, key, _Version(ObjectBody(body, etag, self._version_id(bucket))))
+        stored = ObjectBody(body, etag, self._version_id(bucket), content_encoding)
+        return self._add(bucket, key, _Version(stored))
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object, or hide it behind a delete marker where versions are kept."""

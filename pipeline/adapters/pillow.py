@@ -23,6 +23,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from pipeline.adapters import heif
 from pipeline.adapters.decode_wire import Refused, Verdict
 from pipeline.adapters.eight_bits import (
     flatten,
@@ -34,7 +35,9 @@ from pipeline.adapters.eight_bits import (
 )
 from pipeline.adapters.image_files import IMAGE_FILES, Essentials, jpeg, png
 from pipeline.adapters.resampler import Resampler
-from pipeline.crop import Crop
+from pipeline.crop import Centring, Crop
+from pipeline.good_images import GOOD_IMAGES
+from pipeline.signatures import advice, recognise
 
 _PRELOADED = (ImageCms, ImageMode, ImagePalette, WebPImagePlugin)
 
@@ -74,11 +77,13 @@ class PillowDecoder:
         max_pixels: int,
         reject_animations: bool,
         fast: bool = False,
+        centring: Centring = "transformers",
     ) -> None:
         self._formats = formats
         self._max_pixels = max_pixels
         self._reject_animations = reject_animations
         self._fast = fast
+        self._centring = centring
         self._resampler = Resampler()
         # Pillow refuses beyond twice this number and only warns below. Half the cap makes the cap
         # the point of refusal (to the pixel, for `_decode` looks again) also where a plugin checks
@@ -89,6 +94,8 @@ class PillowDecoder:
         # that are sampled at fewer places.
         TiffImagePlugin.READ_LIBTIFF = True
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the child may not start threads
+        if "HEIF" in formats:
+            heif.register()
         self._samples = {name: _sample(name) for name in formats}
 
     def decode(self, body: bytes, resize: int, crop: int) -> Decoded:
@@ -112,7 +119,7 @@ class PillowDecoder:
             raise Refused(Verdict.TOO_LARGE, self._too_large(str(error))) from error
         # The border to the decoders: hostile bytes make them raise anything.
         except Exception as error:
-            if error.args in _OUT_OF_MEMORY:
+            if error.args in _OUT_OF_MEMORY or (name == "HEIF" and heif.out_of_memory(error)):
                 raise MemoryError from error
             refused = file.fault(body, opened=opened)
             detail = f"{refused.detail} ({type(error).__name__}: {error})"
@@ -152,7 +159,8 @@ class PillowDecoder:
         width, height = upright.size
         if reduction > 1:
             width, height = full if orientation not in _ON_THE_SIDE else full[::-1]
-        square = self._square(upright, Crop.of(width, height, resize, crop), name, reduction)
+        box = Crop.of(width, height, resize, crop, self._centring)
+        square = self._square(upright, box, name, reduction)
         return Decoded(
             pixels=square.convert("RGB").tobytes(),
             format=name,
@@ -162,14 +170,10 @@ class PillowDecoder:
         )
 
     def _format_of(self, body: bytes) -> str:
-        for name in self._formats:
-            accepts = Image.OPEN[name][1]
-            if accepts is None or accepts(body[:16]) is True:
-                return name
-        raise Refused(
-            Verdict.UNSUPPORTED_FORMAT,
-            f"none of {', '.join(self._formats)}; see decode.formats",
-        )
+        name = recognise(body)
+        if name in self._formats:
+            return name
+        raise Refused(Verdict.UNSUPPORTED_FORMAT, advice(name, self._formats), name)
 
     def _square(self, upright: Image.Image, crop: Crop, name: str, reduction: int) -> Image.Image:
         if self._fast:
@@ -198,17 +202,25 @@ class PillowDecoder:
             try:
                 self.decode(sample, resize=8, crop=8)
             except (Refused, MemoryError) as error:
-                raise RuntimeError(f"decode.formats: {name} cannot be decoded here") from error
+                raise RuntimeError(
+                    f"decode.formats: {name} cannot be decoded here; take it out of the list, or "
+                    "install a Pillow that can"
+                ) from error
         self._resampler.self_test()
 
 
 def _sample(format: str) -> bytes:
     """A small image as a file."""
+    if format == "HEIF":  # written by none of the libraries that read it
+        return GOOD_IMAGES["HEIF"]
     file = io.BytesIO()
     try:
         Image.linear_gradient("L").resize((16, 16)).convert("RGB").save(file, format)
     except (KeyError, OSError) as error:
-        raise RuntimeError(f"decode.formats: this Pillow was built without {format}") from error
+        raise RuntimeError(
+            f"decode.formats: this Pillow was built without {format}; take it out of the list, or "
+            "install a Pillow that has it"
+        ) from error
     return file.getvalue()
 
 

@@ -137,6 +137,7 @@ class ObstoreS3:
             chunks[0] if len(chunks) == 1 else b"".join(chunks),
             etag=answers.bare_etag(meta["e_tag"]),
             version_id=meta["version"],
+            content_encoding=result.attributes.get("Content-Encoding"),
             wanted_etag=etag,
             wanted_version_id=version_id,
         )

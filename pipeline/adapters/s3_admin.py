@@ -15,6 +15,8 @@ from pipeline.ports import Check, CheckResult, ListedObject, StoreDenied
 from pipeline.records import ObjectBody
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
+
     from pipeline.adapters.s3_policy import S3Policy
 
 _ATTEMPTS = 3
@@ -81,17 +83,23 @@ class S3Admin:
             except (ClientError, BotoCoreError) as error:
                 raise failure(error, versioned=False) from error
 
-    def put(self, bucket: str, key: str, body: bytes) -> ObjectBody:
+    def put(
+        self, bucket: str, key: str, body: bytes, content_encoding: str | None = None
+    ) -> ObjectBody:
         """Write an object; returns it as a read would.
 
         Raises:
             StoreDenied, Retry: as ``list_objects``.
         """
+        request: PutObjectRequestTypeDef = {"Bucket": bucket, "Key": key, "Body": body}
+        if content_encoding is not None:
+            request["ContentEncoding"] = content_encoding
         try:
-            response = self._client.put_object(Bucket=bucket, Key=key, Body=body)
+            response = self._client.put_object(**request)
         except (ClientError, BotoCoreError) as error:
             raise failure(error, versioned=False) from error
-        return ObjectBody(body, answers.bare_etag(response.get("ETag")), response.get("VersionId"))
+        etag = answers.bare_etag(response.get("ETag"))
+        return ObjectBody(body, etag, response.get("VersionId"), content_encoding)
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object, or hide it behind a delete marker where versions are kept.

@@ -185,6 +185,7 @@ def checked(
     *,
     etag: str | None,
     version_id: str | None,
+    content_encoding: str | None,
     wanted_etag: str | None,
     wanted_version_id: str | None,
 ) -> ObjectBody:
@@ -201,4 +202,4 @@ def checked(
         )
     if wanted_version_id is None and wanted_etag not in (None, etag):
         raise superseded()
-    return ObjectBody(body, etag, version_id)
+    return ObjectBody(body, etag, version_id, content_encoding)

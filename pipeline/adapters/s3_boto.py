@@ -73,6 +73,7 @@ class BotoReader:
             body,
             etag=answers.bare_etag(response.get("ETag")),
             version_id=response.get("VersionId"),
+            content_encoding=response.get("ContentEncoding"),
             wanted_etag=etag,
             wanted_version_id=version_id,
         )

@@ -136,7 +136,13 @@ class EventBuilder:
             *attributes(self._context, ref.origin, EventType.EMBEDDING, own_id, ref.subject),
             ("content-type", b"application/octet-stream"),
             ("classification.id", text(classification_id)),
-            *_embedding_headers(outcome.model, vector.dtype, vector.size, outcome.decode_mode),
+            *_embedding_headers(
+                outcome.model,
+                vector.dtype,
+                vector.size,
+                outcome.decode_mode,
+                outcome.decode_crop,
+            ),
             ("object.sha256", text(outcome.sha256)),
             *optional("object.etag", outcome.etag),
             *optional("object.version-id", outcome.version_id),
@@ -163,6 +169,7 @@ class EventBuilder:
             ("dlq.code", text(letter.code)),
             ("dlq.stage", text(Code.stage(letter.code))),
             ("dlq.message", bounded_text(letter.message, MAX_MESSAGE_BYTES)),
+            *optional("dlq.format", letter.format),
             ("dlq.attempts", b"%d" % letter.attempts),
             ("dlq.topic", text(origin.position.topic)),
             ("dlq.partition", b"%d" % origin.position.partition),
@@ -176,7 +183,11 @@ class EventBuilder:
 
 @lru_cache(maxsize=16)  # a worker has one model and one mode
 def _embedding_headers(
-    model: ModelIdentity, dtype: np.dtype[Any], dimension: int, decode_mode: str
+    model: ModelIdentity,
+    dtype: np.dtype[Any],
+    dimension: int,
+    decode_mode: str,
+    decode_crop: str,
 ) -> TextHeaders:
     """What the embeddings of one worker have in common."""
     return (
@@ -188,6 +199,7 @@ def _embedding_headers(
         ("model.precision", text(model.precision)),
         ("model.engine", text(model.engine)),
         ("decode.mode", text(decode_mode)),
+        ("decode.crop", text(decode_crop)),
     )
 
 
@@ -297,6 +309,7 @@ def _classification_value(outcome: Classification, version: str) -> Classificati
             for result in outcome.results
         ],
         "decode_mode": outcome.decode_mode,
+        "decode_crop": outcome.decode_crop,
         "position": {
             "topic": position.topic,
             "partition": position.partition,

@@ -124,7 +124,12 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
             Header("model.precision", "As `model.precision` of the classification."),
             Header("model.engine", "As `model.engine` of the classification."),
             Header("decode.mode", "As `decode_mode` of the classification."),
-            Header("object.sha256", "SHA-256 of the object's bytes.", pattern=_SHA256),
+            Header("decode.crop", "As `decode_crop` of the classification.", required=False),
+            Header(
+                "object.sha256",
+                "SHA-256 of the object's bytes as they are stored.",
+                pattern=_SHA256,
+            ),
             Header("object.etag", "ETag of the object as it was read.", required=False),
             Header("object.version-id", "Version that was read.", required=False),
             Header("tenant", "Tenant that the route decided.", required=False),
@@ -156,6 +161,12 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
             Header("dlq.stage", "Stage that gave up: the code's part before its dot."),
             Header(
                 "dlq.message", "For people: one line of at most 1,024 bytes; wording may change."
+            ),
+            Header(
+                "dlq.format",
+                "Of `decode.unsupported_format`: the format that was recognised (`HEIF`, `SVG`, "
+                "`PDF`, `MP4`, ...), or `unknown`; else absent. New names may appear.",
+                required=False,
             ),
             Header("dlq.attempts", "Attempts that were made.", pattern=_NUMBER),
             Header("dlq.topic", "Input topic."),

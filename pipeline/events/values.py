@@ -54,9 +54,9 @@ class ObjectValue(TypedDict):
     version_id: str | None
     """Version that was read; null in a bucket without versions."""
     sha256: Sha256
-    """SHA-256 of the bytes, lower-case hexadecimal."""
+    """SHA-256 of the bytes as they are stored, lower-case hexadecimal."""
     size_bytes: Count
-    """Number of bytes."""
+    """Number of bytes as they are stored, with a Content-Encoding not undone."""
 
 
 @_described
@@ -151,6 +151,9 @@ class ClassificationValue(TypedDict):
     """One entry a label set, in the order that the route or the reference names them."""
     decode_mode: str
     """How the pixels were brought to the model's size: see `decode.mode` in the settings."""
+    decode_crop: NotRequired[str]
+    """Where the model's square was cut out: see `decode.crop` in the settings. Absent in events of
+    versions that knew `transformers` alone."""
     position: PositionValue
     """Where the reference came from."""
     record_timestamp: Timestamp | None

@@ -18,7 +18,8 @@ class FetchPolicy(Policy):
     max_bytes: int = Field(
         32 * 1024 * 1024,
         description="An object of more bytes is dead-lettered as fetch.too_large; no more than "
-        "this is held in memory.",
+        "this is held in memory. A file that has more bytes once its Content-Encoding is undone is "
+        "dead-lettered as decode.too_large.",
         gt=0,
     )
     deadline_s: float = Field(

@@ -28,14 +28,16 @@ DECODES_AT_ONCE = 64
 class NullDecoder:
     """Always the same pixels, at once."""
 
-    def __init__(self, policy: DecodePolicy, meter: Meter) -> None:
+    def __init__(self, policy: DecodePolicy, meter: Meter, *, max_file_bytes: int) -> None:
         pixels = np.full((CROP_PX, CROP_PX, 3), 127, np.uint8)
         self._image = DecodedImage(pixels, "JPEG", 640, 480, 1, 0.25)
         self.processes = DECODES_AT_ONCE
 
     async def start(self) -> None: ...
 
-    async def decode(self, body: bytes, geometry: ImageGeometry) -> DecodedImage:
+    async def decode(
+        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+    ) -> DecodedImage:
         return self._image
 
     async def close(self) -> None: ...

@@ -91,7 +91,9 @@ class FreeStages:
     async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
         yield ObjectBody(b"image", "e", None)
 
-    async def decode(self, body: bytes, geometry: ImageGeometry) -> DecodedImage:
+    async def decode(
+        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+    ) -> DecodedImage:
         pixels = np.zeros((geometry.crop, geometry.crop, 3), np.uint8)
         return DecodedImage(pixels, "PNG", geometry.crop, geometry.crop, 1, 0.0)
 
@@ -156,6 +158,7 @@ class Bench:
                 model=encoder.model,
                 geometry=encoder.geometry,
                 decode_mode="strict",
+                decode_crop="transformers",
                 embedding_dtype="float32",
                 clock=clock,
                 meter=meter,

@@ -39,9 +39,11 @@ filtered = pytest.mark.skipif(
 def config(*, memory_bytes: int = 512 * MIB, image_cpu_s: float = 30) -> ChildConfig:
     return ChildConfig(
         formats=("PNG",),
+        max_file_bytes=1_000_000,
         max_pixels=1_000_000,
         reject_animations=False,
         fast=False,
+        centring="transformers",
         memory_bytes=memory_bytes,
         image_memory_bytes=20_000_000,
         image_cpu_s=image_cpu_s,
@@ -107,6 +109,12 @@ def test_a_child_has_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @filtered
 def test_a_child_reaches_no_file_no_socket_and_no_process() -> None:
     assert say("report_escapes", config()) == ""
+
+
+@filtered
+def test_a_child_that_decodes_heif_may_start_threads_and_nothing_else() -> None:
+    with_heif = dataclasses.replace(config(), formats=("PNG", "HEIF"))
+    assert say("report_escapes", with_heif) == "start a thread"
 
 
 @filtered

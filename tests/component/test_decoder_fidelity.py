@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,7 +11,16 @@ from PIL import Image
 
 from pipeline.decode import DecodePolicy
 from pipeline.records import ImageGeometry, Pixels
-from tests.decoding_rig import Decoding, Reference, as_file, decoding, enlarged, noise, photos
+from tests.decoding_rig import (
+    Decoding,
+    OpenAiReference,
+    Reference,
+    as_file,
+    decoding,
+    enlarged,
+    noise,
+    photos,
+)
 
 GEOMETRIES = (ImageGeometry(224, 224), ImageGeometry(336, 336), ImageGeometry(256, 224))
 
@@ -53,7 +63,10 @@ def fast() -> Iterator[Decoding]:
 
 
 def distances(
-    decoder: Decoding, reference: Reference, bodies: list[bytes], geometry: ImageGeometry
+    decoder: Decoding,
+    reference: Reference | OpenAiReference,
+    bodies: list[bytes],
+    geometry: ImageGeometry,
 ) -> Iterator[tuple[str, Pixels]]:
     """Name and distance from the reference, pixel by pixel, of each image."""
     for image, body in zip(decoder.all(bodies, geometry), bodies, strict=True):
@@ -112,6 +125,23 @@ def test_other_modes_are_within_1_of_the_reference(mode: str, assert_close: Asse
 def test_cmyk_is_within_1_of_the_reference(assert_close: AssertClose) -> None:
     body = as_file(noise(301, 200).convert("CMYK"), "JPEG", quality=95)
     assert_close([body], GEOMETRIES[0])
+
+
+MARGINS = ((500, 413), (413, 500), (500, 412), (640, 480), (333, 500), (1000, 37), (227, 224))
+"""Sizes whose resized margin is odd and even, and odd on both sides in the geometry of 256."""
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=lambda each: f"{each.resize}-{each.crop}")
+@pytest.mark.parametrize("mode", ["strict", "fast"])
+def test_the_crop_of_openai_gives_the_pixels_of_openai_clip(
+    mode: Literal["strict", "fast"], geometry: ImageGeometry
+) -> None:
+    reference = OpenAiReference(geometry)
+    bodies = [as_file(noise(*size)) for size in MARGINS]
+    with decoding(DecodePolicy(mode=mode, crop="openai", processes=1)) as decoder:
+        exact = list(distances(decoder, reference, bodies, geometry))
+    for name, apart in exact:
+        assert apart.max() <= (WORST_OF_FAST if mode == "fast" else 0), f"{name}: {apart.max()}"
 
 
 @pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1)])

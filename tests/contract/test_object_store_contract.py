@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import os
 import threading
 import uuid
@@ -64,7 +65,9 @@ KEYS = [
 class Writer(Protocol):
     def create_bucket(self, bucket: str, *, versioned: bool = False) -> None: ...
 
-    def put(self, bucket: str, key: str, body: bytes) -> ObjectBody: ...
+    def put(
+        self, bucket: str, key: str, body: bytes, content_encoding: str | None = None
+    ) -> ObjectBody: ...
 
     def delete(self, bucket: str, key: str) -> None: ...
 
@@ -136,6 +139,13 @@ class ObjectStoreContract:
         assert written.version_id is not None
         assert written.etag is not None
         assert '"' not in written.etag
+
+    @plain_and_odd
+    def test_the_coding_of_an_object_is_told_and_not_undone(self, bench: Bench, key: str) -> None:
+        coded = gzip.compress(b"image", mtime=0)
+        written = bench.writer.put(bench.bucket, key, coded, "gzip")
+        assert (written.body, written.content_encoding) == (coded, "gzip")
+        assert bench.read(key) == written
 
     @plain_and_odd
     def test_a_version_is_read_exactly(self, bench: Bench, key: str) -> None:

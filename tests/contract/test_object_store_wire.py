@@ -94,6 +94,16 @@ def test_conditions_and_versions_go_over_the_wire_as_they_are(
     assert "versionId=v%2F1%2B2%3D3" in urlsplit(script.target()).query
 
 
+@both_ways
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd, gzip"])
+def test_a_coded_object_comes_as_it_is_stored_with_its_coding_told(
+    coding: str, script: Script, store: ObstoreS3, key: str
+) -> None:
+    script.play(found(content_encoding=coding))  # of bytes that no client could undo
+    assert run(fetch(store, key)) == ObjectBody(BODY, "e1", None, coding)
+    assert script.header("accept-encoding") in (None, "identity")
+
+
 def test_a_process_without_file_descriptors_blames_no_object(
     store: ObstoreS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:

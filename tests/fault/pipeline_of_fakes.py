@@ -81,7 +81,9 @@ class FakeStages:
         body = ref.key.encode()
         yield ObjectBody(body, hashlib.md5(body, usedforsecurity=False).hexdigest(), None)
 
-    async def decode(self, body: bytes, geometry: ImageGeometry) -> DecodedImage:
+    async def decode(
+        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+    ) -> DecodedImage:
         self._reach(Step.DECODE)
         shade = zlib.crc32(body) % 256
         pixels = np.full((geometry.crop, geometry.crop, 3), shade, np.uint8)
@@ -132,6 +134,7 @@ def flow_of(stages: FakeStages, encoder: Encoder, encoding: Encoding) -> Flow:
         model=encoder.model,
         geometry=encoder.geometry,
         decode_mode="strict",
+        decode_crop="transformers",
         embedding_dtype="float32",
         clock=SystemClock(),
         meter=PrometheusMeter(),

@@ -12,23 +12,25 @@ from PIL import Image
 from pipeline.adapters.decode_wire import REPLY_BYTES, ProtocolViolation, Refused, Reply, Verdict
 from pipeline.adapters.image_files.gif import count_gif_frames
 from pipeline.adapters.resampler import Resampler
-from pipeline.crop import Crop
+from pipeline.crop import Centring, Crop
 from tests.image_files_rig import pillow_decoder
 
 LENGTHS = st.integers(1, 100_000_000)
+CENTRINGS: st.SearchStrategy[Centring] = st.sampled_from(["transformers", "openai"])
 
 
 @st.composite
 def crops(draw: st.DrawFn) -> Crop:
     resize = draw(st.integers(1, 1_024))
-    return Crop.of(draw(LENGTHS), draw(LENGTHS), resize, draw(st.integers(1, resize)))
+    edge, centring = draw(st.integers(1, resize)), draw(CENTRINGS)
+    return Crop.of(draw(LENGTHS), draw(LENGTHS), resize, edge, centring)
 
 
 @given(crops())
 @example(Crop.of(1, 60_000, 224, 224))
 def test_a_crop_is_centred_and_lies_in_the_image(crop: Crop) -> None:
-    assert crop.resized_width - crop.edge - 2 * crop.left in (0, 1)
-    assert crop.resized_height - crop.edge - 2 * crop.top in (0, 1)
+    assert crop.resized_width - crop.edge - 2 * crop.left in (-1, 0, 1)
+    assert crop.resized_height - crop.edge - 2 * crop.top in (-1, 0, 1)
     left, top, right, bottom = crop.box
     assert 0 <= left < right <= crop.width
     assert 0 <= top < bottom <= crop.height

@@ -107,6 +107,7 @@ classifications = st.builds(
         shares,
     ),
     decode_mode=any_text,
+    decode_crop=any_text,
 )
 records = st.builds(
     Record,

@@ -19,6 +19,7 @@ from pipeline.adapters.decode_wire import (
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode import DecodePolicy
 from pipeline.errors import CODES
+from pipeline.signatures import FORMATS
 
 PIXELS = 224 * 224 * 3
 
@@ -27,7 +28,8 @@ def test_the_default_policy_stands() -> None:
     policy = DecodePolicy()
     assert policy.max_pixels == 64_000_000
     assert policy.max_memory_bytes == 2 * 2**30
-    assert "TIFF" not in policy.formats
+    assert "AVIF" in policy.formats
+    assert {"TIFF", "HEIF"}.isdisjoint(policy.formats)
 
 
 def test_memory_that_does_not_cover_the_pixels_is_refused_with_the_number_that_would() -> None:
@@ -35,6 +37,8 @@ def test_memory_that_does_not_cover_the_pixels_is_refused_with_the_number_that_w
         DecodePolicy(max_memory_mib=1_000)
     DecodePolicy(max_memory_mib=1_477)
     DecodePolicy(max_memory_mib=1_000, max_megapixels=30)
+    with pytest.raises(ValidationError, match=r"24 bytes a pixel and 256 MiB make 1721"):
+        DecodePolicy(max_memory_mib=1_477, formats=("JPEG", "HEIF"))
 
 
 @pytest.mark.parametrize(
@@ -47,6 +51,7 @@ def test_memory_that_does_not_cover_the_pixels_is_refused_with_the_number_that_w
         {"max_megapixels": 0},
         {"mode": "loose"},
         {"animations": "all"},
+        {"crop": "torchvision"},
     ],
 )
 def test_a_senseless_policy_is_refused(fields: dict[str, object]) -> None:
@@ -86,9 +91,11 @@ def test_every_refusal_of_a_child_is_a_reject_code() -> None:
 def test_a_child_config_survives_its_command_line() -> None:
     config = ChildConfig(
         formats=("JPEG", "PNG"),
+        max_file_bytes=1_000_000,
         max_pixels=1,
         reject_animations=True,
         fast=False,
+        centring="openai",
         memory_bytes=2,
         image_memory_bytes=1,
         image_cpu_s=0.5,
@@ -107,6 +114,8 @@ def test_a_child_config_survives_its_command_line() -> None:
         Reply(Verdict.DECODED, PIXELS, 0, 1, 0, 1),
         Reply(Verdict.DECODED, PIXELS, 0, 1, 1, 0),
         Reply(Verdict.CORRUPT, MAX_DETAIL_BYTES + 1),
+        Reply(Verdict.CORRUPT, 0, 1),
+        Reply(Verdict.UNSUPPORTED_FORMAT, 0, len(FORMATS)),
     ],
     ids=repr,
 )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from pipeline.adapters.decoders import SandboxedDecoder
 from pipeline.adapters.kafka_config import KafkaPolicy
 from pipeline.adapters.kafka_security import KafkaSecurity
 from pipeline.adapters.s3_policy import S3Policy
@@ -95,9 +96,10 @@ def test_tls_files_that_cannot_be_read_are_one_failure_and_the_other_checks_go_o
         "FAIL  kafka",
         "FAIL  s3",
         "ok    label sets",
+        "ok    decoder",
         "FAIL  model",
         "ok    ray",
-        "2 ok, 0 warnings, 3 failed",
+        "3 ok, 0 warnings, 3 failed",
     ]
     assert found[0].startswith("FAIL  kafka: reach: kafka.security.ca_file: /nope cannot be read")
 
@@ -128,12 +130,13 @@ def test_topics_that_cannot_be_created_do_not_end_the_checks(
 def test_label_sets_are_checked_where_the_model_cannot_be_loaded(tmp_path: Path) -> None:
     missing = tmp_path / "gone.yaml", tmp_path / "lost.yaml"
     found = lines(None, *missing, security=KafkaSecurity(protocol="SSL", ca_file="/nope"))
-    assert found[2:5] == [
+    assert found[2:6] == [
         *(
             f"FAIL  label sets: load: {path}: cannot be read (No such file or directory); check "
             "the path"
             for path in missing
         ),
+        "ok    decoder: start: decodes JPEG, PNG, WEBP, GIF, BMP, AVIF",
         "FAIL  model: load: model: no such model; check its name",
     ]
 
@@ -150,6 +153,17 @@ def test_what_each_worker_gets_of_the_cluster_is_told(monkeypatch: pytest.Monkey
 def test_workers_that_would_wait_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "KafkaAdmin", Admin)
     assert "room for 1 such workers and workers.count is 3" in lines(workers=3)[-2]
+
+
+def test_a_format_whose_library_is_missing_fails_and_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def start(_: SandboxedDecoder) -> None:
+        raise Halt("decode.unavailable", "decode.formats: HEIF needs a library; install it")
+
+    monkeypatch.setattr(SandboxedDecoder, "start", start)
+    found = lines(security=KafkaSecurity(protocol="SSL", ca_file="/nope"))
+    assert "FAIL  decoder: start: decode.formats: HEIF needs a library; install it" in found
 
 
 class Cluster(Admin):

@@ -67,6 +67,7 @@ CLASSIFIED = Classification(
     size_bytes=9876,
     image=DecodedImage(np.zeros((2, 2, 3), np.uint8), "JPEG", 640, 480, 1, 0.25),
     decode_mode="strict",
+    decode_crop="transformers",
 )
 
 
@@ -134,6 +135,7 @@ def test_a_classification_has_every_field_of_its_outcome() -> None:
             }
         ],
         "decode_mode": "strict",
+        "decode_crop": "transformers",
         "position": {"topic": "images", "partition": 3, "offset": 1234, "index": 2},
         "record_timestamp": "2026-01-01T00:00:00.123Z",
         "clipstream_version": "1.2.3",
@@ -171,6 +173,7 @@ def test_what_is_unknown_is_null_in_a_value_and_absent_from_headers() -> None:
     assert value["object"]["version_id"] is None
     assert value["reference"]["metadata"] == {}
     optional = {header.name for header in HEADERS[EventType.EMBEDDING] if not header.required}
+    optional.remove("decode.crop")  # always known; absent in events of earlier versions
     assert optional.isdisjoint(texts(embedding))
     assert classification.key is None
 
@@ -268,6 +271,7 @@ def test_an_embedding_names_model_object_and_classification() -> None:
         ("model.precision", b"fp32"),
         ("model.engine", b"torch-cpu"),
         ("decode.mode", b"strict"),
+        ("decode.crop", b"transformers"),
         ("object.sha256", b"ab" * 32),
         ("object.etag", b"read-etag"),
         ("object.version-id", b"read"),

@@ -74,6 +74,13 @@ def ours(record: OutputRecord) -> dict[str, str]:
     return headers
 
 
+def test_a_dead_letter_of_an_unsupported_format_names_it_in_a_header() -> None:
+    letter = replace(OF_REFERENCE, code="decode.unsupported_format", format="JPEG XL")
+    assert ours(build(letter))["dlq.format"] == "JPEG XL"
+    assert dict(BUILDER.shrink(letter).headers)["dlq.format"] == b"JPEG XL"
+    assert "dlq.format" not in ours(build(OF_REFERENCE))
+
+
 def test_a_dead_reference_says_what_happened_and_where() -> None:
     headers = ours(build(OF_REFERENCE))
     headers.pop("ce_id")

@@ -44,6 +44,7 @@ class Stages:
         self._failing = failing
         self._failure = failure
         self.passed: list[str] = []
+        self.content_encoding: str | None = None
         self.scored: list[Vector] = []
         self.body = b"bytes"
 
@@ -56,12 +57,15 @@ class Stages:
     async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
         await asyncio.sleep(0)
         self._pass("fetch")
-        yield ObjectBody(self.body, "e1", "v1")
+        yield ObjectBody(self.body, "e1", "v1", "gzip")
         self._pass("release")
 
-    async def decode(self, body: bytes, geometry: ImageGeometry) -> DecodedImage:
+    async def decode(
+        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+    ) -> DecodedImage:
         await asyncio.sleep(0)
         self._pass("decode")
+        self.content_encoding = content_encoding
         return DecodedImage(np.zeros((2, 2, 3), np.uint8), "PNG", 4, 3, 1, 0.25)
 
     async def close(self) -> None: ...
@@ -95,6 +99,7 @@ def flow_of(
         model=MODEL,
         geometry=ImageGeometry(2, 2),
         decode_mode="strict",
+        decode_crop="transformers",
         embedding_dtype=dtype,
         clock=SystemClock(),
         meter=meter or PrometheusMeter(),
@@ -102,7 +107,9 @@ def flow_of(
 
 
 def test_a_classification_says_what_was_read_and_how() -> None:
-    outcome = outcome_of(Stages())
+    stages = Stages()
+    outcome = outcome_of(stages)
+    assert stages.content_encoding == "gzip"
     assert isinstance(outcome, Classification)
     assert (outcome.etag, outcome.version_id, outcome.size_bytes) == ("e1", "v1", 5)
     assert outcome.sha256 == hashlib.sha256(b"bytes").hexdigest()
@@ -143,6 +150,12 @@ def test_a_rejected_image_is_a_dead_letter_with_its_label_sets_action(stage: str
     assert isinstance(outcome, DeadLetter)
     assert (outcome.code, outcome.attempts, outcome.ref) == ("decode.corrupt", 3, REF)
     assert outcome.unclassified_action == "quarantine"
+
+
+def test_the_dead_letter_of_an_unsupported_format_names_it() -> None:
+    outcome = outcome_of(Stages("decode", Reject("decode.unsupported_format", "no", format="SVG")))
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.format == "SVG"
 
 
 def test_a_defect_of_ours_costs_one_image_and_not_the_worker() -> None:

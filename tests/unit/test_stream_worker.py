@@ -54,6 +54,15 @@ def test_every_reference_of_a_record_has_one_outcome(broker: MemoryBroker) -> No
     assert len(visible(broker, OutputTopic.DEAD_LETTERS)) == 1
 
 
+def test_dead_letters_of_unsupported_formats_are_counted_by_format(broker: MemoryBroker) -> None:
+    with running(broker) as worker:
+        send(broker, "document", "bad", "document")
+        eventually(lambda: worker.worker.health().committed == 3)
+        counted = "clipstream_unsupported_formats_total"
+        assert worker.sample(counted, format="PDF") == 2
+        assert worker.sample("clipstream_dead_letters_total", code="decode.corrupt") == 1
+
+
 def test_nothing_behind_a_slow_image_of_its_partition_is_committed(broker: MemoryBroker) -> None:
     with running(broker) as worker:
         send(broker, "first")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.adapters.decoders import SandboxedDecoder
 from pipeline.adapters.kafka_admin import KafkaAdmin
 from pipeline.adapters.kafka_doctor import SAFE_MIN_ISR, SAFE_REPLICATION, KafkaDoctor, sound_topics
+from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.adapters.s3_admin import S3Admin
+from pipeline.decode import DecodePolicy
 from pipeline.errors import Halt, PipelineError
 from pipeline.ports import Check, CheckResult
 from workers.cluster import Cluster
@@ -43,6 +47,7 @@ def run_doctor(
         ("kafka", "reach", _kafka(settings, create)),
         ("s3", "reach", _s3(settings)),
         ("label sets", "load", _label_sets(settings)),
+        ("decoder", "start", _decoder(settings)),
         ("model", "load", _model(settings)),
         ("ray", "start", _ray(settings)),
     ]
@@ -118,6 +123,19 @@ def _label_sets(settings: Settings) -> Iterator[Check]:
     label_sets, _ = load_routes(settings)
     for label_set in label_sets:
         yield Check(label_set.name, CheckResult.PASSED, f"version {label_set.version}")
+
+
+def _decoder(settings: Settings) -> Iterator[Check]:
+    """Starts one, which decodes a sample of each format in its sandbox."""
+    formats = ", ".join(settings.decode.formats)
+    asyncio.run(_start_and_close(settings.decode.model_copy(update={"processes": 1})))
+    yield Check("start", CheckResult.PASSED, f"decodes {formats}")
+
+
+async def _start_and_close(policy: DecodePolicy) -> None:
+    decoder = SandboxedDecoder(policy, PrometheusMeter())
+    await decoder.start()
+    await decoder.close()
 
 
 def _model(settings: Settings) -> Iterator[Check]:

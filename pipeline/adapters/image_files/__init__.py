@@ -15,6 +15,7 @@ IMAGE_FILES: dict[str, ImageFile] = {
     "GIF": gif,
     "BMP": bmp,
     "AVIF": iso_media,
+    "HEIF": iso_media,
     "TIFF": tiff,
 }
 

@@ -1,0 +1,39 @@
+"""HEIF, through libheif and libde265: teaches Pillow to read it. Runs in a decoder's child only.
+
+libheif turns an image upright itself, by the file's own properties (``irot``, ``imir``), which the
+standard puts above EXIF; the binding sets the EXIF orientation to 1.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_NO_THREADS = 0
+"""libheif decodes tiles in its caller's thread; 1 would be one beside it."""
+
+_MEMORY = "Memory allocation error"
+"""How libheif's texts begin for `heif_error_Memory_allocation_error`."""
+
+
+def register() -> None:
+    """Have Pillow open HEIF.
+
+    Raises:
+        RuntimeError: the library is not installed, or not whole.
+    """
+    try:
+        binding: Any = importlib.import_module("pillow_heif")
+        binding.register_heif_opener(
+            decode_threads=_NO_THREADS, thumbnails=False, depth_images=False, aux_images=False
+        )
+    except ImportError as error:
+        raise RuntimeError(
+            f"decode.formats: HEIF needs a library that cannot be loaded ({error}); install "
+            "clipstream[heif], or take HEIF out of the list"
+        ) from error
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error of the library says that it found no memory."""
+    return isinstance(error, RuntimeError) and str(error).startswith(_MEMORY)
