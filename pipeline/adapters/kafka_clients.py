@@ -25,6 +25,11 @@ B22 A client that is closed while it connects, or with requests still to be writ
     socket open, for the garbage collector to close.
 B23 Records of a partition that was paused while it was read are never returned after it is resumed,
     if another partition has been read meanwhile; nor is it fetched again.
+B24 An answer about committed offsets that comes after its question was given up is kept, for the
+    next question about the same partitions, however much later: after others owned them, the stream
+    would go on where it once was, and both publish the outcomes between.
+B25 ``beginning_offsets`` and ``end_offsets`` raise KeyError where one of several partitions has no
+    leader.
 
 This rests on internals of kafka-python. Tests fail if they move.
 """
@@ -36,12 +41,13 @@ import math
 import socket
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
 import kafka.errors as kafka_errors
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import OffsetSpec
 from kafka.net.compat import KafkaNetClient
 
 CLOSE_TIMEOUT_S = 1.0
@@ -77,6 +83,19 @@ def connect(kind: Callable[..., Client], options: Mapping[str, Any]) -> Client:
     for each in networks:
         del each._manager.get_connection
     return client
+
+
+def listed_offsets(
+    consumer: KafkaConsumer, partitions: Iterable[TopicPartition], at: OffsetSpec, timeout_ms: int
+) -> dict[TopicPartition, int]:
+    """The first or last offset of each log, in one request a leader; without the partitions that
+    have no leader (B25). Blocks.
+
+    Raises:
+        KafkaError: a leader does not answer in time, or refuses.
+    """
+    found = consumer._fetcher.offsets_by_times(dict.fromkeys(partitions, at), timeout_ms)
+    return {tp: told.offset for tp, told in found.items() if told is not None}
 
 
 def _tell_refusals(manager: Any) -> None:
@@ -214,6 +233,7 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
         joined = self._coordinator.group_metadata()
         if joined.member_id != self._followed.member_id:
             self._lose_everything()
+        self._coordinator._offset_fetch_futures.clear()  # B24
         await self._complete_join(*arguments)
         self._followed = joined
         self._joined_at = time.monotonic()
