@@ -140,7 +140,7 @@ def test_partitions_of_all_input_topics_are_shared_out_together(
     kafka = KafkaPolicy(input_topics=("photos", "scans"))
     member = Member("p", "g", "host", 0)
     checks = KafkaDoctor(Admin(kafka), kafka, DeliveryPolicy(), member, workers)  # type: ignore[arg-type]
-    topics = {"photos": {"partitions": [{}] * 2}, "scans": {"partitions": [{}] * 3}}
+    topics: dict[str, Any] = {"photos": {"partitions": [{}] * 2}, "scans": {"partitions": [{}] * 3}}
     messages = [check.message for check in checks._shared_out(topics)]
     assert len(messages) == (idle is not None)
     assert all(idle in message for message in messages if idle)
