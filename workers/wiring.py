@@ -41,6 +41,7 @@ from workers.commit_gate import CommitGate
 from workers.endpoints import MetricsEndpoint
 from workers.event_loop import EventLoopThread
 from workers.intake import MIB
+from workers.overload import OverloadWatch
 from workers.rules import LiveRules, Rules
 from workers.settings import Settings
 from workers.stream import StreamWorker
@@ -78,8 +79,9 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
         Retry: the broker cannot be reached.
     """
     with ExitStack() as owned:
-        meter = PrometheusMeter()
-        endpoint = MetricsEndpoint(meter.registry, settings.endpoints, slot)
+        prometheus = PrometheusMeter()
+        meter = OverloadWatch(prometheus, SystemClock())
+        endpoint = MetricsEndpoint(prometheus.registry, settings.endpoints, slot)
         owned.callback(endpoint.close)
         log.info("metrics on port %d", endpoint.port)
         with KafkaAdmin(settings.kafka) as admin:

@@ -31,6 +31,11 @@ TESTED = (3, 0)
 """The minor release whose internals are known here."""
 REQUIREMENT = "kafka-python>=3.0.12,<3.1"
 
+SLOW_STEP_S = 3.0
+"""The client warns of steps of its I/O thread that take longer, by itself from 0.1 s on. In a busy
+worker the thread often waits as long for the interpreter, and harms nothing; at this length it
+delays heartbeats."""
+
 CLOSE_TIMEOUT_S = 1.0
 """Wait for the sender thread of a producer that is thrown away."""
 
@@ -52,6 +57,7 @@ def connect(kind: Callable[..., Client], options: Mapping[str, Any]) -> Client:
         made = KafkaNetClient(**settings)
         networks.append(made)
         made.cluster.config["allow_auto_create_topics"] = False  # B13
+        made._net.config["slow_task_threshold_secs"] = SLOW_STEP_S
         _tell_refusals(made._manager)  # B14
         _read_to_the_end(made._manager)  # B18
         _close_every_socket(made)  # B22
