@@ -104,6 +104,10 @@ HALTS: dict[str, HaltCode] = {
         "the brokers are older than Kafka 2.8",
         "update the brokers",
     ),
+    "kafka.client_version": _node(
+        "another release of kafka-python is installed than the one that was tested",
+        "install the one that the message names",
+    ),
     "kafka.codec_missing": _node(
         "records are compressed with a codec whose package is not installed",
         "install `clipstream[compression]` on the node",

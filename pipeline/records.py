@@ -89,12 +89,21 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What the sender of a reference asked for, before a route decided. Most ask for nothing."""
+
+    label_sets: tuple[str, ...] = ()
+    tenant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ImageRef:
     """Names an object to classify, and how.
 
     ``label_sets`` has been decided by a route and is never empty; only in the dead letter of a
     reference that the routes refused is it, as ``tenant``, what the sender asked for, perhaps
-    nothing. ``metadata`` is the sender's and is carried through unread.
+    nothing. ``asked`` is what the sender asked for, None where nobody knows. ``metadata`` is the
+    sender's and is carried through unread.
     """
 
     bucket: str
@@ -106,6 +115,7 @@ class ImageRef:
     id: str | None = None
     tenant: str | None = None
     metadata: Mapping[str, JsonValue] = field(default_factory=lambda: NO_JSON)
+    asked: Asked | None = None
 
     @property
     def uri(self) -> str:

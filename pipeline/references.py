@@ -15,6 +15,7 @@ from pipeline.policy import Policy
 from pipeline.records import (
     REPLAY_COUNT,
     REPLAY_OF,
+    Asked,
     DeadLetter,
     Headers,
     ImageRef,
@@ -170,6 +171,7 @@ def _image_ref(
         id=reference.id,
         tenant=tenant,
         metadata=reference.metadata,
+        asked=Asked(reference.label_sets, reference.tenant),
     )
 
 

@@ -1,9 +1,10 @@
 """Dead letters back to their input topic: which of them, as what, and how often.
 
 A replayed letter is one input record with one reference (or the record that could not be read, byte
-for byte), so that nothing which was classified is classified again. It names the letter, and counts
-how often its reference has been replayed. A marker beside the letter, published in the same
-transaction, says that it was: no letter is replayed twice.
+for byte), so that nothing which was classified is classified again. It asks for the label sets and
+the tenant that the sender asked for, not for those that a route decided: routes may have changed.
+It names the letter, and counts how often its reference has been replayed. A marker beside the
+letter, published in the same transaction, says that it was: no letter is replayed twice.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from uuid import UUID, uuid5
 
 from pipeline.events.envelope import EVENT_NAMESPACE, event_source, optional, replay_headers, text
 from pipeline.events.headers import ORIGINAL_PREFIX, EventType, Payload
+from pipeline.formats import strict_json
 from pipeline.records import REPLAY_COUNT, REPLAY_OF, Headers, Record, Replay
 
 
@@ -76,13 +78,16 @@ class Letter:
     headers: Headers
     at_partition: int
     """Partition of the dead-letter topic."""
+    as_routed: bool = False
+    """Of a letter that does not say what its sender asked for: replay it as if that were nothing,
+    and not what a route decided."""
 
     @property
     def next_replay(self) -> Replay:
         return Replay(self.id, self.replays + 1)
 
     @classmethod
-    def of(cls, record: Record) -> Letter | None:
+    def of(cls, record: Record, *, as_routed: bool = False) -> Letter | None:
         """None for what is no dead letter, or none of a version that is known here."""
         named = _named(record.headers)
         if named.get("ce_type") != EventType.DEAD_LETTER:
@@ -102,6 +107,7 @@ class Letter:
                 value=record.value or b"",
                 headers=record.headers,
                 at_partition=record.position.partition,
+                as_routed=as_routed,
             )
         except (KeyError, ValueError):
             return None  # not ours, whatever its type says
@@ -145,6 +151,7 @@ def input_record(letter: Letter) -> InputRecord:
         value = None if _named(letter.headers).get("dlq.null-value") == "true" else value
     else:
         headers = tuple(pair for pair in letter.headers if pair[0] == "traceparent")
+        value = _as_asked(letter)
     headers += replay_headers(letter.next_replay)
     return InputRecord(letter.topic, letter.partition, letter.key, value, headers)
 
@@ -159,6 +166,23 @@ def marker_headers(letter: Letter) -> Headers:
         *optional("ce_subject", letter.subject or None),
         *replay_headers(letter.next_replay),
     )
+
+
+def _as_asked(letter: Letter) -> bytes:
+    """The letter's reference with what its sender asked for in place of what a route decided. A
+    letter that does not say what was asked for comes as it is, unless ``as_routed``."""
+    try:
+        reference = json.loads(letter.value)
+        asked = reference.pop("asked", {} if letter.as_routed else None)
+        if asked is None:
+            return letter.value
+        for name in ("label_sets", "tenant"):
+            reference.pop(name, None)
+            if asked.get(name):
+                reference[name] = asked[name]
+    except (ValueError, AttributeError, TypeError):
+        return letter.value  # not ours, whatever its headers say
+    return strict_json.dump(reference)
 
 
 def _original(letter: Letter) -> Headers:

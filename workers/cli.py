@@ -295,6 +295,14 @@ def replay(
             help="Leave letters whose reference was replayed so often.", min=1, metavar="NUMBER"
         ),
     ] = 3,
+    as_routed: Annotated[
+        bool,
+        typer.Option(
+            "--as-routed",
+            help="Ask for nothing where a letter does not say what its sender asked for, as older "
+            "releases wrote them; otherwise for what its route had decided.",
+        ),
+    ] = False,
 ) -> None:
     """Send dead letters back to their input topic, each reference once more.
 
@@ -322,6 +330,7 @@ def replay(
         publish=publish,
         limit=limit,
         max_replays=max_replays,
+        as_routed=as_routed,
     )
 
 

@@ -13,6 +13,7 @@ from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.events.headers import HEADERS, ORIGINAL_PREFIX, EventType
 from pipeline.events.schemas import CLASSIFICATION_SCHEMA, DEAD_LETTER_SCHEMA, schemas
 from pipeline.records import (
+    Asked,
     Classification,
     DeadLetter,
     DecodedImage,
@@ -173,6 +174,7 @@ def _reference(offset: int) -> ImageRef:
         id="upload-20417",
         tenant="gallery",
         metadata={"album": "winter"},
+        asked=Asked(tenant="gallery"),
     )
 
 

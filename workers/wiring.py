@@ -43,6 +43,7 @@ from workers.endpoints import MetricsEndpoint
 from workers.event_loop import EventLoopThread
 from workers.intake import MIB
 from workers.node_checks import require_node
+from workers.overload import OverloadWatch
 from workers.rules import LiveRules, Rules
 from workers.settings import Settings
 from workers.stream import StreamWorker
@@ -80,8 +81,10 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
         Retry: the broker cannot be reached.
     """
     with ExitStack() as owned:
-        meter = PrometheusMeter()
-        endpoint = MetricsEndpoint(meter.registry, settings.endpoints, member_of(settings, slot))
+        prometheus = PrometheusMeter()
+        meter = OverloadWatch(prometheus, SystemClock())
+        member = member_of(settings, slot)
+        endpoint = MetricsEndpoint(prometheus.registry, settings.endpoints, member)
         owned.callback(endpoint.close)
         log.info("metrics on port %d", endpoint.port)
         require_node(settings)
@@ -106,7 +109,7 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
         stream = KafkaStream(
             settings.kafka,
             settings.delivery,
-            member_of(settings, slot),
+            member,
             facts.cluster_id,
             facts.topic_ids,
         )

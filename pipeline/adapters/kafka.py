@@ -14,6 +14,7 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 
 from pipeline.adapters.kafka_clients import Consumer, connect
 from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member, consumer_options
+from pipeline.adapters.kafka_ends import LogEnds
 from pipeline.adapters.kafka_failures import consuming
 from pipeline.adapters.kafka_offsets import GroupOffsets
 from pipeline.adapters.kafka_producer import KafkaSink
@@ -88,6 +89,7 @@ class KafkaStream:
             raise consuming(error, kafka.group) from error
         self._reading = TolerantReading(self._consumer)
         self._offsets = GroupOffsets(self._consumer, kafka.group, topic_ids)
+        self._ends = LogEnds(self._consumer)
         self._consumer.subscribe(topics=list(kafka.input_topics), listener=self._changes)
         self._sink = KafkaSink(kafka, delivery, member)
         # Two heartbeats may be lost.
@@ -106,6 +108,7 @@ class KafkaStream:
             # Taken where the caller learns of the changes: a commit made before it follows them
             # must name the generation before.
             self._group = self._consumer.group_metadata()
+            self._ends.ask_when_due()
         except kafka_errors.KafkaError as error:
             # A poll that fails has brought nothing: the next one brings the same again. Else the
             # records would be taken for a gap in the log, and their offsets committed.
@@ -136,12 +139,8 @@ class KafkaStream:
         return positions
 
     def ends(self) -> Mapping[Partition, int]:
-        ends = {}
-        for tp in self._held():
-            end = self._consumer.highwater(tp)
-            if end is not None:
-                ends[Partition(tp.topic, tp.partition)] = end
-        return ends
+        ends = self._ends.of(self._held())
+        return {Partition(tp.topic, tp.partition): end for tp, end in ends.items()}
 
     def topic_id(self, topic: str) -> str:
         return self._topic_ids[topic]
@@ -238,18 +237,22 @@ class KafkaStream:
         while self._changes.events:
             assigned, tp = self._changes.events.popleft()
             self._reading.forget(tp)
+            self._ends.forget(tp)
             if assigned:
                 self._unannounced.append(tp)
             elif tp in self._unannounced:
                 self._unannounced.remove(tp)
             else:
                 self._announced.append(Revoked(Partition(tp.topic, tp.partition)))
-        for tp in tuple(self._unannounced):
+        starts = {}
+        for tp in self._unannounced:
             start = polled[tp][0].offset if polled.get(tp) else self._position(tp)
             if start is not None:
-                self._offsets.check(tp)
-                self._unannounced.remove(tp)
-                self._announced.append(Assigned(Partition(tp.topic, tp.partition), start))
+                starts[tp] = start
+        self._offsets.check(starts)
+        for tp, start in starts.items():
+            self._unannounced.remove(tp)
+            self._announced.append(Assigned(Partition(tp.topic, tp.partition), start))
 
     def _give_up(self) -> tuple[Unreadable, ...]:
         """Step over what could not be read, again and again."""

@@ -1,48 +1,40 @@
 """kafka-python's clients, without defects of theirs that no setting mends.
 
-B8  Collecting a producer replaces the logger of its module by one that says nothing.
-B11 A leader that rejoins because metadata changed, in a poll that ends before the group has
-    answered, forgets its join: it owns nothing from then on, beats no more, and keeps a core busy.
-B12 Poll spins while a heartbeat is overdue, as when a broker hangs.
-B13 ``allow_auto_create_topics`` is ignored.
-B14 A constructor that finds no broker leaves its I/O thread and its sockets behind, and one whose
-    credentials are refused goes on trying as if it had found none.
-B15 A group whose leader has restarted as a static member has no leader (the client does not speak
-    KIP-814), and nobody notices partitions that are added.
-B16 A join that is answered between two polls is thrown away, and a leader's next one makes the
-    whole group rebalance again.
-B17 A member whose place another process has taken is not told so: it polls on, and cannot commit.
-B18 An answer that comes together with the end of its connection is lost: the one that says that the
-    credentials are refused, most of all.
-B19 A member that was put out of the group goes on claiming the partitions that it lost: its next
-    assignment may name ones that another member owns, who was not asked to give them up.
-B20 ``group_metadata`` names a new generation before the assignment of that generation is followed.
-    Offsets of partitions that it takes away would be committed in its name, after their new owner
-    has read where to start: both publish the outcomes between.
-B21 A member that was put out of the group while it was joining anew is not told that it lost its
-    partitions: it goes on with those that it is given again, whatever others did with them.
-B22 A client that is closed while it connects, or with requests still to be written, leaves the
-    socket open, for the garbage collector to close.
-B23 Records of a partition that was paused while it was read are never returned after it is resumed,
-    if another partition has been read meanwhile; nor is it fetched again.
-
-This rests on internals of kafka-python. Tests fail if they move.
+``KAFKA_DEFECTS.md``, in this folder, lists the defects by number: what each one is, what is done
+about it, which test would show that it is gone. The mends rest on internals of kafka-python, which
+move between its minor releases: hence ``connect`` takes the releases that were tested and no other.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import re
 import socket
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+import kafka
 import kafka.errors as kafka_errors
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import OffsetSpec
 from kafka.net.compat import KafkaNetClient
+
+from pipeline.errors import Halt
+
+OLDEST = (3, 0, 12)
+"""Before it the client now and then never fetched a partition, or spun."""
+TESTED = (3, 0)
+"""The minor release whose internals are known here."""
+REQUIREMENT = "kafka-python>=3.0.12,<3.1"
+
+SLOW_STEP_S = 3.0
+"""The client warns of steps of its I/O thread that take longer, by itself from 0.1 s on. In a busy
+worker the thread often waits as long for the interpreter, and harms nothing; at this length it
+delays heartbeats."""
 
 CLOSE_TIMEOUT_S = 1.0
 """Wait for the sender thread of a producer that is thrown away."""
@@ -55,14 +47,17 @@ def connect(kind: Callable[..., Client], options: Mapping[str, Any]) -> Client:
     ``bootstrap_timeout_ms``. No client made here has the broker create topics.
 
     Raises:
+        Halt: another release of kafka-python is installed than those that were tested.
         KafkaError: whatever the constructor raised.
     """
+    _require_tested(kafka.__version__)
     networks: list[KafkaNetClient] = []
 
     def network(**settings: Any) -> KafkaNetClient:
         made = KafkaNetClient(**settings)
         networks.append(made)
         made.cluster.config["allow_auto_create_topics"] = False  # B13
+        made._net.config["slow_task_threshold_secs"] = SLOW_STEP_S
         _tell_refusals(made._manager)  # B14
         _read_to_the_end(made._manager)  # B18
         _close_every_socket(made)  # B22
@@ -77,6 +72,29 @@ def connect(kind: Callable[..., Client], options: Mapping[str, Any]) -> Client:
     for each in networks:
         del each._manager.get_connection
     return client
+
+
+def _require_tested(version: str) -> None:
+    release = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    if release < OLDEST or release[:2] != TESTED:
+        raise Halt(
+            "kafka.client_version",
+            f"kafka: kafka-python {version} is installed, which was not tested (needed: "
+            f"{REQUIREMENT}); run pip install '{REQUIREMENT}'",
+        )
+
+
+def listed_offsets(
+    consumer: KafkaConsumer, partitions: Iterable[TopicPartition], at: OffsetSpec, timeout_ms: int
+) -> dict[TopicPartition, int]:
+    """The first or last offset of each log, in one request a leader; without the partitions that
+    have no leader (B25). Blocks.
+
+    Raises:
+        KafkaError: a leader does not answer in time, or refuses.
+    """
+    found = consumer._fetcher.offsets_by_times(dict.fromkeys(partitions, at), timeout_ms)
+    return {tp: told.offset for tp, told in found.items() if told is not None}
 
 
 def _tell_refusals(manager: Any) -> None:
@@ -214,6 +232,7 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
         joined = self._coordinator.group_metadata()
         if joined.member_id != self._followed.member_id:
             self._lose_everything()
+        self._coordinator._offset_fetch_futures.clear()  # B24
         await self._complete_join(*arguments)
         self._followed = joined
         self._joined_at = time.monotonic()

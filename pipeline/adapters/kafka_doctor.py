@@ -70,6 +70,7 @@ class KafkaDoctor:
         for name in self._kafka.input_topics:
             yield from self._topic(name, topics, settings, "READ")
             yield from self._input(name, topics, settings)
+        yield from self._shared_out(topics)
         for name in outputs:
             yield from self._topic(name, topics, settings, "WRITE")
             yield from self._output(name, settings)
@@ -141,13 +142,6 @@ class KafkaDoctor:
     ) -> Iterator[Check]:
         if name not in topics:
             return
-        partitions = len(topics[name]["partitions"])
-        if partitions < self._workers:
-            yield _warning(
-                f"partitions of {name}",
-                f"{partitions} for {self._workers} workers: {self._workers - partitions} will "
-                "idle; add partitions, or run fewer workers",
-            )
         limit = int(settings.get(name, {}).get("max.message.bytes", "0"))
         if limit > self._kafka.max_input_bytes:
             yield _failed(
@@ -155,6 +149,21 @@ class KafkaDoctor:
                 f"max.message.bytes is {limit}, above kafka.max_input_bytes "
                 f"({self._kafka.max_input_bytes}): a larger record would not fit a dead letter; "
                 "raise the setting, and max.message.bytes of the dead-letter topic with it",
+            )
+
+    def _shared_out(self, topics: Mapping[str, Any]) -> Iterator[Check]:
+        """Whether each worker gets a partition; those of all input topics are shared out together.
+        Says nothing of topics that are not known."""
+        names = self._kafka.input_topics
+        if any(name not in topics for name in names):
+            return
+        partitions = sum(len(topics[name]["partitions"]) for name in names)
+        if partitions < self._workers:
+            yield _warning(
+                f"partitions of {', '.join(names)}",
+                f"{partitions} for up to {self._workers} workers: {self._workers - partitions} "
+                "will idle; add partitions, or lower workers.max_count, where it is not set "
+                "workers.count",
             )
 
     def _output(self, name: str, settings: Mapping[str, Any]) -> Iterator[Check]:

@@ -4,7 +4,9 @@ client credentials grant of OAuth 2.0 (RFC 6749, section 4.4)."""
 from __future__ import annotations
 
 import base64
+import http.client
 import json
+import math
 import threading
 import time
 import urllib.error
@@ -39,11 +41,16 @@ class TokenFile(AbstractTokenProvider):  # type: ignore[misc]
             KafkaConnectionError: the file cannot be read, or is empty; the client tries again.
         """
         try:
-            token = self._path.read_text().strip()
+            token = self._path.read_text(encoding="ascii").strip()
         except OSError as error:
             raise KafkaConnectionError(
                 f"kafka.security.oauth_token_file: {self._path} cannot be read ({error.strerror})"
             ) from error
+        except UnicodeDecodeError:
+            # Not the error itself, which quotes the file.
+            raise KafkaConnectionError(
+                f"kafka.security.oauth_token_file: {self._path} holds no token, which is ASCII text"
+            ) from None
         if not token:
             raise KafkaConnectionError(f"kafka.security.oauth_token_file: {self._path} is empty")
         return token
@@ -90,9 +97,8 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
             if not self._token or self._monotonic() >= self._renew_at:
                 asked_at = self._monotonic()
                 answer = self._ask()
-                self._token = str(answer["access_token"])
-                life_s = float(answer.get("expires_in", UNSTATED_LIFE_S))
-                self._renew_at = asked_at + RENEWED_AT * life_s
+                self._token = answer["access_token"]
+                self._renew_at = asked_at + RENEWED_AT * _life_s(answer.get("expires_in"))
             return self._token
 
     def _ask(self) -> dict[str, Any]:
@@ -104,8 +110,19 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
             error.close()
             # Not the answer's body: it may repeat what was sent.
             raise KafkaConnectionError(f"{where} answers {error.code} {error.reason}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             raise KafkaConnectionError(f"{where} cannot be used ({error})") from None
-        if not isinstance(answer, dict) or not answer.get("access_token"):
+        token = answer.get("access_token") if isinstance(answer, dict) else None
+        if not isinstance(token, str) or not token:
             raise KafkaConnectionError(f"{where} answers without an access_token")
-        return answer
+        return dict(answer)
+
+
+def _life_s(stated: object) -> float:
+    """What ``expires_in`` says, in seconds; some issuers write null or a string. What is no number
+    counts as not stated."""
+    try:
+        life_s = float(stated) if isinstance(stated, int | float | str) else math.nan
+    except (ValueError, OverflowError):
+        life_s = math.nan
+    return life_s if math.isfinite(life_s) else UNSTATED_LIFE_S

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import kafka.errors as kafka_errors
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.admin import OffsetSpec
 
+from pipeline.adapters.kafka_clients import listed_offsets
 from pipeline.errors import Halt
 from pipeline.records import Partition
 
@@ -59,13 +61,12 @@ class GroupOffsets:
 
     def committed(self) -> dict[Partition, int | None]:
         """The committed offset of each assigned partition, None where there is none."""
-        deadline = time.monotonic() + OFFSETS_TIMEOUT_S
-        offsets = {}
-        for tp in self._consumer.assignment():
-            left_ms = max(1, round((deadline - time.monotonic()) * 1000))
-            offset = self._consumer.committed(tp, timeout_ms=left_ms)
-            offsets[Partition(tp.topic, tp.partition)] = offset
-        return offsets
+        assigned = self._consumer.assignment()
+        found = self._ask(assigned)
+        return {
+            Partition(tp.topic, tp.partition): found[tp].offset if tp in found else None
+            for tp in assigned
+        }
 
     def annotated(
         self, offsets: Mapping[Partition, int]
@@ -78,21 +79,24 @@ class GroupOffsets:
             for partition, offset in offsets.items()
         }
 
-    def check(self, tp: TopicPartition) -> None:
-        """Compare the topic with the one whose offset was committed; remember the note.
+    def check(self, partitions: Collection[TopicPartition]) -> None:
+        """Compare each partition's topic with the one whose offset was committed; remember the
+        notes. Asks once for all of them.
 
         Raises:
-            Halt: it is another one of the same name.
+            Halt: a topic is another one of the same name.
         """
-        note = self._note(tp)
-        if note is None:
-            # Committed by hand, or by another program: taken as it is.
-            count = len(self._consumer.partitions_for_topic(tp.topic) or ())
-            self._notes.setdefault(tp.topic, OffsetNote(self._topic_ids[tp.topic], count))
-        elif note.topic_id == self._topic_ids[tp.topic]:
-            self._notes[tp.topic] = note
-        else:
-            raise self._recreated(tp.topic, note.topic_id, self._topic_ids[tp.topic])
+        found = self._ask(partitions)
+        for tp in partitions:
+            note = _note(found.get(tp))
+            if note is None:
+                # Committed by hand, or by another program: taken as it is.
+                count = len(self._consumer.partitions_for_topic(tp.topic) or ())
+                self._notes.setdefault(tp.topic, OffsetNote(self._topic_ids[tp.topic], count))
+            elif note.topic_id == self._topic_ids[tp.topic]:
+                self._notes[tp.topic] = note
+            else:
+                raise self._recreated(tp.topic, note.topic_id, self._topic_ids[tp.topic])
 
     def check_topics(self) -> None:
         """Look for topics that were deleted and created anew while this member reads them, and for
@@ -114,51 +118,71 @@ class GroupOffsets:
     def start_uncommitted(self) -> None:
         """Give a start to assigned partitions without a committed offset: 0 to one that was added
         to the topic after the group began. Any other lost its offset, and nothing may be skipped
-        or repeated in silence.
+        or repeated in silence. Asks once for all offsets and once for all beginnings.
 
         Raises:
             Halt: an offset was lost.
         """
-        for partition, offset in self.committed().items():
-            if offset is None:
-                self._start(TopicPartition(partition.topic, partition.number))
+        assigned = self._consumer.assignment()
+        topics = sorted({tp.topic for tp in assigned})
+        of_topics = [
+            TopicPartition(topic, number)
+            for topic in topics
+            for number in sorted(self._consumer.partitions_for_topic(topic) or ())
+        ]
+        found = self._ask([*of_topics, *assigned.difference(of_topics)])
+        # Of a topic's notes the one of its lowest partition.
+        notes = {
+            tp.topic: note
+            for tp in reversed(of_topics)
+            if (note := _note(found.get(tp))) is not None
+        }
+        missing = sorted(tp for tp in assigned if tp not in found)
+        for tp in missing:
+            note = notes.get(tp.topic)
+            if note is None or tp.partition < note.initial_partitions:
+                raise Halt(
+                    "kafka.offset_missing",
+                    f"{self._without_offset(tp)} (expired or deleted); set it with "
+                    "kafka-consumer-groups.sh --reset-offsets while the group is stopped, then "
+                    "start again",
+                )
+        for tp, beginning in self._beginnings(missing).items():
+            if beginning > 0:
+                raise Halt(
+                    "kafka.offset_missing",
+                    f"{self._without_offset(tp)}, and its records before {beginning} are gone "
+                    "already; set an offset with kafka-consumer-groups.sh --reset-offsets while "
+                    "the group is stopped",
+                )
+        for tp in missing:
+            log.info("%s: it was added to the topic, starting at 0", self._without_offset(tp))
+            self._consumer.seek(tp, 0)
 
-    def _start(self, tp: TopicPartition) -> None:
-        others = self._consumer.partitions_for_topic(tp.topic) or set()
-        notes = (self._note(TopicPartition(tp.topic, number)) for number in sorted(others))
-        note = next((note for note in notes if note is not None), None)
-        where = f"kafka: {tp.topic}[{tp.partition}] has no committed offset in group {self._group}"
-        if note is None or tp.partition < note.initial_partitions:
-            raise Halt(
-                "kafka.offset_missing",
-                f"{where} (expired or deleted); set it with kafka-consumer-groups.sh "
-                "--reset-offsets while the group is stopped, then start again",
-            )
-        beginning = self._beginning(tp)
-        if beginning > 0:
-            raise Halt(
-                "kafka.offset_missing",
-                f"{where}, and its records before {beginning} are gone already; set an offset "
-                "with kafka-consumer-groups.sh --reset-offsets while the group is stopped",
-            )
-        log.info("%s: it was added to the topic, starting at 0", where)
-        self._consumer.seek(tp, 0)
+    def _without_offset(self, tp: TopicPartition) -> str:
+        return f"kafka: {tp.topic}[{tp.partition}] has no committed offset in group {self._group}"
 
-    def _beginning(self, tp: TopicPartition) -> int:
-        """The first offset that the log holds, 0 where its leader does not answer: the member's
-        other partitions need not wait for it, and if records are gone the first fetch says so."""
-        timeout_ms = round(OFFSETS_TIMEOUT_S * 1000)
+    def _beginnings(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The first offset that each log holds; without those whose leader does not answer: the
+        member's other partitions need not wait for them, and if records are gone the first fetch
+        says so."""
         try:
-            beginning: int = self._consumer.beginning_offsets([tp], timeout_ms=timeout_ms)[tp]
+            return listed_offsets(
+                self._consumer, partitions, OffsetSpec.EARLIEST, round(OFFSETS_TIMEOUT_S * 1000)
+            )
         except kafka_errors.KafkaTimeoutError:
-            return 0
-        return beginning
+            return {}
 
-    def _note(self, tp: TopicPartition) -> OffsetNote | None:
-        found = self._consumer.committed(
-            tp, metadata=True, timeout_ms=round(OFFSETS_TIMEOUT_S * 1000)
+    def _ask(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Any]:
+        """What is committed of the partitions, with metadata, in one request; without those of
+        which nothing is."""
+        coordinator = self._consumer._coordinator
+        # B24: an answer that a former question did not wait for may be older than our last commit.
+        coordinator._offset_fetch_futures.pop(frozenset(partitions), None)
+        found: dict[TopicPartition, Any] = coordinator.fetch_committed_offsets(
+            list(partitions), timeout_ms=round(OFFSETS_TIMEOUT_S * 1000)
         )
-        return OffsetNote.parse(found.metadata) if found is not None else None
+        return found
 
     def _recreated(self, topic: str, before: str, now: str) -> Halt:
         return Halt(
@@ -167,3 +191,7 @@ class GroupOffsets:
             f"{before} then, {now} now), so its offsets mean nothing; stop the group, delete its "
             "offsets of the topic, and start again",
         )
+
+
+def _note(found: Any) -> OffsetNote | None:
+    return OffsetNote.parse(found.metadata) if found is not None else None

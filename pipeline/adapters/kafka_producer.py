@@ -1,17 +1,10 @@
-"""Publishing with kafka-python: rules R1 to R5 against its defects, in one place.
+"""Publishing with kafka-python: rules R1 to R5 against its defects, in one place. Their numbers are
+those of ``KAFKA_DEFECTS.md`` in this folder.
 
-B1: offsets of an aborted transaction leak into the next. B2: a batch that expires does not fail
-its transaction. B3: one timeout of a transaction request leaves the producer failed for good. B4:
-transaction calls take no time limit. B5: metadata that name a leader which is no broker stop the
-producer for good, also when that broker is back. B6: before Kafka 2.5 it hangs after one sequence
-out of order (``kafka_admin`` refuses such brokers). B8: a collected producer mutes the module's
-logger. B9: ``flush`` fails where a batch was split because it was too large. B10: one record that
-is too large fails every record not yet sent with the same error. Hence:
-
-R1  every send's future is looked at before offsets are sent (and no flush is relied on);
-R2  after any error, timeout or doubt the producer is thrown away, never reused or aborted: a fresh
-    one with the same transactional id makes the broker finish or abort what was open;
-R3  every call has a time limit of ours (and the worker's watchdog has one for this thread);
+R1  every send's future is looked at before offsets are sent, and no flush is relied on (B2, B9);
+R2  after any error, timeout or doubt the producer is thrown away, never reused or aborted (B1, B3,
+    B5): a fresh one with the same transactional id makes the broker finish or abort what was open;
+R3  every call has a time limit of ours (B4), and the worker's watchdog has one for this thread;
 R4  nothing of kafka-python is visible outside this package;
 R5  its logger is rate-limited where logging is set up.
 """

@@ -1,15 +1,10 @@
 """Reading what a broker returned, so that one bad record harms only itself.
 
-kafka-python's reader of fetched records has two defects that a stream cannot live with:
-
-- a batch that cannot be read (checksum, codec) raises out of ``poll``; the next ``poll`` spins for
-  good on the reader that raised, and so does one that resumes a partition paused in between (B7);
-- a header name that is not UTF-8, which any producer may write, makes its record unreadable, and
-  with it all later records of its batch.
-
-Hence a reader that ends where it fails, notes the failure and lets the partition be fetched again,
-and that keeps such a name in an escaped form. It rests on internals of kafka-python: ``Fetcher``'s
-``PartitionRecords``, ``DefaultRecordBatch._read_msg``. Tests fail if they move.
+kafka-python's reader of fetched records spins for good after a batch that cannot be read (B7), and
+cannot read a record with a header name that is not UTF-8 (B26): see ``KAFKA_DEFECTS.md`` in this
+folder. Hence a reader that ends where it fails, notes the failure and lets the partition be fetched
+again, and that keeps such a name in an escaped form. It rests on internals of kafka-python:
+``Fetcher``'s ``PartitionRecords``, ``DefaultRecordBatch._read_msg``.
 """
 
 from __future__ import annotations

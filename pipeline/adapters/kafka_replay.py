@@ -10,8 +10,9 @@ from typing import Any, Self
 
 import kafka.errors as kafka_errors
 from kafka import KafkaConsumer, TopicPartition
+from kafka.admin import OffsetSpec
 
-from pipeline.adapters.kafka_clients import Producer, connect, discard
+from pipeline.adapters.kafka_clients import Producer, connect, discard, listed_offsets
 from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member, common_options
 from pipeline.adapters.kafka_config import producer_options as member_options
 from pipeline.adapters.kafka_failures import described, refused, unanswered
@@ -112,7 +113,9 @@ class DeadLetterTopic:
         consumer = self._consumer
         consumer.assign(self._partitions)
         consumer.seek_to_beginning(*self._partitions)
-        ends: dict[Any, int] = self._ends.end_offsets(self._partitions, timeout_ms=ANSWER_MS)
+        ends = listed_offsets(self._ends, self._partitions, OffsetSpec.LATEST, ANSWER_MS)
+        if leaderless := [tp for tp in self._partitions if tp not in ends]:
+            raise kafka_errors.LeaderNotAvailableError(leaderless)
         silent_s = 0.0
         while any(consumer.position(tp, timeout_ms=ANSWER_MS) < end for tp, end in ends.items()):
             polled = consumer.poll(timeout_ms=round(POLL_S * 1000))

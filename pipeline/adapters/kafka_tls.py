@@ -22,7 +22,7 @@ def tls_context(
     check_hostname: bool,
 ) -> ssl.SSLContext:
     """A context that always checks the broker's certificate. A context of our own: kafka-python
-    documents ssl_ciphers but never applies it.
+    documents ssl_ciphers but never applies it (B27).
 
     Raises:
         Halt: ``settings.invalid``: a file cannot be read or is not what it should be, or there is

@@ -30,7 +30,7 @@ from pipeline.events.envelope import (
 )
 from pipeline.events.headers import ORIGINAL_PREFIX, EventType, Payload
 from pipeline.events.schemas import CLASSIFICATION_SCHEMA, DEAD_LETTER_SCHEMA, schema_id
-from pipeline.events.values import ClassificationValue, DeadReferenceValue
+from pipeline.events.values import AskedValue, ClassificationValue, DeadReferenceValue
 from pipeline.policy import Policy
 from pipeline.records import (
     Classification,
@@ -257,6 +257,11 @@ def _dead_reference_value(ref: ImageRef) -> DeadReferenceValue:
         value["tenant"] = ref.tenant
     if ref.metadata:
         value["metadata"] = dict(ref.metadata)
+    if ref.asked is not None:
+        asked: AskedValue = {"label_sets": list(ref.asked.label_sets)}
+        if ref.asked.tenant is not None:
+            asked["tenant"] = ref.asked.tenant
+        value["asked"] = asked
     return value
 
 

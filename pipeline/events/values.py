@@ -163,6 +163,16 @@ class ClassificationValue(TypedDict):
 
 
 @_described
+class AskedValue(TypedDict):
+    """What the sender of the reference asked for, before a route decided."""
+
+    label_sets: list[str]
+    """Label sets that were asked for, usually none."""
+    tenant: NotRequired[str]
+    """Tenant that was named."""
+
+
+@_described
 class DeadReferenceValue(TypedDict):
     """A reference that could not be classified: the value of a `clipstream.dead-letter.v1` event
     whose header `dlq.payload` is `reference`.
@@ -187,3 +197,6 @@ class DeadReferenceValue(TypedDict):
     """Tenant that the route decided; of a refused reference the one that it asked for."""
     metadata: NotRequired[dict[str, Any]]
     """The sender's metadata."""
+    asked: NotRequired[AskedValue]
+    """What the sender asked for, which `clipstream replay` asks for again; absent in letters of
+    releases that did not write it. As a field of an input record it means nothing."""

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from kafka import OffsetAndMetadata, TopicPartition
+from kafka.future import Future
 
+from pipeline.adapters.kafka import KafkaStream
 from pipeline.adapters.kafka_admin import KafkaAdmin, Start
 from pipeline.adapters.kafka_config import DeliveryPolicy
 from pipeline.adapters.kafka_offsets import OffsetNote
@@ -241,6 +243,34 @@ def test_offsets_that_were_set_by_hand_are_taken_as_they_are(
     assert polling.values == [b"2"]
     polling.stream.commit(polling.finished())
     assert offsets(deployment) == [3, 0]
+
+
+def late_answer(stream: KafkaStream, deployment: Deployment, offset: int) -> None:
+    """What the client keeps of a question that was answered after it had been given up."""
+    everything = [TopicPartition(deployment.input, number) for number in range(2)]
+    answer = {tp: OffsetAndMetadata(offset, "", -1) for tp in everything}
+    kept = stream._consumer._coordinator._offset_fetch_futures
+    kept[frozenset(everything)] = Future().success(answer)
+
+
+def test_a_late_answer_of_a_former_assignment_is_not_where_the_next_one_starts(
+    deployment: Deployment,
+) -> None:
+    """Others may have committed meanwhile: what they did would be done again."""
+    deployment.initialise("latest")
+    stream = deployment.stream()
+    late_answer(stream, deployment, 1)
+    polling = Polling(stream)
+    polling.until(lambda: len(polling.owned) == 2)
+    assert polling.starts == {deployment.partition(0): 3, deployment.partition(1): 0}
+
+
+def test_a_late_answer_does_not_say_what_became_of_a_later_commit(deployment: Deployment) -> None:
+    """Taken for not committed, its outcomes would be published a second time."""
+    deployment.initialise("latest")
+    polling = deployment.ready()
+    late_answer(polling.stream, deployment, 1)
+    assert polling.recover() == {deployment.partition(0): 3, deployment.partition(1): 0}
 
 
 def test_offsets_of_a_topic_that_was_created_anew_stop_the_worker(deployment: Deployment) -> None:

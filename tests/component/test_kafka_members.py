@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
@@ -245,10 +245,10 @@ def test_a_poll_that_fails_loses_no_record(deployment: Deployment) -> None:
         drained.extend(polled.values())
         return polled
 
-    def failing_until_drained(tp: TopicPartition) -> None:
+    def failing_until_drained(partitions: Collection[TopicPartition]) -> None:
         if len(drained) < 2:
             raise KafkaTimeoutError("the coordinator does not answer")
-        check(tp)
+        check(partitions)
 
     stream._fetch = fetching  # type: ignore[method-assign]
     stream._offsets.check = failing_until_drained  # type: ignore[method-assign]

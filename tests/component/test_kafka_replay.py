@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -17,10 +18,19 @@ from pipeline.adapters.s3_policy import S3Policy
 from pipeline.errors import Halt, Retry
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.ports import Commit
-from pipeline.records import DeadLetter, ImageRef, Origin, OutputTopic, Partition, Position, Record
+from pipeline.records import (
+    Asked,
+    DeadLetter,
+    ImageRef,
+    Origin,
+    OutputTopic,
+    Partition,
+    Position,
+    Record,
+)
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.replay import Letter, Selection
-from pipeline.routes import Router
+from pipeline.routes import RoutePolicy, Router
 from tests.kafka_deployment import Deployment, Polling
 from workers.commands.replay import run_replay
 from workers.settings import Settings
@@ -61,6 +71,7 @@ class Desk:
         *,
         publish: bool = True,
         limit: int | None = None,
+        as_routed: bool = False,
     ) -> tuple[int, str]:
         """How many letters were replayed, and what was printed."""
         printed = io.StringIO()
@@ -71,6 +82,7 @@ class Desk:
             publish=publish,
             limit=limit,
             max_replays=3,
+            as_routed=as_routed,
         )
         return count, printed.getvalue()
 
@@ -182,6 +194,36 @@ def died_again(record: Record) -> DeadLetter:
     (ref,) = parse(record, policy=ReferencesPolicy(), router=Router((), ("shapes",)))
     assert isinstance(ref, ImageRef)
     return DeadLetter(ref.origin, "fetch.not_found", "no", 1, ref=ref)
+
+
+@pytest.mark.parametrize("as_routed", [False, True])
+def test_a_letter_whose_route_has_gained_a_label_set_is_classified_by_both(
+    desk: Desk, as_routed: bool
+) -> None:
+    """Also a letter of an older release, which does not say what was asked for, if so wanted."""
+    letter = desk.letter(0)
+    assert letter.ref is not None
+    asked = None if as_routed else Asked()
+    desk.die(replace(letter, ref=replace(letter.ref, asked=asked)))
+    assert desk.replay(as_routed=as_routed)[0] == 1
+    (record,) = desk.arrived(1)
+    route = RoutePolicy(label_sets=("shapes", "colours"))
+    (ref,) = parse(record, ReferencesPolicy(), Router([route], ("shapes", "colours")))
+    assert isinstance(ref, ImageRef)
+    assert ref.label_sets == ("shapes", "colours")
+
+
+def test_a_partition_without_a_leader_is_waited_for(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DeadLetterTopic(desk.settings.kafka) as topic:
+        cluster = topic._ends._manager.cluster
+        leader_of = cluster.leader_for_partition
+        monkeypatch.setattr(
+            cluster, "leader_for_partition", lambda tp: leader_of(tp) if tp.partition else -1
+        )
+        with pytest.raises(Retry, match="LeaderNotAvailable"):
+            list(topic.records())
 
 
 def test_a_topic_that_does_not_exist_is_named(desk: Desk) -> None:

@@ -221,6 +221,21 @@ def test_a_paused_partition_brings_nothing_until_it_is_resumed(
     assert member.values == [b"flows", b"held back"]
 
 
+def test_the_end_of_a_paused_partition_goes_on_being_heard(world: World, member: Member) -> None:
+    first, second = world.partitions
+    member.stream.pause(world.partitions)
+
+    def ends_at(expected: Mapping[Partition, int]) -> bool:
+        member.poll()
+        return member.stream.ends() == expected
+
+    world.produce(first, b"0", b"1")
+    eventually(lambda: ends_at({first: 2, second: 0}))
+    world.produce(second, b"2")
+    eventually(lambda: ends_at({first: 2, second: 1}))
+    assert member.records == []
+
+
 def test_records_are_polled_again_from_where_the_stream_is_sought_to(
     world: World, member: Member
 ) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import time
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from kafka import TopicPartition
+from kafka.admin import OffsetSpec
 
 from tests.fault.proxy import ProxyLoop, TcpProxy
 from tests.fault.worker_of_deployment import classified, references, working
-from tests.kafka_deployment import Deployment
+from tests.kafka_deployment import Deployment, Polling
 from tests.waiting import eventually
 from workers.demo.kafka import EmbeddedKafka
 from workers.demo.processes import free_ports
@@ -20,6 +24,13 @@ pytestmark = [pytest.mark.component, pytest.mark.timeout(180)]
 KEYS = [f"{number:03}" for number in range(40)]
 DELAY_S = 0.3
 BREAKS = 12
+
+MANY = 500
+"""Partitions: asked for one at a time, their offsets take twice the time that there is for all."""
+MANY_DELAY_S = 0.02
+OLD = 2
+FEW = 30
+"""Requests that a member may need until it can commit, whatever it owns."""
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +90,52 @@ def test_answers_that_break_off_cost_their_connection_and_nothing_else(
         deployment.produce(references("late"))
         worker.has_committed(len(KEYS) + 1)
     assert classified(deployment) == [*KEYS, "late"]
+
+
+def test_a_member_of_many_partitions_asks_for_all_their_offsets_at_once(
+    deployment: Deployment, proxy: TcpProxy
+) -> None:
+    """Two partitions have committed offsets, the others were added to the topic."""
+    deployment.admin.client.create_partitions({deployment.input: MANY})
+    eventually(lambda: deployment.partitions == MANY)
+    every = [TopicPartition(deployment.input, number) for number in range(MANY)]
+    # Until each has a leader: the client asks for those that have none again and again.
+    deployment.admin.client.list_partition_offsets(dict.fromkeys(every, OffsetSpec.LATEST))
+    proxy.delay(MANY_DELAY_S)
+    stream = behind(proxy, deployment).stream()
+    asked: Counter[str] = Counter()
+    send = stream._consumer._manager.send
+
+    def counted(request: Any, *arguments: Any, **options: Any) -> Any:
+        asked[type(request).__name__] += 1
+        return send(request, *arguments, **options)
+
+    stream._consumer._manager.send = counted
+    polling = Polling(stream)
+    polling.until(lambda: len(polling.owned) == MANY)
+    offsets = polling.recover()
+    assert offsets == {
+        deployment.partition(number): 0 if number < OLD else None for number in range(MANY)
+    }
+    assert 0 < asked["OffsetFetchRequest"] < FEW
+    assert 0 < asked["ListOffsetsRequest"] < FEW
+
+
+def test_while_a_broker_does_not_answer_the_ends_of_paused_partitions_stay_as_last_heard(
+    deployment: Deployment, proxy: TcpProxy
+) -> None:
+    polling = Polling(behind(proxy, deployment).stream())
+    polling.until(lambda: len(polling.owned) == OLD)
+    stream, first = polling.stream, deployment.partition(0)
+    stream.pause(polling.owned)
+    deployment.produce(references("paused"))
+    before = len(KEYS[::2]) + 1
+    polling.until(lambda: stream.ends().get(first) == before)
+    proxy.stall()
+    deployment.produce(references("unheard"))
+    asked = stream._ends._unanswered
+    polling.until(lambda: bool(asked))
+    polling.once()
+    assert stream.ends()[first] == before
+    proxy.heal()
+    polling.until(lambda: stream.ends()[first] == before + 1)

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from pipeline.adapters.decoders import SandboxedDecoder
-from pipeline.adapters.kafka_config import KafkaPolicy
+from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member
+from pipeline.adapters.kafka_doctor import KafkaDoctor
 from pipeline.adapters.kafka_security import KafkaSecurity
 from pipeline.adapters.s3_policy import S3Policy
 from pipeline.errors import Halt, Retry
@@ -125,6 +126,44 @@ def test_topics_that_cannot_be_created_do_not_end_the_checks(
         "FAIL  kafka: reach: kafka: describing topics failed",
     ]
     assert len(found) == 8
+
+
+@pytest.mark.parametrize(
+    ("workers", "compared"),
+    [({"count": 5}, 5), ({"count": 1, "max_count": 16}, 16), ({}, 1)],
+)
+def test_partitions_are_compared_with_the_most_workers_that_may_run(
+    workers: dict[str, int], compared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Checks:
+        def __init__(self, *arguments: object) -> None:
+            seen.append(arguments[-1])
+
+        def check(self) -> tuple[()]:
+            return ()
+
+    monkeypatch.setattr(doctor, "KafkaAdmin", Admin)
+    monkeypatch.setattr(doctor, "KafkaDoctor", Checks)
+    settings = Settings(
+        s3=S3Policy(allowed_buckets=("photos",)), workers=WorkersPolicy.model_validate(workers)
+    )
+    list(doctor._kafka(settings, None))
+    assert seen == [compared]
+
+
+@pytest.mark.parametrize(("workers", "idle"), [(5, None), (6, "1 will idle")])
+def test_partitions_of_all_input_topics_are_shared_out_together(
+    workers: int, idle: str | None
+) -> None:
+    kafka = KafkaPolicy(input_topics=("photos", "scans"))
+    member = Member("p", "g", "host", 0)
+    checks = KafkaDoctor(Admin(kafka), kafka, DeliveryPolicy(), member, workers)  # type: ignore[arg-type]
+    topics: dict[str, Any] = {"photos": {"partitions": [{}] * 2}, "scans": {"partitions": [{}] * 3}}
+    messages = [check.message for check in checks._shared_out(topics)]
+    assert len(messages) == (idle is not None)
+    assert all(idle in message for message in messages if idle)
 
 
 def test_label_sets_are_checked_where_the_model_cannot_be_loaded(tmp_path: Path) -> None:

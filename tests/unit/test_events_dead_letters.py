@@ -15,6 +15,7 @@ from pipeline.events.builder import MAX_MESSAGE_BYTES, MAX_SHRUNK_FIELD_BYTES
 from pipeline.events.headers import HEADERS, EventType
 from pipeline.events.schemas import DEAD_LETTER_SCHEMA, schemas
 from pipeline.records import (
+    Asked,
     DeadLetter,
     ImageRef,
     Origin,
@@ -131,6 +132,22 @@ def test_what_a_dead_reference_does_not_have_is_left_out() -> None:
     assert value == {"bucket": "photos", "key": "cat.jpg", "label_sets": ["shapes"]}
 
 
+@pytest.mark.parametrize(
+    ("asked", "written"),
+    [
+        (Asked(), {"label_sets": []}),
+        (Asked(("colours",), "gallery"), {"label_sets": ["colours"], "tenant": "gallery"}),
+    ],
+)
+def test_a_dead_reference_says_what_was_asked_for_beside_what_was_decided(
+    asked: Asked, written: dict[str, Any]
+) -> None:
+    value = json.loads(build(replace(OF_REFERENCE, ref=replace(REF, asked=asked))).value)
+    assert value.pop("asked") == written
+    assert value == json.loads(build(OF_REFERENCE).value)
+    Draft202012Validator(schemas()[DEAD_LETTER_SCHEMA]).validate(value | {"asked": written})
+
+
 @pytest.mark.parametrize("with_headers", [False, True])
 def test_a_dead_reference_is_replayed_as_it_stands(with_headers: bool) -> None:
     """Also where a mirror copies the dead letter's own headers along."""
@@ -141,7 +158,8 @@ def test_a_dead_reference_is_replayed_as_it_stands(with_headers: bool) -> None:
     router = Router([route], ["shapes", "colours"])
     (again,) = parse(replayed, ReferencesPolicy(), router)
     trace = TRACE if with_headers else None
-    assert again == replace(REF, origin=Origin(position, 0, 5, b"a key", trace))
+    asked = Asked(REF.label_sets, REF.tenant)
+    assert again == replace(REF, origin=Origin(position, 0, 5, b"a key", trace), asked=asked)
 
 
 @pytest.mark.parametrize("asked", [["nonsense", "shapes"], []])
@@ -159,7 +177,7 @@ def test_a_refused_reference_is_replayed_with_what_its_sender_asked_for(asked: l
     assert headers["dlq.code"] == "reference.no_route"
     assert headers["dlq.unclassified-action"] == "review"
     assert headers["ce_subject"] == "1"
-    assert json.loads(record.value) == refused
+    assert json.loads(record.value) == refused | {"asked": {"label_sets": asked}}
     Draft202012Validator(schemas()[DEAD_LETTER_SCHEMA]).validate(refused)
     mended = Router([], ["shapes", "colours", "nonsense"])
     (again,) = parse(replace(RECORD, value=record.value, headers=()), policy, mended)

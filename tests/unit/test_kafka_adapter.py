@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -12,6 +14,7 @@ import pytest
 from kafka.net.compat import KafkaNetClient
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
+from pipeline.adapters import kafka_clients
 from pipeline.adapters.kafka_clients import connect
 from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member
 from pipeline.adapters.kafka_failures import consuming
@@ -177,6 +180,30 @@ def test_no_client_has_the_broker_create_topics() -> None:
     finally:
         made.close()
     assert request.allow_auto_topic_creation is False
+
+
+@pytest.mark.parametrize(("slow_step_s", "told"), [(None, False), (0.01, True)])
+def test_a_step_that_waits_for_a_busy_worker_is_not_told(
+    slow_step_s: float | None,
+    told: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One that takes longer than a heartbeat may wait is."""
+    if slow_step_s is not None:
+        monkeypatch.setattr(kafka_clients, "SLOW_STEP_S", slow_step_s)
+    caplog.set_level(logging.WARNING, "kafka.net.selector")
+
+    def client(kafka_client: Any) -> KafkaNetClient:
+        made: KafkaNetClient = kafka_client(bootstrap_servers="127.0.0.1:1")
+        return made
+
+    made = connect(client, {})
+    try:
+        made._net.run(lambda: time.sleep(0.15))
+    finally:
+        made.close()
+    assert ("blocking the event loop" in caplog.text) is told
 
 
 def test_a_client_that_cannot_be_made_is_closed() -> None:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 import pytest
 from kafka.errors import KafkaConnectionError
 
-from pipeline.adapters.kafka_oauth import ClientCredentials, TokenFile
+from pipeline.adapters.kafka_oauth import UNSTATED_LIFE_S, ClientCredentials, TokenFile
 
 
 class Endpoint:
@@ -95,7 +95,42 @@ def test_a_token_is_kept_for_most_of_its_life(endpoint: Endpoint) -> None:
     assert provider.token() == "token-2"
 
 
-@pytest.mark.parametrize("answer", [[1], {"token": "x"}, {"access_token": ""}])
+@pytest.mark.parametrize(
+    "stated",
+    [None, "soon", [], {}, float("nan"), float("inf"), "1e999", pytest.param(10**400, id="huge")],
+)
+def test_a_life_that_is_no_number_counts_as_not_stated(endpoint: Endpoint, stated: Any) -> None:
+    clock = ManualClock()
+    provider = ClientCredentials(endpoint.url, "client", "secret", None, clock)
+    endpoint.answer = {"access_token": "kept", "expires_in": stated}
+    assert provider.token() == "kept"
+    endpoint.answer = None
+    clock.now += 0.8 * UNSTATED_LIFE_S - 1
+    assert provider.token() == "kept"
+    clock.now += 2
+    assert provider.token() == "token-2"
+
+
+def test_a_life_may_be_written_as_text(endpoint: Endpoint) -> None:
+    clock = ManualClock()
+    provider = ClientCredentials(endpoint.url, "client", "secret", None, clock)
+    endpoint.answer = {"access_token": "kept", "expires_in": "3600"}
+    assert provider.token() == "kept"
+    clock.now += 2800
+    assert provider.token() == "kept"
+
+
+def test_a_file_that_holds_no_text_is_told_without_its_bytes(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(b"secret\xff")
+    with pytest.raises(KafkaConnectionError, match="holds no token") as caught:
+        TokenFile(file).token()
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer", [[1], {"token": "x"}, {"access_token": ""}, {"access_token": {"a": 1}}]
+)
 def test_an_answer_without_a_token_is_told(endpoint: Endpoint, answer: Any) -> None:
     endpoint.answer = answer
     provider = ClientCredentials(endpoint.url, "client", "secret", None)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import CODES
-from pipeline.records import DeadLetter, Headers, ImageRef, Position, Record, Skipped
+from pipeline.records import Asked, DeadLetter, Headers, ImageRef, Position, Record, Skipped
 from pipeline.references import MAX_REPEATED_BYTES, ReferencesPolicy, SkipReason, parse
 from pipeline.routes import RoutePolicy, Router
 
@@ -245,6 +245,7 @@ def test_a_refused_reference_keeps_what_it_says_and_what_it_asked_for(
         id="upload-1",
         tenant=wanted["tenant"],
         metadata={"album": "winter"},
+        asked=Asked(tuple(label_sets), wanted["tenant"]),
     )
 
 

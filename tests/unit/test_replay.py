@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.errors import Reject
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.events.headers import HEADERS, EventType
 from pipeline.records import (
+    Asked,
     DeadLetter,
     Headers,
     ImageRef,
@@ -91,7 +93,102 @@ def test_a_reference_comes_again_by_itself_and_says_what_it_repeats() -> None:
     assert (sent.topic, sent.partition, sent.key) == (TOPIC, 3, b"a key")
     again = parsed(sent)
     origin = Origin(Position(TOPIC, 0, 0), 0, 9, b"a key", TRACE, Replay(letter.id, 1))
-    assert again == replace(REF, origin=origin)
+    assert again == replace(REF, origin=origin, asked=Asked(("shapes",)))
+
+
+def refs_of(value: bytes, *routes: RoutePolicy) -> tuple[ImageRef, ...]:
+    """What a worker whose label sets are those of the routes makes of an input record.
+
+    Raises:
+        Reject: the routes refuse it.
+    """
+    record = Record(Position(TOPIC, 3, 1), 5, b"a key", value, ())
+    loaded = {n: None for r in routes for n in (*r.label_sets, *r.allowed_label_sets)}
+    refs = []
+    for outcome in parse(record, ReferencesPolicy(), Router(routes, loaded)):
+        if isinstance(outcome, DeadLetter):
+            raise Reject(outcome.code, outcome.message)
+        assert isinstance(outcome, ImageRef)
+        refs.append(outcome)
+    return tuple(refs)
+
+
+def after_replay(
+    value: bytes, before: RoutePolicy, after: RoutePolicy, *, told: bool = True, **options: bool
+) -> ImageRef:
+    """What becomes of a reference that died under one route and is replayed under another.
+    ``told``: its letter says what was asked for."""
+    (ref,) = refs_of(value, before)
+    ref = ref if told else replace(ref, asked=None)
+    (published,) = builder.records(replace(OF_REFERENCE, origin=ref.origin, ref=ref))
+    letter = Letter.of(on_topic(published), **options)
+    assert letter is not None
+    (again,) = refs_of(input_record(letter).value or b"", after)
+    return again
+
+
+SHAPES = RoutePolicy(label_sets=("shapes",), tenant="acme")
+BOTH = RoutePolicy(label_sets=("shapes", "colours"), tenant="other")
+PLAIN = b'{"bucket": "photos", "key": "cat.jpg", "metadata": {"n": 1.50, "t": "\\u00fc"}}'
+
+
+def test_a_letter_is_classified_by_what_its_route_decides_now() -> None:
+    again = after_replay(PLAIN, SHAPES, BOTH)
+    assert (again.label_sets, again.tenant) == (("shapes", "colours"), "other")
+    assert again.asked == Asked()
+    (first,) = refs_of(PLAIN, BOTH)
+    assert again.metadata == first.metadata
+
+
+def test_a_letter_asks_again_for_what_its_sender_asked_for() -> None:
+    value = b'{"uri": "s3://photos/cat.jpg", "label_set": "colours", "tenant": "mine"}'
+    route = BOTH.model_copy(
+        update={"allowed_label_sets": ("colours",), "allowed_tenants": ("mine",)}
+    )
+    again = after_replay(value, route, route.model_copy(update={"label_sets": ("shapes", "x")}))
+    assert (again.label_sets, again.tenant) == (("colours",), "mine")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_letter_that_was_replayed_before_asks_for_no_more_than_at_first(told: bool) -> None:
+    """Also where the first letter did not say what was asked for: the operator said it."""
+    once = after_replay(PLAIN, SHAPES, SHAPES, told=told, as_routed=True)
+    (published,) = builder.records(replace(OF_REFERENCE, origin=once.origin, ref=once))
+    letter = Letter.of(on_topic(published))
+    assert letter is not None
+    (again,) = refs_of(input_record(letter).value or b"", BOTH)
+    assert (again.label_sets, again.tenant) == (("shapes", "colours"), "other")
+
+
+def test_a_letter_of_an_older_release_asks_for_what_its_route_decided_unless_told_otherwise() -> (
+    None
+):
+    with pytest.raises(Reject) as refused:
+        after_replay(PLAIN, SHAPES, BOTH, told=False)
+    assert refused.value.code == "reference.not_allowed"
+    again = after_replay(PLAIN, SHAPES, BOTH, told=False, as_routed=True)
+    assert (again.label_sets, again.tenant) == (("shapes", "colours"), "other")
+
+
+def test_to_replay_as_routed_forgets_nothing_that_a_letter_says_was_asked_for() -> None:
+    value = b'{"bucket": "photos", "key": "cat.jpg", "label_sets": ["colours"]}'
+    route = BOTH.model_copy(update={"allowed_label_sets": ("colours",)})
+    assert after_replay(value, route, route, as_routed=True).label_sets == ("colours",)
+
+
+def test_a_letter_that_is_published_by_hand_asks_for_what_its_route_decided() -> None:
+    (ref,) = refs_of(PLAIN, SHAPES)
+    (published,) = builder.records(replace(OF_REFERENCE, origin=ref.origin, ref=ref))
+    allowing = BOTH.model_copy(
+        update={"allowed_label_sets": ("shapes",), "allowed_tenants": ("acme",)}
+    )
+    (again,) = refs_of(published.value, allowing)
+    assert (again.label_sets, again.tenant) == (("shapes",), "acme")
+
+
+@pytest.mark.parametrize("value", [b"", b"[]", b'"x"', b'{"asked": 1}', b"{", b"\xff"])
+def test_a_value_that_is_no_reference_of_ours_is_replayed_as_it_is(value: bytes) -> None:
+    assert input_record(replace(LETTER, value=value)).value == value
 
 
 def test_a_record_comes_again_byte_for_byte() -> None:

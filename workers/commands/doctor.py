@@ -90,7 +90,7 @@ def _kafka(settings: Settings, create: NewTopics | None) -> Iterator[Check]:
             settings.kafka,
             settings.delivery,
             member_of(settings, 0),
-            settings.workers.count,
+            settings.workers.most,
         ).check()
 
 

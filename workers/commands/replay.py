@@ -58,15 +58,18 @@ def run_replay(
     publish: bool,
     limit: int | None,
     max_replays: int,
+    as_routed: bool = False,
 ) -> int:
     """Show what would be replayed; with ``publish``, do it. Returns how many letters were.
+
+    ``as_routed`` is about letters that do not say what their sender asked for: see ``Letter``.
 
     Raises:
         Halt: not allowed, or another replay of the group runs.
         Retry: the broker does not answer; what was published is marked, and does not come again.
     """
     if not publish:
-        found = _find(settings, console, selection, limit, max_replays)
+        found = _find(settings, console, selection, limit, max_replays, as_routed)
         _show(console, found)
         console.print(
             f"{len(found.wanted)} dead letters would be replayed; nothing was published. Add "
@@ -76,9 +79,9 @@ def run_replay(
         return 0
     # Before the pass: from here on no other replay can publish what the pass is about to find.
     with ReplayProducer(settings.kafka, settings.delivery) as producer:
-        found = _find(settings, console, selection, limit, max_replays)
+        found = _find(settings, console, selection, limit, max_replays, as_routed)
         _show(console, found)
-        count = _publish(settings, console, producer, found)
+        count = _publish(settings, console, producer, found, as_routed)
     console.print(f"{count} dead letters replayed", highlight=False)
     return count
 
@@ -89,6 +92,7 @@ def _find(
     selection: Selection,
     limit: int | None,
     max_replays: int,
+    as_routed: bool,
 ) -> _Found:
     kafka = settings.kafka
     with KafkaAdmin(kafka) as admin:
@@ -110,7 +114,7 @@ def _find(
                     if found.wanted.pop(replayed, None) is not None:
                         found.left[Left.REPLAYED] += 1
                     continue
-                letter = Letter.of(record)
+                letter = Letter.of(record, as_routed=as_routed)
                 # Delivered at least once, a letter may stand there twice.
                 if letter is None or letter.id in found.replayed or not selection.wants(letter):
                     continue
@@ -126,24 +130,30 @@ def _find(
     return found
 
 
-def _publish(settings: Settings, console: Console, producer: ReplayProducer, found: _Found) -> int:
+def _publish(
+    settings: Settings,
+    console: Console,
+    producer: ReplayProducer,
+    found: _Found,
+    as_routed: bool,
+) -> int:
     """Publish the letters that were found, in a second pass: they need not fit into memory."""
     count = 0
     progress = open_ended(console)
     with progress, DeadLetterTopic(settings.kafka) as topic:
         task = progress.add_task("publishing")
-        for chunk in _chunks(_wanted(topic, found)):
+        for chunk in _chunks(_wanted(topic, found, as_routed)):
             producer.publish(chunk)
             count += len(chunk)
             progress.update(task, description=f"{count} of {len(found.wanted)} replayed")
     return count
 
 
-def _wanted(topic: DeadLetterTopic, found: _Found) -> Iterator[Letter]:
+def _wanted(topic: DeadLetterTopic, found: _Found, as_routed: bool) -> Iterator[Letter]:
     due = set(found.wanted)
     for records in topic.records():
         for record in records:
-            letter = Letter.of(record)
+            letter = Letter.of(record, as_routed=as_routed)
             if letter is not None and letter.id in due:
                 due.remove(letter.id)
                 yield letter

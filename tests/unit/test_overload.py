@@ -1,0 +1,141 @@
+"""A worker that cannot keep up says so once, and what is full."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.metrics import BREAKER_OPEN, IN_FLIGHT, LAG, QUEUE_DEPTH, SKIPPED, STAGE_SECONDS
+from tests.hand_clock import HandClock
+from workers.gauges import INTERVAL_S
+from workers.overload import SPAN_S, OverloadWatch
+
+HELD = 1024
+LONG_S = 10 * SPAN_S
+
+
+class Worker:
+    """What a worker tells its meter."""
+
+    def __init__(self) -> None:
+        self.prometheus = PrometheusMeter()
+        self.clock = HandClock()
+        self.meter = OverloadWatch(self.prometheus, self.clock)
+
+    def runs(
+        self,
+        seconds: float,
+        lag: Callable[[float], float],
+        depths: dict[str, float] | None = None,
+        partition: str = "0",
+    ) -> None:
+        """Its gauges are updated as in life; ``lag`` in records by the seconds since now."""
+        began = self.clock.now
+        while self.clock.now - began < seconds:
+            self.clock.now += INTERVAL_S
+            for stage, depth in (depths or {}).items():
+                self.meter.set(QUEUE_DEPTH, depth, stage=stage)
+            self.meter.set(IN_FLIGHT, HELD)
+            self.meter.set(LAG, lag(self.clock.now - began), topic="t", partition=partition)
+
+
+@pytest.fixture
+def worker(caplog: pytest.LogCaptureFixture) -> Worker:
+    return Worker()
+
+
+def growing(seconds: float) -> float:
+    return 5000 + 10 * seconds
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    ("depths", "named"),
+    [
+        ({"fetch": 0, "decode": 3, "encode": 900}, "wait for the model"),
+        # The forming batch is no queue, and what waits for its fetch waits for the decoders.
+        ({"fetch": 900, "decode": 62, "encode": 16}, "raise decode.processes"),
+        ({"fetch": 900, "decode": 0, "encode": 2}, "raise fetch.max_open_objects"),
+        ({"fetch": 0, "decode": 0, "encode": 0}, "look at the brokers"),
+    ],
+)
+def test_lag_that_grows_is_told_once_with_what_is_full_and_what_to_do(
+    worker: Worker, caplog: pytest.LogCaptureFixture, depths: dict[str, float], named: str
+) -> None:
+    worker.runs(LONG_S, growing, depths)
+    (message,) = told(caplog)
+    assert message.startswith("overloaded: ")
+    assert named in message
+    assert "add workers" in message
+
+
+@pytest.mark.parametrize(
+    "lag",
+    [
+        lambda _: 0.0,
+        lambda _: 5000.0,
+        lambda seconds: 50_000 - 10 * seconds,
+        lambda seconds: 5000 + 4000 * (int(seconds) % 20 < 10),
+        lambda seconds: min(HELD, seconds),
+    ],
+    ids=["none", "steady", "a backlog that shrinks", "bursts", "only what is held"],
+)
+def test_a_worker_that_keeps_up_says_nothing(
+    worker: Worker, caplog: pytest.LogCaptureFixture, lag: Callable[[float], float]
+) -> None:
+    worker.runs(LONG_S, lag)
+    assert told(caplog) == []
+
+
+def test_an_overload_is_told_again_after_the_worker_has_caught_up(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.runs(LONG_S, growing)
+    worker.runs(LONG_S, lambda seconds: 50_000 - 10 * seconds)
+    worker.runs(LONG_S, growing)
+    assert len(told(caplog)) == 1
+    worker.runs(1, lambda _: 0)
+    worker.runs(LONG_S, growing)
+    assert len(told(caplog)) == 2
+
+
+def test_an_outage_of_the_store_is_no_overload(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.meter.set(BREAKER_OPEN, 1)
+    worker.runs(LONG_S, growing)
+    assert told(caplog) == []
+    worker.meter.set(BREAKER_OPEN, 0)
+    worker.runs(LONG_S, growing)
+    assert len(told(caplog)) == 1
+
+
+def test_partitions_that_come_and_go_are_no_overload(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(10):
+        worker.runs(SPAN_S, lambda _: 5000.0, partition=str(number))
+    assert told(caplog) == []
+    for number in range(1, 10):
+        worker.meter.forget(LAG, topic="t", partition=str(number))
+    worker.runs(LONG_S, growing)
+    assert len(told(caplog)) == 1
+
+
+def test_every_measure_is_passed_on(worker: Worker) -> None:
+    value = worker.prometheus.registry.get_sample_value
+    worker.meter.set(IN_FLIGHT, 3)
+    worker.meter.set(LAG, 5, topic="t", partition="1")
+    worker.meter.observe(STAGE_SECONDS, 0.5, stage="fetch")
+    worker.meter.add(SKIPPED, 2, reason="folder")
+    assert value("clipstream_skipped_total", {"reason": "folder"}) == 2
+    assert value("clipstream_in_flight_references") == 3
+    assert value("clipstream_consumer_lag_records", {"topic": "t", "partition": "1"}) == 5
+    assert value("clipstream_stage_duration_seconds_count", {"stage": "fetch"}) == 1
+    worker.meter.forget(LAG, topic="t", partition="1")
+    assert value("clipstream_consumer_lag_records", {"topic": "t", "partition": "1"}) is None

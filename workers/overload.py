@@ -1,0 +1,130 @@
+"""Says in the log that a worker cannot keep up with what arrives, what is full and what to do."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from pipeline.metrics import BREAKER_OPEN, IN_FLIGHT, LAG, QUEUE_DEPTH, Metric
+from pipeline.ports import Clock, Meter
+
+log = logging.getLogger(__name__)
+
+SPAN_S = 30.0
+"""A worker is overloaded when its lag was greater all through one span than at any time of the span
+before: lag that only varies, or shrinks, is none."""
+
+ENCODE_SHARE = 0.25
+"""Share of the images in flight that wait for the model where the model is what is full."""
+FEW_IMAGES = 8
+"""Fewer wait before any stage that keeps up. Fetched objects are bounded, so many more may wait for
+their fetch when the decoders are what is full: the last stage with a queue is the one."""
+
+ADVICE = {
+    "encode": "images wait for the model; give the worker more CPUs or a GPU",
+    "decode": "images wait for the decoders; raise decode.processes where CPUs are idle",
+    "fetch": "images wait for the store; raise fetch.max_open_objects where store and network have "
+    "more to give",
+    "commit": "outcomes wait for their commit; look at the brokers and at "
+    "clipstream_commit_failures_total",
+}
+
+
+@dataclass(slots=True)
+class _Span:
+    """What was seen in ``SPAN_S``."""
+
+    began_at: float
+    least: float = float("inf")
+    most: float = 0.0
+    looks: int = 0
+    waiting: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def add(self, lag: float, waiting: dict[str, float]) -> None:
+        self.least, self.most = min(self.least, lag), max(self.most, lag)
+        self.looks += 1
+        for where, images in waiting.items():
+            self.waiting[where] += images
+
+    def average(self, name: str) -> float:
+        return self.waiting[name] / max(1, self.looks)
+
+    def full(self) -> str:
+        """The stage that is what holds the worker up."""
+        if self.average("encode") >= max(FEW_IMAGES, ENCODE_SHARE * self.average("in flight")):
+            return "encode"
+        return next((s for s in ("decode", "fetch") if self.average(s) >= FEW_IMAGES), "commit")
+
+
+class OverloadWatch:
+    """A worker's meter. It passes everything on, and reads from it what an operator would.
+
+    Tells of an overload once. The next one is told when the worker has caught up in between: when
+    no record waits that it does not hold.
+    """
+
+    def __init__(self, meter: Meter, clock: Clock) -> None:
+        self._meter = meter
+        self._clock = clock
+        self._lag: dict[tuple[str, str], float] = {}
+        self._depths: dict[str, float] = {}
+        self._breaker_open = False
+        self._told = False
+        self._before: _Span | None = None
+        self._span = _Span(clock.monotonic())
+
+    def add(self, metric: Metric, value: float = 1, /, **labels: str) -> None:
+        self._meter.add(metric, value, **labels)
+
+    def observe(self, metric: Metric, value: float, /, **labels: str) -> None:
+        self._meter.observe(metric, value, **labels)
+
+    def set(self, metric: Metric, value: float, /, **labels: str) -> None:
+        self._meter.set(metric, value, **labels)
+        if metric is QUEUE_DEPTH:
+            self._depths[labels["stage"]] = value
+        elif metric is BREAKER_OPEN:
+            self._breaker_open = bool(value)
+        elif metric is LAG:
+            partition = (labels["topic"], labels["partition"])
+            if partition not in self._lag:
+                self._begin()  # its records are no new ones
+            self._lag[partition] = value
+        elif metric is IN_FLIGHT:
+            self._look(value)
+
+    def forget(self, metric: Metric, /, **labels: str) -> None:
+        self._meter.forget(metric, **labels)
+        if metric is LAG:
+            self._lag.pop((labels["topic"], labels["partition"]), None)
+            self._begin()
+
+    # -- the Kafka thread -------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._before, self._span = None, _Span(self._clock.monotonic())
+
+    def _look(self, in_flight: float) -> None:
+        """Called with each update of the worker's gauges."""
+        lag = sum(self._lag.values())
+        if lag <= in_flight:
+            self._told = False
+        if lag <= in_flight or self._breaker_open:
+            # It keeps up, or an outage of the store holds it up, which is told elsewhere.
+            self._begin()
+            return
+        self._span.add(lag, {"in flight": in_flight, **self._depths})
+        now = self._clock.monotonic()
+        if now - self._span.began_at < SPAN_S:
+            return
+        before, last = self._before, self._span
+        self._before, self._span = last, _Span(now)
+        if before is not None and last.least > before.most and not self._told:
+            self._told = True
+            log.warning(
+                "overloaded: %d records behind, and more all the time; %s, or add workers "
+                "(workers.count, workers.max_count), one a partition at most",
+                lag,
+                ADVICE[last.full()],
+            )
