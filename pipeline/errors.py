@@ -115,7 +115,7 @@ CODES: dict[str, Code] = {
         malformed=True,
     ),
     "reference.unknown_format": Code(
-        "the JSON is of no format, or no version of one, that Clipstream reads",
+        "the JSON is of no format, no version of one, or an event of none, that Clipstream reads",
         "compare with docs/input-formats.md; check which producer writes to the topic",
         malformed=True,
     ),
