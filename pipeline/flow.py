@@ -19,6 +19,7 @@ from pipeline.priority import FIRST, Turns
 from pipeline.records import (
     Classification,
     DeadLetter,
+    DecodedImage,
     ImageGeometry,
     ImageRef,
     LabelSetResult,
@@ -100,7 +101,8 @@ class Flow:
         self._dtype = np.dtype(embedding_dtype).newbyteorder("<")
         self._clock = clock
         self._meter = meter
-        self._decoding = 0
+        self._waiting = 0
+        meter.set(QUEUE_DEPTH, 0, stage="decode")
 
     async def classify(
         self, ref: ImageRef, scoring: Scoring, level: int = FIRST
@@ -156,12 +158,11 @@ class Flow:
     async def _classify(self, ref: ImageRef, scoring: Scoring, level: int) -> Classification:
         async with self._fetching.fetch(ref, level) as fetched:
             started = self._clock.monotonic()
-            self._count_decoding(+1)
             try:
-                async with self._decode_turns.turn(level):
-                    image = await self._decoder.decode(fetched.body, self._geometry)
-            finally:
-                self._count_decoding(-1)
+                image = await self._decode(fetched.body, level)
+            except Reject:
+                self._took("decode", started)
+                raise
             self._took("decode", started)
             sha256 = hashlib.sha256(fetched.body).hexdigest()
             size_bytes, etag, version_id = len(fetched.body), fetched.etag, fetched.version_id
@@ -184,9 +185,20 @@ class Flow:
             decode_mode=self._decode_mode,
         )
 
-    def _count_decoding(self, change: int) -> None:
-        self._decoding += change
-        self._meter.set(QUEUE_DEPTH, self._decoding, stage="decode")
+    async def _decode(self, body: bytes, level: int) -> DecodedImage:
+        self._wait(+1)
+        try:
+            await self._decode_turns.acquire(level)
+        finally:
+            self._wait(-1)
+        try:
+            return await self._decoder.decode(body, self._geometry)
+        finally:
+            self._decode_turns.release()
+
+    def _wait(self, change: int) -> None:
+        self._waiting += change
+        self._meter.set(QUEUE_DEPTH, self._waiting, stage="decode")
 
     def _took(self, stage: str, started: float) -> None:
         self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started, stage=stage)
