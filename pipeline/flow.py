@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from pydantic import Field
@@ -20,6 +20,7 @@ from pipeline.records import (
     Classification,
     DeadLetter,
     DecodedImage,
+    EmbeddingDtype,
     ImageGeometry,
     ImageRef,
     LabelSetResult,
@@ -30,8 +31,6 @@ from pipeline.records import (
 )
 
 log = logging.getLogger(__name__)
-
-EmbeddingDtype = Literal["float32", "float16"]
 
 
 class FlowPolicy(Policy):
@@ -46,7 +45,7 @@ class FlowPolicy(Policy):
     max_pending_mib: int = Field(
         256,
         description="MiB of outcomes that wait in memory for their commit; at the limit the "
-        "worker pauses its partitions.",
+        "worker pauses its partitions. What was admitted before comes on top.",
         gt=0,
     )
 

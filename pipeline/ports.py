@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -108,12 +108,6 @@ class Check:
     subject: str
     result: CheckResult
     message: str
-
-
-class ObjectLister(Protocol):
-    """Lists objects, page by page."""
-
-    def list_objects(self, bucket: str, prefix: str) -> Iterator[ListedObject]: ...
 
 
 class Decoder(Protocol):

@@ -68,11 +68,6 @@ class CompiledLabelSet:
         """float32 [labels, dimension], in the label set's order."""
         return self.rows[: len(self.label_set.labels)].astype(np.float32)
 
-    @property
-    def contrast_vectors(self) -> Vector:
-        """float32 [labels, dimension], each label's contrast; [0, dimension] in exclusive sets."""
-        return self.rows[self.contrast_rows].astype(np.float32)
-
     def score(self, embedding: npt.NDArray[np.floating]) -> LabelSetResult:
         """Score one embedding [dimension], with the values that are published.
 

@@ -30,10 +30,6 @@ class Intake:
         # All of them together: half of the room, as the policy sees to.
         self._kept = int(flow.max_in_flight * priority.min_share)
 
-    def __bool__(self) -> bool:
-        """Whether anything waits."""
-        return any(self._backlogs.values())
-
     def add(self, record: Record, epoch: Epoch) -> None:
         self._backlogs[self.level(record.position.topic)].append((record, epoch))
 

@@ -64,7 +64,6 @@ class KafkaStream:
         kafka: KafkaPolicy,
         delivery: DeliveryPolicy,
         member: Member,
-        cluster_id: str,
         topic_ids: Mapping[str, str],
     ) -> None:
         """Connect the consumer; it joins the group at the first poll.
@@ -76,8 +75,6 @@ class KafkaStream:
         self._process_id = os.getpid()
         self._kafka = kafka
         self._delivery = delivery
-        self._cluster_id = cluster_id
-        self._topic_ids = topic_ids
         self._changes = _Changes()
         self._unannounced: list[TopicPartition] = []
         self._announced: list[Assigned | Revoked] = []
@@ -142,13 +139,6 @@ class KafkaStream:
             if end is not None:
                 ends[Partition(tp.topic, tp.partition)] = end
         return ends
-
-    def topic_id(self, topic: str) -> str:
-        return self._topic_ids[topic]
-
-    @property
-    def cluster_id(self) -> str:
-        return self._cluster_id
 
     @property
     def confirmed(self) -> bool:

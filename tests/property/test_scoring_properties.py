@@ -167,7 +167,7 @@ def test_anyone_derives_a_score_again_from_the_published_embedding_and_the_label
         powers = [math.exp(scale * (value - max(own))) for value in own]
         expected = [power / math.fsum(powers) for power in powers]
     else:
-        against = [cosine(vector) for vector in subject.contrast_vectors]
+        against = [cosine(vector) for vector in subject.rows[subject.contrast_rows]]
         expected = [
             (1 + math.tanh(scale * (a - b) / 2)) / 2 for a, b in zip(own, against, strict=True)
         ]

@@ -15,12 +15,13 @@ import pytest
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Code, Halt, Reject
-from pipeline.flow import EmbeddingDtype, Flow
+from pipeline.flow import Flow
 from pipeline.priority import Turns
 from pipeline.records import (
     Classification,
     DeadLetter,
     DecodedImage,
+    EmbeddingDtype,
     ImageGeometry,
     ImageRef,
     LabelSetResult,

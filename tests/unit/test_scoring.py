@@ -127,9 +127,9 @@ def test_vectors_are_public_and_cannot_be_changed() -> None:
 
     assert exclusive.label_vectors.dtype == np.float32
     assert exclusive.label_vectors.shape == (3, 3)
-    assert exclusive.contrast_vectors.shape == (0, 3)
-    assert independent.contrast_vectors.shape == (3, 3)
-    assert independent.contrast_vectors[1].tolist() == [0, 0, 1]
+    assert exclusive.contrast_rows.shape == (0,)
+    assert independent.rows[independent.contrast_rows].shape == (3, 3)
+    assert independent.rows[independent.contrast_rows][1].tolist() == [0, 0, 1]
     with pytest.raises(ValueError, match="read-only"):
         exclusive.rows[0, 0] = 2
 
