@@ -31,7 +31,7 @@ test: lint types ## Run every check and test that can run on this machine
 setup: $(INSTALLED) ## Install everything into .venv; the other commands do this by themselves
 
 $(INSTALLED): constraints.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Clipstream needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11 ...")'
+	@$(PYTHON) -c 'import sys; sys.platform == "linux" or sys.exit("Clipstream needs Linux; on macOS and Windows run it in a Linux container"); sys.exit(0 if sys.version_info >= (3, 11) else "Clipstream needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || { echo "installing uv"; $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 	@echo "installing the pinned environment (about 5 GB the first time, most of it torch)"

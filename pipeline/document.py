@@ -19,6 +19,8 @@ MAX_TEXT_CHARACTERS = 500
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What routes, queries and dashboards can hold without quoting."""
 
+_FLAGS: Mapping[str, bool] = {"yes": True, "on": True, "no": False, "off": False}
+
 Check = Callable[[str], str | None]
 """Says what is wrong with a text, and what to write instead; None if nothing is."""
 
@@ -118,6 +120,8 @@ class Section:
 
     def flag(self, key: str) -> bool:
         value = self._values.get(key, False)
+        if isinstance(value, str):  # YAML 1.1's words, which are texts elsewhere
+            value = _FLAGS.get(value.lower(), value)
         if isinstance(value, bool):
             return value
         self.complain(f"is {_kind(value)}; write true or false", key)

@@ -132,7 +132,7 @@ CODES: dict[str, Code] = {
         Blame.MESSAGE,
     ),
     "reference.unknown_format": Code(
-        "the JSON is of no format, or no version of one, that Clipstream reads",
+        "the JSON is of no format, no version of one, or an event of none, that Clipstream reads",
         "compare with docs/input-formats.md; check which producer writes to the topic",
         Blame.MESSAGE,
     ),

@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from pydantic import Field
@@ -20,6 +20,8 @@ from pipeline.priority import FIRST, Turns
 from pipeline.records import (
     Classification,
     DeadLetter,
+    DecodedImage,
+    EmbeddingDtype,
     ImageGeometry,
     ImageRef,
     LabelSetResult,
@@ -30,8 +32,6 @@ from pipeline.records import (
 )
 
 log = logging.getLogger(__name__)
-
-EmbeddingDtype = Literal["float32", "float16"]
 
 
 class FlowPolicy(Policy):
@@ -46,7 +46,7 @@ class FlowPolicy(Policy):
     max_pending_mib: int = Field(
         256,
         description="MiB of outcomes that wait in memory for their commit; at the limit the "
-        "worker pauses its partitions.",
+        "worker pauses its partitions. What was admitted before comes on top.",
         gt=0,
     )
 
@@ -108,7 +108,8 @@ class Flow:
         self._dtype = np.dtype(embedding_dtype).newbyteorder("<")
         self._clock = clock
         self._meter = meter
-        self._decoding = 0
+        self._waiting = 0
+        meter.set(QUEUE_DEPTH, 0, stage="decode")
 
     async def classify(
         self, ref: ImageRef, scoring: Scoring, level: int = FIRST
@@ -167,14 +168,11 @@ class Flow:
     async def _classify(self, ref: ImageRef, scoring: Scoring, level: int) -> Classification:
         async with self._fetching.fetch(ref, level) as fetched:
             started = self._clock.monotonic()
-            self._count_decoding(+1)
             try:
-                async with self._decode_turns.turn(level):
-                    image = await self._decoder.decode(
-                        fetched.body, self._geometry, fetched.content_encoding
-                    )
-            finally:
-                self._count_decoding(-1)
+                image = await self._decode(fetched, level)
+            except Reject:
+                self._took("decode", started)
+                raise
             self._took("decode", started)
             sha256 = await _sha256(fetched.body)
             size_bytes, etag, version_id = len(fetched.body), fetched.etag, fetched.version_id
@@ -198,9 +196,22 @@ class Flow:
             decode_crop=self._decode_crop,
         )
 
-    def _count_decoding(self, change: int) -> None:
-        self._decoding += change
-        self._meter.set(QUEUE_DEPTH, self._decoding, stage="decode")
+    async def _decode(self, fetched: ObjectBody, level: int) -> DecodedImage:
+        self._wait(+1)
+        try:
+            await self._decode_turns.acquire(level)
+        finally:
+            self._wait(-1)
+        try:
+            return await self._decoder.decode(
+                fetched.body, self._geometry, fetched.content_encoding
+            )
+        finally:
+            self._decode_turns.release()
+
+    def _wait(self, change: int) -> None:
+        self._waiting += change
+        self._meter.set(QUEUE_DEPTH, self._waiting, stage="decode")
 
     def _took(self, stage: str, started: float) -> None:
         self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started, stage=stage)

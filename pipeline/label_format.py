@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from pipeline.document import Problem, Section, identifier, quoted, too_long
+from pipeline.label_prompts import PromptTokens, prompt_problems
 from pipeline.labels import (
     DEFAULT_UNCLASSIFIED_ACTION,
     Decision,
@@ -64,8 +65,8 @@ class InvalidLabelSet(Exception):
         return "; ".join(map(str, self.problems))
 
 
-def parse_label_set(document: JsonValue) -> LabelSet:
-    """Make a label set of plain data.
+def parse_label_set(document: JsonValue, tokens: PromptTokens | None = None) -> LabelSet:
+    """Make a label set of plain data; with ``tokens``, one whose prompts the model can take.
 
     Raises:
         InvalidLabelSet: with all that is wrong.
@@ -88,7 +89,7 @@ def parse_label_set(document: JsonValue) -> LabelSet:
     pin = _model_pin(section)
     if problems:
         raise InvalidLabelSet(tuple(problems))
-    return LabelSet(
+    label_set = LabelSet(
         name=name,
         decision=shared.decision or Decision.EXCLUSIVE,
         actions=shared.actions,
@@ -97,6 +98,9 @@ def parse_label_set(document: JsonValue) -> LabelSet:
         labels=labels,
         model=pin,
     )
+    if problems := list(prompt_problems(label_set, tokens)):
+        raise InvalidLabelSet(tuple(problems))
+    return label_set
 
 
 @dataclass(frozen=True, slots=True)

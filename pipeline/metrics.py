@@ -72,15 +72,16 @@ UNSUPPORTED_FORMATS = _metric(
 SKIPPED = _metric(
     Kind.COUNTER,
     "skipped_total",
-    "Records or entries that hold nothing to classify, by reason.",
+    "Records or entries that were not to be classified and left no event, by reason.",
     "A sudden rise of one reason points at a producer's change.",
     ("reason",),
 )
 STAGE_SECONDS = _metric(
     Kind.HISTOGRAM,
     "stage_duration_seconds",
-    "Time one image spent in a stage (fetch, decode, queue, score); per batch for encode, per "
-    "transaction for commit.",
+    "Time one image spent in a stage: fetch (attempts and the waits between them), decode (the "
+    "wait for a free process included), queue (before encode) and score; per batch for encode, per "
+    "successful transaction for commit.",
     "The stage that grows names the bottleneck: fetch is the store, decode is CPU, queue and "
     "encode are the device, commit is the broker.",
     ("stage",),
@@ -137,8 +138,9 @@ OLDEST_SECONDS = _metric(
 COMMIT_AGE_SECONDS = _metric(
     Kind.GAUGE,
     "commit_age_seconds",
-    "Time since the last successful commit, while something waited for one.",
-    "Look at the broker and at clipstream_commit_failures_total.",
+    "Time since the last successful commit, while an outcome was ready for one; else 0.",
+    "Look at the broker and at clipstream_commit_failures_total, and at "
+    "clipstream_failure_budget_share: what the budget holds back is ready too.",
 )
 COMMITS = _metric(
     Kind.COUNTER,
@@ -167,7 +169,8 @@ ASSIGNED = _metric(
 FETCHED_BYTES = _metric(
     Kind.COUNTER,
     "fetched_bytes_total",
-    "Bytes of objects read.",
+    "Bytes of objects that were read whole, each once: neither failed attempts nor questions to "
+    "the store.",
     "Compare with the network's limit.",
 )
 FETCH_RETRIES = _metric(
@@ -191,8 +194,8 @@ BREAKER_OPEN = _metric(
 BUDGET_SPENT = _metric(
     Kind.GAUGE,
     "failure_budget_share",
-    "Share of the outcomes about to be committed that would be dead-lettered for one reason, where "
-    "it exceeds the failure budget; else 0.",
+    "Share of the outcomes about to be committed that would be dead-lettered for one reason, while "
+    "the failure budget holds them back for it; else 0.",
     "The worker is about to halt, or malformed input comes in masses: see the codes in the log.",
 )
 MAX_BATCH = _metric(

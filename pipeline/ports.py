@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -112,12 +112,6 @@ class Check:
     subject: str
     result: CheckResult
     message: str
-
-
-class ObjectLister(Protocol):
-    """Lists objects, page by page."""
-
-    def list_objects(self, bucket: str, prefix: str) -> Iterator[ListedObject]: ...
 
 
 class Decoder(Protocol):

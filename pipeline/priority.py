@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
 from typing import Generic, Self, TypeVar
 
 from pydantic import Field, model_validator
@@ -134,18 +133,3 @@ class Turns:
                 turn.set_result(None)
                 return
         self._free += 1
-
-    def turn(self, level: int = FIRST) -> AbstractAsyncContextManager[None]:
-        """A block of code that has a turn."""
-        return _Turn(self, level)
-
-
-class _Turn:
-    def __init__(self, turns: Turns, level: int) -> None:
-        self._turns, self._level = turns, level
-
-    async def __aenter__(self) -> None:
-        await self._turns.acquire(self._level)
-
-    async def __aexit__(self, *raised: object) -> None:
-        self._turns.release()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NewType
+from typing import Literal, NewType
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ Pixels = npt.NDArray[np.uint8]
 
 Vector = npt.NDArray[np.float32]
 """float32, [dimension] or [count, dimension]; embeddings are of unit length."""
+
+EmbeddingDtype = Literal["float32", "float16"]
+"""What elements of published embeddings may be."""
 
 Headers = tuple[tuple[str, bytes | None], ...]
 """Kafka record headers in order; names may repeat, a value may be null."""

@@ -40,6 +40,9 @@ EncodeTexts = Callable[[Sequence[str]], Vector]
 
 _MAX_LOGIT_SCALE = 1e4
 """CLIP is trained with at most 100; far above it a checkpoint is broken."""
+_SAME = 1e-9
+"""Squared distance of unit vectors up to which they are the same: prompts of equal tokens, embedded
+in batches of other shapes, lie within 1e-11."""
 _MIN_LENGTH = 1e-3
 """A mean of unit vectors shorter than this has no direction to speak of: its prompts cancel out."""
 
@@ -64,11 +67,6 @@ class CompiledLabelSet:
     def label_vectors(self) -> Vector:
         """float32 [labels, dimension], in the label set's order."""
         return self.rows[: len(self.label_set.labels)].astype(np.float32)
-
-    @property
-    def contrast_vectors(self) -> Vector:
-        """float32 [labels, dimension], each label's contrast; [0, dimension] in exclusive sets."""
-        return self.rows[self.contrast_rows].astype(np.float32)
 
     def score(self, embedding: npt.NDArray[np.floating]) -> LabelSetResult:
         """Score one embedding [dimension], with the values that are published.
@@ -171,7 +169,9 @@ def compile_label_sets(
     ``label_sets`` is not empty.
 
     Raises:
-        Halt: ``label_set.pinned``: a set is pinned to another model, and ``override_pin`` is off;
+        Halt: ``label_set.invalid``: the model cannot tell two labels apart, or a label from its
+            contrast; ``label_set.pinned``: a set is pinned to another model, and ``override_pin``
+            is off;
             ``label_set.duplicate``: two sets have one name; ``label_set.not_embeddable``: the
             embeddings have the wrong shape, are not finite, or cancel each other out, or the
             model's logit scale is out of range; and whatever ``encode_texts`` raises.
@@ -183,7 +183,7 @@ def compile_label_sets(
             "label_set.duplicate",
             f"label sets: {', '.join(twice)} loaded twice; rename or drop one",
         )
-    _check_pins(label_sets, model, override_pin)
+    check_pins(label_sets, model.name, model.revision, override_pin)
     if not 0 < model.logit_scale <= _MAX_LOGIT_SCALE:  # false for a NaN, too
         raise Halt(
             "label_set.not_embeddable",
@@ -227,15 +227,49 @@ def _compile(
     row_of = {contrast: len(label_set.labels) + row for row, contrast in enumerate(contrasts)}
     matrix = np.stack(rows).astype(np.float32).astype(np.float64)
     matrix.setflags(write=False)
+    contrast_rows = np.array(
+        [row_of[label.contrast] for label in label_set.labels if label.contrast], dtype=np.intp
+    )
+    _check_told_apart(label_set, matrix[: len(label_set.labels)], matrix[contrast_rows])
     return CompiledLabelSet(
         label_set=label_set,
         version=label_set.version,
         logit_scale=model.logit_scale,
         rows=matrix,
-        contrast_rows=np.array(
-            [row_of[label.contrast] for label in label_set.labels if label.contrast], dtype=np.intp
-        ),
+        contrast_rows=contrast_rows,
     )
+
+
+def _check_told_apart(label_set: LabelSet, labels: Float64s, contrasts: Float64s) -> None:
+    """Refuse labels that no image could tell apart: which of them matches would be chance.
+
+    What their files show is refused when these are read (``pipeline.label_prompts``). This sees
+    more: prompts that differ in case or Unicode form alone, say.
+    """
+    where = f"label set {label_set.name!r}"
+    equal = _same(labels)
+    if len(contrasts):
+        own = np.square(labels - contrasts).sum(axis=1)
+        for index in np.flatnonzero(own <= _SAME).tolist():
+            raise Halt(
+                "label_set.invalid",
+                f"{where}: label {label_set.labels[index].name!r} and its contrast are the same to "
+                "the model; write prompts that differ",
+            )
+        equal &= _same(contrasts)
+    for one, other in np.argwhere(np.triu(equal, 1)).tolist():
+        raise Halt(
+            "label_set.invalid",
+            f"{where}: the model cannot tell label {label_set.labels[other].name!r} from "
+            f"{label_set.labels[one].name!r}; write prompts that differ, or remove one of them",
+        )
+
+
+def _same(vectors: Float64s) -> npt.NDArray[np.bool_]:
+    """Which of the unit vectors are the same, [vectors, vectors]."""
+    products = vectors @ vectors.T
+    squares = np.diagonal(products)
+    return squares[:, np.newaxis] + squares - 2 * products <= _SAME
 
 
 class _PromptVectors:
@@ -275,18 +309,22 @@ class _PromptVectors:
         return unit
 
 
-def _check_pins(label_sets: Sequence[LabelSet], model: ModelIdentity, override: bool) -> None:
+def check_pins(
+    label_sets: Sequence[LabelSet], model: str, revision: str, override: bool = False
+) -> None:
+    """Refuse label sets that are pinned to another model; with ``override``, warn.
+
+    Raises:
+        Halt: ``label_set.pinned``.
+    """
     mismatches = [
         f"{each.name!r} is tuned for {each.model.name} at revision {each.model.revision}"
         for each in label_sets
-        if each.model is not None
-        and (each.model.name, each.model.revision) != (model.name, model.revision)
+        if each.model is not None and (each.model.name, each.model.revision) != (model, revision)
     ]
     if not mismatches:
         return
-    message = (
-        f"label set {', '.join(mismatches)}; loaded is {model.name} at revision {model.revision}"
-    )
+    message = f"label set {', '.join(mismatches)}; loaded is {model} at revision {revision}"
     if not override:
         raise Halt(
             "label_set.pinned",

@@ -132,9 +132,7 @@ class Deployment:
     def stream(self, slot: int = 0) -> KafkaStream:
         """A stream of that slot, closed with the deployment."""
         facts = self.facts
-        stream = KafkaStream(
-            self.kafka, self.delivery, self.member(slot), facts.cluster_id, facts.topic_ids
-        )
+        stream = KafkaStream(self.kafka, self.delivery, self.member(slot), facts.topic_ids)
         self.closing.callback(stream.close, 1.0)
         # A member hears of a rebalance by its heartbeat.
         heartbeat = stream._consumer._coordinator.heartbeat

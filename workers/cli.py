@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pipeline.errors import Halt, Retry
 from workers.commands import labels
 from workers.logs import configure_logging
-from workers.settings import Settings, read_settings, validated
-from workers.settings_sources import Given
+from workers.options import Config, Set, load, read
+from workers.settings import Settings, validated
 from workers.supervise import ExitCode
 
 app = typer.Typer(
@@ -27,22 +27,6 @@ app = typer.Typer(
     "outcomes back to Kafka, exactly once.",
 )
 app.add_typer(labels.app, name="labels")
-
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        help="Settings file (YAML); default: $CLIPSTREAM_CONFIG.",
-        metavar="FILE",
-    ),
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", "-s", help="Override one setting, as in -s kafka.group=live.", metavar="KEY=VALUE"
-    ),
-]
 
 
 def _print_version(wanted: bool) -> None:
@@ -364,22 +348,6 @@ def config(
         typer.echo(as_yaml(settings, changed_only=changed), nl=False)
     if invalid is not None:
         raise invalid
-
-
-def load(config: Path | None, overrides: list[str] | None, flags: dict[str, Any]) -> Settings:
-    """Settings of a command."""
-    return validated(read(config, overrides, flags))
-
-
-def read(config: Path | None, overrides: list[str] | None, flags: dict[str, Any]) -> Given:
-    """What was set: file, environment, then flags, ``--set`` before named ones."""
-    given: dict[str, Any] = {}
-    for override in overrides or []:
-        key, sign, value = override.partition("=")
-        if not sign:
-            raise typer.BadParameter(f"{override}: write KEY=VALUE, as in kafka.group=live")
-        given[key.strip()] = value
-    return read_settings(config, given | {key: v for key, v in flags.items() if v is not None})
 
 
 def main() -> None:

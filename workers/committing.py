@@ -99,9 +99,10 @@ class Committer:
         self._commit(stopping)
 
     def age_s(self) -> float:
-        """Time since the last successful commit, while something waited for one."""
+        """Time since the last successful commit, while an outcome could have been committed. What
+        waits for an image's outcome waits for no commit."""
         now = self._clock.monotonic()
-        if self._window.idle:
+        if self._window.taken is None and next(self._window.ready(), None) is None:
             self._succeeded_at = now
         return now - self._succeeded_at
 
@@ -151,6 +152,9 @@ class Committer:
             self._bounds.failed(batch)
         else:
             self._failing_since = None
+        if done:  # a transaction is there as a whole or not at all
+            self._succeeded_at = self._clock.monotonic()
+            self._meter.add(metrics.COMMITS)
         self._account(done)
         return moved
 

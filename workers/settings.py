@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -132,6 +132,8 @@ class Settings(Policy):
 
 CATALOGUE = Catalogue.of(Settings)
 
+_Section = TypeVar("_Section", bound=Policy)
+
 
 def load_settings(
     file: Path | None = None,
@@ -164,6 +166,20 @@ def read_settings(
         if value is not None
     }
     return gather(CATALOGUE, file, environment, given_flags)
+
+
+def validated_section(given: Given, name: str, policy: type[_Section]) -> _Section:
+    """One section of what was given, for a command that needs no other.
+
+    Raises:
+        Halt: ``settings.invalid``, with every problem of the section.
+    """
+    try:
+        return policy.model_validate(given.values.get(name, {}))
+    except ValidationError as error:
+        errors = [{**each, "loc": (name, *each["loc"])} for each in error.errors()]
+        problems = problem_lines(errors, CATALOGUE, given)
+    raise Halt("settings.invalid", "\n".join(["settings:", *problems]))
 
 
 def validated(given: Given) -> Settings:

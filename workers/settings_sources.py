@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
+from pipeline.adapters.plain_yaml import PlainLoader
 from pipeline.errors import Halt
 from workers.settings_catalogue import ENVIRONMENT_PREFIX, Catalogue
 
@@ -175,7 +176,7 @@ def _parsed(file: Path, text: str) -> tuple[dict[Any, Any], dict[str, int]]:
     the file: it may hold passwords."""
     lines: dict[str, int] = {}
     try:
-        loader = yaml.SafeLoader(text)
+        loader = PlainLoader(text)
         node = loader.get_single_node()
         if node is None:
             return {}, {}

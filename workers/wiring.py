@@ -110,7 +110,6 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
             settings.kafka,
             settings.delivery,
             member,
-            facts.cluster_id,
             facts.topic_ids,
         )
         context = EventContext(facts.cluster_id, settings.kafka.group, facts.topic_ids, VERSION)

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from pipeline.adapters.clip_files import Checkpoint, first_line, from_directory, from_hub
-from pipeline.adapters.clip_model import PROBE_PROMPT, ClipModel, read_model
+from pipeline.adapters.clip_model import ClipModel, read_model
 from pipeline.adapters.clip_policy import DEFAULT_MODEL, DEFAULT_REVISION, ModelPolicy
+from pipeline.adapters.clip_tokenizer import PROBE_PROMPT
 from pipeline.adapters.cpu_precision import Timer, faster_tower
 from pipeline.adapters.cuda_engine import cuda_engine
 from pipeline.adapters.int8 import Calibration
@@ -63,8 +64,7 @@ class ClipEncoder:
         """Take a model whose text tower is on its device, and the engine of its vision tower; see
         ``load``."""
         self._network = model.network
-        self._tokenize = model.tokenize
-        self._max_tokens = model.max_tokens
+        self._prompts = model.prompts
         self._geometry = model.preprocessing.geometry
         self._identity = identity
         self._images = images
@@ -202,13 +202,14 @@ class ClipEncoder:
             )
             return _unit(features.pooler_output)
 
-    def _token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
-        ids = self._tokenize(prompts) if prompts else []
+    def _token_ids(self, prompts: Sequence[str]) -> Sequence[Sequence[int]]:
+        ids = self._prompts.tokenize(prompts) if prompts else []
+        most = self._prompts.max_tokens
         for prompt, row in zip(prompts, ids, strict=True):
-            if len(row) > self._max_tokens:
+            if len(row) > most:
                 raise Halt(
                     "model.prompt_too_long",
-                    f"encode: prompt {prompt!r} has {len(row)} tokens against {self._max_tokens}; "
+                    f"encode: prompt {prompt!r} has {len(row)} tokens against {most}; "
                     "shorten it: a cut prompt would mean something else",
                 )
         return ids

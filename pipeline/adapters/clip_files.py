@@ -24,6 +24,9 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
 PROCESSOR = "processor_config.json"  # where transformers 5 nests the former's content
 
+TOKENIZERS = ("tokenizer.json", "vocab.json")
+"""A checkpoint has one of them, or both."""
+
 RELEVANT = (
     CONFIG,
     PREPROCESSOR,
@@ -95,6 +98,41 @@ def from_hub(
     return _snapshot(name, revision, cache_directory, local=False)
 
 
+def tokenizer_files(
+    name: str, revision: str, directory: Path | None, *, cache_directory: Path | None
+) -> Checkpoint:
+    """Where a model's tokenizer and configuration lie on this machine, with weights or without.
+    Downloads nothing; of a directory the revision is not computed.
+
+    Raises:
+        Halt: ``model.not_found``.
+    """
+    if directory is None:
+        try:
+            snapshot = snapshot_download(
+                name,
+                revision=revision,
+                cache_dir=cache_directory,
+                allow_patterns=list(RELEVANT),
+                local_files_only=True,
+            )
+        except (OSError, ValueError) as error:
+            raise Halt(
+                "model.not_found",
+                f"model {name}@{revision[:19]}: not in the hub's local cache; fill it, or set "
+                "model.directory",
+            ) from error
+        directory = Path(snapshot)
+    tokenizers = [directory / file for file in TOKENIZERS]
+    if not (directory / CONFIG).is_file() or not any(file.is_file() for file in tokenizers):
+        raise Halt(
+            "model.not_found",
+            f"model {name}: {directory} lacks {CONFIG}, or {' and '.join(TOKENIZERS)}; name the "
+            "checkpoint's directory",
+        )
+    return Checkpoint(name, revision, directory)
+
+
 def _snapshot(name: str, revision: str, cache_directory: Path | None, *, local: bool) -> Checkpoint:
     where = f"model {name}@{revision}"
     try:
@@ -137,7 +175,7 @@ def _require_complete(directory: Path, *, where: str) -> None:
         raise missing(
             PREPROCESSOR, "copy it from the model's origin: sizes, mean and std are in it"
         )
-    if not any((directory / file).is_file() for file in ("tokenizer.json", "vocab.json")):
+    if not any((directory / file).is_file() for file in TOKENIZERS):
         raise missing("tokenizer.json (or vocab.json)", "save the model's tokenizer with it")
     if not weight_files(directory):
         raise missing(

@@ -6,17 +6,14 @@ preprocessing shifts every score. All of it is refused here, with what to do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from pydantic import BaseModel, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
-from transformers import AutoTokenizer, CLIPModel
-from transformers.utils import logging as transformers_logging
+from transformers import CLIPModel
 
 from pipeline.adapters.clip_files import (
     CONFIG,
@@ -27,33 +24,14 @@ from pipeline.adapters.clip_files import (
     read_json,
     weight_files,
 )
+from pipeline.adapters.clip_tokenizer import LIBRARY_ERRORS, quieten_transformers, read_tokenizer
 from pipeline.errors import Halt
+from pipeline.label_prompts import PromptTokens
 from pipeline.records import ImageGeometry
-
-PROBE_PROMPT = "a photo"
-
-LEGACY_EOS_TOKEN_ID = 2
-"""Configurations written before transformers' PR 24773 carry this id, and the text tower then takes
-the end of a prompt to be its highest token id."""
 
 RESAMPLE_BICUBIC: Literal[3] = 3  # PIL.Image.Resampling.BICUBIC, as the checkpoints write it
 RESCALE_TOLERANCE = 1e-6
 FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")  # safetensors' names
-
-Tokenize = Callable[[Sequence[str]], list[list[int]]]
-"""Prompts to token ids, start and end tokens included, never cut."""
-
-
-LIBRARY_ERRORS = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    StrictDataclassError,
-)
-"""What transformers raises on files that are not as it expects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +48,7 @@ class ClipModel:
     """A checkpoint's parts, which fit each other. The weights are fp32 on the CPU."""
 
     network: CLIPModel
-    tokenize: Tokenize
-    max_tokens: int
+    prompts: PromptTokens
     preprocessing: Preprocessing
 
 
@@ -83,9 +60,7 @@ def read_model(checkpoint: Checkpoint) -> ClipModel:
             is not CLIP's, a foreign tokenizer. ``model.incomplete``: a file or a weight is missing
             or damaged.
     """
-    # Progress bars and reports would break structured logs; what they warn of is an error here.
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    quieten_transformers()
     _require_clip(checkpoint)
     preprocessing = _read_preprocessing(checkpoint)
     network = _read_weights(checkpoint)
@@ -98,8 +73,7 @@ def read_model(checkpoint: Checkpoint) -> ClipModel:
         )
     return ClipModel(
         network,
-        _read_tokenizer(checkpoint, config.text_config),
-        int(config.text_config.max_position_embeddings),
+        read_tokenizer(checkpoint, config.text_config),
         preprocessing,
     )
 
@@ -261,39 +235,3 @@ def _read_weights(checkpoint: Checkpoint) -> CLIPModel:
                 f"weights are not those of {CONFIG}: fetch or save the checkpoint again",
             )
     return model
-
-
-def _read_tokenizer(checkpoint: Checkpoint, text: Any) -> Tokenize:
-    """``text`` is the text tower's configuration."""
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            checkpoint.directory, local_files_only=True, trust_remote_code=False
-        )
-        ids = list(tokenizer(PROBE_PROMPT)["input_ids"])
-        highest = max(*ids, *tokenizer.get_vocab().values())
-    except LIBRARY_ERRORS as error:
-        raise Halt(
-            "model.unsupported",
-            f"model {checkpoint}: transformers cannot load its tokenizer "
-            f"({type(error).__name__}: {first_line(error)}); save the tokenizer again",
-        ) from error
-    # On CUDA an id beyond the table would take the device down.
-    if highest >= text.vocab_size:
-        raise Halt(
-            "model.unsupported",
-            f"model {checkpoint}: the tokenizer's highest id is {highest} and the text tower "
-            f"reads up to {text.vocab_size - 1}; give the tokenizer it was trained with",
-        )
-    end = highest if text.eos_token_id == LEGACY_EOS_TOKEN_ID else text.eos_token_id
-    if end not in ids or ids.index(end) != len(ids) - 1:
-        raise Halt(
-            "model.unsupported",
-            f"model {checkpoint}: prompts do not end with the text tower's end token ({end}); "
-            "give the tokenizer it was trained with",
-        )
-
-    def tokenize(prompts: Sequence[str]) -> list[list[int]]:
-        rows: list[list[int]] = tokenizer(list(prompts))["input_ids"]
-        return rows
-
-    return tokenize

@@ -65,7 +65,6 @@ class KafkaStream:
         kafka: KafkaPolicy,
         delivery: DeliveryPolicy,
         member: Member,
-        cluster_id: str,
         topic_ids: Mapping[str, str],
     ) -> None:
         """Connect the consumer; it joins the group at the first poll.
@@ -77,8 +76,6 @@ class KafkaStream:
         self._process_id = os.getpid()
         self._kafka = kafka
         self._delivery = delivery
-        self._cluster_id = cluster_id
-        self._topic_ids = topic_ids
         self._changes = _Changes()
         self._unannounced: list[TopicPartition] = []
         self._announced: list[Assigned | Revoked] = []
@@ -141,13 +138,6 @@ class KafkaStream:
     def ends(self) -> Mapping[Partition, int]:
         ends = self._ends.of(self._held())
         return {Partition(tp.topic, tp.partition): end for tp, end in ends.items()}
-
-    def topic_id(self, topic: str) -> str:
-        return self._topic_ids[topic]
-
-    @property
-    def cluster_id(self) -> str:
-        return self._cluster_id
 
     @property
     def confirmed(self) -> bool:

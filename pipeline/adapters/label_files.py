@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 import yaml
 
+from pipeline.adapters.plain_yaml import PlainLoader
 from pipeline.document import KeyPath, quoted
 from pipeline.errors import Halt
 from pipeline.label_format import InvalidLabelSet, parse_label_set
+from pipeline.label_prompts import PromptTokens
 from pipeline.labels import LabelSet
 from pipeline.records import JsonValue
 
@@ -45,8 +47,11 @@ class _Unreadable(Exception):
         self.problem = _Problem(line, message)
 
 
-def load_label_sets(paths: Sequence[Path]) -> tuple[LabelSet, ...]:
-    """Read label sets, one a file; a folder stands for its ``.yaml`` and ``.yml`` files.
+def load_label_sets(
+    paths: Sequence[Path], tokens: PromptTokens | None = None
+) -> tuple[LabelSet, ...]:
+    """Read label sets, one a file; a folder stands for its ``.yaml`` and ``.yml`` files. With
+    ``tokens`` they are such as the model can take.
 
     Raises:
         Halt: ``label_set.invalid``; its message has one line for every problem of every file, as
@@ -61,7 +66,7 @@ def load_label_sets(paths: Sequence[Path]) -> tuple[LabelSet, ...]:
             problems.append(f"{path}: is given twice; name the file once, itself or by its folder")
             continue
         seen.add(real)
-        label_set, found, name_line = _read_file(path)
+        label_set, found, name_line = _read_file(path, tokens)
         found.sort(key=lambda problem: problem.line)
         problems.extend(problem.at(path) for problem in found)
         if label_set is None:
@@ -111,7 +116,9 @@ def _files(paths: Sequence[Path], problems: list[str]) -> Iterator[Path]:
         yield from files
 
 
-def _read_file(path: Path) -> tuple[LabelSet | None, list[_Problem], int]:
+def _read_file(
+    path: Path, tokens: PromptTokens | None
+) -> tuple[LabelSet | None, list[_Problem], int]:
     """The file's label set, or None and what is wrong with it; and the line of its name."""
     nodes = _Nodes()
     try:
@@ -121,7 +128,7 @@ def _read_file(path: Path) -> tuple[LabelSet | None, list[_Problem], int]:
     label_set = None
     problems = nodes.problems
     try:
-        label_set = parse_label_set(data)
+        label_set = parse_label_set(data, tokens)
     except InvalidLabelSet as error:
         problems += [_Problem(nodes.line(each.path), str(each)) for each in error.problems]
     return label_set if not problems else None, problems, nodes.line(("name",))
@@ -162,7 +169,7 @@ def _compose(text: str) -> yaml.Node:
     return node
 
 
-class _Composer(yaml.SafeLoader):
+class _Composer(PlainLoader):
     """Composes nodes without aliases, which can make a small file huge, and without depth."""
 
     _depth = 0

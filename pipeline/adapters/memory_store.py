@@ -27,7 +27,7 @@ class _Bucket:
 
 
 class MemoryStore:
-    """Implements ``pipeline.ports.ObjectStore`` and ``ObjectLister``; writes like ``S3Admin``.
+    """Implements ``pipeline.ports.ObjectStore``; lists and writes like ``S3Admin``.
 
     Knows versions, delete markers and archived objects. Fails in no other way: tests that need an
     outage wrap it.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -41,7 +40,6 @@ class MemoryBroker:
 
     def __init__(self, max_message_bytes: int = 1_048_576) -> None:
         self.max_message_bytes = max_message_bytes
-        self.cluster_id = "memory"
         self.published: list[OutputRecord] = []
         """What a read_committed consumer sees, in order."""
         self.commit_faults: list[CommitFault] = []
@@ -228,13 +226,6 @@ class MemoryStream:
 
     def ends(self) -> Mapping[Partition, int]:
         return {partition: self._broker.end(partition) for partition in self._positions}
-
-    def topic_id(self, topic: str) -> str:
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"memory/{topic}"))
-
-    @property
-    def cluster_id(self) -> str:
-        return self._broker.cluster_id
 
     def close(self, timeout_s: float) -> None:
         self._broker.leave(self._group, self._member)

@@ -26,7 +26,7 @@ _HOME_REGION = "us-east-1"
 
 
 class S3Admin:
-    """Implements ``pipeline.ports.ObjectLister``, and what demo, tests and doctor need besides.
+    """Lists, creates and writes, for `enqueue`, doctor, demo and tests.
 
     Thread-safe; every call blocks and retries by itself.
 

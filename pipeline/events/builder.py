@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -35,6 +35,7 @@ from pipeline.policy import Policy
 from pipeline.records import (
     Classification,
     DeadLetter,
+    EmbeddingDtype,
     ImageRef,
     ModelIdentity,
     Outcome,
@@ -67,7 +68,7 @@ class EventsPolicy(Policy):
     embeddings: bool = Field(
         True, description="Publish each image's embedding beside its classification."
     )
-    embedding_dtype: Literal["float32", "float16"] = Field(
+    embedding_dtype: EmbeddingDtype = Field(
         "float32",
         description="Element type of published embeddings; float16 halves their size. Scores are "
         "computed from the rounded values, so either way they can be derived again.",

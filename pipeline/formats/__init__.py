@@ -8,7 +8,7 @@ producer has published (``tests/data/formats``), and docs/input-formats.md says 
 from __future__ import annotations
 
 from pipeline.errors import Reject
-from pipeline.formats import cloudevents, sns
+from pipeline.formats import cloudevents, cloudtrail, sns
 from pipeline.formats.aws import AWS
 from pipeline.formats.ceph import CEPH
 from pipeline.formats.eventbridge import EVENTBRIDGE
@@ -26,7 +26,7 @@ ENVELOPES = (cloudevents.unwrap, sns.unwrap)
 """Opened once each, in this order."""
 
 FORMATS: tuple[Format, ...] = (
-    notification_format(S3_DIALECTS),
+    notification_format(S3_DIALECTS, {cloudtrail.EVENT_SOURCE: cloudtrail.read_record}),
     EVENTBRIDGE,
     SNS_CONTROL,
     NATIVE,  # last: it takes any list

@@ -13,5 +13,5 @@ CEPH = Dialect(
     "ceph:s3",
     as_sent,
     # Sent by the zone to which an object was replicated, where somebody asked for it.
-    created=frozenset({"ObjectSynced:Create"}),
+    created=frozenset({"ObjectSynced:Create", "Replication:Create"}),
 )

@@ -1,4 +1,4 @@
-"""Amazon S3's events by way of EventBridge.
+"""Amazon S3's events by way of EventBridge: S3's own, and CloudTrail's records of requests to S3.
 
 Source: Amazon S3 User Guide, "EventBridge event message structure" (ev-events). Unlike in S3's own
 notifications keys come as they are stored: the documentation speaks of no encoding, and keys such
@@ -8,7 +8,8 @@ as ``%2B++ %20.mp3`` were seen to arrive unchanged
 
 from __future__ import annotations
 
-from pipeline.formats.fields import Fields, unknown_format
+from pipeline.formats import cloudtrail
+from pipeline.formats.fields import Fields, unknown_event, unknown_format
 from pipeline.formats.reference import (
     Entries,
     Format,
@@ -25,7 +26,20 @@ EVENT_SOURCE = "aws.s3"
 MAJOR_VERSION = "1"
 """Of ``detail.event-version``, which older events lack; ``version`` is not about S3's schema."""
 
-_SKIPPED = {"Object Deleted": SkipReason.DELETED}
+_CREATED = "Object Created"
+_SKIPPED = {
+    "Object Deleted": SkipReason.DELETED,
+    **dict.fromkeys(
+        (
+            *("Object Restore Initiated", "Object Restore Completed", "Object Restore Expired"),
+            *("Object Tags Added", "Object Tags Deleted", "Object ACL Updated"),
+            *("Object Storage Class Changed", "Object Access Tier Changed"),
+        ),
+        SkipReason.OTHER_EVENT,
+    ),
+}
+"""Events without new bytes. The list is closed: what is not on it is never skipped."""
+_CLOUDTRAIL = ("AWS API Call via CloudTrail", "AWS Service Event via CloudTrail")
 
 
 def _recognises(document: JsonValue) -> bool:
@@ -42,9 +56,13 @@ def _read(entry: JsonValue, where: str) -> Reference | SkipReason:
     if source != EVENT_SOURCE:
         raise unknown_format(event.place("source"), f"{source[:40]!r} is not {EVENT_SOURCE!r}")
     detail_type = event.text("detail-type")
-    if detail_type != "Object Created":
-        return _SKIPPED.get(detail_type, SkipReason.OTHER_EVENT)
+    if detail_type in _SKIPPED:
+        return _SKIPPED[detail_type]
+    if detail_type not in (_CREATED, *_CLOUDTRAIL):
+        raise unknown_event(event.place("detail-type"), detail_type)
     detail = event.object("detail")
+    if detail_type in _CLOUDTRAIL:
+        return cloudtrail.read_record(detail)
     version = detail.optional_text("event-version")
     if version is not None and version.partition(".")[0] != MAJOR_VERSION:
         raise unknown_format(

@@ -81,3 +81,12 @@ def invalid(where: str, what: str) -> Reject:
 
 def unknown_format(where: str, what: str) -> Reject:
     return Reject("reference.unknown_format", f"{where}: {what}")
+
+
+def unknown_event(where: str, name: str) -> Reject:
+    """An event of which nobody has written down whether it brings bytes: never skipped unseen."""
+    return unknown_format(
+        where,
+        f"{name[:60]!r} is no event that is known to bring an object, or known to bring none; "
+        "send only uploads here, or look in docs/input-formats.md for the events that are read",
+    )

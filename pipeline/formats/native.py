@@ -6,7 +6,8 @@
      "label_sets": ["moderation"], "tenant": "…", "metadata": {…}}
 
 ``uri`` (``s3://bucket/key``) may stand for bucket and key, ``label_set`` for a list of one. Fields
-not named here are ignored.
+not named here are ignored, but for those that tell an event: such an object speaks another
+vocabulary, in which it may tell of a deletion.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 
 from pipeline.errors import Reject
 from pipeline.formats import strict_json
-from pipeline.formats.fields import Fields, invalid, kind
+from pipeline.formats.fields import Fields, invalid, kind, unknown_format
 from pipeline.formats.reference import (
     Entries,
     Format,
@@ -33,6 +34,15 @@ MAX_METADATA_BYTES = 4096
 MAX_ID_BYTES = 1024
 MAX_TENANT_BYTES = 128
 
+EVENT_FIELDS = frozenset(
+    {
+        *("action", "detailtype", "event", "eventname", "eventsource", "eventtype"),
+        *("notification", "notificationtype", "operation"),
+    }
+)
+"""Names of fields, in lower case without ``_`` and ``-``, by which other vocabularies say what
+became of an object. A reference says what to look at, and never has one."""
+
 _SCHEME = "s3://"
 # Both become attributes of events, where CloudEvents allows no control characters.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -40,7 +50,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 def _recognises(document: JsonValue) -> bool:
     return isinstance(document, list) or (
-        isinstance(document, dict) and not document.keys().isdisjoint({"uri", "bucket", "key"})
+        isinstance(document, dict) and ("uri" in document or {"bucket", "key"} <= document.keys())
     )
 
 
@@ -50,6 +60,7 @@ def _entries(document: JsonValue) -> Entries:
 
 def _read(entry: JsonValue, where: str) -> Reference:
     fields = Fields.of(entry, where)
+    _refuse_events(fields)
     bucket, key = _location(fields)
     return Reference(
         bucket,
@@ -61,6 +72,16 @@ def _read(entry: JsonValue, where: str) -> Reference:
         label_sets=_label_sets(fields),
         metadata=_metadata(fields),
     )
+
+
+def _refuse_events(fields: Fields) -> None:
+    for name, value in fields.value.items():
+        if value is not None and name.replace("_", "").replace("-", "").lower() in EVENT_FIELDS:
+            raise unknown_format(
+                fields.place(name[:40]),
+                "tells an event of no format that is read, perhaps of a deletion; send references "
+                "without it, or a format of docs/input-formats.md",
+            )
 
 
 def _location(fields: Fields) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import unquote_plus
 
-from pipeline.formats.fields import Fields, invalid, kind, unknown_format
+from pipeline.formats.fields import Fields, invalid, kind, unknown_event, unknown_format
 from pipeline.formats.reference import (
     Entries,
     Format,
@@ -29,17 +29,47 @@ MAJOR_VERSION = "2"
 """AWS asks readers to compare the major version of ``eventVersion`` for equality."""
 
 _CREATED = "ObjectCreated:"
-_DELETED = (
-    "ObjectRemoved:",
-    "LifecycleExpiration:",
-    "LifecycleDelMarkerExpiration:",  # MinIO
-    "ObjectLifecycle:Expiration:",  # Ceph
-    "ObjectSynced:Delete",
-    "ObjectSynced:DeletionMarkerCreated",
+"""Of these all bring bytes, known by name or not, but for a dialect's ``unchanged`` ones."""
+
+# All names (without ``s3:``) that AWS, MinIO and Ceph give to events without new bytes. The lists
+# are closed: an event that is not on them is never skipped.
+_DELETED = frozenset(
+    """
+    ObjectRemoved:Delete ObjectRemoved:DeleteMarkerCreated
+    LifecycleExpiration:Delete LifecycleExpiration:DeleteMarkerCreated
+    ObjectRemoved:NoOP ObjectRemoved:DeleteAllVersions LifecycleDelMarkerExpiration:Delete
+    ObjectLifecycle:Expiration:Current ObjectLifecycle:Expiration:NonCurrent
+    ObjectLifecycle:Expiration:Noncurrent ObjectLifecycle:Expiration:DeleteMarker
+    ObjectLifecycle:Expiration:AbortMultipartUpload ObjectLifecycle:Expiration:AbortMPU
+    ObjectSynced:Delete ObjectSynced:DeletionMarkerCreated
+    Replication:Delete Replication:DeletionMarkerCreated
+    """.split()  # noqa: SIM905 - names are read in words
+)
+_OTHER = frozenset(
+    """
+    ObjectTagging:Put ObjectTagging:Delete ObjectAcl:Put
+    ObjectAnnotation:Put ObjectAnnotation:Delete
+    ObjectRestore:Post ObjectRestore:Completed ObjectRestore:Delete
+    ReducedRedundancyLostObject LifecycleTransition IntelligentTiering
+    Replication:OperationFailedReplication Replication:OperationNotTracked
+    Replication:OperationMissedThreshold Replication:OperationReplicatedAfterThreshold
+    Replication:OperationCompletedReplication
+    ObjectAccessed:Get ObjectAccessed:Head ObjectAccessed:Attributes
+    ObjectAccessed:GetRetention ObjectAccessed:GetLegalHold
+    ObjectTransition:Failed ObjectTransition:Complete
+    ObjectManyVersions ObjectLargeVersions PrefixManyFolders
+    Scanner:ManyVersions Scanner:LargeVersions Scanner:BigPrefix
+    BucketCreated:* BucketRemoved:*
+    ObjectLifecycle:Transition:Current ObjectLifecycle:Transition:NonCurrent
+    ObjectLifecycle:Transition:Noncurrent
+    """.split()  # noqa: SIM905 - names are read in words
 )
 _NULL_VERSION = "null"
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TEST_EVENT = "s3:TestEvent"
+
+EventReader = Callable[[Fields], Reference | SkipReason]
+"""Reads one entry; raises ``Reject`` where it cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +78,8 @@ class Dialect:
 
     ``decode_key`` takes the key as it was sent, and its place. ``created`` are names beside
     ``ObjectCreated:…`` (all without ``s3:``) after which an object is new to readers; after the
-    ``unchanged`` ones its bytes are the same as before. ``no_versions`` are version ids that
-    identify nothing. ``omits_zero_size`` tells an absent size from an unknown one.
+    ``unchanged`` ones, a closed list, its bytes are the same as before. ``no_versions`` are version
+    ids that identify nothing. ``omits_zero_size`` tells an absent size from an unknown one.
     """
 
     event_source: str
@@ -99,9 +129,16 @@ def is_folder(key: str, size: JsonValue) -> bool:
     return key.endswith("/") and size in (0, "0") and not isinstance(size, bool)
 
 
-def notification_format(dialects: Sequence[Dialect]) -> Format:
-    by_source = {dialect.event_source: dialect for dialect in dialects}
-    return Format("S3 event notification", _recognises, _entries, partial(_read, by_source))
+def notification_format(
+    dialects: Sequence[Dialect], others: Mapping[str, EventReader] | None = None
+) -> Format:
+    """``others`` read what comes in ``Records`` too and is no S3 notification, by its
+    ``eventSource``."""
+    readers: dict[str, EventReader] = {
+        **{dialect.event_source: partial(_read_event, dialect) for dialect in dialects},
+        **(others or {}),
+    }
+    return Format("S3 event notification", _recognises, _entries, partial(_read, readers))
 
 
 def _recognises(document: JsonValue) -> bool:
@@ -115,8 +152,9 @@ def _is_test(document: JsonValue) -> bool:
 
 
 def _is_record(document: Mapping[str, JsonValue]) -> bool:
-    """An entry without its ``Records``: the data that CloudEvents' adapter for S3 describes."""
-    return "eventSource" in document and "s3" in document
+    """An entry without its ``Records``: the data that CloudEvents' adapter for S3 describes, or a
+    record of CloudTrail."""
+    return "eventSource" in document and ("s3" in document or "requestParameters" in document)
 
 
 def _entries(document: JsonValue) -> Entries:
@@ -128,16 +166,22 @@ def _entries(document: JsonValue) -> Entries:
     return Entries(records, "Records")
 
 
-def _read(dialects: Mapping[str, Dialect], entry: JsonValue, where: str) -> Reference | SkipReason:
+def _read(
+    readers: Mapping[str, EventReader], entry: JsonValue, where: str
+) -> Reference | SkipReason:
     if _is_test(entry):
         return SkipReason.TEST_EVENT
     event = Fields.of(entry, where)
     source = event.text("eventSource")
-    dialect = dialects.get(source)
-    if dialect is None:
+    reader = readers.get(source)
+    if reader is None:
         raise unknown_format(
-            event.place("eventSource"), f"{source[:40]!r} is none of {', '.join(dialects)}"
+            event.place("eventSource"), f"{source[:40]!r} is none of {', '.join(readers)}"
         )
+    return reader(event)
+
+
+def _read_event(dialect: Dialect, event: Fields) -> Reference | SkipReason:
     version = event.text("eventVersion")
     if version.partition(".")[0] != MAJOR_VERSION:
         raise unknown_format(
@@ -149,11 +193,13 @@ def _read(dialects: Mapping[str, Dialect], entry: JsonValue, where: str) -> Refe
 def _skip_reason(event: Fields, dialect: Dialect) -> SkipReason | None:
     # AWS and Ceph leave the prefix out of messages, MinIO does not.
     name = event.text("eventName").removeprefix("s3:")
-    if name.startswith(_DELETED):
-        return SkipReason.DELETED
     if name in dialect.created or (name.startswith(_CREATED) and name not in dialect.unchanged):
         return None
-    return SkipReason.OTHER_EVENT
+    if name in _DELETED:
+        return SkipReason.DELETED
+    if name in _OTHER or name in dialect.unchanged:
+        return SkipReason.OTHER_EVENT
+    raise unknown_event(event.place("eventName"), name)
 
 
 def _reference(s3: Fields, dialect: Dialect) -> Reference | SkipReason:

@@ -174,7 +174,6 @@ class Bench:
                 self.kafka,
                 DeliveryPolicy(),
                 member,
-                self.facts.cluster_id,
                 self.facts.topic_ids,
             ),
             loop.submit(flow()).result(STOP_S),

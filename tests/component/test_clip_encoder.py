@@ -22,8 +22,10 @@ from transformers import CLIPModel
 from pipeline.adapters.clip import ClipEncoder, ModelPolicy
 from pipeline.adapters.vision_tower import VisionTower
 from pipeline.errors import Halt, WorkerLost
+from pipeline.labels import Decision, Label, LabelSet
 from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import Pixels
+from pipeline.scoring import CompiledLabelSets, compile_label_sets
 from tests.clip_checkpoints import SMALL_IMAGE, write_preprocessor, write_small_checkpoint
 
 TASKS = Path("/proc/self/task")
@@ -54,6 +56,29 @@ def raising(error: Exception) -> Callable[..., None]:
 def pixels() -> Pixels:
     random = np.random.default_rng(1)
     return random.integers(0, 256, (2, SMALL_IMAGE, SMALL_IMAGE, 3), dtype=np.uint8)
+
+
+def test_labels_of_equal_tokens_are_refused_in_whatever_batches_they_are_embedded(
+    checkpoint: Path,
+) -> None:
+    encoder = load(directory=checkpoint)
+    words = ["cat", "of cat", "at of", "c at of cat", "f", "of of of of of cat at cat"]
+    labels = [Label(word, (f"{word}, {number}",)) for word in words for number in range(20)]
+
+    def compiled(*more: str) -> CompiledLabelSets:
+        extra = [Label(f"more {number}", (text,)) for number, text in enumerate(more)]
+        label_set = LabelSet(
+            "set", Decision.EXCLUSIVE, ("review",), "review", "review", (*labels, *extra)
+        )
+        return compile_label_sets([label_set], encoder.encode_texts, encoder.model)
+
+    assert compiled("a cat", "the cat").names == {"set"}
+    # Two prompts of one length fall into batches of one shape; 70 more tear them apart.
+    alone = encoder.encode_texts(["a cat at"])
+    together = encoder.encode_texts([*(label.prompts[0] for label in labels), "A CAT at"])
+    assert 0 <= np.square(alone[0] - together[-1]).sum() < 1e-10
+    with pytest.raises(Halt, match=r"cannot tell label 'more 1' from 'more 0'"):
+        compiled("a cat at", "A CAT at")
 
 
 def test_a_directory_is_named_after_itself_and_versioned_by_its_content(

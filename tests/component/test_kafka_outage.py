@@ -98,7 +98,7 @@ def test_clients_that_find_no_broker_say_so_and_leave_nothing(
         kafka = KafkaPolicy(bootstrap_servers=(address,))
         before = held()
         with pytest.raises(Retry) as stream:
-            KafkaStream(kafka, IMPATIENT, member, "cluster", {})
+            KafkaStream(kafka, IMPATIENT, member, {})
         with pytest.raises(Retry) as admin:
             KafkaAdmin(kafka)
         eventually(lambda: collected(before))

@@ -137,9 +137,7 @@ def worker(deployment: Deployment) -> Polling:
     """A stream of the worker's account."""
     kafka = deployment.kafka.model_copy(update={"security": WORKER})
     facts = deployment.facts
-    stream = KafkaStream(
-        kafka, deployment.delivery, deployment.member(), facts.cluster_id, facts.topic_ids
-    )
+    stream = KafkaStream(kafka, deployment.delivery, deployment.member(), facts.topic_ids)
     deployment.closing.callback(stream.close, 1.0)
     return Polling(stream)
 
@@ -311,7 +309,7 @@ def test_a_wrong_password_stops_every_client(deployment: Deployment) -> None:
     member = deployment.member()
     clients: tuple[Callable[[], object], ...] = (
         lambda: KafkaAdmin(kafka),
-        lambda: KafkaStream(kafka, deployment.delivery, member, "", {}),
+        lambda: KafkaStream(kafka, deployment.delivery, member, {}),
         lambda: KafkaSink(kafka, deployment.delivery, member).build(),
         lambda: ReferenceProducer(kafka, deployment.input),
     )

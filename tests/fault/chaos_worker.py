@@ -166,9 +166,7 @@ def _stream(case: WorkerCase, steps: Steps) -> KafkaStream:
 
 class ChaosStream(KafkaStream):
     def __init__(self, steps: Steps, case: WorkerCase) -> None:
-        super().__init__(
-            case.kafka, case.delivery, case.member, case.facts.cluster_id, case.facts.topic_ids
-        )
+        super().__init__(case.kafka, case.delivery, case.member, case.facts.topic_ids)
         self._steps = steps
         self._sabotage = case.sabotage
         self._case = case

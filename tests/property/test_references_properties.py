@@ -44,6 +44,7 @@ field_names = st.sampled_from(
         *("bucket", "key", "uri", "version_id", "etag", "id", "tenant", "label_set", "label_sets"),
         *("metadata", "Records", "eventVersion", "eventSource", "eventName", "s3", "object"),
         *("name", "eTag", "versionId", "size", "detail-type", "detail", "source", "version"),
+        *("requestParameters", "responseElements", "bucketName", "errorCode", "operation"),
         *("specversion", "type", "data", "data_base64", "Type", "TopicArn", "Message", "Event"),
     ]
 )
@@ -51,6 +52,7 @@ field_values = st.sampled_from(
     [
         *("photos", "abc", "s3://abc/k", "2.1", "aws:s3", "minio:s3", "ceph:s3", "1.0", "0"),
         *("ObjectCreated:Put", "s3:ObjectRemoved:Delete", "s3:TestEvent", "Object Created"),
+        *("s3.amazonaws.com", "PutObject", "1.08", "AWS API Call via CloudTrail"),
         *("aws.s3", "Notification", "SubscriptionConfirmation", "{}", "[]", "a%", "a+b/", ""),
         *(0, None, True, "moderation", ["objects"]),
     ]

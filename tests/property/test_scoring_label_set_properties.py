@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.label_files import load_label_sets
@@ -34,10 +34,14 @@ def unique(texts: list[str]) -> list[str]:
 @st.composite
 def documents(draw: st.DrawFn) -> Document:
     labels: list[Document] = []
+    of_others: set[frozenset[str]] = set()
     for number in range(draw(st.integers(2, 3))):
         label: Document = {"name": f"label {number}"}
         if draw(st.booleans()):
-            label["prompts"] = unique(draw(st.lists(words, min_size=1, max_size=3)))
+            prompts = unique(draw(st.lists(words, min_size=1, max_size=3)))
+            assume(frozenset(prompts) not in of_others)
+            of_others.add(frozenset(prompts))
+            label["prompts"] = prompts
         if draw(st.booleans()):
             act = draw(st.floats(0, 1))
             label["act_threshold"] = act

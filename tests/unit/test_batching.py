@@ -141,6 +141,7 @@ def test_a_batch_without_callers_never_reaches_the_encoder() -> None:
         await clock.advance(1)
         await batcher.close()
         assert encoder.batches == []
+        assert meter.observations(BATCH_SIZE) == []
         assert meter.gauges[QUEUE_DEPTH.name] == 0
 
     run(scenario())

@@ -13,7 +13,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from pipeline.errors import Halt, Retry
-from workers import cli
+from workers import cli, options
 from workers.commands.config import as_text, as_yaml, effective
 from workers.settings import load_settings, read_settings
 from workers.supervise import ExitCode
@@ -149,7 +149,7 @@ def test_an_expected_failure_is_its_code_and_message_without_a_traceback(
     def fail(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr(cli, "read_settings", fail)
+    monkeypatch.setattr(cli, "read", fail)
     assert exit_code("config") == code
     assert capsys.readouterr().err == f"{printed}\n"
 
@@ -178,17 +178,17 @@ def test_a_named_flag_is_over_set_which_is_over_the_environment(
 ) -> None:
     monkeypatch.setenv("CLIPSTREAM_WORKERS__COUNT", "1")
     monkeypatch.setenv("CLIPSTREAM_LOG__LEVEL", "error")
-    given = cli.read(None, ["workers.count=2", " log.level=debug"], {"workers.count": 3})
+    given = options.read(None, ["workers.count=2", " log.level=debug"], {"workers.count": 3})
     assert given.values == {"workers": {"count": 3}, "log": {"level": "debug"}}
 
 
 def test_the_value_of_set_may_hold_equals_signs() -> None:
-    assert cli.read(None, ["model.name=a=b"], {}).values == {"model": {"name": "a=b"}}
+    assert options.read(None, ["model.name=a=b"], {}).values == {"model": {"name": "a=b"}}
 
 
 def test_a_named_flag_that_is_not_given_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPSTREAM_S3__ALLOWED_BUCKETS", '["images"]')
-    settings = cli.load(None, ["workers.count=2"], {"workers.count": None})
+    settings = options.load(None, ["workers.count=2"], {"workers.count": None})
     assert settings.workers.count == 2
 
 

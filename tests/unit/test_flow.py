@@ -8,6 +8,7 @@ import errno
 import hashlib
 import threading
 from collections.abc import AsyncIterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,12 +16,13 @@ import pytest
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Code, Halt, Reject
-from pipeline.flow import EmbeddingDtype, Flow
+from pipeline.flow import Flow
 from pipeline.priority import Turns
 from pipeline.records import (
     Classification,
     DeadLetter,
     DecodedImage,
+    EmbeddingDtype,
     ImageGeometry,
     ImageRef,
     LabelSetResult,
@@ -89,12 +91,15 @@ def outcome_of(
 
 
 def flow_of(
-    stages: Stages, dtype: EmbeddingDtype = "float32", meter: PrometheusMeter | None = None
+    stages: Stages,
+    dtype: EmbeddingDtype = "float32",
+    meter: PrometheusMeter | None = None,
+    decoders: int = 64,
 ) -> Flow:
     return Flow(
         stages,
         stages,
-        Turns(64),
+        Turns(decoders),
         stages,
         model=MODEL,
         geometry=ImageGeometry(2, 2),
@@ -194,6 +199,69 @@ def test_the_object_is_given_up_once_it_is_decoded() -> None:
     stages = Stages()
     outcome_of(stages)
     assert stages.passed == ["fetch", "decode", "release", "encode"]
+
+
+class OnePool(Stages):
+    """A decoder that finishes an image when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoding = 0
+        self.finish = asyncio.Semaphore(0)
+
+    async def decode(
+        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+    ) -> DecodedImage:
+        self.decoding += 1
+        await self.finish.acquire()
+        self.decoding -= 1
+        return await super().decode(body, geometry, content_encoding)
+
+
+def test_the_decode_queue_is_what_waits_and_not_what_is_decoded() -> None:
+    stages, meter = OnePool(), PrometheusMeter()
+    depth = partial(meter.registry.get_sample_value, "clipstream_queue_depth", {"stage": "decode"})
+
+    async def scenario() -> None:
+        flow = flow_of(stages, meter=meter, decoders=2)
+        assert depth() == 0
+        images = [asyncio.create_task(flow.classify(REF, stages)) for _ in range(2)]
+        await settled()
+        assert (stages.decoding, depth()) == (2, 0)
+        images += [asyncio.create_task(flow.classify(REF, stages)) for _ in range(3)]
+        await settled()
+        assert (stages.decoding, depth()) == (2, 3)
+        images.pop().cancel()
+        await settled()
+        assert (stages.decoding, depth()) == (2, 2)
+        stages.finish.release()
+        await settled()
+        assert (stages.decoding, depth()) == (2, 1)
+        for _ in range(3):
+            stages.finish.release()
+        await asyncio.gather(*images)
+        assert (stages.decoding, depth()) == (0, 0)
+
+    async def settled() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+
+
+def timed(meter: PrometheusMeter, stage: str) -> float:
+    name = "clipstream_stage_duration_seconds_count"
+    return meter.registry.get_sample_value(name, {"stage": stage}) or 0
+
+
+def test_stages_are_timed_of_images_that_went_through_them_refused_ones_included() -> None:
+    meter = PrometheusMeter()
+    outcome_of(Stages(), meter=meter)
+    assert (timed(meter, "decode"), timed(meter, "score")) == (1, 1)
+    outcome_of(Stages("decode", Reject("decode.timeout", "late")), meter=meter)
+    assert (timed(meter, "decode"), timed(meter, "score")) == (2, 1)
+    outcome_of(Stages("fetch", Reject("fetch.not_found", "gone")), meter=meter)
+    assert (timed(meter, "decode"), timed(meter, "score")) == (2, 1)
 
 
 def test_the_queue_ends_empty() -> None:

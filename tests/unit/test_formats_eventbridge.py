@@ -57,6 +57,25 @@ def test_other_events_are_counted_skips(name: str, reason: SkipReason) -> None:
     assert read(example(name)) == Skipped(reason)
 
 
+@pytest.mark.parametrize(
+    "detail_type",
+    [
+        *("Object Restore Initiated", "Object Restore Expired", "Object Tags Added"),
+        *("Object Tags Deleted", "Object ACL Updated", "Object Storage Class Changed"),
+        "Object Access Tier Changed",
+    ],
+)
+def test_the_other_published_events_are_counted_skips(detail_type: str) -> None:
+    assert read(example() | {"detail-type": detail_type}) == Skipped(SkipReason.OTHER_EVENT)
+
+
+@pytest.mark.parametrize("detail_type", ["Async Copy Completion", "object created", "Object", ""])
+def test_an_event_that_nobody_has_listed_is_never_skipped(detail_type: str) -> None:
+    letter = read(example() | {"detail-type": detail_type})
+    assert letter.code == "reference.unknown_format"
+    assert letter.message.startswith(f"detail-type: {detail_type!r} is no event")
+
+
 def test_an_event_from_before_event_version_is_read() -> None:
     document = example()
     del document["detail"]["event-version"]

@@ -59,6 +59,53 @@ def test_null_means_absent_and_unknown_fields_are_ignored() -> None:
     assert (ref.version_id, ref.etag, dict(ref.metadata)) == (None, None, {})
 
 
+IBM_DELETION = {
+    "bucket": "photos",
+    "endpoint": "",
+    "key": "cat.jpg",
+    "notification": {
+        "bucket_name": "photos",
+        "event_type": "Object:Delete",
+        "format": "2.0",
+        "object_name": "cat.jpg",
+    },
+    "operation": "Object:Delete",
+}
+
+
+@pytest.mark.parametrize(
+    ("document", "place"),
+    [
+        (IBM_DELETION, "notification: "),
+        ([IBM_DELETION], "[0].notification: "),
+        ({"bucket": "photos", "key": "cat.jpg", "eventName": "Deleted"}, "eventName: "),
+        ({"bucket": "photos", "key": "cat.jpg", "Event-Type": "Deleted"}, "Event-Type: "),
+        ({"uri": "s3://photos/cat.jpg", "action": "delete"}, "action: "),
+    ],
+)
+def test_an_event_of_another_vocabulary_is_no_reference(document: Any, place: str) -> None:
+    [letter] = read(document)
+    assert letter.code == "reference.unknown_format"
+    assert letter.message.startswith(place)
+
+
+def test_a_null_tells_no_event_and_metadata_may_tell_one() -> None:
+    assert read_one(action=None, metadata={"event": "upload"}).metadata == {"event": "upload"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"kind": "storage#object", "bucket": "photos", "name": "cat.jpg"},
+        {"key": "cat.jpg", "value": 7},
+        {"bucket": "photos"},
+    ],
+)
+def test_an_object_that_happens_to_have_a_bucket_or_a_key_is_no_reference(document: Any) -> None:
+    [letter] = read(document)
+    assert letter.code == "reference.unknown_format"
+
+
 def test_an_etag_is_taken_with_or_without_its_quotes() -> None:
     assert read_one(etag='"0f343b"').etag == read_one(etag="0f343b").etag == "0f343b"
 

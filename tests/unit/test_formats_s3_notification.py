@@ -129,8 +129,9 @@ def test_created_objects_are_classified(name: str, prefix: str, event_name: str)
     read_one(changed(name, {"eventName": prefix + event_name}))
 
 
-def test_ceph_objects_that_arrive_by_replication_are_classified() -> None:
-    read_one(changed(CEPH, {"eventName": "ObjectSynced:Create"}))
+@pytest.mark.parametrize("event_name", ["ObjectSynced:Create", "Replication:Create"])
+def test_ceph_objects_that_arrive_by_replication_are_classified(event_name: str) -> None:
+    read_one(changed(CEPH, {"eventName": event_name}))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,6 @@ def test_ceph_objects_that_arrive_by_replication_are_classified() -> None:
         (AWS, "ObjectAcl:Put", SkipReason.OTHER_EVENT),
         (AWS, "ObjectRestore:Completed", SkipReason.OTHER_EVENT),
         (AWS, "ReducedRedundancyLostObject", SkipReason.OTHER_EVENT),
-        (AWS, "ObjectCreated", SkipReason.OTHER_EVENT),
         (MINIO, "s3:ObjectRemoved:NoOP", SkipReason.DELETED),
         (MINIO, "s3:LifecycleDelMarkerExpiration:Delete", SkipReason.DELETED),
         (MINIO, "s3:ObjectAccessed:Get", SkipReason.OTHER_EVENT),
@@ -158,6 +158,34 @@ def test_ceph_objects_that_arrive_by_replication_are_classified() -> None:
 )
 def test_other_events_are_counted_skips(name: str, event_name: str, reason: SkipReason) -> None:
     assert read(changed(name, {"eventName": event_name})) == [Skipped(reason)]
+
+
+@pytest.mark.parametrize(
+    "event_name",
+    [
+        "ObjectCreated",
+        "ObjectRemoved:Archived",
+        "ObjectRemoved:",
+        "ObjectRenamed:Put",
+        "Object",
+        "",
+    ],
+)
+@pytest.mark.parametrize("name", ALL)
+def test_an_event_that_nobody_has_listed_is_never_skipped(name: str, event_name: str) -> None:
+    letter = refuse_one(changed(name, {"eventName": event_name}))
+    assert letter.code == "reference.unknown_format"
+    assert letter.message.startswith(f"Records[0].eventName: {event_name!r} is no event")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_unknown_way_of_creation_is_an_image(name: str) -> None:
+    read_one(changed(name, {"eventName": "ObjectCreated:Append"}))
+
+
+@pytest.mark.parametrize("name", [AWS, CEPH])
+def test_names_that_only_minio_gives_to_unchanged_bytes_are_images_elsewhere(name: str) -> None:
+    read_one(changed(name, {"eventName": "ObjectCreated:PutTagging"}))
 
 
 def test_a_deletion_is_skipped_whatever_its_object_lacks() -> None:

@@ -83,7 +83,7 @@ def test_a_byte_order_mark_and_a_directive_are_read_past(file: Path, prefix: byt
         ("act_threshold: 0.5", "act_threshold: !!int ''", 8, "is no int; remove its tag"),
         ("act_threshold: 0.5", "act_threshold: !!bool x", 8, "is no bool; remove its tag"),
         ("act_threshold: 0.5", "act_threshold:", 8, "is empty"),
-        ("name: dog", "name: no", 6, "the boolean false; write a text, in quotes"),
+        ("name: dog", "name: true", 6, "the boolean true; write a text, in quotes"),
         ("name: dog", "name: 2024-01-01", 6, "'timestamp'; put a text in quotes"),
         ("name: dog", "name: !!python/name:os.system x", 6, "YAML type 'python/name:os.system'"),
         ("name: dog", "name: !own x", 6, "YAML type '!own'"),
@@ -110,6 +110,21 @@ def test_a_problem_is_reported_with_its_line(
 
     assert all(problem.startswith(f"{file}:{line}: ") for problem in found)
     assert message in found[0]
+
+
+@pytest.mark.parametrize("word", ["no", "off", "on", "yes", "No", "OFF", "y"])
+def test_a_word_that_other_readers_of_yaml_take_for_a_boolean_is_a_text(
+    file: Path, word: str
+) -> None:
+    (label_set,) = load_label_sets([write(file, PETS.replace("name: dog", f"name: {word}"))])
+    assert label_set.labels[0].name == word
+
+
+def test_a_flag_keeps_such_a_word_and_its_version(tmp_path: Path) -> None:
+    (plain,) = load_label_sets([write(tmp_path / "a.yaml", PETS)])
+    words = PETS.replace("neutral: true", "neutral: yes")
+    (same,) = load_label_sets([write(tmp_path / "b.yaml", words)])
+    assert (same, same.version) == (plain, plain.version)
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,14 @@ def test_an_exclusive_set_has_neutral_labels_and_no_contrast() -> None:
     assert other == Label("other", ("a photo",), neutral=True)
 
 
+@pytest.mark.parametrize(
+    ("word", "meaning"), [("yes", True), ("On", True), ("NO", False), ("off", False)]
+)
+def test_a_flag_may_be_one_of_the_words_that_are_texts_elsewhere(word: str, meaning: bool) -> None:
+    _, other = parse_label_set(changed(EXCLUSIVE, ("labels", 1, "neutral"), word)).labels
+    assert other.neutral is meaning
+
+
 def test_a_model_pin_is_read() -> None:
     document = changed(EXCLUSIVE, ("model",), {"name": "clip", "revision": "sha256:ab"})
 
@@ -182,7 +190,14 @@ def test_a_written_unclassified_action_is_kept(action: str) -> None:
         (EXCLUSIVE, ("labels", 0, "prompts"), ["a {}"], ("labels", 0, "prompts", 0), "braces"),
         (EXCLUSIVE, ("labels", 0, "prompts"), ["x" * 501], ("labels", 0, "prompts", 0), "501"),
         (EXCLUSIVE, ("labels", 0, "contrast"), ["x"], ("labels", 0, "contrast"), "neutral labels"),
-        (EXCLUSIVE, ("labels", 1, "neutral"), "yes", ("labels", 1, "neutral"), "true or false"),
+        (
+            EXCLUSIVE,
+            ("labels", 1, "prompts"),
+            ["a dog"],
+            ("labels", 1),
+            "cannot tell it from 'dog'",
+        ),
+        (EXCLUSIVE, ("labels", 1, "neutral"), "si", ("labels", 1, "neutral"), "true or false"),
         (EXCLUSIVE, ("labels", 0, "neutral"), True, ("labels", 0, "neutral"), "never matches"),
         (EXCLUSIVE, ("labels", 0, "act_threshold"), 1.1, ("labels", 0, "act_threshold"), "0 to 1"),
         (EXCLUSIVE, ("labels", 0, "act_threshold"), -1, ("labels", 0, "act_threshold"), "0 to 1"),

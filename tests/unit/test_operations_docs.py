@@ -66,7 +66,7 @@ def unknown(text: str) -> set[str]:
     return {
         name
         for name in names - known
-        if not name.endswith((".py", ".md", ".yaml"))
+        if not name.endswith((".py", ".md", ".yaml", ".com"))
         and (
             name.partition(".")[0] in sections
             or ("_" in name.rpartition(".")[2] and name.rpartition(".")[2] in last_parts)

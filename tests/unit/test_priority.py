@@ -82,8 +82,9 @@ def test_turns_are_given_by_level() -> None:
         turns, order = Turns(1), list[str]()
 
         async def take(name: str, level: int) -> None:
-            async with turns.turn(level):
-                order.append(name)
+            await turns.acquire(level)
+            order.append(name)
+            turns.release()
 
         await turns.acquire()
         tasks = [asyncio.create_task(take(*each)) for each in (("low", 1), ("high", 0), ("l2", 1))]
@@ -102,11 +103,12 @@ def test_as_many_have_a_turn_as_there_are() -> None:
 
         async def take() -> None:
             nonlocal now, most
-            async with turns.turn():
-                now += 1
-                most = max(most, now)
-                await asyncio.sleep(0)
-                now -= 1
+            await turns.acquire()
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0)
+            now -= 1
+            turns.release()
 
         await asyncio.gather(*(take() for _ in range(20)))
         return most

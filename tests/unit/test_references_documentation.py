@@ -30,7 +30,7 @@ def test_every_example_of_the_page_names_one_image(document: str) -> None:
 
 
 def test_every_format_has_an_example() -> None:
-    assert len(blocks("json")) == 4
+    assert len(blocks("json")) == 5
     assert [form.name for form in FORMATS] == [
         *("S3 event notification", "EventBridge S3 event", "SNS confirmation", "native reference")
     ]
@@ -40,10 +40,10 @@ def test_every_format_has_an_example() -> None:
 def test_the_page_and_the_readme_count_the_same_formats() -> None:
     table = PAGE.partition("| Format |")[2].partition("\n\n")[0].splitlines()[2:]
     envelopes = [row for row in table if row.startswith("| Envelope: ")]
-    assert (len(table) - len(envelopes), len(envelopes)) == (5, 2)
-    assert "The first five are formats, the last two are envelopes." in PAGE
+    assert (len(table) - len(envelopes), len(envelopes)) == (6, 2)
+    assert "The first six are formats, the last two are envelopes." in PAGE
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert "5 formats, " in readme
+    assert "6 formats, " in readme
     assert "2 envelopes " in readme
 
 

@@ -136,6 +136,30 @@ def test_an_invalid_change_leaves_what_was_in_force(
     assert bench.rules() is not before
 
 
+@pytest.mark.parametrize("prompt", ["a cat", "A Cat"])
+def test_labels_that_the_model_cannot_tell_apart_leave_what_was_in_force(
+    bench: Bench, caplog: pytest.LogCaptureFixture, prompt: str
+) -> None:
+    encode = bench.encoder.encode_texts  # tells cases apart, as CLIP does not
+
+    def load() -> Rules:
+        return load_rules(
+            bench.settings,
+            bench.encoder.model,
+            lambda prompts: encode([each.lower() for each in prompts]),
+        )
+
+    rules = LiveRules(load, partial(fingerprint, (bench.folder,)), bench.meter)
+    before = rules()
+    bench.write("animals", ONE.replace("a dog", prompt))
+    with caplog.at_level(logging.ERROR):
+        rules.look()
+        rules.look()
+    assert rules() is before
+    assert "cannot tell" in caplog.records[-1].getMessage()
+    assert bench.count("refused") == 1
+
+
 def test_a_comment_reloads_and_changes_no_version(bench: Bench) -> None:
     before = bench.in_force()
     bench.write("animals", "# checked\n" + ONE)

@@ -127,9 +127,9 @@ def test_vectors_are_public_and_cannot_be_changed() -> None:
 
     assert exclusive.label_vectors.dtype == np.float32
     assert exclusive.label_vectors.shape == (3, 3)
-    assert exclusive.contrast_vectors.shape == (0, 3)
-    assert independent.contrast_vectors.shape == (3, 3)
-    assert independent.contrast_vectors[1].tolist() == [0, 0, 1]
+    assert exclusive.contrast_rows.shape == (0,)
+    assert independent.rows[independent.contrast_rows].shape == (3, 3)
+    assert independent.rows[independent.contrast_rows][1].tolist() == [0, 0, 1]
     with pytest.raises(ValueError, match="read-only"):
         exclusive.rows[0, 0] = 2
 
@@ -234,6 +234,54 @@ def test_what_cannot_be_scored_with_stops_at_start_up(
 
     assert caught.value.code == code
     assert message in caught.value.message
+
+
+def of_independent(*labels: Label) -> LabelSet:
+    return labelled(*labels, decision=Decision.INDEPENDENT)
+
+
+@pytest.mark.parametrize(
+    ("label_set", "message"),
+    [
+        (labelled(X, Y, Label("w", ("long y",))), "cannot tell label 'w' from 'y'"),
+        (labelled(X, Label("w", ("z",)), NEUTRAL), "cannot tell label 'z' from 'w'"),
+        # Another order, and the same prompt in two spellings: the same mixture.
+        (
+            labelled(Label("v", ("x", "y")), Label("w", ("long y", "x"))),
+            "cannot tell label 'w' from 'v'",
+        ),
+        (
+            of_independent(Label("x", ("x",), ("z",)), Label("y", ("y",), ("long y",))),
+            "label 'y' and its contrast are the same",
+        ),
+        (
+            of_independent(Label("v", ("x",), ("y",)), Label("w", ("x",), ("long y",))),
+            "cannot tell label 'w' from 'v'",
+        ),
+    ],
+)
+def test_labels_that_the_model_cannot_tell_apart_stop_at_start_up(
+    label_set: LabelSet, message: str
+) -> None:
+    with pytest.raises(Halt) as caught:
+        compile_label_sets([label_set], Texts(), MODEL)
+
+    assert caught.value.code == "label_set.invalid"
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "label_set",
+    [
+        # One prompt of several is shared.
+        labelled(Label("v", ("x", "y")), Label("w", ("long y", "z"))),
+        # The same prompts against different contrasts have different scores.
+        of_independent(Label("v", ("x",), ("y",)), Label("w", ("x",), ("z",))),
+        of_independent(Label("v", ("x",), ("z",)), Label("w", ("y",), ("z",))),
+    ],
+)
+def test_labels_that_differ_in_one_prompt_are_told_apart(label_set: LabelSet) -> None:
+    assert compile_label_sets([label_set], Texts(), MODEL).names == {"axes"}
 
 
 def test_an_unseen_image_calls_for_the_severest_of_its_label_sets_actions() -> None:

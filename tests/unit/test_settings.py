@@ -219,3 +219,31 @@ def test_an_example_loads_and_its_routes_name_its_label_sets(file: Path) -> None
     shipped = {path.name: path for path in (ROOT / "deploy/examples/label-sets").iterdir()}
     paths = [shipped.get(path.name, ROOT / path) for path in settings.label_sets.paths]
     Router(settings.routes, [label_set.name for label_set in load_label_sets(paths)])
+
+
+@pytest.mark.parametrize("word", ["on", "off"])
+def test_a_word_that_other_readers_of_yaml_take_for_a_boolean_is_a_text(
+    tmp_path: Path, word: str
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(
+        f"model: {{compile: {word}}}\n"
+        f"kafka: {{group: {word}}}\n"
+        f"routes: [{{headers: {{moderate: {word}}}, label_sets: [{word}]}}]\n"
+    )
+
+    settings = load_settings(file, environment=BUCKETS)
+
+    assert settings.model.compile == settings.kafka.group == word
+    assert dict(settings.routes[0].headers) == {"moderate": word}
+    assert settings.routes[0].label_sets == (word,)
+
+
+@pytest.mark.parametrize(
+    ("word", "meaning"),
+    [("yes", True), ("on", True), ("True", True), ("No", False), ("OFF", False), ("false", False)],
+)
+def test_a_flag_takes_every_word_for_a_boolean(tmp_path: Path, word: str, meaning: bool) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"model: {{offline: {word}}}\n")
+    assert load_settings(file, environment=BUCKETS).model.offline is meaning

@@ -10,11 +10,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.adapters.clip_policy import ModelPolicy
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.errors import Halt
-from pipeline.labels import Decision, Label, LabelSet, Threshold
+from pipeline.label_prompts import PromptTokens
+from pipeline.labels import Decision, Label, LabelSet, LabelSetsPolicy, Threshold
+from pipeline.scoring import check_pins
+from workers.options import Config, Set, read
+from workers.settings import validated_section
+from workers.settings_sources import Given
 
 SHOWN_PROMPTS = 3
+MODEL_KEYS = ("name", "revision", "directory")
+"""Settings that say which model it is."""
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -30,19 +38,68 @@ def check(
         list[Path],
         typer.Argument(help="YAML files of one label set each, or folders of such files."),
     ],
+    config: Config = None,
+    overrides: Set = None,
 ) -> None:
     """Check label sets together, as a worker loads them, and show what they say.
 
+    Prompts are checked with the tokenizer of the configured model where it lies on this machine
+    (model.directory, or the hub's cache); the last line says whether it does. Nothing is
+    downloaded. Where settings say which model it is, pins of label sets are compared with it.
+
     Exits with 1 when anything is wrong, and then prints every problem as file:line: message.
     """
+    given = read(config, overrides, {})
+    model = validated_section(given, "model", ModelPolicy)
+    override_pin = validated_section(given, "label_sets", LabelSetsPolicy).override_model_pin
+    tokens, coverage = _tokens(model)
     try:
-        label_sets = load_label_sets(files)
+        label_sets = load_label_sets(files, tokens)
+        if _names_a_model(given) and any(label_set.model for label_set in label_sets):
+            check_pins(label_sets, model.name, _revision(model), override_pin)
     except Halt as invalid:
         typer.echo(invalid.message, err=True)
         raise typer.Exit(1) from invalid
     console = Console()
     for label_set in label_sets:
         _show(label_set, console)
+    console.print(coverage, soft_wrap=True)
+
+
+def _names_a_model(given: Given) -> bool:
+    """Whether the settings are a deployment's. Without any, the default model is only a guess."""
+    from_file = any(source.origin == "file" for source in given.sources.values())
+    return from_file or any(f"model.{key}" in given.sources for key in MODEL_KEYS)
+
+
+def _tokens(model: ModelPolicy) -> tuple[PromptTokens | None, str]:
+    """The configured model's tokenizer, if it is at hand, and a line that says so."""
+    # Here: the hub's client and transformers take seconds to import, which no other command wants.
+    from pipeline.adapters.clip_files import tokenizer_files
+
+    try:
+        checkpoint = tokenizer_files(
+            model.name, model.revision, model.directory, cache_directory=model.cache_directory
+        )
+    except Halt as lacking:
+        return None, (
+            f"[yellow]prompts not checked with a tokenizer:[/] {escape(lacking.message)}. A worker "
+            "also refuses prompts of too many tokens, and labels whose prompts its model reads "
+            "alike"
+        )
+    from pipeline.adapters.clip_tokenizer import read_tokens
+
+    told = f"[dim]prompts checked with the tokenizer of {escape(checkpoint.name)}[/]"
+    return read_tokens(checkpoint), told
+
+
+def _revision(model: ModelPolicy) -> str:
+    """The revision that a worker would name."""
+    from pipeline.adapters.clip_files import from_directory
+
+    if model.directory is None:
+        return model.revision
+    return from_directory(model.name, model.directory).revision
 
 
 def _show(label_set: LabelSet, console: Console) -> None:

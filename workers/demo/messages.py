@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -149,6 +150,24 @@ def _eventbridge(each: StoredObject) -> DemoMessage:
     return DemoMessage("EventBridge event", _json(event), each.key.encode())
 
 
+def _cloudtrail(each: StoredObject) -> DemoMessage:
+    event = {
+        "version": "0",
+        "id": each.etag,
+        "detail-type": "AWS API Call via CloudTrail",
+        "source": "aws.s3",
+        "time": TIME,
+        "detail": {
+            "eventVersion": "1.09",
+            "eventSource": "s3.amazonaws.com",
+            "eventName": "PutObject",
+            "requestParameters": {"bucketName": each.bucket, "key": each.key},
+            "responseElements": {"x-amz-server-side-encryption": "AES256"},
+        },
+    }
+    return DemoMessage("CloudTrail record", _json(event), each.key.encode())
+
+
 ONE_OBJECT: Sequence[Callable[[StoredObject], DemoMessage]] = (
     _native,
     _uri,
@@ -159,6 +178,7 @@ ONE_OBJECT: Sequence[Callable[[StoredObject], DemoMessage]] = (
     _minio,
     _ceph,
     _eventbridge,
+    _cloudtrail,
 )
 
 LIST_EVERY = 10
@@ -167,12 +187,12 @@ LIST_LENGTH = 5
 
 def messages(objects: Sequence[StoredObject]) -> Iterator[DemoMessage]:
     """One reference to each object, the formats taking turns; now and then a list of several."""
-    rest = iter(objects)
+    rest, formats = iter(objects), cycle(ONE_OBJECT)
     turn = 0
     while first := next(rest, None):
         turn += 1
         if turn % LIST_EVERY:
-            yield ONE_OBJECT[turn % len(ONE_OBJECT)](first)
+            yield next(formats)(first)
             continue
         several = [first, *(each for _, each in zip(range(LIST_LENGTH - 1), rest, strict=False))]
         references = [{"bucket": each.bucket, "key": each.key} for each in several]

@@ -1,0 +1,78 @@
+"""What is wrong with a label set's prompts, as the model's text encoder reads them.
+
+The encoder sees tokens. Prompts of equal tokens have equal embeddings, so that labels of equal
+prompts share an image's score between them, whatever the image shows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.document import Problem, quoted
+from pipeline.labels import LabelSet
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTokens:
+    """How a model reads prompts. ``tokenize`` gives the token ids of each prompt, start and end
+    included, and cuts none; ``max_tokens`` are what the model takes."""
+
+    tokenize: Callable[[Sequence[str]], Sequence[Sequence[int]]]
+    max_tokens: int
+
+
+def prompt_problems(label_set: LabelSet, tokens: PromptTokens | None = None) -> Iterator[Problem]:
+    """Labels that the encoder cannot tell apart or from their contrast, and prompts that it cannot
+    take. Without ``tokens`` only prompts of equal text are known to be equal."""
+    prompts = tuple(
+        dict.fromkeys(
+            prompt for label in label_set.labels for prompt in (*label.prompts, *label.contrast)
+        )
+    )
+    identities: Mapping[str, Hashable] = {prompt: prompt for prompt in prompts}
+    if tokens is not None:
+        ids = dict(zip(prompts, map(tuple, tokens.tokenize(prompts)), strict=True))
+        yield from _too_long(label_set, ids, tokens.max_tokens)
+        identities = ids
+    first: dict[Hashable, str] = {}
+    for index, label in enumerate(label_set.labels):
+        own, contrast = _mixture(label.prompts, identities), _mixture(label.contrast, identities)
+        if own == contrast:
+            yield Problem(
+                ("labels", index),
+                "its prompts and its contrast are the same to the model, so its score would always "
+                "be 0.5; write prompts that differ from what it is to be told from",
+            )
+        # Independent labels of the same prompts differ where their contrasts do.
+        other = first.setdefault((own, contrast), label.name)
+        if other != label.name:
+            yield Problem(
+                ("labels", index),
+                f"the model cannot tell it from {quoted(other)}: the prompts of both are the same "
+                "to it; write prompts that differ, or remove one of the labels",
+            )
+
+
+def _too_long(
+    label_set: LabelSet, ids: Mapping[str, Sequence[int]], max_tokens: int
+) -> Iterator[Problem]:
+    told: set[str] = set()
+    for index, label in enumerate(label_set.labels):
+        for prompt in (*label.prompts, *label.contrast):
+            if len(ids[prompt]) > max_tokens and prompt not in told:
+                told.add(prompt)
+                yield Problem(
+                    ("labels", index),
+                    f"the prompt {quoted(prompt)} has {len(ids[prompt])} tokens, more than the "
+                    f"model's {max_tokens}; shorten it: a cut prompt would mean something else",
+                )
+
+
+def _mixture(prompts: Sequence[str], identities: Mapping[str, Hashable]) -> Hashable:
+    """What the mean of the prompts' embeddings is made of: each prompt and its share."""
+    counts = Counter(identities[prompt] for prompt in prompts)
+    common = math.gcd(*counts.values())
+    return frozenset((identity, count // common) for identity, count in counts.items())
