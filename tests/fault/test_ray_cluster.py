@@ -143,6 +143,9 @@ def test_a_stream_outlives_the_nodes_of_its_cluster(
                 send()
                 traffic.until_done()
 
+                first.says(
+                    rf"(?s)starts on node \S+ \({short(third)}\).*worker-{moved} .*: assigned"
+                )
                 send()
                 third.kill()
                 traffic.until_done()
