@@ -143,7 +143,8 @@ def _require_files(settings: Settings) -> None:
 
 def _credentials(settings: Settings) -> Finding:
     credentials = open_session(settings.s3).get_credentials()
-    return _passed("credentials", f"S3's are there ({credentials.method})")
+    source = credentials.method if credentials else "of the role"
+    return _passed("credentials", f"S3's are there ({source})")
 
 
 def _decoders(settings: Settings) -> Finding:

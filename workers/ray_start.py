@@ -146,17 +146,14 @@ def _knock(address: str) -> None:
         OSError: nobody does.
         ValueError: it is no address.
     """
-    from ray._common.network_utils import parse_address
     from ray._private.services import canonicalize_bootstrap_address
 
     if "://" in address:
         return
-    parts = parse_address(canonicalize_bootstrap_address(address) or "")
-    if parts is None:
-        raise ValueError(f"{address} is no HOST:PORT")
-    host, port = parts
+    # What it makes of `auto` is the address file's, or that of the one Ray that runs here.
+    host, _, port = (canonicalize_bootstrap_address(address) or "").rpartition(":")
     try:
-        socket.create_connection((host, int(port)), PROBE_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()
     except OSError as error:
         raise ConnectionError(f"nobody answers at {host}:{port} ({error})") from error
 

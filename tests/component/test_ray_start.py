@@ -56,6 +56,6 @@ def test_a_ray_of_its_own_starts_beside_an_address_file_and_after_a_start_that_w
     eventually(lambda: daemons() == before)
     try:
         start_ray(3)
-        assert ray.cluster_resources()["CPU"] == 3
+        assert ray.cluster_resources()["CPU"] == 3  # type: ignore[no-untyped-call]
     finally:
         ray.shutdown()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ray import cluster_utils
-from ray._raylet import GcsClient
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # it is compiled
 from ray.core.generated import autoscaler_pb2
 
 from workers.ray_start import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
@@ -58,7 +58,9 @@ class RayNodes:
 
     def add(self, *, head: bool = False, without: str | None = None, cpus: int = 1) -> RayNode:
         """A node more, without the environment's variables that begin with ``without``."""
-        options = {"include_dashboard": False, "_system_config": HEALTH} if head else {}
+        options: dict[str, Any] = (
+            {"include_dashboard": False, "_system_config": HEALTH} if head else {}
+        )
         with pytest.MonkeyPatch.context() as environment:
             for name in list(os.environ):
                 if without is not None and name.startswith(without):
@@ -72,14 +74,16 @@ class RayNodes:
         """What a cloud does that takes a spot instance back."""
         accepted, why = GcsClient(address=self.address).drain_node(
             node.id,
-            autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),
+            autoscaler_pb2.DrainNodeReason.Value(  # type: ignore[attr-defined]
+                "DRAIN_NODE_REASON_PREEMPTION"
+            ),
             "the test takes it back",
             int((time.time() + in_s) * 1000),
         )
         assert accepted, why
 
     def stop(self) -> None:
-        self._cluster.shutdown()
+        self._cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

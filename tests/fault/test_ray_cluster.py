@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,7 +119,7 @@ def test_a_stream_outlives_the_nodes_of_its_cluster(
     keys = iter([store.bucket.fill(EACH) for _ in range(6)])
     sent: list[str] = []
     with Deployment(kafka_bootstrap) as deployment:
-        sections = {
+        sections: dict[str, dict[str, Any]] = {
             "workers": {"count": 2, "cpus_per_worker": 1, "grace_s": 60},
             "log": {"format": "text"},
         }
@@ -143,6 +144,9 @@ def test_a_stream_outlives_the_nodes_of_its_cluster(
                 send()
                 traffic.until_done()
 
+                first.says(
+                    rf"(?s)starts on node \S+ \({short(third)}\).*worker-{moved} .*: assigned"
+                )
                 send()
                 third.kill()
                 traffic.until_done()

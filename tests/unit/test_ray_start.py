@@ -37,7 +37,7 @@ class StartingRay:
 
 @pytest.fixture
 def ray(monkeypatch: pytest.MonkeyPatch) -> StartingRay:
-    for private in ("ray._common.network_utils", "ray._private.services", "ray._private.node"):
+    for private in ("ray._private.services", "ray._private.node"):
         importlib.import_module(private)  # they stay Ray's own
     starting = StartingRay()
     monkeypatch.setitem(sys.modules, "ray", starting)
