@@ -49,12 +49,12 @@ class Pausing:
         now = self._clock.monotonic()
         if now - self._told_at < TOLD_EVERY_S:
             return
-        lasting = [each for each, since in self._since.items() if now - since >= TOLD_EVERY_S]
+        lasting = [each for each in sorted(self._since) if now - self._since[each] >= TOLD_EVERY_S]
         if not lasting:
             return
         self._told_at = now
         for reason in dict.fromkeys(reasons[each] for each in lasting):
-            held = sorted(each for each in lasting if reasons[each] == reason)
+            held = [each for each in lasting if reasons[each] == reason]
             named = ", ".join(map(str, held[:_NAMED]))
             more = f" and {len(held) - _NAMED} more" if len(held) > _NAMED else ""
             oldest = min(self._since[each] for each in held)

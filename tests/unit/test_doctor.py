@@ -112,7 +112,7 @@ def test_a_broker_that_does_not_answer_says_what_to_check(monkeypatch: pytest.Mo
     monkeypatch.setattr(doctor, "KafkaAdmin", gone)
     found = lines(NewTopics(1, 1))
     assert found[0] == "FAIL  kafka: reach: kafka: a:1 does not answer; check this"
-    assert len(found) == 6
+    assert len(found) == 7
 
 
 def test_topics_that_cannot_be_created_do_not_end_the_checks(
@@ -125,7 +125,7 @@ def test_topics_that_cannot_be_created_do_not_end_the_checks(
         "FAIL  kafka: create topics: kafka: creating topics is not allowed",
         "FAIL  kafka: reach: kafka: describing topics failed",
     ]
-    assert len(found) == 8
+    assert len(found) == 9
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ class Told(NamedTuple):
 
 HERE = "unit/test_metrics.py"
 COMMITTING = "unit/test_committing.py"
+WORKER = "unit/test_stream_worker.py"
 FETCH, OUTAGES = "unit/test_fetch.py", "unit/test_fetch_outages.py"
 BATCHING, FAILURES = "unit/test_batching.py", "unit/test_batching_failures.py"
 SANDBOX = "component/test_decoder_sandbox.py"
@@ -47,6 +48,12 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
         Told(
             f"{HERE}::test_outcomes_are_counted_once_committed_by_what_became_of_them",
             f"{HERE}::test_outcomes_that_wait_for_their_commit_are_held_and_not_counted",
+        ),
+    ),
+    metrics.UNSUPPORTED_FORMATS: (
+        Told(
+            f"{WORKER}::test_dead_letters_of_unsupported_formats_are_counted_by_format",
+            f"{WORKER}::test_dead_letters_of_other_codes_are_of_no_format",
         ),
     ),
     metrics.SKIPPED: (

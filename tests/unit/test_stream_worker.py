@@ -63,6 +63,14 @@ def test_dead_letters_of_unsupported_formats_are_counted_by_format(broker: Memor
         assert worker.sample("clipstream_dead_letters_total", code="decode.corrupt") == 1
 
 
+def test_dead_letters_of_other_codes_are_of_no_format(broker: MemoryBroker) -> None:
+    with running(broker) as worker:
+        send(broker, "bad", "good")
+        eventually(lambda: worker.worker.health().committed == 2)
+        families = {each.name: each.samples for each in worker.meter.registry.collect()}
+        assert families["clipstream_unsupported_formats"] == []
+
+
 def test_nothing_behind_a_slow_image_of_its_partition_is_committed(broker: MemoryBroker) -> None:
     with running(broker) as worker:
         send(broker, "first")
