@@ -234,8 +234,8 @@ class Supervisor:
         tell, wait_s = slot.halted(ended)
         log.log(
             logging.ERROR if tell else logging.DEBUG,
-            "place %d stays empty: %s on node %s: %s; the other workers go on, and it is tried "
-            "again in %.0f s and then after growing waits",
+            "place %d stays empty: %s on node %s: %s; tried again in %.0f s, then after growing "
+            "waits",
             slot.number,
             ended.code,
             slot.node,
@@ -266,7 +266,7 @@ class Supervisor:
         if (waited_s >= WAITING_TOLD_S) if reminder is None else reminder.due():
             log.warning(
                 "worker %d has waited for %.0f s: Ray has no room for %s; free some, add a node, "
-                "or lower workers.count; the other workers go on",
+                "or lower workers.count",
                 slot.number,
                 waited_s,
                 slot.handle.wants,

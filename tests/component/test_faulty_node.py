@@ -105,6 +105,8 @@ def test_a_stream_outlives_the_fault_of_a_node(
                 seen["gap_s"] = produce_and_wait(2)
                 seen["members"] = members(deployment)
                 (port,) = re.findall(r"metrics on port (\d+)", caplog.text)
+                # The place's next process may take longer than its partitions' move.
+                eventually(lambda: "place 1 is empty" in get(int(port), "/readyz"), WITHIN_S)
                 seen["readyz"] = get(int(port), "/readyz")
                 seen["metrics"] = get(int(port), "/metrics")
                 faulty_node.fault(tmp_path).unlink()

@@ -69,3 +69,10 @@ def build(settings: Settings, slot: int) -> BuiltStreamWorker:
         rng=random.Random(slot),
     )
     return BuiltStreamWorker(worker, owned)
+
+
+def build_or_load_forever(settings: Settings, slot: int) -> BuiltStreamWorker:
+    """The first slot's worker works; the others' load their model without end."""
+    if slot:
+        threading.Event().wait()
+    return build(settings, slot)

@@ -1,9 +1,12 @@
-"""The watchdog on real processes: what is stuck for good is found, killed and replaced."""
+"""The supervisor on real processes: what is stuck for good is found, killed and replaced, and what
+has not begun holds up neither a job's end nor a stop."""
 
 from __future__ import annotations
 
+import os
 import random
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -17,6 +20,7 @@ from tests.fault import stuck_worker
 from workers.cluster import Cluster
 from workers.reference import ROOT
 from workers.settings import Settings
+from workers.standing import State
 from workers.supervise import ExitCode, Supervisor
 from workers.workers_policy import WorkersPolicy
 
@@ -70,3 +74,41 @@ def test_a_process_whose_kafka_thread_is_stuck_in_a_commit_is_killed_and_replace
         assert not Path(f"/proc/{first}").exists()
     finally:
         cluster.close()
+
+
+def test_a_job_ends_clean_beside_workers_that_load_and_that_find_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes = tmp_path / "processes"
+    processes.touch()  # no process is the first: none gets stuck
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv(stuck_worker.PROCESSES, str(processes))
+    half = (os.cpu_count() or 1) / 2
+    settings = Settings(
+        s3=S3Policy(allowed_buckets=("images",)),
+        workers=WorkersPolicy(count=2, cpus_per_worker=half),
+    )
+    cluster = Cluster(settings)
+    supervisor = Supervisor(
+        partial(cluster.launch, stuck_worker.build_or_load_forever),
+        # One more than there is room for.
+        settings.workers.model_copy(update={"count": 3}),
+        SystemClock(),
+        random.Random(1),
+        time.sleep,
+        dismiss=lambda slot, for_good: done(None),
+        group_lag=lambda: done(0),
+    )
+    deadline = time.monotonic() + DEADLINE_S
+    seen: list[Mapping[State, int]] = []
+
+    def tick(supervisor: Supervisor) -> None:
+        assert time.monotonic() < deadline
+        seen.append(supervisor.standing.states)
+
+    try:
+        assert supervisor.run(until_idle_s=2.0, on_tick=tick) is ExitCode.OK
+    finally:
+        cluster.close()
+    assert supervisor.committed == stuck_worker.REFERENCES
+    assert {State.READY: 1, State.STARTING: 1, State.WAITING: 1} in seen
