@@ -52,6 +52,7 @@ def build(group: str, batch_s: float, settings: Settings, slot: int) -> BuiltStr
         ObstoreS3=NullStore,
         SandboxedDecoder=NullDecoder,
         load_encoder=lambda _: FixedTimeEncoder(batch_s),
+        require_node=lambda _: None,
     )
     kafka = settings.kafka.model_copy(update={"group": group})
     return wiring.build_stream_worker(settings.model_copy(update={"kafka": kafka}), slot)

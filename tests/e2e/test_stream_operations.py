@@ -8,6 +8,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections import Counter
@@ -110,7 +111,7 @@ class Operator:
 @pytest.fixture(scope="module")
 def operator(
     kafka_bootstrap: str, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
-) -> Operator:
+) -> Iterator[Operator]:
     folder = tmp_path_factory.mktemp("operations")
     labels = folder / "labels" / "shapes.yaml"
     labels.parent.mkdir()
@@ -123,7 +124,18 @@ def operator(
         "COLUMNS": "200",
     }
     settings = load_settings(file, environment={})
-    return Operator(folder, file, labels, environment, settings, folder / "stream.log")
+    # Its path must be short.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as host:
+        a_cluster_was_here(Path(host))
+        environment["RAY_TMPDIR"] = host
+        yield Operator(folder, file, labels, environment, settings, folder / "stream.log")
+
+
+def a_cluster_was_here(host: Path) -> None:
+    """The address file of a Ray cluster that crashed, which the driver is not to join."""
+    file = host / "ray" / "ray_current_cluster"
+    file.parent.mkdir()
+    file.write_text("127.0.0.1:1")
 
 
 def settings_of(folder: Path, bootstrap: str, s3: S3Server, labels: Path) -> dict[str, object]:

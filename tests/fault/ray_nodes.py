@@ -96,6 +96,8 @@ def ray_nodes(environment: Mapping[str, str], cpus: int = 1) -> Iterator[RayNode
         tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder,
         pytest.MonkeyPatch.context() as patch,
     ):
+        # Ray's would drain the node that it started last, and exit.
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         for name, value in (more | {"RAY_TMPDIR": folder} | dict(environment)).items():
             patch.setenv(name, value)
         nodes = RayNodes(cpus)
@@ -103,3 +105,4 @@ def ray_nodes(environment: Mapping[str, str], cpus: int = 1) -> Iterator[RayNode
             yield nodes
         finally:
             nodes.stop()
+            signal.signal(signal.SIGTERM, on_sigterm)
