@@ -71,6 +71,7 @@ class Fleet:
             cluster.launch(build, slot)  # type: ignore[arg-type]
             for slot in range(cluster.settings.workers.count)
         ]
+        self._begun: set[int] = set()
 
     def seen(self) -> dict[str, dict[str, Any]]:
         """What those that have started saw, by slot."""
@@ -81,7 +82,14 @@ class Fleet:
         }
 
     def started(self, number: int) -> list[dict[str, Any]]:
-        eventually(lambda: len(self.seen()) == number, START_S)
+        def as_many() -> bool:
+            for slot, worker in enumerate(self.workers):
+                if slot not in self._begun and worker.node() is not None:
+                    worker.begin()
+                    self._begun.add(slot)
+            return len(self.seen()) == number
+
+        eventually(as_many, START_S)
         return list(self.seen().values())
 
     def stop(self, slot: int) -> None:
