@@ -10,7 +10,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import pytest
 
@@ -20,13 +20,13 @@ from pipeline.adapters.s3_admin import S3Admin
 from pipeline.adapters.s3_connection import Credentials, open_session
 from pipeline.adapters.s3_policy import S3Policy
 from pipeline.errors import Reject
-from pipeline.ports import CheckResult, ListedObject, ObjectStore, StoreDenied
+from pipeline.ports import CheckResult, StoreDenied
 from pipeline.records import ObjectBody
+from tests.object_store_rig import MAX_BYTES, Bench
 from tests.scripted_s3 import go_on
 from workers.demo.s3 import S3Server
 
 WAIT_S = 60.0
-MAX_BYTES = 3 * 1024 * 1024
 
 KEYS = [
     "plain.jpg",
@@ -60,53 +60,6 @@ KEYS = [
     "/".join(["k" * 204] * 5),
 ]
 """Keys whose neighbours a careless client would read instead, and the neighbours."""
-
-
-class Writer(Protocol):
-    def create_bucket(self, bucket: str, *, versioned: bool = False) -> None: ...
-
-    def put(
-        self, bucket: str, key: str, body: bytes, content_encoding: str | None = None
-    ) -> ObjectBody: ...
-
-    def delete(self, bucket: str, key: str) -> None: ...
-
-    def list_objects(self, bucket: str, prefix: str) -> Iterator[ListedObject]: ...
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A store, a way to fill it, and a new bucket with versions."""
-
-    store: ObjectStore
-    writer: Writer
-    bucket: str
-    cannot_hold: frozenset[str] = frozenset()
-
-    async def fetch(
-        self,
-        key: str,
-        *,
-        version_id: str | None = None,
-        etag: str | None = None,
-        max_bytes: int = MAX_BYTES,
-    ) -> ObjectBody:
-        return await self.store.fetch(
-            self.bucket,
-            key,
-            version_id=version_id,
-            etag=etag,
-            max_bytes=max_bytes,
-            on_answer=go_on,
-        )
-
-    def read(self, key: str, **how: Any) -> ObjectBody:
-        return asyncio.run(self.fetch(key, **how))
-
-    def rejection(self, key: str, **how: Any) -> str:
-        with pytest.raises(Reject) as caught:
-            self.read(key, **how)
-        return caught.value.code
 
 
 plain_and_odd = pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 
 from pipeline.adapters.s3_answers import failure
 from pipeline.errors import Halt, Reject
-from pipeline.fetch.evidence import Answers, Witnesses
 from pipeline.metrics import (
     BREAKER_OPEN,
     FETCHED_BYTES,
@@ -24,7 +23,6 @@ from tests.fetching_rig import (
     break_off,
     hang,
     miss,
-    reference,
     refuse,
 )
 from tests.virtual_time import run
@@ -332,30 +330,6 @@ def test_closing_ends_what_asks_for_the_store() -> None:
     run(main())
 
 
-def test_a_bucket_is_tried_by_what_was_read_from_it_last() -> None:
-    async def main() -> None:
-        bench = Bench()
-        assert not await bench.fetcher.reads_from("images"), "nothing was read from it"
-        await bench.fetch("older")
-        await bench.fetch("newer")
-        bench.store.scripts["newer"] = miss
-        assert await bench.fetcher.reads_from("images"), "one of the two is still there"
-        bench.store.scripts["older"] = refuse
-        assert not await bench.fetcher.reads_from("images")
-
-    run(main())
-
-
-def test_the_buckets_that_were_read_longest_ago_are_forgotten() -> None:
-    witnesses = Witnesses()
-    for number in range(100):
-        witnesses.add(reference("first", bucket="kept"))
-        witnesses.add(reference("a", bucket=f"bucket-{number}"))
-    assert not witnesses.of("bucket-0")
-    assert [ref.key for ref in witnesses.of("kept")] == ["first"]
-    assert len(witnesses.latest) == 64
-
-
 def test_a_clock_that_the_store_finds_wrong_is_an_outage_that_names_the_remedy(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -376,33 +350,3 @@ def test_a_clock_that_the_store_finds_wrong_is_an_outage_that_names_the_remedy(
     with caplog.at_level(logging.WARNING, "pipeline.fetch"):
         run(main())
     assert "RequestTimeTooSkewed; set this machine's clock" in caplog.records[0].getMessage()
-
-
-def test_answers_about_an_object_do_not_vouch_for_itself() -> None:
-    answers = Answers()
-    a, b, c = (reference(key) for key in "abc")
-    assert not answers
-    answers.add(a, 10.0)
-    assert answers
-    assert not answers.since(5.0, a)
-    assert answers.since(10.0, b)
-    assert not answers.since(10.1, b)
-    assert list(answers.objects) == [a]
-    answers.add(b, 20.0)
-    answers.add(b, 30.0)
-    assert list(answers.objects) == [b, a]
-    assert answers.since(10.0, b)
-    assert not answers.since(11.0, b)
-    answers.add(c, 25.0)
-    assert list(answers.objects) == [b, c]
-
-
-def test_an_answer_that_comes_late_counts_from_when_it_was_asked_for() -> None:
-    answers = Answers()
-    answers.add(reference("fast"), 50.0)
-    answers.add(reference("late"), 10.0)
-    answers.add(reference("fast"), 40.0)
-    assert answers.since(50.0, reference("any"))
-    assert not answers.since(50.1, reference("any"))
-    assert answers.since(10.0, reference("fast"))
-    assert not answers.since(10.1, reference("fast"))

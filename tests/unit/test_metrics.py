@@ -12,13 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from pipeline import metrics
-from pipeline.adapters.memory import MemoryEncoder
-from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.metrics import CATALOGUE, Metric
-from pipeline.offsets import Settled
-from pipeline.records import Origin
-from tests.committing_rig import BYTES, PARTITION, TOPIC, Worker
-from workers import wiring
 
 TESTS = Path(__file__).parents[1]
 
@@ -30,7 +24,7 @@ class Told(NamedTuple):
     silent: str
 
 
-HERE = "unit/test_metrics.py"
+COMMITS = "unit/test_metrics_of_commits.py"
 COMMITTING = "unit/test_committing.py"
 WORKER = "unit/test_stream_worker.py"
 FETCH, OUTAGES = "unit/test_fetch.py", "unit/test_fetch_outages.py"
@@ -40,14 +34,14 @@ SANDBOX = "component/test_decoder_sandbox.py"
 TOLD: Mapping[Metric, tuple[Told, ...]] = {
     metrics.REFERENCES: (
         Told(
-            f"{HERE}::test_outcomes_are_counted_once_committed_by_what_became_of_them",
-            f"{HERE}::test_outcomes_that_wait_for_their_commit_are_held_and_not_counted",
+            f"{COMMITS}::test_outcomes_are_counted_once_committed_by_what_became_of_them",
+            f"{COMMITS}::test_outcomes_that_wait_for_their_commit_are_held_and_not_counted",
         ),
     ),
     metrics.DEAD_LETTERS: (
         Told(
-            f"{HERE}::test_outcomes_are_counted_once_committed_by_what_became_of_them",
-            f"{HERE}::test_outcomes_that_wait_for_their_commit_are_held_and_not_counted",
+            f"{COMMITS}::test_outcomes_are_counted_once_committed_by_what_became_of_them",
+            f"{COMMITS}::test_outcomes_that_wait_for_their_commit_are_held_and_not_counted",
         ),
     ),
     metrics.UNSUPPORTED_FORMATS: (
@@ -58,8 +52,8 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
     ),
     metrics.SKIPPED: (
         Told(
-            f"{HERE}::test_outcomes_are_counted_once_committed_by_what_became_of_them",
-            f"{HERE}::test_outcomes_that_wait_for_their_commit_are_held_and_not_counted",
+            f"{COMMITS}::test_outcomes_are_counted_once_committed_by_what_became_of_them",
+            f"{COMMITS}::test_outcomes_that_wait_for_their_commit_are_held_and_not_counted",
         ),
     ),
     metrics.STAGE_SECONDS: (
@@ -78,14 +72,14 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
             f"{BATCHING}::test_queueing_is_timed_for_each_image_and_encoding_for_each_batch",
         ),
         Told(
-            f"{HERE}::test_a_commit_that_succeeds_is_counted_and_timed",
-            f"{HERE}::test_a_commit_that_is_lost_is_a_failure",
+            f"{COMMITS}::test_a_commit_that_succeeds_is_counted_and_timed",
+            f"{COMMITS}::test_a_commit_that_is_lost_is_a_failure",
         ),
     ),
     metrics.LATENCY_SECONDS: (
         Told(
-            f"{HERE}::test_latency_is_from_the_records_time_to_the_commit",
-            f"{HERE}::test_a_record_without_a_time_has_no_latency",
+            f"{COMMITS}::test_latency_is_from_the_records_time_to_the_commit",
+            f"{COMMITS}::test_a_record_without_a_time_has_no_latency",
         ),
     ),
     metrics.BATCH_SIZE: (
@@ -110,60 +104,60 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
     ),
     metrics.IN_FLIGHT: (
         Told(
-            f"{HERE}::test_outcomes_that_wait_for_their_commit_are_held_and_not_counted",
-            f"{HERE}::test_what_is_committed_is_no_longer_held",
+            f"{COMMITS}::test_outcomes_that_wait_for_their_commit_are_held_and_not_counted",
+            f"{COMMITS}::test_what_is_committed_is_no_longer_held",
         ),
     ),
     metrics.IN_FLIGHT_BYTES: (
         Told(
-            f"{HERE}::test_outcomes_that_wait_for_their_commit_are_held_and_not_counted",
-            f"{HERE}::test_what_is_committed_is_no_longer_held",
+            f"{COMMITS}::test_outcomes_that_wait_for_their_commit_are_held_and_not_counted",
+            f"{COMMITS}::test_what_is_committed_is_no_longer_held",
         ),
     ),
     metrics.LAG: (
         Told(
             f"{COMMITTING}::test_gauges_go_on_while_nothing_can_be_committed",
-            f"{HERE}::test_what_is_committed_is_no_longer_held",
+            f"{COMMITS}::test_what_is_committed_is_no_longer_held",
         ),
     ),
     metrics.OLDEST_SECONDS: (
         Told(
             f"{COMMITTING}::test_gauges_go_on_while_nothing_can_be_committed",
-            f"{HERE}::test_what_is_committed_is_no_longer_held",
+            f"{COMMITS}::test_what_is_committed_is_no_longer_held",
         ),
     ),
     metrics.COMMIT_AGE_SECONDS: (
         Told(
             f"{COMMITTING}::test_gauges_go_on_while_nothing_can_be_committed",
-            f"{HERE}::test_an_image_that_takes_long_does_not_age_commits",
+            f"{COMMITS}::test_an_image_that_takes_long_does_not_age_commits",
         ),
     ),
     metrics.COMMITS: (
         Told(
-            f"{HERE}::test_a_commit_that_succeeds_is_counted_and_timed",
-            f"{HERE}::test_a_commit_that_is_lost_is_a_failure",
+            f"{COMMITS}::test_a_commit_that_succeeds_is_counted_and_timed",
+            f"{COMMITS}::test_a_commit_that_is_lost_is_a_failure",
         ),
         Told(
-            f"{HERE}::test_a_commit_found_done_after_all_succeeded",
-            f"{HERE}::test_nothing_to_commit_is_no_commit",
+            f"{COMMITS}::test_a_commit_found_done_after_all_succeeded",
+            f"{COMMITS}::test_nothing_to_commit_is_no_commit",
         ),
     ),
     metrics.COMMIT_FAILURES: (
         Told(
-            f"{HERE}::test_a_commit_that_is_lost_is_a_failure",
-            f"{HERE}::test_a_commit_that_succeeds_is_counted_and_timed",
+            f"{COMMITS}::test_a_commit_that_is_lost_is_a_failure",
+            f"{COMMITS}::test_a_commit_that_succeeds_is_counted_and_timed",
         ),
     ),
     metrics.REBALANCES: (
         Told(
-            f"{HERE}::test_a_change_of_assignment_is_counted",
-            f"{HERE}::test_nothing_to_commit_is_no_commit",
+            f"{COMMITS}::test_a_change_of_assignment_is_counted",
+            f"{COMMITS}::test_nothing_to_commit_is_no_commit",
         ),
     ),
     metrics.ASSIGNED: (
         Told(
-            f"{HERE}::test_a_change_of_assignment_is_counted",
-            f"{HERE}::test_a_partition_that_was_revoked_is_no_longer_shown",
+            f"{COMMITS}::test_a_change_of_assignment_is_counted",
+            f"{COMMITS}::test_a_partition_that_was_revoked_is_no_longer_shown",
         ),
     ),
     metrics.FETCHED_BYTES: (
@@ -204,8 +198,8 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
     ),
     metrics.MODEL_INFO: (
         Told(
-            f"{HERE}::test_the_model_is_named_by_what_the_worker_runs",
-            f"{HERE}::test_the_model_is_named_by_what_the_worker_runs",
+            f"{COMMITS}::test_the_model_is_named_by_what_the_worker_runs",
+            f"{COMMITS}::test_the_model_is_named_by_what_the_worker_runs",
         ),
     ),
     metrics.LABEL_SET_INFO: (
@@ -222,8 +216,8 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
     ),
     metrics.LAST_PROGRESS: (
         Told(
-            f"{HERE}::test_progress_is_a_commit_that_finished_a_reference",
-            f"{HERE}::test_a_commit_that_is_lost_is_a_failure",
+            f"{COMMITS}::test_progress_is_a_commit_that_finished_a_reference",
+            f"{COMMITS}::test_a_commit_that_is_lost_is_a_failure",
         ),
     ),
 }
@@ -243,193 +237,3 @@ def test_every_metric_has_a_test_of_its_condition_and_one_of_another(metric: Met
     for test in (each for told in TOLD[metric] for each in told):
         file, _, name = test.partition("::")
         assert name in functions_of(file)
-
-
-def started() -> Worker:
-    """A worker that owns the partition and has nothing to do."""
-    worker = Worker()
-    worker.finish(0)
-    worker.cycle(2)
-    return worker
-
-
-def settle(worker: Worker, kind: str, detail: str, timestamp_ms: int = 0) -> None:
-    """A record that was settled without an image."""
-    worker.broker.produce(PARTITION, b"{}")
-    ((position, epoch),) = worker._poll(1)
-    origin = Origin(position, 0, timestamp_ms)
-    worker.window.settle(PARTITION, epoch, position.offset, 0, Settled(kind, detail, origin))
-
-
-def total(worker: Worker, metric: Metric, **labels: str) -> float:
-    return worker.meter.registry.get_sample_value(metric.name, labels) or 0
-
-
-def counted(worker: Worker) -> dict[str, float]:
-    return {
-        "classified": total(worker, metrics.REFERENCES, outcome="classified"),
-        "dead_letter": total(worker, metrics.REFERENCES, outcome="dead_letter"),
-        "skipped": total(worker, metrics.REFERENCES, outcome="skipped"),
-        "fetch.not_found": total(worker, metrics.DEAD_LETTERS, code="fetch.not_found"),
-        "folder": total(worker, metrics.SKIPPED, reason="folder"),
-    }
-
-
-def test_outcomes_are_counted_once_committed_by_what_became_of_them() -> None:
-    worker = started()
-    worker.finish(3)
-    worker.finish(2, "fetch.not_found")
-    settle(worker, "skipped", "folder")
-    worker.cycle()
-    assert counted(worker) == {
-        "classified": 3,
-        "dead_letter": 2,
-        "skipped": 1,
-        "fetch.not_found": 2,
-        "folder": 1,
-    }
-    worker.cycle(5)
-    assert sum(counted(worker).values()) == 9
-
-
-def test_outcomes_that_wait_for_their_commit_are_held_and_not_counted() -> None:
-    worker = started()
-    worker.begin()  # the head of the partition, whose image takes long
-    worker.finish(2)
-    worker.finish(1, "fetch.not_found")
-    settle(worker, "skipped", "folder")
-    worker.cycle(4)
-    assert sum(counted(worker).values()) == 0
-    assert worker.sample("in_flight_references") == 5
-    assert worker.sample("in_flight_bytes") == 3 * BYTES
-
-
-def test_what_is_committed_is_no_longer_held() -> None:
-    worker = started()
-    worker.finish(3)
-    worker.cycle(2)
-    for name in ("in_flight_references", "in_flight_bytes", "oldest_unfinished_seconds"):
-        assert worker.sample(name) == 0
-    assert worker.sample("consumer_lag_records", topic=TOPIC, partition="0") == 0
-
-
-def test_an_image_that_takes_long_does_not_age_commits() -> None:
-    worker = started()
-    worker.begin()
-    worker.finish(5)
-    worker.clock.now += 60
-    worker.cycle(2)
-    assert worker.sample("oldest_unfinished_seconds") > 60
-    assert worker.sample("commit_age_seconds") == 0
-
-
-def timed_commits(worker: Worker) -> float:
-    name = "clipstream_stage_duration_seconds_count"
-    return worker.meter.registry.get_sample_value(name, {"stage": "commit"}) or 0
-
-
-def test_a_commit_that_succeeds_is_counted_and_timed() -> None:
-    worker = started()
-    worker.finish(3)
-    worker.cycle()
-    assert (worker.sample("commits_total"), timed_commits(worker)) == (1, 1)
-    assert worker.sample("commit_failures_total") == 0
-
-
-def test_a_commit_that_is_lost_is_a_failure() -> None:
-    worker = started()
-    worker.stream.most_bytes = 0
-    worker.finish(3)
-    worker.cycle()
-    assert (worker.sample("commits_total"), timed_commits(worker)) == (0, 0)
-    assert worker.sample("commit_failures_total") == 1
-    assert worker.sample("last_progress_timestamp_seconds") == 0
-
-
-def test_a_commit_found_done_after_all_succeeded() -> None:
-    worker = started()
-    worker.finish(3)
-    worker.broker.commit_faults.append("applied")
-    worker.cycle()
-    assert worker.sample("commits_total") == 0
-    worker.cycle()
-    assert worker.sample("commits_total") == 1
-    assert worker.sample("commit_failures_total") == 1
-    assert worker.sample("commit_age_seconds") == 0
-
-
-def test_nothing_to_commit_is_no_commit() -> None:
-    worker = started()
-    worker.cycle(5)
-    for name in ("commits_total", "commit_failures_total", "rebalances_total"):
-        assert worker.sample(name) == 0
-
-
-def test_latency_is_from_the_records_time_to_the_commit() -> None:
-    worker = started()
-    settle(worker, "skipped", "folder", round(worker.clock.now * 1000))
-    worker.clock.now += 7
-    worker.cycle()
-    assert worker.sample("end_to_end_latency_seconds_count") == 1
-    assert worker.sample("end_to_end_latency_seconds_sum") == pytest.approx(7.3)
-
-
-def test_a_record_without_a_time_has_no_latency() -> None:
-    worker = started()
-    settle(worker, "dead_letter", "record.corrupt", -1)
-    worker.cycle()
-    assert worker.sample("end_to_end_latency_seconds_count") == 0
-
-
-def test_a_change_of_assignment_is_counted() -> None:
-    worker = started()
-    worker.gauges.follow_assignment()
-    assert worker.sample("rebalances_total") == 1
-    assert worker.sample("assigned_partitions") == 1
-
-
-def test_a_partition_that_was_revoked_is_no_longer_shown() -> None:
-    worker = started()
-    name, labels = "clipstream_consumer_lag_records", {"topic": TOPIC, "partition": "0"}
-    assert worker.meter.registry.get_sample_value(name, labels) == 0
-    worker.window.revoke(PARTITION)
-    worker.gauges.forget(PARTITION)
-    worker.gauges.follow_assignment()
-    worker.cycle(2)
-    assert worker.sample("assigned_partitions") == 0
-    assert worker.meter.registry.get_sample_value(name, labels) is None
-
-
-def test_progress_is_a_commit_that_finished_a_reference() -> None:
-    worker = started()
-    worker.finish(1)
-    worker.cycle()
-    progress = worker.sample("last_progress_timestamp_seconds")
-    assert progress == worker.clock.now
-    worker.begin()
-    worker.cycle(5)
-    assert worker.sample("last_progress_timestamp_seconds") == progress
-
-
-def test_the_model_is_named_by_what_the_worker_runs() -> None:
-    meter, encoder = PrometheusMeter(), MemoryEncoder()
-
-    def told() -> list[tuple[dict[str, str], float]]:
-        return [
-            (sample.labels, sample.value)
-            for family in meter.registry.collect()
-            for sample in family.samples
-            if sample.name == metrics.MODEL_INFO.name
-        ]
-
-    assert told() == []
-    wiring._tell_model(meter, encoder)
-    model = encoder.model
-    named = {
-        "model": model.name,
-        "revision": model.revision,
-        "precision": model.precision,
-        "engine": model.engine,
-        "version": wiring.VERSION,
-    }
-    assert told() == [(named, 1)]

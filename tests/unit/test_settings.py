@@ -117,6 +117,30 @@ def test_an_empty_file_and_sections_whose_settings_are_commented_out_set_nothing
     assert load("# nothing", tmp_path) == load("kafka:\n  security:\nbatch: {}\n", tmp_path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{workers: {gpus_per_worker: 0.25}, model: {device: cuda}}",
+        "{workers: {gpus_per_worker: 1}, model: {device: auto}}",
+        "{workers: {gpus_per_worker: '0.5'}, model: {device: auto}}",
+        "{workers: {gpus_per_worker: auto}, model: {device: cuda}}",
+        "{workers: {gpus_per_worker: auto, cpus_per_worker: null}, batch: {max_size: null}}",
+        "model: {device: cpu}",
+        "{workers: {count: 3}, endpoints: {health_port: 9403}}",
+        "{workers: {count: 3}, endpoints: {health_port: 9399, metrics_port: 65533}}",
+        "{workers: {count: 3}, endpoints: {health_port: 0, metrics_port: 0}}",
+        "{workers: {max_count: 4}, endpoints: {health_port: 9404}}",
+        "workers: {count: 4, max_count: 4}",
+        "workers: {count: 4, max_count: null}",
+        "events: {embeddings: false}",
+    ],
+)
+def test_combinations_that_fit_are_taken(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    load_settings(file, environment={"CLIPSTREAM_S3__ALLOWED_BUCKETS": '["images"]'})
+
+
 def test_a_file_may_share_parts_by_anchors_and_merge_keys(tmp_path: Path) -> None:
     text = """
         routes:

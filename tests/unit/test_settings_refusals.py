@@ -294,30 +294,6 @@ def test_what_cannot_be_meant_is_refused(text: str, says: str, tmp_path: Path) -
     assert line.startswith(says)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{workers: {gpus_per_worker: 0.25}, model: {device: cuda}}",
-        "{workers: {gpus_per_worker: 1}, model: {device: auto}}",
-        "{workers: {gpus_per_worker: '0.5'}, model: {device: auto}}",
-        "{workers: {gpus_per_worker: auto}, model: {device: cuda}}",
-        "{workers: {gpus_per_worker: auto, cpus_per_worker: null}, batch: {max_size: null}}",
-        "model: {device: cpu}",
-        "{workers: {count: 3}, endpoints: {health_port: 9403}}",
-        "{workers: {count: 3}, endpoints: {health_port: 9399, metrics_port: 65533}}",
-        "{workers: {count: 3}, endpoints: {health_port: 0, metrics_port: 0}}",
-        "{workers: {max_count: 4}, endpoints: {health_port: 9404}}",
-        "workers: {count: 4, max_count: 4}",
-        "workers: {count: 4, max_count: null}",
-        "events: {embeddings: false}",
-    ],
-)
-def test_combinations_that_fit_are_taken(text: str, tmp_path: Path) -> None:
-    file = tmp_path / "settings.yaml"
-    file.write_text(text)
-    load_settings(file, environment=BUCKETS)
-
-
 def test_two_documents_in_the_file_are_named(tmp_path: Path) -> None:
     assert problems("log: {level: info}\n---\nkafka: {group: a}", tmp_path) == [
         "settings: settings.yaml:2: a second document begins here (---); put all sections into one"

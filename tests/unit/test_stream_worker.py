@@ -15,10 +15,7 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, WorkerLost
 from pipeline.flow import FlowPolicy
 from pipeline.ports import Commit, Polled, Unreadable
-from pipeline.records import (
-    OutputTopic,
-    Partition,
-)
+from pipeline.records import OutputTopic, Partition
 from tests.stream_worker_rig import (
     TOPIC,
     WAIT_S,
