@@ -14,6 +14,12 @@ from workers.slot import Ended, Fate
 from workers.supervise import ExitCode, Supervisor
 from workers.workers_policy import WorkersPolicy
 
+NO_CREDENTIALS = Ended(Fate.HALTED, "s3.no_credentials", "s3: no credentials anywhere")
+NO_MODEL = Ended(Fate.HALTED, "model.not_found", "model: no such directory")
+FENCED = Ended(Fate.HALTED, "kafka.fenced", "somebody else")
+DIED = Ended(Fate.DIED, "worker.died", "killed by signal 9")
+NODES = [Node(letter * 56, f"host-{letter}") for letter in "abc"]
+
 
 class SimulatedClock(HandClock):
     """Time moves only when the supervisor waits."""
@@ -176,3 +182,21 @@ class Stage:
             assert self.elapsed < give_up_after_s, "the supervisor did not end"
 
         return self.supervisor.run(until_idle_s, tick)
+
+
+def end(stage: Stage, index: int, ended: Ended) -> Callable[[], None]:
+    return lambda: setattr(stage.worker(index), "end", ended)
+
+
+def each_of_slot(stage: Stage, slot: int, ended: Ended) -> None:
+    """No worker that is started in the slot from now on gets as far as the group."""
+
+    def prepare(worker: Worker) -> None:
+        if worker.slot == slot:
+            worker.end = ended
+
+    stage.prepare = prepare
+
+
+def starts_of(stage: Stage, slot: int) -> list[float]:
+    return [at for at, number, _ in stage.started if number == slot]

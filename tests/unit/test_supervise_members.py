@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.retry import RetryPolicy
-from tests.supervisor_rig import Stage, Worker
+from tests.supervisor_rig import (
+    DIED,
+    NO_CREDENTIALS,
+    NODES,
+    Stage,
+    each_of_slot,
+    end,
+    starts_of,
+)
 from workers import trouble
-from workers.node import Node
 from workers.slot import VACANT_S, Ended, Fate
 from workers.standing import State
 from workers.supervise import ExitCode
 from workers.trouble import RETRIES
-
-NO_CREDENTIALS = Ended(Fate.HALTED, "s3.no_credentials", "s3: no credentials anywhere")
-NO_MODEL = Ended(Fate.HALTED, "model.not_found", "model: no such directory")
-FENCED = Ended(Fate.HALTED, "kafka.fenced", "somebody else")
-DIED = Ended(Fate.DIED, "worker.died", "killed by signal 9")
-NODES = [Node(letter * 56, f"host-{letter}") for letter in "abc"]
-
-
-def end(stage: Stage, index: int, ended: Ended) -> Callable[[], None]:
-    return lambda: setattr(stage.worker(index), "end", ended)
-
-
-def each_of_slot(stage: Stage, slot: int, ended: Ended) -> None:
-    """No worker that is started in the slot from now on gets as far as the group."""
-
-    def prepare(worker: Worker) -> None:
-        if worker.slot == slot:
-            worker.end = ended
-
-    stage.prepare = prepare
-
-
-def starts_of(stage: Stage, slot: int) -> list[float]:
-    return [at for at, number, _ in stage.started if number == slot]
 
 
 def test_the_member_of_a_place_that_stays_empty_leaves_the_group_in_time() -> None:
