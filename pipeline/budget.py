@@ -7,8 +7,8 @@ one plausible failure after the other. No I/O, no clock.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -73,17 +73,18 @@ class Doubt(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """More failures for one reason than the budget has. ``spent``: a whole window of them, so that
-    it is no accident. ``doubt``: what may excuse so many of them that they are no excess any more;
-    ``buckets`` are those in question. ``throughout``: what this run has committed before was no
-    better."""
+    """More failures for one reason than the budget has: more than ``bound``. ``spent``: a whole
+    window of them, so that it is no accident. ``doubt``: what may excuse so many of them that they
+    are no excess any more; ``buckets`` has how many are of each bucket in question. ``throughout``:
+    what this run has committed before was no better."""
 
     reason: str
     failures: int
     outcomes: int
+    bound: float
     spent: bool
     doubt: Doubt = Doubt.NONE
-    buckets: frozenset[str] = frozenset()
+    buckets: Mapping[str, int] = field(default_factory=dict)
     throughout: bool = True
 
     @property
@@ -137,12 +138,13 @@ class FailureBudget:
             for each in failures
             if _reason(each) == reason and _blame(each.code) is Blame.OBJECT
         ]
+        excess = Excess(reason, count, len(outcomes), bound, spent)
         if _blame(reason) is Blame.IMAGE:
-            return Excess(reason, count, len(outcomes), spent, Doubt.GOOD_IMAGES)
+            return replace(excess, doubt=Doubt.GOOD_IMAGES)
         if count - len(of_objects) <= bound:
-            buckets = frozenset(each.bucket or "" for each in of_objects)
-            return Excess(reason, count, len(outcomes), spent, Doubt.BUCKETS, buckets)
-        return Excess(reason, count, len(outcomes), spent)
+            buckets = Counter(each.bucket or "" for each in of_objects)
+            return replace(excess, doubt=Doubt.BUCKETS, buckets=buckets)
+        return excess
 
 
 def _reason(failure: Failure) -> str:

@@ -11,7 +11,7 @@ failed commit's outcomes back; ``reconcile`` settles one whose fate was unknown.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -110,6 +110,7 @@ class CommitWindow:
         self._epochs: dict[Partition, Epoch] = {}
         self._taken: Batch | None = None
         self._rotation: deque[Partition] = deque()
+        self._held: Counter[str] = Counter()
         self._unsettled = 0
         self._settled = 0
         self._settled_bytes = 0
@@ -138,7 +139,7 @@ class CommitWindow:
             return
         self._rotation.remove(partition)
         for entry in window.entries.values():
-            self._forget(window, entry)
+            self._forget(partition, window, entry)
 
     def epoch(self, partition: Partition) -> Epoch | None:
         window = self._windows.get(partition)
@@ -171,6 +172,7 @@ class CommitWindow:
         entry.settled = [None] * references
         self._unsettled += references
         self._windows[partition].held += references
+        self._held[partition.topic] += references
         return True
 
     def settle(
@@ -326,6 +328,10 @@ class CommitWindow:
         """References whose outcome waits for its commit."""
         return self._settled
 
+    def held_of(self, topic: str) -> int:
+        """References of a topic that are not committed, whether settled or not."""
+        return self._held[topic]
+
     def held(self, partition: Partition) -> int:
         """References of an owned partition that are not committed, whether settled or not."""
         return self._windows[partition].held
@@ -378,14 +384,15 @@ class CommitWindow:
             return
         while window.entries and next(iter(window.entries)) < upto:
             _, entry = window.entries.popitem(last=False)
-            self._forget(window, entry)
+            self._forget(partition, window, entry)
         self.passed += max(0, upto - window.base)
         window.base = max(window.base, upto)
 
-    def _forget(self, window: _Window, entry: _Entry) -> None:
+    def _forget(self, partition: Partition, window: _Window, entry: _Entry) -> None:
         if entry.missing is None:
             return
         window.held -= len(entry.settled)
+        self._held[partition.topic] -= len(entry.settled)
         self._unsettled -= entry.missing
         self._settled -= len(entry.settled) - entry.missing
         self._settled_bytes -= entry.size_bytes

@@ -102,17 +102,6 @@ class Turns:
         self._free = capacity
         self._waiting: PriorityQueue[asyncio.Future[None]] = PriorityQueue(min_share)
 
-    @property
-    def free(self) -> int:
-        """Turns that nobody has."""
-        return self._free
-
-    def take_free(self) -> None:
-        """Take a turn that nobody has; ``free`` says whether there is one."""
-        if not self._free:
-            raise RuntimeError("priority: no turn is free")
-        self._free -= 1
-
     async def acquire(self, level: int = FIRST) -> None:
         if self._free > 0:
             self._free -= 1

@@ -146,6 +146,10 @@ class Breaker:
         self._asks_at = now + self._policy.open_s
         self._enter(_State.OPEN)
 
+    def ask_at(self, now: float) -> None:
+        """Let the next attempt through an open breaker from ``now`` on."""
+        self._asks_at = now
+
     def _enter(self, state: _State) -> None:
         self._state = state
         self._period += 1

@@ -122,7 +122,9 @@ def reference(key: str, bucket: str = "images") -> ImageRef:
 class Bench:
     """A fetcher on a scripted store."""
 
-    def __init__(self, policy: FetchPolicy = POLICY, *, allows_all: bool = False) -> None:
+    def __init__(
+        self, policy: FetchPolicy = POLICY, *, allows_all: bool = False, min_share: float = 0.0
+    ) -> None:
         self.store = ScriptedStore()
         self.meter = RecordingMeter()
         self.fetcher = Fetcher(
@@ -134,13 +136,14 @@ class Bench:
             clock=LoopClock(),
             random=lambda: 0.5,
             meter=self.meter,
+            min_share=min_share,
         )
 
     def start(self, *keys: str) -> list[asyncio.Task[ObjectBody]]:
         return [asyncio.create_task(self.fetch(key), name=key) for key in keys]
 
-    async def fetch(self, key: str, bucket: str = "images") -> ObjectBody:
-        async with self.fetcher.fetch(reference(key, bucket)) as body:
+    async def fetch(self, key: str, bucket: str = "images", level: int = 0) -> ObjectBody:
+        async with self.fetcher.fetch(reference(key, bucket), level) as body:
             return body
 
     def available(self) -> bool:
@@ -153,7 +156,7 @@ class Bench:
 
     async def stream(self, seconds: float, every_s: float = 0.5) -> None:
         """Other references go by."""
-        for number in range(int(seconds / every_s)):
+        for number in range(int(seconds / max(every_s, 0.1))):
             await self.fetch(f"passing-{number}")
             await asyncio.sleep(every_s)
 

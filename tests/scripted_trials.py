@@ -11,7 +11,7 @@ class ScriptedTrials:
     def __init__(self, verdict: bool | None = None) -> None:
         self._verdict = verdict
         self.begun: list[Future[bool]] = []
-        self.buckets_tried: list[frozenset[str]] = []
+        self.buckets_tried: list[str] = []
 
     def good_images(self) -> Future[bool]:
         trial: Future[bool] = Future()
@@ -20,6 +20,6 @@ class ScriptedTrials:
         self.begun.append(trial)
         return trial
 
-    def buckets(self, buckets: frozenset[str]) -> Future[bool]:
-        self.buckets_tried.append(buckets)
+    def bucket(self, bucket: str) -> Future[bool]:
+        self.buckets_tried.append(bucket)
         return self.good_images()

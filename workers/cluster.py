@@ -1,4 +1,5 @@
-"""Stream workers as Ray actors: the only module, with the wiring, that knows Ray.
+"""Stream workers as Ray actors. Beside this module ``ray_start``, ``ray_resources``, ``drains`` and
+``node_survey`` know Ray, and no other.
 
 Measured traps of Ray 2.60 that this is built around: a threaded actor whose method runs ignores
 SIGTERM for good unless it installs its own handler in its constructor; ``ray.kill`` and
@@ -14,6 +15,7 @@ import math
 import os
 import queue
 import random
+import re
 import signal
 import socket
 import threading
@@ -39,6 +41,8 @@ from workers.slot import Ended, Fate
 from workers.stream import StreamWorker
 
 log = logging.getLogger(__name__)
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 SIGTERM_GRACE_SHARE = 0.8
 """Share of the grace period that an actor told to end by SIGTERM uses for its drain."""
@@ -213,7 +217,9 @@ class RayWorker:
         try:
             end = ray.get(call)
         except ray.exceptions.RayActorError as error:
-            return Ended(Fate.DIED, "worker.died", str(error).strip().splitlines()[0])
+            # Also where Ray has only lost sight of it: nobody looks after its process any more.
+            self.kill()
+            return Ended(Fate.DIED, "worker.died", _told(error))
         except ray.exceptions.RayError as error:
             # The run failed and its process lives on, with the memory and the GPU it took.
             self.kill()
@@ -250,6 +256,12 @@ class RayWorker:
         ray.kill(self._actor)
 
 
+def _told(error: Exception) -> str:
+    """The line that says what happened: the first, or the last where a process did not start."""
+    lines = _COLOURS.sub("", str(error)).strip().splitlines()
+    return lines[-1 if "creation task" in lines[0] else 0].strip()
+
+
 def _ready(call: Any) -> bool:
     import ray
 
@@ -267,6 +279,8 @@ class Cluster:
             Retry: it did not work this time.
             Halt: it cannot work.
         """
+        import ray
+
         policy = settings.workers
         cpus = CPUS_WITHOUT_GPU if policy.cpus_per_worker is None else policy.cpus_per_worker
         # Logical: what the workers ask for, so that a small machine can run them.
@@ -275,18 +289,18 @@ class Cluster:
         self.reservation = reserve(settings, self.resources)
         self.settings = self.reservation.settle(settings)
         """What workers get: nothing about GPUs is left to them."""
+        # Once: Ray's head is told of each such class, and waited for.
+        self._actors = ray.remote(StreamActor)
         # The one node of a Ray of our own goes when the driver does.
         self._notices = DrainNotices() if cluster_address() else None
 
     def launch(self, build: Build, slot: int, avoid: frozenset[str] = frozenset()) -> RayWorker:
         """Ask for a worker's actor; it gets a process as soon as Ray has room for it, on another
         node than those of ``avoid`` (ids) if one has room."""
-        import ray
-
         policy = self.settings.workers
         if avoid and self._notices is not None:
             avoid |= self._notices.nodes
-        actor = ray.remote(StreamActor).options(
+        actor = self._actors.options(
             num_gpus=policy.gpus_per_worker,
             num_cpus=policy.cpus_per_worker,
             # run() holds one thread for the worker's life; stop() and health() need others.
@@ -294,7 +308,7 @@ class Cluster:
             # The supervisor restarts workers, with backoff and a limit that Ray does not have.
             max_restarts=0,
             max_task_retries=0,
-            scheduling_strategy=_elsewhere(avoid) if avoid else "SPREAD",
+            scheduling_strategy=_elsewhere(avoid, self.reservation) if avoid else "SPREAD",
         )
         wants = f"{policy.cpus_per_worker:g} CPU"
         if policy.gpus_per_worker:
@@ -313,13 +327,15 @@ class Cluster:
         ray.shutdown()
 
 
-def _elsewhere(avoid: frozenset[str]) -> Any:
-    """Prefers a node that is not to be avoided; where none is, or has room, any will do."""
-    import ray
+def _elsewhere(avoid: frozenset[str], reserved: Reservation) -> Any:
+    """Prefers a node that is not to be avoided; where none is that could have room, any will do."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types
-    others = [node["NodeID"] for node in nodes if node["Alive"] and node["NodeID"] not in avoid]
+    others = [
+        node
+        for node, room in rooms().items()
+        if node not in avoid and room.gpus >= reserved.gpus and room.cpus >= reserved.cpus
+    ]
     if not others:
         return "SPREAD"
     # Softly, and not waiting for a busy node either: Ray's own names for that are private.

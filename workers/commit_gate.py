@@ -30,8 +30,8 @@ class Trials(Protocol):
     def good_images(self) -> Future[bool]:
         """Whether the bundled images can be classified."""
 
-    def buckets(self, buckets: frozenset[str]) -> Future[bool]:
-        """Whether objects of all these buckets can be read."""
+    def bucket(self, bucket: str) -> Future[bool]:
+        """Whether an object of the bucket that was read before can be read."""
 
 
 class CommitGate:
@@ -56,10 +56,9 @@ class CommitGate:
         self.holds = False
         """Whether outcomes are held back."""
         self._held_since: float | None = None
-        self._tried: tuple[Doubt, frozenset[str]] = (Doubt.NONE, frozenset())
-        self._trial: Future[bool] | None = None
-        self._verdict: bool | None = None
-        self._verdict_at = 0.0
+        # By bucket; None stands for the good images.
+        self._begun: dict[str | None, Future[bool]] = {}
+        self._verdicts: dict[str | None, tuple[bool, float]] = {}
 
     def admits(self, outcomes: Iterable[Settled], *, stopping: bool) -> bool:
         """Whether the outcomes may be committed now, some or all of them. ``stopping``: no more
@@ -106,22 +105,37 @@ class CommitGate:
         return True
 
     def _excused(self, excess: Excess) -> bool | None:
-        """Whether a trial shows that the failures are the input's; None while it goes on."""
+        """Whether trials show that so many failures are the input's that the rest is no excess;
+        None while that is not known."""
+        if excess.doubt is Doubt.GOOD_IMAGES:
+            return self._tried(None)
+        verdicts = {bucket: self._tried(bucket) for bucket in excess.buckets}
+        if None in verdicts.values():
+            return None
+        excused = sum(count for bucket, count in excess.buckets.items() if verdicts[bucket])
+        return excess.failures - excused <= excess.bound
+
+    def _tried(self, subject: str | None) -> bool | None:
+        """The verdict on a bucket or on the good images; None while it is awaited."""
         now = self._clock.monotonic()
-        if self._tried != (excess.doubt, excess.buckets):
-            self._tried, self._trial, self._verdict = (excess.doubt, excess.buckets), None, None
-        if self._trial is not None and self._trial.done():
+        trial = self._begun.get(subject)
+        if trial is not None and trial.done():
             # Its age counts from now on: a decoder that hangs takes its time to say so.
-            self._verdict, self._verdict_at = self._trial.result(), now
-            self._trial = None
-        elif self._verdict is not None and now - self._verdict_at > GOOD_FOR_S:
-            self._verdict = None
-        if self._verdict is None and self._trial is None:
-            if excess.doubt is Doubt.GOOD_IMAGES:
-                self._trial = self._trials.good_images()
-            else:
-                self._trial = self._trials.buckets(excess.buckets)
-        return self._verdict
+            del self._begun[subject]
+            self._verdicts[subject] = (trial.result(), now)
+        self._verdicts = {
+            each: (verdict, at)
+            for each, (verdict, at) in self._verdicts.items()
+            if now - at <= GOOD_FOR_S
+        }
+        if subject in self._verdicts:
+            return self._verdicts[subject][0]
+        if subject not in self._begun:
+            trials = self._trials
+            self._begun[subject] = (
+                trials.good_images() if subject is None else trials.bucket(subject)
+            )
+        return None
 
 
 def _counts(settled: Settled) -> bool:

@@ -15,7 +15,7 @@ class _Crash:
     """Something that ended one worker, or several of a node at once."""
 
     at: float
-    node: str
+    node: str | None
     slots: set[int] = field(default_factory=set)
 
 
@@ -37,10 +37,11 @@ class Crashes:
     def add(self, now: float, slot: int, node: Node | None) -> None:
         """A worker crashed."""
         self._crashes = [crash for crash in self._crashes if now - crash.at <= self._window_s]
-        name = node.id if node else ""
+        name = node.id if node else None
         for crash in self._crashes:
             # A worker that crashed twice was started again meanwhile.
-            if crash.node == name and now - crash.at <= TOGETHER_S and slot not in crash.slots:
+            together = crash.node == name and now - crash.at <= TOGETHER_S
+            if name is not None and together and slot not in crash.slots:
                 crash.slots.add(slot)
                 return
         self._crashes.append(_Crash(now, name, {slot}))

@@ -135,7 +135,10 @@ class Intake:
         return full
 
     def _held(self, level: int) -> int:
-        return sum(map(self._window.held, self._partitions(level)))
+        window, lower = self._window, self._priority.lower
+        if level:
+            return window.held_of(lower[level - 1])
+        return window.unsettled + window.settled - sum(map(window.held_of, lower))
 
     def _shares(self, level: int) -> _Shares:
         most = max(1, self._flow.max_in_flight >> level)

@@ -129,7 +129,7 @@ class Slot:
         self.leaving = False
         """Its worker is not wanted any more: it ends, or its member leaves the group."""
         self.node: Node | None = None
-        """Of the worker here that has begun, or else of the last one."""
+        """Of the worker that was asked for last, once it has begun."""
         self.trouble: Trouble | None = None
         """Why the place is empty, where its node is at fault; until a worker has proven itself."""
         self.moving = False
@@ -138,12 +138,13 @@ class Slot:
         self._clock = clock
         self._rng = rng
         self._heard: Heard | None = None
-        # Of the worker that is here: when it was asked for, and when it began.
+        # Of the worker that is here: when it was asked for, began and first answered.
         self._launched_at = 0.0
         self._begun_at: float | None = None
-        # When it was asked to stop, and how long it has to finish.
+        self._answered_at: float | None = None
+        # When it was asked to stop, and until when it has time to finish.
         self._stop_at: float | None = None
-        self._grace_s = 0.0
+        self._finish_by = 0.0
         # Since when the group's member has had no process here. A start that fails changes nothing.
         self._vacant_since = clock.monotonic()
         # Whether the group may still have a member of this slot.
@@ -199,6 +200,7 @@ class Slot:
     def take(self, handle: WorkerHandle) -> None:
         """A worker was asked for."""
         self.handle = handle
+        self.node = None
         self.moving = False
         self._launched_at = self._clock.monotonic()
 
@@ -251,10 +253,11 @@ class Slot:
             self._vacate()
             return
         self.handle.stop(grace_s)
+        now = self._clock.monotonic()
         if self._stop_at is None:
-            self._stop_at, self._grace_s = self._clock.monotonic(), grace_s
+            self._stop_at, self._finish_by = now, now + grace_s
         else:
-            self._grace_s = min(self._grace_s, grace_s)
+            self._finish_by = min(self._finish_by, now + grace_s)
 
     def move(self) -> float | None:
         """Ask its worker to end if its node goes away. Returns the seconds that it has, once."""
@@ -282,7 +285,8 @@ class Slot:
             if self._begun_at is None:
                 return None
             self._heard = self.handle.health()
-            self._member = self._member or self._heard is not None
+            if self._heard is not None and self._answered_at is None:
+                self._member, self._answered_at = True, self._clock.monotonic()
             ended = self._overdue() or self._stalled(self._begun_at, awake_since)
             if ended is None:
                 return None
@@ -300,7 +304,8 @@ class Slot:
         self._committed_before = self.committed
         if self._heard is not None:
             self._vacant_since = self._clock.monotonic()
-        self._heard = self.handle = self._begun_at = self._stop_at = None
+        self._heard = self.handle = None
+        self._begun_at = self._answered_at = self._stop_at = None
 
     def _is_to_lose_its_member(self) -> bool:
         if self.leaving:
@@ -314,10 +319,11 @@ class Slot:
         """The end of a worker that does not end though it was asked to."""
         if self._stop_at is None:
             return None
-        asked_s = self._clock.monotonic() - self._stop_at
+        now = self._clock.monotonic()
+        asked_s = now - self._stop_at
         if self._heard is None:
             return Ended(Fate.STOPPED) if asked_s > BUILDING_KILL_S else None
-        if asked_s <= self._grace_s + KILL_MARGIN_S:
+        if now <= self._finish_by + KILL_MARGIN_S:
             return None
         return Ended(
             Fate.KILLED, "worker.overdue", f"did not end within its grace period ({asked_s:.0f} s)"
@@ -326,9 +332,8 @@ class Slot:
     def _stalled(self, begun_at: float, awake_since: float) -> Ended | None:
         """Why the worker must be ended from outside."""
         now = self._clock.monotonic()
-        age_s = now - begun_at
         if self._heard is None:
-            if age_s > self._policy.start_timeout_s:
+            if now - begun_at > self._policy.start_timeout_s:
                 return _stalled(f"did not start within {self._policy.start_timeout_s:g} s")
             return None
         silent_s = now - max(self._heard.at, awake_since)
@@ -357,7 +362,9 @@ class Slot:
                 "worker.commits_fail",
                 f"its commits have failed for {commit_age_s:.0f} s while the group answers it",
             )
-        if age_s > PROVEN_S and self.fresh is not None:
+        # What it took to load is no proof.
+        ran_s = now - self._answered_at if self._answered_at is not None else 0.0
+        if ran_s > PROVEN_S and self.fresh is not None:
             self._restarts.succeeded()
             self.trouble = None
         return None

@@ -137,10 +137,12 @@ class StreamWorker:
 
     def stop(self, grace_s: float) -> None:
         """Stop intake, finish what is begun within ``grace_s`` (else abandon it: it is not
-        committed and comes again), commit and leave. Returns at once; idempotent."""
-        if not self._stopping.is_set():
-            self._deadline = self._clock.monotonic() + grace_s
-            self._stopping.set()
+        committed and comes again), commit and leave. Returns at once. Asked again, it has the
+        shorter of both times."""
+        deadline = self._clock.monotonic() + grace_s
+        if self._deadline is None or deadline < self._deadline:
+            self._deadline = deadline
+        self._stopping.set()
 
     def health(self) -> Health:
         now = self._clock.monotonic()

@@ -210,7 +210,7 @@ class Supervisor:
             ended.fate,
             ended.code,
             ended.message,
-            slot.node,
+            slot.node or "unknown",
         )
         if self._stop is not None:
             if ended.fate is Fate.KILLED and self._stop is ExitCode.OK:
@@ -238,7 +238,7 @@ class Supervisor:
             "waits",
             slot.number,
             ended.code,
-            slot.node,
+            slot.node or "unknown",
             ended.message,
             wait_s,
             extra={"code": ended.code},
@@ -304,11 +304,10 @@ class Supervisor:
             return
         # Empty places neither work nor start: the rule is for the others.
         in_use = [slot for slot in self._in_use() if not slot.empty]
-        empty = sum(slot.empty for slot in self._slots[: self._wanted])
         decision = self._scaling.decide([None if slot.leaving else slot.fresh for slot in in_use])
         if decision is None:
             return
-        wanted = min(decision.workers + empty, self._policy.most)
+        wanted = self._places_for(decision.workers)
         surplus = self._slots[wanted : self._wanted]
         if wanted == self._wanted or (job and any(slot.health for slot in surplus)):
             # A job ends when nothing is left, and partitions on their way look like that.
@@ -317,6 +316,15 @@ class Supervisor:
         for slot in reversed(surplus):
             slot.leave()
         self._wanted = wanted
+
+    def _places_for(self, workers: int) -> int:
+        """So many places, from the first on, have as many that are not empty."""
+        able = 0
+        for slot in self._slots:
+            if able >= workers and slot.number >= self._policy.count:
+                return slot.number
+            able += not slot.empty
+        return self._policy.most
 
     def _drain(self, code: ExitCode, why: str) -> None:
         log.info("stopping: %s", why)

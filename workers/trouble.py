@@ -44,6 +44,8 @@ class Trouble:
     def __init__(self, code: str, message: str, clock: Clock, rng: random.Random) -> None:
         self.code = code
         self.message = message
+        self.is_crash = code not in HALTS
+        """Whether it began with workers that died, in place of saying what a person must do."""
         self.nodes: dict[str, Node] = {}
         """Nodes that met it, by their ids."""
         self.backoff = Backoff(clock, rng, RETRIES)
@@ -70,11 +72,6 @@ class Trouble:
             self._reminder = Reminder(self._clock, TOLD_AGAIN_S, TOLD_AGAIN_AT_MOST_S)
             return True
         return self._reminder.due()
-
-    @property
-    def is_crash(self) -> bool:
-        """Whether its workers died, in place of saying what a person must do."""
-        return self.code not in HALTS
 
     @property
     def remedy(self) -> str:

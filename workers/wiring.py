@@ -149,14 +149,8 @@ class _Trials:
     def good_images(self) -> Future[bool]:
         return self._loop.submit(self._stages.flow.classifies(self._good_images))
 
-    def buckets(self, buckets: frozenset[str]) -> Future[bool]:
-        return self._loop.submit(self._read_from(buckets))
-
-    async def _read_from(self, buckets: frozenset[str]) -> bool:
-        for bucket in buckets:
-            if not await self._stages.fetcher.reads_from(bucket):
-                return False
-        return True
+    def bucket(self, bucket: str) -> Future[bool]:
+        return self._loop.submit(self._stages.fetcher.reads_from(bucket))
 
 
 def _gate(settings: Settings, stages: _Stages, loop: EventLoopThread, meter: Meter) -> CommitGate:

@@ -30,7 +30,9 @@ _MAX_STORES = 64
 """Connection pools kept, one a bucket; a pattern in the allow-list may let in any number. The one
 that was used longest ago goes first."""
 
-_ODD_KEY_THREADS = 8
+_ODD_KEY_THREADS = 256
+"""Made when they are needed. With fewer than there may be attempts under way, an attempt would
+spend its time waiting for a thread, which is not the object's fault."""
 
 _NO_LIMIT = timedelta(hours=1)
 """obstore bounds a request to 30 s unless told otherwise; the caller's deadline cancels it."""

@@ -21,13 +21,9 @@ _LONGEST_ASKED_WAIT_S = 60.0
 """A store that asks for a longer pause is asked again after this."""
 
 _SLOW = 8
-"""An object is slow that has taken so many times as long as the store usually does to answer,"""
+"""An object is slow whose store is silent for so many times as long as it usually is,"""
 _LEAST_SLOW_S = 1.0
 """but not before this."""
-
-
-class _GaveWay(Exception):
-    """A slow attempt was ended, for others wait for its place. It says nothing of the object."""
 
 
 @dataclass(slots=True)
@@ -47,8 +43,6 @@ class _Series:
     aside: bool = False
     slow: bool = False
     """An attempt on it has waited long for the first byte: the next one begins without a place."""
-    answered: bool = False
-    """The latest attempt has got its first byte."""
     waited_s: float = 0.0
     """Time that the latest attempt waited for a place meanwhile."""
 
@@ -183,17 +177,13 @@ class Fetcher:
             begun = self._clock.monotonic()
             try:
                 return await self._attempt(series, permit)
-            except _GaveWay:
-                failure = None
             except Retry as error:
-                failure = error
+                failure = _bare(error)
             finally:
                 ended = self._clock.monotonic()
                 took_s = ended - begun - series.waited_s
                 series.busy_s += took_s
             series.hold.give_back()
-            if failure is None:
-                continue
             self._go_aside(series)
             own_s = wait_s(series.attempts, self._retry, self._random)
             asked_s = min(failure.retry_after_s or 0.0, _LONGEST_ASKED_WAIT_S)
@@ -243,37 +233,31 @@ class Fetcher:
             self._queue(-1)
 
     async def _attempt(self, series: _Series, permit: Permit) -> ObjectBody:
-        """One attempt. One that is slow lets others have its place."""
-        series.waited_s, series.answered = 0.0, False
+        """One attempt. One whose store is silent for too long gives its place back and goes on."""
+        series.waited_s = 0.0
         usual_s = self._health.usual_s()
-        loop = asyncio.get_running_loop()
         timer = None
+        if usual_s is not None and series.hold.taken:
+            patience_s = max(_LEAST_SLOW_S, _SLOW * usual_s)
+            timer = asyncio.get_running_loop().call_later(patience_s, self._turn_slow, series)
 
         async def on_answer() -> None:
+            if timer is not None:
+                timer.cancel()
             waiting_since = self._clock.monotonic()
             await series.hold.take_for_answer()
             series.waited_s = self._clock.monotonic() - waiting_since
-            series.answered = True
 
         try:
-            async with asyncio.timeout(None) as leash:
-                if usual_s is not None and series.hold.taken:
-                    patience_s = max(_LEAST_SLOW_S, _SLOW * usual_s)
-                    timer = loop.call_later(patience_s, self._turn_slow, series, leash)
-                return await self._health.read(series.ref, permit, on_answer)
-        except TimeoutError:
-            raise _GaveWay from None
+            return await self._health.read(series.ref, permit, on_answer)
         finally:
             if timer is not None:
                 timer.cancel()
 
-    def _turn_slow(self, series: _Series, leash: asyncio.Timeout) -> None:
+    def _turn_slow(self, series: _Series) -> None:
+        series.slow = True
+        series.hold.give_back()
         self._go_aside(series)
-        if not series.answered:
-            series.slow = True
-            series.hold.give_back()
-        elif not series.hold.step_aside():
-            leash.reschedule(asyncio.get_running_loop().time())
 
     def _go_aside(self, series: _Series) -> None:
         if not series.aside:
@@ -292,3 +276,10 @@ class Fetcher:
     def _queue(self, change: int) -> None:
         self._queued += change
         self._meter.set(QUEUE_DEPTH, self._queued, stage="fetch")
+
+
+def _bare(failure: Retry) -> Retry:
+    """Without the frames that it came through: they hold what had arrived of the object, and a
+    series keeps its failure while it holds no place."""
+    failure.__context__ = failure.__cause__ = None
+    return failure.with_traceback(None)

@@ -28,8 +28,8 @@ _WATCHED_S = 30.0
 """A partition is watched for so long after its last object has come back: what waits behind that
 object may be no better."""
 
-_ANSWERED = FIRST - 1
-"""The level of those whose store has answered: they hold an open response."""
+_BEFORE_ALL = FIRST - 1
+"""The level of those aside, and of those whose store has answered: they hold an open response."""
 
 
 class Places:
@@ -121,7 +121,8 @@ class Hold:
         if aside:
             await self._for_aside.acquire(level)
         try:
-            await self._places.acquire(level)
+            # Whoever is aside has had its turn already: it must not keep others from theirs.
+            await self._places.acquire(_BEFORE_ALL if aside else level)
         except BaseException:
             if aside:
                 self._for_aside.release()
@@ -132,14 +133,7 @@ class Hold:
         """Wait for a place, unless it has one, before more is read of an object that the store has
         begun to send."""
         if not self._has:
-            await self.take(aside=True, level=_ANSWERED)
-
-    def step_aside(self) -> bool:
-        """Keep the place as one of those for objects aside; False where none of these is free."""
-        if not self._aside and self._for_aside.free:
-            self._for_aside.take_free()
-            self._aside = True
-        return self._aside
+            await self.take(aside=True, level=_BEFORE_ALL)
 
     def give_back(self) -> None:
         """Idempotent."""

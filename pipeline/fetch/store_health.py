@@ -14,7 +14,7 @@ from pipeline.errors import Halt, Reject, Retry, ends_worker
 from pipeline.fetch.evidence import Answers, Witnesses, same_object
 from pipeline.fetch.policy import FetchPolicy
 from pipeline.metrics import BREAKER_OPEN
-from pipeline.ports import Clock, Meter, ObjectStore
+from pipeline.ports import Clock, Meter, ObjectStore, StoreDenied
 from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import Breaker, BreakerPolicy, Permit
 
@@ -61,7 +61,10 @@ class StoreHealth:
         self._probe: asyncio.Task[None] | None = None
         self._probes = 0
         self._broken: Exception | None = None
-        self._waiting: OrderedDict[object, tuple[ImageRef, Callable[[], None]]] = OrderedDict()
+        self._closed = False
+        self._waiting: OrderedDict[object, tuple[ImageRef, Callable[[], None], bool]] = (
+            OrderedDict()
+        )
         self._changed = asyncio.Event()
         self._down_since = 0.0
         meter.set(BREAKER_OPEN, 0)
@@ -102,7 +105,7 @@ class StoreHealth:
             Halt, MemoryError, OSError: asking failed for a reason of this process.
         """
         place = object()
-        self._waiting[place] = (ref, begin)
+        self._waiting[place] = (ref, begin, untried)
         if untried:
             self._waiting.move_to_end(place, last=False)
         try:
@@ -195,7 +198,8 @@ class StoreHealth:
         return body
 
     async def close(self) -> None:
-        """End the probe."""
+        """End the probe for good."""
+        self._closed = True
         probe, self._probe = self._probe, None
         if probe is not None:
             probe.cancel()
@@ -205,6 +209,7 @@ class StoreHealth:
 
     def _answered(self, ref: ImageRef, permit: Permit, begun: float) -> None:
         self._answers.add(ref, begun)
+        self._broken = None
         was_closed = self._breaker.closed()
         self._breaker.succeeded(permit)
         if self._breaker.closed() and not was_closed:
@@ -239,7 +244,7 @@ class StoreHealth:
 
     def _look_into_it(self) -> None:
         """Have the store asked, whoever waits for it and whoever ceases to."""
-        if self._probe is None or self._probe.done():
+        if not self._closed and (self._probe is None or self._probe.done()):
             self._probe = asyncio.create_task(self._probing(), name="store-probe")
 
     async def _probing(self) -> None:
@@ -256,7 +261,10 @@ class StoreHealth:
                     candidate = self._candidate()
                     if candidate is None:
                         return  # nothing to ask about: the next that waits brings this back
-                    await self._ask(candidate)
+                    failure = await self._ask(candidate)
+                    if isinstance(failure, StoreDenied) and self._untried_wait():
+                        # It is there and has never served anything: the next may be the first.
+                        self._breaker.ask_at(self._clock.monotonic())
         except Exception as error:
             # Nobody awaits this task: those that wait for the store raise it.
             self._broken = error
@@ -300,10 +308,17 @@ class StoreHealth:
             return known[self._probes // 2 % len(known)]
         if not self._waiting:
             return None
-        place, (ref, begin) = self._waiting.popitem(last=False)
-        self._waiting[place] = (ref, begin)
+        place, (ref, begin, _) = self._waiting.popitem(last=False)
+        self._waiting[place] = (ref, begin, False)
         begin()
         return ref
+
+    def _untried_wait(self) -> bool:
+        """Whether, of a store that has never answered, a reference waits that was not tried."""
+        if self._answers or not self._waiting:
+            return False
+        _, _, untried = next(iter(self._waiting.values()))
+        return untried
 
     async def _ask(self, witness: ImageRef) -> Retry | None:
         """Read an object for the sake of what it says about the store; returns how it failed."""

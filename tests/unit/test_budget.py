@@ -81,7 +81,7 @@ def test_what_others_can_bring_about_is_told_from_what_a_release_can(
     excess = budget().judge([code])
     assert excess is not None
     assert excess.doubt is doubt
-    assert excess.buckets == ({BUCKET} if doubt is Doubt.BUCKETS else set())
+    assert excess.buckets == ({BUCKET: 1} if doubt is Doubt.BUCKETS else {})
 
 
 def test_objects_are_no_excuse_where_the_store_fails_often_enough_by_itself() -> None:

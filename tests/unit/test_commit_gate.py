@@ -51,13 +51,13 @@ class Bench:
         return self.meter.registry.get_sample_value("clipstream_failure_budget_share")
 
 
-def settled(code: str | None) -> Settled:
+def settled(code: str | None, bucket: str = BUCKET) -> Settled:
     origin = Origin(Position(TOPIC, 0, 0), 0, 0)
     if code is None:
         return Settled("classified", "", origin)
     if code == "skip":
         return Settled("skipped", code, origin)
-    ref = ImageRef(BUCKET, "key", origin, ("things",))
+    ref = ImageRef(bucket, "key", origin, ("things",))
     letter = DeadLetter(origin, code, "message", 1, ref=ref)
     return Settled("dead_letter", code, origin, dead_letter=letter)
 
@@ -165,7 +165,7 @@ def test_missing_objects_pass_while_others_of_their_bucket_are_read(
     bench: Bench, code: str
 ) -> None:
     assert not bench.admits(*[code] * WINDOW), "not before the trial has ended"
-    assert bench.scripted.buckets_tried == [{BUCKET}]
+    assert bench.scripted.buckets_tried == [BUCKET]
     bench.trials[0].set_result(True)
     assert bench.admits(*[code] * WINDOW)
 
@@ -175,6 +175,27 @@ def test_missing_objects_halt_where_nothing_of_their_bucket_can_be_read(bench: B
     bench.trials[0].set_result(False)
     with pytest.raises(Halt, match=f"no object that was read before can be read from {BUCKET}"):
         bench.admits(*["fetch.not_found"] * WINDOW)
+
+
+def test_what_is_missing_of_one_bucket_does_not_stop_for_another(bench: Bench) -> None:
+    """Nothing of the second one was ever read, as where a sender makes names up."""
+    missing = [settled("fetch.not_found")] * 6 + [settled("fetch.not_found", "made-up")] * 4
+    assert not bench.gate.admits(missing, stopping=False)
+    assert bench.scripted.buckets_tried == [BUCKET, "made-up"]
+    bench.trials[0].set_result(True)
+    assert not bench.gate.admits(missing, stopping=False)
+    bench.trials[1].set_result(False)
+    assert bench.gate.admits(missing, stopping=False), "four of ten are no excess"
+    mostly = missing[5:] + missing[5:]
+    with pytest.raises(Halt):
+        bench.gate.admits(mostly, stopping=False)
+
+
+def test_each_bucket_is_tried_once_however_many_there_are(bench: Bench) -> None:
+    for number in range(50):
+        names = [f"bucket-{each}" for each in range(number + 1)]
+        bench.gate.admits([settled("fetch.not_found", name) for name in names], stopping=False)
+    assert sorted(bench.scripted.buckets_tried) == sorted({f"bucket-{n}" for n in range(50)})
 
 
 def test_a_verdict_on_good_images_is_none_on_buckets(bench: Bench) -> None:

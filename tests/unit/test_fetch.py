@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import weakref
 
 import pytest
 
@@ -230,5 +231,60 @@ def test_a_halt_of_the_store_stops_at_once() -> None:
         bench.store.outage = halt
         with pytest.raises(Halt):
             await bench.fetch("a")
+
+    run(main())
+
+
+def test_a_failure_that_is_kept_holds_nothing_of_the_object() -> None:
+    class Part:
+        """What had arrived."""
+
+    async def main() -> None:
+        bench = Bench()
+        parts: list[weakref.ref[Part]] = []
+
+        async def broken_off() -> bytes:
+            part = Part()
+            parts.append(weakref.ref(part))
+            failure = Retry("fetch.failed", "s3: the body broke off")
+            raise failure from ConnectionError("reset")
+
+        bench.store.scripts["a"] = broken_off
+        (task,) = bench.start("a")
+        await asyncio.sleep(0.05)
+        assert parts
+        assert parts[0]() is None
+        task.cancel()
+
+    run(main())
+
+
+@pytest.mark.parametrize("min_share", [0.0, 0.05])
+def test_a_live_object_that_failed_once_does_not_wait_for_bad_ones_of_a_backfill(
+    min_share: float,
+) -> None:
+    async def main() -> None:
+        bench = Bench(min_share=min_share)
+        for number in range(8):
+            await bench.fetch(f"good-{number}")
+        for number in range(40):
+            bench.store.scripts[f"bad-{number}"] = break_off
+        backfill = [
+            asyncio.create_task(bench.fetch(f"bad-{number}", level=1)) for number in range(40)
+        ]
+        live = [asyncio.create_task(bench.stream(60.0, every_s=0.0)) for _ in range(20)]
+        await asyncio.sleep(1.0)
+
+        async def once() -> bytes:
+            return await (
+                break_off() if bench.store.asked.count("hiccup") == 1 else bench.store.serve()
+            )
+
+        bench.store.scripts["hiccup"] = once
+        began = now()
+        await bench.fetch("hiccup")
+        assert now() - began < 10.0
+        for task in [*backfill, *live]:
+            task.cancel()
 
     run(main())

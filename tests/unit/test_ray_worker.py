@@ -139,7 +139,17 @@ def test_a_process_that_is_gone_has_died(ray: MadeUpRay) -> None:
     worker = begun(actor, HandClock())
     actor.run.calls[0].finish(RayActorError("killed by signal 9\nmore"))
     assert worker.ended() == Ended(Fate.DIED, "worker.died", "killed by signal 9")
-    assert ray.killed == []
+    assert ray.killed == [actor], "Ray may have lost sight of it only"
+
+
+def test_a_process_that_did_not_start_says_why(ray: MadeUpRay) -> None:
+    actor = Actor()
+    worker = RayWorker(actor, HandClock(), "1 CPU")
+    cause = (
+        "\x1b[36mray::creation task\x1b[39m failed\n  in a file\nModuleNotFoundError: no workers"
+    )
+    actor.node.calls[0].finish(RayActorError(cause))
+    assert worker.ended() == Ended(Fate.DIED, "worker.died", "ModuleNotFoundError: no workers")
 
 
 class Built:
