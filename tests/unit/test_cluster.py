@@ -119,6 +119,13 @@ def test_a_worker_is_put_softly_on_a_node_that_is_not_to_be_avoided(ray: NotingR
     assert (chosen.node_id, chosen.soft, chosen._spill_on_unavailable) == (B, True, True)
 
 
+def test_a_node_without_what_is_reserved_is_not_preferred(ray: NotingRay) -> None:
+    ray.cluster = {A: True, B: True}
+    cluster = Cluster(settings_of(cpus_per_worker=17))
+    cluster.launch(lambda *_: None, 0, frozenset({A}))  # type: ignore[arg-type]
+    assert ray.actors[-1]["scheduling_strategy"] == "SPREAD", "no node has 17 CPUs"
+
+
 @pytest.mark.parametrize("avoid", [set(), {A, B}, {A, B, C}])
 def test_where_no_node_is_better_a_worker_goes_anywhere(avoid: set[str], ray: NotingRay) -> None:
     assert strategy(ray, avoid, a=True, b=True) == "SPREAD"

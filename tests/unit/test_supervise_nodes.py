@@ -166,3 +166,15 @@ def test_the_log_names_the_node_of_a_worker_that_stops_the_stream(
     stage.at = [(5, lambda: setattr(stage.worker(1), "end", fenced))]
     assert stage.run() is ExitCode.HALTED
     assert "worker 1 halted: kafka.fenced: somebody else (on node host-b (bbbbbbbb))" in caplog.text
+
+
+def test_a_notice_that_comes_during_a_stop_does_not_count_from_the_stop() -> None:
+    stage = Stage(count=1)
+    stage.prepare = lambda worker: setattr(worker, "last", None)
+    stage.at = [
+        (10, stage.supervisor.request_stop),
+        (35, lambda: setattr(stage.worker(0), "goes_at", stage.clock.now + 6)),
+        (38, lambda: setattr(stage.worker(0), "end", Ended(Fate.STOPPED))),
+    ]
+    assert stage.run() is ExitCode.OK
+    assert not stage.worker(0).killed

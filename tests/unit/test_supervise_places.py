@@ -304,3 +304,69 @@ def test_a_worker_exposes_nothing_of_the_driver_nor_the_driver_of_a_worker() -> 
         PrometheusMeter().set(metrics.DRIVER_WORKERS, 1, state="ready")
     with pytest.raises(KeyError):
         PrometheusMeter(metrics.DRIVER_CATALOGUE).add(metrics.COMMITS)
+
+
+def fails_soon_after_loading(stage: Stage, ended: Ended, load_s: float) -> None:
+    """Each worker loads for so long, answers, and ends 5 s later."""
+    begun_at: dict[int, float] = {}
+
+    def prepare(worker: Worker) -> None:
+        worker.answer = None
+
+    def tick() -> None:
+        worker = stage.started[-1][2]
+        if not worker.begun:
+            return
+        ran_s = stage.elapsed - begun_at.setdefault(id(worker), stage.elapsed)
+        if ran_s > load_s:
+            worker.answer = health()
+        if ran_s > load_s + 5:
+            worker.end = ended
+
+    stage.prepare, stage.each_tick = prepare, tick
+
+
+@pytest.mark.parametrize("load_s", [10.0, 2 * PROVEN_S])
+def test_the_time_that_a_model_takes_to_load_is_no_proof_of_a_worker(load_s: float) -> None:
+    stage = Stage(count=1, start_timeout_s=600)
+    fails_soon_after_loading(stage, Ended(Fate.HALTED, "encode.unusable", "x"), load_s)
+    assert stage.run(give_up_after_s=3600) is ExitCode.HALTED
+    stage = Stage(count=1, crash_window_s=2000)
+    fails_soon_after_loading(stage, DIED, load_s)
+    assert stage.run(give_up_after_s=3600) is ExitCode.CRASH_LOOP
+
+
+def test_a_process_that_never_began_blames_no_node_that_was_there_before() -> None:
+    stage = Stage()
+    launched: list[Worker] = []
+
+    def prepare(worker: Worker) -> None:
+        launched.append(worker)
+        if worker.slot == 1 and len(launched) > 2:
+            worker.place = None
+            vars(worker)["ended"] = lambda: DIED
+
+    stage.prepare = prepare
+    stage.at = [(10, end(stage, 1, DIED)), (400, stage.supervisor.request_stop)]
+    assert stage.run() is ExitCode.OK
+    assert set().union(*stage.avoided) == set()
+
+
+def test_one_death_in_a_place_that_is_empty_anyway_is_no_crash_loop_of_another() -> None:
+    stage = Stage(count=3, max_crashes=2)
+    ends = {0: NO_CREDENTIALS}
+
+    def prepare(worker: Worker) -> None:
+        if worker.slot in ends:
+            worker.end = ends[worker.slot]
+
+    stage.prepare = prepare
+    stage.at = [
+        (30, lambda: ends.update({0: DIED})),
+        (60, lambda: ends.update({0: NO_CREDENTIALS})),
+        (200, lambda: ends.update({1: DIED})),
+        (201, lambda: setattr(stage.started[1][2], "end", DIED)),
+        (260, stage.supervisor.request_stop),
+    ]
+    assert stage.run() is ExitCode.OK
+    assert len(starts_of(stage, 1)) >= 2
