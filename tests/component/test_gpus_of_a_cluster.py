@@ -12,15 +12,14 @@ from typing import Any
 
 import pytest
 import ray
-from ray import cluster_utils
 from ray.core.generated import autoscaler_pb2
 
 from pipeline.adapters.s3_policy import S3Policy
 from tests.component import seeing_worker
+from tests.ray_nodes import ray_nodes
 from tests.waiting import eventually
 from workers.cluster import Cluster, RayWorker
 from workers.ray_resources import resources_of_cluster
-from workers.ray_start import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
 from workers.reference import ROOT
 from workers.reservation import Room
 from workers.settings import Settings
@@ -37,27 +36,16 @@ START_S = 60.0
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[dict[str, str]]:
     """A cluster of two nodes, its address in RAY_ADDRESS; their ids by their names."""
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in RAY_ENVIRONMENT.items():
-            environment.setenv(name, value)
-        # Ray's processes have the environment of their node, and must find the tests.
-        environment.setenv("PYTHONPATH", str(ROOT))
-        common: dict[str, Any] = {
-            "num_cpus": CPUS,
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-        }
-        started = cluster_utils.Cluster()
-        try:
-            environment.setenv("CUDA_VISIBLE_DEVICES", ",".join(DEVICES))
-            with_gpus = started.add_node(num_gpus=len(DEVICES), **common)
-            environment.setenv("CUDA_VISIBLE_DEVICES", "3")
-            without = started.add_node(num_gpus=0, **common)
-            environment.delenv("CUDA_VISIBLE_DEVICES")
-            environment.setenv("RAY_ADDRESS", started.address)
-            yield {"gpus": with_gpus.node_id, "no gpus": without.node_id}
-        finally:
-            started.shutdown()  # type: ignore[no-untyped-call]
+    # Ray's processes have the environment of their node, and must find the tests.
+    with (
+        ray_nodes({"PYTHONPATH": str(ROOT)}) as cluster,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(DEVICES)}
+        with_gpus = cluster.add(visible, num_cpus=CPUS, num_gpus=len(DEVICES))
+        without = cluster.add({"CUDA_VISIBLE_DEVICES": "3"}, num_cpus=CPUS, num_gpus=0)
+        environment.setenv("RAY_ADDRESS", cluster.address)
+        yield {"gpus": with_gpus.id, "no gpus": without.id}
 
 
 class Fleet:

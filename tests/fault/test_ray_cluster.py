@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from pipeline.ports import CheckResult
-from tests.fault.ray_nodes import RayNode, RayNodes, ray_nodes
 from tests.fault.s3_rig import Store, Traffic, settings_of, store_behind_a_proxy
 from tests.kafka_deployment import Deployment
+from tests.ray_nodes import RayNode, RayNodes, ray_nodes
 from tests.waiting import eventually
 from workers.commands.config import as_yaml
 from workers.demo.processes import command_environment
@@ -32,6 +32,7 @@ EACH = 20
 """References sent in each state of the cluster."""
 
 START_S = 120.0
+NO_CREDENTIALS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
 NOTICE_S = 30
 SUBJECTS = {
     "versions",
@@ -133,13 +134,13 @@ def test_a_stream_outlives_the_nodes_of_its_cluster(
             traffic.send(each)
 
         with ray_nodes({"PYTHONPATH": str(ROOT)}) as nodes:
-            second = nodes.add()
+            head, second = nodes.add(num_cpus=1), nodes.add(num_cpus=1)
             with driver(nodes, file, tmp_path / "first.log") as first:
-                both_nodes_get_a_worker(first, {nodes.head, second})
+                both_nodes_get_a_worker(first, {head, second})
                 send()
                 traffic.until_done()
 
-                third = nodes.add()
+                third = nodes.add(num_cpus=1)
                 moved = a_node_that_is_taken_back_is_left_in_time(first, nodes, second, third)
                 send()
                 traffic.until_done()
@@ -152,7 +153,7 @@ def test_a_stream_outlives_the_nodes_of_its_cluster(
                 traffic.until_done()
                 assert first.runs
 
-                bare = nodes.add(without="AWS_")
+                bare = nodes.add(NO_CREDENTIALS, num_cpus=1)
                 node = rf"\S+ \({short(bare)}\)"
                 first.says(rf"place {moved} stays empty: s3\.no_credentials on node {node}")
                 send()
@@ -161,15 +162,14 @@ def test_a_stream_outlives_the_nodes_of_its_cluster(
                 doctor_finds_what_the_node_lacks(nodes, settings, bare)
 
                 send()
-                nodes.head.kill()
+                head.kill()
                 assert first.ends() == 1, first.log[-5000:]
                 assert "Failed to connect to GCS" in first.log
-        with (
-            ray_nodes({"PYTHONPATH": str(ROOT)}, cpus=2) as nodes,
-            driver(nodes, file, tmp_path / "again.log", "--until-idle", "2") as again,
-        ):
-            send()
-            assert again.ends() == 0, again.log[-5000:]
+        with ray_nodes({"PYTHONPATH": str(ROOT)}) as nodes:
+            nodes.add(num_cpus=2)
+            with driver(nodes, file, tmp_path / "again.log", "--until-idle", "2") as again:
+                send()
+                assert again.ends() == 0, again.log[-5000:]
         traffic.until_done()
         assert traffic.classified() == sorted(sent)
 
