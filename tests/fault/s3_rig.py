@@ -206,7 +206,7 @@ class Running(Traffic):
         self._built.close()
 
     def breaker_open(self) -> bool:
-        registry = self.worker._meter.registry  # type: ignore[attr-defined]
+        registry = self.worker._meter._meter.registry  # type: ignore[attr-defined]
         return bool(registry.get_sample_value(BREAKER_OPEN.name))
 
     def paused(self) -> bool:
