@@ -118,11 +118,10 @@ class CommitGate:
     def _tried(self, subject: str | None) -> bool | None:
         """The verdict on a bucket or on the good images; None while it is awaited."""
         now = self._clock.monotonic()
-        trial = self._begun.get(subject)
-        if trial is not None and trial.done():
+        # Whoever asked for them: a sender may name any number of buckets, each once.
+        for ended in [each for each, trial in self._begun.items() if trial.done()]:
             # Its age counts from now on: a decoder that hangs takes its time to say so.
-            del self._begun[subject]
-            self._verdicts[subject] = (trial.result(), now)
+            self._verdicts[ended] = (self._begun.pop(ended).result(), now)
         self._verdicts = {
             each: (verdict, at)
             for each, (verdict, at) in self._verdicts.items()

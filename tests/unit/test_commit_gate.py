@@ -198,6 +198,16 @@ def test_each_bucket_is_tried_once_however_many_there_are(bench: Bench) -> None:
     assert sorted(bench.scripted.buckets_tried) == sorted({f"bucket-{n}" for n in range(50)})
 
 
+def test_a_bucket_that_nobody_asks_for_again_is_forgotten(bench: Bench) -> None:
+    bench.gate.admits([settled("fetch.not_found", "made-up")], stopping=False)
+    bench.trials[0].set_result(False)
+    bench.admits("fetch.not_found")
+    assert set(bench.gate._begun) == {BUCKET}
+    bench.clock.now += GOOD_FOR_S + 0.1
+    bench.admits("fetch.not_found")
+    assert bench.gate._verdicts == {}
+
+
 def test_a_verdict_on_good_images_is_none_on_buckets(bench: Bench) -> None:
     bench.admits(*["decode.corrupt"] * WINDOW)
     bench.trials[0].set_result(True)
