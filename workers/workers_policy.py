@@ -61,9 +61,9 @@ class WorkersPolicy(Policy):
     )
     start_timeout_s: float = Field(
         600.0,
-        description="A worker that has not joined so long after its process began is restarted. "
-        "The driver stops when no worker was in the group for so long and a place is empty by a "
-        "fault of its node.",
+        description="Time within which a worker must join after its process began; else it is "
+        "restarted. When no worker was in the group for this time, and a place is empty by a fault "
+        "of its node, the driver stops.",
         gt=0,
     )
     stall_timeout_s: float = Field(

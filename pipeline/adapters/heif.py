@@ -10,7 +10,7 @@ import importlib
 from typing import Any
 
 _NO_THREADS = 0
-"""libheif decodes tiles in its caller's thread; 1 would be one beside it."""
+"""libheif then decodes tiles in its caller's thread. With 1 it starts a second thread for them."""
 
 _MEMORY = "Memory allocation error"
 """How libheif's texts begin for `heif_error_Memory_allocation_error`."""

@@ -152,7 +152,8 @@ def _passes(width: int, height: int, *, interlaced: bool) -> list[tuple[int, int
 
 
 def _chunks(body: bytes) -> Iterator[_Chunk]:
-    """The chunks of a file as far as they go; of one that is cut off, what is there.
+    """The chunks of a file, in their order. The last chunk of a file that is cut off has the bytes
+    that are there.
 
     Raises:
         Refused: more than ``MAX_CHUNKS``.
