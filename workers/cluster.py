@@ -33,7 +33,7 @@ from workers.fitting import fitted
 from workers.health import Health, Heard
 from workers.logs import configure_logging
 from workers.node import Node
-from workers.ray_resources import resources_of_cluster, rooms
+from workers.ray_resources import living_nodes, resources_of_cluster
 from workers.ray_start import cluster_address, start_ray
 from workers.reservation import CPUS_WITHOUT_GPU, Reservation, reserve, workers_on
 from workers.settings import Settings
@@ -332,9 +332,9 @@ def _elsewhere(avoid: frozenset[str], reserved: Reservation) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     others = [
-        node
-        for node, room in rooms().items()
-        if node not in avoid and room.gpus >= reserved.gpus and room.cpus >= reserved.cpus
+        node.id
+        for node, room in living_nodes().items()
+        if node.id not in avoid and room.gpus >= reserved.gpus and room.cpus >= reserved.cpus
     ]
     if not others:
         return "SPREAD"
@@ -353,8 +353,9 @@ def _build_fitted(
     import ray
 
     here = ray.get_runtime_context().get_node_id()
-    nodes = rooms()
-    workers = workers_on(nodes[here], list(nodes.values()), reserved, settings.workers.most)
+    nodes = living_nodes()
+    (room,) = (room for node, room in nodes.items() if node.id == here)
+    workers = workers_on(room, list(nodes.values()), reserved, settings.workers.most)
     settings, told = fitted(settings, available_processors(), workers)
     log.info("worker %d: %s; Ray reserves %s", slot, told, reserved)
     return build(settings, slot)

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 from pipeline.ports import Clock
 from workers.health import Health
-from workers.trouble import Reminder
+from workers.reminder import Reminder
 
 log = logging.getLogger(__name__)
 

@@ -14,16 +14,12 @@ from pipeline.adapters.clip_files import from_directory, from_hub
 from pipeline.adapters.decoders import SandboxedDecoder
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.adapters.s3_connection import open_session
+from pipeline.adapters.s3_connection import certificate_authorities, open_session
 from pipeline.errors import Halt, PipelineError
-from pipeline.good_images import GOOD_IMAGES
 from pipeline.ports import Check, CheckResult
-from pipeline.records import ImageGeometry
 from workers.settings import Settings
 
 DEV = Path("/dev")
-
-_SMALL = ImageGeometry(resize=4, crop=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +62,35 @@ def examine_node(settings: Settings, gpus: float) -> list[Finding]:
     ]
 
 
+def failed(subject: str, error: PipelineError) -> Iterator[Check]:
+    """A failed check for each line of the error's message."""
+    for line in error.message.splitlines():
+        yield Check(subject, CheckResult.FAILED, line)
+
+
+def try_decoder(settings: Settings) -> None:
+    """Start a decoder, which decodes a sample of each format in its sandbox before it is ready.
+
+    Raises:
+        Halt: ``decode.unavailable``.
+    """
+
+    async def start_and_close() -> None:
+        one = settings.decode.model_copy(update={"processes": 1})
+        decoder = SandboxedDecoder(one, PrometheusMeter())
+        await decoder.start()
+        await decoder.close()
+
+    asyncio.run(start_and_close())
+
+
 def _guarded(
     subject: str, look: Callable[[Settings], Finding], settings: Settings
 ) -> Iterator[Finding]:
     try:
         yield look(settings)
     except PipelineError as error:
-        for line in error.message.splitlines():
-            yield Finding(Check(subject, CheckResult.FAILED, line))
+        yield from map(Finding, failed(subject, error))
     except Exception as error:  # noqa: BLE001 - whatever a node does, the others are told
         message = f"{type(error).__name__}: {error}; look at this node"
         yield Finding(Check(subject, CheckResult.FAILED, message))
@@ -134,11 +151,7 @@ def _certificates(settings: Settings) -> Finding:
 def _require_files(settings: Settings) -> None:
     """Raises Halt where a file that connections need cannot be read."""
     settings.kafka.security.client_options()
-    if settings.s3.ca_file is not None:
-        try:
-            settings.s3.ca_file.read_bytes()
-        except OSError as error:
-            raise Halt("s3.ca_file", f"s3.ca_file: {error}; mend the path") from error
+    certificate_authorities(settings.s3)
 
 
 def _credentials(settings: Settings) -> Finding:
@@ -148,20 +161,8 @@ def _credentials(settings: Settings) -> Finding:
 
 
 def _decoders(settings: Settings) -> Finding:
-    formats = settings.decode.formats
-
-    async def decode() -> None:
-        one = settings.decode.model_copy(update={"processes": 1})
-        decoder = SandboxedDecoder(one, PrometheusMeter())
-        await decoder.start()
-        try:
-            for name in formats:
-                await decoder.decode(GOOD_IMAGES[name], _SMALL)
-        finally:
-            await decoder.close()
-
-    asyncio.run(decode())
-    return _passed("decoders", f"decode {', '.join(formats)} in their sandbox")
+    try_decoder(settings)
+    return _passed("decoders", f"decode {', '.join(settings.decode.formats)} in their sandbox")
 
 
 def _devices(gpus: float) -> Finding:

@@ -10,6 +10,7 @@ from pipeline.errors import Halt
 from pipeline.ports import Check, CheckResult
 from workers.node import Node
 from workers.node_checks import Finding, examine_node
+from workers.ray_resources import living_nodes
 from workers.ray_start import cluster_address, start_ray
 from workers.settings import Settings
 
@@ -74,23 +75,19 @@ def _reports(settings: Settings) -> list[Report]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types
-    alive = [node for node in nodes if node["Alive"]]
+    alive = living_nodes()
     calls = [
         ray.remote(examine_node)
         .options(
             num_cpus=0,
             max_retries=0,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
         )
-        .remote(settings, float(node["Resources"].get("GPU", 0)))
-        for node in alive
+        .remote(settings, room.gpus)
+        for node, room in alive.items()
     ]
     ray.wait(calls, num_returns=len(calls), timeout=ANSWER_S)
-    return [
-        Report(Node(node["NodeID"], node["NodeManagerHostname"]), _findings(call))
-        for node, call in zip(alive, calls, strict=True)
-    ]
+    return [Report(node, _findings(call)) for node, call in zip(alive, calls, strict=True)]
 
 
 def _findings(call: Any) -> list[Finding]:

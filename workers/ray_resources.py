@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
+from workers.node import Node
 from workers.reservation import Resources, Room
 
 log = logging.getLogger(__name__)
 
 
-def rooms() -> dict[str, Room]:
-    """What each living node of the cluster has, by its id."""
+def living_nodes() -> dict[Node, Room]:
+    """What each living node of the cluster has."""
     import ray
 
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return {node["NodeID"]: _room(node["Resources"]) for node in nodes if node["Alive"]}
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types
+    return {
+        Node(node["NodeID"], node["NodeManagerHostname"]): _room(node["Resources"])
+        for node in nodes
+        if node["Alive"]
+    }
 
 
 def resources_of_cluster() -> Resources:
     """The nodes that live, and one of each group that an autoscaler can add."""
-    return Resources(tuple(rooms().values()), tuple(_addable()))
+    return Resources(tuple(living_nodes().values()), tuple(_addable()))
 
 
 def _room(resources: Mapping[str, float]) -> Room:

@@ -14,10 +14,11 @@ from pipeline.halts import Fault, fault_of
 from pipeline.ports import Clock
 from workers.crashes import Crashes
 from workers.idle import GroupLag, Idle
+from workers.reminder import Reminder
 from workers.scaling import Scaling
 from workers.slot import Dismiss, Ended, Fate, Launch, Slot
 from workers.standing import NOTHING_YET, standing_of
-from workers.trouble import Reminder, Trouble
+from workers.trouble import Trouble
 from workers.workers_policy import WorkersPolicy
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from pipeline.ports import Clock
 from pipeline.retry import RetryPolicy
 from workers.backoff import Backoff
 from workers.node import Node
+from workers.reminder import Reminder
 
 RETRIES = RetryPolicy(first_wait_s=10.0, longest_wait_s=300.0)
 """Waits between tries to fill an empty place."""
@@ -18,24 +19,6 @@ TOLD_AGAIN_S = 60.0
 """An empty place is told again after so long, and then after twice as long each time."""
 
 TOLD_AGAIN_AT_MOST_S = 3600.0
-
-
-class Reminder:
-    """When to say again what has not changed: at growing intervals."""
-
-    def __init__(self, clock: Clock, first_s: float, longest_s: float) -> None:
-        self._clock = clock
-        self._wait_s, self._longest_s = first_s, longest_s
-        self._at = clock.monotonic() + first_s
-
-    def due(self) -> bool:
-        """Whether it is time. Asked again, it is not."""
-        now = self._clock.monotonic()
-        if now < self._at:
-            return False
-        self._wait_s = min(2 * self._wait_s, self._longest_s)
-        self._at = now + self._wait_s
-        return True
 
 
 class Trouble:

@@ -14,8 +14,13 @@ from obstore.store import S3Store
 
 from pipeline.adapters import s3_answers as answers
 from pipeline.adapters.s3_boto import BotoReader
-from pipeline.adapters.s3_connection import Credentials, open_client, open_session
-from pipeline.errors import Halt, PipelineError
+from pipeline.adapters.s3_connection import (
+    Credentials,
+    certificate_authorities,
+    open_client,
+    open_session,
+)
+from pipeline.errors import PipelineError
 from pipeline.records import ObjectBody
 
 if TYPE_CHECKING:
@@ -185,11 +190,8 @@ def _client_options(policy: S3Policy, endpoint: str) -> ClientConfig:
     }
     if policy.proxy_url is None:
         options["proxy_excludes"] = urlsplit(endpoint).hostname or ""
-    if policy.ca_file is not None:
-        try:
-            options["root_certificate"] = policy.ca_file.read_bytes()
-        except OSError as error:
-            raise Halt("s3.ca_file", f"s3.ca_file: {error}; mend the path") from error
+    if (authorities := certificate_authorities(policy)) is not None:
+        options["root_certificate"] = authorities
     return options
 
 

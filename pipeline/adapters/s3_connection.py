@@ -51,6 +51,20 @@ def open_session(policy: S3Policy) -> boto3.session.Session:
         raise Halt("s3.session", f"s3: {error}; check s3.profile and the AWS files") from error
 
 
+def certificate_authorities(policy: S3Policy) -> bytes | None:
+    """What ``s3.ca_file`` holds, where it is set.
+
+    Raises:
+        Halt: the file cannot be read.
+    """
+    if policy.ca_file is None:
+        return None
+    try:
+        return policy.ca_file.read_bytes()
+    except OSError as error:
+        raise Halt("s3.ca_file", f"s3.ca_file: {error}; mend the path") from error
+
+
 def _with_role(
     source: boto3.session.Session, role_arn: str, external_id: str | None
 ) -> boto3.session.Session:

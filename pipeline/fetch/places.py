@@ -138,7 +138,7 @@ class Hold:
     def give_back(self) -> None:
         """Idempotent."""
         if self._has:
-            self._has = False
             self._places.release()
             if self._aside:
                 self._for_aside.release()
+            self._has = self._aside = False

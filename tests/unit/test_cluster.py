@@ -34,6 +34,7 @@ class NotingRay:
         return [
             {
                 "NodeID": node,
+                "NodeManagerHostname": f"host-{node[:1]}",
                 "Alive": alive,
                 "Resources": {"CPU": 16.0} | self.gpus if alive else {"CPU": 99.0, "GPU": 99.0},
             }

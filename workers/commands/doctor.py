@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.adapters.decoders import SandboxedDecoder
 from pipeline.adapters.kafka_admin import KafkaAdmin
 from pipeline.adapters.kafka_doctor import SAFE_MIN_ISR, SAFE_REPLICATION, KafkaDoctor, sound_topics
-from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.adapters.s3_admin import S3Admin
-from pipeline.decode import DecodePolicy
 from pipeline.errors import Halt, PipelineError
 from pipeline.ports import Check, CheckResult
 from workers.cluster import Cluster
+from workers.node_checks import failed, try_decoder
 from workers.node_survey import survey
 from workers.reservation import places
 from workers.settings import Settings
@@ -70,8 +67,7 @@ def _guarded(subject: str, checks: Iterator[Check]) -> Iterator[Check]:
     try:
         yield from checks
     except PipelineError as error:
-        for line in error.message.splitlines():
-            yield Check(subject, CheckResult.FAILED, line)
+        yield from failed(subject, error)
 
 
 def _print(console: Console, area: str, check: Check) -> None:
@@ -127,15 +123,8 @@ def _label_sets(settings: Settings) -> Iterator[Check]:
 
 def _decoder(settings: Settings) -> Iterator[Check]:
     """Starts one, which decodes a sample of each format in its sandbox."""
-    formats = ", ".join(settings.decode.formats)
-    asyncio.run(_start_and_close(settings.decode.model_copy(update={"processes": 1})))
-    yield Check("start", CheckResult.PASSED, f"decodes {formats}")
-
-
-async def _start_and_close(policy: DecodePolicy) -> None:
-    decoder = SandboxedDecoder(policy, PrometheusMeter())
-    await decoder.start()
-    await decoder.close()
+    try_decoder(settings)
+    yield Check("start", CheckResult.PASSED, f"decodes {', '.join(settings.decode.formats)}")
 
 
 def _model(settings: Settings) -> Iterator[Check]:

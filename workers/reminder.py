@@ -1,0 +1,23 @@
+"""When to say again what has not changed."""
+
+from __future__ import annotations
+
+from pipeline.ports import Clock
+
+
+class Reminder:
+    """At growing intervals."""
+
+    def __init__(self, clock: Clock, first_s: float, longest_s: float) -> None:
+        self._clock = clock
+        self._wait_s, self._longest_s = first_s, longest_s
+        self._at = clock.monotonic() + first_s
+
+    def due(self) -> bool:
+        """Whether it is time. Asked again, it is not."""
+        now = self._clock.monotonic()
+        if now < self._at:
+            return False
+        self._wait_s = min(2 * self._wait_s, self._longest_s)
+        self._at = now + self._wait_s
+        return True
