@@ -14,9 +14,10 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 from transformers import CLIPImageProcessorPil
 
-from pipeline.adapters.decoders import SandboxedDecoder
+from pipeline.adapters.decoders import MAX_FILE_BYTES, SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode import DecodePolicy
+from pipeline.errors import Reject
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
 
 SENSOR_NOISE = 4.0
@@ -81,10 +82,23 @@ class Decoding:
 
         return self._runner.run(gather())
 
+    def one(
+        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+    ) -> DecodedImage | Reject:
+        """What became of a file."""
+
+        async def decode() -> DecodedImage | Reject:
+            try:
+                return await self._decoder.decode(body, geometry, content_encoding)
+            except Reject as reject:
+                return reject
+
+        return self._runner.run(decode())
+
 
 @contextmanager
-def decoding(policy: DecodePolicy) -> Iterator[Decoding]:
-    decoder = SandboxedDecoder(policy, PrometheusMeter())
+def decoding(policy: DecodePolicy, max_file_bytes: int = MAX_FILE_BYTES) -> Iterator[Decoding]:
+    decoder = SandboxedDecoder(policy, PrometheusMeter(), max_file_bytes=max_file_bytes)
     with asyncio.Runner() as runner:
         runner.run(decoder.start())
         try:

@@ -142,6 +142,12 @@ class Bench:
     def start(self, *keys: str) -> list[asyncio.Task[ObjectBody]]:
         return [asyncio.create_task(self.fetch(key), name=key) for key in keys]
 
+    async def give_up(self, tasks: list[asyncio.Task[ObjectBody]]) -> None:
+        """Their partition is revoked."""
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def fetch(self, key: str, bucket: str = "images", level: int = 0) -> ObjectBody:
         async with self.fetcher.fetch(reference(key, bucket), level) as body:
             return body

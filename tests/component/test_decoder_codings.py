@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import io
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import brotli
 import numpy as np
@@ -17,12 +16,11 @@ from PIL import Image
 
 from pipeline.adapters.content_coding import undo
 from pipeline.adapters.decode_wire import Refused
-from pipeline.adapters.decoders import SandboxedDecoder
-from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.codings import CODINGS
 from pipeline.decode import DecodePolicy
 from pipeline.errors import Reject
 from pipeline.records import DecodedImage, ImageGeometry
+from tests.decoding_rig import decoding
 
 GEOMETRY = ImageGeometry(32, 32)
 MAX_BYTES = 1_000_000
@@ -49,34 +47,16 @@ CODERS = {
 }
 
 
-class Decoding:
-    """A decoder in its own event loop."""
-
-    def __init__(self, runner: asyncio.Runner, decoder: SandboxedDecoder) -> None:
-        self._runner = runner
-        self._decoder = decoder
-
-    def __call__(self, body: bytes, content_encoding: str | None) -> DecodedImage | Reject:
-        async def one() -> DecodedImage | Reject:
-            try:
-                return await self._decoder.decode(body, GEOMETRY, content_encoding)
-            except Reject as reject:
-                return reject
-
-        return self._runner.run(one())
+Decode = Callable[[bytes, str | None], DecodedImage | Reject]
+"""Decodes a body of a Content-Encoding."""
 
 
 @pytest.fixture(scope="module")
-def decode() -> Iterator[Decoding]:
+def decode() -> Iterator[Decode]:
     # Tight: a bomb that is unpacked whole, or nearly, ends the child.
     policy = DecodePolicy(processes=1, max_megapixels=1, max_memory_mib=280)
-    decoder = SandboxedDecoder(policy, PrometheusMeter(), max_file_bytes=MAX_BYTES)
-    with asyncio.Runner() as runner:
-        runner.run(decoder.start())
-        try:
-            yield Decoding(runner, decoder)
-        finally:
-            runner.run(decoder.close())
+    with decoding(policy, MAX_BYTES) as decoder:
+        yield lambda body, content_encoding: decoder.one(body, GEOMETRY, content_encoding)
 
 
 def pixels(outcome: DecodedImage | Reject) -> bytes:
@@ -90,13 +70,13 @@ def refusal(outcome: DecodedImage | Reject) -> Reject:
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-def test_a_coded_image_is_decoded_as_it_was_before(coding: str, decode: Decoding) -> None:
+def test_a_coded_image_is_decoded_as_it_was_before(coding: str, decode: Decode) -> None:
     plain = pixels(decode(image(), None))
     assert pixels(decode(CODERS[coding](image()), coding)) == plain
     assert pixels(decode(image(), "identity, aws-chunked")) == plain
 
 
-def test_several_codings_are_undone_from_the_last_to_the_first(decode: Decoding) -> None:
+def test_several_codings_are_undone_from_the_last_to_the_first(decode: Decode) -> None:
     body = image()
     for coding in CODINGS:
         body = CODERS[coding](body)
@@ -104,25 +84,25 @@ def test_several_codings_are_undone_from_the_last_to_the_first(decode: Decoding)
     assert refusal(decode(body, ", ".join(reversed(CODINGS)))).code == "decode.corrupt"
 
 
-def test_deflate_without_its_head_is_undone_as_browsers_do(decode: Decoding) -> None:
+def test_deflate_without_its_head_is_undone_as_browsers_do(decode: Decode) -> None:
     assert pixels(decode(raw_deflate(image()), "deflate")) == pixels(decode(image(), None))
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
-def test_a_body_in_several_pieces_is_put_together(coding: str, decode: Decoding) -> None:
+def test_a_body_in_several_pieces_is_put_together(coding: str, decode: Decode) -> None:
     body = image()
     pieces = b"".join(CODERS[coding](part) for part in (body[:5_000], b"", body[5_000:]))
     assert pixels(decode(pieces, coding)) == pixels(decode(body, None))
 
 
-def test_what_follows_a_gzip_member_is_passed_over(decode: Decoding) -> None:
+def test_what_follows_a_gzip_member_is_passed_over(decode: Decode) -> None:
     assert pixels(decode(gzip.compress(image()) + b"rubbish", "gzip")) == pixels(
         decode(image(), None)
     )
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-def test_a_coded_body_that_ends_early_is_truncated(coding: str, decode: Decoding) -> None:
+def test_a_coded_body_that_ends_early_is_truncated(coding: str, decode: Decode) -> None:
     body = CODERS[coding](image())
     assert refusal(decode(body[: len(body) // 2], coding)).code == "decode.truncated"
     assert refusal(decode(body[:-1], coding)).code == "decode.truncated"
@@ -130,7 +110,7 @@ def test_a_coded_body_that_ends_early_is_truncated(coding: str, decode: Decoding
 
 @pytest.mark.parametrize("coding", CODINGS)
 def test_a_body_that_is_not_so_coded_is_corrupt_and_says_what_it_is(
-    coding: str, decode: Decoding
+    coding: str, decode: Decode
 ) -> None:
     reject = refusal(decode(image(), coding))
     assert reject.code == "decode.corrupt"
@@ -140,7 +120,7 @@ def test_a_body_that_is_not_so_coded_is_corrupt_and_says_what_it_is(
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-def test_a_bomb_is_refused_within_the_childs_memory(coding: str, decode: Decoding) -> None:
+def test_a_bomb_is_refused_within_the_childs_memory(coding: str, decode: Decode) -> None:
     bomb = CODERS[coding](bytes(BOMB_BYTES))
     assert len(bomb) < MAX_BYTES
     reject = refusal(decode(bomb, coding))
@@ -172,12 +152,12 @@ def test_a_mangled_body_is_refused_or_undone_and_nothing_else(coding: str) -> No
             continue
 
 
-def test_an_unknown_coding_is_refused_by_name(decode: Decoding) -> None:
+def test_an_unknown_coding_is_refused_by_name(decode: Decode) -> None:
     reject = refusal(decode(image(), "compress"))
     assert reject.code == "decode.unsupported_encoding"
     assert "'compress'" in reject.message
 
 
-def test_what_is_no_image_once_unpacked_is_named(decode: Decoding) -> None:
+def test_what_is_no_image_once_unpacked_is_named(decode: Decode) -> None:
     reject = refusal(decode(gzip.compress(b"<svg/>"), "gzip"))
     assert (reject.code, reject.format) == ("decode.unsupported_format", "SVG")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from pipeline.decode import HEIF_BYTES_PER_PIXEL, DecodePolicy
 from pipeline.errors import CODES, Halt, Reject
 from pipeline.good_images import GOOD_IMAGES
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
+from tests.decoding_rig import decoding
 
 DATA = Path(__file__).parents[1] / "data/heif"
 GEOMETRY = ImageGeometry(32, 32)
@@ -39,37 +40,19 @@ BLUE = {
 """Where EXIF's orientation moves the top left corner."""
 
 
-class Heif:
-    """A decoder of HEIF and AVIF in its own event loop."""
-
-    def __init__(self, runner: asyncio.Runner, decoder: SandboxedDecoder) -> None:
-        self._runner = runner
-        self._decoder = decoder
-
-    def __call__(self, body: bytes) -> DecodedImage | Reject:
-        async def one() -> DecodedImage | Reject:
-            try:
-                return await self._decoder.decode(body, GEOMETRY)
-            except Reject as reject:
-                return reject
-
-        return self._runner.run(one())
+Heif = Callable[[bytes], DecodedImage | Reject]
+"""Decodes a file of HEIF or AVIF."""
 
 
 @contextlib.contextmanager
-def decoding(policy: DecodePolicy) -> Iterator[Heif]:
-    decoder = SandboxedDecoder(policy, PrometheusMeter())
-    with asyncio.Runner() as runner:
-        runner.run(decoder.start())
-        try:
-            yield Heif(runner, decoder)
-        finally:
-            runner.run(decoder.close())
+def decoding_of(policy: DecodePolicy) -> Iterator[Heif]:
+    with decoding(policy) as decoder:
+        yield lambda body: decoder.one(body, GEOMETRY)
 
 
 @pytest.fixture(scope="module")
 def heif() -> Iterator[Heif]:
-    with decoding(POLICY) as decoder:
+    with decoding_of(POLICY) as decoder:
         yield decoder
 
 
@@ -149,7 +132,7 @@ def test_a_sequence_beside_a_still_picture_is_an_animation(heif: Heif) -> None:
 
 
 def test_animations_are_refused_where_the_policy_says_so() -> None:
-    with decoding(POLICY.model_copy(update={"animations": "reject"})) as strict:
+    with decoding_of(POLICY.model_copy(update={"animations": "reject"})) as strict:
         assert refused(strict(file("two_pictures"))) == "decode.animation"
         assert refused(strict(file("orientation_1") + sequence(2))) == "decode.animation"
         decoded(strict(file("orientation_1")))
@@ -189,12 +172,12 @@ def test_the_largest_picture_allowed_fits_the_memory_required() -> None:
     policy = DecodePolicy(
         processes=1, formats=("HEIF",), max_megapixels=12, max_memory_mib=needed_mib
     )
-    with decoding(policy) as tight:
+    with decoding_of(policy) as tight:
         assert decoded(tight(file("ten_bits_alpha_12_megapixels"))).width == 3_000
 
 
 def test_more_pixels_than_allowed_are_refused_by_the_header() -> None:
-    with decoding(POLICY.model_copy(update={"max_megapixels": 10.0})) as small:
+    with decoding_of(POLICY.model_copy(update={"max_megapixels": 10.0})) as small:
         assert refused(small(file("ten_bits_alpha_12_megapixels"))) == "decode.too_large"
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import threading
 import time
 import urllib.request
 from functools import partial
@@ -18,6 +17,7 @@ from pipeline.adapters.s3_policy import S3Policy
 from pipeline.labels import LabelSetsPolicy
 from pipeline.retry import RetryPolicy
 from tests.component.test_scaling_stream import LABEL_SET, members
+from tests.driver_here import run_driver_during
 from tests.fault import faulty_node
 from tests.fault.worker_of_deployment import references
 from tests.kafka_deployment import Deployment
@@ -96,32 +96,23 @@ def test_a_stream_outlives_the_fault_of_a_node(
             return time.monotonic() - began
 
         def look() -> None:
-            try:
-                eventually(lambda: shared(deployment), WITHIN_S)
-                produce_and_wait(1)
-                faulty_node.fault(tmp_path).touch()
-                victim = int(faulty_node.process(tmp_path, faulty_node.FAULTY_SLOT).read_text())
-                os.kill(victim, signal.SIGKILL)
-                seen["gap_s"] = produce_and_wait(2)
-                seen["members"] = members(deployment)
-                (port,) = re.findall(r"metrics on port (\d+)", caplog.text)
-                # The place's next process may take longer than its partitions' move.
-                eventually(lambda: "place 1 is empty" in get(int(port), "/readyz"), WITHIN_S)
-                seen["readyz"] = get(int(port), "/readyz")
-                seen["metrics"] = get(int(port), "/metrics")
-                faulty_node.fault(tmp_path).unlink()
-                eventually(lambda: shared(deployment), WITHIN_S)
-                seen["together_s"] = produce_and_wait(3)
-            finally:
-                os.kill(os.getpid(), signal.SIGTERM)
+            eventually(lambda: shared(deployment), WITHIN_S)
+            produce_and_wait(1)
+            faulty_node.fault(tmp_path).touch()
+            victim = int(faulty_node.process(tmp_path, faulty_node.FAULTY_SLOT).read_text())
+            os.kill(victim, signal.SIGKILL)
+            seen["gap_s"] = produce_and_wait(2)
+            seen["members"] = members(deployment)
+            (port,) = re.findall(r"metrics on port (\d+)", caplog.text)
+            # The place's next process may take longer than its partitions' move.
+            eventually(lambda: "place 1 is empty" in get(int(port), "/readyz"), WITHIN_S)
+            seen["readyz"] = get(int(port), "/readyz")
+            seen["metrics"] = get(int(port), "/metrics")
+            faulty_node.fault(tmp_path).unlink()
+            eventually(lambda: shared(deployment), WITHIN_S)
+            seen["together_s"] = produce_and_wait(3)
 
-        # The driver's own handler stands while it runs; what it finds before stands after it.
-        before = signal.signal(signal.SIGTERM, lambda *_: None)
-        request.addfinalizer(lambda: signal.signal(signal.SIGTERM, before))
-        looking = threading.Thread(target=look)
-        looking.start()
-        code = stream.run_stream(settings, None)
-        looking.join()
+        code = run_driver_during(look, settings, request)
     assert code is ExitCode.OK
     assert seen["members"] == ["node-0"]
     assert "place 1 is empty: s3.no_credentials on node" in str(seen["readyz"])

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import threading
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from pipeline.adapters.s3_policy import S3Policy
 from pipeline.batching import BatchPolicy
 from pipeline.labels import LabelSetsPolicy
 from tests.benchmarks.scaling_worker import build
+from tests.driver_here import run_driver_during
 from tests.fault.worker_of_deployment import references
 from tests.kafka_deployment import Deployment
 from tests.waiting import eventually
@@ -76,22 +74,13 @@ def test_a_backlog_adds_a_worker_and_its_end_removes_it_from_the_group(
         seen: list[list[str]] = []
 
         def look() -> None:
-            try:
-                for expected in (["scaled-0"], ["scaled-0", "scaled-1"], ["scaled-0"]):
-                    eventually(lambda: members(deployment) == expected, WITHIN_S)  # noqa: B023
-                    seen.append(expected)
-                done = sum(deployment.committed(number) or 0 for number in range(PARTITIONS))
-                seen.append([str(done)])
-            finally:
-                os.kill(os.getpid(), signal.SIGTERM)
+            for expected in (["scaled-0"], ["scaled-0", "scaled-1"], ["scaled-0"]):
+                eventually(lambda: members(deployment) == expected, WITHIN_S)  # noqa: B023
+                seen.append(expected)
+            done = sum(deployment.committed(number) or 0 for number in range(PARTITIONS))
+            seen.append([str(done)])
 
-        # The driver's own handler stands while it runs; what it finds before stands after it.
-        before = signal.signal(signal.SIGTERM, lambda *_: None)
-        request.addfinalizer(lambda: signal.signal(signal.SIGTERM, before))
-        looking = threading.Thread(target=look)
-        looking.start()
-        code = stream.run_stream(settings, None)
-        looking.join()
+        code = run_driver_during(look, settings, request)
     assert code is ExitCode.OK
     assert seen[1:] == [["scaled-0", "scaled-1"], ["scaled-0"], [str(IMAGES)]]
     listed = json.loads(discovery.read_text())

@@ -216,9 +216,7 @@ def test_the_store_is_asked_although_nobody_waits_for_it_any_more() -> None:
         waiting = bench.start(*(f"image-{number}" for number in range(6)))
         await asyncio.sleep(20.0)
         assert not bench.available()
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await bench.give_up(waiting)
         bench.store.outage = None
         await asyncio.sleep(BREAKER.open_s + 1.0)
         assert bench.available()
@@ -233,9 +231,7 @@ def test_a_store_that_never_answered_lets_a_reference_in_when_those_that_waited_
         waiting = bench.start(*(f"image-{number}" for number in range(12)))
         await asyncio.sleep(3.0)
         assert not bench.available()
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await bench.give_up(waiting)
         bench.store.outage = None
         assert bench.available()
         assert (await bench.fetch("next")).body == b"image"
