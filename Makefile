@@ -25,8 +25,7 @@ demo: $(INSTALLED) ## Run the main job here: Kafka, S3, a small CLIP, the real s
 
 .PHONY: test
 test: lint types ## Run every check and test that can run on this machine
-	$(PYTEST) -m "not ray"
-	$(PYTEST) -m ray
+	$(PYTEST)
 
 .PHONY: setup
 setup: $(INSTALLED) ## Install everything into .venv; the other commands do this by themselves

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,15 @@ def calibrate(
             f"calibrate: {directory} cannot be made ({first_line(error)}); name a new directory",
         ) from error
     try:
-        quantized = nncf.quantize(
-            _graph(openvino, tower, held_out.shape[1]),
+        graph = _graph(openvino, tower, held_out.shape[1])
+        quantize = partial(
+            nncf.quantize,
+            graph,
             nncf.Dataset(images[:, None]),  # batches of one
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(images),
         )
+        quantized = int8.apart(quantize)
         openvino.save_model(quantized, directory / int8.GRAPH, compress_to_fp16=False)
         np.save(directory / int8.HELD_OUT, held_out)
         written = int8.Calibration(directory, held_out, digest="")

@@ -11,9 +11,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +36,8 @@ HELD_OUT = "held-out.npy"
 FACTS = "calibration.json"
 
 DIGEST_DIGITS = 12
+
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +160,7 @@ class _Graph:
 
     def __init__(self, path: Path, lanes: int, threads: int) -> None:
         self._core: Any = openvino().Core()
+        apart(partial(self._core.get_versions, "CPU"))  # loads the plugin
         self._path = path
         has_bf16 = torch.cpu.get_capabilities().get("amx_bf16", False)
         self._options = {
@@ -206,6 +212,18 @@ def openvino() -> Any:
             "clipstream[int8], or choose another precision",
         ) from error
     return openvino
+
+
+def apart(work: Callable[[], Result]) -> Result:
+    """What ``work``, which loads OpenVINO's CPU plugin, returns; it runs in a thread that ends.
+
+    The plugin moves the signal stack (sigaltstack) of the thread that loads it into memory of its
+    own, and frees that memory in whichever thread drops it. Loaded by the main thread and dropped
+    by another one, it leaves the main thread without a stack for handlers: the next SIGTERM ends
+    the process with a segmentation fault. A thread that has ended handles no signals.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="openvino") as thread:
+        return thread.submit(work).result()
 
 
 def centred_cosines(vectors: Vector, reference: Vector) -> npt.NDArray[np.float64]:

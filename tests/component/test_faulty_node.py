@@ -30,7 +30,7 @@ from workers.settings import Settings
 from workers.supervise import ExitCode
 from workers.workers_policy import WorkersPolicy
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(300), pytest.mark.ray]
+pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
 
 PARTITIONS = 4
 EACH = 20

@@ -25,7 +25,7 @@ from workers.reservation import Room
 from workers.settings import Settings
 from workers.workers_policy import WorkersPolicy
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(180), pytest.mark.ray]
+pytestmark = [pytest.mark.component, pytest.mark.timeout(180)]
 
 DEVICES = ["6", "7"]
 """Of the first node. The second has one that it does not lend: Ray counts no GPU there."""

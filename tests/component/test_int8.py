@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from pipeline.errors import Halt
 from tests.clip_checkpoints import write_small_checkpoint
 from tests.int8_rig import CALIBRATED_ON, calibrated, noise, pictures
 
+ROOT = Path(__file__).parents[2]
 BATCH = 32
 FAITHFUL = 0.95
 UNSEEN = 500_000
@@ -81,6 +83,34 @@ def test_events_tell_one_calibration_from_another(
     assert {model.precision for model in models} == {"int8"}
     assert models[0].engine.startswith("openvino-cpu:")
     assert models[0] == models[2] != models[1]
+
+
+DROPPED_BY_ANOTHER_THREAD = """
+import gc, os, signal, sys, threading
+from pathlib import Path
+from pipeline.adapters.clip import ClipEncoder, ModelPolicy
+
+policy = {"directory": sys.argv[1], "device": "cpu", "threads": 1, "precision": "int8"}
+loaded = [ClipEncoder.load(ModelPolicy(**policy, calibration=sys.argv[2]))]
+
+def drop() -> None:
+    loaded.clear()
+    gc.collect()
+
+dropper = threading.Thread(target=drop)
+dropper.start()
+dropper.join()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_model_that_another_thread_drops_leaves_signals_to_their_handlers(
+    checkpoint: Path, sound: Path
+) -> None:
+    command = [sys.executable, "-c", DROPPED_BY_ANOTHER_THREAD, str(checkpoint), str(sound)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
 
 
 def test_a_calibration_on_noise_is_refused_at_load(checkpoint: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from workers.settings import Settings
 from workers.supervise import ExitCode
 from workers.workers_policy import WorkersPolicy
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(300), pytest.mark.ray]
+pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
 
 PARTITIONS = 4
 BATCH, BATCH_S = 8, 0.25

@@ -26,7 +26,7 @@ from workers.node_survey import survey
 from workers.reference import ROOT
 from workers.settings import Settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.ray]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 EACH = 20
 """References sent in each state of the cluster."""

@@ -24,7 +24,7 @@ from workers.standing import State
 from workers.supervise import ExitCode, Supervisor
 from workers.workers_policy import WorkersPolicy
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(240), pytest.mark.ray]
+pytestmark = [pytest.mark.component, pytest.mark.timeout(240)]
 
 STALLED_S = 5.0
 DEADLINE_S = 180.0
