@@ -17,7 +17,7 @@ from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, Retry, WorkerLost
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
-from pipeline.flow import FlowPolicy, Scoring
+from pipeline.flow import Flow, FlowPolicy, Scoring
 from pipeline.ports import Polled
 from pipeline.priority import PriorityPolicy
 from pipeline.records import (
@@ -128,13 +128,15 @@ class Running:
         policy: FlowPolicy,
         gate: CommitGate | None = None,
         priority: PriorityPolicy | None = None,
+        flow: Flow | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self.flow = MadeUpFlow()
         self.meter = PrometheusMeter()
         self.loop = EventLoopThread(f"test-{member}")
         self.supply = Plenty()
         self.encode_age_s = 0.0
-        self.rules = rules_of("v1", "things")
+        self.rules = rules or rules_of("v1", "things")
         self.failure: BaseException | None = None
         priority = priority or PriorityPolicy()
         topics = (TOPIC, *priority.lower)
@@ -142,7 +144,7 @@ class Running:
         context = EventContext("c", GROUP, dict.fromkeys(topics, TOPIC_ID), "0")
         self.worker = StreamWorker(
             self.stream,
-            self.flow,  # type: ignore[arg-type]
+            flow or self.flow,  # type: ignore[arg-type]
             lambda: self.rules,
             EventBuilder(context, EventsPolicy()),
             self.loop,
@@ -193,8 +195,10 @@ def running(
     policy: FlowPolicy | None = None,
     gate: CommitGate | None = None,
     priority: PriorityPolicy | None = None,
+    flow: Flow | None = None,
+    rules: Rules | None = None,
 ) -> Iterator[Running]:
-    worker = Running(broker, member, policy or FlowPolicy(), gate, priority)
+    worker = Running(broker, member, policy or FlowPolicy(), gate, priority, flow, rules)
     try:
         yield worker
     finally:

@@ -1,0 +1,17 @@
+"""Events are the same, byte for byte, and metrics keep their names, whatever moves in the code."""
+
+from __future__ import annotations
+
+import json
+
+from tests.golden import run
+
+
+def test_a_worker_publishes_and_exposes_what_it_always_has() -> None:
+    records, meter = run.published()
+    events = run.events(records)
+    expected = json.loads(run.EVENTS.read_text())
+    for own, other in zip(events, expected, strict=False):
+        assert own == other
+    assert len(events) == len(expected)
+    assert run.metrics(meter) == json.loads(run.METRICS.read_text())
