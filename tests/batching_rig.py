@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.adapters.memory import MemoryEncoder
+from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.batching import Batcher, BatchPolicy
 from pipeline.metrics import Metric
 from pipeline.records import Pixels, Vector

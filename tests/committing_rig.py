@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
-from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
+from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.budget import BudgetPolicy, FailureBudget
 from pipeline.offsets import CommitWindow, Settled

@@ -74,7 +74,7 @@ def make_topic(kafka_bootstrap: str, request: pytest.FixtureRequest) -> MakeTopi
     def make(partitions: int = 1, configs: Mapping[str, str] | None = None) -> str:
         from kafka import KafkaAdminClient
 
-        from pipeline.adapters.kafka_clients import connect
+        from pipeline.adapters.kafka.clients import connect
 
         test = re.sub(r"[^A-Za-z0-9._-]+", "-", request.node.name)[:100]
         topic = f"{test}-{uuid.uuid4().hex[:12]}"

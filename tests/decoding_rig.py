@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 from transformers import CLIPImageProcessorPil
 
-from pipeline.adapters.decoders import MAX_FILE_BYTES, SandboxedDecoder
+from pipeline.adapters.decode.pool import MAX_FILE_BYTES, SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode import DecodePolicy
 from pipeline.errors import Reject

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import AvifImagePlugin, Image, TiffImagePlugin
 
-from pipeline.adapters.decode_wire import Refused
-from pipeline.adapters.pillow import PillowDecoder
+from pipeline.adapters.decode.pillow import PillowDecoder
+from pipeline.adapters.decode.wire import Refused
 
 ALL_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.adapters.calibration import calibrate
-from pipeline.adapters.clip_files import from_directory
-from pipeline.adapters.clip_model import read_model
-from pipeline.adapters.vision_tower import VisionTower
+from pipeline.adapters.clip.checkpoint import from_directory
+from pipeline.adapters.clip.model import read_model
+from pipeline.adapters.clip.vision.calibration import calibrate
+from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.records import Pixels
 from tests.clip_checkpoints import SMALL_IMAGE
 from tests.decoding_rig import clouds

@@ -14,18 +14,18 @@ from typing import Any, Literal
 
 from kafka import KafkaConsumer, TopicPartition
 
-from pipeline.adapters.kafka import KafkaStream
-from pipeline.adapters.kafka_admin import ClusterFacts, KafkaAdmin, Start
-from pipeline.adapters.kafka_clients import Producer, connect, discard
-from pipeline.adapters.kafka_config import (
+from pipeline.adapters.kafka.admin import ClusterFacts, KafkaAdmin, Start
+from pipeline.adapters.kafka.clients import Producer, connect, discard
+from pipeline.adapters.kafka.policy import (
     DeliveryPolicy,
     KafkaPolicy,
     Member,
     TopicNames,
     common_options,
 )
-from pipeline.adapters.kafka_producer import KafkaSink
-from pipeline.adapters.kafka_security import KafkaSecurity
+from pipeline.adapters.kafka.security.policy import KafkaSecurity
+from pipeline.adapters.kafka.sink import KafkaSink
+from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import Retry
 from pipeline.ports import (
     Assigned,

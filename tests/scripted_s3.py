@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from pipeline.adapters.s3 import ObstoreS3
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.s3.policy import S3Policy
+from pipeline.adapters.s3.store import ObstoreS3
 from pipeline.records import ObjectBody
 
 BODY = b"image"

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
+from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, Retry, WorkerLost
 from pipeline.events import EventBuilder, EventContext, EventsPolicy

@@ -25,7 +25,7 @@ from prometheus_client import (
 )
 from pydantic import Field
 
-from pipeline.adapters.kafka_config import Member
+from pipeline.adapters.kafka.policy import Member
 from pipeline.errors import Halt
 from pipeline.metrics import PREFIX
 from pipeline.policy import Policy

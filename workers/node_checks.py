@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline.adapters.clip_files import from_directory, from_hub
-from pipeline.adapters.decoders import SandboxedDecoder
+from pipeline.adapters.clip.checkpoint import from_directory, from_hub
+from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.adapters.s3_connection import certificate_authorities, open_session
+from pipeline.adapters.s3.connection import certificate_authorities, open_session
 from pipeline.errors import Halt, PipelineError
 from pipeline.ports import Check, CheckResult
 from workers.settings import Settings

@@ -14,9 +14,9 @@ from typing import Any, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from pipeline.adapters.clip_policy import ModelPolicy
-from pipeline.adapters.kafka_config import MAX_PORT, DeliveryPolicy, KafkaPolicy
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.clip.policy import ModelPolicy
+from pipeline.adapters.kafka.policy import MAX_PORT, DeliveryPolicy, KafkaPolicy
+from pipeline.adapters.s3.policy import S3Policy
 from pipeline.batching import BatchPolicy
 from pipeline.budget import BudgetPolicy
 from pipeline.decode import DecodePolicy

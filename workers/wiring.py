@@ -13,16 +13,16 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 from pipeline import metrics
+from pipeline.adapters.clip.text_cache import CachedTexts
+from pipeline.adapters.clip.watched import WatchedEncoder
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.decoders import SandboxedDecoder
-from pipeline.adapters.kafka import KafkaStream
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_config import Member
+from pipeline.adapters.decode.pool import SandboxedDecoder
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.policy import Member
+from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.label_files import fingerprint, load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.adapters.s3 import ObstoreS3
-from pipeline.adapters.text_cache import CachedTexts
-from pipeline.adapters.watched_encoder import WatchedEncoder
+from pipeline.adapters.s3.store import ObstoreS3
 from pipeline.batching import Batcher
 from pipeline.budget import FailureBudget
 from pipeline.errors import Halt
@@ -170,7 +170,7 @@ def load_encoder(settings: Settings) -> Encoder:
     # and clients want. OpenMP looks when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Here: torch and transformers take seconds to import, and the driver needs neither.
-    from pipeline.adapters.clip import ClipEncoder
+    from pipeline.adapters.clip.encoder import ClipEncoder
 
     return ClipEncoder.load(settings.model, settings.batch.largest)
 

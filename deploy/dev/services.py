@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deploy.dev.versitygw import VersityS3
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_config import KafkaPolicy
-from pipeline.adapters.kafka_doctor import sound_topics
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.doctor import sound_topics
+from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.errors import PipelineError
 from workers.demo.cache import locked
 from workers.demo.kafka import EmbeddedKafka

@@ -23,7 +23,7 @@ from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.adapters.kafka_clients import connect
+from pipeline.adapters.kafka.clients import connect
 from tests.benchmarks import between_bare, between_worker
 from tests.benchmarks.between_bare import Loop, Published
 from tests.benchmarks.cpu_time import Spent

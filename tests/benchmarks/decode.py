@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import CLIPImageProcessorPil
 
-from pipeline.adapters.decoders import SandboxedDecoder
+from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode import DecodePolicy
 from pipeline.records import ImageGeometry

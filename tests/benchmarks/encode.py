@@ -26,13 +26,13 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.adapters.clip import DTYPES
-from pipeline.adapters.clip_files import from_directory
-from pipeline.adapters.clip_model import ClipModel
-from pipeline.adapters.cpu_precision import faster_tower
-from pipeline.adapters.int8 import FACTS, Calibration, CalibrationFacts
-from pipeline.adapters.vision_engine import VisionEngine
-from pipeline.adapters.vision_tower import VisionTower
+from pipeline.adapters.clip.checkpoint import from_directory
+from pipeline.adapters.clip.encoder import DTYPES
+from pipeline.adapters.clip.model import ClipModel
+from pipeline.adapters.clip.vision.cpu_precision import faster_tower
+from pipeline.adapters.clip.vision.engine import VisionEngine
+from pipeline.adapters.clip.vision.int8 import FACTS, Calibration, CalibrationFacts
+from pipeline.adapters.clip.vision.tower import VisionTower
 from tests.benchmarks import full_size
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.lanes import calls_per_second

@@ -20,8 +20,8 @@ from rich.console import Console
 from transformers import CLIPModel, pipeline
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from pipeline.adapters.clip import ClipEncoder, ModelPolicy
-from pipeline.adapters.int8 import centred_cosines
+from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
+from pipeline.adapters.clip.vision.int8 import centred_cosines
 from pipeline.decode import DecodePolicy
 from pipeline.labels import Decision, Label, LabelSet
 from pipeline.records import Pixels, Vector

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from pipeline.adapters.clip import ClipEncoder
-from pipeline.adapters.clip_files import from_directory
-from pipeline.adapters.clip_model import read_model
+from pipeline.adapters.clip.checkpoint import from_directory
+from pipeline.adapters.clip.encoder import ClipEncoder
+from pipeline.adapters.clip.model import read_model
+from pipeline.adapters.clip.vision.cuda import CudaLane, cuda_engine
+from pipeline.adapters.clip.vision.engine import VisionEngine
+from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.cuda_engine import CudaLane, cuda_engine
-from pipeline.adapters.vision_engine import VisionEngine
-from pipeline.adapters.vision_tower import VisionTower
 from pipeline.batching import Batcher, BatchPolicy
 from pipeline.records import ModelIdentity, Pixels
 from tests.batching_rig import RecordingMeter

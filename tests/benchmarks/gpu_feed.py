@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from pipeline.adapters.clip import ClipEncoder
+from pipeline.adapters.clip.encoder import ClipEncoder
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.decoders import SandboxedDecoder
+from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.batching import Batcher, BatchPolicy
 from pipeline.decode import DecodePolicy
 from pipeline.records import Pixels, Vector

@@ -26,9 +26,9 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_clients import connect
-from pipeline.adapters.kafka_references import ReferenceProducer
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.clients import connect
+from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from tests.benchmarks import full_size, latency_worker
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.worker_rig import BUCKET, PARTITIONS, Bench, bench

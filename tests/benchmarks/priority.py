@@ -27,12 +27,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.kafka import KafkaStream
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_clients import connect
-from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member, TopicNames
-from pipeline.adapters.kafka_references import ReferenceProducer
-from pipeline.adapters.memory import MemoryEncoder
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.clients import connect
+from pipeline.adapters.kafka.enqueue import ReferenceProducer
+from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, TopicNames
+from pipeline.adapters.kafka.stream import KafkaStream
+from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.batching import Batcher, BatchPolicy
 from pipeline.events import EventBuilder, EventContext, EventsPolicy

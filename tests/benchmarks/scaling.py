@@ -25,9 +25,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_doctor import sound_topics
-from pipeline.adapters.kafka_references import ReferenceProducer
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.doctor import sound_topics
+from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.scaling_worker import build
 from tests.kafka_deployment import retrying

@@ -16,10 +16,10 @@ from typing import Any
 import yaml
 
 from deploy.dev.versitygw import VersityS3
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_doctor import sound_topics
-from pipeline.adapters.kafka_references import ReferenceProducer
-from pipeline.adapters.s3_admin import S3Admin
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.doctor import sound_topics
+from pipeline.adapters.kafka.enqueue import ReferenceProducer
+from pipeline.adapters.s3.admin import S3Admin
 from tests.benchmarks.cpu_time import Spent
 from tests.kafka_deployment import retrying
 from workers.demo.kafka import EmbeddedKafka

@@ -16,9 +16,9 @@ import sys
 import threading
 from collections.abc import Callable
 
-from pipeline.adapters.decode_child import Decode, main
-from pipeline.adapters.decode_wire import ChildConfig, Refused, Verdict
-from pipeline.adapters.pillow import Decoded
+from pipeline.adapters.decode.child import Decode, main
+from pipeline.adapters.decode.pillow import Decoded
+from pipeline.adapters.decode.wire import ChildConfig, Refused, Verdict
 
 PREFIX = b"fault:"
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.adapters.decoders import START_DEADLINE_S, SandboxedDecoder
+from pipeline.adapters.decode.pool import START_DEADLINE_S, SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode import DecodePolicy, ImageFormat
 from pipeline.errors import CODES, Code, Reject

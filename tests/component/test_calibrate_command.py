@@ -8,7 +8,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from pipeline.adapters.clip import ClipEncoder, ModelPolicy
+from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.errors import Halt
 from tests.clip_checkpoints import write_small_checkpoint
 from tests.decoding_rig import as_file, clouds

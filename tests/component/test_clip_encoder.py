@@ -19,8 +19,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
-from pipeline.adapters.clip import ClipEncoder, ModelPolicy
-from pipeline.adapters.vision_tower import VisionTower
+from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
+from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.errors import Halt, WorkerLost
 from pipeline.labels import Decision, Label, LabelSet
 from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
@@ -244,7 +244,7 @@ def test_threads_that_wait_for_one_another_leave_the_processors_to_decoders() ->
     program = (
         "from types import SimpleNamespace as Settings\n"
         "from pathlib import Path\n"
-        "from pipeline.adapters.clip_policy import ModelPolicy\n"
+        "from pipeline.adapters.clip.policy import ModelPolicy\n"
         "from pipeline.errors import Halt\n"
         "from workers.wiring import load_encoder\n"
         "model = ModelPolicy(directory=Path('/no/such/model'))\n"

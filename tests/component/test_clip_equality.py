@@ -14,7 +14,7 @@ from PIL import Image
 from transformers import AutoTokenizer, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from pipeline.adapters.clip import ClipEncoder, ModelPolicy
+from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.records import Pixels, Vector
 from tests.clip_checkpoints import write_full_size_checkpoint
 

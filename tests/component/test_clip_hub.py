@@ -13,8 +13,8 @@ from threading import Thread
 import pytest
 from huggingface_hub import constants
 
-from pipeline.adapters.clip import DEFAULT_MODEL, DEFAULT_REVISION, ClipEncoder, ModelPolicy
-from pipeline.adapters.clip_files import Checkpoint, from_hub
+from pipeline.adapters.clip.checkpoint import Checkpoint, from_hub
+from pipeline.adapters.clip.encoder import DEFAULT_MODEL, DEFAULT_REVISION, ClipEncoder, ModelPolicy
 from pipeline.errors import Halt
 from tests.clip_checkpoints import write_small_checkpoint
 

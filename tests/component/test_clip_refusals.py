@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from pipeline.adapters.clip import ClipEncoder, ModelPolicy
+from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.errors import Halt
 from tests.clip_checkpoints import SMALL_IMAGE, write_preprocessor, write_small_checkpoint
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.adapters import cpu_precision
-from pipeline.adapters.clip import ClipEncoder, ModelPolicy
-from pipeline.adapters.cpu_precision import sample_images
-from pipeline.adapters.vision_tower import VisionTower
+from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
+from pipeline.adapters.clip.vision import cpu_precision
+from pipeline.adapters.clip.vision.cpu_precision import sample_images
+from pipeline.adapters.clip.vision.tower import VisionTower
 from tests.clip_checkpoints import write_small_checkpoint
 
 

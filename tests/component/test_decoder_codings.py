@@ -14,8 +14,8 @@ import pytest
 import zstandard
 from PIL import Image
 
-from pipeline.adapters.content_coding import undo
-from pipeline.adapters.decode_wire import Refused
+from pipeline.adapters.decode.content_coding import undo
+from pipeline.adapters.decode.wire import Refused
 from pipeline.codings import CODINGS
 from pipeline.decode import DecodePolicy
 from pipeline.errors import Reject

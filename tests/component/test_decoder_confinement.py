@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.adapters.decode_process import DecodeProcess
-from pipeline.adapters.decode_wire import EXIT_OUT_OF_MEMORY, ChildConfig, Death, Verdict
-from pipeline.adapters.decoders import CHILD_PROGRAM, SandboxedDecoder
+from pipeline.adapters.decode.pool import CHILD_PROGRAM, SandboxedDecoder
+from pipeline.adapters.decode.process import DecodeProcess
+from pipeline.adapters.decode.wire import EXIT_OUT_OF_MEMORY, ChildConfig, Death, Verdict
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode import DecodePolicy
 from pipeline.errors import Halt
@@ -211,8 +211,8 @@ def test_a_child_dies_with_its_parent() -> None:
     script = textwrap.dedent(f"""
         import asyncio, dataclasses, os
         from pathlib import Path
-        from pipeline.adapters.decode_process import DecodeProcess
-        from pipeline.adapters.decode_wire import ChildConfig
+        from pipeline.adapters.decode.process import DecodeProcess
+        from pipeline.adapters.decode.wire import ChildConfig
         from pipeline.records import ImageGeometry
 
         async def scenario():

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from pipeline.adapters.clip import ClipEncoder, ModelPolicy
-from pipeline.adapters.int8 import centred_cosines
+from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
+from pipeline.adapters.clip.vision.int8 import centred_cosines
 from pipeline.decode import DecodePolicy
 from tests.clip_checkpoints import write_full_size_checkpoint
 from tests.decoding_rig import Reference, as_file, decoding, enlarged, photos

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.adapters.decoders import SandboxedDecoder
+from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode import HEIF_BYTES_PER_PIXEL, DecodePolicy
 from pipeline.errors import CODES, Halt, Reject
@@ -186,7 +186,7 @@ def test_without_the_library_the_start_says_what_to_install(tmp_path: Path) -> N
     program.write_text(
         "import sys\n"
         "sys.modules['pillow_heif'] = None\n"
-        "from pipeline.adapters.decode_child import main\n"
+        "from pipeline.adapters.decode.child import main\n"
         "main()\n"
     )
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from pipeline.adapters.decode_wire import Refused
-from pipeline.adapters.decoders import SandboxedDecoder
-from pipeline.adapters.pillow import Decoded, PillowDecoder
+from pipeline.adapters.decode.pillow import Decoded, PillowDecoder
+from pipeline.adapters.decode.pool import SandboxedDecoder
+from pipeline.adapters.decode.wire import Refused
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode import DecodePolicy
 from pipeline.errors import CODES, Reject

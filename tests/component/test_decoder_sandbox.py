@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.adapters import decoders
-from pipeline.adapters.decoders import SandboxedDecoder
+from pipeline.adapters.decode import pool as decoders
+from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode import DecodePolicy
 from pipeline.errors import Halt, Reject

@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from deploy.dev import versitygw
-from pipeline.adapters.kafka_clients import connect
-from pipeline.adapters.kafka_config import KafkaPolicy
-from pipeline.adapters.kafka_doctor import sound_topics
+from pipeline.adapters.kafka.clients import connect
+from pipeline.adapters.kafka.doctor import sound_topics
+from pipeline.adapters.kafka.policy import KafkaPolicy
 from workers.demo.jars import KAFKA_VERSION
 from workers.demo.processes import ProcessIdentity
 

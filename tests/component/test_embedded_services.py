@@ -16,7 +16,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from pipeline.adapters.kafka_clients import connect
+from pipeline.adapters.kafka.clients import connect
 from tests.waiting import eventually
 from workers.demo.kafka import EmbeddedKafka
 from workers.demo.processes import ProcessIdentity, ServiceError

@@ -14,7 +14,7 @@ import pytest
 import ray
 from ray.core.generated import autoscaler_pb2
 
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.s3.policy import S3Policy
 from tests.component import seeing_worker
 from tests.ray_nodes import ray_nodes
 from tests.waiting import eventually

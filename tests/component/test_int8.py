@@ -13,9 +13,15 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline.adapters.clip import ClipEncoder, ModelPolicy
-from pipeline.adapters.clip_files import from_directory
-from pipeline.adapters.int8 import FACTS, HELD_OUT, WEIGHTS, Calibration, centred_cosines
+from pipeline.adapters.clip.checkpoint import from_directory
+from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
+from pipeline.adapters.clip.vision.int8 import (
+    FACTS,
+    HELD_OUT,
+    WEIGHTS,
+    Calibration,
+    centred_cosines,
+)
 from pipeline.errors import Halt
 from tests.clip_checkpoints import write_small_checkpoint
 from tests.int8_rig import CALIBRATED_ON, calibrated, noise, pictures
@@ -88,7 +94,7 @@ def test_events_tell_one_calibration_from_another(
 DROPPED_BY_ANOTHER_THREAD = """
 import gc, os, signal, sys, threading
 from pathlib import Path
-from pipeline.adapters.clip import ClipEncoder, ModelPolicy
+from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 
 policy = {"directory": sys.argv[1], "device": "cpu", "threads": 1, "precision": "int8"}
 loaded = [ClipEncoder.load(ModelPolicy(**policy, calibration=sys.argv[2]))]

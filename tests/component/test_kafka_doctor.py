@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 import pytest
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, TopicNames
-from pipeline.adapters.kafka_doctor import KafkaDoctor, sound_topics
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.doctor import KafkaDoctor, sound_topics
+from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, TopicNames
 from pipeline.errors import Halt
 from pipeline.ports import Check, CheckResult
 from pipeline.records import OutputTopic

@@ -12,9 +12,9 @@ import kafka.producer.kafka
 import pytest
 from kafka.errors import KafkaTimeoutError
 
-from pipeline.adapters.kafka_clients import Producer, connect, discard
-from pipeline.adapters.kafka_config import producer_options
-from pipeline.adapters.kafka_producer import FENCE_WINDOW_S, KafkaSink
+from pipeline.adapters.kafka.clients import Producer, connect, discard
+from pipeline.adapters.kafka.policy import producer_options
+from pipeline.adapters.kafka.sink import FENCE_WINDOW_S, KafkaSink
 from pipeline.errors import Halt
 from pipeline.ports import CommitDoubtful
 from tests.kafka_deployment import Deployment, held, no_more_than, outcome

@@ -12,11 +12,11 @@ import pytest
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.future import Future
 
-from pipeline.adapters.kafka import KafkaStream
-from pipeline.adapters.kafka_admin import KafkaAdmin, Start
-from pipeline.adapters.kafka_config import DeliveryPolicy
-from pipeline.adapters.kafka_offsets import OffsetNote
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.kafka.admin import KafkaAdmin, Start
+from pipeline.adapters.kafka.offsets import OffsetNote
+from pipeline.adapters.kafka.policy import DeliveryPolicy
+from pipeline.adapters.kafka.stream import KafkaStream
+from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, Retry
 from pipeline.ports import Commit
 from pipeline.records import OutputTopic

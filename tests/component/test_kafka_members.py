@@ -12,8 +12,8 @@ from kafka import TopicPartition
 from kafka.coordinator.base import Generation
 from kafka.errors import KafkaTimeoutError
 
-from pipeline.adapters.kafka_config import DeliveryPolicy
-from pipeline.adapters.kafka_offsets import OffsetNote
+from pipeline.adapters.kafka.offsets import OffsetNote
+from pipeline.adapters.kafka.policy import DeliveryPolicy
 from pipeline.errors import Halt, Retry
 from pipeline.ports import Assigned, Commit, CommitDoubtful, Revoked, Unconfirmed
 from tests.kafka_deployment import DEADLINE_S, Deployment, Polling, outcome

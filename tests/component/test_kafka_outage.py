@@ -13,10 +13,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.adapters import kafka_config
-from pipeline.adapters.kafka import KafkaStream
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_config import KafkaPolicy, Member
+from pipeline.adapters.kafka import policy as kafka_config
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.policy import KafkaPolicy, Member
+from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import Retry
 from pipeline.ports import Commit, CommitDoubtful
 from tests.kafka_deployment import (

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.adapters.kafka_references import ReferenceProducer
+from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.errors import Halt
 from tests.kafka_deployment import Deployment, Polling
 

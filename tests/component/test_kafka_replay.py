@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from pipeline.adapters import kafka_replay
-from pipeline.adapters.kafka_clients import Producer, connect, discard
-from pipeline.adapters.kafka_config import common_options
-from pipeline.adapters.kafka_replay import DeadLetterTopic, ReplayProducer
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.kafka import replay as kafka_replay
+from pipeline.adapters.kafka.clients import Producer, connect, discard
+from pipeline.adapters.kafka.policy import common_options
+from pipeline.adapters.kafka.replay import DeadLetterTopic, ReplayProducer
+from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, Retry
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.ports import Commit

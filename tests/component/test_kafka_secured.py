@@ -25,13 +25,13 @@ from kafka.admin import (
 )
 from pydantic import SecretStr
 
-from pipeline.adapters.kafka import KafkaStream
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_config import KafkaPolicy
-from pipeline.adapters.kafka_doctor import KafkaDoctor
-from pipeline.adapters.kafka_producer import KafkaSink
-from pipeline.adapters.kafka_references import ReferenceProducer
-from pipeline.adapters.kafka_security import KafkaSecurity
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.doctor import KafkaDoctor
+from pipeline.adapters.kafka.enqueue import ReferenceProducer
+from pipeline.adapters.kafka.policy import KafkaPolicy
+from pipeline.adapters.kafka.security.policy import KafkaSecurity
+from pipeline.adapters.kafka.sink import KafkaSink
+from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import Halt, Retry
 from pipeline.ports import CheckResult, Commit, CommitDoubtful
 from pipeline.records import OutputTopic, Partition

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.adapters.kafka_config import MAX_FETCH_BYTES, DeliveryPolicy
-from pipeline.adapters.kafka_doctor import sound_topics
-from pipeline.adapters.kafka_producer import record_bytes_at_most
+from pipeline.adapters.kafka.doctor import sound_topics
+from pipeline.adapters.kafka.policy import MAX_FETCH_BYTES, DeliveryPolicy
+from pipeline.adapters.kafka.sink import record_bytes_at_most
 from pipeline.ports import Commit, OutcomeTooLarge
 from pipeline.records import OutputRecord, OutputTopic
 from tests.kafka_deployment import MODES, Deployment, Mode, Polling, outcome

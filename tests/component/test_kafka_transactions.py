@@ -13,8 +13,8 @@ from kafka.future import Future
 from kafka.partitioner.default import murmur2
 from kafka.structs import ConsumerGroupMetadata
 
-from pipeline.adapters.kafka import KafkaStream
-from pipeline.adapters.kafka_config import DeliveryPolicy
+from pipeline.adapters.kafka.policy import DeliveryPolicy
+from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.ports import Commit, CommitDoubtful, Revoked
 from pipeline.records import OutputTopic
 from tests.kafka_deployment import (

@@ -9,7 +9,7 @@ import kafka.codec
 import pytest
 from kafka import TopicPartition
 
-from pipeline.adapters.kafka_reader import MAX_FETCHES
+from pipeline.adapters.kafka.reading import MAX_FETCHES
 from pipeline.errors import Halt
 from tests.kafka_deployment import Deployment, Polling
 from workers.demo.kafka import EmbeddedKafka

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.s3.policy import S3Policy
 from pipeline.batching import BatchPolicy
 from pipeline.labels import LabelSetsPolicy
 from tests.benchmarks.scaling_worker import build

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
-from pipeline.adapters.clip_model import Preprocessing
-from pipeline.adapters.vision_engine import Lane, VisionEngine, prepared_sizes
-from pipeline.adapters.vision_tower import VisionTower
+from pipeline.adapters.clip.model import Preprocessing
+from pipeline.adapters.clip.vision.engine import Lane, VisionEngine, prepared_sizes
+from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.batching import lane_share
 from pipeline.records import ImageGeometry, Pixels, Vector
 

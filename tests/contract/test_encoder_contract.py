@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.adapters.memory import MemoryEncoder
+from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.errors import Halt
 from pipeline.ports import Encoder
 from pipeline.records import Pixels
@@ -30,7 +30,7 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if request.param == "memory":
         return MemoryEncoder()
     # Here: torch and transformers take seconds to import.
-    from pipeline.adapters.clip import ClipEncoder, ModelPolicy
+    from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
     from tests.clip_checkpoints import write_small_checkpoint
     from tests.int8_rig import CALIBRATED_ON, calibrated, pictures
 

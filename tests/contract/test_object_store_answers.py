@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.s3 import ObstoreS3
-from pipeline.adapters.s3_admin import S3Admin
+from pipeline.adapters.s3.admin import S3Admin
+from pipeline.adapters.s3.store import ObstoreS3
 from pipeline.errors import PipelineError, Reject, Retry
 from pipeline.ports import CheckResult, StoreDenied
 from tests.scripted_s3 import (

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pipeline.adapters.memory_store import MemoryStore
-from pipeline.adapters.s3 import ObstoreS3
-from pipeline.adapters.s3_admin import S3Admin
-from pipeline.adapters.s3_connection import Credentials, open_session
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.memory.store import MemoryStore
+from pipeline.adapters.s3.admin import S3Admin
+from pipeline.adapters.s3.connection import Credentials, open_session
+from pipeline.adapters.s3.policy import S3Policy
+from pipeline.adapters.s3.store import ObstoreS3
 from pipeline.errors import Reject
 from pipeline.ports import CheckResult, StoreDenied
 from pipeline.records import ObjectBody

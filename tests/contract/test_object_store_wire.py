@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.s3 import ObstoreS3, reads_exactly
+from pipeline.adapters.s3.store import ObstoreS3, reads_exactly
 from pipeline.errors import Halt, Retry
 from pipeline.ports import StoreDenied
 from pipeline.records import ObjectBody

@@ -8,8 +8,8 @@ from typing import Protocol
 import pytest
 from kafka.errors import KafkaError
 
-from pipeline.adapters.kafka import KafkaStream
-from pipeline.adapters.memory_stream import CommitFault, MemoryBroker, MemoryStream
+from pipeline.adapters.kafka.stream import KafkaStream
+from pipeline.adapters.memory.stream import CommitFault, MemoryBroker, MemoryStream
 from pipeline.ports import (
     Assigned,
     Commit,

@@ -28,13 +28,13 @@ from PIL import Image, ImageOps
 from transformers import AutoTokenizer, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_clients import connect
-from pipeline.adapters.kafka_doctor import sound_topics
-from pipeline.adapters.kafka_outcomes import OutcomeReader, PublishedOutcome
-from pipeline.adapters.kafka_references import ReferenceProducer
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.clients import connect
+from pipeline.adapters.kafka.doctor import sound_topics
+from pipeline.adapters.kafka.enqueue import ReferenceProducer
+from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
 from pipeline.adapters.label_files import load_label_sets
-from pipeline.adapters.s3_admin import S3Admin
+from pipeline.adapters.s3.admin import S3Admin
 from pipeline.records import OutputTopic
 from tests.clip_checkpoints import write_full_size_checkpoint
 from workers.demo.account import entry_of

@@ -23,10 +23,10 @@ from prometheus_client import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline import metrics
-from pipeline.adapters.kafka_clients import connect
-from pipeline.adapters.kafka_outcomes import OutcomeReader, PublishedOutcome
-from pipeline.adapters.kafka_references import ReferenceProducer
-from pipeline.adapters.s3_admin import S3Admin
+from pipeline.adapters.kafka.clients import connect
+from pipeline.adapters.kafka.enqueue import ReferenceProducer
+from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
+from pipeline.adapters.s3.admin import S3Admin
 from pipeline.metrics import CATALOGUE, Kind
 from pipeline.records import OutputTopic
 from workers.demo.processes import command_environment

@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from pipeline.adapters import kafka_producer
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.kafka import KafkaStream
-from pipeline.adapters.kafka_admin import ClusterFacts
-from pipeline.adapters.kafka_clients import Producer, connect
-from pipeline.adapters.kafka_config import (
+from pipeline.adapters.kafka import sink as kafka_producer
+from pipeline.adapters.kafka.admin import ClusterFacts
+from pipeline.adapters.kafka.clients import Producer, connect
+from pipeline.adapters.kafka.policy import (
     DeliveryPolicy,
     KafkaPolicy,
     Member,
     producer_options,
 )
-from pipeline.adapters.kafka_sends import OutcomeProducer
+from pipeline.adapters.kafka.producer import OutcomeProducer
+from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.batching import Batcher, BatchPolicy
 from pipeline.errors import Halt, Retry

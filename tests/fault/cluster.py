@@ -11,7 +11,7 @@ from typing import Any, Self
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.protocol.admin import ElectionType
 
-from pipeline.adapters.kafka_clients import connect
+from pipeline.adapters.kafka.clients import connect
 from tests.broker_settings import IMPATIENT_BROKER
 from tests.waiting import eventually
 from workers.demo.kafka import EmbeddedKafka

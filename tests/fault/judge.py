@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.adapters.kafka_outcomes import PublishedOutcome
+from pipeline.adapters.kafka.outcomes import PublishedOutcome
 from pipeline.records import OutputRecord, OutputTopic
 from tests.fault.pipeline_of_fakes import Entry
 

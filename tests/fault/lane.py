@@ -19,11 +19,11 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
-from pipeline.adapters.kafka_admin import ClusterFacts, KafkaAdmin
-from pipeline.adapters.kafka_clients import connect
-from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member, TopicNames
-from pipeline.adapters.kafka_outcomes import OutcomeReader, PublishedOutcome
-from pipeline.adapters.kafka_references import ReferenceProducer
+from pipeline.adapters.kafka.admin import ClusterFacts, KafkaAdmin
+from pipeline.adapters.kafka.clients import connect
+from pipeline.adapters.kafka.enqueue import ReferenceProducer
+from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
+from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, TopicNames
 from pipeline.events import EventContext
 from pipeline.records import OutputTopic, Position, Record
 from tests.fault.chaos_worker import VERSION, Ended, Sabotage, WorkerCase, run_worker

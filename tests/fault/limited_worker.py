@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from pipeline.adapters.memory import MemoryEncoder
+from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.errors import Halt
 from pipeline.ports import Encoder
 from workers import wiring

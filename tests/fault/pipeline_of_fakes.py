@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.memory import MemoryEncoder
+from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Reject
 from pipeline.events import EventBuilder, EventContext, EventsPolicy

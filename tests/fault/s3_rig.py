@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.kafka_outcomes import OutcomeReader, PublishedOutcome
-from pipeline.adapters.s3_admin import S3Admin
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
+from pipeline.adapters.s3.admin import S3Admin
+from pipeline.adapters.s3.policy import S3Policy
 from pipeline.metrics import BREAKER_OPEN
 from pipeline.records import OutputTopic
 from tests.fault.s3_proxy import S3Proxy

@@ -26,11 +26,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deploy.dev.versitygw import VersityS3
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_clients import connect
-from pipeline.adapters.kafka_doctor import sound_topics
-from pipeline.adapters.kafka_references import ReferenceProducer
-from pipeline.adapters.s3_admin import S3Admin
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.clients import connect
+from pipeline.adapters.kafka.doctor import sound_topics
+from pipeline.adapters.kafka.enqueue import ReferenceProducer
+from pipeline.adapters.s3.admin import S3Admin
 from pipeline.fetch import FetchPolicy
 from tests.fault import soak_worker
 from tests.fault.checkout import commit

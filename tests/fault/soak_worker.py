@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from pipeline.adapters.memory import MemoryEncoder
+from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.ports import Encoder
 from workers import wiring
 from workers.logs import configure_logging

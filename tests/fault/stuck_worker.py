@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
+from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import FlowPolicy

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
-from pipeline.adapters import kafka_offsets
-from pipeline.adapters.kafka_admin import Start
+from pipeline.adapters.kafka import offsets as kafka_offsets
+from pipeline.adapters.kafka.admin import Start
 from pipeline.records import OutputTopic
 from tests.fault.cluster import FIRST, GROUP_OFFSETS, SECOND, TRANSACTIONS, Cluster
 from tests.fault.worker_of_deployment import classified, references, working

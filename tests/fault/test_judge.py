@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.adapters.kafka_outcomes import PublishedOutcome
+from pipeline.adapters.kafka.outcomes import PublishedOutcome
 from pipeline.records import OutputRecord, OutputTopic
 from tests.fault.judge import Verdict, judge
 from tests.fault.pipeline_of_fakes import Entry

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from kafka import OffsetAndMetadata
 
-from pipeline.adapters.kafka import KafkaStream
-from pipeline.adapters.kafka_references import ReferenceProducer
+from pipeline.adapters.kafka.enqueue import ReferenceProducer
+from pipeline.adapters.kafka.stream import KafkaStream
 from tests.fault.worker_of_deployment import WorkerOfDeployment, classified, references, working
 from tests.kafka_deployment import Deployment
 from tests.waiting import eventually

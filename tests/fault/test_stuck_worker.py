@@ -15,7 +15,7 @@ from typing import TypeVar
 import pytest
 
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.s3.policy import S3Policy
 from tests.fault import stuck_worker
 from workers.cluster import Cluster
 from workers.reference import ROOT

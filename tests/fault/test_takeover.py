@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.kafka_config import DeliveryPolicy
+from pipeline.adapters.kafka.policy import DeliveryPolicy
 from pipeline.ports import Commit, CommitDoubtful, Revoked
 from tests.fault.chaos_worker import WorkerCase, run_worker
 from tests.kafka_deployment import Deployment, Polling, outcome

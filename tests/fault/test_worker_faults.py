@@ -15,10 +15,10 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 from transformers import CLIPModel
 
-from pipeline.adapters.kafka import KafkaStream
-from pipeline.adapters.kafka_clients import connect
-from pipeline.adapters.kafka_config import common_options
-from pipeline.adapters.vision_tower import VisionTower
+from pipeline.adapters.clip.vision.tower import VisionTower
+from pipeline.adapters.kafka.clients import connect
+from pipeline.adapters.kafka.policy import common_options
+from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import WorkerLost
 from pipeline.records import OutputTopic
 from tests.fault.s3_rig import DEMO, PARTITIONS, Store, store_behind_a_proxy, working_on

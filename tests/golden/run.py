@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.adapters.memory import MemoryEncoder
-from pipeline.adapters.memory_stream import MemoryBroker
+from pipeline.adapters.memory.encoder import MemoryEncoder
+from pipeline.adapters.memory.stream import MemoryBroker
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Reject
 from pipeline.label_format import parse_label_set

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.adapters.clip import ClipEncoder, ModelPolicy
+from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.adapters.clock import SystemClock
 from pipeline.batching import Batcher, BatchPolicy
 from pipeline.records import Pixels, Vector

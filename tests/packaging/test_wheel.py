@@ -33,7 +33,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "workers/demo/labels.yaml",
         "workers/demo/report.html.jinja",
         "workers/demo/kafka-jars.lock",
-        "pipeline/adapters/decode_child.py",
+        "pipeline/adapters/decode/child.py",
         "pipeline/py.typed",
         "workers/py.typed",
     ],

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.memory import MemoryEncoder
+from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.batching import Batcher, BatchPolicy
 from pipeline.errors import Halt, Reject
 from pipeline.isolation import encode_rows

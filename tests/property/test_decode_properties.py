@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from PIL import Image
 
-from pipeline.adapters.decode_wire import REPLY_BYTES, ProtocolViolation, Refused, Reply, Verdict
-from pipeline.adapters.image_files.gif import count_gif_frames
-from pipeline.adapters.resampler import Resampler
+from pipeline.adapters.decode.image_files.gif import count_gif_frames
+from pipeline.adapters.decode.resampler import Resampler
+from pipeline.adapters.decode.wire import REPLY_BYTES, ProtocolViolation, Refused, Reply, Verdict
 from pipeline.crop import Centring, Crop
 from tests.image_files_rig import pillow_decoder
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
-from pipeline.adapters.kafka_producer import record_bytes_at_most
-from pipeline.adapters.kafka_reader import Batches
+from pipeline.adapters.kafka.reading import Batches
+from pipeline.adapters.kafka.sink import record_bytes_at_most
 from pipeline.records import OutputRecord, OutputTopic
 
 MAGIC = 2

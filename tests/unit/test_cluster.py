@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.s3.policy import S3Policy
 from workers.cluster import Cluster
 from workers.settings import Settings
 from workers.workers_policy import WorkersPolicy

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.memory_stream import MemoryBroker
+from pipeline.adapters.memory.stream import MemoryBroker
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.budget import BudgetPolicy, FailureBudget
 from pipeline.errors import Halt

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pytest
 from PIL import AvifImagePlugin, Image, ImageChops, PngImagePlugin, TiffImagePlugin
 
-from pipeline.adapters import eight_bits, resampler
-from pipeline.adapters.decode_wire import Refused, Verdict
-from pipeline.adapters.image_files import gif, tiff
-from pipeline.adapters.image_files.gif import count_gif_frames
-from pipeline.adapters.pillow import Decoded, PillowDecoder
-from pipeline.adapters.resampler import Resampler
+from pipeline.adapters.decode import eight_bits, resampler
+from pipeline.adapters.decode.image_files import gif, tiff
+from pipeline.adapters.decode.image_files.gif import count_gif_frames
+from pipeline.adapters.decode.pillow import Decoded, PillowDecoder
+from pipeline.adapters.decode.resampler import Resampler
+from pipeline.adapters.decode.wire import Refused, Verdict
 from pipeline.crop import Crop
 from pipeline.decode import ImageFormat
 from pipeline.good_images import GOOD_IMAGES

@@ -5,8 +5,8 @@ import signal
 import pytest
 from pydantic import ValidationError
 
-from pipeline.adapters import decoders
-from pipeline.adapters.decode_wire import (
+from pipeline.adapters.decode import pool as decoders
+from pipeline.adapters.decode.wire import (
     EXIT_OUT_OF_MEMORY,
     MAX_DETAIL_BYTES,
     REPLY_BYTES,

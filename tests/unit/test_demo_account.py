@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from pipeline.adapters.kafka_outcomes import PublishedOutcome
+from pipeline.adapters.kafka.outcomes import PublishedOutcome
 from pipeline.records import OutputTopic
 from workers.demo.account import Account, Entry, Results, SentRecord
 from workers.demo.messages import DemoMessage

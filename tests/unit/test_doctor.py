@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipeline.adapters.decoders import SandboxedDecoder
-from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member
-from pipeline.adapters.kafka_doctor import KafkaDoctor
-from pipeline.adapters.kafka_security import KafkaSecurity
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.decode.pool import SandboxedDecoder
+from pipeline.adapters.kafka.doctor import KafkaDoctor
+from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member
+from pipeline.adapters.kafka.security.policy import KafkaSecurity
+from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, Retry
 from pipeline.labels import LabelSetsPolicy
 from pipeline.ports import Check, CheckResult

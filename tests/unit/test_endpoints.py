@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import metrics
-from pipeline.adapters.kafka_config import Member
+from pipeline.adapters.kafka.policy import Member
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt
 from pipeline.halts import Fault, fault_of

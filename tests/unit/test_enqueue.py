@@ -12,8 +12,8 @@ from typing import Any, Self
 import pytest
 from rich.console import Console
 
-from pipeline.adapters.kafka_config import KafkaPolicy
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.kafka.policy import KafkaPolicy
+from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt
 from pipeline.ports import ListedObject
 from workers.commands import enqueue

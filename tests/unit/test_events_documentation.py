@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.adapters.kafka_config import KafkaPolicy
-from pipeline.adapters.kafka_doctor import sound_topics
+from pipeline.adapters.kafka.doctor import sound_topics
+from pipeline.adapters.kafka.policy import KafkaPolicy
 
 PAGE = " ".join((Path(__file__).parents[2] / "docs/events.md").read_text().split())
 DAY_MS = 24 * 3600 * 1000

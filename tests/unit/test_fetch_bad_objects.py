@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from pipeline.adapters.s3_answers import failure
+from pipeline.adapters.s3.answers import failure
 from pipeline.fetch import FetchPolicy
 from pipeline.records import Partition
 from pipeline.retry import RetryPolicy

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from pipeline.adapters.s3_answers import failure
+from pipeline.adapters.s3.answers import failure
 from pipeline.errors import Halt, Reject
 from pipeline.metrics import (
     BREAKER_OPEN,

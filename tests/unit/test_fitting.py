@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.adapters.clip_policy import ModelPolicy
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.clip.policy import ModelPolicy
+from pipeline.adapters.s3.policy import S3Policy
 from pipeline.batching import BatchPolicy
 from pipeline.decode import DecodePolicy
 from workers.fitting import Fitted, fit, fitted

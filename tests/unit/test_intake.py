@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.adapters.memory_stream import MemoryBroker
+from pipeline.adapters.memory.stream import MemoryBroker
 from pipeline.flow import FlowPolicy
 from pipeline.offsets import CommitWindow, Settled
 from pipeline.priority import PriorityPolicy

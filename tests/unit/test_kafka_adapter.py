@@ -14,13 +14,13 @@ import pytest
 from kafka.net.compat import KafkaNetClient
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
-from pipeline.adapters import kafka_clients
-from pipeline.adapters.kafka_clients import connect
-from pipeline.adapters.kafka_config import DeliveryPolicy, KafkaPolicy, Member
-from pipeline.adapters.kafka_failures import consuming
-from pipeline.adapters.kafka_offsets import OffsetNote
-from pipeline.adapters.kafka_producer import KafkaSink, within
-from pipeline.adapters.kafka_reader import Batches
+from pipeline.adapters.kafka import clients as kafka_clients
+from pipeline.adapters.kafka.clients import connect
+from pipeline.adapters.kafka.failures import consuming
+from pipeline.adapters.kafka.offsets import OffsetNote
+from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member
+from pipeline.adapters.kafka.reading import Batches
+from pipeline.adapters.kafka.sink import KafkaSink, within
 from pipeline.errors import Halt, PipelineError, Retry
 from pipeline.ports import CommitDoubtful
 from pipeline.records import OutputRecord, OutputTopic

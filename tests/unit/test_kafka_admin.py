@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from kafka.admin import ConfigResource
 
-from pipeline.adapters import kafka_admin
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_config import KafkaPolicy
+from pipeline.adapters.kafka import admin as kafka_admin
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.errors import Halt
 
 IN_SYNC = {"min.insync.replicas": "2"}

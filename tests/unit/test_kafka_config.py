@@ -14,7 +14,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from pydantic import SecretStr, ValidationError
 
-from pipeline.adapters.kafka_config import (
+from pipeline.adapters.kafka.policy import (
     DEAD_LETTER_HEADROOM_BYTES,
     MAX_BATCH_BYTES,
     DeliveryPolicy,
@@ -25,7 +25,7 @@ from pipeline.adapters.kafka_config import (
     consumer_options,
     producer_options,
 )
-from pipeline.adapters.kafka_security import KafkaSecurity
+from pipeline.adapters.kafka.security.policy import KafkaSecurity
 from pipeline.errors import Halt
 from pipeline.records import OutputTopic
 

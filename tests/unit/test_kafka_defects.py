@@ -10,12 +10,12 @@ from typing import NoReturn
 import kafka
 import pytest
 
-from pipeline.adapters import kafka_clients
-from pipeline.adapters.kafka_clients import REQUIREMENT, connect
+from pipeline.adapters.kafka import clients as kafka_clients
+from pipeline.adapters.kafka.clients import REQUIREMENT, connect
 from pipeline.errors import Halt
 from workers.reference import ROOT
 
-TABLE = Path(kafka_clients.__file__).with_name("KAFKA_DEFECTS.md")
+TABLE = Path(kafka_clients.__file__).with_name("DEFECTS.md")
 ROWS = {
     cells[0]: cells
     for line in TABLE.read_text(encoding="utf-8").splitlines()

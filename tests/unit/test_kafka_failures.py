@@ -5,11 +5,12 @@ from __future__ import annotations
 import kafka.errors as kafka_errors
 import pytest
 
-from pipeline.adapters import kafka_admin, kafka_references
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_config import KafkaPolicy
-from pipeline.adapters.kafka_failures import consuming, described
-from pipeline.adapters.kafka_references import ReferenceProducer
+from pipeline.adapters.kafka import admin as kafka_admin
+from pipeline.adapters.kafka import enqueue as kafka_references
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.enqueue import ReferenceProducer
+from pipeline.adapters.kafka.failures import consuming, described
+from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.errors import Halt, Retry
 
 KAFKA = KafkaPolicy(bootstrap_servers=("a:1", "b:2"))

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 import pytest
 from kafka.errors import KafkaConnectionError
 
-from pipeline.adapters.kafka_oauth import UNSTATED_LIFE_S, ClientCredentials, TokenFile
+from pipeline.adapters.kafka.security.oauth import UNSTATED_LIFE_S, ClientCredentials, TokenFile
 
 
 class Endpoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline import metrics
-from pipeline.adapters.memory import MemoryEncoder
+from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.metrics import Metric
 from pipeline.offsets import Settled

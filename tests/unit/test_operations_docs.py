@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.kafka_config import Member
+from pipeline.adapters.kafka.policy import Member
 from pipeline.errors import CODES, Blame
 from pipeline.halts import HALTS
 from pipeline.metrics import CATALOGUE as WORKER_METRICS

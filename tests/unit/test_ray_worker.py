@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, WorkerLost
 from pipeline.halts import Fault, fault_of
 from tests.hand_clock import HandClock

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.clip_policy import ModelPolicy
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.clip.policy import ModelPolicy
+from pipeline.adapters.s3.policy import S3Policy
 from workers.reservation import Reservation, Resources, Room, places, reserve, workers_on
 from workers.settings import Settings
 from workers.workers_policy import WorkersPolicy

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.label_files import fingerprint
-from pipeline.adapters.memory import MemoryEncoder
+from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt
 from pipeline.records import ImageRef, Position, Record

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.adapters import text_cache
-from pipeline.adapters.text_cache import CachedTexts
+from pipeline.adapters.clip import text_cache
+from pipeline.adapters.clip.text_cache import CachedTexts
 from pipeline.records import ModelIdentity, Vector
 
 MODEL = ModelIdentity("clip", "abc", 4, 100.0, "fp32", "torch-cpu")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.kafka_config import KafkaPolicy
-from pipeline.adapters.s3_policy import S3Policy
+from pipeline.adapters.kafka.policy import KafkaPolicy
+from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt
 from pipeline.labels import LabelSetsPolicy
 from pipeline.routes import RoutePolicy

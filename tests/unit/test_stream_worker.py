@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import metrics
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
+from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, WorkerLost
 from pipeline.flow import FlowPolicy

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pipeline.adapters.memory_stream import MemoryBroker, MemoryStream
+from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
 from pipeline.ports import Commit, CommitDoubtful
 from pipeline.records import OutputTopic
 from tests.stream_worker_rig import (

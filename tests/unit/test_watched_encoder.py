@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pipeline.adapters.memory import MemoryEncoder
-from pipeline.adapters.watched_encoder import WatchedEncoder
+from pipeline.adapters.clip.watched import WatchedEncoder
+from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.ports import PoisonedBatch
 from pipeline.records import Pixels, Vector
 from tests.batching_rig import ManualClock

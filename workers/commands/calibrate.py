@@ -14,12 +14,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from pipeline.adapters.calibration import calibrate, split
-from pipeline.adapters.clip import find_checkpoint, model_threads
-from pipeline.adapters.clip_model import read_model
-from pipeline.adapters.decoders import SandboxedDecoder
+from pipeline.adapters.clip.encoder import find_checkpoint, model_threads
+from pipeline.adapters.clip.model import read_model
+from pipeline.adapters.clip.vision.calibration import calibrate, split
+from pipeline.adapters.clip.vision.tower import VisionTower
+from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.adapters.vision_tower import VisionTower
 from pipeline.errors import Halt, Reject
 from pipeline.records import ImageGeometry, Pixels
 from workers.settings import Settings

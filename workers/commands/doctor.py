@@ -8,9 +8,9 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_doctor import SAFE_MIN_ISR, SAFE_REPLICATION, KafkaDoctor, sound_topics
-from pipeline.adapters.s3_admin import S3Admin
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.doctor import SAFE_MIN_ISR, SAFE_REPLICATION, KafkaDoctor, sound_topics
+from pipeline.adapters.s3.admin import S3Admin
 from pipeline.errors import Halt, PipelineError
 from pipeline.ports import Check, CheckResult
 from workers.cluster import Cluster

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.adapters.kafka_references import ReferenceProducer
-from pipeline.adapters.s3_admin import S3Admin
+from pipeline.adapters.kafka.enqueue import ReferenceProducer
+from pipeline.adapters.s3.admin import S3Admin
 from pipeline.errors import Halt, Reject
 from pipeline.formats import strict_json
 from pipeline.formats.native import NATIVE

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.adapters.clip_policy import ModelPolicy
+from pipeline.adapters.clip.policy import ModelPolicy
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.errors import Halt
 from pipeline.label_prompts import PromptTokens
@@ -75,7 +75,7 @@ def _names_a_model(given: Given) -> bool:
 def _tokens(model: ModelPolicy) -> tuple[PromptTokens | None, str]:
     """The configured model's tokenizer, if it is at hand, and a line that says so."""
     # Here: the hub's client and transformers take seconds to import, which no other command wants.
-    from pipeline.adapters.clip_files import tokenizer_files
+    from pipeline.adapters.clip.checkpoint import tokenizer_files
 
     try:
         checkpoint = tokenizer_files(
@@ -87,7 +87,7 @@ def _tokens(model: ModelPolicy) -> tuple[PromptTokens | None, str]:
             "also refuses prompts of too many tokens, and labels whose prompts its model reads "
             "alike"
         )
-    from pipeline.adapters.clip_tokenizer import read_tokens
+    from pipeline.adapters.clip.tokenizer import read_tokens
 
     told = f"[dim]prompts checked with the tokenizer of {escape(checkpoint.name)}[/]"
     return read_tokens(checkpoint), told
@@ -95,7 +95,7 @@ def _tokens(model: ModelPolicy) -> tuple[PromptTokens | None, str]:
 
 def _revision(model: ModelPolicy) -> str:
     """The revision that a worker would name."""
-    from pipeline.adapters.clip_files import from_directory
+    from pipeline.adapters.clip.checkpoint import from_directory
 
     if model.directory is None:
         return model.revision

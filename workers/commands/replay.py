@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_replay import DeadLetterTopic, ReplayProducer, fits
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.replay import DeadLetterTopic, ReplayProducer, fits
 from pipeline.errors import Halt
 from pipeline.replay import Left, Letter, Selection, is_marker, obstacle
 from workers.commands.progress import open_ended

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.kafka_admin import KafkaAdmin
+from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, Retry
 from pipeline.metrics import DRIVER_CATALOGUE

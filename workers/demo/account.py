@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.adapters.kafka_outcomes import PublishedOutcome
+from pipeline.adapters.kafka.outcomes import PublishedOutcome
 from pipeline.records import OutputTopic
 from workers.demo.messages import DemoMessage
 

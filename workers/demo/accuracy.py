@@ -11,8 +11,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.adapters.clip import ClipEncoder
-from pipeline.adapters.decoders import SandboxedDecoder
+from pipeline.adapters.clip.encoder import ClipEncoder
+from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode import DecodePolicy

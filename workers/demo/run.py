@@ -26,11 +26,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipeline.adapters.kafka_admin import KafkaAdmin
-from pipeline.adapters.kafka_doctor import sound_topics
-from pipeline.adapters.kafka_outcomes import OutcomeReader, PublishedOutcome
-from pipeline.adapters.kafka_references import ReferenceProducer
-from pipeline.adapters.s3_admin import S3Admin
+from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.doctor import sound_topics
+from pipeline.adapters.kafka.enqueue import ReferenceProducer
+from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
+from pipeline.adapters.s3.admin import S3Admin
 from workers.demo.account import Results
 from workers.demo.closing import keep_running, print_summary
 from workers.demo.jars import KAFKA_VERSION

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from kafka import KafkaConsumer, TopicPartition
 
-from pipeline.adapters.kafka_clients import connect
-from pipeline.adapters.kafka_config import KafkaPolicy, common_options
+from pipeline.adapters.kafka.clients import connect
+from pipeline.adapters.kafka.policy import KafkaPolicy, common_options
 from workers.demo.account import SentRecord
 from workers.demo.messages import DemoMessage
 from workers.demo.processes import ServiceError

@@ -29,7 +29,7 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from pipeline.adapters.clip import ClipEncoder, ModelPolicy
+from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.records import ImageGeometry
 from workers.demo.accuracy import MAX_LOGIT_SCALE, Measurement, decoded
 from workers.demo.shapes import COLOURS, LABELS, NOTHING, SHAPES, demo_images

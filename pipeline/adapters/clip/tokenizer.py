@@ -1,0 +1,94 @@
+"""A CLIP checkpoint's tokenizer, read and checked against its text tower. Needs no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoTokenizer, CLIPConfig
+from transformers.utils import logging as transformers_logging
+
+from pipeline.adapters.clip.checkpoint import CONFIG, Checkpoint, first_line
+from pipeline.errors import Halt
+from pipeline.label_prompts import PromptTokens
+
+PROBE_PROMPT = "a photo"
+
+LEGACY_EOS_TOKEN_ID = 2
+"""Configurations written before transformers' PR 24773 carry this id, and the text tower then takes
+the end of a prompt to be its highest token id."""
+
+LIBRARY_ERRORS = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    StrictDataclassError,
+)
+"""What transformers raises on files that are not as it expects."""
+
+
+def quieten_transformers() -> None:
+    """Progress bars and reports would break structured logs; what they warn of is an error here."""
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+
+
+def read_tokens(checkpoint: Checkpoint) -> PromptTokens:
+    """How the model of a checkpoint reads prompts; weights are not looked at.
+
+    Raises:
+        Halt: ``model.unsupported``: the tokenizer is not one that a worker takes.
+    """
+    quieten_transformers()
+    try:
+        config = CLIPConfig.from_pretrained(checkpoint.directory, local_files_only=True)
+    except LIBRARY_ERRORS as error:
+        raise Halt(
+            "model.unsupported",
+            f"model {checkpoint}: {CONFIG} cannot be read ({first_line(error)}); give a CLIP's",
+        ) from error
+    return read_tokenizer(checkpoint, config.text_config)
+
+
+def read_tokenizer(checkpoint: Checkpoint, text: Any) -> PromptTokens:
+    """``text`` is the text tower's configuration.
+
+    Raises:
+        Halt: ``model.unsupported``: the tokenizer cannot be loaded, or is another tower's.
+    """
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            checkpoint.directory, local_files_only=True, trust_remote_code=False
+        )
+        ids = list(tokenizer(PROBE_PROMPT)["input_ids"])
+        highest = max(*ids, *tokenizer.get_vocab().values())
+    except LIBRARY_ERRORS as error:
+        raise Halt(
+            "model.unsupported",
+            f"model {checkpoint}: transformers cannot load its tokenizer "
+            f"({type(error).__name__}: {first_line(error)}); save the tokenizer again",
+        ) from error
+    # On CUDA an id beyond the table would take the device down.
+    if highest >= text.vocab_size:
+        raise Halt(
+            "model.unsupported",
+            f"model {checkpoint}: the tokenizer's highest id is {highest} and the text tower "
+            f"reads up to {text.vocab_size - 1}; give the tokenizer it was trained with",
+        )
+    end = highest if text.eos_token_id == LEGACY_EOS_TOKEN_ID else text.eos_token_id
+    if end not in ids or ids.index(end) != len(ids) - 1:
+        raise Halt(
+            "model.unsupported",
+            f"model {checkpoint}: prompts do not end with the text tower's end token ({end}); "
+            "give the tokenizer it was trained with",
+        )
+
+    def tokenize(prompts: Sequence[str]) -> list[list[int]]:
+        rows: list[list[int]] = tokenizer(list(prompts))["input_ids"]
+        return rows
+
+    return PromptTokens(tokenize, int(text.max_position_embeddings))

@@ -1,0 +1,236 @@
+"""A vision tower in int8 on a CPU: what ``clipstream calibrate`` wrote, run by OpenVINO.
+
+Weights and activations have 8 bits each, and the ranges of activations are those of the images that
+the tower was calibrated on. Other images may lie outside: a tower calibrated on noise is plainly
+wrong on photographs. So a few of the user's images are held out from calibration and kept beside
+the graph, and no worker starts whose int8 embeddings of these stray from those of fp32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ValidationError
+
+from pipeline.adapters.clip.checkpoint import Checkpoint, first_line
+from pipeline.adapters.clip.vision.engine import Run, VisionEngine
+from pipeline.adapters.clip.vision.tower import VisionTower
+from pipeline.batching import SMALLEST_SIZE
+from pipeline.errors import Halt
+from pipeline.records import Pixels, Vector
+
+GRAPH = "vision.xml"
+WEIGHTS = "vision.bin"
+HELD_OUT = "held-out.npy"
+FACTS = "calibration.json"
+
+DIGEST_DIGITS = 12
+
+Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
+
+
+class CalibrationFacts(BaseModel):
+    """What a calibration says of itself."""
+
+    model: str
+    revision: str
+    images: int
+    """That it was calibrated on."""
+    held_out: int
+    fidelity: float
+    """The least centred cosine with fp32 over the images held out, where it was calibrated."""
+    openvino: str
+    nncf: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A calibrated tower on disk."""
+
+    directory: Path
+    held_out: Pixels
+    digest: str
+    """Of the graph and its weights: embeddings of another calibration differ."""
+
+    @classmethod
+    def read(cls, directory: Path, checkpoint: Checkpoint, side: int) -> Self:
+        """The calibration of a checkpoint whose images have ``side`` pixels.
+
+        Raises:
+            Halt: ``model.calibration``: it is damaged, or another model's.
+        """
+        try:
+            facts = CalibrationFacts.model_validate_json((directory / FACTS).read_bytes())
+            held_out = np.load(directory / HELD_OUT, allow_pickle=False)
+            files = [(directory / name).read_bytes() for name in (GRAPH, WEIGHTS)]
+        except (OSError, EOFError, ValueError, ValidationError) as error:
+            raise Halt(
+                "model.calibration",
+                f"model.calibration: {directory} cannot be read ({first_line(error)}); name the "
+                "directory that `clipstream calibrate` wrote, or run it again",
+            ) from error
+        if facts.revision != checkpoint.revision:
+            raise Halt(
+                "model.calibration",
+                f"model.calibration: {directory} is of {facts.model}@{facts.revision[:19]} and the "
+                f"model is {checkpoint}; run `clipstream calibrate` for this model",
+            )
+        if held_out.dtype != np.uint8 or held_out.shape[1:] != (side, side, 3) or not len(held_out):
+            raise Halt(
+                "model.calibration",
+                f"model.calibration: {directory / HELD_OUT} holds {held_out.dtype} "
+                f"{list(held_out.shape)}; run `clipstream calibrate` again",
+            )
+        return cls(directory, held_out, hashlib.sha256(b"".join(files)).hexdigest())
+
+    @property
+    def engine_name(self) -> str:
+        return f"openvino-cpu:{self.digest[:DIGEST_DIGITS]}"
+
+    def engine(self, tower: VisionTower, *, largest: int, lanes: int, threads: int) -> VisionEngine:
+        """An engine in place of ``tower`` that has tried every batch size up to ``largest``; see
+        ``VisionEngine.on_cpu``.
+
+        Raises:
+            Halt: ``model.int8_unavailable``, ``model.device``.
+        """
+        side = self.held_out.shape[1]
+        try:
+            graph = _Graph(self.directory / GRAPH, lanes, threads)
+            engine = VisionEngine.in_parallel(
+                [graph.runner() for _ in range(lanes)],
+                side=side,
+                dimension=tower.dimension,
+                largest=largest,
+                threads=threads,
+                prepared=True,
+            )
+            engine.prepare()
+        except (RuntimeError, OSError, MemoryError) as error:
+            raise Halt(
+                "model.device",
+                f"model.calibration: {self.directory} cannot be run ({first_line(error)}); free "
+                "memory, run `clipstream calibrate` again, or choose another model.precision",
+            ) from error
+        return engine
+
+    def check(
+        self, engine: VisionEngine, tower: VisionTower, *, threads: int, min_fidelity: float
+    ) -> float:
+        """The least centred cosine, over the images held out, between embeddings by the engine and
+        by the tower in fp32.
+
+        Raises:
+            Halt: ``model.unfaithful``: it is below ``min_fidelity``.
+        """
+        side = self.held_out.shape[1]
+        reference = VisionEngine.on_cpu(
+            tower, side=side, largest=SMALLEST_SIZE, compiled=False, lanes=1, threads=threads
+        )
+        own, other = engine.encode(self.held_out), reference.encode(self.held_out)
+        least = float(centred_cosines(own, other).min())
+        if not least >= min_fidelity:  # NaN is below
+            raise Halt(
+                "model.unfaithful",
+                f"model.calibration: {self.directory}: the int8 embedding of one of "
+                f"{len(self.held_out)} images held out has a centred cosine of {least:.4f} with "
+                f"fp32's against model.min_fidelity = {min_fidelity:g}; calibrate on more images, "
+                "like those to be classified, or choose another model.precision",
+            )
+        log.info("model: in int8, centred cosines with fp32 are %.4f or more", least)
+        return least
+
+
+class _Graph:
+    """Compiles the graph for each batch size that it meets: a graph for any size takes a tenth
+    longer. Lanes are OpenVINO's streams, which share the weights."""
+
+    def __init__(self, path: Path, lanes: int, threads: int) -> None:
+        self._core: Any = openvino().Core()
+        apart(partial(self._core.get_versions, "CPU"))  # loads the plugin
+        self._path = path
+        has_bf16 = torch.cpu.get_capabilities().get("amx_bf16", False)
+        self._options = {
+            "NUM_STREAMS": lanes,
+            "INFERENCE_NUM_THREADS": threads,
+            # Pinned, its threads would keep decoders and clients off their processors.
+            "ENABLE_CPU_PINNING": False,
+            # Of what is not quantized: norms, softmax, sums.
+            "INFERENCE_PRECISION_HINT": "bf16" if has_bf16 else "f32",
+        }
+        self._compiled: dict[int, Any] = {}
+
+    def runner(self) -> Run:
+        """Runs it, for one caller at a time."""
+        requests: dict[int, Any] = {}
+
+        def run(pixels: torch.Tensor) -> torch.Tensor:
+            size = len(pixels)
+            if size not in requests:
+                requests[size] = self._for_batches_like(pixels).create_infer_request()
+            outcome = requests[size].infer([pixels.numpy()], share_inputs=True)
+            return torch.from_numpy(outcome[0])
+
+        return run
+
+    def _for_batches_like(self, pixels: torch.Tensor) -> Any:
+        size = len(pixels)
+        if size not in self._compiled:
+            graph = self._core.read_model(self._path)
+            graph.reshape(list(pixels.shape))
+            self._compiled[size] = self._core.compile_model(graph, "CPU", self._options)
+        return self._compiled[size]
+
+
+def openvino() -> Any:
+    """The library, which is an optional extra.
+
+    Raises:
+        Halt: ``model.int8_unavailable``.
+    """
+    # It reports its use to its maker where it can import the means to: None says that it cannot.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # typeshed: modules
+    try:
+        import openvino
+    except ImportError as error:
+        raise Halt(
+            "model.int8_unavailable",
+            f"model.precision: int8 takes OpenVINO ({first_line(error)}); install "
+            "clipstream[int8], or choose another precision",
+        ) from error
+    return openvino
+
+
+def apart(work: Callable[[], Result]) -> Result:
+    """What ``work``, which loads OpenVINO's CPU plugin, returns; it runs in a thread that ends.
+
+    The plugin moves the signal stack (sigaltstack) of the thread that loads it into memory of its
+    own, and frees that memory in whichever thread drops it. Loaded by the main thread and dropped
+    by another one, it leaves the main thread without a stack for handlers: the next SIGTERM ends
+    the process with a segmentation fault. A thread that has ended handles no signals.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="openvino") as thread:
+        return thread.submit(work).result()
+
+
+def centred_cosines(vectors: Vector, reference: Vector) -> npt.NDArray[np.float64]:
+    """Cosines between rows once the reference's mean is taken from both. Embeddings of different
+    images share most of their direction: a plain cosine would say little but that."""
+    mean = reference.mean(axis=0, dtype=np.float64)
+    own, other = vectors - mean, reference - mean
+    lengths = np.linalg.norm(own, axis=1) * np.linalg.norm(other, axis=1)
+    cosines: npt.NDArray[np.float64] = (own * other).sum(axis=1) / lengths
+    return cosines

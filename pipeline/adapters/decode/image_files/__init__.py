@@ -1,0 +1,22 @@
+"""What the files of each format hold, read before and beside Pillow: one module a format.
+
+A decoder's child alone takes files apart. Standard library only.
+"""
+
+from __future__ import annotations
+
+from pipeline.adapters.decode.image_files import bmp, gif, iso_media, jpeg, png, tiff, webp
+from pipeline.adapters.decode.image_files.essentials import DeepGrey, Essentials, ImageFile
+
+IMAGE_FILES: dict[str, ImageFile] = {
+    "JPEG": jpeg,
+    "PNG": png,
+    "WEBP": webp,
+    "GIF": gif,
+    "BMP": bmp,
+    "AVIF": iso_media,
+    "HEIF": iso_media,
+    "TIFF": tiff,
+}
+
+__all__ = ["IMAGE_FILES", "DeepGrey", "Essentials", "ImageFile"]

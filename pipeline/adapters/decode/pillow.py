@@ -1,0 +1,258 @@
+"""Decodes images with Pillow. Runs in a decoder's child only: the parent never loads Pillow.
+
+docs/decoding.md says what is done to each kind of image, and why.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from dataclasses import dataclass
+
+# Pillow would load some of these when it first needs them; by then the child is confined and can
+# open no file.
+from PIL import (
+    AvifImagePlugin,
+    Image,
+    ImageCms,
+    ImageFile,
+    ImageMode,
+    ImagePalette,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from pipeline.adapters.decode import heif
+from pipeline.adapters.decode.eight_bits import (
+    flatten,
+    orientation_of,
+    to_eight_bits,
+    turn,
+    uncover,
+    without_blank_alpha,
+)
+from pipeline.adapters.decode.image_files import IMAGE_FILES, Essentials, jpeg, png
+from pipeline.adapters.decode.resampler import Resampler
+from pipeline.adapters.decode.wire import Refused, Verdict
+from pipeline.crop import Centring, Crop
+from pipeline.good_images import GOOD_IMAGES
+from pipeline.signatures import advice, recognise
+
+_PRELOADED = (ImageCms, ImageMode, ImagePalette, WebPImagePlugin)
+
+_OUT_OF_MEMORY = (ImageFile._get_oserror(-9, encoder=False).args, ("decoder error -9",))
+"""What Pillow's own decoders say where they find no memory."""
+
+_NATIVE_ORDER = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
+
+_UNLIKELY = 0xA5
+
+_FAST_OVERSAMPLING = 2
+"""Pixels of a JPEG that `fast` decodes for one of the model's, at least and each way: with fewer,
+the embedding moves (by 0.0007 of the centred cosine at 1)."""
+
+_ON_THE_SIDE = frozenset({5, 6, 7, 8})
+"""EXIF orientations that exchange width and height."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """RGB bytes, row by row, of the model's square, and facts of the original, turned upright."""
+
+    pixels: bytes
+    format: str
+    width: int
+    height: int
+    frames: int
+
+
+class PillowDecoder:
+    """Sets Pillow up for hostile input, process-wide; build it once."""
+
+    def __init__(
+        self,
+        *,
+        formats: tuple[str, ...],
+        max_pixels: int,
+        reject_animations: bool,
+        fast: bool = False,
+        centring: Centring = "transformers",
+    ) -> None:
+        self._formats = formats
+        self._max_pixels = max_pixels
+        self._reject_animations = reject_animations
+        self._fast = fast
+        self._centring = centring
+        self._resampler = Resampler()
+        # Pillow refuses beyond twice this number and only warns below. Half the cap makes the cap
+        # the point of refusal (to the pixel, for `_decode` looks again) also where a plugin checks
+        # before it allocates.
+        Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
+        warnings.simplefilter("ignore")
+        # Pillow's own reading of uncompressed TIFFs knows neither planes of 16 bits nor colours
+        # that are sampled at fewer places.
+        TiffImagePlugin.READ_LIBTIFF = True
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the child may not start threads
+        if "HEIF" in formats:
+            heif.register()
+        self._samples = {name: _sample(name) for name in formats}
+
+    def decode(self, body: bytes, resize: int, crop: int) -> Decoded:
+        """Decode to a square of ``crop`` pixels out of the image resized to ``resize``.
+
+        Raises:
+            Refused: whatever is wrong with the image.
+            MemoryError: it does not fit the memory limit.
+        """
+        name = self._format_of(body)
+        file = IMAGE_FILES[name]
+        opened = False
+        try:
+            parts = file.essentials(body)
+            with Image.open(io.BytesIO(parts.body), formats=(name,)) as image:
+                opened = True
+                return self._decode(image, name, parts, resize, crop)
+        except (Refused, MemoryError):
+            raise
+        except Image.DecompressionBombError as error:
+            raise Refused(Verdict.TOO_LARGE, self._too_large(str(error))) from error
+        # The border to the decoders: hostile bytes make them raise anything.
+        except Exception as error:
+            if error.args in _OUT_OF_MEMORY or (name == "HEIF" and heif.out_of_memory(error)):
+                raise MemoryError from error
+            refused = file.fault(body, opened=opened)
+            detail = f"{refused.detail} ({type(error).__name__}: {error})"
+            raise Refused(refused.verdict, detail) from error
+
+    def _decode(
+        self, image: ImageFile.ImageFile, name: str, parts: Essentials, resize: int, crop: int
+    ) -> Decoded:
+        full = image.size
+        if full[0] * full[1] > self._max_pixels:
+            raise Refused(Verdict.TOO_LARGE, self._too_large(f"({full[0] * full[1]} pixels)"))
+        frames = parts.frames or max(1, int(getattr(image, "n_frames", 1)))
+        if frames > 1 and self._reject_animations:
+            raise Refused(
+                Verdict.ANIMATION,
+                f"{name} of {frames} frames or pages, and decode.animations is `reject`",
+            )
+        covered = None if parts.covers else image.tile[0].extents
+        if parts.exif:
+            image.info["exif"] = parts.exif
+        if parts.xmp:
+            image.info["xmp"] = parts.xmp
+        if name == "TIFF":
+            image.tile = [_in_native_order(tile) for tile in image.tile]
+        # Fed in pieces, libjpeg decodes the row of blocks anew that a piece ends in.
+        image.decodermaxblock = len(parts.body)
+        scales = self._fast and name == "JPEG" and jpeg.scales(parts.body)
+        reduction = _draft(image, resize) if scales else 1
+        if name == "PNG":
+            _load_whole_png(image, parts.body)
+        else:
+            image.load()
+        orientation = orientation_of(image)
+        plain = without_blank_alpha(image) if name == "BMP" else image
+        flat = flatten(to_eight_bits(plain, parts.grey))
+        upright = turn(flat if covered is None else uncover(flat, covered), orientation)
+        width, height = upright.size
+        if reduction > 1:
+            width, height = full if orientation not in _ON_THE_SIDE else full[::-1]
+        box = Crop.of(width, height, resize, crop, self._centring)
+        square = self._square(upright, box, name, reduction)
+        return Decoded(
+            pixels=square.convert("RGB").tobytes(),
+            format=name,
+            width=width,
+            height=height,
+            frames=frames,
+        )
+
+    def _format_of(self, body: bytes) -> str:
+        name = recognise(body)
+        if name in self._formats:
+            return name
+        raise Refused(Verdict.UNSUPPORTED_FORMAT, advice(name, self._formats), name)
+
+    def _square(self, upright: Image.Image, crop: Crop, name: str, reduction: int) -> Image.Image:
+        if self._fast:
+            return self._resampler.quickly(upright, crop, reduction)
+        if name == "JPEG":  # photographs, with noise
+            return self._resampler.close_to_the_reference(upright, crop)
+        return self._resampler.like_the_reference(upright, crop)
+
+    def _too_large(self, pillow_says: str) -> str:
+        pixels = re.search(r"\((\d+) pixels\)", pillow_says)
+        announced = f"{int(pixels[1]) / 1e6:.1f}" if pixels else "more"
+        return (
+            f"{announced} megapixels announced against decode.max_megapixels = "
+            f"{self._max_pixels / 1e6:g}; raise it, and decode.max_memory_mib with it, if such "
+            "images are legitimate"
+        )
+
+    def self_test(self) -> None:
+        """Decode a sample of each format, which also loads what Pillow loads late.
+
+        Raises:
+            RuntimeError: naming a format that this Pillow, in this process, cannot decode, or
+                saying that it does not go with the installed resizer.
+        """
+        for name, sample in self._samples.items():
+            try:
+                self.decode(sample, resize=8, crop=8)
+            except (Refused, MemoryError) as error:
+                raise RuntimeError(
+                    f"decode.formats: {name} cannot be decoded here; take it out of the list, or "
+                    "install a Pillow that can"
+                ) from error
+        self._resampler.self_test()
+
+
+def _sample(format: str) -> bytes:
+    """A small image as a file."""
+    if format == "HEIF":  # written by none of the libraries that read it
+        return GOOD_IMAGES["HEIF"]
+    file = io.BytesIO()
+    try:
+        Image.linear_gradient("L").resize((16, 16)).convert("RGB").save(file, format)
+    except (KeyError, OSError) as error:
+        raise RuntimeError(
+            f"decode.formats: this Pillow was built without {format}; take it out of the list, or "
+            "install a Pillow that has it"
+        ) from error
+    return file.getvalue()
+
+
+def _load_whole_png(image: ImageFile.ImageFile, body: bytes) -> None:
+    """Decode a PNG, whose canvas is painted before with what hardly a picture ends in: Pillow does
+    not say that it had pixels for a part of the rows.
+
+    Raises:
+        Refused: it had.
+    """
+    bands = len(image.getbands())
+    colour = _UNLIKELY if bands == 1 else (_UNLIKELY,) * bands
+    last = (image.width - 1, image.height - 1)
+    canvas = Image.new(image.mode, image.size, colour)
+    unwritten = canvas.getpixel(last)
+    image.im = canvas.im
+    image.load()
+    suspicious = "interlace" in image.info or image.getpixel(last) == unwritten
+    if suspicious and not png.is_whole(body):
+        raise Refused(Verdict.CORRUPT, "PNG with pixels for a part of its rows")
+
+
+def _in_native_order(tile: ImageFile._Tile) -> ImageFile._Tile:
+    """libtiff hands samples over in this processor's order; Pillow forgets that of some."""
+    if not isinstance(tile.args, tuple) or tile.args[0] not in _NATIVE_ORDER:
+        return tile
+    return tile._replace(args=(_NATIVE_ORDER[tile.args[0]], *tile.args[1:]))
+
+
+def _draft(image: Image.Image, resize: int) -> int:
+    """Have a JPEG decoded at a half, a quarter or an eighth of its size, by leaving out the high
+    frequencies of its blocks, where twice the model's resolution remains. Returns the divisor."""
+    edge, width = _FAST_OVERSAMPLING * resize, image.width
+    drafted = image.draft(None, (edge, edge))
+    return 1 if drafted is None else round(width / drafted[1][2])

@@ -1,0 +1,174 @@
+"""One child process that decodes, as its parent sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+import pipeline
+from pipeline.adapters.decode.wire import (
+    MAX_DETAIL_BYTES,
+    READY_BYTES,
+    REPLY_BYTES,
+    ChildConfig,
+    ProtocolViolation,
+    Reply,
+    Request,
+    unpack_ready,
+)
+from pipeline.records import ImageGeometry, Pixels
+
+_BOOTSTRAP: Final = (
+    "import runpy, sys; sys.path += sys.argv[3:]; runpy.run_path(sys.argv[1], run_name='__main__')"
+)
+"""The interpreter is isolated (-I) and without site-packages (-S): the child finds what it is told
+to, and runs no .pth file."""
+
+_INHERITED: Final = ("LD_LIBRARY_PATH",)
+"""All of the environment that a child gets: where the interpreter's own libraries may be."""
+
+_OPTIONAL: Final = ("cykooz_resizer", "pillow_heif", "brotli", "zstandard")
+"""Libraries beside Pillow that a child loads, where they are installed."""
+
+_SOCKET_BUFFER_BYTES: Final = 212_992
+"""Linux's default limit, which it doubles: an image's pixels then pass without a pause."""
+
+_REAP_INTERVAL_S: Final = 0.002
+
+
+class DecodeProcess:
+    """A child process and the socket to it.
+
+    ``launch`` it, wait until it is ``ready``, then ``ask`` one image at a time. After anything but
+    an answer in full, also a cancelled ``ask``, it is good for ``end`` only. Linux kills it when
+    the thread that launched it ends.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], channel: socket.socket, formats: int
+    ) -> None:
+        self.process = process
+        self.served = 0
+        self.burial: asyncio.Task[int] | None = None
+        self._channel = channel
+        self._formats = formats
+
+    @classmethod
+    def launch(cls, program: Path, config: ChildConfig) -> DecodeProcess:
+        """Start a child; blocks for the milliseconds that fork and exec take.
+
+        Raises:
+            OSError: no process, no descriptor, no interpreter or no Pillow.
+        """
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        command = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP]
+        with theirs:
+            for end in (ours, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
+            try:
+                process = subprocess.Popen(  # noqa: S603 - nothing of it comes from outside
+                    [*command, str(program), config.to_json(), *_import_roots()],
+                    bufsize=0,
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    cwd="/",
+                    env={name: os.environ[name] for name in _INHERITED if name in os.environ},
+                    # Ctrl-C in a terminal reaches the whole session: it would end the children
+                    # before the worker has drained.
+                    start_new_session=True,
+                )
+            except OSError:
+                ours.close()
+                raise
+        return cls(process, ours, len(config.formats))
+
+    async def ready(self) -> bool:
+        """Wait until it decodes; whether its system calls are filtered.
+
+        Raises:
+            ConnectionError: it ended instead.
+        """
+        frame = np.empty(READY_BYTES, np.uint8)
+        await self._receive(frame, 0)
+        if self.process.stderr is not None:
+            self.process.stderr.close()  # libraries that complain of a file do it in vain
+        return unpack_ready(frame.tobytes())
+
+    async def ask(
+        self, body: bytes, geometry: ImageGeometry, codings: tuple[str, ...] = ()
+    ) -> tuple[Reply, Pixels]:
+        """Send an image, with the codings that its body has, and receive the answer: a header and
+        its payload.
+
+        Raises:
+            ConnectionError: the child ended, or closed its socket.
+            ProtocolViolation: the answer makes no sense.
+        """
+        self.served += 1
+        request = Request(len(body), geometry.resize, geometry.crop, codings)
+        await asyncio.get_running_loop().sock_sendall(self._channel, request.pack() + body)
+        # One buffer for header and payload: a read less, of an answer that comes in one piece.
+        pixel_bytes = geometry.crop**2 * 3
+        answer = np.empty(REPLY_BYTES + max(pixel_bytes, MAX_DETAIL_BYTES), np.uint8)
+        filled = 0
+        while filled < REPLY_BYTES:
+            filled = await self._receive(answer, filled)
+        header = answer[:REPLY_BYTES].tobytes()
+        reply = Reply.unpack(header, formats=self._formats, crop=geometry.crop)
+        end = REPLY_BYTES + reply.payload_bytes
+        while filled < end:
+            filled = await self._receive(answer, filled)
+        if filled > end:
+            raise ProtocolViolation
+        return reply, answer[REPLY_BYTES:end]
+
+    async def _receive(self, buffer: Pixels, filled: int) -> int:
+        """Read what there is behind the ``filled`` first bytes; how many are filled then."""
+        loop = asyncio.get_running_loop()
+        received = await loop.sock_recv_into(self._channel, buffer.data[filled:])
+        if received == 0:
+            raise ConnectionResetError
+        return filled + received
+
+    def last_words(self) -> str:
+        """The last line it wrote before it was ready: of a traceback, the error itself."""
+        if self.process.stderr is None or self.process.stderr.closed:
+            return ""
+        os.set_blocking(self.process.stderr.fileno(), False)
+        text = (self.process.stderr.read() or b"").decode("utf-8", "replace").strip()
+        return text.rpartition("\n")[2]
+
+    async def end(self) -> int:
+        """Kill it, if it lives, and reap it. By polling: waiting for a signal or a descriptor
+        would tie the decoder to the main thread or to newer kernels, for a wait this short."""
+        self._channel.close()
+        self.process.kill()
+        while (code := self.process.poll()) is None:  # noqa: ASYNC110
+            await asyncio.sleep(_REAP_INTERVAL_S)
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+        return code
+
+
+def _import_roots() -> list[str]:
+    """Folders where the child finds this package and its libraries, which are not loaded to find
+    them."""
+    found = importlib.util.find_spec("PIL")
+    if found is None or found.origin is None:
+        raise FileNotFoundError("Pillow is not installed")
+    origins = [pipeline.__file__, found.origin]
+    for name in _OPTIONAL:
+        optional = importlib.util.find_spec(name)
+        if optional is not None and optional.origin is not None:
+            origins.append(optional.origin)
+    return list(dict.fromkeys(str(Path(origin).parents[1]) for origin in origins))

@@ -1,0 +1,289 @@
+"""Administration over kafka-python: topics, the group's first offsets, members that are gone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import kafka.errors as kafka_errors
+from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec
+
+from pipeline.adapters.kafka.clients import connect
+from pipeline.adapters.kafka.failures import described, refused, unanswered
+from pipeline.adapters.kafka.offsets import OffsetNote
+from pipeline.adapters.kafka.policy import KafkaPolicy, common_options
+from pipeline.errors import Halt, Retry
+from pipeline.records import OutputTopic
+
+log = logging.getLogger(__name__)
+
+Start = Literal["earliest", "latest", "none"] | datetime
+
+OLDEST_BROKER = (2, 8)
+"""The first whose topics have ids. Before 2.5 kafka-python's producer hangs after one answer that a
+sequence is out of order (B6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """What event ids are made of."""
+
+    cluster_id: str
+    topic_ids: Mapping[str, str]
+
+
+class KafkaAdmin:
+    """Short-lived: open it, ask, close it."""
+
+    def __init__(self, kafka: KafkaPolicy) -> None:
+        """Connect.
+
+        Raises:
+            Retry: no broker answers.
+            Halt: not allowed, or kafka.security cannot be used.
+        """
+        self._kafka = kafka
+        options = common_options(kafka, "clipstream-admin")
+        with _translated("connecting"):
+            try:
+                self._client: Any = connect(KafkaAdminClient, options)
+            except kafka_errors.KafkaError as error:
+                if failure := unanswered(error, kafka.bootstrap_servers):
+                    raise failure from error
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.close()
+
+    def topics(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Descriptions of those of the topics that exist, by name."""
+        with _translated("describing topics"):
+            found = self._client.describe_topics(list(names))
+        return {topic["name"]: topic for topic in found if not topic["error_code"]}
+
+    def facts(self) -> ClusterFacts:
+        """Ids of the cluster and of the input topics.
+
+        Raises:
+            Halt: a topic does not exist, or the brokers are too old.
+        """
+        self._require_topic_ids()
+        outputs = [self._kafka.output_topics.name(topic) for topic in OutputTopic]
+        topics = self.topics([*self._kafka.input_topics, *outputs])
+        missing = {*self._kafka.input_topics, *outputs} - topics.keys()
+        if missing:
+            raise Halt(
+                "kafka.topic_missing",
+                f"kafka: no topic {', '.join(sorted(missing))}, or no right to describe it; run "
+                "clipstream doctor --create-topics, or grant Describe",
+            )
+        with _translated("describing the cluster"):
+            cluster = self._client.describe_cluster()
+        return ClusterFacts(
+            str(cluster["cluster_id"]),
+            {name: str(topics[name]["topic_id"]) for name in self._kafka.input_topics},
+        )
+
+    def initialise_group(self, facts: ClusterFacts, start: Start) -> None:
+        """Commit the first offsets of a group that has none on a topic, for all its partitions.
+
+        The broker takes such offsets only while the group has no members, so of several drivers
+        that start together one does it and the others find it done. From then on a missing offset
+        means that something was lost, and halts the worker that finds it.
+
+        Raises:
+            Halt: the group has members but no offsets on a topic, or ``start`` is ``none`` and it
+                has none at all: they have expired, or the topic was created anew.
+        """
+        for topic, topic_id in facts.topic_ids.items():
+            partitions = self._partitions(topic)
+            if self._has_offsets(partitions):
+                continue
+            if start == "none":
+                raise Halt(
+                    "kafka.offset_missing",
+                    f"kafka: group {self._kafka.group} has no offsets on {topic} (they have "
+                    "expired or were deleted, the topic was created anew, or the group is new) "
+                    "and delivery.start is none; set them with kafka-consumer-groups.sh "
+                    "--reset-offsets, or start once with another delivery.start",
+                )
+            note = str(OffsetNote(topic_id, len(partitions)))
+            first = {
+                partition: OffsetAndMetadata(offset, note, -1)
+                for partition, offset in self._starts(partitions, start).items()
+            }
+            with _translated("committing first offsets"):
+                answers = self._client.alter_group_offsets(self._kafka.group, first)
+            refused = {error for error in answers.values() if error is not kafka_errors.NoError}
+            if passing := [
+                each for each in refused if issubclass(each, kafka_errors.RetriableError)
+            ]:
+                raise Retry(
+                    "kafka.unavailable",
+                    f"kafka: committing first offsets failed ({passing[0].__name__})",
+                )
+            if refused and not self._has_offsets(partitions):
+                names = ", ".join(sorted(error.__name__ for error in refused))
+                raise Halt(
+                    "kafka.group_not_initialised",
+                    f"kafka: group {self._kafka.group} has members but no offsets on {topic} "
+                    f"({names}); stop the group's other members and start again",
+                )
+            if not refused:
+                log.info(
+                    "group %s had no offsets on %s: it starts at %s",
+                    self._kafka.group,
+                    topic,
+                    start,
+                )
+
+    def lag(self) -> int:
+        """Records of the input topics that the group has not committed, in all partitions, whoever
+        owns them. A partition without an offset was added, and is read from its first record.
+
+        Raises:
+            Retry: the brokers do not know of every partition.
+        """
+        described = self.topics(self._kafka.input_topics)
+        partitions = [
+            TopicPartition(name, each["partition_index"])
+            for name, topic in described.items()
+            for each in topic["partitions"]
+        ]
+        with _translated("reading the group's lag"):
+            listed = self._client.list_group_offsets({self._kafka.group: partitions})
+            ends = self._client.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+        unknown = set(self._kafka.input_topics) - described.keys()
+        if unknown or set(partitions) - ends.keys():
+            raise Retry("kafka.unavailable", "kafka: not all partitions say where they end")
+        committed = {tp: at.offset for tp, at in listed.get(self._kafka.group, {}).items()}
+        return sum(max(0, end.offset - max(0, committed.get(tp, 0))) for tp, end in ends.items())
+
+    def remove_members(self, instances: Collection[str]) -> None:
+        """Tell the group that static members are gone for good, so that their partitions move at
+        once and not after the session timeout. Those that are not members are passed over."""
+        members = [MemberToRemove(group_instance_id=instance) for instance in instances]
+        with _translated("removing members"):
+            self._client.remove_group_members(self._kafka.group, members)
+
+    def create_topics(
+        self, topics: Mapping[str, Mapping[str, str]], partitions: int, replication: int
+    ) -> tuple[str, ...]:
+        """Create topics with their settings; existing ones are left as they are.
+
+        ``partitions`` or ``replication`` of -1 leaves the number to the broker.
+
+        Returns:
+            Names of the topics created.
+        """
+        existing = self.topics(topics.keys())
+        wanted = {
+            name: {
+                "num_partitions": partitions,
+                "replication_factor": replication,
+                "configs": dict(configs),
+            }
+            for name, configs in topics.items()
+            if name not in existing
+        }
+        if wanted:
+            with _translated("creating topics"):
+                self._client.create_topics(wanted, wait_for_metadata=True)
+        return tuple(wanted)
+
+    def replication(self, names: Collection[str]) -> dict[str, int]:
+        """Replicas of each of the topics that exist, of its partition that has the fewest."""
+        return {
+            name: min((len(each["replica_nodes"]) for each in topic["partitions"]), default=0)
+            for name, topic in self.topics(names).items()
+        }
+
+    def configure_topics(self, topics: Mapping[str, Mapping[str, str]]) -> None:
+        """Set these settings of topics that exist, and leave their others.
+
+        Raises:
+            Halt: the broker refused a change.
+        """
+        resources = [
+            ConfigResource(ConfigResourceType.TOPIC, name, dict(configs))
+            for name, configs in topics.items()
+        ]
+        if not resources:
+            return
+        with _translated("configuring topics"):
+            # The check of names would need the right to read settings, of a broker that may not
+            # have heard of a new topic yet.
+            answers = self._client.alter_configs(resources, raise_on_unknown=False)
+        for of_topics in answers.values():
+            for name, answer in of_topics.items():
+                if answer != "OK":
+                    changes = ", ".join(f"{key}={value}" for key, value in topics[name].items())
+                    raise Halt(
+                        "kafka.refused",
+                        f"kafka: {changes} of topic {name} cannot be set ({answer}); set it "
+                        "yourself, or grant AlterConfigs on the topic",
+                    )
+
+    @property
+    def client(self) -> Any:
+        """The kafka-python client, for the checks of ``kafka_doctor``."""
+        return self._client
+
+    def _require_topic_ids(self) -> None:
+        version = self._client._manager.broker_version
+        if version < OLDEST_BROKER:
+            raise Halt(
+                "kafka.too_old",
+                f"kafka: the brokers speak the protocol of Kafka {'.'.join(map(str, version))}; "
+                f"{'.'.join(map(str, OLDEST_BROKER))} or later is needed, for the ids of topics",
+            )
+
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        described = self.topics([topic])[topic]["partitions"]
+        return [TopicPartition(topic, each["partition_index"]) for each in described]
+
+    def _has_offsets(self, partitions: list[TopicPartition]) -> bool:
+        with _translated("reading the group's offsets"):
+            listed = self._client.list_group_offsets({self._kafka.group: partitions})
+        return any(found.offset >= 0 for found in listed.get(self._kafka.group, {}).values())
+
+    def _starts(self, partitions: list[TopicPartition], start: Start) -> dict[TopicPartition, int]:
+        spec: Any
+        if isinstance(start, datetime):
+            spec = round(start.timestamp() * 1000)
+        else:
+            spec = OffsetSpec.EARLIEST if start == "earliest" else OffsetSpec.LATEST
+        with _translated("listing offsets"):
+            found = self._client.list_partition_offsets(dict.fromkeys(partitions, spec))
+            # No record at or after the time: start behind the last one.
+            late = [tp for tp, at in found.items() if at.offset < 0]
+            ends = self._client.list_partition_offsets(dict.fromkeys(late, OffsetSpec.LATEST))
+        return {tp: ends.get(tp, at).offset for tp, at in found.items()}
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except kafka_errors.AuthorizationError as error:
+        raise Halt(
+            "kafka.not_authorized", f"kafka: {doing} is not allowed ({type(error).__name__})"
+        ) from error
+    except kafka_errors.SaslAuthenticationFailedError as error:
+        raise refused() from error
+    except kafka_errors.KafkaError as error:
+        raise Retry("kafka.unavailable", f"kafka: {doing} failed ({described(error)})") from error

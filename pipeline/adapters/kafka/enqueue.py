@@ -1,0 +1,105 @@
+"""Publishing references to an input topic: for `clipstream enqueue`, the demo and tests."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+import kafka.errors as kafka_errors
+
+from pipeline.adapters.kafka.clients import Producer, connect, discard
+from pipeline.adapters.kafka.failures import described, refused, unanswered
+from pipeline.adapters.kafka.policy import KafkaPolicy, common_options
+from pipeline.errors import Halt, Retry
+from pipeline.records import Headers
+
+FLUSH_S = 60.0
+MAX_UNACKNOWLEDGED = 10_000
+"""Records sent ahead of their acknowledgement; bounds memory."""
+
+
+class ReferenceProducer:
+    """An idempotent producer that loses nothing unseen: every acknowledgement is looked at."""
+
+    def __init__(self, kafka: KafkaPolicy, topic: str) -> None:
+        """Connect.
+
+        Raises:
+            Retry: no broker answers.
+            Halt: the credentials are refused, or kafka.security cannot be used.
+        """
+        self._topic = topic
+        self._unacknowledged: list[Any] = []
+        options = common_options(kafka, "clipstream-enqueue") | {
+            "acks": "all",
+            "enable_idempotence": True,
+            "linger_ms": 20,
+            "allow_auto_create_topics": False,
+            "max_request_size": kafka.max_input_bytes,
+        }
+        try:
+            self._producer = connect(Producer, options)
+        except kafka_errors.KafkaError as error:
+            raise unanswered(error, kafka.bootstrap_servers) or _failed(topic, error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.flush()
+        finally:
+            discard(self._producer)
+
+    def send(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> None:
+        """Publish one record; blocks now and then until earlier ones are acknowledged.
+
+        Raises:
+            Halt, Retry: as ``flush``.
+        """
+        try:
+            self._unacknowledged.append(
+                self._producer.send(
+                    self._topic, value, key=key, headers=list(headers), partition=partition
+                )
+            )
+        except kafka_errors.KafkaError as error:
+            raise _failed(self._topic, error) from error
+        if len(self._unacknowledged) >= MAX_UNACKNOWLEDGED:
+            self.flush()
+
+    def flush(self) -> None:
+        """Wait until everything sent is acknowledged.
+
+        Raises:
+            Halt: a record was refused for good.
+            Retry: the broker did not answer in time.
+        """
+        try:
+            # Not the producer's own flush, which fails where a batch was split for its size.
+            for future in self._unacknowledged:
+                future.get(timeout=FLUSH_S)
+        except kafka_errors.KafkaError as error:
+            raise _failed(self._topic, error) from error
+        self._unacknowledged.clear()
+
+
+def _failed(topic: str, error: kafka_errors.KafkaError) -> Halt | Retry:
+    if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
+        return refused()
+    text = f"kafka: publishing to {topic} failed ({described(error)})"
+    if isinstance(error, (kafka_errors.AuthorizationError, kafka_errors.MessageSizeTooLargeError)):
+        return Halt("kafka.refused", text)
+    return Retry("kafka.unavailable", text)

@@ -1,0 +1,197 @@
+"""The group's committed offsets: what they say of their topic, and what a missing one means."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import kafka.errors as kafka_errors
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.admin import OffsetSpec
+
+from pipeline.adapters.kafka.clients import listed_offsets
+from pipeline.errors import Halt
+from pipeline.records import Partition
+
+log = logging.getLogger(__name__)
+
+OFFSETS_TIMEOUT_S = 10.0
+"""Wait for committed offsets; open transactions hold the answer back."""
+
+# Releases that share a group in a rolling update read each other's notes: later fields are ignored.
+_NOTE = re.compile(r"clipstream/1 topic=(\S+) initial=(\d{1,9})(?: \w+=\S+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetNote:
+    """What each committed offset says about its topic, in its metadata string.
+
+    ``topic_id`` unmasks a topic that was deleted and created again. ``initial_partitions`` is how
+    many partitions the topic had when the group first committed: a partition beyond them without a
+    commit was added later and starts at 0; any other missing offset was lost.
+    """
+
+    topic_id: str
+    initial_partitions: int
+
+    def __str__(self) -> str:
+        return f"clipstream/1 topic={self.topic_id} initial={self.initial_partitions}"
+
+    @classmethod
+    def parse(cls, metadata: str) -> OffsetNote | None:
+        """Read a note back; None for offsets that something else committed."""
+        found = _NOTE.fullmatch(metadata)
+        return cls(found[1], int(found[2])) if found else None
+
+
+class GroupOffsets:
+    """The committed offsets of one group, asked through one of its members.
+
+    Every method may block for ``OFFSETS_TIMEOUT_S`` and raise a ``KafkaError``.
+    """
+
+    def __init__(self, consumer: KafkaConsumer, group: str, topic_ids: Mapping[str, str]) -> None:
+        self._consumer = consumer
+        self._group = group
+        self._topic_ids = topic_ids
+        self._notes: dict[str, OffsetNote] = {}
+
+    def committed(self) -> dict[Partition, int | None]:
+        """The committed offset of each assigned partition, None where there is none."""
+        assigned = self._consumer.assignment()
+        found = self._ask(assigned)
+        return {
+            Partition(tp.topic, tp.partition): found[tp].offset if tp in found else None
+            for tp in assigned
+        }
+
+    def annotated(
+        self, offsets: Mapping[Partition, int]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Offsets of checked partitions, ready to commit. Does not block."""
+        return {
+            TopicPartition(partition.topic, partition.number): OffsetAndMetadata(
+                offset, str(self._notes[partition.topic]), -1
+            )
+            for partition, offset in offsets.items()
+        }
+
+    def check(self, partitions: Collection[TopicPartition]) -> None:
+        """Compare each partition's topic with the one whose offset was committed; remember the
+        notes. Asks once for all of them.
+
+        Raises:
+            Halt: a topic is another one of the same name.
+        """
+        found = self._ask(partitions)
+        for tp in partitions:
+            note = _note(found.get(tp))
+            if note is None:
+                # Committed by hand, or by another program: taken as it is.
+                count = len(self._consumer.partitions_for_topic(tp.topic) or ())
+                self._notes.setdefault(tp.topic, OffsetNote(self._topic_ids[tp.topic], count))
+            elif note.topic_id == self._topic_ids[tp.topic]:
+                self._notes[tp.topic] = note
+            else:
+                raise self._recreated(tp.topic, note.topic_id, self._topic_ids[tp.topic])
+
+    def check_topics(self) -> None:
+        """Look for topics that were deleted and created anew while this member reads them, and for
+        ones that it may not read. Does not block: a consumer hears of both with its metadata, and
+        by itself goes on at the old offset, or without the topic.
+
+        Raises:
+            Halt: one was created anew.
+            AuthorizationError: one may not be described.
+        """
+        cluster = self._consumer._cluster
+        if cluster.unauthorized_topics:
+            raise kafka_errors.TopicAuthorizationFailedError(cluster.unauthorized_topics)
+        for topic, known in self._topic_ids.items():
+            now = cluster.topic_id(topic)
+            if now is not None and str(now) != known:
+                raise self._recreated(topic, known, str(now))
+
+    def start_uncommitted(self) -> None:
+        """Give a start to assigned partitions without a committed offset: 0 to one that was added
+        to the topic after the group began. Any other lost its offset, and nothing may be skipped
+        or repeated in silence. Asks once for all offsets and once for all beginnings.
+
+        Raises:
+            Halt: an offset was lost.
+        """
+        assigned = self._consumer.assignment()
+        topics = sorted({tp.topic for tp in assigned})
+        of_topics = [
+            TopicPartition(topic, number)
+            for topic in topics
+            for number in sorted(self._consumer.partitions_for_topic(topic) or ())
+        ]
+        found = self._ask([*of_topics, *assigned.difference(of_topics)])
+        # Of a topic's notes the one of its lowest partition.
+        notes = {
+            tp.topic: note
+            for tp in reversed(of_topics)
+            if (note := _note(found.get(tp))) is not None
+        }
+        missing = sorted(tp for tp in assigned if tp not in found)
+        for tp in missing:
+            note = notes.get(tp.topic)
+            if note is None or tp.partition < note.initial_partitions:
+                raise Halt(
+                    "kafka.offset_missing",
+                    f"{self._without_offset(tp)} (expired or deleted); set it with "
+                    "kafka-consumer-groups.sh --reset-offsets while the group is stopped, then "
+                    "start again",
+                )
+        for tp, beginning in self._beginnings(missing).items():
+            if beginning > 0:
+                raise Halt(
+                    "kafka.offset_missing",
+                    f"{self._without_offset(tp)}, and its records before {beginning} are gone "
+                    "already; set an offset with kafka-consumer-groups.sh --reset-offsets while "
+                    "the group is stopped",
+                )
+        for tp in missing:
+            log.info("%s: it was added to the topic, starting at 0", self._without_offset(tp))
+            self._consumer.seek(tp, 0)
+
+    def _without_offset(self, tp: TopicPartition) -> str:
+        return f"kafka: {tp.topic}[{tp.partition}] has no committed offset in group {self._group}"
+
+    def _beginnings(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The first offset that each log holds; without those whose leader does not answer: the
+        member's other partitions need not wait for them, and if records are gone the first fetch
+        says so."""
+        try:
+            return listed_offsets(
+                self._consumer, partitions, OffsetSpec.EARLIEST, round(OFFSETS_TIMEOUT_S * 1000)
+            )
+        except kafka_errors.KafkaTimeoutError:
+            return {}
+
+    def _ask(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Any]:
+        """What is committed of the partitions, with metadata, in one request; without those of
+        which nothing is."""
+        coordinator = self._consumer._coordinator
+        # B24: an answer that a former question did not wait for may be older than our last commit.
+        coordinator._offset_fetch_futures.pop(frozenset(partitions), None)
+        found: dict[TopicPartition, Any] = coordinator.fetch_committed_offsets(
+            list(partitions), timeout_ms=round(OFFSETS_TIMEOUT_S * 1000)
+        )
+        return found
+
+    def _recreated(self, topic: str, before: str, now: str) -> Halt:
+        return Halt(
+            "kafka.topic_recreated",
+            f"kafka: {topic} was created anew since group {self._group} committed (topic id "
+            f"{before} then, {now} now), so its offsets mean nothing; stop the group, delete its "
+            "offsets of the topic, and start again",
+        )
+
+
+def _note(found: Any) -> OffsetNote | None:
+    return OffsetNote.parse(found.metadata) if found is not None else None

@@ -1,0 +1,92 @@
+"""Reading outcomes back, as a downstream consumer does: for the demo and for tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from kafka import KafkaConsumer, TopicPartition
+
+from pipeline.adapters.kafka.clients import connect
+from pipeline.adapters.kafka.policy import KafkaPolicy, common_options
+from pipeline.records import OutputTopic
+
+POLL_S = 0.2
+REST_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedOutcome:
+    """One visible record of an output topic; of a repeated header the last value counts."""
+
+    topic: OutputTopic
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+    headers: dict[str, bytes]
+    timestamp_ms: int = 0
+    """When it was published."""
+
+
+class OutcomeReader:
+    """Reads the output topics from their beginning, committed transactions only. Belongs to no
+    group and commits nothing."""
+
+    def __init__(self, kafka: KafkaPolicy) -> None:
+        self._roles = {kafka.output_topics.name(role): role for role in OutputTopic}
+        options = common_options(kafka, "clipstream-outcomes") | {
+            "isolation_level": "read_committed",
+            "enable_auto_commit": False,
+            "fetch_max_wait_ms": 100,
+        }
+        self._consumer = connect(KafkaConsumer, options)
+        self._partitions = [
+            TopicPartition(name, number)
+            for name in self._roles
+            for number in sorted(self._consumer.partitions_for_topic(name) or ())
+        ]
+        self._consumer.assign(self._partitions)
+        self._consumer.seek_to_beginning(*self._partitions)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._consumer.close()
+
+    def poll(self, timeout_s: float) -> Iterator[PublishedOutcome]:
+        """What has become visible since the last poll; waits up to ``timeout_s`` for the first."""
+        polled = self._consumer.poll(timeout_ms=round(timeout_s * 1000))
+        for partition, records in polled.items():
+            for record in records:
+                yield PublishedOutcome(
+                    self._roles[partition.topic],
+                    record.partition,
+                    record.offset,
+                    record.key,
+                    record.value or b"",
+                    {name: value or b"" for name, value in record.headers},
+                    record.timestamp,
+                )
+
+    def rest(self, within_s: float = REST_S) -> Iterator[PublishedOutcome]:
+        """Everything that is visible by now and has not been polled.
+
+        Raises:
+            TimeoutError: it cannot be read within the time.
+        """
+        ends: dict[TopicPartition, int] = self._consumer.end_offsets(self._partitions)
+        deadline = time.monotonic() + within_s
+        while any(self._consumer.position(tp) < end for tp, end in ends.items()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"kafka: cannot read all outcomes back within {within_s:g} s")
+            yield from self.poll(POLL_S)

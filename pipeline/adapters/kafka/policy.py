@@ -1,0 +1,303 @@
+"""How Clipstream talks to Kafka: settings, the order that its time limits must keep, and client
+options made of them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.adapters.kafka.security.policy import KafkaSecurity
+from pipeline.policy import Policy
+from pipeline.records import OutputTopic
+
+DEAD_LETTER_HEADROOM_BYTES = 64 * 1024
+"""A dead letter holds the input record and headers about it, so its topic needs more room."""
+
+MAX_TRANSACTION_TIMEOUT_S = 15.0
+"""A worker that dies inside a transaction holds read_committed consumers up for so long, and
+longer by the broker's transaction reaper interval."""
+
+MAX_BATCH_BYTES = 256 * 1024
+"""Records for one partition that are sent together."""
+
+MAX_FETCH_BYTES = 128 * 1024
+"""Of one partition at a time; a batch that is larger comes whole. The client hands out all that it
+has of one partition before the next, so with much of each the others wait long."""
+
+BOOTSTRAP_TIMEOUT_S = 10.0
+"""Wait for the first answer of any broker, when a client is made."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
+MAX_PORT = 65535
+
+
+def _check_topic(name: str) -> str:
+    """Accept what Kafka takes for a topic's name."""
+    if not _NAME.fullmatch(name) or name in (".", ".."):
+        raise ValueError(
+            f"{name[:60]!r} is not a topic's name; use 1 to 249 letters, digits, '.', '_' and '-'"
+        )
+    return name
+
+
+class TopicNames(Policy):
+    """Names of the output topics."""
+
+    classifications: str = Field("clipstream.classifications", description="One event per image.")
+    embeddings: str = Field("clipstream.embeddings", description="One embedding per image.")
+    dead_letters: str = Field(
+        "clipstream.dead-letters", description="What could not be classified, and why."
+    )
+
+    @field_validator("classifications", "embeddings", "dead_letters")
+    @classmethod
+    def _legal(cls, name: str) -> str:
+        return _check_topic(name)
+
+    def name(self, topic: OutputTopic) -> str:
+        value: str = getattr(self, topic.value)
+        return value
+
+
+class KafkaPolicy(Policy):
+    """Where the references come from and the outcomes go to."""
+
+    bootstrap_servers: tuple[str, ...] = Field(
+        ("localhost:9092",), description="Brokers to ask first, host:port.", min_length=1
+    )
+    group: str = Field("clipstream", description="Consumer group of the stream workers.")
+    input_topics: tuple[str, ...] = Field(
+        ("clipstream.references",), description="Topics to read references from.", min_length=1
+    )
+    output_topics: TopicNames = Field(
+        default_factory=TopicNames, description="Topics to publish to."
+    )
+    instance: str | None = Field(
+        None,
+        description="Name of this deployment's driver, unique in the group and the same after a "
+        "restart; default: the host name (a StatefulSet's pod name). Transactional and member ids "
+        "are made of it.",
+    )
+    transactional_id_prefix: str = Field(
+        "clipstream", description="First part of every transactional id, for access rules."
+    )
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
+        "none", description="Compression of what is published; embeddings hardly compress."
+    )
+    max_input_bytes: int = Field(
+        1_048_588,
+        description="max.message.bytes of the input topics (default: Kafka's own); a dead letter "
+        "may have 64 KiB more.",
+        gt=0,
+    )
+    security: KafkaSecurity = Field(default_factory=KafkaSecurity, description="TLS and SASL.")
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for number, server in enumerate(servers, start=1):
+            found = _SERVER.fullmatch(server)
+            if found is None or not 1 <= int(found[1]) <= MAX_PORT:
+                # Not shown: a URL may hold a password.
+                raise ValueError(
+                    f"entry {number} is not host:port; write it as broker-1:9092 or "
+                    "[2001:db8::1]:9092, without a scheme or path"
+                )
+        return servers
+
+    @field_validator("input_topics")
+    @classmethod
+    def _topics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_check_topic(name) for name in names)
+
+    @field_validator("group", "transactional_id_prefix", "instance")
+    @classmethod
+    def _legal(cls, value: str | None) -> str | None:
+        if value is not None and not _NAME.fullmatch(value):
+            raise ValueError("use 1 to 249 letters, digits, '.', '_' and '-'")
+        return value
+
+    @model_validator(mode="after")
+    def _no_loop(self) -> Self:
+        names = [self.output_topics.name(topic) for topic in OutputTopic]
+        if clash := set(self.input_topics) & set(names):
+            raise ValueError(
+                f"kafka.input_topics: {', '.join(sorted(clash))} is an output topic too; "
+                "Clipstream would read what it writes: use another topic"
+            )
+        if len(set(names)) < len(names):
+            raise ValueError("kafka.output_topics: two of them have the same name; use three")
+        return self
+
+    @property
+    def max_request_bytes(self) -> int:
+        return self.max_input_bytes + DEAD_LETTER_HEADROOM_BYTES
+
+
+class DeliveryPolicy(Policy):
+    """What is promised of the outcomes, and the time limits that the promise needs."""
+
+    mode: Literal["exactly_once", "at_least_once"] = Field(
+        "exactly_once",
+        description="exactly_once: outcomes and offsets in one transaction. at_least_once: "
+        "outcomes acknowledged, then offsets committed; a crash between repeats event ids.",
+    )
+    start: Literal["earliest", "latest", "none"] | datetime = Field(
+        "earliest",
+        description="Where a group without offsets on a topic starts: earliest, latest, or the "
+        "first record at or after an RFC 3339 time. none: nowhere, the driver halts; set it once "
+        "the group has started, for one whose offsets have expired looks like a new one.",
+    )
+    commit_interval_s: float = Field(
+        0.25, description="Time between commits; downstream sees outcomes so much later.", gt=0
+    )
+    max_outcomes_per_commit: int = Field(
+        2000, description="Outcomes that one transaction holds at most.", gt=0
+    )
+    max_mib_per_commit: int = Field(
+        16,
+        description="MiB of outcomes that one transaction holds at most, but for a single record "
+        "that holds more alone. All of it must be acknowledged within delivery_timeout_s; after a "
+        "commit that failed, less is tried.",
+        gt=0,
+    )
+    request_timeout_s: float = Field(5.0, description="Wait for one answer of a broker.", gt=0)
+    delivery_timeout_s: float = Field(
+        10.0, description="Wait for a record's acknowledgement, retries included.", gt=0
+    )
+    transaction_timeout_s: float = Field(
+        15.0,
+        description="The broker aborts a transaction older than this.",
+        gt=0,
+        le=MAX_TRANSACTION_TIMEOUT_S,
+    )
+    session_timeout_s: float = Field(
+        45.0, description="A worker not heard of for so long loses its partitions.", gt=0
+    )
+    max_poll_interval_s: float = Field(
+        300.0, description="A worker that does not poll for so long loses its partitions.", gt=0
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        names = (
+            "request_timeout_s",
+            "delivery_timeout_s",
+            "transaction_timeout_s",
+            "session_timeout_s",
+            "max_poll_interval_s",
+        )
+        for small, large in itertools.pairwise(names):
+            if getattr(self, small) >= getattr(self, large):
+                raise ValueError(
+                    f"delivery.{small}: {getattr(self, small):g} s must be below "
+                    f"delivery.{large} ({getattr(self, large):g} s); lower it or raise the other"
+                )
+        if self.commit_interval_s >= self.transaction_timeout_s:
+            raise ValueError(
+                f"delivery.commit_interval_s: {self.commit_interval_s:g} s must be below "
+                f"delivery.transaction_timeout_s ({self.transaction_timeout_s:g} s); lower it"
+            )
+        if isinstance(self.start, datetime) and self.start.tzinfo is None:
+            raise ValueError("delivery.start: the time has no zone; write it as …Z or …+00:00")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One worker's identity in the group: unique among all drivers and pods, and the same after a
+    restart, so that the broker fences the old one and keeps the assignment."""
+
+    prefix: str
+    group: str
+    instance: str
+    slot: int
+
+    @property
+    def transactional_id(self) -> str:
+        """Unique in the cluster: no part may hold the separator, so that other groups and
+        instances never make the same."""
+        return f"{self.prefix}/{self.group}/{self.instance}/{self.slot}"
+
+    @property
+    def group_instance_id(self) -> str:
+        return f"{self.instance}-{self.slot}"
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def common_options(kafka: KafkaPolicy, client_id: str) -> dict[str, Any]:
+    return {
+        "bootstrap_servers": list(kafka.bootstrap_servers),
+        "client_id": client_id,
+        # Moved partitions are noticed in time even when nothing fails.
+        "metadata_max_age_ms": 30_000,
+        "reconnect_backoff_max_ms": 2_000,
+        "bootstrap_timeout_ms": _milliseconds(BOOTSTRAP_TIMEOUT_S),
+        **kafka.security.client_options(),
+    }
+
+
+def consumer_options(
+    kafka: KafkaPolicy, delivery: DeliveryPolicy, member: Member
+) -> dict[str, Any]:
+    """Options of the group's consumer. No deserializer, ever: an error in one makes kafka-python's
+    next poll spin (rule R0)."""
+    # Here, so that settings can be loaded without the client.
+    from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
+    return {
+        **common_options(kafka, f"clipstream-{member.group_instance_id}"),
+        "group_id": kafka.group,
+        "group_instance_id": member.group_instance_id,
+        "partition_assignment_strategy": [CooperativeStickyAssignor],
+        # A missing offset must never be reset in silence: see KafkaStream.poll.
+        "auto_offset_reset": "none",
+        "enable_auto_commit": False,
+        # Also makes the client ask for stable offsets only, which exactly-once needs.
+        "isolation_level": "read_committed",
+        "allow_auto_create_topics": False,
+        "session_timeout_ms": _milliseconds(delivery.session_timeout_s),
+        "heartbeat_interval_ms": _milliseconds(min(3.0, delivery.session_timeout_s / 3)),
+        "max_poll_interval_ms": _milliseconds(delivery.max_poll_interval_s),
+        "fetch_max_wait_ms": 100,
+        "request_timeout_ms": _milliseconds(delivery.session_timeout_s),
+        "max_partition_fetch_bytes": MAX_FETCH_BYTES,
+    }
+
+
+def producer_options(
+    kafka: KafkaPolicy, delivery: DeliveryPolicy, member: Member
+) -> dict[str, Any]:
+    options = {
+        **common_options(kafka, f"clipstream-{member.group_instance_id}"),
+        "acks": "all",
+        "enable_idempotence": True,
+        "compression_type": None if kafka.compression == "none" else kafka.compression,
+        "linger_ms": 5,
+        # Half the usual: a producer's start and its first commit wait once or twice for a
+        # coordinator that is not ready, as a matter of course.
+        "retry_backoff_ms": 50,
+        # No more than one record may have, or the broker refuses records that would fit alone.
+        "batch_size": min(MAX_BATCH_BYTES, kafka.max_input_bytes),
+        "max_request_size": kafka.max_request_bytes,
+        "allow_auto_create_topics": False,
+        "request_timeout_ms": _milliseconds(delivery.request_timeout_s),
+        "delivery_timeout_ms": _milliseconds(delivery.delivery_timeout_s),
+        "max_block_ms": _milliseconds(delivery.delivery_timeout_s),
+        "bootstrap_timeout_ms": _milliseconds(delivery.delivery_timeout_s),
+    }
+    if delivery.mode == "exactly_once":
+        options |= {
+            "transactional_id": member.transactional_id,
+            "transaction_timeout_ms": _milliseconds(delivery.transaction_timeout_s),
+        }
+    return options

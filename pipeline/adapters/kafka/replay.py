@@ -1,0 +1,234 @@
+"""Replaying dead letters on Kafka: a pass over their topic, and transactions that publish records
+and markers together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import kafka.errors as kafka_errors
+from kafka import KafkaConsumer, TopicPartition
+from kafka.admin import OffsetSpec
+
+from pipeline.adapters.kafka.clients import Producer, connect, discard, listed_offsets
+from pipeline.adapters.kafka.failures import described, refused, unanswered
+from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, common_options
+from pipeline.adapters.kafka.policy import producer_options as member_options
+from pipeline.adapters.kafka.reading import record_of
+from pipeline.adapters.kafka.sink import (
+    FENCED,
+    first_cause,
+    record_bytes_at_most,
+    within,
+)
+from pipeline.errors import Halt, Retry
+from pipeline.ports import CommitDoubtful
+from pipeline.records import OutputRecord, OutputTopic, Record
+from pipeline.replay import InputRecord, Letter, input_record, marker_headers
+
+POLL_S = 0.5
+SILENCE_S = 30.0
+"""A broker that returns nothing for so long, before the end is reached, does not answer. It takes
+less to end the transaction of a worker that died."""
+ANSWER_MS = 30_000
+
+
+def fits(letter: Letter, kafka: KafkaPolicy) -> bool:
+    """Whether the broker takes the letter's record: an input topic's limit is below that of the
+    dead letters."""
+    record = input_record(letter)
+    headers = tuple((name, value or b"") for name, value in record.headers)
+    # Which topic it is does not matter to its size.
+    sized = OutputRecord(OutputTopic.DEAD_LETTERS, record.key, record.value or b"", headers)
+    return record_bytes_at_most(sized) <= kafka.max_input_bytes
+
+
+class DeadLetterTopic:
+    """Reads the dead-letter topic from its beginning to what is its end when the pass begins,
+    committed transactions only. Belongs to no group and commits nothing."""
+
+    def __init__(self, kafka: KafkaPolicy) -> None:
+        """Connect.
+
+        Raises:
+            Retry: no broker answers.
+            Halt: the credentials are refused, or there is no such topic.
+        """
+        self._topic = kafka.output_topics.dead_letters
+        options = common_options(kafka, "clipstream-replay") | {
+            "enable_auto_commit": False,
+            # What is deleted while it is read is no reason to pass the rest over.
+            "auto_offset_reset": "earliest",
+        }
+        self._closing = contextlib.ExitStack()
+        try:
+            # How far to read: what is committed ends before a transaction that is still open, and
+            # a marker of an earlier replay may stand behind it.
+            self._ends = self._open(options | {"isolation_level": "read_uncommitted"})
+            self._consumer = self._open(options | {"isolation_level": "read_committed"})
+            numbers = self._consumer.partitions_for_topic(self._topic) or ()
+        except kafka_errors.KafkaError as error:
+            self._closing.close()
+            raise unanswered(error, kafka.bootstrap_servers) or _failed(error) from error
+        self._partitions = [TopicPartition(self._topic, number) for number in sorted(numbers)]
+        if not self._partitions:
+            self._closing.close()
+            raise Halt(
+                "kafka.topic_missing",
+                f"kafka: topic {self._topic} does not exist or may not be described; see "
+                "`clipstream doctor`",
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.close()
+
+    def _open(self, options: Mapping[str, Any]) -> KafkaConsumer:
+        consumer = connect(KafkaConsumer, options)
+        self._closing.callback(consumer.close)
+        return consumer
+
+    def records(self) -> Iterator[list[Record]]:
+        """Everything that is visible now, poll by poll, in the order of each partition.
+
+        Raises:
+            Retry: the broker does not answer.
+            Halt: not allowed.
+        """
+        try:
+            yield from self._read()
+        except kafka_errors.KafkaError as error:
+            raise _failed(error) from error
+
+    def _read(self) -> Iterator[list[Record]]:
+        consumer = self._consumer
+        consumer.assign(self._partitions)
+        consumer.seek_to_beginning(*self._partitions)
+        ends = listed_offsets(self._ends, self._partitions, OffsetSpec.LATEST, ANSWER_MS)
+        if leaderless := [tp for tp in self._partitions if tp not in ends]:
+            raise kafka_errors.LeaderNotAvailableError(leaderless)
+        silent_s = 0.0
+        while any(consumer.position(tp, timeout_ms=ANSWER_MS) < end for tp, end in ends.items()):
+            polled = consumer.poll(timeout_ms=round(POLL_S * 1000))
+            silent_s = 0.0 if polled else silent_s + POLL_S
+            if silent_s > SILENCE_S:
+                raise Retry(
+                    "kafka.unavailable",
+                    f"kafka: {self._topic} cannot be read to its end for {SILENCE_S:g} s; a "
+                    "transaction that stays open holds readers up (`clipstream doctor` names it)",
+                )
+            yield [
+                record_of(raw)
+                for tp, batch in polled.items()
+                for raw in batch
+                if raw.offset < ends[tp]
+            ]
+
+
+class ReplayProducer:
+    """One transactional producer. Making a second one for the group, anywhere, fences the first:
+    two replays at the same time would publish the same letters twice."""
+
+    def __init__(self, kafka: KafkaPolicy, delivery: DeliveryPolicy) -> None:
+        """Connect, and end what an interrupted replay has left open.
+
+        Raises:
+            Retry: the broker does not answer.
+            Halt: not allowed.
+        """
+        self._dead_letters = kafka.output_topics.dead_letters
+        self._limit_s = delivery.transaction_timeout_s + delivery.request_timeout_s
+        exactly_once = delivery.model_copy(update={"mode": "exactly_once"})
+        member = Member(kafka.transactional_id_prefix, kafka.group, "replay", 0)
+        options = member_options(kafka, exactly_once, member)
+        # One part less than that of any worker.
+        options["transactional_id"] = f"{kafka.transactional_id_prefix}/{kafka.group}/replay"
+        try:
+            self._producer = connect(Producer, options)
+        except kafka_errors.KafkaError as error:
+            raise unanswered(error, kafka.bootstrap_servers) or _failed(error) from error
+        try:
+            self._within("init_transactions", self._producer.init_transactions)
+        except BaseException:
+            discard(self._producer)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Without an abort: the next replay's start makes the broker do it.
+        discard(self._producer)
+
+    def publish(self, letters: Sequence[Letter]) -> None:
+        """Publish the letters' records and the markers that they were, all or none.
+
+        Raises:
+            Retry: nobody knows whether they were published; the next replay finds out.
+            Halt: not allowed, too large for the topic, or another replay runs.
+        """
+
+        def transaction() -> None:
+            self._producer.begin_transaction()
+            futures = [future for letter in letters for future in self._send(letter)]
+            for future in futures:
+                future.get(timeout=self._limit_s)
+            self._producer.commit_transaction()
+
+        self._within("transaction", transaction)
+
+    def _send(self, letter: Letter) -> tuple[Any, Any]:
+        record: InputRecord = input_record(letter)
+        return (
+            self._producer.send(
+                record.topic,
+                record.value,
+                key=record.key,
+                headers=list(record.headers),
+                partition=record.partition,
+            ),
+            self._producer.send(
+                self._dead_letters,
+                b"",
+                key=letter.key,
+                headers=list(marker_headers(letter)),
+                partition=letter.at_partition,
+            ),
+        )
+
+    def _within(self, what: str, call: Any) -> None:
+        try:
+            within(self._limit_s, what, call)
+        except CommitDoubtful as error:
+            raise Retry("replay.unanswered", error.message) from error
+        except kafka_errors.KafkaError as error:
+            raise _failed(first_cause(self._producer, error)) from error
+
+
+def _failed(error: Exception) -> Halt | Retry:
+    if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
+        return refused()
+    if isinstance(error, FENCED):
+        return Halt(
+            "replay.fenced",
+            "replay: another `clipstream replay` of this group has begun; let it end, then look "
+            "again what is left",
+        )
+    text = f"kafka: replaying failed ({described(error)})"
+    if isinstance(error, (kafka_errors.AuthorizationError, kafka_errors.MessageSizeTooLargeError)):
+        return Halt("kafka.refused", f"{text}; see docs/operations.md for the rights it needs")
+    return Retry("kafka.unavailable", text)

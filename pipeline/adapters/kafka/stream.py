@@ -1,0 +1,282 @@
+"""The stream over kafka-python: one consumer, one producer, one thread that owns both."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import kafka.errors as kafka_errors
+from kafka import ConsumerRebalanceListener, TopicPartition
+
+from pipeline.adapters.kafka.clients import Consumer, connect
+from pipeline.adapters.kafka.ends import LogEnds
+from pipeline.adapters.kafka.failures import consuming
+from pipeline.adapters.kafka.offsets import GroupOffsets
+from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, consumer_options
+from pipeline.adapters.kafka.reading import MAX_FETCHES, TolerantReading, UnreadableBatch, record_of
+from pipeline.adapters.kafka.sink import KafkaSink
+from pipeline.errors import Halt, Retry
+from pipeline.ports import (
+    Assigned,
+    Commit,
+    CommitDoubtful,
+    Polled,
+    Revoked,
+    Unconfirmed,
+    Unreadable,
+)
+from pipeline.records import Partition, Position
+
+log = logging.getLogger(__name__)
+
+
+class _Changes(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes changes of assignment for the poll that caused them.
+
+    kafka-python calls it on its I/O thread, where nothing may block or raise.
+    """
+
+    def __init__(self) -> None:
+        self.events: deque[tuple[bool, TopicPartition]] = deque()
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self.events.extend((True, tp) for tp in sorted(assigned))
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self.events.extend((False, tp) for tp in sorted(revoked))
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self.on_partitions_revoked(lost)
+
+
+class KafkaStream:
+    """Implements ``pipeline.ports.Stream``, in the process that made it: not in a fork of it.
+
+    The group's first offsets must exist: ``kafka_admin.initialise_group`` writes them before the
+    first worker of a deployment starts.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaPolicy,
+        delivery: DeliveryPolicy,
+        member: Member,
+        topic_ids: Mapping[str, str],
+    ) -> None:
+        """Connect the consumer; it joins the group at the first poll.
+
+        Raises:
+            Retry: no broker answers.
+            Halt: authentication failed.
+        """
+        self._process_id = os.getpid()
+        self._kafka = kafka
+        self._delivery = delivery
+        self._changes = _Changes()
+        self._unannounced: list[TopicPartition] = []
+        self._announced: list[Assigned | Revoked] = []
+        options = consumer_options(kafka, delivery, member)
+        try:
+            self._consumer = connect(Consumer, options)
+        except kafka_errors.KafkaError as error:
+            raise consuming(error, kafka.group) from error
+        self._reading = TolerantReading(self._consumer)
+        self._offsets = GroupOffsets(self._consumer, kafka.group, topic_ids)
+        self._ends = LogEnds(self._consumer)
+        self._consumer.subscribe(topics=list(kafka.input_topics), listener=self._changes)
+        self._sink = KafkaSink(kafka, delivery, member)
+        # Two heartbeats may be lost.
+        self._confirmed_within_s = 3 * options["heartbeat_interval_ms"] / 1000
+        self._group = self._consumer.group_metadata()
+
+    # -- consuming --------------------------------------------------------------------------
+
+    def poll(self, max_records: int, timeout_s: float) -> Polled:
+        self._refuse_fork()
+        polled: Mapping[TopicPartition, Sequence[Any]] = {}
+        try:
+            polled = self._fetch(max_records, timeout_s)
+            self._offsets.check_topics()
+            self._follow_changes(polled)
+            # Taken where the caller learns of the changes: a commit made before it follows them
+            # must name the generation before.
+            self._group = self._consumer.group_metadata()
+            self._ends.ask_when_due()
+        except kafka_errors.KafkaError as error:
+            # A poll that fails has brought nothing: the next one brings the same again. Else the
+            # records would be taken for a gap in the log, and their offsets committed.
+            for tp in polled.keys() & self._consumer.assignment():
+                self._consumer.seek(tp, polled[tp][0].offset)
+            raise consuming(error, self._kafka.group) from error
+        unreadable = self._give_up()
+        changes, self._announced = tuple(self._announced), []
+        records = tuple(record_of(raw) for batch in polled.values() for raw in batch)
+        return Polled(changes, records, unreadable)
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        self._consumer.pause(*self._owned(partitions))
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        self._consumer.resume(*self._owned(partitions))
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        for tp in self._owned((partition,)):
+            self._consumer.seek(tp, offset)
+
+    def positions(self) -> Mapping[Partition, int]:
+        positions = {}
+        for tp in self._held():
+            position = self._position(tp)
+            if position is not None:
+                positions[Partition(tp.topic, tp.partition)] = position
+        return positions
+
+    def ends(self) -> Mapping[Partition, int]:
+        ends = self._ends.of(self._held())
+        return {Partition(tp.topic, tp.partition): end for tp, end in ends.items()}
+
+    @property
+    def confirmed(self) -> bool:
+        return self._consumer.heard_since(time.monotonic() - self._confirmed_within_s)
+
+    # -- committing -------------------------------------------------------------------------
+
+    @property
+    def can_commit(self) -> bool:
+        return self._sink.ready
+
+    def commit(self, commit: Commit) -> None:
+        self._refuse_fork()
+        held = {Partition(tp.topic, tp.partition) for tp in self._held()}
+        if strangers := commit.offsets.keys() - held:
+            self._sink.discard()
+            raise CommitDoubtful("kafka.not_owner", f"kafka: {min(strangers)} is not owned")
+        offsets = self._offsets.annotated(commit.offsets)
+        self._sink.publish(commit.records, offsets, self._group)
+        if self._delivery.mode == "at_least_once" and offsets:
+            try:
+                self._consumer.commit(
+                    offsets, timeout_ms=round(self._delivery.delivery_timeout_s * 1000)
+                )
+            except kafka_errors.KafkaError as error:
+                raise self._doubtful("kafka.commit_failed", "committing offsets", error) from error
+
+    def recover(self) -> Mapping[Partition, int | None]:
+        self._refuse_fork()
+        failed_at = self._sink.failed_at
+        if (
+            self._delivery.mode == "exactly_once"
+            and failed_at is not None
+            and not self._consumer.member_since(failed_at)
+        ):
+            # A process that was frozen may have been replaced meanwhile. The producer that it
+            # would build here would fence the replacement's, so the group speaks first.
+            raise Unconfirmed(
+                "kafka.unconfirmed",
+                "kafka: the last commit failed; waiting for the group to confirm this member",
+            )
+        self._sink.build()
+        try:
+            return self._offsets.committed()
+        except kafka_errors.KafkaError as error:
+            raise self._doubtful("kafka.offsets_unknown", "reading offsets", error) from error
+
+    def close(self, timeout_s: float) -> None:
+        if self._forked():
+            return  # The connections and the membership are the parent's.
+        self._sink.discard()
+        self._consumer.close(autocommit=False, timeout_ms=round(timeout_s * 1000))
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _forked(self) -> bool:
+        return os.getpid() != self._process_id
+
+    def _refuse_fork(self) -> None:
+        # A fork shares the parent's connections and transactional id, and has none of the clients'
+        # threads: what it wrote would break into the parent's requests.
+        if self._forked():
+            raise Halt(
+                "kafka.forked",
+                "kafka: this process was forked after the clients had connected; make the stream "
+                "in the process that uses it",
+            )
+
+    def _fetch(self, max_records: int, timeout_s: float) -> Mapping[TopicPartition, Sequence[Any]]:
+        try:
+            polled: Mapping[TopicPartition, Sequence[Any]] = self._consumer.poll(
+                timeout_ms=round(timeout_s * 1000), max_records=max_records
+            )
+        except UnreadableBatch:
+            return {}  # Noted by the reader: see _give_up.
+        except kafka_errors.NoOffsetForPartitionError:
+            self._offsets.start_uncommitted()
+            return {}
+        return polled
+
+    def _follow_changes(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> None:
+        """Note the changes of assignment since the last poll, in order.
+
+        An assignment is announced once its start is known, which may take further polls: it is the
+        first record's offset where this very poll brought one, else the position.
+        """
+        while self._changes.events:
+            assigned, tp = self._changes.events.popleft()
+            self._reading.forget(tp)
+            self._ends.forget(tp)
+            if assigned:
+                self._unannounced.append(tp)
+            elif tp in self._unannounced:
+                self._unannounced.remove(tp)
+            else:
+                self._announced.append(Revoked(Partition(tp.topic, tp.partition)))
+        starts = {}
+        for tp in self._unannounced:
+            start = polled[tp][0].offset if polled.get(tp) else self._position(tp)
+            if start is not None:
+                starts[tp] = start
+        self._offsets.check(starts)
+        for tp, start in starts.items():
+            self._unannounced.remove(tp)
+            self._announced.append(Assigned(Partition(tp.topic, tp.partition), start))
+
+    def _give_up(self) -> tuple[Unreadable, ...]:
+        """Step over what could not be read, again and again."""
+        lost = []
+        for failure in self._reading.given_up():
+            tp, error = failure.tp, failure.error
+            if isinstance(error, kafka_errors.UnsupportedCodecError):
+                raise consuming(error, self._kafka.group) from error
+            if self._position(tp) != failure.position:
+                continue  # Sought elsewhere meanwhile, or revoked.
+            self._consumer.seek(tp, failure.offset + 1)
+            position = Position(tp.topic, tp.partition, failure.offset)
+            log.error("%s: unreadable, fetched %d times: %s", position, MAX_FETCHES, error)
+            reason = f"{type(error).__name__}: {error}"
+            lost.append(Unreadable(position, reason, MAX_FETCHES))
+        return tuple(lost)
+
+    def _position(self, tp: TopicPartition) -> int | None:
+        """The next offset to poll, if it is known. ``KafkaConsumer.position`` would ask the broker
+        where it is not, and swallow errors that belong to the next poll."""
+        state = self._consumer._subscription.assignment.get(tp)
+        return state.position.offset if state is not None and state.position else None
+
+    def _held(self) -> list[TopicPartition]:
+        """Assigned partitions that the caller knows of."""
+        return [tp for tp in self._consumer.assignment() if tp not in self._unannounced]
+
+    def _owned(self, partitions: Iterable[Partition]) -> list[TopicPartition]:
+        assignment = self._consumer.assignment()
+        wanted = (TopicPartition(p.topic, p.number) for p in partitions)
+        return [tp for tp in wanted if tp in assignment]
+
+    def _doubtful(self, code: str, doing: str, error: kafka_errors.KafkaError) -> Retry | Halt:
+        self._sink.discard()
+        if isinstance(error, kafka_errors.AuthorizationError):
+            return consuming(error, self._kafka.group)
+        return CommitDoubtful(code, f"kafka: {doing} failed ({type(error).__name__}: {error})")
