@@ -59,7 +59,7 @@ class Reject(PipelineError):
     """This reference cannot be classified, now or later: dead-letter it and advance.
 
     ``attempts`` counts the tries that led here, for the dead letter. ``format`` is what a file of
-    an unsupported format was recognised as, one of ``pipeline.signatures.FORMATS``.
+    an unsupported format was recognised as, one of ``pipeline.decode.signatures.FORMATS``.
     """
 
     def __init__(

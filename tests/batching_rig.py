@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.adapters.memory.encoder import MemoryEncoder
-from pipeline.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.metrics import Metric
 from pipeline.records import Pixels, Vector
 

@@ -16,7 +16,7 @@ from transformers import CLIPImageProcessorPil
 
 from pipeline.adapters.decode.pool import MAX_FILE_BYTES, SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.decode import DecodePolicy
+from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Reject
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.batching import DEFAULT_SIZE
-from pipeline.decode import MAX_DEFAULT_PROCESSES
+from pipeline.decode.policy import MAX_DEFAULT_PROCESSES
+from pipeline.encode.batching import DEFAULT_SIZE
 from workers.settings import Settings
 
 GPU_BATCH = 128

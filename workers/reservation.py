@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.decode import MAX_DEFAULT_PROCESSES
+from pipeline.decode.policy import MAX_DEFAULT_PROCESSES
 from workers.settings import Settings
 
 CPUS_WITHOUT_GPU = 1.0

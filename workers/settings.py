@@ -17,14 +17,14 @@ from pydantic import Field, ValidationError, model_validator
 from pipeline.adapters.clip.policy import ModelPolicy
 from pipeline.adapters.kafka.policy import MAX_PORT, DeliveryPolicy, KafkaPolicy
 from pipeline.adapters.s3.policy import S3Policy
-from pipeline.batching import BatchPolicy
 from pipeline.budget import BudgetPolicy
-from pipeline.decode import DecodePolicy
+from pipeline.decode.policy import DecodePolicy
+from pipeline.encode.batching import BatchPolicy
 from pipeline.errors import Halt
 from pipeline.events import EventsPolicy
 from pipeline.fetch import FetchPolicy
 from pipeline.flow import FlowPolicy
-from pipeline.labels import LabelSetsPolicy
+from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.policy import Policy
 from pipeline.priority import PriorityPolicy
 from pipeline.references import ReferencesPolicy

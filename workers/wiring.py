@@ -23,20 +23,20 @@ from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.label_files import fingerprint, load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.adapters.s3.store import ObstoreS3
-from pipeline.batching import Batcher
 from pipeline.budget import FailureBudget
+from pipeline.decode.good_images import GOOD_IMAGES
+from pipeline.encode.batching import Batcher
 from pipeline.errors import Halt
 from pipeline.events import EventBuilder, EventContext
 from pipeline.fetch import Fetcher
 from pipeline.flow import Flow
-from pipeline.good_images import GOOD_IMAGES
-from pipeline.labels import LabelSet
+from pipeline.labels.label_set import LabelSet
+from pipeline.labels.scoring import EncodeTexts, compile_label_sets
 from pipeline.ports import Encoder, Meter
 from pipeline.priority import Turns
 from pipeline.records import ModelIdentity
 from pipeline.references import parse
 from pipeline.routes import Router
-from pipeline.scoring import EncodeTexts, compile_label_sets
 from workers.commit_bounds import CommitBounds
 from workers.commit_gate import CommitGate
 from workers.endpoints import MetricsEndpoint

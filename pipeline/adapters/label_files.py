@@ -11,11 +11,11 @@ from typing import NamedTuple
 import yaml
 
 from pipeline.adapters.plain_yaml import PlainLoader
-from pipeline.document import KeyPath, quoted
 from pipeline.errors import Halt
-from pipeline.label_format import InvalidLabelSet, parse_label_set
-from pipeline.label_prompts import PromptTokens
-from pipeline.labels import LabelSet
+from pipeline.labels.document import KeyPath, quoted
+from pipeline.labels.label_set import LabelSet
+from pipeline.labels.parsing import InvalidLabelSet, parse_label_set
+from pipeline.labels.prompts import PromptTokens
 from pipeline.records import JsonValue
 
 MAX_FILE_BYTES = 1 << 20

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.adapters.memory.encoder import MemoryEncoder
-from pipeline.decode import DecodePolicy
+from pipeline.decode.policy import DecodePolicy
 from pipeline.ports import Encoder, Meter
 from pipeline.records import (
     DecodedImage,

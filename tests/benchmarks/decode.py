@@ -26,7 +26,7 @@ from transformers import CLIPImageProcessorPil
 
 from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.decode import DecodePolicy
+from pipeline.decode.policy import DecodePolicy
 from pipeline.records import ImageGeometry
 from tests.benchmarks.figures import Figure
 from tests.decoding_rig import as_file, enlarged, photos

@@ -22,10 +22,10 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.adapters.clip.vision.int8 import centred_cosines
-from pipeline.decode import DecodePolicy
-from pipeline.labels import Decision, Label, LabelSet
+from pipeline.decode.policy import DecodePolicy
+from pipeline.labels.label_set import Decision, Label, LabelSet
+from pipeline.labels.scoring import compile_label_sets
 from pipeline.records import Pixels, Vector
-from pipeline.scoring import compile_label_sets
 from tests.benchmarks import full_size
 from tests.benchmarks.decode import Case, some_photos
 from tests.benchmarks.encode import precisions

@@ -16,7 +16,7 @@ from pipeline.adapters.clip.checkpoint import from_directory
 from pipeline.adapters.clip.model import ClipModel, read_model
 from pipeline.adapters.clip.vision.calibration import FEWEST_IMAGES, calibrate, split
 from pipeline.adapters.clip.vision.tower import VisionTower
-from pipeline.decode import DecodePolicy
+from pipeline.decode.policy import DecodePolicy
 from tests.clip_checkpoints import write_full_size_checkpoint
 from tests.decoding_rig import as_file, clouds, decoding, photos
 

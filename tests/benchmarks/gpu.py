@@ -25,7 +25,7 @@ from pipeline.adapters.clip.vision.cuda import CudaLane, cuda_engine
 from pipeline.adapters.clip.vision.engine import VisionEngine
 from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.adapters.clock import SystemClock
-from pipeline.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.records import ModelIdentity, Pixels
 from tests.batching_rig import RecordingMeter
 from tests.benchmarks import gpu_feed

@@ -17,8 +17,8 @@ from rich.console import Console
 from pipeline.adapters.clip.encoder import ClipEncoder
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.decode.pool import SandboxedDecoder
-from pipeline.batching import Batcher, BatchPolicy
-from pipeline.decode import DecodePolicy
+from pipeline.decode.policy import DecodePolicy
+from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.records import Pixels, Vector
 from tests.batching_rig import RecordingMeter
 from tests.benchmarks.figures import Figure

@@ -34,7 +34,7 @@ from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, 
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import Flow, FlowPolicy
 from pipeline.priority import PriorityPolicy, Turns

@@ -25,7 +25,7 @@ from PIL import Image
 
 from pipeline.adapters.decode.pool import START_DEADLINE_S, SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.decode import DecodePolicy, ImageFormat
+from pipeline.decode.policy import DecodePolicy, ImageFormat
 from pipeline.errors import CODES, Code, Reject
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
 from tests.fault.checkout import commit

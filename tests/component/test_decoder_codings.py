@@ -16,8 +16,8 @@ from PIL import Image
 
 from pipeline.adapters.decode.content_coding import undo
 from pipeline.adapters.decode.wire import Refused
-from pipeline.codings import CODINGS
-from pipeline.decode import DecodePolicy
+from pipeline.decode.codings import CODINGS
+from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Reject
 from pipeline.records import DecodedImage, ImageGeometry
 from tests.decoding_rig import decoding

@@ -19,7 +19,7 @@ from pipeline.adapters.decode.pool import CHILD_PROGRAM, SandboxedDecoder
 from pipeline.adapters.decode.process import DecodeProcess
 from pipeline.adapters.decode.wire import EXIT_OUT_OF_MEMORY, ChildConfig, Death, Verdict
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.decode import DecodePolicy
+from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Halt
 from pipeline.records import ImageGeometry
 from tests.decoding_rig import as_file

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.decode import DecodePolicy
+from pipeline.decode.policy import DecodePolicy
 from pipeline.records import ImageGeometry, Pixels
 from tests.decoding_rig import (
     Decoding,

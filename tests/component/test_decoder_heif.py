@@ -13,9 +13,9 @@ import pytest
 
 from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.decode import HEIF_BYTES_PER_PIXEL, DecodePolicy
+from pipeline.decode.good_images import GOOD_IMAGES
+from pipeline.decode.policy import HEIF_BYTES_PER_PIXEL, DecodePolicy
 from pipeline.errors import CODES, Halt, Reject
-from pipeline.good_images import GOOD_IMAGES
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
 from tests.decoding_rig import decoding
 

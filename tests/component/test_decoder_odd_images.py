@@ -19,7 +19,7 @@ from pipeline.adapters.decode.pillow import Decoded, PillowDecoder
 from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.decode.wire import Refused
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.decode import DecodePolicy
+from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import CODES, Reject
 from pipeline.records import DecodedImage, ImageGeometry
 from tests.decoding_rig import noise

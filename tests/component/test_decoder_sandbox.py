@@ -20,7 +20,7 @@ from PIL import Image
 from pipeline.adapters.decode import pool as decoders
 from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.decode import DecodePolicy
+from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Halt, Reject
 from pipeline.records import ImageGeometry, Pixels
 

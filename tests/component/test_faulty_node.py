@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.s3.policy import S3Policy
-from pipeline.labels import LabelSetsPolicy
+from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.retry import RetryPolicy
 from tests.component.test_scaling_stream import LABEL_SET, members
 from tests.driver_here import run_driver_during

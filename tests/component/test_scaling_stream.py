@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.s3.policy import S3Policy
-from pipeline.batching import BatchPolicy
-from pipeline.labels import LabelSetsPolicy
+from pipeline.encode.batching import BatchPolicy
+from pipeline.labels.label_set import LabelSetsPolicy
 from tests.benchmarks.scaling_worker import build
 from tests.driver_here import run_driver_during
 from tests.fault.worker_of_deployment import references

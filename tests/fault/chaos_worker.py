@@ -29,7 +29,7 @@ from pipeline.adapters.kafka.policy import (
 from pipeline.adapters.kafka.producer import OutcomeProducer
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.errors import Halt, Retry
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import FlowPolicy

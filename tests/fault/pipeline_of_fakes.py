@@ -18,7 +18,8 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Reject
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import Encoding, Flow
-from pipeline.label_format import parse_label_set
+from pipeline.labels.parsing import parse_label_set
+from pipeline.labels.scoring import compile_label_sets
 from pipeline.ports import Encoder
 from pipeline.priority import Turns
 from pipeline.records import (
@@ -37,7 +38,6 @@ from pipeline.records import (
 )
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.routes import Router
-from pipeline.scoring import compile_label_sets
 from tests.fault.steps import Step
 from workers.rules import Rules
 

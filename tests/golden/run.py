@@ -23,7 +23,8 @@ from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.memory.stream import MemoryBroker
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Reject
-from pipeline.label_format import parse_label_set
+from pipeline.labels.parsing import parse_label_set
+from pipeline.labels.scoring import compile_label_sets
 from pipeline.records import (
     DecodedImage,
     ImageGeometry,
@@ -35,7 +36,6 @@ from pipeline.records import (
 )
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.routes import RoutePolicy, Router
-from pipeline.scoring import compile_label_sets
 from tests.fault.pipeline_of_fakes import LABEL_SET, FakeStages, Unbatched, flow_of, nowhere
 from tests.stream_worker_rig import TOPIC, committed, running
 from tests.waiting import eventually

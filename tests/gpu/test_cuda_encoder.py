@@ -12,7 +12,7 @@ import torch
 
 from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.adapters.clock import SystemClock
-from pipeline.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.records import Pixels, Vector
 from tests.batching_rig import RecordingMeter
 from tests.clip_checkpoints import write_full_size_checkpoint

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.memory.encoder import MemoryEncoder
-from pipeline.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher, BatchPolicy
+from pipeline.encode.isolation import encode_rows
 from pipeline.errors import Halt, Reject
-from pipeline.isolation import encode_rows
 from pipeline.metrics import Metric
 from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import Pixels, Vector

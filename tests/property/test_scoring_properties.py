@@ -14,10 +14,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import Reject
-from pipeline.label_prompts import prompt_problems
-from pipeline.labels import Decision, Label, LabelSet, Threshold
+from pipeline.labels.label_set import Decision, Label, LabelSet, Threshold
+from pipeline.labels.prompts import prompt_problems
+from pipeline.labels.scoring import CompiledLabelSet, compile_label_sets, sigmoid, softmax
 from pipeline.records import LabelSetResult, ModelIdentity, Vector
-from pipeline.scoring import CompiledLabelSet, compile_label_sets, sigmoid, softmax
 
 DIMENSION = 8
 ACTIONS = ("block", "review", "allow")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline.batching import BatchPolicy, due_in_s
+from pipeline.encode.batching import BatchPolicy, due_in_s
 from pipeline.errors import Halt
 from pipeline.metrics import BATCH_SIZE, QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.records import Pixels, Vector

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pipeline.batching import due_in_s
+from pipeline.encode.batching import due_in_s
 from pipeline.errors import Halt, Reject
 from pipeline.metrics import MAX_BATCH, QUEUE_DEPTH
 from pipeline.ports import PoisonedBatch

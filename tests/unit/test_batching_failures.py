@@ -8,7 +8,7 @@ import errno
 import numpy as np
 import pytest
 
-from pipeline.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.errors import Halt, Reject, WorkerLost
 from pipeline.metrics import BATCH_SIZE, MAX_BATCH, QUEUE_DEPTH
 from pipeline.ports import DeviceOutOfMemory, PoisonedBatch

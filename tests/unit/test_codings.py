@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.codings import CODINGS, codings_of
+from pipeline.decode.codings import CODINGS, codings_of
 from pipeline.errors import Reject
 
 

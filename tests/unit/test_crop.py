@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.crop import Crop
+from pipeline.decode.crop import Crop
 
 
 @pytest.mark.parametrize(

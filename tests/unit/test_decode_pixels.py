@@ -17,9 +17,9 @@ from pipeline.adapters.decode.image_files.gif import count_gif_frames
 from pipeline.adapters.decode.pillow import Decoded, PillowDecoder
 from pipeline.adapters.decode.resampler import Resampler
 from pipeline.adapters.decode.wire import Refused, Verdict
-from pipeline.crop import Crop
-from pipeline.decode import ImageFormat
-from pipeline.good_images import GOOD_IMAGES
+from pipeline.decode.crop import Crop
+from pipeline.decode.good_images import GOOD_IMAGES
+from pipeline.decode.policy import ImageFormat
 from tests.decoding_rig import noise
 
 EDGE = 32

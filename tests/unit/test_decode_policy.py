@@ -17,9 +17,9 @@ from pipeline.adapters.decode.wire import (
     Verdict,
 )
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.decode import DecodePolicy
+from pipeline.decode.policy import DecodePolicy
+from pipeline.decode.signatures import FORMATS
 from pipeline.errors import CODES
-from pipeline.signatures import FORMATS
 
 PIXELS = 224 * 224 * 3
 

@@ -15,7 +15,7 @@ from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member
 from pipeline.adapters.kafka.security.policy import KafkaSecurity
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, Retry
-from pipeline.labels import LabelSetsPolicy
+from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.ports import Check, CheckResult
 from workers.commands import doctor
 from workers.commands.doctor import NewTopics

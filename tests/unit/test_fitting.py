@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.adapters.clip.policy import ModelPolicy
 from pipeline.adapters.s3.policy import S3Policy
-from pipeline.batching import BatchPolicy
-from pipeline.decode import DecodePolicy
+from pipeline.decode.policy import DecodePolicy
+from pipeline.encode.batching import BatchPolicy
 from workers.fitting import Fitted, fit, fitted
 from workers.settings import Settings
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from pipeline.label_prompts import PromptTokens, prompt_problems
-from pipeline.labels import Decision, Label, LabelSet
+from pipeline.labels.label_set import Decision, Label, LabelSet
+from pipeline.labels.prompts import PromptTokens, prompt_problems
 
 MAX_TOKENS = 6
 

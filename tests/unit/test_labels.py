@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.labels import Decision, Label, LabelSet, ModelPin, Threshold
+from pipeline.labels.label_set import Decision, Label, LabelSet, ModelPin, Threshold
 
 ACTIONS = ("block", "review", "allow")
 GORE = Label(

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.adapters.label_files import MAX_DEPTH, MAX_FILE_BYTES, load_label_sets
 from pipeline.errors import Halt
-from pipeline.label_format import LABEL_KEYS, MODEL_KEYS, SET_KEYS
+from pipeline.labels.parsing import LABEL_KEYS, MODEL_KEYS, SET_KEYS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "deploy" / "examples" / "label-sets"

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.document import KeyPath
-from pipeline.label_format import (
+from pipeline.labels.document import KeyPath
+from pipeline.labels.label_set import Decision, Label, ModelPin, Threshold
+from pipeline.labels.parsing import (
     MAX_LABELS,
     MAX_PROMPTS_PER_LABEL,
     InvalidLabelSet,
     parse_label_set,
 )
-from pipeline.labels import Decision, Label, ModelPin, Threshold
 
 Document = dict[str, Any]
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pytest
 
 from pipeline.errors import Halt, Reject
-from pipeline.labels import Decision, Label, LabelSet, ModelPin, Threshold
+from pipeline.labels.label_set import Decision, Label, LabelSet, ModelPin, Threshold
+from pipeline.labels.scoring import CompiledLabelSet, compile_label_sets
 from pipeline.records import ModelIdentity, Vector
-from pipeline.scoring import CompiledLabelSet, compile_label_sets
 
 MODEL = ModelIdentity("clip", "abc", 3, 10.0, "fp32", "torch-cpu")
 VECTORS = {

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from PIL.features import check
 
-from pipeline.good_images import GOOD_IMAGES
-from pipeline.signatures import FORMATS, UNKNOWN, advice, recognise
+from pipeline.decode.good_images import GOOD_IMAGES
+from pipeline.decode.signatures import FORMATS, UNKNOWN, advice, recognise
 
 DEFAULTS = ("JPEG", "PNG")
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt
-from pipeline.labels import LabelSetsPolicy
+from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.routes import RoutePolicy
 from workers.commands import stream
 from workers.endpoints import EndpointsPolicy

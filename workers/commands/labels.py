@@ -13,9 +13,9 @@ from rich.table import Table
 from pipeline.adapters.clip.policy import ModelPolicy
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.errors import Halt
-from pipeline.label_prompts import PromptTokens
-from pipeline.labels import Decision, Label, LabelSet, LabelSetsPolicy, Threshold
-from pipeline.scoring import check_pins
+from pipeline.labels.label_set import Decision, Label, LabelSet, LabelSetsPolicy, Threshold
+from pipeline.labels.prompts import PromptTokens
+from pipeline.labels.scoring import check_pins
 from workers.options import Config, Set, read
 from workers.settings import validated_section
 from workers.settings_sources import Given

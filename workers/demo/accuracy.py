@@ -15,9 +15,9 @@ from pipeline.adapters.clip.encoder import ClipEncoder
 from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.decode import DecodePolicy
+from pipeline.decode.policy import DecodePolicy
+from pipeline.labels.scoring import compile_label_sets
 from pipeline.records import ImageGeometry, Pixels
-from pipeline.scoring import compile_label_sets
 from workers.demo.shapes import DemoImage
 
 LABELS_FILE = Path(__file__).with_name("labels.yaml")

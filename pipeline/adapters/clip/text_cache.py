@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.labels.scoring import EncodeTexts
 from pipeline.records import ModelIdentity, Vector
-from pipeline.scoring import EncodeTexts
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from pipeline.adapters.decode.wire import (
     Verdict,
     pack_ready,
 )
-from pipeline.signatures import FORMATS
+from pipeline.decode.signatures import FORMATS
 
 _MIB = 2**20
 

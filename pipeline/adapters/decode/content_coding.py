@@ -14,7 +14,7 @@ import brotli
 import zstandard
 
 from pipeline.adapters.decode.wire import Refused, Verdict
-from pipeline.signatures import UNKNOWN, recognise
+from pipeline.decode.signatures import UNKNOWN, recognise
 
 _STEP_BYTES = 2**20
 
@@ -28,7 +28,7 @@ _ZSTD_STEP_BYTES = 256
 
 
 def undo(body: bytes, codings: tuple[str, ...], max_bytes: int) -> bytes:
-    """The file within a body to which ``codings`` (of ``pipeline.codings``) were applied in turn.
+    """The file within a body to which ``codings`` (see ``pipeline.decode``) were applied in turn.
 
     Raises:
         Refused: it takes more than ``max_bytes``, ends early or is not so coded.

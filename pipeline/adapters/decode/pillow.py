@@ -35,9 +35,9 @@ from pipeline.adapters.decode.eight_bits import (
 from pipeline.adapters.decode.image_files import IMAGE_FILES, Essentials, jpeg, png
 from pipeline.adapters.decode.resampler import Resampler
 from pipeline.adapters.decode.wire import Refused, Verdict
-from pipeline.crop import Centring, Crop
-from pipeline.good_images import GOOD_IMAGES
-from pipeline.signatures import advice, recognise
+from pipeline.decode.crop import Centring, Crop
+from pipeline.decode.good_images import GOOD_IMAGES
+from pipeline.decode.signatures import advice, recognise
 
 _PRELOADED = (ImageCms, ImageMode, ImagePalette, WebPImagePlugin)
 

@@ -17,14 +17,14 @@ from typing import Final
 from pipeline.adapters.decode.process import DecodeProcess
 from pipeline.adapters.decode.wire import ChildConfig, Death, ProtocolViolation, Reply, Verdict
 from pipeline.adapters.processors import available_processors
-from pipeline.codings import codings_of
-from pipeline.crop import Crop
-from pipeline.decode import MAX_DEFAULT_PROCESSES, DecodePolicy
+from pipeline.decode.codings import codings_of
+from pipeline.decode.crop import Crop
+from pipeline.decode.policy import MAX_DEFAULT_PROCESSES, DecodePolicy
+from pipeline.decode.signatures import FORMATS
 from pipeline.errors import CODES, Halt, Reject, is_exhaustion
 from pipeline.metrics import DECODER_RESTARTS
 from pipeline.ports import Meter
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
-from pipeline.signatures import FORMATS
 
 CHILD_PROGRAM: Final = Path(__file__).with_name("child.py")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image, ImageChops
 
-from pipeline.crop import Crop
+from pipeline.decode.crop import Crop
 
 try:
     import cykooz_resizer

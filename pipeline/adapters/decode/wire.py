@@ -12,9 +12,9 @@ import struct
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 
-from pipeline.codings import CODINGS, MAX_CODINGS
-from pipeline.crop import Centring
-from pipeline.signatures import FORMATS
+from pipeline.decode.codings import CODINGS, MAX_CODINGS
+from pipeline.decode.crop import Centring
+from pipeline.decode.signatures import FORMATS
 
 
 class Verdict(IntEnum):
@@ -35,8 +35,8 @@ _VERDICTS = frozenset(int(verdict) for verdict in Verdict)
 class Refused(Exception):
     """The image is not decoded; ``detail`` says why, for people.
 
-    ``format`` is what the file was recognised as, one of ``pipeline.signatures.FORMATS``, where its
-    format is not supported.
+    ``format`` is what the file was recognised as, one of ``pipeline.decode.signatures.FORMATS``,
+    where its format is not supported.
     """
 
     def __init__(self, verdict: Verdict, detail: str, format: str | None = None) -> None:
@@ -103,7 +103,7 @@ def unpack_ready(frame: bytes) -> bool:
 @dataclass(frozen=True, slots=True)
 class Request:
     """One image to decode; its ``body_bytes`` follow, to which ``codings`` (of
-    ``pipeline.codings``) were applied in turn. Edges as in ``ImageGeometry``, in pixels."""
+    ``pipeline.decode.codings``) were applied in turn. Edges as in ``ImageGeometry``, in pixels."""
 
     body_bytes: int
     resize: int
@@ -127,7 +127,7 @@ class Reply:
     """An answer; its ``payload_bytes`` follow: RGB pixels for ``DECODED``, else UTF-8 text.
 
     ``format_index`` points into the configured formats, of an ``UNSUPPORTED_FORMAT`` into
-    ``pipeline.signatures.FORMATS``; ``width`` and ``height`` are the original's, turned upright;
+    ``pipeline.decode.signatures.FORMATS``; ``width`` and ``height`` are the original's, upright;
     ``frames`` counts the file's frames or pages. What has no meaning is 0.
     """
 

@@ -1,4 +1,4 @@
-"""Adapters without a world: deterministic stand-ins under the same contract as the real ones."""
+"""An encoder without a model: equal content gives equal vectors."""
 
 from __future__ import annotations
 

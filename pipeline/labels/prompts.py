@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.document import Problem, quoted
-from pipeline.labels import LabelSet
+from pipeline.labels.document import Problem, quoted
+from pipeline.labels.label_set import LabelSet
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
+from pipeline.encode.isolation import encode_rows
 from pipeline.errors import Halt, Reject, WorkerLost, ends_worker
-from pipeline.isolation import encode_rows
 from pipeline.metrics import BATCH_SIZE, MAX_BATCH, QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.policy import Policy
 from pipeline.ports import Clock, Encoder, Meter

@@ -1,6 +1,6 @@
 """Label sets: what to look for in an image, and what to say when it is found.
 
-A ``LabelSet`` is made by ``pipeline.label_format.parse_label_set``, which checks everything that
+A ``LabelSet`` is made by ``pipeline.labels.parsing.parse_label_set``, which checks everything that
 can be checked without a model; what stands here relies on it.
 """
 

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import Halt, Reject
-from pipeline.labels import DEFAULT_UNCLASSIFIED_ACTION, Decision, LabelSet
+from pipeline.labels.label_set import DEFAULT_UNCLASSIFIED_ACTION, Decision, LabelSet
 from pipeline.records import LabelScore, LabelSetResult, ModelIdentity, Vector
 
 logger = logging.getLogger(__name__)
@@ -243,7 +243,7 @@ def _compile(
 def _check_told_apart(label_set: LabelSet, labels: Float64s, contrasts: Float64s) -> None:
     """Refuse labels that no image could tell apart: which of them matches would be chance.
 
-    What their files show is refused when these are read (``pipeline.label_prompts``). This sees
+    What their files show is refused when these are read (``pipeline.labels.prompts``). This sees
     more: prompts that differ in case or Unicode form alone, say.
     """
     where = f"label set {label_set.name!r}"

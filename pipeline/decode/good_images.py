@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a decoder's child has no pydantic
-    from pipeline.decode import ImageFormat
+    from pipeline.decode.policy import ImageFormat
 
 _ENCODED: dict[ImageFormat, str] = {
     "JPEG": (

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from pipeline.document import Problem, Section, identifier, quoted, too_long
-from pipeline.label_prompts import PromptTokens, prompt_problems
-from pipeline.labels import (
+from pipeline.labels.document import Problem, Section, identifier, quoted, too_long
+from pipeline.labels.label_set import (
     DEFAULT_UNCLASSIFIED_ACTION,
     Decision,
     Label,
@@ -19,6 +18,7 @@ from pipeline.labels import (
     ModelPin,
     Threshold,
 )
+from pipeline.labels.prompts import PromptTokens, prompt_problems
 from pipeline.records import JsonValue
 
 SET_KEYS = (

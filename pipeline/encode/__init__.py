@@ -1,0 +1,1 @@
+"""Batches for the encoder: ``batching`` collects them, ``isolation`` finds the image at fault."""
