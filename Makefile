@@ -96,7 +96,7 @@ format: $(INSTALLED) ## Rewrite the code in the project's style
 
 .PHONY: docs
 docs: $(INSTALLED) ## Regenerate docs/reference and docs/schemas
-	$(BIN)/python -m workers.reference
+	$(BIN)/python -m deploy.dev.reference
 
 .PHONY: model
 model: $(INSTALLED) ## Train the demo's CLIP again

@@ -16,12 +16,12 @@ import pytest
 from PIL import Image, ImageDraw
 
 from deploy.dev import versitygw
-from tests.broker_settings import IMPATIENT_BROKER
-from tests.skips import pytest_make_collect_report, pytest_runtest_makereport
-from workers.demo.jars import kafka_jars
-from workers.demo.kafka import EmbeddedKafka
-from workers.demo.processes import ServiceError
-from workers.demo.s3 import MotoS3, S3Server
+from tests.rigs.broker_settings import IMPATIENT_BROKER
+from tests.rigs.skips import pytest_make_collect_report, pytest_runtest_makereport
+from workers.embedded.jars import kafka_jars
+from workers.embedded.kafka import EmbeddedKafka
+from workers.embedded.processes import ServiceError
+from workers.embedded.s3 import MotoS3, S3Server
 
 __all__ = ["MakeTopic", "pytest_make_collect_report", "pytest_runtest_makereport"]
 

@@ -10,10 +10,10 @@ import typer
 
 from pipeline.errors import Halt, Retry
 from workers.commands import labels
+from workers.commands.options import Config, Set, load, read
 from workers.logs import configure_logging
-from workers.options import Config, Set, load, read
-from workers.settings import Settings, validated
-from workers.supervise import ExitCode
+from workers.settings.loading import Settings, validated
+from workers.supervise.supervisor import ExitCode
 
 app = typer.Typer(
     name="clipstream",
@@ -70,9 +70,9 @@ def demo(
     """
     from rich.console import Console
 
-    from workers.demo.processes import ServiceError
     from workers.demo.run import run_demo
-    from workers.demo.signals import orderly_end
+    from workers.embedded.processes import ServiceError
+    from workers.embedded.signals import orderly_end
 
     try:
         with orderly_end():

@@ -29,7 +29,7 @@ from pipeline.adapters.kafka.policy import Member
 from pipeline.errors import Halt
 from pipeline.metrics import PREFIX
 from pipeline.policy import Policy
-from workers.standing import Standing
+from workers.supervise.standing import Standing
 
 
 class EndpointsPolicy(Policy):

@@ -20,10 +20,10 @@ from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.errors import PipelineError
-from workers.demo.cache import locked
-from workers.demo.kafka import EmbeddedKafka
-from workers.demo.processes import ProcessIdentity, ServiceError
-from workers.demo.s3 import MotoS3, S3Server
+from workers.embedded.cache import locked
+from workers.embedded.kafka import EmbeddedKafka
+from workers.embedded.processes import ProcessIdentity, ServiceError
+from workers.embedded.s3 import MotoS3, S3Server
 
 NAMES = ("kafka", "s3")
 

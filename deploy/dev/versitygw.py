@@ -9,9 +9,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from workers.demo.cache import cache_folder, locked
-from workers.demo.processes import LOOPBACK, ServiceError, remembered_ports, service_environment
-from workers.demo.s3 import S3Server
+from workers.embedded.cache import cache_folder, locked
+from workers.embedded.processes import LOOPBACK, ServiceError, remembered_ports, service_environment
+from workers.embedded.s3 import S3Server
 
 VERSION = "v1.8.0"
 PACKAGE = "github.com/versity/versitygw/cmd/versitygw"

@@ -17,8 +17,8 @@ from pipeline.records import (
     Vector,
 )
 from tests.benchmarks import counted_worker
-from workers import wiring
-from workers.settings import Settings
+from workers.settings.loading import Settings
+from workers.stream import wiring
 
 CROP_PX = 224
 DIMENSION = 512

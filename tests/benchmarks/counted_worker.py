@@ -10,9 +10,10 @@ from pathlib import Path
 from pipeline import metrics
 from pipeline.adapters.prometheus import PrometheusMeter
 from tests.benchmarks.cpu_time import Spending
-from workers import heap, wiring
+from workers.cluster import heap
 from workers.logs import configure_logging
-from workers.settings import load_settings
+from workers.settings.loading import load_settings
+from workers.stream import wiring
 
 LOOK_S = 0.05
 STOP_S = 1.0

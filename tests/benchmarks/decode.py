@@ -29,7 +29,7 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode.policy import DecodePolicy
 from pipeline.records import ImageGeometry
 from tests.benchmarks.figures import Figure
-from tests.decoding_rig import as_file, enlarged, photos
+from tests.rigs.decoding import as_file, enlarged, photos
 
 GEOMETRY = ImageGeometry(224, 224)
 QUALITY = 88

@@ -27,12 +27,12 @@ from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.adapters.clock import SystemClock
 from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.records import ModelIdentity, Pixels
-from tests.batching_rig import RecordingMeter
 from tests.benchmarks import gpu_feed
 from tests.benchmarks.encode import flops_per_image
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.lanes import calls_per_second
-from tests.clip_checkpoints import write_full_size_checkpoint
+from tests.rigs.batching import RecordingMeter
+from tests.rigs.clip_checkpoints import write_full_size_checkpoint
 
 SIDE = 224
 PEAK_EDGE = 8192

@@ -20,8 +20,8 @@ from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.records import Pixels, Vector
-from tests.batching_rig import RecordingMeter
 from tests.benchmarks.figures import Figure
+from tests.rigs.batching import RecordingMeter
 
 SECONDS = 4.0
 IN_FLIGHT = 1024

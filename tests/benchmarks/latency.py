@@ -32,11 +32,11 @@ from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from tests.benchmarks import full_size, latency_worker
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.worker_rig import BUCKET, PARTITIONS, Bench, bench
-from tests.decoding_rig import photos
-from tests.kafka_deployment import retrying
-from tests.waiting import eventually
-from workers.demo.processes import ChildProcess, command_environment
-from workers.settings import Settings
+from tests.rigs.decoding import photos
+from tests.rigs.kafka_deployment import retrying
+from tests.rigs.waiting import eventually
+from workers.embedded.processes import ChildProcess, command_environment
+from workers.settings.loading import Settings
 
 HALF = 0.5
 OTHER_LOADS = (0.25, 0.75, 0.9)

@@ -12,9 +12,10 @@ from typing import ClassVar
 
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.metrics import STAGE_SECONDS, Metric
-from workers import heap, wiring
+from workers.cluster import heap
 from workers.logs import configure_logging
-from workers.settings import load_settings
+from workers.settings.loading import load_settings
+from workers.stream import wiring
 
 GRACE_S = 20.0
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from workers.demo.cache import cache_folder, locked
+from workers.embedded.cache import cache_folder, locked
 
 REQUIREMENTS = Path(__file__).parent / "peer_requirements"
 INSTALL_S = 1800.0

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tests.benchmarks import peer_environments, peer_process
 from tests.benchmarks.peer_environments import UnavailableError
-from tests.decoding_rig import photos
-from workers.demo.processes import command_environment
+from tests.rigs.decoding import photos
+from workers.embedded.processes import command_environment
 
 PIPELINE_BATCHES = (1, 32)
 NAMES = (

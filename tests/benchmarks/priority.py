@@ -49,14 +49,14 @@ from pipeline.records import (
 )
 from tests.fault.checkout import commit
 from tests.fault.pipeline_of_fakes import rules_of
-from tests.kafka_deployment import retrying
-from tests.open_gate import open_gate
-from tests.plenty import Plenty
-from tests.waiting import eventually
-from workers.commit_bounds import CommitBounds
-from workers.demo.kafka import EmbeddedKafka
-from workers.event_loop import EventLoopThread
-from workers.stream import StreamWorker
+from tests.rigs.kafka_deployment import retrying
+from tests.rigs.open_gate import open_gate
+from tests.rigs.plenty import Plenty
+from tests.rigs.waiting import eventually
+from workers.embedded.kafka import EmbeddedKafka
+from workers.stream.commit_bounds import CommitBounds
+from workers.stream.event_loop import EventLoopThread
+from workers.stream.worker import StreamWorker
 
 RESULT = Path(__file__).with_suffix(".json")
 

@@ -30,12 +30,12 @@ from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.scaling_worker import build
-from tests.kafka_deployment import retrying
-from tests.waiting import eventually
-from workers.cluster import Cluster, RayWorker
-from workers.demo.kafka import EmbeddedKafka
-from workers.reference import ROOT
-from workers.settings import Settings
+from tests.rigs.kafka_deployment import retrying
+from tests.rigs.root import ROOT
+from tests.rigs.waiting import eventually
+from workers.cluster.actors import Cluster, RayWorker
+from workers.embedded.kafka import EmbeddedKafka
+from workers.settings.loading import Settings
 
 LABEL_SET = ROOT / "deploy/examples/label-sets/moderation.yaml"
 

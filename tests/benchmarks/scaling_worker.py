@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 from pipeline.records import ObjectBody, Pixels, Vector
 from tests.benchmarks.between_worker import NullDecoder, NullEncoder
-from workers import wiring
-from workers.settings import Settings
-from workers.wiring import BuiltStreamWorker
+from workers.settings.loading import Settings
+from workers.stream import wiring
+from workers.stream.wiring import BuiltStreamWorker
 
 
 class FixedTimeEncoder(NullEncoder):
@@ -47,7 +47,7 @@ class NullStore:
 
 
 def build(group: str, batch_s: float, settings: Settings, slot: int) -> BuiltStreamWorker:
-    """With its first two arguments bound, a ``workers.cluster.Build``."""
+    """With its first two arguments bound, a ``workers.cluster.actors.Build``."""
     vars(wiring).update(
         ObstoreS3=NullStore,
         SandboxedDecoder=NullDecoder,

@@ -21,12 +21,13 @@ from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.adapters.s3.admin import S3Admin
 from tests.benchmarks.cpu_time import Spent
-from tests.kafka_deployment import retrying
-from workers.demo.kafka import EmbeddedKafka
-from workers.demo.processes import command_environment
-from workers.settings import Settings, load_settings
+from tests.rigs.kafka_deployment import retrying
+from tests.rigs.root import ROOT
+from workers.embedded.kafka import EmbeddedKafka
+from workers.embedded.processes import command_environment
+from workers.settings.loading import Settings, load_settings
 
-LABEL_SET = Path(__file__).parents[2] / "deploy/examples/label-sets/moderation.yaml"
+LABEL_SET = ROOT / "deploy/examples/label-sets/moderation.yaml"
 BUCKET = "benchmark"
 PARTITIONS = 4
 RUN_S = 600.0

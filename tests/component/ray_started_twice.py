@@ -11,8 +11,8 @@ import ray
 from ray._private import services
 
 from pipeline.errors import Retry
-from tests.waiting import eventually
-from workers.ray_start import start_ray
+from tests.rigs.waiting import eventually
+from workers.cluster.start import start_ray
 
 CPUS = 3
 

@@ -8,8 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
-from workers.health import Health
-from workers.settings import Settings
+from workers.settings.loading import Settings
+from workers.stream.health import Health
 
 
 class SeeingWorker:
@@ -35,7 +35,7 @@ class SeeingWorker:
 
 
 def build(folder: Path, settings: Settings, slot: int) -> SeeingWorker:
-    """With its first argument bound, a ``workers.cluster.Build``."""
+    """With its first argument bound, a ``workers.cluster.actors.Build``."""
     import ray
 
     seen = {

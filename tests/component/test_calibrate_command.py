@@ -10,14 +10,15 @@ from rich.console import Console
 
 from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.errors import Halt
-from tests.clip_checkpoints import write_small_checkpoint
-from tests.decoding_rig import as_file, clouds
+from tests.rigs.clip_checkpoints import write_small_checkpoint
+from tests.rigs.decoding import as_file, clouds
+from tests.rigs.root import ROOT
 from workers.commands.calibrate import run_calibrate
-from workers.settings import Settings, load_settings
+from workers.settings.loading import Settings, load_settings
 
 IMAGES = 60
 EDGE = 48
-LABEL_SET = Path(__file__).parents[2] / "deploy/examples/label-sets/moderation.yaml"
+LABEL_SET = ROOT / "deploy/examples/label-sets/moderation.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import eventually
-from workers.demo.processes import (
+from tests.rigs.waiting import eventually
+from workers.embedded.processes import (
     ChildProcess,
     ProcessIdentity,
     ServiceError,
@@ -34,7 +34,7 @@ DEAF = [sys.executable, "-c", f"import signal, time; {IGNORE}; {SLEEP}"]
 PARENT = """
 import sys, time
 from pathlib import Path
-from workers.demo.processes import ChildProcess, service_environment
+from workers.embedded.processes import ChildProcess, service_environment
 log, detached, *command = sys.argv[1:]
 child = ChildProcess(
     "child", command, log=Path(log), environment=service_environment(), detached=bool(int(detached))

@@ -26,7 +26,7 @@ from pipeline.labels.label_set import Decision, Label, LabelSet
 from pipeline.labels.scoring import CompiledLabelSets, compile_label_sets
 from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import Pixels
-from tests.clip_checkpoints import SMALL_IMAGE, write_preprocessor, write_small_checkpoint
+from tests.rigs.clip_checkpoints import SMALL_IMAGE, write_preprocessor, write_small_checkpoint
 
 TASKS = Path("/proc/self/task")
 
@@ -246,7 +246,7 @@ def test_threads_that_wait_for_one_another_leave_the_processors_to_decoders() ->
         "from pathlib import Path\n"
         "from pipeline.adapters.clip.policy import ModelPolicy\n"
         "from pipeline.errors import Halt\n"
-        "from workers.wiring import load_encoder\n"
+        "from workers.stream.wiring import load_encoder\n"
         "model = ModelPolicy(directory=Path('/no/such/model'))\n"
         "try:\n"
         "    load_encoder(Settings(model=model, batch=Settings(largest=1)))\n"

@@ -22,8 +22,8 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Halt
 from pipeline.records import ImageGeometry
-from tests.decoding_rig import as_file
-from tests.waiting import eventually
+from tests.rigs.decoding import as_file
+from tests.rigs.waiting import eventually
 
 GEOMETRY = ImageGeometry(32, 32)
 PROGRAM = Path(__file__).with_name("decoder_with_faults.py")

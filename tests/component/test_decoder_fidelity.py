@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.decode.policy import DecodePolicy
 from pipeline.records import ImageGeometry, Pixels
-from tests.decoding_rig import (
+from tests.rigs.decoding import (
     Decoding,
     OpenAiReference,
     Reference,

@@ -17,9 +17,10 @@ from pipeline.decode.good_images import GOOD_IMAGES
 from pipeline.decode.policy import HEIF_BYTES_PER_PIXEL, DecodePolicy
 from pipeline.errors import CODES, Halt, Reject
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
-from tests.decoding_rig import decoding
+from tests.rigs.decoding import decoding
+from tests.rigs.root import ROOT
 
-DATA = Path(__file__).parents[1] / "data/heif"
+DATA = ROOT / "tests" / "data/heif"
 GEOMETRY = ImageGeometry(32, 32)
 POLICY = DecodePolicy(processes=1, formats=("AVIF", "HEIF"))
 MANGLED_FILES = 200

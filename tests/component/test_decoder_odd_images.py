@@ -22,8 +22,8 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import CODES, Reject
 from pipeline.records import DecodedImage, ImageGeometry
-from tests.decoding_rig import noise
-from tests.image_files_rig import pillow_decoder
+from tests.rigs.decoding import noise
+from tests.rigs.image_files import pillow_decoder
 
 GEOMETRY = ImageGeometry(64, 64)
 POLICY = DecodePolicy(

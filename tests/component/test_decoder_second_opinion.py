@@ -16,7 +16,7 @@ import pytest
 import pyvips
 from PIL import Image
 
-from tests.image_files_rig import (
+from tests.rigs.image_files import (
     Chunk,
     Tiff,
     bmp,

@@ -19,12 +19,12 @@ from deploy.dev import versitygw
 from pipeline.adapters.kafka.clients import connect
 from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.policy import KafkaPolicy
-from workers.demo.jars import KAFKA_VERSION
-from workers.demo.processes import ProcessIdentity
+from tests.rigs.root import ROOT
+from workers.embedded.jars import KAFKA_VERSION
+from workers.embedded.processes import ProcessIdentity
 
 pytestmark = pytest.mark.component
 
-ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, str(ROOT / "deploy" / "dev" / "services.py")]
 
 TOPICS = sound_topics(KafkaPolicy())

@@ -17,10 +17,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from pipeline.adapters.kafka.clients import connect
-from tests.waiting import eventually
-from workers.demo.kafka import EmbeddedKafka
-from workers.demo.processes import ProcessIdentity, ServiceError
-from workers.demo.s3 import S3Server
+from tests.rigs.waiting import eventually
+from workers.embedded.kafka import EmbeddedKafka
+from workers.embedded.processes import ProcessIdentity, ServiceError
+from workers.embedded.s3 import S3Server
 
 pytestmark = pytest.mark.component
 
@@ -30,7 +30,7 @@ DEADLINE_S = 60.0
 COMMAND = """
 import sys, time
 from pathlib import Path
-from workers.demo.kafka import EmbeddedKafka
+from workers.embedded.kafka import EmbeddedKafka
 broker = EmbeddedKafka(Path(sys.argv[1]))
 broker.start()
 print(broker.pid, flush=True)

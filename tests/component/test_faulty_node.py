@@ -17,18 +17,18 @@ from pipeline.adapters.s3.policy import S3Policy
 from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.retry import RetryPolicy
 from tests.component.test_scaling_stream import LABEL_SET, members
-from tests.driver_here import run_driver_during
 from tests.fault import faulty_node
 from tests.fault.worker_of_deployment import references
-from tests.kafka_deployment import Deployment
-from tests.waiting import eventually
-from workers import trouble
+from tests.rigs.driver_here import run_driver_during
+from tests.rigs.kafka_deployment import Deployment
+from tests.rigs.root import ROOT
+from tests.rigs.waiting import eventually
 from workers.commands import stream
 from workers.endpoints import EndpointsPolicy
-from workers.reference import ROOT
-from workers.settings import Settings
-from workers.supervise import ExitCode
-from workers.workers_policy import WorkersPolicy
+from workers.settings.loading import Settings
+from workers.settings.workers import WorkersPolicy
+from workers.supervise import trouble
+from workers.supervise.supervisor import ExitCode
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
 

@@ -16,14 +16,14 @@ from ray.core.generated import autoscaler_pb2
 
 from pipeline.adapters.s3.policy import S3Policy
 from tests.component import seeing_worker
-from tests.ray_nodes import ray_nodes
-from tests.waiting import eventually
-from workers.cluster import Cluster, RayWorker
-from workers.ray_resources import resources_of_cluster
-from workers.reference import ROOT
-from workers.reservation import Room
-from workers.settings import Settings
-from workers.workers_policy import WorkersPolicy
+from tests.rigs.ray_nodes import ray_nodes
+from tests.rigs.root import ROOT
+from tests.rigs.waiting import eventually
+from workers.cluster.actors import Cluster, RayWorker
+from workers.cluster.reservation import Room
+from workers.cluster.resources import resources_of_cluster
+from workers.settings.loading import Settings
+from workers.settings.workers import WorkersPolicy
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(180)]
 

@@ -23,10 +23,10 @@ from pipeline.adapters.clip.vision.int8 import (
     centred_cosines,
 )
 from pipeline.errors import Halt
-from tests.clip_checkpoints import write_small_checkpoint
-from tests.int8_rig import CALIBRATED_ON, calibrated, noise, pictures
+from tests.rigs.clip_checkpoints import write_small_checkpoint
+from tests.rigs.int8 import CALIBRATED_ON, calibrated, noise, pictures
+from tests.rigs.root import ROOT
 
-ROOT = Path(__file__).parents[2]
 BATCH = 32
 FAITHFUL = 0.95
 UNSEEN = 500_000

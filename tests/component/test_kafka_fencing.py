@@ -17,8 +17,8 @@ from pipeline.adapters.kafka.policy import producer_options
 from pipeline.adapters.kafka.sink import FENCE_WINDOW_S, KafkaSink
 from pipeline.errors import Halt
 from pipeline.ports import CommitDoubtful
-from tests.kafka_deployment import Deployment, held, no_more_than, outcome
-from tests.waiting import eventually
+from tests.rigs.kafka_deployment import Deployment, held, no_more_than, outcome
+from tests.rigs.waiting import eventually
 
 pytestmark = pytest.mark.component
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.demo.jars import (
+from workers.embedded.jars import (
     DOWNLOAD_ATTEMPTS,
     KAFKA_LOCK,
     KAFKA_VERSION,
@@ -19,7 +19,7 @@ from workers.demo.jars import (
     ensure,
     read_lock,
 )
-from workers.demo.processes import ServiceError
+from workers.embedded.processes import ServiceError
 
 CONTENTS = {f"part-{number}.jar": f"classes of part {number}".encode() for number in range(5)}
 JARS = [

@@ -19,7 +19,7 @@ from pipeline.adapters.kafka.policy import KafkaPolicy, Member
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import Retry
 from pipeline.ports import Commit, CommitDoubtful
-from tests.kafka_deployment import (
+from tests.rigs.kafka_deployment import (
     IMPATIENT,
     Deployment,
     collected,
@@ -28,8 +28,8 @@ from tests.kafka_deployment import (
     outcome,
     settle,
 )
-from tests.waiting import eventually
-from workers.demo.kafka import EmbeddedKafka
+from tests.rigs.waiting import eventually
+from workers.embedded.kafka import EmbeddedKafka
 
 pytestmark = pytest.mark.component
 

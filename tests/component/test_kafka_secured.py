@@ -35,7 +35,7 @@ from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import Halt, Retry
 from pipeline.ports import CheckResult, Commit, CommitDoubtful
 from pipeline.records import OutputTopic, Partition
-from tests.kafka_deployment import (
+from tests.rigs.kafka_deployment import (
     IMPATIENT,
     Deployment,
     Polling,
@@ -44,8 +44,8 @@ from tests.kafka_deployment import (
     outcome,
     settle,
 )
-from tests.waiting import eventually
-from workers.demo.kafka import EmbeddedKafka
+from tests.rigs.waiting import eventually
+from workers.embedded.kafka import EmbeddedKafka
 
 # The client leaves sockets that were refused to the garbage collector.
 pytestmark = [

@@ -17,7 +17,7 @@ from pipeline.adapters.kafka.policy import DeliveryPolicy
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.ports import Commit, CommitDoubtful, Revoked
 from pipeline.records import OutputTopic
-from tests.kafka_deployment import (
+from tests.rigs.kafka_deployment import (
     IMPATIENT,
     MODES,
     Deployment,
@@ -27,7 +27,7 @@ from tests.kafka_deployment import (
     retrying,
     settle,
 )
-from tests.waiting import eventually
+from tests.rigs.waiting import eventually
 
 pytestmark = pytest.mark.component
 

@@ -11,8 +11,8 @@ from kafka import TopicPartition
 
 from pipeline.adapters.kafka.reading import MAX_FETCHES
 from pipeline.errors import Halt
-from tests.kafka_deployment import Deployment, Polling
-from workers.demo.kafka import EmbeddedKafka
+from tests.rigs.kafka_deployment import Deployment, Polling
+from workers.embedded.kafka import EmbeddedKafka
 
 pytestmark = pytest.mark.component
 

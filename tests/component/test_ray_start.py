@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.component import ray_started_twice
-from workers.demo.processes import free_ports
-from workers.reference import ROOT
+from tests.rigs.root import ROOT
+from workers.embedded.processes import free_ports
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(200)]
 

@@ -19,8 +19,8 @@ from pipeline.ports import (
     Stream,
 )
 from pipeline.records import OutputRecord, OutputTopic, Partition, Record
-from tests.kafka_deployment import POLL_S, Deployment, outcome, recovered
-from tests.waiting import eventually
+from tests.rigs.kafka_deployment import POLL_S, Deployment, outcome, recovered
+from tests.rigs.waiting import eventually
 
 TOPIC = "references"
 PARTITIONS = 2

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.demo.processes import command_environment
+from workers.embedded.processes import command_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -36,20 +36,21 @@ from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.records import OutputTopic
-from tests.clip_checkpoints import write_full_size_checkpoint
+from tests.rigs.clip_checkpoints import write_full_size_checkpoint
+from tests.rigs.root import ROOT
 from workers.demo.account import entry_of
 from workers.demo.messages import DemoMessage, StoredObject, messages, oddities
 from workers.demo.odd_images import odd_images
-from workers.demo.processes import command_environment
-from workers.demo.s3 import S3Server
-from workers.settings import Settings, load_settings
+from workers.embedded.processes import command_environment
+from workers.embedded.s3 import S3Server
+from workers.settings.loading import Settings, load_settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 PARTITIONS = 4
 WORKERS = 2
 RUN_S = 600.0
-LABEL_SET = Path(__file__).parents[2] / "deploy/examples/label-sets/general-objects.yaml"
+LABEL_SET = ROOT / "deploy/examples/label-sets/general-objects.yaml"
 KILL_AFTER = 20
 """Outcomes visible before a worker is killed: it is in the middle of its work."""
 

@@ -29,15 +29,16 @@ from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.metrics import CATALOGUE, Kind
 from pipeline.records import OutputTopic
-from workers.demo.processes import command_environment
-from workers.demo.s3 import S3Server
+from tests.rigs.root import ROOT
 from workers.demo.shapes import demo_images
-from workers.settings import Settings, load_settings
+from workers.embedded.processes import command_environment
+from workers.embedded.s3 import S3Server
+from workers.settings.loading import Settings, load_settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent
-DEMO = HERE.parents[1] / "workers" / "demo"
+DEMO = ROOT / "workers" / "demo"
 PARTITIONS = 4
 IMAGES = 40
 REFERENCES = 4000

@@ -21,14 +21,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.broker_settings import IMPATIENT_BROKER
 from tests.fault.chaos_worker import Sabotage
 from tests.fault.checkout import commit
 from tests.fault.lane import DEADLINE_S, Lane, Outcome, met
 from tests.fault.proxy import ProxyLoop
 from tests.fault.schedules import WORKERS, Schedule, draw
-from workers.demo.kafka import EmbeddedKafka
-from workers.demo.processes import free_ports
+from tests.rigs.broker_settings import IMPATIENT_BROKER
+from workers.embedded.kafka import EmbeddedKafka
+from workers.embedded.processes import free_ports
 
 LANES = 8
 HERE = Path(__file__).parent

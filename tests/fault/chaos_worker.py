@@ -39,11 +39,11 @@ from pipeline.priority import PriorityPolicy
 from pipeline.records import OutputRecord, OutputTopic
 from tests.fault.pipeline_of_fakes import FakeEncoder, FakeStages, flow_of, rules_of
 from tests.fault.steps import Step, Steps
-from tests.open_gate import open_gate
-from tests.plenty import Plenty
-from workers.commit_bounds import CommitBounds
-from workers.event_loop import EventLoopThread
-from workers.stream import StreamWorker
+from tests.rigs.open_gate import open_gate
+from tests.rigs.plenty import Plenty
+from workers.stream.commit_bounds import CommitBounds
+from workers.stream.event_loop import EventLoopThread
+from workers.stream.worker import StreamWorker
 
 VERSION = "0"
 COMMIT_INTERVAL_S = 0.05

@@ -12,9 +12,9 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.protocol.admin import ElectionType
 
 from pipeline.adapters.kafka.clients import connect
-from tests.broker_settings import IMPATIENT_BROKER
-from tests.waiting import eventually
-from workers.demo.kafka import EmbeddedKafka
+from tests.rigs.broker_settings import IMPATIENT_BROKER
+from tests.rigs.waiting import eventually
+from workers.embedded.kafka import EmbeddedKafka
 
 FIRST, SECOND = 1, 2
 """Ids of the brokers. The first is the controller too, and stays."""

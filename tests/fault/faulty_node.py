@@ -7,16 +7,16 @@ from pathlib import Path
 
 from pipeline.errors import Halt
 from tests.benchmarks import scaling_worker
-from workers.settings import Settings
-from workers.wiring import BuiltStreamWorker
+from workers.settings.loading import Settings
+from workers.stream.wiring import BuiltStreamWorker
 
 FAULTY_SLOT = 1
 BATCH_S = 0.01
 
 
 def build(group: str, folder: Path, settings: Settings, slot: int) -> BuiltStreamWorker:
-    """With its first two arguments bound, a ``workers.cluster.Build``. It notes its process in the
-    folder, and fails while the folder says so.
+    """With its first two arguments bound, a ``workers.cluster.actors.Build``. It notes its process
+    in the folder, and fails while the folder says so.
 
     Raises:
         Halt: ``s3.no_credentials``.

@@ -18,8 +18,8 @@ from pathlib import Path
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.errors import Halt
 from pipeline.ports import Encoder
-from workers import wiring
-from workers.settings import Settings
+from workers.settings.loading import Settings
+from workers.stream import wiring
 
 FILES, MEMORY = "files", "memory"
 """What can run short."""

@@ -39,7 +39,7 @@ from pipeline.records import (
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.routes import Router
 from tests.fault.steps import Step
-from workers.rules import Rules
+from workers.stream.rules import Rules
 
 BUCKET = "images"
 MISSING = "missing"

@@ -22,13 +22,13 @@ from pipeline.adapters.s3.policy import S3Policy
 from pipeline.metrics import BREAKER_OPEN
 from pipeline.records import OutputTopic
 from tests.fault.s3_proxy import S3Proxy
-from tests.kafka_deployment import Deployment
-from tests.waiting import WAIT_S, eventually
+from tests.rigs.kafka_deployment import Deployment
+from tests.rigs.waiting import WAIT_S, eventually
 from workers.demo import shapes
-from workers.demo.s3 import S3Server
-from workers.settings import Settings
-from workers.stream import StreamWorker
-from workers.wiring import BuiltStreamWorker, build_stream_worker
+from workers.embedded.s3 import S3Server
+from workers.settings.loading import Settings
+from workers.stream.wiring import BuiltStreamWorker, build_stream_worker
+from workers.stream.worker import StreamWorker
 
 DEMO = Path(shapes.__file__).parent
 SEED = 11

@@ -35,12 +35,12 @@ from pipeline.fetch import FetchPolicy
 from tests.fault import soak_worker
 from tests.fault.checkout import commit
 from tests.fault.soak_plot import draw
-from tests.kafka_deployment import retrying
+from tests.rigs.kafka_deployment import retrying
 from workers.demo import shapes
-from workers.demo.kafka import EmbeddedKafka
-from workers.demo.processes import ChildProcess, command_environment
-from workers.demo.s3 import S3Server
-from workers.settings import Settings, load_settings
+from workers.embedded.kafka import EmbeddedKafka
+from workers.embedded.processes import ChildProcess, command_environment
+from workers.embedded.s3 import S3Server
+from workers.settings.loading import Settings, load_settings
 
 HERE = Path(__file__).parent
 DEMO = Path(shapes.__file__).parent

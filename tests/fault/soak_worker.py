@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.ports import Encoder
-from workers import wiring
 from workers.logs import configure_logging
-from workers.settings import Settings, load_settings
+from workers.settings.loading import Settings, load_settings
+from workers.stream import wiring
 
 CROP_PX = 32
 GRACE_S = 20.0

@@ -15,14 +15,14 @@ from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import FlowPolicy
 from pipeline.ports import Commit
 from pipeline.priority import PriorityPolicy
-from tests.open_gate import open_gate
-from tests.plenty import Plenty
-from tests.stream_worker_rig import GROUP, TOPIC, TOPIC_ID, MadeUpFlow, rules_of, send
-from workers.commit_bounds import CommitBounds
-from workers.event_loop import EventLoopThread
-from workers.settings import Settings
-from workers.stream import StreamWorker
-from workers.wiring import BuiltStreamWorker
+from tests.rigs.open_gate import open_gate
+from tests.rigs.plenty import Plenty
+from tests.rigs.stream_worker import GROUP, TOPIC, TOPIC_ID, MadeUpFlow, rules_of, send
+from workers.settings.loading import Settings
+from workers.stream.commit_bounds import CommitBounds
+from workers.stream.event_loop import EventLoopThread
+from workers.stream.wiring import BuiltStreamWorker
+from workers.stream.worker import StreamWorker
 
 PROCESSES = "CLIPSTREAM_TEST_PROCESSES"
 """Names the file that each process of the worker adds its id to."""
@@ -38,7 +38,7 @@ class _Stuck(MemoryStream):
 
 
 def build(settings: Settings, slot: int) -> BuiltStreamWorker:
-    """Implements ``workers.cluster.Build``: a worker with a topic in memory to read."""
+    """Implements ``workers.cluster.actors.Build``: a worker with a topic in memory to read."""
     processes = Path(os.environ[PROCESSES])
     first = not processes.exists()
     with processes.open("a") as file:

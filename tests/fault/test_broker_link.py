@@ -14,10 +14,10 @@ from kafka.admin import OffsetSpec
 
 from tests.fault.proxy import ProxyLoop, TcpProxy
 from tests.fault.worker_of_deployment import classified, references, working
-from tests.kafka_deployment import Deployment, Polling
-from tests.waiting import eventually
-from workers.demo.kafka import EmbeddedKafka
-from workers.demo.processes import free_ports
+from tests.rigs.kafka_deployment import Deployment, Polling
+from tests.rigs.waiting import eventually
+from workers.embedded.kafka import EmbeddedKafka
+from workers.embedded.processes import free_ports
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(180)]
 

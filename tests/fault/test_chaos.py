@@ -12,7 +12,7 @@ from tests.fault.chaos_worker import Sabotage
 from tests.fault.lane import DEADLINE_S
 from tests.fault.schedules import Fault, Kind, Schedule, draw
 from tests.fault.steps import Step
-from tests.waiting import eventually
+from tests.rigs.waiting import eventually
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(900)]
 

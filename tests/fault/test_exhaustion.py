@@ -20,13 +20,13 @@ from PIL import Image
 from tests.fault import limited_worker
 from tests.fault.limited_worker import FILES, MEMORY, MIB
 from tests.fault.s3_rig import Store, Traffic, settings_of, store_behind_a_proxy
-from tests.kafka_deployment import Deployment
-from tests.waiting import WAIT_S
-from workers.demo.s3 import S3Server
+from tests.rigs.kafka_deployment import Deployment
+from tests.rigs.root import ROOT
+from tests.rigs.waiting import WAIT_S
+from workers.embedded.s3 import S3Server
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(180)]
 
-ROOT = Path(__file__).parents[2]
 BEFORE, AFTER = 6, 24
 LARGE = 10
 LARGE_BYTES = 30 * MIB

@@ -8,7 +8,8 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.rigs.root import ROOT
+
 PAGE = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
 FAULTS = 88
 

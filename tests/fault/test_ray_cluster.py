@@ -15,16 +15,16 @@ import pytest
 
 from pipeline.ports import CheckResult
 from tests.fault.s3_rig import Store, Traffic, settings_of, store_behind_a_proxy
-from tests.kafka_deployment import Deployment
-from tests.ray_nodes import RayNode, RayNodes, ray_nodes
-from tests.waiting import eventually
+from tests.rigs.kafka_deployment import Deployment
+from tests.rigs.ray_nodes import RayNode, RayNodes, ray_nodes
+from tests.rigs.root import ROOT
+from tests.rigs.waiting import eventually
+from workers.cluster.node import ID_DIGITS
+from workers.cluster.node_survey import survey
 from workers.commands.config import as_yaml
-from workers.demo.processes import command_environment
-from workers.demo.s3 import S3Server
-from workers.node import ID_DIGITS
-from workers.node_survey import survey
-from workers.reference import ROOT
-from workers.settings import Settings
+from workers.embedded.processes import command_environment
+from workers.embedded.s3 import S3Server
+from workers.settings.loading import Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

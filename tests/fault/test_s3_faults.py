@@ -23,8 +23,8 @@ from tests.fault.s3_rig import (
     store_behind_a_proxy,
     working,
 )
-from tests.waiting import eventually
-from workers.demo.s3 import S3Server
+from tests.rigs.waiting import eventually
+from workers.embedded.s3 import S3Server
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(180)]
 

@@ -17,12 +17,12 @@ import pytest
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.s3.policy import S3Policy
 from tests.fault import stuck_worker
-from workers.cluster import Cluster
-from workers.reference import ROOT
-from workers.settings import Settings
-from workers.standing import State
-from workers.supervise import ExitCode, Supervisor
-from workers.workers_policy import WorkersPolicy
+from tests.rigs.root import ROOT
+from workers.cluster.actors import Cluster
+from workers.settings.loading import Settings
+from workers.settings.workers import WorkersPolicy
+from workers.supervise.standing import State
+from workers.supervise.supervisor import ExitCode, Supervisor
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(240)]
 

@@ -15,8 +15,8 @@ import pytest
 from pipeline.adapters.kafka.policy import DeliveryPolicy
 from pipeline.ports import Commit, CommitDoubtful, Revoked
 from tests.fault.chaos_worker import WorkerCase, run_worker
-from tests.kafka_deployment import Deployment, Polling, outcome
-from tests.waiting import WAIT_S
+from tests.rigs.kafka_deployment import Deployment, Polling, outcome
+from tests.rigs.waiting import WAIT_S
 
 pytestmark = pytest.mark.component
 

@@ -15,14 +15,14 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import FlowPolicy
 from pipeline.priority import PriorityPolicy
-from tests.kafka_deployment import Deployment
-from tests.open_gate import open_gate
-from tests.plenty import Plenty
-from tests.stream_worker_rig import MadeUpFlow, rules_of
-from tests.waiting import eventually
-from workers.commit_bounds import CommitBounds
-from workers.event_loop import EventLoopThread
-from workers.stream import StreamWorker
+from tests.rigs.kafka_deployment import Deployment
+from tests.rigs.open_gate import open_gate
+from tests.rigs.plenty import Plenty
+from tests.rigs.stream_worker import MadeUpFlow, rules_of
+from tests.rigs.waiting import eventually
+from workers.stream.commit_bounds import CommitBounds
+from workers.stream.event_loop import EventLoopThread
+from workers.stream.worker import StreamWorker
 
 COMMIT_INTERVAL_S = 0.02
 WAIT_S = 30.0

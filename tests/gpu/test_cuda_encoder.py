@@ -14,8 +14,8 @@ from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.adapters.clock import SystemClock
 from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.records import Pixels, Vector
-from tests.batching_rig import RecordingMeter
-from tests.clip_checkpoints import write_full_size_checkpoint
+from tests.rigs.batching import RecordingMeter
+from tests.rigs.clip_checkpoints import write_full_size_checkpoint
 
 pytestmark = [
     pytest.mark.gpu,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.rigs.root import ROOT
+
 TESTS = """
 import pytest
 
@@ -44,7 +45,16 @@ def run(folder: Path, ci: str | None, text: str) -> str:
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = gpu: needs a CUDA device\n")
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tests.skips", "-p", "no:cacheprovider", "-rsfE"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "tests.rigs.skips",
+            "-p",
+            "no:cacheprovider",
+            "-rsfE",
+        ],
         cwd=folder,
         env=environment | {"PYTHONPATH": str(ROOT)} | ({} if ci is None else {"CI": ci}),
         capture_output=True,
@@ -75,7 +85,8 @@ def test_in_ci_a_module_may_not_skip_itself(tmp_path: Path) -> None:
 
 
 def test_our_own_tests_have_the_rule() -> None:
-    from tests import conftest, skips
+    from tests import conftest
+    from tests.rigs import skips
 
     assert conftest.pytest_runtest_makereport is skips.pytest_runtest_makereport
     assert conftest.pytest_make_collect_report is skips.pytest_make_collect_report

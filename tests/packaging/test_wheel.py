@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.rigs.root import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "workers/demo/model/config.json",
         "workers/demo/labels.yaml",
         "workers/demo/report.html.jinja",
-        "workers/demo/kafka-jars.lock",
+        "workers/embedded/kafka-jars.lock",
         "pipeline/adapters/decode/child.py",
         "pipeline/py.typed",
         "workers/py.typed",

@@ -16,7 +16,7 @@ from pipeline.metrics import Metric
 from pipeline.ports import StoreDenied
 from pipeline.records import ImageRef, ObjectBody, Origin, Position
 from pipeline.retry import BreakerPolicy, RetryPolicy
-from tests.virtual_time import LoopClock, run
+from tests.rigs.virtual_time import LoopClock, run
 
 POLICY = FetchPolicy(max_bytes=100, deadline_s=20.0, max_refusals=2, max_open_objects=3)
 BREAKER = BreakerPolicy(failures=3, open_s=4.0)

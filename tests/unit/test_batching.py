@@ -14,7 +14,7 @@ from pipeline.encode.batching import BatchPolicy, due_in_s
 from pipeline.errors import Halt
 from pipeline.metrics import BATCH_SIZE, QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.records import Pixels, Vector
-from tests.batching_rig import (
+from tests.rigs.batching import (
     GatedEncoder,
     ManualClock,
     batcher_of,

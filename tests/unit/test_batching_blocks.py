@@ -13,7 +13,7 @@ from pipeline.errors import Halt, Reject
 from pipeline.metrics import MAX_BATCH, QUEUE_DEPTH
 from pipeline.ports import PoisonedBatch
 from pipeline.records import Pixels, Vector
-from tests.batching_rig import (
+from tests.rigs.batching import (
     SIDE,
     GatedEncoder,
     batcher_of,

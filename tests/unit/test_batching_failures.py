@@ -13,7 +13,7 @@ from pipeline.errors import Halt, Reject, WorkerLost
 from pipeline.metrics import BATCH_SIZE, MAX_BATCH, QUEUE_DEPTH
 from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import Pixels, Vector
-from tests.batching_rig import (
+from tests.rigs.batching import (
     GatedEncoder,
     ManualClock,
     RecordingMeter,

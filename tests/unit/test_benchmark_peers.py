@@ -12,8 +12,9 @@ import pytest
 
 from tests.benchmarks.peer_environments import REQUIREMENTS, UnavailableError, interpreter
 from tests.benchmarks.peer_process import BATCH, rate
+from tests.rigs.root import ROOT
 
-CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
+CONSTRAINTS = ROOT / "constraints.txt"
 
 
 class SlowStart:

@@ -13,10 +13,11 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from pipeline.errors import Halt, Retry
-from workers import cli, options
+from workers import cli
+from workers.commands import options
 from workers.commands.config import as_text, as_yaml, effective
-from workers.settings import load_settings, read_settings
-from workers.supervise import ExitCode
+from workers.settings.loading import load_settings, read_settings
+from workers.supervise.supervisor import ExitCode
 
 BUCKETS = {"CLIPSTREAM_S3__ALLOWED_BUCKETS": '["images"]'}
 PASSWORD = {

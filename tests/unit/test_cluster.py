@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pipeline.adapters.s3.policy import S3Policy
-from workers.cluster import Cluster
-from workers.settings import Settings
-from workers.workers_policy import WorkersPolicy
+from workers.cluster.actors import Cluster
+from workers.settings.loading import Settings
+from workers.settings.workers import WorkersPolicy
 
 
 class NotingRay:

@@ -13,12 +13,12 @@ from pipeline.budget import BudgetPolicy, FailureBudget
 from pipeline.errors import Halt
 from pipeline.offsets import Settled
 from pipeline.records import DeadLetter, ImageRef, Origin, OutputTopic, Position
-from tests.committing_rig import BYTES, GROUP, PARTITION, WINDOW, Worker, judged
-from tests.hand_clock import HandClock
-from tests.scripted_trials import ScriptedTrials
-from tests.stream_worker_rig import TOPIC, committed, running, send, visible
-from tests.waiting import eventually
-from workers.commit_gate import FROM_THE_START, GOOD_FOR_S, CommitGate
+from tests.rigs.committing import BYTES, GROUP, PARTITION, WINDOW, Worker, judged
+from tests.rigs.hand_clock import HandClock
+from tests.rigs.scripted_trials import ScriptedTrials
+from tests.rigs.stream_worker import TOPIC, committed, running, send, visible
+from tests.rigs.waiting import eventually
+from workers.stream.commit_gate import FROM_THE_START, GOOD_FOR_S, CommitGate
 
 HOLD_S = 5.0
 BUCKET = "uploads"

@@ -6,10 +6,10 @@ import pytest
 
 from pipeline.offsets import Batch, Place
 from pipeline.records import Position
-from tests.committing_rig import BYTES, GROUP, PARTITION, TOPIC, Worker, judged, outcome
-from workers.commit_bounds import CommitBounds
-from workers.committing import INTERRUPTED_S
-from workers.gauges import INTERVAL_S
+from tests.rigs.committing import BYTES, GROUP, PARTITION, TOPIC, Worker, judged, outcome
+from workers.stream.commit_bounds import CommitBounds
+from workers.stream.committing import INTERRUPTED_S
+from workers.stream.gauges import INTERVAL_S
 
 
 def batch(outcomes: int, size_bytes: int) -> Batch:

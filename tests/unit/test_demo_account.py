@@ -11,8 +11,8 @@ from pipeline.adapters.kafka.outcomes import PublishedOutcome
 from pipeline.records import OutputTopic
 from workers.demo.account import Account, Entry, Results, SentRecord
 from workers.demo.messages import DemoMessage
-from workers.demo.processes import ServiceError
 from workers.demo.sent import placed
+from workers.embedded.processes import ServiceError
 
 ONE = DemoMessage("native", b"{}", b"one")
 LIST = DemoMessage("native, a list", b"[]", b"list", entries=2)

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.rigs.root import ROOT
 from workers import cli
 from workers.demo import run
-from workers.demo.signals import orderly_end
+from workers.embedded.signals import orderly_end
 
-ROOT = Path(__file__).parents[2]
 # What the demo is made of: a temporary folder, and in it a child that is stopped first.
 PROGRAM = """
 import signal, sys, tempfile, time
 from contextlib import ExitStack
 from pathlib import Path
-from workers.demo.processes import ChildProcess
-from workers.demo.signals import orderly_end
+from workers.embedded.processes import ChildProcess
+from workers.embedded.signals import orderly_end
 
 # Whoever runs the tests may have them ignore it, as nohup does.
 signal.signal(int(sys.argv[2]), signal.SIG_DFL)

@@ -17,12 +17,12 @@ from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, Retry
 from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.ports import Check, CheckResult
+from tests.rigs.root import ROOT
+from workers.cluster.reservation import Resources, Room, reserve
 from workers.commands import doctor
 from workers.commands.doctor import NewTopics
-from workers.reference import ROOT
-from workers.reservation import Resources, Room, reserve
-from workers.settings import Settings
-from workers.workers_policy import WorkersPolicy
+from workers.settings.loading import Settings
+from workers.settings.workers import WorkersPolicy
 
 LABELS = ROOT / "deploy/examples/label-sets/moderation.yaml"
 

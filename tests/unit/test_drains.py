@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.waiting import eventually
-from workers import drains
-from workers.drains import DrainNotices
+from tests.rigs.waiting import eventually
+from workers.cluster import drains
+from workers.cluster.drains import DrainNotices
 
 
 @pytest.fixture(autouse=True)

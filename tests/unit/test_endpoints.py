@@ -26,7 +26,7 @@ from workers.endpoints import (
     MetricsEndpoint,
     update_discovery,
 )
-from workers.standing import Standing
+from workers.supervise.standing import Standing
 
 ANSWER_S = 20.0
 FREE = EndpointsPolicy(health_port=0, metrics_port=0)

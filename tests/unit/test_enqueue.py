@@ -17,7 +17,7 @@ from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt
 from pipeline.ports import ListedObject
 from workers.commands import enqueue
-from workers.settings import Settings
+from workers.settings.loading import Settings
 
 SETTINGS = Settings(
     s3=S3Policy(allowed_buckets=("photos",)), kafka=KafkaPolicy(input_topics=("first", "second"))

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.waiting import eventually
-from workers import event_loop
-from workers.event_loop import EventLoopThread
+from tests.rigs.waiting import eventually
+from workers.stream import event_loop
+from workers.stream.event_loop import EventLoopThread
 
 WAIT_S = 20.0
 

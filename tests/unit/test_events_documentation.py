@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.policy import KafkaPolicy
+from tests.rigs.root import ROOT
 
-PAGE = " ".join((Path(__file__).parents[2] / "docs/events.md").read_text().split())
+PAGE = " ".join((ROOT / "docs/events.md").read_text().split())
 DAY_MS = 24 * 3600 * 1000
 
 

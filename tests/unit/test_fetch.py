@@ -17,7 +17,7 @@ from pipeline.metrics import (
     STAGE_SECONDS,
 )
 from pipeline.records import ObjectBody
-from tests.fetching_rig import (
+from tests.rigs.fetching import (
     POLICY,
     Behaviour,
     Bench,
@@ -28,7 +28,7 @@ from tests.fetching_rig import (
     reference,
     refuse,
 )
-from tests.virtual_time import run
+from tests.rigs.virtual_time import run
 
 
 def test_the_object_named_is_read_under_the_limit() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pipeline.fetch.evidence import Answers, Witnesses
-from tests.fetching_rig import Bench, miss, reference, refuse
-from tests.virtual_time import run
+from tests.rigs.fetching import Bench, miss, reference, refuse
+from tests.rigs.virtual_time import run
 
 
 def test_a_bucket_is_tried_by_what_was_read_from_it_last() -> None:

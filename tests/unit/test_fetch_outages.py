@@ -14,7 +14,7 @@ from pipeline.metrics import (
     FETCHED_BYTES,
 )
 from pipeline.records import ObjectBody
-from tests.fetching_rig import (
+from tests.rigs.fetching import (
     BREAKER,
     HOUR_S,
     POLICY,
@@ -25,7 +25,7 @@ from tests.fetching_rig import (
     miss,
     refuse,
 )
-from tests.virtual_time import run
+from tests.rigs.virtual_time import run
 
 
 @pytest.mark.parametrize("behaviour", [break_off, refuse, hang])

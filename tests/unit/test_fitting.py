@@ -8,8 +8,8 @@ from pipeline.adapters.clip.policy import ModelPolicy
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.batching import BatchPolicy
-from workers.fitting import Fitted, fit, fitted
-from workers.settings import Settings
+from workers.cluster.fitting import Fitted, fit, fitted
+from workers.settings.loading import Settings
 
 
 @pytest.mark.parametrize(

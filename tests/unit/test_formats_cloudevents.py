@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,9 @@ import pytest
 from pipeline.records import DeadLetter, Headers, ImageRef, Position, Record, Skipped
 from pipeline.references import ReferencesPolicy, SkipReason, parse
 from pipeline.routes import Router
+from tests.rigs.root import ROOT
 
-EXAMPLES = Path(__file__).parents[1] / "data" / "formats"
+EXAMPLES = ROOT / "tests" / "data" / "formats"
 REFERENCE = {"bucket": "photos", "key": "a b+%20.jpg"}
 
 BINARY: dict[str, bytes] = {

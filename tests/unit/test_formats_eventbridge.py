@@ -6,7 +6,6 @@ The sources of the examples stand in tests/data/formats/README.md.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +13,9 @@ import pytest
 from pipeline.records import ImageRef, Position, Record, Skipped
 from pipeline.references import ReferencesPolicy, SkipReason, parse
 from pipeline.routes import Router
+from tests.rigs.root import ROOT
 
-EXAMPLES = Path(__file__).parents[1] / "data" / "formats"
+EXAMPLES = ROOT / "tests" / "data" / "formats"
 
 
 def example(name: str = "eventbridge-object-created.json") -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from workers import heap
+from workers.cluster import heap
 
 
 class Node:

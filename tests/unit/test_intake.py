@@ -9,10 +9,10 @@ from pipeline.flow import FlowPolicy
 from pipeline.offsets import CommitWindow, Settled
 from pipeline.priority import PriorityPolicy
 from pipeline.records import Epoch, Origin, OutputRecord, OutputTopic, Partition, Position, Record
-from tests.plenty import Plenty
-from tests.stream_worker_rig import GROUP, TOPIC, committed, running, send
-from tests.waiting import eventually
-from workers.intake import MIB, Intake
+from tests.rigs.plenty import Plenty
+from tests.rigs.stream_worker import GROUP, TOPIC, committed, running, send
+from tests.rigs.waiting import eventually
+from workers.stream.intake import MIB, Intake
 
 LIVE, BACKFILL = Partition("live", 0), Partition("backfill", 0)
 MOST = 100

@@ -13,7 +13,7 @@ import pytest
 from pipeline.adapters.kafka import clients as kafka_clients
 from pipeline.adapters.kafka.clients import REQUIREMENT, connect
 from pipeline.errors import Halt
-from workers.reference import ROOT
+from tests.rigs.root import ROOT
 
 TABLE = Path(kafka_clients.__file__).with_name("DEFECTS.md")
 ROWS = {
@@ -54,9 +54,12 @@ def test_a_row_says_everything_and_its_tests_exist(number: str) -> None:
 
 @pytest.mark.parametrize("number", ROWS)
 def test_the_code_that_a_row_names_exists(number: str) -> None:
-    for module, name in re.findall(r"`(kafka_\w+)(?:\.([\w.]+))?`", ROWS[number][4]):
-        text = TABLE.with_name(f"{module}.py").read_text(encoding="utf-8")
-        for part in filter(None, name.split(".")):
+    named = re.findall(r"`(security\.\w+|\w+)((?:\.\w+)*)`", ROWS[number][4])
+    assert named
+    for module, names in named:
+        path = TABLE.parent / f"{module.replace('.', '/')}.py"
+        text = path.read_text(encoding="utf-8")
+        for part in names.split(".")[1:]:
             assert re.search(rf"^\s*(async )?(def|class) {part}\b|^{part}\b", text, re.MULTILINE)
 
 

@@ -9,8 +9,8 @@ import pytest
 from pipeline.adapters.label_files import MAX_DEPTH, MAX_FILE_BYTES, load_label_sets
 from pipeline.errors import Halt
 from pipeline.labels.parsing import LABEL_KEYS, MODEL_KEYS, SET_KEYS
+from tests.rigs.root import ROOT
 
-ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "deploy" / "examples" / "label-sets"
 
 PETS = """\

@@ -6,15 +6,15 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from pipeline import metrics
 from pipeline.metrics import CATALOGUE, Metric
+from tests.rigs.root import ROOT
 
-TESTS = Path(__file__).parents[1]
+TESTS = ROOT / "tests"
 
 
 class Told(NamedTuple):

@@ -10,8 +10,8 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.metrics import Metric
 from pipeline.offsets import Settled
 from pipeline.records import Origin
-from tests.committing_rig import BYTES, PARTITION, TOPIC, Worker
-from workers import wiring
+from tests.rigs.committing import BYTES, PARTITION, TOPIC, Worker
+from workers.stream import wiring
 
 
 def started() -> Worker:

@@ -11,12 +11,13 @@ import pytest
 
 from pipeline.errors import Halt
 from pipeline.ports import Check, CheckResult
-from workers import node_checks, wiring
+from workers.cluster import node_checks
+from workers.cluster.node import Node
+from workers.cluster.node_checks import Finding, examine_node, require_node
+from workers.cluster.node_survey import Report, differences, survey
 from workers.demo import shapes
-from workers.node import Node
-from workers.node_checks import Finding, examine_node, require_node
-from workers.node_survey import Report, differences, survey
-from workers.settings import Settings
+from workers.settings.loading import Settings
+from workers.stream import wiring
 
 DEMO = Path(shapes.__file__).parent
 A, B, C = (Node(letter * 56, f"host-{letter}") for letter in "abc")

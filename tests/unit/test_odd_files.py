@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.image_files_rig import (
+from tests.rigs.image_files import (
     PNG_SIGNATURE,
     Chunk,
     bmp,

@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.metrics import BREAKER_OPEN, IN_FLIGHT, LAG, QUEUE_DEPTH, SKIPPED, STAGE_SECONDS
-from tests.hand_clock import HandClock
-from workers.gauges import INTERVAL_S
-from workers.overload import SPAN_S, OverloadWatch
+from tests.rigs.hand_clock import HandClock
+from workers.stream.gauges import INTERVAL_S
+from workers.stream.overload import SPAN_S, OverloadWatch
 
 HELD = 1024
 LONG_S = 10 * SPAN_S

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import pytest
 
 from pipeline.records import Partition
-from tests.hand_clock import HandClock
-from workers.pausing import TOLD_EVERY_S, Pausing
+from tests.rigs.hand_clock import HandClock
+from workers.stream.pausing import TOLD_EVERY_S, Pausing
 
 ONE, TWO = Partition("refs", 1), Partition("refs", 2)
 
@@ -64,7 +64,7 @@ def test_after_a_change_of_assignment_everything_is_said_again(bench: Bench) -> 
 def test_a_pause_that_lasts_is_told_once_a_minute_with_its_reason(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, "workers.pausing"):
+    with caplog.at_level(logging.WARNING, "workers.stream.pausing"):
         bench.hold(TOLD_EVERY_S - 1, _1="the store is down", _2="the store is down")
         assert not caplog.messages
         bench.hold(1, _1="the store is down", _2="the store is down")
@@ -81,7 +81,7 @@ def test_a_pause_that_lasts_is_told_once_a_minute_with_its_reason(
 def test_pauses_that_come_and_go_are_not_told(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, "workers.pausing"):
+    with caplog.at_level(logging.WARNING, "workers.stream.pausing"):
         for _ in range(100):
             bench.hold(1.0, _1="full")
             bench.hold(1.0)

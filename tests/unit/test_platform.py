@@ -9,7 +9,7 @@ import pytest
 
 
 @pytest.mark.parametrize("system", ["darwin", "win32"])
-@pytest.mark.parametrize("module", ["workers.cli", "workers.reference", "workers.settings"])
+@pytest.mark.parametrize("module", ["workers.cli", "workers.settings.loading"])
 def test_another_system_ends_at_once_with_what_to_do(system: str, module: str) -> None:
     program = f"import sys; sys.platform = {system!r}; import {module}"
 

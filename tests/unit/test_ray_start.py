@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pipeline.errors import Halt, Retry
-from tests.hand_clock import HandClock
-from workers.ray_start import PATIENCE_S, cluster_address, patiently, start_ray
+from tests.rigs.hand_clock import HandClock
+from workers.cluster.start import PATIENCE_S, cluster_address, patiently, start_ray
 
 
 class StartingRay:

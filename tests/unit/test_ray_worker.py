@@ -13,14 +13,14 @@ import pytest
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, WorkerLost
 from pipeline.halts import Fault, fault_of
-from tests.hand_clock import HandClock
-from tests.waiting import eventually
-from workers import heap
-from workers.cluster import RayWorker, StreamActor
-from workers.health import Health, Heard
-from workers.node import Node
-from workers.settings import Settings
-from workers.slot import Ended, Fate
+from tests.rigs.hand_clock import HandClock
+from tests.rigs.waiting import eventually
+from workers.cluster import heap
+from workers.cluster.actors import RayWorker, StreamActor
+from workers.cluster.node import Node
+from workers.settings.loading import Settings
+from workers.stream.health import Health, Heard
+from workers.supervise.slot import Ended, Fate
 
 HEALTH = Health(
     0.0, 0.0, 0.0, 0.0, partitions=1, unfinished=0, lag=0, committed=0, passed=0, available=True

@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deploy.dev.reference import pages as reference
+from deploy.dev.reference.markdown import table
 from pipeline.errors import CODES
 from pipeline.events import EventContext, event_id
 from pipeline.events.headers import HEADERS, EventType
 from pipeline.halts import HALTS
 from pipeline.metrics import CATALOGUE, DRIVER_CATALOGUE
 from pipeline.records import Origin, Position
-from workers import reference
-from workers.markdown import table
 
 EVENTS = (reference.ROOT / "docs/events.md").read_text(encoding="utf-8")
 
 
 def test_the_committed_pages_are_as_the_code_has_them() -> None:
-    assert list(reference.differing(reference.ROOT)) == [], "run `python -m workers.reference`"
+    assert list(reference.differing(reference.ROOT)) == [], "run `python -m deploy.dev.reference`"
 
 
 def test_pages_are_written_once_and_then_agree(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -13,8 +12,9 @@ from pipeline.formats import FORMATS, S3_DIALECTS
 from pipeline.records import ImageRef, Position, Record
 from pipeline.references import ReferencesPolicy, SkipReason, parse
 from pipeline.routes import RoutePolicy, Router
+from tests.rigs.root import ROOT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "input-formats.md").read_text()
+PAGE = (ROOT / "docs" / "input-formats.md").read_text()
 LOADED = ["moderation", "objects"]
 
 
@@ -42,7 +42,7 @@ def test_the_page_and_the_readme_count_the_same_formats() -> None:
     envelopes = [row for row in table if row.startswith("| Envelope: ")]
     assert (len(table) - len(envelopes), len(envelopes)) == (6, 2)
     assert "The first six are formats, the last two are envelopes." in PAGE
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     assert "6 formats, " in readme
     assert "2 envelopes " in readme
 

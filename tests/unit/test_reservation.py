@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.adapters.clip.policy import ModelPolicy
 from pipeline.adapters.s3.policy import S3Policy
-from workers.reservation import Reservation, Resources, Room, places, reserve, workers_on
-from workers.settings import Settings
-from workers.workers_policy import WorkersPolicy
+from workers.cluster.reservation import Reservation, Resources, Room, places, reserve, workers_on
+from workers.settings.loading import Settings
+from workers.settings.workers import WorkersPolicy
 
 NO_GPU = Room(16)
 EIGHT = Room(128, 8)

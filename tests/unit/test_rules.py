@@ -15,10 +15,10 @@ from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt
 from pipeline.records import ImageRef, Position, Record
-from tests.waiting import eventually
-from workers.rules import LiveRules, Rules
-from workers.settings import Settings, load_settings
-from workers.wiring import load_rules
+from tests.rigs.waiting import eventually
+from workers.settings.loading import Settings, load_settings
+from workers.stream.rules import LiveRules, Rules
+from workers.stream.wiring import load_rules
 
 ONE = """\
 name: animals

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.hand_clock import HandClock
-from workers.health import Health
-from workers.scaling import MEASURED_S, TRIAL_S, Scaling
-from workers.workers_policy import WorkersPolicy
+from tests.rigs.hand_clock import HandClock
+from workers.settings.workers import WorkersPolicy
+from workers.stream.health import Health
+from workers.supervise.scaling import MEASURED_S, TRIAL_S, Scaling
 
 STEP_S = 2.0
 HOUR = 3600.0

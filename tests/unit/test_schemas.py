@@ -5,15 +5,15 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from pipeline.events.schemas import schemas
+from tests.rigs.root import ROOT
 
-FOLDER = Path(__file__).parents[2] / "docs" / "schemas"
+FOLDER = ROOT / "docs" / "schemas"
 RELEASED = {path.stem: path for path in sorted((FOLDER / "released").glob("*.json"))}
 
 Schema = dict[str, Any]

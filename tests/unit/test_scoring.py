@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from pipeline.errors import Halt, Reject
 from pipeline.labels.label_set import Decision, Label, LabelSet, ModelPin, Threshold
 from pipeline.labels.scoring import CompiledLabelSet, compile_label_sets
 from pipeline.records import ModelIdentity, Vector
+from tests.rigs.root import ROOT
 
 MODEL = ModelIdentity("clip", "abc", 3, 10.0, "fp32", "torch-cpu")
 VECTORS = {
@@ -303,7 +303,7 @@ def scores(compiled: CompiledLabelSet, embedding: npt.NDArray[np.floating]) -> l
 
 
 def test_the_derivation_in_the_documentation_gives_the_published_scores() -> None:
-    documentation = (Path(__file__).parents[2] / "docs" / "label-sets.md").read_text()
+    documentation = (ROOT / "docs" / "label-sets.md").read_text()
     code = documentation.partition("```python\n")[2].partition("```")[0]
     documented: dict[str, Any] = {}
     exec(code, documented)

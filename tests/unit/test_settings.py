@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.errors import Halt
 from pipeline.routes import Router
-from workers.reference import ROOT
-from workers.settings import CATALOGUE, Settings, load_settings, read_settings
-from workers.settings_catalogue import Catalogue, variable_of
+from tests.rigs.root import ROOT
+from workers.settings.catalogue import Catalogue, variable_of
+from workers.settings.loading import CATALOGUE, Settings, load_settings, read_settings
 
 BUCKETS = {"CLIPSTREAM_S3__ALLOWED_BUCKETS": '["images"]'}
 

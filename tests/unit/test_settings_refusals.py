@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import Halt
-from workers.settings import load_settings
+from workers.settings.loading import load_settings
 
 BUCKETS = {"CLIPSTREAM_S3__ALLOWED_BUCKETS": '["images"]'}
 SECRET = "hunter2"

@@ -13,12 +13,12 @@ from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt
 from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.routes import RoutePolicy
+from tests.rigs.root import ROOT
+from workers.cluster.reservation import Reservation
 from workers.commands import stream
 from workers.endpoints import EndpointsPolicy
-from workers.reference import ROOT
-from workers.reservation import Reservation
-from workers.settings import Settings
-from workers.wiring import load_routes
+from workers.settings.loading import Settings
+from workers.stream.wiring import load_routes
 
 LABELS = ROOT / "deploy/examples/label-sets/moderation.yaml"
 

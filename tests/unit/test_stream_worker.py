@@ -16,7 +16,7 @@ from pipeline.errors import Halt, WorkerLost
 from pipeline.flow import FlowPolicy
 from pipeline.ports import Commit, Polled, Unreadable
 from pipeline.records import OutputTopic, Partition
-from tests.stream_worker_rig import (
+from tests.rigs.stream_worker import (
     TOPIC,
     WAIT_S,
     Running,
@@ -28,8 +28,8 @@ from tests.stream_worker_rig import (
     send,
     visible,
 )
-from tests.waiting import eventually
-from workers.stream import POLL_S
+from tests.rigs.waiting import eventually
+from workers.stream.worker import POLL_S
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
 from pipeline.ports import Commit, CommitDoubtful
 from pipeline.records import OutputTopic
-from tests.stream_worker_rig import (
+from tests.rigs.stream_worker import (
     WAIT_S,
     committed,
     keys_of,
@@ -20,7 +20,7 @@ from tests.stream_worker_rig import (
     send,
     visible,
 )
-from tests.waiting import eventually
+from tests.rigs.waiting import eventually
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.supervisor_rig import Stage, Worker, health
-from workers.health import Health
-from workers.slot import COMMIT_STALLS, FRESH_S, KILL_MARGIN_S, RESTARTS, Ended, Fate
-from workers.supervise import ExitCode
+from tests.rigs.supervisor import Stage, Worker, health
+from workers.stream.health import Health
+from workers.supervise.slot import COMMIT_STALLS, FRESH_S, KILL_MARGIN_S, RESTARTS, Ended, Fate
+from workers.supervise.supervisor import ExitCode
 
 
 def test_a_requested_stop_drains_every_worker_and_exits_clean() -> None:

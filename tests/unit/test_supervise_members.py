@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.retry import RetryPolicy
-from tests.supervisor_rig import (
+from tests.rigs.supervisor import (
     DIED,
     NO_CREDENTIALS,
     NODES,
@@ -16,11 +16,11 @@ from tests.supervisor_rig import (
     end,
     starts_of,
 )
-from workers import trouble
-from workers.slot import VACANT_S, Ended, Fate
-from workers.standing import State
-from workers.supervise import ExitCode
-from workers.trouble import RETRIES
+from workers.supervise import trouble
+from workers.supervise.slot import VACANT_S, Ended, Fate
+from workers.supervise.standing import State
+from workers.supervise.supervisor import ExitCode
+from workers.supervise.trouble import RETRIES
 
 
 def test_the_member_of_a_place_that_stays_empty_leaves_the_group_in_time() -> None:

@@ -6,10 +6,10 @@ import logging
 
 import pytest
 
-from tests.supervisor_rig import Stage, Worker
-from workers.node import Node
-from workers.slot import NOTICE_MARGIN_S, Ended, Fate
-from workers.supervise import TICK_S, ExitCode
+from tests.rigs.supervisor import Stage, Worker
+from workers.cluster.node import Node
+from workers.supervise.slot import NOTICE_MARGIN_S, Ended, Fate
+from workers.supervise.supervisor import TICK_S, ExitCode
 
 A, B = Node("a" * 56, "host-a"), Node("b" * 56, "host-b")
 DIED = Ended(Fate.DIED, "worker.died", "its node has died")

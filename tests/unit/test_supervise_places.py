@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import metrics
 from pipeline.adapters.prometheus import PrometheusMeter
-from tests.supervisor_rig import (
+from tests.rigs.supervisor import (
     DIED,
     FENCED,
     NO_CREDENTIALS,
@@ -23,10 +23,10 @@ from tests.supervisor_rig import (
     health,
     starts_of,
 )
-from workers.slot import PROVEN_S, Ended, Fate
-from workers.standing import DriverGauges, Standing, State
-from workers.supervise import ExitCode
-from workers.trouble import RETRIES
+from workers.supervise.slot import PROVEN_S, Ended, Fate
+from workers.supervise.standing import DriverGauges, Standing, State
+from workers.supervise.supervisor import ExitCode
+from workers.supervise.trouble import RETRIES
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:

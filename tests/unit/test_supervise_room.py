@@ -9,11 +9,11 @@ from concurrent.futures import Future
 
 import pytest
 
-from tests.supervisor_rig import Stage, Worker, health
-from workers.idle import ASK_S
-from workers.slot import BUILDING_KILL_S, FRESH_S, KILL_MARGIN_S, Ended, Fate
-from workers.standing import Standing, State
-from workers.supervise import ExitCode
+from tests.rigs.supervisor import Stage, Worker, health
+from workers.supervise.idle import ASK_S
+from workers.supervise.slot import BUILDING_KILL_S, FRESH_S, KILL_MARGIN_S, Ended, Fate
+from workers.supervise.standing import Standing, State
+from workers.supervise.supervisor import ExitCode
 
 IDLE = health(idle_s=99.0)
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.supervisor_rig import Stage, Worker, health
-from workers.slot import KILL_MARGIN_S, Ended, Fate
-from workers.supervise import ExitCode
+from tests.rigs.supervisor import Stage, Worker, health
+from workers.supervise.slot import KILL_MARGIN_S, Ended, Fate
+from workers.supervise.supervisor import ExitCode
 
 
 class Queue(Stage):

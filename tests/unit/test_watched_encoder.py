@@ -11,7 +11,7 @@ from pipeline.adapters.clip.watched import WatchedEncoder
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.ports import PoisonedBatch
 from pipeline.records import Pixels, Vector
-from tests.batching_rig import ManualClock
+from tests.rigs.batching import ManualClock
 
 PIXELS = np.zeros((1, 8, 8, 3), np.uint8)
 

@@ -22,7 +22,7 @@ from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, Reject
 from pipeline.records import ImageGeometry, Pixels
-from workers.settings import Settings
+from workers.settings.loading import Settings
 
 IN_FLIGHT = 8
 """Images that are decoded at once."""

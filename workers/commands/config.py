@@ -12,10 +12,10 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
-from workers.reservation import decided_before
-from workers.settings import CATALOGUE, Settings
-from workers.settings_problems import REDACTED, masked
-from workers.settings_sources import Given
+from workers.cluster.reservation import decided_before
+from workers.settings.loading import CATALOGUE, Settings
+from workers.settings.problems import REDACTED, masked
+from workers.settings.sources import Given
 
 GPUS = "workers.gpus_per_worker"
 OF_THE_NODE = frozenset(

@@ -13,12 +13,12 @@ from pipeline.adapters.kafka.doctor import SAFE_MIN_ISR, SAFE_REPLICATION, Kafka
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.errors import Halt, PipelineError
 from pipeline.ports import Check, CheckResult
-from workers.cluster import Cluster
-from workers.node_checks import failed, try_decoder
-from workers.node_survey import survey
-from workers.reservation import places
-from workers.settings import Settings
-from workers.wiring import load_encoder, load_routes, load_rules, member_of
+from workers.cluster.actors import Cluster
+from workers.cluster.node_checks import failed, try_decoder
+from workers.cluster.node_survey import survey
+from workers.cluster.reservation import places
+from workers.settings.loading import Settings
+from workers.stream.wiring import load_encoder, load_routes, load_rules, member_of
 
 MARKS = {
     CheckResult.PASSED: ("ok  ", "green"),

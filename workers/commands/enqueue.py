@@ -17,7 +17,7 @@ from pipeline.formats.native import NATIVE
 from pipeline.formats.reference import Reference as Named
 from pipeline.records import JsonValue
 from workers.commands.progress import open_ended
-from workers.settings import Settings
+from workers.settings.loading import Settings
 
 Reference = dict[str, JsonValue]
 """A native reference, as docs/input-formats.md has it."""

@@ -16,9 +16,9 @@ from pipeline.errors import Halt
 from pipeline.labels.label_set import Decision, Label, LabelSet, LabelSetsPolicy, Threshold
 from pipeline.labels.prompts import PromptTokens
 from pipeline.labels.scoring import check_pins
-from workers.options import Config, Set, read
-from workers.settings import validated_section
-from workers.settings_sources import Given
+from workers.commands.options import Config, Set, read
+from workers.settings.loading import validated_section
+from workers.settings.sources import Given
 
 SHOWN_PROMPTS = 3
 MODEL_KEYS = ("name", "revision", "directory")

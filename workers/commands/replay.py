@@ -15,7 +15,7 @@ from pipeline.adapters.kafka.replay import DeadLetterTopic, ReplayProducer, fits
 from pipeline.errors import Halt
 from pipeline.replay import Left, Letter, Selection, is_marker, obstacle
 from workers.commands.progress import open_ended
-from workers.settings import Settings
+from workers.settings.loading import Settings
 
 LETTERS_PER_TRANSACTION = 500
 BYTES_PER_TRANSACTION = 4 * 1024 * 1024

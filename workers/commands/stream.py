@@ -25,14 +25,14 @@ from pipeline.errors import Halt, Retry
 from pipeline.metrics import DRIVER_CATALOGUE
 from pipeline.retry import wait_s
 from workers.backoff import BROKER
-from workers.cluster import Cluster
+from workers.cluster.actors import Cluster
+from workers.cluster.reservation import Reservation
+from workers.cluster.start import patiently
 from workers.endpoints import HealthEndpoint, update_discovery
-from workers.ray_start import patiently
-from workers.reservation import Reservation
-from workers.settings import Settings
-from workers.standing import DriverGauges
-from workers.supervise import ExitCode, Supervisor
-from workers.wiring import build_stream_worker, load_routes, member_of
+from workers.settings.loading import Settings
+from workers.stream.wiring import build_stream_worker, load_routes, member_of
+from workers.supervise.standing import DriverGauges
+from workers.supervise.supervisor import ExitCode, Supervisor
 
 log = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""The embedded default: a real Apache Kafka, an S3 server and a tiny CLIP, started by a command."""
+"""`clipstream demo`: generated images, a tiny CLIP, the real stream worker, and a report."""

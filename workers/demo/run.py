@@ -33,11 +33,8 @@ from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
 from pipeline.adapters.s3.admin import S3Admin
 from workers.demo.account import Results
 from workers.demo.closing import keep_running, print_summary
-from workers.demo.jars import KAFKA_VERSION
-from workers.demo.kafka import EmbeddedKafka
 from workers.demo.messages import DemoMessage, StoredObject, messages, oddities
 from workers.demo.odd_images import odd_images
-from workers.demo.processes import ChildProcess, ServiceError, command_environment, free_ports
 from workers.demo.report import (
     ClassifiedRow,
     DeadLetterRow,
@@ -46,10 +43,13 @@ from workers.demo.report import (
     write_report,
     write_summary,
 )
-from workers.demo.s3 import MotoS3
 from workers.demo.sent import sent_records
 from workers.demo.shapes import DemoImage, demo_images
-from workers.settings import Settings, load_settings
+from workers.embedded.jars import KAFKA_VERSION
+from workers.embedded.kafka import EmbeddedKafka
+from workers.embedded.processes import ChildProcess, ServiceError, command_environment, free_ports
+from workers.embedded.s3 import MotoS3
+from workers.settings.loading import Settings, load_settings
 
 SEED = 20_260_101
 BUCKET = "demo-images"

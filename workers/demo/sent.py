@@ -12,7 +12,7 @@ from pipeline.adapters.kafka.clients import connect
 from pipeline.adapters.kafka.policy import KafkaPolicy, common_options
 from workers.demo.account import SentRecord
 from workers.demo.messages import DemoMessage
-from workers.demo.processes import ServiceError
+from workers.embedded.processes import ServiceError
 
 READ_S = 60.0
 

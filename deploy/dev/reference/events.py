@@ -1,0 +1,250 @@
+"""The reference page of the published events: every header, every field, and an example of each,
+built by the code that builds the real ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from deploy.dev.reference.markdown import NOTICE, table
+from pipeline.events import EventBuilder, EventContext, EventsPolicy
+from pipeline.events.headers import HEADERS, ORIGINAL_PREFIX, EventType
+from pipeline.events.schemas import CLASSIFICATION_SCHEMA, DEAD_LETTER_SCHEMA, schemas
+from pipeline.records import (
+    Asked,
+    Classification,
+    DeadLetter,
+    DecodedImage,
+    ImageRef,
+    LabelScore,
+    LabelSetResult,
+    ModelIdentity,
+    Origin,
+    OutputRecord,
+    Position,
+    Record,
+)
+
+SHOWN_BYTES = 16
+
+_INTRODUCTION = """\
+Every event is a CloudEvent in Kafka's binary mode: attributes in headers, data in the value, and
+the input record's key as its key. How to read them: [events.md](../events.md). JSON Schemas of
+values and headers: [docs/schemas](../schemas).
+
+In headers, control characters and others that CloudEvents forbids are written as `\\uXXXX`; the
+value has the exact string.
+"""
+
+_ORIGINAL_HEADERS = f"""\
+A record that could not be parsed keeps its own headers too, in their order and byte for byte, each
+under `{ORIGINAL_PREFIX}` and its name.
+"""
+
+_REPLAY = """\
+On the dead-letter topic, behind the letter that it is about and with its key: `clipstream replay`
+has sent the letter's reference once more. The value is empty.
+"""
+
+Row = tuple[str, str, str]
+
+
+def render() -> str:
+    """The page as Markdown."""
+    builder = EventBuilder(
+        EventContext(
+            cluster_id="5L6g3nShT-eMCtK--X86sw",
+            group="clipstream",
+            topic_ids={"images": "0b1f6a52-6c1d-4f4e-9d0f-5f6f2d8f7a11"},
+            version="0.1.0",
+        ),
+        EventsPolicy(),
+    )
+    classification, embedding = builder.records(_classified())
+    (dead_reference,) = builder.records(_unfetched())
+    (dead_record,) = builder.records(_unparsed())
+    shrunk = builder.shrink(_unparsed())
+    values = schemas()
+    return "\n".join(
+        (
+            f"# Events\n\n{NOTICE}\n\n{_INTRODUCTION}",
+            "## Classification\n",
+            _headers(EventType.CLASSIFICATION),
+            "Value, JSON in UTF-8:\n",
+            _fields(values[CLASSIFICATION_SCHEMA]),
+            _example("Example", classification),
+            "## Embedding\n",
+            _headers(EventType.EMBEDDING),
+            "Value: the elements, little-endian, nothing else.\n",
+            _example("Example", embedding),
+            "## Dead letter\n",
+            _headers(EventType.DEAD_LETTER),
+            _ORIGINAL_HEADERS,
+            "Value if `dlq.payload` is `reference`, JSON in UTF-8:\n",
+            _fields(values[DEAD_LETTER_SCHEMA]),
+            _example("Example of a reference", dead_reference),
+            _example("Example of a record that could not be parsed", dead_record),
+            _example("The same, had it not fitted the topic", shrunk),
+            "## Replay\n",
+            _REPLAY,
+            _headers(EventType.REPLAY),
+        )
+    )
+
+
+def _headers(event_type: EventType) -> str:
+    rows = [
+        (f"`{header.name}`", "always" if header.required else "optional", header.meaning)
+        for header in HEADERS[event_type]
+    ]
+    return f"Type `{event_type}`.\n\n{table(('Header', 'Present', 'Meaning'), rows)}"
+
+
+def _fields(schema: Mapping[str, Any]) -> str:
+    return table(("Field", "Type", "Meaning"), _rows(schema, schema.get("$defs", {}), ""))
+
+
+def _rows(node: Mapping[str, Any], defs: Mapping[str, Any], prefix: str) -> Iterator[Row]:
+    """One row a field, depth first, in the order of the code."""
+    for name, field in node.get("properties", {}).items():
+        path = prefix + name
+        target, kind = _resolved(field, defs)
+        if name not in node.get("required", ()):
+            kind += ", optional"
+        meaning = field.get("description", target.get("description", ""))
+        yield f"`{path}`", kind, meaning
+        if "items" in target:
+            item, _ = _resolved(target["items"], defs)
+            yield from _rows(item, defs, f"{path}[].")
+        else:
+            yield from _rows(target, defs, f"{path}.")
+
+
+def _resolved(field: Mapping[str, Any], defs: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """A field's own schema and its type in words."""
+    if "$ref" in field:
+        return _resolved(defs[field["$ref"].removeprefix("#/$defs/")], defs)
+    if "anyOf" in field:
+        return field, " or ".join(_resolved(option, defs)[1] for option in field["anyOf"])
+    if "items" in field:
+        return field, f"list of {_resolved(field['items'], defs)[1]}s"
+    return field, str(field["type"])
+
+
+def _example(title: str, record: OutputRecord) -> str:
+    lines = [f"key: {_text(record.key or b'')}"]
+    lines += [f"{name}: {_text(value)}".rstrip() for name, value in record.headers]
+    headers = dict(record.headers)
+    if headers.get("content-type") == b"application/json":
+        lines += ["", json.dumps(json.loads(record.value), indent=2, ensure_ascii=False)]
+    elif "embedding.dtype" in headers:
+        shown = record.value[:SHOWN_BYTES].hex(" ")
+        lines += ["", f"{shown} … ({len(record.value):,} bytes)"]
+    elif record.value:
+        lines += ["", _text(record.value)]
+    body = "\n".join(lines)
+    return f"{title}:\n\n```text\n{body}\n```\n"
+
+
+def _text(value: bytes) -> str:
+    """The examples' own keys, headers and raw values are all text."""
+    return value.decode()
+
+
+def _origin(offset: int) -> Origin:
+    return Origin(
+        Position("images", 2, offset),
+        index=0,
+        timestamp_ms=1_767_225_600_123,
+        key=b"user-81",
+        traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    )
+
+
+def _reference(offset: int) -> ImageRef:
+    return ImageRef(
+        bucket="photos",
+        key="2026/01/cat 1.jpg",
+        origin=_origin(offset),
+        label_sets=("animals",),
+        version_id="L4kqtJlcpXroDTDmpUMLUo",
+        id="upload-20417",
+        tenant="gallery",
+        metadata={"album": "winter"},
+        asked=Asked(tenant="gallery"),
+    )
+
+
+def _classified() -> Classification:
+    dimension = 512
+    return Classification(
+        ref=_reference(41),
+        model=ModelIdentity(
+            name="openai/clip-vit-base-patch32",
+            revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
+            dimension=dimension,
+            logit_scale=100.0,
+            precision="fp32",
+            engine="torch-cpu",
+        ),
+        results=(
+            LabelSetResult(
+                label_set="animals",
+                version=f"sha256:{'9f2c6a0e' * 8}",
+                scores=(
+                    # softmax(100 * similarity), as literals: exp differs in its last bit between
+                    # platforms, and this page must not.
+                    LabelScore("cat", 0.9674940036436456, 0.271),
+                    LabelScore("dog", 0.03228843856859602, 0.237),
+                    LabelScore("neither", 0.000217557787758427, 0.187),
+                ),
+                matched=("cat",),
+                decision="keep",
+            ),
+        ),
+        embedding=np.full(dimension, dimension**-0.5, dtype="<f4"),
+        etag="9b2cf535f27731c974343645a3985328",
+        version_id="L4kqtJlcpXroDTDmpUMLUo",
+        sha256="5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9",
+        size_bytes=184_213,
+        image=DecodedImage(
+            pixels=np.zeros((224, 224, 3), dtype=np.uint8),
+            format="JPEG",
+            width=1600,
+            height=1200,
+            frames=1,
+            cropped_share=0.25,
+        ),
+        decode_mode="strict",
+        decode_crop="transformers",
+    )
+
+
+def _unfetched() -> DeadLetter:
+    ref = _reference(42)
+    return DeadLetter(
+        origin=ref.origin,
+        code="fetch.not_found",
+        message="fetch: the version does not exist; check lifecycle rules and upload order",
+        attempts=3,
+        ref=ref,
+        unclassified_action="review",
+    )
+
+
+def _unparsed() -> DeadLetter:
+    origin = _origin(43)
+    headers = (("content-type", b"application/json"), ("retries", None))
+    record = Record(
+        origin.position, origin.timestamp_ms, origin.key, b'{"bucket": "photos",', headers
+    )
+    return DeadLetter(
+        origin=origin,
+        code="reference.not_json",
+        message="references: the value ends inside an object; see the raw bytes",
+        attempts=1,
+        record=record,
+    )

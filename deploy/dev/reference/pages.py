@@ -1,0 +1,163 @@
+"""Generated documentation: ``python -m deploy.dev.reference [--check]``.
+
+Each page of ``pages()`` is rendered from the code that it documents, so neither says what the other
+does not. Without an option the pages are written; ``--check`` writes nothing, names the pages that
+differ and exits with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from deploy.dev.reference import cli, events, settings
+from deploy.dev.reference.markdown import NOTICE, table
+from pipeline.errors import CODES, Blame, Code
+from pipeline.events.schemas import schemas
+from pipeline.halts import HALTS, Fault
+from pipeline.metrics import CATALOGUE, DRIVER_CATALOGUE, Metric
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def pages() -> Mapping[str, Callable[[], str]]:
+    """Every generated page: its path from the repository's root → what renders it."""
+    return {
+        "docs/reference/codes.md": codes,
+        "docs/reference/metrics.md": metrics,
+        "docs/reference/events.md": events.render,
+        "docs/reference/settings.md": settings.render,
+        "docs/reference/cli.md": cli.render,
+        **{
+            f"docs/schemas/{name}.json": partial(schema, document)
+            for name, document in schemas().items()
+        },
+    }
+
+
+_STOPS = {
+    Fault.STREAM: "the stream",
+    Fault.NODE: "one place",
+    Fault.COMMAND: "the command",
+}
+
+
+_CODE_COLUMNS = ("Code", "Meaning", "What to do", "Counts")
+
+_COUNTS = {
+    Blame.MESSAGE: "never",
+    Blame.IMAGE: "while a good image fails too",
+    Blame.OBJECT: "while its bucket cannot be read",
+    Blame.DEPLOYMENT: "always",
+}
+
+
+def codes() -> str:
+    """Codes of dead letters, by stage, and of halts, by whose fault they can be."""
+    sections = []
+    for stage in dict.fromkeys(map(Code.stage, CODES)):
+        rows = [
+            (f"`{name}`", code.meaning, code.remedy, _COUNTS[code.blame])
+            for name, code in CODES.items()
+            if Code.stage(name) == stage
+        ]
+        sections.append(f"\n## {stage}\n\n{table(_CODE_COLUMNS, rows)}")
+    halts = [
+        (f"`{name}`", _STOPS[halt.fault], halt.meaning, halt.remedy) for name, halt in HALTS.items()
+    ]
+    return (
+        f"# Codes\n\n{NOTICE}\n\n"
+        "Why a reference was not classified. A code is the label `code` of "
+        "`clipstream_dead_letters_total` and the header `dlq.code` of a dead letter. Codes are "
+        "never renamed; new ones may appear. The last column says when a code counts for the "
+        "[failure budget](../operations.md#when-most-of-the-input-fails). What stops a worker is "
+        "[at the end](#halts).\n" + "".join(sections) + "\n## Halts\n\n"
+        "Why a worker, the driver or a command has stopped. What a worker's halt stops, the "
+        "column says: a fault of the stream stops the driver with exit code 3, a fault that can "
+        "be one node's own keeps the place of that worker empty "
+        "([more](../operations.md#when-a-worker-halts)). A halt of the driver itself always stops "
+        "the driver.\n\n" + table(("Code", "Stops", "Meaning", "What to do"), halts)
+    )
+
+
+def metrics() -> str:
+    """The metric catalogues, in their order."""
+    return (
+        f"# Metrics\n\n{NOTICE}\n\n"
+        "What Prometheus is told ([where](../operations.md#metrics)). Units are in "
+        "the names: seconds, bytes, records; `_total` counts from the start of the process.\n\n"
+        "## Workers\n\n"
+        "What each worker exposes. The worker itself is no label: Prometheus adds `instance`, and "
+        "the discovery file `worker`, `group` and `driver`.\n\n"
+        f"{_table_of(CATALOGUE)}\n"
+        "## Driver\n\n"
+        "What each driver exposes, on the port of its health.\n\n"
+        f"{_table_of(DRIVER_CATALOGUE)}"
+    )
+
+
+def _table_of(catalogue: Sequence[Metric]) -> str:
+    rows = [
+        (
+            f"`{metric.name}`",
+            str(metric.kind),
+            ", ".join(f"`{label}`" for label in metric.labels),
+            metric.help,
+            metric.remedy,
+        )
+        for metric in catalogue
+    ]
+    return table(("Metric", "Kind", "Labels", "Meaning", "What to do"), rows)
+
+
+def schema(document: Mapping[str, Any]) -> str:
+    """One JSON Schema file."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def differing(root: Path) -> dict[str, str]:
+    """The pages under ``root`` that are missing or not as the code has them: path → right text."""
+    rendered = {path: render() for path, render in pages().items()}
+    return {
+        path: page
+        for path, page in rendered.items()
+        if not (root / path).is_file() or (root / path).read_text(encoding="utf-8") != page
+    }
+
+
+def write(root: Path) -> list[str]:
+    """Bring the pages under ``root`` up to date; returns the paths written."""
+    stale = differing(root)
+    for path, page in stale.items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(page, encoding="utf-8")
+    return list(stale)
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.dev.reference",
+        description="Write the generated documentation.",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if a page differs"
+    )
+    if not parser.parse_args(arguments).check:
+        for path in write(root):
+            sys.stdout.write(f"written: {path}\n")
+        return 0
+    stale = differing(root)
+    for path in stale:
+        sys.stderr.write(f"{path}: differs from the code; run `python -m deploy.dev.reference`\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

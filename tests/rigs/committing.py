@@ -1,0 +1,162 @@
+"""The parts of a stream worker that commit, turned by hand on a simulated clock."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+
+from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.budget import BudgetPolicy, FailureBudget
+from pipeline.offsets import CommitWindow, Settled
+from pipeline.ports import Assigned, Commit, CommitDoubtful
+from pipeline.records import (
+    Classification,
+    DeadLetter,
+    Epoch,
+    Origin,
+    OutputRecord,
+    OutputTopic,
+    Partition,
+    Position,
+)
+from tests.rigs.hand_clock import HandClock
+from tests.rigs.open_gate import open_gate
+from tests.rigs.scripted_trials import ScriptedTrials
+from workers.stream.commit_bounds import CommitBounds
+from workers.stream.commit_gate import CommitGate
+from workers.stream.committing import Committer
+from workers.stream.gauges import Gauges
+
+TOPIC, GROUP = "refs", "g"
+PARTITION = Partition(TOPIC, 0)
+WINDOW = 10
+BYTES = 100
+"""Size of an outcome."""
+
+
+class NothingToPublish:
+    """Nothing here is ever too large."""
+
+    def records(self, outcome: Classification | DeadLetter) -> tuple[OutputRecord, ...]:
+        raise NotImplementedError
+
+    def shrink(self, letter: DeadLetter) -> OutputRecord:
+        raise NotImplementedError
+
+
+class SlowLink(MemoryStream):
+    """Loses every commit of more than ``most_bytes``, and notes the size of each. ``down``: no
+    producer can be built either."""
+
+    most_bytes = 1_000_000
+    down = False
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker, GROUP, (TOPIC,), "0")
+        self.broker = broker
+        self.tried: list[int] = []
+
+    def commit(self, commit: Commit) -> None:
+        size_bytes = sum(record.size_bytes for record in commit.records)
+        self.tried.append(len(commit.records))
+        if size_bytes > self.most_bytes:
+            self.broker.commit_faults.append("lost")
+        super().commit(commit)
+
+    def recover(self) -> Mapping[Partition, int | None]:
+        if self.down:
+            raise CommitDoubtful("memory.down", "no broker answers")
+        return super().recover()
+
+
+class Worker:
+    """The parts of a worker that commit, turned by hand."""
+
+    def __init__(
+        self,
+        max_outcomes: int = 64,
+        max_bytes: int = 1_000_000,
+        *,
+        broker: MemoryBroker | None = None,
+        gate: Callable[[HandClock, PrometheusMeter], CommitGate] = open_gate,
+    ) -> None:
+        """``broker``: that of a worker before this one."""
+        if broker is None:
+            broker = MemoryBroker()
+            broker.create_topic(TOPIC, 1)
+        self.broker = broker
+        self.clock = HandClock()
+        self.meter = PrometheusMeter()
+        self.window = CommitWindow()
+        self.stream = SlowLink(broker)
+        self.committer = Committer(
+            self.stream,
+            self.window,
+            NothingToPublish(),
+            interval_s=0.25,
+            bounds=CommitBounds(max_outcomes, max_bytes),
+            gate=gate(self.clock, self.meter),
+            clock=self.clock,
+            meter=self.meter,
+            rng=random.Random(0),
+        )
+        self.gauges = Gauges(
+            self.stream, self.window, self.committer, clock=self.clock, meter=self.meter
+        )
+
+    def finish(self, count: int, code: str = "") -> None:
+        """As many records of one finished reference each; with a code they are dead letters."""
+        for _ in range(count):
+            self.broker.produce(PARTITION, b"{}")
+        for position, epoch in self._poll(count):
+            self.window.settle(PARTITION, epoch, position.offset, 0, outcome(position, BYTES, code))
+
+    def begin(self) -> None:
+        """A record whose reference waits for its image."""
+        self.broker.produce(PARTITION, b"{}")
+        self._poll(1)
+
+    def _poll(self, count: int) -> list[tuple[Position, Epoch]]:
+        polled = self.stream.poll(count, 0.0)
+        for change in polled.changes:
+            assert isinstance(change, Assigned)
+            self.window.assign(change.partition, change.offset)
+        begun = []
+        for record in polled.records:
+            epoch = self.window.begin(record.position, self.clock.now)
+            assert epoch is not None
+            self.window.expand(record.position, epoch, 1)
+            begun.append((record.position, epoch))
+        return begun
+
+    def cycle(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.clock.now += 0.3
+            if self.stream.can_commit:
+                self.committer.commit_when_due()
+            else:
+                self.committer.recover()
+            self.gauges.update_when_due()
+
+    def able(self) -> bool:
+        return self.committer.able
+
+    def sample(self, name: str, **labels: str) -> float:
+        value = self.meter.registry.get_sample_value(f"clipstream_{name}", labels)
+        assert value is not None
+        return value
+
+
+def outcome(position: Position, size_bytes: int, code: str = "") -> Settled:
+    topic = OutputTopic.DEAD_LETTERS if code else OutputTopic.CLASSIFICATIONS
+    record = OutputRecord(topic, None, b"x" * size_bytes, ())
+    kind = "dead_letter" if code else "classified"
+    return Settled(kind, code, Origin(position, 0, 0), (record,))
+
+
+def judged(clock: HandClock, meter: PrometheusMeter) -> CommitGate:
+    """A gate with a budget of its usual strictness, and a small window."""
+    return CommitGate(
+        FailureBudget(BudgetPolicy(window=WINDOW)), 5.0, ScriptedTrials(), clock=clock, meter=meter
+    )

@@ -1,0 +1,141 @@
+"""The intake, the commit window and the fetch stage of a stream worker, in virtual time: partitions
+with references of known arrival, a scripted store, and how long each took to be committed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict, deque
+from dataclasses import dataclass
+
+from pipeline.errors import Reject
+from pipeline.fetch import Fetcher, FetchPolicy
+from pipeline.flow import FlowPolicy
+from pipeline.offsets import CommitWindow, Settled
+from pipeline.priority import PriorityPolicy
+from pipeline.records import Epoch, ImageRef, Origin, Partition, Position, Record
+from pipeline.retry import BreakerPolicy, RetryPolicy
+from tests.rigs.fetching import RecordingMeter, ScriptedStore
+from tests.rigs.virtual_time import LoopClock
+from workers.stream.intake import Intake
+
+CYCLE_S = 0.05
+"""A stream worker's poll waits for so long."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A reference that was committed."""
+
+    key: str
+    partition: Partition
+    seconds: float
+    code: str | None
+
+
+class SimulatedWorker:
+    """Takes in references, reads their objects and commits them in order, as a stream worker does.
+    Decoding and encoding take no time."""
+
+    def __init__(self, partitions: list[Partition], seed: int = 1) -> None:
+        self.random = random.Random(seed)
+        self.store = ScriptedStore()
+        self.store.serve = self._serve  # type: ignore[method-assign]
+        self.fetcher = Fetcher(
+            self.store,
+            allows_bucket=lambda _: True,
+            policy=FetchPolicy(),
+            retry=RetryPolicy(),
+            breaker=BreakerPolicy(),
+            clock=LoopClock(),
+            random=self.random.random,
+            meter=RecordingMeter(),
+        )
+        self.taken: list[Taken] = []
+        self.paused: set[Partition] = set()
+        """Partitions that were paused at some time."""
+        self._window = CommitWindow()
+        self._intake = Intake(self._window, FlowPolicy(), PriorityPolicy(), self.fetcher)
+        self._logs: dict[Partition, deque[tuple[str, float]]] = {
+            each: deque() for each in partitions
+        }
+        self._ends = dict.fromkeys(partitions, 0)
+        self._arrived: dict[Position, tuple[str, float]] = {}
+        self._tasks: defaultdict[Partition, set[asyncio.Task[None]]] = defaultdict(set)
+        for partition in partitions:
+            self._window.assign(partition, 0)
+
+    def send(self, partition: Partition, key: str) -> None:
+        self._logs[partition].append((key, _now()))
+
+    def revoke(self, partition: Partition) -> None:
+        """The partition goes to another worker, with all that waits in it."""
+        self._intake.drop(partition)
+        self._window.revoke(partition)
+        self._logs[partition].clear()
+        for task in self._tasks.pop(partition, set()):
+            task.cancel()
+
+    async def run(self, seconds: float) -> None:
+        until = _now() + seconds
+        while _now() < until:
+            self._cycle()
+            await asyncio.sleep(CYCLE_S)
+
+    async def close(self) -> None:
+        tasks = [task for tasks in self._tasks.values() for task in tasks]
+        for partition in list(self._logs):
+            self.revoke(partition)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.fetcher.close()
+
+    def _cycle(self) -> None:
+        owned = self._window.partitions
+        full = set(self._intake.full(owned)) if self.fetcher.available else set(owned)
+        self.paused |= full
+        for partition in owned:
+            if partition not in full:
+                self._poll(partition)
+        for record, epoch in self._intake.ready():
+            self._window.expand(record.position, epoch, 1)
+            partition = Partition(record.position.topic, record.position.partition)
+            task = asyncio.create_task(self._live(record, epoch, partition))
+            self._tasks[partition].add(task)
+            task.add_done_callback(self._tasks[partition].discard)
+        if self._window.take(10_000, 1 << 30) is not None:
+            for place, settled in self._window.confirm().outcomes:
+                key, came = self._arrived.pop(settled.origin.position)
+                code = settled.detail or None
+                self.taken.append(Taken(key, place.partition, _now() - came, code))
+
+    def _poll(self, partition: Partition) -> None:
+        log, most = self._logs[partition], max(1, self._intake.most())
+        for _ in range(min(most, len(log))):
+            key, came = log.popleft()
+            position = Position(partition.topic, partition.number, self._ends[partition])
+            self._ends[partition] += 1
+            self._arrived[position] = (key, came)
+            epoch = self._window.begin(position, _now())
+            assert epoch is not None
+            self._intake.add(Record(position, 0, key.encode(), b""), epoch)
+
+    async def _live(self, record: Record, epoch: Epoch, partition: Partition) -> None:
+        origin = Origin(record.position, 0, 0)
+        code = ""
+        try:
+            async with self.fetcher.fetch(
+                ImageRef("images", (record.key or b"").decode(), origin, ("general",))
+            ):
+                pass
+        except Reject as reject:
+            code = reject.code
+        settled = Settled("dead_letter" if code else "classified", code, origin)
+        self._window.settle(partition, epoch, record.position.offset, 0, settled)
+
+    async def _serve(self) -> bytes:
+        await asyncio.sleep(0.02 + 0.06 * self.random.random())
+        return b"image"
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

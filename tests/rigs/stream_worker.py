@@ -1,0 +1,224 @@
+"""A stream worker on the broker in memory: real references and events, a made-up flow."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.errors import Halt, Retry, WorkerLost
+from pipeline.events import EventBuilder, EventContext, EventsPolicy
+from pipeline.flow import Flow, FlowPolicy, Scoring
+from pipeline.ports import Polled
+from pipeline.priority import PriorityPolicy
+from pipeline.records import (
+    Classification,
+    DeadLetter,
+    DecodedImage,
+    ImageRef,
+    LabelSetResult,
+    ModelIdentity,
+    OutputRecord,
+    OutputTopic,
+    Partition,
+    Vector,
+)
+from pipeline.references import ReferencesPolicy, parse
+from pipeline.routes import Router
+from tests.rigs.open_gate import open_gate
+from tests.rigs.plenty import Plenty
+from workers.stream.commit_bounds import CommitBounds
+from workers.stream.commit_gate import CommitGate
+from workers.stream.event_loop import EventLoopThread
+from workers.stream.rules import Rules
+from workers.stream.worker import StreamWorker
+
+TOPIC = "refs"
+GROUP = "g"
+WAIT_S = 20.0
+MODEL = ModelIdentity("test/model", "r1", 4, 100.0, "fp32", "test")
+TOPIC_ID = "6f3bb9a4-6a0c-4d1e-9a5e-0c4d6a9e7a11"
+
+
+EMBEDDING = np.array([1, 0, 0, 0], dtype="<f4")
+
+
+class MadeUpScoring:
+    """Label sets of one version."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+
+    def score(self, names: tuple[str, ...], embedding: Vector) -> tuple[LabelSetResult, ...]:
+        return tuple(LabelSetResult(name, self.version, (), (), "allow") for name in names)
+
+    def unclassified_action(self, names: tuple[str, ...]) -> str:
+        return "quarantine"
+
+
+def rules_of(version: str, *label_sets: str) -> Rules:
+    return Rules(
+        partial(parse, policy=ReferencesPolicy(), router=Router((), label_sets)),
+        MadeUpScoring(version),
+        dict.fromkeys(label_sets, version),
+    )
+
+
+class MadeUpFlow:
+    """Classifies everything at once, but for keys that say otherwise."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.running: set[str] = set()
+
+    async def classify(
+        self, ref: ImageRef, scoring: Scoring, level: int = 0
+    ) -> Classification | DeadLetter:
+        self.running.add(ref.key)
+        try:
+            if ref.key.startswith("slow"):
+                await self.gate.wait()
+        finally:
+            self.running.discard(ref.key)
+        if ref.key.startswith("bad"):
+            return DeadLetter(ref.origin, "decode.corrupt", "broken", 1, ref=ref)
+        if ref.key == "document":
+            code = "decode.unsupported_format"
+            return DeadLetter(ref.origin, code, "no image", 1, ref=ref, format="PDF")
+        if ref.key.startswith("exhausted"):
+            raise MemoryError("no memory")
+        if ref.key.startswith("lost"):
+            raise WorkerLost("encode.device_lost", "the device is gone")
+        if ref.key.startswith("halt"):
+            raise Halt("model.broken", "the device is gone")
+        image = DecodedImage(np.zeros((2, 2, 3), np.uint8), "PNG", 2, 2, 1, 0.0)
+        results = scoring.score(ref.label_sets, EMBEDDING)
+        return Classification(
+            ref, MODEL, results, EMBEDDING, "e", None, "0" * 64, 1, image, "strict", "transformers"
+        )
+
+
+class Unreachable(MemoryStream):
+    """While ``down``, every poll fails."""
+
+    down = False
+
+    def poll(self, max_records: int, timeout_s: float) -> Polled:
+        if self.down:
+            raise Retry("memory.down", "no broker answers")
+        return super().poll(max_records, timeout_s)
+
+
+class Running:
+    """A worker on its thread, and what it needs."""
+
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        member: str,
+        policy: FlowPolicy,
+        gate: CommitGate | None = None,
+        priority: PriorityPolicy | None = None,
+        flow: Flow | None = None,
+        rules: Rules | None = None,
+    ) -> None:
+        self.flow = MadeUpFlow()
+        self.meter = PrometheusMeter()
+        self.loop = EventLoopThread(f"test-{member}")
+        self.supply = Plenty()
+        self.encode_age_s = 0.0
+        self.rules = rules or rules_of("v1", "things")
+        self.failure: BaseException | None = None
+        priority = priority or PriorityPolicy()
+        topics = (TOPIC, *priority.lower)
+        self.stream = Unreachable(broker, GROUP, topics, member)
+        context = EventContext("c", GROUP, dict.fromkeys(topics, TOPIC_ID), "0")
+        self.worker = StreamWorker(
+            self.stream,
+            flow or self.flow,  # type: ignore[arg-type]
+            lambda: self.rules,
+            EventBuilder(context, EventsPolicy()),
+            self.loop,
+            supply=self.supply,
+            encode_age_s=lambda: self.encode_age_s,
+            policy=policy,
+            priority=priority,
+            commit_interval_s=0.01,
+            bounds=CommitBounds(50, 1 << 24),
+            gate=gate or open_gate(SystemClock(), self.meter),
+            clock=SystemClock(),
+            meter=self.meter,
+            rng=random.Random(0),
+        )
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.worker.run()
+        except BaseException as error:
+            self.failure = error
+
+    def open_gate(self) -> None:
+        self.loop.call_soon(self.flow.gate.set)
+
+    def stop(self, grace_s: float = WAIT_S) -> None:
+        self.worker.stop(grace_s)
+        self.thread.join(WAIT_S)
+        assert not self.thread.is_alive()
+        self.loop.close()
+
+    def sample(self, name: str, **labels: str) -> float:
+        return self.meter.registry.get_sample_value(name, labels) or 0.0
+
+
+def new_broker(partitions: int = 2) -> MemoryBroker:
+    """With the input topic."""
+    broker = MemoryBroker()
+    broker.create_topic(TOPIC, partitions)
+    return broker
+
+
+@contextmanager
+def running(
+    broker: MemoryBroker,
+    member: str = "0",
+    policy: FlowPolicy | None = None,
+    gate: CommitGate | None = None,
+    priority: PriorityPolicy | None = None,
+    flow: Flow | None = None,
+    rules: Rules | None = None,
+) -> Iterator[Running]:
+    worker = Running(broker, member, policy or FlowPolicy(), gate, priority, flow, rules)
+    try:
+        yield worker
+    finally:
+        worker.open_gate()
+        worker.stop()
+
+
+def send(broker: MemoryBroker, *keys: str, partition: int = 0, topic: str = TOPIC) -> None:
+    """One record of all the keys."""
+    value = json.dumps([{"bucket": "bucket", "key": key} for key in keys]).encode()
+    broker.produce(Partition(topic, partition), value, key=b"k", timestamp_ms=1_700_000_000_000)
+
+
+def visible(broker: MemoryBroker, topic: OutputTopic) -> list[OutputRecord]:
+    return [record for record in broker.published if record.topic is topic]
+
+
+def keys_of(records: list[OutputRecord]) -> list[str]:
+    return [json.loads(record.value)["reference"]["key"] for record in records]
+
+
+def committed(broker: MemoryBroker, partition: int = 0) -> int:
+    return broker.committed(GROUP, Partition(TOPIC, partition))

@@ -1,0 +1,361 @@
+"""Stream workers as Ray actors. Beside this module ``ray_start``, ``ray_resources``, ``drains`` and
+``node_survey`` know Ray, and no other.
+
+Measured traps of Ray 2.60 that this is built around: a threaded actor whose method runs ignores
+SIGTERM for good unless it installs its own handler in its constructor; ``ray.kill`` and
+``ray.shutdown`` run nothing of the actor's clean-up, so every stop is cooperative first; Ray sets
+OMP_NUM_THREADS=1 for actors without CPUs, so torch's threads are set explicitly by the encoder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import queue
+import random
+import re
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.processors import available_processors
+from pipeline.errors import Halt, Retry, WorkerLost
+from pipeline.ports import Clock
+from workers.cluster import heap
+from workers.cluster.drains import DrainNotices
+from workers.cluster.fitting import fitted
+from workers.cluster.node import Node
+from workers.cluster.reservation import CPUS_WITHOUT_GPU, Reservation, reserve, workers_on
+from workers.cluster.resources import living_nodes, resources_of_cluster
+from workers.cluster.start import cluster_address, start_ray
+from workers.logs import configure_logging
+from workers.settings.loading import Settings
+from workers.stream.health import Health, Heard
+from workers.stream.worker import StreamWorker
+from workers.supervise.slot import Ended, Fate
+
+log = logging.getLogger(__name__)
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+SIGTERM_GRACE_SHARE = 0.8
+"""Share of the grace period that an actor told to end by SIGTERM uses for its drain."""
+
+
+class Build(Protocol):
+    """Makes a worker of the settings: blocking, for the model is loaded. Whoever runs it closes
+    what it returns."""
+
+    def __call__(self, settings: Settings, slot: int) -> BuiltWorker: ...
+
+
+class BuiltWorker(Protocol):
+    """A worker with what it owns."""
+
+    @property
+    def worker(self) -> StreamWorker: ...
+
+    def close(self) -> None: ...
+
+
+class StreamActor:
+    """A stream worker in a process of its own. A plain class: ``start`` makes it an actor."""
+
+    def __init__(self, build: Build, settings: Settings, slot: int) -> None:
+        if settings.workers.gpus_per_worker == 0:
+            # Ray hides no device from an actor that asked for none. CUDA looks when it is first
+            # used, and nothing has loaded torch in this process yet.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        configure_logging(settings.log, f"worker-{slot}")
+        self._build = build
+        self._settings = settings
+        self._slot = slot
+        self._worker: StreamWorker | None = None
+        self._stopped = False
+        # How the run ended: the first one is told.
+        self._end: queue.SimpleQueue[Ended | BaseException] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._on_sigterm)
+
+    def node(self) -> Node:
+        """Where this process is."""
+        import ray
+
+        return Node(ray.get_runtime_context().get_node_id(), socket.gethostname())
+
+    def run(self) -> Ended:
+        """Build the worker and run it to its end, or to a stop while it is still being built. Never
+        raises for an expected reason."""
+        log.info(
+            "worker %d starts, process %d on %s", self._slot, os.getpid(), socket.gethostname()
+        )
+        # A thread of its own: a stop does not wait for the model to be loaded.
+        threading.Thread(target=self._run_to_its_end, name="worker", daemon=True).start()
+        end = self._end.get()
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+    def _run_to_its_end(self) -> None:
+        try:
+            self._end.put(self._built_and_run())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            self._end.put(error)
+
+    def _built_and_run(self) -> Ended:
+        try:
+            built = self._build(self._settings, self._slot)
+        except Halt as halt:
+            return Ended(Fate.HALTED, halt.code, halt.message)
+        except Retry as failure:
+            return Ended(Fate.UNAVAILABLE, failure.code, failure.message)
+        except ImportError as error:
+            missing = Halt(
+                "worker.package_missing",
+                f"worker: {error}; install the same packages on every node",
+            )
+            return Ended(Fate.HALTED, missing.code, missing.message)
+        try:
+            with self._lock:
+                if self._stopped:
+                    return Ended(Fate.STOPPED)
+                self._worker = built.worker
+            heap.settle()  # the process is this worker's alone
+            built.worker.run()
+        except Halt as halt:
+            log.error("%s", halt)  # noqa: TRY400 - an expected end, its message says it all
+            return Ended(Fate.HALTED, halt.code, halt.message)
+        except WorkerLost as lost:
+            return Ended(Fate.DIED, lost.code, lost.message)
+        finally:
+            # How it ended is told, whatever the end of what it owned brings: a halt that became an
+            # exception of closing would be a crash, and started anew.
+            try:
+                built.close()
+            except Exception:
+                log.exception(
+                    "worker %d: closing failed; its process ends all the same", self._slot
+                )
+        return Ended(Fate.STOPPED)
+
+    def stop(self, grace_s: float) -> None:
+        """Ask for a drain. A worker that is still being built has nothing to finish: the run ends
+        at once, and what is built meanwhile goes with the process."""
+        with self._lock:
+            self._stopped = True
+            if self._worker is not None:
+                self._worker.stop(grace_s)
+                return
+        self._end.put(Ended(Fate.STOPPED))
+
+    def health(self) -> Health | None:
+        """None while the worker is being built or has no producer yet."""
+        worker = self._worker
+        return worker.health() if worker is not None else None
+
+    def _on_sigterm(self, *_: object) -> None:
+        # A thread: a signal handler must not wait for the lock that its own thread may hold.
+        grace_s = self._settings.workers.grace_s * SIGTERM_GRACE_SHARE
+        threading.Thread(target=self.stop, args=(grace_s,), daemon=True).start()
+
+
+class RayWorker:
+    """Implements ``slot.WorkerHandle`` over an actor."""
+
+    def __init__(
+        self,
+        actor: Any,
+        clock: Clock,
+        wants: str,
+        goes_in: Callable[[str], float | None] = lambda _: None,
+    ) -> None:
+        """``goes_in`` says of a node (id) when it goes away; see ``DrainNotices``."""
+        self._actor = actor
+        self._clock = clock
+        self._wants = wants
+        self._goes_in = goes_in
+        # Answered when Ray has found room and the process is there.
+        self._placed = actor.node.remote()
+        self._node: Node | None = None
+        self._run: Any = None
+        self._health_call: Any = None
+        self._heard: Heard | None = None
+
+    @property
+    def wants(self) -> str:
+        return self._wants
+
+    def node(self) -> Node | None:
+        import ray
+
+        if self._node is None and _ready(self._placed):
+            # Where there will be none, the end says why.
+            with contextlib.suppress(ray.exceptions.RayError):
+                self._node = ray.get(self._placed)
+        return self._node
+
+    def node_goes_in(self) -> float | None:
+        node = self.node()
+        return self._goes_in(node.id) if node else None
+
+    def begin(self) -> None:
+        self._run = self._actor.run.remote()
+
+    def ended(self) -> Ended | None:
+        import ray
+
+        call = self._placed if self._run is None else self._run
+        if not _ready(call):
+            return None
+        try:
+            end = ray.get(call)
+        except ray.exceptions.RayActorError as error:
+            # Also where Ray has only lost sight of it: nobody looks after its process any more.
+            self.kill()
+            return Ended(Fate.DIED, "worker.died", _told(error))
+        except ray.exceptions.RayError as error:
+            # The run failed and its process lives on, with the memory and the GPU it took.
+            self.kill()
+            return Ended(Fate.DIED, "worker.failed", str(error))
+        if self._run is None:
+            return None
+        self.kill()
+        ended: Ended = end
+        return ended
+
+    def health(self) -> Heard | None:
+        import ray
+
+        # One call at a time: an actor that does not answer must not collect calls.
+        if self._health_call is None:
+            self._health_call = self._actor.health.remote()
+        elif _ready(self._health_call):
+            try:
+                health: Health | None = ray.get(self._health_call)
+            except ray.exceptions.RayError:
+                # The run's end says more, and comes with the next look.
+                log.debug("a worker does not answer")
+            else:
+                self._heard = Heard(health, self._clock.monotonic()) if health else None
+            self._health_call = None
+        return self._heard
+
+    def stop(self, grace_s: float) -> None:
+        self._actor.stop.remote(grace_s)
+
+    def kill(self) -> None:
+        import ray
+
+        ray.kill(self._actor)
+
+
+def _told(error: Exception) -> str:
+    """The line that says what happened: the first, or the last where a process did not start."""
+    lines = _COLOURS.sub("", str(error)).strip().splitlines()
+    return lines[-1 if "creation task" in lines[0] else 0].strip()
+
+
+def _ready(call: Any) -> bool:
+    import ray
+
+    done, _ = ray.wait([call], timeout=0)
+    return bool(done)
+
+
+class Cluster:
+    """A Ray cluster: the one that RAY_ADDRESS names, else a local one that ends with this."""
+
+    def __init__(self, settings: Settings) -> None:
+        """One attempt to join or start Ray.
+
+        Raises:
+            Retry: it did not work this time.
+            Halt: it cannot work.
+        """
+        import ray
+
+        policy = settings.workers
+        cpus = CPUS_WITHOUT_GPU if policy.cpus_per_worker is None else policy.cpus_per_worker
+        # Logical: what the workers ask for, so that a small machine can run them.
+        start_ray(max(available_processors(), math.ceil(policy.most * cpus)))
+        self.resources = resources_of_cluster()
+        self.reservation = reserve(settings, self.resources)
+        self.settings = self.reservation.settle(settings)
+        """What workers get: nothing about GPUs is left to them."""
+        # Once: Ray's head is told of each such class, and waited for.
+        self._actors = ray.remote(StreamActor)
+        # The one node of a Ray of our own goes when the driver does.
+        self._notices = DrainNotices() if cluster_address() else None
+
+    def launch(self, build: Build, slot: int, avoid: frozenset[str] = frozenset()) -> RayWorker:
+        """Ask for a worker's actor; it gets a process as soon as Ray has room for it, on another
+        node than those of ``avoid`` (ids) if one has room."""
+        policy = self.settings.workers
+        if avoid and self._notices is not None:
+            avoid |= self._notices.nodes
+        actor = self._actors.options(
+            num_gpus=policy.gpus_per_worker,
+            num_cpus=policy.cpus_per_worker,
+            # run() holds one thread for the worker's life; stop() and health() need others.
+            max_concurrency=4,
+            # The supervisor restarts workers, with backoff and a limit that Ray does not have.
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy=_elsewhere(avoid, self.reservation) if avoid else "SPREAD",
+        )
+        wants = f"{policy.cpus_per_worker:g} CPU"
+        if policy.gpus_per_worker:
+            wants += f" and {policy.gpus_per_worker:g} GPU"
+        fitting = partial(_build_fitted, build, self.reservation)
+        worker = actor.remote(fitting, self.settings, slot)
+        if self._notices is None:
+            return RayWorker(worker, SystemClock(), wants)
+        return RayWorker(worker, SystemClock(), wants, self._notices.goes_in)
+
+    def close(self) -> None:
+        import ray
+
+        if self._notices is not None:
+            self._notices.close()
+        ray.shutdown()
+
+
+def _elsewhere(avoid: frozenset[str], reserved: Reservation) -> Any:
+    """Prefers a node that is not to be avoided; where none is that could have room, any will do."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    others = [
+        node.id
+        for node, room in living_nodes().items()
+        if node.id not in avoid and room.gpus >= reserved.gpus and room.cpus >= reserved.cpus
+    ]
+    if not others:
+        return "SPREAD"
+    # Softly, and not waiting for a busy node either: Ray's own names for that are private.
+    return NodeAffinitySchedulingStrategy(
+        random.choice(others),  # noqa: S311 - which one does not matter
+        soft=True,
+        _spill_on_unavailable=True,
+    )
+
+
+def _build_fitted(
+    build: Build, reserved: Reservation, settings: Settings, slot: int
+) -> BuiltWorker:
+    """In the actor: what the settings leave open is fitted to the node that it came to."""
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    nodes = living_nodes()
+    (room,) = (room for node, room in nodes.items() if node.id == here)
+    workers = workers_on(room, list(nodes.values()), reserved, settings.workers.most)
+    settings, told = fitted(settings, available_processors(), workers)
+    log.info("worker %d: %s; Ray reserves %s", slot, told, reserved)
+    return build(settings, slot)

@@ -1,0 +1,178 @@
+"""What a worker finds on its node, or misses there: files, credentials, packages, the decoders'
+sandbox, devices. All of it is looked at without the model being loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from pipeline.adapters.clip.checkpoint import from_directory, from_hub
+from pipeline.adapters.decode.pool import SandboxedDecoder
+from pipeline.adapters.label_files import load_label_sets
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.adapters.s3.connection import certificate_authorities, open_session
+from pipeline.errors import Halt, PipelineError
+from pipeline.ports import Check, CheckResult
+from workers.settings.loading import Settings
+
+DEV = Path("/dev")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``content`` must be the same on every node; empty where nodes may differ."""
+
+    check: Check
+    content: str = ""
+
+
+def require_node(settings: Settings) -> None:
+    """What is cheap to see, before a model is loaded for a minute: the files and credentials of a
+    worker's node.
+
+    Raises:
+        Halt: something is missing; its message names it.
+    """
+    load_label_sets(settings.label_sets.paths)
+    _require_files(settings)
+    if settings.model.directory is not None and not settings.model.directory.is_dir():
+        from_directory(settings.model.name, settings.model.directory)
+    open_session(settings.s3)
+
+
+def examine_node(settings: Settings, gpus: float) -> list[Finding]:
+    """Look at everything; ``gpus`` are those that Ray may reserve on the node. Never raises for
+    what is found. Blocks for seconds: a large model directory is read once."""
+    return [
+        finding
+        for subject, look in (
+            ("versions", _versions),
+            ("label sets", _label_sets),
+            ("model", _model),
+            ("certificates", _certificates),
+            ("credentials", _credentials),
+            ("decoders", _decoders),
+            ("devices", lambda settings: _devices(gpus)),
+        )
+        for finding in _guarded(subject, look, settings)
+    ]
+
+
+def failed(subject: str, error: PipelineError) -> Iterator[Check]:
+    """A failed check for each line of the error's message."""
+    for line in error.message.splitlines():
+        yield Check(subject, CheckResult.FAILED, line)
+
+
+def try_decoder(settings: Settings) -> None:
+    """Start a decoder, which decodes a sample of each format in its sandbox before it is ready.
+
+    Raises:
+        Halt: ``decode.unavailable``.
+    """
+
+    async def start_and_close() -> None:
+        one = settings.decode.model_copy(update={"processes": 1})
+        decoder = SandboxedDecoder(one, PrometheusMeter())
+        await decoder.start()
+        await decoder.close()
+
+    asyncio.run(start_and_close())
+
+
+def _guarded(
+    subject: str, look: Callable[[Settings], Finding], settings: Settings
+) -> Iterator[Finding]:
+    try:
+        yield look(settings)
+    except PipelineError as error:
+        yield from map(Finding, failed(subject, error))
+    except Exception as error:  # noqa: BLE001 - whatever a node does, the others are told
+        message = f"{type(error).__name__}: {error}; look at this node"
+        yield Finding(Check(subject, CheckResult.FAILED, message))
+
+
+def _passed(subject: str, message: str, content: str = "") -> Finding:
+    return Finding(Check(subject, CheckResult.PASSED, message), content)
+
+
+def _versions(_: Settings) -> Finding:
+    text = (
+        f"Clipstream {version('clipstream')}, Python {platform.python_version()}, "
+        f"Ray {version('ray')}"
+    )
+    return _passed("versions", text, text)
+
+
+def _label_sets(settings: Settings) -> Finding:
+    label_sets = load_label_sets(settings.label_sets.paths)
+    names = ", ".join(f"{each.name} {_short(each.version)}" for each in label_sets)
+    return _passed("label sets", names, names)
+
+
+def _model(settings: Settings) -> Finding:
+    policy = settings.model
+    if policy.directory is not None:
+        checkpoint = from_directory(policy.name, policy.directory)
+        return _passed(
+            "model", f"{policy.directory}, {_short(checkpoint.revision)}", checkpoint.revision
+        )
+    try:
+        from_hub(policy.name, policy.revision, cache_directory=policy.cache_directory, offline=True)
+    except Halt as halt:
+        if policy.offline:
+            raise
+        message = (
+            f"{halt.message.partition(';')[0]}: each worker that starts here downloads it; fill "
+            "the cache beforehand, or share it between nodes"
+        )
+        return Finding(Check("model", CheckResult.WARNING, message))
+    return _passed("model", f"{policy.name}@{policy.revision[:12]} is in the hub's cache")
+
+
+def _certificates(settings: Settings) -> Finding:
+    _require_files(settings)
+    named = [
+        str(file)
+        for file in (
+            settings.kafka.security.ca_file,
+            settings.kafka.security.certificate_file,
+            settings.s3.ca_file,
+        )
+        if file is not None
+    ]
+    return _passed("certificates", f"{', '.join(named) or 'none'} of the settings' own")
+
+
+def _require_files(settings: Settings) -> None:
+    """Raises Halt where a file that connections need cannot be read."""
+    settings.kafka.security.client_options()
+    certificate_authorities(settings.s3)
+
+
+def _credentials(settings: Settings) -> Finding:
+    credentials = open_session(settings.s3).get_credentials()
+    source = credentials.method if credentials else "of the role"
+    return _passed("credentials", f"S3's are there ({source})")
+
+
+def _decoders(settings: Settings) -> Finding:
+    try_decoder(settings)
+    return _passed("decoders", f"decode {', '.join(settings.decode.formats)} in their sandbox")
+
+
+def _devices(gpus: float) -> Finding:
+    found = len([each for each in DEV.glob("nvidia*") if each.name[len("nvidia") :].isdigit()])
+    message = f"{found} GPUs, of which Ray reserves {gpus:g}"
+    if found == gpus:
+        return _passed("devices", message if found else "no GPU")
+    advice = f"{message}; start this node's Ray with --num-gpus={found} if that is all it has"
+    return Finding(Check("devices", CheckResult.WARNING, advice))
+
+
+def _short(digest: str) -> str:
+    return digest[: len("sha256:") + 12]

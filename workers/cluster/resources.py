@@ -1,0 +1,47 @@
+"""What a Ray cluster has, as Ray counts it: the facts that a reservation is decided by."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from workers.cluster.node import Node
+from workers.cluster.reservation import Resources, Room
+
+log = logging.getLogger(__name__)
+
+
+def living_nodes() -> dict[Node, Room]:
+    """What each living node of the cluster has."""
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types
+    return {
+        Node(node["NodeID"], node["NodeManagerHostname"]): _room(node["Resources"])
+        for node in nodes
+        if node["Alive"]
+    }
+
+
+def resources_of_cluster() -> Resources:
+    """The nodes that live, and one of each group that an autoscaler can add."""
+    return Resources(tuple(living_nodes().values()), tuple(_addable()))
+
+
+def _room(resources: Mapping[str, float]) -> Room:
+    return Room(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))
+
+
+def _addable() -> list[Room]:
+    """A node of each group that an autoscaler has reported to Ray. Not all of them report any, and
+    Ray has no public way to ask: where it cannot be told there is none."""
+    try:
+        from ray._private.state import state
+
+        config = state.get_cluster_config()
+    except Exception as error:  # noqa: BLE001 - private, so that it may change in any way
+        log.debug("node groups cannot be asked for: %s", error)
+        return []
+    groups = config.node_group_configs if config is not None else []
+    return [_room(dict(group.resources)) for group in groups if group.max_count]

@@ -1,0 +1,43 @@
+"""What commands share: ``--config``, ``--set``, and the settings that they give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workers.settings.loading import Settings, read_settings, validated
+from workers.settings.sources import Given
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="Settings file (YAML); default: $CLIPSTREAM_CONFIG.",
+        metavar="FILE",
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", "-s", help="Override one setting, as in -s kafka.group=live.", metavar="KEY=VALUE"
+    ),
+]
+
+
+def load(config: Path | None, overrides: list[str] | None, flags: dict[str, Any]) -> Settings:
+    """Settings of a command."""
+    return validated(read(config, overrides, flags))
+
+
+def read(config: Path | None, overrides: list[str] | None, flags: dict[str, Any]) -> Given:
+    """What was set: file, environment, then flags, ``--set`` before named ones."""
+    given: dict[str, Any] = {}
+    for override in overrides or []:
+        key, sign, value = override.partition("=")
+        if not sign:
+            raise typer.BadParameter(f"{override}: write KEY=VALUE, as in kafka.group=live")
+        given[key.strip()] = value
+    return read_settings(config, given | {key: v for key, v in flags.items() if v is not None})

@@ -1,0 +1,200 @@
+"""Settings: one YAML file, the environment, the flags, in that order, into frozen policies.
+
+The environment is read here and nowhere else. ``CLIPSTREAM_KAFKA__GROUP=g`` sets ``kafka.group``;
+lists and mappings are JSON there, an empty variable sets nothing. Imports no client library and no
+torch: what only looks at settings must start at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+
+from pipeline.adapters.clip.policy import ModelPolicy
+from pipeline.adapters.kafka.policy import MAX_PORT, DeliveryPolicy, KafkaPolicy
+from pipeline.adapters.s3.policy import S3Policy
+from pipeline.budget import BudgetPolicy
+from pipeline.decode.policy import DecodePolicy
+from pipeline.encode.batching import BatchPolicy
+from pipeline.errors import Halt
+from pipeline.events import EventsPolicy
+from pipeline.fetch import FetchPolicy
+from pipeline.flow import FlowPolicy
+from pipeline.labels.label_set import LabelSetsPolicy
+from pipeline.policy import Policy
+from pipeline.priority import PriorityPolicy
+from pipeline.references import ReferencesPolicy
+from pipeline.retry import BreakerPolicy, RetryPolicy
+from pipeline.routes import RoutePolicy
+from workers.endpoints import EndpointsPolicy
+from workers.logs import LogPolicy
+from workers.settings.catalogue import Catalogue
+from workers.settings.problems import problem_lines
+from workers.settings.sources import CONFIG_VARIABLE, Given, from_text, gather
+from workers.settings.workers import WorkersPolicy
+
+
+class Settings(Policy):
+    """Everything that a person can set."""
+
+    kafka: KafkaPolicy = Field(default_factory=KafkaPolicy)
+    delivery: DeliveryPolicy = Field(default_factory=DeliveryPolicy)
+    s3: S3Policy = Field(default_factory=S3Policy)
+    references: ReferencesPolicy = Field(default_factory=ReferencesPolicy)
+    routes: tuple[RoutePolicy, ...] = Field(
+        (),
+        description="Routes in their order: the first that matches a reference decides its label "
+        "sets and tenant, and one that none matches is dead-lettered. Without routes every image "
+        "is scored with every label set loaded.",
+    )
+    label_sets: LabelSetsPolicy = Field(default_factory=LabelSetsPolicy)
+    model: ModelPolicy = Field(default_factory=ModelPolicy)
+    fetch: FetchPolicy = Field(default_factory=FetchPolicy)
+    retry: RetryPolicy = Field(default_factory=RetryPolicy)
+    breaker: BreakerPolicy = Field(default_factory=BreakerPolicy)
+    decode: DecodePolicy = Field(default_factory=DecodePolicy)
+    failure_budget: BudgetPolicy = Field(default_factory=BudgetPolicy)
+    batch: BatchPolicy = Field(default_factory=BatchPolicy)
+    flow: FlowPolicy = Field(default_factory=FlowPolicy)
+    priority: PriorityPolicy = Field(default_factory=PriorityPolicy)
+    events: EventsPolicy = Field(default_factory=EventsPolicy)
+    workers: WorkersPolicy = Field(default_factory=WorkersPolicy)
+    endpoints: EndpointsPolicy = Field(default_factory=EndpointsPolicy)
+    log: LogPolicy = Field(default_factory=LogPolicy)
+
+    @model_validator(mode="after")
+    def _gpus_fit_the_device(self) -> Self:
+        gpus, model = self.workers.gpus_per_worker, self.model
+        if gpus == "auto":
+            return self
+        if model.device == "cuda" and gpus == 0:
+            raise ValueError(
+                "workers.gpus_per_worker: is 0, with which a worker sees no GPU, and model.device "
+                "is cuda; write auto, 1, or a fraction to share a GPU"
+            )
+        if gpus > 0 and (model.device == "cpu" or model.precision == "int8"):
+            key = "model.device is cpu" if model.device == "cpu" else "model.precision is int8"
+            raise ValueError(
+                f"workers.gpus_per_worker: is {gpus:g} and {key}, so that the GPU would be "
+                "reserved and idle; write auto or 0, or run the model on the GPU"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _budget_window_fits(self) -> Self:
+        window = self.failure_budget.window
+        for name, most in (
+            ("flow.max_in_flight", self.flow.max_in_flight),
+            ("delivery.max_outcomes_per_commit", self.delivery.max_outcomes_per_commit),
+        ):
+            if window > most:
+                raise ValueError(
+                    f"failure_budget.window: is {window} and {name} is {most}, so that no commit "
+                    "would ever hold a whole window; lower the one or raise the other"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _priorities_are_of_inputs(self) -> Self:
+        for topic in self.priority.lower:
+            if topic not in self.kafka.input_topics:
+                raise ValueError(
+                    f"priority.lower: {topic} is none of kafka.input_topics "
+                    f"({', '.join(self.kafka.input_topics)}); mend its name, or leave it out"
+                )
+        if len(set(self.priority.lower)) < len(self.priority.lower):
+            raise ValueError("priority.lower: a topic is named twice; name it once")
+        return self
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        first, health = self.endpoints.metrics_port, self.endpoints.health_port
+        if first == 0:
+            return self
+        key = "count" if self.workers.max_count is None else "max_count"
+        last = first + self.workers.most - 1
+        ports = f"{first} to {last} for workers.{key} = {self.workers.most}"
+        if last > MAX_PORT:
+            raise ValueError(
+                f"endpoints.metrics_port: {ports} exceeds {MAX_PORT}; write a lower port, or 0"
+            )
+        if first <= health <= last:
+            raise ValueError(
+                f"endpoints.metrics_port: {ports} takes in endpoints.health_port ({health}); move "
+                "one of them"
+            )
+        return self
+
+
+CATALOGUE = Catalogue.of(Settings)
+
+_Section = TypeVar("_Section", bound=Policy)
+
+
+def load_settings(
+    file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read, merge and validate; see ``read_settings`` and ``validated``."""
+    return validated(read_settings(file, flags, environment))
+
+
+def read_settings(
+    file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Given:
+    """Read and merge.
+
+    ``file`` defaults to the one that CLIPSTREAM_CONFIG names. ``flags`` maps dotted paths to
+    values, of which a text is read as a variable's is, and None sets nothing.
+
+    Raises:
+        Halt: ``settings.*``: the file cannot be read.
+    """
+    environment = os.environ if environment is None else environment
+    if file is None and (named := environment.get(CONFIG_VARIABLE)):
+        file = Path(named)
+    given_flags = {
+        path: from_text(CATALOGUE, path, value) if isinstance(value, str) else value
+        for path, value in (flags or {}).items()
+        if value is not None
+    }
+    return gather(CATALOGUE, file, environment, given_flags)
+
+
+def validated_section(given: Given, name: str, policy: type[_Section]) -> _Section:
+    """One section of what was given, for a command that needs no other.
+
+    Raises:
+        Halt: ``settings.invalid``, with every problem of the section.
+    """
+    try:
+        return policy.model_validate(given.values.get(name, {}))
+    except ValidationError as error:
+        errors = [{**each, "loc": (name, *each["loc"])} for each in error.errors()]
+        problems = problem_lines(errors, CATALOGUE, given)
+    raise Halt("settings.invalid", "\n".join(["settings:", *problems]))
+
+
+def validated(given: Given) -> Settings:
+    """What was given as frozen policies.
+
+    Raises:
+        Halt: ``settings.invalid``, with every problem: its key, what to write, where it was set.
+    """
+    # A section left out is validated like an empty one, so that problems name it.
+    empty: dict[str, Any] = {
+        name: {} for name in CATALOGUE.sections if name in Settings.model_fields
+    }
+    try:
+        return Settings.model_validate(empty | given.values)
+    except ValidationError as error:
+        problems = problem_lines(error.errors(), CATALOGUE, given)
+    # Outside the handler: the validation's own error quotes values, secrets too.
+    raise Halt("settings.invalid", "\n".join(["settings:", *problems]))

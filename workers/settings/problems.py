@@ -1,0 +1,180 @@
+"""What is wrong with the settings, a line a problem: the key, what to write, where it was set.
+
+The value of a secret, of a section or of an unknown key is never shown: a password can stand in a
+wrong place.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from workers.settings.catalogue import Catalogue, Setting, variable_of
+from workers.settings.sources import Given, Source
+
+REDACTED = "**********"
+
+_USERINFO = re.compile(r"(?<=://)[^\s\"]*@")
+"""What stands before the host in a URL: a password, perhaps."""
+
+LONGEST_SHOWN = 60
+"""Characters of a value in a message."""
+
+
+def problem_lines(
+    errors: Iterable[Mapping[str, Any]], catalogue: Catalogue, given: Given
+) -> list[str]:
+    """Lines for pydantic's errors, one a value, in their order."""
+    messages: dict[str, str] = {}
+    for error in errors:
+        path = _path(error["loc"], catalogue)
+        if error["type"] == "extra_forbidden":
+            message = _unknown(path, catalogue, given.source(path))
+        elif error["type"] == "value_error":
+            path, message = _complaint(path, error["msg"].removeprefix("Value error, "), catalogue)
+        else:
+            message = _wrong(path, error["input"], catalogue)
+        # Of a type's choices each has an error, and so has a list beside its entries.
+        if not any(found == path or found.startswith(f"{path}[") for found in messages):
+            messages[path] = message
+    return [_line(path, message, given) for path, message in messages.items()]
+
+
+def _line(path: str, message: str, given: Given) -> str:
+    # Of a combination it may be the other setting that was set.
+    named = (source for each, source in given.sources.items() if each in message)
+    source = given.source(path) or next(named, None)
+    return f"  {path}: {message}" + (f" [{source.where}]" if source else "")
+
+
+def _path(location: Sequence[str | int], catalogue: Catalogue) -> str:
+    """The dotted path of a place in the settings. What pydantic adds below a setting, to tell the
+    choices of its type apart, is left out."""
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif general(path) not in catalogue.settings:
+            path = f"{path}.{part}".removeprefix(".")
+    return path
+
+
+def general(path: str) -> str:
+    """The path with ``[]`` for every entry, as the catalogue has it."""
+    first, *rest = path.split("[")
+    return first + "".join(f"[]{each.partition(']')[2]}" for each in rest)
+
+
+def _unknown(path: str, catalogue: Catalogue, source: Source | None) -> str:
+    if path in catalogue.settings:
+        section, _, name = path.rpartition(".")
+        return f"a dotted key; write {name} in the section {section}"
+    known = [*catalogue.settings, *catalogue.sections]
+    of_environment = source is not None and source.origin == "environment"
+    if of_environment:  # a list is one variable, what is in it has none
+        known = [each for each in known if "[]" not in each]
+    near = [variable_of(each) if of_environment else each for each in _near(path, known, catalogue)]
+    if near:
+        return f"no such setting; did you mean {' or '.join(near)}?"
+    section = general(path).rpartition(".")[0]
+    return f"no such setting; {section or 'the file'} has {', '.join(_names(section, catalogue))}"
+
+
+def _near(path: str, known: Sequence[str], catalogue: Catalogue) -> list[str]:
+    """Which of the known may have been meant: the same words with other separators, the name in
+    another section, a like path, or a like name in this section."""
+    section, _, name = general(path).rpartition(".")
+    flat = path.replace(".", "_")
+    if same := [each for each in known if each.replace(".", "_") == flat]:
+        return same
+    if elsewhere := [each for each in known if each.rpartition(".")[2] == name]:
+        return elsewhere
+    if like := difflib.get_close_matches(general(path), known, n=1, cutoff=0.75):
+        return like
+    beside = difflib.get_close_matches(name, _names(section, catalogue), n=1)
+    return [f"{section}.{each}".removeprefix(".") for each in beside]
+
+
+def _names(section: str, catalogue: Catalogue) -> list[str]:
+    """Names of what is directly in a section, or at the top."""
+    paths = (each.rpartition(".") for each in (*catalogue.settings, *catalogue.sections))
+    names = (name for around, _, name in paths if around == section and not name.endswith("[]"))
+    return list(names)
+
+
+def _complaint(path: str, message: str, catalogue: Catalogue) -> tuple[str, str]:
+    """The path and the text of what a policy's own check says: it may name the key itself."""
+    key, colon, rest = message.partition(": ")
+    for named in (key, f"{path}.{key}"):
+        if colon and (named in catalogue.settings or named in catalogue.sections):
+            return named, rest
+    return path, message
+
+
+def _wrong(path: str, value: Any, catalogue: Catalogue) -> str:
+    """What to write instead of a value of a wrong type or beyond its bounds."""
+    known = general(path)
+    if known in catalogue.sections:
+        found = f"{kind(value)}{_broken_json(value)}"
+        return f"is {found}; write a section of {', '.join(_names(known, catalogue))}"
+    setting = catalogue.settings.get(known)
+    if setting is None:
+        of_list = catalogue.settings.get(known.removesuffix("[]"))
+        wanted = f"{of_list.path} is {_wanted(of_list)}" if of_list else "write a setting's name"
+        return f"is {shown(value)}; {wanted}"
+    found = REDACTED if setting.secret else shown(value)
+    if isinstance(value, int | float) and "text" in setting.type and not setting.structured:
+        return f"is {found}; put it in quotes, to be {_wanted(setting)}"
+    if isinstance(value, str) and setting.structured:
+        entries = [masked(each.strip()) for each in value.split(",")]
+        example = json.dumps(entries, ensure_ascii=False)
+        as_list = f", as in {example}" if "[" not in value and "{" not in value else ", as JSON"
+        return f"is {found}{_broken_json(value)}; write {_wanted(setting)}{as_list}"
+    return f"is {found}; write {_wanted(setting)}"
+
+
+def _broken_json(value: Any) -> str:
+    """What to add of a text that was meant as JSON."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return ""
+    try:
+        json.loads(value)
+    except ValueError as error:
+        place = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
+        return f", which is not valid JSON{place}"
+    return ""
+
+
+def _wanted(setting: Setting) -> str:
+    return ", ".join(filter(None, (setting.type, setting.bounds)))
+
+
+def kind(value: Any) -> str:
+    """What a value is, without saying it."""
+    match value:
+        case Mapping():
+            return "a mapping"
+        case list() | tuple():
+            return "a list"
+        case None:
+            return "empty"
+        case str():
+            return "a text"
+        case _:
+            return "a number or the like"
+
+
+def masked(text: str) -> str:
+    """The text with users and passwords in URLs hidden."""
+    return _USERINFO.sub(f"{REDACTED}@", text)
+
+
+def shown(value: Any) -> str:
+    """A plain value as JSON, cut short; of others what they are."""
+    if isinstance(value, Mapping | list | tuple):
+        return kind(value)
+    text = masked(json.dumps(value, ensure_ascii=False, default=str))
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"

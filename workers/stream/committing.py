@@ -1,0 +1,260 @@
+"""Commits of a stream worker: what is due, what became of it, and what to do when it does not
+fit. Runs on the Kafka thread, between polls, so a rebalance never races a commit."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Iterable
+from typing import Protocol
+
+from pipeline import metrics
+from pipeline.errors import Halt
+from pipeline.offsets import Batch, CommitWindow, Place, Settled
+from pipeline.ports import (
+    Clock,
+    Commit,
+    CommitDoubtful,
+    Meter,
+    OutcomeTooLarge,
+    Stream,
+    Unconfirmed,
+)
+from pipeline.records import Classification, DeadLetter, OutputRecord, Partition
+from workers.backoff import Backoff
+from workers.stream.commit_bounds import CommitBounds
+from workers.stream.commit_gate import CommitGate
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED_S = 5.0
+"""A worker that cannot commit for so long is out of service; a broker's restart takes less."""
+
+
+class Publishing(Protocol):
+    """Outcomes as records to publish."""
+
+    def records(self, outcome: Classification | DeadLetter) -> tuple[OutputRecord, ...]: ...
+
+    def shrink(self, letter: DeadLetter) -> OutputRecord: ...
+
+
+def settled_letter(publishing: Publishing, letter: DeadLetter) -> Settled:
+    """A dead letter, ready to publish."""
+    records = publishing.records(letter)
+    return Settled("dead_letter", letter.code, letter.origin, records, dead_letter=letter)
+
+
+class Committer:
+    """Publishes the commit window's finished prefixes.
+
+    Opens no transaction before all its outcomes are in memory. After a doubtful commit nothing is
+    committed until ``recover`` has settled its fate.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        window: CommitWindow,
+        publishing: Publishing,
+        *,
+        interval_s: float,
+        bounds: CommitBounds,
+        gate: CommitGate,
+        clock: Clock,
+        meter: Meter,
+        rng: random.Random,
+    ) -> None:
+        self._stream = stream
+        self._window = window
+        self._publishing = publishing
+        self._interval_s = interval_s
+        self._bounds = bounds
+        self._gate = gate
+        self._clock = clock
+        self._meter = meter
+        self._recovery = Backoff(clock, rng)
+        self._tried_at = self._succeeded_at = clock.monotonic()
+        # None: commits can be made. A worker that never could is out of service from the start.
+        self._barred_since: float | None = -math.inf
+        # None: no commit has failed since one succeeded. Apart from the other, because a producer
+        # can often be built where nothing can be published: too few replicas, a missing leader.
+        self._failing_since: float | None = None
+        self.committed = 0
+        """References whose outcome this worker has committed."""
+
+    def commit_when_due(self, *, stopping: bool = False) -> None:
+        """Commit if the interval is over or a transaction is full. ``stopping``: nothing more
+        comes."""
+        now = self._clock.monotonic()
+        self._barred_since = None
+        full = (
+            self._window.settled >= self._bounds.outcomes
+            or self._window.settled_bytes >= self._bounds.bytes
+        )
+        if not full and now - self._tried_at < self._interval_s:
+            return
+        self._tried_at = now
+        self._commit(stopping)
+
+    def age_s(self) -> float:
+        """Time since the last successful commit, while an outcome could have been committed. What
+        waits for an image's outcome waits for no commit."""
+        now = self._clock.monotonic()
+        if self._window.taken is None and next(self._window.ready(), None) is None:
+            self._succeeded_at = now
+        return now - self._succeeded_at
+
+    @property
+    def able(self) -> bool:
+        """Whether commits can be made, or could until a moment ago. For any thread."""
+        now = self._clock.monotonic()
+        return all(
+            since is None or now - since <= INTERRUPTED_S
+            for since in (self._barred_since, self._failing_since)
+        )
+
+    def failing_s(self, since: float) -> float:
+        """Seconds for which commits have failed, counted from ``since`` on. 0 where none has failed
+        since one succeeded, or where nothing is to be committed now. For any thread."""
+        starts = [each for each in (self._barred_since, self._failing_since) if each is not None]
+        if not starts:
+            return 0.0
+        return max(0.0, self._clock.monotonic() - max(min(starts), since))
+
+    def recover(self) -> tuple[tuple[Partition, int], ...]:
+        """After a doubtful commit, or at the start: a fresh producer, then the truth about the
+        batch whose fate is unknown.
+
+        Returns:
+            Partitions whose committed offset somebody else moved, to be taken up there.
+        """
+        if self._barred_since is None:
+            self._barred_since = self._clock.monotonic()
+        if not self._recovery.due():
+            return ()
+        try:
+            committed = self._stream.recover()
+        except Unconfirmed:
+            return ()
+        except CommitDoubtful as failure:
+            wait_s = self._recovery.failed()
+            log.warning("%s; trying again in %.1f s", failure, wait_s)
+            return ()
+        self._recovery.succeeded()
+        self._barred_since = None
+        batch = self._window.taken
+        if batch is None:
+            return ()
+        done, moved = self._window.reconcile(committed)
+        if len(done) < len(batch.outcomes):
+            self._bounds.failed(batch)
+        else:
+            self._failing_since = None
+        if done:  # a transaction is there as a whole or not at all
+            self._succeeded_at = self._clock.monotonic()
+            self._meter.add(metrics.COMMITS)
+        self._account(done)
+        return moved
+
+    def _commit(self, stopping: bool) -> None:
+        """One transaction: the contiguous finished prefix of every partition."""
+        self._window.advance(self._stream.positions())
+        batch = self._window.take(self._bounds.outcomes, self._bounds.bytes)
+        if batch is None:
+            self._failing_since = None
+            self._gate.nothing_waits()
+            return
+        # All that is finished, not this batch alone, which may be small after a doubtful commit:
+        # most of a window of failures must not pass in small pieces.
+        if not self._gate.admits(self._window.ready(), stopping=stopping):
+            self._window.abandon()
+            # Nothing is tried, for however long: that is no failure of commits.
+            self._failing_since = None
+            return
+        records = tuple(record for _, settled in batch.outcomes for record in settled.records)
+        started = self._clock.monotonic()
+        try:
+            self._stream.commit(Commit(batch.offsets, records))
+        except OutcomeTooLarge as failure:
+            self._window.abandon()
+            self._shrink(batch, failure)
+        except CommitDoubtful as failure:
+            self._meter.add(metrics.COMMIT_FAILURES)
+            if self._failing_since is None:
+                self._failing_since = started
+            log.warning("%s; its fate is settled before the next commit", failure)
+        else:
+            self._succeeded_at = self._clock.monotonic()
+            self._failing_since = None
+            self._meter.observe(metrics.STAGE_SECONDS, self._succeeded_at - started, stage="commit")
+            self._meter.add(metrics.COMMITS)
+            self._bounds.succeeded()
+            done = self._window.confirm()
+            self._account(settled for _, settled in done.outcomes)
+
+    def _shrink(self, batch: Batch, failure: OutcomeTooLarge) -> None:
+        """Replace an outcome that does not fit: a classification by a dead letter, a dead letter
+        by one without its payload. Its neighbours go again with the next commit."""
+        place, settled = _owner(batch, failure.index)
+        where = settled.origin.position
+        letter = settled.dead_letter
+        if letter is None:
+            letter = DeadLetter(
+                settled.origin,
+                "publish.too_large",
+                failure.message,
+                attempts=1,
+                ref=settled.ref,
+                unclassified_action=settled.unclassified_action,
+            )
+            log.warning(
+                "%s: %s; dead-lettered instead", where, failure.message, extra={"code": letter.code}
+            )
+            self._window.replace(place, settled_letter(self._publishing, letter))
+            return
+        smaller = (self._publishing.shrink(letter),)
+        if smaller == settled.records:
+            raise Halt(
+                "publish.too_large",
+                f"{where}: even a dead letter without its payload does not fit "
+                f"({failure.message}); raise max.message.bytes of the dead-letter topic",
+            )
+        log.warning(
+            "%s: %s; published without its payload",
+            where,
+            failure.message,
+            extra={"code": letter.code},
+        )
+        self._window.replace(
+            place, Settled("dead_letter", letter.code, letter.origin, smaller, dead_letter=letter)
+        )
+
+    def _account(self, outcomes: Iterable[Settled]) -> None:
+        now = self._clock.time()
+        before = self.committed
+        for settled in outcomes:
+            self.committed += 1
+            self._gate.committed(settled)
+            self._meter.add(metrics.REFERENCES, outcome=settled.kind)
+            if settled.kind == "dead_letter":
+                self._meter.add(metrics.DEAD_LETTERS, code=settled.detail)
+                if settled.dead_letter is not None and settled.dead_letter.format is not None:
+                    self._meter.add(metrics.UNSUPPORTED_FORMATS, format=settled.dead_letter.format)
+            elif settled.kind == "skipped":
+                self._meter.add(metrics.SKIPPED, reason=settled.detail)
+            if settled.origin.timestamp_ms >= 0:
+                latency_s = max(0.0, now - settled.origin.timestamp_ms / 1000)
+                self._meter.observe(metrics.LATENCY_SECONDS, latency_s)
+        if self.committed > before:
+            self._meter.set(metrics.LAST_PROGRESS, now)
+
+
+def _owner(batch: Batch, index: int) -> tuple[Place, Settled]:
+    """The outcome that the record at ``index`` of the commit belongs to."""
+    for place, settled in batch.outcomes:
+        if index < len(settled.records):
+            return place, settled
+        index -= len(settled.records)
+    raise IndexError(f"committing: the batch has no record {index}")

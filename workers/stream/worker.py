@@ -1,0 +1,381 @@
+"""The stream worker: one member of the group, one transactional producer, one failure domain.
+
+A plain class: the wiring makes it a Ray actor. ``run`` is the Kafka thread, the sole owner of the
+stream and the commit window; images live as tasks on an event loop beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import random
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pipeline import metrics
+from pipeline.errors import Halt, Retry, ends_worker
+from pipeline.flow import Flow, FlowPolicy, Scoring
+from pipeline.offsets import CommitWindow, Place, Settled
+from pipeline.ports import (
+    Assigned,
+    Clock,
+    Meter,
+    Polled,
+    Stream,
+    Unreadable,
+)
+from pipeline.priority import PriorityPolicy
+from pipeline.records import (
+    DeadLetter,
+    Epoch,
+    ImageRef,
+    Origin,
+    Partition,
+    Record,
+)
+from workers.backoff import Backoff
+from workers.stream.commit_bounds import CommitBounds
+from workers.stream.commit_gate import CommitGate
+from workers.stream.committing import Committer, Publishing, settled_letter
+from workers.stream.event_loop import EventLoopThread
+from workers.stream.gauges import Gauges
+from workers.stream.health import Health
+from workers.stream.intake import Intake, Supply
+from workers.stream.pausing import Pausing
+from workers.stream.rules import Rules
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.05
+"""Longest wait for records in one cycle; completions and commits wait for it to end."""
+
+CLOSE_S = 10.0
+"""Wait for the group's leave when the worker ends."""
+
+STOPPING = "the worker stops"
+NO_STORE = "the store is out of service (clipstream_breaker_open); intake resumes when it answers"
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A reference whose image is to be classified, by the label sets it was routed to."""
+
+    place: Place
+    epoch: Epoch
+    ref: ImageRef
+    scoring: Scoring
+    level: int
+
+
+class StreamWorker:
+    """Polls, classifies and commits until told to stop.
+
+    Only ``stop`` and ``health`` may be called from other threads while ``run`` runs.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        flow: Flow,
+        rules: Callable[[], Rules],
+        publishing: Publishing,
+        loop: EventLoopThread,
+        *,
+        supply: Supply,
+        encode_age_s: Callable[[], float],
+        policy: FlowPolicy,
+        priority: PriorityPolicy,
+        commit_interval_s: float,
+        bounds: CommitBounds,
+        gate: CommitGate,
+        clock: Clock,
+        meter: Meter,
+        rng: random.Random,
+    ) -> None:
+        self._stream = stream
+        self._flow = flow
+        self._rules = rules
+        self._publishing = publishing
+        self._loop = loop
+        self._supply = supply
+        self._encode_age_s = encode_age_s
+        self._clock = clock
+        self._meter = meter
+        self._window = CommitWindow()
+        self._committer = Committer(
+            stream,
+            self._window,
+            publishing,
+            interval_s=commit_interval_s,
+            bounds=bounds,
+            gate=gate,
+            clock=clock,
+            meter=meter,
+            rng=rng,
+        )
+        self._gauges = Gauges(stream, self._window, self._committer, clock=clock, meter=meter)
+        self._intake = Intake(self._window, policy, priority, supply)
+        self._pausing = Pausing(stream, clock)
+        self._completions: queue.SimpleQueue[tuple[Place, Epoch, Settled | Exception]] = (
+            queue.SimpleQueue()
+        )
+        self._tasks: defaultdict[tuple[Partition, Epoch], set[asyncio.Task[None]]] = defaultdict(
+            set
+        )
+        self._polling = Backoff(clock, rng)
+        self._deadline: float | None = None
+        self._stopping = threading.Event()
+        now = clock.monotonic()
+        self._cycled_at = self._active_at = now
+        self._unanswered_at = now
+
+    # -- other threads ----------------------------------------------------------------------
+
+    def stop(self, grace_s: float) -> None:
+        """Stop intake, finish what is begun within ``grace_s`` (else abandon it: it is not
+        committed and comes again), commit and leave. Returns at once. Asked again, it has the
+        shorter of both times."""
+        deadline = self._clock.monotonic() + grace_s
+        if self._deadline is None or deadline < self._deadline:
+            self._deadline = deadline
+        self._stopping.set()
+
+    def health(self) -> Health:
+        now = self._clock.monotonic()
+        return Health(
+            cycle_age_s=now - self._cycled_at,
+            encode_age_s=self._encode_age_s(),
+            commit_age_s=self._committer.failing_s(since=self._unanswered_at),
+            idle_s=now - self._active_at,
+            partitions=len(self._window.partitions),
+            unfinished=self._window.unsettled + self._window.settled,
+            lag=self._gauges.lag,
+            committed=self._committer.committed,
+            passed=self._window.passed,
+            available=self._supply.available
+            and self._stream.confirmed
+            and not self._polling.failing
+            and self._committer.able,
+        )
+
+    # -- the Kafka thread -------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Work until ``stop``.
+
+        Raises:
+            Halt: a person must act; nothing further is committed.
+            Exception: the worker has lost its device, has run out of memory, file descriptors or
+                disk, or has a defect; nothing further is committed, and a worker started anew may
+                go on.
+        """
+        self._meter.set(metrics.LAST_PROGRESS, self._clock.time())
+        try:
+            while not self._drained():
+                self._cycled_at = self._clock.monotonic()
+                self._poll()
+                self._admit()
+                self._collect()
+                self._commit()
+                self._gauges.update_when_due()
+                self._hold_or_resume()
+        finally:
+            self._loop.call_soon(self._cancel, None)
+            self._stream.close(CLOSE_S)
+
+    def _poll(self) -> None:
+        if not self._polling.due():
+            time.sleep(POLL_S)  # not a wait for the stop, which would not wait while stopping
+            return
+        try:
+            polled = self._stream.poll(max(1, self._intake.most()), POLL_S)
+        except Retry as failure:
+            wait_s = self._polling.failed()
+            log.warning("%s; polling again in %.1f s", failure, wait_s)
+            return
+        self._polling.succeeded()
+        self._follow(polled)
+        now = self._clock.monotonic()
+        for record in polled.records:
+            epoch = self._window.begin(record.position, now)
+            if epoch is not None:
+                self._intake.add(record, epoch)
+        for lost in polled.unreadable:
+            self._lose(lost, now)
+        if polled.records or polled.changes or polled.unreadable:
+            self._active_at = now
+
+    def _follow(self, polled: Polled) -> None:
+        """Follow the changes of assignment: what was revoked is void."""
+        for change in polled.changes:
+            if isinstance(change, Assigned):
+                self._window.assign(change.partition, change.offset)
+                log.info("%s: assigned, from offset %d", change.partition, change.offset)
+            else:
+                self._void(change.partition)
+                self._window.revoke(change.partition)
+                self._gauges.forget(change.partition)
+                log.info("%s: revoked", change.partition)
+        if polled.changes:
+            self._gauges.follow_assignment()
+            self._pausing.forget()
+
+    def _void(self, partition: Partition) -> None:
+        """Drop what is queued and cancel what runs of a partition's epoch."""
+        epoch = self._window.epoch(partition)
+        if epoch is None:
+            return
+        self._intake.drop(partition)
+        self._loop.call_soon(self._cancel, (partition, epoch))
+
+    def _lose(self, lost: Unreadable, now: float) -> None:
+        position = lost.position
+        epoch = self._window.begin(position, now)
+        if epoch is None:
+            return
+        origin = Origin(position, 0, timestamp_ms=-1)
+        self._window.expand(position, epoch, 1)
+        letter = DeadLetter(origin, "record.corrupt", lost.reason, attempts=lost.attempts)
+        place = Place(Partition(position.topic, position.partition), position.offset, 0)
+        self._settle(place, epoch, settled_letter(self._publishing, letter))
+
+    def _admit(self) -> None:
+        """Parse queued records while there is room; a record is admitted whole."""
+        started: list[_Begun] = []
+        if not self._stopping.is_set():
+            for record, epoch in self._intake.ready():
+                started.extend(self._expand(record, epoch))
+        if started:
+            self._loop.call_soon(self._start, started)
+
+    def _expand(self, record: Record, epoch: Epoch) -> list[_Begun]:
+        position = record.position
+        partition = Partition(position.topic, position.partition)
+        level = self._intake.level(position.topic)
+        rules = self._rules()
+        entries = rules.parse(record)
+        if not self._window.expand(position, epoch, len(entries)):
+            return []
+        started = []
+        for index, entry in enumerate(entries):
+            place = Place(partition, position.offset, index)
+            if isinstance(entry, ImageRef):
+                started.append(_Begun(place, epoch, entry, rules.scoring, level))
+            elif isinstance(entry, DeadLetter):
+                self._settle(place, epoch, settled_letter(self._publishing, entry))
+            else:
+                origin = Origin(position, index, record.timestamp_ms)
+                self._settle(place, epoch, Settled("skipped", entry.reason, origin))
+        return started
+
+    def _collect(self) -> None:
+        while True:
+            try:
+                place, epoch, settled = self._completions.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(settled, Exception):
+                raise settled
+            self._settle(place, epoch, settled)
+
+    def _settle(self, place: Place, epoch: Epoch, settled: Settled) -> None:
+        self._window.settle(place.partition, epoch, place.offset, place.index, settled)
+
+    def _commit(self) -> None:
+        if self._polling.failing or not self._stream.confirmed:
+            # While the broker is away nobody's commits are stuck.
+            self._unanswered_at = self._clock.monotonic()
+        before = self._committer.committed
+        if not self._stream.can_commit:
+            for partition, offset in self._committer.recover():
+                log.warning("%s: another owner committed %d; going on there", partition, offset)
+                self._void(partition)
+                self._window.assign(partition, offset)
+                self._stream.seek(partition, offset)
+        else:
+            self._committer.commit_when_due(stopping=self._stopping.is_set())
+        if self._committer.committed > before:
+            self._active_at = self._clock.monotonic()
+
+    # -- backpressure -----------------------------------------------------------------------
+
+    def _hold_or_resume(self) -> None:
+        """Pause the partitions at a bound, and all while an outage lasts and while stopping;
+        polling goes on, which keeps the membership."""
+        partitions = self._window.partitions
+        if self._stopping.is_set():
+            reasons: Mapping[Partition, str] = dict.fromkeys(partitions, STOPPING)
+        elif not self._supply.available:
+            reasons = dict.fromkeys(partitions, NO_STORE)
+        else:
+            reasons = self._intake.full(partitions)
+        self._pausing.hold(partitions, reasons)
+
+    def _drained(self) -> bool:
+        if not self._loop.alive:
+            raise Halt("worker.loop_died", "worker: the event loop has ended; see the log above")
+        if not self._stopping.is_set():
+            return False
+        over = self._deadline is not None and self._clock.monotonic() >= self._deadline
+        if over:
+            abandoned = self._window.unsettled + self._window.settled
+            log.warning("stopping: %d references abandoned, they come again", abandoned)
+        return over or self._nothing_to_finish()
+
+    def _nothing_to_finish(self) -> bool:
+        """Whether all that was begun is committed. What is settled behind a record that was not
+        begun, such as one that cannot be read, waits for nothing: it comes again with it."""
+        window = self._window
+        if window.unsettled or window.taken is not None:
+            return False
+        return next(window.ready(), None) is None
+
+    # -- the event loop's thread ------------------------------------------------------------
+
+    def _start(self, started: list[_Begun]) -> None:
+        for begun in started:
+            group = self._tasks[begun.place.partition, begun.epoch]
+            task = asyncio.get_running_loop().create_task(self._live(begun))
+            group.add(task)
+            task.add_done_callback(group.discard)
+
+    async def _live(self, begun: _Begun) -> None:
+        place, epoch, ref = begun.place, begun.epoch, begun.ref
+        try:
+            outcome = await self._flow.classify(ref, begun.scoring, begun.level)
+            if isinstance(outcome, DeadLetter):
+                log.info(
+                    "%s: dead letter %s",
+                    ref.origin.position,
+                    outcome.code,
+                    extra={"code": outcome.code},
+                )
+                settled = settled_letter(self._publishing, outcome)
+            else:
+                records = self._publishing.records(outcome)
+                action = begun.scoring.unclassified_action(ref.label_sets)
+                settled = Settled(
+                    "classified", "", ref.origin, records, ref=ref, unclassified_action=action
+                )
+        except Halt as halt:
+            self._completions.put((place, epoch, halt))
+        except Exception as error:
+            if ends_worker(error):
+                self._completions.put((place, epoch, error))
+                return
+            # Without an outcome the reference would hold its partition for ever.
+            log.exception("%s: the outcome cannot be published", ref.origin.position)
+            message = f"{ref.origin.position}: {type(error).__name__}; see the traceback above"
+            self._completions.put((place, epoch, Halt("worker.unexpected", message)))
+        else:
+            self._completions.put((place, epoch, settled))
+
+    def _cancel(self, group: tuple[Partition, Epoch] | None) -> None:
+        groups = list(self._tasks) if group is None else [group]
+        for each in groups:
+            for task in self._tasks.pop(each, set()):
+                task.cancel()

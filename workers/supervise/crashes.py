@@ -1,0 +1,53 @@
+"""The crashes of a while. The workers of one node that crash together are one: the node is lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from workers.cluster.node import Node
+
+TOGETHER_S = 5.0
+"""Workers of a lost node are missed within this time of one another."""
+
+
+@dataclass
+class _Crash:
+    """Something that ended one worker, or several of a node at once."""
+
+    at: float
+    node: str | None
+    slots: set[int] = field(default_factory=set)
+
+
+class Crashes:
+    """Those of the latest ``window_s``."""
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._crashes: list[_Crash] = []
+
+    def __len__(self) -> int:
+        return len(self._crashes)
+
+    @property
+    def slots(self) -> set[int]:
+        """Where there were any."""
+        return {slot for crash in self._crashes for slot in crash.slots}
+
+    def add(self, now: float, slot: int, node: Node | None) -> None:
+        """A worker crashed."""
+        self._crashes = [crash for crash in self._crashes if now - crash.at <= self._window_s]
+        name = node.id if node else None
+        for crash in self._crashes:
+            # A worker that crashed twice was started again meanwhile.
+            together = crash.node == name and now - crash.at <= TOGETHER_S
+            if name is not None and together and slot not in crash.slots:
+                crash.slots.add(slot)
+                return
+        self._crashes.append(_Crash(now, name, {slot}))
+
+    def forget(self, slot: int) -> None:
+        """Leave out a slot's."""
+        for crash in self._crashes:
+            crash.slots.discard(slot)
+        self._crashes = [crash for crash in self._crashes if crash.slots]

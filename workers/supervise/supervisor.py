@@ -1,0 +1,334 @@
+"""The supervisor: starts workers, watches them, restarts them with growing waits, keeps a place
+empty where its node is at fault, stops loudly on a crash loop, adds and removes workers as they are
+needed, and drains on request. It runs in the driver and knows nothing of Ray."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from enum import IntEnum
+
+from pipeline.halts import Fault, fault_of
+from pipeline.ports import Clock
+from workers.settings.workers import WorkersPolicy
+from workers.supervise.crashes import Crashes
+from workers.supervise.idle import GroupLag, Idle
+from workers.supervise.reminder import Reminder
+from workers.supervise.scaling import Scaling
+from workers.supervise.slot import Dismiss, Ended, Fate, Launch, Slot
+from workers.supervise.standing import NOTHING_YET, standing_of
+from workers.supervise.trouble import Trouble
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.2
+"""Time between two looks at the workers."""
+
+ABSENT_S = 5.0
+"""Time between two looks that shows that the driver itself was stopped meanwhile."""
+
+
+WAITING_TOLD_S = 15.0
+"""A worker that has waited for room for so long is told; less is the start of its process."""
+
+WAITING_TOLD_AGAIN_S = 60.0
+
+
+class ExitCode(IntEnum):
+    """Exit codes of ``clipstream stream``, documented in docs/operations.md."""
+
+    OK = 0
+    USAGE = 2
+    HALTED = 3
+    CRASH_LOOP = 4
+    UNCLEAN_STOP = 5
+
+
+class Supervisor:
+    """Keeps ``policy.count`` workers running, or more where ``policy.max_count`` allows it. ``run``
+    blocks; ``request_stop`` may be called from a signal handler or another thread."""
+
+    def __init__(
+        self,
+        launch: Launch,
+        policy: WorkersPolicy,
+        clock: Clock,
+        rng: random.Random,
+        wait: Callable[[float], object],
+        *,
+        dismiss: Dismiss,
+        group_lag: GroupLag,
+    ) -> None:
+        self._launch = launch
+        self._policy = policy
+        self._clock = clock
+        self._wait = wait
+        self._dismiss = dismiss
+        self._group_lag = group_lag
+        self._slots = [Slot(number, policy, clock, rng) for number in range(policy.most)]
+        # Of the slots the first so many are to have a worker.
+        self._wanted = policy.count
+        self._scaling = Scaling(policy, clock) if policy.most > policy.count else None
+        self._idle: Idle | None = None
+        self._crashes = Crashes(policy.crash_window_s)
+        self._looked_at = self._awake_since = clock.monotonic()
+        # When a worker that has no trouble was last in the group.
+        self._attended_at = clock.monotonic()
+        self._waiting_told: dict[int, Reminder] = {}
+        self._stop: ExitCode | None = None
+        self._stop_requested = threading.Event()
+        self.standing = NOTHING_YET
+        """How the places stood at the last look. Replaced whole: other threads may read it."""
+
+    def request_stop(self) -> None:
+        """Drain and end. Idempotent."""
+        self._stop_requested.set()
+
+    def run(
+        self,
+        until_idle_s: float | None = None,
+        on_tick: Callable[[Supervisor], None] | None = None,
+    ) -> ExitCode:
+        """Supervise until stopped, halted, crash-looping, or idle for ``until_idle_s``."""
+        if until_idle_s is not None:
+            self._idle = Idle(until_idle_s, self._group_lag, self._clock)
+        while not self._over():
+            self._notice_absence()
+            for slot in self._slots:
+                self._look_after(slot)
+            if self._stop is None:
+                self._decide()
+            self.standing = standing_of(
+                self._in_use(), self._policy.min_ready, stopping=self._stop is not None
+            )
+            if on_tick is not None:
+                on_tick(self)
+            self._wait(TICK_S)
+        return ExitCode.OK if self._stop is None else self._stop
+
+    # -- what others may look at ------------------------------------------------------------
+
+    @property
+    def committed(self) -> int:
+        """References committed by all workers since the start, restarts included."""
+        return sum(slot.committed for slot in self._slots)
+
+    @property
+    def workers(self) -> int:
+        """Workers that are wanted."""
+        return self._wanted
+
+    @property
+    def lag(self) -> int | None:
+        """Records not yet committed in all partitions that workers own; None while one of them does
+        not know, or none runs."""
+        lags = [slot.health.lag for slot in self._in_use() if slot.health is not None]
+        known = [lag for lag in lags if lag is not None]
+        return sum(known) if known and len(known) == len(lags) else None
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _notice_absence(self) -> None:
+        """A driver that was stopped heard no answer meanwhile, which is not its workers' fault."""
+        now = self._clock.monotonic()
+        if now - self._looked_at > ABSENT_S:
+            self._awake_since = now
+        self._looked_at = now
+
+    def _in_use(self) -> list[Slot]:
+        """Slots that are to have a worker, or still have one."""
+        return [slot for slot in self._slots if slot.number < self._wanted or slot.leaving]
+
+    def _over(self) -> bool:
+        return self._stop is not None and all(slot.handle is None for slot in self._slots)
+
+    def _decide(self) -> None:
+        """What is to become of all workers together."""
+        running = [slot.fresh for slot in self._in_use() if slot.health is not None]
+        if self._stop_requested.is_set():
+            self._drain(ExitCode.OK, "asked to stop")
+        elif self._idle is not None and self._idle.reached(running):
+            self._drain(ExitCode.OK, "idle, and the group has committed everything")
+        elif (trouble := self._nobody_can_work()) is not None:
+            log.error("%s: %s", trouble.code, trouble.message)
+            seconds = self._policy.start_timeout_s
+            self._drain(
+                ExitCode.HALTED, f"no worker was in the group for {seconds:g} s: {trouble.code}"
+            )
+        else:
+            self._scale(job=self._idle is not None)
+
+    def _look_after(self, slot: Slot) -> None:
+        if self._stop is None or slot.leaving:
+            slot.tend(self._dismiss)
+        if self._stop is None and slot.number < self._wanted and slot.may_start():
+            slot.take(self._launch(slot.number, slot.avoid))
+        self._move(slot)
+        ended = slot.look(self._awake_since)
+        if ended is not None:
+            self._follow_end(slot, ended)
+        self._tell_if_it_waits(slot)
+
+    def _move(self, slot: Slot) -> None:
+        """A worker whose node goes away makes room for one on another node."""
+        node = slot.handle.node() if slot.handle else None
+        grace_s = slot.move()
+        if grace_s is not None:
+            log.warning(
+                "worker %d leaves node %s, which is being drained: it has %.0f s to finish",
+                slot.number,
+                node,
+                grace_s,
+            )
+
+    def _follow_end(self, slot: Slot, ended: Ended) -> None:
+        if ended.fate is Fate.STOPPED:
+            if self._stop is None:
+                # Its node is drained: another takes its place, elsewhere.
+                slot.stopped()
+            return
+        halted = ended.fate is Fate.HALTED
+        nodes = halted and fault_of(ended.code) is Fault.NODE
+        if slot.moving and self._stop is None and (nodes or not halted):
+            # It goes with its node, finished or not: no crash, and no trouble of another node.
+            log.warning(
+                "worker %d %s: %s: %s; what it had not committed comes again",
+                slot.number,
+                ended.fate,
+                ended.code,
+                ended.message,
+            )
+            slot.stopped()
+            return
+        if nodes and self._stop is None:
+            self._leave_empty(slot, ended)
+            return
+        log.error(
+            "worker %d %s: %s: %s (on node %s)",
+            slot.number,
+            ended.fate,
+            ended.code,
+            ended.message,
+            slot.node or "unknown",
+        )
+        if self._stop is not None:
+            if ended.fate is Fate.KILLED and self._stop is ExitCode.OK:
+                self._stop = ExitCode.UNCLEAN_STOP
+            return
+        if halted:
+            self._drain(ExitCode.HALTED, f"worker {slot.number} halted")
+            return
+        if slot.leaving:
+            # Nobody takes its place, so that it makes no crash loop.
+            return
+        if ended.fate is Fate.DIED and (slot.trouble is not None or self._crash_loop(slot)):
+            self._follow_crash_loop(slot, ended)
+            return
+        log.warning("worker %d starts again in %.1f s", slot.number, slot.failed())
+
+    def _leave_empty(self, slot: Slot, ended: Ended) -> None:
+        if slot.leaving:
+            log.error("worker %d halted: %s: %s", slot.number, ended.code, ended.message)
+            return
+        tell, wait_s = slot.halted(ended)
+        log.log(
+            logging.ERROR if tell else logging.DEBUG,
+            "place %d stays empty: %s on node %s: %s; tried again in %.0f s, then after growing "
+            "waits",
+            slot.number,
+            ended.code,
+            slot.node or "unknown",
+            ended.message,
+            wait_s,
+            extra={"code": ended.code},
+        )
+
+    def _nobody_can_work(self) -> Trouble | None:
+        """The trouble to stop for: it keeps a place empty, and for ``start_timeout_s`` no worker
+        was in the group but such as had troubles of their own."""
+        wanted = self._slots[: self._wanted]
+        now = self._clock.monotonic()
+        if any(slot.fresh is not None and slot.trouble is None for slot in wanted):
+            self._attended_at = now
+        if any(slot.fresh is not None for slot in wanted):
+            return None
+        if now - max(self._attended_at, self._awake_since) < self._policy.start_timeout_s:
+            return None
+        return next((slot.trouble for slot in wanted if slot.trouble), None)
+
+    def _tell_if_it_waits(self, slot: Slot) -> None:
+        waited_s = slot.waiting_s
+        if waited_s is None or slot.handle is None:
+            self._waiting_told.pop(slot.number, None)
+            return
+        reminder = self._waiting_told.get(slot.number)
+        if (waited_s >= WAITING_TOLD_S) if reminder is None else reminder.due():
+            log.warning(
+                "worker %d has waited for %.0f s: Ray has no room for %s; free some, add a node, "
+                "or lower workers.count",
+                slot.number,
+                waited_s,
+                slot.handle.wants,
+            )
+            if reminder is None:
+                self._waiting_told[slot.number] = Reminder(
+                    self._clock, WAITING_TOLD_AGAIN_S, WAITING_TOLD_AGAIN_S
+                )
+
+    def _crash_loop(self, slot: Slot) -> bool:
+        self._crashes.add(self._clock.monotonic(), slot.number, slot.node)
+        return len(self._crashes) >= self._policy.max_crashes
+
+    def _follow_crash_loop(self, slot: Slot, ended: Ended) -> None:
+        """A place whose workers die, while those of others do not, is its node's fault. Where a
+        second place is left for the same reason, something goes from place to place, as the record
+        that kills whoever reads it does."""
+        others = [each for each in self._slots[: self._wanted] if each is not slot]
+        alone = (
+            self._crashes.slots <= {slot.number}
+            and any(each.fresh is not None and each.trouble is None for each in others)
+            and not any(each.trouble is not None and each.trouble.is_crash for each in others)
+        )
+        if alone or slot.trouble is not None:
+            self._crashes.forget(slot.number)
+            self._leave_empty(slot, ended)
+            return
+        self._drain(
+            ExitCode.CRASH_LOOP,
+            f"{len(self._crashes)} crashes in {self._policy.crash_window_s:g} s",
+        )
+
+    def _scale(self, *, job: bool) -> None:
+        if self._scaling is None:
+            return
+        # Empty places neither work nor start: the rule is for the others.
+        in_use = [slot for slot in self._in_use() if not slot.empty]
+        decision = self._scaling.decide([None if slot.leaving else slot.fresh for slot in in_use])
+        if decision is None:
+            return
+        wanted = self._places_for(decision.workers)
+        surplus = self._slots[wanted : self._wanted]
+        if wanted == self._wanted or (job and any(slot.health for slot in surplus)):
+            # A job ends when nothing is left, and partitions on their way look like that.
+            return
+        log.info("%d workers, not %d: %s", wanted, self._wanted, decision.why)
+        for slot in reversed(surplus):
+            slot.leave()
+        self._wanted = wanted
+
+    def _places_for(self, workers: int) -> int:
+        """So many places, from the first on, have as many that are not empty."""
+        able = 0
+        for slot in self._slots:
+            if able >= workers and slot.number >= self._policy.count:
+                return slot.number
+            able += not slot.empty
+        return self._policy.most
+
+    def _drain(self, code: ExitCode, why: str) -> None:
+        log.info("stopping: %s", why)
+        self._stop = code
+        for slot in self._slots:
+            slot.stop(self._policy.grace_s)
