@@ -6,6 +6,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/pytest
+JOBS ?= 2
 SCHEDULES ?= 1000
 MUTANTS ?= 10000
 SEED ?= 1
@@ -24,8 +25,8 @@ demo: $(INSTALLED) ## Run the main job here: Kafka, S3, a small CLIP, the real s
 	@$(BIN)/clipstream demo
 
 .PHONY: test
-test: lint types ## Run every check and test that can run on this machine
-	$(PYTEST)
+test: $(INSTALLED) ## Run every check and test that can run on this machine: GROUPS="unit kafka" JOBS=2
+	@$(BIN)/python -m deploy.dev.suite --jobs $(JOBS) $(GROUPS)
 
 .PHONY: setup
 setup: $(INSTALLED) ## Install everything into .venv; the other commands do this by themselves
@@ -39,15 +40,17 @@ $(INSTALLED): constraints.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
+.PHONY: groups
+groups: $(INSTALLED) ## List the groups of `make test` with what each guards
+	@$(BIN)/python -m deploy.dev.suite --list
+
 .PHONY: lint
 lint: $(INSTALLED) ## Style, formatting and import rules
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m deploy.dev.suite lint
 
 .PHONY: types
 types: $(INSTALLED) ## Strict type checks
-	$(BIN)/mypy
+	@$(BIN)/python -m deploy.dev.suite types
 
 .PHONY: chaos
 chaos: $(INSTALLED) ## Kill, freeze and cut off workers: SCHEDULES=1000 SEED=1 OUTPUT=FILE

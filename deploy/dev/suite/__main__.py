@@ -1,0 +1,95 @@
+"""Runs the groups that are named, or all.
+
+Status 1: a group failed; 2: no group has that name; 130 or 143: ended by Ctrl-C or SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from deploy.dev.suite import summary
+from deploy.dev.suite.groups import GROUPS, Group
+from deploy.dev.suite.running import JOBS, Result, run
+from workers.embedded.signals import orderly_end
+
+
+def main(arguments: Sequence[str] | None = None, groups: Sequence[Group] = GROUPS) -> int:
+    parser = argparse.ArgumentParser(prog="deploy.dev.suite", description=__doc__)
+    names = [group.name for group in groups]
+    parser.add_argument("group", nargs="*", help=f"one of {', '.join(names)}; default: all")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="groups at a time (%(default)s)")
+    parser.add_argument("--list", action="store_true", help="say what each group guards")
+    chosen = parser.parse_args(arguments)
+    if unknown := sorted({*chosen.group} - {*names}):
+        parser.error(f"no group is called {', '.join(unknown)}; there are {', '.join(names)}")
+    if chosen.list:
+        for group in groups:
+            print(f"{group.name:<10} {group.guards}")
+        return 0
+    wanted = [group for group in groups if not chosen.group or group.name in chosen.group]
+    try:
+        with orderly_end():
+            return _run(wanted, chosen.jobs)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _run(groups: Sequence[Group], jobs: int) -> int:
+    results: list[Result] = []
+    # This run's own business, not that of a `make` in a test.
+    environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
+    began = time.monotonic()
+    with ExitStack() as stack:
+        logs = stack.enter_context(tempfile.TemporaryDirectory(prefix="clipstream-test-"))
+        # Another run's Ray must not be found, and paths of Ray's sockets must be short.
+        short = os.environ.get("RAY_TMPDIR", "/tmp")  # noqa: S108 - Ray's own default
+        Path(short).mkdir(parents=True, exist_ok=True)
+        environment["RAY_TMPDIR"] = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="test-", dir=short, ignore_cleanup_errors=True)
+        )
+        running = run(
+            groups,
+            Path(logs),
+            jobs=jobs,
+            environment=environment,
+            started=lambda group: _say(f"{group.name:<10} started, log: {logs}/{group.name}.log"),
+        )
+        try:
+            with closing(running):
+                for result in running:
+                    results.append(result)
+                    _say(summary.line(result))
+        finally:
+            _tell(results, len(groups), time.monotonic() - began)
+    return 0 if all(result.passed for result in results) else 1
+
+
+def _tell(results: Sequence[Result], wanted: int, wall_s: float) -> None:
+    for output in summary.failures(results):
+        _say(output)
+    for skipped in summary.skips(results):
+        _say(skipped)
+    if results:
+        _say(f"\n{summary.table(results)}\n")
+    failed = [result.group.name for result in results if not result.passed]
+    _say(
+        f"{len(results)} of {wanted} groups ran in {wall_s / 60:.1f} minutes; "
+        f"failed: {', '.join(failed) or 'none'}"
+    )
+
+
+def _say(text: str) -> None:
+    # At once, also into a file or a pipe.
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""The groups of `make test`, in the order in which they start.
+
+Every test file belongs to exactly one group: ``tests/unit/test_suite.py`` fails for a file that
+belongs to none or to two. The groups that may run beside another come first, the long ones before
+the short ones, so that no long one runs on by itself at the end. The groups that run alone follow.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+BIN = shlex.quote(str(Path(sys.executable).parent))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Tests, or one command, that run in a process of their own.
+
+    ``files`` are patterns of test files, relative to the root of the tree. ``command`` is what
+    runs instead of pytest. An ``alone`` group never runs beside another: it judges time, or it
+    keeps all processors busy.
+    """
+
+    name: str
+    guards: str
+    files: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    alone: bool = False
+
+    def test_files(self, root: Path = ROOT) -> list[str]:
+        """The test files that its patterns find, relative to ``root``."""
+        found = {path for pattern in self.files for path in root.glob(pattern)}
+        return sorted(str(path.relative_to(root)) for path in found)
+
+    def arguments(self, root: Path = ROOT) -> list[str]:
+        """The command line of its process."""
+        if self.command:
+            return [*self.command]
+        # Groups that run at the same time would write one cache. Counts are read from plain text.
+        pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
+        return [*pytest, *self.test_files(root)]
+
+
+def shell(*commands: str) -> tuple[str, ...]:
+    """Programs of the environment one after the other, until one fails."""
+    return "sh", "-c", " && ".join(f"{BIN}/{command}" for command in commands)
+
+
+GROUPS = (
+    Group(
+        "binaries",
+        "Kafka's jars and the S3 server are there before tests start them",
+        command=(sys.executable, "-m", "deploy.dev.suite.binaries"),
+        alone=True,
+    ),
+    Group(
+        "lint",
+        "style, formatting, who imports whom",
+        command=shell("ruff check .", "ruff format --check .", "lint-imports --no-logo"),
+    ),
+    Group(
+        "kafka",
+        "one Kafka client: members, transactions, offsets, replays, permissions",
+        files=("tests/component/test_kafka_*.py",),
+    ),
+    Group("types", "strict types of product and tests", command=shell("mypy")),
+    Group(
+        "unit",
+        "each module alone: no service, no waiting, a clock of its own",
+        files=("tests/unit/test_*.py",),
+    ),
+    Group(
+        "property",
+        "what must hold for every input and every order of events",
+        files=("tests/property/test_*.py",),
+    ),
+    Group(
+        "decode",
+        "real files in the real sandbox: pixels, refusals, crashes",
+        files=("tests/component/test_decoder_*.py",),
+    ),
+    Group(
+        "clip",
+        "embeddings equal transformers'; checkpoints, precisions, calibration",
+        files=(
+            "tests/component/test_calibrate_command.py",
+            "tests/component/test_clip_*.py",
+            "tests/component/test_cpu_precision.py",
+            "tests/component/test_demo_model.py",
+            "tests/component/test_int8.py",
+            "tests/component/test_vision_tower.py",
+        ),
+    ),
+    Group(
+        "contract",
+        "fakes keep the promises of the real Kafka, S3 and CLIP",
+        files=("tests/contract/test_*.py",),
+    ),
+    Group(
+        "s3",
+        "a real S3 server: versions, keys, outages",
+        files=("tests/component/test_object_store_*.py",),
+    ),
+    Group(
+        "services",
+        "services that the demo and development start, and leave nothing behind",
+        files=(
+            "tests/component/test_child_processes.py",
+            "tests/component/test_dev_services.py",
+            "tests/component/test_embedded_services.py",
+        ),
+    ),
+    Group(
+        "packaging",
+        "the wheel is complete; CI skips nothing",
+        files=("tests/packaging/test_*.py",),
+    ),
+    Group("gpu", "a CUDA device; skipped without one", files=("tests/gpu/test_*.py",)),
+    Group(
+        "e2e",
+        "the commands as a person types them: Kafka, S3, Ray",
+        files=("tests/e2e/test_*.py",),
+        alone=True,
+    ),
+    Group(
+        "ray",
+        "workers as Ray actors: nodes that come, lack something, go away",
+        files=(
+            "tests/component/test_faulty_node.py",
+            "tests/component/test_gpus_of_a_cluster.py",
+            "tests/component/test_ray_start.py",
+            "tests/component/test_scaling_stream.py",
+            "tests/fault/test_ray_cluster.py",
+        ),
+        alone=True,
+    ),
+    Group(
+        "chaos",
+        "exactly one outcome whatever is killed, frozen or cut off",
+        files=(
+            "tests/fault/test_chaos.py",
+            "tests/fault/test_fault_table.py",
+            "tests/fault/test_judge.py",
+            "tests/fault/test_long_runs.py",
+            "tests/fault/test_soak.py",
+        ),
+        alone=True,
+    ),
+    Group(
+        "fault",
+        "each fault of brokers, stores, links and processes has its stated effect",
+        files=(
+            "tests/fault/test_broker_link.py",
+            "tests/fault/test_cluster_faults.py",
+            "tests/fault/test_exhaustion.py",
+            "tests/fault/test_s3_faults.py",
+            "tests/fault/test_shared_group.py",
+            "tests/fault/test_stuck_worker.py",
+            "tests/fault/test_takeover.py",
+            "tests/fault/test_worker_faults.py",
+        ),
+        alone=True,
+    ),
+)
+
+
+def owners(root: Path = ROOT) -> Mapping[str, list[str]]:
+    """Each test file of the tree with the names of the groups that run it."""
+    found: dict[str, list[str]] = {
+        str(path.relative_to(root)): [] for path in sorted(root.glob("tests/**/test_*.py"))
+    }
+    for group in GROUPS:
+        for file in group.test_files(root):
+            found.setdefault(file, []).append(group.name)
+    return found

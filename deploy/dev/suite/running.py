@@ -1,0 +1,154 @@
+"""Runs groups: each in a session of its own, its output in a file, ended with the runner."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.dev.suite.groups import ROOT, Group
+
+JOBS = 2
+"""Groups at a time. Most wait more than they compute."""
+
+LOOK_S = 0.05
+"""Between two looks at the groups that run."""
+
+GRACE_S = 30.0
+"""From an interrupt, on which pytest stops the services that it started, to SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a group. ``status`` is its exit status, or minus the number of the signal
+    that ended it; ``cpu_s`` counts the processes that it started and waited for."""
+
+    group: Group
+    status: int
+    wall_s: float
+    cpu_s: float
+    output: str
+
+    @property
+    def passed(self) -> bool:
+        return self.status == 0
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Tests by what became of them, as the last line of pytest says; empty without pytest."""
+        lines = re.findall(r"^=+ (.*) in [\d.]+s.* =+$", self.output, re.MULTILINE)
+        said = lines[-1] if lines else ""
+        return {word: int(number) for number, word in re.findall(r"(\d+) ([a-z]+)", said)}
+
+    @property
+    def skips(self) -> list[str]:
+        """pytest's lines that name a skipped test and the reason."""
+        return re.findall(r"^SKIPPED .*$", self.output, re.MULTILINE)
+
+
+class Running:
+    """A group's process, and all that stays in its process group."""
+
+    def __init__(self, group: Group, folder: Path, environment: Mapping[str, str]) -> None:
+        self.group = group
+        self._log = folder / f"{group.name}.log"
+        self._began = time.monotonic()
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - a command of the table, no shell
+                group.arguments(),
+                cwd=ROOT,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def look(self) -> Result | None:
+        """The result, once the process has ended. What it left running is killed."""
+        pid = self._process.pid
+        # It is collected last: until then nobody else can have its number.
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            return None
+        self._signal(signal.SIGKILL)
+        _, status, usage = os.wait4(pid, 0)
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        return Result(
+            self.group,
+            self._process.returncode,
+            time.monotonic() - self._began,
+            usage.ru_utime + usage.ru_stime,
+            self._log.read_text(errors="replace"),
+        )
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does at a terminal."""
+        self._signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+
+def may_start(group: Group, running: Iterable[Group], jobs: int) -> bool:
+    """Whether the next group may run beside those that run."""
+    others = list(running)
+    if group.alone or any(other.alone for other in others):
+        return not others
+    return len(others) < jobs
+
+
+def run(
+    groups: Iterable[Group],
+    folder: Path,
+    *,
+    jobs: int = JOBS,
+    environment: Mapping[str, str] | None = None,
+    started: Callable[[Group], None] = lambda _: None,
+) -> Iterator[Result]:
+    """Run the groups in their order and yield each result as soon as it is there.
+
+    ``folder`` gets a log a group. Whatever ends the iteration early, an exception in the caller
+    included, every process has ended when ``close`` returns.
+    """
+    waiting, running = deque(groups), list[Running]()
+    try:
+        while waiting or running:
+            if waiting and may_start(waiting[0], [each.group for each in running], jobs):
+                group = waiting.popleft()
+                running.append(
+                    Running(group, folder, os.environ if environment is None else environment)
+                )
+                started(group)
+                continue
+            for each in list(running):
+                if result := each.look():
+                    running.remove(each)
+                    yield result
+            time.sleep(LOOK_S)
+    finally:
+        _end(running)
+
+
+def _end(running: list[Running]) -> None:
+    """Interrupt all, wait, and kill what is left: in the end, or at a second Ctrl-C."""
+    for each in running:
+        each.interrupt()
+    deadline = time.monotonic() + GRACE_S
+    try:
+        while running and time.monotonic() < deadline:
+            running[:] = [each for each in running if each.look() is None]
+            time.sleep(LOOK_S)
+    finally:
+        for each in running:
+            each.kill()

@@ -1,0 +1,248 @@
+"""`make test`: which group runs a test file, which groups run at once, and what is said of them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from deploy.dev.suite import summary
+from deploy.dev.suite.__main__ import main
+from deploy.dev.suite.groups import GROUPS, ROOT, Group, owners
+from deploy.dev.suite.running import Result, may_start, run
+from tests.rigs.waiting import eventually
+from workers.embedded.processes import ProcessIdentity
+
+QUIET, OTHER = Group("quiet", "x"), Group("other", "x")
+LOUD = Group("loud", "x", alone=True)
+
+
+def python(name: str, program: str, *, alone: bool = False) -> Group:
+    command = (sys.executable, "-I", "-c", textwrap.dedent(program))
+    return Group(name, f"guards {name}", command=command, alone=alone)
+
+
+def all_of(groups: Sequence[Group], folder: Path, jobs: int = 2) -> dict[str, Result]:
+    return {result.group.name: result for result in run(groups, folder, jobs=jobs)}
+
+
+# -- the table ------------------------------------------------------------------------------------
+
+
+def test_every_test_file_belongs_to_exactly_one_group() -> None:
+    astray = {file: names for file, names in owners().items() if len(names) != 1}
+    assert astray == {}, "put the file into one group of deploy/dev/suite/groups.py"
+
+
+def test_a_file_that_no_pattern_finds_belongs_to_no_group(tmp_path: Path) -> None:
+    file = tmp_path / "tests" / "component" / "test_something_new.py"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert owners(tmp_path) == {"tests/component/test_something_new.py": []}
+
+
+@pytest.mark.parametrize("group", [group for group in GROUPS if group.files], ids=lambda g: g.name)
+def test_every_pattern_finds_a_file(group: Group) -> None:
+    assert [pattern for pattern in group.files if not [*ROOT.glob(pattern)]] == []
+
+
+@pytest.mark.parametrize("folder", ["tests/fault/", "tests/e2e/"])
+def test_what_judges_time_runs_alone(folder: str) -> None:
+    alone = {group.name for group in GROUPS if group.alone}
+    assert {file: names for file, names in owners().items() if file.startswith(folder)}
+    assert [
+        file
+        for file, names in owners().items()
+        if file.startswith(folder) and not alone.issuperset(names)
+    ] == []
+
+
+# -- which run at once ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("group", "running", "may"),
+    [
+        (QUIET, [], True),
+        (QUIET, [OTHER], True),
+        (QUIET, [OTHER, OTHER], False),
+        (QUIET, [LOUD], False),
+        (LOUD, [], True),
+        (LOUD, [QUIET], False),
+        (LOUD, [LOUD], False),
+    ],
+)
+def test_a_group_starts_where_there_is_room_and_quiet(
+    group: Group, running: list[Group], may: bool
+) -> None:
+    assert may_start(group, running, jobs=2) is may
+
+
+def test_quiet_groups_run_at_the_same_time(tmp_path: Path) -> None:
+    meet = """
+        import pathlib, time
+        pathlib.Path({mine!r}).touch()
+        while not pathlib.Path({others!r}).exists():
+            time.sleep(0.01)
+    """
+    files = [str(tmp_path / name) for name in ("first", "second")]
+    groups = [
+        python("first", meet.format(mine=files[0], others=files[1])),
+        python("second", meet.format(mine=files[1], others=files[0])),
+    ]
+    assert all(result.passed for result in all_of(groups, tmp_path).values())
+
+
+def test_nothing_runs_beside_a_group_that_runs_alone(tmp_path: Path) -> None:
+    diary = tmp_path / "diary"
+    note = f"""
+        import time
+        diary = open({str(diary)!r}, "a", buffering=1)
+        diary.write("begin {{0}}\\n")
+        time.sleep(0.1)
+        diary.write("end {{0}}\\n")
+    """
+    groups = [
+        python(name, note.format(name), alone=name == "alone")
+        for name in ("before", "alone", "after", "last")
+    ]
+    all_of(groups, tmp_path, jobs=3)
+    lines = diary.read_text().splitlines()
+    assert len(lines) == 8
+    assert lines[1:4] == ["end before", "begin alone", "end alone"]
+
+
+# -- what is said ---------------------------------------------------------------------------------
+
+TESTS = """
+import pytest
+
+def test_that_passes(): ...
+def test_that_passes_too(): ...
+def test_that_fails(): assert False
+@pytest.fixture
+def service(): raise OSError
+def test_with_an_error(service): ...
+@pytest.mark.xfail(reason="known")
+def test_that_is_expected_to_fail(): assert False
+def test_that_is_skipped(): pytest.skip("no Go; install it")
+"""
+
+
+@pytest.fixture
+def tested(tmp_path: Path) -> Callable[[str], Result]:
+    """Runs a text as a file of tests, in pytest's own process."""
+
+    def run_tests(text: str) -> Result:
+        file = tmp_path / "test_sample.py"
+        file.write_text(text)
+        command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-ra", str(file))
+        where = f"--rootdir={tmp_path}", f"--confcutdir={tmp_path}", "-c", "/dev/null"
+        (result,) = run([Group("sample", "nothing", command=(*command, *where))], tmp_path)
+        return result
+
+    return run_tests
+
+
+def test_tests_are_counted_as_pytest_counts_them(tested: Callable[[str], Result]) -> None:
+    result = tested(TESTS)
+    counts = {"failed": 1, "passed": 2, "skipped": 1, "xfailed": 1, "error": 1}
+    assert (result.status, result.counts) == (1, counts)
+    assert summary.table([result]).splitlines()[1].split()[:4] == ["sample", "3", "2", "1"]
+
+
+def test_a_skipped_test_of_a_group_that_passed_is_told_with_its_reason(
+    tested: Callable[[str], Result],
+) -> None:
+    result = tested("import pytest\ndef test_it(): pytest.skip('no Go; install it')\n")
+    (told,) = summary.skips([result])
+    assert told.startswith("sample: SKIPPED")
+    assert told.endswith("no Go; install it")
+
+
+def test_processor_time_includes_that_of_grandchildren(tmp_path: Path) -> None:
+    program = """
+        import subprocess, sys
+        spin = "import time\\nwhile time.process_time() < 0.3: pass"
+        subprocess.run([sys.executable, "-c", spin], check=True)
+    """
+    assert all_of([python("busy", program)], tmp_path)["busy"].cpu_s >= 0.3
+
+
+def test_the_output_of_a_group_that_failed_is_shown_whole_and_no_other(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    groups = [
+        python("good", "print('nobody wants to know')"),
+        python("bad", "print('first line'); print('last line'); raise SystemExit(3)"),
+    ]
+    assert main([], groups) == 1
+    said = capfd.readouterr().out
+    assert "first line\nlast line\n" in said
+    assert "nobody wants to know" not in said
+    assert said.index("last line") > said.index("good       passed")
+    assert "guards good" in said
+    assert "2 of 2 groups ran" in said
+    assert said.endswith("failed: bad\n")
+
+
+def test_groups_are_run_by_name(capfd: pytest.CaptureFixture[str]) -> None:
+    groups = [python("good", ""), python("bad", "raise SystemExit(3)")]
+    assert main(["good"], groups) == 0
+    assert capfd.readouterr().out.endswith("failed: none\n")
+    with pytest.raises(SystemExit) as refused:
+        main(["god"], groups)
+    assert refused.value.code == 2
+    assert "no group is called god; there are good, bad" in capfd.readouterr().err
+
+
+# -- the end --------------------------------------------------------------------------------------
+
+
+def test_what_a_group_leaves_running_is_ended_with_it(tmp_path: Path) -> None:
+    program = """
+        import subprocess
+        print(subprocess.Popen(["sleep", "1000"]).pid)
+    """
+    left = int(all_of([python("careless", program)], tmp_path)["careless"].output)
+    eventually(lambda: ProcessIdentity.of(left) is None)
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("stubborn", [False, True], ids=["", "stubborn"])
+def test_a_runner_that_is_told_to_end_ends_its_groups(
+    sent: signal.Signals, status: int, stubborn: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "pid"
+    group = f"""
+import os, pathlib, signal, time
+if {stubborn}:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+pathlib.Path({str(file) + ".new"!r}).write_text(str(os.getpid()))
+pathlib.Path({str(file) + ".new"!r}).rename({str(file)!r})
+time.sleep(1000)
+"""
+    runner = f"""
+import sys
+from deploy.dev.suite import running
+from deploy.dev.suite.__main__ import main
+from deploy.dev.suite.groups import Group
+running.GRACE_S = 0.5
+sys.exit(main([], [Group("sleeper", "nothing", command=(sys.executable, "-c", {group!r}))]))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", runner], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        eventually(file.exists)
+        child = ProcessIdentity.of(int(file.read_text()))
+        assert child is not None
+        process.send_signal(sent)
+        said, _ = process.communicate()
+    assert process.returncode == status
+    assert b"0 of 1 groups ran" in said
+    eventually(lambda: not child.running)
