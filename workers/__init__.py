@@ -1,4 +1,11 @@
-"""Where the pipeline runs: command line, settings, wiring, Ray actors."""
+"""Where the pipeline runs.
+
+Read ``cli`` first, then ``commands``, a module a command. ``stream`` is the worker, ``supervise``
+keeps workers running, ``cluster`` runs them on Ray, ``settings`` is what all of them are told.
+``demo`` shows it, with the Kafka and the S3 server of ``embedded``. What several rooms need stands
+beside them: ``endpoints``, ``logs``, ``backoff``, and ``node_checks``, which looks whether a
+machine has what a worker needs.
+"""
 
 import sys
 

@@ -10,26 +10,20 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    generate_latest,
-    start_http_server,
-)
 from pydantic import Field
 
 from pipeline.adapters.kafka.policy import Member
+from pipeline.adapters.prometheus import EXPOSITION_TYPE, Registry, exposition, serve
 from pipeline.errors import Halt
 from pipeline.metrics import PREFIX
 from pipeline.policy import Policy
-from workers.supervise.standing import Standing
 
 
 class EndpointsPolicy(Policy):
@@ -70,7 +64,7 @@ class MetricsEndpoint:
 
     def __init__(
         self,
-        registry: CollectorRegistry,
+        registry: Registry,
         policy: EndpointsPolicy,
         member: Member,
         sleep: Callable[[float], object] = time.sleep,
@@ -99,12 +93,12 @@ class MetricsEndpoint:
 
 
 def _listening(
-    registry: CollectorRegistry, host: str, port: int, sleep: Callable[[float], object]
+    registry: Registry, host: str, port: int, sleep: Callable[[float], object]
 ) -> tuple[WSGIServer, threading.Thread]:
     tries = round(PORT_WAIT_S / PORT_TRY_S)
     for left in reversed(range(tries)):
         try:
-            return start_http_server(port, host, registry)
+            return serve(registry, host, port)
         except OSError as error:
             listener = _listener(host, port)
             if left and error.errno == errno.EADDRINUSE and listener is not _Listener.FOREIGN:
@@ -202,6 +196,16 @@ def _loopback(host: str) -> str:
     return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
 
 
+class Readiness(Protocol):
+    """Whether enough workers take in work, and what is said of each place for one."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def lines(self) -> Sequence[str]: ...
+
+
 class HealthEndpoint:
     """The driver's probes and metrics: /healthz answers 200 while the supervisor's loop turns,
     /readyz while enough workers take in work, both 503 otherwise; the body of /readyz says how each
@@ -211,8 +215,8 @@ class HealthEndpoint:
         self,
         policy: EndpointsPolicy,
         healthy: Callable[[], bool],
-        standing: Callable[[], Standing],
-        registry: CollectorRegistry,
+        standing: Callable[[], Readiness],
+        registry: Registry,
     ) -> None:
         """Listen.
 
@@ -228,7 +232,7 @@ class HealthEndpoint:
                     now = standing()
                     self._probe(now.ready, *now.lines)
                 elif self.path == "/metrics":
-                    self._answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+                    self._answer(200, exposition(registry), EXPOSITION_TYPE)
                 else:
                     self._answer(404, b"not found\n")
 

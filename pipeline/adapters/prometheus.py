@@ -1,14 +1,51 @@
-"""The meter over prometheus_client: the catalogue registered in a registry of its own."""
+"""The meter over prometheus_client: the catalogue registered in a registry of its own; and the text
+that Prometheus reads, written, served and read back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    start_http_server,
+)
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.metrics import CATALOGUE, Kind, Metric
+
+Registry = CollectorRegistry
+EXPOSITION_TYPE = CONTENT_TYPE_LATEST
+"""Content type of an exposition."""
+
+
+def exposition(registry: Registry) -> bytes:
+    """The values of all metrics, in the text format that Prometheus reads."""
+    return generate_latest(registry)
+
+
+def serve(registry: Registry, host: str, port: int) -> tuple[WSGIServer, threading.Thread]:
+    """Answer with the exposition over HTTP, in a thread; port 0 is a free one.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    return start_http_server(port, host, registry)
+
+
+def samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Name, labels and value of each sample of an exposition."""
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            yield sample.name, sample.labels, sample.value
 
 
 class PrometheusMeter:

@@ -19,12 +19,12 @@ from tests.rigs.kafka_deployment import Deployment
 from tests.rigs.ray_nodes import RayNode, RayNodes, ray_nodes
 from tests.rigs.root import ROOT
 from tests.rigs.waiting import eventually
-from workers.cluster.node import ID_DIGITS
 from workers.cluster.node_survey import survey
 from workers.commands.config import as_yaml
 from workers.embedded.processes import command_environment
 from workers.embedded.s3 import S3Server
 from workers.settings.loading import Settings
+from workers.supervise.node import ID_DIGITS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

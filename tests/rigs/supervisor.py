@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from tests.rigs.hand_clock import HandClock
-from workers.cluster.node import Node
 from workers.settings.workers import WorkersPolicy
 from workers.stream.health import Health, Heard
+from workers.supervise.node import Node
 from workers.supervise.slot import Ended, Fate
 from workers.supervise.supervisor import ExitCode, Supervisor
 

@@ -11,13 +11,13 @@ import pytest
 
 from pipeline.errors import Halt
 from pipeline.ports import Check, CheckResult
-from workers.cluster import node_checks
-from workers.cluster.node import Node
-from workers.cluster.node_checks import Finding, examine_node, require_node
+from workers import node_checks
 from workers.cluster.node_survey import Report, differences, survey
 from workers.demo import shapes
+from workers.node_checks import Finding, examine_node, require_node
 from workers.settings.loading import Settings
 from workers.stream import wiring
+from workers.supervise.node import Node
 
 DEMO = Path(shapes.__file__).parent
 A, B, C = (Node(letter * 56, f"host-{letter}") for letter in "abc")

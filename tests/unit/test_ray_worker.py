@@ -17,9 +17,9 @@ from tests.rigs.hand_clock import HandClock
 from tests.rigs.waiting import eventually
 from workers.cluster import heap
 from workers.cluster.actors import RayWorker, StreamActor
-from workers.cluster.node import Node
 from workers.settings.loading import Settings
 from workers.stream.health import Health, Heard
+from workers.supervise.node import Node
 from workers.supervise.slot import Ended, Fate
 
 HEALTH = Health(

@@ -30,7 +30,6 @@ from pipeline.ports import Clock
 from workers.cluster import heap
 from workers.cluster.drains import DrainNotices
 from workers.cluster.fitting import fitted
-from workers.cluster.node import Node
 from workers.cluster.reservation import CPUS_WITHOUT_GPU, Reservation, reserve, workers_on
 from workers.cluster.resources import living_nodes, resources_of_cluster
 from workers.cluster.start import cluster_address, start_ray
@@ -38,6 +37,7 @@ from workers.logs import configure_logging
 from workers.settings.loading import Settings
 from workers.stream.health import Health, Heard
 from workers.stream.worker import StreamWorker
+from workers.supervise.node import Node
 from workers.supervise.slot import Ended, Fate
 
 log = logging.getLogger(__name__)

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from pipeline.errors import Halt
 from pipeline.ports import Check, CheckResult
-from workers.cluster.node import Node
-from workers.cluster.node_checks import Finding, examine_node
 from workers.cluster.resources import living_nodes
 from workers.cluster.start import cluster_address, start_ray
+from workers.node_checks import Finding, examine_node
 from workers.settings.loading import Settings
+from workers.supervise.node import Node
 
 ANSWER_S = 120.0
 """Time for a node to look at itself: its process starts, and a model directory may be large."""

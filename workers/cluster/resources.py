@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from workers.cluster.node import Node
 from workers.cluster.reservation import Resources, Room
+from workers.supervise.node import Node
 
 log = logging.getLogger(__name__)
 

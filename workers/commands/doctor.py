@@ -14,9 +14,9 @@ from pipeline.adapters.s3.admin import S3Admin
 from pipeline.errors import Halt, PipelineError
 from pipeline.ports import Check, CheckResult
 from workers.cluster.actors import Cluster
-from workers.cluster.node_checks import failed, try_decoder
 from workers.cluster.node_survey import survey
 from workers.cluster.reservation import places
+from workers.node_checks import failed, try_decoder
 from workers.settings.loading import Settings
 from workers.stream.wiring import load_encoder, load_routes, load_rules, member_of
 

@@ -22,7 +22,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -30,6 +29,7 @@ from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
+from pipeline.adapters.prometheus import samples
 from pipeline.adapters.s3.admin import S3Admin
 from workers.demo.account import Results
 from workers.demo.closing import keep_running, print_summary
@@ -261,11 +261,9 @@ def _skipped(discovery: Path) -> int:
             with urllib.request.urlopen(f"http://{target}/metrics", timeout=5) as answer:
                 text = answer.read().decode()
             total += sum(
-                sample.value
-                for family in text_string_to_metric_families(text)
-                for sample in family.samples
-                if sample.name == "clipstream_references_total"
-                and sample.labels.get("outcome") == "skipped"
+                value
+                for name, labels, value in samples(text)
+                if name == "clipstream_references_total" and labels.get("outcome") == "skipped"
             )
     return int(total)
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-from kafka import KafkaConsumer, TopicPartition
-
-from pipeline.adapters.kafka.clients import connect
-from pipeline.adapters.kafka.policy import KafkaPolicy, common_options
+from pipeline.adapters.kafka.outcomes import input_keys
+from pipeline.adapters.kafka.policy import KafkaPolicy
 from workers.demo.account import SentRecord
 from workers.demo.messages import DemoMessage
 from workers.embedded.processes import ServiceError
-
-READ_S = 60.0
 
 Found = tuple[int, int, bytes]
 """Partition, offset and key of a record."""
@@ -26,10 +20,13 @@ def sent_records(kafka: KafkaPolicy, sent: Sequence[DemoMessage]) -> list[SentRe
     Raises:
         ServiceError: the topic does not hold each of them exactly once, and nothing else.
     """
-    return placed(sent, _read(kafka))
+    try:
+        return placed(sent, input_keys(kafka))
+    except TimeoutError as late:
+        raise ServiceError(str(late)) from late
 
 
-def placed(sent: Sequence[DemoMessage], found: Iterator[Found]) -> list[SentRecord]:
+def placed(sent: Sequence[DemoMessage], found: Iterable[Found]) -> list[SentRecord]:
     """Match records with messages by key, which no two messages share."""
     waiting = {message.key: message for message in sent}
     records = []
@@ -44,22 +41,3 @@ def placed(sent: Sequence[DemoMessage], found: Iterator[Found]) -> list[SentReco
             "broker acknowledged them; look at its log"
         )
     return records
-
-
-def _read(kafka: KafkaPolicy) -> Iterator[Found]:
-    (topic,) = kafka.input_topics
-    options = common_options(kafka, "clipstream-demo") | {"enable_auto_commit": False}
-    consumer = connect(KafkaConsumer, options)
-    with contextlib.closing(consumer):
-        numbers = sorted(consumer.partitions_for_topic(topic) or ())
-        partitions = [TopicPartition(topic, number) for number in numbers]
-        consumer.assign(partitions)
-        consumer.seek_to_beginning(*partitions)
-        ends = consumer.end_offsets(partitions)
-        deadline = time.monotonic() + READ_S
-        while any(consumer.position(partition) < end for partition, end in ends.items()):
-            if time.monotonic() > deadline:
-                raise ServiceError(f"kafka: cannot read {topic} back within {READ_S:g} s")
-            for partition, records in consumer.poll(timeout_ms=200).items():
-                for record in records:
-                    yield partition.partition, record.offset, record.key or b""

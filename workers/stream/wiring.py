@@ -37,8 +37,8 @@ from pipeline.priority import Turns
 from pipeline.records import ModelIdentity
 from pipeline.references import parse
 from pipeline.routes import Router
-from workers.cluster.node_checks import require_node
 from workers.endpoints import MetricsEndpoint
+from workers.node_checks import require_node
 from workers.settings.loading import Settings
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.commit_gate import CommitGate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from workers.cluster.node import Node
+from workers.supervise.node import Node
 
 TOGETHER_S = 5.0
 """Workers of a lost node are missed within this time of one another."""

@@ -16,9 +16,9 @@ from typing import Protocol
 from pipeline.ports import Clock
 from pipeline.retry import RetryPolicy
 from workers.backoff import Backoff
-from workers.cluster.node import Node
 from workers.settings.workers import WorkersPolicy
 from workers.stream.health import Health, Heard
+from workers.supervise.node import Node
 from workers.supervise.trouble import Trouble
 
 log = logging.getLogger(__name__)

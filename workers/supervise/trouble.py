@@ -9,7 +9,7 @@ from pipeline.halts import HALTS, remedy_of
 from pipeline.ports import Clock
 from pipeline.retry import RetryPolicy
 from workers.backoff import Backoff
-from workers.cluster.node import Node
+from workers.supervise.node import Node
 from workers.supervise.reminder import Reminder
 
 RETRIES = RetryPolicy(first_wait_s=10.0, longest_wait_s=300.0)

@@ -1,9 +1,10 @@
-"""Reading outcomes back, as a downstream consumer does: for the demo and for tests."""
+"""Reading topics back, as a downstream consumer does: for the demo and for tests."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -90,3 +91,26 @@ class OutcomeReader:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"kafka: cannot read all outcomes back within {within_s:g} s")
             yield from self.poll(POLL_S)
+
+
+def input_keys(kafka: KafkaPolicy, within_s: float = REST_S) -> Iterator[tuple[int, int, bytes]]:
+    """Partition, offset and key of every record that is on the one input topic by now.
+
+    Raises:
+        TimeoutError: it cannot be read within the time.
+    """
+    (topic,) = kafka.input_topics
+    options = common_options(kafka, "clipstream-input") | {"enable_auto_commit": False}
+    with closing(connect(KafkaConsumer, options)) as consumer:
+        numbers = sorted(consumer.partitions_for_topic(topic) or ())
+        partitions = [TopicPartition(topic, number) for number in numbers]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        ends: dict[TopicPartition, int] = consumer.end_offsets(partitions)
+        deadline = time.monotonic() + within_s
+        while any(consumer.position(partition) < end for partition, end in ends.items()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"kafka: cannot read {topic} back within {within_s:g} s")
+            for partition, records in consumer.poll(timeout_ms=round(POLL_S * 1000)).items():
+                for record in records:
+                    yield partition.partition, record.offset, record.key or b""
