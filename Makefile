@@ -101,6 +101,10 @@ format: $(INSTALLED) ## Rewrite the code in the project's style
 docs: $(INSTALLED) ## Regenerate docs/reference and docs/schemas
 	$(BIN)/python -m deploy.dev.reference
 
+.PHONY: architecture
+architecture: $(INSTALLED) ## Draw docs/architecture.svg: which room imports which
+	@$(BIN)/python -m deploy.dev.architecture
+
 .PHONY: model
 model: $(INSTALLED) ## Train the demo's CLIP again
 	$(BIN)/python -m workers.demo.train

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,7 +115,7 @@ def run(
     jobs: int = JOBS,
     environment: Mapping[str, str] | None = None,
     started: Callable[[Group], None] = lambda _: None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Run the groups in their order and yield each result as soon as it is there.
 
     ``folder`` gets a log a group. Whatever ends the iteration early, an exception in the caller

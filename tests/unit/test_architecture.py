@@ -1,0 +1,95 @@
+"""The picture of imports is as the code has it, and the linter judges every library."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from xml.etree import ElementTree
+
+import grimp
+import pytest
+
+from deploy.dev.architecture import PICTURE, Rooms, draw, read_rooms
+from tests.rigs.root import ROOT
+
+PAGE = (ROOT / "docs/architecture.md").read_text()
+WORDS_OF_ALL = {"numpy", "pydantic", "pydantic_core", "typing_extensions"}
+"""Libraries whose types are words that every room may use."""
+
+
+@pytest.fixture(scope="module")
+def rooms() -> Rooms:
+    return read_rooms()
+
+
+def test_the_committed_picture_is_as_the_code_has_it(rooms: Rooms) -> None:
+    assert (ROOT / PICTURE).read_text() == draw(rooms), "run `make architecture`"
+    assert f"({PICTURE.name})" in PAGE
+
+
+def test_every_arrow_that_does_not_go_down_is_explained(rooms: Rooms) -> None:
+    assert [(a, b) for a, b in rooms.against if f"`{a}` → `{b}`" not in PAGE] == []
+
+
+def test_every_module_lies_in_a_room_of_the_picture(rooms: Rooms) -> None:
+    graph = grimp.build_graph("pipeline", "workers", cache_dir=None)
+    around = {"pipeline", "workers", "pipeline.adapters"}
+    named = tuple(room for row in rooms.rows for room in row)
+    assert {
+        module
+        for module in graph.modules - around
+        if not any(f"{module}.".startswith(f"{room}.") for room in named)
+    } == set()
+
+
+MADE_UP = Rooms(
+    rows=(("top",), ("left", "right"), ("bottom",), ("pipeline.ports",)),
+    arrows=frozenset(
+        {
+            ("top", "left"),
+            ("top", "bottom"),
+            ("left", "bottom"),
+            ("top", "pipeline.ports"),
+            ("left", "right"),
+            ("bottom", "top"),
+        }
+    ),
+)
+
+
+def test_what_a_longer_way_implies_and_what_everybody_uses_is_not_drawn() -> None:
+    assert MADE_UP.drawn == [("left", "bottom"), ("top", "left")]
+
+
+def test_arrows_up_and_sideways_are_told_apart() -> None:
+    assert MADE_UP.against == [("bottom", "top"), ("left", "right")]
+
+
+def test_the_picture_shows_every_room_and_every_arrow(rooms: Rooms) -> None:
+    upwards = ("workers.settings", "workers.stream")
+    picture = ElementTree.fromstring(draw(Rooms(rooms.rows, rooms.arrows | {upwards})))
+    svg = "{http://www.w3.org/2000/svg}"
+    texts = {text.text for text in picture.iter(f"{svg}text")}
+    for row in rooms.rows:
+        for room in row:
+            assert {room.rpartition(".")[2] + end for end in ("/", ".py")} & texts
+    ends = [path.get("marker-end") for path in picture.iter(f"{svg}path")]
+    assert ends.count("url(#down)") == len(rooms.drawn)
+    assert ends.count("url(#against)") == 1
+
+
+def test_the_linter_judges_every_outside_library() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    lists = [
+        {*contract["forbidden_modules"]}
+        for contract in contracts["contracts"]
+        if "know outside libraries" in contract["name"]
+    ]
+    graph = grimp.build_graph("pipeline", "workers", include_external_packages=True, cache_dir=None)
+    used = {
+        module
+        for module in graph.modules
+        if graph.is_module_squashed(module) and module not in sys.stdlib_module_names
+    }
+    assert len(lists) == 2
+    assert [used - WORDS_OF_ALL - names for names in lists] == [set(), set()]
