@@ -12,7 +12,7 @@ MUTANTS ?= 10000
 SEED ?= 1
 REFERENCES ?= 1000000
 OUTAGE_S ?= 600
-OUTPUT ?= tests/fault/chaos-summary.json
+OUTPUT ?= tests/benchmarks/results/chaos-summary.json
 
 .DEFAULT_GOAL := help
 
@@ -77,7 +77,7 @@ scaling: $(INSTALLED) ## Measure 1 to 16 workers against as many times what one 
 	@$(BIN)/python -m tests.benchmarks.scaling
 
 .PHONY: bench
-bench: $(INSTALLED) ## Run every benchmark and write tests/benchmarks/REPORT.md; less than 20 minutes, on an idle machine
+bench: $(INSTALLED) ## Run every benchmark and write tests/benchmarks/results/REPORT.md; less than 20 minutes, on an idle machine
 	@$(BIN)/python -m tests.benchmarks.report
 
 .PHONY: gpu

@@ -52,13 +52,14 @@ from tests.fault.pipeline_of_fakes import rules_of
 from tests.rigs.kafka_deployment import retrying
 from tests.rigs.open_gate import open_gate
 from tests.rigs.plenty import Plenty
+from tests.rigs.root import RESULTS
 from tests.rigs.waiting import eventually
 from workers.embedded.kafka import EmbeddedKafka
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.event_loop import EventLoopThread
 from workers.stream.worker import StreamWorker
 
-RESULT = Path(__file__).with_suffix(".json")
+RESULT = RESULTS / "priority.json"
 
 BATCH = 16
 BATCH_S = 0.05

@@ -25,11 +25,11 @@ from rich.console import Console
 from tests.benchmarks import between, decode, encode, fidelity, latency, scaling, stream
 from tests.benchmarks.figures import Figure
 from tests.fault.checkout import commit
+from tests.rigs.root import RESULTS
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-HERE = Path(__file__).parent
 LIBRARIES = ("torch", "transformers", "pillow", "kafka-python", "obstore", "ray", "openvino")
 FEATURES = ("avx512_f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 DECODE_ROUNDS = 8
@@ -259,7 +259,7 @@ def _draw_latency(figures: Sequence[Figure], file: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="bench")
-    parser.add_argument("--output", type=Path, default=HERE, help="folder of the report")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the report")
     parser.add_argument("--only", nargs="+", help="names of sections")
     arguments = parser.parse_args()
     console = Console(markup=False)  # installers' words have brackets

@@ -29,13 +29,13 @@ from pipeline.decode.policy import DecodePolicy, ImageFormat
 from pipeline.errors import CODES, Code, Reject
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
 from tests.fault.checkout import commit
-from tests.rigs.root import ROOT
+from tests.rigs.root import RESULTS
 from workers.demo.shapes import demo_images
 
 GEOMETRY = ImageGeometry(64, 64)
 FORMATS: tuple[ImageFormat, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF")
 POLICY = DecodePolicy(processes=2, formats=FORMATS, deadline_s=10.0)
-RESULT = ROOT / "tests" / "fault/mutants.json"
+RESULT = RESULTS / "mutants.json"
 PATIENCE_S = 2 * (POLICY.deadline_s + START_DEADLINE_S)
 """Two attempts, each in a process that had to be started first."""
 MOST_FLIPS = 16

@@ -27,12 +27,12 @@ from tests.fault.lane import DEADLINE_S, Lane, Outcome, met
 from tests.fault.proxy import ProxyLoop
 from tests.fault.schedules import WORKERS, Schedule, draw
 from tests.rigs.broker_settings import IMPATIENT_BROKER
+from tests.rigs.root import RESULTS
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import free_ports
 
 LANES = 8
-HERE = Path(__file__).parent
-SUMMARY = HERE / "chaos-summary.json"
+SUMMARY = RESULTS / "chaos-summary.json"
 
 # Each proxied listener has network threads of its own.
 PROPERTIES = {**IMPATIENT_BROKER, "num.network.threads": "1"}

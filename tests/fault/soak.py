@@ -36,15 +36,15 @@ from tests.fault import soak_worker
 from tests.fault.checkout import commit
 from tests.fault.soak_plot import draw
 from tests.rigs.kafka_deployment import retrying
+from tests.rigs.root import RESULTS
 from workers.demo import shapes
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import ChildProcess, command_environment
 from workers.embedded.s3 import S3Server
 from workers.settings.loading import Settings, load_settings
 
-HERE = Path(__file__).parent
 DEMO = Path(shapes.__file__).parent
-RESULT = HERE / "soak.json"
+RESULT = RESULTS / "soak.json"
 
 BUCKET = "soak"
 PARTITIONS = 4

@@ -1,21 +1,19 @@
-"""The results in this folder are of long runs, and say what the documents say."""
+"""The committed results are of long runs, and say what the documents say."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from tests.fault import soak
 from tests.fault.schedules import Kind
 from tests.fault.steps import Step
-
-HERE = Path(__file__).parent
+from tests.rigs.root import RESULTS
 
 
 def read(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((HERE / name).read_text())
+    content: dict[str, Any] = json.loads((RESULTS / name).read_text())
     return content
 
 
@@ -38,4 +36,4 @@ def test_a_million_references_and_ten_minutes_without_a_store_leave_a_worker_as_
     assert result.faults() == []
     away = [each for each in samples if each.outage]
     assert away[-1].at_s - away[0].at_s >= 0.95 * result.outage_s
-    assert (HERE / "soak.png").read_bytes().startswith(b"\x89PNG")
+    assert (RESULTS / "soak.png").read_bytes().startswith(b"\x89PNG")

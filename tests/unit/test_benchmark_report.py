@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.report import HERE, write
+from tests.benchmarks.report import write
+from tests.rigs.root import RESULTS
 
 SIZES = ("640x480", "1920x1080", "4000x3000")
 FIDELITY_SIZES = ("originals", "1920x1080", "4000x3000")
@@ -66,7 +67,7 @@ def test_the_page_shows_goals_costs_and_charts(folder: Path) -> None:
 
 def test_the_committed_report_has_a_figure_for_every_goal() -> None:
     """Met or not: docs/performance.md says why where it is not."""
-    figures = json.loads((HERE / "report.json").read_text())["figures"]
+    figures = json.loads((RESULTS / "report.json").read_text())["figures"]
     goals = {name for name, figure in figures.items() if figure["goal"] is not None}
     assert goals >= {
         *(f"decode.{way}.jpeg.{size}" for way in ("strict", "fast") for size in SIZES),
