@@ -1,1 +1,5 @@
-"""Batches for the encoder: ``batching`` collects them, ``isolation`` finds the image at fault."""
+"""Batches for the encoder.
+
+Read ``batching`` first: it collects images into batches. ``isolation`` finds the image at fault
+when a batch fails.
+"""

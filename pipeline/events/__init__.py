@@ -1,7 +1,7 @@
 """Outcomes as Kafka records: CloudEvents whose form is a published contract.
 
-``builder`` makes the records; ``values`` and ``headers`` say what is in them; ``schemas`` renders
-both as JSON Schemas; ``envelope`` holds the attributes that all events share.
+Read ``builder`` first: it makes the records. ``values`` and ``headers`` say what is in them,
+``schemas`` renders both as JSON Schemas, ``envelope`` holds the attributes that all events share.
 """
 
 from pipeline.events.builder import EventBuilder, EventsPolicy

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 import tomllib
+from pathlib import Path
 from xml.etree import ElementTree
 
 import grimp
@@ -93,3 +96,27 @@ def test_the_linter_judges_every_outside_library() -> None:
     }
     assert len(lists) == 2
     assert [used - WORDS_OF_ALL - names for names in lists] == [set(), set()]
+
+
+def rooms_with_code() -> list[Path]:
+    tops = (ROOT / "pipeline", ROOT / "workers", ROOT / "deploy/dev")
+    return sorted(page.parent for top in tops for page in top.rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("room", rooms_with_code(), ids=lambda room: str(room.relative_to(ROOT)))
+def test_every_room_says_what_to_read_first(room: Path) -> None:
+    said = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+    first = re.search(r"Read ``([\w.]+)``", said)
+    assert first, f"{room}: no word of what to read first"
+    name = first[1].rpartition(".")[2]
+    assert [*room.glob(f"{name}.py"), *room.glob(f"{name}/__init__.py")]
+
+
+def test_every_folder_of_tests_is_on_their_page() -> None:
+    page = (ROOT / "tests/README.md").read_text()
+    tests = ROOT / "tests"
+    files = [file for file in tests.rglob("*") if file.is_file() and file.suffix != ".pyc"]
+    folders = {f"{file.relative_to(tests).parent}/" for file in files} - {"./"}
+    of_data = {folder for folder in folders if folder.startswith("data/")}
+    assert all((tests / folder / "README.md").is_file() for folder in of_data)
+    assert {folder for folder in folders - of_data if f"| `{folder}` |" not in page} == set()

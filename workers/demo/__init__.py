@@ -1,1 +1,7 @@
-"""`clipstream demo`: generated images, a tiny CLIP, the real stream worker, and a report."""
+"""`clipstream demo`: generated images, a tiny CLIP, the real stream worker, and a report.
+
+Read ``run`` first: the whole demo in order. ``shapes`` draws the images, ``odd_images`` the broken
+ones, ``messages`` refers to them. ``sent`` reads back what was published, ``account`` compares it
+with the outcomes. ``report`` makes the page and ``closing`` prints the end. ``train`` made the
+model in ``model/``, and ``accuracy`` says how good it is.
+"""

@@ -1,5 +1,6 @@
 """What the files of each format hold, read before and beside Pillow: one module a format.
 
+Read ``essentials`` first: what is looked up in every file. Then read a format, ``png`` say.
 A decoder's child alone takes files apart. Standard library only.
 """
 

@@ -1,2 +1,4 @@
-"""How Clipstream and the brokers prove who they are: ``policy`` is the settings, ``tls`` and
-``oauth`` are made of them."""
+"""How Clipstream and the brokers prove who they are.
+
+Read ``policy`` first: the settings. ``tls`` and ``oauth`` are made of them.
+"""
