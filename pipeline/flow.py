@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -61,7 +61,7 @@ class Fetching(Protocol):
     memory until the block ends."""
 
     def fetch(
-        self, ref: ImageRef, level: int = FIRST
+        self, ref: ImageRef, level: int = FIRST, source: Hashable = None
     ) -> AbstractAsyncContextManager[ObjectBody]: ...
 
 
@@ -112,12 +112,13 @@ class Flow:
         meter.set(QUEUE_DEPTH, 0, stage="decode")
 
     async def classify(
-        self, ref: ImageRef, scoring: Scoring, level: int = FIRST
+        self, ref: ImageRef, scoring: Scoring, level: int = FIRST, source: Hashable = None
     ) -> Classification | DeadLetter:
         """One image from reference to outcome; every failure of the image is a dead letter.
 
         ``scoring`` are the label sets that were in force when the reference was routed; ``level``
-        says who goes first at each stage (``pipeline.priority``).
+        says who goes first at each stage (``pipeline.priority``). References of one ``source``
+        that wait for their objects hold up no other source.
 
         Raises:
             Halt: the worker must stop; the reference has no outcome.
@@ -126,7 +127,7 @@ class Flow:
             asyncio.CancelledError: the partition was revoked or the worker stops.
         """
         try:
-            return await self._classify(ref, scoring, level)
+            return await self._classify(ref, scoring, level, source)
         except Reject as reject:
             code, message, attempts = reject.code, reject.message, reject.attempts
             recognised = reject.format
@@ -137,11 +138,10 @@ class Flow:
                 raise
             # A defect of ours that one image brought out must not stop the others; the dead letter
             # can be replayed once it is mended.
-            log.exception("%s: unexpected failure", ref.origin.position)
+            log.exception("an image failed unexpectedly")
             code, message, attempts = "internal.unexpected", f"{type(error).__name__}: {error}", 1
             recognised = None
         return DeadLetter(
-            ref.origin,
             code,
             message,
             attempts,
@@ -165,8 +165,10 @@ class Flow:
             return False
         return True
 
-    async def _classify(self, ref: ImageRef, scoring: Scoring, level: int) -> Classification:
-        async with self._fetching.fetch(ref, level) as fetched:
+    async def _classify(
+        self, ref: ImageRef, scoring: Scoring, level: int, source: Hashable
+    ) -> Classification:
+        async with self._fetching.fetch(ref, level, source) as fetched:
             started = self._clock.monotonic()
             try:
                 image = await self._decode(fetched, level)

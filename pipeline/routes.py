@@ -102,7 +102,7 @@ class Route:
         )
 
     def takes_record(self, record: Record) -> bool:
-        return bool(self.topic.match(record.position.topic)) and all(
+        return bool(self.topic.match(record.position.partition.topic)) and all(
             any(name == wanted and _matches(pattern, value) for name, value in record.headers)
             for wanted, pattern in self.headers
         )

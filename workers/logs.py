@@ -63,8 +63,8 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     fields: dict[str, object] = {}
     for argument in record.args if isinstance(record.args, tuple) else ():
         match argument:
-            case Position(topic, partition, offset):
-                fields |= {"topic": topic, "partition": partition, "offset": offset}
+            case Position(Partition(topic, number), offset):
+                fields |= {"topic": topic, "partition": number, "offset": offset}
             case Partition(topic, number):
                 fields |= {"topic": topic, "partition": number}
             case PipelineError():

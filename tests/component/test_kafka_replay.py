@@ -92,7 +92,9 @@ class Desk:
         return self.polling.records
 
     def letter(self, offset: int, code: str = "fetch.not_found") -> DeadLetter:
-        origin = Origin(Position(self.deployment.input, offset % 2, offset), 0, 0, b"k%d" % offset)
+        origin = Origin(
+            Position(Partition(self.deployment.input, offset % 2), offset), 0, 0, b"k%d" % offset
+        )
         ref = ImageRef("photos", f"{offset}.jpg", origin, ("shapes",), id=f"id-{offset}")
         return DeadLetter(origin, code, "no", 1, ref=ref)
 
@@ -276,7 +278,7 @@ def test_a_transaction_that_a_worker_left_open_hides_no_marker(desk: Desk) -> No
 
 
 def test_a_letter_that_its_topic_would_refuse_is_left(desk: Desk) -> None:
-    record = Record(Position(desk.deployment.input, 0, 7), 0, b"k", bytes(1_048_000), ())
+    record = Record(Position(Partition(desk.deployment.input, 0), 7), 0, b"k", bytes(1_048_000), ())
     origin = Origin(record.position, 0, 0)
     desk.die(desk.letter(0), DeadLetter(origin, "reference.too_large", "no", 1, record=record))
     count, said = desk.replay()

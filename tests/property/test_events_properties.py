@@ -28,6 +28,7 @@ from pipeline.records import (
     Origin,
     Outcome,
     OutputRecord,
+    Partition,
     Position,
     Record,
 )
@@ -230,7 +231,7 @@ def test_a_shrunk_dead_letter_is_small_and_shrinks_no_further(letter: DeadLetter
 )
 def test_a_replayed_dead_letter_is_the_same_reference(ref: ImageRef) -> None:
     (published,) = builder().records(DeadLetter(ref.origin, "fetch.timeout", "late", 1, ref=ref))
-    position = Position("images", 0, 0)
+    position = Position(Partition("images", 0), 0)
     replayed = Record(position, 7, published.key, published.value)
     (again,) = parse(replayed, ReferencesPolicy(), Router([], ref.label_sets))
     assert isinstance(again, ImageRef)
@@ -259,7 +260,7 @@ def test_event_ids_are_equal_only_for_equal_names(
     ids = []
     for cluster, group, topic_id, partition, offset, index, kind in (left, right):
         context = EventContext(cluster, group, {"images": topic_id}, "1")
-        origin = Origin(Position("images", partition, offset), index, 0)
+        origin = Origin(Position(Partition("images", partition), offset), index, 0)
         ids.append(event_id(context, origin, kind))
     assert (ids[0] == ids[1]) == (left == right)
 
@@ -268,6 +269,6 @@ def test_event_ids_are_equal_only_for_equal_names(
 def test_an_event_id_is_the_uuid_of_its_name_as_json(parts: tuple[Any, ...]) -> None:
     cluster, group, topic_id, partition, offset, index, kind = parts
     context = EventContext(cluster, group, {"images": topic_id}, "1")
-    origin = Origin(Position("images", partition, offset), index, 0)
+    origin = Origin(Position(Partition("images", partition), offset), index, 0)
     name_as_json = json.dumps(parts, separators=(",", ":"))
     assert event_id(context, origin, kind) == str(uuid5(EVENT_NAMESPACE, name_as_json))

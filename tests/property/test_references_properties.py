@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.errors import CODES, Reject
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.formats import strict_json
-from pipeline.records import DeadLetter, Headers, ImageRef, Position, Record, Skipped
+from pipeline.records import DeadLetter, Headers, ImageRef, Partition, Position, Record, Skipped
 from pipeline.references import ReferencesPolicy, SkipReason, parse
 from pipeline.routes import RoutePolicy, Router
 
@@ -79,7 +79,7 @@ headers = st.lists(st.tuples(header_names | st.text(max_size=5), header_values),
 
 
 def record(value: bytes | None, headers: Headers = ()) -> Record:
-    return Record(Position("t", 0, 1), 0, b"key", value, headers)
+    return Record(Position(Partition("t", 0), 1), 0, b"key", value, headers)
 
 
 def replay_of(letter: DeadLetter) -> Record:
@@ -87,7 +87,7 @@ def replay_of(letter: DeadLetter) -> Record:
     if letter.record is not None:
         return letter.record
     (published,) = BUILDER.records(letter)
-    return Record(Position("t", 0, 1), 0, published.key, published.value)
+    return Record(Position(Partition("t", 0), 1), 0, published.key, published.value)
 
 
 def assert_accounted(source: Record, policy: ReferencesPolicy = POLICY) -> list[Any]:

@@ -98,7 +98,7 @@ class SimulatedWorker:
                 self._poll(partition)
         for record, epoch in self._intake.ready():
             self._window.expand(record.position, epoch, 1)
-            partition = Partition(record.position.topic, record.position.partition)
+            partition = Partition(record.position.partition.topic, record.position.partition)
             task = asyncio.create_task(self._live(record, epoch, partition))
             self._tasks[partition].add(task)
             task.add_done_callback(self._tasks[partition].discard)
@@ -112,7 +112,7 @@ class SimulatedWorker:
         log, most = self._logs[partition], max(1, self._intake.most())
         for _ in range(min(most, len(log))):
             key, came = log.popleft()
-            position = Position(partition.topic, partition.number, self._ends[partition])
+            position = Position(Partition(partition.topic, partition.number), self._ends[partition])
             self._ends[partition] += 1
             self._arrived[position] = (key, came)
             epoch = self._window.begin(position, _now())

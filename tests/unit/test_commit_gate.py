@@ -12,7 +12,7 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.budget import BudgetPolicy, FailureBudget
 from pipeline.errors import Halt
 from pipeline.offsets import Settled
-from pipeline.records import DeadLetter, ImageRef, Origin, OutputTopic, Position
+from pipeline.records import DeadLetter, ImageRef, Origin, OutputTopic, Partition, Position
 from tests.rigs.committing import BYTES, GROUP, PARTITION, WINDOW, Worker, judged
 from tests.rigs.hand_clock import HandClock
 from tests.rigs.scripted_trials import ScriptedTrials
@@ -52,7 +52,7 @@ class Bench:
 
 
 def settled(code: str | None, bucket: str = BUCKET) -> Settled:
-    origin = Origin(Position(TOPIC, 0, 0), 0, 0)
+    origin = Origin(Position(Partition(TOPIC, 0), 0), 0, 0)
     if code is None:
         return Settled("classified", "", origin)
     if code == "skip":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.offsets import Batch, Place
-from pipeline.records import Position
+from pipeline.records import Partition, Position
 from tests.rigs.committing import BYTES, GROUP, PARTITION, TOPIC, Worker, judged, outcome
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.committing import INTERRUPTED_S
@@ -13,7 +13,7 @@ from workers.stream.gauges import INTERVAL_S
 
 
 def batch(outcomes: int, size_bytes: int) -> Batch:
-    position = Position(TOPIC, 0, 0)
+    position = Position(Partition(TOPIC, 0), 0)
     places = (Place(PARTITION, 0, index) for index in range(outcomes))
     each = tuple((place, outcome(position, size_bytes)) for place in places)
     return Batch({PARTITION: 1}, each)

@@ -25,6 +25,7 @@ from pipeline.records import (
     Origin,
     OutputRecord,
     OutputTopic,
+    Partition,
     Position,
     Skipped,
 )
@@ -36,7 +37,7 @@ CONTEXT = EventContext(
     topic_ids={"images": "0b1f6a52-6c1d-4f4e-9d0f-5f6f2d8f7a11"},
     version="1.2.3",
 )
-ORIGIN = Origin(Position("images", 3, 1234), 2, 1_767_225_600_123, b"a key", TRACE)
+ORIGIN = Origin(Position(Partition("images", 3), 1234), 2, 1_767_225_600_123, b"a key", TRACE)
 REF = ImageRef(
     bucket="photos",
     key="2026/café 1.jpg",
@@ -304,8 +305,8 @@ def test_event_ids_never_change_between_releases() -> None:
         (replace(CONTEXT, cluster_id="other"), ORIGIN),
         (replace(CONTEXT, group="other"), ORIGIN),
         (replace(CONTEXT, topic_ids={"images": "re-created"}), ORIGIN),
-        (CONTEXT, replace(ORIGIN, position=Position("images", 4, 1234))),
-        (CONTEXT, replace(ORIGIN, position=Position("images", 3, 1235))),
+        (CONTEXT, replace(ORIGIN, position=Position(Partition("images", 4), 1234))),
+        (CONTEXT, replace(ORIGIN, position=Position(Partition("images", 3), 1235))),
         (CONTEXT, replace(ORIGIN, index=3)),
     ],
 )
@@ -334,7 +335,7 @@ def test_a_source_is_a_uri_reference_whatever_the_group_is_called() -> None:
 
 
 def test_a_reference_that_comes_twice_has_two_event_ids_and_one_subject() -> None:
-    twice = replace(REF, origin=replace(ORIGIN, position=Position("images", 3, 1235)))
+    twice = replace(REF, origin=replace(ORIGIN, position=Position(Partition("images", 3), 1235)))
     first, second = build()[0], build(replace(CLASSIFIED, ref=twice))[0]
     assert texts(first)["ce_id"] != texts(second)["ce_id"]
     assert texts(first)["ce_subject"] == texts(second)["ce_subject"] == "upload-1"

@@ -21,6 +21,7 @@ from pipeline.records import (
     Origin,
     OutputRecord,
     OutputTopic,
+    Partition,
     Position,
     Record,
 )
@@ -31,7 +32,7 @@ HEADERS_VALIDATOR = Draft202012Validator(schemas()["dead-letter-headers.v1"])
 CONTEXT = EventContext("cluster", "group", {"images": "topic-uuid"}, "1.2.3")
 BUILDER = EventBuilder(CONTEXT, EventsPolicy())
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-ORIGIN = Origin(Position("images", 3, 1234), 2, 1_767_225_600_123, b"a key", TRACE)
+ORIGIN = Origin(Position(Partition("images", 3), 1234), 2, 1_767_225_600_123, b"a key", TRACE)
 REF = ImageRef(
     bucket="photos",
     key="2026/café +1.jpg",
@@ -55,7 +56,7 @@ RECORD = Record(
 )
 OF_RECORD = DeadLetter(ORIGIN, "reference.not_json", "not JSON", 1, record=RECORD)
 UNREADABLE = DeadLetter(
-    Origin(Position("images", 0, 5), 0, -1), "record.corrupt", "bad checksum", 3
+    Origin(Position(Partition("images", 0), 5), 0, -1), "record.corrupt", "bad checksum", 3
 )
 
 
@@ -153,7 +154,7 @@ def test_a_dead_reference_is_replayed_as_it_stands(with_headers: bool) -> None:
     """Also where a mirror copies the dead letter's own headers along."""
     record = build(OF_REFERENCE)
     route = RoutePolicy(label_sets=("shapes", "colours"), allowed_tenants=("gallery",))
-    position = Position("images", 0, 9)
+    position = Position(Partition("images", 0), 9)
     replayed = Record(position, 5, record.key, record.value, record.headers if with_headers else ())
     router = Router([route], ["shapes", "colours"])
     (again,) = parse(replayed, ReferencesPolicy(), router)

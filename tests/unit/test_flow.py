@@ -29,12 +29,13 @@ from pipeline.records import (
     ModelIdentity,
     ObjectBody,
     Origin,
+    Partition,
     Pixels,
     Position,
     Vector,
 )
 
-REF = ImageRef("bucket", "key", Origin(Position("refs", 0, 7), 0, 0), ("things",))
+REF = ImageRef("bucket", "key", Origin(Position(Partition("refs", 0), 7), 0, 0), ("things",))
 MODEL = ModelIdentity("test/model", "r1", 3, 100.0, "fp32", "test")
 EMBEDDING = np.array([0.1, 0.2, 0.3], np.float32)
 

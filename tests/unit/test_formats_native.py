@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import DeadLetter, ImageRef, Position, Record
+from pipeline.records import DeadLetter, ImageRef, Partition, Position, Record
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.routes import Router
 
@@ -15,7 +15,9 @@ ROUTER = Router([], ["moderation", "objects"])
 
 
 def read(document: Any) -> list[Any]:
-    record = Record(Position("refs", 0, 7), 1_700_000_000_000, b"k", json.dumps(document).encode())
+    record = Record(
+        Position(Partition("refs", 0), 7), 1_700_000_000_000, b"k", json.dumps(document).encode()
+    )
     return list(parse(record, ReferencesPolicy(), ROUTER))
 
 

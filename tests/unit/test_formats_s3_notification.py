@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import DeadLetter, ImageRef, Position, Record, Skipped
+from pipeline.records import DeadLetter, ImageRef, Partition, Position, Record, Skipped
 from pipeline.references import ReferencesPolicy, SkipReason, parse
 from pipeline.routes import Router
 from tests.rigs.root import ROOT
@@ -26,7 +26,7 @@ def example(name: str) -> Any:
 
 def read(document: Any) -> list[Any]:
     value = document if isinstance(document, bytes) else json.dumps(document).encode()
-    record = Record(Position("events", 0, 7), 0, None, value)
+    record = Record(Position(Partition("events", 0), 7), 0, None, value)
     return list(parse(record, ReferencesPolicy(), Router([], ["moderation"])))
 
 

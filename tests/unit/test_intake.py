@@ -41,7 +41,9 @@ class Bench:
 
     def poll(self, partition: Partition, count: int) -> None:
         for _ in range(count):
-            position = Position(partition.topic, partition.number, self.offsets[partition])
+            position = Position(
+                Partition(partition.topic, partition.number), self.offsets[partition]
+            )
             self.offsets[partition] += 1
             epoch = self.window.begin(position, 0.0)
             assert epoch is not None
@@ -53,7 +55,7 @@ class Bench:
 
     def begin(self, record: Record, epoch: Epoch) -> str:
         self.window.expand(record.position, epoch, 1)
-        return record.position.topic
+        return record.position.partition.topic
 
     def full(self) -> set[Partition]:
         return set(self.intake.full(self.window.partitions))
@@ -136,7 +138,7 @@ def test_a_partition_over_its_share_waits_alone_and_in_its_order() -> None:
 
 def test_when_too_much_is_retried_only_the_partitions_that_do_wait() -> None:
     bench = Bench(partitions=(LIVE, OTHER))
-    bench.supply.partitions_aside = frozenset({OTHER})
+    bench.supply.sources_aside = frozenset({OTHER})
     bench.supply.room_aside = 2
     bench.poll(OTHER, 2)
     assert len(bench.admit()) == 2, "some failures are no reason to wait"
@@ -147,7 +149,7 @@ def test_when_too_much_is_retried_only_the_partitions_that_do_wait() -> None:
     assert bench.full() == {OTHER}
     bench.supply.room_aside = 1
     assert len(bench.admit()) == 1
-    bench.supply.partitions_aside = frozenset()
+    bench.supply.sources_aside = frozenset()
     assert len(bench.admit()) == 1
 
 
@@ -161,7 +163,7 @@ def test_a_share_of_nothing_is_nothing() -> None:
 def test_what_is_committed_makes_room() -> None:
     bench = Bench("backfill")
     bench.hold(BACKFILL, MOST // 2)
-    settled = Settled("skipped", "empty", Origin(Position("backfill", 0, 0), 0, 0))
+    settled = Settled("skipped", "empty", Origin(Position(Partition("backfill", 0), 0), 0, 0))
     bench.window.settle(BACKFILL, bench.epochs[BACKFILL], 0, 0, settled)
     assert bench.intake.room(1) == 0
     assert bench.window.take(10, 1 << 20) is not None
@@ -183,7 +185,7 @@ def test_outcomes_that_wait_for_their_commit_bound_every_level() -> None:
     bench = Bench("backfill")
     bench.hold(LIVE, 1)
     record = OutputRecord(OutputTopic.CLASSIFICATIONS, None, bytes(MIB), ())
-    settled = Settled("classified", "", Origin(Position("live", 0, 0), 0, 0), (record,))
+    settled = Settled("classified", "", Origin(Position(Partition("live", 0), 0), 0, 0), (record,))
     bench.window.settle(LIVE, bench.epochs[LIVE], 0, 0, settled)
     assert bench.intake.most() == 0
     assert bench.full() == {LIVE, BACKFILL}

@@ -22,7 +22,7 @@ from workers.logs import (
     configure_logging,
 )
 
-POSITION = Position("images", 3, 41)
+POSITION = Position(Partition("images", 3), 41)
 
 
 class Terminal(io.StringIO):

@@ -8,12 +8,21 @@ from typing import Any
 import pytest
 
 from pipeline.errors import CODES
-from pipeline.records import Asked, DeadLetter, Headers, ImageRef, Position, Record, Skipped
+from pipeline.records import (
+    Asked,
+    DeadLetter,
+    Headers,
+    ImageRef,
+    Partition,
+    Position,
+    Record,
+    Skipped,
+)
 from pipeline.references import MAX_REPEATED_BYTES, ReferencesPolicy, SkipReason, parse
 from pipeline.routes import RoutePolicy, Router
 
 GOOD = {"bucket": "photos", "key": "cat.jpg"}
-POSITION = Position("refs", 3, 41)
+POSITION = Position(Partition("refs", 3), 41)
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

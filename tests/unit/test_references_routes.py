@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import Reject
 from pipeline.formats.reference import Reference, SkipReason
-from pipeline.records import Headers, Position, Record
+from pipeline.records import Headers, Partition, Position, Record
 from pipeline.routes import Decision, RoutePolicy, Router
 
 LOADED = ["moderation", "objects", "scenes"]
@@ -25,7 +25,7 @@ def decide(
     tenant: str | None = None,
 ) -> Decision | SkipReason:
     router = Router(routes, LOADED)
-    record = Record(Position(topic, 0, 0), 0, None, b"{}", headers)
+    record = Record(Position(Partition(topic, 0), 0), 0, None, b"{}", headers)
     reference = Reference(bucket, key, label_sets=label_sets, tenant=tenant)
     return router.decide(router.for_record(record), reference)
 

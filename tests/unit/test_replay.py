@@ -19,6 +19,7 @@ from pipeline.records import (
     ImageRef,
     Origin,
     OutputRecord,
+    Partition,
     Position,
     Record,
     Replay,
@@ -39,7 +40,7 @@ from pipeline.routes import RoutePolicy, Router
 TOPIC = "images"
 CLUSTER, GROUP = "c1", "g"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-ORIGIN = Origin(Position(TOPIC, 3, 1234), 2, 1_700_000_000_000, b"a key", TRACE)
+ORIGIN = Origin(Position(Partition(TOPIC, 3), 1234), 2, 1_700_000_000_000, b"a key", TRACE)
 REF = ImageRef(
     "photos", "cat.jpg", ORIGIN, ("shapes",), etag="e1", id="upload-1", metadata={"album": 1}
 )
@@ -62,7 +63,7 @@ builder = EventBuilder(
 
 def on_topic(record: OutputRecord, partition: int = 7) -> Record:
     """The record as it is read back from the dead-letter topic."""
-    position = Position("dead-letters", partition, 99)
+    position = Position(Partition("dead-letters", partition), 99)
     return Record(position, WRITTEN_MS, record.key, record.value, record.headers)
 
 
@@ -81,7 +82,7 @@ def why_not(
 
 def parsed(sent: InputRecord) -> object:
     """What a worker makes of the replayed record."""
-    record = Record(Position(sent.topic, 0, 0), 9, sent.key, sent.value, sent.headers)
+    record = Record(Position(Partition(sent.topic, 0), 0), 9, sent.key, sent.value, sent.headers)
     route = RoutePolicy(label_sets=("shapes",))
     (outcome,) = parse(record, ReferencesPolicy(), Router([route], ["shapes"]))
     return outcome
@@ -92,7 +93,7 @@ def test_a_reference_comes_again_by_itself_and_says_what_it_repeats() -> None:
     sent = input_record(letter)
     assert (sent.topic, sent.partition, sent.key) == (TOPIC, 3, b"a key")
     again = parsed(sent)
-    origin = Origin(Position(TOPIC, 0, 0), 0, 9, b"a key", TRACE, Replay(letter.id, 1))
+    origin = Origin(Position(Partition(TOPIC, 0), 0), 0, 9, b"a key", TRACE, Replay(letter.id, 1))
     assert again == replace(REF, origin=origin, asked=Asked(("shapes",)))
 
 
@@ -102,7 +103,7 @@ def refs_of(value: bytes, *routes: RoutePolicy) -> tuple[ImageRef, ...]:
     Raises:
         Reject: the routes refuse it.
     """
-    record = Record(Position(TOPIC, 3, 1), 5, b"a key", value, ())
+    record = Record(Position(Partition(TOPIC, 3), 1), 5, b"a key", value, ())
     loaded = {n: None for r in routes for n in (*r.label_sets, *r.allowed_label_sets)}
     refs = []
     for outcome in parse(record, ReferencesPolicy(), Router(routes, loaded)):
@@ -221,7 +222,9 @@ def test_replays_are_counted_until_they_are_too_many(dead: DeadLetter) -> None:
         sent = input_record(letter)
         assert dict(sent.headers)["replay.count"] == b"%d" % count
         assert [name for name, _ in sent.headers].count("replay.of") == 1
-        record = Record(Position(TOPIC, 3, 2000 + count), 9, sent.key, sent.value, sent.headers)
+        record = Record(
+            Position(Partition(TOPIC, 3), 2000 + count), 9, sent.key, sent.value, sent.headers
+        )
         if dead.ref is None:
             (died,) = parse(record, ReferencesPolicy(), Router([], ["shapes"]))
             assert isinstance(died, DeadLetter)
@@ -275,7 +278,7 @@ def test_other_events_on_the_topic_are_no_letters() -> None:
 def test_a_marker_names_its_letter_and_has_the_headers_that_are_documented() -> None:
     letter = letter_of(OF_REFERENCE)
     headers = marker_headers(letter)
-    marker = Record(Position("dead-letters", 7, 100), 0, letter.key, b"", headers)
+    marker = Record(Position(Partition("dead-letters", 7), 100), 0, letter.key, b"", headers)
     assert is_marker(marker) == letter.id
     assert Letter.of(marker) is None
     documented = {header.name for header in HEADERS[EventType.REPLAY]}

@@ -14,7 +14,7 @@ from pipeline.adapters.label_files import fingerprint
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt
-from pipeline.records import ImageRef, Position, Record
+from pipeline.records import ImageRef, Partition, Position, Record
 from tests.rigs.waiting import eventually
 from workers.settings.loading import Settings, load_settings
 from workers.stream.rules import LiveRules, Rules
@@ -81,7 +81,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def scored_as(rules: Rules) -> dict[str, str]:
-    record = Record(Position("refs", 0, 1), 0, None, b'{"bucket": "images", "key": "a"}')
+    record = Record(Position(Partition("refs", 0), 1), 0, None, b'{"bucket": "images", "key": "a"}')
     (ref,) = rules.parse(record)
     assert isinstance(ref, ImageRef)
     (embedding,) = MemoryEncoder().encode_texts(["a cat"])

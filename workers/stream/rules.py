@@ -13,7 +13,7 @@ from pipeline import metrics
 from pipeline.errors import Halt
 from pipeline.flow import Scoring
 from pipeline.ports import Meter
-from pipeline.records import DeadLetter, ImageRef, Record, Skipped
+from pipeline.records import Entry, Record
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +21,9 @@ STOP_S = 5.0
 
 
 class Parsing(Protocol):
-    """A record's references, skips and dead letters, each an outcome's beginning."""
+    """What a record holds, each an outcome's beginning."""
 
-    def __call__(self, record: Record) -> Sequence[ImageRef | Skipped | DeadLetter]: ...
+    def __call__(self, record: Record) -> Sequence[Entry]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from pipeline.records import (
     ModelIdentity,
     Origin,
     OutputRecord,
+    Partition,
     Position,
     Record,
 )
@@ -63,10 +64,11 @@ def render() -> str:
         ),
         EventsPolicy(),
     )
-    classification, embedding = builder.records(_classified())
-    (dead_reference,) = builder.records(_unfetched())
-    (dead_record,) = builder.records(_unparsed())
-    shrunk = builder.shrink(_unparsed())
+    classification, embedding = builder.records(_origin(41), _classified())
+    (dead_reference,) = builder.records(_origin(42), _unfetched())
+    unparsed = (_origin(43), _unparsed(), _unreadable())
+    (dead_record,) = builder.records(*unparsed)
+    shrunk = builder.shrink(*unparsed)
     values = schemas()
     return "\n".join(
         (
@@ -156,7 +158,7 @@ def _text(value: bytes) -> str:
 
 def _origin(offset: int) -> Origin:
     return Origin(
-        Position("images", 2, offset),
+        Position(Partition("images", 2), offset),
         index=0,
         timestamp_ms=1_767_225_600_123,
         key=b"user-81",
@@ -164,11 +166,10 @@ def _origin(offset: int) -> Origin:
     )
 
 
-def _reference(offset: int) -> ImageRef:
+def _reference() -> ImageRef:
     return ImageRef(
         bucket="photos",
         key="2026/01/cat 1.jpg",
-        origin=_origin(offset),
         label_sets=("animals",),
         version_id="L4kqtJlcpXroDTDmpUMLUo",
         id="upload-20417",
@@ -181,7 +182,7 @@ def _reference(offset: int) -> ImageRef:
 def _classified() -> Classification:
     dimension = 512
     return Classification(
-        ref=_reference(41),
+        ref=_reference(),
         model=ModelIdentity(
             name="openai/clip-vit-base-patch32",
             revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
@@ -224,27 +225,25 @@ def _classified() -> Classification:
 
 
 def _unfetched() -> DeadLetter:
-    ref = _reference(42)
     return DeadLetter(
-        origin=ref.origin,
         code="fetch.not_found",
         message="fetch: the version does not exist; check lifecycle rules and upload order",
         attempts=3,
-        ref=ref,
+        ref=_reference(),
         unclassified_action="review",
     )
 
 
 def _unparsed() -> DeadLetter:
-    origin = _origin(43)
-    headers = (("content-type", b"application/json"), ("retries", None))
-    record = Record(
-        origin.position, origin.timestamp_ms, origin.key, b'{"bucket": "photos",', headers
-    )
     return DeadLetter(
-        origin=origin,
         code="reference.not_json",
         message="references: the value ends inside an object; see the raw bytes",
         attempts=1,
-        record=record,
     )
+
+
+def _unreadable() -> Record:
+    origin = _origin(43)
+    headers = (("content-type", b"application/json"), ("retries", None))
+    value = b'{"bucket": "photos",'
+    return Record(origin.position, origin.timestamp_ms, origin.key, value, headers)
