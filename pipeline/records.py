@@ -159,20 +159,27 @@ class ImageGeometry:
 
 
 @dataclass(frozen=True, slots=True)
-class DecodedImage:
-    """Pixels at the model's size, with what an event says about the original.
+class ImageFacts:
+    """What an event says about the original of an image.
 
     ``width`` and ``height`` are the original's after its EXIF orientation. ``frames`` counts an
     animation's (1 for a still); ``cropped_share`` is the share of the original's area that the
     model does not see, 0 to 1.
     """
 
-    pixels: Pixels
     format: str
     width: int
     height: int
     frames: int
     cropped_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """Pixels at the model's size, and what is known of the original."""
+
+    pixels: Pixels
+    facts: ImageFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,21 +226,32 @@ class LabelSetResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Classification:
-    """A classified image. ``embedding`` is of the dtype that is published (little-endian float32
-    or float16, [dimension]); the scores were computed from exactly these values."""
+class Looked:
+    """What a model sees in a file, whatever it is then compared with.
 
-    ref: ImageRef
-    model: ModelIdentity
-    results: tuple[LabelSetResult, ...]
+    ``embedding`` is of the dtype that is published: little-endian float32 or float16, [dimension].
+    ``sha256`` and ``size_bytes`` are the file's as it is stored.
+    """
+
     embedding: npt.NDArray[np.float32] | npt.NDArray[np.float16]
-    etag: str | None
-    version_id: str | None
+    model: ModelIdentity
+    image: ImageFacts
     sha256: str
     size_bytes: int
-    image: DecodedImage
     decode_mode: str
     decode_crop: str
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """A classified image. ``results`` were computed from exactly the values of the embedding;
+    ``etag`` and ``version_id`` are the object's that was read."""
+
+    ref: ImageRef
+    looked: Looked
+    results: tuple[LabelSetResult, ...]
+    etag: str | None
+    version_id: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def parse(record: Record, policy: ReferencesPolicy, router: Router) -> tuple[Ent
         return (Entry(origin, _dead_letter(reject), record),)
     if not entries.items:
         return (Entry(origin, Skipped(SkipReason.EMPTY)),)
-    routes = router.for_record(record)
+    routes = router.open_to(record.position.partition.topic, record.headers)
     return tuple(
         _entry(form, entries, _at(origin, index), record, router, routes)
         for index in range(len(entries.items))

@@ -139,20 +139,21 @@ class EventBuilder:
     def _embedding(
         self, origin: Origin, outcome: Classification, classification_id: str
     ) -> OutputRecord:
-        ref, vector = outcome.ref, outcome.embedding
+        ref, looked = outcome.ref, outcome.looked
+        vector = looked.embedding
         own_id = event_id(self._context, origin, EventType.EMBEDDING)
         headers = (
             *attributes(self._context, origin, EventType.EMBEDDING, own_id, ref.subject),
             ("content-type", b"application/octet-stream"),
             ("classification.id", text(classification_id)),
             *_embedding_headers(
-                outcome.model,
+                looked.model,
                 vector.dtype,
                 vector.size,
-                outcome.decode_mode,
-                outcome.decode_crop,
+                looked.decode_mode,
+                looked.decode_crop,
             ),
-            ("object.sha256", text(outcome.sha256)),
+            ("object.sha256", text(looked.sha256)),
             *optional("object.etag", outcome.etag),
             *optional("object.version-id", outcome.version_id),
             *optional("tenant", ref.tenant),
@@ -277,7 +278,8 @@ def _dead_reference_value(ref: ImageRef) -> DeadReferenceValue:
 def _classification_value(
     origin: Origin, outcome: Classification, version: str
 ) -> ClassificationValue:
-    ref, model, image = outcome.ref, outcome.model, outcome.image
+    ref, looked = outcome.ref, outcome.looked
+    model, image = looked.model, looked.image
     partition = origin.position.partition
     return {
         "reference": {
@@ -293,8 +295,8 @@ def _classification_value(
         "object": {
             "etag": outcome.etag,
             "version_id": outcome.version_id,
-            "sha256": outcome.sha256,
-            "size_bytes": outcome.size_bytes,
+            "sha256": looked.sha256,
+            "size_bytes": looked.size_bytes,
         },
         "image": {
             "format": image.format,
@@ -324,8 +326,8 @@ def _classification_value(
             }
             for result in outcome.results
         ],
-        "decode_mode": outcome.decode_mode,
-        "decode_crop": outcome.decode_crop,
+        "decode_mode": looked.decode_mode,
+        "decode_crop": looked.decode_crop,
         "position": {
             "topic": partition.topic,
             "partition": partition.number,

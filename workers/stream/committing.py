@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
@@ -14,10 +13,8 @@ from pipeline import metrics
 from pipeline.errors import Halt
 from pipeline.offsets import Batch, Classified, CommitWindow, DeadLettered, PassedOver, Settled
 from pipeline.ports import (
-    Clock,
     Commit,
     CommitDoubtful,
-    Meter,
     OutcomeTooLarge,
     Stream,
     Unconfirmed,
@@ -31,6 +28,7 @@ from pipeline.records import (
     Record,
 )
 from workers.backoff import Backoff
+from workers.instruments import Instruments
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.commit_gate import CommitGate
 
@@ -71,13 +69,10 @@ class Committer:
         stream: Stream,
         window: CommitWindow,
         publishing: Publishing,
-        *,
-        interval_s: float,
-        bounds: CommitBounds,
         gate: CommitGate,
-        clock: Clock,
-        meter: Meter,
-        rng: random.Random,
+        bounds: CommitBounds,
+        interval_s: float,
+        instruments: Instruments,
     ) -> None:
         self._stream = stream
         self._window = window
@@ -85,10 +80,10 @@ class Committer:
         self._interval_s = interval_s
         self._bounds = bounds
         self._gate = gate
-        self._clock = clock
-        self._meter = meter
-        self._recovery = Backoff(clock, rng)
-        self._tried_at = self._succeeded_at = clock.monotonic()
+        self._clock = instruments.clock
+        self._meter = instruments.meter
+        self._recovery = Backoff(instruments.clock, instruments.random)
+        self._tried_at = self._succeeded_at = self._clock.monotonic()
         # None: commits can be made. A worker that never could is out of service from the start.
         self._barred_since: float | None = -math.inf
         # None: no commit has failed since one succeeded. Apart from the other, because a producer

@@ -9,27 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
-import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from pipeline import metrics
 from pipeline.errors import Halt, Retry, ends_worker
-from pipeline.flow import Flow, FlowPolicy, Scoring
+from pipeline.flow import FlowPolicy, Scoring
 from pipeline.offsets import Classified, CommitWindow, PassedOver, Settled
 from pipeline.ports import (
     Assigned,
-    Clock,
-    Meter,
     Polled,
     Stream,
     Unreadable,
 )
 from pipeline.priority import PriorityPolicy
 from pipeline.records import (
+    Classification,
     DeadLetter,
     Epoch,
     ImageRef,
@@ -38,7 +37,10 @@ from pipeline.records import (
     Record,
     Skipped,
 )
+from pipeline.references import ReferencesPolicy, parse
 from workers.backoff import Backoff
+from workers.instruments import Instruments
+from workers.label_sets import Rules
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.commit_gate import CommitGate
 from workers.stream.committing import Committer, Publishing, dead_lettered
@@ -47,7 +49,6 @@ from workers.stream.gauges import Gauges
 from workers.stream.health import Health
 from workers.stream.intake import Intake, Supply
 from workers.stream.pausing import Pausing
-from workers.stream.rules import Rules
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,36 @@ class _Begun:
     level: int
 
 
+class Classifying(Protocol):
+    """The life of one image; see ``pipeline.flow.Flow``."""
+
+    async def classify(
+        self, ref: ImageRef, scoring: Scoring, level: int, source: Hashable
+    ) -> Classification | DeadLetter: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The event loop where images live, what they go through there, and how that goes."""
+
+    loop: EventLoopThread
+    flow: Classifying
+    supply: Supply
+    encode_age_s: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPolicy:
+    """How a stream worker takes in and commits."""
+
+    references: ReferencesPolicy
+    flow: FlowPolicy
+    priority: PriorityPolicy
+    commit_interval_s: float
+    max_outcomes_per_commit: int
+    max_bytes_per_commit: int
+
+
 class StreamWorker:
     """Polls, classifies and commits until told to stop.
 
@@ -81,45 +112,34 @@ class StreamWorker:
     def __init__(
         self,
         stream: Stream,
-        flow: Flow,
+        images: Images,
         rules: Callable[[], Rules],
         publishing: Publishing,
-        loop: EventLoopThread,
-        *,
-        supply: Supply,
-        encode_age_s: Callable[[], float],
-        policy: FlowPolicy,
-        priority: PriorityPolicy,
-        commit_interval_s: float,
-        bounds: CommitBounds,
         gate: CommitGate,
-        clock: Clock,
-        meter: Meter,
-        rng: random.Random,
+        policy: StreamPolicy,
+        instruments: Instruments,
     ) -> None:
         self._stream = stream
-        self._flow = flow
+        self._images = images
+        self._loop = images.loop
+        self._supply = images.supply
         self._rules = rules
         self._publishing = publishing
-        self._loop = loop
-        self._supply = supply
-        self._encode_age_s = encode_age_s
-        self._clock = clock
-        self._meter = meter
+        self._references = policy.references
+        self._clock = clock = instruments.clock
+        self._meter = meter = instruments.meter
         self._window = CommitWindow()
         self._committer = Committer(
             stream,
             self._window,
             publishing,
-            interval_s=commit_interval_s,
-            bounds=bounds,
-            gate=gate,
-            clock=clock,
-            meter=meter,
-            rng=rng,
+            gate,
+            CommitBounds(policy.max_outcomes_per_commit, policy.max_bytes_per_commit),
+            policy.commit_interval_s,
+            instruments,
         )
         self._gauges = Gauges(stream, self._window, self._committer, clock=clock, meter=meter)
-        self._intake = Intake(self._window, policy, priority, supply)
+        self._intake = Intake(self._window, policy.flow, policy.priority, images.supply)
         self._pausing = Pausing(stream, clock)
         self._completions: queue.SimpleQueue[tuple[Epoch, Settled] | Exception] = (
             queue.SimpleQueue()
@@ -127,7 +147,7 @@ class StreamWorker:
         self._tasks: defaultdict[tuple[Partition, Epoch], set[asyncio.Task[None]]] = defaultdict(
             set
         )
-        self._polling = Backoff(clock, rng)
+        self._polling = Backoff(clock, instruments.random)
         self._deadline: float | None = None
         self._stopping = threading.Event()
         now = clock.monotonic()
@@ -149,7 +169,7 @@ class StreamWorker:
         now = self._clock.monotonic()
         return Health(
             cycle_age_s=now - self._cycled_at,
-            encode_age_s=self._encode_age_s(),
+            encode_age_s=self._images.encode_age_s(),
             commit_age_s=self._committer.failing_s(since=self._unanswered_at),
             idle_s=now - self._active_at,
             partitions=len(self._window.partitions),
@@ -255,7 +275,7 @@ class StreamWorker:
     def _expand(self, record: Record, epoch: Epoch) -> list[_Begun]:
         level = self._intake.level(record.position.partition.topic)
         rules = self._rules()
-        entries = rules.parse(record)
+        entries = parse(record, self._references, rules.router)
         if not self._window.expand(record.position, epoch, len(entries)):
             return []
         started = []
@@ -341,7 +361,7 @@ class StreamWorker:
     async def _live(self, begun: _Begun) -> None:
         origin, ref = begun.origin, begun.ref
         try:
-            outcome = await self._flow.classify(
+            outcome = await self._images.flow.classify(
                 ref, begun.scoring, begun.level, origin.position.partition
             )
             if isinstance(outcome, DeadLetter):

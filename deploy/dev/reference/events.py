@@ -17,10 +17,11 @@ from pipeline.records import (
     Asked,
     Classification,
     DeadLetter,
-    DecodedImage,
+    ImageFacts,
     ImageRef,
     LabelScore,
     LabelSetResult,
+    Looked,
     ModelIdentity,
     Origin,
     OutputRecord,
@@ -181,8 +182,8 @@ def _reference() -> ImageRef:
 
 def _classified() -> Classification:
     dimension = 512
-    return Classification(
-        ref=_reference(),
+    looked = Looked(
+        embedding=np.full(dimension, dimension**-0.5, dtype="<f4"),
         model=ModelIdentity(
             name="openai/clip-vit-base-patch32",
             revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
@@ -191,36 +192,37 @@ def _classified() -> Classification:
             precision="fp32",
             engine="torch-cpu",
         ),
-        results=(
-            LabelSetResult(
-                label_set="animals",
-                version=f"sha256:{'9f2c6a0e' * 8}",
-                scores=(
-                    # softmax(100 * similarity), as literals: exp differs in its last bit between
-                    # platforms, and this page must not.
-                    LabelScore("cat", 0.9674940036436456, 0.271),
-                    LabelScore("dog", 0.03228843856859602, 0.237),
-                    LabelScore("neither", 0.000217557787758427, 0.187),
-                ),
-                matched=("cat",),
-                decision="keep",
-            ),
-        ),
-        embedding=np.full(dimension, dimension**-0.5, dtype="<f4"),
-        etag="9b2cf535f27731c974343645a3985328",
-        version_id="L4kqtJlcpXroDTDmpUMLUo",
-        sha256="5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9",
-        size_bytes=184_213,
-        image=DecodedImage(
-            pixels=np.zeros((224, 224, 3), dtype=np.uint8),
+        image=ImageFacts(
             format="JPEG",
             width=1600,
             height=1200,
             frames=1,
             cropped_share=0.25,
         ),
+        sha256="5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9",
+        size_bytes=184_213,
         decode_mode="strict",
         decode_crop="transformers",
+    )
+    result = LabelSetResult(
+        label_set="animals",
+        version=f"sha256:{'9f2c6a0e' * 8}",
+        scores=(
+            # softmax(100 * similarity), as literals: exp differs in its last bit between
+            # platforms, and this page must not.
+            LabelScore("cat", 0.9674940036436456, 0.271),
+            LabelScore("dog", 0.03228843856859602, 0.237),
+            LabelScore("neither", 0.000217557787758427, 0.187),
+        ),
+        matched=("cat",),
+        decision="keep",
+    )
+    return Classification(
+        ref=_reference(),
+        looked=looked,
+        results=(result,),
+        etag="9b2cf535f27731c974343645a3985328",
+        version_id="L4kqtJlcpXroDTDmpUMLUo",
     )
 
 
