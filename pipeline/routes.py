@@ -72,7 +72,7 @@ class RoutePolicy(Policy):
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Routed:
     """How to classify one object. ``label_sets`` is never empty."""
 
     label_sets: tuple[str, ...]
@@ -160,7 +160,7 @@ class Router:
         record."""
         return tuple(route for route in self._routes if route.takes(topic, headers))
 
-    def decide(self, routes: tuple[Route, ...], reference: Reference) -> Decision | SkipReason:
+    def decide(self, routes: tuple[Route, ...], reference: Reference) -> Routed | SkipReason:
         """What becomes of a reference, given the routes that ``open_to`` left.
 
         Raises:
@@ -182,7 +182,7 @@ class Router:
                     f"label_sets: {name[:_SHOWN_CHARACTERS]!r} is not loaded "
                     f"(loaded: {', '.join(self._loaded)}); load it, or mend the name",
                 )
-        return Decision(
+        return Routed(
             route.label_sets_for(reference.label_sets), route.tenant_for(reference.tenant)
         )
 
