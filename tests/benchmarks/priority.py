@@ -88,7 +88,9 @@ class FreeStages:
     """Fetch and decode at no cost."""
 
     @contextlib.asynccontextmanager
-    async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
+    async def fetch(
+        self, ref: ImageRef, level: int = 0, source: Hashable = None
+    ) -> AsyncIterator[ObjectBody]:
         yield ObjectBody(b"image", "e", None)
 
     async def decode(

@@ -34,7 +34,7 @@ def halfway(polling: Polling) -> Partition:
     paused = {each for each in polling.owned if offsets(polling, each)}
     while True:
         for record in polling.once(1).records:
-            partition = Partition(record.position.partition.topic, record.position.partition)
+            partition = record.position.partition
             if partition not in paused:
                 polling.stream.pause([partition])
                 return partition

@@ -136,7 +136,7 @@ class Member:
                 assert change.partition not in self.starts
                 self.starts[change.partition] = change.offset
         for record in polled.records:
-            partition = Partition(record.position.partition.topic, record.position.partition)
+            partition = record.position.partition
             assert record.position.offset >= self.starts[partition]
         assert len(polled.records) <= max_records
         self.records += polled.records

@@ -28,7 +28,7 @@ class Broker:
 
 
 def settled(partition: Partition, offset: int, index: int) -> Settled:
-    origin = Origin(Position(Partition(partition.topic, partition.number), offset), index, 0)
+    origin = Origin(Position(partition, offset), index, 0)
     name = f"{partition}@{offset}#{index}".encode()
     record = OutputRecord(OutputTopic.CLASSIFICATIONS, None, name, ())
     return Settled("classified", "", origin, (record,))
@@ -78,7 +78,7 @@ class Window(RuleBasedStateMachine):
             references = self.log[partition].get(offset)
             if references is None:
                 continue
-            position = Position(Partition(partition.topic, partition.number), offset)
+            position = Position(partition, offset)
             epoch = self.window.begin(position, now=0.0)
             assert epoch == self.epochs[partition]
             assert self.window.expand(position, epoch, references)
@@ -213,7 +213,7 @@ def test_a_batch_is_within_both_bounds_or_a_single_record(
     for partition, records in zip(PARTITIONS, logs, strict=True):
         epoch = window.assign(partition, 0)
         for offset, sizes in enumerate(records):
-            position = Position(Partition(partition.topic, partition.number), offset)
+            position = Position(partition, offset)
             window.begin(position, now=0.0)
             window.expand(position, epoch, len(sizes))
             for index, size in enumerate(sizes):

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import hashlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from functools import partial
 
 import numpy as np
@@ -28,14 +28,11 @@ from pipeline.records import (
     LabelSetResult,
     ModelIdentity,
     ObjectBody,
-    Origin,
-    Partition,
     Pixels,
-    Position,
     Vector,
 )
 
-REF = ImageRef("bucket", "key", Origin(Position(Partition("refs", 0), 7), 0, 0), ("things",))
+REF = ImageRef("bucket", "key", ("things",))
 MODEL = ModelIdentity("test/model", "r1", 3, 100.0, "fp32", "test")
 EMBEDDING = np.array([0.1, 0.2, 0.3], np.float32)
 
@@ -57,7 +54,9 @@ class Stages:
             raise self._failure
 
     @contextlib.asynccontextmanager
-    async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
+    async def fetch(
+        self, ref: ImageRef, level: int = 0, source: Hashable = None
+    ) -> AsyncIterator[ObjectBody]:
         await asyncio.sleep(0)
         self._pass("fetch")
         yield ObjectBody(self.body, "e1", "v1", "gzip")
