@@ -25,7 +25,7 @@ def offsets(polling: Polling, partition: Partition) -> list[int]:
     return [
         record.position.offset
         for record in polling.records
-        if record.position.partition == partition.number
+        if record.position.partition == partition
     ]
 
 
