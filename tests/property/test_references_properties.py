@@ -94,6 +94,7 @@ def replay_of(entry: Entry) -> Record:
     """The record that a person publishes to replay a dead letter, original headers included."""
     if entry.record is not None:
         return entry.record
+    assert isinstance(entry.content, DeadLetter)
     (published,) = BUILDER.records(entry.origin, entry.content)
     return Record(Position(Partition("t", 0), 1), 0, published.key, published.value)
 
