@@ -79,10 +79,13 @@ class MadeUpFlow:
     def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.running: set[str] = set()
+        self.asked_for: set[tuple[int, Hashable]] = set()
+        """Levels and sources of what came."""
 
     async def classify(
         self, ref: ImageRef, scoring: Scoring, level: int = 0, source: Hashable = None
     ) -> Classification | DeadLetter:
+        self.asked_for.add((level, source))
         self.running.add(ref.key)
         try:
             if ref.key.startswith("slow"):

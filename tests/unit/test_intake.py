@@ -221,6 +221,12 @@ def test_live_references_overtake_a_backfill(broker: MemoryBroker) -> None:
         eventually(lambda: broker.committed(GROUP, BACKFILL) == 40)
 
 
+def test_the_source_of_an_image_is_its_partition(broker: MemoryBroker) -> None:
+    with running(broker, priority=PRIORITY) as worker:
+        send(broker, "live")
+        eventually(lambda: worker.flow.asked_for == {(0, Partition(TOPIC, 0)), (1, BACKFILL)})
+
+
 def test_the_lower_topic_is_paused_alone(broker: MemoryBroker) -> None:
     policy = FlowPolicy(max_in_flight=16)
     with running(broker, policy=policy, priority=PRIORITY) as worker:
