@@ -82,10 +82,10 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def scored_as(rules: Rules) -> dict[str, str]:
     record = Record(Position(Partition("refs", 0), 1), 0, None, b'{"bucket": "images", "key": "a"}')
-    (ref,) = rules.parse(record)
-    assert isinstance(ref, ImageRef)
+    (entry,) = rules.parse(record)
+    assert isinstance(entry.content, ImageRef)
     (embedding,) = MemoryEncoder().encode_texts(["a cat"])
-    results = rules.scoring.score(ref.label_sets, embedding)
+    results = rules.scoring.score(entry.content.label_sets, embedding)
     return {result.label_set: result.version for result in results}
 
 
