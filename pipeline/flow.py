@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Hashable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -13,21 +11,17 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.errors import Halt, Reject, ends_worker
-from pipeline.metrics import QUEUE_DEPTH, STAGE_SECONDS
+from pipeline.look import Look
+from pipeline.metrics import STAGE_SECONDS
 from pipeline.policy import Policy
-from pipeline.ports import Clock, Decoder, Meter
-from pipeline.priority import FIRST, Turns
+from pipeline.ports import Clock, Meter
+from pipeline.priority import FIRST
 from pipeline.records import (
     Classification,
     DeadLetter,
-    DecodedImage,
-    EmbeddingDtype,
-    ImageGeometry,
     ImageRef,
     LabelSetResult,
-    ModelIdentity,
     ObjectBody,
-    Pixels,
     Vector,
 )
 
@@ -51,24 +45,13 @@ class FlowPolicy(Policy):
     )
 
 
-_HASHED_AT_ONCE_BYTES = 512 * 1024
-"""More than this is hashed in a thread: a large object takes tens of milliseconds, in which nobody
-else on the event loop would go on. hashlib leaves the interpreter to others meanwhile."""
-
-
 class Fetching(Protocol):
     """The fetch stage: retries, deadlines and the breaker included. An object counts as held in
     memory until the block ends."""
 
     def fetch(
-        self, ref: ImageRef, level: int = FIRST
+        self, ref: ImageRef, level: int = FIRST, source: Hashable = None
     ) -> AbstractAsyncContextManager[ObjectBody]: ...
-
-
-class Encoding(Protocol):
-    """The batcher in front of the encoder."""
-
-    async def encode(self, pixels: Pixels, level: int = FIRST) -> Vector: ...
 
 
 class Scoring(Protocol):
@@ -80,44 +63,22 @@ class Scoring(Protocol):
 
 
 class Flow:
-    """Composes the stages."""
+    """Fetches, looks and scores."""
 
-    def __init__(
-        self,
-        fetching: Fetching,
-        decoder: Decoder,
-        decode_turns: Turns,
-        encoding: Encoding,
-        *,
-        model: ModelIdentity,
-        geometry: ImageGeometry,
-        decode_mode: str,
-        decode_crop: str,
-        embedding_dtype: EmbeddingDtype,
-        clock: Clock,
-        meter: Meter,
-    ) -> None:
+    def __init__(self, fetching: Fetching, look: Look, clock: Clock, meter: Meter) -> None:
         self._fetching = fetching
-        self._decoder = decoder
-        self._decode_turns = decode_turns
-        self._encoding = encoding
-        self._model = model
-        self._geometry = geometry
-        self._decode_mode = decode_mode
-        self._decode_crop = decode_crop
-        self._dtype = np.dtype(embedding_dtype).newbyteorder("<")
+        self._look = look
         self._clock = clock
         self._meter = meter
-        self._waiting = 0
-        meter.set(QUEUE_DEPTH, 0, stage="decode")
 
     async def classify(
-        self, ref: ImageRef, scoring: Scoring, level: int = FIRST
+        self, ref: ImageRef, scoring: Scoring, level: int = FIRST, source: Hashable = None
     ) -> Classification | DeadLetter:
         """One image from reference to outcome; every failure of the image is a dead letter.
 
         ``scoring`` are the label sets that were in force when the reference was routed; ``level``
-        says who goes first at each stage (``pipeline.priority``).
+        says who goes first at each stage (``pipeline.priority``). References of one ``source``
+        that wait for their objects hold up no other source.
 
         Raises:
             Halt: the worker must stop; the reference has no outcome.
@@ -126,7 +87,7 @@ class Flow:
             asyncio.CancelledError: the partition was revoked or the worker stops.
         """
         try:
-            return await self._classify(ref, scoring, level)
+            return await self._classify(ref, scoring, level, source)
         except Reject as reject:
             code, message, attempts = reject.code, reject.message, reject.attempts
             recognised = reject.format
@@ -137,11 +98,10 @@ class Flow:
                 raise
             # A defect of ours that one image brought out must not stop the others; the dead letter
             # can be replayed once it is mended.
-            log.exception("%s: unexpected failure", ref.origin.position)
+            log.exception("an image failed unexpectedly")
             code, message, attempts = "internal.unexpected", f"{type(error).__name__}: {error}", 1
             recognised = None
         return DeadLetter(
-            ref.origin,
             code,
             message,
             attempts,
@@ -150,74 +110,16 @@ class Flow:
             format=recognised,
         )
 
-    async def classifies(self, bodies: Iterable[bytes]) -> bool:
-        """Whether known good images get through decode and encode, as the worker does both now.
-
-        Raises:
-            Halt, WorkerLost, MemoryError, OSError: as ``classify``.
-        """
-        try:
-            for body in bodies:
-                image = await self._decoder.decode(body, self._geometry)
-                await self._encoding.encode(image.pixels)
-        except Reject as reject:
-            log.warning("an image known to be good fails: %s", reject.message)
-            return False
-        return True
-
-    async def _classify(self, ref: ImageRef, scoring: Scoring, level: int) -> Classification:
-        async with self._fetching.fetch(ref, level) as fetched:
-            started = self._clock.monotonic()
-            try:
-                image = await self._decode(fetched, level)
-            except Reject:
-                self._took("decode", started)
-                raise
-            self._took("decode", started)
-            sha256 = await _sha256(fetched.body)
-            size_bytes, etag, version_id = len(fetched.body), fetched.etag, fetched.version_id
+    async def _classify(
+        self, ref: ImageRef, scoring: Scoring, level: int, source: Hashable
+    ) -> Classification:
+        async with self._fetching.fetch(ref, level, source) as fetched:
+            opened = await self._look.decode(fetched.body, fetched.content_encoding, level)
+            etag, version_id = fetched.etag, fetched.version_id
             del fetched
-        embedding = (await self._encoding.encode(image.pixels, level)).astype(self._dtype)
+        looked = await self._look.encode(opened, level)
         started = self._clock.monotonic()
         # Scores come from the values that are published, so that anyone can derive them again.
-        results = scoring.score(ref.label_sets, embedding.astype(np.float32, copy=False))
-        self._took("score", started)
-        return Classification(
-            ref=ref,
-            model=self._model,
-            results=results,
-            embedding=embedding,
-            etag=etag,
-            version_id=version_id,
-            sha256=sha256,
-            size_bytes=size_bytes,
-            image=image,
-            decode_mode=self._decode_mode,
-            decode_crop=self._decode_crop,
-        )
-
-    async def _decode(self, fetched: ObjectBody, level: int) -> DecodedImage:
-        self._wait(+1)
-        try:
-            await self._decode_turns.acquire(level)
-        finally:
-            self._wait(-1)
-        try:
-            return await self._decoder.decode(
-                fetched.body, self._geometry, fetched.content_encoding
-            )
-        finally:
-            self._decode_turns.release()
-
-    def _wait(self, change: int) -> None:
-        self._waiting += change
-        self._meter.set(QUEUE_DEPTH, self._waiting, stage="decode")
-
-    def _took(self, stage: str, started: float) -> None:
-        self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started, stage=stage)
-
-
-async def _sha256(body: bytes) -> str:
-    if len(body) <= _HASHED_AT_ONCE_BYTES:
-        return hashlib.sha256(body).hexdigest()
-    return (await asyncio.to_thread(hashlib.sha256, body)).hexdigest()
+        results = scoring.score(ref.label_sets, looked.embedding.astype(np.float32, copy=False))
+        self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started, stage="score")
+        return Classification(ref, looked, results, etag, version_id)

@@ -23,29 +23,60 @@ from pipeline.records import (
     OutputRecord,
     Partition,
     Position,
+    Record,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What became of one reference, ready to publish.
+class Classified:
+    """A classified image, ready to publish. ``ref`` and ``unclassified_action`` say what it was,
+    should ``records`` prove too large."""
 
-    ``kind`` is ``classified``, ``dead_letter`` or ``skipped``; ``detail`` is the code or reason.
-    ``ref`` and ``unclassified_action``, or ``dead_letter``, are kept to say what it was, should
-    ``records`` prove too large. ``size_bytes`` is that of the records.
-    """
-
-    kind: str
-    detail: str
     origin: Origin
-    records: tuple[OutputRecord, ...] = ()
-    ref: ImageRef | None = None
-    dead_letter: DeadLetter | None = None
-    unclassified_action: str = "review"
+    records: tuple[OutputRecord, ...]
+    ref: ImageRef
+    unclassified_action: str
     size_bytes: int = field(init=False, repr=False, compare=False)
+    """Of the records."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size_bytes", sum(record.size_bytes for record in self.records))
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettered:
+    """A dead letter, ready to publish. ``letter`` and ``record`` are what ``records`` was made of,
+    should it prove too large."""
+
+    origin: Origin
+    records: tuple[OutputRecord, ...]
+    letter: DeadLetter
+    record: Record | None = None
+    size_bytes: int = field(init=False, repr=False, compare=False)
+    """Of the records."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size_bytes", sum(record.size_bytes for record in self.records))
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A skip, of which nothing is published."""
+
+    origin: Origin
+    reason: str
+
+    @property
+    def records(self) -> tuple[OutputRecord, ...]:
+        return ()
+
+    @property
+    def size_bytes(self) -> int:
+        return 0
+
+
+Settled = Classified | DeadLettered | PassedOver
+"""What became of one reference."""
 
 
 @dataclass(slots=True)
@@ -79,15 +110,6 @@ class _Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where one outcome of a batch belongs."""
-
-    partition: Partition
-    offset: int
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """A contiguous finished prefix of each partition that has one, ready to commit.
 
@@ -95,11 +117,11 @@ class Batch:
     """
 
     offsets: Mapping[Partition, int]
-    outcomes: tuple[tuple[Place, Settled], ...]
+    outcomes: tuple[Settled, ...]
 
     @property
     def size_bytes(self) -> int:
-        return sum(settled.size_bytes for _, settled in self.outcomes)
+        return sum(settled.size_bytes for settled in self.outcomes)
 
 
 class CommitWindow:
@@ -154,8 +176,7 @@ class CommitWindow:
     def begin(self, position: Position, now: float) -> Epoch | None:
         """Note a polled record, in offset order. Returns the epoch its work belongs to, or None
         where the partition is not owned or the record was polled before."""
-        partition = Partition(position.topic, position.partition)
-        window = self._windows.get(partition)
+        window = self._windows.get(position.partition)
         if window is None or position.offset < window.position:
             return None
         window.entries[position.offset] = _Entry(begun_at=now)
@@ -164,42 +185,41 @@ class CommitWindow:
 
     def expand(self, position: Position, epoch: Epoch, references: int) -> bool:
         """Note how many references the record holds. Returns False where its epoch is over."""
-        partition = Partition(position.topic, position.partition)
-        entry = self._entry(partition, epoch, position.offset)
+        entry = self._entry(position, epoch)
         if entry is None or entry.missing is not None:
             return False
         entry.missing = references
         entry.settled = [None] * references
         self._unsettled += references
-        self._windows[partition].held += references
-        self._held[partition.topic] += references
+        self._windows[position.partition].held += references
+        self._held[position.partition.topic] += references
         return True
 
-    def settle(
-        self, partition: Partition, epoch: Epoch, offset: int, index: int, settled: Settled
-    ) -> bool:
+    def settle(self, epoch: Epoch, settled: Settled) -> bool:
         """Note one reference's outcome. Returns False, and changes nothing, where the epoch is
         over or the reference was settled before."""
-        entry = self._entry(partition, epoch, offset)
-        if entry is None or entry.missing is None or entry.settled[index] is not None:
+        origin = settled.origin
+        entry = self._entry(origin.position, epoch)
+        if entry is None or entry.missing is None or entry.settled[origin.index] is not None:
             return False
-        entry.settled[index] = settled
+        entry.settled[origin.index] = settled
         entry.missing -= 1
         self._unsettled -= 1
         self._settled += 1
         self._settled_bytes += settled.size_bytes
         return True
 
-    def replace(self, place: Place, settled: Settled) -> None:
-        """Put another outcome in place of one that cannot be published."""
-        window = self._windows.get(place.partition)
-        entry = window.entries.get(place.offset) if window else None
+    def replace(self, settled: Settled) -> None:
+        """Put an outcome in place of the same reference's, which cannot be published."""
+        origin = settled.origin
+        window = self._windows.get(origin.position.partition)
+        entry = window.entries.get(origin.position.offset) if window else None
         if entry is None:
             return
-        old = entry.settled[place.index]
+        old = entry.settled[origin.index]
         if old is None:
-            raise ValueError(f"offsets: {place} has no outcome to replace")
-        entry.settled[place.index] = settled
+            raise ValueError(f"offsets: {origin} has no outcome to replace")
+        entry.settled[origin.index] = settled
         self._settled_bytes += settled.size_bytes - old.size_bytes
 
     def advance(self, positions: Mapping[Partition, int]) -> None:
@@ -221,7 +241,7 @@ class CommitWindow:
         if self._taken is not None:
             raise RuntimeError("offsets: a batch is already taken; confirm or abandon it first")
         offsets: dict[Partition, int] = {}
-        outcomes: list[tuple[Place, Settled]] = []
+        outcomes: list[Settled] = []
         left_bytes = max_bytes
         for partition in self._rotation:
             window = self._windows[partition]
@@ -241,7 +261,7 @@ class CommitWindow:
     def _take_prefix(
         partition: Partition,
         window: _Window,
-        outcomes: list[tuple[Place, Settled]],
+        outcomes: list[Settled],
         max_outcomes: int,
         left_bytes: int,
     ) -> tuple[int, int]:
@@ -262,10 +282,10 @@ class CommitWindow:
             if outcomes and not room:
                 return offset, taken_bytes
             taken_bytes += size_bytes
-            for index, settled in enumerate(entry.settled):
+            for settled in entry.settled:
                 if settled is None:
                     raise RuntimeError(f"offsets: {partition}@{offset} is finished with a hole")
-                outcomes.append((Place(partition, offset, index), settled))
+                outcomes.append(settled)
         return window.position, taken_bytes
 
     def ready(self) -> Iterator[Settled]:
@@ -310,7 +330,11 @@ class CommitWindow:
                 continue
             offset = committed.get(partition)
             if offset == upto:
-                done.extend(s for place, s in batch.outcomes if place.partition == partition)
+                done.extend(
+                    settled
+                    for settled in batch.outcomes
+                    if settled.origin.position.partition == partition
+                )
                 self._prune(partition, upto)
             elif offset is not None and offset > window.base:
                 moved.append((partition, offset))
@@ -366,11 +390,11 @@ class CommitWindow:
 
     # -- inside -----------------------------------------------------------------------------
 
-    def _entry(self, partition: Partition, epoch: Epoch, offset: int) -> _Entry | None:
-        window = self._windows.get(partition)
+    def _entry(self, position: Position, epoch: Epoch) -> _Entry | None:
+        window = self._windows.get(position.partition)
         if window is None or window.epoch != epoch:
             return None
-        return window.entries.get(offset)
+        return window.entries.get(position.offset)
 
     def _end_taken(self) -> Batch:
         if self._taken is None:

@@ -118,10 +118,15 @@ class Decoder(Protocol):
     """Turns a file's bytes into pixels at the model's size, away from anything worth stealing."""
 
     async def decode(
-        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+        self,
+        body: bytes,
+        geometry: ImageGeometry,
+        content_encoding: str | None = None,
+        level: int = 0,
     ) -> DecodedImage:
         """Decode one image; its own deadline counts from when a decoder is free. The codings that
-        ``content_encoding`` names are undone first.
+        ``content_encoding`` names are undone first. Of those that wait for a decoder, ones of a
+        lower ``level`` go first (``pipeline.priority``).
 
         Raises:
             Reject: any code of the ``decode`` stage.

@@ -43,12 +43,11 @@ class Partition:
 class Position:
     """Where a record stands."""
 
-    topic: str
-    partition: int
+    partition: Partition
     offset: int
 
     def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]@{self.offset}"
+        return f"{self.partition}@{self.offset}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What an outcome keeps of the record that its reference came in.
+    """Who a reference is in a stream: where its record stands, and what its outcome keeps of that.
 
     ``index`` is the reference's place among the record's references, from 0.
     """
@@ -101,7 +100,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """Names an object to classify, and how.
+    """Names an object to classify, and how; never where the reference came from.
 
     ``label_sets`` has been decided by a route and is never empty; only in the dead letter of a
     reference that the routes refused is it, as ``tenant``, what the sender asked for, perhaps
@@ -111,7 +110,6 @@ class ImageRef:
 
     bucket: str
     key: str
-    origin: Origin
     label_sets: tuple[str, ...]
     version_id: str | None = None
     etag: str | None = None
@@ -161,20 +159,27 @@ class ImageGeometry:
 
 
 @dataclass(frozen=True, slots=True)
-class DecodedImage:
-    """Pixels at the model's size, with what an event says about the original.
+class ImageFacts:
+    """What an event says about the original of an image.
 
     ``width`` and ``height`` are the original's after its EXIF orientation. ``frames`` counts an
     animation's (1 for a still); ``cropped_share`` is the share of the original's area that the
     model does not see, 0 to 1.
     """
 
-    pixels: Pixels
     format: str
     width: int
     height: int
     frames: int
     cropped_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """Pixels at the model's size, and what is known of the original."""
+
+    pixels: Pixels
+    facts: ImageFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,44 +226,65 @@ class LabelSetResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Classification:
-    """A classified image. ``embedding`` is of the dtype that is published (little-endian float32
-    or float16, [dimension]); the scores were computed from exactly these values."""
+class Looked:
+    """What a model sees in a file, whatever it is then compared with.
 
-    ref: ImageRef
-    model: ModelIdentity
-    results: tuple[LabelSetResult, ...]
+    ``embedding`` is of the dtype that is published: little-endian float32 or float16, [dimension].
+    ``sha256`` and ``size_bytes`` are the file's as it is stored.
+    """
+
     embedding: npt.NDArray[np.float32] | npt.NDArray[np.float16]
-    etag: str | None
-    version_id: str | None
+    model: ModelIdentity
+    image: ImageFacts
     sha256: str
     size_bytes: int
-    image: DecodedImage
     decode_mode: str
     decode_crop: str
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """A classified image. ``results`` were computed from exactly the values of the embedding;
+    ``etag`` and ``version_id`` are the object's that was read."""
+
+    ref: ImageRef
+    looked: Looked
+    results: tuple[LabelSetResult, ...]
+    etag: str | None
+    version_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """What cannot be classified, and why.
 
-    ``ref`` is None where the record could not be parsed into references; then ``record`` holds its
-    bytes (None for a record that the broker could not return). ``unclassified_action`` is what the
-    label set says of images that nobody looked at; the default where none was to look.
+    ``ref`` is None where what was sent could not be read as a reference. ``unclassified_action`` is
+    what the label set says of images that nobody looked at; the default where none was to look.
     ``format`` is what a file of an unsupported format was recognised as.
     """
 
-    origin: Origin
     code: str
     message: str
     attempts: int
     ref: ImageRef | None = None
-    record: Record | None = None
     unclassified_action: str = "review"
     format: str | None = None
 
 
 Outcome = Classification | DeadLetter | Skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One of the things that a record holds, and who it is.
+
+    ``record`` is what a dead letter without a reference repeats: the record as it came, or with
+    this entry alone.
+    """
+
+    origin: Origin
+    content: ImageRef | DeadLetter | Skipped
+    record: Record | None = None
 
 
 class OutputTopic(StrEnum):

@@ -17,6 +17,7 @@ from pipeline.records import (
     REPLAY_OF,
     Asked,
     DeadLetter,
+    Entry,
     Headers,
     ImageRef,
     Origin,
@@ -64,10 +65,8 @@ class ReferencesPolicy(Policy):
     )
 
 
-def parse(
-    record: Record, policy: ReferencesPolicy, router: Router
-) -> tuple[ImageRef | Skipped | DeadLetter, ...]:
-    """Read a record: at least one outcome, and one for each of its entries, in their order.
+def parse(record: Record, policy: ReferencesPolicy, router: Router) -> tuple[Entry, ...]:
+    """Read a record: at least one entry, in their order.
 
     The place in the tuple is the entry's index. A record that cannot be read is one dead letter
     with the record as it came. So is a bad entry, its neighbours unharmed; among several its
@@ -86,17 +85,17 @@ def parse(
         _replay(headers),
     )
     if record.value is None:
-        return (Skipped(SkipReason.TOMBSTONE),)
+        return (Entry(origin, Skipped(SkipReason.TOMBSTONE)),)
     try:
         cloudevents.check_headers(headers)
         form, entries = _open(record, record.value, policy)
     except Reject as reject:
-        return (_dead_letter(origin, record, reject),)
+        return (Entry(origin, _dead_letter(reject), record),)
     if not entries.items:
-        return (Skipped(SkipReason.EMPTY),)
-    routes = router.for_record(record)
+        return (Entry(origin, Skipped(SkipReason.EMPTY)),)
+    routes = router.open_to(record.position.partition.topic, record.headers)
     return tuple(
-        _outcome(form, entries, _at(origin, index), record, router, routes)
+        _entry(form, entries, _at(origin, index), record, router, routes)
         for index in range(len(entries.items))
     )
 
@@ -132,39 +131,44 @@ def _open(record: Record, value: bytes, policy: ReferencesPolicy) -> tuple[Forma
     return form, entries
 
 
-def _outcome(
+def _entry(
     form: Format,
     entries: Entries,
     origin: Origin,
     record: Record,
     router: Router,
     routes: tuple[Route, ...],
-) -> ImageRef | Skipped | DeadLetter:
+) -> Entry:
     index = origin.index
     try:
         reference = form.read(entries.items[index], entries.where(index))
     except Reject as reject:
         if len(entries.items) > 1:
             record = replace(record, value=strict_json.dump(entries.alone(index)))
-        return _dead_letter(origin, record, reject)
+        return Entry(origin, _dead_letter(reject), record)
     if isinstance(reference, SkipReason):
-        return Skipped(reference)
+        return Entry(origin, Skipped(reference))
+    return Entry(origin, _routed(reference, router, routes))
+
+
+def _routed(
+    reference: Reference, router: Router, routes: tuple[Route, ...]
+) -> ImageRef | Skipped | DeadLetter:
     try:
         decision = router.decide(routes, reference)
     except Reject as reject:
-        return _refused(origin, reference, reject)
+        # Names what the sender asked for, so that a replay asks for the same. No label set was to
+        # see it, so none says what becomes of it: the action is the default, review.
+        return _dead_letter(reject, _image_ref(reference, reference.label_sets, reference.tenant))
     if isinstance(decision, SkipReason):
         return Skipped(decision)
-    return _image_ref(reference, origin, decision.label_sets, decision.tenant)
+    return _image_ref(reference, decision.label_sets, decision.tenant)
 
 
-def _image_ref(
-    reference: Reference, origin: Origin, label_sets: tuple[str, ...], tenant: str | None
-) -> ImageRef:
+def _image_ref(reference: Reference, label_sets: tuple[str, ...], tenant: str | None) -> ImageRef:
     return ImageRef(
         bucket=reference.bucket,
         key=reference.key,
-        origin=origin,
         label_sets=label_sets,
         version_id=reference.version_id,
         etag=reference.etag,
@@ -175,17 +179,8 @@ def _image_ref(
     )
 
 
-def _refused(origin: Origin, reference: Reference, reject: Reject) -> DeadLetter:
-    """Names what the sender asked for, so that a replay asks for the same.
-
-    No label set was to see it, so none says what becomes of it: the action is the default, review.
-    """
-    asked = _image_ref(reference, origin, reference.label_sets, reference.tenant)
-    return DeadLetter(origin, reject.code, reject.message, attempts=1, ref=asked)
-
-
-def _dead_letter(origin: Origin, record: Record, reject: Reject) -> DeadLetter:
-    return DeadLetter(origin, reject.code, reject.message, attempts=1, record=record)
+def _dead_letter(reject: Reject, ref: ImageRef | None = None) -> DeadLetter:
+    return DeadLetter(reject.code, reject.message, attempts=1, ref=ref)
 
 
 def _headers(headers: Headers) -> dict[str, bytes]:

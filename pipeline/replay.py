@@ -106,7 +106,7 @@ class Letter:
                 key=record.key,
                 value=record.value or b"",
                 headers=record.headers,
-                at_partition=record.position.partition,
+                at_partition=record.position.partition.number,
                 as_routed=as_routed,
             )
         except (KeyError, ValueError):

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from pipeline.errors import Reject
 from pipeline.formats.reference import Reference, SkipReason
 from pipeline.policy import Policy
-from pipeline.records import Record
+from pipeline.records import Headers
 
 _SHOWN_CHARACTERS = 70
 _GLOB = "`*` matches any characters (slashes too), `?` one, `[abc]` one of these; case counts."
@@ -72,7 +72,7 @@ class RoutePolicy(Policy):
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Routed:
     """How to classify one object. ``label_sets`` is never empty."""
 
     label_sets: tuple[str, ...]
@@ -101,9 +101,9 @@ class Route:
             tuple(map(_glob, policy.allowed_tenants)),
         )
 
-    def takes_record(self, record: Record) -> bool:
-        return bool(self.topic.match(record.position.topic)) and all(
-            any(name == wanted and _matches(pattern, value) for name, value in record.headers)
+    def takes(self, topic: str, headers: Headers) -> bool:
+        return bool(self.topic.match(topic)) and all(
+            any(name == wanted and _matches(pattern, value) for name, value in headers)
             for wanted, pattern in self.headers
         )
 
@@ -155,12 +155,13 @@ class Router:
         )
         self._routes = tuple(map(Route.of, policies))
 
-    def for_record(self, record: Record) -> tuple[Route, ...]:
-        """The routes open to a record's references; worked out once a record."""
-        return tuple(route for route in self._routes if route.takes_record(record))
+    def open_to(self, topic: str, headers: Headers) -> tuple[Route, ...]:
+        """The routes open to references that came by a topic with such headers; worked out once a
+        record."""
+        return tuple(route for route in self._routes if route.takes(topic, headers))
 
-    def decide(self, routes: tuple[Route, ...], reference: Reference) -> Decision | SkipReason:
-        """What becomes of a reference, given the routes ``for_record`` left.
+    def decide(self, routes: tuple[Route, ...], reference: Reference) -> Routed | SkipReason:
+        """What becomes of a reference, given the routes that ``open_to`` left.
 
         Raises:
             Reject: ``reference.no_route``, ``reference.unknown_label_set``,
@@ -181,7 +182,7 @@ class Router:
                     f"label_sets: {name[:_SHOWN_CHARACTERS]!r} is not loaded "
                     f"(loaded: {', '.join(self._loaded)}); load it, or mend the name",
                 )
-        return Decision(
+        return Routed(
             route.label_sets_for(reference.label_sets), route.tenant_for(reference.tenant)
         )
 

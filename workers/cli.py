@@ -117,7 +117,7 @@ def stream(
     """
     settings = load(config, overrides, {"workers.count": workers})
     # Workers write as this process does.
-    settings = settings.model_copy(update={"log": settings.log.settled()})
+    settings = settings.model_copy(update={"log": settings.log.resolved()})
     configure_logging(settings.log, "driver")
     # Here, and not above: torch takes seconds to import, a mistyped setting none to be found.
     from workers.commands.stream import run_stream

@@ -28,7 +28,7 @@ class LogPolicy(Policy):
         "info", description="Least severe messages that are logged."
     )
 
-    def settled(self) -> Self:
+    def resolved(self) -> Self:
         """With the format that ``auto`` is for this process, so that workers elsewhere, whose
         standard error is never a terminal, write the same."""
         if self.format != "auto":
@@ -63,8 +63,8 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     fields: dict[str, object] = {}
     for argument in record.args if isinstance(record.args, tuple) else ():
         match argument:
-            case Position(topic, partition, offset):
-                fields |= {"topic": topic, "partition": partition, "offset": offset}
+            case Position(Partition(topic, number), offset):
+                fields |= {"topic": topic, "partition": number, "offset": offset}
             case Partition(topic, number):
                 fields |= {"topic": topic, "partition": number}
             case PipelineError():
@@ -99,7 +99,7 @@ class RateLimit(logging.Filter):
 def configure_logging(policy: LogPolicy, process: str) -> None:
     """Set the root logger up, once a process. Logs go to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    if policy.settled().format == "text":
+    if policy.resolved().format == "text":
         layout = f"%(asctime)s %(levelname)-7s {process} %(message)s"
         handler.setFormatter(logging.Formatter(layout, "%H:%M:%S"))
     else:

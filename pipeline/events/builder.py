@@ -38,6 +38,7 @@ from pipeline.records import (
     EmbeddingDtype,
     ImageRef,
     ModelIdentity,
+    Origin,
     Outcome,
     OutputRecord,
     OutputTopic,
@@ -82,8 +83,11 @@ class EventBuilder:
         self._context = context
         self._policy = policy
 
-    def records(self, outcome: Outcome) -> tuple[OutputRecord, ...]:
-        """The records of an outcome, which belong into one commit; none for a skip.
+    def records(
+        self, origin: Origin, outcome: Outcome, record: Record | None = None
+    ) -> tuple[OutputRecord, ...]:
+        """The records of an outcome, which belong into one commit; none for a skip. A dead letter
+        without a reference carries ``record``, or nothing where the broker could not return it.
 
         Raises:
             ValueError: a number is not finite, which is a defect of the caller.
@@ -91,26 +95,28 @@ class EventBuilder:
         """
         match outcome:
             case Classification():
-                own_id = event_id(self._context, outcome.ref.origin, EventType.CLASSIFICATION)
-                classification = self._classification(outcome, own_id)
+                own_id = event_id(self._context, origin, EventType.CLASSIFICATION)
+                classification = self._classification(origin, outcome, own_id)
                 if not self._policy.embeddings:
                     return (classification,)
-                return (classification, self._embedding(outcome, own_id))
+                return (classification, self._embedding(origin, outcome, own_id))
             case DeadLetter():
-                return (self._dead_letter(outcome),)
+                return (self._dead_letter(origin, outcome, record),)
             case Skipped():
                 return ()
 
-    def shrink(self, letter: DeadLetter) -> OutputRecord:
+    def shrink(
+        self, origin: Origin, letter: DeadLetter, record: Record | None = None
+    ) -> OutputRecord:
         """The dead letter without its payload, for one that does not fit its topic: position,
         sizes and hash remain. The result's size has a bound, whatever the input was."""
-        full = self._dead_letter(letter)
-        if letter.ref is None and letter.record is None:
+        full = self._dead_letter(origin, letter, record)
+        if letter.ref is None and record is None:
             return full  # has no payload
         key = full.key if full.key is None or len(full.key) <= MAX_SHRUNK_FIELD_BYTES else None
         headers = tuple(
             (name, value)
-            for name, value in self._dead_letter_headers(letter)
+            for name, value in self._dead_letter_headers(origin, letter)
             if name not in _SENDERS_HEADERS or len(value) <= MAX_SHRUNK_FIELD_BYTES
         )
         omitted = (
@@ -121,49 +127,52 @@ class EventBuilder:
         )
         return OutputRecord(OutputTopic.DEAD_LETTERS, key, b"", headers + omitted)
 
-    def _classification(self, outcome: Classification, own_id: str) -> OutputRecord:
-        ref = outcome.ref
+    def _classification(self, origin: Origin, outcome: Classification, own_id: str) -> OutputRecord:
+        subject = outcome.ref.subject
         headers = (
-            *attributes(self._context, ref.origin, EventType.CLASSIFICATION, own_id, ref.subject),
+            *attributes(self._context, origin, EventType.CLASSIFICATION, own_id, subject),
             *_CLASSIFICATION_CONTENT,
         )
-        value = _json(_classification_value(outcome, self._context.version))
-        return OutputRecord(OutputTopic.CLASSIFICATIONS, ref.origin.key, value, headers)
+        value = _json(_classification_value(origin, outcome, self._context.version))
+        return OutputRecord(OutputTopic.CLASSIFICATIONS, origin.key, value, headers)
 
-    def _embedding(self, outcome: Classification, classification_id: str) -> OutputRecord:
-        ref, vector = outcome.ref, outcome.embedding
-        own_id = event_id(self._context, ref.origin, EventType.EMBEDDING)
+    def _embedding(
+        self, origin: Origin, outcome: Classification, classification_id: str
+    ) -> OutputRecord:
+        ref, looked = outcome.ref, outcome.looked
+        vector = looked.embedding
+        own_id = event_id(self._context, origin, EventType.EMBEDDING)
         headers = (
-            *attributes(self._context, ref.origin, EventType.EMBEDDING, own_id, ref.subject),
+            *attributes(self._context, origin, EventType.EMBEDDING, own_id, ref.subject),
             ("content-type", b"application/octet-stream"),
             ("classification.id", text(classification_id)),
             *_embedding_headers(
-                outcome.model,
+                looked.model,
                 vector.dtype,
                 vector.size,
-                outcome.decode_mode,
-                outcome.decode_crop,
+                looked.decode_mode,
+                looked.decode_crop,
             ),
-            ("object.sha256", text(outcome.sha256)),
+            ("object.sha256", text(looked.sha256)),
             *optional("object.etag", outcome.etag),
             *optional("object.version-id", outcome.version_id),
             *optional("tenant", ref.tenant),
             ("clipstream.version", text(self._context.version)),
         )
         little_endian = vector.astype(vector.dtype.newbyteorder("<"), copy=False)
-        return OutputRecord(
-            OutputTopic.EMBEDDINGS, ref.origin.key, little_endian.tobytes(), headers
-        )
+        return OutputRecord(OutputTopic.EMBEDDINGS, origin.key, little_endian.tobytes(), headers)
 
-    def _dead_letter(self, letter: DeadLetter) -> OutputRecord:
-        payload = _payload(letter)
-        headers = self._dead_letter_headers(letter) + payload.headers
+    def _dead_letter(
+        self, origin: Origin, letter: DeadLetter, record: Record | None
+    ) -> OutputRecord:
+        payload = _payload(origin, letter, record)
+        headers = self._dead_letter_headers(origin, letter) + payload.headers
         return OutputRecord(OutputTopic.DEAD_LETTERS, payload.key, payload.value, headers)
 
-    def _dead_letter_headers(self, letter: DeadLetter) -> TextHeaders:
+    def _dead_letter_headers(self, origin: Origin, letter: DeadLetter) -> TextHeaders:
         """What dead letters have in common, whatever their payload."""
-        origin, ref = letter.origin, letter.ref
-        subject = None if ref is None else ref.subject
+        subject = None if letter.ref is None else letter.ref.subject
+        partition = origin.position.partition
         own_id = event_id(self._context, origin, EventType.DEAD_LETTER)
         return (
             *attributes(self._context, origin, EventType.DEAD_LETTER, own_id, subject),
@@ -172,8 +181,8 @@ class EventBuilder:
             ("dlq.message", bounded_text(letter.message, MAX_MESSAGE_BYTES)),
             *optional("dlq.format", letter.format),
             ("dlq.attempts", b"%d" % letter.attempts),
-            ("dlq.topic", text(origin.position.topic)),
-            ("dlq.partition", b"%d" % origin.position.partition),
+            ("dlq.topic", text(partition.topic)),
+            ("dlq.partition", b"%d" % partition.number),
             ("dlq.offset", b"%d" % origin.position.offset),
             ("dlq.index", b"%d" % origin.index),
             *optional("dlq.timestamp", timestamp(origin.timestamp_ms)),
@@ -211,15 +220,15 @@ class _PayloadOf:
     headers: TextHeaders
 
 
-def _payload(letter: DeadLetter) -> _PayloadOf:
-    ref, record = letter.ref, letter.record
+def _payload(origin: Origin, letter: DeadLetter, record: Record | None) -> _PayloadOf:
+    ref = letter.ref
     if ref is not None:
         headers: TextHeaders = (
             ("content-type", b"application/json"),
             ("ce_dataschema", text(schema_id(DEAD_LETTER_SCHEMA))),
             ("dlq.payload", text(Payload.REFERENCE)),
         )
-        return _PayloadOf(ref.origin.key, _json(_dead_reference_value(ref)), headers)
+        return _PayloadOf(origin.key, _json(_dead_reference_value(ref)), headers)
     if record is not None:
         headers = (
             ("content-type", b"application/octet-stream"),
@@ -228,7 +237,7 @@ def _payload(letter: DeadLetter) -> _PayloadOf:
         )
         return _PayloadOf(record.key, record.value or b"", headers)
     # The broker could not return the record: not even its size is known.
-    return _PayloadOf(letter.origin.key, b"", (("dlq.payload", text(Payload.OMITTED)),))
+    return _PayloadOf(origin.key, b"", (("dlq.payload", text(Payload.OMITTED)),))
 
 
 def _original_headers(record: Record) -> TextHeaders:
@@ -266,9 +275,12 @@ def _dead_reference_value(ref: ImageRef) -> DeadReferenceValue:
     return value
 
 
-def _classification_value(outcome: Classification, version: str) -> ClassificationValue:
-    ref, model, image = outcome.ref, outcome.model, outcome.image
-    origin, position = ref.origin, ref.origin.position
+def _classification_value(
+    origin: Origin, outcome: Classification, version: str
+) -> ClassificationValue:
+    ref, looked = outcome.ref, outcome.looked
+    model, image = looked.model, looked.image
+    partition = origin.position.partition
     return {
         "reference": {
             "uri": ref.uri,
@@ -283,8 +295,8 @@ def _classification_value(outcome: Classification, version: str) -> Classificati
         "object": {
             "etag": outcome.etag,
             "version_id": outcome.version_id,
-            "sha256": outcome.sha256,
-            "size_bytes": outcome.size_bytes,
+            "sha256": looked.sha256,
+            "size_bytes": looked.size_bytes,
         },
         "image": {
             "format": image.format,
@@ -314,12 +326,12 @@ def _classification_value(outcome: Classification, version: str) -> Classificati
             }
             for result in outcome.results
         ],
-        "decode_mode": outcome.decode_mode,
-        "decode_crop": outcome.decode_crop,
+        "decode_mode": looked.decode_mode,
+        "decode_crop": looked.decode_crop,
         "position": {
-            "topic": position.topic,
-            "partition": position.partition,
-            "offset": position.offset,
+            "topic": partition.topic,
+            "partition": partition.number,
+            "offset": origin.position.offset,
             "index": origin.index,
         },
         "record_timestamp": timestamp(origin.timestamp_ms),

@@ -60,10 +60,10 @@ def event_id(context: EventContext, origin: Origin, event_type: EventType) -> st
     The name hashed is a JSON array, so that no two tuples share an encoding. The topic's UUID
     stands in for its name: a re-created topic counts its offsets from 0 again.
     """
-    position = origin.position
+    partition, offset = origin.position.partition, origin.position.offset
     name = (
-        f"{_name_begins(context.cluster_id, context.group, context.topic_ids[position.topic])}"
-        f"{position.partition},{position.offset},{origin.index},{_encode(event_type)}]"
+        f"{_name_begins(context.cluster_id, context.group, context.topic_ids[partition.topic])}"
+        f"{partition.number},{offset},{origin.index},{_encode(event_type)}]"
     )
     return _uuid5(EVENT_NAMESPACE.bytes + name.encode())
 
@@ -88,10 +88,11 @@ def attributes(
 
     ``own_id`` is the ``event_id`` of this origin and type.
     """
+    topic = origin.position.partition.topic
     return (
         ("ce_specversion", b"1.0"),
         ("ce_type", text(event_type)),
-        ("ce_source", event_source(context.cluster_id, context.group, origin.position.topic)),
+        ("ce_source", event_source(context.cluster_id, context.group, topic)),
         ("ce_id", text(own_id)),
         *optional("ce_time", timestamp(origin.timestamp_ms)),
         *optional("ce_subject", subject),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from pipeline.fetch.store_health import StoreHealth
 from pipeline.metrics import FETCH_RETRIES, FETCHED_BYTES, QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.ports import Clock, Meter, ObjectStore, StoreDenied
 from pipeline.priority import FIRST
-from pipeline.records import ImageRef, ObjectBody, Partition
+from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import BreakerPolicy, Permit, RetryPolicy, wait_s
 
 _LONGEST_ASKED_WAIT_S = 60.0
@@ -32,7 +32,7 @@ class _Series:
     another object in an attempt begun after it: in an outage none does."""
 
     ref: ImageRef
-    source: Partition
+    source: Hashable
     level: int
     hold: Hold
     attempts: int = 0
@@ -68,7 +68,7 @@ class Fetcher:
     *aside*: it holds up its own partition alone (``places``). When the store answers nobody, the
     breaker opens and fetches wait, without a deadline, until it does (``store_health``).
 
-    Belongs to one event loop; ``available``, ``partitions_aside`` and ``room_aside`` may be read
+    Belongs to one event loop; ``available``, ``sources_aside`` and ``room_aside`` may be read
     from any thread.
     """
 
@@ -108,16 +108,18 @@ class Fetcher:
         return self._health.serves or (not self._health.hopeful and self._untried == 0)
 
     @property
-    def partitions_aside(self) -> frozenset[Partition]:
-        """Partitions of objects that have failed, or whose store is silent, and may yet succeed."""
-        return self._places.partitions_aside
+    def sources_aside(self) -> frozenset[Hashable]:
+        """Sources of objects that have failed, or whose store is silent, and may yet succeed."""
+        return self._places.sources_aside
 
     @property
     def room_aside(self) -> int:
         """References that those partitions may bring now, all together."""
         return self._places.room_aside
 
-    def fetch(self, ref: ImageRef, level: int = FIRST) -> AbstractAsyncContextManager[ObjectBody]:
+    def fetch(
+        self, ref: ImageRef, level: int = FIRST, source: Hashable = None
+    ) -> AbstractAsyncContextManager[ObjectBody]:
         """Read the whole object; takes as long as an outage of the store lasts.
 
         The object takes one of ``max_open_objects`` places while an attempt is under way, and from
@@ -129,7 +131,7 @@ class Fetcher:
             Halt: the store's adapter cannot work.
             MemoryError, OSError: this process has run out of memory or file descriptors.
         """
-        return self._held(ref, level)
+        return self._held(ref, level, source)
 
     async def reads_from(self, bucket: str) -> bool:
         """Whether an object of the bucket that was read before can be read now."""
@@ -140,15 +142,13 @@ class Fetcher:
         await self._health.close()
 
     @asynccontextmanager
-    async def _held(self, ref: ImageRef, level: int) -> AsyncIterator[ObjectBody]:
+    async def _held(self, ref: ImageRef, level: int, source: Hashable) -> AsyncIterator[ObjectBody]:
         if not self._allows_bucket(ref.bucket):
             raise Reject(
                 "fetch.bucket_not_allowed",
                 f"fetch: bucket {ref.bucket!r} is not in s3.allowed_buckets; "
                 "add it there, or mend the producer",
             )
-        position = ref.origin.position
-        source = Partition(position.topic, position.partition)
         series = _Series(ref, source, level, self._places.hold())
         self._untried += 1
         self._places.begin(source)

@@ -61,7 +61,7 @@ def main() -> None:
 
     watching = threading.Thread(target=watch, name="watching", daemon=True)
     watching.start()
-    heap.settle()
+    heap.freeze()
     try:
         worker.run()
     finally:

@@ -39,7 +39,7 @@ def main() -> None:
     vars(wiring).update(PrometheusMeter=Recorder)
     built = wiring.build_stream_worker(settings, 0)
     signal.signal(signal.SIGTERM, lambda *_: built.worker.stop(GRACE_S))
-    heap.settle()
+    heap.freeze()
     try:
         built.worker.run()
     finally:

@@ -25,7 +25,7 @@ from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, TopicNames
 from pipeline.events import EventContext
-from pipeline.records import OutputTopic, Position, Record
+from pipeline.records import OutputTopic, Partition, Position, Record
 from tests.fault.chaos_worker import VERSION, Ended, Sabotage, WorkerCase, run_worker
 from tests.fault.judge import Verdict, judge
 from tests.fault.pipeline_of_fakes import expected_outcomes
@@ -347,7 +347,7 @@ class _Run:
         while any(consumer.position(tp) < ends[tp] for tp in inputs):
             for batch in consumer.poll(timeout_ms=200).values():
                 for raw in batch:
-                    position = Position(raw.topic, raw.partition, raw.offset)
+                    position = Position(Partition(raw.topic, raw.partition), raw.offset)
                     yield Record(position, raw.timestamp, raw.key, raw.value, tuple(raw.headers))
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:

@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
-from functools import partial
 
 import numpy as np
+from workers.stream.rules import Rules
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.memory.encoder import MemoryEncoder
@@ -23,9 +23,8 @@ from pipeline.labels.scoring import compile_label_sets
 from pipeline.ports import Encoder
 from pipeline.priority import Turns
 from pipeline.records import (
-    Classification,
-    DeadLetter,
     DecodedImage,
+    Entry,
     ImageGeometry,
     ImageRef,
     JsonValue,
@@ -39,7 +38,6 @@ from pipeline.records import (
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.routes import Router
 from tests.fault.steps import Step
-from workers.stream.rules import Rules
 
 BUCKET = "images"
 MISSING = "missing"
@@ -73,7 +71,9 @@ class FakeStages:
         self._reach = reach
 
     @asynccontextmanager
-    async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
+    async def fetch(
+        self, ref: ImageRef, level: int = 0, source: Hashable = None
+    ) -> AsyncIterator[ObjectBody]:
         self._reach(Step.FETCH)
         await asyncio.sleep(LONGEST_WAIT_S * (zlib.crc32(ref.key.encode()) % 100) / 100)
         if ref.key.startswith(MISSING):
@@ -117,9 +117,9 @@ def rules_of(encoder: Encoder, reach: Reach = nowhere) -> Rules:
     label_set = parse_label_set(LABEL_SET)
     router = Router((), [label_set.name])
 
-    def parsed(record: Record) -> tuple[ImageRef | Skipped | DeadLetter, ...]:
+    def parsed(record: Record) -> tuple[Entry, ...]:
         reach(Step.ADMIT)
-        return tuple(parse(record, policy=ReferencesPolicy(), router=router))
+        return parse(record, policy=ReferencesPolicy(), router=router)
 
     compiled = compile_label_sets([label_set], encoder.encode_texts, encoder.model)
     return Rules(parsed, compiled, {label_set.name: label_set.version})
@@ -141,31 +141,33 @@ def flow_of(stages: FakeStages, encoder: Encoder, encoding: Encoding) -> Flow:
     )
 
 
-Entry = tuple[int, int, int]
+Place = tuple[int, int, int]
 """Partition, offset and index of a reference."""
 
 
 def expected_outcomes(
     records: list[Record], context: EventContext
-) -> dict[Entry, tuple[OutputRecord, ...]]:
+) -> dict[Place, tuple[OutputRecord, ...]]:
     """What a run without faults publishes for each reference; nothing for one that is skipped."""
     encoder = FakeEncoder(nowhere)
     flow = flow_of(FakeStages(nowhere), encoder, Unbatched(encoder))
     rules = rules_of(encoder)
     builder = EventBuilder(context, EventsPolicy())
-    classify = partial(flow.classify, scoring=rules.scoring)
 
-    async def outcome(entry: ImageRef | DeadLetter) -> Classification | DeadLetter:
-        return await classify(entry) if isinstance(entry, ImageRef) else entry
+    async def published(entry: Entry) -> tuple[OutputRecord, ...]:
+        content = entry.content
+        if isinstance(content, ImageRef):
+            return builder.records(entry.origin, await flow.classify(content, rules.scoring))
+        return builder.records(entry.origin, content, entry.record)
 
-    async def all_of_them() -> dict[Entry, tuple[OutputRecord, ...]]:
+    async def all_of_them() -> dict[Place, tuple[OutputRecord, ...]]:
         entries = {
-            (record.position.partition, record.position.offset, index): entry
+            (record.position.partition.number, record.position.offset, index): entry
             for record in records
             for index, entry in enumerate(rules.parse(record))
-            if not isinstance(entry, Skipped)
+            if not isinstance(entry.content, Skipped)
         }
-        outcomes = await asyncio.gather(*map(outcome, entries.values()))
-        return {place: builder.records(each) for place, each in zip(entries, outcomes, strict=True)}
+        outcomes = await asyncio.gather(*map(published, entries.values()))
+        return dict(zip(entries, outcomes, strict=True))
 
     return asyncio.run(all_of_them())

@@ -12,5 +12,5 @@ class Plenty:
     """Implements ``workers.stream.intake.Supply``."""
 
     available: bool = True
-    partitions_aside: frozenset[Partition] = frozenset()
+    sources_aside: frozenset[Partition] = frozenset()
     room_aside: int = 1000

@@ -6,11 +6,12 @@ import asyncio
 import json
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
+from workers.stream.rules import Rules
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
@@ -39,7 +40,6 @@ from tests.rigs.plenty import Plenty
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.commit_gate import CommitGate
 from workers.stream.event_loop import EventLoopThread
-from workers.stream.rules import Rules
 from workers.stream.worker import StreamWorker
 
 TOPIC = "refs"
@@ -79,10 +79,13 @@ class MadeUpFlow:
     def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.running: set[str] = set()
+        self.asked_for: set[tuple[int, Hashable]] = set()
+        """Levels and sources of what came."""
 
     async def classify(
-        self, ref: ImageRef, scoring: Scoring, level: int = 0
+        self, ref: ImageRef, scoring: Scoring, level: int = 0, source: Hashable = None
     ) -> Classification | DeadLetter:
+        self.asked_for.add((level, source))
         self.running.add(ref.key)
         try:
             if ref.key.startswith("slow"):
@@ -90,10 +93,10 @@ class MadeUpFlow:
         finally:
             self.running.discard(ref.key)
         if ref.key.startswith("bad"):
-            return DeadLetter(ref.origin, "decode.corrupt", "broken", 1, ref=ref)
+            return DeadLetter("decode.corrupt", "broken", 1, ref=ref)
         if ref.key == "document":
             code = "decode.unsupported_format"
-            return DeadLetter(ref.origin, code, "no image", 1, ref=ref, format="PDF")
+            return DeadLetter(code, "no image", 1, ref=ref, format="PDF")
         if ref.key.startswith("exhausted"):
             raise MemoryError("no memory")
         if ref.key.startswith("lost"):

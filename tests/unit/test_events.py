@@ -23,8 +23,10 @@ from pipeline.records import (
     LabelSetResult,
     ModelIdentity,
     Origin,
+    Outcome,
     OutputRecord,
     OutputTopic,
+    Partition,
     Position,
     Skipped,
 )
@@ -36,11 +38,10 @@ CONTEXT = EventContext(
     topic_ids={"images": "0b1f6a52-6c1d-4f4e-9d0f-5f6f2d8f7a11"},
     version="1.2.3",
 )
-ORIGIN = Origin(Position("images", 3, 1234), 2, 1_767_225_600_123, b"a key", TRACE)
+ORIGIN = Origin(Position(Partition("images", 3), 1234), 2, 1_767_225_600_123, b"a key", TRACE)
 REF = ImageRef(
     bucket="photos",
     key="2026/café 1.jpg",
-    origin=ORIGIN,
     label_sets=("shapes",),
     version_id="asked",
     etag="asked-etag",
@@ -71,8 +72,10 @@ CLASSIFIED = Classification(
 )
 
 
-def build(outcome: Any = CLASSIFIED, **policy: Any) -> tuple[OutputRecord, ...]:
-    return EventBuilder(CONTEXT, EventsPolicy(**policy)).records(outcome)
+def build(
+    outcome: Outcome = CLASSIFIED, origin: Origin = ORIGIN, **policy: Any
+) -> tuple[OutputRecord, ...]:
+    return EventBuilder(CONTEXT, EventsPolicy(**policy)).records(origin, outcome)
 
 
 def texts(record: OutputRecord) -> dict[str, str]:
@@ -165,8 +168,9 @@ def test_the_value_is_compact_utf8() -> None:
 
 def test_what_is_unknown_is_null_in_a_value_and_absent_from_headers() -> None:
     origin = Origin(ORIGIN.position, 0, -1)
-    ref = ImageRef("photos", "cat.jpg", origin, ("shapes",))
-    classification, embedding = build(replace(CLASSIFIED, ref=ref, etag=None, version_id=None))
+    ref = ImageRef("photos", "cat.jpg", ("shapes",))
+    outcome = replace(CLASSIFIED, ref=ref, etag=None, version_id=None)
+    classification, embedding = build(outcome, origin)
     value = json.loads(classification.value)
     check(classification, CLASSIFICATION_SCHEMA)
     assert value["record_timestamp"] is None
@@ -200,8 +204,7 @@ def test_a_lone_surrogate_is_escaped_and_reads_back() -> None:
 
 @pytest.mark.parametrize("timestamp_ms", [-1, -(2**63), 253_402_300_800_000, 2**63 - 1])
 def test_a_timestamp_that_no_calendar_has_is_left_out(timestamp_ms: int) -> None:
-    ref = replace(REF, origin=replace(ORIGIN, timestamp_ms=timestamp_ms))
-    record = build(replace(CLASSIFIED, ref=ref))[0]
+    record = build(origin=replace(ORIGIN, timestamp_ms=timestamp_ms))[0]
     assert json.loads(record.value)["record_timestamp"] is None
     assert "ce_time" not in texts(record)
 
@@ -211,8 +214,8 @@ def test_a_timestamp_that_no_calendar_has_is_left_out(timestamp_ms: int) -> None
     [(0, "1970-01-01T00:00:00.000Z"), (253_402_300_799_999, "9999-12-31T23:59:59.999Z")],
 )
 def test_the_first_and_the_last_timestamp_are_written(timestamp_ms: int, text: str) -> None:
-    ref = replace(REF, origin=replace(ORIGIN, timestamp_ms=timestamp_ms))
-    assert texts(build(replace(CLASSIFIED, ref=ref))[0])["ce_time"] == text
+    record = build(origin=replace(ORIGIN, timestamp_ms=timestamp_ms))[0]
+    assert texts(record)["ce_time"] == text
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
@@ -304,8 +307,8 @@ def test_event_ids_never_change_between_releases() -> None:
         (replace(CONTEXT, cluster_id="other"), ORIGIN),
         (replace(CONTEXT, group="other"), ORIGIN),
         (replace(CONTEXT, topic_ids={"images": "re-created"}), ORIGIN),
-        (CONTEXT, replace(ORIGIN, position=Position("images", 4, 1234))),
-        (CONTEXT, replace(ORIGIN, position=Position("images", 3, 1235))),
+        (CONTEXT, replace(ORIGIN, position=Position(Partition("images", 4), 1234))),
+        (CONTEXT, replace(ORIGIN, position=Position(Partition("images", 3), 1235))),
         (CONTEXT, replace(ORIGIN, index=3)),
     ],
 )
@@ -329,12 +332,12 @@ def test_an_event_id_depends_on_nothing_that_a_redelivery_may_change() -> None:
 
 def test_a_source_is_a_uri_reference_whatever_the_group_is_called() -> None:
     context = replace(CONTEXT, group="team/a b#é")
-    record = EventBuilder(context, EventsPolicy()).records(CLASSIFIED)[0]
+    record = EventBuilder(context, EventsPolicy()).records(ORIGIN, CLASSIFIED)[0]
     assert texts(record)["ce_source"] == "/clipstream/cluster/team%2Fa%20b%23%C3%A9/images"
 
 
 def test_a_reference_that_comes_twice_has_two_event_ids_and_one_subject() -> None:
-    twice = replace(REF, origin=replace(ORIGIN, position=Position("images", 3, 1235)))
-    first, second = build()[0], build(replace(CLASSIFIED, ref=twice))[0]
+    later = replace(ORIGIN, position=Position(Partition("images", 3), 1235))
+    first, second = build()[0], build(origin=later)[0]
     assert texts(first)["ce_id"] != texts(second)["ce_id"]
     assert texts(first)["ce_subject"] == texts(second)["ce_subject"] == "upload-1"

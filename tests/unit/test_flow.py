@@ -7,7 +7,7 @@ import contextlib
 import errno
 import hashlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from functools import partial
 
 import numpy as np
@@ -28,13 +28,11 @@ from pipeline.records import (
     LabelSetResult,
     ModelIdentity,
     ObjectBody,
-    Origin,
     Pixels,
-    Position,
     Vector,
 )
 
-REF = ImageRef("bucket", "key", Origin(Position("refs", 0, 7), 0, 0), ("things",))
+REF = ImageRef("bucket", "key", ("things",))
 MODEL = ModelIdentity("test/model", "r1", 3, 100.0, "fp32", "test")
 EMBEDDING = np.array([0.1, 0.2, 0.3], np.float32)
 
@@ -49,6 +47,7 @@ class Stages:
         self.content_encoding: str | None = None
         self.scored: list[Vector] = []
         self.body = b"bytes"
+        self.fetched: list[tuple[int, Hashable]] = []
 
     def _pass(self, stage: str) -> None:
         self.passed.append(stage)
@@ -56,8 +55,11 @@ class Stages:
             raise self._failure
 
     @contextlib.asynccontextmanager
-    async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
+    async def fetch(
+        self, ref: ImageRef, level: int = 0, source: Hashable = None
+    ) -> AsyncIterator[ObjectBody]:
         await asyncio.sleep(0)
+        self.fetched.append((level, source))
         self._pass("fetch")
         yield ObjectBody(self.body, "e1", "v1", "gzip")
         self._pass("release")
@@ -119,6 +121,12 @@ def test_a_classification_says_what_was_read_and_how() -> None:
     assert (outcome.etag, outcome.version_id, outcome.size_bytes) == ("e1", "v1", 5)
     assert outcome.sha256 == hashlib.sha256(b"bytes").hexdigest()
     assert [result.label_set for result in outcome.results] == ["things"]
+
+
+def test_an_object_is_fetched_at_the_level_and_for_the_source_of_its_image() -> None:
+    stages = Stages()
+    asyncio.run(flow_of(stages).classify(REF, stages, 2, "a partition"))
+    assert stages.fetched == [(2, "a partition")]
 
 
 @pytest.mark.parametrize("size_bytes", [5, 4 * 1024 * 1024])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import DeadLetter, Headers, ImageRef, Position, Record, Skipped
+from pipeline.records import DeadLetter, Headers, ImageRef, Partition, Position, Record, Skipped
 from pipeline.references import ReferencesPolicy, SkipReason, parse
 from pipeline.routes import Router
 from tests.rigs.root import ROOT
@@ -42,9 +42,9 @@ def event(data: Any = REFERENCE, **attributes: Any) -> Any:
 def read(value: Any, headers: dict[str, bytes] | Headers) -> Any:
     encoded = json.dumps(value).encode() if isinstance(value, dict | list) else value
     items = tuple(headers.items()) if isinstance(headers, dict) else headers
-    record = Record(Position("events", 0, 7), 0, None, encoded, items)
-    [outcome] = parse(record, ReferencesPolicy(), Router([], ["moderation"]))
-    return outcome
+    record = Record(Position(Partition("events", 0), 7), 0, None, encoded, items)
+    [entry] = parse(record, ReferencesPolicy(), Router([], ["moderation"]))
+    return entry.content
 
 
 def assert_is_the_reference(outcome: Any) -> None:

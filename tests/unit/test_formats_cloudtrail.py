@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import ImageRef, Position, Record, Skipped
+from pipeline.records import ImageRef, Partition, Position, Record, Skipped
 from pipeline.references import ReferencesPolicy, SkipReason, parse
 from pipeline.routes import Router
 
@@ -51,9 +51,9 @@ def by_eventbridge(record: Any) -> Any:
 
 
 def read(document: Any) -> Any:
-    record = Record(Position("events", 0, 7), 0, None, json.dumps(document).encode())
-    [outcome] = parse(record, ReferencesPolicy(), Router([], ["moderation"]))
-    return outcome
+    record = Record(Position(Partition("events", 0), 7), 0, None, json.dumps(document).encode())
+    [entry] = parse(record, ReferencesPolicy(), Router([], ["moderation"]))
+    return entry.content
 
 
 @pytest.mark.parametrize(

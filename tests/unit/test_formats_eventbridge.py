@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import ImageRef, Position, Record, Skipped
+from pipeline.records import ImageRef, Partition, Position, Record, Skipped
 from pipeline.references import ReferencesPolicy, SkipReason, parse
 from pipeline.routes import Router
 from tests.rigs.root import ROOT
@@ -23,9 +23,9 @@ def example(name: str = "eventbridge-object-created.json") -> Any:
 
 
 def read(document: Any) -> Any:
-    record = Record(Position("events", 0, 7), 0, None, json.dumps(document).encode())
-    [outcome] = parse(record, ReferencesPolicy(), Router([], ["moderation"]))
-    return outcome
+    record = Record(Position(Partition("events", 0), 7), 0, None, json.dumps(document).encode())
+    [entry] = parse(record, ReferencesPolicy(), Router([], ["moderation"]))
+    return entry.content
 
 
 def with_object(**fields: Any) -> Any:

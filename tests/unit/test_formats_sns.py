@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import Position, Record, Skipped
+from pipeline.records import Partition, Position, Record, Skipped
 from pipeline.references import ReferencesPolicy, SkipReason, parse
 from pipeline.routes import Router
 from tests.rigs.root import ROOT
@@ -19,8 +19,9 @@ EXAMPLES = ROOT / "tests" / "data" / "formats"
 
 
 def read(document: Any) -> list[Any]:
-    record = Record(Position("events", 0, 7), 0, None, json.dumps(document).encode())
-    return list(parse(record, ReferencesPolicy(), Router([], ["moderation"])))
+    record = Record(Position(Partition("events", 0), 7), 0, None, json.dumps(document).encode())
+    entries = parse(record, ReferencesPolicy(), Router([], ["moderation"]))
+    return [entry.content for entry in entries]
 
 
 def notification(message: Any) -> Any:

@@ -28,7 +28,7 @@ def _collector_as_before() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_collector_as_before")
 def test_what_is_loaded_is_set_aside_and_cycles_made_later_are_still_collected() -> None:
-    heap.settle()
+    heap.freeze()
     assert gc.get_freeze_count() > 10_000
     later = weakref.ref(Node())
     gc.collect()
@@ -37,6 +37,6 @@ def test_what_is_loaded_is_set_aside_and_cycles_made_later_are_still_collected()
 
 @pytest.mark.usefixtures("_collector_as_before")
 def test_the_collector_looks_at_new_objects_by_the_thousands_only() -> None:
-    heap.settle()
+    heap.freeze()
     assert gc.get_threshold()[0] == heap.YOUNG_OBJECTS
     assert gc.isenabled()

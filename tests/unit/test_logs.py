@@ -22,7 +22,7 @@ from workers.logs import (
     configure_logging,
 )
 
-POSITION = Position("images", 3, 41)
+POSITION = Position(Partition("images", 3), 41)
 
 
 class Terminal(io.StringIO):
@@ -137,10 +137,10 @@ def test_workers_write_as_the_process_does_that_starts_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert LogPolicy().settled().format == "text"
+    assert LogPolicy().resolved().format == "text"
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert LogPolicy().settled().format == "json"
-    assert LogPolicy(format="text").settled().format == "text"
+    assert LogPolicy().resolved().format == "json"
+    assert LogPolicy(format="text").resolved().format == "text"
 
 
 def test_lines_below_the_level_are_not_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from pipeline.events import EventContext, event_id
 from pipeline.events.headers import HEADERS, EventType
 from pipeline.halts import HALTS
 from pipeline.metrics import CATALOGUE, DRIVER_CATALOGUE
-from pipeline.records import Origin, Position
+from pipeline.records import Origin, Partition, Position
 
 EVENTS = (reference.ROOT / "docs/events.md").read_text(encoding="utf-8")
 
@@ -105,7 +105,7 @@ def _snippet(name: str) -> Any:
 def test_the_documented_event_id_is_the_real_one(group: str) -> None:
     context = EventContext("cluster", group, {"images": "topic-uuid"}, "1.0")
     documented = _snippet("event_id")("cluster", group, "topic-uuid", 3, 12, 1, EventType.EMBEDDING)
-    origin = Origin(Position("images", 3, 12), 1, 0)
+    origin = Origin(Position(Partition("images", 3), 12), 1, 0)
     assert documented == event_id(context, origin, EventType.EMBEDDING)
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from pipeline.errors import CODES
 from pipeline.formats import FORMATS, S3_DIALECTS
-from pipeline.records import ImageRef, Position, Record
+from pipeline.records import ImageRef, Partition, Position, Record
 from pipeline.references import ReferencesPolicy, SkipReason, parse
 from pipeline.routes import RoutePolicy, Router
 from tests.rigs.root import ROOT
@@ -24,9 +24,9 @@ def blocks(language: str) -> list[str]:
 
 @pytest.mark.parametrize("document", blocks("json"))
 def test_every_example_of_the_page_names_one_image(document: str) -> None:
-    record = Record(Position("uploads", 0, 0), 0, None, document.encode())
-    [outcome] = parse(record, ReferencesPolicy(), Router([], LOADED))
-    assert isinstance(outcome, ImageRef), outcome
+    record = Record(Position(Partition("uploads", 0), 0), 0, None, document.encode())
+    [entry] = parse(record, ReferencesPolicy(), Router([], LOADED))
+    assert isinstance(entry.content, ImageRef), entry
 
 
 def test_every_format_has_an_example() -> None:

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from pipeline.errors import Reject
 from pipeline.formats.reference import Reference, SkipReason
-from pipeline.records import Headers, Position, Record
-from pipeline.routes import Decision, RoutePolicy, Router
+from pipeline.records import Headers, Partition, Position, Record
+from pipeline.routes import Routed, RoutePolicy, Router
 
 LOADED = ["moderation", "objects", "scenes"]
 
@@ -23,9 +23,9 @@ def decide(
     key: str = "cats/1.jpg",
     label_sets: tuple[str, ...] = (),
     tenant: str | None = None,
-) -> Decision | SkipReason:
+) -> Routed | SkipReason:
     router = Router(routes, LOADED)
-    record = Record(Position(topic, 0, 0), 0, None, b"{}", headers)
+    record = Record(Position(Partition(topic, 0), 0), 0, None, b"{}", headers)
     reference = Reference(bucket, key, label_sets=label_sets, tenant=tenant)
     return router.decide(router.for_record(record), reference)
 
@@ -41,18 +41,18 @@ def to(name: str, **fields: Any) -> RoutePolicy:
 
 
 def test_without_routes_every_label_set_scores_every_image() -> None:
-    assert decide() == Decision(("moderation", "objects", "scenes"), None)
+    assert decide() == Routed(("moderation", "objects", "scenes"), None)
 
 
 def test_without_routes_a_message_chooses_among_what_is_loaded() -> None:
-    assert decide(label_sets=("scenes",), tenant="acme") == Decision(("scenes",), "acme")
+    assert decide(label_sets=("scenes",), tenant="acme") == Routed(("scenes",), "acme")
 
 
 def test_the_first_route_that_matches_decides() -> None:
     routes = (to("objects", bucket="thumbs"), to("scenes", bucket="ph*"), to("moderation"))
-    assert decide(*routes) == Decision(("scenes",), None)
-    assert decide(*routes, bucket="thumbs") == Decision(("objects",), None)
-    assert decide(*routes, bucket="other") == Decision(("moderation",), None)
+    assert decide(*routes) == Routed(("scenes",), None)
+    assert decide(*routes, bucket="thumbs") == Routed(("objects",), None)
+    assert decide(*routes, bucket="other") == Routed(("moderation",), None)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_all_conditions_of_a_route_must_hold(
     condition: dict[str, Any], case: dict[str, Any], matches: bool
 ) -> None:
     decision = decide(to("objects", **condition), to("moderation"), **case)
-    assert decision == Decision(("objects" if matches else "moderation",), None)
+    assert decision == Routed(("objects" if matches else "moderation",), None)
 
 
 def test_a_route_may_skip() -> None:
@@ -119,15 +119,15 @@ def test_a_message_may_not_drop_one_of_the_routes_label_sets() -> None:
 
 def test_a_message_may_ask_for_what_it_gets_anyway() -> None:
     route = RoutePolicy(label_sets=("moderation", "objects"))
-    assert decide(route, label_sets=("objects", "moderation")) == Decision(
+    assert decide(route, label_sets=("objects", "moderation")) == Routed(
         ("moderation", "objects"), None
     )
 
 
 def test_a_message_gets_what_its_route_allows() -> None:
     route = to("moderation", allowed_label_sets=("objects", "scenes"))
-    assert decide(route) == Decision(("moderation",), None)
-    assert decide(route, label_sets=("scenes", "objects")) == Decision(("scenes", "objects"), None)
+    assert decide(route) == Routed(("moderation",), None)
+    assert decide(route, label_sets=("scenes", "objects")) == Routed(("scenes", "objects"), None)
     assert refusal(route, label_sets=("scenes", "moderation")) == "reference.not_allowed"
 
 
@@ -146,9 +146,9 @@ def test_the_refusal_of_an_unknown_label_set_can_be_written_and_says_what_is_loa
 
 def test_a_tenant_is_the_routes_unless_it_allows_another() -> None:
     route = to("moderation", tenant="acme", allowed_tenants=("acme-*",))
-    assert decide(route) == Decision(("moderation",), "acme")
-    assert decide(route, tenant="acme") == Decision(("moderation",), "acme")
-    assert decide(route, tenant="acme-eu") == Decision(("moderation",), "acme-eu")
+    assert decide(route) == Routed(("moderation",), "acme")
+    assert decide(route, tenant="acme") == Routed(("moderation",), "acme")
+    assert decide(route, tenant="acme-eu") == Routed(("moderation",), "acme-eu")
     assert refusal(route, tenant="umbrella") == "reference.not_allowed"
     assert refusal(to("moderation"), tenant="acme") == "reference.not_allowed"
 
@@ -187,6 +187,6 @@ def test_a_router_needs_a_label_set() -> None:
 def test_a_pattern_of_many_stars_takes_linear_time() -> None:
     # A backtracking matcher would need more steps than there are atoms; this one ends.
     pattern = "*a" * 40 + "b"
-    assert decide(to("objects", key=pattern), to("scenes"), key="a" * 1024) == Decision(
+    assert decide(to("objects", key=pattern), to("scenes"), key="a" * 1024) == Routed(
         ("scenes",), None
     )

@@ -48,7 +48,7 @@ def test_auto_is_a_gpu_where_there_are_any_and_told_where_there_is_none(
     settings = settings_of(model, gpus_per_worker=asked)
     reservation = reserve(settings, resources)
     assert (reservation.gpus, bool(reservation.warning)) == (gpus, warns)
-    told = reservation.settle(settings)
+    told = reservation.resolve(settings)
     # Never a device that is not reserved, and never a CPU in place of one that is.
     assert told.model.device == ("cuda" if gpus else "cpu")
     assert told.workers.gpus_per_worker == gpus

@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from workers.stream.rules import LiveRules, Rules
 
 from pipeline.adapters.label_files import fingerprint
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt
-from pipeline.records import ImageRef, Position, Record
+from pipeline.records import ImageRef, Partition, Position, Record
 from tests.rigs.waiting import eventually
 from workers.settings.loading import Settings, load_settings
-from workers.stream.rules import LiveRules, Rules
 from workers.stream.wiring import load_rules
 
 ONE = """\
@@ -81,11 +81,11 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def scored_as(rules: Rules) -> dict[str, str]:
-    record = Record(Position("refs", 0, 1), 0, None, b'{"bucket": "images", "key": "a"}')
-    (ref,) = rules.parse(record)
-    assert isinstance(ref, ImageRef)
+    record = Record(Position(Partition("refs", 0), 1), 0, None, b'{"bucket": "images", "key": "a"}')
+    (entry,) = rules.parse(record)
+    assert isinstance(entry.content, ImageRef)
     (embedding,) = MemoryEncoder().encode_texts(["a cat"])
-    results = rules.scoring.score(ref.label_sets, embedding)
+    results = rules.scoring.score(entry.content.label_sets, embedding)
     return {result.label_set: result.version for result in results}
 
 

@@ -127,7 +127,7 @@ class StreamActor:
                 if self._stopped:
                     return Ended(Fate.STOPPED)
                 self._worker = built.worker
-            heap.settle()  # the process is this worker's alone
+            heap.freeze()  # the process is this worker's alone
             built.worker.run()
         except Halt as halt:
             log.error("%s", halt)  # noqa: TRY400 - an expected end, its message says it all
@@ -287,7 +287,7 @@ class Cluster:
         start_ray(max(available_processors(), math.ceil(policy.most * cpus)))
         self.resources = resources_of_cluster()
         self.reservation = reserve(settings, self.resources)
-        self.settings = self.reservation.settle(settings)
+        self.settings = self.reservation.resolve(settings)
         """What workers get: nothing about GPUs is left to them."""
         # Once: Ray's head is told of each such class, and waited for.
         self._actors = ray.remote(StreamActor)

@@ -9,7 +9,7 @@ YOUNG_OBJECTS = 20_000
 under way make and free hundreds each, in no cycles; the usual 700 are five images' worth."""
 
 
-def settle() -> None:
+def freeze() -> None:
     """After a process's start: what it has loaded stays, and is not looked at any more.
 
     For a process with one purpose: it is meant for good. Of an image's time it saves 50 us with

@@ -53,7 +53,7 @@ class Reservation:
     def __str__(self) -> str:
         return f"{_counted(self.gpus, 'GPU')} and {_counted(self.cpus, 'CPU')} ({self.why})"
 
-    def settle(self, settings: Settings) -> Settings:
+    def resolve(self, settings: Settings) -> Settings:
         """The settings that workers get. A worker with a GPU runs on it and nowhere else; one
         without never does."""
         workers = {"gpus_per_worker": self.gpus, "cpus_per_worker": self.cpus}

@@ -18,11 +18,12 @@ from pipeline.adapters.clip.encoder import find_checkpoint, model_threads
 from pipeline.adapters.clip.model import read_model
 from pipeline.adapters.clip.vision.calibration import calibrate, split
 from pipeline.adapters.clip.vision.tower import VisionTower
-from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, Reject
+from pipeline.ports import Decoder
 from pipeline.records import ImageGeometry, Pixels
 from workers.settings.loading import Settings
+from workers.stages import decoding
 
 IN_FLIGHT = 8
 """Images that are decoded at once."""
@@ -92,10 +93,9 @@ async def _decode(
     task: TaskID,
 ) -> tuple[Pixels, Counter[str]]:
     """Pixels uint8 [images, side, side, 3], and how many files gave none, by code."""
-    decoder = SandboxedDecoder(settings.decode, PrometheusMeter())
     refused: Counter[str] = Counter()
 
-    async def pixels_of(body: bytes) -> Pixels | None:
+    async def pixels_of(decoder: Decoder, body: bytes) -> Pixels | None:
         try:
             return (await decoder.decode(body, geometry)).pixels
         except Reject as reject:
@@ -103,17 +103,14 @@ async def _decode(
             return None
 
     images: list[Pixels] = []
-    await decoder.start()
-    try:
+    async with decoding(settings.decode, PrometheusMeter()) as decoder:
         bodies = _different(files)
         while some := list(islice(bodies, IN_FLIGHT)):
-            decoded = await asyncio.gather(*map(pixels_of, some))
+            decoded = await asyncio.gather(*(pixels_of(decoder, body) for body in some))
             images += [each for each in decoded if each is not None]
             progress.update(task, completed=len(images))
             if len(images) >= limit:
                 break
-    finally:
-        await decoder.close()
     side = geometry.crop
     return np.array(images[:limit], np.uint8).reshape(-1, side, side, 3), refused
 

@@ -16,9 +16,11 @@ from pipeline.ports import Check, CheckResult
 from workers.cluster.actors import Cluster
 from workers.cluster.node_survey import survey
 from workers.cluster.reservation import places
+from workers.label_sets import load_routes, load_rules
 from workers.node_checks import failed, try_decoder
 from workers.settings.loading import Settings
-from workers.stream.wiring import load_encoder, load_routes, load_rules, member_of
+from workers.stages import load_encoder
+from workers.stream.wiring import member_of
 
 MARKS = {
     CheckResult.PASSED: ("ok  ", "green"),

@@ -29,8 +29,9 @@ from workers.cluster.actors import Cluster
 from workers.cluster.reservation import Reservation
 from workers.cluster.start import patiently
 from workers.endpoints import HealthEndpoint, update_discovery
+from workers.label_sets import load_routes
 from workers.settings.loading import Settings
-from workers.stream.wiring import build_stream_worker, load_routes, member_of
+from workers.stream.wiring import build_stream_worker, member_of
 from workers.supervise.standing import DriverGauges
 from workers.supervise.supervisor import ExitCode, Supervisor
 

@@ -12,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.adapters.clip.encoder import ClipEncoder
-from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode.policy import DecodePolicy
+from pipeline.encode.batching import BatchPolicy
 from pipeline.labels.scoring import compile_label_sets
-from pipeline.records import ImageGeometry, Pixels
+from pipeline.records import ImageGeometry, Pixels, Vector
 from workers.demo.shapes import DemoImage
+from workers.stages import decoding, looking
 
 LABELS_FILE = Path(__file__).with_name("labels.yaml")
-_BATCH = 64
 _CALIBRATION_BINS = 10
 MAX_LOGIT_SCALE = 100.0
 """CLIP's own limit."""
@@ -43,13 +43,7 @@ class Measurement:
         )
         number = {label.name: index for index, label in enumerate(compiled.label_set.labels)}
         known = list(images)
-        pixels = decoded((image.body for image in known), encoder.geometry)
-        embeddings = np.concatenate(
-            [
-                encoder.encode_images(pixels[start : start + _BATCH])
-                for start in range(0, len(pixels), _BATCH)
-            ]
-        )
+        embeddings = asyncio.run(_embeddings(encoder, [image.body for image in known]))
         return cls(
             cosines=embeddings.astype(np.float64) @ compiled.label_vectors.T.astype(np.float64),
             truths=np.array([number[str(image.truth)] for image in known]),
@@ -94,14 +88,19 @@ class Measurement:
         return shifted
 
 
+async def _embeddings(encoder: ClipEncoder, bodies: Iterable[bytes]) -> Vector:
+    """float32 [images, dimension], made as in production."""
+    meter = PrometheusMeter()
+    async with looking(encoder, meter, DecodePolicy(processes=1), BatchPolicy()) as seeing:
+        looked = await asyncio.gather(*map(seeing.look, bodies))
+    return np.stack([each.embedding for each in looked]).astype(np.float32)
+
+
 def decoded(bodies: Iterable[bytes], geometry: ImageGeometry) -> Pixels:
     """uint8 [images, crop, crop, 3], decoded as in production. Runs an event loop."""
 
     async def decode_all() -> Pixels:
-        decoder = SandboxedDecoder(DecodePolicy(processes=1), PrometheusMeter())
-        try:
+        async with decoding(DecodePolicy(processes=1), PrometheusMeter()) as decoder:
             return np.stack([(await decoder.decode(body, geometry)).pixels for body in bodies])
-        finally:
-            await decoder.close()
 
     return asyncio.run(decode_all())

@@ -10,7 +10,7 @@ from typing import Protocol
 from pipeline import metrics
 from pipeline.budget import Doubt, Excess, Failure, FailureBudget, counts
 from pipeline.errors import Halt
-from pipeline.offsets import Settled
+from pipeline.offsets import Classified, DeadLettered, PassedOver, Settled
 from pipeline.ports import Clock, Meter
 
 log = logging.getLogger(__name__)
@@ -138,17 +138,20 @@ class CommitGate:
 
 
 def _counts(settled: Settled) -> bool:
-    if settled.kind == "dead_letter":
-        return counts(settled.detail)
-    return settled.kind == "classified"
+    match settled:
+        case Classified():
+            return True
+        case DeadLettered(letter=letter):
+            return counts(letter.code)
+        case PassedOver():
+            return False
 
 
 def _judged(settled: Settled) -> Failure | None:
-    if settled.kind != "dead_letter":
+    if not isinstance(settled, DeadLettered):
         return None
-    letter = settled.dead_letter
-    ref = letter.ref if letter else None
-    return Failure(settled.detail, ref.bucket if ref else None)
+    letter = settled.letter
+    return Failure(letter.code, letter.ref.bucket if letter.ref else None)
 
 
 def _why(excess: Excess) -> str:

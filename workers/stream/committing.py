@@ -5,24 +5,30 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from pipeline import metrics
 from pipeline.errors import Halt
-from pipeline.offsets import Batch, CommitWindow, Place, Settled
+from pipeline.offsets import Batch, Classified, CommitWindow, DeadLettered, PassedOver, Settled
 from pipeline.ports import (
-    Clock,
     Commit,
     CommitDoubtful,
-    Meter,
     OutcomeTooLarge,
     Stream,
     Unconfirmed,
 )
-from pipeline.records import Classification, DeadLetter, OutputRecord, Partition
+from pipeline.records import (
+    Classification,
+    DeadLetter,
+    Origin,
+    OutputRecord,
+    Partition,
+    Record,
+)
 from workers.backoff import Backoff
+from workers.instruments import Instruments
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.commit_gate import CommitGate
 
@@ -35,15 +41,20 @@ INTERRUPTED_S = 5.0
 class Publishing(Protocol):
     """Outcomes as records to publish."""
 
-    def records(self, outcome: Classification | DeadLetter) -> tuple[OutputRecord, ...]: ...
+    def records(
+        self, origin: Origin, outcome: Classification | DeadLetter, record: Record | None = None
+    ) -> tuple[OutputRecord, ...]: ...
 
-    def shrink(self, letter: DeadLetter) -> OutputRecord: ...
+    def shrink(
+        self, origin: Origin, letter: DeadLetter, record: Record | None = None
+    ) -> OutputRecord: ...
 
 
-def settled_letter(publishing: Publishing, letter: DeadLetter) -> Settled:
+def dead_lettered(
+    publishing: Publishing, origin: Origin, letter: DeadLetter, record: Record | None = None
+) -> DeadLettered:
     """A dead letter, ready to publish."""
-    records = publishing.records(letter)
-    return Settled("dead_letter", letter.code, letter.origin, records, dead_letter=letter)
+    return DeadLettered(origin, publishing.records(origin, letter, record), letter, record)
 
 
 class Committer:
@@ -58,13 +69,10 @@ class Committer:
         stream: Stream,
         window: CommitWindow,
         publishing: Publishing,
-        *,
-        interval_s: float,
-        bounds: CommitBounds,
         gate: CommitGate,
-        clock: Clock,
-        meter: Meter,
-        rng: random.Random,
+        bounds: CommitBounds,
+        interval_s: float,
+        instruments: Instruments,
     ) -> None:
         self._stream = stream
         self._window = window
@@ -72,10 +80,10 @@ class Committer:
         self._interval_s = interval_s
         self._bounds = bounds
         self._gate = gate
-        self._clock = clock
-        self._meter = meter
-        self._recovery = Backoff(clock, rng)
-        self._tried_at = self._succeeded_at = clock.monotonic()
+        self._clock = instruments.clock
+        self._meter = instruments.meter
+        self._recovery = Backoff(instruments.clock, instruments.random)
+        self._tried_at = self._succeeded_at = self._clock.monotonic()
         # None: commits can be made. A worker that never could is out of service from the start.
         self._barred_since: float | None = -math.inf
         # None: no commit has failed since one succeeded. Apart from the other, because a producer
@@ -173,7 +181,7 @@ class Committer:
             # Nothing is tried, for however long: that is no failure of commits.
             self._failing_since = None
             return
-        records = tuple(record for _, settled in batch.outcomes for record in settled.records)
+        records = tuple(record for settled in batch.outcomes for record in settled.records)
         started = self._clock.monotonic()
         try:
             self._stream.commit(Commit(batch.offsets, records))
@@ -192,17 +200,15 @@ class Committer:
             self._meter.add(metrics.COMMITS)
             self._bounds.succeeded()
             done = self._window.confirm()
-            self._account(settled for _, settled in done.outcomes)
+            self._account(done.outcomes)
 
     def _shrink(self, batch: Batch, failure: OutcomeTooLarge) -> None:
         """Replace an outcome that does not fit: a classification by a dead letter, a dead letter
         by one without its payload. Its neighbours go again with the next commit."""
-        place, settled = _owner(batch, failure.index)
+        settled = _owner(batch, failure.index)
         where = settled.origin.position
-        letter = settled.dead_letter
-        if letter is None:
+        if isinstance(settled, Classified):
             letter = DeadLetter(
-                settled.origin,
                 "publish.too_large",
                 failure.message,
                 attempts=1,
@@ -212,9 +218,10 @@ class Committer:
             log.warning(
                 "%s: %s; dead-lettered instead", where, failure.message, extra={"code": letter.code}
             )
-            self._window.replace(place, settled_letter(self._publishing, letter))
+            self._window.replace(dead_lettered(self._publishing, settled.origin, letter))
             return
-        smaller = (self._publishing.shrink(letter),)
+        letter = settled.letter
+        smaller = (self._publishing.shrink(settled.origin, letter, settled.record),)
         if smaller == settled.records:
             raise Halt(
                 "publish.too_large",
@@ -227,9 +234,7 @@ class Committer:
             failure.message,
             extra={"code": letter.code},
         )
-        self._window.replace(
-            place, Settled("dead_letter", letter.code, letter.origin, smaller, dead_letter=letter)
-        )
+        self._window.replace(replace(settled, records=smaller))
 
     def _account(self, outcomes: Iterable[Settled]) -> None:
         now = self._clock.time()
@@ -237,13 +242,17 @@ class Committer:
         for settled in outcomes:
             self.committed += 1
             self._gate.committed(settled)
-            self._meter.add(metrics.REFERENCES, outcome=settled.kind)
-            if settled.kind == "dead_letter":
-                self._meter.add(metrics.DEAD_LETTERS, code=settled.detail)
-                if settled.dead_letter is not None and settled.dead_letter.format is not None:
-                    self._meter.add(metrics.UNSUPPORTED_FORMATS, format=settled.dead_letter.format)
-            elif settled.kind == "skipped":
-                self._meter.add(metrics.SKIPPED, reason=settled.detail)
+            match settled:
+                case Classified():
+                    self._meter.add(metrics.REFERENCES, outcome="classified")
+                case DeadLettered(letter=letter):
+                    self._meter.add(metrics.REFERENCES, outcome="dead_letter")
+                    self._meter.add(metrics.DEAD_LETTERS, code=letter.code)
+                    if letter.format is not None:
+                        self._meter.add(metrics.UNSUPPORTED_FORMATS, format=letter.format)
+                case PassedOver(reason=reason):
+                    self._meter.add(metrics.REFERENCES, outcome="skipped")
+                    self._meter.add(metrics.SKIPPED, reason=reason)
             if settled.origin.timestamp_ms >= 0:
                 latency_s = max(0.0, now - settled.origin.timestamp_ms / 1000)
                 self._meter.observe(metrics.LATENCY_SECONDS, latency_s)
@@ -251,10 +260,10 @@ class Committer:
             self._meter.set(metrics.LAST_PROGRESS, now)
 
 
-def _owner(batch: Batch, index: int) -> tuple[Place, Settled]:
+def _owner(batch: Batch, index: int) -> Classified | DeadLettered:
     """The outcome that the record at ``index`` of the commit belongs to."""
-    for place, settled in batch.outcomes:
-        if index < len(settled.records):
-            return place, settled
+    for settled in batch.outcomes:
+        if not isinstance(settled, PassedOver) and index < len(settled.records):
+            return settled
         index -= len(settled.records)
     raise IndexError(f"committing: the batch has no record {index}")

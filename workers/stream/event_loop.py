@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,21 @@ class EventLoopThread:
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine from another thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    @contextmanager
+    def holding(
+        self, manager: AbstractAsyncContextManager[T], start_s: float, close_s: float
+    ) -> Iterator[T]:
+        """Enter a context of the loop's from another thread, and leave it at the block's end.
+
+        Raises:
+            TimeoutError: entering took longer than ``start_s``, or leaving than ``close_s``.
+        """
+        entered = self.submit(manager.__aenter__()).result(start_s)
+        try:
+            yield entered
+        finally:
+            self.submit(manager.__aexit__(None, None, None)).result(close_s)
 
     def call_soon(self, callback: Callable[..., object], *args: object) -> None:
         """Call a plain function on the loop, from another thread."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from pipeline.flow import FlowPolicy
@@ -26,8 +26,8 @@ class Supply(Protocol):
         """Whether more references should be taken in at all."""
 
     @property
-    def partitions_aside(self) -> frozenset[Partition]:
-        """Partitions with objects that have failed and may yet succeed."""
+    def sources_aside(self) -> frozenset[Hashable]:
+        """Sources, here partitions, with objects that have failed and may yet succeed."""
 
     @property
     def room_aside(self) -> int:
@@ -59,7 +59,7 @@ class Intake:
         self._kept = int(flow.max_in_flight * priority.min_share)
 
     def add(self, record: Record, epoch: Epoch) -> None:
-        self._backlogs[self.level(record.position.topic)].append((record, epoch))
+        self._backlogs[self.level(record.position.partition.topic)].append((record, epoch))
 
     def level(self, topic: str) -> int:
         return self._priority.level(topic)
@@ -68,14 +68,14 @@ class Intake:
         """Records to be begun now, while there is room for them; whoever takes one begins it."""
         if not any(self._backlogs.values()):
             return
-        aside, room_aside = self._supply.partitions_aside, self._supply.room_aside
+        aside, room_aside = self._supply.sources_aside, self._supply.room_aside
         blocked: set[Partition] = set()
         for level, backlog in self._backlogs.items():
             shares = self._shares(level)
             passed_over: list[tuple[Record, Epoch]] = []
             while backlog and self.room(level) > 0:
                 record, epoch = backlog.popleft()
-                partition = _partition_of(record)
+                partition = record.position.partition
                 is_aside = partition in aside
                 waits = is_aside and room_aside <= 0
                 if partition in blocked or waits or not shares.allow(partition):
@@ -92,7 +92,9 @@ class Intake:
         """Forget the records of a partition."""
         for level, backlog in self._backlogs.items():
             self._backlogs[level] = deque(
-                (record, epoch) for record, epoch in backlog if _partition_of(record) != partition
+                (record, epoch)
+                for record, epoch in backlog
+                if record.position.partition != partition
             )
 
     def most(self) -> int:
@@ -119,9 +121,11 @@ class Intake:
         """Partitions of which nothing more should be polled now, and why."""
         no_room = {level for level in self._backlogs if not self.room(level)}
         waiting = {
-            _partition_of(record) for backlog in self._backlogs.values() for record, _ in backlog
+            record.position.partition
+            for backlog in self._backlogs.values()
+            for record, _ in backlog
         }
-        aside = self._supply.partitions_aside if self._supply.room_aside <= 0 else ()
+        aside = self._supply.sources_aside if self._supply.room_aside <= 0 else ()
         shares = {level: self._shares(level) for level in self._backlogs}
         full = {}
         for partition in partitions:
@@ -172,7 +176,3 @@ class _Shares:
 
     def _beyond(self, held: int) -> int:
         return max(0, held - self._share)
-
-
-def _partition_of(record: Record) -> Partition:
-    return Partition(record.position.topic, record.position.partition)

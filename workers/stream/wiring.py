@@ -1,52 +1,39 @@
-"""The composition root: the only place that picks adapters."""
+"""The stream worker built from settings: its composition root."""
 
 from __future__ import annotations
 
 import logging
-import os
 import random
 import socket
 from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
-from typing import NamedTuple
 
 from pipeline import metrics
-from pipeline.adapters.clip.text_cache import CachedTexts
 from pipeline.adapters.clip.watched import WatchedEncoder
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.policy import Member
 from pipeline.adapters.kafka.stream import KafkaStream
-from pipeline.adapters.label_files import fingerprint, load_label_sets
+from pipeline.adapters.label_files import fingerprint
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.adapters.s3.store import ObstoreS3
 from pipeline.budget import FailureBudget
 from pipeline.decode.good_images import GOOD_IMAGES
-from pipeline.encode.batching import Batcher
-from pipeline.errors import Halt
+from pipeline.errors import Reject
 from pipeline.events import EventBuilder, EventContext
-from pipeline.fetch import Fetcher
-from pipeline.flow import Flow
-from pipeline.labels.label_set import LabelSet
-from pipeline.labels.scoring import EncodeTexts, compile_label_sets
 from pipeline.ports import Encoder, Meter
-from pipeline.priority import Turns
-from pipeline.records import ModelIdentity
-from pipeline.references import parse
-from pipeline.routes import Router
 from workers.endpoints import MetricsEndpoint
+from workers.instruments import Instruments
+from workers.label_sets import LiveRules, load_rules
 from workers.node_checks import require_node
 from workers.settings.loading import Settings
-from workers.stream.commit_bounds import CommitBounds
+from workers.stages import Stages, load_encoder, stages
 from workers.stream.commit_gate import CommitGate
 from workers.stream.event_loop import EventLoopThread
 from workers.stream.intake import MIB
 from workers.stream.overload import OverloadWatch
-from workers.stream.rules import LiveRules, Rules
-from workers.stream.worker import StreamWorker
+from workers.stream.worker import Images, StreamPolicy, StreamWorker
 
 log = logging.getLogger(__name__)
 
@@ -91,20 +78,16 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
         with KafkaAdmin(settings.kafka) as admin:
             facts = admin.facts()
         encoder = WatchedEncoder(load_encoder(settings), SystemClock())
+        loop = EventLoopThread(f"images-{slot}")
+        owned.callback(loop.close)
+        path = owned.enter_context(loop.holding(stages(settings, encoder, meter), START_S, CLOSE_S))
         rules = LiveRules(
-            partial(load_rules, settings, encoder.model, encoder.encode_texts),
+            partial(load_rules, settings, encoder.model, path.batcher.encode_texts),
             partial(fingerprint, settings.label_sets.paths),
             meter,
         )
-        loop = EventLoopThread(f"images-{slot}")
-        owned.callback(loop.close)
-        stages = loop.submit(_start_stages(settings, encoder, meter, owned, loop)).result(START_S)
         if settings.label_sets.reload_interval_s:
-            # Texts go through the batcher from here on: the model belongs to its thread.
-            rules.watch(
-                partial(load_rules, settings, encoder.model, stages.batcher.encode_texts),
-                settings.label_sets.reload_interval_s,
-            )
+            rules.watch(settings.label_sets.reload_interval_s)
             owned.callback(rules.close)
         stream = KafkaStream(
             settings.kafka,
@@ -115,157 +98,63 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
         context = EventContext(facts.cluster_id, settings.kafka.group, facts.topic_ids, VERSION)
         worker = StreamWorker(
             stream,
-            stages.flow,
+            Images(loop, path.flow, path.fetcher, encoder.call_age_s),
             rules,
             EventBuilder(context, settings.events),
-            loop,
-            supply=stages.fetcher,
-            encode_age_s=encoder.call_age_s,
-            policy=settings.flow,
-            priority=settings.priority,
-            commit_interval_s=settings.delivery.commit_interval_s,
-            bounds=CommitBounds(
-                settings.delivery.max_outcomes_per_commit,
-                settings.delivery.max_mib_per_commit * MIB,
-            ),
-            gate=_gate(settings, stages, loop, meter),
-            clock=SystemClock(),
-            meter=meter,
-            rng=random.Random(),  # noqa: S311 - jitter, no secret
+            _gate(settings, path, loop, meter),
+            _policy(settings),
+            Instruments(SystemClock(), meter, random.Random()),  # noqa: S311 - jitter, no secret
         )
         _tell_model(meter, encoder)
         return BuiltStreamWorker(worker, owned.pop_all())
     raise AssertionError("unreachable: nothing owned here suppresses exceptions")
 
 
+def _policy(settings: Settings) -> StreamPolicy:
+    delivery = settings.delivery
+    return StreamPolicy(
+        settings.references,
+        settings.flow,
+        settings.priority,
+        delivery.commit_interval_s,
+        delivery.max_outcomes_per_commit,
+        delivery.max_mib_per_commit * MIB,
+    )
+
+
 class _Trials:
     """Implements ``workers.stream.commit_gate.Trials`` with the worker's own stages."""
 
-    def __init__(self, stages: _Stages, loop: EventLoopThread, good_images: list[bytes]) -> None:
-        self._stages = stages
+    def __init__(self, path: Stages, loop: EventLoopThread, good_images: list[bytes]) -> None:
+        self._path = path
         self._loop = loop
         self._good_images = good_images
 
     def good_images(self) -> Future[bool]:
-        return self._loop.submit(self._stages.flow.classifies(self._good_images))
+        return self._loop.submit(self._all_seen())
 
     def bucket(self, bucket: str) -> Future[bool]:
-        return self._loop.submit(self._stages.fetcher.reads_from(bucket))
+        return self._loop.submit(self._path.fetcher.reads_from(bucket))
+
+    async def _all_seen(self) -> bool:
+        try:
+            for body in self._good_images:
+                await self._path.look(body)
+        except Reject as reject:
+            log.warning("an image known to be good fails: %s", reject.message)
+            return False
+        return True
 
 
-def _gate(settings: Settings, stages: _Stages, loop: EventLoopThread, meter: Meter) -> CommitGate:
+def _gate(settings: Settings, path: Stages, loop: EventLoopThread, meter: Meter) -> CommitGate:
     good_images = [GOOD_IMAGES[each] for each in settings.decode.formats]
     return CommitGate(
         FailureBudget(settings.failure_budget),
         settings.failure_budget.hold_s,
-        _Trials(stages, loop, good_images),
+        _Trials(path, loop, good_images),
         clock=SystemClock(),
         meter=meter,
     )
-
-
-def load_encoder(settings: Settings) -> Encoder:
-    """The configured model. Blocks for seconds; may download."""
-    # torch's threads would spin while they wait for one another, on the processors that decoders
-    # and clients want. OpenMP looks when it is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Here: torch and transformers take seconds to import, and the driver needs neither.
-    from pipeline.adapters.clip.encoder import ClipEncoder
-
-    return ClipEncoder.load(settings.model, settings.batch.largest)
-
-
-def load_rules(settings: Settings, model: ModelIdentity, encode_texts: EncodeTexts) -> Rules:
-    """The configured label sets, embedded by the model or by the cache of an earlier start, and
-    the routes to them.
-
-    Raises:
-        Halt: a label set or a route is not valid, or not for this model.
-    """
-    policy = settings.label_sets
-    label_sets, router = load_routes(settings)
-    if policy.text_cache_dir is not None:
-        encode_texts = CachedTexts(encode_texts, model, policy.text_cache_dir)
-    return Rules(
-        partial(parse, policy=settings.references, router=router),
-        compile_label_sets(label_sets, encode_texts, model, policy.override_model_pin),
-        {label_set.name: label_set.version for label_set in label_sets},
-    )
-
-
-def load_routes(settings: Settings) -> tuple[tuple[LabelSet, ...], Router]:
-    """The configured label sets as their files say them, and the routes to them. Needs no model.
-
-    Raises:
-        Halt: a label set or a route is not valid, or there is none.
-    """
-    policy = settings.label_sets
-    if not policy.paths:
-        raise Halt(
-            "label_set.none",
-            "label_sets.paths: no label set is configured; name a file, for example "
-            "deploy/examples/label-sets/moderation.yaml",
-        )
-    label_sets = load_label_sets(policy.paths)
-    try:
-        router = Router(settings.routes, [label_set.name for label_set in label_sets])
-    except ValueError as error:
-        raise Halt("settings.invalid", str(error)) from error
-    return label_sets, router
-
-
-class _Stages(NamedTuple):
-    """What lives on the event loop."""
-
-    fetcher: Fetcher
-    batcher: Batcher
-    flow: Flow
-
-
-async def _start_stages(
-    settings: Settings,
-    encoder: Encoder,
-    meter: Meter,
-    owned: ExitStack,
-    loop: EventLoopThread,
-) -> _Stages:
-    """What lives on the event loop, made there."""
-    clock = SystemClock()
-    min_share = settings.priority.min_share
-    rng = random.Random()  # noqa: S311 - jitter, no secret
-    store = ObstoreS3(settings.s3)
-    owned.callback(lambda: loop.submit(store.close()).result(CLOSE_S))
-    fetcher = Fetcher(
-        store,
-        allows_bucket=settings.s3.allows,
-        policy=settings.fetch,
-        retry=settings.retry,
-        breaker=settings.breaker,
-        clock=clock,
-        random=rng.random,
-        meter=meter,
-        min_share=min_share,
-    )
-    owned.callback(lambda: loop.submit(fetcher.close()).result(CLOSE_S))
-    decoder = SandboxedDecoder(settings.decode, meter, max_file_bytes=settings.fetch.max_bytes)
-    await decoder.start()
-    owned.callback(lambda: loop.submit(decoder.close()).result(CLOSE_S))
-    batcher = Batcher(encoder, settings.batch, clock, meter, min_share)
-    owned.callback(lambda: loop.submit(batcher.close()).result(CLOSE_S))
-    flow = Flow(
-        fetcher,
-        decoder,
-        Turns(decoder.processes, min_share),
-        batcher,
-        model=encoder.model,
-        geometry=encoder.geometry,
-        decode_mode=settings.decode.mode,
-        decode_crop=settings.decode.crop,
-        embedding_dtype=settings.events.embedding_dtype,
-        clock=clock,
-        meter=meter,
-    )
-    return _Stages(fetcher, batcher, flow)
 
 
 def _tell_model(meter: Meter, encoder: Encoder) -> None:

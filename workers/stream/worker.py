@@ -9,44 +9,46 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
-import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from pipeline import metrics
 from pipeline.errors import Halt, Retry, ends_worker
-from pipeline.flow import Flow, FlowPolicy, Scoring
-from pipeline.offsets import CommitWindow, Place, Settled
+from pipeline.flow import FlowPolicy, Scoring
+from pipeline.offsets import Classified, CommitWindow, PassedOver, Settled
 from pipeline.ports import (
     Assigned,
-    Clock,
-    Meter,
     Polled,
     Stream,
     Unreadable,
 )
 from pipeline.priority import PriorityPolicy
 from pipeline.records import (
+    Classification,
     DeadLetter,
     Epoch,
     ImageRef,
     Origin,
     Partition,
     Record,
+    Skipped,
 )
+from pipeline.references import ReferencesPolicy, parse
 from workers.backoff import Backoff
+from workers.instruments import Instruments
+from workers.label_sets import Rules
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.commit_gate import CommitGate
-from workers.stream.committing import Committer, Publishing, settled_letter
+from workers.stream.committing import Committer, Publishing, dead_lettered
 from workers.stream.event_loop import EventLoopThread
 from workers.stream.gauges import Gauges
 from workers.stream.health import Health
 from workers.stream.intake import Intake, Supply
 from workers.stream.pausing import Pausing
-from workers.stream.rules import Rules
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +66,41 @@ NO_STORE = "the store is out of service (clipstream_breaker_open); intake resume
 class _Begun:
     """A reference whose image is to be classified, by the label sets it was routed to."""
 
-    place: Place
+    origin: Origin
     epoch: Epoch
     ref: ImageRef
     scoring: Scoring
     level: int
+
+
+class Classifying(Protocol):
+    """The life of one image; see ``pipeline.flow.Flow``."""
+
+    async def classify(
+        self, ref: ImageRef, scoring: Scoring, level: int, source: Hashable
+    ) -> Classification | DeadLetter: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The event loop where images live, what they go through there, and how that goes."""
+
+    loop: EventLoopThread
+    flow: Classifying
+    supply: Supply
+    encode_age_s: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPolicy:
+    """How a stream worker takes in and commits."""
+
+    references: ReferencesPolicy
+    flow: FlowPolicy
+    priority: PriorityPolicy
+    commit_interval_s: float
+    max_outcomes_per_commit: int
+    max_bytes_per_commit: int
 
 
 class StreamWorker:
@@ -80,53 +112,42 @@ class StreamWorker:
     def __init__(
         self,
         stream: Stream,
-        flow: Flow,
+        images: Images,
         rules: Callable[[], Rules],
         publishing: Publishing,
-        loop: EventLoopThread,
-        *,
-        supply: Supply,
-        encode_age_s: Callable[[], float],
-        policy: FlowPolicy,
-        priority: PriorityPolicy,
-        commit_interval_s: float,
-        bounds: CommitBounds,
         gate: CommitGate,
-        clock: Clock,
-        meter: Meter,
-        rng: random.Random,
+        policy: StreamPolicy,
+        instruments: Instruments,
     ) -> None:
         self._stream = stream
-        self._flow = flow
+        self._images = images
+        self._loop = images.loop
+        self._supply = images.supply
         self._rules = rules
         self._publishing = publishing
-        self._loop = loop
-        self._supply = supply
-        self._encode_age_s = encode_age_s
-        self._clock = clock
-        self._meter = meter
+        self._references = policy.references
+        self._clock = clock = instruments.clock
+        self._meter = meter = instruments.meter
         self._window = CommitWindow()
         self._committer = Committer(
             stream,
             self._window,
             publishing,
-            interval_s=commit_interval_s,
-            bounds=bounds,
-            gate=gate,
-            clock=clock,
-            meter=meter,
-            rng=rng,
+            gate,
+            CommitBounds(policy.max_outcomes_per_commit, policy.max_bytes_per_commit),
+            policy.commit_interval_s,
+            instruments,
         )
         self._gauges = Gauges(stream, self._window, self._committer, clock=clock, meter=meter)
-        self._intake = Intake(self._window, policy, priority, supply)
+        self._intake = Intake(self._window, policy.flow, policy.priority, images.supply)
         self._pausing = Pausing(stream, clock)
-        self._completions: queue.SimpleQueue[tuple[Place, Epoch, Settled | Exception]] = (
+        self._completions: queue.SimpleQueue[tuple[Epoch, Settled] | Exception] = (
             queue.SimpleQueue()
         )
         self._tasks: defaultdict[tuple[Partition, Epoch], set[asyncio.Task[None]]] = defaultdict(
             set
         )
-        self._polling = Backoff(clock, rng)
+        self._polling = Backoff(clock, instruments.random)
         self._deadline: float | None = None
         self._stopping = threading.Event()
         now = clock.monotonic()
@@ -148,7 +169,7 @@ class StreamWorker:
         now = self._clock.monotonic()
         return Health(
             cycle_age_s=now - self._cycled_at,
-            encode_age_s=self._encode_age_s(),
+            encode_age_s=self._images.encode_age_s(),
             commit_age_s=self._committer.failing_s(since=self._unanswered_at),
             idle_s=now - self._active_at,
             partitions=len(self._window.partitions),
@@ -239,9 +260,8 @@ class StreamWorker:
             return
         origin = Origin(position, 0, timestamp_ms=-1)
         self._window.expand(position, epoch, 1)
-        letter = DeadLetter(origin, "record.corrupt", lost.reason, attempts=lost.attempts)
-        place = Place(Partition(position.topic, position.partition), position.offset, 0)
-        self._settle(place, epoch, settled_letter(self._publishing, letter))
+        letter = DeadLetter("record.corrupt", lost.reason, attempts=lost.attempts)
+        self._window.settle(epoch, dead_lettered(self._publishing, origin, letter))
 
     def _admit(self) -> None:
         """Parse queued records while there is room; a record is admitted whole."""
@@ -253,37 +273,32 @@ class StreamWorker:
             self._loop.call_soon(self._start, started)
 
     def _expand(self, record: Record, epoch: Epoch) -> list[_Begun]:
-        position = record.position
-        partition = Partition(position.topic, position.partition)
-        level = self._intake.level(position.topic)
+        level = self._intake.level(record.position.partition.topic)
         rules = self._rules()
-        entries = rules.parse(record)
-        if not self._window.expand(position, epoch, len(entries)):
+        entries = parse(record, self._references, rules.router)
+        if not self._window.expand(record.position, epoch, len(entries)):
             return []
         started = []
-        for index, entry in enumerate(entries):
-            place = Place(partition, position.offset, index)
-            if isinstance(entry, ImageRef):
-                started.append(_Begun(place, epoch, entry, rules.scoring, level))
-            elif isinstance(entry, DeadLetter):
-                self._settle(place, epoch, settled_letter(self._publishing, entry))
-            else:
-                origin = Origin(position, index, record.timestamp_ms)
-                self._settle(place, epoch, Settled("skipped", entry.reason, origin))
+        for entry in entries:
+            match entry.content:
+                case ImageRef() as ref:
+                    started.append(_Begun(entry.origin, epoch, ref, rules.scoring, level))
+                case DeadLetter() as letter:
+                    settled = dead_lettered(self._publishing, entry.origin, letter, entry.record)
+                    self._window.settle(epoch, settled)
+                case Skipped(reason):
+                    self._window.settle(epoch, PassedOver(entry.origin, reason))
         return started
 
     def _collect(self) -> None:
         while True:
             try:
-                place, epoch, settled = self._completions.get_nowait()
+                completion = self._completions.get_nowait()
             except queue.Empty:
                 return
-            if isinstance(settled, Exception):
-                raise settled
-            self._settle(place, epoch, settled)
-
-    def _settle(self, place: Place, epoch: Epoch, settled: Settled) -> None:
-        self._window.settle(place.partition, epoch, place.offset, place.index, settled)
+            if isinstance(completion, Exception):
+                raise completion
+            self._window.settle(*completion)
 
     def _commit(self) -> None:
         if self._polling.failing or not self._stream.confirmed:
@@ -338,41 +353,41 @@ class StreamWorker:
 
     def _start(self, started: list[_Begun]) -> None:
         for begun in started:
-            group = self._tasks[begun.place.partition, begun.epoch]
+            group = self._tasks[begun.origin.position.partition, begun.epoch]
             task = asyncio.get_running_loop().create_task(self._live(begun))
             group.add(task)
             task.add_done_callback(group.discard)
 
     async def _live(self, begun: _Begun) -> None:
-        place, epoch, ref = begun.place, begun.epoch, begun.ref
+        origin, ref = begun.origin, begun.ref
         try:
-            outcome = await self._flow.classify(ref, begun.scoring, begun.level)
+            outcome = await self._images.flow.classify(
+                ref, begun.scoring, begun.level, origin.position.partition
+            )
             if isinstance(outcome, DeadLetter):
                 log.info(
                     "%s: dead letter %s",
-                    ref.origin.position,
+                    origin.position,
                     outcome.code,
                     extra={"code": outcome.code},
                 )
-                settled = settled_letter(self._publishing, outcome)
+                settled: Settled = dead_lettered(self._publishing, origin, outcome)
             else:
-                records = self._publishing.records(outcome)
+                records = self._publishing.records(origin, outcome)
                 action = begun.scoring.unclassified_action(ref.label_sets)
-                settled = Settled(
-                    "classified", "", ref.origin, records, ref=ref, unclassified_action=action
-                )
+                settled = Classified(origin, records, ref, action)
         except Halt as halt:
-            self._completions.put((place, epoch, halt))
+            self._completions.put(halt)
         except Exception as error:
             if ends_worker(error):
-                self._completions.put((place, epoch, error))
+                self._completions.put(error)
                 return
             # Without an outcome the reference would hold its partition for ever.
-            log.exception("%s: the outcome cannot be published", ref.origin.position)
-            message = f"{ref.origin.position}: {type(error).__name__}; see the traceback above"
-            self._completions.put((place, epoch, Halt("worker.unexpected", message)))
+            log.exception("%s: the outcome cannot be published", origin.position)
+            message = f"{origin.position}: {type(error).__name__}; see the traceback above"
+            self._completions.put(Halt("worker.unexpected", message))
         else:
-            self._completions.put((place, epoch, settled))
+            self._completions.put((begun.epoch, settled))
 
     def _cancel(self, group: tuple[Partition, Epoch] | None) -> None:
         groups = list(self._tasks) if group is None else [group]

@@ -61,7 +61,7 @@ TRIAL_S = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Resize:
     """So many workers are wanted; ``why`` has the numbers, for the log."""
 
     workers: int
@@ -114,7 +114,7 @@ class Scaling:
         # How many would have been enough, and when, since it was fewer than there are.
         self._fewer: deque[tuple[float, int]] = deque()
 
-    def decide(self, workers: Sequence[Health | None]) -> Decision | None:
+    def decide(self, workers: Sequence[Health | None]) -> Resize | None:
         """What to change now, if anything. ``workers`` has an answer for each that is wanted or has
         not ended yet, None where there is no fresh one; those added last come last."""
         sample = self._sample(workers)
@@ -186,7 +186,7 @@ class Scaling:
         elif now - self._unchanged_since >= 2 * MEASURED_S:
             self._trial, self._limit = None, (trial.before, now + TRIAL_S)
 
-    def _more(self, rates: _Rates, per_worker: float) -> Decision | None:
+    def _more(self, rates: _Rates, per_worker: float) -> Resize | None:
         now, needed = self._clock.monotonic(), self._needed(rates)
         if self._trial is not None or not rates.busy or needed <= rates.done * (1 + TOLERANCE):
             return None
@@ -195,9 +195,9 @@ class Scaling:
         if target <= rates.workers:
             return None
         self._trial = _Trial(rates.workers, rates.done, now)
-        return Decision(target, self._why(rates, per_worker, enough))
+        return Resize(target, self._why(rates, per_worker, enough))
 
-    def _less(self, rates: _Rates, per_worker: float) -> Decision | None:
+    def _less(self, rates: _Rates, per_worker: float) -> Resize | None:
         now, fewer = self._clock.monotonic(), self._fewer
         enough = math.ceil(self._needed(rates) / (FULLEST * per_worker))
         target = max(self._policy.count, min(enough, self._most(rates)))
@@ -211,7 +211,7 @@ class Scaling:
         while now - fewer[0][0] > self._policy.scale_in_window_s:
             fewer.popleft()
         highest = max(number for _, number in fewer)
-        return Decision(highest, self._why(rates, per_worker, enough))
+        return Resize(highest, self._why(rates, per_worker, enough))
 
     def _needed(self, rates: _Rates) -> float:
         return rates.arriving + rates.lag / self._policy.drain_target_s
@@ -231,7 +231,7 @@ class Scaling:
             + (f", more than {limit} brought nothing" if limited else "")
         )
 
-    def _give_up_on_starts(self, workers: Sequence[Health | None]) -> Decision | None:
+    def _give_up_on_starts(self, workers: Sequence[Health | None]) -> Resize | None:
         """Added workers that do not start, for the cluster has no room, must not end scaling."""
         trial, now = self._trial, self._clock.monotonic()
         if trial is None or now - trial.at <= self._policy.start_timeout_s:
@@ -241,4 +241,4 @@ class Scaling:
             return None
         self._trial, self._limit = None, (started, now + TRIAL_S)
         seconds = self._policy.start_timeout_s
-        return Decision(started, f"the others have not started within {seconds:g} s")
+        return Resize(started, f"the others have not started within {seconds:g} s")

@@ -17,13 +17,15 @@ from pipeline.records import (
     Asked,
     Classification,
     DeadLetter,
-    DecodedImage,
+    ImageFacts,
     ImageRef,
     LabelScore,
     LabelSetResult,
+    Looked,
     ModelIdentity,
     Origin,
     OutputRecord,
+    Partition,
     Position,
     Record,
 )
@@ -63,10 +65,11 @@ def render() -> str:
         ),
         EventsPolicy(),
     )
-    classification, embedding = builder.records(_classified())
-    (dead_reference,) = builder.records(_unfetched())
-    (dead_record,) = builder.records(_unparsed())
-    shrunk = builder.shrink(_unparsed())
+    classification, embedding = builder.records(_origin(41), _classified())
+    (dead_reference,) = builder.records(_origin(42), _unfetched())
+    unparsed = (_origin(43), _unparsed(), _unreadable())
+    (dead_record,) = builder.records(*unparsed)
+    shrunk = builder.shrink(*unparsed)
     values = schemas()
     return "\n".join(
         (
@@ -156,7 +159,7 @@ def _text(value: bytes) -> str:
 
 def _origin(offset: int) -> Origin:
     return Origin(
-        Position("images", 2, offset),
+        Position(Partition("images", 2), offset),
         index=0,
         timestamp_ms=1_767_225_600_123,
         key=b"user-81",
@@ -164,11 +167,10 @@ def _origin(offset: int) -> Origin:
     )
 
 
-def _reference(offset: int) -> ImageRef:
+def _reference() -> ImageRef:
     return ImageRef(
         bucket="photos",
         key="2026/01/cat 1.jpg",
-        origin=_origin(offset),
         label_sets=("animals",),
         version_id="L4kqtJlcpXroDTDmpUMLUo",
         id="upload-20417",
@@ -180,8 +182,8 @@ def _reference(offset: int) -> ImageRef:
 
 def _classified() -> Classification:
     dimension = 512
-    return Classification(
-        ref=_reference(41),
+    looked = Looked(
+        embedding=np.full(dimension, dimension**-0.5, dtype="<f4"),
         model=ModelIdentity(
             name="openai/clip-vit-base-patch32",
             revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
@@ -190,61 +192,60 @@ def _classified() -> Classification:
             precision="fp32",
             engine="torch-cpu",
         ),
-        results=(
-            LabelSetResult(
-                label_set="animals",
-                version=f"sha256:{'9f2c6a0e' * 8}",
-                scores=(
-                    # softmax(100 * similarity), as literals: exp differs in its last bit between
-                    # platforms, and this page must not.
-                    LabelScore("cat", 0.9674940036436456, 0.271),
-                    LabelScore("dog", 0.03228843856859602, 0.237),
-                    LabelScore("neither", 0.000217557787758427, 0.187),
-                ),
-                matched=("cat",),
-                decision="keep",
-            ),
-        ),
-        embedding=np.full(dimension, dimension**-0.5, dtype="<f4"),
-        etag="9b2cf535f27731c974343645a3985328",
-        version_id="L4kqtJlcpXroDTDmpUMLUo",
-        sha256="5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9",
-        size_bytes=184_213,
-        image=DecodedImage(
-            pixels=np.zeros((224, 224, 3), dtype=np.uint8),
+        image=ImageFacts(
             format="JPEG",
             width=1600,
             height=1200,
             frames=1,
             cropped_share=0.25,
         ),
+        sha256="5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9",
+        size_bytes=184_213,
         decode_mode="strict",
         decode_crop="transformers",
+    )
+    result = LabelSetResult(
+        label_set="animals",
+        version=f"sha256:{'9f2c6a0e' * 8}",
+        scores=(
+            # softmax(100 * similarity), as literals: exp differs in its last bit between
+            # platforms, and this page must not.
+            LabelScore("cat", 0.9674940036436456, 0.271),
+            LabelScore("dog", 0.03228843856859602, 0.237),
+            LabelScore("neither", 0.000217557787758427, 0.187),
+        ),
+        matched=("cat",),
+        decision="keep",
+    )
+    return Classification(
+        ref=_reference(),
+        looked=looked,
+        results=(result,),
+        etag="9b2cf535f27731c974343645a3985328",
+        version_id="L4kqtJlcpXroDTDmpUMLUo",
     )
 
 
 def _unfetched() -> DeadLetter:
-    ref = _reference(42)
     return DeadLetter(
-        origin=ref.origin,
         code="fetch.not_found",
         message="fetch: the version does not exist; check lifecycle rules and upload order",
         attempts=3,
-        ref=ref,
+        ref=_reference(),
         unclassified_action="review",
     )
 
 
 def _unparsed() -> DeadLetter:
-    origin = _origin(43)
-    headers = (("content-type", b"application/json"), ("retries", None))
-    record = Record(
-        origin.position, origin.timestamp_ms, origin.key, b'{"bucket": "photos",', headers
-    )
     return DeadLetter(
-        origin=origin,
         code="reference.not_json",
         message="references: the value ends inside an object; see the raw bytes",
         attempts=1,
-        record=record,
     )
+
+
+def _unreadable() -> Record:
+    origin = _origin(43)
+    headers = (("content-type", b"application/json"), ("retries", None))
+    value = b'{"bucket": "photos",'
+    return Record(origin.position, origin.timestamp_ms, origin.key, value, headers)

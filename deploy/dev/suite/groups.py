@@ -88,6 +88,7 @@ GROUPS = (
         "clip",
         "embeddings equal transformers'; checkpoints, precisions, calibration",
         files=(
+            "tests/component/test_a_fourth_kind_of_worker.py",
             "tests/component/test_calibrate_command.py",
             "tests/component/test_clip_*.py",
             "tests/component/test_cpu_precision.py",

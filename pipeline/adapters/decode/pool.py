@@ -22,9 +22,10 @@ from pipeline.decode.crop import Crop
 from pipeline.decode.policy import MAX_DEFAULT_PROCESSES, DecodePolicy
 from pipeline.decode.signatures import FORMATS
 from pipeline.errors import CODES, Halt, Reject, is_exhaustion
-from pipeline.metrics import DECODER_RESTARTS
+from pipeline.metrics import DECODER_RESTARTS, QUEUE_DEPTH
 from pipeline.ports import Meter
-from pipeline.records import DecodedImage, ImageGeometry, Pixels
+from pipeline.priority import FIRST, Turns
+from pipeline.records import DecodedImage, ImageFacts, ImageGeometry, Pixels
 
 CHILD_PROGRAM: Final = Path(__file__).with_name("child.py")
 
@@ -53,7 +54,8 @@ class SandboxedDecoder:
     it when done.
 
     ``program`` is what the children run; tests bring their own. ``max_file_bytes`` bounds a file
-    once its content codings are undone.
+    once its content codings are undone; ``min_share`` is the share of turns that each level of
+    lower priority gets in any case.
     """
 
     def __init__(
@@ -63,13 +65,16 @@ class SandboxedDecoder:
         program: Path = CHILD_PROGRAM,
         *,
         max_file_bytes: int = MAX_FILE_BYTES,
+        min_share: float = 0.0,
     ) -> None:
         self._policy = policy
         self._max_file_bytes = max_file_bytes
         self._meter = meter
         self._program = program
         self._processes = policy.processes or min(MAX_DEFAULT_PROCESSES, available_processors())
-        self._free = asyncio.Semaphore(self._processes)
+        self._turns = Turns(self._processes, min_share)
+        self._waiting = 0
+        meter.set(QUEUE_DEPTH, 0, stage="decode")
         self._idle: list[DecodeProcess] = []
         self._living: set[DecodeProcess] = set()
         self._none_living = asyncio.Event()
@@ -98,7 +103,11 @@ class SandboxedDecoder:
             raise group.exceptions[0] from None
 
     async def decode(
-        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+        self,
+        body: bytes,
+        geometry: ImageGeometry,
+        content_encoding: str | None = None,
+        level: int = FIRST,
     ) -> DecodedImage:
         """Decode one image in the next free child. Waiting for one has no deadline.
 
@@ -117,17 +126,36 @@ class SandboxedDecoder:
                 f"{geometry.resize} is impossible; look at the model's preprocessor_config.json",
             )
         codings = codings_of(content_encoding)
-        async with self._free:
-            try:
-                return await self._attempt(await self._take(), body, geometry, codings)
-            except _Died as died:
-                if died.death.final:
-                    raise _reject(died.death) from None
-            # Once more, in a process without a past.
-            try:
-                return await self._attempt(await self._spawn(), body, geometry, codings)
-            except _Died as died:
+        await self._turn(level)
+        try:
+            return await self._decode(body, geometry, codings)
+        finally:
+            self._turns.release()
+
+    async def _turn(self, level: int) -> None:
+        self._wait(+1)
+        try:
+            await self._turns.acquire(level)
+        finally:
+            self._wait(-1)
+
+    def _wait(self, change: int) -> None:
+        self._waiting += change
+        self._meter.set(QUEUE_DEPTH, self._waiting, stage="decode")
+
+    async def _decode(
+        self, body: bytes, geometry: ImageGeometry, codings: tuple[str, ...]
+    ) -> DecodedImage:
+        try:
+            return await self._attempt(await self._take(), body, geometry, codings)
+        except _Died as died:
+            if died.death.final:
                 raise _reject(died.death) from None
+        # Once more, in a process without a past.
+        try:
+            return await self._attempt(await self._spawn(), body, geometry, codings)
+        except _Died as died:
+            raise _reject(died.death) from None
 
     async def close(self) -> None:
         """End all children and wait for their end. Idempotent; a ``decode`` still under way ends
@@ -193,14 +221,14 @@ class SandboxedDecoder:
             named = FORMATS[reply.format_index] if unsupported else None
             raise Reject(code, f"decode: {printable}", format=named)
         crop = Crop.of(reply.width, reply.height, geometry.resize, geometry.crop)
-        return DecodedImage(
-            pixels=payload.reshape(geometry.crop, geometry.crop, 3),
+        facts = ImageFacts(
             format=self._policy.formats[reply.format_index],
             width=reply.width,
             height=reply.height,
             frames=reply.frames,
             cropped_share=crop.cropped_share,
         )
+        return DecodedImage(payload.reshape(geometry.crop, geometry.crop, 3), facts)
 
     async def _prestart(self) -> None:
         self._idle.append(await self._spawn())

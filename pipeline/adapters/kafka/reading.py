@@ -20,7 +20,7 @@ from kafka.errors import KafkaError
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.util import decode_varint
 
-from pipeline.records import Position, Record
+from pipeline.records import Partition, Position, Record
 
 MAX_FETCHES = 4
 """Times a batch that cannot be read is fetched before its records are given up: once, and again
@@ -82,7 +82,7 @@ class TolerantReading:
 def record_of(raw: Any) -> Record:
     """What a poll of kafka-python returned, as the pipeline knows it."""
     return Record(
-        Position(raw.topic, raw.partition, raw.offset),
+        Position(Partition(raw.topic, raw.partition), raw.offset),
         raw.timestamp,
         raw.key,
         raw.value,

@@ -254,7 +254,7 @@ class KafkaStream:
             if self._position(tp) != failure.position:
                 continue  # Sought elsewhere meanwhile, or revoked.
             self._consumer.seek(tp, failure.offset + 1)
-            position = Position(tp.topic, tp.partition, failure.offset)
+            position = Position(Partition(tp.topic, tp.partition), failure.offset)
             log.error("%s: unreadable, fetched %d times: %s", position, MAX_FETCHES, error)
             reason = f"{type(error).__name__}: {error}"
             lost.append(Unreadable(position, reason, MAX_FETCHES))

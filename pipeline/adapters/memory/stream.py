@@ -64,7 +64,7 @@ class MemoryBroker:
     ) -> Position:
         with self._lock:
             log = self._logs[partition]
-            position = Position(partition.topic, partition.number, len(log))
+            position = Position(partition, len(log))
             log.append(Record(position, timestamp_ms, key, value, headers))
         return position
 

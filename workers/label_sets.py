@@ -1,42 +1,80 @@
-"""What decides how records are routed and images scored, and how a change of it takes effect
-without a restart."""
+"""Label sets and routes as settings name them, for every kind of worker, and how a change of their
+files takes effect without a restart."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from pipeline import metrics
+from pipeline.adapters.clip.text_cache import CachedTexts
+from pipeline.adapters.label_files import load_label_sets
 from pipeline.errors import Halt
 from pipeline.flow import Scoring
+from pipeline.labels.label_set import LabelSet
+from pipeline.labels.scoring import EncodeTexts, compile_label_sets
 from pipeline.ports import Meter
-from pipeline.records import DeadLetter, ImageRef, Record, Skipped
+from pipeline.records import ModelIdentity
+from pipeline.routes import Router
+from workers.settings.loading import Settings
 
 log = logging.getLogger(__name__)
 
 STOP_S = 5.0
 
 
-class Parsing(Protocol):
-    """A record's references, skips and dead letters, each an outcome's beginning."""
-
-    def __call__(self, record: Record) -> Sequence[ImageRef | Skipped | DeadLetter]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """One version of the label sets, and the routes to them. A record is parsed and all its images
-    are scored by the same rules, so no event mixes two versions.
+    """One version of the label sets, and the routes to them. A reference is routed and its image
+    scored by the same rules, so no outcome mixes two versions.
 
     ``versions`` are the content hashes of the label sets by name.
     """
 
-    parse: Parsing
+    router: Router
     scoring: Scoring
     versions: Mapping[str, str]
+
+
+def load_rules(settings: Settings, model: ModelIdentity, encode_texts: EncodeTexts) -> Rules:
+    """The configured label sets, embedded by the model or by the cache of an earlier start, and
+    the routes to them.
+
+    Raises:
+        Halt: a label set or a route is not valid, or not for this model.
+    """
+    policy = settings.label_sets
+    label_sets, router = load_routes(settings)
+    if policy.text_cache_dir is not None:
+        encode_texts = CachedTexts(encode_texts, model, policy.text_cache_dir)
+    return Rules(
+        router,
+        compile_label_sets(label_sets, encode_texts, model, policy.override_model_pin),
+        {label_set.name: label_set.version for label_set in label_sets},
+    )
+
+
+def load_routes(settings: Settings) -> tuple[tuple[LabelSet, ...], Router]:
+    """The configured label sets as their files say them, and the routes to them. Needs no model.
+
+    Raises:
+        Halt: a label set or a route is not valid, or there is none.
+    """
+    policy = settings.label_sets
+    if not policy.paths:
+        raise Halt(
+            "label_set.none",
+            "label_sets.paths: no label set is configured; name a file, for example "
+            "deploy/examples/label-sets/moderation.yaml",
+        )
+    label_sets = load_label_sets(policy.paths)
+    try:
+        router = Router(settings.routes, [label_set.name for label_set in label_sets])
+    except ValueError as error:
+        raise Halt("settings.invalid", str(error)) from error
+    return label_sets, router
 
 
 class LiveRules:
@@ -68,9 +106,8 @@ class LiveRules:
     def __call__(self) -> Rules:
         return self._current
 
-    def watch(self, load: Callable[[], Rules], interval_s: float) -> None:
-        """Look at the files every ``interval_s``, in a thread; a change is loaded by ``load``."""
-        self._load = load
+    def watch(self, interval_s: float) -> None:
+        """Look at the files every ``interval_s``, in a thread."""
         self._thread = threading.Thread(
             target=self._watch, args=(interval_s,), name="label sets", daemon=True
         )

@@ -1,0 +1,45 @@
+"""Embeddings of prompts kept in memory, for label sets that are made up as requests come."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.labels.scoring import EncodeTexts
+from pipeline.records import Vector
+
+
+class RememberedTexts:
+    """An ``EncodeTexts`` that embeds only prompts which it has not embedded lately.
+
+    Keeps the ``most`` prompts used last: 2 KiB each at 512 dimensions, and the prompt. May be
+    called from several threads; a prompt that two of them ask for at once may be embedded twice.
+    """
+
+    def __init__(self, encode: EncodeTexts, most: int) -> None:
+        self._encode = encode
+        self._most = most
+        self._known: OrderedDict[str, Vector] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, prompts: Sequence[str]) -> Vector:
+        """Embed prompts; returns [len(prompts), dimension] in order.
+
+        Raises:
+            Halt: what the encoder raises.
+        """
+        with self._lock:
+            found = {prompt: self._known[prompt] for prompt in prompts if prompt in self._known}
+        missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in found]
+        if missing:
+            found |= zip(missing, self._encode(missing), strict=True)
+        with self._lock:
+            for prompt in prompts:
+                self._known[prompt] = found[prompt]
+                self._known.move_to_end(prompt)
+            while len(self._known) > self._most:
+                self._known.popitem(last=False)
+        return np.stack([found[prompt] for prompt in prompts])

@@ -1,0 +1,108 @@
+"""Bytes in, embedding out: what every kind of worker does with an image."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.decode.policy import DecodePolicy
+from pipeline.errors import Reject
+from pipeline.metrics import STAGE_SECONDS
+from pipeline.ports import Clock, Decoder, Encoder, Meter
+from pipeline.priority import FIRST
+from pipeline.records import DecodedImage, EmbeddingDtype, Looked, Pixels, Vector
+
+_HASHED_AT_ONCE_BYTES = 512 * 1024
+"""More than this is hashed in a thread: a large object takes tens of milliseconds, in which nobody
+else on the event loop would go on. hashlib leaves the interpreter to others meanwhile."""
+
+
+class Encoding(Protocol):
+    """The batcher in front of the encoder."""
+
+    async def encode(self, pixels: Pixels, level: int = FIRST) -> Vector: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A decoded file. Its bytes are no longer needed."""
+
+    image: DecodedImage
+    sha256: str
+    size_bytes: int
+
+
+class Look:
+    """Decodes, batches and encodes. Knows no store and no label set."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        encoding: Encoding,
+        encoder: Encoder,
+        policy: DecodePolicy,
+        dtype: EmbeddingDtype,
+        clock: Clock,
+        meter: Meter,
+    ) -> None:
+        """``encoding`` is in front of ``encoder``, whose model and geometry are asked for here;
+        ``dtype`` is that of the embeddings."""
+        self._decoder = decoder
+        self._encoding = encoding
+        self._model = encoder.model
+        self._geometry = encoder.geometry
+        self._policy = policy
+        self._dtype = np.dtype(dtype).newbyteorder("<")
+        self._clock = clock
+        self._meter = meter
+
+    async def __call__(
+        self, body: bytes, content_encoding: str | None = None, level: int = FIRST
+    ) -> Looked:
+        """One file from bytes to embedding. ``level`` says who goes first at each stage.
+
+        Raises:
+            Reject: any code of the stages ``decode`` and ``encode``.
+            Halt: the worker must stop.
+            WorkerLost, MemoryError, OSError: this process cannot go on.
+        """
+        return await self.encode(await self.decode(body, content_encoding, level), level)
+
+    async def decode(
+        self, body: bytes, content_encoding: str | None = None, level: int = FIRST
+    ) -> Opened:
+        """The first half, after which whoever bounds memory can let go of the bytes."""
+        started = self._clock.monotonic()
+        try:
+            image = await self._decoder.decode(body, self._geometry, content_encoding, level)
+        except Reject:
+            self._took("decode", started)
+            raise
+        self._took("decode", started)
+        return Opened(image, await _sha256(body), len(body))
+
+    async def encode(self, opened: Opened, level: int = FIRST) -> Looked:
+        """The second half. Waiting here for others to fill a batch is no failure."""
+        embedding = await self._encoding.encode(opened.image.pixels, level)
+        return Looked(
+            embedding.astype(self._dtype),
+            self._model,
+            opened.image.facts,
+            opened.sha256,
+            opened.size_bytes,
+            self._policy.mode,
+            self._policy.crop,
+        )
+
+    def _took(self, stage: str, started: float) -> None:
+        self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started, stage=stage)
+
+
+async def _sha256(body: bytes) -> str:
+    if len(body) <= _HASHED_AT_ONCE_BYTES:
+        return hashlib.sha256(body).hexdigest()
+    return (await asyncio.to_thread(hashlib.sha256, body)).hexdigest()

@@ -1,0 +1,17 @@
+"""What almost everything in a worker is given: time, a meter, and chance."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from pipeline.ports import Clock, Meter
+
+
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """``random`` is for jitter."""
+
+    clock: Clock
+    meter: Meter
+    random: random.Random

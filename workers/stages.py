@@ -1,0 +1,144 @@
+"""The per-image path, built from settings on the caller's own event loop and closed in order.
+
+The stream runs it beside the Kafka thread; any other worker runs it where it likes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.decode.pool import MAX_FILE_BYTES, SandboxedDecoder
+from pipeline.adapters.s3.store import ObstoreS3
+from pipeline.decode.policy import DecodePolicy
+from pipeline.encode.batching import Batcher, BatchPolicy
+from pipeline.fetch import Fetcher
+from pipeline.flow import Flow
+from pipeline.look import Look
+from pipeline.ports import Encoder, Meter, ObjectStore
+from pipeline.records import EmbeddingDtype
+from workers.settings.loading import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """Decode, batch and encode. ``batcher`` embeds texts as well."""
+
+    look: Look
+    batcher: Batcher
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Everything that an image meets, in the order of its life."""
+
+    fetcher: Fetcher
+    look: Look
+    batcher: Batcher
+    flow: Flow
+
+
+def load_encoder(settings: Settings) -> Encoder:
+    """The configured model. Blocks for seconds; may download."""
+    # torch's threads would spin while they wait for one another, on the processors that decoders
+    # and clients want. OpenMP looks when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Here: torch and transformers take seconds to import, and the driver needs neither.
+    from pipeline.adapters.clip.encoder import ClipEncoder
+
+    return ClipEncoder.load(settings.model, settings.batch.largest)
+
+
+@asynccontextmanager
+async def decoding(
+    policy: DecodePolicy,
+    meter: Meter,
+    *,
+    max_file_bytes: int = MAX_FILE_BYTES,
+    min_share: float = 0.0,
+) -> AsyncIterator[SandboxedDecoder]:
+    """Decoder processes, started before the block and ended after it. The thread of the event loop
+    must last as long: the processes end with it.
+
+    Raises:
+        Halt: ``decode.unavailable``.
+    """
+    decoder = SandboxedDecoder(policy, meter, max_file_bytes=max_file_bytes, min_share=min_share)
+    try:
+        await decoder.start()
+        yield decoder
+    finally:
+        await decoder.close()
+
+
+@asynccontextmanager
+async def looking(
+    encoder: Encoder,
+    meter: Meter,
+    decode: DecodePolicy,
+    batch: BatchPolicy,
+    *,
+    dtype: EmbeddingDtype = "float32",
+    max_file_bytes: int = MAX_FILE_BYTES,
+    min_share: float = 0.0,
+) -> AsyncIterator[Looking]:
+    """What turns bytes into embeddings, without a store.
+
+    Raises:
+        Halt: as ``decoding``.
+    """
+    clock = SystemClock()
+    async with decoding(
+        decode, meter, max_file_bytes=max_file_bytes, min_share=min_share
+    ) as decoder:
+        batcher = Batcher(encoder, batch, clock, meter, min_share)
+        try:
+            yield Looking(Look(decoder, batcher, encoder, decode, dtype, clock, meter), batcher)
+        finally:
+            await batcher.close()
+
+
+@asynccontextmanager
+async def stages(
+    settings: Settings, encoder: Encoder, meter: Meter, store: ObjectStore | None = None
+) -> AsyncIterator[Stages]:
+    """The whole path. ``store`` is that of the settings where none is given; it is closed at the
+    end.
+
+    Raises:
+        Halt: as ``decoding``.
+    """
+    clock = SystemClock()
+    min_share = settings.priority.min_share
+    async with AsyncExitStack() as owned:
+        store = store or ObstoreS3(settings.s3)
+        owned.push_async_callback(store.close)
+        fetcher = Fetcher(
+            store,
+            allows_bucket=settings.s3.allows,
+            policy=settings.fetch,
+            retry=settings.retry,
+            breaker=settings.breaker,
+            clock=clock,
+            random=random.Random().random,  # noqa: S311 - jitter, no secret
+            meter=meter,
+            min_share=min_share,
+        )
+        owned.push_async_callback(fetcher.close)
+        seeing = await owned.enter_async_context(
+            looking(
+                encoder,
+                meter,
+                settings.decode,
+                settings.batch,
+                dtype=settings.events.embedding_dtype,
+                max_file_bytes=settings.fetch.max_bytes,
+                min_share=min_share,
+            )
+        )
+        flow = Flow(fetcher, seeing.look, clock, meter)
+        yield Stages(fetcher, seeing.look, seeing.batcher, flow)
