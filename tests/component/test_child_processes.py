@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.rigs.waiting import eventually
+from workers.embedded import processes
 from workers.embedded.processes import (
+    PORTS,
     ChildProcess,
     ProcessIdentity,
     ServiceError,
@@ -180,3 +182,18 @@ def test_a_port_that_was_taken_is_replaced(tmp_path: Path) -> None:
     file.write_text(f"[{taken}]")
     with socket.create_server(("127.0.0.1", taken)):
         assert remembered_ports(file, 1) != [taken]
+
+
+def test_ports_of_services_are_none_that_a_client_is_given_by_chance() -> None:
+    ports = free_ports(20)
+    assert len({*ports}) == 20
+    assert {*ports} <= {*PORTS}
+
+
+def test_a_port_that_somebody_listens_on_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, free = free_ports(2)
+    monkeypatch.setattr(processes, "PORTS", [taken, free])
+    with socket.create_server(("127.0.0.1", taken)):
+        assert free_ports(1) == [free]
+        with pytest.raises(ServiceError, match="1 of 2 are free"):
+            free_ports(2)

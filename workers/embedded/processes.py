@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,6 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
+
+PORTS = range(16384, 32768)
+"""Services get ports below those that Linux gives to outgoing connections: no client takes one by
+chance between the choice of a port and the start of its service."""
 
 POLL_INTERVAL_S = 0.05
 """Between two looks at something that sends no signal: a port, or a process that is not a child."""
@@ -46,11 +51,24 @@ class ServiceError(RuntimeError):
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct TCP ports that nothing on the loopback address listens on at this moment."""
+    """Distinct TCP ports of ``PORTS`` that nothing on the loopback address listens on at this
+    moment."""
+    found: list[int] = []
     with contextlib.ExitStack() as held:
-        # All are held until all are known, so that no two are the same.
-        sockets = [held.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
+        # All are held until all are known, so that no two are the same. Drawn anew in each process,
+        # however a test has seeded its random numbers.
+        for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+            if len(found) == count:
+                break
+            with contextlib.suppress(OSError):
+                held.enter_context(socket.create_server((LOOPBACK, port)))
+                found.append(port)
+    if len(found) < count:
+        raise ServiceError(
+            f"ports: {len(found)} of {count} are free between {PORTS[0]} and {PORTS[-1]} on "
+            f"{LOOPBACK}; end what listens there"
+        )
+    return found
 
 
 def remembered_ports(file: Path, count: int) -> list[int]:
