@@ -183,7 +183,7 @@ def test_a_classification_reads_back_as_it_was(origin: Origin, outcome: Classifi
         [(score.label, score.score, score.similarity) for score in result.scores]
         for result in outcome.results
     ]
-    assert np.frombuffer(embedding.value, "<f4").tolist() == outcome.embedding.tolist()
+    assert np.frombuffer(embedding.value, "<f4").tolist() == outcome.looked.embedding.tolist()
 
 
 @given(origins, dead_letters, records)

@@ -24,6 +24,7 @@ from tests.rigs.hand_clock import HandClock
 from tests.rigs.open_gate import open_gate
 from tests.rigs.outcomes import classified, dead_lettered
 from tests.rigs.scripted_trials import ScriptedTrials
+from workers.instruments import Instruments
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.commit_gate import CommitGate
 from workers.stream.committing import Committer
@@ -99,12 +100,10 @@ class Worker:
             self.stream,
             self.window,
             NothingToPublish(),
-            interval_s=0.25,
-            bounds=CommitBounds(max_outcomes, max_bytes),
-            gate=gate(self.clock, self.meter),
-            clock=self.clock,
-            meter=self.meter,
-            rng=random.Random(0),
+            gate(self.clock, self.meter),
+            CommitBounds(max_outcomes, max_bytes),
+            0.25,
+            Instruments(self.clock, self.meter, random.Random(0)),
         )
         self.gauges = Gauges(
             self.stream, self.window, self.committer, clock=self.clock, meter=self.meter

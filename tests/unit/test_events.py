@@ -16,11 +16,12 @@ from pipeline.events.headers import HEADERS, EventType
 from pipeline.events.schemas import CLASSIFICATION_SCHEMA, schemas
 from pipeline.records import (
     Classification,
-    DecodedImage,
+    ImageFacts,
     ImageRef,
     JsonValue,
     LabelScore,
     LabelSetResult,
+    Looked,
     ModelIdentity,
     Origin,
     Outcome,
@@ -49,9 +50,18 @@ REF = ImageRef(
     tenant="gallery",
     metadata=MappingProxyType({"album": ["winter", 1, None, {"deep": True}]}),
 )
+LOOKED = Looked(
+    embedding=np.array([0.5, -0.5, 0.5, 0.5], dtype=np.float32),
+    model=ModelIdentity("model", "sha256:abc", 4, 100.0, "fp32", "torch-cpu"),
+    image=ImageFacts("JPEG", 640, 480, 1, 0.25),
+    sha256="ab" * 32,
+    size_bytes=9876,
+    decode_mode="strict",
+    decode_crop="transformers",
+)
 CLASSIFIED = Classification(
     ref=REF,
-    model=ModelIdentity("model", "sha256:abc", 4, 100.0, "fp32", "torch-cpu"),
+    looked=LOOKED,
     results=(
         LabelSetResult(
             "shapes",
@@ -61,14 +71,8 @@ CLASSIFIED = Classification(
             "review",
         ),
     ),
-    embedding=np.array([0.5, -0.5, 0.5, 0.5], dtype=np.float32),
     etag="read-etag",
     version_id="read",
-    sha256="ab" * 32,
-    size_bytes=9876,
-    image=DecodedImage(np.zeros((2, 2, 3), np.uint8), "JPEG", 640, 480, 1, 0.25),
-    decode_mode="strict",
-    decode_crop="transformers",
 )
 
 
@@ -238,7 +242,7 @@ def test_an_embedding_is_little_endian_whatever_the_array(
     dtype: str, order: Literal["<", ">"]
 ) -> None:
     vector = np.array([0.5, -0.25, 0.0, 1.0], dtype=np.dtype(dtype).newbyteorder(order))
-    record = build(replace(CLASSIFIED, embedding=vector))[1]
+    record = build(replace(CLASSIFIED, looked=replace(LOOKED, embedding=vector)))[1]
     headers = texts(record)
     assert record.topic is OutputTopic.EMBEDDINGS
     assert record.key == b"a key"
@@ -250,7 +254,7 @@ def test_an_embedding_is_little_endian_whatever_the_array(
 
 def test_a_strided_embedding_is_written_in_order() -> None:
     vector = np.arange(8, dtype=np.float32)[::2]
-    value = build(replace(CLASSIFIED, embedding=vector))[1].value
+    value = build(replace(CLASSIFIED, looked=replace(LOOKED, embedding=vector)))[1].value
     assert np.frombuffer(value, "<f4").tolist() == [0, 2, 4, 6]
 
 
