@@ -134,7 +134,7 @@ def test_a_read_uncommitted_consumer_tells_repeats_by_their_event_id(
         records[event_id].add(record)
     assert len(times) == due
     assert min(times[event_id] for event_id in of_the_first) > 1, "the second repeats the first's"
-    assert all(len(same) == 1 for same in records.values()), "repeats differ"
+    assert [same for same in records.values() if len(same) > 1] == [], "repeats differ"
 
 
 def fail_every_commit(stream: Any) -> None:

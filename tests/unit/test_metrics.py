@@ -94,8 +94,8 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
             f"{FETCH}::test_a_cancelled_fetch_leaves_no_trace",
         ),
         Told(
-            "unit/test_flow.py::test_the_decode_queue_is_what_waits_and_not_what_is_decoded",
-            "unit/test_flow.py::test_the_decode_queue_is_what_waits_and_not_what_is_decoded",
+            f"{SANDBOX}::test_the_queue_is_what_waits_and_not_what_is_decoded",
+            f"{SANDBOX}::test_the_queue_is_what_waits_and_not_what_is_decoded",
         ),
         Told(
             f"{BATCHING}::test_while_the_device_is_busy_a_partial_batch_grows",
