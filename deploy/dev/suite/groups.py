@@ -1,8 +1,9 @@
 """The groups of `make test`, in the order in which they start.
 
 Every test file belongs to exactly one group: ``tests/unit/test_suite.py`` fails for a file that
-belongs to none or to two. The groups that may run beside another come first, the long ones before
-the short ones, so that no long one runs on by itself at the end. The groups that run alone follow.
+belongs to none or to two. The groups that may run beside another come first: lint, then long ones
+before short ones, so that no long one runs on by itself. `kafka` waits more than it computes and
+runs beside three that compute. The groups that run alone follow.
 """
 
 from __future__ import annotations
@@ -66,18 +67,27 @@ GROUPS = (
     Group(
         "kafka",
         "one Kafka client: members, transactions, offsets, replays, permissions",
-        files=("tests/component/test_kafka_*.py",),
+        files=(
+            "tests/component/test_kafka_doctor.py",
+            "tests/component/test_kafka_fencing.py",
+            "tests/component/test_kafka_fork.py",
+            "tests/component/test_kafka_group_offsets.py",
+            "tests/component/test_kafka_jars.py",
+            "tests/component/test_kafka_members.py",
+            "tests/component/test_kafka_paused.py",
+            "tests/component/test_kafka_references.py",
+            "tests/component/test_kafka_replay.py",
+            "tests/component/test_kafka_secured.py",
+            "tests/component/test_kafka_too_large.py",
+            "tests/component/test_kafka_transactions.py",
+            "tests/component/test_kafka_unreadable.py",
+        ),
     ),
     Group("types", "strict types of product and tests", command=shell("mypy")),
     Group(
         "unit",
         "each module alone: no service, no waiting, a clock of its own",
         files=("tests/unit/test_*.py",),
-    ),
-    Group(
-        "property",
-        "what must hold for every input and every order of events",
-        files=("tests/property/test_*.py",),
     ),
     Group(
         "decode",
@@ -103,11 +113,6 @@ GROUPS = (
         files=("tests/contract/test_*.py",),
     ),
     Group(
-        "s3",
-        "a real S3 server: versions, keys, outages",
-        files=("tests/component/test_object_store_*.py",),
-    ),
-    Group(
         "services",
         "services that the demo and development start, and leave nothing behind",
         files=(
@@ -117,9 +122,19 @@ GROUPS = (
         ),
     ),
     Group(
+        "property",
+        "what must hold for every input and every order of events",
+        files=("tests/property/test_*.py",),
+    ),
+    Group(
         "packaging",
         "the wheel is complete; CI skips nothing",
         files=("tests/packaging/test_*.py",),
+    ),
+    Group(
+        "s3",
+        "a real S3 server: versions, keys, outages",
+        files=("tests/component/test_object_store_*.py",),
     ),
     Group("gpu", "a CUDA device; skipped without one", files=("tests/gpu/test_*.py",)),
     Group(
@@ -156,6 +171,8 @@ GROUPS = (
         "fault",
         "each fault of brokers, stores, links and processes has its stated effect",
         files=(
+            "tests/component/test_kafka_outage.py",
+            "tests/component/test_kafka_quotas.py",
             "tests/fault/test_broker_link.py",
             "tests/fault/test_cluster_faults.py",
             "tests/fault/test_exhaustion.py",
