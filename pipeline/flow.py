@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from pydantic import Field
 
-from pipeline.errors import Halt, Reject, ends_worker
+from pipeline.errors import Halt, Overloaded, Reject, ends_worker
 from pipeline.metrics import QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.policy import Policy
 from pipeline.ports import Clock, Decoder, Meter
@@ -121,6 +121,7 @@ class Flow:
 
         Raises:
             Halt: the worker must stop; the reference has no outcome.
+            Overloaded: a stage that was given a bound has no room; the reference has no outcome.
             WorkerLost, MemoryError, OSError: this process cannot go on; the reference has no
                 outcome.
             asyncio.CancelledError: the partition was revoked or the worker stops.
@@ -130,7 +131,7 @@ class Flow:
         except Reject as reject:
             code, message, attempts = reject.code, reject.message, reject.attempts
             recognised = reject.format
-        except Halt:
+        except (Halt, Overloaded):
             raise
         except Exception as error:
             if ends_worker(error):

@@ -117,11 +117,15 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
 
 
 def batcher_of(
-    encoder: MemoryEncoder, *, max_size: int = 4, max_wait_s: float = 1.0
+    encoder: MemoryEncoder,
+    *,
+    max_size: int = 4,
+    max_wait_s: float = 1.0,
+    max_waiting: int | None = None,
 ) -> tuple[Batcher, ManualClock, RecordingMeter]:
     clock, meter = ManualClock(), RecordingMeter()
     policy = BatchPolicy(max_size=max_size, max_wait_s=max_wait_s)
-    return Batcher(encoder, policy, clock, meter), clock, meter
+    return Batcher(encoder, policy, clock, meter, max_waiting=max_waiting), clock, meter
 
 
 def send(batcher: Batcher, numbers: Sequence[int], level: int = 0) -> list[asyncio.Task[Vector]]:

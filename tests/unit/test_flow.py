@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.errors import Code, Halt, Reject
+from pipeline.errors import Code, Halt, Overloaded, Reject
 from pipeline.flow import Flow
 from pipeline.priority import Turns
 from pipeline.records import (
@@ -193,6 +193,11 @@ def test_another_error_of_the_system_costs_one_image() -> None:
 def test_a_halt_is_no_outcome() -> None:
     with pytest.raises(Halt, match="gone"):
         outcome_of(Stages("encode", Halt("model.broken", "the device is gone")))
+
+
+def test_an_overload_is_no_outcome() -> None:
+    with pytest.raises(Overloaded, match="no room"):
+        outcome_of(Stages("encode", Overloaded("encode.overloaded", "no room", 0.5)))
 
 
 def test_the_object_is_given_up_once_it_is_decoded() -> None:
