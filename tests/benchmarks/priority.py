@@ -37,6 +37,7 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import Flow, FlowPolicy
+from pipeline.metrics import STREAM_WORKER
 from pipeline.priority import PriorityPolicy, Turns
 from pipeline.records import (
     DecodedImage,
@@ -142,7 +143,7 @@ class Bench:
         self._closing.close()
 
     def _build(self) -> StreamWorker:
-        encoder, clock, meter = FixedTimeEncoder(), SystemClock(), PrometheusMeter()
+        encoder, clock, meter = FixedTimeEncoder(), SystemClock(), PrometheusMeter(STREAM_WORKER)
         loop = EventLoopThread("images")
         self._closing.callback(loop.close)
         stages = FreeStages()

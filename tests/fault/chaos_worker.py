@@ -33,6 +33,7 @@ from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.errors import Halt, Retry
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import FlowPolicy
+from pipeline.metrics import STREAM_WORKER
 from pipeline.offsets import Batch, CommitWindow
 from pipeline.ports import Commit, Polled, Revoked
 from pipeline.priority import PriorityPolicy
@@ -128,7 +129,7 @@ def _run(worker: StreamWorker) -> list[str]:
 
 def _worker(case: WorkerCase, steps: Steps) -> StreamWorker:
     encoder = FakeEncoder(steps.reach)
-    clock, meter = SystemClock(), PrometheusMeter()
+    clock, meter = SystemClock(), PrometheusMeter(STREAM_WORKER)
     loop = EventLoopThread("images")
 
     async def batcher() -> Batcher:

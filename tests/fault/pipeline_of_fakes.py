@@ -20,6 +20,7 @@ from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import Encoding, Flow
 from pipeline.labels.parsing import parse_label_set
 from pipeline.labels.scoring import compile_label_sets
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.ports import Encoder
 from pipeline.priority import Turns
 from pipeline.records import (
@@ -137,7 +138,7 @@ def flow_of(stages: FakeStages, encoder: Encoder, encoding: Encoding) -> Flow:
         decode_crop="transformers",
         embedding_dtype="float32",
         clock=SystemClock(),
-        meter=PrometheusMeter(),
+        meter=PrometheusMeter(IMAGE_METRICS),
     )
 
 

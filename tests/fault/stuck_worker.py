@@ -13,6 +13,7 @@ from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import FlowPolicy
+from pipeline.metrics import STREAM_WORKER
 from pipeline.ports import Commit
 from pipeline.priority import PriorityPolicy
 from tests.rigs.open_gate import open_gate
@@ -48,7 +49,8 @@ def build(settings: Settings, slot: int) -> BuiltStreamWorker:
     for number in range(REFERENCES):
         send(broker, f"key-{number}")
     kind = _Stuck if first else MemoryStream
-    loop, meter, clock = EventLoopThread(f"images-{slot}"), PrometheusMeter(), SystemClock()
+    loop, clock = EventLoopThread(f"images-{slot}"), SystemClock()
+    meter = PrometheusMeter(STREAM_WORKER)
     owned = ExitStack()
     owned.callback(loop.close)
     rules = rules_of("v1", "things")

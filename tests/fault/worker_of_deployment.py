@@ -14,6 +14,7 @@ from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import FlowPolicy
+from pipeline.metrics import STREAM_WORKER
 from pipeline.priority import PriorityPolicy
 from tests.rigs.kafka_deployment import Deployment
 from tests.rigs.open_gate import open_gate
@@ -35,7 +36,7 @@ class WorkerOfDeployment:
     def __init__(self, deployment: Deployment, slot: int = 0, release: str = "0") -> None:
         self._deployment = deployment
         self.stream = deployment.stream(slot)
-        self.meter = PrometheusMeter()
+        self.meter = PrometheusMeter(STREAM_WORKER)
         self.failure: BaseException | None = None
         self.flow = MadeUpFlow()
         self._loop = EventLoopThread(f"images-{slot}")

@@ -8,14 +8,16 @@ import random
 from collections import defaultdict, deque
 from dataclasses import dataclass
 
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import Reject
 from pipeline.fetch import Fetcher, FetchPolicy
 from pipeline.flow import FlowPolicy
+from pipeline.metrics import IMAGE_METRICS, STORE_METRICS
 from pipeline.offsets import CommitWindow, Settled
 from pipeline.priority import PriorityPolicy
 from pipeline.records import Epoch, ImageRef, Origin, Partition, Position, Record
 from pipeline.retry import BreakerPolicy, RetryPolicy
-from tests.rigs.fetching import RecordingMeter, ScriptedStore
+from tests.rigs.fetching import ScriptedStore
 from tests.rigs.virtual_time import LoopClock
 from workers.stream.intake import Intake
 
@@ -49,7 +51,7 @@ class SimulatedWorker:
             breaker=BreakerPolicy(),
             clock=LoopClock(),
             random=self.random.random,
-            meter=RecordingMeter(),
+            meter=MemoryMeter((*IMAGE_METRICS, *STORE_METRICS)),
         )
         self.taken: list[Taken] = []
         self.paused: set[Partition] = set()

@@ -18,6 +18,7 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, Retry, WorkerLost
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import Flow, FlowPolicy, Scoring
+from pipeline.metrics import STREAM_WORKER
 from pipeline.ports import Polled
 from pipeline.priority import PriorityPolicy
 from pipeline.records import (
@@ -132,7 +133,7 @@ class Running:
         rules: Rules | None = None,
     ) -> None:
         self.flow = MadeUpFlow()
-        self.meter = PrometheusMeter()
+        self.meter = PrometheusMeter(STREAM_WORKER)
         self.loop = EventLoopThread(f"test-{member}")
         self.supply = Plenty()
         self.encode_age_s = 0.0

@@ -8,13 +8,14 @@ import pickle
 import numpy as np
 import pytest
 
+from pipeline.adapters.memory.clock import HandClock
 from pipeline.encode.batching import Batcher
 from pipeline.encode.pace import REMEMBERED_BATCHES, UNMEASURED_WAIT_S, Pace
 from pipeline.errors import Overloaded
 from pipeline.metrics import QUEUE_DEPTH
 from tests.rigs.batching import (
     GatedEncoder,
-    ManualClock,
+    advance,
     batcher_of,
     encoding,
     image,
@@ -26,13 +27,13 @@ from tests.rigs.batching import (
 
 
 async def encode_in(
-    seconds: float, batcher: Batcher, encoder: GatedEncoder, clock: ManualClock
+    seconds: float, batcher: Batcher, encoder: GatedEncoder, clock: HandClock
 ) -> None:
     """A full batch of four that takes so long."""
     encoder.gate.clear()
     tasks = send(batcher, [1, 2, 3, 4])
     await encoding(encoder)
-    await clock.advance(seconds)
+    await advance(clock, seconds)
     encoder.gate.set()
     await asyncio.gather(*tasks)
     await settle()
@@ -56,7 +57,7 @@ def test_one_image_more_than_the_bound_is_refused_at_once_and_the_others_are_enc
         refused = await refusal(batcher)
         assert refused.code == "encode.overloaded"
         assert "no room for 1 more (4 images wait against a bound of 4)" in refused.message
-        assert meter.gauges[QUEUE_DEPTH.name] == 4
+        assert meter.value(QUEUE_DEPTH, stage="encode") == 4
         encoder.gate.set()
         rows = await asyncio.gather(*tasks)
         for number, row in enumerate(rows, 1):
@@ -76,7 +77,7 @@ def test_without_a_bound_nobody_is_refused() -> None:
         tasks = send(batcher, [1] * 200)
         await encoding(encoder)
         await settle()
-        assert meter.gauges[QUEUE_DEPTH.name] == 196
+        assert meter.value(QUEUE_DEPTH, stage="encode") == 196
         encoder.gate.set()
         await asyncio.gather(*tasks)
         await batcher.close()
@@ -89,7 +90,7 @@ def test_the_wait_told_is_what_waits_by_the_rate_of_lately() -> None:
         encoder = GatedEncoder()
         batcher, clock, _ = batcher_of(encoder, max_waiting=4)
         await encode_in(2.0, batcher, encoder, clock)
-        await clock.advance(3600)  # an idle hour makes no device slow
+        await advance(clock, 3600)  # an idle hour makes no device slow
         encoder.gate.clear()
         tasks = send(batcher, [1, 2, 3, 4])
         await encoding(encoder)
@@ -99,7 +100,7 @@ def test_the_wait_told_is_what_waits_by_the_rate_of_lately() -> None:
             await batcher.encode_block(np.stack([image(8), image(9)]))
         # 3 wait, at 4 images in 2 s.
         assert caught.value.wait_s == pytest.approx(1.5)
-        await clock.advance(6)
+        await advance(clock, 6)
         tasks += send(batcher, [8])
         await settle()
         # 4 wait, at 4 images in 2 s and the 6 s of the batch that the device does not finish.

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import Code, Halt, Overloaded, Reject
 from pipeline.flow import Flow
+from pipeline.metrics import IMAGE_METRICS, QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.priority import Turns
 from pipeline.records import (
     Classification,
@@ -85,7 +86,7 @@ class Stages:
 
 
 def outcome_of(
-    stages: Stages, dtype: EmbeddingDtype = "float32", meter: PrometheusMeter | None = None
+    stages: Stages, dtype: EmbeddingDtype = "float32", meter: MemoryMeter | None = None
 ) -> Classification | DeadLetter:
     return asyncio.run(flow_of(stages, dtype, meter).classify(REF, stages))
 
@@ -93,7 +94,7 @@ def outcome_of(
 def flow_of(
     stages: Stages,
     dtype: EmbeddingDtype = "float32",
-    meter: PrometheusMeter | None = None,
+    meter: MemoryMeter | None = None,
     decoders: int = 64,
 ) -> Flow:
     return Flow(
@@ -107,7 +108,7 @@ def flow_of(
         decode_crop="transformers",
         embedding_dtype=dtype,
         clock=SystemClock(),
-        meter=meter or PrometheusMeter(),
+        meter=meter or MemoryMeter(IMAGE_METRICS),
     )
 
 
@@ -224,8 +225,8 @@ class OnePool(Stages):
 
 
 def test_the_decode_queue_is_what_waits_and_not_what_is_decoded() -> None:
-    stages, meter = OnePool(), PrometheusMeter()
-    depth = partial(meter.registry.get_sample_value, "clipstream_queue_depth", {"stage": "decode"})
+    stages, meter = OnePool(), MemoryMeter(IMAGE_METRICS)
+    depth = partial(meter.value, QUEUE_DEPTH, stage="decode")
 
     async def scenario() -> None:
         flow = flow_of(stages, meter=meter, decoders=2)
@@ -254,13 +255,12 @@ def test_the_decode_queue_is_what_waits_and_not_what_is_decoded() -> None:
     asyncio.run(scenario())
 
 
-def timed(meter: PrometheusMeter, stage: str) -> float:
-    name = "clipstream_stage_duration_seconds_count"
-    return meter.registry.get_sample_value(name, {"stage": stage}) or 0
+def timed(meter: MemoryMeter, stage: str) -> int:
+    return len(meter.values(STAGE_SECONDS, stage=stage))
 
 
 def test_stages_are_timed_of_images_that_went_through_them_refused_ones_included() -> None:
-    meter = PrometheusMeter()
+    meter = MemoryMeter(IMAGE_METRICS)
     outcome_of(Stages(), meter=meter)
     assert (timed(meter, "decode"), timed(meter, "score")) == (1, 1)
     outcome_of(Stages("decode", Reject("decode.timeout", "late")), meter=meter)
@@ -270,15 +270,14 @@ def test_stages_are_timed_of_images_that_went_through_them_refused_ones_included
 
 
 def test_the_queue_ends_empty() -> None:
-    stages, meter = Stages(), PrometheusMeter()
+    stages, meter = Stages(), MemoryMeter(IMAGE_METRICS)
 
     async def many() -> None:
         flow = flow_of(stages, meter=meter)
         await asyncio.gather(*(flow.classify(REF, stages) for _ in range(20)))
 
     asyncio.run(many())
-    depth = meter.registry.get_sample_value("clipstream_queue_depth", {"stage": "decode"})
-    assert depth == 0
+    assert meter.value(QUEUE_DEPTH, stage="decode") == 0
 
 
 GOOD = (b"one", b"two")

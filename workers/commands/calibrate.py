@@ -21,6 +21,7 @@ from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, Reject
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import ImageGeometry, Pixels
 from workers.settings.loading import Settings
 
@@ -92,7 +93,7 @@ async def _decode(
     task: TaskID,
 ) -> tuple[Pixels, Counter[str]]:
     """Pixels uint8 [images, side, side, 3], and how many files gave none, by code."""
-    decoder = SandboxedDecoder(settings.decode, PrometheusMeter())
+    decoder = SandboxedDecoder(settings.decode, PrometheusMeter(IMAGE_METRICS))
     refused: Counter[str] = Counter()
 
     async def pixels_of(body: bytes) -> Pixels | None:

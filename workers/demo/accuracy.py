@@ -17,6 +17,7 @@ from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode.policy import DecodePolicy
 from pipeline.labels.scoring import compile_label_sets
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import ImageGeometry, Pixels
 from workers.demo.shapes import DemoImage
 
@@ -98,7 +99,7 @@ def decoded(bodies: Iterable[bytes], geometry: ImageGeometry) -> Pixels:
     """uint8 [images, crop, crop, 3], decoded as in production. Runs an event loop."""
 
     async def decode_all() -> Pixels:
-        decoder = SandboxedDecoder(DecodePolicy(processes=1), PrometheusMeter())
+        decoder = SandboxedDecoder(DecodePolicy(processes=1), PrometheusMeter(IMAGE_METRICS))
         try:
             return np.stack([(await decoder.decode(body, geometry)).pixels for body in bodies])
         finally:

@@ -38,7 +38,7 @@ from pipeline.records import ModelIdentity
 from pipeline.references import parse
 from pipeline.routes import Router
 from workers.cluster.node_checks import require_node
-from workers.endpoints import MetricsEndpoint
+from workers.endpoints import STREAM, EndpointId, MetricsEndpoint
 from workers.settings.loading import Settings
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.commit_gate import CommitGate
@@ -73,6 +73,10 @@ def member_of(settings: Settings, slot: int) -> Member:
     return Member(kafka.transactional_id_prefix, kafka.group, instance, slot)
 
 
+def endpoint_of(member: Member) -> EndpointId:
+    return EndpointId(STREAM, member.instance, member.slot, {"group": member.group})
+
+
 def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
     """Load the model, start the decoders and join the stream. Blocks for seconds to minutes.
 
@@ -81,10 +85,10 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
         Retry: the broker cannot be reached.
     """
     with ExitStack() as owned:
-        prometheus = PrometheusMeter()
+        prometheus = PrometheusMeter(metrics.STREAM_WORKER)
         meter = OverloadWatch(prometheus, SystemClock())
         member = member_of(settings, slot)
-        endpoint = MetricsEndpoint(prometheus.registry, settings.endpoints, member)
+        endpoint = MetricsEndpoint(prometheus.registry, settings.endpoints, endpoint_of(member))
         owned.callback(endpoint.close)
         log.info("metrics on port %d", endpoint.port)
         require_node(settings)
