@@ -30,7 +30,7 @@ from pipeline.decode.policy import DecodePolicy
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import ImageGeometry
 from tests.benchmarks.figures import Figure
-from tests.rigs.decoding import as_file, enlarged, photos
+from tests.rigs.stages.decoding import as_file, enlarged, photos
 
 GEOMETRY = ImageGeometry(224, 224)
 QUALITY = 88

@@ -33,7 +33,7 @@ from tests.benchmarks import gpu_feed
 from tests.benchmarks.encode import flops_per_image
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.lanes import calls_per_second
-from tests.rigs.clip_checkpoints import write_full_size_checkpoint
+from tests.rigs.stages.clip_checkpoints import write_full_size_checkpoint
 
 SIDE = 224
 PEAK_EDGE = 8192

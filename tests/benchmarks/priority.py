@@ -50,10 +50,10 @@ from pipeline.records import (
 )
 from tests.fault.checkout import commit
 from tests.fault.pipeline_of_fakes import rules_of
-from tests.rigs.kafka_deployment import retrying
-from tests.rigs.open_gate import open_gate
-from tests.rigs.plenty import Plenty
+from tests.rigs.services.kafka_deployment import retrying
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.open_gate import open_gate
+from tests.rigs.workers.plenty import Plenty
 from workers.embedded.kafka import EmbeddedKafka
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.event_loop import EventLoopThread

@@ -23,7 +23,7 @@ from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Halt
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import ImageGeometry
-from tests.rigs.decoding import as_file
+from tests.rigs.stages.decoding import as_file
 from tests.rigs.waiting import eventually
 
 GEOMETRY = ImageGeometry(32, 32)

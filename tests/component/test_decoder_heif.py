@@ -18,8 +18,8 @@ from pipeline.decode.policy import HEIF_BYTES_PER_PIXEL, DecodePolicy
 from pipeline.errors import CODES, Halt, Reject
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
-from tests.rigs.decoding import decoding
 from tests.rigs.root import ROOT
+from tests.rigs.stages.decoding import decoding
 
 DATA = ROOT / "tests" / "data/heif"
 GEOMETRY = ImageGeometry(32, 32)

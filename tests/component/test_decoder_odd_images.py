@@ -23,8 +23,8 @@ from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import CODES, Reject
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import DecodedImage, ImageGeometry
-from tests.rigs.decoding import noise
-from tests.rigs.image_files import pillow_decoder
+from tests.rigs.stages.decoding import noise
+from tests.rigs.stages.image_files import pillow_decoder
 
 GEOMETRY = ImageGeometry(64, 64)
 POLICY = DecodePolicy(

@@ -18,7 +18,7 @@ from pipeline.adapters.kafka.sink import FENCE_WINDOW_S, KafkaSink
 from pipeline.adapters.memory.clock import HandClock
 from pipeline.errors import Halt
 from pipeline.ports import CommitDoubtful
-from tests.rigs.kafka_deployment import Deployment, held, no_more_than, outcome
+from tests.rigs.services.kafka_deployment import Deployment, held, no_more_than, outcome
 from tests.rigs.waiting import eventually
 
 pytestmark = pytest.mark.component

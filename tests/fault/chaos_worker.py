@@ -40,8 +40,8 @@ from pipeline.priority import PriorityPolicy
 from pipeline.records import OutputRecord, OutputTopic
 from tests.fault.pipeline_of_fakes import FakeEncoder, FakeStages, flow_of, rules_of
 from tests.fault.steps import Step, Steps
-from tests.rigs.open_gate import open_gate
-from tests.rigs.plenty import Plenty
+from tests.rigs.workers.open_gate import open_gate
+from tests.rigs.workers.plenty import Plenty
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.event_loop import EventLoopThread
 from workers.stream.worker import StreamWorker

@@ -16,9 +16,9 @@ from pipeline.flow import FlowPolicy
 from pipeline.metrics import STREAM_WORKER
 from pipeline.ports import Commit
 from pipeline.priority import PriorityPolicy
-from tests.rigs.open_gate import open_gate
-from tests.rigs.plenty import Plenty
-from tests.rigs.stream_worker import GROUP, TOPIC, TOPIC_ID, MadeUpFlow, rules_of, send
+from tests.rigs.workers.open_gate import open_gate
+from tests.rigs.workers.plenty import Plenty
+from tests.rigs.workers.stream_worker import GROUP, TOPIC, TOPIC_ID, MadeUpFlow, rules_of, send
 from workers.settings.loading import Settings
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.event_loop import EventLoopThread

@@ -16,11 +16,11 @@ from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import FlowPolicy
 from pipeline.metrics import STREAM_WORKER
 from pipeline.priority import PriorityPolicy
-from tests.rigs.kafka_deployment import Deployment
-from tests.rigs.open_gate import open_gate
-from tests.rigs.plenty import Plenty
-from tests.rigs.stream_worker import MadeUpFlow, rules_of
+from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.open_gate import open_gate
+from tests.rigs.workers.plenty import Plenty
+from tests.rigs.workers.stream_worker import MadeUpFlow, rules_of
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.event_loop import EventLoopThread
 from workers.stream.worker import StreamWorker

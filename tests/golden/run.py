@@ -37,8 +37,8 @@ from pipeline.records import (
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.routes import RoutePolicy, Router
 from tests.fault.pipeline_of_fakes import LABEL_SET, FakeStages, Unbatched, flow_of, nowhere
-from tests.rigs.stream_worker import TOPIC, committed, running
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.stream_worker import TOPIC, committed, running
 from workers.stream.rules import Rules
 
 HERE = Path(__file__).parent

@@ -16,7 +16,7 @@ from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import Pixels, Vector
-from tests.rigs.clip_checkpoints import write_full_size_checkpoint
+from tests.rigs.stages.clip_checkpoints import write_full_size_checkpoint
 
 pytestmark = [
     pytest.mark.gpu,

@@ -15,7 +15,7 @@ from pipeline.encode.batching import BatchPolicy, due_in_s
 from pipeline.errors import Halt
 from pipeline.metrics import BATCH_SIZE, QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.records import Pixels, Vector
-from tests.rigs.batching import (
+from tests.rigs.stages.batching import (
     GatedEncoder,
     advance,
     batcher_of,

@@ -13,7 +13,7 @@ from pipeline.errors import Halt, Reject
 from pipeline.metrics import MAX_BATCH, QUEUE_DEPTH
 from pipeline.ports import PoisonedBatch
 from pipeline.records import Pixels, Vector
-from tests.rigs.batching import (
+from tests.rigs.stages.batching import (
     SIDE,
     GatedEncoder,
     advance,

@@ -15,7 +15,7 @@ from pipeline.errors import Halt, Reject, WorkerLost
 from pipeline.metrics import BATCH_SIZE, IMAGE_METRICS, MAX_BATCH, QUEUE_DEPTH
 from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import Pixels, Vector
-from tests.rigs.batching import (
+from tests.rigs.stages.batching import (
     GatedEncoder,
     batcher_of,
     encoding,

@@ -13,7 +13,7 @@ from pipeline.encode.batching import Batcher
 from pipeline.encode.pace import REMEMBERED_BATCHES, UNMEASURED_WAIT_S, Pace
 from pipeline.errors import Overloaded
 from pipeline.metrics import QUEUE_DEPTH
-from tests.rigs.batching import (
+from tests.rigs.stages.batching import (
     GatedEncoder,
     advance,
     batcher_of,

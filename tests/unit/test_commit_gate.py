@@ -15,10 +15,10 @@ from pipeline.errors import Halt
 from pipeline.metrics import BUDGET_SPENT, STREAM_METRICS
 from pipeline.offsets import Settled
 from pipeline.records import DeadLetter, ImageRef, Origin, OutputTopic, Position
-from tests.rigs.committing import BYTES, GROUP, PARTITION, WINDOW, Worker, judged
-from tests.rigs.scripted_trials import ScriptedTrials
-from tests.rigs.stream_worker import TOPIC, committed, running, send, visible
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.committing import BYTES, GROUP, PARTITION, WINDOW, Worker, judged
+from tests.rigs.workers.scripted_trials import ScriptedTrials
+from tests.rigs.workers.stream_worker import TOPIC, committed, running, send, visible
 from workers.stream.commit_gate import FROM_THE_START, GOOD_FOR_S, CommitGate
 
 HOLD_S = 5.0

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.offsets import Batch, Place
 from pipeline.records import Position
-from tests.rigs.committing import BYTES, GROUP, PARTITION, TOPIC, Worker, judged, outcome
+from tests.rigs.workers.committing import BYTES, GROUP, PARTITION, TOPIC, Worker, judged, outcome
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.committing import INTERRUPTED_S
 from workers.stream.gauges import INTERVAL_S

@@ -17,7 +17,7 @@ from pipeline.metrics import (
     STAGE_SECONDS,
 )
 from pipeline.records import ObjectBody
-from tests.rigs.fetching import (
+from tests.rigs.stages.fetching import (
     POLICY,
     Behaviour,
     Bench,

@@ -14,7 +14,7 @@ from pipeline.metrics import (
     FETCHED_BYTES,
 )
 from pipeline.records import ObjectBody
-from tests.rigs.fetching import (
+from tests.rigs.stages.fetching import (
     BREAKER,
     HOUR_S,
     POLICY,

@@ -9,9 +9,9 @@ from pipeline.flow import FlowPolicy
 from pipeline.offsets import CommitWindow, Settled
 from pipeline.priority import PriorityPolicy
 from pipeline.records import Epoch, Origin, OutputRecord, OutputTopic, Partition, Position, Record
-from tests.rigs.plenty import Plenty
-from tests.rigs.stream_worker import GROUP, TOPIC, committed, running, send
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.plenty import Plenty
+from tests.rigs.workers.stream_worker import GROUP, TOPIC, committed, running, send
 from workers.stream.intake import MIB, Intake
 
 LIVE, BACKFILL = Partition("live", 0), Partition("backfill", 0)

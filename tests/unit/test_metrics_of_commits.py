@@ -10,7 +10,7 @@ from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.metrics import Metric
 from pipeline.offsets import Settled
 from pipeline.records import Origin
-from tests.rigs.committing import BYTES, PARTITION, TOPIC, Worker
+from tests.rigs.workers.committing import BYTES, PARTITION, TOPIC, Worker
 from workers.stream import wiring
 
 

@@ -15,7 +15,8 @@ from pipeline.errors import Halt, WorkerLost
 from pipeline.flow import FlowPolicy
 from pipeline.ports import Commit, Polled, Unreadable
 from pipeline.records import OutputTopic, Partition
-from tests.rigs.stream_worker import (
+from tests.rigs.waiting import eventually
+from tests.rigs.workers.stream_worker import (
     TOPIC,
     WAIT_S,
     Running,
@@ -27,7 +28,6 @@ from tests.rigs.stream_worker import (
     send,
     visible,
 )
-from tests.rigs.waiting import eventually
 from workers.stream.worker import POLL_S
 
 

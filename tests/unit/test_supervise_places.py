@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import metrics
 from pipeline.adapters.memory.meter import MemoryMeter
-from tests.rigs.supervisor import (
+from tests.rigs.workers.supervisor import (
     DIED,
     FENCED,
     NO_CREDENTIALS,

@@ -22,8 +22,8 @@ from pipeline.records import (
     Partition,
     Position,
 )
-from tests.rigs.open_gate import open_gate
-from tests.rigs.scripted_trials import ScriptedTrials
+from tests.rigs.workers.open_gate import open_gate
+from tests.rigs.workers.scripted_trials import ScriptedTrials
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.commit_gate import CommitGate
 from workers.stream.committing import Committer

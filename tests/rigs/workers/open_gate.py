@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.budget import BudgetPolicy, FailureBudget
 from pipeline.ports import Clock, Meter
-from tests.rigs.scripted_trials import ScriptedTrials
+from tests.rigs.workers.scripted_trials import ScriptedTrials
 from workers.stream.commit_gate import CommitGate
 
 

@@ -17,7 +17,7 @@ from pipeline.offsets import CommitWindow, Settled
 from pipeline.priority import PriorityPolicy
 from pipeline.records import Epoch, ImageRef, Origin, Partition, Position, Record
 from pipeline.retry import BreakerPolicy, RetryPolicy
-from tests.rigs.fetching import ScriptedStore
+from tests.rigs.stages.fetching import ScriptedStore
 from tests.rigs.virtual_time import LoopClock
 from workers.stream.intake import Intake
 

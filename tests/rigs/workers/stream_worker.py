@@ -35,8 +35,8 @@ from pipeline.records import (
 )
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.routes import Router
-from tests.rigs.open_gate import open_gate
-from tests.rigs.plenty import Plenty
+from tests.rigs.workers.open_gate import open_gate
+from tests.rigs.workers.plenty import Plenty
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.commit_gate import CommitGate
 from workers.stream.event_loop import EventLoopThread
