@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pipeline.fetch import FetchPolicy
 from pipeline.records import Partition
 from pipeline.retry import BreakerPolicy
-from tests.rigs.fetching import Behaviour, break_off, hang, miss, refuse
-from tests.rigs.stream_in_virtual_time import SimulatedWorker
+from tests.rigs.stages.fetching import Behaviour, break_off, hang, miss, refuse
 from tests.rigs.virtual_time import run
+from tests.rigs.workers.stream_in_virtual_time import SimulatedWorker
 
 PARTITIONS = [Partition("refs", number) for number in range(4)]
 KEPT = PARTITIONS[0]
