@@ -15,8 +15,7 @@ from kafka.errors import KafkaTimeoutError
 from pipeline.adapters.kafka.clients import Producer, connect, discard
 from pipeline.adapters.kafka.policy import producer_options
 from pipeline.adapters.kafka.sink import FENCE_WINDOW_S, KafkaSink
-from pipeline.errors import Halt
-from pipeline.ports import CommitDoubtful
+from pipeline.errors import CommitDoubtful, Halt
 from tests.rigs.kafka_deployment import Deployment, held, no_more_than, outcome
 from tests.rigs.waiting import eventually
 

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.encode.isolation import encode_rows
-from pipeline.errors import Halt, Reject
+from pipeline.errors import DeviceOutOfMemory, Halt, PoisonedBatch, Reject
 from pipeline.metrics import Metric
-from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import Pixels, Vector
 
 SIDE = 2

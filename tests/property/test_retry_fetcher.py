@@ -10,10 +10,9 @@ from enum import Enum, auto
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import Reject, Retry
+from pipeline.errors import Reject, Retry, StoreDenied
 from pipeline.fetch import Fetcher, FetchPolicy
 from pipeline.metrics import Metric
-from pipeline.ports import StoreDenied
 from pipeline.records import ImageRef, ObjectBody, Origin, Position
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from tests.rigs.virtual_time import LoopClock, run

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.budget import BudgetPolicy, FailureBudget
+from pipeline.errors import CommitDoubtful
 from pipeline.offsets import CommitWindow, Settled
-from pipeline.ports import Assigned, Commit, CommitDoubtful
+from pipeline.ports import Assigned, Commit
 from pipeline.records import (
     Classification,
     DeadLetter,

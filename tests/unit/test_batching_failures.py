@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.encode.batching import Batcher, BatchPolicy
-from pipeline.errors import Halt, Reject, WorkerLost
+from pipeline.errors import DeviceOutOfMemory, Halt, PoisonedBatch, Reject, WorkerLost
 from pipeline.metrics import BATCH_SIZE, MAX_BATCH, QUEUE_DEPTH
-from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import Pixels, Vector
 from tests.rigs.batching import (
     GatedEncoder,

@@ -21,8 +21,7 @@ from pipeline.adapters.kafka.offsets import OffsetNote
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member
 from pipeline.adapters.kafka.reading import Batches
 from pipeline.adapters.kafka.sink import KafkaSink, within
-from pipeline.errors import Halt, PipelineError, Retry
-from pipeline.ports import CommitDoubtful
+from pipeline.errors import CommitDoubtful, Halt, PipelineError, Retry
 from pipeline.records import OutputRecord, OutputTopic
 
 MAGIC = 2

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.adapters.clip.watched import WatchedEncoder
 from pipeline.adapters.memory.encoder import MemoryEncoder
-from pipeline.ports import PoisonedBatch
+from pipeline.errors import PoisonedBatch
 from pipeline.records import Pixels, Vector
 from tests.rigs.batching import ManualClock
 

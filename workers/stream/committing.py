@@ -10,17 +10,9 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from pipeline import metrics
-from pipeline.errors import Halt
+from pipeline.errors import CommitDoubtful, Halt, OutcomeTooLarge, Unconfirmed
 from pipeline.offsets import Batch, CommitWindow, Place, Settled
-from pipeline.ports import (
-    Clock,
-    Commit,
-    CommitDoubtful,
-    Meter,
-    OutcomeTooLarge,
-    Stream,
-    Unconfirmed,
-)
+from pipeline.ports import Clock, Commit, Meter, Stream
 from pipeline.records import Classification, DeadLetter, OutputRecord, Partition
 from workers.backoff import Backoff
 from workers.stream.commit_bounds import CommitBounds

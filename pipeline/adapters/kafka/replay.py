@@ -23,8 +23,7 @@ from pipeline.adapters.kafka.sink import (
     record_bytes_at_most,
     within,
 )
-from pipeline.errors import Halt, Retry
-from pipeline.ports import CommitDoubtful
+from pipeline.errors import CommitDoubtful, Halt, Retry
 from pipeline.records import OutputRecord, OutputTopic, Record
 from pipeline.replay import InputRecord, Letter, input_record, marker_headers
 

@@ -23,8 +23,7 @@ from pipeline.adapters.kafka.clients import connect, discard
 from pipeline.adapters.kafka.failures import refused
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, producer_options
 from pipeline.adapters.kafka.producer import OutcomeProducer
-from pipeline.errors import Halt
-from pipeline.ports import CommitDoubtful, OutcomeTooLarge
+from pipeline.errors import CommitDoubtful, Halt, OutcomeTooLarge
 from pipeline.records import OutputRecord
 
 RECORD_OVERHEAD_BYTES = 512

@@ -19,16 +19,8 @@ from pipeline.adapters.kafka.offsets import GroupOffsets
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, consumer_options
 from pipeline.adapters.kafka.reading import MAX_FETCHES, TolerantReading, UnreadableBatch, record_of
 from pipeline.adapters.kafka.sink import KafkaSink
-from pipeline.errors import Halt, Retry
-from pipeline.ports import (
-    Assigned,
-    Commit,
-    CommitDoubtful,
-    Polled,
-    Revoked,
-    Unconfirmed,
-    Unreadable,
-)
+from pipeline.errors import CommitDoubtful, Halt, Retry, Unconfirmed
+from pipeline.ports import Assigned, Commit, Polled, Revoked, Unreadable
 from pipeline.records import Partition, Position
 
 log = logging.getLogger(__name__)
