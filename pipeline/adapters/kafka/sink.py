@@ -103,7 +103,7 @@ class KafkaSink:
 
         Raises:
             CommitDoubtful: the broker does not answer; call again.
-            Halt: not authorised, or the credentials are refused.
+            Halt: not authorised, or refused for good: see ``failures.publishing``.
         """
         self.discard()
         producers: list[KafkaProducer] = []
@@ -138,7 +138,7 @@ class KafkaSink:
         Raises:
             OutcomeTooLarge: nothing became visible.
             CommitDoubtful: nobody knows; ``build`` before the next publish.
-            Halt: not authorised, or fenced by another process.
+            Halt: not authorised, refused for good, or fenced by another process.
         """
         if self._producer is None:
             raise CommitDoubtful("kafka.no_producer", "kafka: the producer is being replaced")

@@ -54,7 +54,7 @@ class _Changes(ConsumerRebalanceListener):  # type: ignore[misc]
 class KafkaStream:
     """Implements ``pipeline.ports.Stream``, in the process that made it: not in a fork of it.
 
-    The group's first offsets must exist: ``admin.KafkaAdmin.initialise_group`` writes them before the
+    The group's first offsets must exist: ``KafkaAdmin.initialise_group`` writes them before the
     first worker of a deployment starts.
     """
 
