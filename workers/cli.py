@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import Halt, Retry
+from pipeline.halts import is_of_input
 from workers.commands import labels
 from workers.commands.options import Config, Set, load, read
 from workers.logs import configure_logging
@@ -356,10 +357,7 @@ def main() -> None:
         app()
     except Halt as halt:
         typer.secho(str(halt), err=True)
-        wrong_input = halt.code.startswith(
-            ("settings.", "label_set.", "enqueue.", "replay.invalid", "calibrate.")
-        )
-        sys.exit(ExitCode.USAGE if wrong_input else ExitCode.HALTED)
+        sys.exit(ExitCode.USAGE if is_of_input(halt.code) else ExitCode.HALTED)
     except Retry as failure:
         typer.secho(f"{failure}; try again later", err=True)
         sys.exit(1)

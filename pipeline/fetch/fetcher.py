@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from pipeline.errors import Reject, Retry
+from pipeline.errors import Reject, Retry, StoreDenied
 from pipeline.fetch.places import Hold, Places
 from pipeline.fetch.policy import CHANCES, FetchPolicy
 from pipeline.fetch.store_health import StoreHealth
 from pipeline.metrics import FETCH_RETRIES, FETCHED_BYTES, QUEUE_DEPTH, STAGE_SECONDS
-from pipeline.ports import Clock, Meter, ObjectStore, StoreDenied
+from pipeline.ports import Clock, Meter, ObjectStore
 from pipeline.priority import FIRST
 from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import BreakerPolicy, Permit, RetryPolicy, wait_s

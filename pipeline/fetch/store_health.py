@@ -10,11 +10,11 @@ import statistics
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 
-from pipeline.errors import Halt, Reject, Retry, ends_worker
+from pipeline.errors import Halt, Reject, Retry, StoreDenied, ends_worker
 from pipeline.fetch.evidence import Answers, Witnesses, same_object
 from pipeline.fetch.policy import FetchPolicy
 from pipeline.metrics import BREAKER_OPEN
-from pipeline.ports import Clock, Meter, ObjectStore, StoreDenied
+from pipeline.ports import Clock, Meter, ObjectStore
 from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import Breaker, BreakerPolicy, Permit
 

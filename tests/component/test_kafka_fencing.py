@@ -16,8 +16,7 @@ from pipeline.adapters.kafka.clients import Producer, connect, discard
 from pipeline.adapters.kafka.policy import producer_options
 from pipeline.adapters.kafka.sink import FENCE_WINDOW_S, KafkaSink
 from pipeline.adapters.memory.clock import HandClock
-from pipeline.errors import Halt
-from pipeline.ports import CommitDoubtful
+from pipeline.errors import CommitDoubtful, Halt
 from tests.rigs.services.kafka_deployment import Deployment, held, no_more_than, outcome
 from tests.rigs.waiting import eventually
 

@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.store import ObstoreS3
-from pipeline.errors import PipelineError, Reject, Retry
-from pipeline.ports import CheckResult, StoreDenied
+from pipeline.errors import PipelineError, Reject, Retry, StoreDenied
+from pipeline.ports import CheckResult
 from tests.rigs.services.scripted_s3 import (
     ACCESS_KEY,
     SECRET_KEY,

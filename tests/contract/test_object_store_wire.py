@@ -20,8 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.s3.store import ObstoreS3, reads_exactly
-from pipeline.errors import Halt, Retry
-from pipeline.ports import StoreDenied
+from pipeline.errors import Halt, Retry, StoreDenied
 from pipeline.records import ObjectBody
 from tests.rigs.services.scripted_s3 import (
     ACCESS_KEY,

@@ -16,9 +16,8 @@ from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.encode.isolation import encode_rows
-from pipeline.errors import Halt, Reject
+from pipeline.errors import DeviceOutOfMemory, Halt, PoisonedBatch, Reject
 from pipeline.metrics import IMAGE_METRICS
-from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import Pixels, Vector
 
 SIDE = 2

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.memory.meter import MemoryMeter
-from pipeline.errors import Reject, Retry
+from pipeline.errors import Reject, Retry, StoreDenied
 from pipeline.fetch import Fetcher, FetchPolicy
 from pipeline.metrics import IMAGE_METRICS, STORE_METRICS
-from pipeline.ports import StoreDenied
 from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from tests.rigs.virtual_time import LoopClock, run

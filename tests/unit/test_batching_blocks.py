@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.encode.batching import due_in_s
-from pipeline.errors import Halt, Reject
+from pipeline.errors import Halt, PoisonedBatch, Reject
 from pipeline.metrics import MAX_BATCH, QUEUE_DEPTH
-from pipeline.ports import PoisonedBatch
 from pipeline.records import Pixels, Vector
 from tests.rigs.stages.batching import (
     SIDE,

@@ -11,9 +11,8 @@ import pytest
 from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.encode.batching import Batcher, BatchPolicy
-from pipeline.errors import Halt, Reject, WorkerLost
+from pipeline.errors import DeviceOutOfMemory, Halt, PoisonedBatch, Reject, WorkerLost
 from pipeline.metrics import BATCH_SIZE, IMAGE_METRICS, MAX_BATCH, QUEUE_DEPTH
-from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import Pixels, Vector
 from tests.rigs.stages.batching import (
     GatedEncoder,

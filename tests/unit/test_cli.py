@@ -13,6 +13,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from pipeline.errors import Halt, Retry
+from pipeline.halts import HALTS, is_of_input
 from workers import cli
 from workers.commands import options
 from workers.commands.config import as_text, as_yaml, effective
@@ -153,6 +154,25 @@ def test_an_expected_failure_is_its_code_and_message_without_a_traceback(
     monkeypatch.setattr(cli, "read", fail)
     assert exit_code("config") == code
     assert capsys.readouterr().err == f"{printed}\n"
+
+
+def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() -> None:
+    assert not is_of_input("not.in_the_table")
+    assert {code for code in HALTS if is_of_input(code)} == {
+        "settings.invalid",
+        "settings.unreadable",
+        "label_set.none",
+        "label_set.invalid",
+        "label_set.duplicate",
+        "label_set.not_embeddable",
+        "label_set.pinned",
+        "enqueue.invalid",
+        "enqueue.unreadable",
+        "replay.invalid",
+        "calibrate.no_images",
+        "calibrate.too_few",
+        "calibrate.failed",
+    }
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
-from pipeline.ports import Commit, CommitDoubtful
+from pipeline.errors import CommitDoubtful
+from pipeline.ports import Commit
 from pipeline.records import OutputTopic
 from tests.rigs.waiting import eventually
 from tests.rigs.workers.stream_worker import (

@@ -10,7 +10,7 @@ import pytest
 from pipeline.adapters.clip.watched import WatchedEncoder
 from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.memory.encoder import MemoryEncoder
-from pipeline.ports import PoisonedBatch
+from pipeline.errors import PoisonedBatch
 from pipeline.records import Pixels, Vector
 
 PIXELS = np.zeros((1, 8, 8, 3), np.uint8)

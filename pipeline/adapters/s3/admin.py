@@ -10,8 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pipeline.adapters.s3 import answers
 from pipeline.adapters.s3.connection import open_client, open_session
 from pipeline.adapters.s3.odd_keys import failure
-from pipeline.errors import PipelineError
-from pipeline.ports import Check, CheckResult, ListedObject, StoreDenied
+from pipeline.errors import PipelineError, StoreDenied
+from pipeline.ports import Check, CheckResult, ListedObject
 from pipeline.records import ObjectBody
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import re
 
-from pipeline.errors import PipelineError, Reject, Retry, is_exhaustion
-from pipeline.ports import StoreDenied
+from pipeline.errors import PipelineError, Reject, Retry, StoreDenied, is_exhaustion
 from pipeline.records import ObjectBody
 
 _MISSING = {

@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from pipeline.adapters.memory.meter import MemoryMeter
-from pipeline.errors import Reject, Retry
+from pipeline.errors import Reject, Retry, StoreDenied
 from pipeline.fetch import Fetcher, FetchPolicy
 from pipeline.metrics import IMAGE_METRICS, STORE_METRICS
-from pipeline.ports import StoreDenied
 from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from tests.rigs.virtual_time import LoopClock
