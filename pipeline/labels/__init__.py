@@ -1,5 +1,5 @@
 """Label sets and what they make of an embedding.
 
 Read ``label_set`` first (what one says), then ``scoring`` (the maths). ``parsing`` reads one from
-plain data, which ``document`` takes key by key. ``prompts`` checks prompts by the tokenizer.
+plain data, which ``written`` takes key by key. ``prompts`` checks prompts by the tokenizer.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,17 @@ def test_a_file_may_share_parts_by_anchors_and_merge_keys(tmp_path: Path) -> Non
         routes:
           - &all {bucket: a, label_sets: [x]}
           - {<<: *all, bucket: b}
+          - {bucket: c, <<: [{label_sets: [y]}, *all]}
     """
-    assert [route.bucket for route in load(text, tmp_path).routes] == ["a", "b"]
+    routes = load(text, tmp_path).routes
+    assert [route.bucket for route in routes] == ["a", "b", "c"]
+    assert [route.label_sets for route in routes] == [("x",), ("x",), ("y",)]
+
+
+@pytest.mark.parametrize("time", ["2026-11-01T00:00:00Z", "2026-11-01 01:00:00+01:00"])
+def test_a_time_needs_no_quotes(tmp_path: Path, time: str) -> None:
+    start = load(f"delivery: {{start: {time}}}", tmp_path).delivery.start
+    assert start == datetime(2026, 11, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
