@@ -137,13 +137,14 @@ def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _put_file(given: Given, catalogue: Catalogue, file: Path) -> None:
-    code = "settings.unreadable"
     try:
         text = file_text(file)
-        code = "settings.invalid"
+    except Unreadable as error:
+        raise Halt("settings.unreadable", f"settings: {error.at(file)}") from None
+    try:
         lined = read_yaml(text, relaxed=True)
     except Unreadable as error:
-        raise Halt(code, f"settings: {error.at(file)}") from None
+        raise Halt("settings.invalid", f"settings: {error.at(file)}") from None
     problems = [f"{file}:{line}: {problem}" for line, problem in lined.problems]
     values = {} if lined.data is None else lined.data
     if not isinstance(values, dict):
