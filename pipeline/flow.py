@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -13,7 +13,7 @@ from pydantic import Field
 from pipeline.errors import Halt, Overloaded, Reject, ends_worker
 from pipeline.look import Look
 from pipeline.metrics import STAGE_SECONDS
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 from pipeline.ports import Clock, Meter
 from pipeline.priority import FIRST
 from pipeline.records import (
@@ -31,13 +31,15 @@ log = logging.getLogger(__name__)
 class FlowPolicy(Policy):
     """How much one worker holds at a time."""
 
+    tier = Tier.TUNING
+
     max_in_flight: int = Field(
         1024,
         description="References admitted and not yet committed; at the limit the worker pauses "
         "its partitions.",
         gt=0,
     )
-    max_pending_mib: int = Field(
+    max_pending_mib: Annotated[int, Tier.EXPERT] = Field(
         256,
         description="MiB of outcomes that wait in memory for their commit; at the limit the "
         "worker pauses its partitions. What was admitted before comes on top.",

@@ -10,6 +10,7 @@ import typer
 
 from pipeline.errors import Halt, Retry
 from pipeline.halts import is_of_input
+from pipeline.policy import Tier
 from workers.commands import labels
 from workers.commands.options import Config, Set, load, read
 from workers.logs import configure_logging
@@ -323,12 +324,19 @@ def replay(
 def config(
     config: Config = None,
     overrides: Set = None,
+    tier: Annotated[
+        Tier, typer.Option("--tier", help="Show the settings of these tiers, too: up to this one.")
+    ] = Tier.EVERYDAY,
     changed: Annotated[bool, typer.Option("--changed", help="Only what was set.")] = False,
     yaml: Annotated[
-        bool, typer.Option("--yaml", help="As a settings file, without secrets.")
+        bool,
+        typer.Option("--yaml", help="As a settings file of all tiers, without secrets."),
     ] = False,
 ) -> None:
     """Print the effective settings with their origin, secrets redacted.
+
+    Everyday settings are shown, and all that were set. --tier tuning adds what fits a deployment
+    to its load and its machines, --tier expert all that is left.
 
     Where they are not valid, what was given is printed, and the problems on standard error.
     """
@@ -344,7 +352,7 @@ def config(
     except Halt as halt:
         invalid = halt
     if settings is None or not yaml:
-        print_table(given, settings, Console(), changed_only=changed)
+        print_table(given, settings, Console(), changed_only=changed, tier=tier)
     else:
         typer.echo(as_yaml(settings, changed_only=changed), nl=False)
     if invalid is not None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
@@ -28,12 +28,14 @@ from pydantic import Field
 
 from pipeline.errors import Halt
 from pipeline.metrics import PREFIX
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 from workers.supervise.standing import Standing
 
 
 class EndpointsPolicy(Policy):
     """Where metrics and health are served."""
+
+    tier = Tier.EVERYDAY
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 inside a pod.")
     health_port: int = Field(
@@ -49,7 +51,7 @@ class EndpointsPolicy(Policy):
         ge=0,
         le=65535,
     )
-    discovery_file: str | None = Field(
+    discovery_file: Annotated[str | None, Tier.TUNING] = Field(
         None,
         description="File that lists the workers' metrics endpoints for Prometheus' "
         "file_sd_configs; one a host, for the workers on it, of any number of drivers.",

@@ -20,7 +20,7 @@ from pipeline.encode.isolation import encode_rows
 from pipeline.encode.pace import Pace
 from pipeline.errors import Halt, Overloaded, Reject, WorkerLost, ends_worker
 from pipeline.metrics import BATCH_SIZE, MAX_BATCH, QUEUE_DEPTH, STAGE_SECONDS
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 from pipeline.ports import Clock, Encoder, Meter
 from pipeline.priority import FIRST, PriorityQueue
 from pipeline.records import Pixels, Vector
@@ -50,6 +50,8 @@ def lane_share(largest: int, lanes: int) -> int:
 
 class BatchPolicy(Policy):
     """How images are collected for the device."""
+
+    tier = Tier.TUNING
 
     max_size: int | None = Field(
         None,

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -31,7 +31,7 @@ from pipeline.events.envelope import (
 from pipeline.events.headers import ORIGINAL_PREFIX, EventType, Payload
 from pipeline.events.schemas import CLASSIFICATION_SCHEMA, DEAD_LETTER_SCHEMA, schema_id
 from pipeline.events.values import AskedValue, ClassificationValue, DeadReferenceValue
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -66,7 +66,9 @@ _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 class EventsPolicy(Policy):
     """What is published of a classified image."""
 
-    embeddings: bool = Field(
+    tier = Tier.TUNING
+
+    embeddings: Annotated[bool, Tier.EVERYDAY] = Field(
         True, description="Publish each image's embedding beside its classification."
     )
     embedding_dtype: EmbeddingDtype = Field(

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline import complaints
 from pipeline.errors import Reject
 from pipeline.records import JsonValue
+
+_IN_JSON = {**complaints.IN_YAML, type(None): "null", str: "a string", dict: "an object"}
+"""Words for whoever sends records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +64,7 @@ class Fields:
 
 def kind(value: JsonValue) -> str:
     """A JSON value's type, for people."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case list():
-            return "a list"
-        case dict():
-            return "an object"
+    return complaints.kind(value, _IN_JSON)
 
 
 def invalid(where: str, what: str) -> Reject:

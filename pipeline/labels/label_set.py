@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 
 DEFAULT_UNCLASSIFIED_ACTION = "review"
 """What cannot be looked at must not pass unseen."""
@@ -24,7 +25,9 @@ DEFAULT_UNCLASSIFIED_ACTION = "review"
 class LabelSetsPolicy(Policy):
     """Which label sets are loaded, and how their prompts become embeddings."""
 
-    paths: tuple[Path, ...] = Field(
+    tier = Tier.TUNING
+
+    paths: Annotated[tuple[Path, ...], Tier.EVERYDAY] = Field(
         default=(),
         description="YAML files of one label set each, or folders of such files.",
     )
@@ -38,7 +41,7 @@ class LabelSetsPolicy(Policy):
         ),
         ge=0,
     )
-    override_model_pin: bool = Field(
+    override_model_pin: Annotated[bool, Tier.EXPERT] = Field(
         default=False,
         description=(
             "Start even where a label set is pinned to another model than the one loaded. Its "

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.labels.document import Problem, quoted
+from pipeline.complaints import Problem, quoted
 from pipeline.labels.label_set import LabelSet
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -25,7 +25,7 @@ from pipeline.events import EventsPolicy
 from pipeline.fetch import FetchPolicy
 from pipeline.flow import FlowPolicy
 from pipeline.labels.label_set import LabelSetsPolicy
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 from pipeline.priority import PriorityPolicy
 from pipeline.references import ReferencesPolicy
 from pipeline.retry import BreakerPolicy, RetryPolicy
@@ -45,7 +45,7 @@ class Settings(Policy):
     delivery: DeliveryPolicy = Field(default_factory=DeliveryPolicy)
     s3: S3Policy = Field(default_factory=S3Policy)
     references: ReferencesPolicy = Field(default_factory=ReferencesPolicy)
-    routes: tuple[RoutePolicy, ...] = Field(
+    routes: Annotated[tuple[RoutePolicy, ...], Tier.EVERYDAY] = Field(
         (),
         description="Routes in their order: the first that matches a reference decides its label "
         "sets and tenant, and one that none matches is dead-lettered. Without routes every image "

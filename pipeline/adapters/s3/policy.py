@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pipeline.errors import Reject
 from pipeline.formats.reference import check_bucket
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 
 _BUCKET = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 """What can be part of a URL without changing its meaning. Servers are stricter."""
@@ -28,21 +28,23 @@ class S3Policy(Policy):
     identity, container, instance).
     """
 
+    tier = Tier.TUNING
+
     # A URL that is refused may hold a password.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    allowed_buckets: tuple[str, ...] = Field(
+    allowed_buckets: Annotated[tuple[str, ...], Tier.EVERYDAY] = Field(
         (),
         description="Buckets that references may name, exactly or with `*` for any characters "
         "(`uploads-*`). There is no default: a message must not choose what the worker's "
         "credentials read.",
     )
-    endpoint: str | None = Field(
+    endpoint: Annotated[str | None, Tier.EVERYDAY] = Field(
         None,
         description="URL of an S3-compatible server, without bucket or path "
         "(`https://s3.example.com`); unset means AWS. TLS is left out only for an `http://` URL.",
     )
-    region: str | None = Field(
+    region: Annotated[str | None, Tier.EVERYDAY] = Field(
         None,
         description="Region of the buckets; unset means that of the AWS environment or profile, "
         "else us-east-1.",
@@ -66,16 +68,16 @@ class S3Policy(Policy):
     profile: str | None = Field(
         None, description="Profile of the shared AWS files to take credentials and region from."
     )
-    role_arn: str | None = Field(
+    role_arn: Annotated[str | None, Tier.EVERYDAY] = Field(
         None, description="Role to assume with those credentials, renewed before it expires."
     )
     external_id: str | None = Field(
         None, description="External id that the role's trust policy asks for."
     )
-    connect_timeout_s: float = Field(
+    connect_timeout_s: Annotated[float, Tier.EXPERT] = Field(
         3.0, description="Seconds until a connection must stand.", gt=0
     )
-    read_timeout_s: float = Field(
+    read_timeout_s: Annotated[float, Tier.EXPERT] = Field(
         10.0,
         description="Seconds that the store may stay silent within a response. The whole object "
         "is bounded by fetch.deadline_s.",
