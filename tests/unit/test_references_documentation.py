@@ -25,8 +25,8 @@ def blocks(language: str) -> list[str]:
 @pytest.mark.parametrize("document", blocks("json"))
 def test_every_example_of_the_page_names_one_image(document: str) -> None:
     record = Record(Position(Partition("uploads", 0), 0), 0, None, document.encode())
-    [outcome] = parse(record, ReferencesPolicy(), Router([], LOADED))
-    assert isinstance(outcome, ImageRef), outcome
+    [entry] = parse(record, ReferencesPolicy(), Router([], LOADED))
+    assert isinstance(entry.content, ImageRef), entry
 
 
 def test_every_format_has_an_example() -> None:
