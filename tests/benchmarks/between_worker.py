@@ -11,32 +11,37 @@ from pipeline.decode.policy import DecodePolicy
 from pipeline.ports import Encoder, Meter
 from pipeline.records import (
     DecodedImage,
+    ImageFacts,
     ImageGeometry,
     ModelIdentity,
     Pixels,
     Vector,
 )
 from tests.benchmarks import counted_worker
+from workers import stages
 from workers.settings.loading import Settings
-from workers.stream import wiring
 
 CROP_PX = 224
 DIMENSION = 512
-DECODES_AT_ONCE = 64
 
 
 class NullDecoder:
     """Always the same pixels, at once."""
 
-    def __init__(self, policy: DecodePolicy, meter: Meter, *, max_file_bytes: int) -> None:
+    def __init__(
+        self, policy: DecodePolicy, meter: Meter, *, max_file_bytes: int, min_share: float
+    ) -> None:
         pixels = np.full((CROP_PX, CROP_PX, 3), 127, np.uint8)
-        self._image = DecodedImage(pixels, "JPEG", 640, 480, 1, 0.25)
-        self.processes = DECODES_AT_ONCE
+        self._image = DecodedImage(pixels, ImageFacts("JPEG", 640, 480, 1, 0.25))
 
     async def start(self) -> None: ...
 
     async def decode(
-        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+        self,
+        body: bytes,
+        geometry: ImageGeometry,
+        content_encoding: str | None = None,
+        level: int = 0,
     ) -> DecodedImage:
         return self._image
 
@@ -82,9 +87,8 @@ def null_encoder(settings: Settings) -> Encoder:
 
 
 def main() -> None:
-    wiring.load_encoder = null_encoder
-    vars(wiring).update(SandboxedDecoder=NullDecoder)
-    counted_worker.main()
+    vars(stages).update(SandboxedDecoder=NullDecoder)
+    counted_worker.main(null_encoder)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline import metrics
 from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.ports import Encoder
 from tests.benchmarks.cpu_time import Spending
 from workers.cluster import heap
 from workers.logs import configure_logging
-from workers.settings.loading import load_settings
+from workers.settings.loading import Settings, load_settings
+from workers.stages import load_encoder
 from workers.stream import wiring
 
 LOOK_S = 0.05
@@ -33,7 +36,7 @@ class Meters(PrometheusMeter):
         return round(self.registry.get_sample_value(metrics.COMMITS.name) or 0)
 
 
-def main() -> None:
+def main(load: Callable[[Settings], Encoder] = load_encoder) -> None:
     """Work off the topic, and write down what the images after the first ``warm`` took."""
     parser = argparse.ArgumentParser()
     parser.add_argument("settings", type=Path)
@@ -45,7 +48,7 @@ def main() -> None:
     settings = load_settings(arguments.settings, environment={})
     configure_logging(settings.log, "worker")
     vars(wiring).update(PrometheusMeter=Meters)
-    built = wiring.build_stream_worker(settings, 0)
+    built = wiring.build_stream_worker(settings, 0, load)
     worker = built.worker
 
     def committed(at_least: int) -> int:

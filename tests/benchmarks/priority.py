@@ -17,8 +17,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Hashable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +34,15 @@ from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, 
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.batching import Batcher, BatchPolicy
-from pipeline.events import EventBuilder, EventContext, EventsPolicy
-from pipeline.flow import Flow, FlowPolicy
+from pipeline.events import EventContext, EventsPolicy
+from pipeline.flow import Flow
+from pipeline.look import Look
 from pipeline.priority import PriorityPolicy, Turns
 from pipeline.records import (
     DecodedImage,
+    ImageFacts,
     ImageGeometry,
     ImageRef,
     ObjectBody,
@@ -50,11 +53,9 @@ from pipeline.records import (
 from tests.fault.checkout import commit
 from tests.fault.pipeline_of_fakes import rules_of
 from tests.rigs.kafka_deployment import retrying
-from tests.rigs.open_gate import open_gate
-from tests.rigs.plenty import Plenty
+from tests.rigs.stream_worker import POLICY, stream_worker
 from tests.rigs.waiting import eventually
 from workers.embedded.kafka import EmbeddedKafka
-from workers.stream.commit_bounds import CommitBounds
 from workers.stream.event_loop import EventLoopThread
 from workers.stream.worker import StreamWorker
 
@@ -85,17 +86,28 @@ class FixedTimeEncoder(MemoryEncoder):
 
 
 class FreeStages:
-    """Fetch and decode at no cost."""
+    """Fetch and decode at no cost, so many at a time."""
+
+    def __init__(self) -> None:
+        self._turns = Turns(DECODERS, MIN_SHARE)
 
     @contextlib.asynccontextmanager
-    async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
+    async def fetch(
+        self, ref: ImageRef, level: int = 0, source: Hashable = None
+    ) -> AsyncIterator[ObjectBody]:
         yield ObjectBody(b"image", "e", None)
 
     async def decode(
-        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+        self,
+        body: bytes,
+        geometry: ImageGeometry,
+        content_encoding: str | None = None,
+        level: int = 0,
     ) -> DecodedImage:
+        await self._turns.acquire(level)
+        self._turns.release()
         pixels = np.zeros((geometry.crop, geometry.crop, 3), np.uint8)
-        return DecodedImage(pixels, "PNG", geometry.crop, geometry.crop, 1, 0.0)
+        return DecodedImage(pixels, ImageFacts("PNG", geometry.crop, geometry.crop, 1, 0.0))
 
     async def close(self) -> None: ...
 
@@ -150,26 +162,14 @@ class Bench:
         async def flow() -> Flow:
             batcher = Batcher(encoder, BatchPolicy(max_size=BATCH), clock, meter, MIN_SHARE)
             self._closing.callback(lambda: loop.submit(batcher.close()).result(STOP_S))
-            return Flow(
-                stages,
-                stages,
-                Turns(DECODERS, MIN_SHARE),
-                batcher,
-                model=encoder.model,
-                geometry=encoder.geometry,
-                decode_mode="strict",
-                decode_crop="transformers",
-                embedding_dtype="float32",
-                clock=clock,
-                meter=meter,
-            )
+            look = Look(stages, batcher, encoder, DecodePolicy(), "float32", clock, meter)
+            return Flow(stages, look, clock, meter)
 
-        rules = rules_of(encoder)
         member = Member("priority", self.kafka.group, "host", 0)
         context = EventContext(
             self.facts.cluster_id, self.kafka.group, self.facts.topic_ids, "benchmark"
         )
-        return StreamWorker(
+        return stream_worker(
             KafkaStream(
                 self.kafka,
                 DeliveryPolicy(),
@@ -177,19 +177,17 @@ class Bench:
                 self.facts.topic_ids,
             ),
             loop.submit(flow()).result(STOP_S),
-            lambda: rules,
-            EventBuilder(context, EventsPolicy(embeddings=False)),
+            rules_of(encoder),
+            context,
             loop,
-            supply=Plenty(),
-            encode_age_s=lambda: 0.0,
-            policy=FlowPolicy(),
-            priority=PriorityPolicy(lower=(self.backfill,), min_share=MIN_SHARE),
-            commit_interval_s=COMMIT_INTERVAL_S,
-            bounds=CommitBounds(2000, 1 << 24),
-            gate=open_gate(clock, meter),
-            clock=clock,
-            meter=meter,
-            rng=random.Random(0),
+            meter,
+            policy=replace(
+                POLICY,
+                priority=PriorityPolicy(lower=(self.backfill,), min_share=MIN_SHARE),
+                commit_interval_s=COMMIT_INTERVAL_S,
+                max_outcomes_per_commit=2000,
+            ),
+            events=EventsPolicy(embeddings=False),
         )
 
     def _see(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from pipeline.records import ObjectBody, Pixels, Vector
 from tests.benchmarks.between_worker import NullDecoder, NullEncoder
+from workers import stages
 from workers.settings.loading import Settings
 from workers.stream import wiring
 from workers.stream.wiring import BuiltStreamWorker
@@ -48,11 +49,8 @@ class NullStore:
 
 def build(group: str, batch_s: float, settings: Settings, slot: int) -> BuiltStreamWorker:
     """With its first two arguments bound, a ``workers.cluster.actors.Build``."""
-    vars(wiring).update(
-        ObstoreS3=NullStore,
-        SandboxedDecoder=NullDecoder,
-        load_encoder=lambda _: FixedTimeEncoder(batch_s),
-        require_node=lambda _: None,
-    )
+    vars(stages).update(ObstoreS3=NullStore, SandboxedDecoder=NullDecoder)
+    vars(wiring).update(require_node=lambda _: None)
     kafka = settings.kafka.model_copy(update={"group": group})
-    return wiring.build_stream_worker(settings.model_copy(update={"kafka": kafka}), slot)
+    settings = settings.model_copy(update={"kafka": kafka})
+    return wiring.build_stream_worker(settings, slot, lambda _: FixedTimeEncoder(batch_s))

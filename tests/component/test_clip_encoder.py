@@ -246,7 +246,7 @@ def test_threads_that_wait_for_one_another_leave_the_processors_to_decoders() ->
         "from pathlib import Path\n"
         "from pipeline.adapters.clip.policy import ModelPolicy\n"
         "from pipeline.errors import Halt\n"
-        "from workers.stream.wiring import load_encoder\n"
+        "from workers.stages import load_encoder\n"
         "model = ModelPolicy(directory=Path('/no/such/model'))\n"
         "try:\n"
         "    load_encoder(Settings(model=model, batch=Settings(largest=1)))\n"

@@ -73,7 +73,8 @@ def distances(
         expected = reference.pixels(body)
         assert image.pixels.shape == expected.shape == (geometry.crop, geometry.crop, 3)
         apart = np.abs(image.pixels.astype(int) - expected)
-        yield f"{image.format} of {image.width}x{image.height}", apart.astype(np.uint8)
+        facts = image.facts
+        yield f"{facts.format} of {facts.width}x{facts.height}", apart.astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -156,11 +157,11 @@ def test_an_extreme_shape_is_decoded_without_being_resized_as_a_whole(
     for decoder in (strict, fast):
         (image,) = decoder.all([as_file(Image.fromarray(strip))], GEOMETRIES[0])
         along = image.pixels if height > width else image.pixels.transpose(1, 0, 2)
-        assert (image.width, image.height) == size
+        assert (image.facts.width, image.facts.height) == size
         assert along[0].max() == 0
         assert along[-1].min() == 255
         assert np.array_equal(along, np.broadcast_to(along[:, :1], along.shape))
-        assert image.cropped_share == pytest.approx(1 - 1 / 60_000)
+        assert image.facts.cropped_share == pytest.approx(1 - 1 / 60_000)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=lambda each: f"{each.resize}-{each.crop}")

@@ -63,7 +63,7 @@ def file(name: str) -> bytes:
 
 def decoded(outcome: DecodedImage | Reject) -> DecodedImage:
     assert isinstance(outcome, DecodedImage), outcome
-    assert outcome.format == "HEIF"
+    assert outcome.facts.format == "HEIF"
     return outcome
 
 
@@ -82,7 +82,7 @@ def test_a_picture_is_turned_once_though_exif_asks_for_it_again(
 ) -> None:
     image = decoded(heif(file(f"orientation_{orientation}")))
     assert blue_corners(image.pixels) == [BLUE[orientation]]
-    assert (image.width, image.height) == ((32, 48) if orientation > 4 else (48, 32))
+    assert (image.facts.width, image.facts.height) == ((32, 48) if orientation > 4 else (48, 32))
 
 
 def test_an_exif_orientation_alone_turns_nothing(heif: Heif) -> None:
@@ -104,13 +104,13 @@ def test_alpha_lies_over_white(heif: Heif) -> None:
 
 def test_a_grid_of_tiles_is_one_picture(heif: Heif) -> None:
     image = decoded(heif(file("grid")))
-    assert (image.width, image.height, image.frames) == (192, 128, 1)
+    assert (image.facts.width, image.facts.height, image.facts.frames) == (192, 128, 1)
     assert blue_corners(image.pixels) == [TOP_LEFT]
 
 
 def test_further_pictures_are_counted_and_the_first_is_seen(heif: Heif) -> None:
     image = decoded(heif(file("two_pictures")))
-    assert image.frames == 2
+    assert image.facts.frames == 2
     assert blue_corners(image.pixels) == [TOP_LEFT]
 
 
@@ -128,8 +128,8 @@ def sequence(frames: int, handler: bytes = b"pict") -> bytes:
 
 def test_a_sequence_beside_a_still_picture_is_an_animation(heif: Heif) -> None:
     still = file("orientation_1")
-    assert decoded(heif(still + sequence(24))).frames == 24
-    assert decoded(heif(still + sequence(24, b"soun"))).frames == 1
+    assert decoded(heif(still + sequence(24))).facts.frames == 24
+    assert decoded(heif(still + sequence(24, b"soun"))).facts.frames == 1
 
 
 def test_animations_are_refused_where_the_policy_says_so() -> None:
@@ -174,7 +174,7 @@ def test_the_largest_picture_allowed_fits_the_memory_required() -> None:
         processes=1, formats=("HEIF",), max_megapixels=12, max_memory_mib=needed_mib
     )
     with decoding_of(policy) as tight:
-        assert decoded(tight(file("ten_bits_alpha_12_megapixels"))).width == 3_000
+        assert decoded(tight(file("ten_bits_alpha_12_megapixels"))).facts.width == 3_000
 
 
 def test_more_pixels_than_allowed_are_refused_by_the_header() -> None:

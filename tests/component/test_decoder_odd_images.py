@@ -127,7 +127,10 @@ def test_odd_images_end_as_they_would_without_confinement(
         else:
             assert isinstance(expected, Decoded)
             assert outcome.pixels.tobytes() == expected.pixels
-            assert (outcome.format, outcome.frames) == (expected.format, expected.frames)
+            assert (outcome.facts.format, outcome.facts.frames) == (
+                expected.format,
+                expected.frames,
+            )
             kinds["decoded"] += 1
     assert kinds["decoded"] >= len(bodies) // 3
     assert kinds["decode.unsupported_format"] >= 1
@@ -216,4 +219,4 @@ def test_the_largest_image_allowed_fits_the_memory_required() -> None:
     image.putalpha(Image.linear_gradient("L").rotate(90).resize(image.size))
     (outcome,) = outcomes([as_file(image, "WEBP", lossless=True, quality=0, method=0)], policy)
     assert isinstance(outcome, DecodedImage)
-    assert (outcome.width, outcome.height) == (4_000, 3_000)
+    assert (outcome.facts.width, outcome.facts.height) == (4_000, 3_000)

@@ -95,8 +95,9 @@ def test_pixels_and_facts_come_back() -> None:
             assert image.pixels.shape == (32, 32, 3)
             assert image.pixels.dtype == np.uint8
             assert image.pixels.flags.c_contiguous
-            assert (image.format, image.width, image.height, image.frames) == ("PNG", 64, 48, 1)
-            assert image.cropped_share == pytest.approx(1 - 32 * 32 / (42 * 32))
+            assert (image.facts.format, image.facts.frames) == ("PNG", 1)
+            assert (image.facts.width, image.facts.height) == (64, 48)
+            assert image.facts.cropped_share == pytest.approx(1 - 32 * 32 / (42 * 32))
 
     run(scenario())
 
@@ -171,6 +172,54 @@ def test_waiting_for_a_free_process_is_no_failure() -> None:
             await asyncio.sleep(0)
             await asyncio.gather(*(assert_works(decoder, shade) for shade in range(5)))
             assert (await hung).code == "decode.timeout"
+
+    run(scenario())
+
+
+def waiting(meter: PrometheusMeter) -> float | None:
+    return meter.registry.get_sample_value("clipstream_queue_depth", {"stage": "decode"})
+
+
+def test_the_queue_is_what_waits_and_not_what_is_decoded() -> None:
+    async def scenario() -> None:
+        meter = PrometheusMeter()
+        async with pool(meter) as decoder:
+            assert waiting(meter) == 0
+            busy = asyncio.create_task(decoder.decode(fault("hang"), GEOMETRY))
+            await asyncio.sleep(0)
+            assert waiting(meter) == 0
+            images = [asyncio.create_task(decoder.decode(picture(9), GEOMETRY)) for _ in range(3)]
+            await until(lambda: waiting(meter) == 3)
+            images.pop().cancel()
+            await until(lambda: waiting(meter) == 2)
+            busy.cancel()
+            await asyncio.gather(*images)
+            assert waiting(meter) == 0
+
+    run(scenario())
+
+
+def test_of_waiting_images_those_of_the_first_level_are_decoded_first() -> None:
+    async def scenario() -> None:
+        meter = PrometheusMeter()
+        done: list[str] = []
+
+        async def decode(name: str, level: int) -> None:
+            await decoder.decode(picture(9), GEOMETRY, None, level)
+            done.append(name)
+
+        async with pool(meter) as decoder:
+            busy = asyncio.create_task(decoder.decode(fault("hang"), GEOMETRY))
+            await asyncio.sleep(0)
+            async with asyncio.TaskGroup() as images:
+                for number in range(2):
+                    images.create_task(decode(f"backfill {number}", 1))
+                await until(lambda: waiting(meter) == 2)
+                for number in range(2):
+                    images.create_task(decode(f"live {number}", 0))
+                await until(lambda: waiting(meter) == 4)
+                busy.cancel()
+        assert done == ["live 0", "live 1", "backfill 0", "backfill 1"]
 
     run(scenario())
 

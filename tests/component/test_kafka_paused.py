@@ -25,7 +25,7 @@ def offsets(polling: Polling, partition: Partition) -> list[int]:
     return [
         record.position.offset
         for record in polling.records
-        if record.position.partition == partition.number
+        if record.position.partition == partition
     ]
 
 
@@ -34,7 +34,7 @@ def halfway(polling: Polling) -> Partition:
     paused = {each for each in polling.owned if offsets(polling, each)}
     while True:
         for record in polling.once(1).records:
-            partition = Partition(record.position.partition.topic, record.position.partition)
+            partition = record.position.partition
             if partition not in paused:
                 polling.stream.pause([partition])
                 return partition

@@ -27,7 +27,7 @@ def test_records_arrive_as_they_were_sent(deployment: Deployment) -> None:
         producer.send(None, b"no key", partition=1)
     polling = Polling(deployment.stream())
     polling.until(lambda: len(polling.records) == 3)
-    assert [(r.position.partition, r.key, r.value, r.headers) for r in polling.records] == [
+    assert [(r.position.partition.number, r.key, r.value, r.headers) for r in polling.records] == [
         (1, b"key", b"value", headers),
         (1, b"tombstone", None, ()),
         (1, None, b"no key", ()),

@@ -21,8 +21,10 @@ from pipeline.ports import Commit
 from pipeline.records import (
     Asked,
     DeadLetter,
+    Entry,
     ImageRef,
     Origin,
+    OutputRecord,
     OutputTopic,
     Partition,
     Position,
@@ -58,12 +60,15 @@ class Desk:
         )
         self.polling: Polling = deployment.ready()
 
-    def die(self, *letters: DeadLetter) -> None:
-        """What a worker publishes of them."""
-        records = tuple(record for letter in letters for record in self.builder.records(letter))
+    def die(self, *dead: Entry) -> None:
+        """What a worker publishes of dead letters."""
+        records: list[OutputRecord] = []
+        for entry in dead:
+            assert isinstance(entry.content, DeadLetter)
+            records += self.builder.records(entry.origin, entry.content, entry.record)
         self.polling.once()
-        offsets = {Partition(self.deployment.input, 0): len(letters)}
-        self.polling.stream.commit(Commit(offsets, records))
+        offsets = {Partition(self.deployment.input, 0): len(dead)}
+        self.polling.stream.commit(Commit(offsets, tuple(records)))
 
     def replay(
         self,
@@ -91,12 +96,13 @@ class Desk:
         self.polling.until(lambda: len(self.polling.records) >= count)
         return self.polling.records
 
-    def letter(self, offset: int, code: str = "fetch.not_found") -> DeadLetter:
-        origin = Origin(
-            Position(Partition(self.deployment.input, offset % 2), offset), 0, 0, b"k%d" % offset
-        )
-        ref = ImageRef("photos", f"{offset}.jpg", origin, ("shapes",), id=f"id-{offset}")
-        return DeadLetter(origin, code, "no", 1, ref=ref)
+    def letter(
+        self, offset: int, code: str = "fetch.not_found", asked: Asked | None = None
+    ) -> Entry:
+        position = Position(self.deployment.partition(offset % 2), offset)
+        ref = ImageRef("photos", f"{offset}.jpg", ("shapes",), id=f"id-{offset}", asked=asked)
+        origin = Origin(position, 0, 0, b"k%d" % offset)
+        return Entry(origin, DeadLetter(code, "no", 1, ref=ref))
 
 
 @pytest.fixture
@@ -128,7 +134,7 @@ def test_each_letter_comes_again_once_in_its_partition(desk: Desk) -> None:
     }
     for record in arrived:
         number = int((record.key or b"").removeprefix(b"k"))
-        assert record.position.partition == number % 2
+        assert record.position.partition.number == number % 2
 
 
 def test_the_rest_follows_where_a_limit_ended_the_first(desk: Desk) -> None:
@@ -191,11 +197,11 @@ def test_a_replayed_letter_that_dies_again_is_a_letter_of_its_own(desk: Desk) ->
     assert "1 left: replayed as often as allowed" in said
 
 
-def died_again(record: Record) -> DeadLetter:
+def died_again(record: Record) -> Entry:
     """What a worker makes of a replayed record whose object is still not there."""
-    (ref,) = parse(record, policy=ReferencesPolicy(), router=Router((), ("shapes",)))
-    assert isinstance(ref, ImageRef)
-    return DeadLetter(ref.origin, "fetch.not_found", "no", 1, ref=ref)
+    (entry,) = parse(record, policy=ReferencesPolicy(), router=Router((), ("shapes",)))
+    assert isinstance(entry.content, ImageRef)
+    return replace(entry, content=DeadLetter("fetch.not_found", "no", 1, ref=entry.content))
 
 
 @pytest.mark.parametrize("as_routed", [False, True])
@@ -203,16 +209,13 @@ def test_a_letter_whose_route_has_gained_a_label_set_is_classified_by_both(
     desk: Desk, as_routed: bool
 ) -> None:
     """Also a letter of an older release, which does not say what was asked for, if so wanted."""
-    letter = desk.letter(0)
-    assert letter.ref is not None
-    asked = None if as_routed else Asked()
-    desk.die(replace(letter, ref=replace(letter.ref, asked=asked)))
+    desk.die(desk.letter(0, asked=None if as_routed else Asked()))
     assert desk.replay(as_routed=as_routed)[0] == 1
     (record,) = desk.arrived(1)
     route = RoutePolicy(label_sets=("shapes", "colours"))
-    (ref,) = parse(record, ReferencesPolicy(), Router([route], ("shapes", "colours")))
-    assert isinstance(ref, ImageRef)
-    assert ref.label_sets == ("shapes", "colours")
+    (entry,) = parse(record, ReferencesPolicy(), Router([route], ("shapes", "colours")))
+    assert isinstance(entry.content, ImageRef)
+    assert entry.content.label_sets == ("shapes", "colours")
 
 
 def test_a_partition_without_a_leader_is_waited_for(
@@ -278,9 +281,9 @@ def test_a_transaction_that_a_worker_left_open_hides_no_marker(desk: Desk) -> No
 
 
 def test_a_letter_that_its_topic_would_refuse_is_left(desk: Desk) -> None:
-    record = Record(Position(Partition(desk.deployment.input, 0), 7), 0, b"k", bytes(1_048_000), ())
-    origin = Origin(record.position, 0, 0)
-    desk.die(desk.letter(0), DeadLetter(origin, "reference.too_large", "no", 1, record=record))
+    record = Record(Position(desk.deployment.partition(0), 7), 0, b"k", bytes(1_048_000), ())
+    dead = DeadLetter("reference.too_large", "no", 1)
+    desk.die(desk.letter(0), Entry(Origin(record.position, 0, 0), dead, record))
     count, said = desk.replay()
     assert count == 1
     assert "1 left: larger than kafka.max_input_bytes" in said

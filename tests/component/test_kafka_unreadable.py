@@ -11,6 +11,7 @@ from kafka import TopicPartition
 
 from pipeline.adapters.kafka.reading import MAX_FETCHES
 from pipeline.errors import Halt
+from pipeline.records import Position
 from tests.rigs.kafka_deployment import Deployment, Polling
 from workers.embedded.kafka import EmbeddedKafka
 
@@ -82,9 +83,7 @@ def test_a_damaged_batch_is_given_up_and_everything_else_is_read(deployment: Dep
     polling.until(lambda: b"c5" in polling.values)
     assert sorted(filter(None, polling.values)) == [b"a0", b"a1", b"c5", b"healthy"]
     lost = [unreadable.position for unreadable in polling.unreadable]
-    assert [(p.topic, p.partition, p.offset) for p in lost] == [
-        (deployment.input, 0, offset) for offset in (2, 3, 4)
-    ]
+    assert lost == [Position(deployment.partition(0), offset) for offset in (2, 3, 4)]
     assert all("crc" in unreadable.reason for unreadable in polling.unreadable)
     assert {unreadable.attempts for unreadable in polling.unreadable} == {4}
     assert polling.stream.positions()[deployment.partition(0)] == 6
@@ -107,7 +106,7 @@ def test_a_batch_that_can_be_read_in_the_end_is_not_given_up(
     assert polling.unreadable == []
     damage.heal()
     polling.until(lambda: b"c5" in polling.values)
-    of_first = [r.value for r in polling.records if r.position.partition == 0]
+    of_first = [r.value for r in polling.records if r.position.partition == deployment.partition(0)]
     assert of_first == [b"a0", b"a1", b"b2", CORRUPT, b"b4", b"c5"]
     assert polling.unreadable == []
 

@@ -136,7 +136,7 @@ class Member:
                 assert change.partition not in self.starts
                 self.starts[change.partition] = change.offset
         for record in polled.records:
-            partition = Partition(record.position.partition.topic, record.position.partition)
+            partition = record.position.partition
             assert record.position.offset >= self.starts[partition]
         assert len(polled.records) <= max_records
         self.records += polled.records
@@ -191,8 +191,8 @@ def test_records_come_in_order_and_no_more_than_asked_for(world: World, member: 
     world.produce(first, b"0", b"1", b"2")
     world.produce(second, b"3", None)
     member.await_records(5, max_records=2)
-    of_first = [r for r in member.records if r.position.partition == first.number]
-    of_second = [r for r in member.records if r.position.partition == second.number]
+    of_first = [r for r in member.records if r.position.partition == first]
+    of_second = [r for r in member.records if r.position.partition == second]
     assert [record.value for record in of_first] == [b"0", b"1", b"2"]
     assert [record.value for record in of_second] == [b"3", None]
     assert [record.position.offset for record in of_first] == [0, 1, 2]

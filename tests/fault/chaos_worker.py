@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import signal
 import threading
 from collections.abc import Mapping
@@ -31,17 +30,14 @@ from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.errors import Halt, Retry
-from pipeline.events import EventBuilder, EventContext, EventsPolicy
+from pipeline.events import EventContext
 from pipeline.flow import FlowPolicy
 from pipeline.offsets import Batch, CommitWindow
 from pipeline.ports import Commit, Polled, Revoked
-from pipeline.priority import PriorityPolicy
 from pipeline.records import OutputRecord, OutputTopic
 from tests.fault.pipeline_of_fakes import FakeEncoder, FakeStages, flow_of, rules_of
 from tests.fault.steps import Step, Steps
-from tests.rigs.open_gate import open_gate
-from tests.rigs.plenty import Plenty
-from workers.stream.commit_bounds import CommitBounds
+from tests.rigs.stream_worker import POLICY, stream_worker
 from workers.stream.event_loop import EventLoopThread
 from workers.stream.worker import StreamWorker
 
@@ -137,22 +133,20 @@ def _worker(case: WorkerCase, steps: Steps) -> StreamWorker:
     flow = flow_of(FakeStages(steps.reach), encoder, loop.submit(batcher()).result())
     rules = rules_of(encoder, steps.reach)
     context = EventContext(case.facts.cluster_id, case.kafka.group, case.facts.topic_ids, VERSION)
-    return StreamWorker(
+    return stream_worker(
         _stream(case, steps),
         flow,
-        lambda: rules,
-        EventBuilder(context, EventsPolicy()),
+        rules,
+        context,
         loop,
-        supply=Plenty(),
-        encode_age_s=lambda: 0.0,
-        policy=FlowPolicy(max_in_flight=MAX_IN_FLIGHT),
-        priority=PriorityPolicy(),
-        commit_interval_s=COMMIT_INTERVAL_S,
-        bounds=CommitBounds(MAX_OUTCOMES, MAX_BYTES),
-        gate=open_gate(clock, meter),
-        clock=clock,
-        meter=meter,
-        rng=random.Random(),
+        meter,
+        policy=replace(
+            POLICY,
+            flow=FlowPolicy(max_in_flight=MAX_IN_FLIGHT),
+            commit_interval_s=COMMIT_INTERVAL_S,
+            max_outcomes_per_commit=MAX_OUTCOMES,
+            max_bytes_per_commit=MAX_BYTES,
+        ),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline.adapters.kafka.outcomes import PublishedOutcome
 from pipeline.records import OutputRecord, OutputTopic
-from tests.fault.pipeline_of_fakes import Entry
+from tests.fault.pipeline_of_fakes import Place
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Verdict:
 
 
 def judge(
-    expected: Mapping[Entry, tuple[OutputRecord, ...]],
+    expected: Mapping[Place, tuple[OutputRecord, ...]],
     visible: Sequence[PublishedOutcome],
     committed: Mapping[int, int],
 ) -> Verdict:
@@ -38,30 +38,30 @@ def judge(
     faults repeats.
     """
     wanted = {
-        dict(record.headers)["ce_id"]: (entry, record)
-        for entry, records in expected.items()
+        dict(record.headers)["ce_id"]: (place, record)
+        for place, records in expected.items()
         for record in records
     }
     seen = Counter(outcome.headers["ce_id"] for outcome in visible)
     verdict = Verdict(inputs=len(expected))
-    for event_id, (entry, record) in wanted.items():
-        if entry[1] < committed[entry[0]] and not seen[event_id]:
-            verdict.lost.append(_name(entry, record.topic))
+    for event_id, (place, record) in wanted.items():
+        if place[1] < committed[place[0]] and not seen[event_id]:
+            verdict.lost.append(_name(place, record.topic))
         if seen[event_id] > 1:
-            verdict.duplicated.append(_name(entry, record.topic))
+            verdict.duplicated.append(_name(place, record.topic))
     for outcome in visible:
         if outcome.headers["ce_id"] not in wanted:
             verdict.mismatched.append(f"no such {outcome.topic} is due: {outcome.headers}")
             continue
-        entry, record = wanted[outcome.headers["ce_id"]]
-        if not _equal(record, outcome) or entry[1] >= committed[entry[0]]:
-            verdict.mismatched.append(_name(entry, record.topic))
-    verdict.mismatched.extend(_overtaken({i: entry for i, (entry, _) in wanted.items()}, visible))
+        place, record = wanted[outcome.headers["ce_id"]]
+        if not _equal(record, outcome) or place[1] >= committed[place[0]]:
+            verdict.mismatched.append(_name(place, record.topic))
+    verdict.mismatched.extend(_overtaken({i: place for i, (place, _) in wanted.items()}, visible))
     return verdict
 
 
-def _name(entry: Entry, topic: OutputTopic) -> str:
-    partition, offset, index = entry
+def _name(place: Place, topic: OutputTopic) -> str:
+    partition, offset, index = place
     return f"{topic} of {partition}@{offset}.{index}"
 
 
@@ -71,17 +71,17 @@ def _equal(record: OutputRecord, found: PublishedOutcome) -> bool:
 
 
 def _overtaken(
-    entries: Mapping[bytes | None, Entry], visible: Sequence[PublishedOutcome]
+    places: Mapping[bytes | None, Place], visible: Sequence[PublishedOutcome]
 ) -> list[str]:
     """Outcomes that stand behind one of a later reference with the same key."""
-    latest: dict[tuple[OutputTopic, int, bytes | None, int], Entry] = {}
+    latest: dict[tuple[OutputTopic, int, bytes | None, int], Place] = {}
     late = []
     for outcome in sorted(visible, key=lambda each: (each.topic, each.partition, each.offset)):
-        entry = entries.get(outcome.headers["ce_id"])
-        if entry is None:
+        place = places.get(outcome.headers["ce_id"])
+        if place is None:
             continue
-        line = (outcome.topic, outcome.partition, outcome.key, entry[0])
-        if entry < latest.get(line, entry):
-            late.append(f"{_name(entry, outcome.topic)} was overtaken")
-        latest[line] = max(entry, latest.get(line, entry))
+        line = (outcome.topic, outcome.partition, outcome.key, place[0])
+        if place < latest.get(line, place):
+            late.append(f"{_name(place, outcome.topic)} was overtaken")
+        latest[line] = max(place, latest.get(line, place))
     return late

@@ -19,7 +19,7 @@ from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.errors import Halt
 from pipeline.ports import Encoder
 from workers.settings.loading import Settings
-from workers.stream import wiring
+from workers.stream.wiring import build_stream_worker
 
 FILES, MEMORY = "files", "memory"
 """What can run short."""
@@ -70,8 +70,7 @@ def obey() -> None:
 
 def main() -> None:
     settings = Settings.model_validate_json(sys.stdin.readline())
-    wiring.load_encoder = free_model
-    built = wiring.build_stream_worker(settings, 0)
+    built = build_stream_worker(settings, 0, free_model)
     threading.Thread(target=obey, daemon=True).start()
     print("ready", flush=True)
     try:

@@ -6,26 +6,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
-from functools import partial
 
 import numpy as np
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Reject
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
-from pipeline.flow import Encoding, Flow
+from pipeline.flow import Flow
 from pipeline.labels.parsing import parse_label_set
 from pipeline.labels.scoring import compile_label_sets
+from pipeline.look import Encoding, Look
 from pipeline.ports import Encoder
-from pipeline.priority import Turns
 from pipeline.records import (
-    Classification,
-    DeadLetter,
     DecodedImage,
+    Entry,
+    Headers,
+    ImageFacts,
     ImageGeometry,
     ImageRef,
     JsonValue,
@@ -37,9 +38,9 @@ from pipeline.records import (
     Vector,
 )
 from pipeline.references import ReferencesPolicy, parse
-from pipeline.routes import Router
+from pipeline.routes import Route, Router
 from tests.fault.steps import Step
-from workers.stream.rules import Rules
+from workers.label_sets import Rules
 
 BUCKET = "images"
 MISSING = "missing"
@@ -73,7 +74,9 @@ class FakeStages:
         self._reach = reach
 
     @asynccontextmanager
-    async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
+    async def fetch(
+        self, ref: ImageRef, level: int = 0, source: Hashable = None
+    ) -> AsyncIterator[ObjectBody]:
         self._reach(Step.FETCH)
         await asyncio.sleep(LONGEST_WAIT_S * (zlib.crc32(ref.key.encode()) % 100) / 100)
         if ref.key.startswith(MISSING):
@@ -82,12 +85,16 @@ class FakeStages:
         yield ObjectBody(body, hashlib.md5(body, usedforsecurity=False).hexdigest(), None)
 
     async def decode(
-        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+        self,
+        body: bytes,
+        geometry: ImageGeometry,
+        content_encoding: str | None = None,
+        level: int = 0,
     ) -> DecodedImage:
         self._reach(Step.DECODE)
         shade = zlib.crc32(body) % 256
         pixels = np.full((geometry.crop, geometry.crop, 3), shade, np.uint8)
-        return DecodedImage(pixels, "PNG", geometry.crop, geometry.crop, 1, 0.0)
+        return DecodedImage(pixels, ImageFacts("PNG", geometry.crop, geometry.crop, 1, 0.0))
 
     async def close(self) -> None: ...
 
@@ -113,59 +120,58 @@ class Unbatched:
         return vector
 
 
+class ReachingRouter(Router):
+    """Reaches a step when a record is admitted."""
+
+    def __init__(self, reach: Reach, label_set: str) -> None:
+        super().__init__((), [label_set])
+        self._reach = reach
+
+    def open_to(self, topic: str, headers: Headers) -> tuple[Route, ...]:
+        self._reach(Step.ADMIT)
+        return super().open_to(topic, headers)
+
+
 def rules_of(encoder: Encoder, reach: Reach = nowhere) -> Rules:
     label_set = parse_label_set(LABEL_SET)
-    router = Router((), [label_set.name])
-
-    def parsed(record: Record) -> tuple[ImageRef | Skipped | DeadLetter, ...]:
-        reach(Step.ADMIT)
-        return tuple(parse(record, policy=ReferencesPolicy(), router=router))
-
     compiled = compile_label_sets([label_set], encoder.encode_texts, encoder.model)
-    return Rules(parsed, compiled, {label_set.name: label_set.version})
+    router = ReachingRouter(reach, label_set.name)
+    return Rules(router, compiled, {label_set.name: label_set.version})
 
 
 def flow_of(stages: FakeStages, encoder: Encoder, encoding: Encoding) -> Flow:
-    return Flow(
-        stages,
-        stages,
-        Turns(64),
-        encoding,
-        model=encoder.model,
-        geometry=encoder.geometry,
-        decode_mode="strict",
-        decode_crop="transformers",
-        embedding_dtype="float32",
-        clock=SystemClock(),
-        meter=PrometheusMeter(),
-    )
+    clock, meter = SystemClock(), PrometheusMeter()
+    look = Look(stages, encoding, encoder, DecodePolicy(), "float32", clock, meter)
+    return Flow(stages, look, clock, meter)
 
 
-Entry = tuple[int, int, int]
+Place = tuple[int, int, int]
 """Partition, offset and index of a reference."""
 
 
 def expected_outcomes(
     records: list[Record], context: EventContext
-) -> dict[Entry, tuple[OutputRecord, ...]]:
+) -> dict[Place, tuple[OutputRecord, ...]]:
     """What a run without faults publishes for each reference; nothing for one that is skipped."""
     encoder = FakeEncoder(nowhere)
     flow = flow_of(FakeStages(nowhere), encoder, Unbatched(encoder))
     rules = rules_of(encoder)
     builder = EventBuilder(context, EventsPolicy())
-    classify = partial(flow.classify, scoring=rules.scoring)
 
-    async def outcome(entry: ImageRef | DeadLetter) -> Classification | DeadLetter:
-        return await classify(entry) if isinstance(entry, ImageRef) else entry
+    async def published(entry: Entry) -> tuple[OutputRecord, ...]:
+        content = entry.content
+        if isinstance(content, ImageRef):
+            return builder.records(entry.origin, await flow.classify(content, rules.scoring))
+        return builder.records(entry.origin, content, entry.record)
 
-    async def all_of_them() -> dict[Entry, tuple[OutputRecord, ...]]:
+    async def all_of_them() -> dict[Place, tuple[OutputRecord, ...]]:
         entries = {
-            (record.position.partition, record.position.offset, index): entry
+            (record.position.partition.number, record.position.offset, index): entry
             for record in records
-            for index, entry in enumerate(rules.parse(record))
-            if not isinstance(entry, Skipped)
+            for index, entry in enumerate(parse(record, ReferencesPolicy(), rules.router))
+            if not isinstance(entry.content, Skipped)
         }
-        outcomes = await asyncio.gather(*map(outcome, entries.values()))
-        return {place: builder.records(each) for place, each in zip(entries, outcomes, strict=True)}
+        outcomes = await asyncio.gather(*map(published, entries.values()))
+        return dict(zip(entries, outcomes, strict=True))
 
     return asyncio.run(all_of_them())

@@ -10,7 +10,7 @@ from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.ports import Encoder
 from workers.logs import configure_logging
 from workers.settings.loading import Settings, load_settings
-from workers.stream import wiring
+from workers.stream.wiring import build_stream_worker
 
 CROP_PX = 32
 GRACE_S = 20.0
@@ -24,8 +24,7 @@ def main() -> None:
     """Work by the settings of the file that is named, until SIGTERM."""
     settings = load_settings(Path(sys.argv[1]), environment={})
     configure_logging(settings.log, "worker")
-    wiring.load_encoder = encoder_in_memory
-    built = wiring.build_stream_worker(settings, 0)
+    built = build_stream_worker(settings, 0, encoder_in_memory)
     signal.signal(signal.SIGTERM, lambda *_: built.worker.stop(GRACE_S))
     try:
         built.worker.run()

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
-import random
 import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.events import EventBuilder, EventContext, EventsPolicy
-from pipeline.flow import FlowPolicy
+from pipeline.events import EventContext
 from pipeline.ports import Commit
-from pipeline.priority import PriorityPolicy
-from tests.rigs.open_gate import open_gate
-from tests.rigs.plenty import Plenty
-from tests.rigs.stream_worker import GROUP, TOPIC, TOPIC_ID, MadeUpFlow, rules_of, send
+from tests.rigs.stream_worker import (
+    GROUP,
+    TOPIC,
+    TOPIC_ID,
+    MadeUpFlow,
+    rules_of,
+    send,
+    stream_worker,
+)
 from workers.settings.loading import Settings
-from workers.stream.commit_bounds import CommitBounds
 from workers.stream.event_loop import EventLoopThread
 from workers.stream.wiring import BuiltStreamWorker
-from workers.stream.worker import StreamWorker
 
 PROCESSES = "CLIPSTREAM_TEST_PROCESSES"
 """Names the file that each process of the worker adds its id to."""
@@ -48,26 +48,16 @@ def build(settings: Settings, slot: int) -> BuiltStreamWorker:
     for number in range(REFERENCES):
         send(broker, f"key-{number}")
     kind = _Stuck if first else MemoryStream
-    loop, meter, clock = EventLoopThread(f"images-{slot}"), PrometheusMeter(), SystemClock()
+    loop = EventLoopThread(f"images-{slot}")
     owned = ExitStack()
     owned.callback(loop.close)
-    rules = rules_of("v1", "things")
-    worker = StreamWorker(
+    worker = stream_worker(
         kind(broker, GROUP, (TOPIC,), str(slot)),
-        MadeUpFlow(),  # type: ignore[arg-type]
-        lambda: rules,
-        EventBuilder(EventContext("c", GROUP, {TOPIC: TOPIC_ID}, "0"), EventsPolicy()),
+        MadeUpFlow(),
+        rules_of("v1", "things"),
+        EventContext("c", GROUP, {TOPIC: TOPIC_ID}, "0"),
         loop,
-        supply=Plenty(),
-        encode_age_s=lambda: 0.0,
-        policy=FlowPolicy(),
-        priority=PriorityPolicy(),
-        commit_interval_s=0.05,
-        bounds=CommitBounds(50, 1 << 24),
-        gate=open_gate(clock, meter),
-        clock=clock,
-        meter=meter,
-        rng=random.Random(slot),
+        PrometheusMeter(),
     )
     return BuiltStreamWorker(worker, owned)
 

@@ -7,26 +7,26 @@ from dataclasses import replace
 from pipeline.adapters.kafka.outcomes import PublishedOutcome
 from pipeline.records import OutputRecord, OutputTopic
 from tests.fault.judge import Verdict, judge
-from tests.fault.pipeline_of_fakes import Entry
+from tests.fault.pipeline_of_fakes import Place
 
 TOPIC = OutputTopic.CLASSIFICATIONS
-ENTRIES: list[Entry] = [(0, 0, 0), (0, 1, 0), (0, 1, 1), (1, 0, 0)]
+PLACES: list[Place] = [(0, 0, 0), (0, 1, 0), (0, 1, 1), (1, 0, 0)]
 COMMITTED = {0: 2, 1: 1}
 
 
-def due(entry: Entry) -> OutputRecord:
-    name = ".".join(map(str, entry)).encode()
+def due(place: Place) -> OutputRecord:
+    name = ".".join(map(str, place)).encode()
     return OutputRecord(TOPIC, b"key", b"of " + name, (("ce_id", name),))
 
 
-def seen(entry: Entry, offset: int) -> PublishedOutcome:
-    record = due(entry)
+def seen(place: Place, offset: int) -> PublishedOutcome:
+    record = due(place)
     headers = {name: value or b"" for name, value in record.headers}
     return PublishedOutcome(TOPIC, 0, offset, record.key, record.value or b"", headers)
 
 
-EXPECTED = {entry: (due(entry),) for entry in ENTRIES}
-GOOD = [seen(entry, offset) for offset, entry in enumerate(ENTRIES)]
+EXPECTED = {place: (due(place),) for place in PLACES}
+GOOD = [seen(place, offset) for offset, place in enumerate(PLACES)]
 
 
 def verdict_of(*visible: PublishedOutcome, committed: dict[int, int] | None = None) -> Verdict:
@@ -35,7 +35,7 @@ def verdict_of(*visible: PublishedOutcome, committed: dict[int, int] | None = No
 
 def test_what_is_due_and_seen_once_passes() -> None:
     assert verdict_of(*GOOD).passed
-    assert verdict_of(*GOOD).inputs == len(ENTRIES)
+    assert verdict_of(*GOOD).inputs == len(PLACES)
 
 
 def test_an_order_between_partitions_is_not_asked_for() -> None:

@@ -4,25 +4,18 @@ adapters; its images are classified at once."""
 from __future__ import annotations
 
 import json
-import random
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from pipeline import metrics
-from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.events import EventBuilder, EventContext, EventsPolicy
-from pipeline.flow import FlowPolicy
-from pipeline.priority import PriorityPolicy
+from pipeline.events import EventContext
 from tests.rigs.kafka_deployment import Deployment
-from tests.rigs.open_gate import open_gate
-from tests.rigs.plenty import Plenty
-from tests.rigs.stream_worker import MadeUpFlow, rules_of
+from tests.rigs.stream_worker import POLICY, MadeUpFlow, rules_of, stream_worker
 from tests.rigs.waiting import eventually
-from workers.stream.commit_bounds import CommitBounds
 from workers.stream.event_loop import EventLoopThread
-from workers.stream.worker import StreamWorker
 
 COMMIT_INTERVAL_S = 0.02
 WAIT_S = 30.0
@@ -39,25 +32,16 @@ class WorkerOfDeployment:
         self.failure: BaseException | None = None
         self.flow = MadeUpFlow()
         self._loop = EventLoopThread(f"images-{slot}")
-        rules = rules_of("v1", "things")
-        facts, clock = deployment.facts, SystemClock()
+        facts = deployment.facts
         context = EventContext(facts.cluster_id, deployment.kafka.group, facts.topic_ids, release)
-        self._worker = StreamWorker(
+        self._worker = stream_worker(
             self.stream,
-            self.flow,  # type: ignore[arg-type]
-            lambda: rules,
-            EventBuilder(context, EventsPolicy()),
+            self.flow,
+            rules_of("v1", "things"),
+            context,
             self._loop,
-            supply=Plenty(),
-            encode_age_s=lambda: 0.0,
-            policy=FlowPolicy(),
-            priority=PriorityPolicy(),
-            commit_interval_s=COMMIT_INTERVAL_S,
-            bounds=CommitBounds(50, 1 << 24),
-            gate=open_gate(clock, self.meter),
-            clock=clock,
-            meter=self.meter,
-            rng=random.Random(slot),
+            self.meter,
+            policy=replace(POLICY, commit_interval_s=COMMIT_INTERVAL_S),
         )
         self._thread = threading.Thread(target=self._run, name=f"worker-{slot}")
         self._thread.start()

@@ -13,7 +13,6 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +33,11 @@ from pipeline.records import (
     Partition,
     Vector,
 )
-from pipeline.references import ReferencesPolicy, parse
 from pipeline.routes import RoutePolicy, Router
 from tests.fault.pipeline_of_fakes import LABEL_SET, FakeStages, Unbatched, flow_of, nowhere
 from tests.rigs.stream_worker import TOPIC, committed, running
 from tests.rigs.waiting import eventually
-from workers.stream.rules import Rules
+from workers.label_sets import Rules
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "records.json"
@@ -87,13 +85,17 @@ class OddStages(FakeStages):
     """Some files are damaged or no images."""
 
     async def decode(
-        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+        self,
+        body: bytes,
+        geometry: ImageGeometry,
+        content_encoding: str | None = None,
+        level: int = 0,
     ) -> DecodedImage:
         if body == b"broken.jpg":
             raise Reject("decode.corrupt", "decode: broken")
         if body == b"letter.pdf":
             raise Reject("decode.unsupported_format", "decode: a PDF", format="PDF")
-        return await super().decode(body, geometry, content_encoding)
+        return await super().decode(body, geometry, content_encoding, level)
 
 
 def published() -> tuple[list[OutputRecord], PrometheusMeter]:
@@ -102,7 +104,7 @@ def published() -> tuple[list[OutputRecord], PrometheusMeter]:
     label_sets = [parse_label_set(LABEL_SET), parse_label_set(STRICT_SET)]
     versions = {label_set.name: label_set.version for label_set in label_sets}
     rules = Rules(
-        partial(parse, policy=ReferencesPolicy(), router=Router(ROUTES, list(versions))),
+        Router(ROUTES, list(versions)),
         compile_label_sets(label_sets, encoder.encode_texts, encoder.model),
         versions,
     )

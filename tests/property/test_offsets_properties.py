@@ -9,8 +9,9 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pipeline.offsets import Batch, CommitWindow, Settled
-from pipeline.records import Epoch, Origin, OutputRecord, OutputTopic, Partition, Position
+from pipeline.offsets import Batch, Classified, CommitWindow
+from pipeline.records import Epoch, Partition, Position
+from tests.rigs.outcomes import classified
 
 PARTITIONS = (Partition("refs", 0), Partition("refs", 1))
 
@@ -20,18 +21,17 @@ class Broker:
     """What a real broker remembers: committed offsets and visible outcomes."""
 
     committed: dict[Partition, int] = field(default_factory=lambda: dict.fromkeys(PARTITIONS, 0))
-    visible: list[tuple[Partition, int, int]] = field(default_factory=list)
+    visible: list[tuple[Position, int]] = field(default_factory=list)
 
     def apply(self, batch: Batch) -> None:
         self.committed.update(batch.offsets)
-        self.visible.extend((at.partition, at.offset, at.index) for at, _ in batch.outcomes)
+        self.visible.extend(
+            (settled.origin.position, settled.origin.index) for settled in batch.outcomes
+        )
 
 
-def settled(partition: Partition, offset: int, index: int) -> Settled:
-    origin = Origin(Position(Partition(partition.topic, partition.number), offset), index, 0)
-    name = f"{partition}@{offset}#{index}".encode()
-    record = OutputRecord(OutputTopic.CLASSIFICATIONS, None, name, ())
-    return Settled("classified", "", origin, (record,))
+def settled(position: Position, index: int) -> Classified:
+    return classified(position, f"{position}#{index}".encode(), index=index)
 
 
 class Window(RuleBasedStateMachine):
@@ -46,8 +46,9 @@ class Window(RuleBasedStateMachine):
         self.end = dict.fromkeys(PARTITIONS, 0)
         self.position: dict[Partition, int] = {}
         self.epochs: dict[Partition, Epoch] = {}
-        self.open: dict[tuple[Partition, Epoch, int, int], None] = {}
-        self.stale: list[tuple[Partition, Epoch, int, int]] = []
+        # References without an outcome: their epoch, and who they are.
+        self.open: dict[tuple[Epoch, Position, int], None] = {}
+        self.stale: list[tuple[Epoch, Position, int]] = []
         self.highest = dict.fromkeys(PARTITIONS, 0)
         # Committed in doubt, and known only from the offset that the partition came back with.
         self.unseen = 0
@@ -78,29 +79,28 @@ class Window(RuleBasedStateMachine):
             references = self.log[partition].get(offset)
             if references is None:
                 continue
-            position = Position(Partition(partition.topic, partition.number), offset)
+            position = Position(partition, offset)
             epoch = self.window.begin(position, now=0.0)
             assert epoch == self.epochs[partition]
             assert self.window.expand(position, epoch, references)
             for index in range(references):
-                self.open[partition, epoch, offset, index] = None
+                self.open[epoch, position, index] = None
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())
     def settle(self, data: st.DataObject) -> None:
-        partition, epoch, offset, index = data.draw(st.sampled_from(list(self.open)))
-        del self.open[partition, epoch, offset, index]
-        outcome = settled(partition, offset, index)
-        assert self.window.settle(partition, epoch, offset, index, outcome)
-        assert not self.window.settle(partition, epoch, offset, index, outcome)
+        epoch, position, index = data.draw(st.sampled_from(list(self.open)))
+        del self.open[epoch, position, index]
+        outcome = settled(position, index)
+        assert self.window.settle(epoch, outcome)
+        assert not self.window.settle(epoch, outcome)
 
     @precondition(lambda self: self.stale)
     @rule(data=st.data())
     def settle_late(self, data: st.DataObject) -> None:
         """Work of an epoch that is over changes nothing."""
-        partition, epoch, offset, index = data.draw(st.sampled_from(self.stale))
-        outcome = settled(partition, offset, index)
-        assert not self.window.settle(partition, epoch, offset, index, outcome)
+        epoch, position, index = data.draw(st.sampled_from(self.stale))
+        assert not self.window.settle(epoch, settled(position, index))
 
     @rule(
         fate=st.sampled_from(["acknowledged", "refused", "lost", "applied"]),
@@ -112,7 +112,7 @@ class Window(RuleBasedStateMachine):
         batch = self.window.take(most, most_bytes)
         if batch is None:
             return
-        records = {(place.partition, place.offset) for place, _ in batch.outcomes}
+        records = {settled.origin.position for settled in batch.outcomes}
         within = len(batch.outcomes) <= most and batch.size_bytes <= most_bytes
         assert within or len(records) == 1
         if fate in ("acknowledged", "applied"):
@@ -129,7 +129,7 @@ class Window(RuleBasedStateMachine):
     @rule(partition=st.sampled_from(PARTITIONS))
     def revoke_and_assign(self, partition: Partition) -> None:
         self.window.revoke(partition)
-        for key in [key for key in self.open if key[0] == partition]:
+        for key in [key for key in self.open if key[1].partition == partition]:
             del self.open[key]
             self.stale.append(key)
         self.assign(partition)
@@ -155,7 +155,7 @@ class Window(RuleBasedStateMachine):
     @invariant()
     def everything_below_the_committed_offset_is_visible_exactly_once(self) -> None:
         expected = sorted(
-            (partition, offset, index)
+            (Position(partition, offset), index)
             for partition in PARTITIONS
             for offset, references in self.log[partition].items()
             if offset < self.broker.committed[partition]
@@ -166,7 +166,7 @@ class Window(RuleBasedStateMachine):
     @invariant()
     def outcomes_of_a_partition_are_visible_in_input_order(self) -> None:
         for partition in PARTITIONS:
-            mine = [(o, i) for p, o, i in self.broker.visible if p == partition]
+            mine = [each for each in self.broker.visible if each[0].partition == partition]
             assert mine == sorted(mine)
 
     @invariant()
@@ -186,16 +186,15 @@ class Window(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Progress: once everything is finished, everything can be committed."""
-        for partition, epoch, offset, index in list(self.open):
-            outcome = settled(partition, offset, index)
-            self.window.settle(partition, epoch, offset, index, outcome)
+        for epoch, position, index in self.open:
+            assert self.window.settle(epoch, settled(position, index))
         self.open.clear()
         self.window.advance(self.position)
         while (batch := self.window.take(10, 10_000)) is not None:
             self.broker.apply(batch)
             self.window.confirm()
-        for partition, position in self.position.items():
-            assert self.broker.committed[partition] == position
+        for partition, upto in self.position.items():
+            assert self.broker.committed[partition] == upto
         assert self.window.idle
         assert (self.window.unsettled, self.window.settled, self.window.settled_bytes) == (0, 0, 0)
         self.everything_below_the_committed_offset_is_visible_exactly_once()
@@ -213,18 +212,16 @@ def test_a_batch_is_within_both_bounds_or_a_single_record(
     for partition, records in zip(PARTITIONS, logs, strict=True):
         epoch = window.assign(partition, 0)
         for offset, sizes in enumerate(records):
-            position = Position(Partition(partition.topic, partition.number), offset)
+            position = Position(partition, offset)
             window.begin(position, now=0.0)
             window.expand(position, epoch, len(sizes))
             for index, size in enumerate(sizes):
-                record = OutputRecord(OutputTopic.CLASSIFICATIONS, None, b"x" * size, ())
-                outcome = Settled("classified", "", Origin(position, index, 0), (record,))
-                window.settle(partition, epoch, offset, index, outcome)
+                assert window.settle(epoch, classified(position, b"x" * size, index=index))
     taken = 0
     while (batch := window.take(most, most_bytes)) is not None:
-        places = {(place.partition, place.offset) for place, _ in batch.outcomes}
+        positions = {settled.origin.position for settled in batch.outcomes}
         within = len(batch.outcomes) <= most and batch.size_bytes <= most_bytes
-        assert within or len(places) == 1
+        assert within or len(positions) == 1
         taken += len(batch.outcomes)
         window.confirm()
     assert taken == sum(len(sizes) for records in logs for sizes in records)

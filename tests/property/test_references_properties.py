@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -14,7 +13,16 @@ from hypothesis import strategies as st
 from pipeline.errors import CODES, Reject
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.formats import strict_json
-from pipeline.records import DeadLetter, Headers, ImageRef, Partition, Position, Record, Skipped
+from pipeline.records import (
+    DeadLetter,
+    Entry,
+    Headers,
+    ImageRef,
+    Partition,
+    Position,
+    Record,
+    Skipped,
+)
 from pipeline.references import ReferencesPolicy, SkipReason, parse
 from pipeline.routes import RoutePolicy, Router
 
@@ -82,35 +90,36 @@ def record(value: bytes | None, headers: Headers = ()) -> Record:
     return Record(Position(Partition("t", 0), 1), 0, b"key", value, headers)
 
 
-def replay_of(letter: DeadLetter) -> Record:
+def replay_of(entry: Entry) -> Record:
     """The record that a person publishes to replay a dead letter, original headers included."""
-    if letter.record is not None:
-        return letter.record
-    (published,) = BUILDER.records(letter)
+    if entry.record is not None:
+        return entry.record
+    assert isinstance(entry.content, DeadLetter)
+    (published,) = BUILDER.records(entry.origin, entry.content)
     return Record(Position(Partition("t", 0), 1), 0, published.key, published.value)
 
 
-def assert_accounted(source: Record, policy: ReferencesPolicy = POLICY) -> list[Any]:
-    outcomes = list(parse(source, policy, ROUTER))
-    assert outcomes
-    for index, outcome in enumerate(outcomes):
-        if isinstance(outcome, Skipped):
-            assert outcome.reason in set(SkipReason)
-            continue
-        assert outcome.origin.index == index
-        assert outcome.origin.position == source.position
-        if isinstance(outcome, DeadLetter):
-            assert outcome.code in CODES
-            assert outcome.message.encode()
-            # What could be read is a reference; what could not is the record, byte for byte.
-            refused = outcome.code in REFUSALS
-            assert (outcome.ref is not None, outcome.record is None) == (refused, refused)
-            assert refused or len(outcomes) > 1 or outcome.record is source
-        else:
-            assert isinstance(outcome, ImageRef)
-            assert outcome.label_sets
-            assert 1 <= len(outcome.key.encode()) <= 1024
-    return outcomes
+def assert_accounted(source: Record, policy: ReferencesPolicy = POLICY) -> tuple[Entry, ...]:
+    entries = parse(source, policy, ROUTER)
+    assert entries
+    for index, entry in enumerate(entries):
+        assert (entry.origin.position, entry.origin.index) == (source.position, index)
+        match entry.content:
+            case DeadLetter(code=code, message=message, ref=ref):
+                assert code in CODES
+                assert message.encode()
+                # What could be read is a reference; what could not is the record, byte for byte.
+                refused = code in REFUSALS
+                assert (ref is not None, entry.record is None) == (refused, refused)
+                assert refused or len(entries) > 1 or entry.record is source
+            case Skipped(reason):
+                assert reason in set(SkipReason)
+                assert entry.record is None
+            case ImageRef(key=key, label_sets=label_sets):
+                assert label_sets
+                assert 1 <= len(key.encode()) <= 1024
+                assert entry.record is None
+    return entries
 
 
 @given(st.none() | st.binary(max_size=300), headers)
@@ -121,31 +130,32 @@ def test_no_bytes_are_too_bad_for_an_outcome(value: bytes | None, headers: Heade
 @given(lookalikes | json_values, headers)
 @example({"Records": [{"s3": {}, "eventSource": "aws:s3"}] * 3}, ())
 def test_no_document_is_too_bad_for_an_outcome(document: Any, headers: Headers) -> None:
-    outcomes = assert_accounted(record(json.dumps(document).encode(), headers))
+    entries = assert_accounted(record(json.dumps(document).encode(), headers))
     if isinstance(document, list) and not any(name == "ce_specversion" for name, _ in headers):
-        assert len(outcomes) in {1, len(document)}
+        assert len(entries) in {1, len(document)}
 
 
 @settings(max_examples=50)
 @given(st.lists(lookalikes, min_size=1, max_size=6))
 def test_every_entry_of_a_list_has_one_outcome_and_neighbours_do_not_change_it(
-    entries: list[Any],
+    documents: list[Any],
 ) -> None:
     policy = ReferencesPolicy(max_depth=128)
-    together = assert_accounted(record(json.dumps(entries).encode()), policy)
-    assert len(together) == len(entries)
-    for entry, outcome in zip(entries, together, strict=True):
-        [alone] = parse(record(json.dumps([entry]).encode()), policy, ROUTER)
-        assert type(alone) is type(outcome)
-        if isinstance(outcome, DeadLetter):
-            assert isinstance(alone, DeadLetter)
-            assert alone.code == outcome.code
+    together = assert_accounted(record(json.dumps(documents).encode()), policy)
+    assert len(together) == len(documents)
+    for document, entry in zip(documents, together, strict=True):
+        [alone] = parse(record(json.dumps([document]).encode()), policy, ROUTER)
+        letter = entry.content
+        assert type(alone.content) is type(letter)
+        if isinstance(letter, DeadLetter):
+            assert isinstance(alone.content, DeadLetter)
+            assert alone.content.code == letter.code
             # What the dead letter holds, replayed, has the same fate.
-            [again] = parse(replay_of(outcome), policy, ROUTER)
-            assert isinstance(again, DeadLetter)
-            assert again.code == outcome.code
-            if outcome.ref is not None:
-                assert again.ref == replace(outcome.ref, origin=again.origin)
+            [again] = parse(replay_of(entry), policy, ROUTER)
+            assert isinstance(again.content, DeadLetter)
+            assert (again.content.code, again.content.ref) == (letter.code, letter.ref)
+        else:
+            assert alone.content == letter
 
 
 @given(
@@ -159,12 +169,14 @@ def test_a_reference_that_the_routes_refuse_is_replayed_as_the_same_reference(
     bucket: str, label_sets: list[str], tenant: str | None, metadata: Any, key: str
 ) -> None:
     sent = {"bucket": bucket, "key": key, "label_sets": label_sets, "tenant": tenant}
-    [outcome] = assert_accounted(record(json.dumps(sent | {"metadata": metadata}).encode()))
-    if isinstance(outcome, ImageRef):
+    [entry] = assert_accounted(record(json.dumps(sent | {"metadata": metadata}).encode()))
+    letter = entry.content
+    if isinstance(letter, ImageRef):
         return
-    [again] = parse(replay_of(outcome), POLICY, ROUTER)
-    assert isinstance(again, DeadLetter)
-    assert (again.code, again.ref) == (outcome.code, outcome.ref)
+    [again] = parse(replay_of(entry), POLICY, ROUTER)
+    assert isinstance(letter, DeadLetter)
+    assert isinstance(again.content, DeadLetter)
+    assert (again.content.code, again.content.ref) == (letter.code, letter.ref)
 
 
 def notification(source: str, key: str) -> Record:
@@ -178,9 +190,9 @@ def notification(source: str, key: str) -> Record:
 
 
 def key_of(source: Record) -> str:
-    [ref] = parse(source, POLICY, ROUTER)
-    assert isinstance(ref, ImageRef)
-    return ref.key
+    [entry] = parse(source, POLICY, ROUTER)
+    assert isinstance(entry.content, ImageRef)
+    return entry.content.key
 
 
 @given(keys)

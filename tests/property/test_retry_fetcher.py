@@ -14,7 +14,7 @@ from pipeline.errors import Reject, Retry
 from pipeline.fetch import Fetcher, FetchPolicy
 from pipeline.metrics import Metric
 from pipeline.ports import StoreDenied
-from pipeline.records import ImageRef, ObjectBody, Origin, Partition, Position
+from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from tests.rigs.virtual_time import LoopClock, run
 
@@ -128,11 +128,8 @@ class World:
 
 async def fate(fetcher: Fetcher, number: int, at: float) -> str | None:
     await asyncio.sleep(at)
-    ref = ImageRef(
-        "images", str(number), Origin(Position(Partition("refs", 0), number), 0, 0), ("general",)
-    )
     try:
-        async with fetcher.fetch(ref):
+        async with fetcher.fetch(ImageRef("images", str(number), ("general",))):
             pass
     except Reject as reject:
         return reject.code

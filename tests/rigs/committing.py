@@ -16,13 +16,15 @@ from pipeline.records import (
     Epoch,
     Origin,
     OutputRecord,
-    OutputTopic,
     Partition,
     Position,
+    Record,
 )
 from tests.rigs.hand_clock import HandClock
 from tests.rigs.open_gate import open_gate
+from tests.rigs.outcomes import classified, dead_lettered
 from tests.rigs.scripted_trials import ScriptedTrials
+from workers.instruments import Instruments
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.commit_gate import CommitGate
 from workers.stream.committing import Committer
@@ -38,10 +40,14 @@ BYTES = 100
 class NothingToPublish:
     """Nothing here is ever too large."""
 
-    def records(self, outcome: Classification | DeadLetter) -> tuple[OutputRecord, ...]:
+    def records(
+        self, origin: Origin, outcome: Classification | DeadLetter, record: Record | None = None
+    ) -> tuple[OutputRecord, ...]:
         raise NotImplementedError
 
-    def shrink(self, letter: DeadLetter) -> OutputRecord:
+    def shrink(
+        self, origin: Origin, letter: DeadLetter, record: Record | None = None
+    ) -> OutputRecord:
         raise NotImplementedError
 
 
@@ -94,12 +100,10 @@ class Worker:
             self.stream,
             self.window,
             NothingToPublish(),
-            interval_s=0.25,
-            bounds=CommitBounds(max_outcomes, max_bytes),
-            gate=gate(self.clock, self.meter),
-            clock=self.clock,
-            meter=self.meter,
-            rng=random.Random(0),
+            gate(self.clock, self.meter),
+            CommitBounds(max_outcomes, max_bytes),
+            0.25,
+            Instruments(self.clock, self.meter, random.Random(0)),
         )
         self.gauges = Gauges(
             self.stream, self.window, self.committer, clock=self.clock, meter=self.meter
@@ -110,7 +114,7 @@ class Worker:
         for _ in range(count):
             self.broker.produce(PARTITION, b"{}")
         for position, epoch in self._poll(count):
-            self.window.settle(PARTITION, epoch, position.offset, 0, outcome(position, BYTES, code))
+            self.window.settle(epoch, outcome(position, BYTES, code))
 
     def begin(self) -> None:
         """A record whose reference waits for its image."""
@@ -149,10 +153,8 @@ class Worker:
 
 
 def outcome(position: Position, size_bytes: int, code: str = "") -> Settled:
-    topic = OutputTopic.DEAD_LETTERS if code else OutputTopic.CLASSIFICATIONS
-    record = OutputRecord(topic, None, b"x" * size_bytes, ())
-    kind = "dead_letter" if code else "classified"
-    return Settled(kind, code, Origin(position, 0, 0), (record,))
+    payload = b"x" * size_bytes
+    return dead_lettered(position, code, payload) if code else classified(position, payload)
 
 
 def judged(clock: HandClock, meter: PrometheusMeter) -> CommitGate:

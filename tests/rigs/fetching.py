@@ -12,7 +12,7 @@ from pipeline.errors import Reject, Retry
 from pipeline.fetch import Fetcher, FetchPolicy
 from pipeline.metrics import Metric
 from pipeline.ports import StoreDenied
-from pipeline.records import ImageRef, ObjectBody, Origin, Partition, Position
+from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from tests.rigs.virtual_time import LoopClock
 
@@ -115,8 +115,7 @@ async def miss() -> bytes:
 
 
 def reference(key: str, bucket: str = "images") -> ImageRef:
-    origin = Origin(Position(Partition("refs", 0), 0), 0, 0)
-    return ImageRef(bucket, key, origin, ("general",), version_id="v1", etag="e1")
+    return ImageRef(bucket, key, ("general",), version_id="v1", etag="e1")
 
 
 class Bench:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pipeline.errors import Reject
 from pipeline.fetch import Fetcher, FetchPolicy
 from pipeline.flow import FlowPolicy
-from pipeline.offsets import CommitWindow, Settled
+from pipeline.offsets import CommitWindow, DeadLettered, Settled
 from pipeline.priority import PriorityPolicy
-from pipeline.records import Epoch, ImageRef, Origin, Partition, Position, Record
+from pipeline.records import Epoch, ImageRef, Partition, Position, Record
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from tests.rigs.fetching import RecordingMeter, ScriptedStore
+from tests.rigs.outcomes import classified, dead_lettered
 from tests.rigs.virtual_time import LoopClock
 from workers.stream.intake import Intake
 
@@ -98,39 +99,38 @@ class SimulatedWorker:
                 self._poll(partition)
         for record, epoch in self._intake.ready():
             self._window.expand(record.position, epoch, 1)
-            partition = Partition(record.position.partition.topic, record.position.partition)
-            task = asyncio.create_task(self._live(record, epoch, partition))
-            self._tasks[partition].add(task)
-            task.add_done_callback(self._tasks[partition].discard)
+            task = asyncio.create_task(self._live(record, epoch))
+            group = self._tasks[record.position.partition]
+            group.add(task)
+            task.add_done_callback(group.discard)
         if self._window.take(10_000, 1 << 30) is not None:
-            for place, settled in self._window.confirm().outcomes:
-                key, came = self._arrived.pop(settled.origin.position)
-                code = settled.detail or None
-                self.taken.append(Taken(key, place.partition, _now() - came, code))
+            for settled in self._window.confirm().outcomes:
+                position = settled.origin.position
+                key, came = self._arrived.pop(position)
+                code = settled.letter.code if isinstance(settled, DeadLettered) else None
+                self.taken.append(Taken(key, position.partition, _now() - came, code))
 
     def _poll(self, partition: Partition) -> None:
         log, most = self._logs[partition], max(1, self._intake.most())
         for _ in range(min(most, len(log))):
             key, came = log.popleft()
-            position = Position(Partition(partition.topic, partition.number), self._ends[partition])
+            position = Position(partition, self._ends[partition])
             self._ends[partition] += 1
             self._arrived[position] = (key, came)
             epoch = self._window.begin(position, _now())
             assert epoch is not None
             self._intake.add(Record(position, 0, key.encode(), b""), epoch)
 
-    async def _live(self, record: Record, epoch: Epoch, partition: Partition) -> None:
-        origin = Origin(record.position, 0, 0)
-        code = ""
+    async def _live(self, record: Record, epoch: Epoch) -> None:
+        position = record.position
+        ref = ImageRef("images", (record.key or b"").decode(), ("general",))
+        settled: Settled = classified(position)
         try:
-            async with self.fetcher.fetch(
-                ImageRef("images", (record.key or b"").decode(), origin, ("general",))
-            ):
+            async with self.fetcher.fetch(ref, source=position.partition):
                 pass
         except Reject as reject:
-            code = reject.code
-        settled = Settled("dead_letter" if code else "classified", code, origin)
-        self._window.settle(partition, epoch, record.position.offset, 0, settled)
+            settled = dead_lettered(position, reject.code)
+        self._window.settle(epoch, settled)
 
     async def _serve(self) -> bytes:
         await asyncio.sleep(0.02 + 0.06 * self.random.random())

@@ -6,9 +6,9 @@ import asyncio
 import json
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,29 +18,31 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, Retry, WorkerLost
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import Flow, FlowPolicy, Scoring
-from pipeline.ports import Polled
+from pipeline.ports import Polled, Stream
 from pipeline.priority import PriorityPolicy
 from pipeline.records import (
     Classification,
     DeadLetter,
-    DecodedImage,
+    ImageFacts,
     ImageRef,
     LabelSetResult,
+    Looked,
     ModelIdentity,
     OutputRecord,
     OutputTopic,
     Partition,
     Vector,
 )
-from pipeline.references import ReferencesPolicy, parse
+from pipeline.references import ReferencesPolicy
 from pipeline.routes import Router
 from tests.rigs.open_gate import open_gate
 from tests.rigs.plenty import Plenty
-from workers.stream.commit_bounds import CommitBounds
+from workers.instruments import Instruments
+from workers.label_sets import Rules
 from workers.stream.commit_gate import CommitGate
 from workers.stream.event_loop import EventLoopThread
-from workers.stream.rules import Rules
-from workers.stream.worker import StreamWorker
+from workers.stream.intake import Supply
+from workers.stream.worker import Classifying, Images, StreamPolicy, StreamWorker
 
 TOPIC = "refs"
 GROUP = "g"
@@ -66,10 +68,43 @@ class MadeUpScoring:
 
 
 def rules_of(version: str, *label_sets: str) -> Rules:
-    return Rules(
-        partial(parse, policy=ReferencesPolicy(), router=Router((), label_sets)),
-        MadeUpScoring(version),
-        dict.fromkeys(label_sets, version),
+    return Rules(Router((), label_sets), MadeUpScoring(version), dict.fromkeys(label_sets, version))
+
+
+POLICY = StreamPolicy(
+    ReferencesPolicy(),
+    FlowPolicy(),
+    PriorityPolicy(),
+    commit_interval_s=0.01,
+    max_outcomes_per_commit=50,
+    max_bytes_per_commit=1 << 24,
+)
+
+
+def stream_worker(
+    stream: Stream,
+    flow: Classifying,
+    rules: Rules | Callable[[], Rules],
+    context: EventContext,
+    loop: EventLoopThread,
+    meter: PrometheusMeter,
+    *,
+    supply: Supply | None = None,
+    encode_age_s: Callable[[], float] = lambda: 0.0,
+    gate: CommitGate | None = None,
+    policy: StreamPolicy = POLICY,
+    events: EventsPolicy | None = None,
+) -> StreamWorker:
+    """A worker on the machine's clock, which nothing holds up unless it is given."""
+    clock = SystemClock()
+    return StreamWorker(
+        stream,
+        Images(loop, flow, supply or Plenty(), encode_age_s),
+        rules if callable(rules) else lambda: rules,
+        EventBuilder(context, events or EventsPolicy()),
+        gate or open_gate(clock, meter),
+        policy,
+        Instruments(clock, meter, random.Random(0)),
     )
 
 
@@ -79,10 +114,13 @@ class MadeUpFlow:
     def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.running: set[str] = set()
+        self.asked_for: set[tuple[int, Hashable]] = set()
+        """Levels and sources of what came."""
 
     async def classify(
-        self, ref: ImageRef, scoring: Scoring, level: int = 0
+        self, ref: ImageRef, scoring: Scoring, level: int = 0, source: Hashable = None
     ) -> Classification | DeadLetter:
+        self.asked_for.add((level, source))
         self.running.add(ref.key)
         try:
             if ref.key.startswith("slow"):
@@ -90,21 +128,20 @@ class MadeUpFlow:
         finally:
             self.running.discard(ref.key)
         if ref.key.startswith("bad"):
-            return DeadLetter(ref.origin, "decode.corrupt", "broken", 1, ref=ref)
+            return DeadLetter("decode.corrupt", "broken", 1, ref=ref)
         if ref.key == "document":
             code = "decode.unsupported_format"
-            return DeadLetter(ref.origin, code, "no image", 1, ref=ref, format="PDF")
+            return DeadLetter(code, "no image", 1, ref=ref, format="PDF")
         if ref.key.startswith("exhausted"):
             raise MemoryError("no memory")
         if ref.key.startswith("lost"):
             raise WorkerLost("encode.device_lost", "the device is gone")
         if ref.key.startswith("halt"):
             raise Halt("model.broken", "the device is gone")
-        image = DecodedImage(np.zeros((2, 2, 3), np.uint8), "PNG", 2, 2, 1, 0.0)
+        image = ImageFacts("PNG", 2, 2, 1, 0.0)
         results = scoring.score(ref.label_sets, EMBEDDING)
-        return Classification(
-            ref, MODEL, results, EMBEDDING, "e", None, "0" * 64, 1, image, "strict", "transformers"
-        )
+        looked = Looked(EMBEDDING, MODEL, image, "0" * 64, 1, "strict", "transformers")
+        return Classification(ref, looked, results, "e", None)
 
 
 class Unreachable(MemoryStream):
@@ -142,22 +179,17 @@ class Running:
         topics = (TOPIC, *priority.lower)
         self.stream = Unreachable(broker, GROUP, topics, member)
         context = EventContext("c", GROUP, dict.fromkeys(topics, TOPIC_ID), "0")
-        self.worker = StreamWorker(
+        self.worker = stream_worker(
             self.stream,
-            flow or self.flow,  # type: ignore[arg-type]
+            flow or self.flow,
             lambda: self.rules,
-            EventBuilder(context, EventsPolicy()),
+            context,
             self.loop,
+            self.meter,
             supply=self.supply,
             encode_age_s=lambda: self.encode_age_s,
-            policy=policy,
-            priority=priority,
-            commit_interval_s=0.01,
-            bounds=CommitBounds(50, 1 << 24),
-            gate=gate or open_gate(SystemClock(), self.meter),
-            clock=SystemClock(),
-            meter=self.meter,
-            rng=random.Random(0),
+            gate=gate,
+            policy=replace(POLICY, flow=policy, priority=priority),
         )
         self.thread = threading.Thread(target=self._run)
         self.thread.start()

@@ -11,10 +11,11 @@ from pipeline.adapters.memory.stream import MemoryBroker
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.budget import BudgetPolicy, FailureBudget
 from pipeline.errors import Halt
-from pipeline.offsets import Settled
-from pipeline.records import DeadLetter, ImageRef, Origin, OutputTopic, Partition, Position
+from pipeline.offsets import PassedOver, Settled
+from pipeline.records import ImageRef, Origin, OutputTopic, Position
 from tests.rigs.committing import BYTES, GROUP, PARTITION, WINDOW, Worker, judged
 from tests.rigs.hand_clock import HandClock
+from tests.rigs.outcomes import classified, dead_lettered
 from tests.rigs.scripted_trials import ScriptedTrials
 from tests.rigs.stream_worker import TOPIC, committed, running, send, visible
 from tests.rigs.waiting import eventually
@@ -52,14 +53,12 @@ class Bench:
 
 
 def settled(code: str | None, bucket: str = BUCKET) -> Settled:
-    origin = Origin(Position(Partition(TOPIC, 0), 0), 0, 0)
+    position = Position(PARTITION, 0)
     if code is None:
-        return Settled("classified", "", origin)
+        return classified(position)
     if code == "skip":
-        return Settled("skipped", code, origin)
-    ref = ImageRef(bucket, "key", origin, ("things",))
-    letter = DeadLetter(origin, code, "message", 1, ref=ref)
-    return Settled("dead_letter", code, origin, dead_letter=letter)
+        return PassedOver(Origin(position, 0, 0), "folder")
+    return dead_lettered(position, code, ref=ImageRef(bucket, "key", ("things",)))
 
 
 @pytest.fixture

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.offsets import Batch, Place
-from pipeline.records import Partition, Position
-from tests.rigs.committing import BYTES, GROUP, PARTITION, TOPIC, Worker, judged, outcome
+from pipeline.offsets import Batch
+from pipeline.records import Position
+from tests.rigs.committing import BYTES, GROUP, PARTITION, TOPIC, Worker, judged
+from tests.rigs.outcomes import classified
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.committing import INTERRUPTED_S
 from workers.stream.gauges import INTERVAL_S
 
 
 def batch(outcomes: int, size_bytes: int) -> Batch:
-    position = Position(Partition(TOPIC, 0), 0)
-    places = (Place(PARTITION, 0, index) for index in range(outcomes))
-    each = tuple((place, outcome(position, size_bytes)) for place in places)
-    return Batch({PARTITION: 1}, each)
+    payload = b"x" * size_bytes
+    settled = (
+        classified(Position(PARTITION, 0), payload, index=index) for index in range(outcomes)
+    )
+    return Batch({PARTITION: 1}, tuple(settled))
 
 
 # -- bounds ---------------------------------------------------------------------------------

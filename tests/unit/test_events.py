@@ -16,13 +16,15 @@ from pipeline.events.headers import HEADERS, EventType
 from pipeline.events.schemas import CLASSIFICATION_SCHEMA, schemas
 from pipeline.records import (
     Classification,
-    DecodedImage,
+    ImageFacts,
     ImageRef,
     JsonValue,
     LabelScore,
     LabelSetResult,
+    Looked,
     ModelIdentity,
     Origin,
+    Outcome,
     OutputRecord,
     OutputTopic,
     Partition,
@@ -41,7 +43,6 @@ ORIGIN = Origin(Position(Partition("images", 3), 1234), 2, 1_767_225_600_123, b"
 REF = ImageRef(
     bucket="photos",
     key="2026/café 1.jpg",
-    origin=ORIGIN,
     label_sets=("shapes",),
     version_id="asked",
     etag="asked-etag",
@@ -49,9 +50,18 @@ REF = ImageRef(
     tenant="gallery",
     metadata=MappingProxyType({"album": ["winter", 1, None, {"deep": True}]}),
 )
+LOOKED = Looked(
+    embedding=np.array([0.5, -0.5, 0.5, 0.5], dtype=np.float32),
+    model=ModelIdentity("model", "sha256:abc", 4, 100.0, "fp32", "torch-cpu"),
+    image=ImageFacts("JPEG", 640, 480, 1, 0.25),
+    sha256="ab" * 32,
+    size_bytes=9876,
+    decode_mode="strict",
+    decode_crop="transformers",
+)
 CLASSIFIED = Classification(
     ref=REF,
-    model=ModelIdentity("model", "sha256:abc", 4, 100.0, "fp32", "torch-cpu"),
+    looked=LOOKED,
     results=(
         LabelSetResult(
             "shapes",
@@ -61,19 +71,15 @@ CLASSIFIED = Classification(
             "review",
         ),
     ),
-    embedding=np.array([0.5, -0.5, 0.5, 0.5], dtype=np.float32),
     etag="read-etag",
     version_id="read",
-    sha256="ab" * 32,
-    size_bytes=9876,
-    image=DecodedImage(np.zeros((2, 2, 3), np.uint8), "JPEG", 640, 480, 1, 0.25),
-    decode_mode="strict",
-    decode_crop="transformers",
 )
 
 
-def build(outcome: Any = CLASSIFIED, **policy: Any) -> tuple[OutputRecord, ...]:
-    return EventBuilder(CONTEXT, EventsPolicy(**policy)).records(outcome)
+def build(
+    outcome: Outcome = CLASSIFIED, origin: Origin = ORIGIN, **policy: Any
+) -> tuple[OutputRecord, ...]:
+    return EventBuilder(CONTEXT, EventsPolicy(**policy)).records(origin, outcome)
 
 
 def texts(record: OutputRecord) -> dict[str, str]:
@@ -166,8 +172,9 @@ def test_the_value_is_compact_utf8() -> None:
 
 def test_what_is_unknown_is_null_in_a_value_and_absent_from_headers() -> None:
     origin = Origin(ORIGIN.position, 0, -1)
-    ref = ImageRef("photos", "cat.jpg", origin, ("shapes",))
-    classification, embedding = build(replace(CLASSIFIED, ref=ref, etag=None, version_id=None))
+    ref = ImageRef("photos", "cat.jpg", ("shapes",))
+    outcome = replace(CLASSIFIED, ref=ref, etag=None, version_id=None)
+    classification, embedding = build(outcome, origin)
     value = json.loads(classification.value)
     check(classification, CLASSIFICATION_SCHEMA)
     assert value["record_timestamp"] is None
@@ -201,8 +208,7 @@ def test_a_lone_surrogate_is_escaped_and_reads_back() -> None:
 
 @pytest.mark.parametrize("timestamp_ms", [-1, -(2**63), 253_402_300_800_000, 2**63 - 1])
 def test_a_timestamp_that_no_calendar_has_is_left_out(timestamp_ms: int) -> None:
-    ref = replace(REF, origin=replace(ORIGIN, timestamp_ms=timestamp_ms))
-    record = build(replace(CLASSIFIED, ref=ref))[0]
+    record = build(origin=replace(ORIGIN, timestamp_ms=timestamp_ms))[0]
     assert json.loads(record.value)["record_timestamp"] is None
     assert "ce_time" not in texts(record)
 
@@ -212,8 +218,8 @@ def test_a_timestamp_that_no_calendar_has_is_left_out(timestamp_ms: int) -> None
     [(0, "1970-01-01T00:00:00.000Z"), (253_402_300_799_999, "9999-12-31T23:59:59.999Z")],
 )
 def test_the_first_and_the_last_timestamp_are_written(timestamp_ms: int, text: str) -> None:
-    ref = replace(REF, origin=replace(ORIGIN, timestamp_ms=timestamp_ms))
-    assert texts(build(replace(CLASSIFIED, ref=ref))[0])["ce_time"] == text
+    record = build(origin=replace(ORIGIN, timestamp_ms=timestamp_ms))[0]
+    assert texts(record)["ce_time"] == text
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
@@ -236,7 +242,7 @@ def test_an_embedding_is_little_endian_whatever_the_array(
     dtype: str, order: Literal["<", ">"]
 ) -> None:
     vector = np.array([0.5, -0.25, 0.0, 1.0], dtype=np.dtype(dtype).newbyteorder(order))
-    record = build(replace(CLASSIFIED, embedding=vector))[1]
+    record = build(replace(CLASSIFIED, looked=replace(LOOKED, embedding=vector)))[1]
     headers = texts(record)
     assert record.topic is OutputTopic.EMBEDDINGS
     assert record.key == b"a key"
@@ -248,7 +254,7 @@ def test_an_embedding_is_little_endian_whatever_the_array(
 
 def test_a_strided_embedding_is_written_in_order() -> None:
     vector = np.arange(8, dtype=np.float32)[::2]
-    value = build(replace(CLASSIFIED, embedding=vector))[1].value
+    value = build(replace(CLASSIFIED, looked=replace(LOOKED, embedding=vector)))[1].value
     assert np.frombuffer(value, "<f4").tolist() == [0, 2, 4, 6]
 
 
@@ -330,12 +336,12 @@ def test_an_event_id_depends_on_nothing_that_a_redelivery_may_change() -> None:
 
 def test_a_source_is_a_uri_reference_whatever_the_group_is_called() -> None:
     context = replace(CONTEXT, group="team/a b#é")
-    record = EventBuilder(context, EventsPolicy()).records(CLASSIFIED)[0]
+    record = EventBuilder(context, EventsPolicy()).records(ORIGIN, CLASSIFIED)[0]
     assert texts(record)["ce_source"] == "/clipstream/cluster/team%2Fa%20b%23%C3%A9/images"
 
 
 def test_a_reference_that_comes_twice_has_two_event_ids_and_one_subject() -> None:
-    twice = replace(REF, origin=replace(ORIGIN, position=Position(Partition("images", 3), 1235)))
-    first, second = build()[0], build(replace(CLASSIFIED, ref=twice))[0]
+    later = replace(ORIGIN, position=Position(Partition("images", 3), 1235))
+    first, second = build()[0], build(origin=later)[0]
     assert texts(first)["ce_id"] != texts(second)["ce_id"]
     assert texts(first)["ce_subject"] == texts(second)["ce_subject"] == "upload-1"

@@ -36,7 +36,6 @@ ORIGIN = Origin(Position(Partition("images", 3), 1234), 2, 1_767_225_600_123, b"
 REF = ImageRef(
     bucket="photos",
     key="2026/café +1.jpg",
-    origin=ORIGIN,
     label_sets=("shapes", "colours"),
     version_id="asked",
     etag="abc123",
@@ -45,7 +44,7 @@ REF = ImageRef(
     metadata={"album": ["winter", {"deep": None}]},
 )
 OF_REFERENCE = DeadLetter(
-    ORIGIN, "fetch.not_found", "fetch: gone; look", 3, ref=REF, unclassified_action="block"
+    "fetch.not_found", "fetch: gone; look", 3, ref=REF, unclassified_action="block"
 )
 RECORD = Record(
     ORIGIN.position,
@@ -54,16 +53,17 @@ RECORD = Record(
     b"\x00\xff not json",
     (("ce_id", b"theirs"), ("x", b"\xfe"), ("x", None), ("content-type", b""), ("é", None)),
 )
-OF_RECORD = DeadLetter(ORIGIN, "reference.not_json", "not JSON", 1, record=RECORD)
-UNREADABLE = DeadLetter(
-    Origin(Position(Partition("images", 0), 5), 0, -1), "record.corrupt", "bad checksum", 3
-)
+OF_RECORD = DeadLetter("reference.not_json", "not JSON", 1)
+UNREADABLE = DeadLetter("record.corrupt", "bad checksum", 3)
+UNREADABLE_ORIGIN = Origin(Position(Partition("images", 0), 5), 0, -1)
 
 
-def build(letter: DeadLetter) -> OutputRecord:
-    (record,) = BUILDER.records(letter)
-    assert record.topic is OutputTopic.DEAD_LETTERS
-    return record
+def build(
+    letter: DeadLetter, record: Record | None = None, origin: Origin = ORIGIN
+) -> OutputRecord:
+    (published,) = BUILDER.records(origin, letter, record)
+    assert published.topic is OutputTopic.DEAD_LETTERS
+    return published
 
 
 def ours(record: OutputRecord) -> dict[str, str]:
@@ -79,7 +79,7 @@ def ours(record: OutputRecord) -> dict[str, str]:
 def test_a_dead_letter_of_an_unsupported_format_names_it_in_a_header() -> None:
     letter = replace(OF_REFERENCE, code="decode.unsupported_format", format="JPEG XL")
     assert ours(build(letter))["dlq.format"] == "JPEG XL"
-    assert dict(BUILDER.shrink(letter).headers)["dlq.format"] == b"JPEG XL"
+    assert dict(BUILDER.shrink(ORIGIN, letter).headers)["dlq.format"] == b"JPEG XL"
     assert "dlq.format" not in ours(build(OF_REFERENCE))
 
 
@@ -128,7 +128,7 @@ def test_a_dead_reference_is_one_native_reference() -> None:
 
 
 def test_what_a_dead_reference_does_not_have_is_left_out() -> None:
-    ref = ImageRef("photos", "cat.jpg", ORIGIN, ("shapes",))
+    ref = ImageRef("photos", "cat.jpg", ("shapes",))
     value = json.loads(build(replace(OF_REFERENCE, ref=ref)).value)
     assert value == {"bucket": "photos", "key": "cat.jpg", "label_sets": ["shapes"]}
 
@@ -160,7 +160,8 @@ def test_a_dead_reference_is_replayed_as_it_stands(with_headers: bool) -> None:
     (again,) = parse(replayed, ReferencesPolicy(), router)
     trace = TRACE if with_headers else None
     asked = Asked(REF.label_sets, REF.tenant)
-    assert again == replace(REF, origin=Origin(position, 0, 5, b"a key", trace), asked=asked)
+    assert again.content == replace(REF, asked=asked)
+    assert again.origin == Origin(position, 0, 5, b"a key", trace)
 
 
 @pytest.mark.parametrize("asked", [["nonsense", "shapes"], []])
@@ -170,9 +171,9 @@ def test_a_refused_reference_is_replayed_with_what_its_sender_asked_for(asked: l
     value = json.dumps([{"bucket": "photos", "key": "cat.jpg"}, refused]).encode()
     routes = [RoutePolicy(bucket="photos", label_sets=("shapes",))]
     policy, before = ReferencesPolicy(), Router(routes, ["shapes"])
-    _, letter = parse(replace(RECORD, value=value), policy, before)
-    assert isinstance(letter, DeadLetter)
-    record = build(letter)
+    _, entry = parse(replace(RECORD, value=value), policy, before)
+    assert isinstance(entry.content, DeadLetter)
+    record = build(entry.content, entry.record, entry.origin)
     headers = ours(record)
     assert headers["dlq.payload"] == "reference"
     assert headers["dlq.code"] == "reference.no_route"
@@ -182,12 +183,12 @@ def test_a_refused_reference_is_replayed_with_what_its_sender_asked_for(asked: l
     Draft202012Validator(schemas()[DEAD_LETTER_SCHEMA]).validate(refused)
     mended = Router([], ["shapes", "colours", "nonsense"])
     (again,) = parse(replace(RECORD, value=record.value, headers=()), policy, mended)
-    assert isinstance(again, ImageRef)
-    assert again.label_sets == tuple(asked or ["shapes", "colours", "nonsense"])
+    assert isinstance(again.content, ImageRef)
+    assert again.content.label_sets == tuple(asked or ["shapes", "colours", "nonsense"])
 
 
 def test_an_unparsable_record_keeps_key_value_and_headers() -> None:
-    record = build(OF_RECORD)
+    record = build(OF_RECORD, RECORD)
     headers = ours(record)
     assert (record.key, record.value) == (RECORD.key, RECORD.value)
     assert [pair for pair in record.headers if pair[0].startswith("original.")] == [
@@ -206,8 +207,8 @@ def test_an_unparsable_record_keeps_key_value_and_headers() -> None:
 
 
 def test_a_null_value_is_told_from_an_empty_one() -> None:
-    null = build(replace(OF_RECORD, record=replace(RECORD, value=None)))
-    empty = build(replace(OF_RECORD, record=replace(RECORD, value=b"")))
+    null = build(OF_RECORD, replace(RECORD, value=None))
+    empty = build(OF_RECORD, replace(RECORD, value=b""))
     assert null.value == empty.value == b""
     assert ours(null)["dlq.null-value"] == "true"
     assert "dlq.null-value" not in ours(empty)
@@ -215,13 +216,12 @@ def test_a_null_value_is_told_from_an_empty_one() -> None:
 
 def test_a_record_without_nulls_lists_none() -> None:
     record = replace(RECORD, headers=(("a", b""), ("b", b"1")))
-    assert "dlq.null-headers" not in ours(build(replace(OF_RECORD, record=record)))
+    assert "dlq.null-headers" not in ours(build(OF_RECORD, record))
 
 
 def test_a_dead_letter_of_a_dead_letter_keeps_both_sets_of_headers() -> None:
-    first = build(OF_RECORD)
-    again = replace(RECORD, headers=first.headers)
-    second = build(replace(OF_RECORD, record=again))
+    first = build(OF_RECORD, RECORD)
+    second = build(OF_RECORD, replace(RECORD, headers=first.headers))
     assert ours(second)["dlq.code"] == "reference.not_json"
     kept = [
         (name.removeprefix("original."), value)
@@ -232,7 +232,7 @@ def test_a_dead_letter_of_a_dead_letter_keeps_both_sets_of_headers() -> None:
 
 
 def test_a_record_that_the_broker_could_not_return_leaves_its_position() -> None:
-    record = build(UNREADABLE)
+    record = build(UNREADABLE, origin=UNREADABLE_ORIGIN)
     headers = ours(record)
     assert (record.key, record.value) == (None, b"")
     assert headers["dlq.payload"] == "omitted"
@@ -268,11 +268,11 @@ def test_a_long_message_is_cut_between_two_characters(character: str, extra: int
         assert len(message.encode()) > MAX_MESSAGE_BYTES - 8
 
 
-@pytest.mark.parametrize("letter", [OF_REFERENCE, OF_RECORD])
+@pytest.mark.parametrize(("letter", "record"), [(OF_REFERENCE, None), (OF_RECORD, RECORD)])
 def test_a_shrunk_dead_letter_has_sizes_and_hash_instead_of_the_payload(
-    letter: DeadLetter,
+    letter: DeadLetter, record: Record | None
 ) -> None:
-    full, shrunk = build(letter), BUILDER.shrink(letter)
+    full, shrunk = build(letter, record), BUILDER.shrink(ORIGIN, letter, record)
     headers = ours(shrunk)
     assert shrunk.topic is OutputTopic.DEAD_LETTERS
     assert (shrunk.key, shrunk.value) == (full.key, b"")
@@ -289,31 +289,34 @@ def test_a_shrunk_dead_letter_has_sizes_and_hash_instead_of_the_payload(
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("origin", "letter", "record"),
     [
-        {"record": replace(RECORD, value=b"x" * 300_000)},
-        {"record": replace(RECORD, key=b"x" * 300_000)},
-        {"record": replace(RECORD, headers=(("h", b"v"),) * 20_000)},
-        {"message": "x" * 300_000},
-        {"record": None, "ref": replace(REF, id="x" * 300_000)},
-        {"record": None, "ref": replace(REF, metadata={"x": "x" * 300_000})},
-        {"origin": replace(ORIGIN, traceparent="x" * 300_000)},
+        (ORIGIN, OF_RECORD, replace(RECORD, value=b"x" * 300_000)),
+        (ORIGIN, OF_RECORD, replace(RECORD, key=b"x" * 300_000)),
+        (ORIGIN, OF_RECORD, replace(RECORD, headers=(("h", b"v"),) * 20_000)),
+        (ORIGIN, replace(OF_RECORD, message="x" * 300_000), RECORD),
+        (ORIGIN, replace(OF_REFERENCE, ref=replace(REF, id="x" * 300_000)), None),
+        (ORIGIN, replace(OF_REFERENCE, ref=replace(REF, metadata={"x": "x" * 300_000})), None),
+        (replace(ORIGIN, traceparent="x" * 300_000), OF_RECORD, RECORD),
     ],
 )
-def test_a_shrunk_dead_letter_is_small_whatever_the_input(change: dict[str, Any]) -> None:
-    shrunk = BUILDER.shrink(replace(OF_RECORD, **change))
+def test_a_shrunk_dead_letter_is_small_whatever_the_input(
+    origin: Origin, letter: DeadLetter, record: Record | None
+) -> None:
+    shrunk = BUILDER.shrink(origin, letter, record)
     assert shrunk.size_bytes < 3 * MAX_SHRUNK_FIELD_BYTES
     ours(shrunk)
 
 
 def test_shrinking_what_has_no_payload_changes_nothing() -> None:
-    assert BUILDER.shrink(UNREADABLE) == build(UNREADABLE)
+    shrunk = BUILDER.shrink(UNREADABLE_ORIGIN, UNREADABLE)
+    assert shrunk == build(UNREADABLE, origin=UNREADABLE_ORIGIN)
 
 
 def test_what_clipstream_adds_to_a_record_fits_the_room_of_the_topic() -> None:
     """The dead-letter topic takes the input's maximum + 64 KiB."""
     key, headers = b"k" * 10_000, tuple((f"header-{place}", b"v") for place in range(1000))
     record = replace(RECORD, key=key, value=b"x" * 900_000, headers=headers)
-    letter = replace(OF_RECORD, record=record, message="m" * 5000)
+    letter = replace(OF_RECORD, message="m" * 5000)
     own = len(key) + 900_000 + sum(len(name) + 1 for name, _ in headers)
-    assert build(letter).size_bytes - own < 16 * 1024
+    assert build(letter, record).size_bytes - own < 16 * 1024

@@ -7,36 +7,33 @@ import contextlib
 import errno
 import hashlib
 import threading
-from collections.abc import AsyncIterator
-from functools import partial
+from collections.abc import AsyncIterator, Hashable
 
 import numpy as np
 import pytest
 
 from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.errors import Code, Halt, Reject
+from pipeline.decode.policy import DecodePolicy
+from pipeline.errors import Halt, Reject
 from pipeline.flow import Flow
-from pipeline.priority import Turns
+from pipeline.look import Look
 from pipeline.records import (
     Classification,
     DeadLetter,
     DecodedImage,
     EmbeddingDtype,
+    ImageFacts,
     ImageGeometry,
     ImageRef,
     LabelSetResult,
-    ModelIdentity,
     ObjectBody,
-    Origin,
-    Partition,
     Pixels,
-    Position,
     Vector,
 )
 
-REF = ImageRef("bucket", "key", Origin(Position(Partition("refs", 0), 7), 0, 0), ("things",))
-MODEL = ModelIdentity("test/model", "r1", 3, 100.0, "fp32", "test")
+REF = ImageRef("bucket", "key", ("things",))
 EMBEDDING = np.array([0.1, 0.2, 0.3], np.float32)
 
 
@@ -50,6 +47,7 @@ class Stages:
         self.content_encoding: str | None = None
         self.scored: list[Vector] = []
         self.body = b"bytes"
+        self.fetched: list[tuple[int, Hashable]] = []
 
     def _pass(self, stage: str) -> None:
         self.passed.append(stage)
@@ -57,19 +55,26 @@ class Stages:
             raise self._failure
 
     @contextlib.asynccontextmanager
-    async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
+    async def fetch(
+        self, ref: ImageRef, level: int = 0, source: Hashable = None
+    ) -> AsyncIterator[ObjectBody]:
         await asyncio.sleep(0)
+        self.fetched.append((level, source))
         self._pass("fetch")
         yield ObjectBody(self.body, "e1", "v1", "gzip")
         self._pass("release")
 
     async def decode(
-        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
+        self,
+        body: bytes,
+        geometry: ImageGeometry,
+        content_encoding: str | None = None,
+        level: int = 0,
     ) -> DecodedImage:
         await asyncio.sleep(0)
         self._pass("decode")
         self.content_encoding = content_encoding
-        return DecodedImage(np.zeros((2, 2, 3), np.uint8), "PNG", 4, 3, 1, 0.25)
+        return DecodedImage(np.zeros((2, 2, 3), np.uint8), ImageFacts("PNG", 4, 3, 1, 0.25))
 
     async def close(self) -> None: ...
 
@@ -95,21 +100,11 @@ def flow_of(
     stages: Stages,
     dtype: EmbeddingDtype = "float32",
     meter: PrometheusMeter | None = None,
-    decoders: int = 64,
 ) -> Flow:
-    return Flow(
-        stages,
-        stages,
-        Turns(decoders),
-        stages,
-        model=MODEL,
-        geometry=ImageGeometry(2, 2),
-        decode_mode="strict",
-        decode_crop="transformers",
-        embedding_dtype=dtype,
-        clock=SystemClock(),
-        meter=meter or PrometheusMeter(),
-    )
+    clock, meter = SystemClock(), meter or PrometheusMeter()
+    encoder = MemoryEncoder(dimension=3, crop=2)
+    look = Look(stages, stages, encoder, DecodePolicy(mode="fast"), dtype, clock, meter)
+    return Flow(stages, look, clock, meter)
 
 
 def test_a_classification_says_what_was_read_and_how() -> None:
@@ -117,9 +112,31 @@ def test_a_classification_says_what_was_read_and_how() -> None:
     outcome = outcome_of(stages)
     assert stages.content_encoding == "gzip"
     assert isinstance(outcome, Classification)
-    assert (outcome.etag, outcome.version_id, outcome.size_bytes) == ("e1", "v1", 5)
-    assert outcome.sha256 == hashlib.sha256(b"bytes").hexdigest()
+    assert (outcome.etag, outcome.version_id, outcome.looked.size_bytes) == ("e1", "v1", 5)
+    assert outcome.looked.sha256 == hashlib.sha256(b"bytes").hexdigest()
+    assert outcome.looked.image == ImageFacts("PNG", 4, 3, 1, 0.25)
+    assert outcome.looked.model == MemoryEncoder(dimension=3).model
+    assert (outcome.looked.decode_mode, outcome.looked.decode_crop) == ("fast", "transformers")
     assert [result.label_set for result in outcome.results] == ["things"]
+
+
+def test_bytes_are_looked_at_without_a_store_or_a_label_set() -> None:
+    stages = Stages()
+    encoder = MemoryEncoder(dimension=3)
+    look = Look(
+        stages, stages, encoder, DecodePolicy(), "float32", SystemClock(), PrometheusMeter()
+    )
+    looked = asyncio.run(look(b"bytes", "gzip"))
+    assert stages.passed == ["decode", "encode"]
+    assert stages.content_encoding == "gzip"
+    assert looked.sha256 == hashlib.sha256(b"bytes").hexdigest()
+    np.testing.assert_array_equal(looked.embedding, EMBEDDING)
+
+
+def test_an_object_is_fetched_at_the_level_and_for_the_source_of_its_image() -> None:
+    stages = Stages()
+    asyncio.run(flow_of(stages).classify(REF, stages, 2, "a partition"))
+    assert stages.fetched == [(2, "a partition")]
 
 
 @pytest.mark.parametrize("size_bytes", [5, 4 * 1024 * 1024])
@@ -137,7 +154,7 @@ def test_a_large_object_is_hashed_beside_the_event_loop(
     stages.body = body
     outcome = outcome_of(stages)
     assert isinstance(outcome, Classification)
-    assert outcome.sha256 == sha256(body).hexdigest()
+    assert outcome.looked.sha256 == sha256(body).hexdigest()
     assert (threads == [threading.main_thread()]) is (size_bytes < 1024)
 
 
@@ -146,8 +163,8 @@ def test_scores_are_computed_from_the_embedding_as_published(dtype: EmbeddingDty
     stages = Stages()
     outcome = outcome_of(stages, dtype)
     assert isinstance(outcome, Classification)
-    assert outcome.embedding.dtype == np.dtype(dtype).newbyteorder("<")
-    np.testing.assert_array_equal(stages.scored[0], outcome.embedding.astype(np.float32))
+    assert outcome.looked.embedding.dtype == np.dtype(dtype).newbyteorder("<")
+    np.testing.assert_array_equal(stages.scored[0], outcome.looked.embedding.astype(np.float32))
 
 
 @pytest.mark.parametrize("stage", ["fetch", "decode", "encode"])
@@ -202,54 +219,6 @@ def test_the_object_is_given_up_once_it_is_decoded() -> None:
     assert stages.passed == ["fetch", "decode", "release", "encode"]
 
 
-class OnePool(Stages):
-    """A decoder that finishes an image when the test says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.decoding = 0
-        self.finish = asyncio.Semaphore(0)
-
-    async def decode(
-        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None = None
-    ) -> DecodedImage:
-        self.decoding += 1
-        await self.finish.acquire()
-        self.decoding -= 1
-        return await super().decode(body, geometry, content_encoding)
-
-
-def test_the_decode_queue_is_what_waits_and_not_what_is_decoded() -> None:
-    stages, meter = OnePool(), PrometheusMeter()
-    depth = partial(meter.registry.get_sample_value, "clipstream_queue_depth", {"stage": "decode"})
-
-    async def scenario() -> None:
-        flow = flow_of(stages, meter=meter, decoders=2)
-        assert depth() == 0
-        images = [asyncio.create_task(flow.classify(REF, stages)) for _ in range(2)]
-        await settled()
-        assert (stages.decoding, depth()) == (2, 0)
-        images += [asyncio.create_task(flow.classify(REF, stages)) for _ in range(3)]
-        await settled()
-        assert (stages.decoding, depth()) == (2, 3)
-        images.pop().cancel()
-        await settled()
-        assert (stages.decoding, depth()) == (2, 2)
-        stages.finish.release()
-        await settled()
-        assert (stages.decoding, depth()) == (2, 1)
-        for _ in range(3):
-            stages.finish.release()
-        await asyncio.gather(*images)
-        assert (stages.decoding, depth()) == (0, 0)
-
-    async def settled() -> None:
-        for _ in range(10):
-            await asyncio.sleep(0)
-
-    asyncio.run(scenario())
-
-
 def timed(meter: PrometheusMeter, stage: str) -> float:
     name = "clipstream_stage_duration_seconds_count"
     return meter.registry.get_sample_value(name, {"stage": stage}) or 0
@@ -263,35 +232,3 @@ def test_stages_are_timed_of_images_that_went_through_them_refused_ones_included
     assert (timed(meter, "decode"), timed(meter, "score")) == (2, 1)
     outcome_of(Stages("fetch", Reject("fetch.not_found", "gone")), meter=meter)
     assert (timed(meter, "decode"), timed(meter, "score")) == (2, 1)
-
-
-def test_the_queue_ends_empty() -> None:
-    stages, meter = Stages(), PrometheusMeter()
-
-    async def many() -> None:
-        flow = flow_of(stages, meter=meter)
-        await asyncio.gather(*(flow.classify(REF, stages) for _ in range(20)))
-
-    asyncio.run(many())
-    depth = meter.registry.get_sample_value("clipstream_queue_depth", {"stage": "decode"})
-    assert depth == 0
-
-
-GOOD = (b"one", b"two")
-
-
-def test_known_good_images_go_through_decode_and_encode_alone() -> None:
-    stages = Stages()
-    assert asyncio.run(flow_of(stages).classifies(GOOD))
-    assert stages.passed == ["decode", "encode"] * 2
-
-
-@pytest.mark.parametrize("code", ["decode.corrupt", "encode.failed"])
-def test_a_good_image_that_is_rejected_says_that_a_stage_is_broken(code: str) -> None:
-    stages = Stages(Code.stage(code), Reject(code, "no"))
-    assert not asyncio.run(flow_of(stages).classifies(GOOD))
-
-
-def test_good_images_can_halt_like_any_other() -> None:
-    with pytest.raises(Halt):
-        asyncio.run(flow_of(Stages("encode", Halt("encode.unusable", "no"))).classifies(GOOD))

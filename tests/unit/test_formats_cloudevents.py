@@ -43,8 +43,8 @@ def read(value: Any, headers: dict[str, bytes] | Headers) -> Any:
     encoded = json.dumps(value).encode() if isinstance(value, dict | list) else value
     items = tuple(headers.items()) if isinstance(headers, dict) else headers
     record = Record(Position(Partition("events", 0), 7), 0, None, encoded, items)
-    [outcome] = parse(record, ReferencesPolicy(), Router([], ["moderation"]))
-    return outcome
+    [entry] = parse(record, ReferencesPolicy(), Router([], ["moderation"]))
+    return entry.content
 
 
 def assert_is_the_reference(outcome: Any) -> None:

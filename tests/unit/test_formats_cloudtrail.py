@@ -52,8 +52,8 @@ def by_eventbridge(record: Any) -> Any:
 
 def read(document: Any) -> Any:
     record = Record(Position(Partition("events", 0), 7), 0, None, json.dumps(document).encode())
-    [outcome] = parse(record, ReferencesPolicy(), Router([], ["moderation"]))
-    return outcome
+    [entry] = parse(record, ReferencesPolicy(), Router([], ["moderation"]))
+    return entry.content
 
 
 @pytest.mark.parametrize(

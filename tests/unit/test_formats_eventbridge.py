@@ -24,8 +24,8 @@ def example(name: str = "eventbridge-object-created.json") -> Any:
 
 def read(document: Any) -> Any:
     record = Record(Position(Partition("events", 0), 7), 0, None, json.dumps(document).encode())
-    [outcome] = parse(record, ReferencesPolicy(), Router([], ["moderation"]))
-    return outcome
+    [entry] = parse(record, ReferencesPolicy(), Router([], ["moderation"]))
+    return entry.content
 
 
 def with_object(**fields: Any) -> Any:

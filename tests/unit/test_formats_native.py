@@ -7,18 +7,22 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import DeadLetter, ImageRef, Partition, Position, Record
+from pipeline.records import DeadLetter, Entry, ImageRef, Partition, Position, Record
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.routes import Router
 
 ROUTER = Router([], ["moderation", "objects"])
 
 
-def read(document: Any) -> list[Any]:
+def entries_of(document: Any) -> tuple[Entry, ...]:
     record = Record(
         Position(Partition("refs", 0), 7), 1_700_000_000_000, b"k", json.dumps(document).encode()
     )
-    return list(parse(record, ReferencesPolicy(), ROUTER))
+    return parse(record, ReferencesPolicy(), ROUTER)
+
+
+def read(document: Any) -> list[Any]:
+    return [entry.content for entry in entries_of(document)]
 
 
 def read_one(**fields: Any) -> ImageRef:
@@ -248,8 +252,9 @@ def test_label_set_is_a_list_of_one_and_repeated_names_count_once() -> None:
 
 
 def test_a_list_holds_one_reference_an_entry() -> None:
-    outcomes = read([{"bucket": "photos", "key": str(n)} for n in range(3)])
-    assert [(ref.key, ref.origin.index) for ref in outcomes] == [("0", 0), ("1", 1), ("2", 2)]
+    document = [{"bucket": "photos", "key": str(n)} for n in range(3)]
+    assert [ref.key for ref in read(document)] == ["0", "1", "2"]
+    assert [entry.origin.index for entry in entries_of(document)] == [0, 1, 2]
 
 
 def test_a_bad_entry_of_a_list_is_named_by_its_place() -> None:

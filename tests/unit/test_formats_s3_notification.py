@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import DeadLetter, ImageRef, Partition, Position, Record, Skipped
+from pipeline.records import DeadLetter, Entry, ImageRef, Partition, Position, Record, Skipped
 from pipeline.references import ReferencesPolicy, SkipReason, parse
 from pipeline.routes import Router
 from tests.rigs.root import ROOT
@@ -24,10 +24,14 @@ def example(name: str) -> Any:
     return json.loads((EXAMPLES / name).read_text())
 
 
-def read(document: Any) -> list[Any]:
+def entries_of(document: Any) -> tuple[Entry, ...]:
     value = document if isinstance(document, bytes) else json.dumps(document).encode()
     record = Record(Position(Partition("events", 0), 7), 0, None, value)
-    return list(parse(record, ReferencesPolicy(), Router([], ["moderation"])))
+    return parse(record, ReferencesPolicy(), Router([], ["moderation"]))
+
+
+def read(document: Any) -> list[Any]:
+    return [entry.content for entry in entries_of(document)]
 
 
 def changed(name: str, event: dict[str, Any] | None = None, **item: Any) -> Any:
@@ -283,12 +287,14 @@ def test_a_wrong_field_is_refused_by_its_place(event: dict[str, Any], place: str
 def test_each_entry_has_its_own_outcome() -> None:
     records = [example(name)["Records"][0] for name in ALL]
     gone = changed(AWS, {"eventName": "ObjectRemoved:Delete"})["Records"][0]
-    outcomes = read({"Records": [records[0], gone, records[1], 17, records[2]]})
-    assert [type(outcome) for outcome in outcomes] == [
+    entries = entries_of({"Records": [records[0], gone, records[1], 17, records[2]]})
+    assert [type(entry.content) for entry in entries] == [
         *(ImageRef, Skipped, ImageRef, DeadLetter, ImageRef)
     ]
-    assert outcomes[3].message == "Records[3]: is a number; send an object"
-    assert outcomes[4].origin.index == 4
+    refused = entries[3].content
+    assert isinstance(refused, DeadLetter)
+    assert refused.message == "Records[3]: is a number; send an object"
+    assert [entry.origin.index for entry in entries] == [0, 1, 2, 3, 4]
 
 
 def test_no_entries_is_an_empty_record() -> None:

@@ -20,7 +20,8 @@ EXAMPLES = ROOT / "tests" / "data" / "formats"
 
 def read(document: Any) -> list[Any]:
     record = Record(Position(Partition("events", 0), 7), 0, None, json.dumps(document).encode())
-    return list(parse(record, ReferencesPolicy(), Router([], ["moderation"])))
+    entries = parse(record, ReferencesPolicy(), Router([], ["moderation"]))
+    return [entry.content for entry in entries]
 
 
 def notification(message: Any) -> Any:

@@ -6,9 +6,10 @@ import pytest
 
 from pipeline.adapters.memory.stream import MemoryBroker
 from pipeline.flow import FlowPolicy
-from pipeline.offsets import CommitWindow, Settled
+from pipeline.offsets import CommitWindow, PassedOver
 from pipeline.priority import PriorityPolicy
-from pipeline.records import Epoch, Origin, OutputRecord, OutputTopic, Partition, Position, Record
+from pipeline.records import Epoch, Origin, Partition, Position, Record
+from tests.rigs.outcomes import classified
 from tests.rigs.plenty import Plenty
 from tests.rigs.stream_worker import GROUP, TOPIC, committed, running, send
 from tests.rigs.waiting import eventually
@@ -41,9 +42,7 @@ class Bench:
 
     def poll(self, partition: Partition, count: int) -> None:
         for _ in range(count):
-            position = Position(
-                Partition(partition.topic, partition.number), self.offsets[partition]
-            )
+            position = Position(partition, self.offsets[partition])
             self.offsets[partition] += 1
             epoch = self.window.begin(position, 0.0)
             assert epoch is not None
@@ -126,8 +125,8 @@ def test_a_partition_over_its_share_waits_alone_and_in_its_order() -> None:
     begun = [
         record.position for record, epoch in bench.intake.ready() if bench.begin(record, epoch)
     ]
-    assert [each.offset for each in begun if each.partition == 0] == list(range(75))
-    assert [each.offset for each in begun if each.partition == 1] == [0, 1, 2]
+    assert [each.offset for each in begun if each.partition == LIVE] == list(range(75))
+    assert [each.offset for each in begun if each.partition == OTHER] == [0, 1, 2]
     assert bench.full() == {LIVE}
     bench.window.revoke(OTHER)
     begun = [
@@ -145,7 +144,7 @@ def test_when_too_much_is_retried_only_the_partitions_that_do_wait() -> None:
     bench.supply.room_aside = 0
     bench.poll(OTHER, 2)
     bench.poll(LIVE, 2)
-    assert [record.position.partition for record, _ in bench.intake.ready()] == [0, 0]
+    assert [record.position.partition for record, _ in bench.intake.ready()] == [LIVE, LIVE]
     assert bench.full() == {OTHER}
     bench.supply.room_aside = 1
     assert len(bench.admit()) == 1
@@ -163,8 +162,8 @@ def test_a_share_of_nothing_is_nothing() -> None:
 def test_what_is_committed_makes_room() -> None:
     bench = Bench("backfill")
     bench.hold(BACKFILL, MOST // 2)
-    settled = Settled("skipped", "empty", Origin(Position(Partition("backfill", 0), 0), 0, 0))
-    bench.window.settle(BACKFILL, bench.epochs[BACKFILL], 0, 0, settled)
+    skipped = PassedOver(Origin(Position(BACKFILL, 0), 0, 0), "empty")
+    assert bench.window.settle(bench.epochs[BACKFILL], skipped)
     assert bench.intake.room(1) == 0
     assert bench.window.take(10, 1 << 20) is not None
     bench.window.confirm()
@@ -184,9 +183,7 @@ def test_a_partition_that_is_taken_away_makes_room() -> None:
 def test_outcomes_that_wait_for_their_commit_bound_every_level() -> None:
     bench = Bench("backfill")
     bench.hold(LIVE, 1)
-    record = OutputRecord(OutputTopic.CLASSIFICATIONS, None, bytes(MIB), ())
-    settled = Settled("classified", "", Origin(Position(Partition("live", 0), 0), 0, 0), (record,))
-    bench.window.settle(LIVE, bench.epochs[LIVE], 0, 0, settled)
+    assert bench.window.settle(bench.epochs[LIVE], classified(Position(LIVE, 0), bytes(MIB)))
     assert bench.intake.most() == 0
     assert bench.full() == {LIVE, BACKFILL}
 
@@ -222,6 +219,12 @@ def test_live_references_overtake_a_backfill(broker: MemoryBroker) -> None:
         assert len(worker.flow.running) == 8, "none of the backfill has ended"
         worker.open_gate()
         eventually(lambda: broker.committed(GROUP, BACKFILL) == 40)
+
+
+def test_the_source_of_an_image_is_its_partition(broker: MemoryBroker) -> None:
+    with running(broker, priority=PRIORITY) as worker:
+        send(broker, "live")
+        eventually(lambda: worker.flow.asked_for == {(0, Partition(TOPIC, 0)), (1, BACKFILL)})
 
 
 def test_the_lower_topic_is_paused_alone(broker: MemoryBroker) -> None:

@@ -8,8 +8,8 @@ from pipeline import metrics
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.metrics import Metric
-from pipeline.offsets import Settled
-from pipeline.records import Origin
+from pipeline.offsets import DeadLettered, PassedOver
+from pipeline.records import DeadLetter, Epoch, Origin
 from tests.rigs.committing import BYTES, PARTITION, TOPIC, Worker
 from workers.stream import wiring
 
@@ -22,12 +22,22 @@ def started() -> Worker:
     return worker
 
 
-def settle(worker: Worker, kind: str, detail: str, timestamp_ms: int = 0) -> None:
-    """A record that was settled without an image."""
+def skip(worker: Worker, reason: str, timestamp_ms: int = 0) -> None:
+    """A record that held nothing to classify."""
+    origin, epoch = begun(worker, timestamp_ms)
+    worker.window.settle(epoch, PassedOver(origin, reason))
+
+
+def lose(worker: Worker) -> None:
+    """A record that the broker could not return, whose time nobody knows."""
+    origin, epoch = begun(worker, -1)
+    worker.window.settle(epoch, DeadLettered(origin, (), DeadLetter("record.corrupt", "crc", 4)))
+
+
+def begun(worker: Worker, timestamp_ms: int) -> tuple[Origin, Epoch]:
     worker.broker.produce(PARTITION, b"{}")
     ((position, epoch),) = worker._poll(1)
-    origin = Origin(position, 0, timestamp_ms)
-    worker.window.settle(PARTITION, epoch, position.offset, 0, Settled(kind, detail, origin))
+    return Origin(position, 0, timestamp_ms), epoch
 
 
 def total(worker: Worker, metric: Metric, **labels: str) -> float:
@@ -48,7 +58,7 @@ def test_outcomes_are_counted_once_committed_by_what_became_of_them() -> None:
     worker = started()
     worker.finish(3)
     worker.finish(2, "fetch.not_found")
-    settle(worker, "skipped", "folder")
+    skip(worker, "folder")
     worker.cycle()
     assert counted(worker) == {
         "classified": 3,
@@ -66,7 +76,7 @@ def test_outcomes_that_wait_for_their_commit_are_held_and_not_counted() -> None:
     worker.begin()  # the head of the partition, whose image takes long
     worker.finish(2)
     worker.finish(1, "fetch.not_found")
-    settle(worker, "skipped", "folder")
+    skip(worker, "folder")
     worker.cycle(4)
     assert sum(counted(worker).values()) == 0
     assert worker.sample("in_flight_references") == 5
@@ -136,7 +146,7 @@ def test_nothing_to_commit_is_no_commit() -> None:
 
 def test_latency_is_from_the_records_time_to_the_commit() -> None:
     worker = started()
-    settle(worker, "skipped", "folder", round(worker.clock.now * 1000))
+    skip(worker, "folder", round(worker.clock.now * 1000))
     worker.clock.now += 7
     worker.cycle()
     assert worker.sample("end_to_end_latency_seconds_count") == 1
@@ -145,7 +155,7 @@ def test_latency_is_from_the_records_time_to_the_commit() -> None:
 
 def test_a_record_without_a_time_has_no_latency() -> None:
     worker = started()
-    settle(worker, "dead_letter", "record.corrupt", -1)
+    lose(worker)
     worker.cycle()
     assert worker.sample("end_to_end_latency_seconds_count") == 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -17,7 +17,7 @@ from workers.cluster.node_checks import Finding, examine_node, require_node
 from workers.cluster.node_survey import Report, differences, survey
 from workers.demo import shapes
 from workers.settings.loading import Settings
-from workers.stream import wiring
+from workers.stream.wiring import build_stream_worker
 
 DEMO = Path(shapes.__file__).parent
 A, B, C = (Node(letter * 56, f"host-{letter}") for letter in "abc")
@@ -109,12 +109,11 @@ def test_what_a_node_lacks_is_named_before_a_model_is_loaded(
     assert [check.subject for check in failed] == [subject]
     assert says in failed[0].message
 
-    def model(_: Settings) -> None:
+    def model(_: Settings) -> NoReturn:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(wiring, "load_encoder", model)
     with pytest.raises(Halt, match=says) as caught:
-        wiring.build_stream_worker(settings, 0)
+        build_stream_worker(settings, 0, model)
     assert caught.value.code == code
 
 

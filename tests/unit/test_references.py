@@ -11,6 +11,7 @@ from pipeline.errors import CODES
 from pipeline.records import (
     Asked,
     DeadLetter,
+    Entry,
     Headers,
     ImageRef,
     Partition,
@@ -31,9 +32,13 @@ def record(value: Any, headers: Headers = (), key: bytes | None = b"k") -> Recor
     return Record(POSITION, 1_700_000_000_123, key, encoded, headers)
 
 
-def read(value: Any, headers: Headers = (), **limits: int) -> list[Any]:
+def entries_of(value: Any, headers: Headers = (), **limits: int) -> tuple[Entry, ...]:
     router = Router([], ["moderation", "objects"])
-    return list(parse(record(value, headers), ReferencesPolicy(**limits), router))
+    return parse(record(value, headers), ReferencesPolicy(**limits), router)
+
+
+def read(value: Any, headers: Headers = (), **limits: int) -> list[Any]:
+    return [entry.content for entry in entries_of(value, headers, **limits)]
 
 
 def test_a_tombstone_is_a_counted_skip() -> None:
@@ -62,12 +67,13 @@ def test_a_record_that_cannot_be_read_is_one_dead_letter_with_its_bytes(
 ) -> None:
     headers: Headers = (("a", b"1"), ("b", None), ("a", b"2"))
     source = record(value, headers)
-    [letter] = parse(source, ReferencesPolicy(), Router([], ["moderation"]))
+    [entry] = parse(source, ReferencesPolicy(), Router([], ["moderation"]))
+    letter = entry.content
     assert isinstance(letter, DeadLetter)
     assert letter.code == code
-    assert letter.record is source
+    assert entry.record is source
     assert letter.ref is None
-    assert (letter.origin.position, letter.origin.index) == (POSITION, 0)
+    assert (entry.origin.position, entry.origin.index) == (POSITION, 0)
     assert letter.attempts == 1
 
 
@@ -81,10 +87,18 @@ def test_the_size_limit_is_inclusive_and_names_its_setting() -> None:
 
 def test_a_record_of_more_entries_than_allowed_is_rejected_whole() -> None:
     assert len(read([GOOD] * 3, max_references_per_record=3)) == 3
-    [letter] = read([GOOD] * 4, max_references_per_record=3)
+    [entry] = entries_of([GOOD] * 4, max_references_per_record=3)
+    letter = entry.content
+    assert isinstance(letter, DeadLetter)
     assert letter.code == "reference.too_many"
     assert letter.message.startswith("the record holds 4 entries (limit")
-    assert json.loads(letter.record.value) == [GOOD] * 4
+    assert value_of(entry) == [GOOD] * 4
+
+
+def value_of(entry: Entry) -> Any:
+    """What the dead letter of an entry holds."""
+    assert entry.record is not None
+    return json.loads(entry.record.value or b"")
 
 
 def test_a_thousand_references_are_allowed_by_default() -> None:
@@ -93,7 +107,7 @@ def test_a_thousand_references_are_allowed_by_default() -> None:
 
 
 def test_an_origin_keeps_what_outcomes_need_of_the_record() -> None:
-    first, second = read([GOOD, GOOD], (("traceparent", TRACE.encode()),))
+    first, second = entries_of([GOOD, GOOD], (("traceparent", TRACE.encode()),))
     assert first.origin.position == second.origin.position == POSITION
     assert (first.origin.index, second.origin.index) == (0, 1)
     assert first.origin.timestamp_ms == 1_700_000_000_123
@@ -103,24 +117,25 @@ def test_an_origin_keeps_what_outcomes_need_of_the_record() -> None:
 
 def test_a_bad_entry_of_a_list_does_not_harm_its_neighbours() -> None:
     bad = {"bucket": "photos", "metadata": {"n": 1.5, "é": None}}
-    before, letter, after = read([GOOD, bad, GOOD])
-    assert isinstance(before, ImageRef)
-    assert isinstance(after, ImageRef)
-    assert (letter.code, letter.origin.index) == ("reference.invalid", 1)
+    before, refused, after = entries_of([GOOD, bad, GOOD])
+    assert isinstance(before.content, ImageRef)
+    assert isinstance(after.content, ImageRef)
+    assert isinstance(refused.content, DeadLetter)
+    assert (refused.content.code, refused.origin.index) == ("reference.invalid", 1)
 
 
 def test_a_bad_entrys_dead_letter_holds_that_entry_alone() -> None:
     bad = {"bucket": "photos", "metadata": {"n": 1.5, "é": None}}
     source = record([GOOD, bad, GOOD], (("source", b"cms"),))
-    letter = parse(source, ReferencesPolicy(), Router([], ["moderation"]))[1]
-    assert isinstance(letter, DeadLetter)
-    assert letter.record is not None
-    assert json.loads(letter.record.value or b"") == [bad]
-    assert (letter.record.key, letter.record.headers) == (source.key, source.headers)
+    refused = parse(source, ReferencesPolicy(), Router([], ["moderation"]))[1]
+    assert value_of(refused) == [bad]
+    assert refused.record is not None
+    assert (refused.record.key, refused.record.headers) == (source.key, source.headers)
     # Replayed as it stands it has the same fate, and its neighbours have none again.
-    [again] = parse(letter.record, ReferencesPolicy(), Router([], ["moderation"]))
-    assert isinstance(again, DeadLetter)
-    assert again.code == letter.code
+    [again] = parse(refused.record, ReferencesPolicy(), Router([], ["moderation"]))
+    assert isinstance(again.content, DeadLetter)
+    assert isinstance(refused.content, DeadLetter)
+    assert again.content.code == refused.content.code
 
 
 def test_a_bad_event_of_several_is_replayable_in_its_own_format() -> None:
@@ -131,17 +146,18 @@ def test_a_bad_event_of_several_is_replayable_in_its_own_format() -> None:
         "s3": {"bucket": {"name": "photos"}, "object": {"key": "a+b"}},
     }
     bad = good | {"eventVersion": "3.0"}
-    _, letter = read({"Records": [good, bad]})
-    assert json.loads(letter.record.value) == {"Records": [bad]}
-    [again] = read(letter.record.value)
-    assert again.code == letter.code == "reference.unknown_format"
+    _, refused = entries_of({"Records": [good, bad]})
+    assert value_of(refused) == {"Records": [bad]}
+    assert isinstance(refused.content, DeadLetter)
+    [again] = read(value_of(refused))
+    assert again.code == refused.content.code == "reference.unknown_format"
 
 
 def test_the_only_entry_of_a_record_keeps_the_record_byte_for_byte() -> None:
     source = record(b'[ {"bucket" : "photos"} ]')
-    [letter] = parse(source, ReferencesPolicy(), Router([], ["moderation"]))
-    assert isinstance(letter, DeadLetter)
-    assert letter.record is source
+    [refused] = parse(source, ReferencesPolicy(), Router([], ["moderation"]))
+    assert isinstance(refused.content, DeadLetter)
+    assert refused.record is source
 
 
 def test_a_large_key_is_not_multiplied_by_a_records_references() -> None:
@@ -149,11 +165,11 @@ def test_a_large_key_is_not_multiplied_by_a_records_references() -> None:
     key = b"k" * (MAX_REPEATED_BYTES - len("name" + "value"))
     headers: Headers = (("name", b"value"),)
     assert len(parse(record([GOOD, GOOD], headers, key), policy, router)) == 2
-    [letter] = parse(record([GOOD, GOOD], headers, key + b"k"), policy, router)
-    assert isinstance(letter, DeadLetter)
-    assert letter.code == "reference.too_large"
-    [ref] = parse(record(GOOD, headers, key + b"k"), policy, router)
-    assert isinstance(ref, ImageRef)
+    [refused] = parse(record([GOOD, GOOD], headers, key + b"k"), policy, router)
+    assert isinstance(refused.content, DeadLetter)
+    assert refused.content.code == "reference.too_large"
+    [alone] = parse(record(GOOD, headers, key + b"k"), policy, router)
+    assert isinstance(alone.content, ImageRef)
 
 
 @pytest.mark.parametrize(
@@ -167,8 +183,8 @@ def test_a_large_key_is_not_multiplied_by_a_records_references() -> None:
     ],
 )
 def test_a_trace_passes_through(headers: Headers) -> None:
-    [ref] = read(GOOD, headers)
-    assert ref.origin.traceparent == TRACE
+    [entry] = entries_of(GOOD, headers)
+    assert entry.origin.traceparent == TRACE
 
 
 @pytest.mark.parametrize(
@@ -187,8 +203,8 @@ def test_a_trace_passes_through(headers: Headers) -> None:
     ],
 )
 def test_a_malformed_trace_is_dropped(value: bytes | None) -> None:
-    [ref] = read(GOOD, (("traceparent", value),))
-    assert ref.origin.traceparent is None
+    [entry] = entries_of(GOOD, (("traceparent", value),))
+    assert entry.origin.traceparent is None
 
 
 def test_headers_that_are_not_read_do_not_matter() -> None:
@@ -203,17 +219,18 @@ def test_a_skipping_route_is_counted_and_keeps_the_entrys_index() -> None:
         ["moderation"],
     )
     text = {"bucket": "photos", "key": "notes.txt"}
-    skipped, ref = parse(record([text, GOOD]), ReferencesPolicy(), router)
-    assert skipped == Skipped(SkipReason.ROUTE)
-    assert isinstance(ref, ImageRef)
-    assert ref.origin.index == 1
+    skipped, kept = parse(record([text, GOOD]), ReferencesPolicy(), router)
+    assert skipped.content == Skipped(SkipReason.ROUTE)
+    assert isinstance(kept.content, ImageRef)
+    assert (skipped.origin.index, kept.origin.index) == (0, 1)
 
 
 def test_a_refusal_by_a_route_is_a_dead_letter_of_that_entry() -> None:
-    letter, ref = read([GOOD | {"label_set": "nonsense"}, GOOD])
-    assert letter.code == "reference.unknown_label_set"
-    assert letter.origin.index == 0
-    assert isinstance(ref, ImageRef)
+    refused, kept = entries_of([GOOD | {"label_set": "nonsense"}, GOOD])
+    assert isinstance(refused.content, DeadLetter)
+    assert refused.content.code == "reference.unknown_label_set"
+    assert refused.origin.index == 0
+    assert isinstance(kept.content, ImageRef)
 
 
 ASKING = GOOD | {
@@ -240,14 +257,14 @@ def test_a_refused_reference_keeps_what_it_says_and_what_it_asked_for(
 ) -> None:
     router = Router([RoutePolicy(label_sets=("moderation",), **route)], ["moderation", "objects"])
     wanted = ASKING | asked
-    [letter] = parse(record(wanted), ReferencesPolicy(), router)
+    [entry] = parse(record(wanted), ReferencesPolicy(), router)
+    letter = entry.content
     assert isinstance(letter, DeadLetter)
-    assert (letter.code, letter.unclassified_action, letter.record) == (code, "review", None)
+    assert (letter.code, letter.unclassified_action, entry.record) == (code, "review", None)
     label_sets = (wanted["label_set"],) if "label_set" in wanted else wanted.get("label_sets", ())
     assert letter.ref == ImageRef(
         "photos",
         "cat.jpg",
-        letter.origin,
         tuple(label_sets),
         version_id="v1",
         etag="abc",

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import Reject
 from pipeline.formats.reference import Reference, SkipReason
-from pipeline.records import Headers, Partition, Position, Record
+from pipeline.records import Headers
 from pipeline.routes import Routed, RoutePolicy, Router
 
 LOADED = ["moderation", "objects", "scenes"]
@@ -25,9 +25,8 @@ def decide(
     tenant: str | None = None,
 ) -> Routed | SkipReason:
     router = Router(routes, LOADED)
-    record = Record(Position(Partition(topic, 0), 0), 0, None, b"{}", headers)
     reference = Reference(bucket, key, label_sets=label_sets, tenant=tenant)
-    return router.decide(router.for_record(record), reference)
+    return router.decide(router.open_to(topic, headers), reference)
 
 
 def refusal(*routes: RoutePolicy, **case: Any) -> str:

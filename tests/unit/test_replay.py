@@ -15,6 +15,7 @@ from pipeline.events.headers import HEADERS, EventType
 from pipeline.records import (
     Asked,
     DeadLetter,
+    Entry,
     Headers,
     ImageRef,
     Origin,
@@ -41,10 +42,8 @@ TOPIC = "images"
 CLUSTER, GROUP = "c1", "g"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ORIGIN = Origin(Position(Partition(TOPIC, 3), 1234), 2, 1_700_000_000_000, b"a key", TRACE)
-REF = ImageRef(
-    "photos", "cat.jpg", ORIGIN, ("shapes",), etag="e1", id="upload-1", metadata={"album": 1}
-)
-OF_REFERENCE = DeadLetter(ORIGIN, "fetch.not_found", "gone", 1, ref=REF)
+REF = ImageRef("photos", "cat.jpg", ("shapes",), etag="e1", id="upload-1", metadata={"album": 1})
+OF_REFERENCE = DeadLetter("fetch.not_found", "gone", 1, ref=REF)
 RAW = Record(
     ORIGIN.position,
     5,
@@ -52,7 +51,8 @@ RAW = Record(
     b"no json",
     (("trace", b"1"), ("trace", b"2"), ("dlq.code", b"of the sender")),
 )
-OF_RECORD = DeadLetter(ORIGIN, "reference.not_json", "no", 1, record=RAW)
+OF_RECORD = DeadLetter("reference.not_json", "no", 1)
+"""What became of ``RAW``."""
 WRITTEN_MS = 1_800_000_000_000
 
 builder = EventBuilder(
@@ -67,9 +67,15 @@ def on_topic(record: OutputRecord, partition: int = 7) -> Record:
     return Record(position, WRITTEN_MS, record.key, record.value, record.headers)
 
 
-def letter_of(dead: DeadLetter) -> Letter:
-    (published,) = builder.records(dead)
-    letter = Letter.of(on_topic(published))
+def letter_of(
+    dead: DeadLetter,
+    record: Record | None = None,
+    origin: Origin = ORIGIN,
+    *,
+    as_routed: bool = False,
+) -> Letter:
+    (published,) = builder.records(origin, dead, record)
+    letter = Letter.of(on_topic(published), as_routed=as_routed)
     assert letter is not None
     return letter
 
@@ -80,12 +86,12 @@ def why_not(
     return obstacle(letter, CLUSTER, group, {topic: partitions}, 3)
 
 
-def parsed(sent: InputRecord) -> object:
+def parsed(sent: InputRecord) -> Entry:
     """What a worker makes of the replayed record."""
     record = Record(Position(Partition(sent.topic, 0), 0), 9, sent.key, sent.value, sent.headers)
     route = RoutePolicy(label_sets=("shapes",))
-    (outcome,) = parse(record, ReferencesPolicy(), Router([route], ["shapes"]))
-    return outcome
+    (entry,) = parse(record, ReferencesPolicy(), Router([route], ["shapes"]))
+    return entry
 
 
 def test_a_reference_comes_again_by_itself_and_says_what_it_repeats() -> None:
@@ -94,7 +100,7 @@ def test_a_reference_comes_again_by_itself_and_says_what_it_repeats() -> None:
     assert (sent.topic, sent.partition, sent.key) == (TOPIC, 3, b"a key")
     again = parsed(sent)
     origin = Origin(Position(Partition(TOPIC, 0), 0), 0, 9, b"a key", TRACE, Replay(letter.id, 1))
-    assert again == replace(REF, origin=origin, asked=Asked(("shapes",)))
+    assert again == Entry(origin, replace(REF, asked=Asked(("shapes",))))
 
 
 def refs_of(value: bytes, *routes: RoutePolicy) -> tuple[ImageRef, ...]:
@@ -106,24 +112,27 @@ def refs_of(value: bytes, *routes: RoutePolicy) -> tuple[ImageRef, ...]:
     record = Record(Position(Partition(TOPIC, 3), 1), 5, b"a key", value, ())
     loaded = {n: None for r in routes for n in (*r.label_sets, *r.allowed_label_sets)}
     refs = []
-    for outcome in parse(record, ReferencesPolicy(), Router(routes, loaded)):
-        if isinstance(outcome, DeadLetter):
-            raise Reject(outcome.code, outcome.message)
-        assert isinstance(outcome, ImageRef)
-        refs.append(outcome)
+    for entry in parse(record, ReferencesPolicy(), Router(routes, loaded)):
+        if isinstance(entry.content, DeadLetter):
+            raise Reject(entry.content.code, entry.content.message)
+        assert isinstance(entry.content, ImageRef)
+        refs.append(entry.content)
     return tuple(refs)
 
 
 def after_replay(
-    value: bytes, before: RoutePolicy, after: RoutePolicy, *, told: bool = True, **options: bool
+    value: bytes,
+    before: RoutePolicy,
+    after: RoutePolicy,
+    *,
+    told: bool = True,
+    as_routed: bool = False,
 ) -> ImageRef:
     """What becomes of a reference that died under one route and is replayed under another.
     ``told``: its letter says what was asked for."""
     (ref,) = refs_of(value, before)
     ref = ref if told else replace(ref, asked=None)
-    (published,) = builder.records(replace(OF_REFERENCE, origin=ref.origin, ref=ref))
-    letter = Letter.of(on_topic(published), **options)
-    assert letter is not None
+    letter = letter_of(replace(OF_REFERENCE, ref=ref), as_routed=as_routed)
     (again,) = refs_of(input_record(letter).value or b"", after)
     return again
 
@@ -154,9 +163,7 @@ def test_a_letter_asks_again_for_what_its_sender_asked_for() -> None:
 def test_a_letter_that_was_replayed_before_asks_for_no_more_than_at_first(told: bool) -> None:
     """Also where the first letter did not say what was asked for: the operator said it."""
     once = after_replay(PLAIN, SHAPES, SHAPES, told=told, as_routed=True)
-    (published,) = builder.records(replace(OF_REFERENCE, origin=once.origin, ref=once))
-    letter = Letter.of(on_topic(published))
-    assert letter is not None
+    letter = letter_of(replace(OF_REFERENCE, ref=once))
     (again,) = refs_of(input_record(letter).value or b"", BOTH)
     assert (again.label_sets, again.tenant) == (("shapes", "colours"), "other")
 
@@ -179,7 +186,7 @@ def test_to_replay_as_routed_forgets_nothing_that_a_letter_says_was_asked_for() 
 
 def test_a_letter_that_is_published_by_hand_asks_for_what_its_route_decided() -> None:
     (ref,) = refs_of(PLAIN, SHAPES)
-    (published,) = builder.records(replace(OF_REFERENCE, origin=ref.origin, ref=ref))
+    (published,) = builder.records(ORIGIN, replace(OF_REFERENCE, ref=ref))
     allowing = BOTH.model_copy(
         update={"allowed_label_sets": ("shapes",), "allowed_tenants": ("acme",)}
     )
@@ -193,30 +200,30 @@ def test_a_value_that_is_no_reference_of_ours_is_replayed_as_it_is(value: bytes)
 
 
 def test_a_record_comes_again_byte_for_byte() -> None:
-    sent = input_record(letter_of(OF_RECORD))
+    sent = input_record(letter_of(OF_RECORD, RAW))
     assert (sent.key, sent.value) == (RAW.key, RAW.value)
     assert sent.headers[:3] == RAW.headers
 
 
 def test_a_null_value_comes_again_as_null() -> None:
-    dead = replace(OF_RECORD, record=replace(RAW, value=None))
-    assert input_record(letter_of(dead)).value is None
+    assert input_record(letter_of(OF_RECORD, replace(RAW, value=None))).value is None
 
 
 def test_events_of_a_replayed_reference_say_so() -> None:
     letter = letter_of(OF_REFERENCE)
     again = parsed(input_record(letter))
-    assert isinstance(again, ImageRef)
-    (published,) = builder.records(DeadLetter(again.origin, "fetch.not_found", "no", 1, ref=again))
+    assert isinstance(again.content, ImageRef)
+    dead = replace(OF_REFERENCE, ref=again.content)
+    (published,) = builder.records(again.origin, dead)
     headers = dict(published.headers)
     assert headers["replay.of"] == letter.id.encode()
     assert headers["replay.count"] == b"1"
     assert headers["ce_id"] != letter.id.encode()
 
 
-@pytest.mark.parametrize("dead", [OF_REFERENCE, OF_RECORD])
-def test_replays_are_counted_until_they_are_too_many(dead: DeadLetter) -> None:
-    letter = letter_of(dead)
+@pytest.mark.parametrize(("dead", "raw"), [(OF_REFERENCE, None), (OF_RECORD, RAW)])
+def test_replays_are_counted_until_they_are_too_many(dead: DeadLetter, raw: Record | None) -> None:
+    letter = letter_of(dead, raw)
     for count in (1, 2, 3):
         assert why_not(letter) is None
         sent = input_record(letter)
@@ -225,14 +232,15 @@ def test_replays_are_counted_until_they_are_too_many(dead: DeadLetter) -> None:
         record = Record(
             Position(Partition(TOPIC, 3), 2000 + count), 9, sent.key, sent.value, sent.headers
         )
-        if dead.ref is None:
-            (died,) = parse(record, ReferencesPolicy(), Router([], ["shapes"]))
-            assert isinstance(died, DeadLetter)
-        else:
-            again = parsed(sent)
-            assert isinstance(again, ImageRef)
-            died = DeadLetter(again.origin, "fetch.not_found", "no", 1, ref=again)
-        letter = letter_of(died)
+        (again,) = parse(record, ReferencesPolicy(), Router([], ["shapes"]))
+        match again.content:
+            case ImageRef() as ref:
+                died = replace(OF_REFERENCE, ref=ref)
+            case content:
+                assert isinstance(content, DeadLetter)
+                died = content
+        assert died.code == dead.code
+        letter = letter_of(died, again.record, again.origin)
     assert why_not(letter) is Left.TOO_OFTEN
 
 
@@ -248,12 +256,12 @@ def test_replays_are_counted_until_they_are_too_many(dead: DeadLetter) -> None:
 def test_what_only_looks_like_a_replay_is_none(headers: Headers) -> None:
     value = b'{"bucket": "photos", "key": "cat.jpg"}'
     again = parsed(InputRecord(TOPIC, 0, None, value, headers))
-    assert isinstance(again, ImageRef)
+    assert isinstance(again.content, ImageRef)
     assert again.origin.replay is None
 
 
 def test_a_letter_without_its_payload_cannot_be_replayed() -> None:
-    letter = Letter.of(on_topic(builder.shrink(OF_RECORD)))
+    letter = Letter.of(on_topic(builder.shrink(ORIGIN, OF_RECORD, RAW)))
     assert letter is not None
     assert why_not(letter) is Left.OMITTED
 
@@ -265,7 +273,7 @@ def test_letters_of_others_are_left() -> None:
 
 
 def test_other_events_on_the_topic_are_no_letters() -> None:
-    (published,) = builder.records(OF_REFERENCE)
+    (published,) = builder.records(ORIGIN, OF_REFERENCE)
     for headers in (
         (),
         (("ce_type", b"clipstream.dead-letter.v2"),),
@@ -283,7 +291,7 @@ def test_a_marker_names_its_letter_and_has_the_headers_that_are_documented() -> 
     assert Letter.of(marker) is None
     documented = {header.name for header in HEADERS[EventType.REPLAY]}
     assert {name for name, _ in headers} == documented
-    assert is_marker(on_topic(builder.records(OF_REFERENCE)[0])) is None
+    assert is_marker(on_topic(builder.records(ORIGIN, OF_REFERENCE)[0])) is None
 
 
 LETTER = letter_of(OF_REFERENCE)
@@ -323,7 +331,7 @@ def test_any_unreadable_record_comes_again_as_it_was(
     headers: list[tuple[str, bytes]], key: bytes | None, value: bytes | None
 ) -> None:
     raw = Record(ORIGIN.position, 5, key, value, tuple(headers))
-    sent = input_record(letter_of(DeadLetter(ORIGIN, "reference.not_json", "no", 1, record=raw)))
+    sent = input_record(letter_of(OF_RECORD, raw))
     ours = ("replay.of", "replay.count")
     assert (sent.key, sent.value) == (key, value)
     assert list(sent.headers[:-2]) == [pair for pair in headers if pair[0] not in ours]

@@ -15,10 +15,10 @@ from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt
 from pipeline.records import ImageRef, Partition, Position, Record
+from pipeline.references import ReferencesPolicy, parse
 from tests.rigs.waiting import eventually
+from workers.label_sets import LiveRules, Rules, load_rules
 from workers.settings.loading import Settings, load_settings
-from workers.stream.rules import LiveRules, Rules
-from workers.stream.wiring import load_rules
 
 ONE = """\
 name: animals
@@ -82,10 +82,10 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def scored_as(rules: Rules) -> dict[str, str]:
     record = Record(Position(Partition("refs", 0), 1), 0, None, b'{"bucket": "images", "key": "a"}')
-    (ref,) = rules.parse(record)
-    assert isinstance(ref, ImageRef)
+    (entry,) = parse(record, ReferencesPolicy(), rules.router)
+    assert isinstance(entry.content, ImageRef)
     (embedding,) = MemoryEncoder().encode_texts(["a cat"])
-    results = rules.scoring.score(ref.label_sets, embedding)
+    results = rules.scoring.score(entry.content.label_sets, embedding)
     return {result.label_set: result.version for result in results}
 
 
@@ -182,13 +182,15 @@ def test_the_watch_outlives_a_defect(bench: Bench) -> None:
 
     def load() -> Rules:
         calls.append("load")
-        if len(calls) == 1:
+        if len(calls) == 2:
             raise ZeroDivisionError("oops")
-        loads.set()
+        if len(calls) == 3:
+            loads.set()
         return bench.load()
 
-    bench.rules.watch(load, 0.01)
+    bench.rules = LiveRules(load, partial(fingerprint, (bench.folder,)), bench.meter)
+    bench.rules.watch(0.01)
     bench.write("animals", TWO)
-    eventually(lambda: bool(calls))
+    eventually(lambda: len(calls) == 2)
     bench.write("animals", TWO + "unclassified_action: allow\n")
     assert loads.wait(20.0)

@@ -17,8 +17,8 @@ from tests.rigs.root import ROOT
 from workers.cluster.reservation import Reservation
 from workers.commands import stream
 from workers.endpoints import EndpointsPolicy
+from workers.label_sets import load_routes
 from workers.settings.loading import Settings
-from workers.stream.wiring import load_routes
 
 LABELS = ROOT / "deploy/examples/label-sets/moderation.yaml"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import socket
-from concurrent.futures import Future
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
@@ -19,8 +19,6 @@ from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.label_files import fingerprint
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.budget import FailureBudget
-from pipeline.decode.good_images import GOOD_IMAGES
-from pipeline.errors import Reject
 from pipeline.events import EventBuilder, EventContext
 from pipeline.ports import Encoder, Meter
 from workers.cluster.node_checks import require_node
@@ -33,6 +31,7 @@ from workers.stream.commit_gate import CommitGate
 from workers.stream.event_loop import EventLoopThread
 from workers.stream.intake import MIB
 from workers.stream.overload import OverloadWatch
+from workers.stream.trials import StageTrials
 from workers.stream.worker import Images, StreamPolicy, StreamWorker
 
 log = logging.getLogger(__name__)
@@ -60,8 +59,11 @@ def member_of(settings: Settings, slot: int) -> Member:
     return Member(kafka.transactional_id_prefix, kafka.group, instance, slot)
 
 
-def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
+def build_stream_worker(
+    settings: Settings, slot: int, load: Callable[[Settings], Encoder] = load_encoder
+) -> BuiltStreamWorker:
     """Load the model, start the decoders and join the stream. Blocks for seconds to minutes.
+    ``load`` gives the model.
 
     Raises:
         Halt: a person must act.
@@ -77,7 +79,7 @@ def build_stream_worker(settings: Settings, slot: int) -> BuiltStreamWorker:
         require_node(settings)
         with KafkaAdmin(settings.kafka) as admin:
             facts = admin.facts()
-        encoder = WatchedEncoder(load_encoder(settings), SystemClock())
+        encoder = WatchedEncoder(load(settings), SystemClock())
         loop = EventLoopThread(f"images-{slot}")
         owned.callback(loop.close)
         path = owned.enter_context(loop.holding(stages(settings, encoder, meter), START_S, CLOSE_S))
@@ -122,36 +124,11 @@ def _policy(settings: Settings) -> StreamPolicy:
     )
 
 
-class _Trials:
-    """Implements ``workers.stream.commit_gate.Trials`` with the worker's own stages."""
-
-    def __init__(self, path: Stages, loop: EventLoopThread, good_images: list[bytes]) -> None:
-        self._path = path
-        self._loop = loop
-        self._good_images = good_images
-
-    def good_images(self) -> Future[bool]:
-        return self._loop.submit(self._all_seen())
-
-    def bucket(self, bucket: str) -> Future[bool]:
-        return self._loop.submit(self._path.fetcher.reads_from(bucket))
-
-    async def _all_seen(self) -> bool:
-        try:
-            for body in self._good_images:
-                await self._path.look(body)
-        except Reject as reject:
-            log.warning("an image known to be good fails: %s", reject.message)
-            return False
-        return True
-
-
 def _gate(settings: Settings, path: Stages, loop: EventLoopThread, meter: Meter) -> CommitGate:
-    good_images = [GOOD_IMAGES[each] for each in settings.decode.formats]
     return CommitGate(
         FailureBudget(settings.failure_budget),
         settings.failure_budget.hold_s,
-        _Trials(path, loop, good_images),
+        StageTrials(path.look, path.fetcher, loop, settings.decode.formats),
         clock=SystemClock(),
         meter=meter,
     )

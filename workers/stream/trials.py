@@ -1,0 +1,57 @@
+"""Whose fault failures are: trials of the worker's own stages with images known to be good."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Future
+from typing import Protocol
+
+from pipeline.decode.good_images import GOOD_IMAGES
+from pipeline.decode.policy import ImageFormat
+from pipeline.errors import Reject
+from workers.stream.event_loop import EventLoopThread
+
+log = logging.getLogger(__name__)
+
+
+class Readable(Protocol):
+    """The part of a fetcher that knows which buckets can be read."""
+
+    async def reads_from(self, bucket: str) -> bool: ...
+
+
+class StageTrials:
+    """Implements ``workers.stream.commit_gate.Trials`` on the event loop where images live."""
+
+    def __init__(
+        self,
+        look: Callable[[bytes], Awaitable[object]],
+        readable: Readable,
+        loop: EventLoopThread,
+        formats: Iterable[ImageFormat],
+    ) -> None:
+        """``formats`` are those of which a bundled image must get through."""
+        self._look = look
+        self._readable = readable
+        self._loop = loop
+        self._good_images = [GOOD_IMAGES[each] for each in formats]
+
+    def good_images(self) -> Future[bool]:
+        """Whether bundled images get through decode and encode, as the worker does both now.
+
+        The future raises what ends a worker (``pipeline.look.Look``).
+        """
+        return self._loop.submit(self._all_seen())
+
+    def bucket(self, bucket: str) -> Future[bool]:
+        return self._loop.submit(self._readable.reads_from(bucket))
+
+    async def _all_seen(self) -> bool:
+        try:
+            for body in self._good_images:
+                await self._look(body)
+        except Reject as reject:
+            log.warning("an image known to be good fails: %s", reject.message)
+            return False
+        return True
