@@ -73,7 +73,7 @@ def _too_long(
                 yield Problem(
                     ("labels", index),
                     f"the prompt {quoted(prompt)} has {len(ids[prompt])} tokens, more than the "
-                    f"model's {max_tokens}; shorten it (prompts are never cut)",
+                    f"model's {max_tokens}; shorten it: a cut prompt would mean something else",
                 )
 
 
