@@ -95,6 +95,23 @@ class WorkerLost(PipelineError):
     """This process cannot work any more, and one started anew may: nobody need act."""
 
 
+class Overloaded(PipelineError):
+    """A stage has no room for one more image, and will have. No fate of the image: its caller asks
+    again later, or tells its own caller to.
+
+    ``wait_s`` is the wait to be expected, in seconds, as the stage has measured it lately. Only a
+    stage that was given a bound raises it; the stream gives none, for ``flow.max_in_flight`` bounds
+    what it takes in.
+    """
+
+    def __init__(self, code: str, message: str, wait_s: float) -> None:
+        super().__init__(code, message)
+        self.wait_s = wait_s
+
+    def __reduce__(self) -> tuple[type[Overloaded], tuple[str, str, float]]:
+        return (type(self), (self.code, self.message, self.wait_s))
+
+
 _EXHAUSTED = frozenset(
     # EAGAIN is fork's: no process or thread may be added.
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EAGAIN}

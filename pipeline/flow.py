@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from pydantic import Field
 
-from pipeline.errors import Halt, Reject, ends_worker
+from pipeline.errors import Halt, Overloaded, Reject, ends_worker
 from pipeline.look import Look
 from pipeline.metrics import STAGE_SECONDS
 from pipeline.policy import Policy
@@ -82,6 +82,7 @@ class Flow:
 
         Raises:
             Halt: the worker must stop; the reference has no outcome.
+            Overloaded: a stage that was given a bound has no room; the reference has no outcome.
             WorkerLost, MemoryError, OSError: this process cannot go on; the reference has no
                 outcome.
             asyncio.CancelledError: the partition was revoked or the worker stops.
@@ -91,7 +92,7 @@ class Flow:
         except Reject as reject:
             code, message, attempts = reject.code, reject.message, reject.attempts
             recognised = reject.format
-        except Halt:
+        except (Halt, Overloaded):
             raise
         except Exception as error:
             if ends_worker(error):

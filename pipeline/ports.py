@@ -39,7 +39,11 @@ class Clock(Protocol):
 
 class Meter(Protocol):
     """Records the metrics of a catalogue of ``pipeline.metrics``. Thread-safe, never blocks or
-    raises on a known metric; labels must be exactly those of the catalogue."""
+    raises on a metric that is registered; labels must be exactly those of the catalogue.
+
+    Raises:
+        KeyError: the metric is not in the catalogue.
+    """
 
     def add(self, metric: Metric, value: float = 1, /, **labels: str) -> None:
         """Increase a counter."""

@@ -8,14 +8,15 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from pipeline.metrics import CATALOGUE, Kind, Metric
+from pipeline.metrics import Kind, Metric
 
 
 class PrometheusMeter:
-    """Implements ``pipeline.ports.Meter`` for the metrics of a catalogue. Those without labels are
-    exposed from the start, so that a rate over them is never missing."""
+    """Implements ``pipeline.ports.Meter`` for the metrics of a catalogue: what the process can
+    change, and nothing of another kind of process. Those without labels are exposed from the start,
+    so that a rate over them is never missing."""
 
-    def __init__(self, catalogue: Sequence[Metric] = CATALOGUE) -> None:
+    def __init__(self, catalogue: Sequence[Metric]) -> None:
         self.registry = CollectorRegistry()
         self._metrics = {metric: _register(metric, self.registry) for metric in catalogue}
         # The client's own look-up takes a lock each time, and every image needs a dozen.
@@ -31,9 +32,9 @@ class PrometheusMeter:
         self._child(metric, labels).set(value)
 
     def forget(self, metric: Metric, /, **labels: str) -> None:
-        key = _key(metric, labels)
+        registered, key = self._metrics[metric], _key(metric, labels)
         if self._children.pop(key, None) is not None:
-            self._metrics[metric].remove(*key[1:])
+            registered.remove(*key[1:])
 
     def _child(self, metric: Metric, labels: dict[str, str]) -> Any:
         key = _key(metric, labels)

@@ -26,7 +26,11 @@ from pipeline.labels.label_set import Decision, Label, LabelSet
 from pipeline.labels.scoring import CompiledLabelSets, compile_label_sets
 from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import Pixels
-from tests.rigs.clip_checkpoints import SMALL_IMAGE, write_preprocessor, write_small_checkpoint
+from tests.rigs.stages.clip_checkpoints import (
+    SMALL_IMAGE,
+    write_preprocessor,
+    write_small_checkpoint,
+)
 
 TASKS = Path("/proc/self/task")
 

@@ -19,7 +19,7 @@ from pipeline.adapters.kafka.policy import KafkaPolicy, Member
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import Retry
 from pipeline.ports import Commit, CommitDoubtful
-from tests.rigs.kafka_deployment import (
+from tests.rigs.services.kafka_deployment import (
     IMPATIENT,
     Deployment,
     collected,

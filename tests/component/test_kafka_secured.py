@@ -35,7 +35,7 @@ from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import Halt, Retry
 from pipeline.ports import CheckResult, Commit, CommitDoubtful
 from pipeline.records import OutputTopic, Partition
-from tests.rigs.kafka_deployment import (
+from tests.rigs.services.kafka_deployment import (
     IMPATIENT,
     Deployment,
     Polling,

@@ -17,7 +17,7 @@ from pipeline.adapters.kafka.policy import DeliveryPolicy
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.ports import Commit, CommitDoubtful, Revoked
 from pipeline.records import OutputTopic
-from tests.rigs.kafka_deployment import (
+from tests.rigs.services.kafka_deployment import (
     IMPATIENT,
     MODES,
     Deployment,

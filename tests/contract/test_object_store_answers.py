@@ -11,7 +11,7 @@ from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.store import ObstoreS3
 from pipeline.errors import PipelineError, Reject, Retry
 from pipeline.ports import CheckResult, StoreDenied
-from tests.rigs.scripted_s3 import (
+from tests.rigs.services.scripted_s3 import (
     ACCESS_KEY,
     SECRET_KEY,
     TOKEN,

@@ -23,7 +23,7 @@ from pipeline.adapters.s3.store import ObstoreS3, reads_exactly
 from pipeline.errors import Halt, Retry
 from pipeline.ports import StoreDenied
 from pipeline.records import ObjectBody
-from tests.rigs.scripted_s3 import (
+from tests.rigs.services.scripted_s3 import (
     ACCESS_KEY,
     BODY,
     SECRET_KEY,

@@ -19,7 +19,7 @@ from pipeline.ports import (
     Stream,
 )
 from pipeline.records import OutputRecord, OutputTopic, Partition, Record
-from tests.rigs.kafka_deployment import POLL_S, Deployment, outcome, recovered
+from tests.rigs.services.kafka_deployment import POLL_S, Deployment, outcome, recovered
 from tests.rigs.waiting import eventually
 
 TOPIC = "references"

@@ -26,7 +26,7 @@ from tests.fault.checkout import commit
 from tests.fault.lane import DEADLINE_S, Lane, Outcome, met
 from tests.fault.proxy import ProxyLoop
 from tests.fault.schedules import WORKERS, Schedule, draw
-from tests.rigs.broker_settings import IMPATIENT_BROKER
+from tests.rigs.services.broker_settings import IMPATIENT_BROKER
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import free_ports
 

@@ -22,7 +22,7 @@ from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import WorkerLost
 from pipeline.records import OutputTopic
 from tests.fault.s3_rig import DEMO, PARTITIONS, Store, store_behind_a_proxy, working_on
-from tests.rigs.kafka_deployment import Deployment
+from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import eventually
 from workers.embedded.s3 import S3Server
 
@@ -134,7 +134,7 @@ def test_a_read_uncommitted_consumer_tells_repeats_by_their_event_id(
         records[event_id].add(record)
     assert len(times) == due
     assert min(times[event_id] for event_id in of_the_first) > 1, "the second repeats the first's"
-    assert all(len(same) == 1 for same in records.values()), "repeats differ"
+    assert [same for same in records.values() if len(same) > 1] == [], "repeats differ"
 
 
 def fail_every_commit(stream: Any) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.fetch import FetchPolicy
 from pipeline.records import Partition
 from pipeline.retry import BreakerPolicy
-from tests.rigs.fetching import Behaviour, break_off, hang, miss, refuse
-from tests.rigs.stream_in_virtual_time import SimulatedWorker
+from tests.rigs.stages.fetching import Behaviour, break_off, hang, miss, refuse
 from tests.rigs.virtual_time import run
+from tests.rigs.workers.stream_in_virtual_time import SimulatedWorker
 
 PARTITIONS = [Partition("refs", number) for number in range(4)]
 KEPT = PARTITIONS[0]
@@ -69,10 +71,19 @@ async def live(script: list[tuple[object, ...]]) -> None:
     assert not any(task for task in asyncio.all_tasks() if task is not asyncio.current_task())
 
 
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Each example would log its outages."""
+    logger = logging.getLogger("pipeline.fetch")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    yield
+    logger.setLevel(before)
+
+
 @settings(max_examples=60, deadline=None)
 @given(steps)
 def test_a_worker_with_work_and_a_store_that_serves_goes_on(
     script: list[tuple[object, ...]],
 ) -> None:
-    logging.getLogger("pipeline.fetch").setLevel(logging.ERROR)
     run(live(script))

@@ -10,8 +10,8 @@ from pipeline.adapters.s3.answers import failure
 from pipeline.fetch import FetchPolicy
 from pipeline.records import Partition
 from pipeline.retry import RetryPolicy
-from tests.rigs.stream_in_virtual_time import SimulatedWorker
 from tests.rigs.virtual_time import run
+from tests.rigs.workers.stream_in_virtual_time import SimulatedWorker
 
 GOOD = [Partition("refs", number) for number in range(2)]
 MINUTES = 1

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, WorkerLost
 from pipeline.halts import Fault, fault_of
-from tests.rigs.hand_clock import HandClock
 from tests.rigs.waiting import eventually
 from workers.cluster import heap
 from workers.cluster.actors import RayWorker, StreamActor
@@ -186,7 +186,7 @@ def test_a_run_says_how_it_ended_however_its_closing_ends(
     end_of_closing: Exception | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(heap, "settle", lambda: None)  # this process goes on
+    monkeypatch.setattr(heap, "freeze", lambda: None)  # this process goes on
     built = Built(end, end_of_closing)
     settings = Settings(s3=S3Policy(allowed_buckets=("photos",)))
     actor = StreamActor(lambda *_: built, settings, 0)  # type: ignore[arg-type]

@@ -11,7 +11,8 @@ import pytest
 from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
 from pipeline.ports import Commit, CommitDoubtful
 from pipeline.records import OutputTopic
-from tests.rigs.stream_worker import (
+from tests.rigs.waiting import eventually
+from tests.rigs.workers.stream_worker import (
     WAIT_S,
     committed,
     keys_of,
@@ -20,7 +21,6 @@ from tests.rigs.stream_worker import (
     send,
     visible,
 )
-from tests.rigs.waiting import eventually
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.adapters.s3.connection import certificate_authorities, open_session
 from pipeline.errors import Halt, PipelineError
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.ports import Check, CheckResult
 from workers.settings.loading import Settings
 
@@ -77,7 +78,7 @@ def try_decoder(settings: Settings) -> None:
 
     async def start_and_close() -> None:
         one = settings.decode.model_copy(update={"processes": 1})
-        decoder = SandboxedDecoder(one, PrometheusMeter())
+        decoder = SandboxedDecoder(one, PrometheusMeter(IMAGE_METRICS))
         await decoder.start()
         await decoder.close()
 

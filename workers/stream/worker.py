@@ -365,7 +365,9 @@ class StreamWorker:
                 ref, begun.scoring, begun.level, origin.position.partition
             )
             if isinstance(outcome, DeadLetter):
-                log.info(
+                log.log(
+                    # A defect of ours, whose traceback stands in the line before.
+                    logging.ERROR if outcome.code == "internal.unexpected" else logging.INFO,
                     "%s: dead letter %s",
                     origin.position,
                     outcome.code,

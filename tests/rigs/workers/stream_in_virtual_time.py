@@ -8,16 +8,18 @@ import random
 from collections import defaultdict, deque
 from dataclasses import dataclass
 
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import Reject
 from pipeline.fetch import Fetcher, FetchPolicy
 from pipeline.flow import FlowPolicy
+from pipeline.metrics import IMAGE_METRICS, STORE_METRICS
 from pipeline.offsets import CommitWindow, DeadLettered, Settled
 from pipeline.priority import PriorityPolicy
 from pipeline.records import Epoch, ImageRef, Partition, Position, Record
 from pipeline.retry import BreakerPolicy, RetryPolicy
-from tests.rigs.fetching import RecordingMeter, ScriptedStore
-from tests.rigs.outcomes import classified, dead_lettered
+from tests.rigs.stages.fetching import ScriptedStore
 from tests.rigs.virtual_time import LoopClock
+from tests.rigs.workers.outcomes import classified, dead_lettered
 from workers.stream.intake import Intake
 
 CYCLE_S = 0.05
@@ -50,7 +52,7 @@ class SimulatedWorker:
             breaker=BreakerPolicy(),
             clock=LoopClock(),
             random=self.random.random,
-            meter=RecordingMeter(),
+            meter=MemoryMeter((*IMAGE_METRICS, *STORE_METRICS)),
         )
         self.taken: list[Taken] = []
         self.paused: set[Partition] = set()
