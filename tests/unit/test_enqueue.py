@@ -225,7 +225,7 @@ def test_a_label_set_is_asked_for_in_every_reference(listing: bool, tmp_path: Pa
 def test_a_reference_that_asks_for_label_sets_itself_is_not_overruled(tmp_path: Path) -> None:
     file = tmp_path / "list.txt"
     file.write_text('{"uri": "s3://photos/a", "label_sets": ["other"]}\n')
-    with pytest.raises(Halt, match="label_sets: stands beside label_set"):
+    with pytest.raises(Halt, match="label_sets: comes together with label_set"):
         run(file, label_set="pets")
 
 
