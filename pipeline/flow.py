@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -27,6 +27,7 @@ from pipeline.records import (
     LabelSetResult,
     ModelIdentity,
     ObjectBody,
+    Partition,
     Pixels,
     Vector,
 )
@@ -58,10 +59,10 @@ else on the event loop would go on. hashlib leaves the interpreter to others mea
 
 class Fetching(Protocol):
     """The fetch stage: retries, deadlines and the breaker included. An object counts as held in
-    memory until the block ends."""
+    memory until the block ends. ``source`` is where the reference comes from."""
 
     def fetch(
-        self, ref: ImageRef, level: int = FIRST
+        self, ref: ImageRef, level: int = FIRST, source: Hashable = None
     ) -> AbstractAsyncContextManager[ObjectBody]: ...
 
 
@@ -166,7 +167,9 @@ class Flow:
         return True
 
     async def _classify(self, ref: ImageRef, scoring: Scoring, level: int) -> Classification:
-        async with self._fetching.fetch(ref, level) as fetched:
+        position = ref.origin.position
+        source = Partition(position.topic, position.partition)
+        async with self._fetching.fetch(ref, level, source) as fetched:
             started = self._clock.monotonic()
             try:
                 image = await self._decode(fetched, level)

@@ -222,8 +222,8 @@ def enqueue(
 ) -> None:
     """Publish references for the objects of an S3 prefix or of a list.
 
-    A list is checked to its end before anything is published. Workers refuse buckets that are not
-    in s3.allowed_buckets.
+    A list is checked to its end before anything is published. Workers refuse buckets that
+    no store's allowed_buckets name (s3.allowed_buckets, stores).
     """
     settings = load(config, overrides, {})
     configure_logging(settings.log, "enqueue")

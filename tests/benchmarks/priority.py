@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Hashable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -88,7 +88,9 @@ class FreeStages:
     """Fetch and decode at no cost."""
 
     @contextlib.asynccontextmanager
-    async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
+    async def fetch(
+        self, ref: ImageRef, level: int = 0, source: Hashable = None
+    ) -> AsyncIterator[ObjectBody]:
         yield ObjectBody(b"image", "e", None)
 
     async def decode(

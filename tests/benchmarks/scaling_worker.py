@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from pipeline.records import ObjectBody, Pixels, Vector
 from tests.benchmarks.between_worker import NullDecoder, NullEncoder
+from workers import stores
 from workers.settings.loading import Settings
 from workers.stream import wiring
 from workers.stream.wiring import BuiltStreamWorker
@@ -48,8 +49,8 @@ class NullStore:
 
 def build(group: str, batch_s: float, settings: Settings, slot: int) -> BuiltStreamWorker:
     """With its first two arguments bound, a ``workers.cluster.actors.Build``."""
+    vars(stores).update(ObstoreS3=NullStore)
     vars(wiring).update(
-        ObstoreS3=NullStore,
         SandboxedDecoder=NullDecoder,
         load_encoder=lambda _: FixedTimeEncoder(batch_s),
         require_node=lambda _: None,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -73,7 +73,9 @@ class FakeStages:
         self._reach = reach
 
     @asynccontextmanager
-    async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
+    async def fetch(
+        self, ref: ImageRef, level: int = 0, source: Hashable = None
+    ) -> AsyncIterator[ObjectBody]:
         self._reach(Step.FETCH)
         await asyncio.sleep(LONGEST_WAIT_S * (zlib.crc32(ref.key.encode()) % 100) / 100)
         if ref.key.startswith(MISSING):

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import Reject, Retry
-from pipeline.fetch import Fetcher, FetchPolicy
+from pipeline.fetch import Attempts, Fetcher, FetchPolicy, Stores
 from pipeline.metrics import Metric
 from pipeline.ports import StoreDenied
 from pipeline.records import ImageRef, ObjectBody, Origin, Position
 from pipeline.retry import BreakerPolicy, RetryPolicy
+from tests.rigs.fetching import store_of
 from tests.rigs.virtual_time import LoopClock, run
 
 POLICY = FetchPolicy(max_bytes=100, deadline_s=20.0, max_refusals=2, max_open_objects=3)
@@ -139,12 +140,9 @@ async def fate(fetcher: Fetcher, number: int, at: float) -> str | None:
 
 async def live(case: Case) -> None:
     fetcher = Fetcher(
-        World(case),
-        allows_bucket=lambda bucket: True,
-        policy=POLICY,
+        Attempts(Stores([store_of(World(case))]), POLICY, LoopClock()),
         retry=RetryPolicy(first_wait_s=0.2, longest_wait_s=4.0),
         breaker=BREAKER,
-        clock=LoopClock(),
         random=lambda: case.jitter,
         meter=SilentMeter(),
     )

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from pipeline.errors import Reject, Retry
-from pipeline.fetch import Fetcher, FetchPolicy
+from pipeline.fetch import Attempts, Fetcher, FetchPolicy, Store, Stores
 from pipeline.metrics import Metric
-from pipeline.ports import StoreDenied
+from pipeline.ports import ObjectStore, StoreDenied
 from pipeline.records import ImageRef, ObjectBody, Origin, Position
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from tests.rigs.virtual_time import LoopClock
@@ -26,6 +26,8 @@ class RecordingMeter:
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
         self.gauges: dict[str, list[float]] = {}
+        self.labelled: dict[tuple[str, tuple[str, ...]], float] = {}
+        """Each gauge as it is now, by name and labels."""
         self.observed: dict[str, list[float]] = {}
 
     def add(self, metric: Metric, value: float = 1, /, **labels: str) -> None:
@@ -37,6 +39,7 @@ class RecordingMeter:
 
     def set(self, metric: Metric, value: float, /, **labels: str) -> None:
         self.gauges.setdefault(metric.name, []).append(value)
+        self.labelled[metric.name, tuple(labels.values())] = value
 
     def forget(self, metric: Metric, /, **labels: str) -> None:
         raise AssertionError(f"no series of ours ends: {metric.name}")
@@ -119,6 +122,18 @@ def reference(key: str, bucket: str = "images") -> ImageRef:
     return ImageRef(bucket, key, origin, ("general",), version_id="v1", etag="e1")
 
 
+def store_of(
+    objects: ObjectStore,
+    allows: Callable[[str], bool] = lambda _: True,
+    *,
+    name: str = "s3",
+    scheme: str = "s3",
+) -> Store:
+    """A store as the settings would have it: named, and behind an allow-list."""
+    section = name if name == "s3" else f"stores[{name}]"
+    return Store(name, scheme, allows, f"{section}.allowed_buckets", objects)
+
+
 class Bench:
     """A fetcher on a scripted store."""
 
@@ -127,13 +142,11 @@ class Bench:
     ) -> None:
         self.store = ScriptedStore()
         self.meter = RecordingMeter()
+        store = store_of(self.store, lambda bucket: allows_all or bucket == "images")
         self.fetcher = Fetcher(
-            self.store,
-            allows_bucket=lambda bucket: allows_all or bucket == "images",
-            policy=policy,
+            Attempts(Stores([store]), policy, LoopClock()),
             retry=RETRY,
             breaker=BREAKER,
-            clock=LoopClock(),
             random=lambda: 0.5,
             meter=self.meter,
             min_share=min_share,

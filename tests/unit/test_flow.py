@@ -7,7 +7,7 @@ import contextlib
 import errno
 import hashlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from functools import partial
 
 import numpy as np
@@ -56,7 +56,9 @@ class Stages:
             raise self._failure
 
     @contextlib.asynccontextmanager
-    async def fetch(self, ref: ImageRef, level: int = 0) -> AsyncIterator[ObjectBody]:
+    async def fetch(
+        self, ref: ImageRef, level: int = 0, source: Hashable = None
+    ) -> AsyncIterator[ObjectBody]:
         await asyncio.sleep(0)
         self._pass("fetch")
         yield ObjectBody(self.body, "e1", "v1", "gzip")

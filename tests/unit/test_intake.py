@@ -136,7 +136,7 @@ def test_a_partition_over_its_share_waits_alone_and_in_its_order() -> None:
 
 def test_when_too_much_is_retried_only_the_partitions_that_do_wait() -> None:
     bench = Bench(partitions=(LIVE, OTHER))
-    bench.supply.partitions_aside = frozenset({OTHER})
+    bench.supply.sources_aside = frozenset({OTHER})
     bench.supply.room_aside = 2
     bench.poll(OTHER, 2)
     assert len(bench.admit()) == 2, "some failures are no reason to wait"
@@ -147,7 +147,7 @@ def test_when_too_much_is_retried_only_the_partitions_that_do_wait() -> None:
     assert bench.full() == {OTHER}
     bench.supply.room_aside = 1
     assert len(bench.admit()) == 1
-    bench.supply.partitions_aside = frozenset()
+    bench.supply.sources_aside = frozenset()
     assert len(bench.admit()) == 1
 
 

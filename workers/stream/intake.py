@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from pipeline.flow import FlowPolicy
@@ -15,7 +15,10 @@ MIB = 1024 * 1024
 
 NO_ROOM = "flow.max_in_flight or flow.max_pending_mib is reached; look at the slowest stage"
 NO_SHARE = "it holds its share of flow.max_in_flight; an image of it is slow, or the worker is"
-CROWDED = "objects of it fail, and as many of these are retried as may be; see docs/fetching.md"
+CROWDED = (
+    "objects of it fail or wait for their store, and as many of these are under way as may be; see "
+    "docs/fetching.md"
+)
 
 
 class Supply(Protocol):
@@ -26,8 +29,9 @@ class Supply(Protocol):
         """Whether more references should be taken in at all."""
 
     @property
-    def partitions_aside(self) -> frozenset[Partition]:
-        """Partitions with objects that have failed and may yet succeed."""
+    def sources_aside(self) -> frozenset[Hashable]:
+        """Partitions with objects that have failed, or whose store is down, and that may yet
+        succeed."""
 
     @property
     def room_aside(self) -> int:
@@ -68,7 +72,7 @@ class Intake:
         """Records to be begun now, while there is room for them; whoever takes one begins it."""
         if not any(self._backlogs.values()):
             return
-        aside, room_aside = self._supply.partitions_aside, self._supply.room_aside
+        aside, room_aside = self._supply.sources_aside, self._supply.room_aside
         blocked: set[Partition] = set()
         for level, backlog in self._backlogs.items():
             shares = self._shares(level)
@@ -121,7 +125,7 @@ class Intake:
         waiting = {
             _partition_of(record) for backlog in self._backlogs.values() for record, _ in backlog
         }
-        aside = self._supply.partitions_aside if self._supply.room_aside <= 0 else ()
+        aside = self._supply.sources_aside if self._supply.room_aside <= 0 else ()
         shares = {level: self._shares(level) for level in self._backlogs}
         full = {}
         for partition in partitions:

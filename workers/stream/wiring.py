@@ -22,7 +22,6 @@ from pipeline.adapters.kafka.policy import Member
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.label_files import fingerprint, load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.adapters.s3.store import ObstoreS3
 from pipeline.budget import FailureBudget
 from pipeline.decode.good_images import GOOD_IMAGES
 from pipeline.encode.batching import Batcher
@@ -40,6 +39,7 @@ from pipeline.routes import Router
 from workers.cluster.node_checks import require_node
 from workers.endpoints import MetricsEndpoint
 from workers.settings.loading import Settings
+from workers.stores import fetching_of
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.commit_gate import CommitGate
 from workers.stream.event_loop import EventLoopThread
@@ -232,20 +232,7 @@ async def _start_stages(
     """What lives on the event loop, made there."""
     clock = SystemClock()
     min_share = settings.priority.min_share
-    rng = random.Random()  # noqa: S311 - jitter, no secret
-    store = ObstoreS3(settings.s3)
-    owned.callback(lambda: loop.submit(store.close()).result(CLOSE_S))
-    fetcher = Fetcher(
-        store,
-        allows_bucket=settings.s3.allows,
-        policy=settings.fetch,
-        retry=settings.retry,
-        breaker=settings.breaker,
-        clock=clock,
-        random=rng.random,
-        meter=meter,
-        min_share=min_share,
-    )
+    fetcher = fetching_of(settings, clock, meter)
     owned.callback(lambda: loop.submit(fetcher.close()).result(CLOSE_S))
     decoder = SandboxedDecoder(settings.decode, meter, max_file_bytes=settings.fetch.max_bytes)
     await decoder.start()
