@@ -154,9 +154,12 @@ class Fetcher:
         return self._held(ref, level, source)
 
     async def reads_from(self, bucket: str) -> bool:
-        """Whether an object of the bucket that was read before can be read now."""
+        """Whether an object of the bucket that was read before can be read now.
+
+        Waits while its store is out of service, if that is the only one. Else the answer would hold
+        up what other stores serve, and is yes: what this store has said before stands."""
         for health in self._health.values():
-            if await health.reads_from(bucket):
+            if await health.reads_from(bucket, waits=not self._several):
                 return True
         return False
 

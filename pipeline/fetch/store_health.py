@@ -141,11 +141,13 @@ class StoreHealth:
                 await self._ask(others[turn % len(others)])
         return self._answers.since(since, ref)
 
-    async def reads_from(self, bucket: str) -> bool:
-        """Whether an object of the bucket that was read before can be read now. Waits while the
-        store is out of service."""
+    async def reads_from(self, bucket: str, *, waits: bool) -> bool:
+        """Whether an object of the bucket that was read before can be read now. While the store is
+        out of service nobody can tell: it ``waits``, or says yes."""
         for witness in self._witnesses.of(bucket):
             while (permit := self.admit()) is None:
+                if not waits:
+                    return True
                 await self.in_service(witness, lambda: None, untried=False)
             with contextlib.suppress(Reject, Retry):
                 await self.read(witness, permit)

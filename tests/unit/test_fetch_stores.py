@@ -196,6 +196,24 @@ def test_a_store_that_hangs_from_the_start_does_not_keep_the_places_from_the_oth
     run(main())
 
 
+def test_whether_a_bucket_can_be_read_is_answered_while_its_store_is_down() -> None:
+    async def main() -> None:
+        bench = TwoStores()
+        await asyncio.gather(*bench.start("eu", 10))
+        bench.eu.outage = refuse
+        assert not await bench.fetcher.reads_from("eu")
+        waiting = bench.start("eu", 10)
+        await asyncio.sleep(60.0)
+        assert bench.open("eu")
+        assert await asyncio.wait_for(bench.fetcher.reads_from("eu"), 1.0)
+        assert not await bench.fetcher.reads_from("us"), "nothing was read from it"
+        bench.eu.outage = None
+        await asyncio.gather(*waiting)
+        await bench.fetcher.close()
+
+    run(main())
+
+
 def test_nothing_more_comes_while_no_store_serves() -> None:
     async def main() -> None:
         bench = TwoStores()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline.adapters.s3.answers import Answers
 from pipeline.errors import Halt
+from tests.rigs.root import ROOT
 from workers.settings.loading import Settings, load_settings
 
 STORES = """
@@ -53,6 +55,17 @@ def test_s3_may_be_left_out_beside_other_stores(tmp_path: Path) -> None:
     settings = load("stores: [{name: eu, allowed_buckets: [photos]}]", tmp_path)
     assert settings.s3_stores == settings.stores
     assert settings.s3_store_of("other") is None
+
+
+def test_the_example_of_the_documentation_says_what_its_remarks_say(tmp_path: Path) -> None:
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(s3:.*?)```", page, re.DOTALL)
+    settings = load(example, tmp_path)
+    assert [store.store_name for store in settings.s3_stores] == ["eu", "partner", "lab", "s3"]
+    for bucket, name in (("uploads-eu-1", "eu"), ("lab", "lab"), ("archive-2020", "s3")):
+        store = settings.s3_store_of(bucket)
+        assert store is not None
+        assert store.store_name == name
 
 
 def test_messages_name_the_settings_of_the_store_that_they_are_about(tmp_path: Path) -> None:
