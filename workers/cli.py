@@ -150,7 +150,7 @@ def doctor(
         ),
     ] = False,
 ) -> None:
-    """Check Kafka, its topics and permissions, S3, the label sets, the model, the device.
+    """Check Kafka, its topics and permissions, each store, the label sets, the model, the device.
 
     Each check that does not pass says what to do. Exit code 1 if one failed.
     """
