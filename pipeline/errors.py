@@ -236,7 +236,7 @@ CODES: dict[str, Code] = {
         Blame.MESSAGE,
     ),
     "fetch.bucket_not_allowed": Code(
-        "the bucket is not in `s3.allowed_buckets`",
+        "no store's `allowed_buckets` name the bucket (`s3.allowed_buckets`, or those of `stores`)",
         "allow the bucket, or mend the producer",
         Blame.MESSAGE,
     ),
@@ -247,7 +247,8 @@ CODES: dict[str, Code] = {
     ),
     "fetch.no_bucket": Code(
         "the bucket does not exist, while the store serves others",
-        "create the bucket, or tighten the pattern in `s3.allowed_buckets` that lets it pass",
+        "create the bucket, or tighten the pattern in its store's `allowed_buckets` that lets it "
+        "pass",
         Blame.MESSAGE,
     ),
     "fetch.forbidden": Code(

@@ -49,7 +49,7 @@ class FlowPolicy(Policy):
 
 class Fetching(Protocol):
     """The fetch stage: retries, deadlines and the breaker included. An object counts as held in
-    memory until the block ends."""
+    memory until the block ends. ``source`` is where the reference comes from."""
 
     def fetch(
         self, ref: ImageRef, level: int = FIRST, source: Hashable = None

@@ -188,16 +188,16 @@ HALTS: dict[str, HaltCode] = {
     ),
     # -- S3
     "s3.no_credentials": _node(
-        "the node has no S3 credentials: none in the environment, files or identity",
+        "the node has no credentials for a store: none in the environment, files or identity",
         "give the node credentials",
     ),
     "s3.session": _node(
         "the AWS profile or files of the node cannot be used",
-        "check `s3.profile` and the node's AWS files",
+        "check `s3.profile`, or that of the store named, and the node's AWS files",
     ),
     "s3.ca_file": _node(
         "the certificate file cannot be read",
-        "put `s3.ca_file` on the node",
+        "put `s3.ca_file`, or that of the store named, on the node",
     ),
     # -- The model and its device
     "model.not_found": _node(

@@ -146,13 +146,23 @@ FETCH_RETRIES = _metric(
 BREAKER_OPEN = _metric(
     Kind.GAUGE,
     "breaker_open",
-    "1 while the circuit breaker of the store holds intake, else 0.",
-    "The store is down or refuses everything: nothing is dead-lettered, work resumes by itself.",
+    "1 while the circuit breaker of any store is open, else 0.",
+    "A store is down or refuses everything: its references wait, nothing is dead-lettered, work "
+    "resumes by itself. clipstream_store_breaker_open names the store.",
+)
+STORE_BREAKER_OPEN = _metric(
+    Kind.GAUGE,
+    "store_breaker_open",
+    "1 while the circuit breaker of this store is open, else 0. `s3` is the store of the section "
+    "`s3`; others have the name that their entry of `stores` gives them.",
+    "As clipstream_breaker_open. References to other stores go on.",
+    ("store",),
 )
 
 STORE_METRICS: tuple[Metric, ...] = (
     FETCH_RETRIES,
     BREAKER_OPEN,
+    STORE_BREAKER_OPEN,
 )
 """Waiting for a store: exposed by workers that would rather wait than fail."""
 

@@ -152,7 +152,7 @@ def doctor(
         ),
     ] = False,
 ) -> None:
-    """Check Kafka, its topics and permissions, S3, the label sets, the model, the device.
+    """Check Kafka, its topics and permissions, each store, the label sets, the model, the device.
 
     Each check that does not pass says what to do. Exit code 1 if one failed.
     """
@@ -224,8 +224,8 @@ def enqueue(
 ) -> None:
     """Publish references for the objects of an S3 prefix or of a list.
 
-    A list is checked to its end before anything is published. Workers refuse buckets that are not
-    in s3.allowed_buckets.
+    A list is checked to its end before anything is published. Workers refuse buckets that
+    no store's allowed_buckets name (s3.allowed_buckets, stores).
     """
     settings = load(config, overrides, {})
     configure_logging(settings.log, "enqueue")

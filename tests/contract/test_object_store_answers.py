@@ -223,3 +223,14 @@ def test_a_redirect_to_another_host_is_not_followed(
         assert other.requests == []
     finally:
         other.close()
+
+
+def test_commands_agree_to_pay_too(script: Script) -> None:
+    found = b"<Contents><Key>a</Key><Size>5</Size></Contents>"
+    script.play(answer("200 OK", b"<ListBucketResult>" + found + b"</ListBucketResult>"))
+    admin = S3Admin(policy(script.endpoint, requester_pays=True, allowed_buckets=["images"]))
+    for call in (lambda: list(admin.list_objects("images", "")), lambda: list(admin.check())):
+        script.requests.clear()
+        call()
+        assert script.header("x-amz-request-payer") == "requester"
+    admin.close()

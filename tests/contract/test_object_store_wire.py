@@ -186,6 +186,14 @@ def test_credentials_that_expire_are_renewed_while_the_store_is_open(
     assert "AKIARENEWED" in (script.header("authorization") or "")
 
 
+@both_ways
+def test_requests_are_paid_for_only_where_the_settings_agree(script: Script, key: str) -> None:
+    for pays in (True, False):
+        with opened(policy(script.endpoint, requester_pays=pays)) as store:
+            run(fetch(store, key))
+        assert script.header("x-amz-request-payer") == ("requester" if pays else None)
+
+
 def test_a_worker_without_credentials_does_not_start(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from pipeline.adapters.s3.answers import failure
+from pipeline.adapters.s3.answers import Answers
 from pipeline.errors import Halt, Reject
 from pipeline.metrics import (
     BREAKER_OPEN,
@@ -330,7 +330,7 @@ def test_a_clock_that_the_store_finds_wrong_is_an_outage_that_names_the_remedy(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def skewed() -> bytes:
-        raise failure(403, "RequestTimeTooSkewed", versioned=False)
+        raise Answers("s3").failure(403, "RequestTimeTooSkewed", versioned=False)
 
     async def main() -> None:
         bench = Bench()

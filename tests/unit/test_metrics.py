@@ -37,6 +37,7 @@ COMMITS = "unit/test_metrics_of_commits.py"
 COMMITTING = "unit/test_committing.py"
 WORKER = "unit/test_stream_worker.py"
 FETCH, OUTAGES = "unit/test_fetch.py", "unit/test_fetch_outages.py"
+STORES = "unit/test_fetch_stores.py"
 BATCHING, FAILURES = "unit/test_batching.py", "unit/test_batching_failures.py"
 SANDBOX = "component/test_decoder_sandbox.py"
 
@@ -191,6 +192,12 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
         Told(
             f"{OUTAGES}::test_an_outage_dead_letters_nothing_and_ends_by_itself",
             f"{FETCH}::test_an_object_that_keeps_failing_beside_others_is_dead_lettered",
+        ),
+    ),
+    metrics.STORE_BREAKER_OPEN: (
+        Told(
+            f"{STORES}::test_an_outage_of_one_store_opens_its_breaker_alone_and_the_other_goes_on",
+            f"{STORES}::test_an_outage_of_one_store_opens_its_breaker_alone_and_the_other_goes_on",
         ),
     ),
     metrics.BUDGET_SPENT: (

@@ -105,7 +105,8 @@ def _complaint(path: str, message: str, catalogue: Catalogue) -> tuple[str, str]
     """The path and the text of what a policy's own check says: it may name the key itself."""
     key, colon, rest = message.partition(": ")
     for named in (key, f"{path}.{key}"):
-        if colon and (named in catalogue.settings or named in catalogue.sections):
+        known = general(named)
+        if colon and (known in catalogue.settings or known in catalogue.sections):
             return named, rest
     return path, message
 

@@ -9,8 +9,9 @@ import pytest
 
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import Reject, Retry, StoreDenied
-from pipeline.fetch import Fetcher, FetchPolicy
+from pipeline.fetch import Attempts, Fetcher, FetchPolicy, Store, Stores
 from pipeline.metrics import IMAGE_METRICS, STORE_METRICS
+from pipeline.ports import ObjectStore
 from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from tests.rigs.virtual_time import LoopClock
@@ -97,6 +98,18 @@ def reference(key: str, bucket: str = "images") -> ImageRef:
     return ImageRef(bucket, key, ("general",), version_id="v1", etag="e1")
 
 
+def store_of(
+    objects: ObjectStore,
+    allows: Callable[[str], bool] = lambda _: True,
+    *,
+    name: str = "s3",
+    scheme: str = "s3",
+) -> Store:
+    """A store as the settings would have it: named, and behind an allow-list."""
+    section = name if name == "s3" else f"stores[{name}]"
+    return Store(name, scheme, allows, f"{section}.allowed_buckets", objects)
+
+
 class Bench:
     """A fetcher on a scripted store."""
 
@@ -105,13 +118,11 @@ class Bench:
     ) -> None:
         self.store = ScriptedStore()
         self.meter = MemoryMeter((*IMAGE_METRICS, *STORE_METRICS))
+        store = store_of(self.store, lambda bucket: allows_all or bucket == "images")
         self.fetcher = Fetcher(
-            self.store,
-            allows_bucket=lambda bucket: allows_all or bucket == "images",
-            policy=policy,
+            Attempts(Stores([store]), policy, LoopClock()),
             retry=RETRY,
             breaker=BREAKER,
-            clock=LoopClock(),
             random=lambda: 0.5,
             meter=self.meter,
             min_share=min_share,
