@@ -10,12 +10,12 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
 from pipeline.errors import CODES, Blame, Code
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 
 _TOGETHER = {"fetch": "the fetch stage", "encode": "the model"}
 """Stages whose codes count as one reason: what is behind them is one thing."""
@@ -24,7 +24,9 @@ _TOGETHER = {"fetch": "the fetch stage", "encode": "the model"}
 class BudgetPolicy(Policy):
     """When failures stop the stream instead of becoming dead letters."""
 
-    window: int = Field(
+    tier = Tier.TUNING
+
+    window: Annotated[int, Tier.EXPERT] = Field(
         100,
         description="Latest outcomes that are judged together; skips are not counted.",
         gt=0,
@@ -39,7 +41,7 @@ class BudgetPolicy(Policy):
         ge=0.5,
         le=1,
     )
-    hold_s: float = Field(
+    hold_s: Annotated[float, Tier.EXPERT] = Field(
         5.0,
         description="Outcomes with such a share among them wait for so long, at most, for the "
         "window to fill before they are committed; 60 times as long where nearly all that the "

@@ -1,8 +1,21 @@
-"""The three fates of a failure, each with a stable code.
+"""The pipeline's own exceptions: the three fates of a failure, and what passes between two stages.
+
+    Exception
+    ├─ PipelineError          has a stable code; ends at the border of a stage or a worker
+    │  ├─ Reject              this reference fails: dead-letter it and advance
+    │  ├─ Retry               the same input may work later
+    │  │  ├─ StoreDenied      the store refuses access
+    │  │  └─ CommitDoubtful   nobody knows whether the commit succeeded
+    │  │     └─ Unconfirmed   the group must confirm this member first
+    │  ├─ Halt                our fault or our operator's: stop, commit no further
+    │  └─ WorkerLost          this process cannot go on, another may
+    ├─ PoisonedBatch          from an encoder to the isolation: split the batch
+    ├─ DeviceOutOfMemory      from an encoder to the isolation: use smaller batches
+    └─ OutcomeTooLarge        from a stream to the committer: replace the outcome
 
 A code is part of the public contract: it is a metric label and a field of every dead letter. A
-code is never renamed; ``CODES`` says for each what it means and what to do, and is rendered into
-the documentation.
+code is never renamed. ``CODES`` says for each code of a Reject what it means and what to do;
+``pipeline.halts`` does the same for the codes of a Halt. Both are rendered into the documentation.
 """
 
 from __future__ import annotations
@@ -87,12 +100,63 @@ class Retry(PipelineError):
         return (type(self), (self.code, self.message, self.retry_after_s))
 
 
+class StoreDenied(Retry):
+    """Access refused. Whether this is one object's fault or an outage of credentials is decided by
+    whether the store serves others meanwhile."""
+
+
+class CommitDoubtful(Retry):
+    """The commit failed, or nobody knows whether it succeeded: call ``Stream.recover``."""
+
+
+class Unconfirmed(CommitDoubtful):
+    """The group must confirm this member before it may commit again: call ``Stream.recover`` after
+    the next poll."""
+
+
 class Halt(PipelineError):
     """Our fault or our operator's: stop, and commit no further."""
 
 
 class WorkerLost(PipelineError):
     """This process cannot work any more, and one started anew may: nobody need act."""
+
+
+class Overloaded(PipelineError):
+    """A stage has no room for one more image, and will have. No fate of the image: its caller asks
+    again later, or tells its own caller to.
+
+    ``wait_s`` is the wait to be expected, in seconds, as the stage has measured it lately. Only a
+    stage that was given a bound raises it; the stream gives none, for ``flow.max_in_flight`` bounds
+    what it takes in.
+    """
+
+    def __init__(self, code: str, message: str, wait_s: float) -> None:
+        super().__init__(code, message)
+        self.wait_s = wait_s
+
+    def __reduce__(self) -> tuple[type[Overloaded], tuple[str, str, float]]:
+        return (type(self), (self.code, self.message, self.wait_s))
+
+
+class PoisonedBatch(Exception):
+    """The encoder failed on a batch for a reason that may lie in one of its images."""
+
+
+class DeviceOutOfMemory(Exception):
+    """The batch does not fit the device."""
+
+
+class OutcomeTooLarge(Exception):
+    """A record of the commit does not fit; nothing of the commit became visible.
+
+    ``index`` is its place in ``Commit.records``.
+    """
+
+    def __init__(self, index: int, message: str) -> None:
+        super().__init__(index, message)
+        self.index = index
+        self.message = message
 
 
 _EXHAUSTED = frozenset(
@@ -172,7 +236,7 @@ CODES: dict[str, Code] = {
         Blame.MESSAGE,
     ),
     "fetch.bucket_not_allowed": Code(
-        "the bucket is not in `s3.allowed_buckets`",
+        "no store's `allowed_buckets` name the bucket (`s3.allowed_buckets`, or those of `stores`)",
         "allow the bucket, or mend the producer",
         Blame.MESSAGE,
     ),
@@ -183,7 +247,8 @@ CODES: dict[str, Code] = {
     ),
     "fetch.no_bucket": Code(
         "the bucket does not exist, while the store serves others",
-        "create the bucket, or tighten the pattern in `s3.allowed_buckets` that lets it pass",
+        "create the bucket, or tighten the pattern in its store's `allowed_buckets` that lets it "
+        "pass",
         Blame.MESSAGE,
     ),
     "fetch.forbidden": Code(

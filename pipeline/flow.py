@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 from pydantic import Field
 
-from pipeline.errors import Halt, Reject, ends_worker
+from pipeline.errors import Halt, Overloaded, Reject, ends_worker
 from pipeline.look import Look
 from pipeline.metrics import STAGE_SECONDS
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 from pipeline.ports import Clock, Meter
 from pipeline.priority import FIRST
 from pipeline.records import (
@@ -31,13 +31,15 @@ log = logging.getLogger(__name__)
 class FlowPolicy(Policy):
     """How much one worker holds at a time."""
 
+    tier = Tier.TUNING
+
     max_in_flight: int = Field(
         1024,
         description="References admitted and not yet committed; at the limit the worker pauses "
         "its partitions.",
         gt=0,
     )
-    max_pending_mib: int = Field(
+    max_pending_mib: Annotated[int, Tier.EXPERT] = Field(
         256,
         description="MiB of outcomes that wait in memory for their commit; at the limit the "
         "worker pauses its partitions. What was admitted before comes on top.",
@@ -47,7 +49,7 @@ class FlowPolicy(Policy):
 
 class Fetching(Protocol):
     """The fetch stage: retries, deadlines and the breaker included. An object counts as held in
-    memory until the block ends."""
+    memory until the block ends. ``source`` is where the reference comes from."""
 
     def fetch(
         self, ref: ImageRef, level: int = FIRST, source: Hashable = None
@@ -82,6 +84,7 @@ class Flow:
 
         Raises:
             Halt: the worker must stop; the reference has no outcome.
+            Overloaded: a stage that was given a bound has no room; the reference has no outcome.
             WorkerLost, MemoryError, OSError: this process cannot go on; the reference has no
                 outcome.
             asyncio.CancelledError: the partition was revoked or the worker stops.
@@ -91,7 +94,7 @@ class Flow:
         except Reject as reject:
             code, message, attempts = reject.code, reject.message, reject.attempts
             recognised = reject.format
-        except Halt:
+        except (Halt, Overloaded):
             raise
         except Exception as error:
             if ends_worker(error):

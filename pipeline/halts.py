@@ -29,6 +29,9 @@ class HaltCode:
     fault: Fault
     meaning: str
     remedy: str
+    is_of_input: bool = False
+    """Whether it is about what a command was given: its arguments, its settings, and the files that
+    they name. The command then ends as it does after a mistyped argument."""
 
 
 def fault_of(code: str) -> Fault:
@@ -36,21 +39,26 @@ def fault_of(code: str) -> Fault:
     return HALTS[code].fault if code in HALTS else Fault.STREAM
 
 
+def is_of_input(code: str) -> bool:
+    """Whether the code is about what a command was given. One that is not in the table is not."""
+    return code in HALTS and HALTS[code].is_of_input
+
+
 def remedy_of(code: str) -> str:
     """What the table says to do; for a code that is not in it, where to look."""
     return HALTS[code].remedy if code in HALTS else "see the worker's log"
 
 
-def _stream(meaning: str, remedy: str) -> HaltCode:
-    return HaltCode(Fault.STREAM, meaning, remedy)
+def _stream(meaning: str, remedy: str, *, of_input: bool = False) -> HaltCode:
+    return HaltCode(Fault.STREAM, meaning, remedy, of_input)
 
 
-def _node(meaning: str, remedy: str) -> HaltCode:
-    return HaltCode(Fault.NODE, meaning, remedy)
+def _node(meaning: str, remedy: str, *, of_input: bool = False) -> HaltCode:
+    return HaltCode(Fault.NODE, meaning, remedy, of_input)
 
 
-def _command(meaning: str, remedy: str) -> HaltCode:
-    return HaltCode(Fault.COMMAND, meaning, remedy)
+def _command(meaning: str, remedy: str, *, of_input: bool = False) -> HaltCode:
+    return HaltCode(Fault.COMMAND, meaning, remedy, of_input)
 
 
 HALTS: dict[str, HaltCode] = {
@@ -145,44 +153,51 @@ HALTS: dict[str, HaltCode] = {
         "a setting is wrong, or a file or package that it names cannot be used. The driver "
         "checks settings before it starts workers, so for a worker it is its node that differs",
         "mend the setting that the message names, or put the file on the worker's node",
+        of_input=True,
     ),
     "settings.unreadable": _node(
         "the settings file cannot be read",
         "check the path, the permissions and the encoding",
+        of_input=True,
     ),
     "label_set.none": _node(
         "no label set is configured",
         "name at least one file in `label_sets.paths`",
+        of_input=True,
     ),
     "label_set.invalid": _node(
         "a label set's file is missing or not valid. The driver checks the files before it starts "
         "workers, so for a worker its node has other files, or they were changed since",
         "put the same files on every node; run `clipstream labels check`",
+        of_input=True,
     ),
     "label_set.duplicate": _stream(
         "two label sets have one name",
         "rename or remove one",
+        of_input=True,
     ),
     "label_set.not_embeddable": _stream(
         "the model makes nothing usable of a label set's prompts",
         "mend the prompts that the message names, or the checkpoint",
+        of_input=True,
     ),
     "label_set.pinned": _node(
         "a label set is pinned to another model than the one on the node",
         "load the pinned model, or pin this one with thresholds measured again",
+        of_input=True,
     ),
     # -- S3
     "s3.no_credentials": _node(
-        "the node has no S3 credentials: none in the environment, files or identity",
+        "the node has no credentials for a store: none in the environment, files or identity",
         "give the node credentials",
     ),
     "s3.session": _node(
         "the AWS profile or files of the node cannot be used",
-        "check `s3.profile` and the node's AWS files",
+        "check `s3.profile`, or that of the store named, and the node's AWS files",
     ),
     "s3.ca_file": _node(
         "the certificate file cannot be read",
-        "put `s3.ca_file` on the node",
+        "put `s3.ca_file`, or that of the store named, on the node",
     ),
     # -- The model and its device
     "model.not_found": _node(
@@ -270,18 +285,24 @@ HALTS: dict[str, HaltCode] = {
     ),
     # -- Commands
     "enqueue.invalid": _command(
-        "what `enqueue` was given is not valid", "mend what the message names"
+        "what `enqueue` was given is not valid", "mend what the message names", of_input=True
     ),
-    "enqueue.unreadable": _command("the list cannot be read", "mend the path or the encoding"),
+    "enqueue.unreadable": _command(
+        "the list cannot be read", "mend the path or the encoding", of_input=True
+    ),
     "replay.invalid": _command(
-        "what `replay` was given is not valid", "mend what the message names"
+        "what `replay` was given is not valid", "mend what the message names", of_input=True
     ),
     "replay.fenced": _command(
         "another replay of the same group began meanwhile", "run one replay at a time"
     ),
     "calibrate.no_images": _command(
-        "there are no images to calibrate on", "name a file or folder with images"
+        "there are no images to calibrate on", "name a file or folder with images", of_input=True
     ),
-    "calibrate.too_few": _command("too few images can be decoded", "name more images"),
-    "calibrate.failed": _command("the calibration did not succeed", "read the message"),
+    "calibrate.too_few": _command(
+        "too few images can be decoded", "name more images", of_input=True
+    ),
+    "calibrate.failed": _command(
+        "the calibration did not succeed", "read the message", of_input=True
+    ),
 }

@@ -1,4 +1,9 @@
-"""Every metric once: name, unit, labels, meaning, and what to do about it."""
+"""Every metric once: name, unit, labels, meaning, and what to do about it.
+
+A process registers the groups that it can change, and no other: a gauge of somebody else would stay
+at 0 and look like a measure. Each metric is in one group. ``tests/unit/test_metrics.py`` walks the
+code: a module that touches a metric outside of its groups fails there.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +51,123 @@ def _metric(
     return Metric(PREFIX + name, kind, help, remedy, labels, buckets)
 
 
+# -- the path of an image -------------------------------------------------------------------------
+
+STAGE_SECONDS = _metric(
+    Kind.HISTOGRAM,
+    "stage_duration_seconds",
+    "Time one image spent in a stage: fetch (attempts and the waits between them), decode (the "
+    "wait for a free process included), queue (before encode) and score; per batch for encode, per "
+    "successful transaction for commit.",
+    "The stage that grows names the bottleneck: fetch is the store, decode is CPU, queue and "
+    "encode are the device, commit is the broker.",
+    ("stage",),
+    _SECONDS,
+)
+BATCH_SIZE = _metric(
+    Kind.HISTOGRAM,
+    "batch_size",
+    "Images per encoded batch.",
+    "Small batches under load mean the device waits for fetch or decode.",
+    (),
+    _SIZES,
+)
+QUEUE_DEPTH = _metric(
+    Kind.GAUGE,
+    "queue_depth",
+    "Images waiting before a stage (fetch, decode, encode).",
+    "The queue that is full stands before the bottleneck.",
+    ("stage",),
+)
+FETCHED_BYTES = _metric(
+    Kind.COUNTER,
+    "fetched_bytes_total",
+    "Bytes of objects that were read whole, each once: neither failed attempts nor questions to "
+    "the store.",
+    "Compare with the network's limit.",
+)
+DECODER_RESTARTS = _metric(
+    Kind.COUNTER,
+    "decoder_restarts_total",
+    "Decoder processes replaced after a crash, a timeout or too much memory.",
+    "Harmless one by one; a steady rate means hostile input or too tight limits.",
+)
+MAX_BATCH = _metric(
+    Kind.GAUGE,
+    "max_batch_images",
+    "batch.max_size, or the part of it that is left since the device ran out of memory.",
+    "Lower batch.max_size, or give the worker more of the device.",
+)
+MODEL_INFO = _metric(
+    Kind.GAUGE,
+    "model_info",
+    "1; its labels say what this worker runs.",
+    "Differing revisions among workers mean an unfinished roll-out.",
+    ("model", "revision", "precision", "engine", "version"),
+)
+LABEL_SET_INFO = _metric(
+    Kind.GAUGE,
+    "label_set_info",
+    "1 for each label set in force; its version is the content hash that events carry.",
+    "Differing versions among workers for longer than two label_sets.reload_interval_s: one of "
+    "them cannot read or load the files; see clipstream_label_set_reloads_total.",
+    ("label_set", "version"),
+)
+LABEL_SET_RELOADS = _metric(
+    Kind.COUNTER,
+    "label_set_reloads_total",
+    "Changes of label set files, by outcome (loaded, refused).",
+    "Refused: the changed files are not valid and those before stay in force; the log and "
+    "`clipstream labels check` say what to mend.",
+    ("outcome",),
+)
+
+IMAGE_METRICS: tuple[Metric, ...] = (
+    STAGE_SECONDS,
+    BATCH_SIZE,
+    QUEUE_DEPTH,
+    FETCHED_BYTES,
+    DECODER_RESTARTS,
+    MAX_BATCH,
+    MODEL_INFO,
+    LABEL_SET_INFO,
+    LABEL_SET_RELOADS,
+)
+"""What happens to an image, wherever it comes from: every kind of worker exposes these."""
+
+# -- patience with a store ------------------------------------------------------------------------
+
+FETCH_RETRIES = _metric(
+    Kind.COUNTER,
+    "fetch_retries_total",
+    "Attempts to read an object that failed and were tried again.",
+    "A rise comes before an open breaker: look at the store.",
+)
+BREAKER_OPEN = _metric(
+    Kind.GAUGE,
+    "breaker_open",
+    "1 while the circuit breaker of any store is open, else 0.",
+    "A store is down or refuses everything: its references wait, nothing is dead-lettered, work "
+    "resumes by itself. clipstream_store_breaker_open names the store.",
+)
+STORE_BREAKER_OPEN = _metric(
+    Kind.GAUGE,
+    "store_breaker_open",
+    "1 while the circuit breaker of this store is open, else 0. `s3` is the store of the section "
+    "`s3`; others have the name that their entry of `stores` gives them.",
+    "As clipstream_breaker_open. References to other stores go on.",
+    ("store",),
+)
+
+STORE_METRICS: tuple[Metric, ...] = (
+    FETCH_RETRIES,
+    BREAKER_OPEN,
+    STORE_BREAKER_OPEN,
+)
+"""Waiting for a store: exposed by workers that would rather wait than fail."""
+
+# -- a stream worker ------------------------------------------------------------------------------
+
 REFERENCES = _metric(
     Kind.COUNTER,
     "references_total",
@@ -76,17 +198,6 @@ SKIPPED = _metric(
     "A sudden rise of one reason points at a producer's change.",
     ("reason",),
 )
-STAGE_SECONDS = _metric(
-    Kind.HISTOGRAM,
-    "stage_duration_seconds",
-    "Time one image spent in a stage: fetch (attempts and the waits between them), decode (the "
-    "wait for a free process included), queue (before encode) and score; per batch for encode, per "
-    "successful transaction for commit.",
-    "The stage that grows names the bottleneck: fetch is the store, decode is CPU, queue and "
-    "encode are the device, commit is the broker.",
-    ("stage",),
-    _SECONDS,
-)
 LATENCY_SECONDS = _metric(
     Kind.HISTOGRAM,
     "end_to_end_latency_seconds",
@@ -94,21 +205,6 @@ LATENCY_SECONDS = _metric(
     "High with low lag: look at stage durations. High with high lag: add workers.",
     (),
     _LATENCY,
-)
-BATCH_SIZE = _metric(
-    Kind.HISTOGRAM,
-    "batch_size",
-    "Images per encoded batch.",
-    "Small batches under load mean the device waits for fetch or decode.",
-    (),
-    _SIZES,
-)
-QUEUE_DEPTH = _metric(
-    Kind.GAUGE,
-    "queue_depth",
-    "Images waiting before a stage (fetch, decode, encode).",
-    "The queue that is full stands before the bottleneck.",
-    ("stage",),
 )
 IN_FLIGHT = _metric(
     Kind.GAUGE,
@@ -166,66 +262,12 @@ ASSIGNED = _metric(
     "Partitions that this worker owns.",
     "Zero with partitions to spare: the group is rebalancing or has more members than partitions.",
 )
-FETCHED_BYTES = _metric(
-    Kind.COUNTER,
-    "fetched_bytes_total",
-    "Bytes of objects that were read whole, each once: neither failed attempts nor questions to "
-    "the store.",
-    "Compare with the network's limit.",
-)
-FETCH_RETRIES = _metric(
-    Kind.COUNTER,
-    "fetch_retries_total",
-    "Attempts to read an object that failed and were tried again.",
-    "A rise comes before an open breaker: look at the store.",
-)
-DECODER_RESTARTS = _metric(
-    Kind.COUNTER,
-    "decoder_restarts_total",
-    "Decoder processes replaced after a crash, a timeout or too much memory.",
-    "Harmless one by one; a steady rate means hostile input or too tight limits.",
-)
-BREAKER_OPEN = _metric(
-    Kind.GAUGE,
-    "breaker_open",
-    "1 while the circuit breaker of the store holds intake, else 0.",
-    "The store is down or refuses everything: nothing is dead-lettered, work resumes by itself.",
-)
 BUDGET_SPENT = _metric(
     Kind.GAUGE,
     "failure_budget_share",
     "Share of the outcomes about to be committed that would be dead-lettered for one reason, while "
     "the failure budget holds them back for it; else 0.",
     "The worker is about to halt, or malformed input comes in masses: see the codes in the log.",
-)
-MAX_BATCH = _metric(
-    Kind.GAUGE,
-    "max_batch_images",
-    "batch.max_size, or the part of it that is left since the device ran out of memory.",
-    "Lower batch.max_size, or give the worker more of the device.",
-)
-MODEL_INFO = _metric(
-    Kind.GAUGE,
-    "model_info",
-    "1; its labels say what this worker runs.",
-    "Differing revisions among workers mean an unfinished roll-out.",
-    ("model", "revision", "precision", "engine", "version"),
-)
-LABEL_SET_INFO = _metric(
-    Kind.GAUGE,
-    "label_set_info",
-    "1 for each label set in force; its version is the content hash that events carry.",
-    "Differing versions among workers for longer than two label_sets.reload_interval_s: one of "
-    "them cannot read or load the files; see clipstream_label_set_reloads_total.",
-    ("label_set", "version"),
-)
-LABEL_SET_RELOADS = _metric(
-    Kind.COUNTER,
-    "label_set_reloads_total",
-    "Changes of label set files, by outcome (loaded, refused).",
-    "Refused: the changed files are not valid and those before stay in force; the log and "
-    "`clipstream labels check` say what to mend.",
-    ("outcome",),
 )
 LAST_PROGRESS = _metric(
     Kind.GAUGE,
@@ -234,10 +276,27 @@ LAST_PROGRESS = _metric(
     "Old while lag is above zero: the worker is stalled; its log says why.",
 )
 
-CATALOGUE: tuple[Metric, ...] = tuple(
-    value for value in list(globals().values()) if isinstance(value, Metric)
+STREAM_METRICS: tuple[Metric, ...] = (
+    REFERENCES,
+    DEAD_LETTERS,
+    UNSUPPORTED_FORMATS,
+    SKIPPED,
+    LATENCY_SECONDS,
+    IN_FLIGHT,
+    IN_FLIGHT_BYTES,
+    LAG,
+    OLDEST_SECONDS,
+    COMMIT_AGE_SECONDS,
+    COMMITS,
+    COMMIT_FAILURES,
+    REBALANCES,
+    ASSIGNED,
+    BUDGET_SPENT,
+    LAST_PROGRESS,
 )
-"""What each worker exposes."""
+"""References, partitions and commits: a stream worker's own."""
+
+# -- the driver -----------------------------------------------------------------------------------
 
 DRIVER_WORKERS = _metric(
     Kind.GAUGE,
@@ -259,5 +318,13 @@ DRIVER_EMPTY = _metric(
     ("code",),
 )
 
-DRIVER_CATALOGUE: tuple[Metric, ...] = (DRIVER_WORKERS, DRIVER_EMPTY)
-"""What each driver exposes."""
+DRIVER_METRICS: tuple[Metric, ...] = (
+    DRIVER_WORKERS,
+    DRIVER_EMPTY,
+)
+"""The places for workers: the driver's own."""
+
+# -- what a process registers ---------------------------------------------------------------------
+
+STREAM_WORKER = (*IMAGE_METRICS, *STORE_METRICS, *STREAM_METRICS)
+"""What each stream worker exposes."""

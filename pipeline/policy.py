@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from enum import StrEnum
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 
+class Tier(StrEnum):
+    """Who needs a setting: every deployment the everyday ones, and one with a load, machines or
+    rules of its own the tuning ones. Defaults of expert ones were measured, or follow from one
+    another."""
+
+    EVERYDAY = "everyday"
+    TUNING = "tuning"
+    EXPERT = "expert"
+
+
 class Policy(BaseModel):
-    """One section of the settings: immutable, and an unknown key is an error."""
+    """One section of the settings: immutable, and an unknown key is an error.
+
+    Each section says the ``tier`` of its settings; ``Annotated[type, Tier.…]`` says another one of
+    a single setting.
+    """
+
+    tier: ClassVar[Tier]
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.errors import Retry
 from pipeline.records import (
     DecodedImage,
     ImageGeometry,
@@ -39,7 +38,11 @@ class Clock(Protocol):
 
 class Meter(Protocol):
     """Records the metrics of a catalogue of ``pipeline.metrics``. Thread-safe, never blocks or
-    raises on a known metric; labels must be exactly those of the catalogue."""
+    raises on a metric that is registered; labels must be exactly those of the catalogue.
+
+    Raises:
+        KeyError: the metric is not in the catalogue.
+    """
 
     def add(self, metric: Metric, value: float = 1, /, **labels: str) -> None:
         """Increase a counter."""
@@ -85,11 +88,6 @@ class ObjectStore(Protocol):
     async def close(self) -> None: ...
 
 
-class StoreDenied(Retry):
-    """Access refused. Whether this is one object's fault or an outage of credentials is decided by
-    whether the store serves others meanwhile."""
-
-
 @dataclass(frozen=True, slots=True)
 class ListedObject:
     bucket: str
@@ -133,14 +131,6 @@ class Decoder(Protocol):
         """
 
     async def close(self) -> None: ...
-
-
-class PoisonedBatch(Exception):
-    """The encoder failed on a batch for a reason that may lie in one of its images."""
-
-
-class DeviceOutOfMemory(Exception):
-    """The batch does not fit the device."""
 
 
 class Encoder(Protocol):
@@ -228,27 +218,6 @@ class Commit:
 
     offsets: Mapping[Partition, int]
     records: tuple[OutputRecord, ...]
-
-
-class CommitDoubtful(Retry):
-    """The commit failed, or nobody knows whether it succeeded: call ``Stream.recover``."""
-
-
-class Unconfirmed(CommitDoubtful):
-    """The group must confirm this member before it may commit again: call ``Stream.recover`` after
-    the next poll."""
-
-
-class OutcomeTooLarge(Exception):
-    """A record of the commit does not fit; nothing of the commit became visible.
-
-    ``index`` is its place in ``Commit.records``.
-    """
-
-    def __init__(self, index: int, message: str) -> None:
-        super().__init__(index, message)
-        self.index = index
-        self.message = message
 
 
 class Stream(Protocol):

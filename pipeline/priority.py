@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from typing import Generic, Self, TypeVar
+from typing import Annotated, Generic, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 
 T = TypeVar("T")
 
@@ -20,12 +20,14 @@ FIRST = 0
 class PriorityPolicy(Policy):
     """Which input topics are served only with what others leave."""
 
+    tier = Tier.TUNING
+
     lower: tuple[str, ...] = Field(
         (),
         description="Input topics that are served only with what all others leave, as a backfill "
         "beside live traffic; of several, each only with what those before it leave.",
     )
-    min_share: float = Field(
+    min_share: Annotated[float, Tier.EXPERT] = Field(
         0.05,
         description="Share of the work that each of these topics gets in any case while it has "
         "some. 0 lets it starve.",

@@ -105,7 +105,7 @@ class ImageRef:
     ``label_sets`` has been decided by a route and is never empty; only in the dead letter of a
     reference that the routes refused is it, as ``tenant``, what the sender asked for, perhaps
     nothing. ``asked`` is what the sender asked for, None where nobody knows. ``metadata`` is the
-    sender's and is carried through unread.
+    sender's and is carried through unread. ``scheme`` and ``bucket`` say which store has it.
     """
 
     bucket: str
@@ -117,10 +117,11 @@ class ImageRef:
     tenant: str | None = None
     metadata: Mapping[str, JsonValue] = field(default_factory=lambda: NO_JSON)
     asked: Asked | None = None
+    scheme: str = "s3"
 
     @property
     def uri(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
+        return f"{self.scheme}://{self.bucket}/{self.key}"
 
     @property
     def subject(self) -> str:

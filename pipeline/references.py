@@ -11,7 +11,7 @@ from pydantic import Field
 from pipeline.errors import Reject
 from pipeline.formats import cloudevents, format_of, open_envelopes, strict_json
 from pipeline.formats.reference import Entries, Format, Reference, SkipReason
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 from pipeline.records import (
     REPLAY_COUNT,
     REPLAY_OF,
@@ -46,6 +46,8 @@ _COUNT = re.compile(rb"[1-9][0-9]{0,5}")
 
 class ReferencesPolicy(Policy):
     """Limits of a record that holds references. Beyond one the record is dead-lettered whole."""
+
+    tier = Tier.EXPERT
 
     max_record_bytes: int = Field(
         1024 * 1024, description="Largest value of an input record, in bytes.", gt=0

@@ -8,7 +8,7 @@ from typing import NewType
 
 from pydantic import Field, model_validator
 
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 
 _MAX_DOUBLINGS = 30
 """Keeps the power finite; no longest wait is a billion times the first."""
@@ -16,6 +16,8 @@ _MAX_DOUBLINGS = 30
 
 class RetryPolicy(Policy):
     """How long a failed attempt waits before the next one."""
+
+    tier = Tier.EXPERT
 
     first_wait_s: float = Field(
         0.2,
@@ -53,6 +55,8 @@ def wait_s(failures: int, policy: RetryPolicy, random: Callable[[], float]) -> f
 
 class BreakerPolicy(Policy):
     """When the store counts as down."""
+
+    tier = Tier.EXPERT
 
     failures: int = Field(
         5,

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from pipeline.errors import Reject
 from pipeline.formats.reference import Reference, SkipReason
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 from pipeline.records import Headers
 
 _SHOWN_CHARACTERS = 70
@@ -28,6 +28,8 @@ class RoutePolicy(Policy):
     Patterns are globs and not regular expressions: they match in linear time, whatever a sender
     writes into a key.
     """
+
+    tier = Tier.EVERYDAY
 
     topic: str | None = Field(
         default=None,

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from deploy.dev import versitygw
-from tests.rigs.broker_settings import IMPATIENT_BROKER
+from tests.rigs.services.broker_settings import IMPATIENT_BROKER
 from tests.rigs.skips import pytest_make_collect_report, pytest_runtest_makereport
 from workers.embedded.jars import kafka_jars
 from workers.embedded.kafka import EmbeddedKafka

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import Halt, Retry
+from pipeline.halts import is_of_input
+from pipeline.policy import Tier
 from workers.commands import labels
 from workers.commands.options import Config, Set, load, read
 from workers.logs import configure_logging
@@ -150,7 +152,7 @@ def doctor(
         ),
     ] = False,
 ) -> None:
-    """Check Kafka, its topics and permissions, S3, the label sets, the model, the device.
+    """Check Kafka, its topics and permissions, each store, the label sets, the model, the device.
 
     Each check that does not pass says what to do. Exit code 1 if one failed.
     """
@@ -222,8 +224,8 @@ def enqueue(
 ) -> None:
     """Publish references for the objects of an S3 prefix or of a list.
 
-    A list is checked to its end before anything is published. Workers refuse buckets that are not
-    in s3.allowed_buckets.
+    A list is checked to its end before anything is published. Workers refuse buckets that
+    no store's allowed_buckets name (s3.allowed_buckets, stores).
     """
     settings = load(config, overrides, {})
     configure_logging(settings.log, "enqueue")
@@ -322,12 +324,19 @@ def replay(
 def config(
     config: Config = None,
     overrides: Set = None,
+    tier: Annotated[
+        Tier, typer.Option("--tier", help="Show the settings of these tiers, too: up to this one.")
+    ] = Tier.EVERYDAY,
     changed: Annotated[bool, typer.Option("--changed", help="Only what was set.")] = False,
     yaml: Annotated[
-        bool, typer.Option("--yaml", help="As a settings file, without secrets.")
+        bool,
+        typer.Option("--yaml", help="As a settings file of all tiers, without secrets."),
     ] = False,
 ) -> None:
     """Print the effective settings with their origin, secrets redacted.
+
+    Everyday settings are shown, and all that were set. --tier tuning adds what fits a deployment
+    to its load and its machines, --tier expert all that is left.
 
     Where they are not valid, what was given is printed, and the problems on standard error.
     """
@@ -343,7 +352,7 @@ def config(
     except Halt as halt:
         invalid = halt
     if settings is None or not yaml:
-        print_table(given, settings, Console(), changed_only=changed)
+        print_table(given, settings, Console(), changed_only=changed, tier=tier)
     else:
         typer.echo(as_yaml(settings, changed_only=changed), nl=False)
     if invalid is not None:
@@ -356,10 +365,7 @@ def main() -> None:
         app()
     except Halt as halt:
         typer.secho(str(halt), err=True)
-        wrong_input = halt.code.startswith(
-            ("settings.", "label_set.", "enqueue.", "replay.invalid", "calibrate.")
-        )
-        sys.exit(ExitCode.USAGE if wrong_input else ExitCode.HALTED)
+        sys.exit(ExitCode.USAGE if is_of_input(halt.code) else ExitCode.HALTED)
     except Retry as failure:
         typer.secho(f"{failure}; try again later", err=True)
         sys.exit(1)

@@ -10,24 +10,26 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 from wsgiref.simple_server import WSGIServer
 
 from pydantic import Field
 
-from pipeline.adapters.kafka.policy import Member
 from pipeline.adapters.prometheus import EXPOSITION_TYPE, Registry, exposition, serve
 from pipeline.errors import Halt
 from pipeline.metrics import PREFIX
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 
 
 class EndpointsPolicy(Policy):
     """Where metrics and health are served."""
+
+    tier = Tier.EVERYDAY
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 inside a pod.")
     health_port: int = Field(
@@ -43,7 +45,7 @@ class EndpointsPolicy(Policy):
         ge=0,
         le=65535,
     )
-    discovery_file: str | None = Field(
+    discovery_file: Annotated[str | None, Tier.TUNING] = Field(
         None,
         description="File that lists the workers' metrics endpoints for Prometheus' "
         "file_sd_configs; one a host, for the workers on it, of any number of drivers.",
@@ -59,6 +61,31 @@ LISTENER_ANSWER_S = 1.0
 """Wait for what holds a port to say whether it is a worker of ours."""
 
 
+STREAM = "stream"
+"""The kind of worker that an entry of the discovery file without a kind is of: an older release
+knew no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointId:
+    """Whose endpoint it is, the same after a restart: a kind of worker, the instance of the driver
+    that runs it (``kafka.instance`` or the host's name) and its slot there.
+
+    ``also`` are further labels that tell two endpoints apart, such as a stream's ``group``.
+    """
+
+    kind: str
+    instance: str
+    slot: int
+    also: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the discovery file adds to the worker's series. The instance is named ``driver``:
+        Prometheus has ``instance`` for the target's own address."""
+        return {"kind": self.kind, "worker": str(self.slot), **self.also, "driver": self.instance}
+
+
 class MetricsEndpoint:
     """Serves one worker's registry, and lists it in the discovery file."""
 
@@ -66,7 +93,7 @@ class MetricsEndpoint:
         self,
         registry: Registry,
         policy: EndpointsPolicy,
-        member: Member,
+        identity: EndpointId,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         """Listen. Waits ``PORT_WAIT_S`` for a port that a worker of ours may still hold.
@@ -74,13 +101,13 @@ class MetricsEndpoint:
         Raises:
             Halt: the port is taken, or the discovery file cannot be written.
         """
-        port = policy.metrics_port + member.slot if policy.metrics_port else 0
+        port = policy.metrics_port + identity.slot if policy.metrics_port else 0
         self._server, self._thread = _listening(registry, policy.host, port, sleep)
         self.port: int = self._server.server_port
         target = f"{_reachable(policy.host)}:{self.port}"
         if policy.discovery_file is not None:
             try:
-                update_discovery(Path(policy.discovery_file), member, target)
+                update_discovery(Path(policy.discovery_file), identity, target)
             except Halt:
                 self.close()
                 raise
@@ -133,9 +160,9 @@ def _listener(host: str, port: int) -> _Listener:
     return _Listener.OURS if PREFIX.encode() in body else _Listener.FOREIGN
 
 
-def update_discovery(path: Path, member: Member, target: str | None) -> None:
-    """Put a worker's endpoint into the file, in place of an older one of the same member; without a
-    target, take it out.
+def update_discovery(path: Path, identity: EndpointId, target: str | None) -> None:
+    """Put a worker's endpoint into the file, in place of an older one of the same identity; without
+    a target, take it out.
 
     The file is replaced atomically under a lock, for workers of several drivers may write it.
 
@@ -148,9 +175,9 @@ def update_discovery(path: Path, member: Member, target: str | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            groups = [group for group in _groups(path) if not _is_of(group, member)]
+            groups = [group for group in _groups(path) if not _is_of(group, identity)]
             if target is not None:
-                groups.append({"targets": [target], "labels": _labels(member)})
+                groups.append({"targets": [target], "labels": identity.labels})
             fresh = path.with_suffix(f".{os.getpid()}")
             fresh.write_text(json.dumps(groups, indent=1) + "\n")
             fresh.replace(path)
@@ -168,17 +195,12 @@ def update_discovery(path: Path, member: Member, target: str | None) -> None:
         ) from error
 
 
-def _labels(member: Member) -> dict[str, str]:
-    # Not "instance": Prometheus has that for the target's own address.
-    return {"worker": str(member.slot), "group": member.group, "driver": member.instance}
-
-
-def _is_of(group: dict[str, Any], member: Member) -> bool:
-    labels, own = group["labels"], _labels(member)
+def _is_of(group: dict[str, Any], identity: EndpointId) -> bool:
+    labels = {"kind": STREAM, **group["labels"]}
+    if labels["kind"] != identity.kind or labels["worker"] != str(identity.slot):
+        return False
     # An older release named the worker alone: such an entry is taken for this driver's.
-    return all(labels.get(name, own[name]) == own[name] for name in ("group", "driver")) and (
-        bool(labels["worker"] == own["worker"])
-    )
+    return all(labels.get(name, value) == value for name, value in identity.labels.items())
 
 
 def _groups(path: Path) -> list[dict[str, Any]]:

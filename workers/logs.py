@@ -11,7 +11,7 @@ from typing import Literal, Self
 from pydantic import Field
 
 from pipeline.errors import PipelineError
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 from pipeline.records import Partition, Position
 
 KAFKA_LOG_INTERVAL_S = 10.0
@@ -20,6 +20,8 @@ KAFKA_LOG_INTERVAL_S = 10.0
 
 class LogPolicy(Policy):
     """What is logged, and how."""
+
+    tier = Tier.EVERYDAY
 
     format: Literal["auto", "text", "json"] = Field(
         "auto", description="auto: text for a terminal, JSON lines otherwise."

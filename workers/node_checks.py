@@ -16,6 +16,7 @@ from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.adapters.s3.connection import certificate_authorities, open_session
 from pipeline.errors import Halt, PipelineError
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.ports import Check, CheckResult
 from workers.settings.loading import Settings
 
@@ -41,7 +42,8 @@ def require_node(settings: Settings) -> None:
     _require_files(settings)
     if settings.model.directory is not None and not settings.model.directory.is_dir():
         from_directory(settings.model.name, settings.model.directory)
-    open_session(settings.s3)
+    for store in settings.s3_stores:
+        open_session(store)
 
 
 def examine_node(settings: Settings, gpus: float) -> list[Finding]:
@@ -77,7 +79,7 @@ def try_decoder(settings: Settings) -> None:
 
     async def start_and_close() -> None:
         one = settings.decode.model_copy(update={"processes": 1})
-        decoder = SandboxedDecoder(one, PrometheusMeter())
+        decoder = SandboxedDecoder(one, PrometheusMeter(IMAGE_METRICS))
         await decoder.start()
         await decoder.close()
 
@@ -141,7 +143,7 @@ def _certificates(settings: Settings) -> Finding:
         for file in (
             settings.kafka.security.ca_file,
             settings.kafka.security.certificate_file,
-            settings.s3.ca_file,
+            *(store.ca_file for store in settings.s3_stores),
         )
         if file is not None
     ]
@@ -151,13 +153,17 @@ def _certificates(settings: Settings) -> Finding:
 def _require_files(settings: Settings) -> None:
     """Raises Halt where a file that connections need cannot be read."""
     settings.kafka.security.client_options()
-    certificate_authorities(settings.s3)
+    for store in settings.s3_stores:
+        certificate_authorities(store)
 
 
 def _credentials(settings: Settings) -> Finding:
-    credentials = open_session(settings.s3).get_credentials()
-    source = credentials.method if credentials else "of the role"
-    return _passed("credentials", f"S3's are there ({source})")
+    sources = []
+    for store in settings.s3_stores:
+        credentials = open_session(store).get_credentials()
+        source = credentials.method if credentials else "of the role"
+        sources.append(f"{store.section}'s are there ({source})")
+    return _passed("credentials", ", ".join(sources))
 
 
 def _decoders(settings: Settings) -> Finding:

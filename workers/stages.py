@@ -6,22 +6,21 @@ The stream runs it beside the Kafka thread; any other worker runs it where it li
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.decode.pool import MAX_FILE_BYTES, SandboxedDecoder
-from pipeline.adapters.s3.store import ObstoreS3
 from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.batching import Batcher, BatchPolicy
-from pipeline.fetch import Fetcher
+from pipeline.fetch import Fetcher, Stores
 from pipeline.flow import Flow
 from pipeline.look import Look
-from pipeline.ports import Encoder, Meter, ObjectStore
+from pipeline.ports import Encoder, Meter
 from pipeline.records import EmbeddingDtype
 from workers.settings.loading import Settings
+from workers.stores import fetching_of, open_stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,30 +103,17 @@ async def looking(
 
 @asynccontextmanager
 async def stages(
-    settings: Settings, encoder: Encoder, meter: Meter, store: ObjectStore | None = None
+    settings: Settings, encoder: Encoder, meter: Meter, stores: Stores | None = None
 ) -> AsyncIterator[Stages]:
-    """The whole path. ``store`` is that of the settings where none is given; it is closed at the
-    end.
+    """The whole path. ``stores`` are those of the settings where none are given; they are closed
+    at the end.
 
     Raises:
-        Halt: as ``decoding``.
+        Halt: as ``decoding`` and ``workers.stores.open_stores``.
     """
     clock = SystemClock()
-    min_share = settings.priority.min_share
     async with AsyncExitStack() as owned:
-        store = store or ObstoreS3(settings.s3)
-        owned.push_async_callback(store.close)
-        fetcher = Fetcher(
-            store,
-            allows_bucket=settings.s3.allows,
-            policy=settings.fetch,
-            retry=settings.retry,
-            breaker=settings.breaker,
-            clock=clock,
-            random=random.Random().random,  # noqa: S311 - jitter, no secret
-            meter=meter,
-            min_share=min_share,
-        )
+        fetcher = fetching_of(settings, stores or open_stores(settings), clock, meter)
         owned.push_async_callback(fetcher.close)
         seeing = await owned.enter_async_context(
             looking(
@@ -137,7 +123,7 @@ async def stages(
                 settings.batch,
                 dtype=settings.events.embedding_dtype,
                 max_file_bytes=settings.fetch.max_bytes,
-                min_share=min_share,
+                min_share=settings.priority.min_share,
             )
         )
         flow = Flow(fetcher, seeing.look, clock, meter)

@@ -20,7 +20,7 @@ from prometheus_client import (
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.metrics import CATALOGUE, Kind, Metric
+from pipeline.metrics import Kind, Metric
 
 Registry = CollectorRegistry
 EXPOSITION_TYPE = CONTENT_TYPE_LATEST
@@ -49,10 +49,11 @@ def samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
 
 
 class PrometheusMeter:
-    """Implements ``pipeline.ports.Meter`` for the metrics of a catalogue. Those without labels are
-    exposed from the start, so that a rate over them is never missing."""
+    """Implements ``pipeline.ports.Meter`` for the metrics of a catalogue: what the process can
+    change, and nothing of another kind of process. Those without labels are exposed from the start,
+    so that a rate over them is never missing."""
 
-    def __init__(self, catalogue: Sequence[Metric] = CATALOGUE) -> None:
+    def __init__(self, catalogue: Sequence[Metric]) -> None:
         self.registry = CollectorRegistry()
         self._metrics = {metric: _register(metric, self.registry) for metric in catalogue}
         # The client's own look-up takes a lock each time, and every image needs a dozen.
@@ -68,9 +69,9 @@ class PrometheusMeter:
         self._child(metric, labels).set(value)
 
     def forget(self, metric: Metric, /, **labels: str) -> None:
-        key = _key(metric, labels)
+        registered, key = self._metrics[metric], _key(metric, labels)
         if self._children.pop(key, None) is not None:
-            self._metrics[metric].remove(*key[1:])
+            registered.remove(*key[1:])
 
     def _child(self, metric: Metric, labels: dict[str, str]) -> Any:
         key = _key(metric, labels)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipeline.decode.crop import Centring
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 
 ImageFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF", "HEIF"]
 
@@ -31,6 +31,8 @@ their images pass through one worker."""
 class DecodePolicy(Policy):
     """How images are decoded, and what one image may cost."""
 
+    tier = Tier.TUNING
+
     mode: Literal["strict", "fast"] = Field(
         "strict",
         description="How faithful pixels are. `strict`: decoded in full, each within 1 of 255 of "
@@ -39,7 +41,7 @@ class DecodePolicy(Policy):
         "size, at least twice the model's resolution: embeddings hardly move (docs/decoding.md). "
         "Events name the mode; set thresholds with the mode that is served.",
     )
-    crop: Centring = Field(
+    crop: Annotated[Centring, Tier.EXPERT] = Field(
         "transformers",
         description="Where the model's square lies in the resized image when the margin is an odd "
         "number of pixels. `transformers` rounds its offset down; `openai` rounds it as "
@@ -55,7 +57,7 @@ class DecodePolicy(Policy):
         "HEIF are there for those who need them. HEIF (photographs of iPhones) needs "
         "`clipstream[heif]`.",
     )
-    animations: Literal["first_frame", "reject"] = Field(
+    animations: Annotated[Literal["first_frame", "reject"], Tier.EVERYDAY] = Field(
         "first_frame",
         description="What becomes of files with several frames or pages: `first_frame` looks at "
         "the first alone (the event counts the frames), `reject` dead-letters them as "

@@ -1,7 +1,7 @@
 """Collects images of all callers into batches for the threads that the encoder has lanes for.
 
 ``due_in_s`` decides when a batch goes, ``isolation`` encodes one and finds the images at fault,
-``Batcher`` is the asyncio around both.
+``pace`` tells how long those that wait will take, ``Batcher`` is the asyncio around the three.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.encode.isolation import encode_rows
-from pipeline.errors import Halt, Reject, WorkerLost, ends_worker
+from pipeline.encode.pace import Pace
+from pipeline.errors import Halt, Overloaded, Reject, WorkerLost, ends_worker
 from pipeline.metrics import BATCH_SIZE, MAX_BATCH, QUEUE_DEPTH, STAGE_SECONDS
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 from pipeline.ports import Clock, Encoder, Meter
 from pipeline.priority import FIRST, PriorityQueue
 from pipeline.records import Pixels, Vector
@@ -49,6 +50,8 @@ def lane_share(largest: int, lanes: int) -> int:
 
 class BatchPolicy(Policy):
     """How images are collected for the device."""
+
+    tier = Tier.TUNING
 
     max_size: int | None = Field(
         None,
@@ -122,6 +125,9 @@ class Batcher:
     Owns the encoder's threads, one a lane; ``close`` ends them. Once the encoder has failed for
     good, every call raises why. A batch is put together when a thread is free for it, so that an
     image of a higher level waits for no more batches than those begun before.
+
+    ``max_waiting`` bounds the images of all callers that no batch has taken yet. Below
+    ``max_size`` no batch would be full. None: as many as the callers hold.
     """
 
     def __init__(
@@ -131,6 +137,7 @@ class Batcher:
         clock: Clock,
         meter: Meter,
         min_share: float = 0.0,
+        max_waiting: int | None = None,
     ) -> None:
         self._encoder = encoder
         self._policy = policy
@@ -140,6 +147,8 @@ class Batcher:
         self._max_size = min(policy.largest, encoder.largest)
         self._waiting: PriorityQueue[_Block] = PriorityQueue(min_share)
         self._images_waiting = 0
+        self._max_waiting = max_waiting
+        self._pace = Pace()
         self._unfilled = 0  # batches that were launched and are not put together yet
         self._waiting_lock = threading.Lock()
         self._running: set[asyncio.Task[None]] = set()
@@ -159,6 +168,7 @@ class Batcher:
 
         Raises:
             Reject: ``encode.failed`` or ``encode.non_finite``.
+            Overloaded: with this image more than ``max_waiting`` would wait.
             Halt: the model or the device is unusable, or the batcher is closed.
             WorkerLost: the device is lost to this process.
         """
@@ -173,6 +183,8 @@ class Batcher:
         be the bottleneck. Blocks of ``max_size`` images are encoded without being copied together.
 
         Raises:
+            Overloaded: as ``encode``. A block larger than ``max_waiting`` is taken while nothing
+                waits, for it could not be taken at any other time.
             Halt, WorkerLost: as ``encode``; what is wrong with an image stands in its row.
         """
         self._require_open()
@@ -184,6 +196,7 @@ class Batcher:
             )
         if not len(pixels):
             return []
+        self._require_room(len(pixels))
         waiter: asyncio.Future[list[Vector | Reject]] = asyncio.get_running_loop().create_future()
         if self._dispatcher is None:
             self._dispatcher = asyncio.create_task(self._dispatch(), name="batcher")
@@ -232,6 +245,18 @@ class Batcher:
         if self._closing:
             raise Halt("encode.closed", "encode: the batcher is closed; this worker is stopping")
 
+    def _require_room(self, images: int) -> None:
+        waiting = self._images_waiting
+        if self._max_waiting is None or not waiting or waiting + images <= self._max_waiting:
+            return
+        wait_s = self._pace.wait_s(waiting, self._clock.monotonic())
+        raise Overloaded(
+            "encode.overloaded",
+            f"encode: no room for {images} more ({waiting} images wait against a bound of "
+            f"{self._max_waiting}); try again in {wait_s:.2f} s",
+            wait_s,
+        )
+
     async def _dispatch(self) -> None:
         try:
             while self._waiting or self._running or not self._closing:
@@ -276,6 +301,7 @@ class Batcher:
                 timer.cancel()
 
     def _launch(self) -> None:
+        self._pace.begin(self._clock.monotonic())
         with self._waiting_lock:
             self._unfilled += 1
         task = asyncio.create_task(self._encode(), name="batch")
@@ -299,6 +325,9 @@ class Batcher:
                 if not block.waiter.done():
                     block.waiter.set_result(rows[first:end_of_block])
                 first = end_of_block
+        finally:
+            images = sum(len(block.pixels) for block in batch)
+            self._pace.finish(images, self._clock.monotonic())
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

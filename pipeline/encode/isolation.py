@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.errors import Halt, Reject
-from pipeline.ports import DeviceOutOfMemory, Encoder, PoisonedBatch
+from pipeline.errors import DeviceOutOfMemory, Halt, PoisonedBatch, Reject
+from pipeline.ports import Encoder
 from pipeline.records import Pixels, Vector
 
 PROBE_LEVEL = 128

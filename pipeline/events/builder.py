@@ -1,7 +1,7 @@
-"""Outcome → the records to publish.
+"""Makes the records to publish from an outcome.
 
-Everything in a record comes from the outcome and the context, nothing from a clock or a random
-source: an outcome that is published again is the same event, byte for byte.
+Everything in a record comes from the outcome and the context. Nothing comes from a clock or a
+random source, so an outcome that is published again is the same event, byte for byte.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -31,7 +31,7 @@ from pipeline.events.envelope import (
 from pipeline.events.headers import ORIGINAL_PREFIX, EventType, Payload
 from pipeline.events.schemas import CLASSIFICATION_SCHEMA, DEAD_LETTER_SCHEMA, schema_id
 from pipeline.events.values import AskedValue, ClassificationValue, DeadReferenceValue
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -47,13 +47,13 @@ from pipeline.records import (
 )
 
 MAX_MESSAGE_BYTES = 1024
-"""Of a dead letter's message, as UTF-8."""
+"""Limit of a dead letter's message in UTF-8."""
 
 MAX_SHRUNK_FIELD_BYTES = 2048
-"""A longer key, subject or trace context is dropped from a dead letter without payload. An S3 URI,
-the longest of what usually identifies an image, has at most 1,093 bytes."""
+"""A dead letter without payload drops a longer key, subject or trace context. An S3 URI, the
+longest usual name of an image, has at most 1,093 bytes."""
 
-_SENDERS_HEADERS = frozenset({"ce_subject", "traceparent"})  # as long as the sender made them
+_SENDERS_HEADERS = frozenset({"ce_subject", "traceparent"})  # the sender decides their length
 
 _CLASSIFICATION_CONTENT: TextHeaders = (
     ("content-type", b"application/json"),
@@ -64,15 +64,17 @@ _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 
 
 class EventsPolicy(Policy):
-    """What is published of a classified image."""
+    """What is published for a classified image."""
 
-    embeddings: bool = Field(
-        True, description="Publish each image's embedding beside its classification."
+    tier = Tier.TUNING
+
+    embeddings: Annotated[bool, Tier.EVERYDAY] = Field(
+        True, description="Publish each image's embedding in addition to its classification."
     )
     embedding_dtype: EmbeddingDtype = Field(
         "float32",
-        description="Element type of published embeddings; float16 halves their size. Scores are "
-        "computed from the rounded values, so either way they can be derived again.",
+        description="Element type of published embeddings. float16 halves their size. Scores are "
+        "computed from the rounded values, so readers can derive them again with either type.",
     )
 
 
@@ -86,12 +88,14 @@ class EventBuilder:
     def records(
         self, origin: Origin, outcome: Outcome, record: Record | None = None
     ) -> tuple[OutputRecord, ...]:
-        """The records of an outcome, which belong into one commit; none for a skip. A dead letter
-        without a reference carries ``record``, or nothing where the broker could not return it.
+        """Make the records of an outcome. They belong into one commit. A skip has none.
+
+        A dead letter without a reference carries ``record``. ``record`` is None if the broker could
+        not return it.
 
         Raises:
-            ValueError: a number is not finite, which is a defect of the caller.
-            KeyError: the input topic is not in the context, likewise.
+            ValueError: a number is not finite: a defect of the caller.
+            KeyError: the input topic is not in the context: a defect of the caller.
         """
         match outcome:
             case Classification():
@@ -108,8 +112,11 @@ class EventBuilder:
     def shrink(
         self, origin: Origin, letter: DeadLetter, record: Record | None = None
     ) -> OutputRecord:
-        """The dead letter without its payload, for one that does not fit its topic: position,
-        sizes and hash remain. The result's size has a bound, whatever the input was."""
+        """Make the dead letter without its payload, for one that does not fit its topic.
+
+        The position, the sizes and the hash remain. The size of the result is bounded, whatever the
+        input was.
+        """
         full = self._dead_letter(origin, letter, record)
         if letter.ref is None and record is None:
             return full  # has no payload
@@ -170,7 +177,7 @@ class EventBuilder:
         return OutputRecord(OutputTopic.DEAD_LETTERS, payload.key, payload.value, headers)
 
     def _dead_letter_headers(self, origin: Origin, letter: DeadLetter) -> TextHeaders:
-        """What dead letters have in common, whatever their payload."""
+        """The headers that a dead letter has whatever its payload is."""
         subject = None if letter.ref is None else letter.ref.subject
         partition = origin.position.partition
         own_id = event_id(self._context, origin, EventType.DEAD_LETTER)
@@ -199,7 +206,7 @@ def _embedding_headers(
     decode_mode: str,
     decode_crop: str,
 ) -> TextHeaders:
-    """What the embeddings of one worker have in common."""
+    """The headers that all embeddings of one worker share."""
     return (
         ("embedding.dtype", text(dtype.name)),
         ("embedding.dimension", b"%d" % dimension),
@@ -241,8 +248,11 @@ def _payload(origin: Origin, letter: DeadLetter, record: Record | None) -> _Payl
 
 
 def _original_headers(record: Record) -> TextHeaders:
-    """The record's own headers in their order, and which nulls an empty value stands for: the
-    client can write neither a null header value nor tell it from an empty one later."""
+    """The record's own headers in their order, and a list of those that were null.
+
+    The client cannot write a null header value. Without the list, a reader could not tell a null
+    from an empty value.
+    """
     nulls = [place for place, (_, value) in enumerate(record.headers) if value is None]
     return (
         *((("dlq.null-value", b"true"),) if record.value is None else ()),
@@ -340,21 +350,21 @@ def _classification_value(
 
 
 def _json(value: Mapping[str, Any] | list[int]) -> bytes:
-    """Compact JSON in UTF-8, by pydantic's encoder, which takes a fifth of the library's time.
+    """Compact JSON in UTF-8. pydantic's encoder takes a fifth of the time of Python's own.
 
     Raises:
         ValueError: a number is not finite.
     """
     try:
         encoded = to_json(value)
-    except PydanticSerializationError:  # what it refuses, a lone surrogate, is for the other
+    except PydanticSerializationError:  # it refuses lone surrogates
         return _exact_json(value)
-    # It writes NaN and Infinity; where it seems to have done so, the other one says what they are.
+    # pydantic's encoder writes NaN and Infinity. If it may have done so, Python's encoder decides.
     suspicious = b"NaN" in encoded or b"Infinity" in encoded
     return _exact_json(value) if suspicious else encoded
 
 
 def _exact_json(value: Mapping[str, Any] | list[int]) -> bytes:
-    # A lone surrogate, which UTF-8 cannot hold, can only stand inside a JSON string, and there the
-    # escape that `backslashreplace` writes for it (\udXXX) is JSON's own.
+    # UTF-8 cannot hold a lone surrogate. It can only be inside a JSON string, where the escape that
+    # `backslashreplace` writes for it (\udXXX) is JSON's own escape.
     return _encoder.encode(value).encode(errors="backslashreplace")

@@ -1,7 +1,7 @@
 """The CloudEvents attributes of every event, in the Kafka binding's binary mode.
 
 Source: CloudEvents 1.0, "Kafka Protocol Binding", section 3.2. Header names and values are UTF-8
-text; unlike the HTTP binding, this one percent-encodes nothing.
+text. The Kafka binding percent-encodes nothing, unlike the HTTP binding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.events.headers import EventType
 from pipeline.records import REPLAY_COUNT, REPLAY_OF, Origin, Replay
 
 EVENT_NAMESPACE = UUID("57c26f7f-479e-49ab-8e88-7ca7f3d2f51f")
-"""Namespace of event ids. Changing it makes every redelivered event a new one to its readers."""
+"""Namespace of event ids. If it changed, every redelivered event would look new to its readers."""
 
 _VERSION_AND_VARIANT = 0xF000_C000_0000_0000_0000
 _VERSION_5 = 0x5000_8000_0000_0000_0000  # and the variant of RFC 9562, sections 4.1 and 4.2
@@ -30,8 +30,8 @@ TextHeaders = tuple[tuple[str, bytes], ...]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_TIMESTAMP_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z, the last that RFC 3339 writes
 
-# What CloudEvents forbids in a string (control characters, surrogates, noncharacters), and what
-# breaks a line or turns the direction of text in the terminal of whoever reads a header.
+# Characters that CloudEvents forbids in a string (control characters, surrogates, noncharacters),
+# and characters that break a line or turn the direction of text in a reader's terminal.
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef"
     + "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
@@ -43,9 +43,9 @@ _ELLIPSIS = "…".encode()
 
 @dataclass(frozen=True, slots=True)
 class EventContext:
-    """What the events of one worker have in common.
+    """What all events of one worker share.
 
-    ``topic_ids`` has the UUID of each input topic; ``version`` is Clipstream's.
+    ``topic_ids`` has the UUID of each input topic. ``version`` is the version of Clipstream.
     """
 
     cluster_id: str
@@ -55,10 +55,10 @@ class EventContext:
 
 
 def event_id(context: EventContext, origin: Origin, event_type: EventType) -> str:
-    """UUIDv5 that names one outcome of one reference, at every delivery of it.
+    """Make the UUIDv5 of one outcome of one reference. Every delivery of the outcome has this id.
 
-    The name hashed is a JSON array, so that no two tuples share an encoding. The topic's UUID
-    stands in for its name: a re-created topic counts its offsets from 0 again.
+    The hashed name is a JSON array, so that no two tuples share an encoding. It has the topic's
+    UUID and not its name, because a topic that is created again counts its offsets from 0 again.
     """
     partition, offset = origin.position.partition, origin.position.offset
     name = (
@@ -74,7 +74,7 @@ def _name_begins(*strings: str) -> str:
 
 
 def _uuid5(named: bytes) -> str:
-    """``str(uuid.uuid5(…))`` of a namespace's bytes and a name, at a third of its cost."""
+    """``str(uuid.uuid5(…))`` of a namespace's bytes and a name, at a third of the cost."""
     number = int.from_bytes(hashlib.sha1(named, usedforsecurity=False).digest()[:16])
     number = number & ~_VERSION_AND_VARIANT | _VERSION_5
     text = f"{number:032x}"
@@ -84,8 +84,9 @@ def _uuid5(named: bytes) -> str:
 def attributes(
     context: EventContext, origin: Origin, event_type: EventType, own_id: str, subject: str | None
 ) -> TextHeaders:
-    """The headers that all types have; ``content-type`` and ``ce_dataschema`` are the value's.
+    """Make the headers that all types have.
 
+    ``content-type`` and ``ce_dataschema`` are not among them, because they describe the value.
     ``own_id`` is the ``event_id`` of this origin and type.
     """
     topic = origin.position.partition.topic
@@ -102,7 +103,7 @@ def attributes(
 
 
 def replay_headers(replay: Replay | None) -> TextHeaders:
-    """That something repeats a dead letter, on records and on events."""
+    """Headers of records and events that repeat a dead letter. None without a replay."""
     if replay is None:
         return ()
     return ((REPLAY_OF, text(replay.of)), (REPLAY_COUNT, b"%d" % replay.count))
@@ -110,21 +111,23 @@ def replay_headers(replay: Replay | None) -> TextHeaders:
 
 @lru_cache(maxsize=64)
 def event_source(cluster_id: str, group: str, topic: str) -> bytes:
-    """Where an event comes from: attribute ``ce_source``."""
+    """Value of ``ce_source``: where an event comes from."""
     parts = (cluster_id, group, topic)
     return text("/clipstream/" + "/".join(quote(part, safe="") for part in parts))
 
 
 def text(value: str) -> bytes:
-    """A header's value. Characters that CloudEvents forbids are written as ``\\uXXXX``: headers are
-    for routing and for people, the exact strings stand in the event's value."""
+    """Write a header's value, with ``\\uXXXX`` for each character that CloudEvents forbids.
+
+    Headers are for routing and for people. The exact strings are in the event's value.
+    """
     if value.isascii() and value.isprintable():  # nearly all, and far cheaper
         return value.encode()
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", value).encode()
 
 
 def bounded_text(value: str, max_bytes: int) -> bytes:
-    """As ``text``, cut to ``max_bytes`` between two characters, with an ellipsis where it was."""
+    """As ``text``, cut to ``max_bytes`` between two characters. An ellipsis marks the cut."""
     encoded = text(value)
     if len(encoded) <= max_bytes:
         return encoded
@@ -132,14 +135,17 @@ def bounded_text(value: str, max_bytes: int) -> bytes:
 
 
 def optional(name: str, value: str | None) -> TextHeaders:
-    """The header, or none where there is nothing to say."""
+    """The header, or none without a value."""
     return () if value is None else ((name, text(value)),)
 
 
-@lru_cache(maxsize=1024)  # an outcome's events ask for the same one three times
+@lru_cache(maxsize=1024)  # the events of an outcome ask for the same one three times
 def timestamp(timestamp_ms: int) -> str | None:
-    """RFC 3339 in UTC with milliseconds; None for a record without a timestamp (-1) or with one
-    that no calendar has, which a producer is free to send."""
+    """Write a timestamp as RFC 3339 in UTC with milliseconds.
+
+    None for a record without a timestamp (-1), and for a timestamp outside the years 1970 to 9999,
+    which a producer is free to send.
+    """
     if not 0 <= timestamp_ms <= _LAST_TIMESTAMP_MS:
         return None
     moment = _EPOCH + timedelta(milliseconds=timestamp_ms)

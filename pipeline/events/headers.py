@@ -1,6 +1,6 @@
-"""The headers of the published events, every one once, with its meaning.
+"""The headers of the published events: every header once, with its meaning.
 
-Within a type's major version headers are only added, and only with ``required=False``.
+Within a type's major version, headers are only added, and only with ``required=False``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from types import MappingProxyType
 from pipeline.records import REPLAY_COUNT, REPLAY_OF
 
 ORIGINAL_PREFIX = "original."
-"""Before each header of an unparsable record, which keep their order, repetitions and bytes."""
+"""Prefix of each header of an unparsable record. The headers keep their order and their bytes."""
 
 
 class EventType(StrEnum):
-    """CloudEvents types; the major version is part of the name."""
+    """CloudEvents types. The major version is part of the name."""
 
     CLASSIFICATION = "clipstream.classification.v1"
     EMBEDDING = "clipstream.embedding.v1"
@@ -35,7 +35,7 @@ class Payload(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """One header of a type. ``pattern`` (ECMA 262) holds for its text."""
+    """One header of a type. ``pattern`` (ECMA 262) matches its text."""
 
     name: str
     meaning: str
@@ -54,33 +54,33 @@ SOURCE = Header(
 )
 ID = Header(
     "ce_id",
-    "UUIDv5 of cluster id, group, topic UUID, partition, offset, index and type: the same at every "
-    "delivery of the same outcome.",
+    "UUIDv5 of cluster id, group, topic UUID, partition, offset, index and type. Every delivery of "
+    "the same outcome has the same id.",
     pattern=_UUID5,
 )
 TIME = Header(
     "ce_time",
-    "Timestamp of the input record, RFC 3339 in UTC; absent if it has none. The output record's "
-    "own Kafka timestamp says when it was written.",
+    "Timestamp of the input record, RFC 3339 in UTC. Absent if the record has none. The Kafka "
+    "timestamp of the output record says when the event was written.",
     required=False,
 )
-TRACEPARENT = Header("traceparent", "The input record's trace context, unchanged.", required=False)
+TRACEPARENT = Header("traceparent", "Trace context of the input record, unchanged.", required=False)
 REPLAYED = (
     Header(
         REPLAY_OF,
-        "Of a replayed reference: `ce_id` of the dead letter that it repeats; else absent.",
+        "For a replayed reference only: `ce_id` of the dead letter that was replayed.",
         required=False,
         pattern=_UUID5,
     ),
     Header(
         REPLAY_COUNT,
-        "Of a replayed reference: how often it has been replayed, from 1; else absent.",
+        "For a replayed reference only: how often it has been replayed, from 1.",
         required=False,
         pattern=_NUMBER,
     ),
 )
-SUBJECT = Header("ce_subject", "The reference's id, else its URI.")
-JSON_CONTENT = Header("content-type", "`application/json`", pattern="^application/json$")
+SUBJECT = Header("ce_subject", "The reference's id. Without an id, its URI.")
+JSON_CONTENT = Header("content-type", "`application/json`.", pattern="^application/json$")
 DATA_SCHEMA = Header("ce_dataschema", "`$id` of the value's JSON Schema.")
 
 HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
@@ -104,7 +104,7 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
             ID,
             TIME,
             SUBJECT,
-            Header("content-type", "`application/octet-stream`"),
+            Header("content-type", "`application/octet-stream`."),
             TRACEPARENT,
             *REPLAYED,
             Header(
@@ -117,23 +117,23 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
                 "`float32` or `float16`, little-endian.",
                 pattern="^float(32|16)$",
             ),
-            Header("embedding.dimension", "Number of elements.", pattern=_NUMBER),
-            Header("embedding.normalised", "`true`: of unit length, up to the dtype's rounding."),
-            Header("model.name", "As `model.name` of the classification."),
-            Header("model.revision", "As `model.revision` of the classification."),
-            Header("model.precision", "As `model.precision` of the classification."),
-            Header("model.engine", "As `model.engine` of the classification."),
-            Header("decode.mode", "As `decode_mode` of the classification."),
-            Header("decode.crop", "As `decode_crop` of the classification.", required=False),
+            Header("embedding.dimension", "Number of elements of the embedding.", pattern=_NUMBER),
+            Header("embedding.normalised", "`true`: the length is 1, up to the dtype's rounding."),
+            Header("model.name", "`model.name` of the classification."),
+            Header("model.revision", "`model.revision` of the classification."),
+            Header("model.precision", "`model.precision` of the classification."),
+            Header("model.engine", "`model.engine` of the classification."),
+            Header("decode.mode", "`decode_mode` of the classification."),
+            Header("decode.crop", "`decode_crop` of the classification.", required=False),
             Header(
                 "object.sha256",
-                "SHA-256 of the object's bytes as they are stored.",
+                "SHA-256 of the object's stored bytes.",
                 pattern=_SHA256,
             ),
-            Header("object.etag", "ETag of the object as it was read.", required=False),
-            Header("object.version-id", "Version that was read.", required=False),
+            Header("object.etag", "ETag of the object that was read.", required=False),
+            Header("object.version-id", "Version of the object that was read.", required=False),
             Header("tenant", "Tenant that the route decided.", required=False),
-            Header("clipstream.version", "Version that wrote the event."),
+            Header("clipstream.version", "Version of Clipstream that wrote the event."),
         ),
         EventType.DEAD_LETTER: (
             SPECVERSION,
@@ -143,83 +143,84 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
             TIME,
             Header(
                 "ce_subject",
-                "The reference's id, else its URI; absent if there is no reference.",
+                "The reference's id. Without an id, its URI. Absent if there is no reference.",
                 required=False,
             ),
             Header(
                 "content-type",
-                "`application/json` of a reference, `application/octet-stream` of a record; absent "
-                "if the payload is omitted.",
+                "`application/json` for a reference, `application/octet-stream` for a record. "
+                "Absent if the payload is omitted.",
                 required=False,
             ),
             Header(
-                "ce_dataschema", "Of a reference only: `$id` of its JSON Schema.", required=False
+                "ce_dataschema", "For a reference only: `$id` of its JSON Schema.", required=False
             ),
             TRACEPARENT,
             *REPLAYED,
-            Header("dlq.code", "Stable code: see codes.md. New codes may appear."),
-            Header("dlq.stage", "Stage that gave up: the code's part before its dot."),
+            Header("dlq.code", "Stable code, listed in codes.md. New codes may appear."),
+            Header("dlq.stage", "Stage that gave up: the part of the code before the dot."),
             Header(
-                "dlq.message", "For people: one line of at most 1,024 bytes; wording may change."
+                "dlq.message",
+                "For people: one line of at most 1,024 bytes. The wording may change.",
             ),
             Header(
                 "dlq.format",
-                "Of `decode.unsupported_format`: the format that was recognised (`HEIF`, `SVG`, "
-                "`PDF`, `MP4`, ...), or `unknown`; else absent. New names may appear.",
+                "For `decode.unsupported_format` only: the recognised format (`HEIF`, `SVG`, "
+                "`PDF`, `MP4`, ...), or `unknown`. New names may appear.",
                 required=False,
             ),
-            Header("dlq.attempts", "Attempts that were made.", pattern=_NUMBER),
+            Header("dlq.attempts", "Number of attempts.", pattern=_NUMBER),
             Header("dlq.topic", "Input topic."),
             Header("dlq.partition", "Partition of the input topic.", pattern=_NUMBER),
             Header("dlq.offset", "Offset of the record.", pattern=_NUMBER),
             Header("dlq.index", "Place among the record's references, from 0.", pattern=_NUMBER),
             Header(
                 "dlq.timestamp",
-                "Timestamp of the input record, RFC 3339 in UTC; absent if it has none.",
+                "Timestamp of the input record, RFC 3339 in UTC. Absent if the record has none.",
                 required=False,
             ),
             Header(
                 "dlq.unclassified-action",
-                "The label set's action for images that nobody looked at, `review` where no label "
-                "set was chosen yet: what cannot be looked at must not pass unseen.",
+                "The label set's action for images that nobody looked at. `review` if no label set "
+                "was chosen yet. An image that nobody looked at must not pass unseen.",
             ),
             Header(
                 "dlq.payload",
-                "What the value is: `reference` (one native reference, ready to be replayed), "
-                "`record` (the input record's value, byte for byte; of a bad entry among several, "
-                "that entry alone in the record's format) or `omitted` (empty: it did not fit, or "
-                "the broker could not return the record).",
+                "What the value is. `reference`: one native reference, ready to be replayed. "
+                "`record`: the input record's value, byte for byte; if one of several entries was "
+                "bad, only that entry, in the record's format. `omitted`: empty, because the value "
+                "did not fit or the broker could not return the record.",
                 pattern="^(reference|record|omitted)$",
             ),
             Header(
                 "dlq.full-bytes",
-                "Of a payload that did not fit: bytes of key, value and headers of the dead letter "
-                "with it; compare with the topic's limit.",
+                "For a payload that did not fit: bytes of key, value and headers of the complete "
+                "dead letter. Compare this number with the topic's limit.",
                 required=False,
                 pattern=_NUMBER,
             ),
             Header(
                 "dlq.value-bytes",
-                "Of a payload that did not fit: size of the value that is left out.",
+                "For a payload that did not fit: size of the omitted value in bytes.",
                 required=False,
                 pattern=_NUMBER,
             ),
             Header(
                 "dlq.value-sha256",
-                "Of a payload that did not fit: SHA-256 of the value that is left out.",
+                "For a payload that did not fit: SHA-256 of the omitted value.",
                 required=False,
                 pattern=_SHA256,
             ),
             Header(
                 "dlq.null-headers",
-                "Of a record: JSON array of the places, from 0, of the original headers whose "
-                "value was null and is now empty; absent if there is none.",
+                "For a record: JSON array of the places, from 0, of the original headers whose "
+                "value was null and is now empty. Absent if there is no such header.",
                 required=False,
                 pattern=r"^\[[0-9]+(,[0-9]+)*\]$",
             ),
             Header(
                 "dlq.null-value",
-                "Of a record: `true` if its value was null and is now empty; else absent.",
+                "For a record: `true` if its value was null and is now empty. Absent otherwise.",
                 required=False,
                 pattern="^true$",
             ),
@@ -228,13 +229,13 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
         EventType.REPLAY: (
             SPECVERSION,
             TYPE,
-            Header("ce_source", "As that of the dead letter."),
-            Header("ce_id", "UUIDv5 of the dead letter's id and the type.", pattern=_UUID5),
-            Header("ce_subject", "As that of the dead letter.", required=False),
+            Header("ce_source", "`ce_source` of the dead letter."),
+            Header("ce_id", "UUIDv5 of the dead letter's `ce_id` and the type.", pattern=_UUID5),
+            Header("ce_subject", "`ce_subject` of the dead letter.", required=False),
             Header(REPLAY_OF, "`ce_id` of the dead letter that was replayed.", pattern=_UUID5),
             Header(
                 REPLAY_COUNT,
-                "How often the reference has been replayed by now, from 1.",
+                "How often the reference has been replayed so far, from 1.",
                 pattern=_NUMBER,
             ),
         ),

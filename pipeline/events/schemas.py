@@ -14,7 +14,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema_id(name: str) -> str:
-    """``$id`` of a published schema: a name, not an address."""
+    """The ``$id`` of a published schema. It is a name, not an address."""
     kind, _, version = name.rpartition(".")
     return f"urn:clipstream:schema:{kind}:{version}"
 
@@ -25,7 +25,7 @@ DEAD_LETTER_SCHEMA = "dead-letter.v1"
 
 class _Generator(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:
-        return False  # a title made of the field's name says nothing that the name does not
+        return False  # a title made from the field's name adds nothing
 
 
 def _value_schema(name: str, value: Any) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def _headers_schema(name: str, event_type: EventType) -> dict[str, Any]:
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """The published JSON Schemas by name; each stands in ``docs/schemas/<name>.json``."""
+    """The published JSON Schemas by name. Each is in ``docs/schemas/<name>.json``."""
     documents = {
         CLASSIFICATION_SCHEMA: _value_schema(CLASSIFICATION_SCHEMA, ClassificationValue),
         DEAD_LETTER_SCHEMA: _value_schema(DEAD_LETTER_SCHEMA, DeadReferenceValue),

@@ -1,10 +1,11 @@
-"""The values of the published events, every field once, with its meaning.
+"""The values of the published events: every field once, with its meaning.
 
-They are ``TypedDict``: the type checker and the tests hold the builder to them, and building one
-costs no more than a plain dict. The JSON Schemas in ``docs/schemas`` are generated from them.
+Each value is a ``TypedDict``. The type checker and the tests compare the builder with it, and
+building one costs no more than a plain dict. The JSON Schemas in ``docs/schemas`` are generated
+from these classes.
 
-Within a type's major version fields are only added, and only as ``NotRequired``; any other change
-is a new type, published beside the old one.
+Within a type's major version, fields are only added, and only as ``NotRequired``. Any other change
+makes a new type, which is published together with the old one.
 """
 
 from __future__ import annotations
@@ -25,72 +26,72 @@ Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 @_described
 class ReferenceValue(TypedDict):
-    """The reference as it was read, with what its route decided."""
+    """The reference as it was read, and the tenant that its route decided."""
 
     uri: str
-    """`s3://bucket/key`, the key as it is stored, with nothing escaped."""
+    """`s3://bucket/key`. The key is as it is stored, without escapes."""
     bucket: str
     """Bucket of the object."""
     key: str
     """Key of the object, as it is stored."""
     version_id: str | None
-    """Version that the reference asked for."""
+    """Version that the reference asked for, or null."""
     etag: str | None
-    """ETag that the reference asked for, without quotes."""
+    """ETag that the reference asked for, without quotes, or null."""
     id: str | None
-    """The sender's own id of the image."""
+    """The sender's own id of the image, or null."""
     tenant: str | None
-    """Tenant that the route decided."""
+    """Tenant that the route decided, or null."""
     metadata: dict[str, Any]
-    """The sender's metadata, carried through unread."""
+    """The sender's metadata, copied without being read."""
 
 
 @_described
 class ObjectValue(TypedDict):
-    """The bytes that were looked at."""
+    """The object whose bytes were classified."""
 
     etag: str | None
-    """ETag of the object as it was read, without quotes."""
+    """ETag of the object that was read, without quotes."""
     version_id: str | None
-    """Version that was read; null in a bucket without versions."""
+    """Version that was read. null in a bucket without versions."""
     sha256: Sha256
-    """SHA-256 of the bytes as they are stored, lower-case hexadecimal."""
+    """SHA-256 of the stored bytes, in lower-case hexadecimal."""
     size_bytes: Count
-    """Number of bytes as they are stored, with a Content-Encoding not undone."""
+    """Number of stored bytes, before a Content-Encoding is undone."""
 
 
 @_described
 class ImageValue(TypedDict):
-    """The image in those bytes."""
+    """The image in the object's bytes."""
 
     format: str
-    """Format by content, not by name: `JPEG`, `PNG`, `WEBP`, ..."""
+    """Format, recognised by content and not by name: `JPEG`, `PNG`, `WEBP`, ..."""
     width: Count
-    """Width in pixels, after the EXIF orientation."""
+    """Width in pixels, after the image was turned upright."""
     height: Count
-    """Height in pixels, after the EXIF orientation."""
+    """Height in pixels, after the image was turned upright."""
     frames: Count
-    """Frames of an animation, 1 for a still. Only the first was looked at."""
+    """Number of frames or pages; 1 for a single image. The model sees only the first."""
     cropped_share: Share
-    """Share of the image's area that the model did not see, because it sees a centred square."""
+    """Share of the image's area, 0 to 1, that the model did not see. It sees a centred square."""
 
 
 @_described
 class ModelValue(TypedDict):
-    """What computed the embedding."""
+    """The model that computed the embedding."""
 
     name: str
     """The checkpoint's name."""
     revision: str
-    """Commit of the model hub, or `sha256:...` over the files of a local directory."""
+    """Commit in the model hub, or `sha256:...` over the files of a local directory."""
     dimension: Count
     """Length of the embedding."""
     logit_scale: float
-    """Factor between a similarity and a logit."""
+    """Factor from a similarity to a logit."""
     precision: str
     """Arithmetic of the image tower: `fp32`, `bf16`, `int8`, ..."""
     engine: str
-    """What ran it: `torch-cpu`, `torch-cuda`, `openvino-cpu:` and the calibration's hash, ..."""
+    """What ran the model: `torch-cpu`, `torch-cuda`, `openvino-cpu:` and a calibration hash, ..."""
 
 
 @_described
@@ -100,25 +101,26 @@ class ScoreValue(TypedDict):
     label: str
     """Name of the label."""
     score: Share
-    """Probability by the label set's rule, 0 to 1, unrounded."""
+    """Probability by the label set's rule, from 0 to 1, unrounded."""
     similarity: Cosine
-    """Cosine between image and label, unrounded."""
+    """Cosine of the angle between image and label, from -1 to 1, unrounded."""
 
 
 @_described
 class ResultValue(TypedDict):
-    """What one label set says of the image."""
+    """The result of one label set for the image."""
 
     label_set: str
     """Name of the label set."""
     version: str
-    """Content hash of the label set."""
+    """Version of the label set: `sha256:...` over its content."""
     decision: str
-    """Most severe action of the matched labels, else the set's default; never performed."""
+    """Most severe action of the matched labels. Without a match, the set's default action.
+    Clipstream never performs it."""
     matched: list[str]
-    """Labels at or above a threshold."""
+    """Labels whose score is at or above one of their thresholds."""
     scores: list[ScoreValue]
-    """Every label of the set, in the set's order."""
+    """The score of every label, in the label set's order."""
 
 
 @_described
@@ -140,26 +142,26 @@ class ClassificationValue(TypedDict):
     """One classified image: the value of a `clipstream.classification.v1` event."""
 
     reference: ReferenceValue
-    """What was asked for."""
+    """The reference and what it asked for."""
     object: ObjectValue
-    """What the store returned."""
+    """The object that the store returned."""
     image: ImageValue
-    """What the decoder found."""
+    """The image that the decoder found."""
     model: ModelValue
-    """What looked at it."""
+    """The model that looked at the image."""
     results: list[ResultValue]
-    """One entry a label set, in the order that the route or the reference names them."""
+    """One entry for each label set, in the order of the route or of the reference."""
     decode_mode: str
-    """How the pixels were brought to the model's size: see `decode.mode` in the settings."""
+    """How the image was resized to the model's size: see `decode.mode` in the settings."""
     decode_crop: NotRequired[str]
     """Where the model's square was cut out: see `decode.crop` in the settings. Absent in events of
-    versions that knew `transformers` alone."""
+    versions that only knew `transformers`."""
     position: PositionValue
     """Where the reference came from."""
     record_timestamp: Timestamp | None
-    """Timestamp of the input record, RFC 3339 in UTC with milliseconds; null if it has none."""
+    """Timestamp of the input record, RFC 3339 in UTC with milliseconds. null if it has none."""
     clipstream_version: str
-    """Version that wrote the event."""
+    """Version of Clipstream that wrote the event."""
 
 
 @_described
@@ -167,9 +169,9 @@ class AskedValue(TypedDict):
     """What the sender of the reference asked for, before a route decided."""
 
     label_sets: list[str]
-    """Label sets that were asked for, usually none."""
+    """Label sets that the sender asked for, usually none."""
     tenant: NotRequired[str]
-    """Tenant that was named."""
+    """Tenant that the sender named."""
 
 
 @_described
@@ -177,8 +179,8 @@ class DeadReferenceValue(TypedDict):
     """A reference that could not be classified: the value of a `clipstream.dead-letter.v1` event
     whose header `dlq.payload` is `reference`.
 
-    It is of the native input format, so that it can be published to an input topic as it stands.
-    What is not known is left out.
+    The value is in the native input format, so it can be published to an input topic unchanged.
+    Unknown fields are left out.
     """
 
     bucket: str
@@ -186,7 +188,8 @@ class DeadReferenceValue(TypedDict):
     key: str
     """Key of the object, as it is stored."""
     label_sets: list[str]
-    """Label sets that the route decided; of a refused reference those asked for, perhaps none."""
+    """Label sets that the route decided. If the routes refused the reference: those that it asked
+    for, perhaps none."""
     version_id: NotRequired[str]
     """Version that the reference asked for."""
     etag: NotRequired[str]
@@ -194,9 +197,9 @@ class DeadReferenceValue(TypedDict):
     id: NotRequired[str]
     """The sender's own id of the image."""
     tenant: NotRequired[str]
-    """Tenant that the route decided; of a refused reference the one that it asked for."""
+    """Tenant that the route decided. If the routes refused the reference: the one it asked for."""
     metadata: NotRequired[dict[str, Any]]
     """The sender's metadata."""
     asked: NotRequired[AskedValue]
-    """What the sender asked for, which `clipstream replay` asks for again; absent in letters of
-    releases that did not write it. As a field of an input record it means nothing."""
+    """What the sender asked for. `clipstream replay` asks for the same again. Absent in dead
+    letters of releases that did not write it. Without meaning in an input record."""

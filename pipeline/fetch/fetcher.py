@@ -1,4 +1,5 @@
-"""Reads the object that a reference names: retries, deadlines, and what it takes to give one up."""
+"""Reads the object that a reference names, with patience: retries, and what it takes to give one
+up."""
 
 from __future__ import annotations
 
@@ -7,12 +8,20 @@ from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from pipeline.errors import Reject, Retry
+from pipeline.errors import Reject, Retry, StoreDenied
+from pipeline.fetch.attempt import Attempts
 from pipeline.fetch.places import Hold, Places
 from pipeline.fetch.policy import CHANCES, FetchPolicy
 from pipeline.fetch.store_health import StoreHealth
-from pipeline.metrics import FETCH_RETRIES, FETCHED_BYTES, QUEUE_DEPTH, STAGE_SECONDS
-from pipeline.ports import Clock, Meter, ObjectStore, StoreDenied
+from pipeline.metrics import (
+    BREAKER_OPEN,
+    FETCH_RETRIES,
+    FETCHED_BYTES,
+    QUEUE_DEPTH,
+    STAGE_SECONDS,
+    STORE_BREAKER_OPEN,
+)
+from pipeline.ports import Meter
 from pipeline.priority import FIRST
 from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import BreakerPolicy, Permit, RetryPolicy, wait_s
@@ -32,6 +41,7 @@ class _Series:
     another object in an attempt begun after it: in an outage none does."""
 
     ref: ImageRef
+    health: StoreHealth
     source: Hashable
     level: int
     hold: Hold
@@ -60,67 +70,77 @@ class _Series:
 
 
 class Fetcher:
-    """The fetch stage, on one store.
+    """The fetch stage, on all stores of a worker.
 
-    A failure that may pass is retried. The object is dead-lettered for it only if the store serves
-    other objects meanwhile; where the stream itself brings no such evidence, an object that was
-    read before is read again to get it. While an object fails, or its store stays silent, it is
-    *aside*: it holds up its own partition alone (``places``). When the store answers nobody, the
-    breaker opens and fetches wait, without a deadline, until it does (``store_health``).
+    A failure that may pass is retried. The object is dead-lettered for it only if its store serves
+    other objects meanwhile; where no such evidence comes by itself, an object that was read before
+    is read again to get it. While an object fails, or its store stays silent, it is *aside*: it
+    holds up its own source alone (``places``). When a store answers nobody, its breaker opens and
+    fetches from it wait, without a deadline, until it does (``store_health``). Each store has its
+    own breaker and evidence; all share the places in memory.
 
-    Belongs to one event loop; ``available``, ``sources_aside`` and ``room_aside`` may be read
-    from any thread.
+    Belongs to one event loop; ``available``, ``sources_aside`` and ``room_aside`` may be read from
+    any thread.
     """
 
     def __init__(
         self,
-        store: ObjectStore,
+        attempts: Attempts,
         *,
-        allows_bucket: Callable[[str], bool],
-        policy: FetchPolicy,
         retry: RetryPolicy,
         breaker: BreakerPolicy,
-        clock: Clock,
         random: Callable[[], float],
         meter: Meter,
         min_share: float = 0.0,
     ) -> None:
-        self._health = StoreHealth(store, policy, breaker, clock, meter)
-        self._places = Places(policy.max_open_objects, min_share)
-        self._allows_bucket = allows_bucket
-        self._policy = policy
+        self._stores = attempts.stores
+        self._several = len(attempts.stores) > 1
+        self._health = {
+            store.name: StoreHealth(
+                attempts,
+                breaker,
+                f"store {store.name}" if self._several else "the store",
+                self._tell_breakers,
+            )
+            for store in attempts.stores
+        }
+        self._places = Places(attempts.policy.max_open_objects, min_share)
+        self._policy = attempts.policy
         self._retry = retry
-        self._clock = clock
+        self._clock = attempts.clock
         self._random = random
         self._meter = meter
-        self._untried = 0
         self._queued = 0
         meter.set(QUEUE_DEPTH, 0, stage="fetch")
+        self._tell_breakers()
 
     @property
     def available(self) -> bool:
-        """Whether the worker should take in more references: not while the breaker is open.
-
-        One exception keeps refused objects from holding up a stream for good: as long as the store
-        has never answered anything, a reference that has not been tried yet is the only way to
-        tell an outage from bad references, so there should always be one.
-        """
-        return self._health.serves or (not self._health.hopeful and self._untried == 0)
+        """Whether the worker should take in more references: while any store wants some. With
+        several stores, those that wait for one that is down are bounded by ``room_aside``."""
+        return any(health.wants_more for health in self._health.values())
 
     @property
     def sources_aside(self) -> frozenset[Hashable]:
-        """Sources of objects that have failed, or whose store is silent, and may yet succeed."""
+        """Sources of objects that have failed, or whose store is silent or down, and may yet
+        succeed."""
         return self._places.sources_aside
 
     @property
     def room_aside(self) -> int:
-        """References that those partitions may bring now, all together."""
-        return self._places.room_aside
+        """References that those sources may bring now, all together."""
+        room = self._places.room_aside
+        if self._several and any(health.starved for health in self._health.values()):
+            return max(room, 1)
+        return room
 
     def fetch(
         self, ref: ImageRef, level: int = FIRST, source: Hashable = None
     ) -> AbstractAsyncContextManager[ObjectBody]:
-        """Read the whole object; takes as long as an outage of the store lasts.
+        """Read the whole object; takes as long as an outage of its store lasts.
+
+        ``source`` is where the reference comes from: what fails holds up references of its own
+        source alone.
 
         The object takes one of ``max_open_objects`` places while an attempt is under way, and from
         then until the block ends: none while it waits for the next attempt, for the store to come
@@ -134,23 +154,27 @@ class Fetcher:
         return self._held(ref, level, source)
 
     async def reads_from(self, bucket: str) -> bool:
-        """Whether an object of the bucket that was read before can be read now."""
-        return await self._health.reads_from(bucket)
+        """Whether an object of the bucket that was read before can be read now.
+
+        Waits while its store is out of service, if that is the only one. Else the answer would hold
+        up what other stores serve, and is yes: what this store has said before stands."""
+        for health in self._health.values():
+            if await health.reads_from(bucket, waits=not self._several):
+                return True
+        return False
 
     async def close(self) -> None:
-        """End what runs in the background. Fetches under way are their callers'."""
-        await self._health.close()
+        """End what runs in the background, then the stores. Fetches under way are their callers',
+        and fail."""
+        for health in self._health.values():
+            await health.close()
+        await self._stores.close()
 
     @asynccontextmanager
     async def _held(self, ref: ImageRef, level: int, source: Hashable) -> AsyncIterator[ObjectBody]:
-        if not self._allows_bucket(ref.bucket):
-            raise Reject(
-                "fetch.bucket_not_allowed",
-                f"fetch: bucket {ref.bucket!r} is not in s3.allowed_buckets; "
-                "add it there, or mend the producer",
-            )
-        series = _Series(ref, source, level, self._places.hold())
-        self._untried += 1
+        health = self._health[self._stores.of(ref).name]
+        series = _Series(ref, health, source, level, self._places.hold())
+        health.untried += 1
         self._places.begin(source)
         try:
             try:
@@ -160,7 +184,7 @@ class Fetcher:
                 self._meter.observe(STAGE_SECONDS, series.busy_s, stage="fetch")
                 raise
             finally:
-                self._untried -= series.attempts == 0
+                health.untried -= series.attempts == 0
                 self._come_back(series)
                 self._places.end(source)
             self._meter.add(FETCHED_BYTES, len(body.body))
@@ -189,7 +213,7 @@ class Fetcher:
             asked_s = min(failure.retry_after_s or 0.0, _LONGEST_ASKED_WAIT_S)
             if series.exhausted_by(failure, took_s + own_s, self._policy):
                 # No time is left for another attempt: what counts is whether others are served.
-                if await self._health.serves_others(ref, ended, series.attempts):
+                if await series.health.serves_others(ref, ended, series.attempts):
                     raise Reject(
                         failure.code,
                         f"{failure.message} ({series.attempts} attempts over "
@@ -198,7 +222,7 @@ class Fetcher:
                 await self._wait(series, max(own_s, asked_s))
             else:
                 await self._wait(series, max(own_s, asked_s))
-                if await self._health.serves_others(ref, ended, series.attempts):
+                if await series.health.serves_others(ref, ended, series.attempts):
                     series.count(failure, took_s + own_s)
             self._meter.add(FETCH_RETRIES)
 
@@ -211,20 +235,18 @@ class Fetcher:
         self._queue(1)
         try:
             while True:
-                if not self._health.closed:
+                if not series.health.closed:
                     # What failed in an outage is no worse than the rest.
                     self._come_back(series, forgiven=True)
-                    await self._health.in_service(
-                        series.ref, lambda: self._begin(series), untried=series.attempts == 0
-                    )
+                    await self._in_service(series)
                     series.slow = False
                 aside = series.aside or self._places.bursts(series.source)
                 if not series.slow:
                     await series.hold.take(aside=aside, level=series.level)
                     if not aside and self._places.bursts(series.source):
-                        series.hold.give_back()  # its partition has turned bad while it waited
+                        series.hold.give_back()  # its source has turned bad while it waited
                         continue
-                permit = self._health.admit()
+                permit = series.health.admit()
                 if permit is not None:
                     self._begin(series)
                     return permit
@@ -232,11 +254,26 @@ class Fetcher:
         finally:
             self._queue(-1)
 
+    async def _in_service(self, series: _Series) -> None:
+        """Wait for the store to be in service. Where there are others, the object's source is held
+        up, so that those of other sources go on."""
+        if self._several:
+            self._places.hold_up(series.source)
+        try:
+            await series.health.in_service(
+                series.ref, lambda: self._begin(series), untried=series.attempts == 0
+            )
+        finally:
+            if self._several:
+                self._places.let_go(series.source)
+
     async def _attempt(self, series: _Series, permit: Permit) -> ObjectBody:
         """One attempt. One whose store is silent for too long gives its place back and goes on."""
         series.waited_s = 0.0
-        usual_s = self._health.usual_s()
+        usual_s = series.health.usual_s()
         timer = None
+        if usual_s is None and self._several:
+            usual_s = 0.0  # others need not wait until it is known that this store is down
         if usual_s is not None and series.hold.taken:
             patience_s = max(_LEAST_SLOW_S, _SLOW * usual_s)
             timer = asyncio.get_running_loop().call_later(patience_s, self._turn_slow, series)
@@ -249,7 +286,7 @@ class Fetcher:
             series.waited_s = self._clock.monotonic() - waiting_since
 
         try:
-            return await self._health.read(series.ref, permit, on_answer)
+            return await series.health.read(series.ref, permit, on_answer)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -270,8 +307,14 @@ class Fetcher:
             self._places.come_back(series.source, forgiven=forgiven)
 
     def _begin(self, series: _Series) -> None:
-        self._untried -= series.attempts == 0
+        series.health.untried -= series.attempts == 0
         series.attempts += 1
+
+    def _tell_breakers(self) -> None:
+        is_open = {name: not health.closed for name, health in self._health.items()}
+        self._meter.set(BREAKER_OPEN, any(is_open.values()))
+        for name, is_it in is_open.items():
+            self._meter.set(STORE_BREAKER_OPEN, is_it, store=name)
 
     def _queue(self, change: int) -> None:
         self._queued += change

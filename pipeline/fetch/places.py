@@ -4,6 +4,10 @@ An attempt takes a place, which bounds memory, and keeps it until the object is 
 that have failed before, or whose store is far slower than usual, go *aside*: all of them together
 have a quarter of the places at most, and one that waits for the store's first byte has none, for it
 holds nothing yet.
+
+A fetch has a *source*: those of one source wait for one another at the caller's, as references of
+one queue do. A source with objects aside brings a bounded number of fetches. So does one with
+objects *held up*, which wait for a store that is down while other stores serve.
 """
 
 from __future__ import annotations
@@ -18,11 +22,11 @@ _ASIDE_SHARE = 4
 """One place in so many may be held by objects that are aside."""
 
 _CROWD = 4
-"""Fetches, for each place, that the sources with objects aside may have under way together."""
+"""Fetches, for each place, that the watched sources may have under way together."""
 
 _BURST_SHARE = 8
-"""A source with more objects aside than one for so many places sends its new ones aside too: a
-run of bad objects must not fill every place before they are known."""
+"""A source with more objects aside than one for so many places sends its new ones aside too: a run
+of bad objects must not fill every place before they are known."""
 
 _WATCHED_S = 30.0
 """A source is watched for so long after its last object has come back: what waits behind that
@@ -33,8 +37,8 @@ _BEFORE_ALL = FIRST - 1
 
 
 class Places:
-    """The places of one worker. Belongs to one event loop; ``sources_aside`` and ``room_aside``
-    may be read from any thread."""
+    """The places of one worker, for all its stores. Belongs to one event loop; ``sources_aside``
+    and ``room_aside`` may be read from any thread."""
 
     def __init__(self, most: int, min_share: float) -> None:
         self._most = most
@@ -42,19 +46,20 @@ class Places:
         self._for_aside = Turns(max(1, most // _ASIDE_SHARE), min_share)
         self._under_way: Counter[Hashable] = Counter()
         self._aside: Counter[Hashable] = Counter()
-        # Sources that have objects aside or had some lately, and what ends the latter.
+        self._held_up: Counter[Hashable] = Counter()
+        # Sources that have objects aside or held up, or had some lately, and what ends the latter.
         self._watched: dict[Hashable, asyncio.TimerHandle | None] = {}
         # Fetches under way of these sources.
         self._crowd = 0
 
     @property
     def sources_aside(self) -> frozenset[Hashable]:
-        """Sources that have objects aside, or had some a moment ago."""
+        """Sources that have objects aside or held up, or had some a moment ago."""
         return frozenset(list(self._watched))
 
     @property
     def room_aside(self) -> int:
-        """References that those sources may bring now, all together."""
+        """Fetches that those sources may begin now, all together."""
         return max(0, self._most * _CROWD - self._crowd)
 
     def bursts(self, source: Hashable) -> bool:
@@ -67,7 +72,7 @@ class Places:
         self._crowd += source in self._watched
 
     def end(self, source: Hashable) -> None:
-        """A fetch ends; its object is not aside any more."""
+        """A fetch ends; its object is neither aside nor held up any more."""
         self._under_way[source] -= 1
         self._crowd -= source in self._watched
         if not self._under_way[source]:
@@ -75,11 +80,7 @@ class Places:
 
     def go_aside(self, source: Hashable) -> None:
         self._aside[source] += 1
-        if source not in self._watched:
-            self._crowd += self._under_way[source]
-        elif (timer := self._watched[source]) is not None:
-            timer.cancel()
-        self._watched[source] = None
+        self._watch(source)
 
     def come_back(self, source: Hashable, *, forgiven: bool = False) -> None:
         """``forgiven``: its failures say nothing of the source."""
@@ -89,13 +90,34 @@ class Places:
         del self._aside[source]
         if forgiven:
             self._forget(source)
-        else:
+        elif source not in self._held_up:
             loop = asyncio.get_running_loop()
             self._watched[source] = loop.call_later(_WATCHED_S, self._forget, source)
 
+    def hold_up(self, source: Hashable) -> None:
+        """An object of it waits for a store that is down."""
+        self._held_up[source] += 1
+        self._watch(source)
+
+    def let_go(self, source: Hashable) -> None:
+        """The object waits no more."""
+        self._held_up[source] -= 1
+        if not self._held_up[source]:
+            del self._held_up[source]
+            self._forget(source)
+
+    def _watch(self, source: Hashable) -> None:
+        if source not in self._watched:
+            self._crowd += self._under_way[source]
+        elif (timer := self._watched[source]) is not None:
+            timer.cancel()
+        self._watched[source] = None
+
     def _forget(self, source: Hashable) -> None:
-        del self._watched[source]
-        self._crowd -= self._under_way[source]
+        """Watch the source no more, unless objects of it are aside or held up."""
+        if source not in self._aside and source not in self._held_up:
+            del self._watched[source]
+            self._crowd -= self._under_way[source]
 
     def hold(self) -> Hold:
         """A claim for one object, without a place yet."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 
 CHANCES = 2
 """An object is given up only after failing this often beside a store that works. The last attempt
@@ -15,7 +17,9 @@ Each attempt may take its share of the deadline, so none begins when less than t
 class FetchPolicy(Policy):
     """How an object is read."""
 
-    max_bytes: int = Field(
+    tier = Tier.TUNING
+
+    max_bytes: Annotated[int, Tier.EVERYDAY] = Field(
         32 * 1024 * 1024,
         description="An object of more bytes is dead-lettered as fetch.too_large; no more than "
         "this is held in memory. A file that has more bytes once its Content-Encoding is undone is "
@@ -30,7 +34,7 @@ class FetchPolicy(Policy):
         "Waiting for a free slot or for the store to come back does not count.",
         gt=0,
     )
-    max_refusals: int = Field(
+    max_refusals: Annotated[int, Tier.EXPERT] = Field(
         3,
         description="An object that the store refuses (403, no such bucket, a key of encryption "
         "that the worker lacks) this often, while it serves others, is dead-lettered before the "

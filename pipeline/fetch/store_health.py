@@ -1,5 +1,5 @@
-"""Whether a store serves: single attempts, what they say about it, and a probe while that is in
-doubt. There is one of these for each store."""
+"""Whether a store serves: what single attempts say about it, and a probe while that is in doubt.
+There is one of these for each store."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import statistics
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 
-from pipeline.errors import Halt, Reject, Retry, ends_worker
+from pipeline.errors import Halt, Reject, Retry, StoreDenied, ends_worker
+from pipeline.fetch.attempt import Attempts
 from pipeline.fetch.evidence import Answers, Witnesses, same_object
-from pipeline.fetch.policy import FetchPolicy
-from pipeline.metrics import BREAKER_OPEN
-from pipeline.ports import Clock, Meter, ObjectStore, StoreDenied
 from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import Breaker, BreakerPolicy, Permit
 
@@ -33,27 +31,32 @@ _USUAL_FROM = 5
 
 
 class StoreHealth:
-    """Makes attempts on one store and learns from them whether it serves.
+    """Makes attempts on one store's objects and learns from them whether it serves.
 
     While the breaker is open nobody need wait for the store to come back to find out that it has:
     a task of this object's own asks it. ``close`` ends that task.
 
-    Belongs to one event loop; ``serves`` and ``hopeful`` may be read from any thread.
+    ``called`` is the store's name in the log; ``on_turn`` is called when the breaker has opened or
+    closed.
+
+    Belongs to one event loop; ``serves``, ``wants_more`` and ``starved`` may be read from any
+    thread.
     """
 
     def __init__(
         self,
-        store: ObjectStore,
-        policy: FetchPolicy,
+        attempts: Attempts,
         breaker: BreakerPolicy,
-        clock: Clock,
-        meter: Meter,
+        called: str,
+        on_turn: Callable[[], None],
     ) -> None:
-        self._store = store
-        self._policy = policy
+        self._attempts = attempts
         self._breaker = Breaker(breaker)
-        self._clock = clock
-        self._meter = meter
+        self._clock = attempts.clock
+        self._called = called
+        self._on_turn = on_turn
+        self.untried = 0
+        """Fetches under way of which no attempt has begun; their caller counts them."""
         self._answers = Answers()
         self._witnesses = Witnesses()
         self._usual_s: deque[float] = deque(maxlen=_USUAL_OF)
@@ -67,7 +70,6 @@ class StoreHealth:
         )
         self._changed = asyncio.Event()
         self._down_since = 0.0
-        meter.set(BREAKER_OPEN, 0)
 
     @property
     def closed(self) -> bool:
@@ -76,14 +78,21 @@ class StoreHealth:
 
     @property
     def serves(self) -> bool:
-        """Whether more references should come. Also where asking the store has failed for a reason
-        of this process: the next fetch raises it."""
+        """Whether the breaker lets fetches go on. Also where asking the store has failed for a
+        reason of this process: the next fetch raises it."""
         return self._breaker.closed() or self._broken is not None
 
     @property
-    def hopeful(self) -> bool:
-        """Whether the store has answered anything yet."""
-        return bool(self._answers)
+    def starved(self) -> bool:
+        """Whether a store that has never answered anything has no object left to be asked about: a
+        reference that has not been tried yet is the only way to tell an outage from bad references,
+        so there should always be one."""
+        return not self.serves and not self._answers and self.untried == 0
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether more references should come."""
+        return self.serves or self.starved
 
     def usual_s(self) -> float | None:
         """Seconds in which the store usually begins to answer; None until it has a few times."""
@@ -131,11 +140,13 @@ class StoreHealth:
                 await self._ask(others[turn % len(others)])
         return self._answers.since(since, ref)
 
-    async def reads_from(self, bucket: str) -> bool:
-        """Whether an object of the bucket that was read before can be read now. Waits while the
-        store is out of service."""
+    async def reads_from(self, bucket: str, *, waits: bool) -> bool:
+        """Whether an object of the bucket that was read before can be read now. While the store is
+        out of service nobody can tell: it ``waits``, or says yes."""
         for witness in self._witnesses.of(bucket):
             while (permit := self.admit()) is None:
+                if not waits:
+                    return True
                 await self.in_service(witness, lambda: None, untried=False)
             with contextlib.suppress(Reject, Retry):
                 await self.read(witness, permit)
@@ -148,48 +159,26 @@ class StoreHealth:
         permit: Permit,
         on_answer: Callable[[], Awaitable[None]] | None = None,
     ) -> ObjectBody:
-        """One attempt, and what it says about the store. What ``on_answer`` takes, once the store
-        has begun to answer, does not count towards the attempt's time.
+        """One attempt, and what it says about the store.
 
         Raises:
-            Reject, Retry, Halt, MemoryError, OSError: as ``ObjectStore.fetch``.
+            Reject, Retry, Halt, MemoryError, OSError: as ``Attempts.read``.
         """
         begun = self._clock.monotonic()
-        limit_s = self._policy.attempt_s
-        loop = asyncio.get_running_loop()
+
+        async def answered() -> None:
+            self._usual_s.append(self._clock.monotonic() - begun)
+            if on_answer is not None:
+                await on_answer()
+
         try:
-            async with asyncio.timeout(limit_s) as limit:
-
-                async def answered() -> None:
-                    took_s = self._clock.monotonic() - begun
-                    self._usual_s.append(took_s)
-                    if on_answer is not None:
-                        limit.reschedule(None)
-                        await on_answer()
-                        limit.reschedule(loop.time() + limit_s - took_s)
-
-                body = await self._store.fetch(
-                    ref.bucket,
-                    ref.key,
-                    version_id=ref.version_id,
-                    etag=ref.etag,
-                    max_bytes=self._policy.max_bytes,
-                    on_answer=answered,
-                )
+            body = await self._attempts.read(ref, answered)
         except Reject:
             self._answered(ref, permit, begun)
             raise
         except Retry as failure:
             self._failed(ref, permit, failure)
             raise
-        except TimeoutError:
-            late = Retry(
-                "fetch.timeout",
-                f"fetch: the object did not arrive within {limit_s:.1f} s "
-                f"(fetch.deadline_s = {self._policy.deadline_s:g}); look at the store's latency",
-            )
-            self._failed(ref, permit, late)
-            raise late from None
         except BaseException:
             self._breaker.abandoned(permit)
             raise
@@ -214,15 +203,15 @@ class StoreHealth:
         self._breaker.succeeded(permit)
         if self._breaker.closed() and not was_closed:
             down_s = self._clock.monotonic() - self._down_since
-            log.warning("fetch: the store is back after %.0f s; intake resumes", down_s)
-            self._meter.set(BREAKER_OPEN, 0)
+            log.warning("fetch: %s is back after %.0f s; references go on", self._called, down_s)
+            self._on_turn()
             self._changed.set()
 
     def _failed(self, ref: ImageRef, permit: Permit, failure: Retry) -> None:
         now = self._clock.monotonic()
         self._breaker.failed(permit, (ref.bucket, ref.key), now)
         if not self._breaker.closed():
-            log.debug("fetch: the store is still out of service (%s)", failure)
+            log.debug("fetch: %s is still out of service (%s)", self._called, failure)
         elif self._breaker.doubtful:
             if self._answers:
                 self._look_into_it()
@@ -233,11 +222,12 @@ class StoreHealth:
         self._down_since = self._clock.monotonic()
         self._breaker.trip(self._down_since)
         log.warning(
-            "fetch: the store is out of service: several objects failed in a row (%s); intake "
-            "pauses and nothing is dead-lettered until it answers",
+            "fetch: %s is out of service: several objects failed in a row (%s); its references "
+            "wait and none is dead-lettered until it answers",
+            self._called,
             failure,
         )
-        self._meter.set(BREAKER_OPEN, 1)
+        self._on_turn()
         self._look_into_it()
 
     # -- the probe --------------------------------------------------------------------------
@@ -269,7 +259,7 @@ class StoreHealth:
             # Nobody awaits this task: those that wait for the store raise it.
             self._broken = error
             if not isinstance(error, Halt) and not ends_worker(error):
-                log.exception("fetch: asking whether the store serves failed unexpectedly")
+                log.exception("fetch: asking whether %s serves failed unexpectedly", self._called)
                 self._broken = Halt(
                     "worker.unexpected", f"fetch: {type(error).__name__}; see the traceback above"
                 )

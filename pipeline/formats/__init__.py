@@ -27,7 +27,7 @@ from pipeline.records import JsonValue
 S3_DIALECTS = (AWS, MINIO, CEPH)
 
 ENVELOPES = (cloudevents.unwrap, sns.unwrap)
-"""Opened once each, in this order."""
+"""Each is opened once, in this order."""
 
 FORMATS: tuple[Format, ...] = (
     notification_format(S3_DIALECTS, {cloudtrail.EVENT_SOURCE: cloudtrail.read_record}),
@@ -39,7 +39,7 @@ FORMATS: tuple[Format, ...] = (
 
 
 def open_envelopes(document: JsonValue, load: Load) -> JsonValue:
-    """What is left of a document when its envelopes are gone.
+    """Return the document that the envelopes hold, or the document itself without envelopes.
 
     Raises:
         Reject: an envelope is broken.
@@ -50,7 +50,7 @@ def open_envelopes(document: JsonValue, load: Load) -> JsonValue:
 
 
 def format_of(document: JsonValue) -> Format:
-    """The format that reads this document.
+    """Return the format that reads this document.
 
     Raises:
         Reject: ``reference.unknown_format``.

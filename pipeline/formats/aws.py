@@ -1,4 +1,4 @@
-"""Amazon S3's notifications, versions 2.x.
+"""Notifications of Amazon S3, versions 2.x.
 
 Keys are form-encoded: "red flower.jpg" arrives as ``red+flower.jpg`` (Amazon S3 User Guide, "Event
 message structure").

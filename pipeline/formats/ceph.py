@@ -1,8 +1,8 @@
-"""Ceph Object Gateway's notifications, versions 2.x.
+"""Notifications of the Ceph Object Gateway, versions 2.x.
 
-Keys come as they are stored: ``populate_event`` in ``rgw_notify.cc`` copies the object's name. In
-the documented example ("Bucket Notifications") names of events lack ``s3:``, ``size`` is a string,
-and ``versionId`` is empty where there is none.
+Keys arrive as they are stored: ``populate_event`` in ``rgw_notify.cc`` copies the object's name. In
+the documented example ("Bucket Notifications") event names lack ``s3:``, ``size`` is a string, and
+``versionId`` is empty if the object has no version.
 """
 
 from __future__ import annotations
@@ -12,6 +12,6 @@ from pipeline.formats.s3_notification import Dialect, as_sent
 CEPH = Dialect(
     "ceph:s3",
     as_sent,
-    # Sent by the zone to which an object was replicated, where somebody asked for it.
+    # The zone that receives a replicated object sends these events if somebody subscribed.
     created=frozenset({"ObjectSynced:Create", "Replication:Create"}),
 )

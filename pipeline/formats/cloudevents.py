@@ -1,7 +1,7 @@
 """The CloudEvents 1.0 envelope, in both modes of its Kafka binding.
 
-Source: CloudEvents, "Kafka Protocol Binding" and "JSON Event Format", 1.0.2. The data is read as
-any other document; of the attributes only those are used that say what the data is.
+Source: CloudEvents, "Kafka Protocol Binding" and "JSON Event Format", 1.0.2. The data is read like
+any other document. Only the attributes that describe the data are used: its version and media type.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ _REQUIRED = ("id", "source", "type")
 
 
 def check_headers(headers: Mapping[str, bytes]) -> None:
-    """Refuse an event whose headers say that its value cannot be read. ``headers`` are the record's
-    by lower-case name; without CloudEvents headers there is nothing to check.
+    """Refuse an event whose headers say that its value cannot be read.
+
+    ``headers`` are the record's headers by lower-case name. Without CloudEvents headers there is
+    nothing to check.
 
     Raises:
-        Reject: ``reference.unknown_format`` for another event format or other data than JSON,
-            ``reference.invalid`` where a required attribute is missing.
+        Reject: ``reference.unknown_format`` for another event format or for data that is not JSON;
+            ``reference.invalid`` if a required attribute is missing.
     """
     content_type = _media_type(_text(headers, CONTENT_TYPE) or "")
     if content_type.startswith(_STRUCTURED):
@@ -53,12 +55,12 @@ def check_headers(headers: Mapping[str, bytes]) -> None:
 
 
 def unwrap(document: JsonValue, load: Load) -> JsonValue:
-    """The data of a structured event; any other document as it is.
+    """Return the data of a structured event, or the document itself if it is no such event.
 
-    An event is known by its ``specversion``: the binding does not require a content-type header.
+    An event is recognised by ``specversion``: the binding requires no content-type header.
 
     Raises:
-        Reject: as ``check_headers``, and where the data is missing or its Base64 is broken.
+        Reject: as ``check_headers``; also if the data is missing or its Base64 is broken.
     """
     if not isinstance(document, dict) or "specversion" not in document:
         return document
@@ -80,7 +82,7 @@ def _check_version(where: str, version: str) -> None:
 
 
 def _check_json(where: str, media_type: str) -> None:
-    """``*/json`` or ``*/*+json``; an absent type means JSON."""
+    """Accept ``*/json`` and ``*/*+json``. A missing type means JSON."""
     if media_type and not _JSON.fullmatch(media_type):
         raise unknown_format(where, f"{media_type[:60]!r} is not JSON; send application/json")
 

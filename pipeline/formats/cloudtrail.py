@@ -1,8 +1,8 @@
-"""CloudTrail's records of requests to Amazon S3: by way of EventBridge, or in ``Records``.
+"""CloudTrail's records of requests to Amazon S3, from EventBridge or in ``Records``.
 
 Source: AWS CloudTrail User Guide, "CloudTrail record contents", and Amazon S3 User Guide, "Amazon
-S3 CloudTrail events" (cloudtrail-logging-s3-info), which lists the names of events. Keys come as
-they are stored: neither page speaks of an encoding.
+S3 CloudTrail events" (cloudtrail-logging-s3-info), which lists the event names. Keys are read as
+they are stored: neither page mentions an encoding.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAJOR_VERSION = "1"
 
 _CREATED = frozenset({"PutObject", "PostObject", "CopyObject", "CompleteMultipartUpload"})
 _DELETED = frozenset({"DeleteObject", "DeleteObjects"})
-# Requests that leave an object's bytes as they were. A part of an upload is no object yet.
+# Requests that do not change an object's bytes. A part of an upload is not an object yet.
 _OTHER = frozenset(
     """
     AbortMultipartUpload CreateMultipartUpload UploadPart UploadPartCopy ListParts
@@ -56,10 +56,10 @@ _OTHER = frozenset(
 
 
 def read_record(record: Fields) -> Reference | SkipReason:
-    """One record: an object of new bytes, or why there is none.
+    """Read one record: the object that has new bytes, or the reason why there is none.
 
     Raises:
-        Reject: ``reference.unknown_format`` for another service, version or an unlisted event.
+        Reject: ``reference.unknown_format`` for another service or version, or an unlisted event.
     """
     source, version = record.text("eventSource"), record.text("eventVersion")
     if source != EVENT_SOURCE:
@@ -86,7 +86,7 @@ def _reference(record: Fields, name: str) -> Reference | SkipReason:
     request = record.object("requestParameters")
     key = check_key(request.text("key"), request.place("key"))
     received = _optional(record, "additionalEventData").get("bytesTransferredIn")
-    if name == "PutObject" and is_folder(key, received):  # only there the body is the object
+    if name == "PutObject" and is_folder(key, received):  # no other request's body is the object
         return SkipReason.FOLDER
     return Reference(
         check_bucket(request.text("bucketName"), request.place("bucketName")),

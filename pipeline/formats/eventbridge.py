@@ -1,8 +1,8 @@
-"""Amazon S3's events by way of EventBridge: S3's own, and CloudTrail's records of requests to S3.
+"""Events of Amazon S3 from EventBridge: S3's own, and CloudTrail's records of requests to S3.
 
-Source: Amazon S3 User Guide, "EventBridge event message structure" (ev-events). Unlike in S3's own
-notifications keys come as they are stored: the documentation speaks of no encoding, and keys such
-as ``%2B++ %20.mp3`` were seen to arrive unchanged
+Source: Amazon S3 User Guide, "EventBridge event message structure" (ev-events). Keys arrive as they
+are stored, unlike in S3's own notifications. The documentation mentions no encoding, and keys such
+as ``%2B++ %20.mp3`` have been seen to arrive unchanged
 (aws-solutions-library-samples/guidance-for-medialake-on-aws#21).
 """
 
@@ -24,7 +24,7 @@ from pipeline.records import JsonValue
 
 EVENT_SOURCE = "aws.s3"
 MAJOR_VERSION = "1"
-"""Of ``detail.event-version``, which older events lack; ``version`` is not about S3's schema."""
+"""Of ``detail.event-version``. Older events lack it. ``version`` does not describe S3's schema."""
 
 _CREATED = "Object Created"
 _SKIPPED = {
@@ -38,7 +38,7 @@ _SKIPPED = {
         SkipReason.OTHER_EVENT,
     ),
 }
-"""Events without new bytes. The list is closed: what is not on it is never skipped."""
+"""Events without new bytes. The list is closed: an event that is not on it is never skipped."""
 _CLOUDTRAIL = ("AWS API Call via CloudTrail", "AWS Service Event via CloudTrail")
 
 

@@ -1,19 +1,23 @@
-"""Reads the fields of a JSON object; every complaint names the field."""
+"""Reads the fields of a JSON object. Every complaint names the field."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline import complaints
 from pipeline.errors import Reject
 from pipeline.records import JsonValue
+
+_IN_JSON = {**complaints.IN_YAML, type(None): "null", str: "a string", dict: "an object"}
+"""Words for whoever sends records."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """A JSON object and its place in the record (``Records[0].s3``; empty for the outermost).
+    """A JSON object and its place in the record: ``Records[0].s3``, or empty for the outermost.
 
-    A null is taken as an absent field, as most serialisers mean it.
+    A null field counts as absent, which is what most serialisers mean by it.
     """
 
     value: Mapping[str, JsonValue]
@@ -24,7 +28,7 @@ class Fields:
         """Take a value that must be an object.
 
         Raises:
-            Reject: ``reference.invalid``, as every reading method does where the type is another.
+            Reject: ``reference.invalid`` if the type is wrong, like every method that reads.
         """
         if not isinstance(value, dict):
             raise invalid(where, f"is {kind(value)}; send an object")
@@ -60,19 +64,7 @@ class Fields:
 
 def kind(value: JsonValue) -> str:
     """A JSON value's type, for people."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case list():
-            return "a list"
-        case dict():
-            return "an object"
+    return complaints.kind(value, _IN_JSON)
 
 
 def invalid(where: str, what: str) -> Reject:
@@ -84,9 +76,9 @@ def unknown_format(where: str, what: str) -> Reject:
 
 
 def unknown_event(where: str, name: str) -> Reject:
-    """An event of which nobody has written down whether it brings bytes: never skipped unseen."""
+    """Refuse an event of an unknown name. It may bring new bytes, so it is never skipped."""
     return unknown_format(
         where,
-        f"{name[:60]!r} is no event that is known to bring an object, or known to bring none; "
-        "send only uploads here, or look in docs/input-formats.md for the events that are read",
+        f"{name[:60]!r} is not the name of a known event; send only events of uploads here, or "
+        "compare the name with docs/input-formats.md",
     )

@@ -5,9 +5,9 @@
     {"bucket": "photos", "key": "2026/cat 1.jpg", "version_id": "…", "etag": "…", "id": "…",
      "label_sets": ["moderation"], "tenant": "…", "metadata": {…}}
 
-``uri`` (``s3://bucket/key``) may stand for bucket and key, ``label_set`` for a list of one. Fields
-not named here are ignored, but for those that tell an event: such an object speaks another
-vocabulary, in which it may tell of a deletion.
+``uri`` (``s3://bucket/key``) may replace bucket and key, and ``label_set`` a list of one name.
+Other fields are ignored, except those that describe an event (``EVENT_FIELDS``): an object with
+such a field is in another format, and may be the event of a deletion.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipeline.formats.reference import (
 from pipeline.records import NO_JSON, JsonValue
 
 MAX_METADATA_BYTES = 4096
-"""As compact JSON in UTF-8."""
+"""Limit of the metadata as compact JSON in UTF-8."""
 MAX_ID_BYTES = 1024
 MAX_TENANT_BYTES = 128
 
@@ -40,11 +40,11 @@ EVENT_FIELDS = frozenset(
         *("notification", "notificationtype", "operation"),
     }
 )
-"""Names of fields, in lower case without ``_`` and ``-``, by which other vocabularies say what
-became of an object. A reference says what to look at, and never has one."""
+"""Fields, in lower case without ``_`` and ``-``, with which other formats say what happened to an
+object. A reference only names an object and never has such a field."""
 
 _SCHEME = "s3://"
-# Both become attributes of events, where CloudEvents allows no control characters.
+# Ids and tenants become attributes of events. CloudEvents allows no control characters there.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -79,8 +79,8 @@ def _refuse_events(fields: Fields) -> None:
         if value is not None and name.replace("_", "").replace("-", "").lower() in EVENT_FIELDS:
             raise unknown_format(
                 fields.place(name[:40]),
-                "tells an event of no format that is read, perhaps of a deletion; send references "
-                "without it, or a format of docs/input-formats.md",
+                "is a field of an event, perhaps of a deletion, in no format that is read; send "
+                "references without this field, or a format of docs/input-formats.md",
             )
 
 
@@ -91,10 +91,10 @@ def _location(fields: Fields) -> tuple[str, str]:
         return check_bucket(bucket, fields.place("bucket")), check_key(key, fields.place("key"))
     where = fields.place("uri")
     if fields.get("bucket") is not None or fields.get("key") is not None:
-        raise invalid(where, "stands beside a bucket or a key; send one or the other")
+        raise invalid(where, "comes together with bucket or key; send one or the other")
     if not uri.startswith(_SCHEME):
         raise invalid(where, "is not an s3:// URI; send s3://bucket/key, or bucket and key")
-    # The key is all that follows, as it stands: "?", "#" and "%" are characters of keys.
+    # Everything after the bucket is the key, unchanged: "?", "#" and "%" are characters of keys.
     bucket, _, key = uri.removeprefix(_SCHEME).partition("/")
     return check_bucket(bucket, where), check_key(key, where)
 
@@ -117,7 +117,7 @@ def _label_sets(fields: Fields) -> tuple[str, ...]:
     one, several = fields.optional_text("label_set"), fields.get("label_sets")
     where = fields.place("label_sets")
     if one is not None and several is not None:
-        raise invalid(where, "stands beside label_set; send one or the other")
+        raise invalid(where, "comes together with label_set; send one or the other")
     if one is not None:
         return (one,)
     if several is None:

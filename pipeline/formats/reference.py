@@ -1,4 +1,4 @@
-"""What every format is read into, and what makes the name of an object valid."""
+"""The types that every format is read into, and the checks of buckets, keys, versions and ETags."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from pipeline.records import NO_JSON, JsonValue
 MAX_KEY_BYTES = 1024
 """S3's limit, in UTF-8."""
 MAX_VERSION_ID_CHARACTERS = 1024
-"""S3's limit; its version ids are URL-ready, thus ASCII."""
+"""S3's limit. S3's version ids are URL-ready, so they are ASCII."""
 MAX_ETAG_CHARACTERS = 256
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _ACCESS_POINT_SUFFIXES = ("-s3alias", "--ol-s3", ".mrap")
-# Both travel in a request's URL or headers, where a space or a line break would change its meaning.
+# Version ids and ETags become part of a request's URL or headers. A space or a line break there
+# would change what the request means.
 _VERSION_ID = re.compile(r"[\x21-\x7e]+")
 _ETAG = re.compile(r"[\x21\x23-\x7e]+")
 _SHOWN_CHARACTERS = 70
 
 
 class SkipReason(StrEnum):
-    """Why a record, or an entry of it, holds nothing to classify. A closed set: a metric label."""
+    """Why a record or an entry holds nothing to classify. A closed set, as it is a metric label."""
 
     TOMBSTONE = "tombstone"
     EMPTY = "empty"
@@ -39,7 +40,7 @@ class SkipReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a message says of one object, before a route has decided how to classify it.
+    """What a message says about one object, before a route decides how to classify the object.
 
     ``label_sets`` and ``tenant`` are what the sender asks for.
     """
@@ -56,10 +57,10 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """A document's entries: one reference or event each, not yet read.
+    """A document's entries: each is one reference or event, not yet read.
 
-    ``list_name`` names the list that they stand in, is empty where the document itself is that
-    list, and is None where the document is the one entry.
+    ``list_name`` is the name of the list that holds the entries. It is empty if the document itself
+    is the list, and None if the document is the only entry.
     """
 
     items: Sequence[JsonValue]
@@ -69,7 +70,7 @@ class Entries:
         return "" if self.list_name is None else f"{self.list_name}[{index}]"
 
     def alone(self, index: int) -> JsonValue:
-        """A document of the same format that holds this entry alone."""
+        """Return a document of the same format that holds only this entry."""
         item = self.items[index]
         if self.list_name is None:
             return item
@@ -78,8 +79,12 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """An input format. A function that cannot do its work raises ``Reject``: ``entries`` for the
-    whole record, ``read`` for one entry, given with its place in the record."""
+    """An input format.
+
+    ``recognises`` says whether a document is in this format. ``entries`` splits the document; it
+    raises ``Reject`` for the whole record. ``read`` takes one entry and its place in the record; it
+    raises ``Reject`` for this entry.
+    """
 
     name: str
     recognises: Callable[[JsonValue], bool]
@@ -88,7 +93,7 @@ class Format:
 
 
 def check_bucket(bucket: str, where: str) -> str:
-    """Accept a general purpose bucket's name, by S3's rules; no ARN, access point or URL.
+    """Accept the name of a general purpose bucket. Refuse ARNs, access points and URLs.
 
     Rules: AWS, "General purpose bucket naming rules". Names from before 2018 with capitals or
     underscores are refused.
@@ -129,7 +134,7 @@ def check_version_id(version_id: str | None, where: str) -> str | None:
 
 
 def check_etag(etag: str | None, where: str) -> str | None:
-    """Accept an ETag with or without its quotes; return it without."""
+    """Accept an ETag with or without its quotes. Return the ETag without quotes."""
     if etag is None:
         return None
     bare = etag[1:-1] if len(etag) > 1 and etag[0] == etag[-1] == '"' else etag

@@ -1,7 +1,8 @@
 """S3 event notifications: the structure that AWS defined and other stores imitate.
 
-Source: Amazon S3 User Guide, "Event message structure" (notification-content-structure). What a
-store does its own way is a ``Dialect``, chosen by each entry's ``eventSource``; one file a dialect.
+Source: Amazon S3 User Guide, "Event message structure" (notification-content-structure). A
+``Dialect`` says how one store differs; each dialect has its own file. The ``eventSource`` of an
+entry chooses its dialect.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ MAJOR_VERSION = "2"
 """AWS asks readers to compare the major version of ``eventVersion`` for equality."""
 
 _CREATED = "ObjectCreated:"
-"""Of these all bring bytes, known by name or not, but for a dialect's ``unchanged`` ones."""
+"""Every event with this prefix brings bytes, even one of an unknown name. The exceptions are a
+dialect's ``unchanged`` names."""
 
-# All names (without ``s3:``) that AWS, MinIO and Ceph give to events without new bytes. The lists
-# are closed: an event that is not on them is never skipped.
+# All names (without ``s3:``) of AWS, MinIO and Ceph for events without new bytes. The lists are
+# closed: an event that is not on them is never skipped.
 _DELETED = frozenset(
     """
     ObjectRemoved:Delete ObjectRemoved:DeleteMarkerCreated
@@ -69,17 +71,20 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TEST_EVENT = "s3:TestEvent"
 
 EventReader = Callable[[Fields], Reference | SkipReason]
-"""Reads one entry; raises ``Reject`` where it cannot."""
+"""Reads one entry. Raises ``Reject`` if it cannot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """How one store writes its notifications.
 
-    ``decode_key`` takes the key as it was sent, and its place. ``created`` are names beside
-    ``ObjectCreated:…`` (all without ``s3:``) after which an object is new to readers; after the
-    ``unchanged`` ones, a closed list, its bytes are the same as before. ``no_versions`` are version
-    ids that identify nothing. ``omits_zero_size`` tells an absent size from an unknown one.
+    - ``decode_key`` takes the key as it was sent, and the key's place in the record.
+    - ``created`` are further event names that bring a new object, besides ``ObjectCreated:…``.
+    - ``unchanged`` are ``ObjectCreated:…`` names that leave the bytes as they were: a closed list.
+    - ``no_versions`` are version ids that identify no version.
+    - ``omits_zero_size``: the store leaves out the size of an empty object.
+
+    All event names are without ``s3:``.
     """
 
     event_source: str
@@ -91,10 +96,10 @@ class Dialect:
 
 
 def form_decoded(key: str, where: str) -> str:
-    """Undo ``application/x-www-form-urlencoded`` exactly once: ``+`` is a space.
+    """Undo ``application/x-www-form-urlencoded`` exactly once. ``+`` becomes a space.
 
-    A key that this encoding cannot have produced is refused rather than guessed at: decoded or
-    not, it might name another object.
+    A key that this encoding cannot have produced is refused, because a guess might name another
+    object.
     """
     if _BROKEN_ESCAPE.search(key):
         raise invalid(where, "is not form-encoded; send keys as S3 notifications do")
@@ -105,17 +110,17 @@ def form_decoded(key: str, where: str) -> str:
 
 
 def as_sent(key: str, where: str) -> str:
-    """The other way to write keys: as they are stored."""
+    """Return the key unchanged, for stores that send keys as they are stored."""
     return key
 
 
 def optional_version_id(
     fields: Fields, name: str, no_versions: frozenset[str] = frozenset()
 ) -> str | None:
-    """A version id that pins an object's content.
+    """Return the version id if it pins an object's content, else None.
 
-    The null version (of buckets whose versioning is off or suspended) does not: it is overwritten
-    in place. Such an object is pinned by its ETag. Ceph sends an empty string where there is none.
+    The null version pins nothing: buckets whose versioning is off or suspended overwrite it in
+    place. The ETag pins such an object. Ceph sends an empty string if there is no version.
     """
     value = fields.optional_text(name)
     if not value or value == _NULL_VERSION or value in no_versions:
@@ -124,16 +129,21 @@ def optional_version_id(
 
 
 def is_folder(key: str, size: JsonValue) -> bool:
-    """Whether an object only makes a folder appear in consoles. Only one of no bytes does: a key's
-    trailing slash alone would be a way around classification. Ceph sends sizes as strings."""
+    """Whether an object only makes a folder appear in consoles.
+
+    Such an object has 0 bytes. If the key's trailing slash were enough, it would be a way around
+    classification. Ceph sends sizes as strings.
+    """
     return key.endswith("/") and size in (0, "0") and not isinstance(size, bool)
 
 
 def notification_format(
     dialects: Sequence[Dialect], others: Mapping[str, EventReader] | None = None
 ) -> Format:
-    """``others`` read what comes in ``Records`` too and is no S3 notification, by its
-    ``eventSource``."""
+    """Make the format that reads ``Records``, with one reader for each ``eventSource``.
+
+    ``others`` are readers of entries in ``Records`` that are not S3 notifications.
+    """
     readers: dict[str, EventReader] = {
         **{dialect.event_source: partial(_read_event, dialect) for dialect in dialects},
         **(others or {}),
@@ -152,8 +162,8 @@ def _is_test(document: JsonValue) -> bool:
 
 
 def _is_record(document: Mapping[str, JsonValue]) -> bool:
-    """An entry without its ``Records``: the data that CloudEvents' adapter for S3 describes, or a
-    record of CloudTrail."""
+    """Whether this is one entry without its ``Records``: the data that the CloudEvents adapter for
+    S3 describes, or a record of CloudTrail."""
     return "eventSource" in document and ("s3" in document or "requestParameters" in document)
 
 
@@ -191,7 +201,7 @@ def _read_event(dialect: Dialect, event: Fields) -> Reference | SkipReason:
 
 
 def _skip_reason(event: Fields, dialect: Dialect) -> SkipReason | None:
-    # AWS and Ceph leave the prefix out of messages, MinIO does not.
+    # MinIO writes the prefix in its messages, AWS and Ceph do not.
     name = event.text("eventName").removeprefix("s3:")
     if name in dialect.created or (name.startswith(_CREATED) and name not in dialect.unchanged):
         return None

@@ -1,4 +1,4 @@
-"""Amazon SNS's envelope, as subscriptions without raw message delivery send it.
+"""The envelope of Amazon SNS, as subscriptions without raw message delivery send it.
 
 Source: Amazon SNS Developer Guide, "HTTP/HTTPS notification JSON format" and "… subscription
 confirmation JSON format". Signatures are not verified: Kafka's access rules say who may write.
@@ -15,7 +15,7 @@ _CONTROL_TYPES = ("SubscriptionConfirmation", "UnsubscribeConfirmation")
 
 
 def unwrap(document: JsonValue, load: Load) -> JsonValue:
-    """The message of a notification; any other document as it is.
+    """Return the message of a notification, or the document itself if it is no notification.
 
     Raises:
         Reject: the message is not a string that holds JSON.

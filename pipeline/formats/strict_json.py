@@ -1,4 +1,4 @@
-"""JSON without its ambiguities: a document that two readers could take differently is refused."""
+"""JSON without ambiguities: a document that two readers could read differently is refused."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from pipeline.errors import Reject
 from pipeline.records import JsonValue
 
 Load = Callable[[bytes | str], JsonValue]
-"""Reads a JSON document within the limits of the settings; raises what ``load`` raises."""
+"""Reads a JSON document within the limits of the settings. Raises what ``load`` raises."""
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SHOWN_CHARACTERS = 40
 
 
 def load(document: bytes | str, max_depth: int) -> JsonValue:
-    """Parse one JSON value: strict UTF-8 (a leading byte order mark is ignored, as RFC 8259
-    section 8.1 allows), and as RFC 7493 (I-JSON) asks no repeated names and no lone surrogates;
-    no NaN, no Infinity, no number beyond a double.
+    """Parse one JSON value in strict UTF-8.
 
-    ``max_depth`` counts lists and objects within one another; a bare string has depth 0.
+    A leading byte order mark is ignored, as RFC 8259 section 8.1 allows. Refused are repeated names
+    and lone surrogates, as RFC 7493 (I-JSON) asks, and NaN, Infinity and numbers beyond a double.
+
+    ``max_depth`` limits how deep lists and objects are nested. A bare string has depth 0.
 
     Raises:
-        Reject: ``reference.not_json``, or ``reference.too_large`` beyond ``max_depth``.
+        Reject: ``reference.not_json``; ``reference.too_large`` beyond ``max_depth``.
     """
     try:
         text = document.decode("utf-8-sig") if isinstance(document, bytes) else document
@@ -41,7 +42,7 @@ def load(document: bytes | str, max_depth: int) -> JsonValue:
         raise _not_json(f"the value is not JSON: {error.msg} (character {error.pos})") from None
     except ValueError:  # Python refuses integers of more than 4,300 digits
         raise _not_json("an integer has too many digits") from None
-    # Brackets bound the depth from above at the speed of C; few documents need to be walked.
+    # The depth is at most the number of brackets, which C counts fast. So few documents are walked.
     if text.count("{") + text.count("[") > max_depth and _deeper_than(value, max_depth):
         raise _too_deep(max_depth)
     if _SURROGATE_ESCAPE.search(text):
@@ -50,7 +51,7 @@ def load(document: bytes | str, max_depth: int) -> JsonValue:
 
 
 def dump(value: JsonValue) -> bytes:
-    """Compact UTF-8 JSON of what ``load`` returned."""
+    """Write what ``load`` returned as compact JSON in UTF-8."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -98,7 +99,7 @@ def _deeper_than(value: JsonValue, max_depth: int) -> bool:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_float=_number, parse_constant=_refuse_constant
 )
-"""Made once: ``json.loads`` with hooks would make one a document."""
+"""Made once: ``json.loads`` with hooks makes a decoder for each document."""
 
 
 def _not_json(what: str) -> Reject:

@@ -1,6 +1,6 @@
-"""Label sets and what they make of an embedding.
+"""Label sets, and how they score an embedding.
 
-Read ``label_set`` first (what one says), then ``scoring`` (the maths). ``parsing`` reads one from
-plain data, which ``document`` takes key by key. ``prompts`` checks prompts by the tokenizer,
-``remembered`` keeps embeddings of prompts that come with requests.
+Read ``label_set`` first (what a label set says), then ``scoring`` (the maths). ``parsing`` reads a
+label set from plain data, which ``written`` takes key by key. ``prompts`` checks prompts with the
+tokenizer. ``remembered`` keeps embeddings of prompts that come with requests.
 """

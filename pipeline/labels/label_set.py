@@ -1,7 +1,7 @@
-"""Label sets: what to look for in an image, and what to say when it is found.
+"""Label sets: what to look for in an image, and what to call it.
 
-A ``LabelSet`` is made by ``pipeline.labels.parsing.parse_label_set``, which checks everything that
-can be checked without a model; what stands here relies on it.
+``pipeline.labels.parsing.parse_label_set`` makes a ``LabelSet`` and checks everything that can be
+checked without a model. The code in this file relies on these checks.
 """
 
 from __future__ import annotations
@@ -12,46 +12,49 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 
 DEFAULT_UNCLASSIFIED_ACTION = "review"
-"""What cannot be looked at must not pass unseen."""
+"""An image that nobody can look at must not pass unseen."""
 
 
 class LabelSetsPolicy(Policy):
     """Which label sets are loaded, and how their prompts become embeddings."""
 
-    paths: tuple[Path, ...] = Field(
+    tier = Tier.TUNING
+
+    paths: Annotated[tuple[Path, ...], Tier.EVERYDAY] = Field(
         default=(),
-        description="YAML files of one label set each, or folders of such files.",
+        description="YAML files with one label set each, or folders of such files.",
     )
     reload_interval_s: float = Field(
         default=10.0,
         description=(
-            "Seconds between two looks at the files for a change. One that two looks in a row have "
-            "seen takes effect without a restart, for records admitted from then on; files that "
-            "are not valid change nothing, and are told of in the log and the metrics. 0: a change "
-            "takes effect at the next start."
+            "Seconds between two looks at the files. When two looks in a row see the same change, "
+            "it takes effect without a restart, for records admitted from then on. Invalid files "
+            "change nothing; the log and the metrics report them. 0: a change takes effect at the "
+            "next start."
         ),
         ge=0,
     )
-    override_model_pin: bool = Field(
+    override_model_pin: Annotated[bool, Tier.EXPERT] = Field(
         default=False,
         description=(
-            "Start even where a label set is pinned to another model than the one loaded. Its "
-            "thresholds were chosen for the other model's scores: measure them again first. Every "
-            "start with this on logs a warning that names both models."
+            "Start even if a label set is pinned to another model than the loaded one. Measure the "
+            "thresholds again first: they were chosen for the scores of the other model. Every "
+            "start with a pin that does not match logs a warning that names both models."
         ),
     )
     text_cache_dir: Path | None = Field(
         default=Path("~/.cache/clipstream/text-embeddings"),
         description=(
-            "Folder that keeps the embeddings of prompts between starts; null keeps none. It may "
-            "be read-only or missing. Whoever writes to it decides what labels mean: give it the "
-            "same owner as the label sets."
+            "Folder that keeps the embeddings of prompts between starts. null: keep none. The "
+            "folder may be read-only or missing. Whoever can write to it decides what labels mean, "
+            "so give it the same owner as the label sets."
         ),
     )
 
@@ -60,9 +63,9 @@ class Decision(StrEnum):
     """How similarities become scores."""
 
     EXCLUSIVE = "exclusive"
-    """One label is right: softmax over all of them, neutral ones included."""
+    """Exactly one label is right. Scores: softmax over all labels, neutral ones included."""
     INDEPENDENT = "independent"
-    """Each label may be right or not: each against its own contrast prompts."""
+    """Each label may be right or wrong. Scores: each label against its own contrast prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class ModelPin:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """From ``score`` (a probability) on, a label matches and calls for ``action``."""
+    """A label whose score is at least ``score`` matches and calls for ``action``."""
 
     score: float
     action: str
@@ -83,9 +86,10 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One label with its prompts in full: templates are filled, contrast is its own or the set's.
+    """One label with all its prompts.
 
-    ``contrast`` is empty in an exclusive set. ``review.score`` is never above ``act.score``.
+    The templates are filled. ``contrast`` is the label's own or the set's; it is empty in an
+    exclusive set. ``review.score`` is never above ``act.score``.
     """
 
     name: str
@@ -96,7 +100,7 @@ class Label:
     review: Threshold | None = None
 
     def action(self, score: float) -> str | None:
-        """The action that ``score`` calls for, or None where the label does not match."""
+        """The action that ``score`` calls for, or None if the label does not match."""
         for threshold in (self.act, self.review):
             if threshold is not None and score >= threshold.score:
                 return threshold.action
@@ -105,10 +109,10 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class LabelSet:
-    """A named list of labels with a rule that makes one decision of their scores.
+    """A named list of labels, and the rule that makes one decision from their scores.
 
-    ``actions`` are all that the set may publish, most severe first. Labels keep the order of the
-    file: it is the order of the scores in an event.
+    ``actions`` are all actions that the set may publish, most severe first. Labels keep the order
+    of the file, which is the order of the scores in an event.
     """
 
     name: str
@@ -121,19 +125,20 @@ class LabelSet:
 
     @property
     def version(self) -> str:
-        """``sha256:…`` over all that the set means, and nothing of how its file is written.
+        """``sha256:…`` over what the set means, not over how its file is written.
 
-        Hashed is what the file says once templates are filled and defaults applied: comments, key
-        order, quoting, and a default written out do not change it; everything else does.
+        The hash is taken after templates are filled and defaults applied. Comments, the order of
+        keys, quotes and a written-out default do not change it. Everything else changes it.
         """
         canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
 
     def decide(self, scores: Iterable[float]) -> tuple[tuple[str, ...], str]:
-        """Names of the labels that match, in the set's order, and the set's one decision: the most
-        severe action that a matched label calls for, else the default.
+        """Return the names of the labels that match, in the set's order, and the set's decision.
 
-        ``scores`` are in the labels' order. A NaN would match nothing: callers never pass one.
+        The decision is the most severe action that a matched label calls for, or the default if no
+        label matches. ``scores`` are in the labels' order. Callers never pass a NaN, which would
+        match nothing.
         """
         calls = {
             label.name: action
@@ -144,16 +149,16 @@ class LabelSet:
         return tuple(calls), decision
 
     def severity(self, action: str) -> int:
-        """Rank of one of the set's actions, 0 for the least severe."""
+        """Rank of one of the set's actions. The least severe has rank 0."""
         return len(self.actions) - 1 - self.actions.index(action)
 
     def advice(self) -> tuple[str, ...]:
-        """What is allowed but rarely meant, as sentences for whoever wrote the set."""
+        """Sentences for the author of the set about what is allowed but rarely intended."""
         advice = []
         if self.decision is Decision.EXCLUSIVE and not any(label.neutral for label in self.labels):
             advice.append(
-                "no label is neutral: an image of anything else still gets one of these labels; "
-                "add labels of ordinary content with `neutral: true`"
+                "no label is neutral: an image that shows something else still gets one of these "
+                "labels; add labels for ordinary content with `neutral: true`"
             )
         if not any(label.act or label.review for label in self.labels):
             advice.append(
@@ -162,7 +167,7 @@ class LabelSet:
             )
         elif self.model is None:
             advice.append(
-                "no model is pinned: thresholds do not carry over to another model; once they are "
-                "measured, write `model: {name: …, revision: …}`"
+                "no model is pinned: thresholds do not carry over to another model; when you have "
+                "measured them, write `model: {name: …, revision: …}`"
             )
         return tuple(advice)

@@ -1,7 +1,7 @@
 """The format of label sets: plain data in, a ``LabelSet`` or everything that is wrong out.
 
-Plain data is what YAML or JSON hold. Where a problem stands in a file is known to whoever read the
-file: a ``Problem`` names a path of keys. ``docs/label-sets.md`` describes the format.
+Plain data is what YAML or JSON hold; ``written`` takes it key by key, and here its keys are put
+together. ``docs/label-sets.md`` describes the format.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from pipeline.labels.document import Problem, Section, identifier, quoted, too_long
+from pipeline.complaints import KeyPath, Problem, quoted
 from pipeline.labels.label_set import (
     DEFAULT_UNCLASSIFIED_ACTION,
     Decision,
@@ -19,38 +19,16 @@ from pipeline.labels.label_set import (
     Threshold,
 )
 from pipeline.labels.prompts import PromptTokens, prompt_problems
+from pipeline.labels.written import (
+    WrittenLabel,
+    WrittenSet,
+    read_written,
+    too_long,
+)
 from pipeline.records import JsonValue
 
-SET_KEYS = (
-    "name",
-    "decision",
-    "actions",
-    "default_action",
-    "unclassified_action",
-    "act_action",
-    "review_action",
-    "templates",
-    "contrast",
-    "model",
-    "labels",
-)
-LABEL_KEYS = (
-    "name",
-    "phrases",
-    "prompts",
-    "contrast",
-    "neutral",
-    "act_threshold",
-    "act_action",
-    "review_threshold",
-    "review_action",
-)
-MODEL_KEYS = ("name", "revision")
-
-PLACEHOLDER = "{}"
 MAX_LABELS = 1_000
 """An event holds every label's score: about 100 bytes each, of a record's usual 1 MiB."""
-MAX_LABEL_NAME_CHARACTERS = 100
 MAX_PROMPTS_PER_LABEL = 500
 
 
@@ -71,241 +49,187 @@ def parse_label_set(document: JsonValue, tokens: PromptTokens | None = None) -> 
     Raises:
         InvalidLabelSet: with all that is wrong.
     """
-    problems: list[Problem] = []
-    section = Section(document, (), SET_KEYS, problems)
-    shared = _Shared.read(section)
-    name = section.text("name", identifier, required=True) or ""
-    default_action = _action(section, "default_action", shared.actions, required=True) or ""
-    unclassified_action = _action(section, "unclassified_action", shared.actions)
-    if unclassified_action is None:
-        unclassified_action = DEFAULT_UNCLASSIFIED_ACTION
-        if shared.actions and unclassified_action not in shared.actions:
-            section.complain(
-                f"lacks {unclassified_action!r}, which unclassified_action is unless written; "
-                "add it here, or write unclassified_action",
-                "actions",
-            )
-    labels = _labels(section, shared)
-    pin = _model_pin(section)
-    if problems:
+    written, problems = read_written(document)
+    if written is None:
         raise InvalidLabelSet(tuple(problems))
-    label_set = LabelSet(
-        name=name,
-        decision=shared.decision or Decision.EXCLUSIVE,
-        actions=shared.actions,
-        default_action=default_action,
-        unclassified_action=unclassified_action,
-        labels=labels,
-        model=pin,
-    )
-    if problems := list(prompt_problems(label_set, tokens)):
+    label_set = _meant(written, _Notes(problems))
+    problems = problems or list(prompt_problems(label_set, tokens))
+    if problems:
         raise InvalidLabelSet(tuple(problems))
     return label_set
 
 
 @dataclass(frozen=True, slots=True)
-class _Shared:
-    """What labels take from their set. ``decision`` is None where it cannot be read."""
+class _Notes:
+    """What is wrong with the keys of one mapping together."""
 
-    decision: Decision | None
-    actions: tuple[str, ...]
-    templates: tuple[str, ...] | None
-    contrast: tuple[str, ...] | None
-    act_action: str | None
-    review_action: str | None
+    problems: list[Problem]
+    path: KeyPath = ()
 
-    @classmethod
-    def read(cls, section: Section) -> _Shared:
-        decision = section.text("decision", required=True)
-        if decision and decision not in tuple(Decision):
-            choices = " or ".join(Decision)
-            section.complain(f"{quoted(decision)} is unknown; write {choices}", "decision")
-            decision = None
-        actions = section.texts("actions", identifier, required=True) or ()
-        contrast = section.texts("contrast", _prompt)
-        if contrast is not None and decision == Decision.EXCLUSIVE:
-            section.complain(
-                "is for independent sets; write neutral labels instead, or `decision: independent`",
-                "contrast",
+    def complain(self, message: str, *keys: str | int) -> None:
+        self.problems.append(Problem((*self.path, *keys), message))
+
+
+def _meant(written: WrittenSet, notes: _Notes) -> LabelSet:
+    """What is meant by a set, for whose wrong values anything stands."""
+    actions = written.actions or ()
+    for key in ("default_action", "unclassified_action", "act_action", "review_action"):
+        _check_action(notes, key, getattr(written, key), actions)
+    unclassified_action = written.unclassified_action
+    if not written.has("unclassified_action"):
+        unclassified_action = DEFAULT_UNCLASSIFIED_ACTION
+        if actions and unclassified_action not in actions:
+            notes.complain(
+                f"lacks {unclassified_action!r}, which unclassified_action is unless written; "
+                "add it here, or write unclassified_action",
+                "actions",
             )
-        act_action = _action(section, "act_action", actions)
-        review_action = _action(section, "review_action", actions)
-        _check_severity(section, act_action, review_action, actions)
-        return cls(
-            decision=Decision(decision) if decision else None,
-            actions=actions,
-            templates=section.texts("templates", _template),
-            contrast=contrast,
-            act_action=act_action,
-            review_action=review_action,
+    if written.has("contrast") and written.decision == Decision.EXCLUSIVE:
+        notes.complain(
+            "is for independent sets; write neutral labels instead, or `decision: independent`",
+            "contrast",
         )
-
-
-def _model_pin(section: Section) -> ModelPin | None:
-    pin = section.section("model", MODEL_KEYS)
-    if pin is None:
-        return None
-    return ModelPin(
-        name=pin.text("name", required=True) or "",
-        revision=pin.text("revision", required=True) or "",
+    _check_severity(notes, written, written.act_action, written.review_action, actions)
+    return LabelSet(
+        name=written.name or "",
+        decision=Decision(written.decision or Decision.EXCLUSIVE),
+        actions=actions,
+        default_action=written.default_action or "",
+        unclassified_action=unclassified_action or "",
+        labels=_labels(written, notes),
+        model=ModelPin(pin.name or "", pin.revision or "") if (pin := written.model) else None,
     )
 
 
-def _labels(section: Section, shared: _Shared) -> tuple[Label, ...]:
-    entries = section.sections("labels", LABEL_KEYS)
-    if len(entries) > MAX_LABELS:
-        section.complain(
-            f"{len(entries)} labels, more than {MAX_LABELS}; split the label set", "labels"
+def _labels(shared: WrittenSet, notes: _Notes) -> tuple[Label, ...]:
+    written = shared.labels or ()
+    if len(written) > MAX_LABELS:
+        notes.complain(
+            f"{len(written)} labels, more than {MAX_LABELS}; split the label set", "labels"
         )
         return ()
-    labels = [_label(entry, shared) for entry in entries]
     seen: set[str] = set()
-    for entry, label in zip(entries, labels, strict=True):
-        if label.name and label.name in seen:
-            entry.complain(f"{quoted(label.name)} is taken; write another name", "name")
-        seen.add(label.name)
-    if labels and all(label.neutral for label in labels):
-        section.complain("all are neutral, so none can match; write one that is not", "labels")
-    elif len(labels) == 1 and shared.decision is Decision.EXCLUSIVE:
-        section.complain(
+    for index, label in enumerate(written):
+        if label.name is not None and label.name in seen:
+            what = f"{quoted(label.name)} is taken; write another name"
+            notes.complain(what, "labels", index, "name")
+        seen.add(label.name or "")
+    if written and all(label.neutral for label in written):
+        notes.complain("all are neutral, so none can match; write one that is not", "labels")
+    elif len(written) == 1 and shared.decision == Decision.EXCLUSIVE:
+        notes.complain(
             "a single label of an exclusive set always scores 1; add what it is to be told from",
             "labels",
         )
-    return tuple(labels)
+    return tuple(
+        _label(label, shared, _Notes(notes.problems, ("labels", index)))
+        for index, label in enumerate(written)
+    )
 
 
-def _label(section: Section, shared: _Shared) -> Label:
-    name = section.text("name", _label_name, required=True) or ""
-    prompts = _prompts(section, shared, name)
-    contrast = _contrast(section, shared, prompts)
-    neutral = section.flag("neutral")
-    if neutral and shared.decision is Decision.INDEPENDENT:
-        section.complain(
-            "is for exclusive sets; write its prompts under contrast instead", "neutral"
-        )
-    act = _threshold(section, "act", shared.act_action, shared.actions)
-    review = _threshold(section, "review", shared.review_action, shared.actions)
-    if neutral and (section.has("act_threshold") or section.has("review_threshold")):
-        section.complain("a neutral label never matches; remove its thresholds", "neutral")
+def _label(label: WrittenLabel, shared: WrittenSet, notes: _Notes) -> Label:
+    prompts = _prompts(label, shared, notes)
+    contrast = _contrast(label, shared, prompts, notes)
+    if label.neutral and shared.decision == Decision.INDEPENDENT:
+        notes.complain("is for exclusive sets; write its prompts under contrast instead", "neutral")
+    act = _threshold(label, shared, "act", notes)
+    review = _threshold(label, shared, "review", notes)
+    if label.neutral and (label.has("act_threshold") or label.has("review_threshold")):
+        notes.complain("a neutral label never matches; remove its thresholds", "neutral")
     if act and review:
         if review.score > act.score:
-            section.complain(
+            notes.complain(
                 f"{review.score} is above act_threshold = {act.score}; write a lower one",
                 "review_threshold",
             )
-        if section.has("act_action") or section.has("review_action"):
-            _check_severity(section, act.action, review.action, shared.actions)
-    return Label(name, prompts, contrast, neutral, act, review)
+        if label.has("act_action") or label.has("review_action"):
+            _check_severity(notes, label, act.action, review.action, shared.actions or ())
+    return Label(label.name or "", prompts, contrast, bool(label.neutral), act, review)
 
 
-def _prompts(section: Section, shared: _Shared, name: str) -> tuple[str, ...]:
+def _prompts(label: WrittenLabel, shared: WrittenSet, notes: _Notes) -> tuple[str, ...]:
     """The label's prompts in full: as written, then each phrase in each template."""
-    written = section.texts("prompts", _prompt) or ()
-    phrases = section.texts("phrases", _prompt)
-    if phrases is None:
-        phrases = () if section.has("prompts") else (name,)
-    if phrases and shared.templates is None:
-        section.complain(
+    phrases = label.phrases or ()
+    if not label.has("phrases") and not label.has("prompts"):
+        phrases = (label.name or "",)
+    if phrases and not shared.has("templates"):
+        notes.complain(
             "has nothing to embed: write templates in the label set, or prompts here",
-            *(("phrases",) if section.has("phrases") else ()),
+            *(("phrases",) if label.has("phrases") else ()),
         )
-    templates = shared.templates or ()
+    written, templates = label.prompts or (), shared.templates or ()
     count = len(written) + len(phrases) * len(templates)
     if count > MAX_PROMPTS_PER_LABEL:
-        section.complain(
+        notes.complain(
             f"makes {count} prompts, more than {MAX_PROMPTS_PER_LABEL}; "
             "write fewer phrases or templates"
         )
         return ()
-    filled = [template.replace(PLACEHOLDER, phrase) for phrase in phrases for template in templates]
+    filled = [template.replace("{}", phrase) for phrase in phrases for template in templates]
     prompts = (*written, *filled)
     for prompt, times in Counter(prompts).items():
         if times > 1:
-            section.complain(f"makes the prompt {quoted(prompt)} twice; write it once")
+            notes.complain(f"makes the prompt {quoted(prompt)} twice; write it once")
     for prompt in filled:
         if (wrong := too_long(prompt)) is not None:
-            section.complain(f"makes a prompt that is too long: {wrong}")
+            notes.complain(f"makes a prompt that is too long: {wrong}")
     return prompts
 
 
-def _contrast(section: Section, shared: _Shared, prompts: tuple[str, ...]) -> tuple[str, ...]:
-    own = section.texts("contrast", _prompt)
-    if shared.decision is not Decision.INDEPENDENT:
-        if own is not None and shared.decision is Decision.EXCLUSIVE:
-            section.complain("is for independent sets; write neutral labels instead", "contrast")
+def _contrast(
+    label: WrittenLabel, shared: WrittenSet, prompts: tuple[str, ...], notes: _Notes
+) -> tuple[str, ...]:
+    if shared.decision != Decision.INDEPENDENT:
+        if label.contrast is not None and shared.decision == Decision.EXCLUSIVE:
+            notes.complain("is for independent sets; write neutral labels instead", "contrast")
         return ()
-    contrast = own if own is not None else shared.contrast
-    if contrast is None:
-        section.complain(
+    if not label.has("contrast") and not shared.has("contrast"):
+        notes.complain(
             "has no contrast, which an independent label is scored against; "
             "write `contrast: [prompts of what it is to be told from]` here or in the label set"
         )
-        return ()
-    for prompt in set(prompts).intersection(contrast):
-        section.complain(f"{quoted(prompt)} is both a prompt and its contrast; remove it from one")
-    return contrast
+    contrast = label.contrast if label.has("contrast") else shared.contrast
+    for prompt in set(prompts).intersection(contrast or ()):
+        notes.complain(f"{quoted(prompt)} is both a prompt and its contrast; remove it from one")
+    return contrast or ()
 
 
 def _threshold(
-    section: Section, kind: str, shared_action: str | None, actions: tuple[str, ...]
+    label: WrittenLabel, shared: WrittenSet, which: str, notes: _Notes
 ) -> Threshold | None:
-    score = section.probability(f"{kind}_threshold")
-    own_action = _action(section, f"{kind}_action", actions)
-    if not section.has(f"{kind}_threshold"):
-        if own_action is not None:
-            section.complain(
-                f"does nothing without {kind}_threshold; write one, or remove this",
-                f"{kind}_action",
-            )
+    key, action_key = f"{which}_threshold", f"{which}_action"
+    score: float | None = getattr(label, key)
+    action: str | None = getattr(label, action_key)
+    _check_action(notes, action_key, action, shared.actions or ())
+    if not label.has(key):
+        if label.has(action_key):
+            notes.complain(f"does nothing without {key}; write one, or remove this", action_key)
         return None
-    action = own_action if own_action is not None else shared_action
-    if action is None:
-        section.complain(
-            f"has no action; write {kind}_action here or in the label set", f"{kind}_threshold"
-        )
-    if score is None or action is None:
-        return None
-    return Threshold(score, action)
+    if not label.has(action_key):
+        action = getattr(shared, action_key)
+        if not shared.has(action_key):
+            notes.complain(f"has no action; write {action_key} here or in the label set", key)
+    return None if score is None or action is None else Threshold(score, action)
 
 
 def _check_severity(
-    section: Section, act: str | None, review: str | None, actions: tuple[str, ...]
+    notes: _Notes,
+    written: WrittenSet | WrittenLabel,
+    act: str | None,
+    review: str | None,
+    actions: tuple[str, ...],
 ) -> None:
     if act in actions and review in actions and actions.index(act) > actions.index(review):
-        section.complain(
+        notes.complain(
             f"act_action {act!r} is less severe than review_action {review!r}, so a higher score "
             "would weaken the decision; exchange them, or mend the order of actions",
-            "act_action" if section.has("act_action") else "review_action",
+            "act_action" if written.has("act_action") else "review_action",
         )
 
 
-def _action(
-    section: Section, key: str, actions: tuple[str, ...], *, required: bool = False
-) -> str | None:
-    action = section.text(key, required=required)
-    if action and actions and action not in actions:
+def _check_action(notes: _Notes, key: str, action: str | None, actions: tuple[str, ...]) -> None:
+    if action is not None and actions and action not in actions:
         listed = ", ".join(actions)
-        section.complain(
+        notes.complain(
             f"{quoted(action)} is not among actions ({listed}); write one of them, or add it", key
         )
-    return action
-
-
-def _label_name(text: str) -> str | None:
-    return too_long(text, MAX_LABEL_NAME_CHARACTERS)
-
-
-def _prompt(text: str) -> str | None:
-    if "{" in text or "}" in text:
-        return f"{quoted(text)} has braces; only the label set's templates are filled"
-    return None
-
-
-def _template(text: str) -> str | None:
-    rest = text.replace(PLACEHOLDER, "", 1)
-    if rest == text or "{" in rest or "}" in rest:
-        return (
-            f"{quoted(text)} is no template; write {PLACEHOLDER} once, where the phrase goes, "
-            "and no other braces"
-        )
-    return None

@@ -1,7 +1,7 @@
-"""What is wrong with a label set's prompts, as the model's text encoder reads them.
+"""Finds prompts of a label set that the model's text encoder cannot use as the author means them.
 
-The encoder sees tokens. Prompts of equal tokens have equal embeddings, so that labels of equal
-prompts share an image's score between them, whatever the image shows.
+The encoder reads tokens. Prompts with equal tokens have equal embeddings. Labels with equal prompts
+therefore get equal scores, whatever the image shows.
 """
 
 from __future__ import annotations
@@ -11,22 +11,28 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.labels.document import Problem, quoted
+from pipeline.complaints import Problem, quoted
 from pipeline.labels.label_set import LabelSet
 
 
 @dataclass(frozen=True, slots=True)
 class PromptTokens:
-    """How a model reads prompts. ``tokenize`` gives the token ids of each prompt, start and end
-    included, and cuts none; ``max_tokens`` are what the model takes."""
+    """How a model reads prompts.
+
+    ``tokenize`` returns the token ids of each prompt, with start and end, and never cuts a prompt.
+    ``max_tokens`` is how many tokens the model accepts.
+    """
 
     tokenize: Callable[[Sequence[str]], Sequence[Sequence[int]]]
     max_tokens: int
 
 
 def prompt_problems(label_set: LabelSet, tokens: PromptTokens | None = None) -> Iterator[Problem]:
-    """Labels that the encoder cannot tell apart or from their contrast, and prompts that it cannot
-    take. Without ``tokens`` only prompts of equal text are known to be equal."""
+    """Find labels that the encoder cannot tell apart, labels that it cannot tell from their
+    contrast, and prompts with too many tokens.
+
+    Without ``tokens``, only prompts with equal text count as equal.
+    """
     prompts = tuple(
         dict.fromkeys(
             prompt for label in label_set.labels for prompt in (*label.prompts, *label.contrast)
@@ -44,15 +50,15 @@ def prompt_problems(label_set: LabelSet, tokens: PromptTokens | None = None) -> 
             yield Problem(
                 ("labels", index),
                 "its prompts and its contrast are the same to the model, so its score would always "
-                "be 0.5; write prompts that differ from what it is to be told from",
+                "be 0.5; write prompts that differ from the contrast",
             )
-        # Independent labels of the same prompts differ where their contrasts do.
+        # Independent labels with the same prompts differ if their contrasts differ.
         other = first.setdefault((own, contrast), label.name)
         if other != label.name:
             yield Problem(
                 ("labels", index),
-                f"the model cannot tell it from {quoted(other)}: the prompts of both are the same "
-                "to it; write prompts that differ, or remove one of the labels",
+                f"the model cannot tell it from {quoted(other)}, because it reads the prompts of "
+                "both labels alike; write prompts that differ, or remove one of the labels",
             )
 
 
@@ -72,7 +78,7 @@ def _too_long(
 
 
 def _mixture(prompts: Sequence[str], identities: Mapping[str, Hashable]) -> Hashable:
-    """What the mean of the prompts' embeddings is made of: each prompt and its share."""
+    """What the mean of the prompts' embeddings consists of: each prompt and its share."""
     counts = Counter(identities[prompt] for prompt in prompts)
     common = math.gcd(*counts.values())
     return frozenset((identity, count // common) for identity, count in counts.items())

@@ -1,4 +1,4 @@
-"""Embeddings of prompts kept in memory, for label sets that are made up as requests come."""
+"""Keeps embeddings of prompts in memory, for label sets that come with requests."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pipeline.records import Vector
 
 
 class RememberedTexts:
-    """An ``EncodeTexts`` that embeds only prompts which it has not embedded lately.
+    """An ``EncodeTexts`` that embeds only prompts that it has not embedded recently.
 
-    Keeps the ``most`` prompts used last: 2 KiB each at 512 dimensions, and the prompt. May be
-    called from several threads; a prompt that two of them ask for at once may be embedded twice.
+    It keeps the ``most`` prompts that were used last. Each takes 2 KiB at 512 dimensions, plus the
+    prompt itself. Several threads may call it. A prompt that two threads ask for at the same time
+    may be embedded twice.
     """
 
     def __init__(self, encode: EncodeTexts, most: int) -> None:

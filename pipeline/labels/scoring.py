@@ -1,20 +1,21 @@
-"""Scores: what label sets make of an embedding.
+"""Computes the scores of an embedding for label sets.
 
-The arithmetic, all of it in float64 unless said otherwise; ``docs/label-sets.md`` shows how anyone
-derives a score again from what is published.
+All arithmetic is in float64 unless float32 is named. ``docs/label-sets.md`` shows how to derive a
+score again from what is published.
 
 - A prompt's vector ``p`` is the text encoder's output (float32), divided by its length.
-- A label's vector is the mean of its prompts' vectors, divided by its length and rounded to
-  float32 once; so is the vector of its contrast prompts. Averaging embeddings, not scores, is the
-  prompt ensemble of Radford et al. 2021, section 3.1.4 (https://arxiv.org/abs/2103.00020).
-- A similarity is the dot product of the embedding *as published* (float16 or float32, its rounding
-  included, not normalised again) and a label's vector, held within [-1, 1].
+- A label's vector is the mean of its prompts' vectors, divided by its length and rounded to float32
+  once. The vector of its contrast prompts is computed in the same way. The mean of embeddings, not
+  of scores, is the prompt ensemble of Radford et al. 2021, section 3.1.4
+  (https://arxiv.org/abs/2103.00020).
+- A similarity is the dot product of the embedding and a label's vector, limited to [-1, 1]. The
+  embedding is taken *as published*: float16 or float32, with its rounding, not normalised again.
 - Exclusive: ``score = softmax(logit_scale * similarity)`` over all labels, neutral ones included.
 - Independent: ``score = 1 / (1 + exp(-logit_scale * (similarity - contrast similarity)))``, which
   is the softmax of the two.
 
-float64 matters: logit_scale is about 100, so float32's 1e-7 in a similarity would be 1e-5 in a
-score.
+float64 is necessary: logit_scale is about 100, so an error of 1e-7 in a float32 similarity would
+become 1e-5 in a score.
 """
 
 from __future__ import annotations
@@ -39,22 +40,22 @@ EncodeTexts = Callable[[Sequence[str]], Vector]
 """Embeds prompts: unit vectors [len(prompts), dimension] in order."""
 
 _MAX_LOGIT_SCALE = 1e4
-"""CLIP is trained with at most 100; far above it a checkpoint is broken."""
+"""CLIP is trained with at most 100. A checkpoint with far more is broken."""
 _SAME = 1e-9
-"""Squared distance of unit vectors up to which they are the same: prompts of equal tokens, embedded
-in batches of other shapes, lie within 1e-11."""
+"""Unit vectors up to this squared distance are the same. Prompts with equal tokens that were
+embedded in batches of different shapes are within 1e-11."""
 _MIN_LENGTH = 1e-3
-"""A mean of unit vectors shorter than this has no direction to speak of: its prompts cancel out."""
+"""A shorter mean of unit vectors has no useful direction, because its prompts cancel out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledLabelSet:
-    """A label set with its labels' vectors for one model; immutable, safe to share.
+    """A label set with its labels' vectors for one model. Immutable and safe to share.
 
-    ``rows`` are the labels' vectors in the set's order, then the contrasts without repetition, so
-    that one product gives every similarity: rounded to float32 and held as float64, which is what
-    the product needs. ``contrast_rows`` has for each label the row of its contrast; it is empty in
-    an exclusive set.
+    ``rows`` are the labels' vectors in the set's order, then each contrast once. So one product
+    gives every similarity. The vectors are rounded to float32 and kept as float64, because the
+    product needs float64. ``contrast_rows`` has the row of each label's contrast; it is empty in an
+    exclusive set.
     """
 
     label_set: LabelSet
@@ -72,17 +73,17 @@ class CompiledLabelSet:
         """Score one embedding [dimension], with the values that are published.
 
         Raises:
-            Reject: ``encode.non_finite``: a NaN would match no label and so pass for harmless.
+            Reject: ``encode.non_finite``. A NaN would match no label and so look harmless.
         """
         vector = embedding.astype(np.float64)
-        # Not finite if any element is not; no square of a float32 overflows a double.
+        # Not finite if any element is not finite. The square of a float32 fits a double.
         if not math.isfinite(vector @ vector):
             raise Reject(
                 "encode.non_finite",
                 "scoring: the embedding has values that are not finite; check the precision",
             )
         similarities = self.rows @ vector
-        # As np.clip, which takes longer than the product.
+        # The same as np.clip, which takes longer than the product.
         np.minimum(similarities, 1.0, out=similarities)
         np.maximum(similarities, -1.0, out=similarities)
         own = similarities[: len(self.label_set.labels)]
@@ -108,8 +109,10 @@ class CompiledLabelSet:
 
 
 class CompiledLabelSets:
-    """Every loaded label set, for one model. Immutable: a change of label sets is a new object, so
-    an event never mixes two versions."""
+    """Every loaded label set, for one model.
+
+    Immutable: a change of label sets makes a new object, so an event never mixes two versions.
+    """
 
     def __init__(self, compiled: Iterable[CompiledLabelSet]) -> None:
         self._compiled: Mapping[str, CompiledLabelSet] = {
@@ -126,20 +129,20 @@ class CompiledLabelSets:
     def score(
         self, names: Iterable[str], embedding: npt.NDArray[np.floating]
     ) -> tuple[LabelSetResult, ...]:
-        """What the label sets ``names`` say of one embedding, in their order.
+        """Score one embedding with the label sets ``names``, in their order.
 
         Raises:
-            Reject: ``encode.non_finite``, or ``reference.unknown_label_set`` for a set that was
-                unloaded after the reference was routed.
+            Reject: ``encode.non_finite``; ``reference.unknown_label_set`` if a set was unloaded
+                after the reference was routed.
         """
         return tuple(self._named(name).score(embedding) for name in names)
 
     def unclassified_action(self, names: Iterable[str]) -> str:
-        """The action for an image that nobody looked at, of the label sets that were to see it.
+        """The action for an image that nobody looked at, from the label sets that should score it.
 
-        Of several it is the one furthest above the least severe action of its own set, the first
-        named where they are equal: a set for which an unseen image is harmless never silences one
-        for which it is not.
+        Of several label sets, the one counts whose ``unclassified_action`` is most steps above the
+        least severe action of its own set. Between equals, the set named first counts. So a set for
+        which an unseen image is harmless never overrules a set for which it is not.
         """
         label_sets = [self._compiled[name].label_set for name in names if name in self._compiled]
         if not label_sets:
@@ -164,17 +167,18 @@ def compile_label_sets(
     model: ModelIdentity,
     override_pin: bool = False,
 ) -> CompiledLabelSets:
-    """Embed the prompts of ``label_sets``, each once however many labels share it, in one call.
+    """Embed the prompts of ``label_sets`` in one call, and compute the labels' vectors.
 
-    ``label_sets`` is not empty.
+    A prompt that several labels share is embedded once. ``label_sets`` is not empty.
 
     Raises:
         Halt: ``label_set.invalid``: the model cannot tell two labels apart, or a label from its
-            contrast; ``label_set.pinned``: a set is pinned to another model, and ``override_pin``
-            is off;
-            ``label_set.duplicate``: two sets have one name; ``label_set.not_embeddable``: the
-            embeddings have the wrong shape, are not finite, or cancel each other out, or the
-            model's logit scale is out of range; and whatever ``encode_texts`` raises.
+            contrast.
+        Halt: ``label_set.pinned``: a set is pinned to another model, and ``override_pin`` is off.
+        Halt: ``label_set.duplicate``: two sets have the same name.
+        Halt: ``label_set.not_embeddable``: the embeddings have the wrong shape, are not finite or
+            cancel each other out, or the model's logit scale is out of range.
+        Halt: what ``encode_texts`` raises.
     """
     names = [label_set.name for label_set in label_sets]
     if len(set(names)) < len(names):
@@ -203,14 +207,14 @@ def compile_label_sets(
 
 
 def softmax(logits: Float64s) -> Float64s:
-    """Probabilities of exclusive classes; finite for finite logits."""
+    """Probabilities of exclusive classes. Finite for finite logits."""
     exponentials: Float64s = np.exp(logits - logits.max())
     exponentials /= exponentials.sum()
     return exponentials
 
 
 def sigmoid(logits: Float64s) -> Float64s:
-    """Probability of the first of two classes by their difference; finite for finite logits."""
+    """Probability of the first of two classes from their difference. Finite for finite logits."""
     scores: Float64s = np.exp(-np.logaddexp(0.0, -logits))
     return scores
 
@@ -241,10 +245,10 @@ def _compile(
 
 
 def _check_told_apart(label_set: LabelSet, labels: Float64s, contrasts: Float64s) -> None:
-    """Refuse labels that no image could tell apart: which of them matches would be chance.
+    """Refuse labels that the model cannot tell apart. Which of them matches would be chance.
 
-    What their files show is refused when these are read (``pipeline.labels.prompts``). This sees
-    more: prompts that differ in case or Unicode form alone, say.
+    ``pipeline.labels.prompts`` refuses what the files alone show. This check finds more, such as
+    prompts that differ only in case or Unicode form.
     """
     where = f"label set {label_set.name!r}"
     equal = _same(labels)
@@ -266,14 +270,14 @@ def _check_told_apart(label_set: LabelSet, labels: Float64s, contrasts: Float64s
 
 
 def _same(vectors: Float64s) -> npt.NDArray[np.bool_]:
-    """Which of the unit vectors are the same, [vectors, vectors]."""
+    """Which pairs of the unit vectors are the same: [vectors, vectors]."""
     products = vectors @ vectors.T
     squares = np.diagonal(products)
     return squares[:, np.newaxis] + squares - 2 * products <= _SAME
 
 
 class _PromptVectors:
-    """The unit vectors of prompts, checked once."""
+    """The unit vectors of prompts. The constructor checks them."""
 
     def __init__(self, prompts: Sequence[str], vectors: Vector, model: ModelIdentity) -> None:
         expected = (len(prompts), model.dimension)
@@ -302,8 +306,8 @@ class _PromptVectors:
         if length < _MIN_LENGTH:
             raise Halt(
                 "label_set.not_embeddable",
-                f"{where}: its prompts' embeddings cancel each other out (mean of length "
-                f"{length:.2g}); use prompts that mean the same",
+                f"{where}: the embeddings of its prompts cancel each other out (length of their "
+                f"mean: {length:.2g}); use prompts that mean the same",
             )
         unit: Float64s = mean / length
         return unit
@@ -312,7 +316,7 @@ class _PromptVectors:
 def check_pins(
     label_sets: Sequence[LabelSet], model: str, revision: str, override: bool = False
 ) -> None:
-    """Refuse label sets that are pinned to another model; with ``override``, warn.
+    """Refuse label sets that are pinned to another model. With ``override``, only warn.
 
     Raises:
         Halt: ``label_set.pinned``.

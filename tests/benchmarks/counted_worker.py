@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline import metrics
@@ -28,8 +28,8 @@ class Meters(PrometheusMeter):
 
     made: Meters
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, catalogue: Sequence[metrics.Metric]) -> None:
+        super().__init__(catalogue)
         Meters.made = self
 
     def commits(self) -> int:

@@ -27,9 +27,10 @@ from transformers import CLIPImageProcessorPil
 from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode.policy import DecodePolicy
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import ImageGeometry
 from tests.benchmarks.figures import Figure
-from tests.rigs.decoding import as_file, enlarged, photos
+from tests.rigs.stages.decoding import as_file, enlarged, photos
 
 GEOMETRY = ImageGeometry(224, 224)
 QUALITY = 88
@@ -120,7 +121,7 @@ async def _costs(case: Case, rounds: int) -> Costs:
     processor = CLIPImageProcessorPil()
     files = case.files()
     decoders = {
-        mode: SandboxedDecoder(DecodePolicy(mode=mode, processes=1), PrometheusMeter())
+        mode: SandboxedDecoder(DecodePolicy(mode=mode, processes=1), PrometheusMeter(IMAGE_METRICS))
         for mode in ("strict", "fast")
     }
     clocks: dict[str, Callable[[], int]] = {PEER: time.process_time_ns}

@@ -31,7 +31,7 @@ from tests.benchmarks.decode import Case, some_photos
 from tests.benchmarks.encode import precisions
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.peer_process import LABELS
-from tests.rigs.decoding import Reference, decoding
+from tests.rigs.stages.decoding import Reference, decoding
 
 PHOTOS = 8
 SIZES = ((1920, 1080), (4000, 3000))

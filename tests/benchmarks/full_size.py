@@ -17,8 +17,8 @@ from pipeline.adapters.clip.model import ClipModel, read_model
 from pipeline.adapters.clip.vision.calibration import FEWEST_IMAGES, calibrate, split
 from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.decode.policy import DecodePolicy
-from tests.rigs.clip_checkpoints import write_full_size_checkpoint
-from tests.rigs.decoding import as_file, clouds, decoding, photos
+from tests.rigs.stages.clip_checkpoints import write_full_size_checkpoint
+from tests.rigs.stages.decoding import as_file, clouds, decoding, photos
 
 NAME = "vit-b-32"
 MIN_FIDELITY = 0.95

@@ -25,14 +25,15 @@ from pipeline.adapters.clip.vision.cuda import CudaLane, cuda_engine
 from pipeline.adapters.clip.vision.engine import VisionEngine
 from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.encode.batching import Batcher, BatchPolicy
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import ModelIdentity, Pixels
 from tests.benchmarks import gpu_feed
 from tests.benchmarks.encode import flops_per_image
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.lanes import calls_per_second
-from tests.rigs.batching import RecordingMeter
-from tests.rigs.clip_checkpoints import write_full_size_checkpoint
+from tests.rigs.stages.clip_checkpoints import write_full_size_checkpoint
 
 SIDE = 224
 PEAK_EDGE = 8192
@@ -94,7 +95,7 @@ def from_host(encoder: ClipEncoder, batch: Pixels) -> float:
 async def through_batcher(encoder: ClipEncoder, block: Pixels) -> float:
     """Images a second of callers that each bring blocks of decoded images."""
     policy = BatchPolicy(max_size=len(block))
-    batcher = Batcher(encoder, policy, SystemClock(), RecordingMeter())
+    batcher = Batcher(encoder, policy, SystemClock(), MemoryMeter(IMAGE_METRICS))
     ends = time.monotonic() + SECONDS
     count = 0
 

@@ -17,23 +17,17 @@ from rich.console import Console
 from pipeline.adapters.clip.encoder import ClipEncoder
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.decode.pool import SandboxedDecoder
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.batching import Batcher, BatchPolicy
+from pipeline.metrics import DECODER_RESTARTS, IMAGE_METRICS
 from pipeline.records import Pixels, Vector
 from tests.benchmarks.figures import Figure
-from tests.rigs.batching import RecordingMeter
 
 SECONDS = 4.0
 IN_FLIGHT = 1024
 BATCH = 256
 NVJPEG_BATCH = 128
-
-
-class CountingMeter(RecordingMeter):
-    """A decoder counts the processes that it replaces."""
-
-    def add(self, metric: object, value: float = 1, /, **labels: str) -> None:
-        raise AssertionError("a decoder was replaced")
 
 
 async def from_files(
@@ -42,9 +36,10 @@ async def from_files(
     """Images a second of one worker's event loop: a coroutine each, decoded in ``processes``
     children, encoded in batches."""
     policy = DecodePolicy.model_validate({"mode": mode, "processes": processes})
-    decoder = SandboxedDecoder(policy, CountingMeter())
+    meter = MemoryMeter(IMAGE_METRICS)
+    decoder = SandboxedDecoder(policy, meter)
     await decoder.start()
-    batcher = Batcher(encoder, BatchPolicy(max_size=BATCH), SystemClock(), RecordingMeter())
+    batcher = Batcher(encoder, BatchPolicy(max_size=BATCH), SystemClock(), meter)
     endless = itertools.cycle(files)
     ends = time.monotonic() + SECONDS
     count = 0
@@ -61,6 +56,7 @@ async def from_files(
     taken = time.monotonic() - begun
     await batcher.close()
     await decoder.close()
+    assert meter.value(DECODER_RESTARTS) == 0, "a decoder was replaced"
     return count / taken
 
 

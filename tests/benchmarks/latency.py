@@ -32,8 +32,8 @@ from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from tests.benchmarks import full_size, latency_worker
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.worker_rig import BUCKET, PARTITIONS, Bench, bench
-from tests.rigs.decoding import photos
-from tests.rigs.kafka_deployment import retrying
+from tests.rigs.services.kafka_deployment import retrying
+from tests.rigs.stages.decoding import photos
 from tests.rigs.waiting import eventually
 from workers.embedded.processes import ChildProcess, command_environment
 from workers.settings.loading import Settings

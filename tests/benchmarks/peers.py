@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks import peer_environments, peer_process
 from tests.benchmarks.peer_environments import UnavailableError
-from tests.rigs.decoding import photos
+from tests.rigs.stages.decoding import photos
 from workers.embedded.processes import command_environment
 
 PIPELINE_BATCHES = (1, 32)

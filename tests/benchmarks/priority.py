@@ -39,6 +39,7 @@ from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.events import EventContext, EventsPolicy
 from pipeline.flow import Flow
 from pipeline.look import Look
+from pipeline.metrics import STREAM_WORKER
 from pipeline.priority import PriorityPolicy, Turns
 from pipeline.records import (
     DecodedImage,
@@ -52,10 +53,10 @@ from pipeline.records import (
 )
 from tests.fault.checkout import commit
 from tests.fault.pipeline_of_fakes import rules_of
-from tests.rigs.kafka_deployment import retrying
 from tests.rigs.root import RESULTS
-from tests.rigs.stream_worker import POLICY, stream_worker
+from tests.rigs.services.kafka_deployment import retrying
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.stream_worker import POLICY, stream_worker
 from workers.embedded.kafka import EmbeddedKafka
 from workers.stream.event_loop import EventLoopThread
 from workers.stream.worker import StreamWorker
@@ -155,7 +156,7 @@ class Bench:
         self._closing.close()
 
     def _build(self) -> StreamWorker:
-        encoder, clock, meter = FixedTimeEncoder(), SystemClock(), PrometheusMeter()
+        encoder, clock, meter = FixedTimeEncoder(), SystemClock(), PrometheusMeter(STREAM_WORKER)
         loop = EventLoopThread("images")
         self._closing.callback(loop.close)
         stages = FreeStages()

@@ -1,7 +1,7 @@
 """`make bench`: every benchmark in turn, and what they showed as a report with charts.
 
 Writes ``report.json`` (hardware, commit, settings, and ``figures``: name to value, unit, goal and
-whether it is met), ``REPORT.md`` and the charts. docs/performance.md explains what falls short.
+whether it is met), ``REPORT.md`` and the charts. docs/measurements.md says why figures fall short.
 """
 
 from __future__ import annotations
@@ -136,9 +136,9 @@ def _head(report: dict[str, Any]) -> list[str]:
     return [
         "# Benchmark report",
         "",
-        "Written by `make bench`; docs/performance.md explains the figures, and what falls short.",
+        "Written by `make bench`; docs/measurements.md explains the figures, and what falls short.",
         "Values are medians of rounds, with the least and the most of them. A GPU's are made by",
-        "`make gpu-bench`, and stand in docs/performance.md.",
+        "`make gpu-bench`, and stand in docs/measurements.md.",
         "",
         f"- {processor}, {machine['memory_gib']} GiB",
         f"- Python {machine['python']}, {libraries}",

@@ -30,8 +30,8 @@ from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.scaling_worker import build
-from tests.rigs.kafka_deployment import retrying
 from tests.rigs.root import ROOT
+from tests.rigs.services.kafka_deployment import retrying
 from tests.rigs.waiting import eventually
 from workers.cluster.actors import Cluster, RayWorker
 from workers.embedded.kafka import EmbeddedKafka

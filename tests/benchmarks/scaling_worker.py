@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from pipeline.records import ObjectBody, Pixels, Vector
 from tests.benchmarks.between_worker import NullDecoder, NullEncoder
-from workers import stages
+from workers import stages, stores
 from workers.settings.loading import Settings
 from workers.stream import wiring
 from workers.stream.wiring import BuiltStreamWorker
@@ -49,7 +49,8 @@ class NullStore:
 
 def build(group: str, batch_s: float, settings: Settings, slot: int) -> BuiltStreamWorker:
     """With its first two arguments bound, a ``workers.cluster.actors.Build``."""
-    vars(stages).update(ObstoreS3=NullStore, SandboxedDecoder=NullDecoder)
+    vars(stores).update(ObstoreS3=NullStore)
+    vars(stages).update(SandboxedDecoder=NullDecoder)
     vars(wiring).update(require_node=lambda _: None)
     kafka = settings.kafka.model_copy(update={"group": group})
     settings = settings.model_copy(update={"kafka": kafka})

@@ -23,7 +23,7 @@ from tests.benchmarks.encode import BATCH, SIDE, engine, precisions
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.lanes import calls_per_second
 from tests.benchmarks.worker_rig import Bench, bench
-from tests.rigs.decoding import photos
+from tests.rigs.stages.decoding import photos
 
 ROUNDS = 3
 ALONE_S = 4.0

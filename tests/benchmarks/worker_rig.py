@@ -21,8 +21,8 @@ from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.adapters.s3.admin import S3Admin
 from tests.benchmarks.cpu_time import Spent
-from tests.rigs.kafka_deployment import retrying
 from tests.rigs.root import ROOT
+from tests.rigs.services.kafka_deployment import retrying
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import command_environment
 from workers.settings.loading import Settings, load_settings

@@ -24,9 +24,10 @@ import numpy as np
 from PIL import Image
 
 from pipeline.adapters.decode.pool import START_DEADLINE_S, SandboxedDecoder
-from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.decode.policy import DecodePolicy, ImageFormat
 from pipeline.errors import CODES, Code, Reject
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
 from tests.fault.checkout import commit
 from tests.rigs.root import RESULTS
@@ -123,7 +124,7 @@ async def decode_all(numbered: Iterator[tuple[str, bytes]]) -> Tally:
         TimeoutError: a mutant has no outcome.
     """
     tally = Tally()
-    decoder = SandboxedDecoder(POLICY, PrometheusMeter())
+    decoder = SandboxedDecoder(POLICY, MemoryMeter(IMAGE_METRICS))
     good, expected = _good_image()
     began = time.monotonic()
 

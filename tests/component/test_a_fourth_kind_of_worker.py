@@ -13,10 +13,12 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Reject
+from pipeline.fetch import Store, Stores
 from pipeline.labels.label_set import LabelSetsPolicy
+from pipeline.metrics import IMAGE_METRICS, STORE_METRICS
 from pipeline.records import Classification, ImageRef, ObjectBody
-from tests.rigs.decoding import as_file, noise
 from tests.rigs.root import ROOT
+from tests.rigs.stages.decoding import as_file, noise
 from workers.label_sets import load_rules
 from workers.settings.loading import Settings
 from workers.stages import stages
@@ -60,7 +62,9 @@ async def classify_folder(root: Path, bucket: str, *names: str) -> list[str]:
     encoder = MemoryEncoder()
     rules = load_rules(settings, encoder.model, encoder.encode_texts)
     refs = [ImageRef(bucket, name, tuple(rules.versions)) for name in names]
-    async with stages(settings, encoder, PrometheusMeter(), Folder(root)) as path:
+    stores = Stores([Store("folder", "s3", settings.s3.allows, "allowed_buckets", Folder(root))])
+    meter = PrometheusMeter(IMAGE_METRICS + STORE_METRICS)
+    async with stages(settings, encoder, meter, stores) as path:
         outcomes = await asyncio.gather(*(path.flow.classify(ref, rules.scoring) for ref in refs))
     return [
         f"{outcome.ref.key}: {outcome.looked.image.width} px, {outcome.results[0].label_set}"

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.errors import Halt
-from tests.rigs.clip_checkpoints import write_small_checkpoint
-from tests.rigs.decoding import as_file, clouds
 from tests.rigs.root import ROOT
+from tests.rigs.stages.clip_checkpoints import write_small_checkpoint
+from tests.rigs.stages.decoding import as_file, clouds
 from workers.commands.calibrate import run_calibrate
 from workers.settings.loading import Settings, load_settings
 

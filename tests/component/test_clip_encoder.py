@@ -21,12 +21,15 @@ from transformers import CLIPModel
 
 from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.adapters.clip.vision.tower import VisionTower
-from pipeline.errors import Halt, WorkerLost
+from pipeline.errors import DeviceOutOfMemory, Halt, PoisonedBatch, WorkerLost
 from pipeline.labels.label_set import Decision, Label, LabelSet
 from pipeline.labels.scoring import CompiledLabelSets, compile_label_sets
-from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
 from pipeline.records import Pixels
-from tests.rigs.clip_checkpoints import SMALL_IMAGE, write_preprocessor, write_small_checkpoint
+from tests.rigs.stages.clip_checkpoints import (
+    SMALL_IMAGE,
+    write_preprocessor,
+    write_small_checkpoint,
+)
 
 TASKS = Path("/proc/self/task")
 

@@ -16,7 +16,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.records import Pixels, Vector
-from tests.rigs.clip_checkpoints import write_full_size_checkpoint
+from tests.rigs.stages.clip_checkpoints import write_full_size_checkpoint
 
 SIDE = 224
 TOLERANCE = 1e-4

@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from pipeline.adapters.clip.checkpoint import Checkpoint, from_hub
 from pipeline.adapters.clip.encoder import DEFAULT_MODEL, DEFAULT_REVISION, ClipEncoder, ModelPolicy
 from pipeline.errors import Halt
-from tests.rigs.clip_checkpoints import write_small_checkpoint
+from tests.rigs.stages.clip_checkpoints import write_small_checkpoint
 
 NAME = "acme/tiny-clip"
 REVISION = "0123456789abcdef0123456789abcdef01234567"

@@ -15,7 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.errors import Halt
-from tests.rigs.clip_checkpoints import SMALL_IMAGE, write_preprocessor, write_small_checkpoint
+from tests.rigs.stages.clip_checkpoints import (
+    SMALL_IMAGE,
+    write_preprocessor,
+    write_small_checkpoint,
+)
 
 Damage = Callable[[Path], object]
 

@@ -13,7 +13,7 @@ from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.adapters.clip.vision import cpu_precision
 from pipeline.adapters.clip.vision.cpu_precision import sample_images
 from pipeline.adapters.clip.vision.tower import VisionTower
-from tests.rigs.clip_checkpoints import write_small_checkpoint
+from tests.rigs.stages.clip_checkpoints import write_small_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from pipeline.decode.codings import CODINGS
 from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Reject
 from pipeline.records import DecodedImage, ImageGeometry
-from tests.rigs.decoding import decoding
+from tests.rigs.stages.decoding import decoding
 
 GEOMETRY = ImageGeometry(32, 32)
 MAX_BYTES = 1_000_000

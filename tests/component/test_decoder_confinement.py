@@ -18,11 +18,12 @@ from PIL import Image
 from pipeline.adapters.decode.pool import CHILD_PROGRAM, SandboxedDecoder
 from pipeline.adapters.decode.process import DecodeProcess
 from pipeline.adapters.decode.wire import EXIT_OUT_OF_MEMORY, ChildConfig, Death, Verdict
-from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Halt
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import ImageGeometry
-from tests.rigs.decoding import as_file
+from tests.rigs.stages.decoding import as_file
 from tests.rigs.waiting import eventually
 
 GEOMETRY = ImageGeometry(32, 32)
@@ -251,7 +252,7 @@ def test_a_program_that_cannot_run_halts_with_what_it_said(tmp_path: Path) -> No
     program.write_text("raise RuntimeError('no codec today')\n")
 
     async def scenario() -> None:
-        decoder = SandboxedDecoder(DecodePolicy(processes=2), PrometheusMeter(), program)
+        decoder = SandboxedDecoder(DecodePolicy(processes=2), MemoryMeter(IMAGE_METRICS), program)
         with pytest.raises(Halt) as caught:
             await decoder.start()
         assert caught.value.code == "decode.unavailable"
@@ -264,7 +265,7 @@ def test_an_interpreter_that_is_gone_halts(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
 
     async def scenario() -> None:
-        decoder = SandboxedDecoder(DecodePolicy(processes=1), PrometheusMeter())
+        decoder = SandboxedDecoder(DecodePolicy(processes=1), MemoryMeter(IMAGE_METRICS))
         with pytest.raises(Halt, match=r"decode\.unavailable.*/nowhere/python"):
             await decoder.start()
 

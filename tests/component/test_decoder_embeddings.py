@@ -11,8 +11,8 @@ import pytest
 from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.adapters.clip.vision.int8 import centred_cosines
 from pipeline.decode.policy import DecodePolicy
-from tests.rigs.clip_checkpoints import write_full_size_checkpoint
-from tests.rigs.decoding import Reference, as_file, decoding, enlarged, photos
+from tests.rigs.stages.clip_checkpoints import write_full_size_checkpoint
+from tests.rigs.stages.decoding import Reference, as_file, decoding, enlarged, photos
 
 LEAST_COSINE = 0.9995
 THREADS = 2

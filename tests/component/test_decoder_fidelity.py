@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.decode.policy import DecodePolicy
 from pipeline.records import ImageGeometry, Pixels
-from tests.rigs.decoding import (
+from tests.rigs.stages.decoding import (
     Decoding,
     OpenAiReference,
     Reference,

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from pipeline.adapters.decode.pool import SandboxedDecoder
-from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.decode.good_images import GOOD_IMAGES
 from pipeline.decode.policy import HEIF_BYTES_PER_PIXEL, DecodePolicy
 from pipeline.errors import CODES, Halt, Reject
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
-from tests.rigs.decoding import decoding
 from tests.rigs.root import ROOT
+from tests.rigs.stages.decoding import decoding
 
 DATA = ROOT / "tests" / "data/heif"
 GEOMETRY = ImageGeometry(32, 32)
@@ -192,7 +193,7 @@ def test_without_the_library_the_start_says_what_to_install(tmp_path: Path) -> N
     )
 
     async def scenario() -> None:
-        decoder = SandboxedDecoder(POLICY, PrometheusMeter(), program)
+        decoder = SandboxedDecoder(POLICY, MemoryMeter(IMAGE_METRICS), program)
         with pytest.raises(Halt) as caught:
             await decoder.start()
         assert caught.value.code == "decode.unavailable"
@@ -204,7 +205,7 @@ def test_without_the_library_the_start_says_what_to_install(tmp_path: Path) -> N
 
 def test_heif_outside_the_list_is_named_with_what_to_install_and_set() -> None:
     async def scenario() -> Reject:
-        decoder = SandboxedDecoder(DecodePolicy(processes=1), PrometheusMeter())
+        decoder = SandboxedDecoder(DecodePolicy(processes=1), MemoryMeter(IMAGE_METRICS))
         await decoder.start()
         try:
             with pytest.raises(Reject) as caught:

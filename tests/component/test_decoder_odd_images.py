@@ -18,12 +18,13 @@ from PIL import Image, PngImagePlugin
 from pipeline.adapters.decode.pillow import Decoded, PillowDecoder
 from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.decode.wire import Refused
-from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import CODES, Reject
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import DecodedImage, ImageGeometry
-from tests.rigs.decoding import noise
-from tests.rigs.image_files import pillow_decoder
+from tests.rigs.stages.decoding import noise
+from tests.rigs.stages.image_files import pillow_decoder
 
 GEOMETRY = ImageGeometry(64, 64)
 POLICY = DecodePolicy(
@@ -78,7 +79,7 @@ def outcomes(bodies: list[bytes], policy: DecodePolicy = POLICY) -> list[Outcome
             return reject
 
     async def scenario() -> list[Outcome]:
-        decoder = SandboxedDecoder(policy, PrometheusMeter())
+        decoder = SandboxedDecoder(policy, MemoryMeter(IMAGE_METRICS))
         await decoder.start()
         try:
             queue = [each for body in bodies for each in (body, good())]

@@ -19,9 +19,10 @@ from PIL import Image
 
 from pipeline.adapters.decode import pool as decoders
 from pipeline.adapters.decode.pool import SandboxedDecoder
-from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Halt, Reject
+from pipeline.metrics import DECODER_RESTARTS, IMAGE_METRICS, QUEUE_DEPTH
 from pipeline.records import ImageGeometry, Pixels
 
 GEOMETRY = ImageGeometry(32, 32)
@@ -43,12 +44,12 @@ def fault(name: str, rest: bytes = b"") -> bytes:
 
 @contextlib.asynccontextmanager
 async def pool(
-    meter: PrometheusMeter | None = None, *, processes: int = 1, deadline_s: float = 30
+    meter: MemoryMeter | None = None, *, processes: int = 1, deadline_s: float = 30
 ) -> AsyncIterator[SandboxedDecoder]:
     policy = DecodePolicy(
         processes=processes, deadline_s=deadline_s, max_megapixels=1, max_memory_mib=512
     )
-    decoder = SandboxedDecoder(policy, meter or PrometheusMeter(), PROGRAM)
+    decoder = SandboxedDecoder(policy, meter or MemoryMeter(IMAGE_METRICS), PROGRAM)
     await decoder.start()
     try:
         yield decoder
@@ -60,8 +61,8 @@ def run(body: Coroutine[Any, Any, None]) -> None:
     asyncio.run(body)
 
 
-def restarts(meter: PrometheusMeter) -> float | None:
-    return meter.registry.get_sample_value("clipstream_decoder_restarts_total")
+def restarts(meter: MemoryMeter) -> float | None:
+    return meter.value(DECODER_RESTARTS)
 
 
 async def rejected(decoder: SandboxedDecoder, body: bytes) -> Reject:
@@ -141,7 +142,7 @@ def shade_of(pixels: Pixels) -> int:
 
 def test_a_crash_is_tried_again_in_a_fresh_process_and_counted() -> None:
     async def scenario() -> None:
-        meter = PrometheusMeter()
+        meter = MemoryMeter(IMAGE_METRICS)
         async with pool(meter) as decoder:
             await assert_works(decoder)
             image = await decoder.decode(fault("crash_unless_fresh", picture(5)), GEOMETRY)
@@ -155,7 +156,7 @@ def test_a_crash_is_tried_again_in_a_fresh_process_and_counted() -> None:
 
 def test_an_image_over_the_memory_limit_or_the_deadline_is_tried_once() -> None:
     async def scenario() -> None:
-        meter = PrometheusMeter()
+        meter = MemoryMeter(IMAGE_METRICS)
         async with pool(meter, deadline_s=3) as decoder:
             await rejected(decoder, fault("devour_memory"))
             await rejected(decoder, fault("hang"))
@@ -176,13 +177,13 @@ def test_waiting_for_a_free_process_is_no_failure() -> None:
     run(scenario())
 
 
-def waiting(meter: PrometheusMeter) -> float | None:
-    return meter.registry.get_sample_value("clipstream_queue_depth", {"stage": "decode"})
+def waiting(meter: MemoryMeter) -> float | None:
+    return meter.value(QUEUE_DEPTH, stage="decode")
 
 
 def test_the_queue_is_what_waits_and_not_what_is_decoded() -> None:
     async def scenario() -> None:
-        meter = PrometheusMeter()
+        meter = MemoryMeter(IMAGE_METRICS)
         async with pool(meter) as decoder:
             assert waiting(meter) == 0
             busy = asyncio.create_task(decoder.decode(fault("hang"), GEOMETRY))
@@ -201,7 +202,7 @@ def test_the_queue_is_what_waits_and_not_what_is_decoded() -> None:
 
 def test_of_waiting_images_those_of_the_first_level_are_decoded_first() -> None:
     async def scenario() -> None:
-        meter = PrometheusMeter()
+        meter = MemoryMeter(IMAGE_METRICS)
         done: list[str] = []
 
         async def decode(name: str, level: int) -> None:
@@ -228,7 +229,7 @@ def test_a_stall_of_the_worker_itself_is_not_held_against_the_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def scenario() -> None:
-        meter = PrometheusMeter()
+        meter = MemoryMeter(IMAGE_METRICS)
         async with pool(meter) as decoder:
             await assert_works(decoder)
             body = fault("hang_unless_fresh", picture(5))
@@ -261,7 +262,7 @@ def test_a_stall_of_the_worker_while_a_process_starts_is_no_broken_installation(
 
 def test_a_process_killed_from_outside_is_replaced() -> None:
     async def scenario() -> None:
-        meter = PrometheusMeter()
+        meter = MemoryMeter(IMAGE_METRICS)
         async with pool(meter) as decoder:
             victim = await process_id(decoder)
             os.kill(victim, signal.SIGKILL)
@@ -373,7 +374,7 @@ def test_a_process_is_replaced_after_its_share_of_images(monkeypatch: pytest.Mon
     monkeypatch.setattr(decoders, "IMAGES_PER_PROCESS", 3)
 
     async def scenario() -> None:
-        meter = PrometheusMeter()
+        meter = MemoryMeter(IMAGE_METRICS)
         async with pool(meter) as decoder:
             pids = [await process_id(decoder) for _ in range(7)]
             assert len(set(pids[0:3])) == len(set(pids[3:6])) == 1

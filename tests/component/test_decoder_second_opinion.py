@@ -16,7 +16,7 @@ import pytest
 import pyvips
 from PIL import Image
 
-from tests.rigs.image_files import (
+from tests.rigs.stages.image_files import (
     Chunk,
     Tiff,
     bmp,

@@ -19,10 +19,10 @@ from pipeline.retry import RetryPolicy
 from tests.component.test_scaling_stream import LABEL_SET, members
 from tests.fault import faulty_node
 from tests.fault.worker_of_deployment import references
-from tests.rigs.driver_here import run_driver_during
-from tests.rigs.kafka_deployment import Deployment
 from tests.rigs.root import ROOT
+from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.driver_here import run_driver_during
 from workers.commands import stream
 from workers.endpoints import EndpointsPolicy
 from workers.settings.loading import Settings

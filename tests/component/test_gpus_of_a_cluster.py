@@ -16,8 +16,8 @@ from ray.core.generated import autoscaler_pb2
 
 from pipeline.adapters.s3.policy import S3Policy
 from tests.component import seeing_worker
-from tests.rigs.ray_nodes import ray_nodes
 from tests.rigs.root import ROOT
+from tests.rigs.services.ray_nodes import ray_nodes
 from tests.rigs.waiting import eventually
 from workers.cluster.actors import Cluster, RayWorker
 from workers.cluster.reservation import Room

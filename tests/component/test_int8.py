@@ -23,9 +23,9 @@ from pipeline.adapters.clip.vision.int8 import (
     centred_cosines,
 )
 from pipeline.errors import Halt
-from tests.rigs.clip_checkpoints import write_small_checkpoint
-from tests.rigs.int8 import CALIBRATED_ON, calibrated, noise, pictures
 from tests.rigs.root import ROOT
+from tests.rigs.stages.clip_checkpoints import write_small_checkpoint
+from tests.rigs.stages.int8 import CALIBRATED_ON, calibrated, noise, pictures
 
 BATCH = 32
 FAITHFUL = 0.95

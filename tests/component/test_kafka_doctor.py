@@ -13,7 +13,7 @@ from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, TopicNam
 from pipeline.errors import Halt
 from pipeline.ports import Check, CheckResult
 from pipeline.records import OutputTopic
-from tests.rigs.kafka_deployment import Deployment
+from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import eventually
 
 pytestmark = pytest.mark.component

@@ -15,9 +15,9 @@ from kafka.errors import KafkaTimeoutError
 from pipeline.adapters.kafka.clients import Producer, connect, discard
 from pipeline.adapters.kafka.policy import producer_options
 from pipeline.adapters.kafka.sink import FENCE_WINDOW_S, KafkaSink
-from pipeline.errors import Halt
-from pipeline.ports import CommitDoubtful
-from tests.rigs.kafka_deployment import Deployment, held, no_more_than, outcome
+from pipeline.adapters.memory.clock import HandClock
+from pipeline.errors import CommitDoubtful, Halt
+from tests.rigs.services.kafka_deployment import Deployment, held, no_more_than, outcome
 from tests.rigs.waiting import eventually
 
 pytestmark = pytest.mark.component
@@ -30,14 +30,6 @@ REBUILDS = 20
 def deployment(kafka_bootstrap: str) -> Iterator[Deployment]:
     with Deployment(kafka_bootstrap, start=None) as opened:
         yield opened
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def publish(sink: KafkaSink) -> None:
@@ -68,8 +60,8 @@ def test_a_member_is_fenced_once_and_stops_at_the_second_time(deployment: Deploy
 
 
 def test_fences_far_apart_do_not_stop_a_member(deployment: Deployment) -> None:
-    clock = ManualClock()
-    ours, theirs = deployment.sink(clock), deployment.sink()
+    clock = HandClock()
+    ours, theirs = deployment.sink(clock.monotonic), deployment.sink()
     for _ in range(2):
         ours.build()
         with pytest.raises(CommitDoubtful):
@@ -81,8 +73,8 @@ def test_a_transaction_that_the_broker_ended_is_no_sign_of_another_process(
     deployment: Deployment,
 ) -> None:
     """The broker fences the producer of a transaction that took too long, too."""
-    clock = ManualClock()
-    ours, theirs = deployment.sink(clock), deployment.sink()
+    clock = HandClock()
+    ours, theirs = deployment.sink(clock.monotonic), deployment.sink()
     for _ in range(3):
         ours.build()
         theirs.build()

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import Halt
 from pipeline.ports import Commit
-from tests.rigs.kafka_deployment import Deployment, outcome
+from tests.rigs.services.kafka_deployment import Deployment, outcome
 
 pytestmark = pytest.mark.component
 

@@ -20,7 +20,7 @@ from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, Retry
 from pipeline.ports import Commit
 from pipeline.records import OutputTopic
-from tests.rigs.kafka_deployment import Deployment, Polling, retrying
+from tests.rigs.services.kafka_deployment import Deployment, Polling, retrying
 from tests.rigs.waiting import eventually
 from workers.commands.stream import _initialise_group
 from workers.settings.loading import Settings

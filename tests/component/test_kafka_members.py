@@ -14,9 +14,9 @@ from kafka.errors import KafkaTimeoutError
 
 from pipeline.adapters.kafka.offsets import OffsetNote
 from pipeline.adapters.kafka.policy import DeliveryPolicy
-from pipeline.errors import Halt, Retry
-from pipeline.ports import Assigned, Commit, CommitDoubtful, Revoked, Unconfirmed
-from tests.rigs.kafka_deployment import DEADLINE_S, Deployment, Polling, outcome
+from pipeline.errors import CommitDoubtful, Halt, Retry, Unconfirmed
+from pipeline.ports import Assigned, Commit, Revoked
+from tests.rigs.services.kafka_deployment import DEADLINE_S, Deployment, Polling, outcome
 from tests.rigs.waiting import eventually
 
 pytestmark = pytest.mark.component

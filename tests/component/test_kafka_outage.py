@@ -17,9 +17,9 @@ from pipeline.adapters.kafka import policy as kafka_config
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.policy import KafkaPolicy, Member
 from pipeline.adapters.kafka.stream import KafkaStream
-from pipeline.errors import Retry
-from pipeline.ports import Commit, CommitDoubtful
-from tests.rigs.kafka_deployment import (
+from pipeline.errors import CommitDoubtful, Retry
+from pipeline.ports import Commit
+from tests.rigs.services.kafka_deployment import (
     IMPATIENT,
     Deployment,
     collected,

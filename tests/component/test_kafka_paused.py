@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.records import Partition
-from tests.rigs.kafka_deployment import Deployment, Polling
+from tests.rigs.services.kafka_deployment import Deployment, Polling
 
 pytestmark = pytest.mark.component
 

@@ -11,7 +11,7 @@ from kafka.errors import for_code
 from kafka.protocol.admin import AlterClientQuotasRequest
 
 from tests.fault.worker_of_deployment import classified, references, working
-from tests.rigs.kafka_deployment import Deployment, producer_of
+from tests.rigs.services.kafka_deployment import Deployment, producer_of
 from tests.rigs.waiting import eventually
 
 pytestmark = pytest.mark.component

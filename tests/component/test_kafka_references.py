@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.errors import Halt
-from tests.rigs.kafka_deployment import Deployment, Polling
+from tests.rigs.services.kafka_deployment import Deployment, Polling
 
 pytestmark = pytest.mark.component
 

@@ -33,7 +33,7 @@ from pipeline.records import (
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.replay import Letter, Selection
 from pipeline.routes import RoutePolicy, Router
-from tests.rigs.kafka_deployment import Deployment, Polling
+from tests.rigs.services.kafka_deployment import Deployment, Polling
 from workers.commands.replay import run_replay
 from workers.settings.loading import Settings
 

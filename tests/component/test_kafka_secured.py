@@ -32,10 +32,10 @@ from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.adapters.kafka.security.policy import KafkaSecurity
 from pipeline.adapters.kafka.sink import KafkaSink
 from pipeline.adapters.kafka.stream import KafkaStream
-from pipeline.errors import Halt, Retry
-from pipeline.ports import CheckResult, Commit, CommitDoubtful
+from pipeline.errors import CommitDoubtful, Halt, Retry
+from pipeline.ports import CheckResult, Commit
 from pipeline.records import OutputTopic, Partition
-from tests.rigs.kafka_deployment import (
+from tests.rigs.services.kafka_deployment import (
     IMPATIENT,
     Deployment,
     Polling,

@@ -7,9 +7,10 @@ import pytest
 from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.policy import MAX_FETCH_BYTES, DeliveryPolicy
 from pipeline.adapters.kafka.sink import record_bytes_at_most
-from pipeline.ports import Commit, OutcomeTooLarge
+from pipeline.errors import OutcomeTooLarge
+from pipeline.ports import Commit
 from pipeline.records import OutputRecord, OutputTopic
-from tests.rigs.kafka_deployment import MODES, Deployment, Mode, Polling, outcome
+from tests.rigs.services.kafka_deployment import MODES, Deployment, Mode, Polling, outcome
 
 pytestmark = pytest.mark.component
 

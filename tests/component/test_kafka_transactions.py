@@ -15,9 +15,10 @@ from kafka.structs import ConsumerGroupMetadata
 
 from pipeline.adapters.kafka.policy import DeliveryPolicy
 from pipeline.adapters.kafka.stream import KafkaStream
-from pipeline.ports import Commit, CommitDoubtful, Revoked
+from pipeline.errors import CommitDoubtful
+from pipeline.ports import Commit, Revoked
 from pipeline.records import OutputTopic
-from tests.rigs.kafka_deployment import (
+from tests.rigs.services.kafka_deployment import (
     IMPATIENT,
     MODES,
     Deployment,

@@ -12,7 +12,7 @@ from kafka import TopicPartition
 from pipeline.adapters.kafka.reading import MAX_FETCHES
 from pipeline.errors import Halt
 from pipeline.records import Position
-from tests.rigs.kafka_deployment import Deployment, Polling
+from tests.rigs.services.kafka_deployment import Deployment, Polling
 from workers.embedded.kafka import EmbeddedKafka
 
 pytestmark = pytest.mark.component

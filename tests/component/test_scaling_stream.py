@@ -14,10 +14,10 @@ from pipeline.encode.batching import BatchPolicy
 from pipeline.labels.label_set import LabelSetsPolicy
 from tests.benchmarks.scaling_worker import build
 from tests.fault.worker_of_deployment import references
-from tests.rigs.driver_here import run_driver_during
-from tests.rigs.kafka_deployment import Deployment
 from tests.rigs.root import ROOT
+from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.driver_here import run_driver_during
 from workers.commands import stream
 from workers.endpoints import EndpointsPolicy
 from workers.settings.loading import Settings

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.adapters.s3.store import ObstoreS3
-from tests.rigs.scripted_s3 import Script, credentials, found, opened, policy, serving
+from tests.rigs.services.scripted_s3 import Script, credentials, found, opened, policy, serving
 
 
 @pytest.fixture(scope="module")

@@ -31,8 +31,8 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         return MemoryEncoder()
     # Here: torch and transformers take seconds to import.
     from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
-    from tests.rigs.clip_checkpoints import write_small_checkpoint
-    from tests.rigs.int8 import CALIBRATED_ON, calibrated, pictures
+    from tests.rigs.stages.clip_checkpoints import write_small_checkpoint
+    from tests.rigs.stages.int8 import CALIBRATED_ON, calibrated, pictures
 
     directory: Path = tmp_path_factory.mktemp("checkpoint")
     policy = {

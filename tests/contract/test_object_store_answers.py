@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.store import ObstoreS3
-from pipeline.errors import PipelineError, Reject, Retry
-from pipeline.ports import CheckResult, StoreDenied
-from tests.rigs.scripted_s3 import (
+from pipeline.errors import PipelineError, Reject, Retry, StoreDenied
+from pipeline.ports import CheckResult
+from tests.rigs.services.scripted_s3 import (
     ACCESS_KEY,
     SECRET_KEY,
     TOKEN,
@@ -223,3 +223,14 @@ def test_a_redirect_to_another_host_is_not_followed(
         assert other.requests == []
     finally:
         other.close()
+
+
+def test_commands_agree_to_pay_too(script: Script) -> None:
+    found = b"<Contents><Key>a</Key><Size>5</Size></Contents>"
+    script.play(answer("200 OK", b"<ListBucketResult>" + found + b"</ListBucketResult>"))
+    admin = S3Admin(policy(script.endpoint, requester_pays=True, allowed_buckets=["images"]))
+    for call in (lambda: list(admin.list_objects("images", "")), lambda: list(admin.check())):
+        script.requests.clear()
+        call()
+        assert script.header("x-amz-request-payer") == "requester"
+    admin.close()

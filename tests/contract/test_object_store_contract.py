@@ -19,11 +19,11 @@ from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.connection import Credentials, open_session
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.adapters.s3.store import ObstoreS3
-from pipeline.errors import Reject
-from pipeline.ports import CheckResult, StoreDenied
+from pipeline.errors import Reject, StoreDenied
+from pipeline.ports import CheckResult
 from pipeline.records import ObjectBody
-from tests.rigs.object_store import MAX_BYTES, Bench
-from tests.rigs.scripted_s3 import go_on
+from tests.rigs.services.object_store import MAX_BYTES, Bench
+from tests.rigs.services.scripted_s3 import go_on
 from workers.embedded.s3 import S3Server
 
 WAIT_S = 60.0

@@ -20,10 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.s3.store import ObstoreS3, reads_exactly
-from pipeline.errors import Halt, Retry
-from pipeline.ports import StoreDenied
+from pipeline.errors import Halt, Retry, StoreDenied
 from pipeline.records import ObjectBody
-from tests.rigs.scripted_s3 import (
+from tests.rigs.services.scripted_s3 import (
     ACCESS_KEY,
     BODY,
     SECRET_KEY,
@@ -185,6 +184,14 @@ def test_credentials_that_expire_are_renewed_while_the_store_is_open(
         give_out("AKIARENEWED", 3600)
         run(fetch(store, key))
     assert "AKIARENEWED" in (script.header("authorization") or "")
+
+
+@both_ways
+def test_requests_are_paid_for_only_where_the_settings_agree(script: Script, key: str) -> None:
+    for pays in (True, False):
+        with opened(policy(script.endpoint, requester_pays=pays)) as store:
+            run(fetch(store, key))
+        assert script.header("x-amz-request-payer") == ("requester" if pays else None)
 
 
 def test_a_worker_without_credentials_does_not_start(

@@ -10,16 +10,10 @@ from kafka.errors import KafkaError
 
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.memory.stream import CommitFault, MemoryBroker, MemoryStream
-from pipeline.ports import (
-    Assigned,
-    Commit,
-    CommitDoubtful,
-    OutcomeTooLarge,
-    Revoked,
-    Stream,
-)
+from pipeline.errors import CommitDoubtful, OutcomeTooLarge
+from pipeline.ports import Assigned, Commit, Revoked, Stream
 from pipeline.records import OutputRecord, OutputTopic, Partition, Record
-from tests.rigs.kafka_deployment import POLL_S, Deployment, outcome, recovered
+from tests.rigs.services.kafka_deployment import POLL_S, Deployment, outcome, recovered
 from tests.rigs.waiting import eventually
 
 TOPIC = "references"

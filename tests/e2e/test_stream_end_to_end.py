@@ -36,8 +36,8 @@ from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.records import OutputTopic
-from tests.rigs.clip_checkpoints import write_full_size_checkpoint
 from tests.rigs.root import ROOT
+from tests.rigs.stages.clip_checkpoints import write_full_size_checkpoint
 from workers.demo.account import entry_of
 from workers.demo.messages import DemoMessage, StoredObject, messages, oddities
 from workers.demo.odd_images import odd_images

@@ -27,7 +27,7 @@ from pipeline.adapters.kafka.clients import connect
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
 from pipeline.adapters.s3.admin import S3Admin
-from pipeline.metrics import CATALOGUE, Kind
+from pipeline.metrics import STREAM_WORKER, Kind
 from pipeline.records import OutputTopic
 from tests.rigs.root import ROOT
 from workers.demo.shapes import demo_images
@@ -306,9 +306,9 @@ def a_label_set_changes(operator: Operator, reader: OutcomeReader) -> None:
 
 
 def check_catalogue(families: dict[str, Family]) -> None:
-    """A run exposes every metric of the catalogue, as the catalogue says, and no other of ours."""
+    """A run exposes every metric of a stream worker, as it is catalogued, and no other of ours."""
     kinds = {Kind.COUNTER: "counter", Kind.GAUGE: "gauge", Kind.HISTOGRAM: "histogram"}
-    expected = {metric.name.removesuffix("_total"): metric for metric in CATALOGUE}
+    expected = {metric.name.removesuffix("_total"): metric for metric in STREAM_WORKER}
     ours = {name for name in families if name.startswith(metrics.PREFIX)}
     # The client adds a gauge beside each counter and histogram with the time of its creation.
     ours -= {name for name in ours if name.endswith("_created")}

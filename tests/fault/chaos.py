@@ -26,8 +26,8 @@ from tests.fault.checkout import commit
 from tests.fault.lane import DEADLINE_S, Lane, Outcome, met
 from tests.fault.proxy import ProxyLoop
 from tests.fault.schedules import WORKERS, Schedule, draw
-from tests.rigs.broker_settings import IMPATIENT_BROKER
 from tests.rigs.root import RESULTS
+from tests.rigs.services.broker_settings import IMPATIENT_BROKER
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import free_ports
 

@@ -32,12 +32,13 @@ from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.errors import Halt, Retry
 from pipeline.events import EventContext
 from pipeline.flow import FlowPolicy
+from pipeline.metrics import STREAM_WORKER
 from pipeline.offsets import Batch, CommitWindow
 from pipeline.ports import Commit, Polled, Revoked
 from pipeline.records import OutputRecord, OutputTopic
 from tests.fault.pipeline_of_fakes import FakeEncoder, FakeStages, flow_of, rules_of
 from tests.fault.steps import Step, Steps
-from tests.rigs.stream_worker import POLICY, stream_worker
+from tests.rigs.workers.stream_worker import POLICY, stream_worker
 from workers.stream.event_loop import EventLoopThread
 from workers.stream.worker import StreamWorker
 
@@ -124,7 +125,7 @@ def _run(worker: StreamWorker) -> list[str]:
 
 def _worker(case: WorkerCase, steps: Steps) -> StreamWorker:
     encoder = FakeEncoder(steps.reach)
-    clock, meter = SystemClock(), PrometheusMeter()
+    clock, meter = SystemClock(), PrometheusMeter(STREAM_WORKER)
     loop = EventLoopThread("images")
 
     async def batcher() -> Batcher:

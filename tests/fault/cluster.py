@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.protocol.admin import ElectionType
 
 from pipeline.adapters.kafka.clients import connect
-from tests.rigs.broker_settings import IMPATIENT_BROKER
+from tests.rigs.services.broker_settings import IMPATIENT_BROKER
 from tests.rigs.waiting import eventually
 from workers.embedded.kafka import EmbeddedKafka
 

@@ -32,7 +32,7 @@ from tests.fault.pipeline_of_fakes import expected_outcomes
 from tests.fault.proxy import TcpProxy
 from tests.fault.schedules import PARTITIONS, SESSION_S, Fault, Kind, Schedule
 from tests.fault.steps import Step
-from tests.rigs.kafka_deployment import retrying
+from tests.rigs.services.kafka_deployment import retrying
 
 DELIVERY = DeliveryPolicy(
     request_timeout_s=1.0,

@@ -21,6 +21,7 @@ from pipeline.flow import Flow
 from pipeline.labels.parsing import parse_label_set
 from pipeline.labels.scoring import compile_label_sets
 from pipeline.look import Encoding, Look
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.ports import Encoder
 from pipeline.records import (
     DecodedImage,
@@ -140,7 +141,7 @@ def rules_of(encoder: Encoder, reach: Reach = nowhere) -> Rules:
 
 
 def flow_of(stages: FakeStages, encoder: Encoder, encoding: Encoding) -> Flow:
-    clock, meter = SystemClock(), PrometheusMeter()
+    clock, meter = SystemClock(), PrometheusMeter(IMAGE_METRICS)
     look = Look(stages, encoding, encoder, DecodePolicy(), "float32", clock, meter)
     return Flow(stages, look, clock, meter)
 

@@ -22,7 +22,7 @@ from pipeline.adapters.s3.policy import S3Policy
 from pipeline.metrics import BREAKER_OPEN
 from pipeline.records import OutputTopic
 from tests.fault.s3_proxy import S3Proxy
-from tests.rigs.kafka_deployment import Deployment
+from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import WAIT_S, eventually
 from workers.demo import shapes
 from workers.embedded.s3 import S3Server

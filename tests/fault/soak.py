@@ -35,8 +35,8 @@ from pipeline.fetch import FetchPolicy
 from tests.fault import soak_worker
 from tests.fault.checkout import commit
 from tests.fault.soak_plot import draw
-from tests.rigs.kafka_deployment import retrying
 from tests.rigs.root import RESULTS
+from tests.rigs.services.kafka_deployment import retrying
 from workers.demo import shapes
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import ChildProcess, command_environment

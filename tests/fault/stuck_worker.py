@@ -10,8 +10,9 @@ from pathlib import Path
 from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.events import EventContext
+from pipeline.metrics import STREAM_WORKER
 from pipeline.ports import Commit
-from tests.rigs.stream_worker import (
+from tests.rigs.workers.stream_worker import (
     GROUP,
     TOPIC,
     TOPIC_ID,
@@ -57,7 +58,7 @@ def build(settings: Settings, slot: int) -> BuiltStreamWorker:
         rules_of("v1", "things"),
         EventContext("c", GROUP, {TOPIC: TOPIC_ID}, "0"),
         loop,
-        PrometheusMeter(),
+        PrometheusMeter(STREAM_WORKER),
     )
     return BuiltStreamWorker(worker, owned)
 

@@ -12,7 +12,7 @@ from pipeline.adapters.kafka.admin import Start
 from pipeline.records import OutputTopic
 from tests.fault.cluster import FIRST, GROUP_OFFSETS, SECOND, TRANSACTIONS, Cluster
 from tests.fault.worker_of_deployment import classified, references, working
-from tests.rigs.kafka_deployment import IMPATIENT, MODES, Deployment, Mode
+from tests.rigs.services.kafka_deployment import IMPATIENT, MODES, Deployment, Mode
 from tests.rigs.waiting import eventually
 from workers.stream import committing
 

@@ -20,8 +20,8 @@ from PIL import Image
 from tests.fault import limited_worker
 from tests.fault.limited_worker import FILES, MEMORY, MIB
 from tests.fault.s3_rig import Store, Traffic, settings_of, store_behind_a_proxy
-from tests.rigs.kafka_deployment import Deployment
 from tests.rigs.root import ROOT
+from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import WAIT_S
 from workers.embedded.s3 import S3Server
 

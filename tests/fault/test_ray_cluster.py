@@ -15,9 +15,9 @@ import pytest
 
 from pipeline.ports import CheckResult
 from tests.fault.s3_rig import Store, Traffic, settings_of, store_behind_a_proxy
-from tests.rigs.kafka_deployment import Deployment
-from tests.rigs.ray_nodes import RayNode, RayNodes, ray_nodes
 from tests.rigs.root import ROOT
+from tests.rigs.services.kafka_deployment import Deployment
+from tests.rigs.services.ray_nodes import RayNode, RayNodes, ray_nodes
 from tests.rigs.waiting import eventually
 from workers.cluster.node_survey import survey
 from workers.commands.config import as_yaml

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.kafka.policy import DeliveryPolicy
-from pipeline.ports import Commit, CommitDoubtful, Revoked
+from pipeline.errors import CommitDoubtful
+from pipeline.ports import Commit, Revoked
 from tests.fault.chaos_worker import WorkerCase, run_worker
-from tests.rigs.kafka_deployment import Deployment, Polling, outcome
+from tests.rigs.services.kafka_deployment import Deployment, Polling, outcome
 from tests.rigs.waiting import WAIT_S
 
 pytestmark = pytest.mark.component

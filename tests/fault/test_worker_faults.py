@@ -22,7 +22,7 @@ from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import WorkerLost
 from pipeline.records import OutputTopic
 from tests.fault.s3_rig import DEMO, PARTITIONS, Store, store_behind_a_proxy, working_on
-from tests.rigs.kafka_deployment import Deployment
+from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import eventually
 from workers.embedded.s3 import S3Server
 

@@ -12,9 +12,10 @@ from dataclasses import replace
 from pipeline import metrics
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.events import EventContext
-from tests.rigs.kafka_deployment import Deployment
-from tests.rigs.stream_worker import POLICY, MadeUpFlow, rules_of, stream_worker
+from pipeline.metrics import STREAM_WORKER
+from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.stream_worker import POLICY, MadeUpFlow, rules_of, stream_worker
 from workers.stream.event_loop import EventLoopThread
 
 COMMIT_INTERVAL_S = 0.02
@@ -28,7 +29,7 @@ class WorkerOfDeployment:
     def __init__(self, deployment: Deployment, slot: int = 0, release: str = "0") -> None:
         self._deployment = deployment
         self.stream = deployment.stream(slot)
-        self.meter = PrometheusMeter()
+        self.meter = PrometheusMeter(STREAM_WORKER)
         self.failure: BaseException | None = None
         self.flow = MadeUpFlow()
         self._loop = EventLoopThread(f"images-{slot}")

@@ -35,8 +35,8 @@ from pipeline.records import (
 )
 from pipeline.routes import RoutePolicy, Router
 from tests.fault.pipeline_of_fakes import LABEL_SET, FakeStages, Unbatched, flow_of, nowhere
-from tests.rigs.stream_worker import TOPIC, committed, running
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.stream_worker import TOPIC, committed, running
 from workers.label_sets import Rules
 
 HERE = Path(__file__).parent

@@ -12,10 +12,11 @@ import torch
 
 from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.encode.batching import Batcher, BatchPolicy
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import Pixels, Vector
-from tests.rigs.batching import RecordingMeter
-from tests.rigs.clip_checkpoints import write_full_size_checkpoint
+from tests.rigs.stages.clip_checkpoints import write_full_size_checkpoint
 
 pytestmark = [
     pytest.mark.gpu,
@@ -101,7 +102,7 @@ def test_through_the_batcher_each_gets_its_own_row(
 ) -> None:
     async def scenario() -> list[Vector]:
         policy = BatchPolicy(max_size=LARGEST)
-        batcher = Batcher(encoder, policy, SystemClock(), RecordingMeter())
+        batcher = Batcher(encoder, policy, SystemClock(), MemoryMeter(IMAGE_METRICS))
         rows = await asyncio.gather(*(batcher.encode(image) for image in pixels))
         await batcher.close()
         return list(rows)

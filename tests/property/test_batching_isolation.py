@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.memory.encoder import MemoryEncoder
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.encode.isolation import encode_rows
-from pipeline.errors import Halt, Reject
-from pipeline.metrics import Metric
-from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
+from pipeline.errors import DeviceOutOfMemory, Halt, PoisonedBatch, Reject
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import Pixels, Vector
 
 SIDE = 2
@@ -52,27 +53,6 @@ class HostileEncoder(MemoryEncoder):
             if number in self._not_finite:
                 vectors[row, 0] = np.nan
         return vectors
-
-
-class SilentMeter:
-    def add(self, metric: Metric, value: float = 1, /, **labels: str) -> None: ...
-
-    def observe(self, metric: Metric, value: float, /, **labels: str) -> None: ...
-
-    def set(self, metric: Metric, value: float, /, **labels: str) -> None: ...
-
-    def forget(self, metric: Metric, /, **labels: str) -> None: ...
-
-
-class StoppedClock:
-    def monotonic(self) -> float:
-        return 0.0
-
-    def time(self) -> float:
-        return 0.0
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError(f"slept {seconds} s with no wait allowed")
 
 
 def images(count: int) -> Pixels:
@@ -210,7 +190,7 @@ def test_through_the_batcher_every_caller_gets_exactly_its_own_outcome(
     async def scenario() -> dict[int, object]:
         encoder = HostileEncoder(poisoned, not_finite, capacity, flaky_calls=0)
         policy = BatchPolicy(max_size=max_size, max_wait_s=0)
-        batcher = Batcher(encoder, policy, StoppedClock(), SilentMeter())
+        batcher = Batcher(encoder, policy, HandClock(), MemoryMeter(IMAGE_METRICS))
         tasks = [asyncio.create_task(batcher.encode(image)) for image in images(count)]
         await asyncio.sleep(0)
         for number in cancelled:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from PIL import Image, TiffTags
 
-from tests.rigs.image_files import Chunk, Tiff, bmp, gif, pixels_of_png, png, seen, segment
+from tests.rigs.stages.image_files import Chunk, Tiff, bmp, gif, pixels_of_png, png, seen, segment
 
 EDGE = 8
 PICTURE = np.random.default_rng(7).integers(0, 256, (EDGE, EDGE, 3), np.uint8)

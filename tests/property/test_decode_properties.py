@@ -13,7 +13,7 @@ from pipeline.adapters.decode.image_files.gif import count_gif_frames
 from pipeline.adapters.decode.resampler import Resampler
 from pipeline.adapters.decode.wire import REPLY_BYTES, ProtocolViolation, Refused, Reply, Verdict
 from pipeline.decode.crop import Centring, Crop
-from tests.rigs.image_files import pillow_decoder
+from tests.rigs.stages.image_files import pillow_decoder
 
 LENGTHS = st.integers(1, 100_000_000)
 CENTRINGS: st.SearchStrategy[Centring] = st.sampled_from(["transformers", "openai"])

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pipeline.fetch import FetchPolicy
 from pipeline.records import Partition
 from pipeline.retry import BreakerPolicy
-from tests.rigs.fetching import Behaviour, break_off, hang, miss, refuse
-from tests.rigs.stream_in_virtual_time import SimulatedWorker
+from tests.rigs.stages.fetching import Behaviour, break_off, hang, miss, refuse
 from tests.rigs.virtual_time import run
+from tests.rigs.workers.stream_in_virtual_time import SimulatedWorker
 
 PARTITIONS = [Partition("refs", number) for number in range(4)]
 KEPT = PARTITIONS[0]
@@ -24,12 +24,17 @@ KEPT = PARTITIONS[0]
 KINDS: list[Behaviour] = [break_off, refuse, hang, miss]
 LONGEST_S = 4 * FetchPolicy().deadline_s + 4 * BreakerPolicy().open_s
 
+ELSEWHERE = PARTITIONS[2:]
+"""Where there are two stores: partitions of the other one, which may stay down for good."""
+
 partitions = st.sampled_from(PARTITIONS)
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("send"), partitions, st.integers(1, 20), st.sampled_from([None, *KINDS])),
         st.tuples(st.just("outage"), st.sampled_from(KINDS[:3])),
         st.tuples(st.just("heal")),
+        st.tuples(st.just("outage elsewhere"), st.sampled_from(KINDS[:3])),
+        st.tuples(st.just("heal elsewhere")),
         st.tuples(st.just("revoke"), st.sampled_from(PARTITIONS[1:])),
         st.tuples(st.just("go on"), st.sampled_from([0.05, 0.2, 1.0, 6.0, 20.0])),
     ),
@@ -37,8 +42,8 @@ steps = st.lists(
 )
 
 
-async def live(script: list[tuple[object, ...]]) -> None:
-    worker = SimulatedWorker(PARTITIONS)
+async def live(script: list[tuple[object, ...]], elsewhere: list[Partition]) -> None:
+    worker = SimulatedWorker(PARTITIONS, elsewhere=elsewhere)
     store, owned, sent = worker.store, set(PARTITIONS), 0
     worker.send(KEPT, "first")
     await worker.run(1.0)
@@ -47,13 +52,18 @@ async def live(script: list[tuple[object, ...]]) -> None:
             case ("send", Partition() as partition, int(count), kind):
                 for _ in range(count if partition in owned else 0):
                     if kind is not None:
-                        store.scripts[f"{partition}-{sent}"] = kind  # type: ignore[assignment]
+                        its = worker.other_store if partition in elsewhere else store
+                        its.scripts[f"{partition}-{sent}"] = kind  # type: ignore[assignment]
                     worker.send(partition, f"{partition}-{sent}")
                     sent += 1
             case ("outage", kind):
                 store.outage = kind  # type: ignore[assignment]
             case ("heal",):
                 store.outage = None
+            case ("outage elsewhere", kind):
+                worker.other_store.outage = kind  # type: ignore[assignment]
+            case ("heal elsewhere",):
+                worker.other_store.outage = None
             case ("revoke", Partition() as partition) if partition in owned:
                 owned.discard(partition)
                 worker.revoke(partition)
@@ -86,4 +96,12 @@ def _quiet() -> Iterator[None]:
 def test_a_worker_with_work_and_a_store_that_serves_goes_on(
     script: list[tuple[object, ...]],
 ) -> None:
-    run(live(script))
+    run(live(script, []))
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps)
+def test_a_worker_goes_on_with_the_store_that_serves_whatever_becomes_of_another(
+    script: list[tuple[object, ...]],
+) -> None:
+    run(live(script, ELSEWHERE))

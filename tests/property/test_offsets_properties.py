@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pipeline.offsets import Batch, Classified, CommitWindow
 from pipeline.records import Epoch, Partition, Position
-from tests.rigs.outcomes import classified
+from tests.rigs.workers.outcomes import classified
 
 PARTITIONS = (Partition("refs", 0), Partition("refs", 1))
 

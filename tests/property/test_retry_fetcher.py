@@ -10,27 +10,18 @@ from enum import Enum, auto
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import Reject, Retry
-from pipeline.fetch import Fetcher, FetchPolicy
-from pipeline.metrics import Metric
-from pipeline.ports import StoreDenied
+from pipeline.adapters.memory.meter import MemoryMeter
+from pipeline.errors import Reject, Retry, StoreDenied
+from pipeline.fetch import Attempts, Fetcher, FetchPolicy, Stores
+from pipeline.metrics import IMAGE_METRICS, STORE_METRICS
 from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import BreakerPolicy, RetryPolicy
+from tests.rigs.stages.fetching import store_of
 from tests.rigs.virtual_time import LoopClock, run
 
 POLICY = FetchPolicy(max_bytes=100, deadline_s=20.0, max_refusals=2, max_open_objects=3)
 BREAKER = BreakerPolicy(failures=3, open_s=4.0)
 DAY_S = 86_400.0
-
-
-class SilentMeter:
-    def add(self, metric: Metric, value: float = 1, /, **labels: str) -> None: ...
-
-    def observe(self, metric: Metric, value: float, /, **labels: str) -> None: ...
-
-    def set(self, metric: Metric, value: float, /, **labels: str) -> None: ...
-
-    def forget(self, metric: Metric, /, **labels: str) -> None: ...
 
 
 class Nature(Enum):
@@ -138,14 +129,11 @@ async def fate(fetcher: Fetcher, number: int, at: float) -> str | None:
 
 async def live(case: Case) -> None:
     fetcher = Fetcher(
-        World(case),
-        allows_bucket=lambda bucket: True,
-        policy=POLICY,
+        Attempts(Stores([store_of(World(case))]), POLICY, LoopClock()),
         retry=RetryPolicy(first_wait_s=0.2, longest_wait_s=4.0),
         breaker=BREAKER,
-        clock=LoopClock(),
         random=lambda: case.jitter,
-        meter=SilentMeter(),
+        meter=MemoryMeter((*IMAGE_METRICS, *STORE_METRICS)),
     )
     tasks = [
         asyncio.create_task(fate(fetcher, number, at))

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.label_files import load_label_sets
+from pipeline.complaints import KeyPath
 from pipeline.errors import Halt
-from pipeline.labels.document import KeyPath
-from pipeline.labels.parsing import LABEL_KEYS, SET_KEYS, InvalidLabelSet, parse_label_set
+from pipeline.labels.parsing import InvalidLabelSet, parse_label_set
+from pipeline.labels.written import LABEL_KEYS, SET_KEYS
 
 Document = dict[str, Any]
 

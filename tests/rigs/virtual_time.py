@@ -1,4 +1,8 @@
-"""Time that jumps: an event loop that moves to its next timer instead of waiting for it."""
+"""Time that jumps: an event loop that moves to its next timer instead of waiting for it.
+
+For code that waits by ``asyncio.timeout`` and the like, which read the loop's time and no clock.
+Code that takes its time from a clock alone is tested with ``pipeline.adapters.memory.clock``.
+"""
 
 from __future__ import annotations
 

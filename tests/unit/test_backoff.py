@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
+from pipeline.adapters.memory.clock import HandClock
 from pipeline.retry import RetryPolicy
-from tests.rigs.hand_clock import HandClock
 from workers.backoff import BROKER, Backoff
 
 POLICY = RetryPolicy(first_wait_s=1.0, longest_wait_s=8.0)

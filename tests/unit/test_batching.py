@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from pipeline.adapters.memory.clock import HandClock
 from pipeline.encode.batching import BatchPolicy, due_in_s
 from pipeline.errors import Halt
 from pipeline.metrics import BATCH_SIZE, QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.records import Pixels, Vector
-from tests.rigs.batching import (
+from tests.rigs.stages.batching import (
     GatedEncoder,
-    ManualClock,
+    advance,
     batcher_of,
     encoding,
     image,
@@ -68,9 +69,9 @@ def test_a_partial_batch_goes_when_its_oldest_image_has_waited() -> None:
         encoder = GatedEncoder()
         batcher, clock, _ = batcher_of(encoder, max_wait_s=1.0)
         first = send(batcher, [1])
-        await clock.advance(0.75)
+        await advance(clock, 0.75)
         second = send(batcher, [2])
-        await clock.advance(0.25)
+        await advance(clock, 0.25)
         await asyncio.gather(*first, *second)
         await batcher.close()
         # One batch: the first did not go earlier, and the second did not wait its own second.
@@ -97,15 +98,15 @@ def test_while_the_device_is_busy_a_partial_batch_grows() -> None:
         tasks = send(batcher, [1, 2])
         await encoding(encoder)
         tasks += send(batcher, [3])
-        await clock.advance(10)  # long past its wait: it stays, the device has nothing for it
-        assert meter.gauges[QUEUE_DEPTH.name] == 1
+        await advance(clock, 10)  # long past its wait: it stays, the device has nothing for it
+        assert meter.value(QUEUE_DEPTH, stage="encode") == 1
         tasks += send(batcher, [4, 5, 6, 7])
-        await clock.advance(10)
+        await advance(clock, 10)
         # A batch is asked of the encoder's thread, and put together when it is free.
-        assert meter.gauges[QUEUE_DEPTH.name] == 5
+        assert meter.value(QUEUE_DEPTH, stage="encode") == 5
         encoder.gate.set()
         await asyncio.gather(*tasks[:6])
-        await clock.advance(1)
+        await advance(clock, 1)
         await tasks[6]
         await batcher.close()
         assert encoder.batches == [[1, 2], [3, 4], [5, 6], [7]]
@@ -120,7 +121,7 @@ def test_a_cancelled_caller_is_dropped_before_its_batch_goes() -> None:
         one, two, three = send(batcher, [1, 2, 3])
         await settle()
         two.cancel()
-        await clock.advance(1)
+        await advance(clock, 1)
         np.testing.assert_array_equal(await one, vector_of(1))
         np.testing.assert_array_equal(await three, vector_of(3))
         assert two.cancelled()
@@ -138,11 +139,11 @@ def test_a_batch_without_callers_never_reaches_the_encoder() -> None:
         await settle()
         for task in tasks:
             task.cancel()
-        await clock.advance(1)
+        await advance(clock, 1)
         await batcher.close()
         assert encoder.batches == []
-        assert meter.observations(BATCH_SIZE) == []
-        assert meter.gauges[QUEUE_DEPTH.name] == 0
+        assert meter.values(BATCH_SIZE) == []
+        assert meter.value(QUEUE_DEPTH, stage="encode") == 0
 
     run(scenario())
 
@@ -226,10 +227,10 @@ def test_one_thread_runs_every_batch_and_every_prompt() -> None:
 
 def test_queueing_is_timed_for_each_image_and_encoding_for_each_batch() -> None:
     class Slow(GatedEncoder):
-        clock: ManualClock
+        clock: HandClock
 
         def encode_images(self, pixels: Pixels) -> Vector:
-            self.clock.now_s += 5
+            self.clock.now += 5
             return super().encode_images(pixels)
 
     async def scenario() -> None:
@@ -237,14 +238,14 @@ def test_queueing_is_timed_for_each_image_and_encoding_for_each_batch() -> None:
         batcher, clock, meter = batcher_of(encoder, max_wait_s=1.0)
         encoder.clock = clock
         tasks = send(batcher, [1])
-        await clock.advance(0.25)
+        await advance(clock, 0.25)
         tasks += send(batcher, [2])
-        await clock.advance(0.75)
+        await advance(clock, 0.75)
         await asyncio.gather(*tasks)
         await batcher.close()
-        assert meter.observations(STAGE_SECONDS, stage="queue") == [1.0, 0.75]
-        assert meter.observations(STAGE_SECONDS, stage="encode") == [5.0]
-        assert meter.observations(BATCH_SIZE) == [2]
+        assert meter.values(STAGE_SECONDS, stage="queue") == [1.0, 0.75]
+        assert meter.values(STAGE_SECONDS, stage="encode") == [5.0]
+        assert meter.values(BATCH_SIZE) == [2]
 
     run(scenario())
 

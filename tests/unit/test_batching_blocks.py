@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from pipeline.encode.batching import due_in_s
-from pipeline.errors import Halt, Reject
+from pipeline.errors import Halt, PoisonedBatch, Reject
 from pipeline.metrics import MAX_BATCH, QUEUE_DEPTH
-from pipeline.ports import PoisonedBatch
 from pipeline.records import Pixels, Vector
-from tests.rigs.batching import (
+from tests.rigs.stages.batching import (
     SIDE,
     GatedEncoder,
+    advance,
     batcher_of,
     encoding,
     image,
@@ -74,9 +74,9 @@ def test_blocks_and_single_images_share_batches() -> None:
         tasks = [asyncio.create_task(batcher.encode_block(block([5, 6, 7])))]
         singles = send(batcher, [8, 9])
         await settle()
-        assert meter.gauges[QUEUE_DEPTH.name] == 5
+        assert meter.value(QUEUE_DEPTH, stage="encode") == 5
         encoder.gate.set()
-        await clock.advance(10)
+        await advance(clock, 10)
         rows = [await first, *[await task for task in tasks]]
         np.testing.assert_array_equal(await singles[1], vector_of(9))
         await batcher.close()
@@ -149,7 +149,7 @@ def test_free_lanes_take_no_partial_batch_while_another_has_work() -> None:
         encoder.gate.clear()
         tasks = send(batcher, [1, 2, 3])
         await encoding(encoder)
-        await clock.advance(10)  # the third would go alone
+        await advance(clock, 10)  # the third would go alone
         tasks += send(batcher, [4])
         while len(encoder.batches) < 2:
             await encoding(encoder)
@@ -170,15 +170,15 @@ def test_a_free_lane_takes_a_partial_batch_where_it_is_computed_beside_the_other
         await encoding(encoder)
         await settle()
         assert encoder.batches == [[1, 2]]  # the third waits for company
-        await clock.advance(1.0)
+        await advance(clock, 1.0)
         while len(encoder.batches) < 2:
             await encoding(encoder)
         tasks += send(batcher, [4])
-        await clock.advance(1.0)
+        await advance(clock, 1.0)
         while len(encoder.batches) < 3:
             await encoding(encoder)
         tasks += send(batcher, [5])
-        await clock.advance(10)  # no lane is free: it grows
+        await advance(clock, 10)  # no lane is free: it grows
         tasks += send(batcher, [6])
         encoder.gate.set()
         await asyncio.gather(*tasks)
@@ -197,13 +197,13 @@ def test_images_behind_a_full_batch_wait_as_long_as_any() -> None:
         encoder.gate.clear()
         tasks = send(batcher, [1])
         await settle()
-        clock.now_s += 1.0  # its wait is over, and before its timer is heard there come two more
+        clock.now += 1.0  # its wait is over, and before its timer is heard there come two more
         tasks += send(batcher, [2, 3])
         await encoding(encoder)
-        await clock.advance(0.9)
+        await advance(clock, 0.9)
         assert not await asyncio.to_thread(encoder.entered.wait, 0.2)
         assert encoder.batches == [[1, 2]]
-        await clock.advance(0.1)
+        await advance(clock, 0.1)
         while len(encoder.batches) < 2:
             await encoding(encoder)
         encoder.gate.set()
@@ -221,7 +221,7 @@ def test_batches_are_no_larger_than_the_encoders() -> None:
     async def scenario() -> None:
         encoder = SmallEncoder()
         batcher, _, meter = batcher_of(encoder, max_size=4)
-        assert meter.gauges[MAX_BATCH.name] == 2
+        assert meter.value(MAX_BATCH) == 2
         await asyncio.gather(*send(batcher, range(6)))
         await batcher.close()
         assert [len(batch) for batch in encoder.batches] == [2, 2, 2]

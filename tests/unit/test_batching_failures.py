@@ -8,15 +8,14 @@ import errno
 import numpy as np
 import pytest
 
+from pipeline.adapters.memory.clock import HandClock
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.encode.batching import Batcher, BatchPolicy
-from pipeline.errors import Halt, Reject, WorkerLost
-from pipeline.metrics import BATCH_SIZE, MAX_BATCH, QUEUE_DEPTH
-from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
+from pipeline.errors import DeviceOutOfMemory, Halt, PoisonedBatch, Reject, WorkerLost
+from pipeline.metrics import BATCH_SIZE, IMAGE_METRICS, MAX_BATCH, QUEUE_DEPTH
 from pipeline.records import Pixels, Vector
-from tests.rigs.batching import (
+from tests.rigs.stages.batching import (
     GatedEncoder,
-    ManualClock,
-    RecordingMeter,
     batcher_of,
     encoding,
     image,
@@ -47,7 +46,7 @@ def test_an_end_reaches_every_waiter_and_every_later_caller(end: Halt | WorkerLo
         assert len({id(failure) for failure in failures}) == 5  # no shared traceback
         with pytest.raises(type(end), match="the device is gone"):
             await batcher.encode(image(6))
-        assert meter.gauges[QUEUE_DEPTH.name] == 0
+        assert meter.value(QUEUE_DEPTH, stage="encode") == 0
         await batcher.close()
 
     run(scenario())
@@ -80,7 +79,7 @@ def test_an_encoder_that_breaks_its_contract_halts_the_batcher() -> None:
 
 
 def test_a_batcher_that_fails_itself_leaves_nobody_waiting() -> None:
-    class BrokenClock(ManualClock):
+    class BrokenClock(HandClock):
         def __init__(self) -> None:
             super().__init__()
             self.readings = 1  # the arrival's; the next is the dispatcher's
@@ -92,7 +91,8 @@ def test_a_batcher_that_fails_itself_leaves_nobody_waiting() -> None:
             return super().monotonic()
 
     async def scenario() -> None:
-        batcher = Batcher(GatedEncoder(), BatchPolicy(max_size=2), BrokenClock(), RecordingMeter())
+        meter = MemoryMeter(IMAGE_METRICS)
+        batcher = Batcher(GatedEncoder(), BatchPolicy(max_size=2), BrokenClock(), meter)
         with pytest.raises(Halt, match="unexpected OSError"):
             await batcher.encode(image(1))
         with pytest.raises(Halt, match="unexpected OSError"):
@@ -195,7 +195,7 @@ class SharedCores(GatedEncoder):
 @pytest.mark.parametrize(("lanes", "share"), [(1, 32), (2, 16), (3, 11), (4, 8), (16, 8)])
 def test_lanes_that_share_a_batch_are_no_shortage_of_memory(lanes: int, share: int) -> None:
     _, _, meter = batcher_of(SharedCores(lanes, share), max_size=32)
-    assert meter.gauges[MAX_BATCH.name] == 32
+    assert meter.value(MAX_BATCH) == 32
 
 
 @pytest.mark.parametrize(("lanes", "fits", "told"), [(1, 8, 8), (2, 8, 16), (16, 4, 16)])
@@ -203,7 +203,7 @@ def test_what_does_not_fit_a_device_shows_as_its_part_of_the_setting(
     lanes: int, fits: int, told: int
 ) -> None:
     _, _, meter = batcher_of(SharedCores(lanes, fits), max_size=32)
-    assert meter.gauges[MAX_BATCH.name] == told
+    assert meter.value(MAX_BATCH) == told
 
 
 def test_an_out_of_memory_lowers_the_batches_that_follow(caplog: pytest.LogCaptureFixture) -> None:
@@ -216,13 +216,13 @@ def test_an_out_of_memory_lowers_the_batches_that_follow(caplog: pytest.LogCaptu
     async def scenario() -> None:
         encoder = Small()
         batcher, _, meter = batcher_of(encoder, max_size=4)
-        assert meter.gauges[MAX_BATCH.name] == 4
+        assert meter.value(MAX_BATCH) == 4
         await asyncio.gather(*send(batcher, [1, 2, 3, 4]))
-        assert meter.gauges[MAX_BATCH.name] == 2
+        assert meter.value(MAX_BATCH) == 2
         await asyncio.gather(*send(batcher, [5, 6, 7, 8]))
         await batcher.close()
         assert encoder.batches == [[1, 2], [3, 4], [5, 6], [7, 8]]
-        assert meter.observations(BATCH_SIZE) == [4, 2, 2]
+        assert meter.values(BATCH_SIZE) == [4, 2, 2]
 
     run(scenario())
     assert "batches are of 2" in caplog.text

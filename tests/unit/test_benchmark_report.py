@@ -66,7 +66,7 @@ def test_the_page_shows_goals_costs_and_charts(folder: Path) -> None:
 
 
 def test_the_committed_report_has_a_figure_for_every_goal() -> None:
-    """Met or not: docs/performance.md says why where it is not."""
+    """Met or not: docs/measurements.md says why where it is not."""
     figures = json.loads((RESULTS / "report.json").read_text())["figures"]
     goals = {name for name, figure in figures.items() if figure["goal"] is not None}
     assert goals >= {

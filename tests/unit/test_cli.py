@@ -13,10 +13,12 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from pipeline.errors import Halt, Retry
+from pipeline.halts import HALTS, is_of_input
+from pipeline.policy import Tier
 from workers import cli
 from workers.commands import options
 from workers.commands.config import as_text, as_yaml, effective
-from workers.settings.loading import load_settings, read_settings
+from workers.settings.loading import CATALOGUE, load_settings, read_settings
 from workers.supervise.supervisor import ExitCode
 
 BUCKETS = {"CLIPSTREAM_S3__ALLOWED_BUCKETS": '["images"]'}
@@ -155,6 +157,25 @@ def test_an_expected_failure_is_its_code_and_message_without_a_traceback(
     assert capsys.readouterr().err == f"{printed}\n"
 
 
+def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() -> None:
+    assert not is_of_input("not.in_the_table")
+    assert {code for code in HALTS if is_of_input(code)} == {
+        "settings.invalid",
+        "settings.unreadable",
+        "label_set.none",
+        "label_set.invalid",
+        "label_set.duplicate",
+        "label_set.not_embeddable",
+        "label_set.pinned",
+        "enqueue.invalid",
+        "enqueue.unreadable",
+        "replay.invalid",
+        "calibrate.no_images",
+        "calibrate.too_few",
+        "calibrate.failed",
+    }
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("stream", "--nonsense"), ("stream", "--workers", "0"), ("enqueue",), ("nothing",)],
@@ -196,12 +217,13 @@ def test_a_named_flag_that_is_not_given_changes_nothing(monkeypatch: pytest.Monk
 # -- config -----------------------------------------------------------------------------------
 
 
-def test_config_shows_every_setting_with_its_origin_and_no_secret(
+def test_config_shows_every_setting_of_a_tier_with_its_origin_and_no_secret(
     invoke: Invoke, tmp_path: Path
 ) -> None:
     file = tmp_path / "s.yaml"
     file.write_text("batch:\n  max_size: 8\nroutes:\n  - {bucket: a, skip: true}\n")
-    result = invoke("config", "-c", str(file), "-s", "log.level=error", **BUCKETS, **PASSWORD)
+    flags = ("--tier", "expert", "-s", "log.level=error")
+    result = invoke("config", "-c", str(file), *flags, **BUCKETS, **PASSWORD)
     assert result.exit_code == 0
     rows = {line.split()[0]: line.split(maxsplit=2)[1:] for line in result.stdout.splitlines()}
     assert rows["batch.max_size"] == ["file:2", "8"]
@@ -213,6 +235,27 @@ def test_config_shows_every_setting_with_its_origin_and_no_secret(
     assert rows["events.embeddings"] == ["default", "true"]
     assert rows["label_sets.paths"] == ["default", "[]"]
     assert "hunter2" not in result.output
+    assert len(rows) == len([path for path in CATALOGUE.settings if "[]" not in path])
+
+
+@pytest.mark.parametrize("tier", [None, *Tier])
+def test_config_shows_settings_up_to_a_tier_and_all_that_were_set(
+    tier: Tier | None, invoke: Invoke
+) -> None:
+    flags = ["--tier", str(tier)] if tier else []
+    result = invoke("config", *flags, "-s", "breaker.failures=7", **BUCKETS)
+    *lines, last = result.stdout.splitlines()
+    rows = [line.split()[0] for line in [*lines, last]]
+    tiers = list(Tier)[: list(Tier).index(tier or Tier.EVERYDAY) + 1]
+    expected = [
+        path
+        for path, setting in CATALOGUE.settings.items()
+        if "[]" not in path and (setting.tier in tiers or path == "breaker.failures")
+    ]
+    assert [row for row in rows if row != "#"] == expected
+    hidden = len([path for path in CATALOGUE.settings if "[]" not in path]) - len(expected)
+    assert last.startswith(f"# {hidden} more are at their defaults") or tier is Tier.EXPERT
+    assert ("#" in rows) == (tier is not Tier.EXPERT)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +271,7 @@ def test_config_says_what_auto_comes_to(
     changes: list[str], note: str | None, invoke: Invoke
 ) -> None:
     flags = [each for change in changes for each in ("-s", change)]
-    result = invoke("config", *flags, **BUCKETS)
+    result = invoke("config", "--tier", "tuning", *flags, **BUCKETS)
     rows = {line.split()[0]: line.split(maxsplit=2)[2] for line in result.stdout.splitlines()}
     assert rows["workers.gpus_per_worker"] == (f"auto  # {note}" if note else "0.5")
     assert (

@@ -7,18 +7,19 @@ from functools import partial
 import pytest
 
 from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.memory.clock import HandClock
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.adapters.memory.stream import MemoryBroker
-from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.budget import BudgetPolicy, FailureBudget
 from pipeline.errors import Halt
+from pipeline.metrics import BUDGET_SPENT, STREAM_METRICS
 from pipeline.offsets import PassedOver, Settled
 from pipeline.records import ImageRef, Origin, OutputTopic, Position
-from tests.rigs.committing import BYTES, GROUP, PARTITION, WINDOW, Worker, judged
-from tests.rigs.hand_clock import HandClock
-from tests.rigs.outcomes import classified, dead_lettered
-from tests.rigs.scripted_trials import ScriptedTrials
-from tests.rigs.stream_worker import TOPIC, committed, running, send, visible
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.committing import BYTES, GROUP, PARTITION, WINDOW, Worker, judged
+from tests.rigs.workers.outcomes import classified, dead_lettered
+from tests.rigs.workers.scripted_trials import ScriptedTrials
+from tests.rigs.workers.stream_worker import TOPIC, committed, running, send, visible
 from workers.stream.commit_gate import FROM_THE_START, GOOD_FOR_S, CommitGate
 
 HOLD_S = 5.0
@@ -30,7 +31,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = HandClock(0.0)
-        self.meter = PrometheusMeter()
+        self.meter = MemoryMeter(STREAM_METRICS)
         self.scripted = ScriptedTrials()
         self.trials = self.scripted.begun
         self.gate = CommitGate(
@@ -49,7 +50,7 @@ class Bench:
             self.gate.committed(settled(code))
 
     def share(self) -> float | None:
-        return self.meter.registry.get_sample_value("clipstream_failure_budget_share")
+        return self.meter.value(BUDGET_SPENT)
 
 
 def settled(code: str | None, bucket: str = BUCKET) -> Settled:
@@ -260,13 +261,13 @@ def test_a_trial_that_halts_halts(bench: Bench) -> None:
         bench.admits("decode.corrupt")
 
 
-def gate_of(*, good: bool, meter: PrometheusMeter | None = None) -> CommitGate:
+def gate_of(*, good: bool, meter: MemoryMeter | None = None) -> CommitGate:
     return CommitGate(
         FailureBudget(BudgetPolicy(window=WINDOW)),
         HOLD_S,
         ScriptedTrials(good),
         clock=SystemClock(),
-        meter=meter or PrometheusMeter(),
+        meter=meter or MemoryMeter(STREAM_METRICS),
     )
 
 
@@ -296,9 +297,9 @@ def test_a_worker_goes_on_where_the_input_is_to_blame() -> None:
 
 
 def test_a_worker_that_stops_holds_nothing_back() -> None:
-    broker, meter = broker_with("bad-0"), PrometheusMeter()
+    broker, meter = broker_with("bad-0"), MemoryMeter(STREAM_METRICS)
     with running(broker, gate=gate_of(good=False, meter=meter)):
-        share = partial(meter.registry.get_sample_value, "clipstream_failure_budget_share")
+        share = partial(meter.value, BUDGET_SPENT)
         eventually(lambda: share() == 1)
         assert committed(broker) == 0
     assert committed(broker) == 1

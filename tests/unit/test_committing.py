@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.offsets import Batch
 from pipeline.records import Position
-from tests.rigs.committing import BYTES, GROUP, PARTITION, TOPIC, Worker, judged
-from tests.rigs.outcomes import classified
+from tests.rigs.workers.committing import BYTES, GROUP, PARTITION, TOPIC, Worker, judged
+from tests.rigs.workers.outcomes import classified
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.committing import INTERRUPTED_S
 from workers.stream.gauges import INTERVAL_S

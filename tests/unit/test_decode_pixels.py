@@ -20,7 +20,7 @@ from pipeline.adapters.decode.wire import Refused, Verdict
 from pipeline.decode.crop import Crop
 from pipeline.decode.good_images import GOOD_IMAGES
 from pipeline.decode.policy import ImageFormat
-from tests.rigs.decoding import noise
+from tests.rigs.stages.decoding import noise
 
 EDGE = 32
 ALL_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF")

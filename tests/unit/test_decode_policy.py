@@ -16,10 +16,11 @@ from pipeline.adapters.decode.wire import (
     Reply,
     Verdict,
 )
-from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.decode.policy import DecodePolicy
 from pipeline.decode.signatures import FORMATS
 from pipeline.errors import CODES
+from pipeline.metrics import IMAGE_METRICS
 
 PIXELS = 224 * 224 * 3
 
@@ -135,5 +136,5 @@ def test_the_default_number_of_processes_is_within_its_bounds(
     processors: int, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoders, "available_processors", lambda: processors)
-    decoder = decoders.SandboxedDecoder(DecodePolicy(), PrometheusMeter())
+    decoder = decoders.SandboxedDecoder(DecodePolicy(), MemoryMeter(IMAGE_METRICS))
     assert decoder.processes == processes

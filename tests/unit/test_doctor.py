@@ -13,7 +13,7 @@ from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.kafka.doctor import KafkaDoctor
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member
 from pipeline.adapters.kafka.security.policy import KafkaSecurity
-from pipeline.adapters.s3.policy import S3Policy
+from pipeline.adapters.s3.policy import NamedS3Policy, S3Policy
 from pipeline.errors import Halt, Retry
 from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.ports import Check, CheckResult
@@ -103,6 +103,21 @@ def test_tls_files_that_cannot_be_read_are_one_failure_and_the_other_checks_go_o
         "3 ok, 0 warnings, 3 failed",
     ]
     assert found[0].startswith("FAIL  kafka: reach: kafka.security.ca_file: /nope cannot be read")
+
+
+def test_each_store_is_checked_under_the_name_of_its_section() -> None:
+    settings = Settings(
+        s3=S3Policy(allowed_buckets=("photos",)),
+        stores=(NamedS3Policy(name="eu", allowed_buckets=("eu-*",)),),
+        kafka=KafkaPolicy(security=KafkaSecurity(protocol="SSL", ca_file="/nope")),
+        label_sets=LabelSetsPolicy(paths=(LABELS,)),
+    )
+    printed = io.StringIO()
+    assert not doctor.run_doctor(settings, Console(file=printed, soft_wrap=True), None)
+    assert [line.split(": ")[0] for line in printed.getvalue().splitlines()][1:3] == [
+        "FAIL  stores[eu]",
+        "FAIL  s3",
+    ]
 
 
 def test_a_broker_that_does_not_answer_says_what_to_check(monkeypatch: pytest.MonkeyPatch) -> None:

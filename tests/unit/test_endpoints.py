@@ -12,20 +12,24 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from pipeline import metrics
 from pipeline.adapters.kafka.policy import Member
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt
 from pipeline.halts import Fault, fault_of
+from pipeline.metrics import STREAM_WORKER
 from workers import endpoints
 from workers.endpoints import (
     PORT_WAIT_S,
+    EndpointId,
     EndpointsPolicy,
     HealthEndpoint,
     MetricsEndpoint,
     update_discovery,
 )
+from workers.stream.wiring import endpoint_of
 from workers.supervise.standing import Standing
 
 ANSWER_S = 20.0
@@ -47,14 +51,18 @@ def targets(file: Path) -> dict[str, list[str]]:
     return {group["labels"]["worker"]: group["targets"] for group in json.loads(file.read_text())}
 
 
-def member(slot: int, group: str = "clipstream", instance: str = "host") -> Member:
-    return Member("clipstream", group, instance, slot)
+def registry() -> CollectorRegistry:
+    return PrometheusMeter(STREAM_WORKER).registry
+
+
+def stream(slot: int, group: str = "clipstream", instance: str = "host") -> EndpointId:
+    return endpoint_of(Member("clipstream", group, instance, slot))
 
 
 class Probes:
     healthy = True
     ready = False
-    meter = PrometheusMeter(metrics.DRIVER_CATALOGUE)
+    meter = PrometheusMeter(metrics.DRIVER_METRICS)
 
     def endpoint(self, policy: EndpointsPolicy = FREE) -> HealthEndpoint:
         return HealthEndpoint(
@@ -120,9 +128,9 @@ def test_a_closed_health_endpoint_gives_its_port_back() -> None:
 
 
 def test_a_worker_serves_its_metrics(tmp_path: Path) -> None:
-    meter = PrometheusMeter()
+    meter = PrometheusMeter(STREAM_WORKER)
     meter.add(metrics.COMMITS, 3)
-    endpoint = MetricsEndpoint(meter.registry, FREE, member(0))
+    endpoint = MetricsEndpoint(meter.registry, FREE, stream(0))
     try:
         status, text = get(endpoint.port, "/metrics")
     finally:
@@ -131,24 +139,9 @@ def test_a_worker_serves_its_metrics(tmp_path: Path) -> None:
     assert f"{metrics.COMMITS.name} 3.0" in text
 
 
-def test_the_order_in_which_labels_are_named_says_nothing() -> None:
-    meter = PrometheusMeter()
-    meter.set(metrics.LAG, 5, topic="0", partition="1")
-    meter.set(metrics.LAG, 6, partition="1", topic="0")
-    meter.set(metrics.LAG, 7, partition="0", topic="1")
-
-    def lag(topic: str, partition: str) -> float | None:
-        labels = {"topic": topic, "partition": partition}
-        return meter.registry.get_sample_value(metrics.LAG.name, labels)
-
-    assert (lag("0", "1"), lag("1", "0")) == (6, 7)
-    meter.forget(metrics.LAG, partition="1", topic="0")
-    assert (lag("0", "1"), lag("1", "0")) == (None, 7)
-
-
 def test_a_scrape_that_hangs_holds_up_neither_the_next_one_nor_the_worker() -> None:
-    meter = PrometheusMeter()
-    endpoint = MetricsEndpoint(meter.registry, FREE, member(0))
+    meter = PrometheusMeter(STREAM_WORKER)
+    endpoint = MetricsEndpoint(meter.registry, FREE, stream(0))
     with (
         socket.create_connection(("127.0.0.1", endpoint.port)) as silent,
         socket.create_connection(("127.0.0.1", endpoint.port)) as deaf,
@@ -180,25 +173,25 @@ def test_a_probe_that_hangs_holds_up_neither_the_next_one_nor_the_end(
 
 
 def test_worker_n_listens_n_ports_above_the_first() -> None:
-    meter = PrometheusMeter()
-    found = MetricsEndpoint(meter.registry, FREE, member(0))
+    meter = PrometheusMeter(STREAM_WORKER)
+    found = MetricsEndpoint(meter.registry, FREE, stream(0))
     base = found.port - 1
     found.close()
     policy = EndpointsPolicy(metrics_port=base)
-    second = MetricsEndpoint(meter.registry, policy, member(1))
+    second = MetricsEndpoint(meter.registry, policy, stream(1))
     try:
         assert second.port == base + 1
         with pytest.raises(Halt, match=rf":{base + 1} cannot .* set endpoints\.metrics_port"):
-            MetricsEndpoint(meter.registry, policy, member(1), lambda _: None)
+            MetricsEndpoint(meter.registry, policy, stream(1), lambda _: None)
     finally:
         second.close()
 
 
 @pytest.mark.parametrize("after", [1, 5])
 def test_a_worker_waits_for_its_predecessor_to_give_the_port_up(after: int) -> None:
-    meter = PrometheusMeter()
+    meter = PrometheusMeter(STREAM_WORKER)
     meter.add(metrics.COMMITS)
-    dying = MetricsEndpoint(meter.registry, FREE, member(0))
+    dying = MetricsEndpoint(meter.registry, FREE, stream(0))
     waits: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -207,7 +200,7 @@ def test_a_worker_waits_for_its_predecessor_to_give_the_port_up(after: int) -> N
             dying.close()
 
     policy = EndpointsPolicy(metrics_port=dying.port)
-    successor = MetricsEndpoint(PrometheusMeter().registry, policy, member(0), sleep)
+    successor = MetricsEndpoint(registry(), policy, stream(0), sleep)
     try:
         assert successor.port == dying.port
         assert len(waits) == after
@@ -216,14 +209,14 @@ def test_a_worker_waits_for_its_predecessor_to_give_the_port_up(after: int) -> N
 
 
 def test_a_port_that_a_worker_keeps_is_a_fault_of_the_node_and_names_the_other() -> None:
-    other = MetricsEndpoint(PrometheusMeter().registry, FREE, member(0, instance="other"))
+    other = MetricsEndpoint(registry(), FREE, stream(0, instance="other"))
     waits: list[float] = []
     try:
         with pytest.raises(Halt, match=r"a worker of Clipstream has it") as caught:
             MetricsEndpoint(
-                PrometheusMeter().registry,
+                registry(),
                 EndpointsPolicy(metrics_port=other.port),
-                member(0),
+                stream(0),
                 waits.append,
             )
     finally:
@@ -236,9 +229,8 @@ def test_a_port_of_another_program_is_not_waited_for() -> None:
     def sleep(seconds: float) -> None:
         pytest.fail("it waits")
 
-    registry = PrometheusMeter().registry
     with foreign_server() as port, pytest.raises(Halt, match=r"another program has it"):
-        MetricsEndpoint(registry, EndpointsPolicy(metrics_port=port), member(0), sleep)
+        MetricsEndpoint(registry(), EndpointsPolicy(metrics_port=port), stream(0), sleep)
 
 
 @contextlib.contextmanager
@@ -260,9 +252,7 @@ def test_a_frozen_predecessor_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(endpoints, "LISTENER_ANSWER_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as frozen:
         policy = EndpointsPolicy(metrics_port=frozen.getsockname()[1])
-        successor = MetricsEndpoint(
-            PrometheusMeter().registry, policy, member(0), lambda _: frozen.close()
-        )
+        successor = MetricsEndpoint(registry(), policy, stream(0), lambda _: frozen.close())
     successor.close()
 
 
@@ -272,7 +262,7 @@ def test_a_frozen_predecessor_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_endpoint_lists_itself_and_stays_listed_for_its_successor(tmp_path: Path) -> None:
     file = tmp_path / "folder" / "targets.json"
     policy = FREE.model_copy(update={"discovery_file": str(file)})
-    endpoint = MetricsEndpoint(PrometheusMeter().registry, policy, member(2))
+    endpoint = MetricsEndpoint(registry(), policy, stream(2))
     endpoint.close()
     assert targets(file) == {"2": [f"127.0.0.1:{endpoint.port}"]}
 
@@ -283,7 +273,7 @@ def test_an_endpoint_on_every_address_is_listed_by_the_hosts_name(
     monkeypatch.setattr("socket.gethostname", lambda: "pod-0")
     file = tmp_path / "targets.json"
     policy = EndpointsPolicy(host="0.0.0.0", metrics_port=0, discovery_file=str(file))
-    endpoint = MetricsEndpoint(PrometheusMeter().registry, policy, member(0))
+    endpoint = MetricsEndpoint(registry(), policy, stream(0))
     endpoint.close()
     assert targets(file) == {"0": [f"pod-0:{endpoint.port}"]}
 
@@ -291,23 +281,23 @@ def test_an_endpoint_on_every_address_is_listed_by_the_hosts_name(
 def test_a_restarted_worker_takes_its_own_place_and_no_others(tmp_path: Path) -> None:
     file = tmp_path / "targets.json"
     for slot, target in ((0, "a:1"), (1, "a:2"), (0, "a:3")):
-        update_discovery(file, member(slot), target)
+        update_discovery(file, stream(slot), target)
     assert targets(file) == {"0": ["a:3"], "1": ["a:2"]}
 
 
 def test_a_removed_worker_is_listed_no_more(tmp_path: Path) -> None:
     file = tmp_path / "targets.json"
-    update_discovery(file, member(0), "a:1")
-    update_discovery(file, member(1), "a:2")
+    update_discovery(file, stream(0), "a:1")
+    update_discovery(file, stream(1), "a:2")
     for _ in range(2):
-        update_discovery(file, member(1), None)
+        update_discovery(file, stream(1), None)
         assert targets(file) == {"0": ["a:1"]}
 
 
 def test_workers_that_write_together_lose_none(tmp_path: Path) -> None:
     file = tmp_path / "targets.json"
     writers = [
-        threading.Thread(target=update_discovery, args=(file, member(slot), f"a:{slot}"))
+        threading.Thread(target=update_discovery, args=(file, stream(slot), f"a:{slot}"))
         for slot in range(16)
     ]
     for writer in writers:
@@ -319,14 +309,14 @@ def test_workers_that_write_together_lose_none(tmp_path: Path) -> None:
 
 def test_drivers_of_one_host_share_the_file(tmp_path: Path) -> None:
     file = tmp_path / "targets.json"
-    first = member(0)
-    for each in (member(0, instance="other"), member(0, group="other"), first, first):
-        update_discovery(file, each, f"a:{each.group}-{each.instance}")
+    first = stream(0)
+    for each in (stream(0, instance="other"), stream(0, group="other"), first, first):
+        update_discovery(file, each, f"a:{each.also['group']}-{each.instance}")
     listed = json.loads(file.read_text())
     assert [each["labels"] for each in listed] == [
-        {"worker": "0", "group": "clipstream", "driver": "other"},
-        {"worker": "0", "group": "other", "driver": "host"},
-        {"worker": "0", "group": "clipstream", "driver": "host"},
+        {"kind": "stream", "worker": "0", "group": "clipstream", "driver": "other"},
+        {"kind": "stream", "worker": "0", "group": "other", "driver": "host"},
+        {"kind": "stream", "worker": "0", "group": "clipstream", "driver": "host"},
     ]
     update_discovery(file, first, None)
     assert json.loads(file.read_text()) == listed[:2]
@@ -336,14 +326,37 @@ def test_an_entry_of_an_older_release_is_taken_over(tmp_path: Path) -> None:
     file = tmp_path / "targets.json"
     old = [{"targets": [f"a:{slot}"], "labels": {"worker": str(slot)}} for slot in range(2)]
     file.write_text(json.dumps(old))
-    update_discovery(file, member(1), "a:9")
+    update_discovery(file, stream(1), "a:9")
     assert targets(file) == {"0": ["a:0"], "1": ["a:9"]}
+
+
+def test_workers_of_several_kinds_share_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "targets.json"
+    before = [{"targets": ["a:0"], "labels": {"worker": "0", "group": "g", "driver": "host"}}]
+    file.write_text(json.dumps(before))
+    serve = EndpointId("serve", "host", 0)
+    update_discovery(file, serve, "a:1")
+    update_discovery(file, stream(0, "g"), "a:2")
+    update_discovery(file, serve, "a:3")
+    listed = {each["labels"]["kind"]: each for each in json.loads(file.read_text())}
+    assert listed["stream"]["targets"] == ["a:2"]
+    assert listed["serve"] == {
+        "targets": ["a:3"],
+        "labels": {"kind": "serve", "worker": "0", "driver": "host"},
+    }
+    assert len(json.loads(file.read_text())) == 2
+
+
+def test_no_label_of_a_worker_is_one_of_a_metric() -> None:
+    """Prometheus would rename the metric's."""
+    of_metrics = {name for metric in STREAM_WORKER for name in metric.labels}
+    assert of_metrics.isdisjoint({*stream(0).labels, "instance", "job"})
 
 
 def test_an_empty_file_is_filled(tmp_path: Path) -> None:
     file = tmp_path / "targets.json"
     file.touch()
-    update_discovery(file, member(0), "a:1")
+    update_discovery(file, stream(0), "a:1")
     assert targets(file) == {"0": ["a:1"]}
 
 
@@ -352,7 +365,7 @@ def test_a_file_of_something_else_is_not_overwritten(content: str, tmp_path: Pat
     file = tmp_path / "targets.json"
     file.write_text(content)
     with pytest.raises(Halt, match=r"holds something else") as caught:
-        update_discovery(file, member(0), "a:1")
+        update_discovery(file, stream(0), "a:1")
     assert caught.value.code == "endpoints.discovery_file"
     assert file.read_text() == content
 
@@ -363,11 +376,11 @@ def test_a_folder_that_cannot_be_made_halts_and_gives_the_port_back(tmp_path: Pa
     policy = FREE.model_copy(update={"discovery_file": str(file)})
     before = threading.active_count()
     with pytest.raises(Halt, match=r"discovery_file: .*targets\.json cannot be written"):
-        MetricsEndpoint(PrometheusMeter().registry, policy, member(0))
+        MetricsEndpoint(registry(), policy, stream(0))
     assert threading.active_count() == before
 
 
 def test_nothing_but_the_file_and_its_lock_is_left(tmp_path: Path) -> None:
-    update_discovery(tmp_path / "targets.json", member(0), "a:1")
+    update_discovery(tmp_path / "targets.json", stream(0), "a:1")
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ["targets.json", "targets.lock"]

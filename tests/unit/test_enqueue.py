@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.adapters.kafka.policy import KafkaPolicy
-from pipeline.adapters.s3.policy import S3Policy
+from pipeline.adapters.s3.policy import NamedS3Policy, S3Policy
 from pipeline.errors import Halt
 from pipeline.ports import ListedObject
 from workers.commands import enqueue
@@ -85,11 +85,12 @@ def run(
     topic: str | None = None,
     label_set: str | None = None,
     limit: int | None = None,
+    settings: Settings = SETTINGS,
 ) -> str:
     """What a run prints."""
     printed = io.StringIO()
     count = enqueue.run_enqueue(
-        SETTINGS,
+        settings,
         Console(file=printed),
         source=str(source),
         topic=topic,
@@ -144,6 +145,25 @@ def test_a_bucket_that_workers_would_refuse_is_refused_here() -> None:
         run("s3://other/")
     assert caught.value.code == "enqueue.invalid"
     assert Producer.made == 0
+
+
+def test_a_bucket_is_listed_in_its_own_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    class Opened(Store):
+        def __init__(self, policy: S3Policy) -> None:
+            opened.append(policy.section)
+
+    monkeypatch.setattr(enqueue, "S3Admin", Opened)
+    Store.objects = listed("a")
+    eu = NamedS3Policy(name="eu", allowed_buckets=("eu-*",))
+    settings = SETTINGS.model_copy(update={"stores": (eu,)})
+    run("s3://eu-1/", settings=settings)
+    run("s3://photos/", settings=settings)
+    assert opened == ["stores[eu]", "s3"]
+    says = r"other is in none of stores\[eu\]\.allowed_buckets, s3\.allowed_buckets"
+    with pytest.raises(Halt, match=says):
+        run("s3://other/", settings=settings)
 
 
 @pytest.mark.parametrize("source", ["s3://", "s3:///prefix"])
@@ -225,7 +245,7 @@ def test_a_label_set_is_asked_for_in_every_reference(listing: bool, tmp_path: Pa
 def test_a_reference_that_asks_for_label_sets_itself_is_not_overruled(tmp_path: Path) -> None:
     file = tmp_path / "list.txt"
     file.write_text('{"uri": "s3://photos/a", "label_sets": ["other"]}\n')
-    with pytest.raises(Halt, match="label_sets: stands beside label_set"):
+    with pytest.raises(Halt, match="label_sets: comes together with label_set"):
         run(file, label_set="pets")
 
 

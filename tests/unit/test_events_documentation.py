@@ -18,13 +18,11 @@ def test_the_retention_on_the_page_is_the_one_that_topics_are_created_with() -> 
     }
     of_dead_letters = days.pop(kafka.output_topics.dead_letters)
     (of_others,) = set(days.values())
-    assert (
-        f"gives dead letters {of_dead_letters} days, which wait for people, and the input and the "
-        f"other two outputs {of_others};" in PAGE
-    )
+    assert f"gives the dead-letter topic {of_dead_letters} days, because" in PAGE
+    assert f"the input topics and the other two output topics {of_others} days." in PAGE
     assert "14 days" not in PAGE
 
 
 def test_the_page_allows_no_clean_up_that_the_doctor_fails() -> None:
-    assert "All three need `cleanup.policy=delete`." in PAGE
+    assert "All three output topics need `cleanup.policy=delete`." in PAGE
     assert "use it only where" not in PAGE

@@ -17,7 +17,7 @@ from pipeline.metrics import (
     STAGE_SECONDS,
 )
 from pipeline.records import ObjectBody
-from tests.rigs.fetching import (
+from tests.rigs.stages.fetching import (
     POLICY,
     Behaviour,
     Bench,
@@ -36,8 +36,9 @@ def test_the_object_named_is_read_under_the_limit() -> None:
         bench = Bench()
         assert (await bench.fetch("a")).body == b"image"
         assert bench.store.wanted == [("v1", "e1", 1000)]
-        assert bench.meter.counters == {FETCHED_BYTES.name: 5}
-        assert bench.meter.observed[STAGE_SECONDS.name] == [pytest.approx(0.1)]
+        assert bench.meter.value(FETCHED_BYTES) == 5
+        assert bench.meter.value(FETCH_RETRIES) == 0
+        assert bench.meter.values(STAGE_SECONDS, stage="fetch") == [pytest.approx(0.1)]
 
     run(main())
 
@@ -64,9 +65,9 @@ def test_a_failure_that_passes_is_retried() -> None:
         bench.store.scripts["a"] = twice
         assert (await bench.fetch("a")).body == b"image"
         assert bench.store.asked == ["a"] * 3
-        assert bench.meter.counters[FETCH_RETRIES.name] == 2
+        assert bench.meter.value(FETCH_RETRIES) == 2
         # Attempts of 0.05, 0.05 and 0.1 s, and waits of half of 0.2 and half of 0.4 s.
-        assert bench.meter.observed[STAGE_SECONDS.name] == [pytest.approx(0.5)]
+        assert bench.meter.values(STAGE_SECONDS, stage="fetch") == [pytest.approx(0.5)]
 
     run(main())
 
@@ -107,7 +108,7 @@ def test_an_object_that_keeps_failing_beside_others_is_dead_lettered(
         assert "while the store served other objects" in reject.message
         assert now() - begun < within_s
         await others
-        assert bench.meter.gauges[BREAKER_OPEN.name] == [0]
+        assert bench.meter.values(BREAKER_OPEN) == [0]
 
     run(main())
 
@@ -119,7 +120,7 @@ def test_a_slow_object_gets_more_than_one_chance_within_the_deadline() -> None:
         others = asyncio.create_task(bench.stream(60.0))
         reject = await bench.rejection("slow")
         assert reject.attempts == 2
-        assert bench.meter.observed[STAGE_SECONDS.name][-1] == pytest.approx(30.0, abs=1.0)
+        assert bench.meter.values(STAGE_SECONDS, stage="fetch")[-1] == pytest.approx(30.0, abs=1.0)
         await others
 
     run(main())
@@ -132,7 +133,7 @@ def test_waiting_for_a_slot_is_no_failure() -> None:
         keys = [f"image-{number}" for number in range(20)]
         await asyncio.gather(*bench.start(*keys))
         assert sorted(bench.store.asked) == sorted(keys)
-        assert max(bench.meter.observed[STAGE_SECONDS.name]) == pytest.approx(10.0)
+        assert max(bench.meter.values(STAGE_SECONDS, stage="fetch")) == pytest.approx(10.0)
 
     run(main())
 
@@ -142,10 +143,10 @@ def test_no_more_objects_are_read_at_once_than_allowed() -> None:
         bench = Bench()
         tasks = bench.start(*(f"image-{number}" for number in range(100)))
         await asyncio.sleep(0.05)
-        assert bench.meter.gauges[QUEUE_DEPTH.name][-1] == 92
+        assert bench.meter.value(QUEUE_DEPTH, stage="fetch") == 92
         await asyncio.gather(*tasks)
         assert bench.store.most_under_way == 8
-        assert bench.meter.gauges[QUEUE_DEPTH.name][-1] == 0
+        assert bench.meter.value(QUEUE_DEPTH, stage="fetch") == 0
 
     run(main())
 
@@ -213,7 +214,7 @@ def test_a_cancelled_fetch_leaves_no_trace() -> None:
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(result) for result in results[15:]] == [ObjectBody] * 5
         assert all(isinstance(result, asyncio.CancelledError) for result in results[:15])
-        assert bench.meter.gauges[QUEUE_DEPTH.name][-1] == 0
+        assert bench.meter.value(QUEUE_DEPTH, stage="fetch") == 0
         assert bench.store.under_way == 0
         await asyncio.gather(*bench.start(*(f"more-{number}" for number in range(8))))
         assert bench.store.most_under_way <= 8

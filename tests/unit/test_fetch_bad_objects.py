@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from pipeline.adapters.s3.answers import failure
+from pipeline.adapters.s3.answers import Answers
 from pipeline.fetch import FetchPolicy
 from pipeline.records import Partition
 from pipeline.retry import RetryPolicy
-from tests.rigs.stream_in_virtual_time import SimulatedWorker
 from tests.rigs.virtual_time import run
+from tests.rigs.workers.stream_in_virtual_time import SimulatedWorker
 
 GOOD = [Partition("refs", number) for number in range(2)]
 MINUTES = 1
@@ -83,7 +83,7 @@ class Traffic:
                 await asyncio.sleep(A_DAY_S)
                 raise AssertionError("nobody waits this long")
             await asyncio.sleep(0.02 + 0.06 * self.worker.random.random())
-            raise failure(*answer, versioned=False)
+            raise Answers("s3").failure(*answer, versioned=False)
 
         store.scripts[key] = bad
 

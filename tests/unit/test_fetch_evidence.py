@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.fetch.evidence import Answers, Witnesses
-from tests.rigs.fetching import Bench, miss, reference, refuse
+from tests.rigs.stages.fetching import Bench, miss, reference, refuse
 from tests.rigs.virtual_time import run
 
 

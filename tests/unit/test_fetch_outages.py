@@ -7,14 +7,14 @@ import logging
 
 import pytest
 
-from pipeline.adapters.s3.answers import failure
+from pipeline.adapters.s3.answers import Answers
 from pipeline.errors import Halt, Reject
 from pipeline.metrics import (
     BREAKER_OPEN,
     FETCHED_BYTES,
 )
 from pipeline.records import ObjectBody
-from tests.rigs.fetching import (
+from tests.rigs.stages.fetching import (
     BREAKER,
     HOUR_S,
     POLICY,
@@ -54,7 +54,7 @@ def test_the_last_object_of_a_stream_is_settled_by_reading_an_earlier_one_again(
         reject = await bench.rejection("bad")
         assert reject.code.startswith("fetch.")
         assert bench.store.asked.count("good") > 1
-        assert bench.meter.counters[FETCHED_BYTES.name] == 5, "only outcomes count as fetched"
+        assert bench.meter.value(FETCHED_BYTES) == 5, "only outcomes count as fetched"
 
     run(main())
 
@@ -75,7 +75,7 @@ def test_an_outage_dead_letters_nothing_and_ends_by_itself(
         await asyncio.sleep(60.0)
         asked = len(bench.store.asked)
         assert not bench.available()
-        assert bench.meter.gauges[BREAKER_OPEN.name][-1] == 1
+        assert bench.meter.value(BREAKER_OPEN) == 1
         await asyncio.sleep(600.0)
         assert not any(task.done() for task in tasks)
         assert len(bench.store.asked) - asked <= 600 / BREAKER.open_s + 1
@@ -84,7 +84,7 @@ def test_an_outage_dead_letters_nothing_and_ends_by_itself(
         for task in half_done + tasks:
             assert task.result().body == b"image"
         assert bench.available()
-        assert bench.meter.gauges[BREAKER_OPEN.name][-1] == 0
+        assert bench.meter.value(BREAKER_OPEN) == 0
 
     run(main())
 
@@ -145,7 +145,7 @@ def test_refused_objects_at_the_start_do_not_hold_up_the_stream_for_good() -> No
             if bench.available():
                 break
         assert bench.available()
-        assert bench.meter.gauges[BREAKER_OPEN.name][-1] == 1
+        assert bench.meter.value(BREAKER_OPEN) == 1
         tasks += bench.start("good")
         await asyncio.sleep(0)
         assert not bench.available(), "one reference to try is enough"
@@ -246,10 +246,10 @@ def test_a_crowd_of_bad_objects_opens_no_breaker_while_the_store_serves() -> Non
         for number in range(40):
             bench.store.scripts[f"bad-{number}"] = (break_off, refuse)[number % 2]
         bad = bench.start(*(f"bad-{number}" for number in range(40)))
-        assert bench.meter.gauges[BREAKER_OPEN.name] == [0]
+        assert bench.meter.values(BREAKER_OPEN) == [0]
         results = await asyncio.gather(*bad, return_exceptions=True)
         assert {type(result) for result in results} == {Reject}
-        assert bench.meter.gauges[BREAKER_OPEN.name] == [0]
+        assert bench.meter.values(BREAKER_OPEN) == [0]
 
     run(main())
 
@@ -264,7 +264,7 @@ def test_an_object_that_was_locked_since_it_was_read_does_not_open_the_breaker()
         await asyncio.gather(
             *bench.start(*(f"bad-{number}" for number in range(20))), return_exceptions=True
         )
-        assert bench.meter.gauges[BREAKER_OPEN.name] == [0]
+        assert bench.meter.values(BREAKER_OPEN) == [0]
 
     run(main())
 
@@ -330,7 +330,7 @@ def test_a_clock_that_the_store_finds_wrong_is_an_outage_that_names_the_remedy(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def skewed() -> bytes:
-        raise failure(403, "RequestTimeTooSkewed", versioned=False)
+        raise Answers("s3").failure(403, "RequestTimeTooSkewed", versioned=False)
 
     async def main() -> None:
         bench = Bench()

@@ -14,11 +14,12 @@ import pytest
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.memory.encoder import MemoryEncoder
-from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.decode.policy import DecodePolicy
-from pipeline.errors import Halt, Reject
+from pipeline.errors import Halt, Overloaded, Reject
 from pipeline.flow import Flow
 from pipeline.look import Look
+from pipeline.metrics import IMAGE_METRICS, STAGE_SECONDS
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -91,7 +92,7 @@ class Stages:
 
 
 def outcome_of(
-    stages: Stages, dtype: EmbeddingDtype = "float32", meter: PrometheusMeter | None = None
+    stages: Stages, dtype: EmbeddingDtype = "float32", meter: MemoryMeter | None = None
 ) -> Classification | DeadLetter:
     return asyncio.run(flow_of(stages, dtype, meter).classify(REF, stages))
 
@@ -99,9 +100,9 @@ def outcome_of(
 def flow_of(
     stages: Stages,
     dtype: EmbeddingDtype = "float32",
-    meter: PrometheusMeter | None = None,
+    meter: MemoryMeter | None = None,
 ) -> Flow:
-    clock, meter = SystemClock(), meter or PrometheusMeter()
+    clock, meter = SystemClock(), meter or MemoryMeter(IMAGE_METRICS)
     encoder = MemoryEncoder(dimension=3, crop=2)
     look = Look(stages, stages, encoder, DecodePolicy(mode="fast"), dtype, clock, meter)
     return Flow(stages, look, clock, meter)
@@ -123,9 +124,8 @@ def test_a_classification_says_what_was_read_and_how() -> None:
 def test_bytes_are_looked_at_without_a_store_or_a_label_set() -> None:
     stages = Stages()
     encoder = MemoryEncoder(dimension=3)
-    look = Look(
-        stages, stages, encoder, DecodePolicy(), "float32", SystemClock(), PrometheusMeter()
-    )
+    meter = MemoryMeter(IMAGE_METRICS)
+    look = Look(stages, stages, encoder, DecodePolicy(), "float32", SystemClock(), meter)
     looked = asyncio.run(look(b"bytes", "gzip"))
     assert stages.passed == ["decode", "encode"]
     assert stages.content_encoding == "gzip"
@@ -213,19 +213,23 @@ def test_a_halt_is_no_outcome() -> None:
         outcome_of(Stages("encode", Halt("model.broken", "the device is gone")))
 
 
+def test_an_overload_is_no_outcome() -> None:
+    with pytest.raises(Overloaded, match="no room"):
+        outcome_of(Stages("encode", Overloaded("encode.overloaded", "no room", 0.5)))
+
+
 def test_the_object_is_given_up_once_it_is_decoded() -> None:
     stages = Stages()
     outcome_of(stages)
     assert stages.passed == ["fetch", "decode", "release", "encode"]
 
 
-def timed(meter: PrometheusMeter, stage: str) -> float:
-    name = "clipstream_stage_duration_seconds_count"
-    return meter.registry.get_sample_value(name, {"stage": stage}) or 0
+def timed(meter: MemoryMeter, stage: str) -> int:
+    return len(meter.values(STAGE_SECONDS, stage=stage))
 
 
 def test_stages_are_timed_of_images_that_went_through_them_refused_ones_included() -> None:
-    meter = PrometheusMeter()
+    meter = MemoryMeter(IMAGE_METRICS)
     outcome_of(Stages(), meter=meter)
     assert (timed(meter, "decode"), timed(meter, "score")) == (1, 1)
     outcome_of(Stages("decode", Reject("decode.timeout", "late")), meter=meter)

@@ -113,7 +113,7 @@ def test_a_request_that_failed_is_skipped_and_one_without_an_error_is_not() -> N
 def test_an_event_that_nobody_has_listed_is_never_skipped(name: str) -> None:
     letter = read(by_eventbridge(upload(eventName=name)))
     assert letter.code == "reference.unknown_format"
-    assert letter.message.startswith(f"detail.eventName: {name!r} is no event")
+    assert letter.message.startswith(f"detail.eventName: {name!r} is not the name of a known event")
 
 
 def folder(name: str, received: Any) -> Any:

@@ -73,7 +73,9 @@ def test_the_other_published_events_are_counted_skips(detail_type: str) -> None:
 def test_an_event_that_nobody_has_listed_is_never_skipped(detail_type: str) -> None:
     letter = read(example() | {"detail-type": detail_type})
     assert letter.code == "reference.unknown_format"
-    assert letter.message.startswith(f"detail-type: {detail_type!r} is no event")
+    assert letter.message.startswith(
+        f"detail-type: {detail_type!r} is not the name of a known event"
+    )
 
 
 def test_an_event_from_before_event_version_is_read() -> None:

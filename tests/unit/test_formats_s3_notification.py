@@ -179,7 +179,9 @@ def test_other_events_are_counted_skips(name: str, event_name: str, reason: Skip
 def test_an_event_that_nobody_has_listed_is_never_skipped(name: str, event_name: str) -> None:
     letter = refuse_one(changed(name, {"eventName": event_name}))
     assert letter.code == "reference.unknown_format"
-    assert letter.message.startswith(f"Records[0].eventName: {event_name!r} is no event")
+    assert letter.message.startswith(
+        f"Records[0].eventName: {event_name!r} is not the name of a known event"
+    )
 
 
 @pytest.mark.parametrize("name", ALL)

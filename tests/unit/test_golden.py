@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
-from tests.golden import run
+from tests.golden import label_sets, run
 
 
 def test_a_worker_publishes_and_exposes_what_it_always_has() -> None:
@@ -15,3 +16,9 @@ def test_a_worker_publishes_and_exposes_what_it_always_has() -> None:
         assert own == other
     assert len(events) == len(expected)
     assert run.metrics(meter) == json.loads(run.METRICS.read_text())
+
+
+def test_a_label_set_keeps_its_version_however_oddly_it_is_written(tmp_path: Path) -> None:
+    assert label_sets.versions(tmp_path) == json.loads(
+        label_sets.VERSIONS.read_text(encoding="utf-8")
+    )

@@ -9,10 +9,10 @@ from pipeline.flow import FlowPolicy
 from pipeline.offsets import CommitWindow, PassedOver
 from pipeline.priority import PriorityPolicy
 from pipeline.records import Epoch, Origin, Partition, Position, Record
-from tests.rigs.outcomes import classified
-from tests.rigs.plenty import Plenty
-from tests.rigs.stream_worker import GROUP, TOPIC, committed, running, send
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.outcomes import classified
+from tests.rigs.workers.plenty import Plenty
+from tests.rigs.workers.stream_worker import GROUP, TOPIC, committed, running, send
 from workers.stream.intake import MIB, Intake
 
 LIVE, BACKFILL = Partition("live", 0), Partition("backfill", 0)

@@ -6,8 +6,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import kafka.errors as kafka_errors
 import pytest
@@ -21,9 +20,8 @@ from pipeline.adapters.kafka.offsets import OffsetNote
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member
 from pipeline.adapters.kafka.reading import Batches
 from pipeline.adapters.kafka.sink import KafkaSink, within
-from pipeline.errors import Halt, PipelineError, Retry
-from pipeline.ports import CommitDoubtful
-from pipeline.records import OutputRecord, OutputTopic
+from pipeline.errors import CommitDoubtful, Halt, Retry
+from tests.rigs.failing_producer import FailingProducer, refused_with
 
 MAGIC = 2
 
@@ -236,63 +234,6 @@ def test_a_closed_client_closes_sockets_that_it_waits_for() -> None:
         made._net.drain()
         made.close()
     assert waiting.fileno() == -1
-
-
-class FailedSend:
-    """What kafka-python returns for a record that the broker has refused."""
-
-    def __init__(self, error: kafka_errors.KafkaError) -> None:
-        self._error = error
-
-    def add_errback(self, call: Callable[[Exception], None]) -> None:
-        call(self._error)
-
-    def get(self, timeout: float) -> NoReturn:
-        raise self._error
-
-
-class FailingProducer:
-    """A producer of kafka-python whose only record the broker refuses."""
-
-    last_error = None
-
-    def __init__(self, error: kafka_errors.KafkaError) -> None:
-        self._error = error
-        self._transaction_manager = self._sender = self
-        self.calls: list[str] = []
-
-    def send(self, *_: object, **__: object) -> FailedSend:
-        self.calls.append("send")
-        return FailedSend(self._error)
-
-    def begin_transaction(self) -> None:
-        self.calls.append("begin_transaction")
-
-    def send_offsets_to_transaction(self, *_: object) -> None:
-        self.calls.append("send_offsets_to_transaction")
-
-    def commit_transaction(self) -> None:
-        self.calls.append("commit_transaction")
-
-    def force_close(self) -> None: ...
-
-    def join(self, timeout: float) -> None: ...
-
-    def close(self, timeout: float) -> None:
-        self.calls.append("close")
-
-
-def refused_with(error: kafka_errors.KafkaError) -> PipelineError:
-    """What a sink raises whose record the broker refuses: nothing of it may be committed."""
-    sink = KafkaSink(KafkaPolicy(), DeliveryPolicy(), Member("p", "g", "host", 0))
-    producer = FailingProducer(error)
-    sink._producer = producer
-    record = OutputRecord(OutputTopic.DEAD_LETTERS, b"k", b"v", ())
-    with pytest.raises((Retry, Halt)) as raised:
-        sink.publish((record,), {}, "group")
-    assert producer.calls == ["begin_transaction", "send", "close"]
-    assert not sink.ready
-    return raised.value
 
 
 def test_a_producer_that_is_thrown_away_counts_as_failed() -> None:

@@ -15,6 +15,7 @@ import pytest
 from kafka.errors import KafkaConnectionError
 
 from pipeline.adapters.kafka.security.oauth import UNSTATED_LIFE_S, ClientCredentials, TokenFile
+from pipeline.adapters.memory.clock import HandClock
 
 
 class Endpoint:
@@ -55,14 +56,6 @@ def endpoint() -> Iterator[Endpoint]:
     thread.join()
 
 
-class ManualClock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_a_renewed_file_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "token"
     provider = TokenFile(file)
@@ -86,8 +79,8 @@ def test_the_endpoint_is_asked_as_the_grant_says(endpoint: Endpoint) -> None:
 
 
 def test_a_token_is_kept_for_most_of_its_life(endpoint: Endpoint) -> None:
-    clock = ManualClock()
-    provider = ClientCredentials(endpoint.url, "client", "secret", None, clock)
+    clock = HandClock()
+    provider = ClientCredentials(endpoint.url, "client", "secret", None, clock.monotonic)
     assert [provider.token() for _ in range(3)] == ["token-1"] * 3
     clock.now += 79.0
     assert provider.token() == "token-1"
@@ -100,8 +93,8 @@ def test_a_token_is_kept_for_most_of_its_life(endpoint: Endpoint) -> None:
     [None, "soon", [], {}, float("nan"), float("inf"), "1e999", pytest.param(10**400, id="huge")],
 )
 def test_a_life_that_is_no_number_counts_as_not_stated(endpoint: Endpoint, stated: Any) -> None:
-    clock = ManualClock()
-    provider = ClientCredentials(endpoint.url, "client", "secret", None, clock)
+    clock = HandClock()
+    provider = ClientCredentials(endpoint.url, "client", "secret", None, clock.monotonic)
     endpoint.answer = {"access_token": "kept", "expires_in": stated}
     assert provider.token() == "kept"
     endpoint.answer = None
@@ -112,8 +105,8 @@ def test_a_life_that_is_no_number_counts_as_not_stated(endpoint: Endpoint, state
 
 
 def test_a_life_may_be_written_as_text(endpoint: Endpoint) -> None:
-    clock = ManualClock()
-    provider = ClientCredentials(endpoint.url, "client", "secret", None, clock)
+    clock = HandClock()
+    provider = ClientCredentials(endpoint.url, "client", "secret", None, clock.monotonic)
     endpoint.answer = {"access_token": "kept", "expires_in": "3600"}
     assert provider.token() == "kept"
     clock.now += 2800

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.label_files import MAX_DEPTH, MAX_FILE_BYTES, load_label_sets
+from pipeline.adapters.label_files import load_label_sets
+from pipeline.adapters.yaml_lines import MAX_DEPTH, MAX_FILE_BYTES
 from pipeline.errors import Halt
-from pipeline.labels.parsing import LABEL_KEYS, MODEL_KEYS, SET_KEYS
+from pipeline.labels.written import LABEL_KEYS, MODEL_KEYS, SET_KEYS
 from tests.rigs.root import ROOT
 
 EXAMPLES = ROOT / "deploy" / "examples" / "label-sets"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.labels.document import KeyPath
+from pipeline.complaints import KeyPath
 from pipeline.labels.label_set import Decision, Label, ModelPin, Threshold
 from pipeline.labels.parsing import (
     MAX_LABELS,

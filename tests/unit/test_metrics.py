@@ -1,17 +1,26 @@
-"""Every metric of the catalogue says what its text says: for each, a test that drives the condition
-that the text names, and one that does not."""
+"""Every metric of a stream worker says what its text says: for each, a test that drives the
+condition that the text names, and one that does not. And who may touch which metric."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from pipeline import metrics
-from pipeline.metrics import CATALOGUE, Metric
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.metrics import (
+    DRIVER_METRICS,
+    IMAGE_METRICS,
+    STORE_METRICS,
+    STREAM_METRICS,
+    STREAM_WORKER,
+    Metric,
+)
 from tests.rigs.root import ROOT
 
 TESTS = ROOT / "tests"
@@ -28,6 +37,7 @@ COMMITS = "unit/test_metrics_of_commits.py"
 COMMITTING = "unit/test_committing.py"
 WORKER = "unit/test_stream_worker.py"
 FETCH, OUTAGES = "unit/test_fetch.py", "unit/test_fetch_outages.py"
+STORES = "unit/test_fetch_stores.py"
 BATCHING, FAILURES = "unit/test_batching.py", "unit/test_batching_failures.py"
 SANDBOX = "component/test_decoder_sandbox.py"
 
@@ -184,6 +194,12 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
             f"{FETCH}::test_an_object_that_keeps_failing_beside_others_is_dead_lettered",
         ),
     ),
+    metrics.STORE_BREAKER_OPEN: (
+        Told(
+            f"{STORES}::test_an_outage_of_one_store_opens_its_breaker_alone_and_the_other_goes_on",
+            f"{STORES}::test_an_outage_of_one_store_opens_its_breaker_alone_and_the_other_goes_on",
+        ),
+    ),
     metrics.BUDGET_SPENT: (
         Told(
             "unit/test_commit_gate.py::test_the_share_is_shown_while_something_is_held_back",
@@ -231,9 +247,63 @@ def functions_of(file: str) -> frozenset[str]:
     )
 
 
-@pytest.mark.parametrize("metric", CATALOGUE, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", STREAM_WORKER, ids=lambda metric: metric.name)
 def test_every_metric_has_a_test_of_its_condition_and_one_of_another(metric: Metric) -> None:
     assert metric in TOLD, "write two tests, and their names here"
     for test in (each for told in TOLD[metric] for each in told):
         file, _, name = test.partition("::")
         assert name in functions_of(file)
+
+
+# -- who touches what ---------------------------------------------------------------------------
+
+MAY_TOUCH: Mapping[str, tuple[Metric, ...]] = {
+    "pipeline": IMAGE_METRICS,
+    "pipeline/fetch": (*IMAGE_METRICS, *STORE_METRICS),
+    "workers": IMAGE_METRICS,
+    "workers/stream": STREAM_WORKER,
+    "workers/supervise": DRIVER_METRICS,
+}
+"""By room: what everybody registers who builds something of it. A new kind of worker is a line."""
+
+
+def touched(file: Path) -> frozenset[Metric]:
+    """The metrics that a module names."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "pipeline.metrics":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            names |= {node.attr} if node.value.id == "metrics" else set()
+    found = (getattr(metrics, name, None) for name in names)
+    return frozenset(each for each in found if isinstance(each, Metric))
+
+
+MODULES = {
+    str(file.relative_to(ROOT)): touched(file)
+    for package in ("pipeline", "workers")
+    for file in sorted((ROOT / package).rglob("*.py"))
+    if touched(file)
+}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_touches_only_what_everybody_registers_who_builds_it(module: str) -> None:
+    room = max((room for room in MAY_TOUCH if module.startswith(f"{room}/")), key=len)
+    names = {metric.name for metric in MODULES[module] - frozenset(MAY_TOUCH[room])}
+    assert names == set(), f"{module} would raise KeyError in a worker that registers {room}'s"
+
+
+def test_every_metric_is_in_one_group_and_is_touched_by_somebody() -> None:
+    groups = (IMAGE_METRICS, STORE_METRICS, STREAM_METRICS, DRIVER_METRICS)
+    grouped = [metric for group in groups for metric in group]
+    every = {value for value in vars(metrics).values() if isinstance(value, Metric)}
+    assert len(grouped) == len(set(grouped))
+    assert set(grouped) == every
+    assert frozenset().union(*MODULES.values()) == every
+
+
+@pytest.mark.parametrize("group", [IMAGE_METRICS, STREAM_WORKER, DRIVER_METRICS])
+def test_a_process_exposes_what_it_registers_and_nothing_else(group: tuple[Metric, ...]) -> None:
+    exposed = {family.name for family in PrometheusMeter(group).registry.collect()}
+    assert exposed == {metric.name.removesuffix("_total") for metric in group}

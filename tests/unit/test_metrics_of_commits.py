@@ -6,11 +6,11 @@ import pytest
 
 from pipeline import metrics
 from pipeline.adapters.memory.encoder import MemoryEncoder
-from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.metrics import Metric
 from pipeline.offsets import DeadLettered, PassedOver
 from pipeline.records import DeadLetter, Epoch, Origin
-from tests.rigs.committing import BYTES, PARTITION, TOPIC, Worker
+from tests.rigs.workers.committing import BYTES, PARTITION, TOPIC, Worker
 from workers.stream import wiring
 
 
@@ -41,7 +41,7 @@ def begun(worker: Worker, timestamp_ms: int) -> tuple[Origin, Epoch]:
 
 
 def total(worker: Worker, metric: Metric, **labels: str) -> float:
-    return worker.meter.registry.get_sample_value(metric.name, labels) or 0
+    return worker.meter.value(metric, **labels) or 0
 
 
 def counted(worker: Worker) -> dict[str, float]:
@@ -102,9 +102,8 @@ def test_an_image_that_takes_long_does_not_age_commits() -> None:
     assert worker.sample("commit_age_seconds") == 0
 
 
-def timed_commits(worker: Worker) -> float:
-    name = "clipstream_stage_duration_seconds_count"
-    return worker.meter.registry.get_sample_value(name, {"stage": "commit"}) or 0
+def timed_commits(worker: Worker) -> int:
+    return len(worker.meter.values(metrics.STAGE_SECONDS, stage="commit"))
 
 
 def test_a_commit_that_succeeds_is_counted_and_timed() -> None:
@@ -149,15 +148,14 @@ def test_latency_is_from_the_records_time_to_the_commit() -> None:
     skip(worker, "folder", round(worker.clock.now * 1000))
     worker.clock.now += 7
     worker.cycle()
-    assert worker.sample("end_to_end_latency_seconds_count") == 1
-    assert worker.sample("end_to_end_latency_seconds_sum") == pytest.approx(7.3)
+    assert worker.meter.values(metrics.LATENCY_SECONDS) == [pytest.approx(7.3)]
 
 
 def test_a_record_without_a_time_has_no_latency() -> None:
     worker = started()
     lose(worker)
     worker.cycle()
-    assert worker.sample("end_to_end_latency_seconds_count") == 0
+    assert worker.meter.values(metrics.LATENCY_SECONDS) == []
 
 
 def test_a_change_of_assignment_is_counted() -> None:
@@ -169,14 +167,14 @@ def test_a_change_of_assignment_is_counted() -> None:
 
 def test_a_partition_that_was_revoked_is_no_longer_shown() -> None:
     worker = started()
-    name, labels = "clipstream_consumer_lag_records", {"topic": TOPIC, "partition": "0"}
-    assert worker.meter.registry.get_sample_value(name, labels) == 0
+    labels = {"topic": TOPIC, "partition": "0"}
+    assert worker.meter.value(metrics.LAG, **labels) == 0
     worker.window.revoke(PARTITION)
     worker.gauges.forget(PARTITION)
     worker.gauges.follow_assignment()
     worker.cycle(2)
     assert worker.sample("assigned_partitions") == 0
-    assert worker.meter.registry.get_sample_value(name, labels) is None
+    assert worker.meter.value(metrics.LAG, **labels) is None
 
 
 def test_progress_is_a_commit_that_finished_a_reference() -> None:
@@ -191,17 +189,9 @@ def test_progress_is_a_commit_that_finished_a_reference() -> None:
 
 
 def test_the_model_is_named_by_what_the_worker_runs() -> None:
-    meter, encoder = PrometheusMeter(), MemoryEncoder()
+    meter, encoder = MemoryMeter(metrics.STREAM_WORKER), MemoryEncoder()
 
-    def told() -> list[tuple[dict[str, str], float]]:
-        return [
-            (sample.labels, sample.value)
-            for family in meter.registry.collect()
-            for sample in family.samples
-            if sample.name == metrics.MODEL_INFO.name
-        ]
-
-    assert told() == []
+    assert meter.labels(metrics.MODEL_INFO) == []
     wiring._tell_model(meter, encoder)
     model = encoder.model
     named = {
@@ -211,4 +201,5 @@ def test_the_model_is_named_by_what_the_worker_runs() -> None:
         "engine": model.engine,
         "version": wiring.VERSION,
     }
-    assert told() == [(named, 1)]
+    assert meter.labels(metrics.MODEL_INFO) == [named]
+    assert meter.value(metrics.MODEL_INFO, **named) == 1

@@ -117,6 +117,25 @@ def test_what_a_node_lacks_is_named_before_a_model_is_loaded(
     assert caught.value.code == code
 
 
+def test_what_a_further_store_needs_of_the_node_is_looked_at_too(node: Path) -> None:
+    lab = {"name": "lab", "allowed_buckets": ["lab"], "profile": "lab"}
+    settings = settings_of(node, stores=[lab | {"ca_file": node / "lab.pem"}])
+    with pytest.raises(Halt, match=r"stores\[lab\]\.ca_file") as caught:
+        require_node(settings)
+    assert caught.value.code == "s3.ca_file"
+    (node / "lab.pem").write_text("a certificate")
+    with pytest.raises(Halt, match=r"check stores\[lab\]\.profile") as caught:
+        require_node(settings)
+    assert caught.value.code == "s3.session"
+    failed = [
+        finding.check.message
+        for finding in examine_node(settings, 0)
+        if finding.check.result is CheckResult.FAILED
+    ]
+    assert len(failed) == 1
+    assert "stores[lab]" in failed[0]
+
+
 def test_a_hub_cache_that_is_not_filled_is_a_failure_only_offline(node: Path) -> None:
     def result(*, offline: bool) -> Check:
         model = {"cache_directory": node / "cache", "offline": offline}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.rigs.image_files import (
+from tests.rigs.stages.image_files import (
     PNG_SIGNATURE,
     Chunk,
     bmp,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.rigs.image_files import Tiff, packed, seen, verdict
+from tests.rigs.stages.image_files import Tiff, packed, seen, verdict
 
 EDGE = 8
 UNSUPPORTED, CORRUPT, TRUNCATED = (

@@ -11,13 +11,12 @@ import pytest
 from pipeline.adapters.kafka.policy import Member
 from pipeline.errors import CODES, Blame
 from pipeline.halts import HALTS
-from pipeline.metrics import CATALOGUE as WORKER_METRICS
-from pipeline.metrics import DRIVER_CATALOGUE
+from pipeline.metrics import DRIVER_METRICS, STREAM_WORKER
 from tests.rigs.root import ROOT
 from workers.settings.loading import CATALOGUE
 from workers.supervise.supervisor import ExitCode
 
-METRICS = (*WORKER_METRICS, *DRIVER_CATALOGUE)
+METRICS = (*STREAM_WORKER, *DRIVER_METRICS)
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 

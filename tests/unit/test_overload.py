@@ -6,9 +6,17 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.metrics import BREAKER_OPEN, IN_FLIGHT, LAG, QUEUE_DEPTH, SKIPPED, STAGE_SECONDS
-from tests.rigs.hand_clock import HandClock
+from pipeline.adapters.memory.clock import HandClock
+from pipeline.adapters.memory.meter import MemoryMeter
+from pipeline.metrics import (
+    BREAKER_OPEN,
+    IN_FLIGHT,
+    LAG,
+    QUEUE_DEPTH,
+    SKIPPED,
+    STAGE_SECONDS,
+    STREAM_WORKER,
+)
 from workers.stream.gauges import INTERVAL_S
 from workers.stream.overload import SPAN_S, OverloadWatch
 
@@ -20,9 +28,9 @@ class Worker:
     """What a worker tells its meter."""
 
     def __init__(self) -> None:
-        self.prometheus = PrometheusMeter()
+        self.behind = MemoryMeter(STREAM_WORKER)
         self.clock = HandClock()
-        self.meter = OverloadWatch(self.prometheus, self.clock)
+        self.meter = OverloadWatch(self.behind, self.clock)
 
     def runs(
         self,
@@ -128,14 +136,14 @@ def test_partitions_that_come_and_go_are_no_overload(
 
 
 def test_every_measure_is_passed_on(worker: Worker) -> None:
-    value = worker.prometheus.registry.get_sample_value
+    value = worker.behind.value
     worker.meter.set(IN_FLIGHT, 3)
     worker.meter.set(LAG, 5, topic="t", partition="1")
     worker.meter.observe(STAGE_SECONDS, 0.5, stage="fetch")
     worker.meter.add(SKIPPED, 2, reason="folder")
-    assert value("clipstream_skipped_total", {"reason": "folder"}) == 2
-    assert value("clipstream_in_flight_references") == 3
-    assert value("clipstream_consumer_lag_records", {"topic": "t", "partition": "1"}) == 5
-    assert value("clipstream_stage_duration_seconds_count", {"stage": "fetch"}) == 1
+    assert value(SKIPPED, reason="folder") == 2
+    assert value(IN_FLIGHT) == 3
+    assert value(LAG, topic="t", partition="1") == 5
+    assert worker.behind.values(STAGE_SECONDS, stage="fetch") == [0.5]
     worker.meter.forget(LAG, topic="t", partition="1")
-    assert value("clipstream_consumer_lag_records", {"topic": "t", "partition": "1"}) is None
+    assert value(LAG, topic="t", partition="1") is None

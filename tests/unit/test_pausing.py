@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import pytest
 
+from pipeline.adapters.memory.clock import HandClock
 from pipeline.records import Partition
-from tests.rigs.hand_clock import HandClock
 from workers.stream.pausing import TOLD_EVERY_S, Pausing
 
 ONE, TWO = Partition("refs", 1), Partition("refs", 2)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.adapters.memory.clock import HandClock
 from pipeline.errors import Halt, Retry
-from tests.rigs.hand_clock import HandClock
 from workers.cluster.start import PATIENCE_S, cluster_address, patiently, start_ray
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, WorkerLost
 from pipeline.halts import Fault, fault_of
-from tests.rigs.hand_clock import HandClock
 from tests.rigs.waiting import eventually
 from workers.cluster import heap
 from workers.cluster.actors import RayWorker, StreamActor

@@ -12,8 +12,9 @@ import pytest
 
 from pipeline.adapters.label_files import fingerprint
 from pipeline.adapters.memory.encoder import MemoryEncoder
-from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import Halt
+from pipeline.metrics import IMAGE_METRICS, LABEL_SET_INFO, LABEL_SET_RELOADS
 from pipeline.records import ImageRef, Partition, Position, Record
 from pipeline.references import ReferencesPolicy, parse
 from tests.rigs.waiting import eventually
@@ -48,7 +49,7 @@ class Bench:
             environment={},
         )
         self.encoder = MemoryEncoder()
-        self.meter = PrometheusMeter()
+        self.meter = MemoryMeter(IMAGE_METRICS)
         self.rules = LiveRules(self.load, partial(fingerprint, (folder,)), self.meter)
 
     def load(self) -> Rules:
@@ -58,17 +59,12 @@ class Bench:
         (self.folder / f"{name}.yaml").write_text(text)
 
     def count(self, outcome: str) -> float:
-        name = "clipstream_label_set_reloads_total"
-        return self.meter.registry.get_sample_value(name, {"outcome": outcome}) or 0.0
+        return self.meter.value(LABEL_SET_RELOADS, outcome=outcome) or 0.0
 
     def in_force(self) -> dict[str, str]:
         """What the metrics say, which must be what the rules say."""
-        (family,) = (
-            family
-            for family in self.meter.registry.collect()
-            if family.name == "clipstream_label_set_info"
-        )
-        told = {sample.labels["label_set"]: sample.labels["version"] for sample in family.samples}
+        exposed = self.meter.labels(LABEL_SET_INFO)
+        told = {labels["label_set"]: labels["version"] for labels in exposed}
         assert told == self.rules().versions
         return told
 
@@ -173,7 +169,7 @@ def test_label_sets_that_cannot_be_loaded_stop_the_start(tmp_path: Path) -> None
     bench = Bench(tmp_path)
     bench.write("animals", INVALID)
     with pytest.raises(Halt, match=r"animals\.yaml:7"):
-        LiveRules(bench.load, partial(fingerprint, (tmp_path,)), PrometheusMeter())
+        LiveRules(bench.load, partial(fingerprint, (tmp_path,)), MemoryMeter(IMAGE_METRICS))
 
 
 def test_the_watch_outlives_a_defect(bench: Bench) -> None:

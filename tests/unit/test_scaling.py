@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.rigs.hand_clock import HandClock
+from pipeline.adapters.memory.clock import HandClock
 from workers.settings.workers import WorkersPolicy
 from workers.stream.health import Health
 from workers.supervise.scaling import MEASURED_S, TRIAL_S, Scaling

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import ValidationError
 
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.errors import Halt
+from pipeline.policy import Policy, Tier
 from pipeline.routes import Router
 from tests.rigs.root import ROOT
 from workers.settings.catalogue import Catalogue, variable_of
 from workers.settings.loading import CATALOGUE, Settings, load_settings, read_settings
+from workers.settings.problems import general
 
 BUCKETS = {"CLIPSTREAM_S3__ALLOWED_BUCKETS": '["images"]'}
 
@@ -146,8 +149,17 @@ def test_a_file_may_share_parts_by_anchors_and_merge_keys(tmp_path: Path) -> Non
         routes:
           - &all {bucket: a, label_sets: [x]}
           - {<<: *all, bucket: b}
+          - {bucket: c, <<: [{label_sets: [y]}, *all]}
     """
-    assert [route.bucket for route in load(text, tmp_path).routes] == ["a", "b"]
+    routes = load(text, tmp_path).routes
+    assert [route.bucket for route in routes] == ["a", "b", "c"]
+    assert [route.label_sets for route in routes] == [("x",), ("x",), ("y",)]
+
+
+@pytest.mark.parametrize("time", ["2026-11-01T00:00:00Z", "2026-11-01 01:00:00+01:00"])
+def test_a_time_needs_no_quotes(tmp_path: Path, time: str) -> None:
+    start = load(f"delivery: {{start: {time}}}", tmp_path).delivery.start
+    assert start == datetime(2026, 11, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +203,24 @@ def test_every_setting_and_every_section_is_described() -> None:
     assert [path for path, about in CATALOGUE.sections.items() if not about] == []
 
 
+def test_everyday_settings_are_few_and_include_all_that_must_be_set() -> None:
+    everyday = {
+        path
+        for path, setting in CATALOGUE.settings.items()
+        if setting.tier is Tier.EVERYDAY and "[]" not in path
+    }
+    assert 25 <= len(everyday) <= 36
+    assert "s3.allowed_buckets" in everyday
+
+
+def test_a_section_without_a_tier_is_refused() -> None:
+    class Untiered(Policy):
+        odd: int = 1
+
+    with pytest.raises(TypeError, match=r"odd has no tier; write .* in Untiered"):
+        Catalogue.of(Untiered)
+
+
 def test_every_setting_can_be_set_by_its_variable() -> None:
     """Each variable is taken for its own setting: with a wrong value, that one is refused."""
     settings = [each for each in CATALOGUE.settings.values() if each.variable]
@@ -216,7 +246,7 @@ def test_names_of_variables_are_unambiguous() -> None:
 
 def test_a_type_without_words_is_refused() -> None:
     class Odd(Settings):
-        odd: complex = 1j
+        odd: Annotated[complex, Tier.EXPERT] = 1j
 
     with pytest.raises(KeyError, match="complex"):
         Catalogue.of(Odd)
@@ -243,6 +273,18 @@ def test_an_example_loads_and_its_routes_name_its_label_sets(file: Path) -> None
     shipped = {path.name: path for path in (ROOT / "deploy/examples/label-sets").iterdir()}
     paths = [shipped.get(path.name, ROOT / path) for path in settings.label_sets.paths]
     Router(settings.routes, [label_set.name for label_set in load_label_sets(paths)])
+
+
+@pytest.mark.parametrize("file", [*EXAMPLES, ROOT / "README.md"], ids=lambda path: path.stem)
+def test_examples_use_everyday_settings_alone(file: Path, tmp_path: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".md":
+        (text,) = re.findall(r"```yaml\n(# settings\.yaml.*?)```", text, re.DOTALL)
+    example = tmp_path / "example.yaml"
+    example.write_text(text, encoding="utf-8")
+    named = {general(path) for path in read_settings(example, environment={}).sources}
+    tiers = {path: CATALOGUE.settings[path].tier for path in named & CATALOGUE.settings.keys()}
+    assert set(tiers.values()) == {Tier.EVERYDAY}, tiers
 
 
 @pytest.mark.parametrize("word", ["on", "off"])

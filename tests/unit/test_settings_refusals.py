@@ -33,7 +33,7 @@ def problems(text: str, tmp_path: Path, *, flags: Any = None, **variables: str) 
     ("text", "line", "message"),
     [
         ("kafka: {grup: a}", 1, "kafka.grup: no such setting; did you mean kafka.group?"),
-        ("log: {zzz: a}", 1, "log.zzz: no such setting; log has format, level"),
+        ("log: {zzz: a}", 1, "log.zzz: no such setting; known are format, level"),
         (
             "kafka: {password: a}",
             1,
@@ -104,6 +104,14 @@ def problems(text: str, tmp_path: Path, *, flags: Any = None, **variables: str) 
             1,
             (
                 'delivery.start: is "tomorrow"; write `earliest`, `latest` or `none` or an RFC '
+                "3339 time with its zone"
+            ),
+        ),
+        (
+            "delivery: {start: 2026-99-99}",
+            1,
+            (
+                'delivery.start: is "2026-99-99"; write `earliest`, `latest` or `none` or an RFC '
                 "3339 time with its zone"
             ),
         ),
@@ -296,7 +304,7 @@ def test_what_cannot_be_meant_is_refused(text: str, says: str, tmp_path: Path) -
 
 def test_two_documents_in_the_file_are_named(tmp_path: Path) -> None:
     assert problems("log: {level: info}\n---\nkafka: {group: a}", tmp_path) == [
-        "settings: settings.yaml:2: a second document begins here (---); put all sections into one"
+        "settings: settings.yaml:2: a second document begins here (---); write a single document"
     ]
 
 
@@ -317,28 +325,39 @@ def test_a_variable_inside_what_is_no_section_changes_nothing(tmp_path: Path) ->
         ("- a", "settings.yaml: not a mapping; write sections, as in kafka: {group: live}"),
         (
             "log: {level: info}\nlog: {level: error}",
-            "settings.yaml:2: log stands here again, after line 1; remove one",
+            "settings.yaml:2: log: 'log' stands on line 1 already; keep one",
         ),
         (
             "log:\n  level: info\n  level: error",
-            "settings.yaml:3: log.level stands here again, after line 2; remove one",
+            "settings.yaml:3: log.level: 'level' stands on line 2 already; keep one",
+        ),
+        (
+            "log: {level: info, level: error}",
+            "settings.yaml:1: log.level: 'level' stands on line 1 already; keep one",
         ),
         (
             "kafka: {group: a",
-            "settings.yaml:1: expected ',' or '}', but got '<stream end>'; mend the YAML",
-        ),
-        (
-            "a: \x07",
             (
-                "settings.yaml: not YAML; put texts that look like dates in quotes, remove control "
-                "characters"
+                "settings.yaml:1: not read: while parsing a flow mapping, expected ',' or '}', but "
+                "got '<stream end>'; mend the YAML"
             ),
         ),
         (
-            "delivery: {start: 2026-99-99}",
+            "a: \x07",
+            "settings.yaml:1: special characters are not allowed; remove the character",
+        ),
+        (
+            "kafka: {group: !own x}",
             (
-                "settings.yaml: not YAML; put texts that look like dates in quotes, remove control "
-                "characters"
+                "settings.yaml:1: kafka.group: is a value of the YAML type of its own; put a text "
+                "in quotes"
+            ),
+        ),
+        (
+            "kafka: &all {group: *all}",
+            (
+                "settings.yaml:1: an alias of nothing before it; put a text that begins with * in "
+                "quotes"
             ),
         ),
     ],
@@ -347,12 +366,20 @@ def test_a_file_that_cannot_be_looked_at_is_refused(text: str, line: str, tmp_pa
     assert problems(text, tmp_path) == [f"settings: {line}"]
 
 
+def test_all_that_is_wrong_with_the_yaml_is_named_at_once(tmp_path: Path) -> None:
+    lines = problems("log:\n  level: !own x\n  format: !!int x\n  level: a", tmp_path)
+    assert [line.partition("log.")[2].partition(";")[0] for line in lines] == [
+        "format: is no int",
+        "level: 'level' stands on line 2 already",
+    ]
+
+
 def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
-    with pytest.raises(Halt, match=re.escape(f"{file} cannot be read (No such file")):
+    with pytest.raises(Halt, match=re.escape(f"{file}: cannot be read (No such file")):
         load_settings(file, environment=BUCKETS)
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(Halt, match=re.escape(f"{file} is not UTF-8")):
+    with pytest.raises(Halt, match=re.escape(f"{file}:1: not UTF-8")):
         load_settings(file, environment=BUCKETS)
 
 
@@ -367,6 +394,10 @@ def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
         f"kafka: {{password: {SECRET}}}",
         f"kafka: {{security: {{password: *{SECRET}}}}}",
         f"kafka: {{security: {{password: !{SECRET}}}}}",
+        f"kafka: {{security: {{password: !{SECRET}!x}}}}",
+        f"kafka: {{security: {{password: &{SECRET} x, username: &{SECRET} y}}}}",
+        f"kafka: {{security: {{password: !!int {SECRET}}}}}",
+        f"kafka: {{security: {{password: ! {SECRET}, <<: {SECRET}}}}}",
         f"kafka: {{security: {{password: '{SECRET}}}}}",
         f"s3: {{proxy_url: 'http://user:{SECRET}@proxy'}}",
     ],

@@ -11,12 +11,12 @@ import pytest
 from pipeline import metrics
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
-from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, WorkerLost
 from pipeline.flow import FlowPolicy
 from pipeline.ports import Commit, Polled, Unreadable
 from pipeline.records import OutputTopic, Partition
-from tests.rigs.stream_worker import (
+from tests.rigs.waiting import eventually
+from tests.rigs.workers.stream_worker import (
     TOPIC,
     WAIT_S,
     Running,
@@ -28,7 +28,6 @@ from tests.rigs.stream_worker import (
     send,
     visible,
 )
-from tests.rigs.waiting import eventually
 from workers.stream.worker import POLL_S
 
 
@@ -282,12 +281,6 @@ def test_a_worker_that_cannot_go_on_crashes_and_is_not_halted(
     assert isinstance(worker.failure, failure)
     assert committed(broker) == 0
     assert broker.published == []
-
-
-def test_every_metric_that_is_exposed_is_in_the_catalogue() -> None:
-    meter = PrometheusMeter()
-    exposed = {family.name for family in meter.registry.collect()}
-    assert exposed == {metric.name.removesuffix("_total") for metric in metrics.CATALOGUE}
 
 
 def test_a_wall_clock_that_jumps_by_an_hour_changes_nothing(

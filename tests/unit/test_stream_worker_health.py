@@ -9,9 +9,11 @@ import time
 import pytest
 
 from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
-from pipeline.ports import Commit, CommitDoubtful
+from pipeline.errors import CommitDoubtful
+from pipeline.ports import Commit
 from pipeline.records import OutputTopic
-from tests.rigs.stream_worker import (
+from tests.rigs.waiting import eventually
+from tests.rigs.workers.stream_worker import (
     WAIT_S,
     committed,
     keys_of,
@@ -20,7 +22,6 @@ from tests.rigs.stream_worker import (
     send,
     visible,
 )
-from tests.rigs.waiting import eventually
 
 
 @pytest.fixture

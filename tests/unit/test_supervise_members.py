@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.retry import RetryPolicy
-from tests.rigs.supervisor import (
+from tests.rigs.workers.supervisor import (
     DIED,
     NO_CREDENTIALS,
     NODES,

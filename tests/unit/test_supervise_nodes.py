@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from tests.rigs.supervisor import Stage, Worker
+from tests.rigs.workers.supervisor import Stage, Worker
 from workers.supervise.node import Node
 from workers.supervise.slot import NOTICE_MARGIN_S, Ended, Fate
 from workers.supervise.supervisor import TICK_S, ExitCode

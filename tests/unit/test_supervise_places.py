@@ -9,8 +9,8 @@ import logging
 import pytest
 
 from pipeline import metrics
-from pipeline.adapters.prometheus import PrometheusMeter
-from tests.rigs.supervisor import (
+from pipeline.adapters.memory.meter import MemoryMeter
+from tests.rigs.workers.supervisor import (
     DIED,
     FENCED,
     NO_CREDENTIALS,
@@ -281,12 +281,8 @@ def test_deaths_in_several_places_stop_the_driver() -> None:
 
 
 def test_the_drivers_metrics_follow_the_places() -> None:
-    meter = PrometheusMeter(metrics.DRIVER_CATALOGUE)
-    gauges = DriverGauges(meter)
-
-    def value(metric: metrics.Metric, **labels: str) -> float | None:
-        return meter.registry.get_sample_value(metric.name, labels)
-
+    meter = MemoryMeter(metrics.DRIVER_METRICS)
+    gauges, value = DriverGauges(meter), meter.value
     gauges.follow(Standing(True, {State.READY: 1, State.EMPTY: 2}, {"model.device": 2}, ()))
     assert value(metrics.DRIVER_WORKERS, state="ready") == 1
     assert value(metrics.DRIVER_WORKERS, state="empty") == 2
@@ -295,15 +291,6 @@ def test_the_drivers_metrics_follow_the_places() -> None:
     gauges.follow(Standing(True, {State.READY: 3}, {}, ()))
     assert value(metrics.DRIVER_WORKERS, state="empty") == 0
     assert value(metrics.DRIVER_EMPTY, code="model.device") is None
-
-
-def test_a_worker_exposes_nothing_of_the_driver_nor_the_driver_of_a_worker() -> None:
-    ours, theirs = set(metrics.CATALOGUE), set(metrics.DRIVER_CATALOGUE)
-    assert ours.isdisjoint(theirs)
-    with pytest.raises(KeyError):
-        PrometheusMeter().set(metrics.DRIVER_WORKERS, 1, state="ready")
-    with pytest.raises(KeyError):
-        PrometheusMeter(metrics.DRIVER_CATALOGUE).add(metrics.COMMITS)
 
 
 def fails_soon_after_loading(stage: Stage, ended: Ended, load_s: float) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from tests.rigs.supervisor import Stage, Worker, health
+from tests.rigs.workers.supervisor import Stage, Worker, health
 from workers.supervise.idle import ASK_S
 from workers.supervise.slot import BUILDING_KILL_S, FRESH_S, KILL_MARGIN_S, Ended, Fate
 from workers.supervise.standing import Standing, State

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.rigs.supervisor import Stage, Worker, health
+from tests.rigs.workers.supervisor import Stage, Worker, health
 from workers.supervise.slot import KILL_MARGIN_S, Ended, Fate
 from workers.supervise.supervisor import ExitCode
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pipeline.adapters.clip.watched import WatchedEncoder
+from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.memory.encoder import MemoryEncoder
-from pipeline.ports import PoisonedBatch
+from pipeline.errors import PoisonedBatch
 from pipeline.records import Pixels, Vector
-from tests.rigs.batching import ManualClock
 
 PIXELS = np.zeros((1, 8, 8, 3), np.uint8)
 
@@ -19,7 +19,7 @@ PIXELS = np.zeros((1, 8, 8, 3), np.uint8)
 class SlowEncoder(MemoryEncoder):
     """Each batch takes 100 s, and may fail."""
 
-    def __init__(self, clock: ManualClock) -> None:
+    def __init__(self, clock: HandClock) -> None:
         super().__init__(dimension=4, crop=8)
         self._clock = clock
         self.failure: Exception | None = None
@@ -27,20 +27,20 @@ class SlowEncoder(MemoryEncoder):
         self.watched = WatchedEncoder(self, clock)
 
     def encode_images(self, pixels: Pixels) -> Vector:
-        self._clock.now_s += 100.0
+        self._clock.now += 100.0
         self.ages.append(self.watched.call_age_s())
         if self.failure is not None:
             raise self.failure
         return super().encode_images(pixels)
 
     def encode_texts(self, prompts: Sequence[str]) -> Vector:
-        self._clock.now_s += 100.0
+        self._clock.now += 100.0
         self.ages.append(self.watched.call_age_s())
         return super().encode_texts(prompts)
 
 
 def test_the_age_is_that_of_the_call_under_way() -> None:
-    encoder = SlowEncoder(ManualClock())
+    encoder = SlowEncoder(HandClock())
     watched = encoder.watched
     assert watched.call_age_s() == 0.0
     np.testing.assert_array_equal(
@@ -54,14 +54,14 @@ def test_the_age_is_that_of_the_call_under_way() -> None:
 
 
 def test_prompts_of_a_label_set_that_changes_are_watched_as_well() -> None:
-    encoder = SlowEncoder(ManualClock())
+    encoder = SlowEncoder(HandClock())
     encoder.watched.encode_texts(["a cat"])
     assert encoder.ages == [100.0]
     assert encoder.watched.call_age_s() == 0.0
 
 
 def test_everything_else_is_the_encoders() -> None:
-    encoder = SlowEncoder(ManualClock())
+    encoder = SlowEncoder(HandClock())
     assert encoder.watched.model == encoder.model
     assert encoder.watched.geometry == encoder.geometry
     np.testing.assert_array_equal(

@@ -20,6 +20,7 @@ from pipeline.adapters.clip.vision.calibration import calibrate, split
 from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, Reject
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.ports import Decoder
 from pipeline.records import ImageGeometry, Pixels
 from workers.settings.loading import Settings
@@ -103,7 +104,7 @@ async def _decode(
             return None
 
     images: list[Pixels] = []
-    async with decoding(settings.decode, PrometheusMeter()) as decoder:
+    async with decoding(settings.decode, PrometheusMeter(IMAGE_METRICS)) as decoder:
         bodies = _different(files)
         while some := list(islice(bodies, IN_FLIGHT)):
             decoded = await asyncio.gather(*(pixels_of(decoder, body) for body in some))

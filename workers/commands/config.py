@@ -12,6 +12,7 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.policy import Tier
 from workers.cluster.reservation import decided_before
 from workers.settings.loading import CATALOGUE, Settings
 from workers.settings.problems import REDACTED, masked
@@ -32,17 +33,24 @@ class Row:
     path: str
     origin: str
     value: str
+    tier: Tier
     note: str = ""
     """What a value comes to that is decided elsewhere."""
 
 
 def print_table(
-    given: Given, settings: Settings | None, console: Console, *, changed_only: bool
+    given: Given,
+    settings: Settings | None,
+    console: Console,
+    *,
+    changed_only: bool = False,
+    tier: Tier = Tier.EVERYDAY,
 ) -> None:
-    """A line a setting, never cut or wrapped. Without valid settings what was given is shown."""
-    rows = [
-        row for row in effective(given, settings) if not (changed_only and row.origin == "default")
-    ]
+    """A line a setting, never cut or wrapped: those that were set, and unless ``changed_only``
+    those up to a tier. Without valid settings what was given is shown."""
+    shown = () if changed_only else _up_to(tier)
+    every = list(effective(given, settings))
+    rows = [row for row in every if row.tier in shown or row.origin != "default"]
     of_path, of_origin = (
         max((len(text) for text in texts), default=0)
         for texts in ([row.path for row in rows], [row.origin for row in rows])
@@ -51,6 +59,14 @@ def print_table(
         note = f"  # {row.note}" if row.note else ""
         line = f"{row.path:<{of_path}}  {row.origin:<{of_origin}}  {row.value}{note}"
         console.print(Text(line, "dim" if row.origin == "default" else ""), soft_wrap=True)
+    if tier is not Tier.EXPERT and not changed_only:
+        line = f"# {len(every) - len(rows)} more are at their defaults; --tier tuning or expert"
+        console.print(Text(line, "dim"), soft_wrap=True)
+
+
+def _up_to(tier: Tier) -> tuple[Tier, ...]:
+    tiers = tuple(Tier)
+    return tiers[: tiers.index(tier) + 1]
 
 
 def effective(given: Given, settings: Settings | None) -> Iterator[Row]:
@@ -67,10 +83,11 @@ def effective(given: Given, settings: Settings | None) -> Iterator[Row]:
         if path == "routes" and isinstance(value, list) and value:
             for index, route in enumerate(value):
                 origin = _origin(given, f"routes[{index}]", "routes")
-                yield Row(f"routes[{index}]", origin, masked(as_text(route)))
+                yield Row(f"routes[{index}]", origin, masked(as_text(route)), setting.tier)
             continue
         text = REDACTED if setting.secret and value is not None else masked(as_text(value))
-        yield Row(path, _origin(given, path), text, _note(path, value, settings))
+        note = _note(path, value, settings)
+        yield Row(path, _origin(given, path), text, setting.tier, note)
 
 
 def _note(path: str, value: Any, settings: Settings | None) -> str:

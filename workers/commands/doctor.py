@@ -11,6 +11,7 @@ from rich.text import Text
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import SAFE_MIN_ISR, SAFE_REPLICATION, KafkaDoctor, sound_topics
 from pipeline.adapters.s3.admin import S3Admin
+from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, PipelineError
 from pipeline.ports import Check, CheckResult
 from workers.cluster.actors import Cluster
@@ -44,7 +45,7 @@ def run_doctor(
     counts = dict.fromkeys(CheckResult, 0)
     areas = [
         ("kafka", "reach", _kafka(settings, create)),
-        ("s3", "reach", _s3(settings)),
+        *((store.section, "reach", _s3(store)) for store in settings.s3_stores),
         ("label sets", "load", _label_sets(settings)),
         ("decoder", "start", _decoder(settings)),
         ("model", "load", _model(settings)),
@@ -108,8 +109,8 @@ def _created(settings: Settings, admin: KafkaAdmin, create: NewTopics) -> Iterat
         admin.configure_topics(dict.fromkeys(safe, durable))
 
 
-def _s3(settings: Settings) -> Iterator[Check]:
-    admin = S3Admin(settings.s3)
+def _s3(store: S3Policy) -> Iterator[Check]:
+    admin = S3Admin(store)
     try:
         yield from admin.check()
     finally:

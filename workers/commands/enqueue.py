@@ -11,7 +11,9 @@ from rich.console import Console
 
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.adapters.s3.admin import S3Admin
+from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, Reject
+from pipeline.fetch.stores import absent_from
 from pipeline.formats import strict_json
 from pipeline.formats.native import NATIVE
 from pipeline.formats.reference import Reference as Named
@@ -72,8 +74,8 @@ def _references(settings: Settings, source: str, asked: Reference) -> Iterator[R
             raise Halt(
                 "enqueue.invalid", f"enqueue: {source} names no bucket; write s3://BUCKET/PREFIX"
             )
-        _check_bucket(settings, bucket, "")
-        return (listed | asked for listed in _listed(settings, bucket, prefix))
+        store = _store_of(settings, bucket, "")
+        return (listed | asked for listed in _listed(store, bucket, prefix))
     path = Path(source)
     if path.exists() and not path.is_file() and not path.is_dir():
         return _read(settings, path, asked)  # a pipe: it can be read only once
@@ -82,17 +84,20 @@ def _references(settings: Settings, source: str, asked: Reference) -> Iterator[R
     return _read(settings, path, asked)
 
 
-def _check_bucket(settings: Settings, bucket: str, where: str) -> None:
-    if not settings.s3.allows(bucket):
+def _store_of(settings: Settings, bucket: str, where: str) -> S3Policy:
+    store = settings.s3_store_of(bucket)
+    if store is None:
+        absent = absent_from([f"{each.section}.allowed_buckets" for each in settings.s3_stores])
         raise Halt(
             "enqueue.invalid",
-            f"enqueue: {where}bucket {bucket} is not in s3.allowed_buckets, so workers would "
-            "refuse it; allow it first",
+            f"enqueue: {where}bucket {bucket} is {absent}, so workers would refuse it; allow it "
+            "first",
         )
+    return store
 
 
-def _listed(settings: Settings, bucket: str, prefix: str) -> Iterator[Reference]:
-    admin = S3Admin(settings.s3)
+def _listed(store: S3Policy, bucket: str, prefix: str) -> Iterator[Reference]:
+    admin = S3Admin(store)
     try:
         for listed in admin.list_objects(bucket, prefix):
             if listed.key.endswith("/") and listed.size_bytes == 0:
@@ -139,5 +144,5 @@ def _reference(settings: Settings, text: str, asked: Reference, where: str) -> R
     except Reject as reject:
         raise Halt("enqueue.invalid", f"enqueue: {where}: {reject.message}") from reject
     if isinstance(read, Named):
-        _check_bucket(settings, read.bucket, f"{where}: ")
+        _store_of(settings, read.bucket, f"{where}: ")
     return reference

@@ -22,7 +22,7 @@ from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, Retry
-from pipeline.metrics import DRIVER_CATALOGUE
+from pipeline.metrics import DRIVER_METRICS
 from pipeline.retry import wait_s
 from workers.backoff import BROKER
 from workers.cluster.actors import Cluster
@@ -31,7 +31,7 @@ from workers.cluster.start import patiently
 from workers.endpoints import HealthEndpoint, update_discovery
 from workers.label_sets import load_routes
 from workers.settings.loading import Settings
-from workers.stream.wiring import build_stream_worker, member_of
+from workers.stream.wiring import build_stream_worker, endpoint_of, member_of
 from workers.supervise.standing import DriverGauges
 from workers.supervise.supervisor import ExitCode, Supervisor
 
@@ -102,7 +102,7 @@ def _supervise(
     until_idle_s: float | None,
 ) -> ExitCode:
     """Run the supervisor, and answer probes and scrapes meanwhile."""
-    meter = PrometheusMeter(DRIVER_CATALOGUE)
+    meter = PrometheusMeter(DRIVER_METRICS)
     watch = _Watch(stopping, DriverGauges(meter))
     endpoint = HealthEndpoint(
         settings.endpoints,
@@ -209,7 +209,9 @@ def _dismiss(settings: Settings, slot: int, *, for_good: bool) -> None:
     if for_good and settings.endpoints.discovery_file is not None:
         try:
             update_discovery(
-                Path(settings.endpoints.discovery_file), member_of(settings, slot), None
+                Path(settings.endpoints.discovery_file),
+                endpoint_of(member_of(settings, slot)),
+                None,
             )
         except Halt as halt:
             log.warning("%s", halt)

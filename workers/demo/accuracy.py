@@ -17,6 +17,7 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.batching import BatchPolicy
 from pipeline.labels.scoring import compile_label_sets
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import ImageGeometry, Pixels, Vector
 from workers.demo.shapes import DemoImage
 from workers.stages import decoding, looking
@@ -90,7 +91,7 @@ class Measurement:
 
 async def _embeddings(encoder: ClipEncoder, bodies: Iterable[bytes]) -> Vector:
     """float32 [images, dimension], made as in production."""
-    meter = PrometheusMeter()
+    meter = PrometheusMeter(IMAGE_METRICS)
     async with looking(encoder, meter, DecodePolicy(processes=1), BatchPolicy()) as seeing:
         looked = await asyncio.gather(*map(seeing.look, bodies))
     return np.stack([each.embedding for each in looked]).astype(np.float32)
@@ -100,7 +101,7 @@ def decoded(bodies: Iterable[bytes], geometry: ImageGeometry) -> Pixels:
     """uint8 [images, crop, crop, 3], decoded as in production. Runs an event loop."""
 
     async def decode_all() -> Pixels:
-        async with decoding(DecodePolicy(processes=1), PrometheusMeter()) as decoder:
+        async with decoding(DecodePolicy(processes=1), PrometheusMeter(IMAGE_METRICS)) as decoder:
             return np.stack([(await decoder.decode(body, geometry)).pixels for body in bodies])
 
     return asyncio.run(decode_all())

@@ -9,8 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
+
+from pipeline.policy import Policy, Tier
 
 ENVIRONMENT_PREFIX = "CLIPSTREAM_"
 
@@ -46,6 +48,7 @@ class Setting:
     structured: bool
     nullable: bool
     secret: bool
+    tier: Tier
 
     @property
     def variable(self) -> str | None:
@@ -61,7 +64,7 @@ class Catalogue:
     sections: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: type[BaseModel]) -> Catalogue:
+    def of(cls, model: type[Policy]) -> Catalogue:
         catalogue = cls()
         catalogue._add(model, "")
         return catalogue
@@ -72,14 +75,18 @@ class Catalogue:
             if path.rpartition(".")[0] == section:
                 yield setting
 
-    def _add(self, model: type[BaseModel], prefix: str) -> None:
+    def _add(self, model: type[Policy], prefix: str) -> None:
         for name, info in model.model_fields.items():
             path = f"{prefix}{name}"
             if _is_model(info.annotation):
                 self.sections[path] = _about(info.annotation)
                 self._add(info.annotation, f"{path}.")
                 continue
-            self.settings[path] = _setting(path, info)
+            own = (each for each in info.metadata if isinstance(each, Tier))
+            tier = next(own, None) or getattr(model, "tier", None)
+            if tier is None:
+                raise TypeError(f"{path} has no tier; write `tier = Tier.…` in {model.__name__}")
+            self.settings[path] = _setting(path, info, tier)
             for entry in filter(_is_model, get_args(info.annotation)):
                 self.sections[f"{path}[]"] = _about(entry)
                 self._add(entry, f"{path}[].")
@@ -90,15 +97,15 @@ def variable_of(path: str) -> str:
     return ENVIRONMENT_PREFIX + path.upper().replace(".", "__")
 
 
-def _is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _is_model(annotation: Any) -> TypeGuard[type[Policy]]:
+    return isinstance(annotation, type) and issubclass(annotation, Policy)
 
 
-def _about(model: type[BaseModel]) -> str:
+def _about(model: type[Policy]) -> str:
     return " ".join((model.__doc__ or "").split())
 
 
-def _setting(path: str, info: FieldInfo) -> Setting:
+def _setting(path: str, info: FieldInfo, tier: Tier) -> Setting:
     annotation = info.annotation
     union = get_origin(annotation) in (Union, types.UnionType)
     choices = get_args(annotation) if union else (annotation,)
@@ -112,6 +119,7 @@ def _setting(path: str, info: FieldInfo) -> Setting:
         structured=any(get_origin(choice) in (tuple, dict) for choice in choices),
         nullable=type(None) in choices,
         secret=SecretStr in choices,
+        tier=tier,
     )
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from pipeline.adapters.clip.policy import ModelPolicy
 from pipeline.adapters.kafka.policy import MAX_PORT, DeliveryPolicy, KafkaPolicy
-from pipeline.adapters.s3.policy import S3Policy
+from pipeline.adapters.s3.policy import NamedS3Policy, S3Policy, check_stores, in_order
 from pipeline.budget import BudgetPolicy
 from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.batching import BatchPolicy
@@ -25,7 +25,7 @@ from pipeline.events import EventsPolicy
 from pipeline.fetch import FetchPolicy
 from pipeline.flow import FlowPolicy
 from pipeline.labels.label_set import LabelSetsPolicy
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 from pipeline.priority import PriorityPolicy
 from pipeline.references import ReferencesPolicy
 from pipeline.retry import BreakerPolicy, RetryPolicy
@@ -44,8 +44,15 @@ class Settings(Policy):
     kafka: KafkaPolicy = Field(default_factory=KafkaPolicy)
     delivery: DeliveryPolicy = Field(default_factory=DeliveryPolicy)
     s3: S3Policy = Field(default_factory=S3Policy)
+    stores: Annotated[tuple[NamedS3Policy, ...], Tier.EVERYDAY] = Field(
+        (),
+        description="Further stores, each with a name and the keys of `s3`: other regions, other "
+        "accounts, other servers. A reference is read from the first one whose `allowed_buckets` "
+        "name its bucket; the store of `s3` comes last, and may be left out.",
+        validate_default=True,
+    )
     references: ReferencesPolicy = Field(default_factory=ReferencesPolicy)
-    routes: tuple[RoutePolicy, ...] = Field(
+    routes: Annotated[tuple[RoutePolicy, ...], Tier.EVERYDAY] = Field(
         (),
         description="Routes in their order: the first that matches a reference decides its label "
         "sets and tenant, and one that none matches is dead-lettered. Without routes every image "
@@ -65,6 +72,24 @@ class Settings(Policy):
     workers: WorkersPolicy = Field(default_factory=WorkersPolicy)
     endpoints: EndpointsPolicy = Field(default_factory=EndpointsPolicy)
     log: LogPolicy = Field(default_factory=LogPolicy)
+
+    @property
+    def s3_stores(self) -> tuple[S3Policy, ...]:
+        """All stores, in the order in which they are asked whether a bucket is theirs."""
+        return in_order(self.stores, self.s3)
+
+    def s3_store_of(self, bucket: str) -> S3Policy | None:
+        """The store that references to the bucket are read from; None where none may be."""
+        return next((store for store in self.s3_stores if store.allows(bucket)), None)
+
+    @field_validator("stores")
+    @classmethod
+    def _each_store_is_used(
+        cls, stores: tuple[NamedS3Policy, ...], info: ValidationInfo
+    ) -> tuple[NamedS3Policy, ...]:
+        if "s3" in info.data:  # it is not where it is refused itself
+            check_stores(stores, info.data["s3"])
+        return stores
 
     @model_validator(mode="after")
     def _gpus_fit_the_device(self) -> Self:

@@ -6,12 +6,12 @@ wrong place.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pipeline.complaints import alike, dotted, instead, kind, said
 from workers.settings.catalogue import Catalogue, Setting, variable_of
 from workers.settings.sources import Given, Source
 
@@ -34,7 +34,7 @@ def problem_lines(
         if error["type"] == "extra_forbidden":
             message = _unknown(path, catalogue, given.source(path))
         elif error["type"] == "value_error":
-            path, message = _complaint(path, error["msg"].removeprefix("Value error, "), catalogue)
+            path, message = _complaint(path, said(error["msg"]), catalogue)
         else:
             message = _wrong(path, error["input"], catalogue)
         # Of a type's choices each has an error, and so has a list beside its entries.
@@ -53,13 +53,11 @@ def _line(path: str, message: str, given: Given) -> str:
 def _path(location: Sequence[str | int], catalogue: Catalogue) -> str:
     """The dotted path of a place in the settings. What pydantic adds below a setting, to tell the
     choices of its type apart, is left out."""
-    path = ""
+    path: list[str | int] = []
     for part in location:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif general(path) not in catalogue.settings:
-            path = f"{path}.{part}".removeprefix(".")
-    return path
+        if isinstance(part, int) or general(dotted(path)) not in catalogue.settings:
+            path.append(part)
+    return dotted(path)
 
 
 def general(path: str) -> str:
@@ -77,10 +75,8 @@ def _unknown(path: str, catalogue: Catalogue, source: Source | None) -> str:
     if of_environment:  # a list is one variable, what is in it has none
         known = [each for each in known if "[]" not in each]
     near = [variable_of(each) if of_environment else each for each in _near(path, known, catalogue)]
-    if near:
-        return f"no such setting; did you mean {' or '.join(near)}?"
-    section = general(path).rpartition(".")[0]
-    return f"no such setting; {section or 'the file'} has {', '.join(_names(section, catalogue))}"
+    names = _names(general(path).rpartition(".")[0], catalogue)
+    return f"no such setting; {instead(near, names)}"
 
 
 def _near(path: str, known: Sequence[str], catalogue: Catalogue) -> list[str]:
@@ -92,9 +88,9 @@ def _near(path: str, known: Sequence[str], catalogue: Catalogue) -> list[str]:
         return same
     if elsewhere := [each for each in known if each.rpartition(".")[2] == name]:
         return elsewhere
-    if like := difflib.get_close_matches(general(path), known, n=1, cutoff=0.75):
+    if like := alike(general(path), known, cutoff=0.75):
         return like
-    beside = difflib.get_close_matches(name, _names(section, catalogue), n=1)
+    beside = alike(name, _names(section, catalogue))
     return [f"{section}.{each}".removeprefix(".") for each in beside]
 
 
@@ -109,7 +105,8 @@ def _complaint(path: str, message: str, catalogue: Catalogue) -> tuple[str, str]
     """The path and the text of what a policy's own check says: it may name the key itself."""
     key, colon, rest = message.partition(": ")
     for named in (key, f"{path}.{key}"):
-        if colon and (named in catalogue.settings or named in catalogue.sections):
+        known = general(named)
+        if colon and (known in catalogue.settings or known in catalogue.sections):
             return named, rest
     return path, message
 
@@ -150,21 +147,6 @@ def _broken_json(value: Any) -> str:
 
 def _wanted(setting: Setting) -> str:
     return ", ".join(filter(None, (setting.type, setting.bounds)))
-
-
-def kind(value: Any) -> str:
-    """What a value is, without saying it."""
-    match value:
-        case Mapping():
-            return "a mapping"
-        case list() | tuple():
-            return "a list"
-        case None:
-            return "empty"
-        case str():
-            return "a text"
-        case _:
-            return "a number or the like"
 
 
 def masked(text: str) -> str:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from pipeline.adapters.plain_yaml import PlainLoader
+from pipeline.adapters.yaml_lines import Unreadable, file_text, read_yaml
+from pipeline.complaints import dotted
 from pipeline.errors import Halt
 from workers.settings.catalogue import ENVIRONMENT_PREFIX, Catalogue
 
@@ -26,9 +25,6 @@ SERVICE_VARIABLE = re.compile(
 SERVICE_URL = re.compile(r"(tcp|udp|sctp)://.*")
 """Names and values of what Kubernetes sets in every pod beside a Service called clipstream, or
 clipstream-anything."""
-
-DEEPEST_LINE = 5
-"""Levels of a settings file whose lines are kept: a header of a route is on the fourth."""
 
 Origin = Literal["default", "file", "environment", "flag"]
 
@@ -85,12 +81,12 @@ class Given:
             if not isinstance(tree, dict):
                 return
         tree[path[-1]] = value
-        dotted = ".".join(path)
+        place = dotted(path)
         for within in [
-            each for each in self.sources if each.startswith((f"{dotted}.", f"{dotted}["))
+            each for each in self.sources if each.startswith((f"{place}.", f"{place}["))
         ]:
             del self.sources[within]
-        self.sources[dotted] = source
+        self.sources[place] = source
 
 
 def gather(
@@ -142,93 +138,31 @@ def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def _put_file(given: Given, catalogue: Catalogue, file: Path) -> None:
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise Halt(
-            "settings.unreadable", f"settings: {file} cannot be read ({error.strerror})"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise Halt(
-            "settings.unreadable", f"settings: {file} is not UTF-8; save it as UTF-8"
-        ) from error
-    values, lines = _parsed(file, text)
+        text = file_text(file)
+    except Unreadable as error:
+        raise Halt("settings.unreadable", f"settings: {error.at(file)}") from None
+    try:
+        lined = read_yaml(text, relaxed=True)
+    except Unreadable as error:
+        raise Halt("settings.invalid", f"settings: {error.at(file)}") from None
+    problems = [f"{file}:{line}: {problem}" for line, problem in lined.problems]
+    values = {} if lined.data is None else lined.data
+    if not isinstance(values, dict):
+        problems.append(f"{file}: not a mapping; write sections, as in kafka: {{group: live}}")
+    if problems or not isinstance(values, dict):
+        raise Halt("settings.invalid", "settings: " + "\n".join(problems))
 
     def put(path: tuple[str, ...], value: Any) -> None:
-        dotted = ".".join(path)
-        if dotted in catalogue.sections and value in (None, {}):
+        if dotted(path) in catalogue.sections and value in (None, {}):
             return  # everything in it is commented out
         if isinstance(value, Mapping) and value:
             for key, part in value.items():
-                put((*path, str(key)), part)
+                put((*path, key), part)
             return
-        given.put(path, value, source(dotted))
-
-    def source(dotted: str) -> Source:
-        return Source("file", f"{file}:{lines[dotted]}" if dotted in lines else str(file))
+        given.put(path, value, Source("file", f"{file}:{lined.line(path)}"))
 
     for key, value in values.items():
-        put((str(key),), value)
-    given.sources.update({dotted: source(dotted) for dotted in lines if "[" in dotted})
-
-
-def _parsed(file: Path, text: str) -> tuple[dict[Any, Any], dict[str, int]]:
-    """A file's values, and the line of every key and entry by its path. Errors quote nothing of
-    the file: it may hold passwords."""
-    lines: dict[str, int] = {}
-    try:
-        loader = PlainLoader(text)
-        node = loader.get_single_node()
-        if node is None:
-            return {}, {}
-        # Before values are made of the nodes, which resolves merge keys in place.
-        for path, mark in _marks(node, "", DEEPEST_LINE):
-            if path in lines:
-                what = f"{path} stands here again, after line {lines[path]}; remove one"
-                raise _invalid(file, mark, what)
-            lines[path] = mark.line + 1
-        values = loader.construct_document(node)
-    except (yaml.scanner.ScannerError, yaml.parser.ParserError) as error:
-        raise _invalid(file, error.problem_mark, f"{error.problem}; mend the YAML") from None
-    except yaml.MarkedYAMLError as error:
-        if error.context == "expected a single document in the stream":
-            what = "a second document begins here (---); put all sections into one"
-            raise _invalid(file, error.problem_mark, what) from None
-        raise _invalid(
-            file,
-            error.problem_mark,
-            "an alias, tag or key that settings do not have; put a text that begins with *, & or ! "
-            "in quotes",
-        ) from None
-    except (yaml.YAMLError, ValueError):
-        what = "not YAML; put texts that look like dates in quotes, remove control characters"
-        raise _invalid(file, None, what) from None
-    if values is None:
-        return {}, {}
-    if not isinstance(values, dict):
-        raise _invalid(file, None, "not a mapping; write sections, as in kafka: {group: live}")
-    return values, lines
-
-
-def _marks(node: yaml.Node, path: str, levels: int) -> Iterator[tuple[str, yaml.Mark]]:
-    """The path and the place of every key and entry."""
-    if levels == 0:
-        return
-    parts: list[tuple[str, yaml.Mark, yaml.Node]] = []
-    if isinstance(node, yaml.MappingNode):
-        parts = [
-            (f"{path}.{key.value}".removeprefix("."), key.start_mark, value)
-            for key, value in node.value
-            if isinstance(key, yaml.ScalarNode)
-        ]
-    elif isinstance(node, yaml.SequenceNode):
-        parts = [
-            (f"{path}[{index}]", value.start_mark, value) for index, value in enumerate(node.value)
-        ]
-    for name, mark, value in parts:
-        yield name, mark
-        yield from _marks(value, name, levels - 1)
-
-
-def _invalid(file: Path, mark: yaml.Mark | None, what: str) -> Halt:
-    place = f"{file}:{mark.line + 1}" if mark else str(file)
-    return Halt("settings.invalid", f"settings: {place}: {what}")
+        put((key,), value)
+    for path, line in lined.lines.items():
+        if any(isinstance(part, int) for part in path):
+            given.sources[dotted(path)] = Source("file", f"{file}:{line}")

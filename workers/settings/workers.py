@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 
 
 class WorkersPolicy(Policy):
     """How many workers run, on what, and what happens when they fail."""
 
-    count: int = Field(
+    tier = Tier.TUNING
+
+    count: Annotated[int, Tier.EVERYDAY] = Field(
         1,
         description="Stream workers that this driver runs; with max_count, the least of them.",
         gt=0,
     )
-    max_count: int | None = Field(
+    max_count: Annotated[int | None, Tier.EVERYDAY] = Field(
         None,
         description="Most workers: the driver adds and removes them between count and this, as the "
         "backlog and the measured rate ask. null: always count.",
@@ -34,13 +36,13 @@ class WorkersPolicy(Policy):
         "would need longer to work the backlog off, beside what arrives.",
         ge=30,
     )
-    scale_in_window_s: float = Field(
+    scale_in_window_s: Annotated[float, Tier.EXPERT] = Field(
         300.0,
         description="With max_count: workers are removed when fewer would have been enough all the "
         "time for so long.",
         gt=0,
     )
-    gpus_per_worker: Literal["auto"] | float = Field(
+    gpus_per_worker: Annotated[Literal["auto"] | float, Tier.EVERYDAY] = Field(
         "auto",
         description="Part of a GPU that Ray reserves for a worker, from 0 to 1: 1 is a GPU of its "
         "own, 0.5 is shared by two workers, with 0 a worker runs on CPUs and sees no GPU. `auto` "
@@ -53,30 +55,32 @@ class WorkersPolicy(Policy):
         "GPU, else the part of its node's CPUs that goes with its part of the GPUs, 16 at most.",
         ge=0,
     )
-    grace_s: float = Field(
+    grace_s: Annotated[float, Tier.EVERYDAY] = Field(
         30.0,
         description="Time to finish what is begun on SIGTERM; then it is abandoned and comes "
         "again. Keep the pod's termination grace period 20 s longer.",
         gt=0,
     )
-    start_timeout_s: float = Field(
+    start_timeout_s: Annotated[float, Tier.EXPERT] = Field(
         600.0,
         description="Time within which a worker must join after its process began; else it is "
         "restarted. When no worker was in the group for this time, and a place is empty by a fault "
         "of its node, the driver stops.",
         gt=0,
     )
-    stall_timeout_s: float = Field(
+    stall_timeout_s: Annotated[float, Tier.EXPERT] = Field(
         120.0,
         description="A worker that does not answer, whose Kafka thread makes no round, or whose "
         "model has one batch, for so long is killed and restarted; so is one whose commits fail "
         "for three times as long while the group answers it.",
         gt=0,
     )
-    max_crashes: int = Field(
+    max_crashes: Annotated[int, Tier.EXPERT] = Field(
         5, description="Crashes within crash_window_s that stop the driver.", gt=0
     )
-    crash_window_s: float = Field(300.0, description="Window in which crashes are counted.", gt=0)
+    crash_window_s: Annotated[float, Tier.EXPERT] = Field(
+        300.0, description="Window in which crashes are counted.", gt=0
+    )
 
     @property
     def most(self) -> int:

@@ -15,7 +15,10 @@ MIB = 1024 * 1024
 
 NO_ROOM = "flow.max_in_flight or flow.max_pending_mib is reached; look at the slowest stage"
 NO_SHARE = "it holds its share of flow.max_in_flight; an image of it is slow, or the worker is"
-CROWDED = "objects of it fail, and as many of these are retried as may be; see docs/fetching.md"
+CROWDED = (
+    "objects of it fail or wait for their store, and as many of these are under way as may be; see "
+    "docs/fetching.md"
+)
 
 
 class Supply(Protocol):
@@ -27,7 +30,8 @@ class Supply(Protocol):
 
     @property
     def sources_aside(self) -> frozenset[Hashable]:
-        """Sources, here partitions, with objects that have failed and may yet succeed."""
+        """Sources, here partitions, with objects that have failed, or whose store is down, and
+        that may yet succeed."""
 
     @property
     def room_aside(self) -> int:

@@ -21,7 +21,7 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.budget import FailureBudget
 from pipeline.events import EventBuilder, EventContext
 from pipeline.ports import Encoder, Meter
-from workers.endpoints import MetricsEndpoint
+from workers.endpoints import STREAM, EndpointId, MetricsEndpoint
 from workers.instruments import Instruments
 from workers.label_sets import LiveRules, load_rules
 from workers.node_checks import require_node
@@ -59,6 +59,10 @@ def member_of(settings: Settings, slot: int) -> Member:
     return Member(kafka.transactional_id_prefix, kafka.group, instance, slot)
 
 
+def endpoint_of(member: Member) -> EndpointId:
+    return EndpointId(STREAM, member.instance, member.slot, {"group": member.group})
+
+
 def build_stream_worker(
     settings: Settings, slot: int, load: Callable[[Settings], Encoder] = load_encoder
 ) -> BuiltStreamWorker:
@@ -70,10 +74,10 @@ def build_stream_worker(
         Retry: the broker cannot be reached.
     """
     with ExitStack() as owned:
-        prometheus = PrometheusMeter()
+        prometheus = PrometheusMeter(metrics.STREAM_WORKER)
         meter = OverloadWatch(prometheus, SystemClock())
         member = member_of(settings, slot)
-        endpoint = MetricsEndpoint(prometheus.registry, settings.endpoints, member)
+        endpoint = MetricsEndpoint(prometheus.registry, settings.endpoints, endpoint_of(member))
         owned.callback(endpoint.close)
         log.info("metrics on port %d", endpoint.port)
         require_node(settings)

@@ -33,22 +33,23 @@ from pipeline.records import (
 SHOWN_BYTES = 16
 
 _INTRODUCTION = """\
-Every event is a CloudEvent in Kafka's binary mode: attributes in headers, data in the value, and
-the input record's key as its key. How to read them: [events.md](../events.md). JSON Schemas of
-values and headers: [docs/schemas](../schemas).
+Every event is a CloudEvent in Kafka's binary mode. The attributes are headers, the data is the
+value, and the key is the key of the input record. [events.md](../events.md) says how to read
+events. [docs/schemas](../schemas) has JSON Schemas of values and headers.
 
-In headers, control characters and others that CloudEvents forbids are written as `\\uXXXX`; the
-value has the exact string.
+Headers contain control characters, and other characters that CloudEvents forbids, as `\\uXXXX`. The
+value contains the exact string.
 """
 
 _ORIGINAL_HEADERS = f"""\
-A record that could not be parsed keeps its own headers too, in their order and byte for byte, each
-under `{ORIGINAL_PREFIX}` and its name.
+A record that could not be parsed also keeps its own headers, in their order and byte for byte. The
+name of each has the prefix `{ORIGINAL_PREFIX}`.
 """
 
 _REPLAY = """\
-On the dead-letter topic, behind the letter that it is about and with its key: `clipstream replay`
-has sent the letter's reference once more. The value is empty.
+`clipstream replay` publishes this event when it has sent the reference of a dead letter once more.
+The event is on the dead-letter topic, after the dead letter and with the same key. The value is
+empty.
 """
 
 Row = tuple[str, str, str]

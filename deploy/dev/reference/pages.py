@@ -20,7 +20,13 @@ from deploy.dev.reference.markdown import NOTICE, table
 from pipeline.errors import CODES, Blame, Code
 from pipeline.events.schemas import schemas
 from pipeline.halts import HALTS, Fault
-from pipeline.metrics import CATALOGUE, DRIVER_CATALOGUE, Metric
+from pipeline.metrics import (
+    DRIVER_METRICS,
+    IMAGE_METRICS,
+    STORE_METRICS,
+    STREAM_METRICS,
+    Metric,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -86,18 +92,26 @@ def codes() -> str:
 
 
 def metrics() -> str:
-    """The metric catalogues, in their order."""
+    """The groups of metrics, in their order."""
     return (
         f"# Metrics\n\n{NOTICE}\n\n"
         "What Prometheus is told ([where](../operations.md#metrics)). Units are in "
         "the names: seconds, bytes, records; `_total` counts from the start of the process.\n\n"
-        "## Workers\n\n"
-        "What each worker exposes. The worker itself is no label: Prometheus adds `instance`, and "
-        "the discovery file `worker`, `group` and `driver`.\n\n"
-        f"{_table_of(CATALOGUE)}\n"
+        "A stream worker exposes the first three groups, a driver the fourth. The worker itself is "
+        "no label: Prometheus adds `instance`, and the discovery file `kind`, `worker`, `group` "
+        "and `driver`.\n\n"
+        "## Images\n\n"
+        "What happens to an image, wherever it comes from. Every kind of worker exposes these.\n\n"
+        f"{_table_of(IMAGE_METRICS)}\n"
+        "## Store\n\n"
+        "Waiting for the store. A worker that would rather wait than fail exposes these.\n\n"
+        f"{_table_of(STORE_METRICS)}\n"
+        "## Stream\n\n"
+        "References, partitions and commits of a stream worker.\n\n"
+        f"{_table_of(STREAM_METRICS)}\n"
         "## Driver\n\n"
         "What each driver exposes, on the port of its health.\n\n"
-        f"{_table_of(DRIVER_CATALOGUE)}"
+        f"{_table_of(DRIVER_METRICS)}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deploy.dev.reference.markdown import NOTICE, table
+from pipeline.policy import Tier
 from workers.commands.config import as_text
 from workers.settings.catalogue import Setting
 from workers.settings.loading import CATALOGUE
@@ -14,8 +15,8 @@ Settings come from one YAML file (`--config`, or the path in `CLIPSTREAM_CONFIG`
 environment variables, then from flags (`--set kafka.group=live`, and the options of a command); the
 later one counts. An unknown key, a value of a wrong type and a combination that cannot work stop
 the command before it does anything, with the key and what to write instead. `clipstream config`
-prints every setting with its value and its origin, `clipstream config --yaml` prints them as a
-file.
+prints the everyday settings and all that were set, with value and origin; `--tier tuning` and
+`--tier expert` add the others, and `--yaml` prints every setting as a file.
 
 ```yaml
 kafka:
@@ -35,20 +36,32 @@ kafka:
 Annotated files to start from: [deploy/examples](../../deploy/examples).
 """
 
+_TIERS = {
+    Tier.EVERYDAY: "Every deployment is made of these. Look at each of them once.",
+    Tier.TUNING: "These fit a deployment to its load, its machines and its rules. Defaults work.",
+    Tier.EXPERT: "Their defaults were measured, or follow from one another. Read the page of docs/ "
+    "that explains a setting before you change it.",
+}
+
 _HEAD = ("Setting", "Value", "Default", "Meaning")
 
 
 def render() -> str:
     """The page as Markdown."""
-    return f"# Settings\n\n{NOTICE}\n\n{_INTRODUCTION}" + "".join(_sections())
+    return f"# Settings\n\n{NOTICE}\n\n{_INTRODUCTION}" + "".join(
+        f"\n## {tier.capitalize()} settings\n\n{about}\n{''.join(_sections(tier))}"
+        for tier, about in _TIERS.items()
+    )
 
 
-def _sections() -> Iterator[str]:
+def _sections(tier: Tier) -> Iterator[str]:
+    """The sections that have settings of a tier, with these."""
     for section, about in CATALOGUE.sections.items():
         settings = list(CATALOGUE.within(section))
         if section.endswith("[]"):
             settings.insert(0, CATALOGUE.settings[section.removesuffix("[]")])
-        yield f"\n## {section}\n\n{about}\n\n{table(_HEAD, map(_row, settings))}"
+        if rows := [_row(setting) for setting in settings if setting.tier is tier]:
+            yield f"\n### {section}\n\n{about}\n\n{table(_HEAD, rows)}"
 
 
 def _row(setting: Setting) -> tuple[str, str, str, str]:

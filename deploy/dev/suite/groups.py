@@ -133,8 +133,8 @@ GROUPS = (
     ),
     Group(
         "s3",
-        "a real S3 server: versions, keys, outages",
-        files=("tests/component/test_object_store_*.py",),
+        "real S3 servers: versions, keys, outages, two at once",
+        files=("tests/component/test_object_store_*.py", "tests/component/test_two_stores.py"),
     ),
     Group("gpu", "a CUDA device; skipped without one", files=("tests/gpu/test_*.py",)),
     Group(

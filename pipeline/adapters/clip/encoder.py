@@ -20,8 +20,7 @@ from pipeline.adapters.clip.vision.engine import VisionEngine
 from pipeline.adapters.clip.vision.int8 import Calibration
 from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.adapters.processors import available_processors
-from pipeline.errors import Halt, WorkerLost
-from pipeline.ports import DeviceOutOfMemory, PoisonedBatch
+from pipeline.errors import DeviceOutOfMemory, Halt, PoisonedBatch, WorkerLost
 from pipeline.records import ImageGeometry, ModelIdentity, Pixels, Vector
 
 __all__ = ["DEFAULT_MODEL", "DEFAULT_REVISION", "ClipEncoder", "ModelPolicy"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 
@@ -23,18 +23,20 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 class ModelPolicy(Policy):
     """Which CLIP model to run, and on what."""
 
-    name: str = Field(
+    tier = Tier.TUNING
+
+    name: Annotated[str, Tier.EVERYDAY] = Field(
         DEFAULT_MODEL,
         description="Model on the Hugging Face hub (`owner/name`); with `directory`, the name that "
         "events carry (default: the directory's own name).",
         min_length=1,
     )
-    revision: str = Field(
+    revision: Annotated[str, Tier.EVERYDAY] = Field(
         DEFAULT_REVISION,
         description="Commit hash on the hub, all 40 digits: a branch would change the results "
         "under you. It must hold safetensors weights. Required with another `name`.",
     )
-    directory: Path | None = Field(
+    directory: Annotated[Path | None, Tier.EVERYDAY] = Field(
         None,
         description="Local directory of a CLIPModel checkpoint, instead of the hub; its files' "
         "hash becomes the revision.",
@@ -45,7 +47,7 @@ class ModelPolicy(Policy):
         "(`HF_HOME`).",
     )
     offline: bool = Field(False, description="Never contact the hub: the cache must be complete.")
-    device: Literal["auto", "cpu", "cuda"] = Field(
+    device: Annotated[Literal["auto", "cpu", "cuda"], Tier.EVERYDAY] = Field(
         "auto",
         description="Where the model runs. `auto`: a worker runs on the GPU that "
         "workers.gpus_per_worker reserves for it, and without one on CPUs; other commands take a "
@@ -63,7 +65,7 @@ class ModelPolicy(Policy):
         description="Directory that `clipstream calibrate` wrote for this model from images like "
         "yours; for `precision: int8`.",
     )
-    min_fidelity: float = Field(
+    min_fidelity: Annotated[float, Tier.EXPERT] = Field(
         0.95,
         description="Least centred cosine between embeddings in a lower precision and in fp32. "
         "With `int8`, over the images held out from its calibration: the model is refused at load "
@@ -84,7 +86,7 @@ class ModelPolicy(Policy):
         "(docs/operations.md).",
         gt=0,
     )
-    lanes: int | None = Field(
+    lanes: Annotated[int | None, Tier.EXPERT] = Field(
         None,
         description="Batches that a CPU encodes at once, each with an equal share of `threads`, "
         "rounded down, and of `batch.max_size`; at most `threads`. Default: one a thread, so that "

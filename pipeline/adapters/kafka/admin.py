@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -15,7 +14,7 @@ from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec
 
 from pipeline.adapters.kafka.clients import connect
-from pipeline.adapters.kafka.failures import described, refused, unanswered
+from pipeline.adapters.kafka.failures import administrating, unanswered
 from pipeline.adapters.kafka.offsets import OffsetNote
 from pipeline.adapters.kafka.policy import KafkaPolicy, common_options
 from pipeline.errors import Halt, Retry
@@ -50,7 +49,7 @@ class KafkaAdmin:
         """
         self._kafka = kafka
         options = common_options(kafka, "clipstream-admin")
-        with _translated("connecting"):
+        with administrating("connecting"):
             try:
                 self._client: Any = connect(KafkaAdminClient, options)
             except kafka_errors.KafkaError as error:
@@ -71,7 +70,7 @@ class KafkaAdmin:
 
     def topics(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
         """Descriptions of those of the topics that exist, by name."""
-        with _translated("describing topics"):
+        with administrating("describing topics"):
             found = self._client.describe_topics(list(names))
         return {topic["name"]: topic for topic in found if not topic["error_code"]}
 
@@ -91,7 +90,7 @@ class KafkaAdmin:
                 f"kafka: no topic {', '.join(sorted(missing))}, or no right to describe it; run "
                 "clipstream doctor --create-topics, or grant Describe",
             )
-        with _translated("describing the cluster"):
+        with administrating("describing the cluster"):
             cluster = self._client.describe_cluster()
         return ClusterFacts(
             str(cluster["cluster_id"]),
@@ -126,16 +125,15 @@ class KafkaAdmin:
                 partition: OffsetAndMetadata(offset, note, -1)
                 for partition, offset in self._starts(partitions, start).items()
             }
-            with _translated("committing first offsets"):
+            with administrating("committing first offsets"):
                 answers = self._client.alter_group_offsets(self._kafka.group, first)
-            refused = {error for error in answers.values() if error is not kafka_errors.NoError}
-            if passing := [
-                each for each in refused if issubclass(each, kafka_errors.RetriableError)
-            ]:
-                raise Retry(
-                    "kafka.unavailable",
-                    f"kafka: committing first offsets failed ({passing[0].__name__})",
-                )
+                refused = {each for each in answers.values() if each is not kafka_errors.NoError}
+                for each in refused:
+                    # The others mean that the group has members, or has offsets by now.
+                    if issubclass(
+                        each, (kafka_errors.RetriableError, kafka_errors.AuthorizationError)
+                    ):
+                        raise each
             if refused and not self._has_offsets(partitions):
                 names = ", ".join(sorted(error.__name__ for error in refused))
                 raise Halt(
@@ -164,7 +162,7 @@ class KafkaAdmin:
             for name, topic in described.items()
             for each in topic["partitions"]
         ]
-        with _translated("reading the group's lag"):
+        with administrating("reading the group's lag"):
             listed = self._client.list_group_offsets({self._kafka.group: partitions})
             ends = self._client.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
         unknown = set(self._kafka.input_topics) - described.keys()
@@ -177,7 +175,7 @@ class KafkaAdmin:
         """Tell the group that static members are gone for good, so that their partitions move at
         once and not after the session timeout. Those that are not members are passed over."""
         members = [MemberToRemove(group_instance_id=instance) for instance in instances]
-        with _translated("removing members"):
+        with administrating("removing members"):
             self._client.remove_group_members(self._kafka.group, members)
 
     def create_topics(
@@ -201,7 +199,7 @@ class KafkaAdmin:
             if name not in existing
         }
         if wanted:
-            with _translated("creating topics"):
+            with administrating("creating topics"):
                 self._client.create_topics(wanted, wait_for_metadata=True)
         return tuple(wanted)
 
@@ -224,7 +222,7 @@ class KafkaAdmin:
         ]
         if not resources:
             return
-        with _translated("configuring topics"):
+        with administrating("configuring topics"):
             # The check of names would need the right to read settings, of a broker that may not
             # have heard of a new topic yet.
             answers = self._client.alter_configs(resources, raise_on_unknown=False)
@@ -240,7 +238,7 @@ class KafkaAdmin:
 
     @property
     def client(self) -> Any:
-        """The kafka-python client, for the checks of ``kafka_doctor``."""
+        """The kafka-python client, for the checks of ``doctor``."""
         return self._client
 
     def _require_topic_ids(self) -> None:
@@ -257,7 +255,7 @@ class KafkaAdmin:
         return [TopicPartition(topic, each["partition_index"]) for each in described]
 
     def _has_offsets(self, partitions: list[TopicPartition]) -> bool:
-        with _translated("reading the group's offsets"):
+        with administrating("reading the group's offsets"):
             listed = self._client.list_group_offsets({self._kafka.group: partitions})
         return any(found.offset >= 0 for found in listed.get(self._kafka.group, {}).values())
 
@@ -267,23 +265,9 @@ class KafkaAdmin:
             spec = round(start.timestamp() * 1000)
         else:
             spec = OffsetSpec.EARLIEST if start == "earliest" else OffsetSpec.LATEST
-        with _translated("listing offsets"):
+        with administrating("listing offsets"):
             found = self._client.list_partition_offsets(dict.fromkeys(partitions, spec))
             # No record at or after the time: start behind the last one.
             late = [tp for tp, at in found.items() if at.offset < 0]
             ends = self._client.list_partition_offsets(dict.fromkeys(late, OffsetSpec.LATEST))
         return {tp: ends.get(tp, at).offset for tp, at in found.items()}
-
-
-@contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except kafka_errors.AuthorizationError as error:
-        raise Halt(
-            "kafka.not_authorized", f"kafka: {doing} is not allowed ({type(error).__name__})"
-        ) from error
-    except kafka_errors.SaslAuthenticationFailedError as error:
-        raise refused() from error
-    except kafka_errors.KafkaError as error:
-        raise Retry("kafka.unavailable", f"kafka: {doing} failed ({described(error)})") from error

@@ -9,6 +9,7 @@ import kafka.errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.failures import Meaning, administrating, meaning
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member
 from pipeline.adapters.kafka.sink import KafkaSink
 from pipeline.errors import PipelineError
@@ -189,10 +190,12 @@ class KafkaDoctor:
     # -- brokers ----------------------------------------------------------------------------
 
     def _broker(self) -> Iterator[Check]:
-        node = str(next(iter(self._admin.client.describe_cluster()["brokers"]))["broker_id"])
+        with administrating("describing the cluster"):
+            described = self._admin.client.describe_cluster()
+        node = str(next(iter(described["brokers"]))["broker_id"])
         try:
             found = self._settings(ConfigResourceType.BROKER, [node])[node]
-        except (kafka_errors.KafkaError, KeyError):
+        except (PipelineError, KeyError):
             yield _warning(
                 "broker settings",
                 "may not be read (DescribeConfigs on the cluster); the limits are not checked",
@@ -229,9 +232,9 @@ class KafkaDoctor:
             described = self._admin.client.describe_groups(
                 [self._kafka.group], include_authorized_operations=True
             )
-        except kafka_errors.AuthorizationError:
-            return _failed(subject, "may not be described; grant Read")
         except kafka_errors.KafkaError as error:
+            if meaning(error) is Meaning.NOT_AUTHORIZED:
+                return _failed(subject, "may not be described; grant Read")
             # A new cluster makes its group coordinator when it is first asked for.
             return _warning(subject, f"its coordinator does not answer ({type(error).__name__})")
         group = described[self._kafka.group] if isinstance(described, dict) else described[0]
@@ -275,7 +278,8 @@ class KafkaDoctor:
         if not names:
             return {}
         resources = [ConfigResource(kind, name) for name in names]
-        described = self._admin.client.describe_configs(resources, config_filter="all")
+        with administrating("reading settings"):
+            described = self._admin.client.describe_configs(resources, config_filter="all")
         return {
             name: {key: str(entry["value"]) for key, entry in entries.items()}
             for by_name in described.values()

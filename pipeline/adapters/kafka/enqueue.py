@@ -8,9 +8,8 @@ from typing import Any, Self
 import kafka.errors as kafka_errors
 
 from pipeline.adapters.kafka.clients import Producer, connect, discard
-from pipeline.adapters.kafka.failures import described, refused, unanswered
+from pipeline.adapters.kafka.failures import enqueueing, unanswered
 from pipeline.adapters.kafka.policy import KafkaPolicy, common_options
-from pipeline.errors import Halt, Retry
 from pipeline.records import Headers
 
 FLUSH_S = 60.0
@@ -40,7 +39,7 @@ class ReferenceProducer:
         try:
             self._producer = connect(Producer, options)
         except kafka_errors.KafkaError as error:
-            raise unanswered(error, kafka.bootstrap_servers) or _failed(topic, error) from error
+            raise unanswered(error, kafka.bootstrap_servers) or enqueueing(error, topic) from error
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +75,7 @@ class ReferenceProducer:
                 )
             )
         except kafka_errors.KafkaError as error:
-            raise _failed(self._topic, error) from error
+            raise enqueueing(error, self._topic) from error
         if len(self._unacknowledged) >= MAX_UNACKNOWLEDGED:
             self.flush()
 
@@ -92,14 +91,5 @@ class ReferenceProducer:
             for future in self._unacknowledged:
                 future.get(timeout=FLUSH_S)
         except kafka_errors.KafkaError as error:
-            raise _failed(self._topic, error) from error
+            raise enqueueing(error, self._topic) from error
         self._unacknowledged.clear()
-
-
-def _failed(topic: str, error: kafka_errors.KafkaError) -> Halt | Retry:
-    if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
-        return refused()
-    text = f"kafka: publishing to {topic} failed ({described(error)})"
-    if isinstance(error, (kafka_errors.AuthorizationError, kafka_errors.MessageSizeTooLargeError)):
-        return Halt("kafka.refused", text)
-    return Retry("kafka.unavailable", text)

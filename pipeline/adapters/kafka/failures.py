@@ -1,75 +1,197 @@
-"""What errors of kafka-python mean for the worker."""
+"""From kafka-python's errors to the pipeline's: one tree, read in the same way everywhere.
+
+    KafkaError                         PASSES: the same may work later
+    ├─ SaslAuthenticationFailedError   NOT_AUTHENTICATED
+    ├─ AuthorizationError              NOT_AUTHORIZED, with its five subclasses
+    ├─ UnsupportedVersionError         REFUSED, with IncompatibleBrokerVersion
+    ├─ InconsistentGroupProtocolError  REFUSED
+    ├─ InvalidSessionTimeoutError      REFUSED
+    ├─ UnsupportedCodecError           CODEC_MISSING
+    ├─ MessageSizeTooLargeError        TOO_LARGE
+    ├─ RecordListTooLargeError         TOO_LARGE
+    ├─ ProducerFencedError             PRODUCER_FENCED
+    ├─ InvalidProducerEpochError       PRODUCER_FENCED
+    ├─ FencedInstanceIdError           MEMBER_FENCED
+    ├─ OffsetOutOfRangeError           OFFSET_OUT_OF_RANGE
+    ├─ LogTruncationError              LOG_TRUNCATED
+    └─ every other class               PASSES
+
+A caller says what it was doing, by the function that it calls. What a meaning becomes there:
+
+    meaning              consuming                      publishing        commands, administration
+    PASSES               Retry kafka.unavailable        CommitDoubtful    Retry kafka.unavailable
+    NOT_AUTHENTICATED    Halt kafka.not_authenticated   the same          the same
+    NOT_AUTHORIZED       Halt kafka.not_authorized      the same          the same
+    REFUSED              Halt kafka.refused             the same          the same
+    CODEC_MISSING        Halt kafka.codec_missing       the same          the same
+    TOO_LARGE            Halt kafka.refused             OutcomeTooLarge   Halt kafka.refused
+    PRODUCER_FENCED      PASSES                         kafka.fenced      PASSES, but in a replay
+    MEMBER_FENCED        Halt kafka.fenced              PASSES            PASSES
+    OFFSET_OUT_OF_RANGE  Halt kafka.offset_out_of_range PASSES            PASSES
+    LOG_TRUNCATED        Halt kafka.log_truncated       PASSES            PASSES
+
+``sink`` asks for two meanings itself before it calls ``publishing``: it knows which record is too
+large, and whether it has fenced itself. In a replay a fence is the Halt replay.fenced. The group
+tells a fenced member so at a poll.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import Enum, auto
 
 import kafka.errors as kafka_errors
 
-from pipeline.errors import Halt, Retry
+from pipeline.errors import CommitDoubtful, Halt, Retry
 
-REFUSED = (
-    kafka_errors.InconsistentGroupProtocolError,
-    kafka_errors.UnsupportedVersionError,
-    kafka_errors.InvalidSessionTimeoutError,
-)
 
-UNANSWERED = (
+class Meaning(Enum):
+    """What an error says, whatever one was doing."""
+
+    PASSES = auto()
+    """Nothing is known to be wrong for good."""
+    NOT_AUTHENTICATED = auto()
+    NOT_AUTHORIZED = auto()
+    REFUSED = auto()
+    """The broker will not take the request, however often it is asked."""
+    CODEC_MISSING = auto()
+    TOO_LARGE = auto()
+    PRODUCER_FENCED = auto()
+    """The broker knows of a newer producer with the same transactional id."""
+    MEMBER_FENCED = auto()
+    """The group knows of a newer member with the same instance id."""
+    OFFSET_OUT_OF_RANGE = auto()
+    LOG_TRUNCATED = auto()
+
+
+_MEANINGS: Mapping[type[kafka_errors.KafkaError], Meaning] = {
+    kafka_errors.SaslAuthenticationFailedError: Meaning.NOT_AUTHENTICATED,
+    kafka_errors.AuthorizationError: Meaning.NOT_AUTHORIZED,
+    kafka_errors.UnsupportedVersionError: Meaning.REFUSED,
+    kafka_errors.InconsistentGroupProtocolError: Meaning.REFUSED,
+    kafka_errors.InvalidSessionTimeoutError: Meaning.REFUSED,
+    kafka_errors.UnsupportedCodecError: Meaning.CODEC_MISSING,
+    kafka_errors.MessageSizeTooLargeError: Meaning.TOO_LARGE,
+    kafka_errors.RecordListTooLargeError: Meaning.TOO_LARGE,
+    kafka_errors.ProducerFencedError: Meaning.PRODUCER_FENCED,
+    # The broker's other word for the same, seen when a fenced producer sends.
+    kafka_errors.InvalidProducerEpochError: Meaning.PRODUCER_FENCED,
+    kafka_errors.FencedInstanceIdError: Meaning.MEMBER_FENCED,
+    kafka_errors.OffsetOutOfRangeError: Meaning.OFFSET_OUT_OF_RANGE,
+    kafka_errors.LogTruncationError: Meaning.LOG_TRUNCATED,
+}
+
+_UNANSWERED = (
     kafka_errors.KafkaTimeoutError,
     kafka_errors.KafkaConnectionError,
     kafka_errors.NodeNotReadyError,
 )
 
 
-def consuming(error: kafka_errors.KafkaError, group: str) -> Retry | Halt:
-    """The failure to raise for an error of the consumer of ``group``."""
-    if isinstance(error, kafka_errors.OffsetOutOfRangeError):
-        return Halt(
-            "kafka.offset_out_of_range",
-            f"kafka: a committed offset of group {group} is outside its log ({error}): records "
-            "were deleted before they were read, or the log was truncated; set the offset with "
-            "kafka-consumer-groups.sh --reset-offsets while the group is stopped",
-        )
-    if isinstance(error, kafka_errors.LogTruncationError):
-        return Halt(
-            "kafka.log_truncated",
-            f"kafka: records that were read have vanished from the log ({error}), by an unclean "
-            "leader election; set the offset by hand and start again",
-        )
-    if isinstance(error, kafka_errors.AuthorizationError):
-        return Halt(
-            "kafka.not_authorized",
-            f"kafka: reading is not allowed ({error}); grant Read and Describe on the input topics "
-            f"and on group {group}",
-        )
-    if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
-        return refused()
-    if isinstance(error, kafka_errors.FencedInstanceIdError):
-        return Halt(
-            "kafka.fenced",
-            f"kafka: another process has joined group {group} as this member; give each "
-            "deployment its own kafka.instance",
-        )
-    if isinstance(error, kafka_errors.UnsupportedCodecError):
-        return Halt(
-            "kafka.codec_missing",
-            f"kafka: a record is compressed by what is not installed here ({error}); install "
-            "clipstream[compression]",
-        )
-    if isinstance(error, REFUSED):
-        return Halt("kafka.refused", f"kafka: {described(error)}")
-    return Retry("kafka.unavailable", f"kafka: {described(error)}")
+def meaning(error: kafka_errors.KafkaError) -> Meaning:
+    """The meaning of the error's nearest class in the tree."""
+    classes = (kind for kind in type(error).__mro__ if kind in _MEANINGS)
+    return next(map(_MEANINGS.__getitem__, classes), Meaning.PASSES)
 
 
 def described(error: kafka_errors.KafkaError) -> str:
-    """The error's class and text: kafka-python has most texts begin with the class already."""
+    """The error's class and text: kafka-python has most texts name the class already."""
     kind, text = type(error).__name__, str(error)
-    return text if text.startswith(kind) else f"{kind}: {text}"
+    return text if kind in text else f"{kind}: {text}"
+
+
+# -- what a caller was doing ------------------------------------------------------------------
+
+
+def consuming(error: kafka_errors.KafkaError, group: str) -> Retry | Halt:
+    """The failure to raise where the consumer of ``group`` was polled."""
+    match meaning(error):
+        case Meaning.OFFSET_OUT_OF_RANGE:
+            return Halt(
+                "kafka.offset_out_of_range",
+                f"kafka: a committed offset of group {group} is outside its log ({error}): records "
+                "were deleted before they were read, or the log was truncated; set the offset with "
+                "kafka-consumer-groups.sh --reset-offsets while the group is stopped",
+            )
+        case Meaning.LOG_TRUNCATED:
+            return Halt(
+                "kafka.log_truncated",
+                f"kafka: records that were read have vanished from the log ({error}), by an "
+                "unclean leader election; set the offset by hand and start again",
+            )
+        case Meaning.MEMBER_FENCED:
+            return Halt(
+                "kafka.fenced",
+                f"kafka: another process has joined group {group} as this member; give each "
+                "deployment its own kafka.instance",
+            )
+        case Meaning.NOT_AUTHORIZED:
+            return _not_authorized(
+                f"reading is not allowed ({error}); grant Read and Describe on the input topics "
+                f"and on group {group}"
+            )
+    return _anywhere(error, f"kafka: {described(error)}")
+
+
+def publishing(error: kafka_errors.KafkaError, transactional_id: str) -> CommitDoubtful | Halt:
+    """The failure to raise where outcomes were published under ``transactional_id``, if it is
+    neither a fence nor the size of a record."""
+    if meaning(error) is Meaning.NOT_AUTHORIZED:
+        return _not_authorized(
+            f"publishing is not allowed ({error}); grant Write on the output topics, Read on the "
+            f"group, and Write and Describe on transactional id {transactional_id}"
+        )
+    return _doubtful(error, "kafka.publish_failed", "publishing")
+
+
+def committing(error: kafka_errors.KafkaError, group: str, code: str, doing: str) -> Retry | Halt:
+    """The failure to raise where the consumer of ``group`` committed offsets or read them back;
+    ``code`` is that of a doubt."""
+    if meaning(error) is Meaning.NOT_AUTHORIZED:
+        return consuming(error, group)
+    return _doubtful(error, code, doing)
+
+
+@contextmanager
+def administrating(doing: str) -> Iterator[None]:
+    """Asking and changing a cluster, by its administration.
+
+    Raises:
+        Halt: no wait can mend it.
+        Retry: it may work later.
+    """
+    try:
+        yield
+    except kafka_errors.KafkaError as error:
+        if meaning(error) is Meaning.NOT_AUTHORIZED:
+            raise _not_authorized(f"{doing} is not allowed ({type(error).__name__})") from error
+        raise _anywhere(error, f"kafka: {doing} failed ({described(error)})") from error
+
+
+def enqueueing(error: kafka_errors.KafkaError, topic: str) -> Retry | Halt:
+    """The failure to raise where references were published to ``topic``."""
+    return _anywhere(error, f"kafka: publishing to {topic} failed ({described(error)})")
+
+
+def replaying(error: kafka_errors.KafkaError) -> Retry | Halt:
+    """The failure to raise where dead letters were read, or published again."""
+    text = f"kafka: replaying failed ({described(error)})"
+    match meaning(error):
+        case Meaning.PRODUCER_FENCED:
+            return Halt(
+                "replay.fenced",
+                "replay: another `clipstream replay` of this group has begun; let it end, then "
+                "look again what is left",
+            )
+        case Meaning.NOT_AUTHORIZED | Meaning.TOO_LARGE:
+            text += "; see docs/operations.md for the rights it needs"
+    return _anywhere(error, text)
 
 
 def unanswered(error: kafka_errors.KafkaError, servers: Sequence[str]) -> Retry | None:
     """The failure to raise for an error of making a client, where no broker has answered."""
-    if not isinstance(error, UNANSWERED):
+    if not isinstance(error, _UNANSWERED):
         return None
     return Retry(
         "kafka.unavailable",
@@ -78,10 +200,37 @@ def unanswered(error: kafka_errors.KafkaError, servers: Sequence[str]) -> Retry 
     )
 
 
-def refused() -> Halt:
-    """The failure to raise where the broker does not take the credentials. What it says of them
-    stays out of the message."""
-    return Halt(
-        "kafka.not_authenticated",
-        "kafka: the broker refuses the credentials; check kafka.security",
-    )
+# -- what holds in more than one situation ----------------------------------------------------
+
+
+def _anywhere(error: kafka_errors.KafkaError, text: str) -> Retry | Halt:
+    match meaning(error):
+        case Meaning.NOT_AUTHENTICATED:
+            # What the broker says of the credentials stays out of the message.
+            return Halt(
+                "kafka.not_authenticated",
+                "kafka: the broker refuses the credentials; check kafka.security",
+            )
+        case Meaning.NOT_AUTHORIZED:
+            return Halt("kafka.not_authorized", text)
+        case Meaning.CODEC_MISSING:
+            return Halt(
+                "kafka.codec_missing",
+                f"kafka: a record is compressed by what is not installed here ({error}); install "
+                "clipstream[compression]",
+            )
+        case Meaning.REFUSED | Meaning.TOO_LARGE:
+            return Halt("kafka.refused", text)
+    return Retry("kafka.unavailable", text)
+
+
+def _doubtful(error: kafka_errors.KafkaError, code: str, doing: str) -> CommitDoubtful | Halt:
+    text = f"kafka: {doing} failed ({described(error)})"
+    failure = _anywhere(error, text)
+    if isinstance(failure, Halt) and meaning(error) is not Meaning.TOO_LARGE:
+        return failure
+    return CommitDoubtful(code, text)
+
+
+def _not_authorized(text: str) -> Halt:
+    return Halt("kafka.not_authorized", f"kafka: {text}")

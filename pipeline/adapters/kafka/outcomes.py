@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,6 +12,7 @@ from typing import Self
 from kafka import KafkaConsumer, TopicPartition
 
 from pipeline.adapters.kafka.clients import connect
+from pipeline.adapters.kafka.failures import administrating
 from pipeline.adapters.kafka.policy import KafkaPolicy, common_options
 from pipeline.records import OutputTopic
 
@@ -38,20 +39,26 @@ class OutcomeReader:
     group and commits nothing."""
 
     def __init__(self, kafka: KafkaPolicy) -> None:
+        """Connect.
+
+        Raises:
+            Retry, Halt: as ``administrating``, here and in the methods.
+        """
         self._roles = {kafka.output_topics.name(role): role for role in OutputTopic}
         options = common_options(kafka, "clipstream-outcomes") | {
             "isolation_level": "read_committed",
             "enable_auto_commit": False,
             "fetch_max_wait_ms": 100,
         }
-        self._consumer = connect(KafkaConsumer, options)
-        self._partitions = [
-            TopicPartition(name, number)
-            for name in self._roles
-            for number in sorted(self._consumer.partitions_for_topic(name) or ())
-        ]
-        self._consumer.assign(self._partitions)
-        self._consumer.seek_to_beginning(*self._partitions)
+        with administrating("reading outcomes"):
+            self._consumer = connect(KafkaConsumer, options)
+            self._partitions = [
+                TopicPartition(name, number)
+                for name in self._roles
+                for number in sorted(self._consumer.partitions_for_topic(name) or ())
+            ]
+            self._consumer.assign(self._partitions)
+            self._consumer.seek_to_beginning(*self._partitions)
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +73,8 @@ class OutcomeReader:
 
     def poll(self, timeout_s: float) -> Iterator[PublishedOutcome]:
         """What has become visible since the last poll; waits up to ``timeout_s`` for the first."""
-        polled = self._consumer.poll(timeout_ms=round(timeout_s * 1000))
+        with administrating("reading outcomes"):
+            polled = self._consumer.poll(timeout_ms=round(timeout_s * 1000))
         for partition, records in polled.items():
             for record in records:
                 yield PublishedOutcome(
@@ -85,12 +93,17 @@ class OutcomeReader:
         Raises:
             TimeoutError: it cannot be read within the time.
         """
-        ends: dict[TopicPartition, int] = self._consumer.end_offsets(self._partitions)
+        with administrating("reading outcomes"):
+            ends: dict[TopicPartition, int] = self._consumer.end_offsets(self._partitions)
         deadline = time.monotonic() + within_s
-        while any(self._consumer.position(tp) < end for tp, end in ends.items()):
+        while not self._are_reached(ends):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"kafka: cannot read all outcomes back within {within_s:g} s")
             yield from self.poll(POLL_S)
+
+    def _are_reached(self, ends: Mapping[TopicPartition, int]) -> bool:
+        with administrating("reading outcomes"):
+            return all(self._consumer.position(tp) >= end for tp, end in ends.items())
 
 
 def input_keys(kafka: KafkaPolicy, within_s: float = REST_S) -> Iterator[tuple[int, int, bytes]]:

@@ -7,12 +7,12 @@ import itertools
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.adapters.kafka.security.policy import KafkaSecurity
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 from pipeline.records import OutputTopic
 
 DEAD_LETTER_HEADROOM_BYTES = 64 * 1024
@@ -49,6 +49,8 @@ def _check_topic(name: str) -> str:
 class TopicNames(Policy):
     """Names of the output topics."""
 
+    tier = Tier.EVERYDAY
+
     classifications: str = Field("clipstream.classifications", description="One event per image.")
     embeddings: str = Field("clipstream.embeddings", description="One embedding per image.")
     dead_letters: str = Field(
@@ -68,17 +70,21 @@ class TopicNames(Policy):
 class KafkaPolicy(Policy):
     """Where the references come from and the outcomes go to."""
 
-    bootstrap_servers: tuple[str, ...] = Field(
+    tier = Tier.TUNING
+
+    bootstrap_servers: Annotated[tuple[str, ...], Tier.EVERYDAY] = Field(
         ("localhost:9092",), description="Brokers to ask first, host:port.", min_length=1
     )
-    group: str = Field("clipstream", description="Consumer group of the stream workers.")
-    input_topics: tuple[str, ...] = Field(
+    group: Annotated[str, Tier.EVERYDAY] = Field(
+        "clipstream", description="Consumer group of the stream workers."
+    )
+    input_topics: Annotated[tuple[str, ...], Tier.EVERYDAY] = Field(
         ("clipstream.references",), description="Topics to read references from.", min_length=1
     )
     output_topics: TopicNames = Field(
         default_factory=TopicNames, description="Topics to publish to."
     )
-    instance: str | None = Field(
+    instance: Annotated[str | None, Tier.EVERYDAY] = Field(
         None,
         description="Name of this deployment's driver, unique in the group and the same after a "
         "restart; default: the host name (a StatefulSet's pod name). Transactional and member ids "
@@ -90,7 +96,7 @@ class KafkaPolicy(Policy):
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
         "none", description="Compression of what is published; embeddings hardly compress."
     )
-    max_input_bytes: int = Field(
+    max_input_bytes: Annotated[int, Tier.EXPERT] = Field(
         1_048_588,
         description="max.message.bytes of the input topics (default: Kafka's own); a dead letter "
         "may have 64 KiB more.",
@@ -143,18 +149,20 @@ class KafkaPolicy(Policy):
 class DeliveryPolicy(Policy):
     """What is promised of the outcomes, and the time limits that the promise needs."""
 
-    mode: Literal["exactly_once", "at_least_once"] = Field(
+    tier = Tier.EXPERT
+
+    mode: Annotated[Literal["exactly_once", "at_least_once"], Tier.TUNING] = Field(
         "exactly_once",
         description="exactly_once: outcomes and offsets in one transaction. at_least_once: "
         "outcomes acknowledged, then offsets committed; a crash between repeats event ids.",
     )
-    start: Literal["earliest", "latest", "none"] | datetime = Field(
+    start: Annotated[Literal["earliest", "latest", "none"] | datetime, Tier.EVERYDAY] = Field(
         "earliest",
         description="Where a group without offsets on a topic starts: earliest, latest, or the "
         "first record at or after an RFC 3339 time. none: nowhere, the driver halts; set it once "
         "the group has started, for one whose offsets have expired looks like a new one.",
     )
-    commit_interval_s: float = Field(
+    commit_interval_s: Annotated[float, Tier.TUNING] = Field(
         0.25, description="Time between commits; downstream sees outcomes so much later.", gt=0
     )
     max_outcomes_per_commit: int = Field(

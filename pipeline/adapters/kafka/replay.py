@@ -13,18 +13,12 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import OffsetSpec
 
 from pipeline.adapters.kafka.clients import Producer, connect, discard, listed_offsets
-from pipeline.adapters.kafka.failures import described, refused, unanswered
+from pipeline.adapters.kafka.failures import replaying, unanswered
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, common_options
 from pipeline.adapters.kafka.policy import producer_options as member_options
 from pipeline.adapters.kafka.reading import record_of
-from pipeline.adapters.kafka.sink import (
-    FENCED,
-    first_cause,
-    record_bytes_at_most,
-    within,
-)
-from pipeline.errors import Halt, Retry
-from pipeline.ports import CommitDoubtful
+from pipeline.adapters.kafka.sink import first_cause, record_bytes_at_most, within
+from pipeline.errors import CommitDoubtful, Halt, Retry
 from pipeline.records import OutputRecord, OutputTopic, Record
 from pipeline.replay import InputRecord, Letter, input_record, marker_headers
 
@@ -71,7 +65,7 @@ class DeadLetterTopic:
             numbers = self._consumer.partitions_for_topic(self._topic) or ()
         except kafka_errors.KafkaError as error:
             self._closing.close()
-            raise unanswered(error, kafka.bootstrap_servers) or _failed(error) from error
+            raise unanswered(error, kafka.bootstrap_servers) or replaying(error) from error
         self._partitions = [TopicPartition(self._topic, number) for number in sorted(numbers)]
         if not self._partitions:
             self._closing.close()
@@ -107,7 +101,7 @@ class DeadLetterTopic:
         try:
             yield from self._read()
         except kafka_errors.KafkaError as error:
-            raise _failed(error) from error
+            raise replaying(error) from error
 
     def _read(self) -> Iterator[list[Record]]:
         consumer = self._consumer
@@ -155,7 +149,7 @@ class ReplayProducer:
         try:
             self._producer = connect(Producer, options)
         except kafka_errors.KafkaError as error:
-            raise unanswered(error, kafka.bootstrap_servers) or _failed(error) from error
+            raise unanswered(error, kafka.bootstrap_servers) or replaying(error) from error
         try:
             self._within("init_transactions", self._producer.init_transactions)
         except BaseException:
@@ -216,19 +210,4 @@ class ReplayProducer:
         except CommitDoubtful as error:
             raise Retry("replay.unanswered", error.message) from error
         except kafka_errors.KafkaError as error:
-            raise _failed(first_cause(self._producer, error)) from error
-
-
-def _failed(error: Exception) -> Halt | Retry:
-    if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
-        return refused()
-    if isinstance(error, FENCED):
-        return Halt(
-            "replay.fenced",
-            "replay: another `clipstream replay` of this group has begun; let it end, then look "
-            "again what is left",
-        )
-    text = f"kafka: replaying failed ({described(error)})"
-    if isinstance(error, (kafka_errors.AuthorizationError, kafka_errors.MessageSizeTooLargeError)):
-        return Halt("kafka.refused", f"{text}; see docs/operations.md for the rights it needs")
-    return Retry("kafka.unavailable", text)
+            raise replaying(first_cause(self._producer, error)) from error

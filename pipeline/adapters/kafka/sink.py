@@ -20,11 +20,10 @@ import kafka.errors as kafka_errors
 from kafka import KafkaProducer
 
 from pipeline.adapters.kafka.clients import connect, discard
-from pipeline.adapters.kafka.failures import refused
+from pipeline.adapters.kafka.failures import Meaning, meaning, publishing
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, producer_options
 from pipeline.adapters.kafka.producer import OutcomeProducer
-from pipeline.errors import Halt
-from pipeline.ports import CommitDoubtful, OutcomeTooLarge
+from pipeline.errors import CommitDoubtful, Halt, OutcomeTooLarge
 from pipeline.records import OutputRecord
 
 RECORD_OVERHEAD_BYTES = 512
@@ -36,16 +35,6 @@ HEADER_OVERHEAD_BYTES = 10
 FENCE_WINDOW_S = 600.0
 """Fenced twice within this time, for no reason of ours, means that another process uses the same
 transactional id."""
-
-FENCED = (
-    kafka_errors.ProducerFencedError,
-    # The broker's other word for the same, seen when a fenced producer sends.
-    kafka_errors.InvalidProducerEpochError,
-)
-TOO_LARGE = (
-    kafka_errors.MessageSizeTooLargeError,
-    kafka_errors.RecordListTooLargeError,
-)
 
 
 def within(timeout_s: float, what: str, call: Callable[[], None]) -> None:
@@ -114,7 +103,7 @@ class KafkaSink:
 
         Raises:
             CommitDoubtful: the broker does not answer; call again.
-            Halt: not authorised, or the credentials are refused.
+            Halt: not authorised, or refused for good: see ``failures.publishing``.
         """
         self.discard()
         producers: list[KafkaProducer] = []
@@ -149,7 +138,7 @@ class KafkaSink:
         Raises:
             OutcomeTooLarge: nothing became visible.
             CommitDoubtful: nobody knows; ``build`` before the next publish.
-            Halt: not authorised, or fenced by another process.
+            Halt: not authorised, refused for good, or fenced by another process.
         """
         if self._producer is None:
             raise CommitDoubtful("kafka.no_producer", "kafka: the producer is being replaced")
@@ -215,7 +204,7 @@ class KafkaSink:
                 future.get(timeout=max(0.0, deadline - time.monotonic()))
             except kafka_errors.KafkaError as error:
                 failure = failure or error
-        if failures and isinstance(failures[0][1], TOO_LARGE):
+        if failures and meaning(failures[0][1]) is Meaning.TOO_LARGE:
             index, cause = failures[0]
             raise OutcomeTooLarge(index, f"the broker refuses the record ({type(cause).__name__})")
         if failure is not None:
@@ -231,25 +220,11 @@ class KafkaSink:
             )
 
     def _translated(self, error: Exception, began: float) -> Exception:
-        if isinstance(error, (OutcomeTooLarge, CommitDoubtful, Halt)):
-            return error
-        if isinstance(error, FENCED):
+        if not isinstance(error, kafka_errors.KafkaError):
+            return error  # of our own, or a defect
+        if meaning(error) is Meaning.PRODUCER_FENCED:
             return self._fenced(error, began)
-        if isinstance(error, kafka_errors.AuthorizationError):
-            return Halt(
-                "kafka.not_authorized",
-                f"kafka: publishing is not allowed ({error}); grant Write on the output topics, "
-                "Read on the group, and Write and Describe on transactional id "
-                f"{self._member.transactional_id}",
-            )
-        if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
-            return refused()
-        if isinstance(error, kafka_errors.KafkaError):
-            return CommitDoubtful(
-                "kafka.publish_failed",
-                f"kafka: publishing failed ({type(error).__name__}: {error})",
-            )
-        return error
+        return publishing(error, self._member.transactional_id)
 
     def _fenced(self, error: Exception, began: float) -> CommitDoubtful | Halt:
         """What it means that the broker knows of a newer producer with our transactional id.

@@ -14,19 +14,17 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 
 from pipeline.adapters.kafka.clients import Consumer, connect
 from pipeline.adapters.kafka.ends import LogEnds
-from pipeline.adapters.kafka.failures import consuming
+from pipeline.adapters.kafka.failures import committing, consuming
 from pipeline.adapters.kafka.offsets import GroupOffsets
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, consumer_options
 from pipeline.adapters.kafka.reading import MAX_FETCHES, TolerantReading, UnreadableBatch, record_of
 from pipeline.adapters.kafka.sink import KafkaSink
-from pipeline.errors import Halt, Retry
+from pipeline.errors import CommitDoubtful, Halt, Unconfirmed
 from pipeline.ports import (
     Assigned,
     Commit,
-    CommitDoubtful,
     Polled,
     Revoked,
-    Unconfirmed,
     Unreadable,
 )
 from pipeline.records import Partition, Position
@@ -56,7 +54,7 @@ class _Changes(ConsumerRebalanceListener):  # type: ignore[misc]
 class KafkaStream:
     """Implements ``pipeline.ports.Stream``, in the process that made it: not in a fork of it.
 
-    The group's first offsets must exist: ``kafka_admin.initialise_group`` writes them before the
+    The group's first offsets must exist: ``KafkaAdmin.initialise_group`` writes them before the
     first worker of a deployment starts.
     """
 
@@ -163,7 +161,10 @@ class KafkaStream:
                     offsets, timeout_ms=round(self._delivery.delivery_timeout_s * 1000)
                 )
             except kafka_errors.KafkaError as error:
-                raise self._doubtful("kafka.commit_failed", "committing offsets", error) from error
+                self._sink.discard()
+                raise committing(
+                    error, self._kafka.group, "kafka.commit_failed", "committing offsets"
+                ) from error
 
     def recover(self) -> Mapping[Partition, int | None]:
         self._refuse_fork()
@@ -183,7 +184,10 @@ class KafkaStream:
         try:
             return self._offsets.committed()
         except kafka_errors.KafkaError as error:
-            raise self._doubtful("kafka.offsets_unknown", "reading offsets", error) from error
+            self._sink.discard()
+            raise committing(
+                error, self._kafka.group, "kafka.offsets_unknown", "reading offsets"
+            ) from error
 
     def close(self, timeout_s: float) -> None:
         if self._forked():
@@ -274,9 +278,3 @@ class KafkaStream:
         assignment = self._consumer.assignment()
         wanted = (TopicPartition(p.topic, p.number) for p in partitions)
         return [tp for tp in wanted if tp in assignment]
-
-    def _doubtful(self, code: str, doing: str, error: kafka_errors.KafkaError) -> Retry | Halt:
-        self._sink.discard()
-        if isinstance(error, kafka_errors.AuthorizationError):
-            return consuming(error, self._kafka.group)
-        return CommitDoubtful(code, f"kafka: {doing} failed ({type(error).__name__}: {error})")

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
-from pipeline.errors import Reject
-from pipeline.ports import ListedObject, StoreDenied
+from pipeline.errors import Reject, StoreDenied
+from pipeline.ports import ListedObject
 from pipeline.records import ObjectBody
 
 _MAX_KEY_BYTES = 1024

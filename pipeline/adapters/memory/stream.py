@@ -13,15 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.errors import Halt
-from pipeline.ports import (
-    Assigned,
-    Commit,
-    CommitDoubtful,
-    OutcomeTooLarge,
-    Polled,
-    Revoked,
-)
+from pipeline.errors import CommitDoubtful, Halt, OutcomeTooLarge
+from pipeline.ports import Assigned, Commit, Polled, Revoked
 from pipeline.records import Headers, OutputRecord, Partition, Position, Record
 
 CommitFault = Literal["lost", "applied"]

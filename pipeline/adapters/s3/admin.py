@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.adapters.s3 import answers
+from pipeline.adapters.s3.answers import Answers, bare_etag
 from pipeline.adapters.s3.connection import open_client, open_session
 from pipeline.adapters.s3.odd_keys import failure
-from pipeline.errors import PipelineError
-from pipeline.ports import Check, CheckResult, ListedObject, StoreDenied
+from pipeline.errors import PipelineError, StoreDenied
+from pipeline.ports import Check, CheckResult, ListedObject
 from pipeline.records import ObjectBody
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ _HOME_REGION = "us-east-1"
 """The one region that must not be named when a bucket is created."""
 
 
+class _Payer(TypedDict, total=False):
+    RequestPayer: Literal["requester"]
+
+
 class S3Admin:
     """Lists, creates and writes, for `enqueue`, doctor, demo and tests.
 
@@ -36,6 +40,8 @@ class S3Admin:
 
     def __init__(self, policy: S3Policy) -> None:
         self._buckets = policy.allowed_buckets
+        self._answers = Answers(policy.section)
+        self._payer: _Payer = {"RequestPayer": "requester"} if policy.requester_pays else {}
         session = open_session(policy)
         self._client = open_client(session, policy, attempts=_ATTEMPTS, connections=_CONNECTIONS)
 
@@ -46,15 +52,17 @@ class S3Admin:
             StoreDenied: listing is not allowed, or there is no such bucket.
             Retry: the store failed several times.
         """
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=prefix, **self._payer
+        )
         try:
             for page in pages:
                 for entry in page.get("Contents", ()):
                     yield ListedObject(
-                        bucket, entry["Key"], answers.bare_etag(entry.get("ETag")), entry["Size"]
+                        bucket, entry["Key"], bare_etag(entry.get("ETag")), entry["Size"]
                     )
         except (ClientError, BotoCoreError) as error:
-            raise failure(error, versioned=False) from error
+            raise self._failure(error) from error
 
     def create_bucket(self, bucket: str, *, versioned: bool = False) -> None:
         """Make sure that the bucket exists and is ours.
@@ -74,14 +82,14 @@ class S3Admin:
         except self._client.exceptions.BucketAlreadyOwnedByYou:
             pass
         except (ClientError, BotoCoreError) as error:
-            raise failure(error, versioned=False) from error
+            raise self._failure(error) from error
         if versioned:
             try:
                 self._client.put_bucket_versioning(
                     Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
                 )
             except (ClientError, BotoCoreError) as error:
-                raise failure(error, versioned=False) from error
+                raise self._failure(error) from error
 
     def put(
         self, bucket: str, key: str, body: bytes, content_encoding: str | None = None
@@ -97,8 +105,8 @@ class S3Admin:
         try:
             response = self._client.put_object(**request)
         except (ClientError, BotoCoreError) as error:
-            raise failure(error, versioned=False) from error
-        etag = answers.bare_etag(response.get("ETag"))
+            raise self._failure(error) from error
+        etag = bare_etag(response.get("ETag"))
         return ObjectBody(body, etag, response.get("VersionId"), content_encoding)
 
     def delete(self, bucket: str, key: str) -> None:
@@ -110,7 +118,7 @@ class S3Admin:
         try:
             self._client.delete_object(Bucket=bucket, Key=key)
         except (ClientError, BotoCoreError) as error:
-            raise failure(error, versioned=False) from error
+            raise self._failure(error) from error
 
     def check(self) -> Iterator[Check]:
         """Try what the worker needs: the endpoint, the credentials, each bucket named in full.
@@ -140,9 +148,11 @@ class S3Admin:
             message = "a pattern: its buckets are not checked"
             return Check(subject, CheckResult.WARNING, message)
         try:
-            found = self._client.list_objects_v2(Bucket=bucket, MaxKeys=1).get("Contents", [])
+            found = self._client.list_objects_v2(Bucket=bucket, MaxKeys=1, **self._payer).get(
+                "Contents", []
+            )
         except (ClientError, BotoCoreError) as error:
-            meaning = failure(error, versioned=False)
+            meaning = self._failure(error)
             if meaning.code != "fetch.forbidden":
                 return Check(subject, CheckResult.FAILED, meaning.message)
             message = (
@@ -154,11 +164,16 @@ class S3Admin:
         if not found:
             return Check(subject, CheckResult.PASSED, "exists and is empty")
         try:
-            self._client.get_object(Bucket=bucket, Key=found[0]["Key"])["Body"].close()
+            self._client.get_object(Bucket=bucket, Key=found[0]["Key"], **self._payer)[
+                "Body"
+            ].close()
         except (ClientError, BotoCoreError) as error:
-            meaning = failure(error, versioned=False)
+            meaning = self._failure(error)
             return Check(subject, CheckResult.FAILED, meaning.message)
         return Check(subject, CheckResult.PASSED, "an object of it can be read")
+
+    def _failure(self, error: ClientError | BotoCoreError) -> PipelineError:
+        return failure(self._answers, error, versioned=False)
 
     def _refusal(self) -> PipelineError | None:
         """Why the store does not serve us at all, if so."""
@@ -168,5 +183,5 @@ class S3Admin:
             # Workers need not be allowed to list buckets; that they were recognised is enough.
             if isinstance(error, ClientError) and error.response["Error"]["Code"] == "AccessDenied":
                 return None
-            return failure(error, versioned=False)
+            return self._failure(error)
         return None

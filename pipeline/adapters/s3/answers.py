@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 
-from pipeline.errors import PipelineError, Reject, Retry, is_exhaustion
-from pipeline.ports import StoreDenied
+from pipeline.errors import PipelineError, Reject, Retry, StoreDenied, is_exhaustion
 from pipeline.records import ObjectBody
 
 _MISSING = {
@@ -39,15 +39,18 @@ _NOT_US = {
 }
 """Refusals that come with another status than 401 or 403."""
 
+_REGION = "set {section}.region to the bucket's"
+_CREDENTIALS = "give the worker credentials of this store"
+_RENEWAL = "look at what renews the credentials"
 _REMEDIES = {
     "RequestTimeTooSkewed": "set this machine's clock",
-    "AuthorizationHeaderMalformed": "set s3.region to the bucket's",
-    "PermanentRedirect": "set s3.region to the bucket's",
-    "TemporaryRedirect": "set s3.region to the bucket's",
-    "ExpiredToken": "look at what renews the credentials",
-    "InvalidToken": "look at what renews the credentials",
-    "InvalidAccessKeyId": "give the worker credentials of this store",
-    "SignatureDoesNotMatch": "give the worker credentials of this store",
+    "AuthorizationHeaderMalformed": _REGION,
+    "PermanentRedirect": _REGION,
+    "TemporaryRedirect": _REGION,
+    "ExpiredToken": _RENEWAL,
+    "InvalidToken": _RENEWAL,
+    "InvalidAccessKeyId": _CREDENTIALS,
+    "SignatureDoesNotMatch": _CREDENTIALS,
 }
 _GRANT = "grant s3:GetObject and s3:GetObjectVersion"
 
@@ -55,151 +58,162 @@ _ETAG = re.compile(r"[\x21\x23-\x7e]+")
 """What RFC 9110 allows between the quotes, without the bytes beyond ASCII."""
 
 
-def failure(
-    status: int, code: str | None, *, versioned: bool, retry_after_s: float | None = None
-) -> PipelineError:
-    """What to raise for an answer other than 2xx.
-
-    ``code`` is S3's, from the body; ``versioned`` says whether a version was asked for.
-    """
-    answer = f"s3: the store answered {status} {code or 'without an S3 error code'}"
-    if code in _MISSING or (versioned and status == 400 and code in _MISSING_VERSION):
-        return Reject("fetch.not_found", f"{answer}; check the order of upload and notification")
-    if status == 412:
-        return superseded()
-    if code == "InvalidObjectState":
-        return Reject("fetch.archived", f"{answer}; restore the object and replay")
-    if code in _NO_BUCKET:
-        return StoreDenied(
-            "fetch.no_bucket", f"{answer}; create the bucket, or mend s3.allowed_buckets"
-        )
-    if status in (401, 403) or 300 <= status < 400 or code in _NOT_US:
-        remedy = _REMEDIES.get(code or "", _GRANT)
-        return StoreDenied("fetch.forbidden", f"{answer}; {remedy}", retry_after_s)
-    of_kms = code is not None and code.startswith(_KMS)
-    kms_passes = of_kms and _KMS_PASSES.search(code or "") is not None
-    if code == "InvalidRequest" or (of_kms and not kms_passes):
-        return StoreDenied(
-            "fetch.locked",
-            f"{answer}; grant kms:Decrypt on the object's key or enable it; objects encrypted "
-            "with a customer's own key (SSE-C) cannot be read",
-            retry_after_s,
-        )
-    if code == "RequestTimeout":
-        return Retry("fetch.timeout", f"{answer}; look at the network", retry_after_s)
-    if code and 400 <= status < 500 and status not in (404, 408, 409, 429) and not kms_passes:
-        return StoreDenied("fetch.failed", f"{answer}; look at the store's logs", retry_after_s)
-    # A 404 that names no key comes from something that is no S3 server, or from a proxy before it.
-    remedy = "check s3.endpoint" if status == 404 else "look at the store's logs"
-    return Retry("fetch.failed", f"{answer}; {remedy}", retry_after_s)
-
-
-def unreachable(detail: str) -> Retry:
-    """No answer, or one that broke off."""
-    return Retry("fetch.failed", f"s3: {detail}; look at the network and the store")
-
-
-def exhaustion(number: int) -> OSError | None:
-    """What to raise where no connection could be opened for this error number: a process without
-    file descriptors says nothing of the store or the object."""
-    error = OSError(number, f"s3: no connection can be opened: {os.strerror(number)}")
-    return error if is_exhaustion(error) else None
-
-
-def silent(detail: str) -> Retry:
-    return Retry(
-        "fetch.timeout",
-        f"s3: {detail}; look at the store (s3.connect_timeout_s, s3.read_timeout_s)",
-    )
-
-
-def untrusted() -> Retry:
-    return Retry(
-        "fetch.failed",
-        "s3: the store's certificate is not trusted; name its authority in s3.ca_file",
-    )
-
-
-def no_credentials(detail: str) -> StoreDenied:
-    return StoreDenied("fetch.forbidden", f"s3: no valid credentials ({detail}); mend them")
-
-
-def redirected() -> StoreDenied:
-    return StoreDenied(
-        "fetch.forbidden",
-        "s3: the store redirects to another host, which is not followed; set s3.endpoint, or "
-        "s3.region to the bucket's",
-    )
-
-
-def superseded() -> Reject:
-    return Reject(
-        "fetch.superseded",
-        "s3: the object's ETag is no longer the reference's; send version ids to read old ones",
-    )
-
-
-def if_match(etag: str) -> str:
-    """The condition's header; ``etag`` without quotes.
-
-    Raises:
-        Reject: ``fetch.superseded``, where no object can have such an ETag.
-    """
-    if not _ETAG.fullmatch(etag):
-        raise superseded()
-    return f'"{etag}"'
-
-
 def bare_etag(header: str | None) -> str | None:
     return None if header is None else header.removeprefix("W/").strip('"')
 
 
-def check_size(size_bytes: int, max_bytes: int) -> None:
-    """Before the bytes are read, and again while they are.
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the answers of one store mean. ``section`` is its section of the settings: messages
+    begin with it and name its settings."""
 
-    Raises:
-        Reject: ``fetch.too_large`` or ``fetch.empty``.
-    """
-    if size_bytes > max_bytes:
-        raise Reject(
-            "fetch.too_large",
-            f"s3: {size_bytes:,} bytes exceed fetch.max_bytes = {max_bytes:,}; raise the limit "
-            "if such images are legitimate",
+    section: str
+
+    def failure(
+        self, status: int, code: str | None, *, versioned: bool, retry_after_s: float | None = None
+    ) -> PipelineError:
+        """What to raise for an answer other than 2xx.
+
+        ``code`` is S3's, from the body; ``versioned`` says whether a version was asked for.
+        """
+        answer = f"{self.section}: the store answered {status} {code or 'without an S3 error code'}"
+        if code in _MISSING or (versioned and status == 400 and code in _MISSING_VERSION):
+            return Reject(
+                "fetch.not_found", f"{answer}; check the order of upload and notification"
+            )
+        if status == 412:
+            return self.superseded()
+        if code == "InvalidObjectState":
+            return Reject("fetch.archived", f"{answer}; restore the object and replay")
+        if code in _NO_BUCKET:
+            return StoreDenied(
+                "fetch.no_bucket",
+                f"{answer}; create the bucket, or mend {self.section}.allowed_buckets",
+            )
+        if status in (401, 403) or 300 <= status < 400 or code in _NOT_US:
+            remedy = _REMEDIES.get(code or "", _GRANT).format(section=self.section)
+            return StoreDenied("fetch.forbidden", f"{answer}; {remedy}", retry_after_s)
+        of_kms = code is not None and code.startswith(_KMS)
+        kms_passes = of_kms and _KMS_PASSES.search(code or "") is not None
+        if code == "InvalidRequest" or (of_kms and not kms_passes):
+            return StoreDenied(
+                "fetch.locked",
+                f"{answer}; grant kms:Decrypt on the object's key or enable it; objects encrypted "
+                "with a customer's own key (SSE-C) cannot be read",
+                retry_after_s,
+            )
+        if code == "RequestTimeout":
+            return Retry("fetch.timeout", f"{answer}; look at the network", retry_after_s)
+        if code and 400 <= status < 500 and status not in (404, 408, 409, 429) and not kms_passes:
+            return StoreDenied("fetch.failed", f"{answer}; look at the store's logs", retry_after_s)
+        # A 404 that names no key comes from something that is no S3 server, or from a proxy before
+        # it.
+        remedy = f"check {self.section}.endpoint" if status == 404 else "look at the store's logs"
+        return Retry("fetch.failed", f"{answer}; {remedy}", retry_after_s)
+
+    def unreachable(self, detail: str) -> Retry:
+        """No answer, or one that broke off."""
+        return Retry("fetch.failed", f"{self.section}: {detail}; look at the network and the store")
+
+    def exhaustion(self, number: int) -> OSError | None:
+        """What to raise where no connection could be opened for this error number: a process
+        without file descriptors says nothing of the store or the object."""
+        error = OSError(
+            number, f"{self.section}: no connection can be opened: {os.strerror(number)}"
         )
-    if size_bytes == 0:
-        raise Reject("fetch.empty", "s3: the object has no bytes; look at the uploader")
+        return error if is_exhaustion(error) else None
 
-
-def check_complete(held_bytes: int, size_bytes: int) -> None:
-    """After the body has ended.
-
-    Raises:
-        Retry: it is not as long as announced.
-    """
-    if held_bytes != size_bytes:
-        raise unreachable(f"the body ended after {held_bytes:,} of {size_bytes:,} bytes")
-
-
-def checked(
-    body: bytes,
-    *,
-    etag: str | None,
-    version_id: str | None,
-    content_encoding: str | None,
-    wanted_etag: str | None,
-    wanted_version_id: str | None,
-) -> ObjectBody:
-    """The object, if it is the one asked for: stores without versions or conditions ignore them.
-
-    Raises:
-        Reject: ``fetch.not_found`` or ``fetch.superseded``.
-    """
-    if wanted_version_id not in (None, "null", version_id):
-        raise Reject(
-            "fetch.not_found",
-            "s3: the store returned another version than the one asked for; check that the "
-            "bucket keeps versions",
+    def silent(self, detail: str) -> Retry:
+        return Retry(
+            "fetch.timeout",
+            f"{self.section}: {detail}; look at the store ({self.section}.connect_timeout_s, "
+            f"{self.section}.read_timeout_s)",
         )
-    if wanted_version_id is None and wanted_etag not in (None, etag):
-        raise superseded()
-    return ObjectBody(body, etag, version_id, content_encoding)
+
+    def untrusted(self) -> Retry:
+        return Retry(
+            "fetch.failed",
+            f"{self.section}: the store's certificate is not trusted; name its authority in "
+            f"{self.section}.ca_file",
+        )
+
+    def no_credentials(self, detail: str) -> StoreDenied:
+        return StoreDenied(
+            "fetch.forbidden", f"{self.section}: no valid credentials ({detail}); mend them"
+        )
+
+    def redirected(self) -> StoreDenied:
+        return StoreDenied(
+            "fetch.forbidden",
+            f"{self.section}: the store redirects to another host, which is not followed; set "
+            f"{self.section}.endpoint, or {self.section}.region to the bucket's",
+        )
+
+    def superseded(self) -> Reject:
+        return Reject(
+            "fetch.superseded",
+            f"{self.section}: the object's ETag is no longer the reference's; send version ids to "
+            "read old ones",
+        )
+
+    def if_match(self, etag: str) -> str:
+        """The condition's header; ``etag`` without quotes.
+
+        Raises:
+            Reject: ``fetch.superseded``, where no object can have such an ETag.
+        """
+        if not _ETAG.fullmatch(etag):
+            raise self.superseded()
+        return f'"{etag}"'
+
+    def check_size(self, size_bytes: int, max_bytes: int) -> None:
+        """Before the bytes are read, and again while they are.
+
+        Raises:
+            Reject: ``fetch.too_large`` or ``fetch.empty``.
+        """
+        if size_bytes > max_bytes:
+            raise Reject(
+                "fetch.too_large",
+                f"{self.section}: {size_bytes:,} bytes exceed fetch.max_bytes = {max_bytes:,}; "
+                "raise the limit if such images are legitimate",
+            )
+        if size_bytes == 0:
+            raise Reject(
+                "fetch.empty", f"{self.section}: the object has no bytes; look at the uploader"
+            )
+
+    def check_complete(self, held_bytes: int, size_bytes: int) -> None:
+        """After the body has ended.
+
+        Raises:
+            Retry: it is not as long as announced.
+        """
+        if held_bytes != size_bytes:
+            raise self.unreachable(f"the body ended after {held_bytes:,} of {size_bytes:,} bytes")
+
+    def checked(
+        self,
+        body: bytes,
+        *,
+        etag: str | None,
+        version_id: str | None,
+        content_encoding: str | None,
+        wanted_etag: str | None,
+        wanted_version_id: str | None,
+    ) -> ObjectBody:
+        """The object, if it is the one asked for: stores without versions or conditions ignore
+        them.
+
+        Raises:
+            Reject: ``fetch.not_found`` or ``fetch.superseded``.
+        """
+        if wanted_version_id not in (None, "null", version_id):
+            raise Reject(
+                "fetch.not_found",
+                f"{self.section}: the store returned another version than the one asked for; check "
+                "that the bucket keeps versions",
+            )
+        if wanted_version_id is None and wanted_etag not in (None, etag):
+            raise self.superseded()
+        return ObjectBody(body, etag, version_id, content_encoding)

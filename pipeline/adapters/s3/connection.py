@@ -40,19 +40,22 @@ def open_session(policy: S3Policy) -> boto3.session.Session:
         if session.get_credentials() is None:
             raise Halt(
                 "s3.no_credentials",
-                "s3: no credentials in the environment, the shared files, web identity, container "
-                "or instance; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, s3.profile, or give "
-                "the pod a role",
+                f"{policy.section}: no credentials in the environment, the shared files, web "
+                "identity, container or instance; set AWS_ACCESS_KEY_ID and "
+                f"AWS_SECRET_ACCESS_KEY, {policy.section}.profile, or give the pod a role",
             )
         if policy.role_arn is None:
             return session
         return _with_role(session, policy.role_arn, policy.external_id)
     except BotoCoreError as error:
-        raise Halt("s3.session", f"s3: {error}; check s3.profile and the AWS files") from error
+        raise Halt(
+            "s3.session",
+            f"{policy.section}: {error}; check {policy.section}.profile and the AWS files",
+        ) from error
 
 
 def certificate_authorities(policy: S3Policy) -> bytes | None:
-    """What ``s3.ca_file`` holds, where it is set.
+    """What the store's ``ca_file`` holds, where it is set.
 
     Raises:
         Halt: the file cannot be read.
@@ -62,7 +65,7 @@ def certificate_authorities(policy: S3Policy) -> bytes | None:
     try:
         return policy.ca_file.read_bytes()
     except OSError as error:
-        raise Halt("s3.ca_file", f"s3.ca_file: {error}; mend the path") from error
+        raise Halt("s3.ca_file", f"{policy.section}.ca_file: {error}; mend the path") from error
 
 
 def _with_role(

@@ -22,7 +22,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
-from pipeline.adapters.s3 import answers
+from pipeline.adapters.s3.answers import Answers, bare_etag
 from pipeline.errors import PipelineError
 from pipeline.records import ObjectBody
 
@@ -36,8 +36,12 @@ _CHUNK_BYTES = 1024 * 1024
 class BotoReader:
     """Implements ``pipeline.ports.ObjectStore`` with a client that tries each request once."""
 
-    def __init__(self, client: S3Client, *, threads: int) -> None:
+    def __init__(
+        self, client: S3Client, answers: Answers, *, requester_pays: bool, threads: int
+    ) -> None:
         self._client = client
+        self._answers = answers
+        self._requester_pays = requester_pays
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="s3-read")
 
     async def fetch(
@@ -51,27 +55,33 @@ class BotoReader:
         on_answer: Callable[[], Awaitable[None]],
     ) -> ObjectBody:
         request: GetObjectRequestTypeDef = {"Bucket": bucket, "Key": key}
+        if self._requester_pays:
+            request["RequestPayer"] = "requester"
         if version_id is not None:
             request["VersionId"] = version_id
         elif etag is not None:
-            request["IfMatch"] = answers.if_match(etag)
+            request["IfMatch"] = self._answers.if_match(etag)
+        answers = self._answers
         cancelled = threading.Event()
         in_thread = partial(asyncio.get_running_loop().run_in_executor, self._threads)
         try:
             response = await in_thread(self._open, request, cancelled)
             with _closed_on_error(response):
-                size_bytes = _announced(response, max_bytes)
+                size_bytes = _announced(answers, response, max_bytes)
                 await on_answer()
-            body = await in_thread(_read_body, response, size_bytes, max_bytes, cancelled)
+            body = await in_thread(_read_body, answers, response, size_bytes, max_bytes, cancelled)
         except (ClientError, BotoCoreError, urllib3.exceptions.HTTPError) as error:
             # The text may hold the key, which is not for logs.
-            raise _exhaustion(error) or failure(error, versioned=version_id is not None) from None
+            versioned = version_id is not None
+            raise _exhaustion(answers, error) or failure(
+                answers, error, versioned=versioned
+            ) from None
         finally:
             # A thread cannot be cancelled: it stops at the next bytes or the read timeout.
             cancelled.set()
         return answers.checked(
             body,
-            etag=answers.bare_etag(response.get("ETag")),
+            etag=bare_etag(response.get("ETag")),
             version_id=response.get("VersionId"),
             content_encoding=response.get("ContentEncoding"),
             wanted_etag=etag,
@@ -101,7 +111,7 @@ def _closed_on_error(response: GetObjectOutputTypeDef) -> Iterator[None]:
         raise
 
 
-def _announced(response: GetObjectOutputTypeDef, max_bytes: int) -> int:
+def _announced(answers: Answers, response: GetObjectOutputTypeDef, max_bytes: int) -> int:
     """Bytes that the answer announces, if they may be read."""
     size_bytes = cast("int | None", response.get("ContentLength"))
     if size_bytes is None:
@@ -111,6 +121,7 @@ def _announced(response: GetObjectOutputTypeDef, max_bytes: int) -> int:
 
 
 def _read_body(
+    answers: Answers,
     response: GetObjectOutputTypeDef,
     size_bytes: int,
     max_bytes: int,
@@ -129,7 +140,7 @@ def _read_body(
     return bytes(body)
 
 
-def _exhaustion(error: BaseException) -> OSError | None:
+def _exhaustion(answers: Answers, error: BaseException) -> OSError | None:
     """The lack of file descriptors behind an exception, if that is what it comes from."""
     cause: BaseException | None = error
     while cause is not None:
@@ -139,7 +150,7 @@ def _exhaustion(error: BaseException) -> OSError | None:
     return None
 
 
-def failure(error: Exception, *, versioned: bool) -> PipelineError:
+def failure(answers: Answers, error: Exception, *, versioned: bool) -> PipelineError:
     """What an exception of boto3 means."""
     if isinstance(error, ClientError):
         metadata = error.response["ResponseMetadata"]

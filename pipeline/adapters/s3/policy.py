@@ -1,21 +1,24 @@
-"""Which S3 store is read, as whom, and which of its buckets. Imports no client library."""
+"""Which S3 stores are read, as whom, and which of their buckets. Imports no client library."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pipeline.errors import Reject
 from pipeline.formats.reference import check_bucket
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 
 _BUCKET = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 """What can be part of a URL without changing its meaning. Servers are stricter."""
+
+_NAME = re.compile(r"[a-z0-9-]{1,40}")
 
 _PATTERN = re.compile(r"[a-z0-9.*-]+")
 """Letters of the names that references may give, with ``*`` for any of them."""
@@ -28,21 +31,23 @@ class S3Policy(Policy):
     identity, container, instance).
     """
 
+    tier = Tier.TUNING
+
     # A URL that is refused may hold a password.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    allowed_buckets: tuple[str, ...] = Field(
+    allowed_buckets: Annotated[tuple[str, ...], Tier.EVERYDAY] = Field(
         (),
         description="Buckets that references may name, exactly or with `*` for any characters "
         "(`uploads-*`). There is no default: a message must not choose what the worker's "
         "credentials read.",
     )
-    endpoint: str | None = Field(
+    endpoint: Annotated[str | None, Tier.EVERYDAY] = Field(
         None,
         description="URL of an S3-compatible server, without bucket or path "
         "(`https://s3.example.com`); unset means AWS. TLS is left out only for an `http://` URL.",
     )
-    region: str | None = Field(
+    region: Annotated[str | None, Tier.EVERYDAY] = Field(
         None,
         description="Region of the buckets; unset means that of the AWS environment or profile, "
         "else us-east-1.",
@@ -66,16 +71,21 @@ class S3Policy(Policy):
     profile: str | None = Field(
         None, description="Profile of the shared AWS files to take credentials and region from."
     )
-    role_arn: str | None = Field(
+    role_arn: Annotated[str | None, Tier.EVERYDAY] = Field(
         None, description="Role to assume with those credentials, renewed before it expires."
     )
     external_id: str | None = Field(
         None, description="External id that the role's trust policy asks for."
     )
-    connect_timeout_s: float = Field(
+    requester_pays: bool = Field(
+        False,
+        description="Agree to pay for requests, without which a requester-pays bucket refuses "
+        "them.",
+    )
+    connect_timeout_s: Annotated[float, Tier.EXPERT] = Field(
         3.0, description="Seconds until a connection must stand.", gt=0
     )
-    read_timeout_s: float = Field(
+    read_timeout_s: Annotated[float, Tier.EXPERT] = Field(
         10.0,
         description="Seconds that the store may stay silent within a response. The whole object "
         "is bounded by fetch.deadline_s.",
@@ -117,14 +127,19 @@ class S3Policy(Policy):
 
     @model_validator(mode="after")
     def _complete(self) -> S3Policy:
-        if not self.allowed_buckets:
-            raise ValueError(
-                "allowed_buckets: is empty, so nothing may be read; name the buckets that "
-                'references may use, for example ["uploads", "archive-*"]'
-            )
         if self.external_id is not None and self.role_arn is None:
             raise ValueError("external_id: has no use without role_arn; set both or neither")
         return self
+
+    @property
+    def store_name(self) -> str:
+        """What logs and metrics call the store."""
+        return "s3"
+
+    @property
+    def section(self) -> str:
+        """The store's section of the settings, as messages name it."""
+        return "s3"
 
     def allows(self, bucket: str) -> bool:
         """Whether a reference may name this bucket."""
@@ -138,6 +153,87 @@ class S3Policy(Policy):
         if self.addressing == "auto":
             return self.endpoint is None and "." not in bucket
         return self.addressing == "virtual"
+
+
+class _Named(Policy):
+    name: str = Field(
+        "",
+        description="Name of the store in messages, logs and metrics: 1 to 40 lower-case letters, "
+        "digits and hyphens. There is no default.",
+        validate_default=True,
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is not a store's name; write 1 to 40 lower-case letters, digits and "
+                "hyphens"
+            )
+        return name
+
+
+class NamedS3Policy(S3Policy, _Named):  # in this order, which has the name come first
+    """A further store, with a name and all keys of the section `s3`.
+
+    A reference is read from the first entry whose `allowed_buckets` name its bucket, else from the
+    store of the section `s3`.
+    """
+
+    @property
+    def store_name(self) -> str:
+        return self.name
+
+    @property
+    def section(self) -> str:
+        return f"stores[{self.name}]"
+
+
+def in_order(stores: Sequence[NamedS3Policy], last: S3Policy) -> tuple[S3Policy, ...]:
+    """The stores in the order in which they are asked whether a bucket is theirs. That of the
+    section `s3` comes last, if it may read anything."""
+    return (*stores, last) if last.allowed_buckets else tuple(stores)
+
+
+def check_stores(stores: Sequence[NamedS3Policy], last: S3Policy) -> None:
+    """See that each store may be read, and has a name and buckets of its own.
+
+    Raises:
+        ValueError: the setting and what to write, as pydantic's validators raise it.
+    """
+    if not last.allowed_buckets and (not stores or last != S3Policy()):
+        raise ValueError(
+            "s3.allowed_buckets: is empty, so nothing may be read; name the buckets that "
+            'references may use, for example ["uploads", "archive-*"]'
+        )
+    for index, store in enumerate(stores):
+        if not store.allowed_buckets:
+            raise ValueError(
+                f"stores[{index}].allowed_buckets: is empty, so nothing is read from store "
+                f"{store.name}; name its buckets, or leave the store out"
+            )
+        if store.name in ("s3", *(other.name for other in stores[:index])):
+            taken = "is that of the section s3" if store.name == "s3" else "is taken by another"
+            raise ValueError(f"stores[{index}].name: {store.name} {taken}; write another name")
+    ordered = in_order(stores, last)
+    for index, policy in enumerate(ordered):
+        key = "s3" if policy is last else f"stores[{index}]"
+        for rule in policy.allowed_buckets:
+            _check_that_it_matches(rule, key, ordered[:index])
+
+
+def _check_that_it_matches(rule: str, key: str, before: Sequence[S3Policy]) -> None:
+    """Refuse a rule whose buckets are all those of a store before. A pattern as text stands for
+    its own buckets: another one that matches it has them all."""
+    for store in before:
+        for wider in store.allowed_buckets:
+            if _compiled(wider).fullmatch(rule):
+                raise ValueError(
+                    f"{key}.allowed_buckets: {rule} never matches, for {wider} of {store.section} "
+                    "comes first; order the stores from narrow patterns to wide ones, or leave "
+                    "one of the two out"
+                )
 
 
 def _is_rule(rule: str) -> bool:

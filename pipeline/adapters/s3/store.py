@@ -12,7 +12,7 @@ import obstore
 from obstore.exceptions import BaseError, UnauthenticatedError
 from obstore.store import S3Store
 
-from pipeline.adapters.s3 import answers
+from pipeline.adapters.s3.answers import Answers, bare_etag
 from pipeline.adapters.s3.connection import (
     Credentials,
     certificate_authorities,
@@ -86,7 +86,13 @@ class ObstoreS3:
         self._policy = policy
         session = open_session(policy)
         client = open_client(session, policy, attempts=1, connections=_ODD_KEY_THREADS)
-        self._odd_keys = BotoReader(client, threads=_ODD_KEY_THREADS)
+        self._answers = Answers(policy.section)
+        self._odd_keys = BotoReader(
+            client,
+            self._answers,
+            requester_pays=policy.requester_pays,
+            threads=_ODD_KEY_THREADS,
+        )
         self._credentials = Credentials(session)
         # boto3 knows the endpoints of AWS; both clients must mean the same.
         self._endpoint = client.meta.endpoint_url
@@ -117,7 +123,7 @@ class ObstoreS3:
         if version_id is not None:
             options["version"] = version_id
         elif etag is not None:
-            options["if_match"] = answers.if_match(etag)
+            options["if_match"] = self._answers.if_match(etag)
         chunks: list[bytes] = []
         held_bytes = 0
         stream = None
@@ -125,24 +131,24 @@ class ObstoreS3:
             result = await obstore.get_async(self._store(bucket), key, options=options)
             meta = result.meta
             stream = result.stream(min_chunk_size=_CHUNK_BYTES)
-            answers.check_size(meta["size"], max_bytes)
+            self._answers.check_size(meta["size"], max_bytes)
             await on_answer()
             async for chunk in stream:
                 held_bytes += len(chunk)
-                answers.check_size(held_bytes, max_bytes)
+                self._answers.check_size(held_bytes, max_bytes)
                 chunks.append(chunk)
                 if held_bytes >= meta["size"]:
                     break  # To be told that this was the end takes another turn of the loop.
-            answers.check_complete(held_bytes, meta["size"])
+            self._answers.check_complete(held_bytes, meta["size"])
         except (BaseError, FileNotFoundError) as error:
             # Its text holds the key, and a traceback of the credential provider: nothing to chain.
-            raise _failure(error, versioned=version_id is not None) from None
+            raise _failure(self._answers, error, versioned=version_id is not None) from None
         finally:
             # The stream owns the connection, and an exception's traceback would keep it open.
             del stream
-        return answers.checked(
+        return self._answers.checked(
             chunks[0] if len(chunks) == 1 else b"".join(chunks),
-            etag=answers.bare_etag(meta["e_tag"]),
+            etag=bare_etag(meta["e_tag"]),
             version_id=meta["version"],
             content_encoding=result.attributes.get("Content-Encoding"),
             wanted_etag=etag,
@@ -171,6 +177,7 @@ class ObstoreS3:
                 virtual_hosted_style_request=in_host,
                 skip_signature=False,
                 s3_express=False,
+                request_payer=self._policy.requester_pays,
                 client_options=self._options,
                 retry_config={"max_retries": 0},
                 credential_provider=self._credentials,
@@ -195,7 +202,7 @@ def _client_options(policy: S3Policy, endpoint: str) -> ClientConfig:
     return options
 
 
-def _failure(error: Exception, *, versioned: bool) -> PipelineError | OSError:
+def _failure(answers: Answers, error: Exception, *, versioned: bool) -> PipelineError | OSError:
     """What an exception of obstore means."""
     _, _, debug = str(error).partition(_DEBUG_MARK)
     if status := _STATUS.search(debug):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
 from pipeline.adapters.kafka.security.tls import tls_context
 from pipeline.errors import Halt
-from pipeline.policy import Policy
+from pipeline.policy import Policy, Tier
 
 _USER_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _MECHANISMS = (*_USER_MECHANISMS, "GSSAPI", "AWS_MSK_IAM", "OAUTHBEARER")
@@ -22,10 +22,12 @@ _OF_SASL = ("sasl_mechanism", "username", "password", *_OF_OAUTH)
 class KafkaSecurity(Policy):
     """TLS and SASL."""
 
-    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="Security protocol of the brokers' listener."
-    )
-    ca_file: str | None = Field(
+    tier = Tier.TUNING
+
+    protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], Tier.EVERYDAY
+    ] = Field("PLAINTEXT", description="Security protocol of the brokers' listener.")
+    ca_file: Annotated[str | None, Tier.EVERYDAY] = Field(
         None,
         description="PEM file of the authorities that sign the brokers' certificates; "
         "default: the system's.",
@@ -33,20 +35,31 @@ class KafkaSecurity(Policy):
     certificate_file: str | None = Field(None, description="PEM file of the client certificate.")
     key_file: str | None = Field(None, description="PEM file of the client certificate's key.")
     key_password: SecretStr | None = Field(None, description="Password of the key file.")
-    check_hostname: bool = Field(
+    check_hostname: Annotated[bool, Tier.EXPERT] = Field(
         True, description="Whether a broker's certificate must name the host connected to."
     )
-    ciphers: str | None = Field(None, description="OpenSSL cipher list for TLS 1.2.")
-    sasl_mechanism: (
-        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "AWS_MSK_IAM", "OAUTHBEARER"]
-        | None
-    ) = Field(
+    ciphers: Annotated[str | None, Tier.EXPERT] = Field(
+        None, description="OpenSSL cipher list for TLS 1.2."
+    )
+    sasl_mechanism: Annotated[
+        (
+            Literal[
+                "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "AWS_MSK_IAM", "OAUTHBEARER"
+            ]
+            | None
+        ),
+        Tier.EVERYDAY,
+    ] = Field(
         None,
         description="SASL mechanism; required by the SASL protocols. GSSAPI needs the Python "
         "package gssapi, which Clipstream does not install.",
     )
-    username: str | None = Field(None, description="User of PLAIN and SCRAM.")
-    password: SecretStr | None = Field(None, description="Password of PLAIN and SCRAM.")
+    username: Annotated[str | None, Tier.EVERYDAY] = Field(
+        None, description="User of PLAIN and SCRAM."
+    )
+    password: Annotated[SecretStr | None, Tier.EVERYDAY] = Field(
+        None, description="Password of PLAIN and SCRAM."
+    )
     kerberos_service: str = Field("kafka", description="Service name of GSSAPI.")
 
     oauth_token_file: str | None = Field(

@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import Reject
 from pipeline.ports import ListedObject, ObjectStore
 from pipeline.records import ObjectBody
-from tests.rigs.scripted_s3 import go_on
+from tests.rigs.services.scripted_s3 import go_on
 
 MAX_BYTES = 3 * 1024 * 1024
 

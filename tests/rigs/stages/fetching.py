@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from pipeline.errors import Reject, Retry
-from pipeline.fetch import Fetcher, FetchPolicy
-from pipeline.metrics import Metric
-from pipeline.ports import StoreDenied
+from pipeline.adapters.memory.meter import MemoryMeter
+from pipeline.errors import Reject, Retry, StoreDenied
+from pipeline.fetch import Attempts, Fetcher, FetchPolicy, Store, Stores
+from pipeline.metrics import IMAGE_METRICS, STORE_METRICS
+from pipeline.ports import ObjectStore
 from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from tests.rigs.virtual_time import LoopClock
@@ -20,26 +20,6 @@ POLICY = FetchPolicy(max_bytes=1000, deadline_s=30.0, max_refusals=3, max_open_o
 RETRY = RetryPolicy(first_wait_s=0.2, longest_wait_s=5.0)
 BREAKER = BreakerPolicy(failures=4, open_s=5.0)
 HOUR_S = 3600.0
-
-
-class RecordingMeter:
-    def __init__(self) -> None:
-        self.counters: Counter[str] = Counter()
-        self.gauges: dict[str, list[float]] = {}
-        self.observed: dict[str, list[float]] = {}
-
-    def add(self, metric: Metric, value: float = 1, /, **labels: str) -> None:
-        self.counters[metric.name] += int(value)
-
-    def observe(self, metric: Metric, value: float, /, **labels: str) -> None:
-        assert labels == {"stage": "fetch"}
-        self.observed.setdefault(metric.name, []).append(value)
-
-    def set(self, metric: Metric, value: float, /, **labels: str) -> None:
-        self.gauges.setdefault(metric.name, []).append(value)
-
-    def forget(self, metric: Metric, /, **labels: str) -> None:
-        raise AssertionError(f"no series of ours ends: {metric.name}")
 
 
 Behaviour = Callable[[], Awaitable[bytes]]
@@ -118,6 +98,18 @@ def reference(key: str, bucket: str = "images") -> ImageRef:
     return ImageRef(bucket, key, ("general",), version_id="v1", etag="e1")
 
 
+def store_of(
+    objects: ObjectStore,
+    allows: Callable[[str], bool] = lambda _: True,
+    *,
+    name: str = "s3",
+    scheme: str = "s3",
+) -> Store:
+    """A store as the settings would have it: named, and behind an allow-list."""
+    section = name if name == "s3" else f"stores[{name}]"
+    return Store(name, scheme, allows, f"{section}.allowed_buckets", objects)
+
+
 class Bench:
     """A fetcher on a scripted store."""
 
@@ -125,14 +117,12 @@ class Bench:
         self, policy: FetchPolicy = POLICY, *, allows_all: bool = False, min_share: float = 0.0
     ) -> None:
         self.store = ScriptedStore()
-        self.meter = RecordingMeter()
+        self.meter = MemoryMeter((*IMAGE_METRICS, *STORE_METRICS))
+        store = store_of(self.store, lambda bucket: allows_all or bucket == "images")
         self.fetcher = Fetcher(
-            self.store,
-            allows_bucket=lambda bucket: allows_all or bucket == "images",
-            policy=policy,
+            Attempts(Stores([store]), policy, LoopClock()),
             retry=RETRY,
             breaker=BREAKER,
-            clock=LoopClock(),
             random=lambda: 0.5,
             meter=self.meter,
             min_share=min_share,

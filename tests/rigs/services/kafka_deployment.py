@@ -26,17 +26,8 @@ from pipeline.adapters.kafka.policy import (
 from pipeline.adapters.kafka.security.policy import KafkaSecurity
 from pipeline.adapters.kafka.sink import KafkaSink
 from pipeline.adapters.kafka.stream import KafkaStream
-from pipeline.errors import Retry
-from pipeline.ports import (
-    Assigned,
-    Commit,
-    CommitDoubtful,
-    Polled,
-    Revoked,
-    Stream,
-    Unconfirmed,
-    Unreadable,
-)
+from pipeline.errors import CommitDoubtful, Retry, Unconfirmed
+from pipeline.ports import Assigned, Commit, Polled, Revoked, Stream, Unreadable
 from pipeline.records import OutputRecord, OutputTopic, Partition, Record
 from tests.rigs.waiting import eventually
 

@@ -18,6 +18,7 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt, Retry, WorkerLost
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import Flow, FlowPolicy, Scoring
+from pipeline.metrics import STREAM_WORKER
 from pipeline.ports import Polled, Stream
 from pipeline.priority import PriorityPolicy
 from pipeline.records import (
@@ -35,8 +36,8 @@ from pipeline.records import (
 )
 from pipeline.references import ReferencesPolicy
 from pipeline.routes import Router
-from tests.rigs.open_gate import open_gate
-from tests.rigs.plenty import Plenty
+from tests.rigs.workers.open_gate import open_gate
+from tests.rigs.workers.plenty import Plenty
 from workers.instruments import Instruments
 from workers.label_sets import Rules
 from workers.stream.commit_gate import CommitGate
@@ -169,7 +170,7 @@ class Running:
         rules: Rules | None = None,
     ) -> None:
         self.flow = MadeUpFlow()
-        self.meter = PrometheusMeter()
+        self.meter = PrometheusMeter(STREAM_WORKER)
         self.loop = EventLoopThread(f"test-{member}")
         self.supply = Plenty()
         self.encode_age_s = 0.0

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
-
-from pipeline.records import Partition
 
 
 @dataclass
@@ -12,5 +11,5 @@ class Plenty:
     """Implements ``workers.stream.intake.Supply``."""
 
     available: bool = True
-    sources_aside: frozenset[Partition] = frozenset()
+    sources_aside: frozenset[Hashable] = frozenset()
     room_aside: int = 1000

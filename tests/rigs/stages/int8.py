@@ -11,8 +11,8 @@ from pipeline.adapters.clip.model import read_model
 from pipeline.adapters.clip.vision.calibration import calibrate
 from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.records import Pixels
-from tests.rigs.clip_checkpoints import SMALL_IMAGE
-from tests.rigs.decoding import clouds
+from tests.rigs.stages.clip_checkpoints import SMALL_IMAGE
+from tests.rigs.stages.decoding import clouds
 
 CALIBRATED_ON = 60
 HELD_OUT = 20

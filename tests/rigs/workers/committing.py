@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
+from pipeline.adapters.memory.clock import HandClock
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
-from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.budget import BudgetPolicy, FailureBudget
+from pipeline.errors import CommitDoubtful
+from pipeline.metrics import PREFIX, STREAM_WORKER
 from pipeline.offsets import CommitWindow, Settled
-from pipeline.ports import Assigned, Commit, CommitDoubtful
+from pipeline.ports import Assigned, Commit
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -20,10 +23,9 @@ from pipeline.records import (
     Position,
     Record,
 )
-from tests.rigs.hand_clock import HandClock
-from tests.rigs.open_gate import open_gate
-from tests.rigs.outcomes import classified, dead_lettered
-from tests.rigs.scripted_trials import ScriptedTrials
+from tests.rigs.workers.open_gate import open_gate
+from tests.rigs.workers.outcomes import classified, dead_lettered
+from tests.rigs.workers.scripted_trials import ScriptedTrials
 from workers.instruments import Instruments
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.commit_gate import CommitGate
@@ -35,6 +37,7 @@ PARTITION = Partition(TOPIC, 0)
 WINDOW = 10
 BYTES = 100
 """Size of an outcome."""
+BY_NAME = {metric.name: metric for metric in STREAM_WORKER}
 
 
 class NothingToPublish:
@@ -85,7 +88,7 @@ class Worker:
         max_bytes: int = 1_000_000,
         *,
         broker: MemoryBroker | None = None,
-        gate: Callable[[HandClock, PrometheusMeter], CommitGate] = open_gate,
+        gate: Callable[[HandClock, MemoryMeter], CommitGate] = open_gate,
     ) -> None:
         """``broker``: that of a worker before this one."""
         if broker is None:
@@ -93,7 +96,7 @@ class Worker:
             broker.create_topic(TOPIC, 1)
         self.broker = broker
         self.clock = HandClock()
-        self.meter = PrometheusMeter()
+        self.meter = MemoryMeter(STREAM_WORKER)
         self.window = CommitWindow()
         self.stream = SlowLink(broker)
         self.committer = Committer(
@@ -147,7 +150,7 @@ class Worker:
         return self.committer.able
 
     def sample(self, name: str, **labels: str) -> float:
-        value = self.meter.registry.get_sample_value(f"clipstream_{name}", labels)
+        value = self.meter.value(BY_NAME[PREFIX + name], **labels)
         assert value is not None
         return value
 
@@ -157,7 +160,7 @@ def outcome(position: Position, size_bytes: int, code: str = "") -> Settled:
     return dead_lettered(position, code, payload) if code else classified(position, payload)
 
 
-def judged(clock: HandClock, meter: PrometheusMeter) -> CommitGate:
+def judged(clock: HandClock, meter: MemoryMeter) -> CommitGate:
     """A gate with a budget of its usual strictness, and a small window."""
     return CommitGate(
         FailureBudget(BudgetPolicy(window=WINDOW)), 5.0, ScriptedTrials(), clock=clock, meter=meter

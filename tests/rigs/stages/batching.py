@@ -9,61 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.memory.encoder import MemoryEncoder
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.encode.batching import Batcher, BatchPolicy
-from pipeline.metrics import Metric
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import Pixels, Vector
 
 SIDE = 4
 DEADLINE_S = 20
-
-
-class ManualClock:
-    """Time that moves when a test says so."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    def time(self) -> float:
-        return self.now_s
-
-    async def sleep(self, seconds: float) -> None:
-        sleeper = asyncio.get_running_loop().create_future()
-        self._sleepers.append((self.now_s + seconds, sleeper))
-        await sleeper
-
-    async def advance(self, seconds: float) -> None:
-        await settle()
-        self.now_s += seconds
-        for due_s, sleeper in self._sleepers:
-            if due_s <= self.now_s and not sleeper.done():
-                sleeper.set_result(None)
-        await settle()
-
-
-class RecordingMeter:
-    def __init__(self) -> None:
-        self.observed: list[tuple[str, float, dict[str, str]]] = []
-        self.gauges: dict[str, float] = {}
-
-    def add(self, metric: Metric, value: float = 1, /, **labels: str) -> None:
-        raise AssertionError(f"no counter here: {metric.name}")
-
-    def observe(self, metric: Metric, value: float, /, **labels: str) -> None:
-        self.observed.append((metric.name, value, labels))
-
-    def set(self, metric: Metric, value: float, /, **labels: str) -> None:
-        self.gauges[metric.name] = value
-
-    def forget(self, metric: Metric, /, **labels: str) -> None:
-        raise AssertionError(f"no series of ours ends: {metric.name}")
-
-    def observations(self, metric: Metric, **labels: str) -> list[float]:
-        return [value for name, value, had in self.observed if (name, had) == (metric.name, labels)]
 
 
 class GatedEncoder(MemoryEncoder):
@@ -103,6 +57,13 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def advance(clock: HandClock, seconds: float) -> None:
+    """Time goes by, and nobody is overtaken."""
+    await settle()
+    clock.now += seconds
+    await settle()
+
+
 async def encoding(encoder: GatedEncoder) -> None:
     assert await asyncio.to_thread(encoder.entered.wait, DEADLINE_S)
     encoder.entered.clear()
@@ -117,11 +78,15 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
 
 
 def batcher_of(
-    encoder: MemoryEncoder, *, max_size: int = 4, max_wait_s: float = 1.0
-) -> tuple[Batcher, ManualClock, RecordingMeter]:
-    clock, meter = ManualClock(), RecordingMeter()
+    encoder: MemoryEncoder,
+    *,
+    max_size: int = 4,
+    max_wait_s: float = 1.0,
+    max_waiting: int | None = None,
+) -> tuple[Batcher, HandClock, MemoryMeter]:
+    clock, meter = HandClock(), MemoryMeter(IMAGE_METRICS)
     policy = BatchPolicy(max_size=max_size, max_wait_s=max_wait_s)
-    return Batcher(encoder, policy, clock, meter), clock, meter
+    return Batcher(encoder, policy, clock, meter, max_waiting=max_waiting), clock, meter
 
 
 def send(batcher: Batcher, numbers: Sequence[int], level: int = 0) -> list[asyncio.Task[Vector]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from tests.rigs.hand_clock import HandClock
+from pipeline.adapters.memory.clock import HandClock
 from workers.settings.workers import WorkersPolicy
 from workers.stream.health import Health, Heard
 from workers.supervise.node import Node
@@ -19,13 +19,6 @@ NO_MODEL = Ended(Fate.HALTED, "model.not_found", "model: no such directory")
 FENCED = Ended(Fate.HALTED, "kafka.fenced", "somebody else")
 DIED = Ended(Fate.DIED, "worker.died", "killed by signal 9")
 NODES = [Node(letter * 56, f"host-{letter}") for letter in "abc"]
-
-
-class SimulatedClock(HandClock):
-    """Time moves only when the supervisor waits."""
-
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
 
 
 def health(**changes: object) -> Health:
@@ -49,7 +42,7 @@ class Worker:
 
     wants = "1 CPU"
 
-    def __init__(self, clock: SimulatedClock, slot: int = 0) -> None:
+    def __init__(self, clock: HandClock, slot: int = 0) -> None:
         self.slot = slot
         self._clock = clock
         self._heard: Heard | None = None
@@ -115,7 +108,7 @@ class Stage:
     slot may be alive while its member is being removed, for it would be the one removed."""
 
     def __init__(self, **policy: float) -> None:
-        self.clock = SimulatedClock()
+        self.clock = HandClock()
         self.started: list[tuple[float, int, Worker]] = []
         self.avoided: list[frozenset[str]] = []
         self.at: list[tuple[float, Callable[[], None]]] = []
@@ -130,7 +123,7 @@ class Stage:
             WorkersPolicy.model_validate({"count": 2, **policy}),
             self.clock,
             random.Random(0),
-            self.clock.wait,
+            self._wait,
             dismiss=self._dismiss,
             group_lag=self._ask_group_lag,
         )
@@ -142,6 +135,10 @@ class Stage:
     @property
     def elapsed(self) -> float:
         return self.clock.now - 1000.0
+
+    def _wait(self, seconds: float) -> None:
+        """Time moves only when the supervisor waits."""
+        self.clock.now += seconds
 
     def _launch(self, slot: int, avoid: frozenset[str]) -> Worker:
         worker = Worker(self.clock, slot)

@@ -6,18 +6,21 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict, deque
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import Reject
-from pipeline.fetch import Fetcher, FetchPolicy
+from pipeline.fetch import Attempts, Fetcher, FetchPolicy, Stores
 from pipeline.flow import FlowPolicy
+from pipeline.metrics import IMAGE_METRICS, STORE_METRICS
 from pipeline.offsets import CommitWindow, DeadLettered, Settled
 from pipeline.priority import PriorityPolicy
 from pipeline.records import Epoch, ImageRef, Partition, Position, Record
 from pipeline.retry import BreakerPolicy, RetryPolicy
-from tests.rigs.fetching import RecordingMeter, ScriptedStore
-from tests.rigs.outcomes import classified, dead_lettered
+from tests.rigs.stages.fetching import ScriptedStore, store_of
 from tests.rigs.virtual_time import LoopClock
+from tests.rigs.workers.outcomes import classified, dead_lettered
 from workers.stream.intake import Intake
 
 CYCLE_S = 0.05
@@ -36,21 +39,26 @@ class Taken:
 
 class SimulatedWorker:
     """Takes in references, reads their objects and commits them in order, as a stream worker does.
-    Decoding and encoding take no time."""
+    Decoding and encoding take no time. Objects of the partitions that are ``elsewhere`` are in
+    another store."""
 
-    def __init__(self, partitions: list[Partition], seed: int = 1) -> None:
+    def __init__(
+        self, partitions: list[Partition], seed: int = 1, elsewhere: Collection[Partition] = ()
+    ) -> None:
         self.random = random.Random(seed)
-        self.store = ScriptedStore()
-        self.store.serve = self._serve  # type: ignore[method-assign]
+        self.store, self.other_store = ScriptedStore(), ScriptedStore()
+        for store in (self.store, self.other_store):
+            store.serve = self._serve  # type: ignore[method-assign]
+        stores = [store_of(self.store, lambda bucket: bucket == "images")]
+        if elsewhere:
+            stores.append(store_of(self.other_store, lambda _: True, name="elsewhere"))
+        self._elsewhere = elsewhere
         self.fetcher = Fetcher(
-            self.store,
-            allows_bucket=lambda _: True,
-            policy=FetchPolicy(),
+            Attempts(Stores(stores), FetchPolicy(), LoopClock()),
             retry=RetryPolicy(),
             breaker=BreakerPolicy(),
-            clock=LoopClock(),
             random=self.random.random,
-            meter=RecordingMeter(),
+            meter=MemoryMeter((*IMAGE_METRICS, *STORE_METRICS)),
         )
         self.taken: list[Taken] = []
         self.paused: set[Partition] = set()
@@ -123,7 +131,8 @@ class SimulatedWorker:
 
     async def _live(self, record: Record, epoch: Epoch) -> None:
         position = record.position
-        ref = ImageRef("images", (record.key or b"").decode(), ("general",))
+        bucket = "elsewhere" if position.partition in self._elsewhere else "images"
+        ref = ImageRef(bucket, (record.key or b"").decode(), ("general",))
         settled: Settled = classified(position)
         try:
             async with self.fetcher.fetch(ref, source=position.partition):

@@ -15,9 +15,10 @@ from PIL import Image, ImageOps
 from transformers import CLIPImageProcessorPil
 
 from pipeline.adapters.decode.pool import MAX_FILE_BYTES, SandboxedDecoder
-from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Reject
+from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
 
 SENSOR_NOISE = 4.0
@@ -98,7 +99,7 @@ class Decoding:
 
 @contextmanager
 def decoding(policy: DecodePolicy, max_file_bytes: int = MAX_FILE_BYTES) -> Iterator[Decoding]:
-    decoder = SandboxedDecoder(policy, PrometheusMeter(), max_file_bytes=max_file_bytes)
+    decoder = SandboxedDecoder(policy, MemoryMeter(IMAGE_METRICS), max_file_bytes=max_file_bytes)
     with asyncio.Runner() as runner:
         runner.run(decoder.start())
         try:

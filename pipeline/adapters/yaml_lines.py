@@ -1,0 +1,207 @@
+"""YAML files that people write, as plain data with the line of every key and of every problem.
+
+PyYAML reads YAML 1.1, where ``yes``, ``no``, ``on`` and ``off`` are booleans: ``compile: on`` and a
+label named ``no`` would not be what their writers meant. As in YAML 1.2 only ``true`` and ``false``
+are booleans here; whoever wants one takes the words too.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.complaints import KeyPath, Problem, quoted
+
+MAX_FILE_BYTES = 1 << 20
+MAX_DEPTH = 10
+"""Levels of nesting that are read; the formats have four or five."""
+_MAX_NUMBER_CHARACTERS = 30
+"""No sound number is longer, and turning a huge one into an integer is costly."""
+_TAG = "tag:yaml.org,2002:"
+_PLAIN = {
+    yaml.MappingNode: ("map",),
+    yaml.SequenceNode: ("seq",),
+    yaml.ScalarNode: ("str", "int", "float", "bool", "null"),
+}
+_AGAIN = "(again)"
+"""Stands for a key that was there already, until its value has been looked at."""
+
+
+class Unreadable(Exception):
+    """The file holds nothing that can be looked at any further. ``line`` counts from 1; 0 is the
+    file as a whole."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(line, message)
+        self.line = line
+        self.message = message
+
+    def at(self, path: Path) -> str:
+        return f"{path}:{self.line}: {self.message}" if self.line else f"{path}: {self.message}"
+
+
+class Lined:
+    """The plain data of a file, None where it is empty, and all that is wrong with its YAML, each
+    with its line. Data with problems is incomplete."""
+
+    def __init__(self) -> None:
+        self.data: Any = None
+        self.problems: list[tuple[int, Problem]] = []
+        self.lines: dict[KeyPath, int] = {}
+
+    def line(self, path: KeyPath) -> int:
+        """Where a key stands, else where the nearest of those around it does."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+def file_text(path: Path) -> str:
+    """A file's text.
+
+    Raises:
+        Unreadable: It cannot be read, is too large, or is not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise Unreadable(0, f"cannot be read ({error.strerror}); check the path") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise Unreadable(0, f"larger than {MAX_FILE_BYTES} bytes; split it")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise Unreadable(line, f"not UTF-8 ({error.reason}); save it as UTF-8") from None
+
+
+def read_yaml(text: str, *, relaxed: bool = False) -> Lined:
+    """Take a text apart. No message shows a value, which may be a password.
+
+    ``relaxed`` resolves aliases and merge keys (``<<``), and leaves unquoted dates the texts that
+    they are in YAML 1.2; all of these are a problem else. Its messages name no tags either: a
+    password may begin with an exclamation mark.
+
+    Raises:
+        Unreadable: It is no YAML, or more than one document.
+    """
+    loader: _Loader | None = None
+    try:
+        loader = _Loader(text, relaxed=relaxed)
+        node = loader.get_node() if loader.check_node() else None
+        if loader.check_node():
+            what = "a second document begins here (---); write a single document"
+            raise Unreadable(loader.line_ahead(), what)
+        if node is not None:
+            loader.lined.data = loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        # Of what these errors quote, the name of a tag alone may be more than a character.
+        what = re.sub("(?<=tag handle) .*", "", what, flags=re.DOTALL)
+        raise Unreadable(mark.line + 1 if mark else 0, f"not read: {what}; mend the YAML") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise Unreadable(line, f"{error.reason}; remove the character") from None
+    except (ValueError, OverflowError):  # an escape beyond Unicode, in PyYAML's scanner
+        line = loader.line + 1 if loader else 0
+        raise Unreadable(line, "not read: no such character; check the escapes") from None
+    return loader.lined
+
+
+class _Loader(yaml.SafeLoader):
+    """Looks at every node as it is composed: notes its line, and makes a plain one of what is wrong
+    with it."""
+
+    def __init__(self, text: str, *, relaxed: bool) -> None:
+        super().__init__(text)
+        self.lined = Lined()
+        self._relaxed = relaxed
+        self._path: KeyPath = ()
+        """Of the node that is composed."""
+        self._open: list[str | None] = []
+        """Anchors of the nodes that this one is in, or None."""
+
+    def line_ahead(self) -> int:
+        return int(self.peek_event().start_mark.line) + 1  # type: ignore[no-untyped-call]
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        line, around = self.line_ahead(), self._path
+        is_key = isinstance(parent, yaml.MappingNode) and index is None
+        if (what := self._refused(event, is_key=is_key)) is not None:
+            raise Unreadable(line, what)
+        if is_key:
+            self._path = (*around, event.value)
+            if (first := self.lined.lines.get(self._path)) is not None:
+                what = f"{quoted(event.value)} stands on line {first} already; keep one"
+                self._complain(line, what)
+                event.value = _AGAIN
+            self.lined.lines.setdefault(self._path, line)
+        elif parent is not None:
+            self._path = (*around, index if isinstance(index, int) else index.value)
+            self.lined.lines.setdefault(self._path, line)
+        self._open.append(event.anchor)
+        node: Any = super().compose_node(parent, index)
+        self._open.pop()
+        if is_key and not (self._relaxed and node.tag == f"{_TAG}merge"):
+            node.tag = f"{_TAG}str"  # whatever a key looks like
+        elif not is_key and not isinstance(event, yaml.AliasEvent):
+            self._value(node, line)
+        self._path = around
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        node.value = [each for each in node.value if each[0].value is not _AGAIN]
+        return node
+
+    def _refused(self, event: Any, *, is_key: bool) -> str | None:
+        """Why nothing from this event on is looked at."""
+        if isinstance(event, yaml.AliasEvent):
+            if not self._relaxed:
+                return "aliases (*name) are not supported; write the value again"
+            if event.anchor not in self.anchors or event.anchor in self._open:
+                return "an alias of nothing before it; put a text that begins with * in quotes"
+        elif event.anchor in self.anchors:
+            return "an anchor that stands above; put a text that begins with & in quotes"
+        if is_key and not isinstance(event, yaml.ScalarEvent):
+            return "a key is a list or mapping; write a name"
+        if len(self._open) == MAX_DEPTH:
+            return f"nested deeper than {MAX_DEPTH} levels; write fewer"
+        return None
+
+    def _value(self, node: Any, line: int) -> None:
+        """Complain of a value that is not plain, and make a text of it."""
+        tag, plain = node.tag.removeprefix(_TAG), _PLAIN[type(node)]
+        what = None
+        if tag not in plain and not (self._relaxed and tag == "timestamp"):
+            of = "of its own" if self._relaxed else repr(tag)
+            what = f"is a value of the YAML type {of}; put a text in quotes"
+        elif tag in plain[1:] and len(node.value) > _MAX_NUMBER_CHARACTERS:
+            what = f"is too long for a {tag}; put a text in quotes"
+        elif tag in plain[1:]:
+            try:
+                yaml.constructor.SafeConstructor().construct_object(node)
+            except (ValueError, LookupError, yaml.constructor.ConstructorError):
+                what = f"is no {tag}; remove its tag"
+        if what is not None:
+            self._complain(line, what)
+        if what is not None or tag == "timestamp":
+            node.tag = _TAG + plain[0]
+
+    def _complain(self, line: int, what: str) -> None:
+        self.lined.problems.append((line, Problem(self._path, what)))
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_TAG}bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    f"{_TAG}bool", re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF")
+)

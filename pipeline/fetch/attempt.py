@@ -1,0 +1,67 @@
+"""One attempt to read an object: from an allowed bucket, under the size limit, within a deadline.
+
+No retry, no breaker, no bound on memory: a caller that cannot wait for a store brings its own.
+``Fetcher`` puts patience around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from pipeline.errors import Retry
+from pipeline.fetch.policy import FetchPolicy
+from pipeline.fetch.stores import Stores
+from pipeline.ports import Clock
+from pipeline.records import ImageRef, ObjectBody
+
+
+class Attempts:
+    """Makes single attempts on the stores. Belongs to one event loop."""
+
+    def __init__(self, stores: Stores, policy: FetchPolicy, clock: Clock) -> None:
+        self.stores = stores
+        self.policy = policy
+        self.clock = clock
+
+    async def read(
+        self, ref: ImageRef, on_answer: Callable[[], Awaitable[None]] | None = None
+    ) -> ObjectBody:
+        """Ask the reference's store once, for ``fetch.deadline_s / 2`` at most. What ``on_answer``
+        takes, once the store has begun to answer, does not count.
+
+        Raises:
+            Reject: ``fetch.bucket_not_allowed``, or as ``ObjectStore.fetch``: another attempt
+                would end alike.
+            Retry, StoreDenied: ``fetch.timeout``, or as ``ObjectStore.fetch``: another attempt may
+                succeed.
+            Halt, MemoryError, OSError: as ``ObjectStore.fetch``.
+        """
+        store = self.stores.of(ref)
+        begun = self.clock.monotonic()
+        limit_s = self.policy.attempt_s
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(limit_s) as limit:
+
+                async def answered() -> None:
+                    if on_answer is not None:
+                        took_s = self.clock.monotonic() - begun
+                        limit.reschedule(None)
+                        await on_answer()
+                        limit.reschedule(loop.time() + limit_s - took_s)
+
+                return await store.objects.fetch(
+                    ref.bucket,
+                    ref.key,
+                    version_id=ref.version_id,
+                    etag=ref.etag,
+                    max_bytes=self.policy.max_bytes,
+                    on_answer=answered,
+                )
+        except TimeoutError:
+            raise Retry(
+                "fetch.timeout",
+                f"fetch: the object did not arrive within {limit_s:.1f} s "
+                f"(fetch.deadline_s = {self.policy.deadline_s:g}); look at the store's latency",
+            ) from None

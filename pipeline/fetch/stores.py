@@ -1,0 +1,69 @@
+"""Which store a reference is read from: by its scheme and its bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import Reject
+from pipeline.ports import ObjectStore
+from pipeline.records import ImageRef
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One store. ``name`` is what logs and metrics call it, ``scheme`` and ``allows`` say which
+    references are its own, and ``allow_list`` is the setting that ``allows`` comes from."""
+
+    name: str
+    scheme: str
+    allows: Callable[[str], bool]
+    allow_list: str
+    objects: ObjectStore
+
+
+class Stores:
+    """Stores in their order: the first whose scheme and bucket fit a reference is the one that it
+    is read from. A further kind of store is one more entry, with a scheme of its own."""
+
+    def __init__(self, stores: Sequence[Store]) -> None:
+        self._stores = tuple(stores)
+
+    def __iter__(self) -> Iterator[Store]:
+        return iter(self._stores)
+
+    def __len__(self) -> int:
+        return len(self._stores)
+
+    def of(self, ref: ImageRef) -> Store:
+        """The store of a reference.
+
+        Raises:
+            Reject: ``fetch.bucket_not_allowed``: no store may read it.
+        """
+        of_scheme = [store for store in self._stores if store.scheme == ref.scheme]
+        for store in of_scheme:
+            if store.allows(ref.bucket):
+                return store
+        if not of_scheme:
+            raise Reject(
+                "fetch.bucket_not_allowed",
+                f"fetch: no store reads {ref.scheme}:// references; mend the producer",
+            )
+        absent = absent_from([store.allow_list for store in of_scheme])
+        raise Reject(
+            "fetch.bucket_not_allowed",
+            f"fetch: bucket {ref.bucket!r} is {absent}; add it there, or mend the producer",
+        )
+
+    async def close(self) -> None:
+        """Release what the stores hold. Reads still under way fail."""
+        for store in self._stores:
+            await store.objects.close()
+
+
+def absent_from(allow_lists: Sequence[str]) -> str:
+    """What a message says of a bucket that none of these settings names."""
+    if len(allow_lists) == 1:
+        return f"not in {allow_lists[0]}"
+    return f"in none of {', '.join(allow_lists)}"

@@ -1,0 +1,1 @@
+"""Real services for tests, or servers that answer as a test says: Kafka, S3, Ray."""

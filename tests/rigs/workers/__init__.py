@@ -1,0 +1,1 @@
+"""Workers and their supervisor, or parts of them, turned by a test."""
