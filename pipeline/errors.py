@@ -8,6 +8,7 @@
     │  │  └─ CommitDoubtful   nobody knows whether the commit succeeded
     │  │     └─ Unconfirmed   the group must confirm this member first
     │  ├─ Halt                our fault or our operator's: stop, commit no further
+    │  ├─ Overloaded          no room for one more image: try again after the named wait
     │  └─ WorkerLost          this process cannot go on, another may
     ├─ PoisonedBatch          from an encoder to the isolation: split the batch
     ├─ DeviceOutOfMemory      from an encoder to the isolation: use smaller batches

@@ -221,6 +221,7 @@ def test_a_runner_that_is_told_to_end_ends_its_groups(
     file = tmp_path / "pid"
     group = f"""
 import os, pathlib, signal, time
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 if {stubborn}:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 pathlib.Path({str(file) + ".new"!r}).write_text(str(os.getpid()))
@@ -228,8 +229,9 @@ pathlib.Path({str(file) + ".new"!r}).rename({str(file)!r})
 time.sleep(1000)
 """
     runner = f"""
-import sys
+import signal, sys
 from deploy.dev.suite import running
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a background job of a shell
 from deploy.dev.suite.__main__ import main
 from deploy.dev.suite.groups import Group
 running.GRACE_S = 0.5
@@ -245,4 +247,5 @@ sys.exit(main([], [Group("sleeper", "nothing", command=(sys.executable, "-c", {g
         said, _ = process.communicate()
     assert process.returncode == status
     assert b"0 of 1 groups ran" in said
+    assert said.endswith(b"not finished: sleeper\n")
     eventually(lambda: not child.running)

@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None, groups: Sequence[Group] = GROUP
             print(f"{group.name:<10} {group.guards}")
         return 0
     wanted = [group for group in groups if not chosen.group or group.name in chosen.group]
+    # A shell has its background jobs ignore Ctrl-C, and their children too: they could not be ended
+    # in order.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with orderly_end():
             return _run(wanted, chosen.jobs)
@@ -68,21 +71,24 @@ def _run(groups: Sequence[Group], jobs: int) -> int:
                     results.append(result)
                     _say(summary.line(result))
         finally:
-            _tell(results, len(groups), time.monotonic() - began)
+            _tell(results, groups, time.monotonic() - began)
     return 0 if all(result.passed for result in results) else 1
 
 
-def _tell(results: Sequence[Result], wanted: int, wall_s: float) -> None:
+def _tell(results: Sequence[Result], wanted: Sequence[Group], wall_s: float) -> None:
     for output in summary.failures(results):
         _say(output)
     for skipped in summary.skips(results):
         _say(skipped)
     if results:
         _say(f"\n{summary.table(results)}\n")
+    ended = [result.group for result in results]
     failed = [result.group.name for result in results if not result.passed]
+    unfinished = [group.name for group in wanted if group not in ended]
     _say(
-        f"{len(results)} of {wanted} groups ran in {wall_s / 60:.1f} minutes; "
+        f"{len(results)} of {len(wanted)} groups ran in {wall_s / 60:.1f} minutes; "
         f"failed: {', '.join(failed) or 'none'}"
+        + (f"; not finished: {', '.join(unfinished)}" if unfinished else "")
     )
 
 
