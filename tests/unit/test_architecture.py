@@ -16,6 +16,7 @@ from deploy.dev.architecture import PICTURE, Rooms, draw, read_rooms
 from tests.rigs.root import ROOT
 
 PAGE = (ROOT / "docs/architecture.md").read_text()
+MOST_MODULES = 14
 WORDS_OF_ALL = {"numpy", "pydantic", "pydantic_core", "typing_extensions"}
 """Libraries whose types are words that every room may use."""
 
@@ -110,6 +111,12 @@ def test_every_room_says_what_to_read_first(room: Path) -> None:
     assert first, f"{room}: no word of what to read first"
     name = first[1].rpartition(".")[2]
     assert [*room.glob(f"{name}.py"), *room.glob(f"{name}/__init__.py")]
+
+
+@pytest.mark.parametrize("room", rooms_with_code(), ids=lambda room: str(room.relative_to(ROOT)))
+def test_a_room_is_a_place_and_not_a_list(room: Path) -> None:
+    modules = {path.name for path in room.glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert len(modules) <= MOST_MODULES, "find rooms in it"
 
 
 def test_every_folder_of_tests_is_on_their_page() -> None:
