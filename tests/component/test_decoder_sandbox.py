@@ -213,14 +213,11 @@ def test_of_waiting_images_those_of_the_first_level_are_decoded_first() -> None:
             busy = asyncio.create_task(decoder.decode(fault("hang"), GEOMETRY))
             await asyncio.sleep(0)
             async with asyncio.TaskGroup() as images:
-                for number in range(2):
-                    images.create_task(decode(f"backfill {number}", 1))
-                await until(lambda: waiting(meter) == 2)
-                for number in range(2):
-                    images.create_task(decode(f"live {number}", 0))
-                await until(lambda: waiting(meter) == 4)
+                for place, level in enumerate([1, 1, 0, 0]):
+                    images.create_task(decode(f"{level}: {place}", level))
+                    await until(lambda place=place: waiting(meter) == place + 1)  # type: ignore[misc]
                 busy.cancel()
-        assert done == ["live 0", "live 1", "backfill 0", "backfill 1"]
+        assert done == ["0: 2", "0: 3", "1: 0", "1: 1"]
 
     run(scenario())
 

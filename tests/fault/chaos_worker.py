@@ -28,12 +28,12 @@ from pipeline.adapters.kafka.policy import (
 from pipeline.adapters.kafka.producer import OutcomeProducer
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.commit.window import Batch, CommitWindow
 from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.errors import Halt, Retry
 from pipeline.events import EventContext
 from pipeline.flow import FlowPolicy
 from pipeline.metrics import STREAM_WORKER
-from pipeline.offsets import Batch, CommitWindow
 from pipeline.ports import Commit, Polled, Revoked
 from pipeline.records import OutputRecord, OutputTopic
 from tests.fault.pipeline_of_fakes import FakeEncoder, FakeStages, flow_of, rules_of

@@ -9,7 +9,8 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pipeline.offsets import Batch, Classified, CommitWindow
+from pipeline.commit.settled import Classified
+from pipeline.commit.window import Batch, CommitWindow
 from pipeline.records import Epoch, Partition, Position
 from tests.rigs.workers.outcomes import classified
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.budget import BudgetPolicy, Doubt, Excess, Failure, FailureBudget, counts
+from pipeline.commit.budget import BudgetPolicy, Doubt, Excess, Failure, FailureBudget, counts
 from pipeline.errors import CODES
 
 WINDOW = 10

@@ -10,10 +10,10 @@ from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.adapters.memory.stream import MemoryBroker
-from pipeline.budget import BudgetPolicy, FailureBudget
+from pipeline.commit.budget import BudgetPolicy, FailureBudget
+from pipeline.commit.settled import PassedOver, Settled
 from pipeline.errors import Halt
 from pipeline.metrics import BUDGET_SPENT, STREAM_METRICS
-from pipeline.offsets import PassedOver, Settled
 from pipeline.records import ImageRef, Origin, OutputTopic, Position
 from tests.rigs.waiting import eventually
 from tests.rigs.workers.committing import BYTES, GROUP, PARTITION, WINDOW, Worker, judged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.offsets import Batch
+from pipeline.commit.window import Batch
 from pipeline.records import Position
 from tests.rigs.workers.committing import BYTES, GROUP, PARTITION, TOPIC, Worker, judged
 from tests.rigs.workers.outcomes import classified

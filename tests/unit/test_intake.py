@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pipeline.adapters.memory.stream import MemoryBroker
+from pipeline.commit.settled import PassedOver
+from pipeline.commit.window import CommitWindow
 from pipeline.flow import FlowPolicy
-from pipeline.offsets import CommitWindow, PassedOver
 from pipeline.priority import PriorityPolicy
 from pipeline.records import Epoch, Origin, Partition, Position, Record
 from tests.rigs.waiting import eventually

@@ -7,8 +7,8 @@ import pytest
 from pipeline import metrics
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.memory.meter import MemoryMeter
+from pipeline.commit.settled import DeadLettered, PassedOver
 from pipeline.metrics import Metric
-from pipeline.offsets import DeadLettered, PassedOver
 from pipeline.records import DeadLetter, Epoch, Origin
 from tests.rigs.workers.committing import BYTES, PARTITION, TOPIC, Worker
 from workers.stream import wiring

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from pipeline.adapters.clip.policy import ModelPolicy
 from pipeline.adapters.kafka.policy import MAX_PORT, DeliveryPolicy, KafkaPolicy
 from pipeline.adapters.s3.policy import NamedS3Policy, S3Policy, check_stores, in_order
-from pipeline.budget import BudgetPolicy
+from pipeline.commit.budget import BudgetPolicy
 from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.batching import BatchPolicy
 from pipeline.errors import Halt

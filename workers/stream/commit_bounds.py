@@ -6,7 +6,7 @@ slow for it, the same batch would be tried again for ever; so a failed batch com
 
 from __future__ import annotations
 
-from pipeline.offsets import Batch
+from pipeline.commit.window import Batch
 
 
 class CommitBounds:

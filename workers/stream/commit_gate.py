@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from pipeline import metrics
-from pipeline.budget import Doubt, Excess, Failure, FailureBudget, counts
+from pipeline.commit.budget import Doubt, Excess, Failure, FailureBudget, counts
+from pipeline.commit.settled import Classified, DeadLettered, PassedOver, Settled
 from pipeline.errors import Halt
-from pipeline.offsets import Classified, DeadLettered, PassedOver, Settled
 from pipeline.ports import Clock, Meter
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from pipeline import metrics
+from pipeline.commit.settled import Classified, DeadLettered, PassedOver, Settled
+from pipeline.commit.window import Batch, CommitWindow
 from pipeline.errors import CommitDoubtful, Halt, OutcomeTooLarge, Unconfirmed
-from pipeline.offsets import Batch, Classified, CommitWindow, DeadLettered, PassedOver, Settled
 from pipeline.ports import Commit, Stream
 from pipeline.records import (
     Classification,

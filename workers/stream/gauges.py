@@ -4,7 +4,7 @@ looks at them."""
 from __future__ import annotations
 
 from pipeline import metrics
-from pipeline.offsets import CommitWindow
+from pipeline.commit.window import CommitWindow
 from pipeline.ports import Clock, Meter, Stream
 from pipeline.records import Partition
 from workers.stream.committing import Committer

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Protocol
 
+from pipeline.commit.window import CommitWindow
 from pipeline.flow import FlowPolicy
-from pipeline.offsets import CommitWindow
 from pipeline.priority import PriorityPolicy
 from pipeline.records import Epoch, Partition, Record
 

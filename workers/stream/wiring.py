@@ -18,7 +18,7 @@ from pipeline.adapters.kafka.policy import Member
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.label_files import fingerprint
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.budget import FailureBudget
+from pipeline.commit.budget import FailureBudget
 from pipeline.events import EventBuilder, EventContext
 from pipeline.ports import Encoder, Meter
 from workers.cluster.node_checks import require_node

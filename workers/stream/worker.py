@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline import metrics
+from pipeline.commit.settled import Classified, PassedOver, Settled
+from pipeline.commit.window import CommitWindow
 from pipeline.errors import Halt, Retry, ends_worker
 from pipeline.flow import FlowPolicy, Scoring
-from pipeline.offsets import Classified, CommitWindow, PassedOver, Settled
 from pipeline.ports import (
     Assigned,
     Polled,

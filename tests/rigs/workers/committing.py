@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
-from pipeline.budget import BudgetPolicy, FailureBudget
+from pipeline.commit.budget import BudgetPolicy, FailureBudget
+from pipeline.commit.settled import Settled
+from pipeline.commit.window import CommitWindow
 from pipeline.errors import CommitDoubtful
 from pipeline.metrics import PREFIX, STREAM_WORKER
-from pipeline.offsets import CommitWindow, Settled
 from pipeline.ports import Assigned, Commit
 from pipeline.records import (
     Classification,

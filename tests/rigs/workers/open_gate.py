@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.budget import BudgetPolicy, FailureBudget
+from pipeline.commit.budget import BudgetPolicy, FailureBudget
 from pipeline.ports import Clock, Meter
 from tests.rigs.workers.scripted_trials import ScriptedTrials
 from workers.stream.commit_gate import CommitGate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.offsets import Classified, DeadLettered
+from pipeline.commit.settled import Classified, DeadLettered
 from pipeline.records import DeadLetter, ImageRef, Origin, OutputRecord, OutputTopic, Position
 
 REF = ImageRef("uploads", "key", ("things",))

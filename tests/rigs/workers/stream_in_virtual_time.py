@@ -10,11 +10,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from pipeline.adapters.memory.meter import MemoryMeter
+from pipeline.commit.settled import DeadLettered, Settled
+from pipeline.commit.window import CommitWindow
 from pipeline.errors import Reject
 from pipeline.fetch import Attempts, Fetcher, FetchPolicy, Stores
 from pipeline.flow import FlowPolicy
 from pipeline.metrics import IMAGE_METRICS, STORE_METRICS
-from pipeline.offsets import CommitWindow, DeadLettered, Settled
 from pipeline.priority import PriorityPolicy
 from pipeline.records import Epoch, ImageRef, Partition, Position, Record
 from pipeline.retry import BreakerPolicy, RetryPolicy
