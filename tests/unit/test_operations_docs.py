@@ -19,6 +19,7 @@ from workers.supervise.supervisor import ExitCode
 METRICS = (*STREAM_WORKER, *DRIVER_METRICS)
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+TROUBLESHOOTING = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
 
 
 def halts() -> set[str]:
@@ -47,6 +48,26 @@ def slugs(page: str) -> set[str]:
     """Anchors of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+def texts_of_the_source() -> set[str]:
+    """Every text in the source. Neighbouring literals are one, as in the log."""
+    return {
+        node.value
+        for folder in ("pipeline", "workers")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def quoted_log_lines(page: str) -> list[str]:
+    """The fixed parts of the log lines that a page quotes, without what they are about."""
+    lines = re.findall(r"(?:log lines?|warning|message says(?: that the worker)?) `([^`]*)`", page)
+    # Numbers, placeholders and what was left out differ from line to line.
+    varying = r"\d+|…|\b[A-Z]{4,}\b|\b(?:N|T|ID|message)\b"
+    parts = [part for line in lines for part in re.split(varying, line)]
+    return [part for part in (each.strip(" :,()[]@|") for each in parts) if len(part) >= 8]
 
 
 def name_of(setting: str) -> str:
@@ -126,10 +147,40 @@ def test_settings_that_remedies_name_exist() -> None:
     assert unknown("\n".join(remedies)) == set()
 
 
-def test_metrics_that_the_page_names_exist() -> None:
-    named = set(re.findall(r"clipstream_[a-z_]+", OPERATIONS))
-    assert named
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_metrics_that_a_page_names_exist(page: Path) -> None:
+    named = set(re.findall(r"clipstream_[a-z_]+", page.read_text(encoding="utf-8")))
     assert named <= {metric.name for metric in METRICS}
+
+
+def test_codes_that_troubleshooting_names_exist() -> None:
+    stages = {code.partition(".")[0] for code in (*CODES, *HALTS)} - {"replay"}  # and its headers
+    named = {
+        code
+        for code in re.findall(r"`([a-z0-9]+\.[a-z0-9_]+)`", TROUBLESHOOTING)
+        if code.partition(".")[0] in stages
+        and code not in {*CATALOGUE.settings, *CATALOGUE.sections}
+    }
+    assert "fetch.forbidden" in named
+    # How a worker died is in no table.
+    deaths = {"encode.device_lost", "worker.died", "worker.commits_fail"}
+    assert deaths <= texts_of_the_source()
+    assert named <= {*CODES, *HALTS, *deaths}
+
+
+def test_every_symptom_of_troubleshooting_is_in_its_index() -> None:
+    symptoms = re.findall(r"^## (.*)$", TROUBLESHOOTING, re.MULTILINE)
+    index = TROUBLESHOOTING.partition("\n## ")[0]
+    listed = re.findall(r"\[([^]]*)\]\(#", index)
+    assert sorted(listed) == sorted({*symptoms} - {"Look here first"})
+
+
+@pytest.mark.parametrize("page", [OPERATIONS, TROUBLESHOOTING], ids=["operations", "symptoms"])
+def test_log_lines_that_a_page_quotes_are_written_somewhere(page: str) -> None:
+    lines = quoted_log_lines(page)
+    assert "stays empty" in lines
+    written = "\n".join(texts_of_the_source())
+    assert [line for line in lines if line not in written] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
