@@ -22,10 +22,11 @@ from pipeline.records import (
     Asked,
     Classification,
     DeadLetter,
-    DecodedImage,
+    ImageFacts,
     ImageRef,
     LabelScore,
     LabelSetResult,
+    Looked,
     ModelIdentity,
     Origin,
     Outcome,
@@ -76,12 +77,29 @@ references = st.builds(
 )
 shares = st.floats(0, 1)
 vectors = st.lists(st.floats(-1, 1, width=16), min_size=1, max_size=8)
-classifications = st.builds(
-    Classification,
-    ref=references,
+looks = st.builds(
+    Looked,
+    embedding=vectors.map(lambda row: np.array(row, dtype=np.float32)),
     model=st.builds(
         ModelIdentity, any_text, any_text, st.integers(1, 8), st.floats(0, 100), any_text, any_text
     ),
+    image=st.builds(
+        ImageFacts,
+        any_text,
+        st.integers(1, 60_000),
+        st.integers(1, 60_000),
+        st.integers(1, 100),
+        shares,
+    ),
+    sha256=st.just("0f" * 32),
+    size_bytes=st.integers(0, 2**40),
+    decode_mode=any_text,
+    decode_crop=any_text,
+)
+classifications = st.builds(
+    Classification,
+    ref=references,
+    looked=looks,
     results=st.lists(
         st.builds(
             LabelSetResult,
@@ -93,22 +111,8 @@ classifications = st.builds(
         ),
         max_size=2,
     ).map(tuple),
-    embedding=vectors.map(lambda row: np.array(row, dtype=np.float32)),
     etag=st.none() | any_text,
     version_id=st.none() | any_text,
-    sha256=st.just("0f" * 32),
-    size_bytes=st.integers(0, 2**40),
-    image=st.builds(
-        DecodedImage,
-        st.just(np.zeros((1, 1, 3), dtype=np.uint8)),
-        any_text,
-        st.integers(1, 60_000),
-        st.integers(1, 60_000),
-        st.integers(1, 100),
-        shares,
-    ),
-    decode_mode=any_text,
-    decode_crop=any_text,
 )
 records = st.builds(
     Record,
