@@ -222,7 +222,8 @@ LAG = _metric(
     Kind.GAUGE,
     "consumer_lag_records",
     "Records between this worker's committed position and the end of the partition.",
-    "Growing: add workers, up to the number of partitions.",
+    "Growing in all partitions: add workers, up to the number of partitions. Growing in one: see "
+    "docs/troubleshooting.md, A partition is stuck.",
     ("topic", "partition"),
 )
 OLDEST_SECONDS = _metric(

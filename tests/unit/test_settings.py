@@ -270,7 +270,8 @@ def test_there_are_examples() -> None:
 def test_an_example_loads_and_its_routes_name_its_label_sets(file: Path) -> None:
     password = {"CLIPSTREAM_KAFKA__SECURITY__PASSWORD": "x"}
     settings = load_settings(file, environment=password if "SASL" in file.read_text() else {})
-    shipped = {path.name: path for path in (ROOT / "deploy/examples/label-sets").iterdir()}
+    folder = ROOT / "deploy/examples/label-sets"
+    shipped = {path.name: path for path in (folder, *folder.iterdir())}
     paths = [shipped.get(path.name, ROOT / path) for path in settings.label_sets.paths]
     Router(settings.routes, [label_set.name for label_set in load_label_sets(paths)])
 

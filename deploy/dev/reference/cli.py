@@ -16,7 +16,8 @@ def render() -> str:
     root = get_command(app)
     return (
         f"# Command line\n\n{NOTICE}\n\n{root.help}\n\n"
-        "Every command has `--help`. Exit codes: [operations.md](../operations.md#exit-codes). "
+        "`clipstream --version` prints the version. Every command has `--help`. "
+        "Exit codes: [operations.md](../operations.md#exit-codes). "
         "Settings: [settings.md](settings.md).\n" + "".join(_commands(root, "clipstream"))
     )
 

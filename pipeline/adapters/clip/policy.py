@@ -83,7 +83,7 @@ class ModelPolicy(Policy):
     threads: int | None = Field(
         None,
         description="CPU threads of the model. Default: the worker's share of its node's CPUs "
-        "(docs/operations.md).",
+        "(docs/machines.md).",
         gt=0,
     )
     lanes: Annotated[int | None, Tier.EXPERT] = Field(
