@@ -28,25 +28,27 @@ class BudgetPolicy(Policy):
 
     window: Annotated[int, Tier.EXPERT] = Field(
         100,
-        description="Latest outcomes that are judged together; skips are not counted.",
+        description="Number of latest outcomes that are judged together. Skipped references are "
+        "not counted.",
         gt=0,
     )
     max_share: float = Field(
         0.5,
-        description="A worker halts, and does not commit, when more than this share of the window "
-        "would be dead-lettered for the fetch stage, for the model, or with one and the same other "
-        "code. Codes that a message alone decides never count. Codes that an image alone can bring "
-        "about count only while a good image that Clipstream brings along fails too; missing and "
-        "refused objects only while nothing can be read from their bucket. 1 never halts.",
+        description="Largest share of the window that may be dead-lettered for one reason. A "
+        "worker halts without committing when the share is exceeded. One reason is: the fetch "
+        "stage, the model, or any other single code. Codes that a message alone can cause never "
+        "count. Codes that an image alone can cause count only while Clipstream's own good image "
+        "fails too. Missing and refused objects count only while nothing can be read from their "
+        "bucket. 1 never halts.",
         ge=0.5,
         le=1,
     )
     hold_s: Annotated[float, Tier.EXPERT] = Field(
         5.0,
-        description="Outcomes with such a share among them wait for so long, at most, for the "
-        "window to fill before they are committed; 60 times as long where nearly all that the "
-        "worker has seen since its start has failed. A stream that brings fewer than `window` "
-        "outcomes in this time commits some of the failures before it halts.",
+        description="Seconds that outcomes wait for the window to fill when too many of them are "
+        "failures. After that they are committed. The wait is 60 times as long while most of what "
+        "the worker has committed since its start has failed as well. A stream that brings fewer "
+        "than `window` outcomes in this time commits some of the failures before it halts.",
         ge=0,
     )
 

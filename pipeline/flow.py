@@ -35,14 +35,14 @@ class FlowPolicy(Policy):
 
     max_in_flight: int = Field(
         1024,
-        description="References admitted and not yet committed; at the limit the worker pauses "
-        "its partitions.",
+        description="References that are admitted and not yet committed. The worker pauses its "
+        "partitions at this number.",
         gt=0,
     )
     max_pending_mib: Annotated[int, Tier.EXPERT] = Field(
         256,
-        description="MiB of outcomes that wait in memory for their commit; at the limit the "
-        "worker pauses its partitions. What was admitted before comes on top.",
+        description="MiB of outcomes that wait in memory for their commit. The worker pauses its "
+        "partitions at this size. Outcomes of references that were admitted before add to it.",
         gt=0,
     )
 

@@ -18,19 +18,20 @@ FIRST = 0
 
 
 class PriorityPolicy(Policy):
-    """Which input topics are served only with what others leave."""
+    """Which input topics get only the capacity that other topics leave."""
 
     tier = Tier.TUNING
 
     lower: tuple[str, ...] = Field(
         (),
-        description="Input topics that are served only with what all others leave, as a backfill "
-        "beside live traffic; of several, each only with what those before it leave.",
+        description="Input topics that get only the capacity that all other topics leave, such as "
+        "a backfill next to live traffic. If there are several, each gets what the topics listed "
+        "before it leave.",
     )
     min_share: Annotated[float, Tier.EXPERT] = Field(
         0.05,
-        description="Share of the work that each of these topics gets in any case while it has "
-        "some. 0 lets it starve.",
+        description="Share of the work that each of these topics always gets while it has "
+        "records. With 0 a topic can starve.",
         ge=0,
         le=0.5,
     )

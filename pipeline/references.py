@@ -54,15 +54,13 @@ class ReferencesPolicy(Policy):
     )
     max_depth: int = Field(
         32,
-        description="How deep lists and objects of a record may be nested in one another; S3 "
-        "notifications need 6.",
+        description="Deepest nesting of lists and objects in a record. S3 notifications need 6.",
         ge=8,
         le=128,
     )
     max_references_per_record: int = Field(
         1000,
-        description="References or events that one record may hold. All of them share one "
-        "transaction.",
+        description="Most references or events in one record. All of them share one transaction.",
         gt=0,
     )
 

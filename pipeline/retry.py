@@ -21,14 +21,13 @@ class RetryPolicy(Policy):
 
     first_wait_s: float = Field(
         0.2,
-        description="Upper bound of the wait after the first failure, in seconds; it doubles with "
-        "each further one.",
+        description="Longest wait after the first failure, in seconds. The bound doubles with "
+        "each further failure.",
         gt=0,
     )
     longest_wait_s: float = Field(
         5.0,
-        description="The wait never grows beyond this many seconds, unless the store asks for "
-        "more.",
+        description="Longest wait after any failure, in seconds, unless the store asks for more.",
         gt=0,
     )
 
@@ -60,15 +59,16 @@ class BreakerPolicy(Policy):
 
     failures: int = Field(
         5,
-        description="When attempts on this many different objects have failed with none served in "
-        "between, an object that was read before is asked for; the breaker opens when that fails "
-        "too. Bad objects alone, however many, never open it.",
+        description="Different objects that must fail, with none served in between, before the "
+        "store is doubted. The worker then asks for an object that was read before, and the "
+        "breaker opens if that request fails too. Bad objects alone never open the breaker, "
+        "however many there are.",
         ge=1,
     )
     open_s: float = Field(
         5.0,
-        description="While the breaker is open, one request asks the store this many seconds "
-        "after the last one failed.",
+        description="Seconds between requests while the breaker is open: one request asks the "
+        "store this long after the last one failed.",
         gt=0,
     )
 

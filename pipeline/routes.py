@@ -19,14 +19,15 @@ from pipeline.policy import Policy, Tier
 from pipeline.records import Headers
 
 _SHOWN_CHARACTERS = 70
-_GLOB = "`*` matches any characters (slashes too), `?` one, `[abc]` one of these; case counts."
+_GLOB = "`*` matches any characters, slashes too, `?` one, `[abc]` one of these; case matters."
 
 
 class RoutePolicy(Policy):
-    """One route. All the conditions it states must hold; without any it matches everything.
+    """One route. A reference matches if all conditions of the route hold; a route without
+    conditions matches everything.
 
-    Patterns are globs and not regular expressions: they match in linear time, whatever a sender
-    writes into a key.
+    Patterns are globs, not regular expressions, because globs match in linear time whatever a
+    sender writes into a key.
     """
 
     tier = Tier.EVERYDAY
@@ -42,19 +43,21 @@ class RoutePolicy(Policy):
     key: str | None = Field(default=None, description="Glob for the object's key.", min_length=1)
     headers: dict[str, str] = Field(
         default_factory=dict,
-        description="Record headers that must be there: name to glob for its value as UTF-8 text.",
+        description="Record headers that must be present: a mapping of header names to globs for "
+        "their values, read as UTF-8 text.",
     )
     skip: bool = Field(
         default=False,
-        description="Classify nothing that matches; it is counted with the reason `route`.",
+        description="Classify nothing that matches. Such references are counted as skipped with "
+        "the reason `route`.",
     )
     label_sets: tuple[str, ...] = Field(
-        default=(), description="Label sets that score an image whose message asks for none."
+        default=(), description="Label sets that score the image if its message asks for none."
     )
     allowed_label_sets: tuple[str, ...] = Field(
         default=(),
-        description="Label sets that a message may ask for instead of `label_sets`. Whoever may "
-        "write to the topic can then avoid the others.",
+        description="Label sets that a message may ask for instead of `label_sets`. Anyone who "
+        "may write to the topic can then avoid the label sets of the route.",
     )
     tenant: str | None = Field(
         default=None, description="Tenant of images whose message names none.", min_length=1

@@ -37,24 +37,24 @@ class EndpointsPolicy(Policy):
 
     tier = Tier.EVERYDAY
 
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 inside a pod.")
+    host: str = Field("127.0.0.1", description="Address to listen on. Use 0.0.0.0 inside a pod.")
     health_port: int = Field(
         8080,
-        description="The driver's /healthz, /readyz and /metrics; 0: a free port.",
+        description="Port of the driver's /healthz, /readyz and /metrics. 0: any free port.",
         ge=0,
         le=65535,
     )
     metrics_port: int = Field(
         9400,
-        description="Metrics of worker 0; worker n listens n ports above. 0: free ports, named in "
-        "the discovery file.",
+        description="Port of worker 0's metrics. Worker n listens n ports above. 0: any free "
+        "ports; the discovery file names them.",
         ge=0,
         le=65535,
     )
     discovery_file: Annotated[str | None, Tier.TUNING] = Field(
         None,
         description="File that lists the workers' metrics endpoints for Prometheus' "
-        "file_sd_configs; one a host, for the workers on it, of any number of drivers.",
+        "file_sd_configs. Each host needs one file, which all drivers on the host can share.",
     )
 
 

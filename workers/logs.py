@@ -24,10 +24,10 @@ class LogPolicy(Policy):
     tier = Tier.EVERYDAY
 
     format: Literal["auto", "text", "json"] = Field(
-        "auto", description="auto: text for a terminal, JSON lines otherwise."
+        "auto", description="auto: text on a terminal, otherwise JSON lines."
     )
     level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe messages that are logged."
+        "info", description="Lowest severity of messages that are logged."
     )
 
     def resolved(self) -> Self:

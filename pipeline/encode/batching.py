@@ -49,22 +49,22 @@ def lane_share(largest: int, lanes: int) -> int:
 
 
 class BatchPolicy(Policy):
-    """How images are collected for the device."""
+    """How images are collected into batches for the device."""
 
     tier = Tier.TUNING
 
     max_size: int | None = Field(
         None,
-        description="Largest batch. Default: 128 on a GPU, 32 on a CPU. GPU: 64 to 512 works best. "
-        "CPU: the total over all lanes; each lane takes at least 8. Halved by itself when the "
-        "device runs out of memory.",
+        description="Largest batch. Default: 128 on a GPU, 32 on a CPU. GPU: 64 to 512 works "
+        "best. CPU: the total over all lanes; each lane takes at least 8. Clipstream halves the "
+        "size when the device runs out of memory.",
         gt=0,
         le=4096,
     )
     max_wait_s: float = Field(
         0.02,
-        description="Seconds an image waits for company while the device is idle, on a CPU a lane; "
-        "0 sends it at once.",
+        description="Seconds that an image waits for others to fill its batch while the device "
+        "(on a CPU: a lane) is idle. 0 encodes it at once.",
         ge=0,
         le=60,
     )

@@ -46,17 +46,17 @@ class Settings(Policy):
     s3: S3Policy = Field(default_factory=S3Policy)
     stores: Annotated[tuple[NamedS3Policy, ...], Tier.EVERYDAY] = Field(
         (),
-        description="Further stores, each with a name and the keys of `s3`: other regions, other "
-        "accounts, other servers. A reference is read from the first one whose `allowed_buckets` "
-        "name its bucket; the store of `s3` comes last, and may be left out.",
+        description="Further stores in other regions, accounts or servers, each with a name and "
+        "the keys of `s3`. A reference is read from the first store whose `allowed_buckets` name "
+        "its bucket. The store of `s3` comes last and may be left out.",
         validate_default=True,
     )
     references: ReferencesPolicy = Field(default_factory=ReferencesPolicy)
     routes: Annotated[tuple[RoutePolicy, ...], Tier.EVERYDAY] = Field(
         (),
-        description="Routes in their order: the first that matches a reference decides its label "
-        "sets and tenant, and one that none matches is dead-lettered. Without routes every image "
-        "is scored with every label set loaded.",
+        description="Routes in their order. The first route that matches a reference decides its "
+        "label sets and tenant. A reference that no route matches is dead-lettered. Without "
+        "routes every image is scored with every loaded label set.",
     )
     label_sets: LabelSetsPolicy = Field(default_factory=LabelSetsPolicy)
     model: ModelPolicy = Field(default_factory=ModelPolicy)
