@@ -1,7 +1,7 @@
-"""The failure budget: how much of a stream may go to the dead letters before somebody must look.
+"""The failure budget: how much of a stream may be dead-lettered before a person must look.
 
 A wrong setting, a revoked permission or a broken model would turn a whole topic into dead letters,
-one plausible failure after the other. No I/O, no clock.
+each of them plausible by itself. No I/O, no clock.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.errors import CODES, Blame, Code
 from pipeline.policy import Policy, Tier
 
 _TOGETHER = {"fetch": "the fetch stage", "encode": "the model"}
-"""Stages whose codes count as one reason: what is behind them is one thing."""
+"""Stages whose codes count as one reason, because they have one cause behind them."""
 
 
 class BudgetPolicy(Policy):
@@ -54,33 +54,36 @@ class BudgetPolicy(Policy):
 
 
 class Failure(NamedTuple):
-    """A dead letter, as far as the budget looks at it. ``bucket`` is that of its object, if any."""
+    """A dead letter, as the budget sees it. ``bucket`` is the bucket of its object, if it has
+    one."""
 
     code: str
     bucket: str | None = None
 
 
 def counts(code: str) -> bool:
-    """Whether a dead letter of this code can count at all."""
+    """Whether a dead letter with this code can count at all."""
     return code not in CODES or CODES[code].blame is not Blame.MESSAGE
 
 
 class Doubt(StrEnum):
-    """What may show that failures are nobody's fault here."""
+    """The trial that could show that failures are not this deployment's fault."""
 
     NONE = "none"
     GOOD_IMAGES = "good images"
-    """That good images can be classified."""
+    """Good images can be classified."""
     BUCKETS = "buckets"
-    """That other objects of the same buckets can be read."""
+    """Other objects of the same buckets can be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """More failures for one reason than the budget has: more than ``bound``. ``spent``: a whole
-    window of them, so that it is no accident. ``doubt``: what may excuse so many of them that they
-    are no excess any more; ``buckets`` has how many are of each bucket in question. ``throughout``:
-    what this run has committed before was no better."""
+    """More failures for one reason than the budget allows: more than ``bound``.
+
+    ``spent``: the failures fill a whole window, so they are no accident. ``doubt``: the trial that
+    could excuse enough of them to end the excess; ``buckets`` counts the failures of each bucket in
+    question. ``throughout``: what this run has committed so far was no better.
+    """
 
     reason: str
     failures: int
@@ -101,21 +104,21 @@ class Excess:
 
 
 class FailureBudget:
-    """Judges what is about to be committed, by itself and together with what was before. Outcomes
-    that do not count (``counts``) are to be left out."""
+    """Judges outcomes before they are committed, by themselves and together with earlier outcomes.
+    The caller leaves out outcomes that do not count (``counts``)."""
 
     def __init__(self, policy: BudgetPolicy) -> None:
         self._policy = policy
         self._latest: deque[Failure | None] = deque(maxlen=policy.window)
 
     def judge(self, outcomes: Sequence[Failure | None]) -> Excess | None:
-        """What speaks against committing these outcomes (None for a classification); None where
-        nothing does."""
+        """The excess that speaks against committing these outcomes, or None. An outcome of None is
+        a classification."""
         window = self._policy.window
         latest = [*self._latest, *outcomes]
         for judged in (latest[-window:], outcomes):
             excess = self._excess(judged, spent=len(judged) >= window)
-            # What was committed before is no reason to stop at what has nothing to do with it.
+            # Earlier failures are no reason to stop at outcomes that have nothing to do with them.
             if excess and excess.spent and excess.reason in map(_reason, filter(None, outcomes)):
                 return excess
         excess = self._excess(outcomes, spent=False)
