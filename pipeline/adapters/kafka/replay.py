@@ -1,5 +1,5 @@
-"""Replaying dead letters on Kafka: a pass over their topic, and transactions that publish records
-and markers together."""
+"""Replays dead letters on Kafka: a pass over their topic, and transactions that publish records and
+markers together."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from pipeline.replay import InputRecord, Letter, input_record, marker_headers
 
 POLL_S = 0.5
 SILENCE_S = 30.0
-"""A broker that returns nothing for so long, before the end is reached, does not answer. It takes
-less to end the transaction of a worker that died."""
+"""A broker that returns nothing for this long, before the end is reached, does not answer. Ending
+the transaction of a crashed worker takes less."""
 ANSWER_MS = 30_000
 
 
@@ -165,11 +165,11 @@ class ReplayProducer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Without an abort: the next replay's start makes the broker do it.
+        # Without an abort, because the next replay's start makes the broker abort.
         discard(self._producer)
 
     def publish(self, letters: Sequence[Letter]) -> None:
-        """Publish the letters' records and the markers that they were, all or none.
+        """Publish the letters' records, and the markers that say so, all or none.
 
         Raises:
             Retry: nobody knows whether they were published; the next replay finds out.
