@@ -1,4 +1,4 @@
-"""Time that moves by hand."""
+"""A clock that is moved by hand."""
 
 from __future__ import annotations
 

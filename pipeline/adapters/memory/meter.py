@@ -1,4 +1,4 @@
-"""Metrics that are kept as they were told."""
+"""A meter that keeps its values in memory."""
 
 from __future__ import annotations
 

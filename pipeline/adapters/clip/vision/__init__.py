@@ -1,5 +1,5 @@
-"""How the vision tower computes: ``tower`` is the arithmetic, ``engine`` runs it in batches.
+"""Runs the vision tower: ``tower`` has the arithmetic, and ``engine`` runs it in batches.
 
-``cuda`` runs it on a GPU, ``int8`` by OpenVINO as ``calibration`` has quantized it, and
+``cuda`` runs the tower on a GPU. ``int8`` runs it with OpenVINO, as quantized by ``calibration``.
 ``cpu_precision`` chooses between fp32 and bf16 on a CPU.
 """

@@ -27,18 +27,18 @@ from transformers.activations import QuickGELUActivation
 from pipeline.adapters.clip.model import Preprocessing
 
 PIXEL_CENTRE = 128
-"""Taken from each pixel before the patch product, and put back by its bias: the products are then
-of both signs and small, so that little is lost where weights have 8 bits of mantissa. Whole numbers
-from -128 to 127 are exact in bf16 and fp16."""
+"""Subtracted from each pixel before the patch product, and added again by its bias. The products
+then have both signs and are small, so that little is lost if weights have 8 bits of mantissa. Whole
+numbers from -128 to 127 are exact in bf16 and fp16."""
 
 QUICK_GELU = 1.702
-"""Its steepness."""
+"""The steepness of QuickGELU."""
 
 
 class VisionTower(nn.Module):
-    """Weights are copied from the model: precision and device are changed here alone.
+    """The weights are copies of the model's, so precision and device change only here.
 
-    Dropout, where the checkpoint has any, is that of inference: none.
+    If the checkpoint has dropout, it is off, as always in inference.
     """
 
     def __init__(self, model: CLIPModel, preprocessing: Preprocessing) -> None:
@@ -47,7 +47,7 @@ class VisionTower(nn.Module):
         self.patch_edge = int(vision.config.patch_size)
         self.patches = _patch_embedding(vision.embeddings.patch_embedding.weight, preprocessing)
         positions = vision.embeddings.position_embedding.weight.detach()
-        # The class token's own place in the sequence never depends on the image.
+        # The class token's place in the sequence never depends on the image.
         first = vision.embeddings.class_embedding.detach() + positions[0]
         self.class_token = nn.Buffer(first.clone().view(1, 1, -1))
         self.positions = nn.Buffer(positions[1:].clone().unsqueeze(0))
@@ -66,12 +66,12 @@ class VisionTower(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [batch, side, side, 3] to float32 [batch, dimension], each of unit length.
 
-        A row of zeros or infinities becomes NaN: it is divided without an epsilon, and the caller
-        looks.
+        A row of zeros or infinities becomes NaN, because it is divided without an epsilon. The
+        caller checks.
         """
         batch, side, edge = pixels.shape[0], pixels.shape[1], self.patch_edge
         grid = side // edge
-        # A side that is no multiple of the patch: the rest is passed over, as by a convolution.
+        # If the side is not a multiple of the patch, the rest is ignored, as by a convolution.
         pixels = pixels[:, : grid * edge, : grid * edge]
         patches = pixels.reshape(batch, grid, edge, grid, edge, 3).transpose(2, 3)
         values = patches.reshape(batch, grid * grid, edge * edge * 3).to(self.positions.dtype)
