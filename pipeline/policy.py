@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 class Tier(StrEnum):
     """Who needs a setting. Everyday: every deployment. Tuning: a deployment with its own load,
-    machines or rules. Expert: nobody at first, because the defaults were measured or depend on one
+    machines or rules. Expert: rarely anyone, because the defaults were measured or depend on one
     another."""
 
     EVERYDAY = "everyday"

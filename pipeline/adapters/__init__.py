@@ -1,6 +1,6 @@
-"""Implementations of the ports: only these import outside libraries.
+"""Implementations of the ports. Only these import outside libraries.
 
-A room for each part of the world: ``kafka``, ``s3``, ``decode`` (files to pixels), ``clip`` (pixels
-and text to embeddings), and ``memory`` (the same ports without a world). No room imports another;
-what several need stands beside them.
+There is one room for each part of the outside world: ``kafka``, ``s3``, ``decode`` (files to
+pixels), ``clip`` (pixels and text to embeddings), and ``memory`` (the same ports without an outside
+world). No room imports another. Modules that several rooms need stand at the top.
 """

@@ -1,8 +1,8 @@
 """YAML files that people write, as plain data with the line of every key and of every problem.
 
-PyYAML reads YAML 1.1, where ``yes``, ``no``, ``on`` and ``off`` are booleans: ``compile: on`` and a
-label named ``no`` would not be what their writers meant. As in YAML 1.2 only ``true`` and ``false``
-are booleans here; whoever wants one takes the words too.
+PyYAML reads YAML 1.1, in which ``yes``, ``no``, ``on`` and ``off`` are booleans. ``compile: on``
+and a label named ``no`` would then not mean what their writers meant. As in YAML 1.2, only ``true``
+and ``false`` are booleans here. A reader that wants a boolean may accept the words too.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ _HEIF_BRANDS = frozenset(
 )
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _OPEN_BRANDS = frozenset((b"mif1", b"msf1"))
-"""Brands of images whose codec is told by the compatible brands."""
+"""Brands of images whose codec only the compatible brands show."""
 _BRANDS_BYTES = 256
 
 _RIFF = {b"WEBP": "WEBP", b"AVI ": "AVI", b"WAVE": "WAV"}

@@ -188,7 +188,7 @@ class StoreHealth:
         return body
 
     async def close(self) -> None:
-        """End the probe for good."""
+        """End the probe permanently."""
         self._closed = True
         probe, self._probe = self._probe, None
         if probe is not None:

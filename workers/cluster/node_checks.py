@@ -93,7 +93,7 @@ def _guarded(
         yield look(settings)
     except PipelineError as error:
         yield from map(Finding, failed(subject, error))
-    except Exception as error:  # noqa: BLE001 - whatever a node does, the others are told
+    except Exception as error:  # noqa: BLE001 - any failure of a node is a finding
         message = f"{type(error).__name__}: {error}; look at this node"
         yield Finding(Check(subject, CheckResult.FAILED, message))
 

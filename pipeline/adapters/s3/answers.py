@@ -140,7 +140,8 @@ class Answers:
 
     def no_credentials(self, detail: str) -> StoreDenied:
         return StoreDenied(
-            "fetch.forbidden", f"{self.section}: no valid credentials ({detail}); mend them"
+            "fetch.forbidden",
+            f"{self.section}: no valid credentials ({detail}); fix the credentials",
         )
 
     def redirected(self) -> StoreDenied:

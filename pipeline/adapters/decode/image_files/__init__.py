@@ -1,6 +1,7 @@
-"""What the files of each format hold, read before and beside Pillow: one module a format.
+"""Reads the structure of files of each format, before Pillow and in addition to it. One module for
+each format.
 
-A decoder's child alone takes files apart. Standard library only.
+Only a decoder's child takes files apart. Standard library only.
 """
 
 from __future__ import annotations
