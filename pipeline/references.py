@@ -129,7 +129,8 @@ def _open(record: Record, value: bytes, policy: ReferencesPolicy) -> tuple[Forma
         raise Reject(
             "reference.too_large",
             f"key and headers are {repeated:,} bytes in a record of several references (limit "
-            f"{MAX_REPEATED_BYTES:,}); send one reference in each record, or a smaller key and headers",
+            f"{MAX_REPEATED_BYTES:,}); send one reference in each record, or a smaller key and "
+            "headers",
         )
     return form, entries
 
