@@ -46,9 +46,10 @@ class BudgetPolicy(Policy):
     hold_s: Annotated[float, Tier.EXPERT] = Field(
         5.0,
         description="Seconds that outcomes wait for the window to fill when too many of them are "
-        "failures. After that they are committed. The wait is 60 times as long while most of what "
-        "the worker has committed since its start has failed as well. A stream that brings fewer "
-        "than `window` outcomes in this time commits some of the failures before it halts.",
+        "failures. After that they are committed. The wait is 60 times as long while the worker's "
+        "latest outcomes since its start, up to `window`, are mostly failures too; otherwise "
+        "restarts would commit failures bit by bit. A stream that brings fewer than `window` "
+        "outcomes in this time commits some of the failures before it halts.",
         ge=0,
     )
 

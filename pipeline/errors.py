@@ -316,7 +316,7 @@ CODES: dict[str, Code] = {
         Blame.IMAGE,
     ),
     "decode.truncated": Code(
-        "the file ends before the image is complete",
+        "the file ends before its image does",
         "check the uploader",
         Blame.IMAGE,
     ),

@@ -160,7 +160,7 @@ def test_the_best_three_scores_have_bars_of_their_length(tmp_path: Path) -> None
 def test_dead_letters_are_grouped_by_code_with_meaning_and_remedy(tmp_path: Path) -> None:
     other = DeadLetterRow("s3://demo/b.jpg", "native JSON", "decode.truncated", "b.jpg: ends early")
     text = page(tmp_path, dead_letters=[TRUNCATED, other]).text
-    assert text.count("decode.truncated 2 the file ends before the image is complete") == 1
+    assert text.count("decode.truncated 2 the file ends before its image does") == 1
     assert CODES["decode.truncated"].remedy in text
     assert "b.jpg: ends early" in text
     assert "half.jpg: ends at byte 512" in text

@@ -74,7 +74,7 @@ class KafkaSecurity(Policy):
     )
     oauth_token_url: str | None = Field(
         None,
-        description="OAUTHBEARER: token endpoint, asked by the client credentials grant.",
+        description="OAUTHBEARER: token endpoint for the client credentials grant.",
         pattern=r"^https?://",
     )
     oauth_client_id: str | None = Field(
