@@ -91,13 +91,13 @@ class Resampler:
         )
 
     def self_test(self) -> None:
-        """Have the resizer agree with Pillow.
+        """Check that the resizer agrees with Pillow.
 
-        It reads Pillow's images where they lie in memory, so that a Pillow that keeps them
-        otherwise makes it wrong, or ends the process.
+        The resizer reads Pillow's images directly from memory. A Pillow with another memory layout
+        would make its results wrong, or end the process.
 
         Raises:
-            RuntimeError: it does not agree.
+            RuntimeError: they do not agree.
         """
         ramp = Image.linear_gradient("L").resize((48, 40))
         picture = Image.merge("RGB", (ramp, ramp.transpose(Image.Transpose.ROTATE_180), ramp))
@@ -155,7 +155,7 @@ def _down_first(image: Image.Image, top: float, bottom: float, edge: int) -> boo
 
 
 def _rows(image: Image.Image, top: float, bottom: float, edge: int) -> tuple[int, int]:
-    """The rows that the filter reaches for ``edge`` rows between ``top`` and ``bottom``; no others
-    are touched."""
+    """The rows that the filter reads for ``edge`` rows between ``top`` and ``bottom``. No other
+    rows are read."""
     reach = _BICUBIC_REACH * max(1.0, (bottom - top) / edge) + 1
     return max(0, math.floor(top - reach)), min(image.height, math.ceil(bottom + reach))

@@ -1,15 +1,15 @@
-"""CLIP's vision tower prepared for inference: pixels as they are decoded in, unit vectors out.
+"""CLIP's vision tower prepared for inference: decoded pixels in, unit vectors out.
 
-The mathematics is that of transformers' ``CLIPVisionModel`` and ``visual_projection``; what differs
-is how often memory is touched:
+The mathematics is that of transformers' ``CLIPVisionModel`` and ``visual_projection``. Only the
+number of passes over memory differs:
 
 - The patch embedding is one matrix product over patches cut from the uint8 pixels, with the
   preprocessor's (x / 255 - mean) / std folded into its weights.
 - Query, key and value come from one product.
-- QuickGELU, x * sigmoid(1.702 x), is SiLU of 1.702 x over 1.702: with the factors in the weights
-  before and after it, one pass in place takes the place of three.
-- The last layer computes only what the class token needs, which alone is projected: 6 % less
-  arithmetic in ViT-B/32.
+- QuickGELU, x * sigmoid(1.702 x), is SiLU of 1.702 x over 1.702. With the factors in the weights
+  before and after it, one pass in place replaces three.
+- The last layer computes only what the class token needs, because only this token is projected: 6 %
+  less arithmetic in ViT-B/32.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class _Layer(nn.Module):
         return state + self._mlp(state)
 
     def class_token(self, state: Tensor) -> Tensor:
-        """What ``forward`` makes of the first token: [batch, width]."""
+        """What ``forward`` computes for the first token: [batch, width]."""
         width = state.shape[-1]
         normed = self.norm_attention(state)
         weight, bias = self.query_key_value.weight, self.query_key_value.bias
