@@ -1,6 +1,6 @@
-"""What is wrong in a file that a person wrote, in one style: the key, what is wrong, what to write.
+"""Problems in files that people write, in one style: the key, what is wrong, what to write.
 
-Where a problem stands in a file is known to whoever read the file: a ``Problem`` names its keys.
+A ``Problem`` names its keys. Only the reader of the file knows the line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ IN_YAML: Mapping[type, str] = {
     tuple: "a list",
     dict: "a mapping",
 }
-"""Words for a person who writes a file; a boolean is looked for before a number, which it is."""
+"""Words for a person who writes a file. A boolean comes before a number because it is an int
+too."""
 
 _BARE = re.compile(r"[\w.-]+")
 """Keys that a path shows without quotes."""
@@ -57,12 +58,12 @@ def quoted(text: str) -> str:
 
 
 def kind(value: object, words: Mapping[type, str] = IN_YAML) -> str:
-    """What a value is, without showing it."""
+    """The kind of the value, without showing the value."""
     return next((word for each, word in words.items() if isinstance(value, each)), "something else")
 
 
 def described(value: object) -> str:
-    """What a value is, and the value where it fits into a line."""
+    """The kind of the value, and the value itself if it fits into a line."""
     of = "an empty list" if value == [] else kind(value)
     if not isinstance(value, bool | int | float | str):
         return of
@@ -71,7 +72,7 @@ def described(value: object) -> str:
 
 
 def alike(key: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
-    """The known key that was meant, if one is like enough."""
+    """The known key that was probably meant, if one is similar enough."""
     return difflib.get_close_matches(key, list(known), n=1, cutoff=cutoff)
 
 
@@ -83,5 +84,5 @@ def instead(meant: Sequence[str], known: Iterable[str]) -> str:
 
 
 def said(message: str) -> str:
-    """What a check of ours said, of the message that pydantic makes of it."""
+    """The text of our own check, taken out of the message that pydantic makes of it."""
     return message.removeprefix("Value error, ")

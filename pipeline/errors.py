@@ -1,4 +1,4 @@
-"""The pipeline's own exceptions: the three fates of a failure, and what passes between two stages.
+"""The pipeline's own exceptions: the three fates of a failure, and signals between two stages.
 
     Exception
     ├─ PipelineError          has a stable code; ends at the border of a stage or a worker
@@ -8,14 +8,14 @@
     │  │  └─ CommitDoubtful   nobody knows whether the commit succeeded
     │  │     └─ Unconfirmed   the group must confirm this member first
     │  ├─ Halt                our fault or our operator's: stop, commit no further
-    │  ├─ Overloaded          no room for one more image: try again after the named wait
-    │  └─ WorkerLost          this process cannot go on, another may
+    │  ├─ WorkerLost          this process cannot go on, another may
+    │  └─ Overloaded          a stage has no room for one more image
     ├─ PoisonedBatch          from an encoder to the isolation: split the batch
     ├─ DeviceOutOfMemory      from an encoder to the isolation: use smaller batches
     └─ OutcomeTooLarge        from a stream to the committer: replace the outcome
 
-A code is part of the public contract: it is a metric label and a field of every dead letter. A
-code is never renamed. ``CODES`` says for each code of a Reject what it means and what to do;
+A code is part of the public contract: it is a metric label and a field of every dead letter. A code
+is never renamed. ``CODES`` says for each code of a Reject what it means and what to do;
 ``pipeline.halts`` does the same for the codes of a Halt. Both are rendered into the documentation.
 """
 
@@ -27,21 +27,22 @@ from enum import StrEnum
 
 
 class Blame(StrEnum):
-    """What can bring a reject code about, and so when it counts for the failure budget."""
+    """What can cause a reject code, which decides when the code counts for the failure budget."""
 
     MESSAGE = "message"
-    """A message alone, so that any sender can, at will. Never counts."""
+    """A message alone can cause the code, so any sender can, at will. Never counts."""
     IMAGE = "image"
-    """The bytes of an image alone. Counts while a good image fails too."""
+    """The bytes of an image alone can cause the code. Counts while a good image fails too."""
     OBJECT = "object"
-    """What the store says of one object. Counts while nothing can be read from its bucket."""
+    """What the store says about one object. Counts while nothing can be read from the object's
+    bucket."""
     DEPLOYMENT = "deployment"
-    """What we or an operator did. Always counts."""
+    """Something that we or an operator did. Always counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Meaning of a reject code, the operator's remedy, and what can bring it about."""
+    """Meaning of a reject code, the operator's remedy, and what can cause the code."""
 
     meaning: str
     remedy: str
@@ -49,15 +50,15 @@ class Code:
 
     @staticmethod
     def stage(code: str) -> str:
-        """Stage that a code belongs to: the part before its dot."""
+        """The stage that a code belongs to: the part before the dot."""
         return code.partition(".")[0]
 
 
 class PipelineError(Exception):
     """Base of the pipeline's own failures.
 
-    ``code`` is stable, ``message`` is for people and carries no secrets. Both survive pickling,
-    which Ray needs to bring an error from an actor to the driver.
+    ``code`` is stable. ``message`` is for people and carries no secrets. Both survive pickling,
+    because Ray pickles an error to bring it from an actor to the driver.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -72,8 +73,9 @@ class PipelineError(Exception):
 class Reject(PipelineError):
     """This reference cannot be classified, now or later: dead-letter it and advance.
 
-    ``attempts`` counts the tries that led here, for the dead letter. ``format`` is what a file of
-    an unsupported format was recognised as, one of ``pipeline.decode.signatures.FORMATS``.
+    ``attempts`` counts the tries before this failure, for the dead letter. ``format`` is the format
+    that was recognised in a file of an unsupported format, one of
+    ``pipeline.decode.signatures.FORMATS``.
     """
 
     def __init__(
@@ -89,8 +91,8 @@ class Reject(PipelineError):
 class Retry(PipelineError):
     """The same input may work later: nothing is wrong with the reference itself.
 
-    Where a stage dead-letters what never passes, ``code`` is the dead letter's.
-    ``retry_after_s`` is what the other side asked for, where it did.
+    A stage that gives up retrying uses ``code`` for the dead letter. ``retry_after_s`` is the wait
+    that the other side asked for, if it asked.
     """
 
     def __init__(self, code: str, message: str, retry_after_s: float | None = None) -> None:
@@ -102,8 +104,8 @@ class Retry(PipelineError):
 
 
 class StoreDenied(Retry):
-    """Access refused. Whether this is one object's fault or an outage of credentials is decided by
-    whether the store serves others meanwhile."""
+    """The store refuses access. The refusal is one object's fault if the store serves other objects
+    meanwhile; else it is an outage of credentials."""
 
 
 class CommitDoubtful(Retry):
@@ -120,16 +122,16 @@ class Halt(PipelineError):
 
 
 class WorkerLost(PipelineError):
-    """This process cannot work any more, and one started anew may: nobody need act."""
+    """This process cannot work any more, but a new process may. No person need act."""
 
 
 class Overloaded(PipelineError):
-    """A stage has no room for one more image, and will have. No fate of the image: its caller asks
-    again later, or tells its own caller to.
+    """A stage has no room for one more image now, but will have. This is no fate of the image: the
+    caller asks again later, or tells its own caller to.
 
-    ``wait_s`` is the wait to be expected, in seconds, as the stage has measured it lately. Only a
-    stage that was given a bound raises it; the stream gives none, for ``flow.max_in_flight`` bounds
-    what it takes in.
+    ``wait_s`` is the expected wait in seconds, from the stage's recent measurements. Only a stage
+    that was given a bound raises this error. The stream sets no bound, because
+    ``flow.max_in_flight`` limits its intake.
     """
 
     def __init__(self, code: str, message: str, wait_s: float) -> None:
@@ -141,7 +143,7 @@ class Overloaded(PipelineError):
 
 
 class PoisonedBatch(Exception):
-    """The encoder failed on a batch for a reason that may lie in one of its images."""
+    """The encoder failed on a batch, and one of its images may be the reason."""
 
 
 class DeviceOutOfMemory(Exception):
@@ -149,9 +151,9 @@ class DeviceOutOfMemory(Exception):
 
 
 class OutcomeTooLarge(Exception):
-    """A record of the commit does not fit; nothing of the commit became visible.
+    """A record of the commit is too large. Nothing of the commit became visible.
 
-    ``index`` is its place in ``Commit.records``.
+    ``index`` is the record's place in ``Commit.records``.
     """
 
     def __init__(self, index: int, message: str) -> None:
@@ -161,23 +163,22 @@ class OutcomeTooLarge(Exception):
 
 
 _EXHAUSTED = frozenset(
-    # EAGAIN is fork's: no process or thread may be added.
+    # fork gives EAGAIN when no more processes or threads are allowed.
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EAGAIN}
 )
 _NO_THREAD = "can't start new thread"
-"""What Python says in place of an error number where a thread cannot be added."""
+"""Python's message when a thread cannot be started; the error has no number."""
 
 
 def ends_worker(error: BaseException) -> bool:
-    """Whether the error is about this process and not about the image that met it: no outcome may
-    be made of it, and another process takes the work up."""
+    """Whether the error concerns this process and not the image that met it. No outcome may be made
+    of such an error; another process takes the work over."""
     return isinstance(error, WorkerLost) or is_exhaustion(error)
 
 
 def is_exhaustion(error: BaseException) -> bool:
-    """Whether the process has run out of memory, file descriptors, threads or disk. That is no
-    image's fault, and every image would fail by it: the worker ends, and another takes its place.
-    """
+    """Whether the process has run out of memory, file descriptors, threads or disk. No image is at
+    fault, and every image would fail, so the worker ends and another process replaces it."""
     if isinstance(error, RuntimeError):
         return str(error) == _NO_THREAD
     return isinstance(error, MemoryError) or (
@@ -187,27 +188,27 @@ def is_exhaustion(error: BaseException) -> bool:
 
 CODES: dict[str, Code] = {
     "record.corrupt": Code(
-        "the broker returned bytes that fail their checksum or cannot be decoded, four times",
-        "look at the broker's disks and logs; the dead letter names the lost offset",
+        "the broker returned bytes that fail their checksum or cannot be decoded, in four attempts",
+        "check the broker's disks and logs; the dead letter names the lost offset",
     ),
     "reference.not_json": Code(
-        "the record's value is not JSON in UTF-8 with one meaning: no NaN, no name twice in an "
-        "object, no lone surrogates",
-        "see the raw bytes in the dead letter and mend the producer",
+        "the record's value is not unambiguous JSON in UTF-8: NaN, a name twice in an object and "
+        "lone surrogates are refused",
+        "look at the raw bytes in the dead letter and fix the producer",
         Blame.MESSAGE,
     ),
     "reference.unknown_format": Code(
-        "the JSON is of no format, no version of one, or an event of none, that Clipstream reads",
+        "the JSON is in no format, format version or event type that Clipstream reads",
         "compare with docs/input-formats.md; check which producer writes to the topic",
         Blame.MESSAGE,
     ),
     "reference.invalid": Code(
-        "a field is missing, of the wrong type or out of its range",
-        "the message names the field; mend the producer",
+        "a field is missing, has a wrong type or is out of range",
+        "fix the producer; the message names the field",
         Blame.MESSAGE,
     ),
     "reference.too_large": Code(
-        "the record is larger or nested deeper than the limits of `references`",
+        "the record is larger than the limits of `references` allow, or nested deeper",
         "send smaller records, or raise the limit that the message names",
         Blame.MESSAGE,
     ),
@@ -218,122 +219,124 @@ CODES: dict[str, Code] = {
     ),
     "reference.metadata_too_large": Code(
         "the metadata of a reference exceeds 4 KiB",
-        "carry an identifier instead and join downstream",
+        "send an identifier instead and join the metadata downstream",
         Blame.MESSAGE,
     ),
     "reference.not_allowed": Code(
-        "the message asks for a label set or tenant that its route does not allow",
-        "allow it in the route, or mend the producer",
+        "the message asks for a label set or a tenant that its route does not allow",
+        "allow it in the route, or fix the producer",
         Blame.MESSAGE,
     ),
     "reference.unknown_label_set": Code(
-        "the label set named is not loaded",
-        "load it (`label_sets`), or mend the name; it is never replaced by a default",
+        "the message asks for a label set that is not loaded",
+        "load the label set (`label_sets`), or fix the name; Clipstream never substitutes a "
+        "default",
         Blame.MESSAGE,
     ),
     "reference.no_route": Code(
         "no route matches the reference",
-        "add a route, or a last one that skips what matches no other",
+        "add a route for it, or add a last route that skips everything else",
         Blame.MESSAGE,
     ),
     "fetch.bucket_not_allowed": Code(
-        "no store's `allowed_buckets` name the bucket (`s3.allowed_buckets`, or those of `stores`)",
-        "allow the bucket, or mend the producer",
+        "no store's `allowed_buckets` name the bucket (`s3.allowed_buckets`, or `allowed_buckets` "
+        "of an entry of `stores`)",
+        "allow the bucket, or fix the producer",
         Blame.MESSAGE,
     ),
     "fetch.not_found": Code(
-        "the object (or the version asked for) does not exist",
-        "check the order of upload and notification, and lifecycle rules",
+        "the object, or the requested version of it, does not exist",
+        "check that uploads finish before their notifications, and check lifecycle rules",
         Blame.OBJECT,
     ),
     "fetch.no_bucket": Code(
-        "the bucket does not exist, while the store serves others",
-        "create the bucket, or tighten the pattern in its store's `allowed_buckets` that lets it "
-        "pass",
+        "the bucket does not exist, while the store serves other buckets",
+        "create the bucket, or narrow the pattern in `allowed_buckets` of its store that admits "
+        "the bucket",
         Blame.MESSAGE,
     ),
     "fetch.forbidden": Code(
-        "the store refuses this object while it serves others",
-        "grant s3:GetObject (and s3:GetObjectVersion) on it",
+        "the store refuses this object while it serves other objects",
+        "grant s3:GetObject (and s3:GetObjectVersion) on the object",
         Blame.OBJECT,
     ),
     "fetch.locked": Code(
-        "the store cannot decrypt this object for the worker, while it serves others",
+        "the store cannot decrypt this object for the worker, while it serves other objects",
         "grant kms:Decrypt on the object's key, or enable the key; objects encrypted with a "
-        "customer's own key (SSE-C) cannot be read",
+        "customer-provided key (SSE-C) cannot be read",
         Blame.OBJECT,
     ),
     "fetch.superseded": Code(
-        "the object has changed since the reference was written (ETag differs)",
-        "nothing, if its newer version has a reference of its own; else send version ids",
+        "the object has changed since the reference was written (its ETag differs)",
+        "nothing, if the newer version has its own reference; otherwise send version ids",
         Blame.OBJECT,
     ),
     "fetch.archived": Code(
         "the object is in an archive tier and must be restored first",
-        "restore it and replay",
+        "restore the object and replay",
         Blame.OBJECT,
     ),
-    "fetch.empty": Code("the object has no bytes", "look at the uploader", Blame.OBJECT),
+    "fetch.empty": Code("the object has no bytes", "check the uploader", Blame.OBJECT),
     "fetch.too_large": Code(
         "the object exceeds `fetch.max_bytes`",
         "raise the limit if such images are legitimate",
         Blame.OBJECT,
     ),
     "fetch.timeout": Code(
-        "the object did not arrive within `fetch.deadline_s`, while others did",
-        "look at the store's latency; raise the deadline",
+        "the object did not arrive within `fetch.deadline_s`, while other objects did",
+        "check the store's latency; raise the deadline",
     ),
     "fetch.failed": Code(
-        "the store failed on this object again and again, while it served others",
-        "look at the store's logs, then replay",
+        "the store failed on this object repeatedly, while it served other objects",
+        "check the store's logs, then replay",
     ),
     "decode.unsupported_format": Code(
-        "the bytes are of no format in `decode.formats`",
-        "the message and the header `dlq.format` name the format that was recognised, and the "
-        "message what to install or set; clipstream_unsupported_formats_total counts by format",
+        "the file is in no format that `decode.formats` lists",
+        "do what the message says to install or set; the message and the header `dlq.format` name "
+        "the recognised format, and clipstream_unsupported_formats_total counts by format",
         Blame.IMAGE,
     ),
     "decode.unsupported_encoding": Code(
         "the object's Content-Encoding names a coding other than gzip, deflate, br and zstd, or "
-        "more than four",
-        "upload such objects uncoded, or mend the header",
+        "more than four codings",
+        "upload such objects without a coding, or fix the header",
         Blame.IMAGE,
     ),
     "decode.unsupported_variant": Code(
-        "the file is sound and of an allowed format, but of a kind that the decoder lacks or would "
-        "misread; the message names the kind",
-        "convert such images before upload; update Pillow",
+        "the file is valid and its format is allowed, but the decoder lacks this variant or would "
+        "misread it; the message names the variant",
+        "convert such images before upload, or update Pillow",
         Blame.IMAGE,
     ),
     "decode.too_large": Code(
-        "the header announces more pixels than `decode.max_megapixels`, or the file, unpacked from "
-        "its Content-Encoding, has more bytes than `fetch.max_bytes`",
-        "raise the limit that the message names if such images are legitimate, and the sandbox's "
+        "the header announces more pixels than `decode.max_megapixels`, or the file has more "
+        "bytes than `fetch.max_bytes` once its Content-Encoding is undone",
+        "if such images are legitimate, raise the limit that the message names, and the decoders' "
         "memory with it",
         Blame.IMAGE,
     ),
     "decode.truncated": Code(
         "the file ends before its image does",
-        "look at the uploader",
+        "check the uploader",
         Blame.IMAGE,
     ),
     "decode.corrupt": Code(
-        "the file's data are damaged: they cannot be decoded",
-        "look at the uploader",
+        "the file's data are damaged and cannot be decoded",
+        "check the uploader",
         Blame.IMAGE,
     ),
     "decode.animation": Code(
         "the file has several frames and `decode.animations` is `reject`",
-        "review it by other means: its first frame says little",
+        "review the file by other means; its first frame says little",
         Blame.IMAGE,
     ),
     "decode.crashed": Code(
-        "the decoder process died on this file, twice",
-        "keep the file for a report to the decoder's authors; update Pillow",
+        "the decoder process crashed on this file, twice",
+        "keep the file, report it to the decoder's authors, and update Pillow",
         Blame.IMAGE,
     ),
     "decode.timeout": Code(
-        "decoding took longer than `decode.deadline_s` and was killed",
+        "decoding took longer than `decode.deadline_s`, and the decoder was killed",
         "raise the deadline if the file is legitimate",
         Blame.IMAGE,
     ),
@@ -343,19 +346,19 @@ CODES: dict[str, Code] = {
         Blame.IMAGE,
     ),
     "encode.non_finite": Code(
-        "the model's output for this image is not finite, twice",
-        "keep the image and check the model's precision",
+        "the model's output for this image is not finite, in two attempts",
+        "keep the image and check `model.precision`",
     ),
     "encode.failed": Code(
-        "the model fails on this image alone, not on its neighbours",
+        "the model fails on this image and not on others of the same batch",
         "keep the image and look at the worker's log",
     ),
     "internal.unexpected": Code(
-        "a defect of Clipstream that this reference brought out",
-        "see the worker's log for the traceback, report it, and replay after the update",
+        "this reference brought out a defect of Clipstream",
+        "look at the traceback in the worker's log, report it, and replay after the update",
     ),
     "publish.too_large": Code(
-        "the outcome does not fit the output topic's max.message.bytes",
-        "raise the topic's limit (`clipstream doctor` compares them), or send less metadata",
+        "the outcome exceeds the output topic's max.message.bytes",
+        "raise the topic's limit (`clipstream doctor` compares the limits), or send less metadata",
     ),
 }

@@ -35,21 +35,21 @@ class FlowPolicy(Policy):
 
     max_in_flight: int = Field(
         1024,
-        description="References admitted and not yet committed; at the limit the worker pauses "
-        "its partitions.",
+        description="References that are admitted and not yet committed. The worker pauses its "
+        "partitions at this number.",
         gt=0,
     )
     max_pending_mib: Annotated[int, Tier.EXPERT] = Field(
         256,
-        description="MiB of outcomes that wait in memory for their commit; at the limit the "
-        "worker pauses its partitions. What was admitted before comes on top.",
+        description="MiB of outcomes that wait in memory for their commit. The worker pauses its "
+        "partitions at this size. Outcomes of references that were admitted before add to it.",
         gt=0,
     )
 
 
 class Fetching(Protocol):
-    """The fetch stage: retries, deadlines and the breaker included. An object counts as held in
-    memory until the block ends. ``source`` is where the reference comes from."""
+    """The fetch stage, with retries, deadlines and the breaker. An object counts as held in memory
+    until the block ends. ``source`` says where the reference comes from."""
 
     def fetch(
         self, ref: ImageRef, level: int = FIRST, source: Hashable = None
@@ -76,11 +76,11 @@ class Flow:
     async def classify(
         self, ref: ImageRef, scoring: Scoring, level: int = FIRST, source: Hashable = None
     ) -> Classification | DeadLetter:
-        """One image from reference to outcome; every failure of the image is a dead letter.
+        """One image from reference to outcome. Every failure of the image becomes a dead letter.
 
-        ``scoring`` are the label sets that were in force when the reference was routed; ``level``
-        says who goes first at each stage (``pipeline.priority``). References of one ``source``
-        that wait for their objects hold up no other source.
+        ``scoring`` is the version of the label sets that was in force when the reference was
+        routed. ``level`` says who goes first at each stage (``pipeline.priority``). References of
+        one ``source`` that wait for their objects do not delay other sources.
 
         Raises:
             Halt: the worker must stop; the reference has no outcome.
@@ -99,8 +99,8 @@ class Flow:
         except Exception as error:
             if ends_worker(error):
                 raise
-            # A defect of ours that one image brought out must not stop the others; the dead letter
-            # can be replayed once it is mended.
+            # A defect of ours that one image brought out must not stop the others. The dead letter
+            # can be replayed once the defect is fixed.
             log.exception("an image failed unexpectedly")
             code, message, attempts = "internal.unexpected", f"{type(error).__name__}: {error}", 1
             recognised = None

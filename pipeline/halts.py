@@ -10,16 +10,16 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """Whose fault a halt can be, which decides what it stops."""
+    """Whose fault a halt can be, which decides what the halt stops."""
 
     STREAM = "stream"
-    """The stream as a whole, or its settings: every worker would meet it. The driver stops."""
+    """The whole stream's fault, or its settings': every worker would meet it. The driver stops."""
     NODE = "node"
-    """One machine's own, such as a file that it lacks: the place of the worker that met it stays
-    empty and is tried again, the other workers go on. A code that can be either's is a node's:
-    that costs a place where the other way costs the stream."""
+    """One machine's own fault, such as a missing file. The place of the worker that met it stays
+    empty and is tried again; the other workers go on. A code that can be either kind counts as a
+    node's, because a wrong guess then costs one place and not the stream."""
     COMMAND = "command"
-    """A command's input: no worker meets it."""
+    """The fault of a command's input: no worker meets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +30,22 @@ class HaltCode:
     meaning: str
     remedy: str
     is_of_input: bool = False
-    """Whether it is about what a command was given: its arguments, its settings, and the files that
-    they name. The command then ends as it does after a mistyped argument."""
+    """Whether the code concerns the input of a command: its arguments, its settings, and the files
+    that they name. The command then ends as it does after a mistyped argument."""
 
 
 def fault_of(code: str) -> Fault:
-    """Whose fault a code can be. One that is not in the table is the stream's: it stops loudly."""
+    """Whose fault a code can be. An unknown code is the stream's, so that it stops loudly."""
     return HALTS[code].fault if code in HALTS else Fault.STREAM
 
 
 def is_of_input(code: str) -> bool:
-    """Whether the code is about what a command was given. One that is not in the table is not."""
+    """Whether the code concerns the input of a command. An unknown code does not."""
     return code in HALTS and HALTS[code].is_of_input
 
 
 def remedy_of(code: str) -> str:
-    """What the table says to do; for a code that is not in it, where to look."""
+    """The table's remedy for a code; for an unknown code, where to look."""
     return HALTS[code].remedy if code in HALTS else "see the worker's log"
 
 
@@ -64,21 +64,21 @@ def _command(meaning: str, remedy: str, *, of_input: bool = False) -> HaltCode:
 HALTS: dict[str, HaltCode] = {
     # -- Kafka
     "kafka.topic_missing": _stream(
-        "an input or output topic does not exist, or may not be described",
+        "an input or output topic does not exist, or the principal may not describe it",
         "run `clipstream doctor --create-topics`, or grant Describe",
     ),
     "kafka.offset_missing": _stream(
-        "a partition has lost its committed offset, or the group has none at all on a topic and "
+        "a partition has lost its committed offset, or the group has no offsets on a topic and "
         "`delivery.start` is `none`",
         "set the offset",
     ),
     "kafka.offset_out_of_range": _stream(
         "records were deleted before they were read, or the log was cut",
-        "set the offset; raise the input's retention",
+        "set the offset, and raise the retention of the input topic",
     ),
     "kafka.log_truncated": _stream(
-        "records that were read have vanished, by an unclean leader election",
-        "set the offset; turn unclean elections off",
+        "an unclean leader election removed records that were already read",
+        "set the offset, and turn unclean elections off",
     ),
     "kafka.topic_recreated": _stream(
         "the input topic was deleted and created again",
@@ -86,7 +86,7 @@ HALTS: dict[str, HaltCode] = {
     ),
     "kafka.group_not_initialised": _stream(
         "the group has members but no offsets on a topic",
-        "stop the group's other members, start again",
+        "stop the group's other members, then start again",
     ),
     "kafka.fenced": _stream(
         "another process uses the same names in the group or the cluster",
@@ -94,18 +94,18 @@ HALTS: dict[str, HaltCode] = {
     ),
     "kafka.forked": _stream(
         "the worker's process was forked while it worked",
-        "start workers with `stream`; fork nothing inside them",
+        "start workers with `stream`, and fork nothing inside them",
     ),
     "kafka.not_authorized": _stream(
-        "the broker refuses what the principal may not do",
+        "the broker refuses an operation that the principal may not do",
         "grant the access rules",
     ),
     "kafka.not_authenticated": _stream(
         "the broker refuses the principal or its password",
-        "mend `kafka.security`",
+        "fix `kafka.security`",
     ),
     "kafka.refused": _stream(
-        "the broker does not take what it was asked for",
+        "the broker refuses a request",
         "look up the Kafka error that the message names",
     ),
     "kafka.too_old": _stream(
@@ -113,8 +113,8 @@ HALTS: dict[str, HaltCode] = {
         "update the brokers",
     ),
     "kafka.client_version": _node(
-        "another release of kafka-python is installed than the one that was tested",
-        "install the one that the message names",
+        "the installed release of kafka-python is not the tested one",
+        "install the release that the message names",
     ),
     "kafka.codec_missing": _node(
         "records are compressed with a codec whose package is not installed",
@@ -122,37 +122,38 @@ HALTS: dict[str, HaltCode] = {
     ),
     # -- What is published, and how much of it may fail
     "publish.too_large": _stream(
-        "even a dead letter without its payload does not fit the topic",
+        "even a dead letter without its payload is too large for the topic",
         "raise `max.message.bytes` of the dead-letter topic",
     ),
     "budget.spent": _stream(
         "most of a window of references would have become dead letters",
-        "look for their common cause, mend it, start again",
+        "find and remove their common cause, then start again",
     ),
     # -- The driver
     "stream.second_driver": _stream(
-        "this host runs a driver of the same brokers, group and instance",
-        "stop one of the two, or give it its own `kafka.instance`",
+        "this host already runs a driver with the same brokers, group and instance",
+        "stop one of the two drivers, or give it its own `kafka.instance`",
     ),
     "ray.not_started": _stream(
-        "nobody answers at RAY_ADDRESS, or Ray cannot be started as it is asked for; a Ray of the "
-        "driver's own that is too slow is tried again for 3 minutes and then ends the driver with "
-        "exit code 1",
-        "write the address of the cluster's head into RAY_ADDRESS, or unset it; see Ray's own logs",
+        "nothing answers at RAY_ADDRESS, or Ray cannot be started as configured. If the driver's "
+        "own Ray is only too slow, the driver tries again for 3 minutes and then ends with exit "
+        "code 1",
+        "set RAY_ADDRESS to the address of the cluster's head, or unset it; read Ray's own logs",
     ),
     "endpoints.port_taken": _node(
-        "another program listens on the port of the metrics or of the driver's health",
+        "another program listens on the metrics port or the driver's health port",
         "stop the other program, or set `endpoints.metrics_port` or `endpoints.health_port`",
     ),
     "endpoints.discovery_file": _node(
-        "the discovery file cannot be written, or holds something else",
-        "mend the permissions, free disk space, or name another `endpoints.discovery_file`",
+        "the discovery file cannot be written, or the file holds something else",
+        "fix the permissions, free disk space, or name another `endpoints.discovery_file`",
     ),
     # -- Settings and label sets
     "settings.invalid": _node(
-        "a setting is wrong, or a file or package that it names cannot be used. The driver "
-        "checks settings before it starts workers, so for a worker it is its node that differs",
-        "mend the setting that the message names, or put the file on the worker's node",
+        "a setting is wrong, or a file or package that it names cannot be used. The driver checks "
+        "settings before it starts workers, so a worker that meets this runs on a node that "
+        "differs",
+        "fix the setting that the message names, or put the file on the worker's node",
         of_input=True,
     ),
     "settings.unreadable": _node(
@@ -166,71 +167,74 @@ HALTS: dict[str, HaltCode] = {
         of_input=True,
     ),
     "label_set.invalid": _node(
-        "a label set's file is missing or not valid. The driver checks the files before it starts "
-        "workers, so for a worker its node has other files, or they were changed since",
-        "put the same files on every node; run `clipstream labels check`",
+        "a label set's file is missing or invalid. The driver checks the files before it starts "
+        "workers, so a worker that meets this has other files on its node, or the files have "
+        "changed since",
+        "put the same files on every node, and run `clipstream labels check`",
         of_input=True,
     ),
     "label_set.duplicate": _stream(
-        "two label sets have one name",
-        "rename or remove one",
+        "two label sets have the same name",
+        "rename or remove one of them",
         of_input=True,
     ),
     "label_set.not_embeddable": _stream(
-        "the model makes nothing usable of a label set's prompts",
-        "mend the prompts that the message names, or the checkpoint",
+        "the model produces nothing usable from a label set's prompts",
+        "fix the prompts that the message names, or the checkpoint",
         of_input=True,
     ),
     "label_set.pinned": _node(
-        "a label set is pinned to another model than the one on the node",
-        "load the pinned model, or pin this one with thresholds measured again",
+        "a label set is pinned to another model than the node's",
+        "load the pinned model, or measure the thresholds again and pin the node's model",
         of_input=True,
     ),
     # -- S3
     "s3.no_credentials": _node(
-        "the node has no credentials for a store: none in the environment, files or identity",
+        "the node has no credentials for a store: none in the environment, in files or from an "
+        "identity",
         "give the node credentials",
     ),
     "s3.session": _node(
         "the AWS profile or files of the node cannot be used",
-        "check `s3.profile`, or that of the store named, and the node's AWS files",
+        "check the `profile` of the store that the message names (`s3.profile`), and the node's "
+        "AWS files",
     ),
     "s3.ca_file": _node(
-        "the certificate file cannot be read",
-        "put `s3.ca_file`, or that of the store named, on the node",
+        "the CA certificate file cannot be read",
+        "put the `ca_file` of the store that the message names (`s3.ca_file`) on the node",
     ),
     # -- The model and its device
     "model.not_found": _node(
-        "the model is not on the node, or there is no such revision",
-        "put the model on the node, allow its download, or mend `model.directory` and "
+        "the model is not on the node, or the revision does not exist",
+        "put the model on the node, allow its download, or fix `model.directory` and "
         "`model.revision`",
     ),
     "model.unreachable": _node(
         "the model could not be downloaded",
-        "check the network, the proxy, the token and the room in `model.cache_directory`",
+        "check the network, the proxy, the token and the free space in `model.cache_directory`",
     ),
     "model.incomplete": _node(
         "a file of the model is missing or damaged",
-        "fetch the checkpoint again",
+        "download the checkpoint again",
     ),
     "model.unsupported": _node(
-        "the checkpoint is not a CLIP model that Clipstream computes",
-        "choose another model; if only one node says so, its copy differs: fetch it again",
+        "the checkpoint is not a CLIP model that Clipstream supports",
+        "choose another model; if only one node reports this, download its copy again",
     ),
     "model.device": _node(
         "the device is missing, or the model does not run on it",
-        "check the device, its driver and what else runs there",
+        "check the device, its driver and other programs that use it",
     ),
     "model.not_finite": _node(
-        "the model makes numbers that are not finite on this device",
-        "choose another `model.precision`, or look at the device",
+        "the model computes numbers that are not finite on this device",
+        "choose another `model.precision`, or check the device",
     ),
     "model.prompt_too_long": _stream(
-        "a prompt has more tokens than the model takes",
+        "a prompt has more tokens than the model accepts",
         "shorten the prompt",
     ),
     "model.calibration": _node(
-        "the calibration cannot be read, or is another model's",
+        "the calibration cannot be read, or belongs to another model",
         "put the directory of `model.calibration` on the node, or run `clipstream calibrate` again",
     ),
     "model.int8_unavailable": _node(
@@ -238,36 +242,36 @@ HALTS: dict[str, HaltCode] = {
         "install `clipstream[int8]` on the node",
     ),
     "model.unfaithful": _node(
-        "int8 differs too much from fp32 on the images held out",
+        "int8 differs too much from fp32 on the held-out images",
         "calibrate on more images, or choose another `model.precision`",
     ),
     "encode.out_of_memory": _node(
-        "a single image does not fit the device",
-        "give the worker more of the device, or stop what else runs there",
+        "the device has not enough memory for a single image",
+        "give the worker a larger part of the device, or stop other programs that use it",
     ),
     "encode.unusable": _node(
         "the model fails on every image on this device",
-        "look at the device and at `model.precision`",
+        "check the device and `model.precision`",
     ),
     "encode.wrong_shape": _stream(
-        "the model's answer has another shape than its configuration says",
+        "the model's output has another shape than its configuration says",
         "check the checkpoint",
     ),
     "encode.closed": _stream(
-        "an image reached a worker's model after its end: a defect of Clipstream",
+        "an image reached a worker's model after the model was closed: a defect of Clipstream",
         "report the log",
     ),
     # -- Decoders
     "decode.unavailable": _node(
         "no decoder process can be started",
-        "check that Pillow is installed whole, and the limits on memory and processes",
+        "check that Pillow is installed completely, and check the limits on memory and processes",
     ),
     "decode.geometry": _node(
         "the model's preprocessing asks for a square larger than the resized image",
-        "look at the model's preprocessor_config.json",
+        "check the model's preprocessor_config.json",
     ),
     "decode.closed": _stream(
-        "an image reached a worker's decoders after their end: a defect of Clipstream",
+        "an image reached a worker's decoders after they were closed: a defect of Clipstream",
         "report the log",
     ),
     # -- The worker itself
@@ -285,24 +289,26 @@ HALTS: dict[str, HaltCode] = {
     ),
     # -- Commands
     "enqueue.invalid": _command(
-        "what `enqueue` was given is not valid", "mend what the message names", of_input=True
+        "the input of `enqueue` is not valid", "fix what the message names", of_input=True
     ),
     "enqueue.unreadable": _command(
-        "the list cannot be read", "mend the path or the encoding", of_input=True
+        "the list cannot be read", "fix the path or the encoding", of_input=True
     ),
     "replay.invalid": _command(
-        "what `replay` was given is not valid", "mend what the message names", of_input=True
+        "the input of `replay` is not valid", "fix what the message names", of_input=True
     ),
     "replay.fenced": _command(
-        "another replay of the same group began meanwhile", "run one replay at a time"
+        "another replay of the same group has begun meanwhile", "run one replay at a time"
     ),
     "calibrate.no_images": _command(
-        "there are no images to calibrate on", "name a file or folder with images", of_input=True
+        "there are no images to calibrate with",
+        "name a file or a folder that contains images",
+        of_input=True,
     ),
     "calibrate.too_few": _command(
         "too few images can be decoded", "name more images", of_input=True
     ),
     "calibrate.failed": _command(
-        "the calibration did not succeed", "read the message", of_input=True
+        "the calibration did not succeed", "follow the message", of_input=True
     ),
 }

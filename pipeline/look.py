@@ -17,8 +17,8 @@ from pipeline.priority import FIRST
 from pipeline.records import DecodedImage, EmbeddingDtype, Looked, Pixels, Vector
 
 _HASHED_AT_ONCE_BYTES = 512 * 1024
-"""More than this is hashed in a thread: a large object takes tens of milliseconds, in which nobody
-else on the event loop would go on. hashlib leaves the interpreter to others meanwhile."""
+"""A larger file is hashed in a thread. Hashing a large object takes tens of milliseconds, which
+would block the event loop; in a thread, hashlib releases the interpreter meanwhile."""
 
 
 class Encoding(Protocol):
@@ -29,7 +29,7 @@ class Encoding(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A decoded file. Its bytes are no longer needed."""
+    """A decoded file. The file's bytes are no longer needed."""
 
     image: DecodedImage
     sha256: str
@@ -49,8 +49,8 @@ class Look:
         clock: Clock,
         meter: Meter,
     ) -> None:
-        """``encoding`` is in front of ``encoder``, whose model and geometry are asked for here;
-        ``dtype`` is that of the embeddings."""
+        """``encoding`` feeds ``encoder``, whose model and geometry are used here. ``dtype`` is the
+        element type of the embeddings."""
         self._decoder = decoder
         self._encoding = encoding
         self._model = encoder.model
@@ -75,7 +75,7 @@ class Look:
     async def decode(
         self, body: bytes, content_encoding: str | None = None, level: int = FIRST
     ) -> Opened:
-        """The first half, after which whoever bounds memory can let go of the bytes."""
+        """The first half. After it, whoever bounds memory can let go of the bytes."""
         started = self._clock.monotonic()
         try:
             image = await self._decoder.decode(body, self._geometry, content_encoding, level)
@@ -86,7 +86,7 @@ class Look:
         return Opened(image, await _sha256(body), len(body))
 
     async def encode(self, opened: Opened, level: int = FIRST) -> Looked:
-        """The second half. Waiting here for others to fill a batch is no failure."""
+        """The second half. Waiting here for others to fill the batch is not a failure."""
         embedding = await self._encoding.encode(opened.image.pixels, level)
         return Looked(
             embedding.astype(self._dtype),

@@ -1,8 +1,8 @@
 """Every metric once: name, unit, labels, meaning, and what to do about it.
 
-A process registers the groups that it can change, and no other: a gauge of somebody else would stay
-at 0 and look like a measure. Each metric is in one group. ``tests/unit/test_metrics.py`` walks the
-code: a module that touches a metric outside of its groups fails there.
+A process registers only the groups of metrics that it can change. Any other gauge would stay at 0
+and look like a measurement. Each metric is in one group. ``tests/unit/test_metrics.py`` walks the
+code and fails if a module touches a metric outside its groups.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Metric:
-    """One metric. ``remedy`` says what an operator does when it looks wrong.
+    """One metric. ``remedy`` says what an operator does when the metric looks wrong.
 
-    Each is made once, in this module, and equal to itself alone: a meter looks it up for every
-    image, and to hash all its fields would cost more than to count.
+    Each metric is created once, in this module, and equals only itself. A meter looks the metric up
+    for every image, and hashing all fields would cost more than counting.
     """
 
     name: str
@@ -56,11 +56,11 @@ def _metric(
 STAGE_SECONDS = _metric(
     Kind.HISTOGRAM,
     "stage_duration_seconds",
-    "Time one image spent in a stage: fetch (attempts and the waits between them), decode (the "
-    "wait for a free process included), queue (before encode) and score; per batch for encode, per "
-    "successful transaction for commit.",
-    "The stage that grows names the bottleneck: fetch is the store, decode is CPU, queue and "
-    "encode are the device, commit is the broker.",
+    "Seconds that one image spends in a stage: fetch (attempts and the waits between them), "
+    "decode (including the wait for a free process), queue (before encode) and score. encode is "
+    "measured per batch, and commit per successful transaction.",
+    "The stage that grows is the bottleneck: the store for fetch, the CPU for decode, the device "
+    "for queue and encode, the broker for commit.",
     ("stage",),
     _SECONDS,
 )
@@ -68,7 +68,7 @@ BATCH_SIZE = _metric(
     Kind.HISTOGRAM,
     "batch_size",
     "Images per encoded batch.",
-    "Small batches under load mean the device waits for fetch or decode.",
+    "Small batches under load mean that the device waits for fetch or decode.",
     (),
     _SIZES,
 )
@@ -76,49 +76,50 @@ QUEUE_DEPTH = _metric(
     Kind.GAUGE,
     "queue_depth",
     "Images waiting before a stage (fetch, decode, encode).",
-    "The queue that is full stands before the bottleneck.",
+    "The stage behind the full queue is the bottleneck.",
     ("stage",),
 )
 FETCHED_BYTES = _metric(
     Kind.COUNTER,
     "fetched_bytes_total",
-    "Bytes of objects that were read whole, each once: neither failed attempts nor questions to "
-    "the store.",
+    "Bytes of objects that were read completely, each object once. Failed attempts and requests "
+    "that test the store are not counted.",
     "Compare with the network's limit.",
 )
 DECODER_RESTARTS = _metric(
     Kind.COUNTER,
     "decoder_restarts_total",
-    "Decoder processes replaced after a crash, a timeout or too much memory.",
-    "Harmless one by one; a steady rate means hostile input or too tight limits.",
+    "Decoder processes that were replaced after a crash, a timeout or excessive memory use.",
+    "Single restarts are harmless. A steady rate means hostile input or limits that are too tight.",
 )
 MAX_BATCH = _metric(
     Kind.GAUGE,
     "max_batch_images",
-    "batch.max_size, or the part of it that is left since the device ran out of memory.",
-    "Lower batch.max_size, or give the worker more of the device.",
+    "Largest batch in use: batch.max_size, or less after the device ran out of memory.",
+    "If it is below batch.max_size, lower batch.max_size or give the worker a larger part of the "
+    "device.",
 )
 MODEL_INFO = _metric(
     Kind.GAUGE,
     "model_info",
-    "1; its labels say what this worker runs.",
-    "Differing revisions among workers mean an unfinished roll-out.",
+    "Always 1. The labels name the model that this worker runs.",
+    "Different revisions among workers mean an unfinished roll-out.",
     ("model", "revision", "precision", "engine", "version"),
 )
 LABEL_SET_INFO = _metric(
     Kind.GAUGE,
     "label_set_info",
-    "1 for each label set in force; its version is the content hash that events carry.",
-    "Differing versions among workers for longer than two label_sets.reload_interval_s: one of "
-    "them cannot read or load the files; see clipstream_label_set_reloads_total.",
+    "1 for each label set in force. The label version is the content hash that events carry.",
+    "Workers differ in versions for longer than two label_sets.reload_interval_s: one of them "
+    "cannot read or load the files. See clipstream_label_set_reloads_total.",
     ("label_set", "version"),
 )
 LABEL_SET_RELOADS = _metric(
     Kind.COUNTER,
     "label_set_reloads_total",
     "Changes of label set files, by outcome (loaded, refused).",
-    "Refused: the changed files are not valid and those before stay in force; the log and "
-    "`clipstream labels check` say what to mend.",
+    "refused: the changed files are not valid, and the earlier label sets stay in force. The log "
+    "and `clipstream labels check` say what to fix.",
     ("outcome",),
 )
 
@@ -133,29 +134,29 @@ IMAGE_METRICS: tuple[Metric, ...] = (
     LABEL_SET_INFO,
     LABEL_SET_RELOADS,
 )
-"""What happens to an image, wherever it comes from: every kind of worker exposes these."""
+"""Metrics of an image's path, whatever its source: every kind of worker exposes these."""
 
 # -- patience with a store ------------------------------------------------------------------------
 
 FETCH_RETRIES = _metric(
     Kind.COUNTER,
     "fetch_retries_total",
-    "Attempts to read an object that failed and were tried again.",
-    "A rise comes before an open breaker: look at the store.",
+    "Failed attempts to read an object that were followed by another attempt.",
+    "A rise often precedes an open breaker: check the store.",
 )
 BREAKER_OPEN = _metric(
     Kind.GAUGE,
     "breaker_open",
     "1 while the circuit breaker of any store is open, else 0.",
-    "A store is down or refuses everything: its references wait, nothing is dead-lettered, work "
-    "resumes by itself. clipstream_store_breaker_open names the store.",
+    "A store is down or refuses everything. Its references wait, nothing is dead-lettered, and "
+    "work resumes without action. clipstream_store_breaker_open names the store.",
 )
 STORE_BREAKER_OPEN = _metric(
     Kind.GAUGE,
     "store_breaker_open",
     "1 while the circuit breaker of this store is open, else 0. `s3` is the store of the section "
-    "`s3`; others have the name that their entry of `stores` gives them.",
-    "As clipstream_breaker_open. References to other stores go on.",
+    "`s3`; other stores have the name of their entry in `stores`.",
+    "As for clipstream_breaker_open. References to other stores go on.",
     ("store",),
 )
 
@@ -164,14 +165,14 @@ STORE_METRICS: tuple[Metric, ...] = (
     BREAKER_OPEN,
     STORE_BREAKER_OPEN,
 )
-"""Waiting for a store: exposed by workers that would rather wait than fail."""
+"""Waiting for a store: exposed by workers that wait rather than fail."""
 
 # -- a stream worker ------------------------------------------------------------------------------
 
 REFERENCES = _metric(
     Kind.COUNTER,
     "references_total",
-    "References that reached their outcome and were committed (classified, dead_letter, skipped).",
+    "References whose outcome was committed (classified, dead_letter, skipped).",
     "A rate of zero while lag grows means a stall: see clipstream_last_progress_timestamp_seconds.",
     ("outcome",),
 )
@@ -185,38 +186,39 @@ DEAD_LETTERS = _metric(
 UNSUPPORTED_FORMATS = _metric(
     Kind.COUNTER,
     "unsupported_formats_total",
-    "Dead letters of `decode.unsupported_format` committed, by the format that was recognised "
-    "(HEIF, SVG, PDF, MP4, ...; unknown).",
-    "The dead letter's message says what to install or set for a format; unknown: look at the "
+    "Dead letters of `decode.unsupported_format` committed, by recognised format (HEIF, SVG, PDF, "
+    "MP4, ...; unknown).",
+    "The dead letter's message says what to install or set for a format. unknown: check the "
     "uploader.",
     ("format",),
 )
 SKIPPED = _metric(
     Kind.COUNTER,
     "skipped_total",
-    "Records or entries that were not to be classified and left no event, by reason.",
-    "A sudden rise of one reason points at a producer's change.",
+    "Records or entries that were skipped by rule and left no event, by reason.",
+    "A sudden rise of one reason suggests that a producer changed.",
     ("reason",),
 )
 LATENCY_SECONDS = _metric(
     Kind.HISTOGRAM,
     "end_to_end_latency_seconds",
-    "From the record's timestamp to the commit of its outcome.",
-    "High with low lag: look at stage durations. High with high lag: add workers.",
+    "Seconds from the record's timestamp to the commit of its outcome.",
+    "High with low lag: look at the stage durations. High with high lag: add workers.",
     (),
     _LATENCY,
 )
 IN_FLIGHT = _metric(
     Kind.GAUGE,
     "in_flight_references",
-    "References admitted and not yet committed.",
-    "At flow.max_in_flight the worker pauses its partitions: that is backpressure, not an error.",
+    "References that are admitted and not yet committed.",
+    "At flow.max_in_flight the worker pauses its partitions. This is backpressure, not an error.",
 )
 IN_FLIGHT_BYTES = _metric(
     Kind.GAUGE,
     "in_flight_bytes",
     "Bytes of outcomes that wait in memory for their commit.",
-    "At flow.max_pending_mib the worker pauses; one slow image holds its partition's commits.",
+    "At flow.max_pending_mib the worker pauses its partitions. One slow image delays all commits "
+    "of its partition.",
 )
 LAG = _metric(
     Kind.GAUGE,
@@ -229,15 +231,15 @@ LAG = _metric(
 OLDEST_SECONDS = _metric(
     Kind.GAUGE,
     "oldest_unfinished_seconds",
-    "Age in this worker of the oldest reference without a committed outcome.",
-    "Beyond the fetch and decode deadlines together: the store, the model or the broker is down.",
+    "Age of the oldest reference in this worker without a committed outcome.",
+    "Above the sum of the fetch and decode deadlines: the store, the model or the broker is down.",
 )
 COMMIT_AGE_SECONDS = _metric(
     Kind.GAUGE,
     "commit_age_seconds",
-    "Time since the last successful commit, while an outcome was ready for one; else 0.",
-    "Look at the broker and at clipstream_commit_failures_total, and at "
-    "clipstream_failure_budget_share: what the budget holds back is ready too.",
+    "Seconds since the last successful commit while an outcome was ready to be committed, else 0.",
+    "Check the broker, clipstream_commit_failures_total and clipstream_failure_budget_share. "
+    "Outcomes that the failure budget holds back count as ready.",
 )
 COMMITS = _metric(
     Kind.COUNTER,
@@ -248,33 +250,34 @@ COMMITS = _metric(
 COMMIT_FAILURES = _metric(
     Kind.COUNTER,
     "commit_failures_total",
-    "Commits that failed or whose fate had to be settled.",
+    "Commits that failed, or whose result was unknown and had to be determined.",
     "A few during a broker's restart are normal; a steady rate is not.",
 )
 REBALANCES = _metric(
     Kind.COUNTER,
     "rebalances_total",
     "Changes of this worker's assignment.",
-    "A steady rate means members come and go: look for restarts and for max.poll.interval.",
+    "A steady rate means that members come and go: look for restarts, and for polls slower than "
+    "max.poll.interval.",
 )
 ASSIGNED = _metric(
     Kind.GAUGE,
     "assigned_partitions",
     "Partitions that this worker owns.",
-    "Zero with partitions to spare: the group is rebalancing or has more members than partitions.",
+    "Zero for long: the group is rebalancing, or it has more members than partitions.",
 )
 BUDGET_SPENT = _metric(
     Kind.GAUGE,
     "failure_budget_share",
-    "Share of the outcomes about to be committed that would be dead-lettered for one reason, while "
-    "the failure budget holds them back for it; else 0.",
-    "The worker is about to halt, or malformed input comes in masses: see the codes in the log.",
+    "Share of the outcomes ready to be committed that would be dead-lettered for one reason, "
+    "while the failure budget holds them back, else 0.",
+    "The worker is about to halt, or much of the input is malformed: look at the codes in the log.",
 )
 LAST_PROGRESS = _metric(
     Kind.GAUGE,
     "last_progress_timestamp_seconds",
     "Unix time of the last commit that finished a reference, or of start-up.",
-    "Old while lag is above zero: the worker is stalled; its log says why.",
+    "Old while lag is above zero: the worker is stalled, and its log says why.",
 )
 
 STREAM_METRICS: tuple[Metric, ...] = (
@@ -295,26 +298,27 @@ STREAM_METRICS: tuple[Metric, ...] = (
     BUDGET_SPENT,
     LAST_PROGRESS,
 )
-"""References, partitions and commits: a stream worker's own."""
+"""References, partitions and commits: exposed by stream workers only."""
 
 # -- the driver -----------------------------------------------------------------------------------
 
 DRIVER_WORKERS = _metric(
     Kind.GAUGE,
     "driver_workers",
-    "Places for workers of this driver, by what is in them: ready (takes in work), held (runs, and "
-    "the store or the broker holds it up), starting, waiting (Ray has no room for it), empty (a "
-    "fault of its node), leaving.",
-    "Waiting: free resources, add a node, or lower workers.count. Empty: see "
-    "clipstream_driver_places_empty. Held: see clipstream_breaker_open and "
-    "clipstream_commit_failures_total of the workers.",
+    "Worker places of this driver by state: ready (takes in work), held (runs, but waits for the "
+    "store or the broker), starting, waiting (Ray has no room), empty (after a fault of its "
+    "node), leaving.",
+    "waiting: free resources, add a node, or lower workers.count. empty: see "
+    "clipstream_driver_places_empty. held: see the workers' clipstream_breaker_open and "
+    "clipstream_commit_failures_total.",
     ("state",),
 )
 DRIVER_EMPTY = _metric(
     Kind.GAUGE,
     "driver_places_empty",
-    "Places that a fault of a node keeps empty, by the code of the halt. The other workers go on.",
-    "Look the code up in docs/reference/codes.md; the driver's log and the body of /readyz name "
+    "Worker places that are empty because of a fault of their node, by code of the halt. The "
+    "other workers go on.",
+    "Look the code up in docs/reference/codes.md. The driver's log and the body of /readyz name "
     "the node.",
     ("code",),
 )
@@ -323,7 +327,7 @@ DRIVER_METRICS: tuple[Metric, ...] = (
     DRIVER_WORKERS,
     DRIVER_EMPTY,
 )
-"""The places for workers: the driver's own."""
+"""The places for workers: exposed by the driver only."""
 
 # -- what a process registers ---------------------------------------------------------------------
 

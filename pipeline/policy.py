@@ -1,4 +1,4 @@
-"""Base of the frozen, validated policies that stand beside their users."""
+"""Base of the frozen, validated policies. Each policy stands in the module that uses it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydantic_core import PydanticCustomError
 
 
 class Tier(StrEnum):
-    """Who needs a setting: every deployment the everyday ones, and one with a load, machines or
-    rules of its own the tuning ones. Defaults of expert ones were measured, or follow from one
+    """Who needs a setting. Everyday: every deployment. Tuning: a deployment with its own load,
+    machines or rules. Expert: rarely anyone, because the defaults were measured or depend on one
     another."""
 
     EVERYDAY = "everyday"
@@ -20,10 +20,10 @@ class Tier(StrEnum):
 
 
 class Policy(BaseModel):
-    """One section of the settings: immutable, and an unknown key is an error.
+    """One section of the settings. Immutable; an unknown key is an error.
 
-    Each section says the ``tier`` of its settings; ``Annotated[type, Tier.…]`` says another one of
-    a single setting.
+    ``tier`` applies to the settings of the section. ``Annotated[type, Tier.…]`` gives a single
+    setting another tier.
     """
 
     tier: ClassVar[Tier]
@@ -33,7 +33,7 @@ class Policy(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse true and false where a number is wanted: pydantic takes them for 1 and 0."""
+        """Refuse true and false for a number, because pydantic takes them for 1 and 0."""
         if isinstance(value, bool) and info.field_name is not None:
             annotation = cls.model_fields[info.field_name].annotation
             types = {annotation, *get_args(annotation)}

@@ -1,4 +1,4 @@
-"""What the pipeline needs of the world, as protocols. Adapters implement them."""
+"""What the pipeline needs from the outside world, as protocols. Adapters implement them."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 
 class Clock(Protocol):
-    """Time and waiting, as an argument."""
+    """Time and waiting, passed as an argument."""
 
     def monotonic(self) -> float:
-        """Seconds that never go back; for durations and deadlines."""
+        """Seconds that never go back, for durations and deadlines."""
 
     def time(self) -> float:
-        """Seconds since the epoch; for timestamps and latency across machines."""
+        """Seconds since the epoch, for timestamps and latency across machines."""
 
     async def sleep(self, seconds: float) -> None: ...
 
 
 class Meter(Protocol):
-    """Records the metrics of a catalogue of ``pipeline.metrics``. Thread-safe, never blocks or
-    raises on a metric that is registered; labels must be exactly those of the catalogue.
+    """Records the metrics of a catalogue in ``pipeline.metrics``. Thread-safe. Never blocks, and
+    never raises for a registered metric. Labels must be exactly those of the catalogue.
 
     Raises:
         KeyError: the metric is not in the catalogue.
@@ -54,11 +54,11 @@ class Meter(Protocol):
         """Set a gauge."""
 
     def forget(self, metric: Metric, /, **labels: str) -> None:
-        """Stop exposing a gauge of these labels, if it was set."""
+        """Stop exposing a gauge with these labels, if it was set."""
 
 
 class ObjectStore(Protocol):
-    """Reads objects. One call is one attempt: retries and deadlines are the caller's."""
+    """Reads objects. One call is one attempt; the caller handles retries and deadlines."""
 
     async def fetch(
         self,
@@ -72,16 +72,16 @@ class ObjectStore(Protocol):
     ) -> ObjectBody:
         """Read a whole object.
 
-        A ``version_id`` is read exactly; else ``etag`` (unquoted) must still be the object's. The
-        bytes are those that are stored: a Content-Encoding is told and not undone. ``on_answer`` is
-        awaited when the store has announced the object and before its bytes are taken into memory:
-        whoever bounds memory waits there.
+        A given ``version_id`` is read exactly. Otherwise ``etag`` (unquoted) must still be the
+        object's. The bytes are those that are stored: a Content-Encoding is reported and not
+        undone. ``on_answer`` is awaited after the store has announced the object and before its
+        bytes are taken into memory. Whoever bounds memory waits there.
 
         Raises:
-            Reject: ``fetch.not_found``, ``fetch.superseded``, ``fetch.too_large`` (before more
-                than ``max_bytes`` are held in memory), ``fetch.empty``, ``fetch.archived``.
+            Reject: ``fetch.not_found``, ``fetch.superseded``, ``fetch.too_large`` (before more than
+                ``max_bytes`` are held in memory), ``fetch.empty``, ``fetch.archived``.
             StoreDenied: the store refused this request (403, bad credentials, no such bucket).
-            Retry: a failure that may pass; its code is the dead letter's if it never does.
+            Retry: a failure that may pass. Its code becomes the dead letter's if it never does.
             MemoryError, OSError: this process has run out of memory or file descriptors.
         """
 
@@ -99,13 +99,14 @@ class ListedObject:
 class CheckResult(StrEnum):
     PASSED = "passed"
     WARNING = "warning"
-    """Works, but not as it should, or could not be told."""
+    """Works, but not as it should, or could not be determined."""
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding of ``clipstream doctor``. ``message`` says what to do where it did not pass."""
+    """One finding of ``clipstream doctor``. If the check did not pass, ``message`` says what to
+    do."""
 
     subject: str
     result: CheckResult
@@ -113,7 +114,8 @@ class Check:
 
 
 class Decoder(Protocol):
-    """Turns a file's bytes into pixels at the model's size, away from anything worth stealing."""
+    """Turns a file's bytes into pixels at the model's size, isolated from secrets and the
+    network."""
 
     async def decode(
         self,
@@ -122,9 +124,9 @@ class Decoder(Protocol):
         content_encoding: str | None = None,
         level: int = 0,
     ) -> DecodedImage:
-        """Decode one image; its own deadline counts from when a decoder is free. The codings that
-        ``content_encoding`` names are undone first. Of those that wait for a decoder, ones of a
-        lower ``level`` go first (``pipeline.priority``).
+        """Decode one image. The decoder's own deadline counts from when a decoder is free. The
+        codings that ``content_encoding`` names are undone first. Of the callers that wait for a
+        decoder, those of a lower ``level`` go first (``pipeline.priority``).
 
         Raises:
             Reject: any code of the ``decode`` stage.
@@ -138,16 +140,16 @@ class Encoder(Protocol):
 
     @property
     def lanes(self) -> int:
-        """How many threads may call it at once."""
+        """How many threads may call the encoder at a time."""
 
     @property
     def parallel(self) -> int:
-        """How many of these calls are computed at once; the others have their turn prepared, so
-        that the device need not wait for it."""
+        """How many of these calls are computed at a time. The other calls are prepared meanwhile,
+        so that the device need not wait for them."""
 
     @property
     def largest(self) -> int:
-        """Images of a batch; larger ones are encoded in parts."""
+        """Most images in a batch. Larger batches are encoded in parts."""
 
     @property
     def model(self) -> ModelIdentity: ...
@@ -158,7 +160,7 @@ class Encoder(Protocol):
     def encode_images(self, pixels: Pixels) -> Vector:
         """Embed uint8 [batch, crop, crop, 3]; returns unit vectors [batch, dimension] in order.
 
-        A row may be non-finite: the caller looks.
+        A row may be non-finite; the caller checks.
 
         Raises:
             PoisonedBatch: the batch failed; its halves may not.
@@ -172,7 +174,7 @@ class Encoder(Protocol):
 
         Raises:
             Reject: never.
-            Halt: a prompt has more tokens than the model reads; it names the prompt.
+            Halt: a prompt has more tokens than the model reads; the message names the prompt.
         """
 
 
@@ -186,14 +188,14 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """A partition no longer belongs to this worker: its unfinished work is void."""
+    """A partition no longer belongs to this worker. Its unfinished work is dropped."""
 
     partition: Partition
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An offset whose record the broker returned so many times without its bytes being readable."""
+    """An offset whose record could not be read in ``attempts`` fetches."""
 
     position: Position
     reason: str
@@ -202,10 +204,10 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What one poll brought. Changes of assignment, in the order they happened, come before the
-    records; records are of owned partitions only, in offset order within a partition. An unreadable
-    offset comes after its partition's records, at the earliest in the poll that brought them.
-    """
+    """The result of one poll. Changes of assignment come before the records, in the order in which
+    they happened. Records are of owned partitions only, in offset order within a partition. An
+    unreadable offset follows its partition's records, at the earliest in the poll that brought
+    them."""
 
     changes: tuple[Assigned | Revoked, ...]
     records: tuple[Record, ...]
@@ -214,7 +216,7 @@ class Polled:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Outcomes and the offsets they finish: visible together or not at all."""
+    """Outcomes and the offsets that they finish: visible together or not at all."""
 
     offsets: Mapping[Partition, int]
     records: tuple[OutputRecord, ...]
@@ -224,16 +226,17 @@ class Stream(Protocol):
     """The input and output of a stream worker. One thread owns it; every call may block."""
 
     def poll(self, max_records: int, timeout_s: float) -> Polled:
-        """Wait up to ``timeout_s`` for records; keeps the group membership alive.
+        """Wait up to ``timeout_s`` for records. Keeps the group membership alive.
 
         Raises:
             Retry: the broker cannot be reached; poll again.
-            Halt: an offset is out of range or missing, a topic was re-created, or access denied.
+            Halt: an offset is out of range or missing, a topic was created again, or access is
+                denied.
         """
 
     def pause(self, partitions: Iterable[Partition]) -> None:
-        """Poll nothing from the partitions. Those that are not owned are passed over, here and in
-        ``resume`` and ``seek``; a partition that is assigned anew is not paused."""
+        """Poll nothing from the partitions. Partitions that are not owned are ignored, here and in
+        ``resume`` and ``seek``. A newly assigned partition is not paused."""
 
     def resume(self, partitions: Iterable[Partition]) -> None: ...
 
@@ -243,14 +246,14 @@ class Stream(Protocol):
         """Publish the records and commit the offsets, atomically in ``exactly_once``.
 
         Raises:
-            OutcomeTooLarge: one record does not fit; nothing happened.
+            OutcomeTooLarge: one record is too large; nothing happened.
             CommitDoubtful: call ``recover`` before anything else.
             Halt: fenced by another owner of the same transactional id, or not authorised.
         """
 
     def recover(self) -> Mapping[Partition, int | None]:
-        """After ``CommitDoubtful``: settle what was in doubt and return the committed offset of
-        each owned partition (None where there is none).
+        """Called after ``CommitDoubtful``: resolve the doubt, and return the committed offset of
+        each owned partition, or None.
 
         Raises:
             CommitDoubtful: still unknown; call again, after a pause.
@@ -262,16 +265,16 @@ class Stream(Protocol):
         record are gaps in the log (control records, compaction)."""
 
     def ends(self) -> Mapping[Partition, int]:
-        """The end of each owned partition, as last heard; absent where nothing was heard yet."""
+        """The latest known end of each owned partition. Partitions without one are absent."""
 
     @property
     def confirmed(self) -> bool:
-        """Whether the group has answered this member lately: False while brokers are out of reach,
-        and before it has joined. May be asked from any thread."""
+        """Whether the group has answered this member lately. False while brokers are out of reach,
+        and before the member has joined. May be asked from any thread."""
 
     @property
     def can_commit(self) -> bool:
-        """Whether ``commit`` may be called: False from ``CommitDoubtful`` until ``recover``."""
+        """Whether ``commit`` may be called. False from ``CommitDoubtful`` until ``recover``."""
 
     def close(self, timeout_s: float) -> None:
-        """Leave the group (a static member stays until its session ends) and release everything."""
+        """Leave the group and release everything. A static member stays until its session ends."""

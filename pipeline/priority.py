@@ -1,4 +1,5 @@
-"""Who goes first where several input topics share one worker: live before backfill. No I/O."""
+"""Who goes first when several input topics share one worker: live traffic before backfill. No
+I/O."""
 
 from __future__ import annotations
 
@@ -14,23 +15,24 @@ from pipeline.policy import Policy, Tier
 T = TypeVar("T")
 
 FIRST = 0
-"""The level of topics without a rank."""
+"""The level of topics that ``priority.lower`` does not list."""
 
 
 class PriorityPolicy(Policy):
-    """Which input topics are served only with what others leave."""
+    """Which input topics get only the capacity that other topics leave."""
 
     tier = Tier.TUNING
 
     lower: tuple[str, ...] = Field(
         (),
-        description="Input topics that are served only with what all others leave, as a backfill "
-        "beside live traffic; of several, each only with what those before it leave.",
+        description="Input topics that get only the capacity that all other topics leave, such as "
+        "a backfill next to live traffic. If there are several, each gets what the topics listed "
+        "before it leave.",
     )
     min_share: Annotated[float, Tier.EXPERT] = Field(
         0.05,
-        description="Share of the work that each of these topics gets in any case while it has "
-        "some. 0 lets it starve.",
+        description="Share of the work that each of these topics always gets while it has "
+        "records. With 0 a topic can starve.",
         ge=0,
         le=0.5,
     )
@@ -45,7 +47,7 @@ class PriorityPolicy(Policy):
         return self
 
     def level(self, topic: str) -> int:
-        """0 is served first."""
+        """The topic's level. Level 0 is served first."""
         return self.lower.index(topic) + 1 if topic in self.lower else FIRST
 
     @property
@@ -54,8 +56,8 @@ class PriorityPolicy(Policy):
 
 
 class PriorityQueue(Generic[T]):
-    """First come, first served within a level; lower levels when no higher one waits, and for
-    their ``min_share`` of the turns. Not thread-safe."""
+    """First come, first served within a level. A lower level is served when no higher level waits,
+    and for its ``min_share`` of the turns. Not thread-safe."""
 
     def __init__(self, min_share: float = 0.0) -> None:
         self._min_share = min_share
@@ -74,17 +76,18 @@ class PriorityQueue(Generic[T]):
         self._size += 1
 
     def pop(self) -> T:
-        """The next one.
+        """The next item.
 
         Raises:
-            IndexError: nobody waits.
+            IndexError: nothing waits.
         """
         waiting = [level for level, items in self._levels.items() if items]
         if not waiting:
-            raise IndexError("priority: nobody waits")
+            raise IndexError("priority: nothing waits")
         self._size -= 1
         first, *lower = waiting
-        # What is owed to a level grows with each turn, and is paid by one of its own.
+        # Each turn adds ``min_share`` to what a waiting level is owed. A whole turn owed is paid at
+        # once.
         for level in lower:
             self._owed[level] = self._owed.get(level, 0.0) + self._min_share
         due = next((level for level in lower if self._owed[level] >= 1), first)
@@ -93,12 +96,12 @@ class PriorityQueue(Generic[T]):
         return self._levels[due].popleft()
 
     def heads(self) -> Iterator[T]:
-        """The one of each level that has waited longest."""
+        """The item of each level that has waited longest."""
         return (items[0] for items in self._levels.values() if items)
 
 
 class Turns:
-    """A semaphore whose waiters are served by priority. Belongs to one event loop."""
+    """A semaphore that serves its waiters by priority. Belongs to one event loop."""
 
     def __init__(self, capacity: int, min_share: float = 0.0) -> None:
         self._free = capacity
@@ -114,7 +117,7 @@ class Turns:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.release()  # it had its turn before it heard of its end
+                self.release()  # the turn was granted before the cancellation arrived
             raise
 
     def release(self) -> None:

@@ -1,4 +1,4 @@
-"""The domain's types: what goes in, what comes out, and where each came from."""
+"""The domain's types: inputs, outcomes, and where each comes from."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Vector = npt.NDArray[np.float32]
 """float32, [dimension] or [count, dimension]; embeddings are of unit length."""
 
 EmbeddingDtype = Literal["float32", "float16"]
-"""What elements of published embeddings may be."""
+"""Element types of published embeddings."""
 
 Headers = tuple[tuple[str, bytes | None], ...]
-"""Kafka record headers in order; names may repeat, a value may be null."""
+"""Kafka record headers in order. Names may repeat, and a value may be null."""
 
 NO_JSON: Mapping[str, JsonValue] = MappingProxyType({})
 
@@ -41,7 +41,7 @@ class Partition:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """Where a record stands."""
+    """The place of a record."""
 
     partition: Partition
     offset: int
@@ -52,7 +52,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A Kafka record as it was consumed: bytes, uninterpreted."""
+    """A consumed Kafka record: uninterpreted bytes."""
 
     position: Position
     timestamp_ms: int
@@ -68,8 +68,8 @@ REPLAY_COUNT = "replay.count"
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """That a record repeats a dead letter: the letter's event id, and how often its reference has
-    been replayed, from 1."""
+    """Says that a record repeats a dead letter: ``of`` is the letter's event id, and ``count`` how
+    often its reference has been replayed, from 1."""
 
     of: str
     count: int
@@ -77,7 +77,8 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who a reference is in a stream: where its record stands, and what its outcome keeps of that.
+    """The identity of a reference in a stream: the place of its record, and what its outcome keeps
+    of the record.
 
     ``index`` is the reference's place among the record's references, from 0.
     """
@@ -92,7 +93,8 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the sender of a reference asked for, before a route decided. Most ask for nothing."""
+    """What the sender of a reference asked for, before a route decided. Most senders ask for
+    nothing."""
 
     label_sets: tuple[str, ...] = ()
     tenant: str | None = None
@@ -100,12 +102,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """Names an object to classify, and how; never where the reference came from.
+    """Names an object to classify, and how, but never where the reference came from.
 
-    ``label_sets`` has been decided by a route and is never empty; only in the dead letter of a
-    reference that the routes refused is it, as ``tenant``, what the sender asked for, perhaps
-    nothing. ``asked`` is what the sender asked for, None where nobody knows. ``metadata`` is the
-    sender's and is carried through unread. ``scheme`` and ``bucket`` say which store has it.
+    ``label_sets`` was decided by a route and is not empty. There is one exception: in the dead
+    letter of a reference that the routes refused, ``label_sets`` and ``tenant`` are what the sender
+    asked for, and may be empty. ``asked`` is what the sender asked for, or None if that is not
+    known. ``metadata`` is the sender's and is passed on unread. ``scheme`` and ``bucket`` decide
+    which store has the object.
     """
 
     bucket: str
@@ -131,7 +134,7 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A record, or one entry of it, that holds nothing to classify; decided without I/O.
+    """A record, or one entry of it, without anything to classify. Decided without I/O.
 
     ``reason`` is one of a small closed set (a metric label): see ``pipeline.references``.
     """
@@ -141,8 +144,8 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class ObjectBody:
-    """An object as the store keeps it. ``etag`` is without its quotes; ``content_encoding`` is the
-    header's text, whose codings ``body`` still has."""
+    """An object as the store keeps it. ``etag`` is unquoted. ``content_encoding`` is the header's
+    text; ``body`` still has these codings."""
 
     body: bytes
     etag: str | None
@@ -152,8 +155,9 @@ class ObjectBody:
 
 @dataclass(frozen=True, slots=True)
 class ImageGeometry:
-    """Size that a model looks at: shortest edge resized to ``resize``, centre cropped to ``crop``
-    squared (pixels). The resampling filter is bicubic with antialiasing, as CLIP was trained."""
+    """The size that a model reads: the shortest edge is resized to ``resize``, then a centred
+    square of ``crop`` pixels is cut. The resampling filter is bicubic with antialiasing, as CLIP
+    was trained."""
 
     resize: int
     crop: int
@@ -161,11 +165,11 @@ class ImageGeometry:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What an event says about the original of an image.
+    """What an event says about the original image.
 
-    ``width`` and ``height`` are the original's after its EXIF orientation. ``frames`` counts an
-    animation's (1 for a still); ``cropped_share`` is the share of the original's area that the
-    model does not see, 0 to 1.
+    ``width`` and ``height`` are those after its EXIF orientation. ``frames`` counts an animation's
+    frames (1 for a still). ``cropped_share`` is the share of the original's area that the model
+    does not see, 0 to 1.
     """
 
     format: str
@@ -177,7 +181,7 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """Pixels at the model's size, and what is known of the original."""
+    """Pixels at the model's size, and facts about the original."""
 
     pixels: Pixels
     facts: ImageFacts
@@ -188,9 +192,9 @@ class ModelIdentity:
     """Which model made an embedding, and how.
 
     ``revision`` is the hub's commit hash, or ``sha256:…`` over a local directory's files.
-    ``logit_scale`` is exp of the checkpoint's parameter; ``precision`` is the arithmetic's
-    (``fp32``, ``bf16``, ``int8``, …) and ``engine`` what computed it: ``torch-cpu``,
-    ``torch-cuda``, …, or with int8 ``openvino-cpu:`` and the calibration's hash.
+    ``logit_scale`` is exp of the checkpoint's parameter. ``precision`` is the arithmetic (``fp32``,
+    ``bf16``, ``int8``, …). ``engine`` computed the embedding: ``torch-cpu``, ``torch-cuda``, …, or
+    with int8 ``openvino-cpu:`` and the calibration's hash.
     """
 
     name: str
@@ -203,8 +207,8 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """One label's result. ``similarity`` is the cosine between image and label, -1 to 1;
-    ``score`` is the probability that the label set's decision rule makes of it, 0 to 1."""
+    """One label's result. ``similarity`` is the cosine between image and label, -1 to 1. ``score``
+    is the probability that the label set's decision rule derives from it, 0 to 1."""
 
     label: str
     score: float
@@ -213,9 +217,9 @@ class LabelScore:
 
 @dataclass(frozen=True, slots=True)
 class LabelSetResult:
-    """What one label set says of one image.
+    """One label set's result for one image.
 
-    ``matched`` are the labels at or above a threshold, ``decision`` the most severe action among
+    ``matched`` are the labels at or above a threshold. ``decision`` is the most severe action among
     theirs, or the label set's default action.
     """
 
@@ -230,8 +234,8 @@ class LabelSetResult:
 class Looked:
     """What a model sees in a file, whatever it is then compared with.
 
-    ``embedding`` is of the dtype that is published: little-endian float32 or float16, [dimension].
-    ``sha256`` and ``size_bytes`` are the file's as it is stored.
+    ``embedding`` has the published dtype: little-endian float32 or float16, [dimension]. ``sha256``
+    and ``size_bytes`` are those of the stored file.
     """
 
     embedding: npt.NDArray[np.float32] | npt.NDArray[np.float16]
@@ -245,8 +249,8 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """A classified image. ``results`` were computed from exactly the values of the embedding;
-    ``etag`` and ``version_id`` are the object's that was read."""
+    """A classified image. ``results`` were computed from exactly the values of the embedding.
+    ``etag`` and ``version_id`` are those of the object that was read."""
 
     ref: ImageRef
     looked: Looked
@@ -259,9 +263,9 @@ class Classification:
 class DeadLetter:
     """What cannot be classified, and why.
 
-    ``ref`` is None where what was sent could not be read as a reference. ``unclassified_action`` is
-    what the label set says of images that nobody looked at; the default where none was to look.
-    ``format`` is what a file of an unsupported format was recognised as.
+    ``ref`` is None if the input could not be read as a reference. ``unclassified_action`` is the
+    label set's action for images that were not looked at; the default applies if no label set was
+    to look. ``format`` is the recognised format of a file of an unsupported format.
     """
 
     code: str
@@ -277,10 +281,10 @@ Outcome = Classification | DeadLetter | Skipped
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One of the things that a record holds, and who it is.
+    """One of the things in a record, with its identity.
 
     ``record`` is what a dead letter without a reference repeats: the record as it came, or with
-    this entry alone.
+    only this entry.
     """
 
     origin: Origin
@@ -298,9 +302,9 @@ class OutputTopic(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OutputRecord:
-    """One record to publish. Header values are never null: the client cannot write them.
+    """One record to publish. Header values are never null, because the client cannot write null.
 
-    ``size_bytes`` is the payload's: key, value and headers, without the record's framing.
+    ``size_bytes`` is the size of key, value and headers, without the record's framing.
     """
 
     topic: OutputTopic
@@ -310,7 +314,7 @@ class OutputRecord:
     size_bytes: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Once: it is asked for at every step from the commit window to the broker.
+        # Computed once, because every step from the commit window to the broker reads it.
         size = len(self.key or b"") + len(self.value)
         for name, value in self.headers:
             size += len(value) + (len(name) if name.isascii() else len(name.encode()))
@@ -318,4 +322,4 @@ class OutputRecord:
 
 
 Epoch = NewType("Epoch", int)
-"""Counts the times a partition was assigned to this worker; work of an older epoch is void."""
+"""Counts how often a partition was assigned to this worker. Work of an older epoch is dropped."""

@@ -1,4 +1,4 @@
-"""A record's bytes become image references, skips and dead letters."""
+"""Turns a record's bytes into image references, skips and dead letters."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ from pipeline.routes import Route, Router
 __all__ = ["ReferencesPolicy", "SkipReason", "parse"]
 
 MAX_REPEATED_BYTES = 16 * 1024
-"""Largest key and headers of a record with several references: every outcome repeats them."""
+"""Largest key and headers of a record with several references, because every outcome repeats
+them."""
 
 _HEADERS_READ = frozenset(
     {*cloudevents.HEADERS, "traceparent", "ce_traceparent", REPLAY_OF, REPLAY_COUNT}
 )
-# W3C Trace Context, version 00, whose shape later versions keep as their beginning.
+# W3C Trace Context, version 00. Later versions begin with the same shape.
 _TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
@@ -45,7 +46,8 @@ _COUNT = re.compile(rb"[1-9][0-9]{0,5}")
 
 
 class ReferencesPolicy(Policy):
-    """Limits of a record that holds references. Beyond one the record is dead-lettered whole."""
+    """Limits of a record that holds references. A record beyond a limit is dead-lettered as a
+    whole."""
 
     tier = Tier.EXPERT
 
@@ -54,28 +56,27 @@ class ReferencesPolicy(Policy):
     )
     max_depth: int = Field(
         32,
-        description="How deep lists and objects of a record may be nested in one another; S3 "
-        "notifications need 6.",
+        description="Deepest nesting of lists and objects in a record. S3 notifications need 6.",
         ge=8,
         le=128,
     )
     max_references_per_record: int = Field(
         1000,
-        description="References or events that one record may hold. All of them share one "
-        "transaction.",
+        description="Most references or events in one record. All of them share one transaction.",
         gt=0,
     )
 
 
 def parse(record: Record, policy: ReferencesPolicy, router: Router) -> tuple[Entry, ...]:
-    """Read a record: at least one entry, in their order.
+    """Read a record: at least one entry, in order.
 
-    The place in the tuple is the entry's index. A record that cannot be read is one dead letter
-    with the record as it came. So is a bad entry, its neighbours unharmed; among several its
-    record's value is that entry alone in the same format, so that a replay repeats no other. An
-    entry that can be read and is refused by the routes is a dead letter of that reference.
+    The place in the tuple is the entry's index. An unreadable record becomes one dead letter with
+    the record as it came. A bad entry becomes a dead letter too, without harm to its neighbours. If
+    there are several entries, the record in that dead letter has only the bad entry, in the same
+    format, so that a replay repeats no other entry. An entry that the routes refuse becomes a dead
+    letter of that reference.
 
-    Pure; raises nothing for any record.
+    Pure. Raises nothing for any record.
     """
     headers = _headers(record.headers)
     origin = Origin(
@@ -128,7 +129,8 @@ def _open(record: Record, value: bytes, policy: ReferencesPolicy) -> tuple[Forma
         raise Reject(
             "reference.too_large",
             f"key and headers are {repeated:,} bytes in a record of several references (limit "
-            f"{MAX_REPEATED_BYTES:,}); send one reference a record, or less beside the value",
+            f"{MAX_REPEATED_BYTES:,}); send one reference in each record, or a smaller key and "
+            "headers",
         )
     return form, entries
 
@@ -159,8 +161,8 @@ def _routed(
     try:
         decision = router.decide(routes, reference)
     except Reject as reject:
-        # Names what the sender asked for, so that a replay asks for the same. No label set was to
-        # see it, so none says what becomes of it: the action is the default, review.
+        # The dead letter names what the sender asked for, so that a replay asks for the same. No
+        # label set would have looked at the image, so the action is the default, review.
         return _dead_letter(reject, _image_ref(reference, reference.label_sets, reference.tenant))
     if isinstance(decision, SkipReason):
         return Skipped(decision)
@@ -186,8 +188,8 @@ def _dead_letter(reject: Reject, ref: ImageRef | None = None) -> DeadLetter:
 
 
 def _headers(headers: Headers) -> dict[str, bytes]:
-    """Headers that are read, by lower-case name. Of repeated ones the last counts, as in Kafka's
-    ``lastHeader``; a null counts as absent. One pass, whatever a sender piles up."""
+    """Headers that are read, by lower-case name. Of repeated headers the last counts, as in Kafka's
+    ``lastHeader``. A null counts as absent. One pass, however many headers a sender piles up."""
     return {
         lower: value
         for name, value in headers
@@ -196,13 +198,14 @@ def _headers(headers: Headers) -> dict[str, bytes]:
 
 
 def _traceparent(headers: dict[str, bytes]) -> str | None:
-    """The trace to pass on: a malformed one is dropped, as W3C Trace Context asks."""
+    """The trace to pass on. A malformed one is dropped, as W3C Trace Context asks."""
     value = headers.get("traceparent", headers.get("ce_traceparent"))
     return value.decode() if value is not None and _TRACEPARENT.fullmatch(value) else None
 
 
 def _replay(headers: dict[str, bytes]) -> Replay | None:
-    """What `clipstream replay` says of the record; anything else in its place is no replay."""
+    """The record's replay headers of `clipstream replay`. Anything malformed counts as no
+    replay."""
     of, count = headers.get(REPLAY_OF, b""), headers.get(REPLAY_COUNT, b"")
     if not (_EVENT_ID.fullmatch(of) and _COUNT.fullmatch(count)):
         return None

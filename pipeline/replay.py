@@ -1,10 +1,10 @@
-"""Dead letters back to their input topic: which of them, as what, and how often.
+"""Sends dead letters back to their input topic: which letters, in what form, and how often.
 
-A replayed letter is one input record with one reference (or the record that could not be read, byte
-for byte), so that nothing which was classified is classified again. It asks for the label sets and
-the tenant that the sender asked for, not for those that a route decided: routes may have changed.
-It names the letter, and counts how often its reference has been replayed. A marker beside the
-letter, published in the same transaction, says that it was: no letter is replayed twice.
+A replayed letter is one input record with one reference, or the unreadable record byte for byte. So
+nothing that was classified is classified again. The record asks for the label sets and the tenant
+that the sender asked for, not for those that a route decided, because routes may have changed. It
+names the letter, and counts how often its reference has been replayed. A marker that is published
+in the same transaction says that the letter was replayed, so no letter is replayed twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.records import REPLAY_COUNT, REPLAY_OF, Headers, Record, Replay
 
 
 class Left(StrEnum):
-    """Why a letter that was asked for is not replayed."""
+    """Why a selected letter is not replayed."""
 
     REPLAYED = "replayed before"
     TOO_OFTEN = "replayed as often as allowed"
@@ -34,9 +34,9 @@ class Left(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which letters are asked for: all that every part which is given lets through.
+    """Which letters are selected: those that every given part admits.
 
-    ``codes`` may end in ``.*`` for a stage. ``since_ms`` and ``until_ms`` (exclusive) are about the
+    ``codes`` may end in ``.*`` for a stage. ``since_ms`` and ``until_ms`` (exclusive) refer to the
     time of the dead letter. ``key`` is a glob pattern for the record's key or the subject.
     """
 
@@ -62,7 +62,8 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter as it stands on its topic. ``replays`` were made of its reference before."""
+    """A dead letter as it stands on its topic. ``replays`` counts earlier replays of its
+    reference."""
 
     id: str
     code: str
@@ -79,8 +80,8 @@ class Letter:
     at_partition: int
     """Partition of the dead-letter topic."""
     as_routed: bool = False
-    """Of a letter that does not say what its sender asked for: replay it as if that were nothing,
-    and not what a route decided."""
+    """For a letter that does not say what its sender asked for: replay it as if the sender had
+    asked for nothing, and not with what a route decided."""
 
     @property
     def next_replay(self) -> Replay:
@@ -88,7 +89,7 @@ class Letter:
 
     @classmethod
     def of(cls, record: Record, *, as_routed: bool = False) -> Letter | None:
-        """None for what is no dead letter, or none of a version that is known here."""
+        """None if the record is not a dead letter, or has a version that is not known here."""
         named = _named(record.headers)
         if named.get("ce_type") != EventType.DEAD_LETTER:
             return None
@@ -110,12 +111,12 @@ class Letter:
                 as_routed=as_routed,
             )
         except (KeyError, ValueError):
-            return None  # not ours, whatever its type says
+            return None  # not ours, despite its type
 
 
 @dataclass(frozen=True, slots=True)
 class InputRecord:
-    """What is published to an input topic. It goes to the partition that it came from."""
+    """A record to publish to an input topic. It goes to the partition that it came from."""
 
     topic: str
     partition: int
@@ -125,7 +126,7 @@ class InputRecord:
 
 
 def is_marker(record: Record) -> str | None:
-    """Id of the letter that the record says was replayed; None for any other record."""
+    """Id of the letter that the record marks as replayed; None for any other record."""
     named = _named(record.headers)
     return named.get(REPLAY_OF) if named.get("ce_type") == EventType.REPLAY else None
 
@@ -133,8 +134,8 @@ def is_marker(record: Record) -> str | None:
 def obstacle(
     letter: Letter, cluster_id: str, group: str, topics: Mapping[str, int], max_replays: int
 ) -> Left | None:
-    """Why the letter cannot be replayed here, apart from having been and from its size. ``topics``
-    are the input topics, and how many partitions each has."""
+    """Why the letter cannot be replayed here, apart from an earlier replay and its size. ``topics``
+    maps each input topic to its number of partitions."""
     ours = letter.source == event_source(cluster_id, group, letter.topic).decode()
     if not ours or letter.partition >= topics.get(letter.topic, 0):
         return Left.ELSEWHERE
@@ -157,7 +158,7 @@ def input_record(letter: Letter) -> InputRecord:
 
 
 def marker_headers(letter: Letter) -> Headers:
-    """Headers of the event that says that the letter was replayed; its value is empty."""
+    """Headers of the event that marks the letter as replayed. The event's value is empty."""
     return (
         ("ce_specversion", b"1.0"),
         ("ce_type", text(EventType.REPLAY)),
@@ -169,8 +170,8 @@ def marker_headers(letter: Letter) -> Headers:
 
 
 def _as_asked(letter: Letter) -> bytes:
-    """The letter's reference with what its sender asked for in place of what a route decided. A
-    letter that does not say what was asked for comes as it is, unless ``as_routed``."""
+    """The letter's reference, with what its sender asked for instead of what a route decided. A
+    letter that does not say what was asked for is not changed, unless ``as_routed``."""
     try:
         reference = json.loads(letter.value)
         asked = reference.pop("asked", {} if letter.as_routed else None)
@@ -181,13 +182,13 @@ def _as_asked(letter: Letter) -> bytes:
             if asked.get(name):
                 reference[name] = asked[name]
     except (ValueError, AttributeError, TypeError):
-        return letter.value  # not ours, whatever its headers say
+        return letter.value  # not ours, despite its headers
     return strict_json.dump(reference)
 
 
 def _original(letter: Letter) -> Headers:
-    """The record's own headers, but for those of an earlier replay. Nulls among them stay empty:
-    the client cannot write them."""
+    """The record's own headers, without those of an earlier replay. Null values stay empty, because
+    the client cannot write null."""
     return tuple(
         (name.removeprefix(ORIGINAL_PREFIX), value)
         for name, value in letter.headers
@@ -197,7 +198,7 @@ def _original(letter: Letter) -> Headers:
 
 
 def _named(headers: Headers) -> dict[str, str]:
-    """Headers as text; those of the original record are not looked at."""
+    """Headers as text, without those of the original record."""
     return {
         name: (value or b"").decode(errors="replace")
         for name, value in headers

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from pipeline.policy import Policy, Tier
 
 _MAX_DOUBLINGS = 30
-"""Keeps the power finite; no longest wait is a billion times the first."""
+"""Keeps the power finite. No longest wait is a billion times the first."""
 
 
 class RetryPolicy(Policy):
@@ -21,14 +21,13 @@ class RetryPolicy(Policy):
 
     first_wait_s: float = Field(
         0.2,
-        description="Upper bound of the wait after the first failure, in seconds; it doubles with "
-        "each further one.",
+        description="Longest wait after the first failure, in seconds. The bound doubles with "
+        "each further failure.",
         gt=0,
     )
     longest_wait_s: float = Field(
         5.0,
-        description="The wait never grows beyond this many seconds, unless the store asks for "
-        "more.",
+        description="Longest wait after any failure, in seconds, unless the store asks for more.",
         gt=0,
     )
 
@@ -45,9 +44,9 @@ class RetryPolicy(Policy):
 def wait_s(failures: int, policy: RetryPolicy, random: Callable[[], float]) -> float:
     """Seconds to wait after ``failures`` failures in a row (1 or more).
 
-    Drawn evenly from zero to a bound that doubles ("full jitter": M. Brooker, Exponential Backoff
-    And Jitter, AWS Architecture Blog 2015), which spreads the return of clients that failed
-    together better than any fixed part would. ``random`` returns floats in [0, 1).
+    The wait is drawn evenly from zero to a bound that doubles ("full jitter": M. Brooker,
+    Exponential Backoff And Jitter, AWS Architecture Blog 2015). Clients that failed together then
+    return more spread out than with any fixed part. ``random`` returns floats in [0, 1).
     """
     doublings = min(failures - 1, _MAX_DOUBLINGS)
     return random() * min(policy.longest_wait_s, policy.first_wait_s * 2.0**doublings)
@@ -60,15 +59,16 @@ class BreakerPolicy(Policy):
 
     failures: int = Field(
         5,
-        description="When attempts on this many different objects have failed with none served in "
-        "between, an object that was read before is asked for; the breaker opens when that fails "
-        "too. Bad objects alone, however many, never open it.",
+        description="Different objects that must fail, with none served in between, before the "
+        "store is doubted. The worker then asks for an object that was read before, and the "
+        "breaker opens if that request fails too. Bad objects alone never open the breaker, "
+        "however many there are.",
         ge=1,
     )
     open_s: float = Field(
         5.0,
-        description="While the breaker is open, one request asks the store this many seconds "
-        "after the last one failed.",
+        description="Seconds between requests while the breaker is open: one request asks the "
+        "store this long after the last one failed.",
         gt=0,
     )
 
@@ -77,21 +77,22 @@ class _State(Enum):
     CLOSED = auto()
     """Attempts go through."""
     OPEN = auto()
-    """None goes through until ``open_s`` have passed."""
+    """No attempt goes through until ``open_s`` have passed."""
     HALF_OPEN = auto()
-    """One went through; what becomes of it decides."""
+    """One attempt went through, and its result decides."""
 
 
 Permit = NewType("Permit", int)
-"""Leave to make one attempt. It names the breaker's state at that time: what an attempt says about
-a store that has since gone down or come back is not news, and is ignored."""
+"""Permission for one attempt. The permit names the breaker's state at that time. If the store has
+gone down or come back since, the attempt's result is old news and is ignored."""
 
 
 class Breaker:
     """A circuit breaker (M. Nygard, Release It!, 2007), as a pure state machine.
 
-    Failures in a row do not open it, for they may be the objects' own: they make the store
-    ``doubtful``, and whoever asks it then calls ``trip`` if it does not answer.
+    Failures in a row do not open the breaker, because the objects themselves may be bad. Such
+    failures make the store ``doubtful``; the caller then asks the store, and calls ``trip`` if it
+    does not answer.
 
     Every permit is given back by exactly one of ``succeeded``, ``failed`` and ``abandoned``.
     """
@@ -108,11 +109,12 @@ class Breaker:
 
     @property
     def doubtful(self) -> bool:
-        """Whether so many objects have failed in a row that the store should be asked."""
+        """Whether enough objects have failed in a row that the store should be asked."""
         return self.closed() and len(self._failing) >= self._policy.failures
 
     def admit(self, now: float) -> Permit | None:
-        """Leave for one attempt at ``now`` (monotonic seconds), or None while the store is down."""
+        """Permission for one attempt at ``now`` (monotonic seconds), or None while the store is
+        down."""
         if self._state is _State.OPEN and now >= self._asks_at:
             self._enter(_State.HALF_OPEN)
             return Permit(self._period)
@@ -140,7 +142,7 @@ class Breaker:
             self.trip(now)
 
     def abandoned(self, permit: Permit) -> None:
-        """The attempt was given up before it said anything: the next one may ask at once."""
+        """The attempt was given up without a result: the next one may ask at once."""
         if permit == self._period and not self.closed():
             self._enter(_State.OPEN)
 

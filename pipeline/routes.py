@@ -1,6 +1,6 @@
-"""Routes decide, from the record and the reference alone, how an object is classified.
+"""Routes decide how an object is classified, from the record and the reference alone.
 
-The first route that matches decides; a message chooses only among what that route allows.
+The first matching route decides. A message can only choose among what that route allows.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from pipeline.policy import Policy, Tier
 from pipeline.records import Headers
 
 _SHOWN_CHARACTERS = 70
-_GLOB = "`*` matches any characters (slashes too), `?` one, `[abc]` one of these; case counts."
+_GLOB = "`*` matches any characters, slashes too, `?` one, `[abc]` one of these; case matters."
 
 
 class RoutePolicy(Policy):
-    """One route. All the conditions it states must hold; without any it matches everything.
+    """One route. A reference matches if all conditions of the route hold; a route without
+    conditions matches everything.
 
-    Patterns are globs and not regular expressions: they match in linear time, whatever a sender
-    writes into a key.
+    Patterns are globs, not regular expressions, because globs match in linear time whatever a
+    sender writes into a key.
     """
 
     tier = Tier.EVERYDAY
@@ -42,19 +43,21 @@ class RoutePolicy(Policy):
     key: str | None = Field(default=None, description="Glob for the object's key.", min_length=1)
     headers: dict[str, str] = Field(
         default_factory=dict,
-        description="Record headers that must be there: name to glob for its value as UTF-8 text.",
+        description="Record headers that must be present: a mapping of header names to globs for "
+        "their values, read as UTF-8 text.",
     )
     skip: bool = Field(
         default=False,
-        description="Classify nothing that matches; it is counted with the reason `route`.",
+        description="Classify nothing that matches. Such references are counted as skipped with "
+        "the reason `route`.",
     )
     label_sets: tuple[str, ...] = Field(
-        default=(), description="Label sets that score an image whose message asks for none."
+        default=(), description="Label sets that score the image if its message asks for none."
     )
     allowed_label_sets: tuple[str, ...] = Field(
         default=(),
-        description="Label sets that a message may ask for instead of `label_sets`. Whoever may "
-        "write to the topic can then avoid the others.",
+        description="Label sets that a message may ask for instead of `label_sets`. Anyone who "
+        "may write to the topic can then avoid the label sets of the route.",
     )
     tenant: str | None = Field(
         default=None, description="Tenant of images whose message names none.", min_length=1
@@ -67,7 +70,10 @@ class RoutePolicy(Policy):
     def _skips_or_classifies(self) -> Self:
         chooses = self.label_sets or self.allowed_label_sets or self.tenant or self.allowed_tenants
         if self.skip and chooses:
-            raise ValueError("a route that skips decides nothing else; leave `skip` alone in it")
+            raise ValueError(
+                "a route that skips cannot decide anything else; keep only its conditions and "
+                "`skip`"
+            )
         if not self.skip and not self.label_sets:
             raise ValueError("a route needs `label_sets`, or `skip: true`")
         return self
@@ -114,7 +120,8 @@ class Route:
 
     def label_sets_for(self, asked: tuple[str, ...]) -> tuple[str, ...]:
         given = self.policy.label_sets
-        # To ask for what one gets anyway is no choice: replayed dead letters do.
+        # A message that asks for the route's own label sets makes no choice. Replayed dead letters
+        # do so.
         if not asked or set(asked) == set(given):
             return given
         refused = [name for name in asked if name not in self.policy.allowed_label_sets]
@@ -131,15 +138,16 @@ class Route:
 
 
 class Router:
-    """The routes in their order, checked against the label sets that are loaded. Immutable: a
-    change of label sets or routes is a new router.
+    """The routes in their order, checked against the loaded label sets. Immutable: a change of
+    label sets or routes makes a new router.
 
-    Without routes there is one that matches everything, scores with every label set loaded (in the
-    order given) and lets messages choose among them and name any tenant.
+    Without routes, one route matches everything. It scores with every loaded label set (in the
+    given order), and lets messages choose among them and name any tenant.
     """
 
     def __init__(self, routes: Sequence[RoutePolicy], label_sets: Iterable[str]) -> None:
-        """Raises ValueError where a route names a label set that is not loaded, or none is."""
+        """Raises ValueError if a route names a label set that is not loaded, or if none is
+        loaded."""
         self._loaded = tuple(label_sets)
         if not self._loaded:
             raise ValueError("label_sets: none is loaded; add a file to label_sets.paths")
@@ -148,7 +156,7 @@ class Router:
                 if name not in self._loaded:
                     raise ValueError(
                         f"routes[{place}]: label set {name!r} is not loaded "
-                        f"(loaded: {', '.join(self._loaded)}); load it or mend the name"
+                        f"(loaded: {', '.join(self._loaded)}); load it or fix the name"
                     )
         policies = routes or (
             RoutePolicy(
@@ -158,12 +166,11 @@ class Router:
         self._routes = tuple(map(Route.of, policies))
 
     def open_to(self, topic: str, headers: Headers) -> tuple[Route, ...]:
-        """The routes open to references that came by a topic with such headers; worked out once a
-        record."""
+        """The routes whose topic and headers match. Computed once for each record."""
         return tuple(route for route in self._routes if route.takes(topic, headers))
 
     def decide(self, routes: tuple[Route, ...], reference: Reference) -> Routed | SkipReason:
-        """What becomes of a reference, given the routes that ``open_to`` left.
+        """The route's decision about a reference, given the routes from ``open_to``.
 
         Raises:
             Reject: ``reference.no_route``, ``reference.unknown_label_set``,
@@ -190,7 +197,7 @@ class Router:
 
 
 def _glob(pattern: str | None) -> re.Pattern[str]:
-    # Each star becomes an atomic group (Python 3.11): no backtracking from one into another.
+    # Each star becomes an atomic group (Python 3.11), so no star backtracks into another.
     return re.compile(fnmatch.translate("*" if pattern is None else pattern))
 
 

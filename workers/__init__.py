@@ -11,7 +11,8 @@ serves metrics and health, and ``instruments``, ``logs`` and ``backoff`` are sma
 import sys
 
 if sys.platform != "linux":
-    # Here, before any import that fails with less to say: every way in comes by this package.
+    # Checked here, before any import that would fail with a less clear message. Every entry point
+    # imports this package.
     raise SystemExit(
         f"clipstream: needs Linux, and this is {sys.platform}; on macOS and Windows run it in a "
         "Linux container"

@@ -12,7 +12,7 @@ BROKER = RetryPolicy(first_wait_s=0.2, longest_wait_s=10.0)
 
 
 class Backoff:
-    """Waits longer with every failure in a row; a success forgets them."""
+    """Waits longer after every failure in a row. A success resets the wait."""
 
     def __init__(self, clock: Clock, rng: random.Random, policy: RetryPolicy = BROKER) -> None:
         self._clock = clock
@@ -27,7 +27,8 @@ class Backoff:
 
     @property
     def due_at(self) -> float:
-        """End of the wait after the last failure, on the monotonic clock; in the past without."""
+        """End of the wait after the last failure, on the monotonic clock. In the past without a
+        failure."""
         return self._at
 
     @property

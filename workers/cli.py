@@ -21,7 +21,7 @@ app = typer.Typer(
     name="clipstream",
     no_args_is_help=True,
     add_completion=False,
-    # Else lines of a docstring end where they end in the source.
+    # Without this mode, help lines would break where the docstring's lines break.
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -48,7 +48,7 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """Options of every command."""
+    """Options common to all commands."""
 
 
 @app.command()
@@ -60,15 +60,15 @@ def demo(
     keep: Annotated[
         bool,
         typer.Option(
-            "--keep", help="Leave services and workers up until Ctrl-C, and print what to try."
+            "--keep", help="Keep services and workers up until Ctrl-C, and print what to try."
         ),
     ] = False,
 ) -> None:
-    """Run the main job here: Kafka, S3 and a small CLIP, real workers, a report at the end.
+    """Run the whole pipeline on this machine: Kafka, S3, a small CLIP, real workers, a report.
 
-    Needs nothing but what `make demo` installs. Exit code 1 if a reference has no outcome, or two.
-    SIGTERM and SIGHUP end it as Ctrl-C does, its services in order; then the exit code is 128 and
-    the signal's number.
+    Needs only what `make demo` installs. The exit code is 1 if a reference has no outcome or more
+    than one. SIGTERM and SIGHUP end the demo as Ctrl-C does and stop its services in order; the
+    exit code is then 128 plus the signal's number.
     """
     from rich.console import Console
 
@@ -94,8 +94,8 @@ def stream(
         typer.Option(
             "--workers",
             "-w",
-            help="Workers that this driver runs; overrides workers.count, with workers.max_count "
-            "the least of them.",
+            help="Workers that this driver runs. Overrides workers.count; with workers.max_count, "
+            "this is the smallest number.",
             min=1,
             metavar="NUMBER",
         ),
@@ -103,7 +103,7 @@ def stream(
     until_idle: Annotated[
         float | None,
         typer.Option(
-            help="End when nothing has arrived for so many seconds and everything is committed.",
+            help="End when nothing arrives for this many seconds and everything is committed.",
             min=0.1,
             metavar="SECONDS",
         ),
@@ -111,17 +111,18 @@ def stream(
 ) -> None:
     """Classify references as they arrive, until stopped.
 
-    Joins the Ray cluster that RAY_ADDRESS names, or starts a local one. SIGINT and SIGTERM stop
-    intake, finish what is begun, commit and leave.
+    Joins the Ray cluster that RAY_ADDRESS names, or starts a local one. On SIGINT and SIGTERM the
+    workers take in no more, finish their work, commit and end.
 
     Exit codes: 0 stopped or idle; 2 the settings are wrong; 3 halted, a person must act; 4 crash
     loop; 5 stopped, but a worker had to be killed.
     """
     settings = load(config, overrides, {"workers.count": workers})
-    # Workers write as this process does.
+    # Workers log in the format of this process.
     settings = settings.model_copy(update={"log": settings.log.resolved()})
     configure_logging(settings.log, "driver")
-    # Here, and not above: torch takes seconds to import, a mistyped setting none to be found.
+    # Imported here because importing torch takes seconds, and a mistyped setting should fail at
+    # once.
     from workers.commands.stream import run_stream
 
     raise typer.Exit(run_stream(settings, until_idle))
@@ -132,7 +133,7 @@ def doctor(
     config: Config = None,
     overrides: Set = None,
     create_topics: Annotated[
-        bool, typer.Option("--create-topics", help="Create missing topics with sound settings.")
+        bool, typer.Option("--create-topics", help="Create missing topics with suitable settings.")
     ] = False,
     partitions: Annotated[
         int, typer.Option(help="Partitions of created topics.", min=1, metavar="NUMBER")
@@ -140,21 +141,21 @@ def doctor(
     replication: Annotated[
         int,
         typer.Option(
-            help="Replicas of created topics; -1: the broker's default.", min=-1, metavar="NUMBER"
+            help="Replicas of created topics. -1: the broker's default.", min=-1, metavar="NUMBER"
         ),
     ] = -1,
     nodes: Annotated[
         bool,
         typer.Option(
             "--nodes",
-            help="Check every node of the Ray cluster that RAY_ADDRESS names too: files, "
+            help="Also check every node of the Ray cluster that RAY_ADDRESS names: files, "
             "credentials, versions, decoders, devices.",
         ),
     ] = False,
 ) -> None:
     """Check Kafka, its topics and permissions, each store, the label sets, the model, the device.
 
-    Each check that does not pass says what to do. Exit code 1 if one failed.
+    Each failed check says what to do. The exit code is 1 if a check failed.
     """
     settings = load(config, overrides, {})
     configure_logging(settings.log, "doctor")
@@ -172,24 +173,25 @@ def calibrate(
     images: Annotated[
         list[Path],
         typer.Argument(
-            help="Image files, and folders of them: some hundred, chosen at random from those to "
-            "be classified.",
+            help="Image files or folders: some hundred images, chosen at random from those that "
+            "you classify.",
             metavar="IMAGES",
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="New directory, for model.calibration.")
+        Path,
+        typer.Option("--output", "-o", help="New directory, to be named in model.calibration."),
     ],
     config: Config = None,
     overrides: Set = None,
     limit: Annotated[
-        int, typer.Option(help="Use at most so many images.", min=1, metavar="NUMBER")
+        int, typer.Option(help="Use at most this many images.", min=1, metavar="NUMBER")
     ] = 320,
 ) -> None:
-    """Quantize the model to int8 for a CPU, by images like those to be classified.
+    """Quantize the model to int8 for a CPU, with images like those that you classify.
 
-    Some images are held out: a worker with model.precision int8 starts only where their embeddings
-    are those of fp32, within model.min_fidelity. Takes clipstream[int8].
+    Some images are held out. A worker with model.precision int8 starts only if the embeddings of
+    the held-out images match those in fp32 within model.min_fidelity. Needs clipstream[int8].
     """
     settings = load(config, overrides, {})
     configure_logging(settings.log, "calibrate")
@@ -205,27 +207,27 @@ def enqueue(
     source: Annotated[
         str,
         typer.Argument(
-            help="s3://BUCKET/PREFIX, or a file with an s3:// URI or a JSON reference a line.",
+            help="s3://BUCKET/PREFIX, or a file with one s3:// URI or JSON reference on each line.",
             metavar="SOURCE",
         ),
     ],
     config: Config = None,
     overrides: Set = None,
     topic: Annotated[
-        str | None, typer.Option(help="Input topic; default: the first.", metavar="NAME")
+        str | None, typer.Option(help="Input topic. Default: the first.", metavar="NAME")
     ] = None,
     label_set: Annotated[
         str | None,
-        typer.Option(help="Label set to ask for; the route must allow it.", metavar="NAME"),
+        typer.Option(help="Label set to ask for. The route must allow it.", metavar="NAME"),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Publish at most so many.", min=1, metavar="NUMBER")
+        int | None, typer.Option(help="Publish at most this many.", min=1, metavar="NUMBER")
     ] = None,
 ) -> None:
     """Publish references for the objects of an S3 prefix or of a list.
 
-    A list is checked to its end before anything is published. Workers refuse buckets that
-    no store's allowed_buckets name (s3.allowed_buckets, stores).
+    The whole list is checked before anything is published. Workers refuse buckets that no store's
+    allowed_buckets name (s3.allowed_buckets, stores).
     """
     settings = load(config, overrides, {})
     configure_logging(settings.log, "enqueue")
@@ -250,7 +252,7 @@ def replay(
     code: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only letters with this code, or of a stage (fetch.*); may be repeated.",
+            help="Only letters with this code or of this stage (fetch.*). May be repeated.",
             metavar="CODE",
         ),
     ] = None,
@@ -264,36 +266,39 @@ def replay(
     key: Annotated[
         str | None,
         typer.Option(
-            help="Only letters whose record key or subject is like this; * stands for anything.",
+            help="Only letters whose record key or subject matches. * stands for any characters.",
             metavar="PATTERN",
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All letters.")] = False,
     publish: Annotated[
-        bool, typer.Option("--publish", help="Do it; otherwise it is only shown.")
+        bool, typer.Option("--publish", help="Send the letters. Without this they are only shown.")
     ] = False,
     limit: Annotated[
-        int | None, typer.Option(help="Replay at most so many.", min=1, metavar="NUMBER")
+        int | None, typer.Option(help="Replay at most this many.", min=1, metavar="NUMBER")
     ] = None,
     max_replays: Annotated[
         int,
         typer.Option(
-            help="Leave letters whose reference was replayed so often.", min=1, metavar="NUMBER"
+            help="Skip letters whose reference was replayed this often already.",
+            min=1,
+            metavar="NUMBER",
         ),
     ] = 3,
     as_routed: Annotated[
         bool,
         typer.Option(
             "--as-routed",
-            help="Ask for nothing where a letter does not say what its sender asked for, as older "
-            "releases wrote them; otherwise for what its route had decided.",
+            help="For letters of older releases, which do not say what their sender asked for: let "
+            "the routes decide again. Without this, ask for what the route had decided.",
         ),
     ] = False,
 ) -> None:
     """Send dead letters back to their input topic, each reference once more.
 
-    Without --publish it shows what would be sent. What was sent is marked on the dead-letter topic
-    in the same transaction, and is not sent again. TIME is as in 2026-01-31T18:00:00Z.
+    Without --publish the command only shows what it would send. The transaction that sends a
+    letter also marks it on the dead-letter topic, so that no letter is sent twice. TIME is written
+    like 2026-01-31T18:00:00Z.
     """
     settings = load(config, overrides, {})
     configure_logging(settings.log, "replay")
@@ -305,7 +310,7 @@ def replay(
     if selection.everything != everything:
         raise Halt(
             "replay.invalid",
-            "replay: --all stands beside no other choice; leave it out"
+            "replay: --all and other selections exclude each other; leave --all out"
             if everything
             else "replay: say which letters: --code, --since, --until or --key, or --all",
         )
@@ -325,20 +330,23 @@ def config(
     config: Config = None,
     overrides: Set = None,
     tier: Annotated[
-        Tier, typer.Option("--tier", help="Show the settings of these tiers, too: up to this one.")
+        Tier, typer.Option("--tier", help="Show the settings of all tiers up to this one.")
     ] = Tier.EVERYDAY,
-    changed: Annotated[bool, typer.Option("--changed", help="Only what was set.")] = False,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Show only settings that were set.")
+    ] = False,
     yaml: Annotated[
         bool,
-        typer.Option("--yaml", help="As a settings file of all tiers, without secrets."),
+        typer.Option("--yaml", help="Print a settings file of all tiers, without secrets."),
     ] = False,
 ) -> None:
     """Print the effective settings with their origin, secrets redacted.
 
-    Everyday settings are shown, and all that were set. --tier tuning adds what fits a deployment
-    to its load and its machines, --tier expert all that is left.
+    Shows the everyday settings and all settings that were set. --tier tuning adds the settings
+    that fit a deployment to its load and its machines. --tier expert adds all others.
 
-    Where they are not valid, what was given is printed, and the problems on standard error.
+    If the settings are not valid, the command prints the given values, and the problems on
+    standard error.
     """
     from rich.console import Console
 
@@ -360,7 +368,8 @@ def config(
 
 
 def main() -> None:
-    """Entry point. An expected failure is its code and message on standard error, no traceback."""
+    """Entry point. Prints an expected failure as code and message on standard error, without a
+    traceback."""
     try:
         app()
     except Halt as halt:

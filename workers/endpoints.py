@@ -31,45 +31,45 @@ class EndpointsPolicy(Policy):
 
     tier = Tier.EVERYDAY
 
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 inside a pod.")
+    host: str = Field("127.0.0.1", description="Address to listen on. Use 0.0.0.0 inside a pod.")
     health_port: int = Field(
         8080,
-        description="The driver's /healthz, /readyz and /metrics; 0: a free port.",
+        description="Port of the driver's /healthz, /readyz and /metrics. 0: any free port.",
         ge=0,
         le=65535,
     )
     metrics_port: int = Field(
         9400,
-        description="Metrics of worker 0; worker n listens n ports above. 0: free ports, named in "
-        "the discovery file.",
+        description="Port of worker 0's metrics. Worker n listens n ports above. 0: any free "
+        "ports; the discovery file names them.",
         ge=0,
         le=65535,
     )
     discovery_file: Annotated[str | None, Tier.TUNING] = Field(
         None,
         description="File that lists the workers' metrics endpoints for Prometheus' "
-        "file_sd_configs; one a host, for the workers on it, of any number of drivers.",
+        "file_sd_configs. Each host needs one file, which all drivers on the host can share.",
     )
 
 
 PORT_WAIT_S = 15.0
-"""A port may be held for so long by the worker before, whose process is still ending."""
+"""Seconds to wait for a port that an earlier worker, whose process is still ending, may hold."""
 
 PORT_TRY_S = 0.5
 
 LISTENER_ANSWER_S = 1.0
-"""Wait for what holds a port to say whether it is a worker of ours."""
+"""Seconds to wait until the program on a port says whether it is a worker of ours."""
 
 
 STREAM = "stream"
-"""The kind of worker that an entry of the discovery file without a kind is of: an older release
-knew no other."""
+"""The kind of worker of a discovery file's entry without a kind. An older release knew no other
+kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointId:
-    """Whose endpoint it is, the same after a restart: a kind of worker, the instance of the driver
-    that runs it (``kafka.instance`` or the host's name) and its slot there.
+    """Identity of an endpoint, the same after a restart: the kind of worker, the instance of the
+    driver that runs the worker (``kafka.instance`` or the host name), and the worker's slot there.
 
     ``also`` are further labels that tell two endpoints apart, such as a stream's ``group``.
     """
@@ -81,8 +81,8 @@ class EndpointId:
 
     @property
     def labels(self) -> dict[str, str]:
-        """What the discovery file adds to the worker's series. The instance is named ``driver``:
-        Prometheus has ``instance`` for the target's own address."""
+        """Labels that the discovery file adds to the worker's series. The instance is called
+        ``driver``, because Prometheus uses ``instance`` for the target's own address."""
         return {"kind": self.kind, "worker": str(self.slot), **self.also, "driver": self.instance}
 
 
@@ -96,7 +96,7 @@ class MetricsEndpoint:
         identity: EndpointId,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        """Listen. Waits ``PORT_WAIT_S`` for a port that a worker of ours may still hold.
+        """Listen. Waits ``PORT_WAIT_S`` for a port that another worker of ours may still hold.
 
         Raises:
             Halt: the port is taken, or the discovery file cannot be written.
@@ -113,7 +113,7 @@ class MetricsEndpoint:
                 raise
 
     def close(self) -> None:
-        """Stop listening. The discovery file keeps the place of the worker's successor."""
+        """Stop listening. The entry in the discovery file stays for the next worker of the slot."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -134,17 +134,17 @@ def _listening(
             raise Halt(
                 "endpoints.port_taken",
                 f"endpoints: {host}:{port} cannot be listened on ({error.strerror}: {listener}); "
-                "stop what listens there, or set endpoints.metrics_port to another port, or to 0",
+                "stop that program, or set endpoints.metrics_port to another port, or to 0",
             ) from error
     raise AssertionError("unreachable: the last try returns or raises")
 
 
 class _Listener(StrEnum):
-    """What holds a port, as far as it says."""
+    """What holds a port, as far as the port's answer shows."""
 
-    OURS = "a worker of Clipstream has it, as of another driver on this host"
+    OURS = "a worker of Clipstream has it, perhaps of another driver on this host"
     FOREIGN = "another program has it"
-    SILENT = "what has it does not answer"
+    SILENT = "the program that has it does not answer"
 
 
 def _listener(host: str, port: int) -> _Listener:
@@ -153,7 +153,7 @@ def _listener(host: str, port: int) -> _Listener:
         connection.request("GET", "/metrics")
         body = connection.getresponse().read()
     except (OSError, http.client.HTTPException):
-        # A process that is ending or frozen answers nothing either.
+        # A process that is ending or frozen does not answer either.
         return _Listener.SILENT
     finally:
         connection.close()
@@ -161,13 +161,13 @@ def _listener(host: str, port: int) -> _Listener:
 
 
 def update_discovery(path: Path, identity: EndpointId, target: str | None) -> None:
-    """Put a worker's endpoint into the file, in place of an older one of the same identity; without
-    a target, take it out.
+    """Put a worker's endpoint into the file, in place of an older one of the same identity. Without
+    a target, remove it.
 
-    The file is replaced atomically under a lock, for workers of several drivers may write it.
+    The file is replaced atomically under a lock, because workers of several drivers may write it.
 
     Raises:
-        Halt: it cannot be written, or is something else than such a file.
+        Halt: the file cannot be written, or is not such a file.
     """
     import fcntl
 
@@ -184,7 +184,7 @@ def update_discovery(path: Path, identity: EndpointId, target: str | None) -> No
     except OSError as error:
         raise Halt(
             "endpoints.discovery_file",
-            f"endpoints.discovery_file: {path} cannot be written ({error.strerror}); mend its "
+            f"endpoints.discovery_file: {path} cannot be written ({error.strerror}); fix its "
             "permissions, or name another file",
         ) from error
     except (ValueError, TypeError, KeyError) as error:
@@ -199,7 +199,7 @@ def _is_of(group: dict[str, Any], identity: EndpointId) -> bool:
     labels = {"kind": STREAM, **group["labels"]}
     if labels["kind"] != identity.kind or labels["worker"] != str(identity.slot):
         return False
-    # An older release named the worker alone: such an entry is taken for this driver's.
+    # An older release named the worker only. Such an entry is taken for this driver's.
     return all(labels.get(name, value) == value for name, value in identity.labels.items())
 
 
@@ -229,9 +229,9 @@ class Readiness(Protocol):
 
 
 class HealthEndpoint:
-    """The driver's probes and metrics: /healthz answers 200 while the supervisor's loop turns,
-    /readyz while enough workers take in work, both 503 otherwise; the body of /readyz says how each
-    place for a worker stands."""
+    """The driver's probes and metrics. /healthz answers 200 while the supervisor's loop turns.
+    /readyz answers 200 while enough workers take in work. Both answer 503 otherwise. The body of
+    /readyz gives the state of each place for a worker."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What almost everything in a worker is given: time, a meter, and chance."""
+"""The clock, the meter and the randomness that almost everything in a worker needs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Label sets and routes as settings name them, for every kind of worker, and how a change of their
-files takes effect without a restart."""
+"""Label sets and routes from the settings, for every kind of worker. A change of their files takes
+effect without a restart."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Rules:
     """One version of the label sets, and the routes to them. A reference is routed and its image
     scored by the same rules, so no outcome mixes two versions.
 
-    ``versions`` are the content hashes of the label sets by name.
+    ``versions`` maps each label set's name to its content hash.
     """
 
     router: Router
@@ -39,8 +39,8 @@ class Rules:
 
 
 def load_rules(settings: Settings, model: ModelIdentity, encode_texts: EncodeTexts) -> Rules:
-    """The configured label sets, embedded by the model or by the cache of an earlier start, and
-    the routes to them.
+    """The configured label sets and the routes to them. Prompts are embedded by the model, or come
+    from the cache of an earlier start.
 
     Raises:
         Halt: a label set or a route is not valid, or not for this model.
@@ -57,7 +57,7 @@ def load_rules(settings: Settings, model: ModelIdentity, encode_texts: EncodeTex
 
 
 def load_routes(settings: Settings) -> tuple[tuple[LabelSet, ...], Router]:
-    """The configured label sets as their files say them, and the routes to them. Needs no model.
+    """The configured label sets, as in their files, and the routes to them. Needs no model.
 
     Raises:
         Halt: a label set or a route is not valid, or there is none.
@@ -78,11 +78,11 @@ def load_routes(settings: Settings) -> tuple[tuple[LabelSet, ...], Router]:
 
 
 class LiveRules:
-    """The rules in force. ``watch`` takes up changes of the files that they come from.
+    """The rules in force. ``watch`` applies changes of their files.
 
-    A change takes effect when two looks in a row have seen the same files, so that one that is
-    still being written is not loaded; files that cannot be loaded change nothing, until they
-    change again.
+    A change takes effect when two looks in a row have seen the same files, so that a file that is
+    still being written is not loaded. Files that cannot be loaded change nothing until they change
+    again.
     """
 
     def __init__(
@@ -91,12 +91,12 @@ class LiveRules:
         """Load the rules.
 
         Raises:
-            Halt: what ``load`` raises: they are not valid.
+            Halt: raised by ``load``: the rules are not valid.
         """
         self._load = load
         self._fingerprint = fingerprint
         self._meter = meter
-        # Before the files are read: a change meanwhile is then one that the next look sees.
+        # Taken before the files are read, so that the next look sees a change made meanwhile.
         self._seen = self._tried = fingerprint()
         self._current = load()
         self._tell({})
@@ -107,7 +107,7 @@ class LiveRules:
         return self._current
 
     def watch(self, interval_s: float) -> None:
-        """Look at the files every ``interval_s``, in a thread."""
+        """Look at the files every ``interval_s`` seconds, in a thread."""
         self._thread = threading.Thread(
             target=self._watch, args=(interval_s,), name="label sets", daemon=True
         )
@@ -119,7 +119,7 @@ class LiveRules:
             self._thread.join(STOP_S)
 
     def look(self) -> None:
-        """Take up a change of the files that this look and the one before have seen."""
+        """Apply a change of the files that both this look and the previous one have seen."""
         before, self._seen = self._seen, self._fingerprint()
         if self._seen != before or self._seen == self._tried:
             return
@@ -144,7 +144,7 @@ class LiveRules:
             try:
                 self.look()
             except Exception:
-                # The thread must outlive a defect, or no later change would take effect.
+                # The thread must go on after a defect, or no later change would take effect.
                 log.exception("label sets: looking for changes failed")
 
     def _tell(self, replaced: Mapping[str, str]) -> None:

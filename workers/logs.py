@@ -1,4 +1,4 @@
-"""Logs: text for a terminal, JSON lines otherwise."""
+"""Logs: text on a terminal, otherwise JSON lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from pipeline.policy import Policy, Tier
 from pipeline.records import Partition, Position
 
 KAFKA_LOG_INTERVAL_S = 10.0
-"""A message of kafka-python is repeated at most so often: some of its failures flood the log."""
+"""Shortest interval between repeated messages of kafka-python. Some of its failures flood the
+log."""
 
 
 class LogPolicy(Policy):
@@ -24,22 +25,22 @@ class LogPolicy(Policy):
     tier = Tier.EVERYDAY
 
     format: Literal["auto", "text", "json"] = Field(
-        "auto", description="auto: text for a terminal, JSON lines otherwise."
+        "auto", description="auto: text on a terminal, otherwise JSON lines."
     )
     level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe messages that are logged."
+        "info", description="Lowest severity of messages that are logged."
     )
 
     def resolved(self) -> Self:
-        """With the format that ``auto`` is for this process, so that workers elsewhere, whose
-        standard error is never a terminal, write the same."""
+        """The policy with ``auto`` replaced by this process's format. Remote workers, whose
+        standard error is never a terminal, then write the same format."""
         if self.format != "auto":
             return self
         return self.model_copy(update={"format": "text" if sys.stderr.isatty() else "json"})
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line. Positions and errors among a message's arguments are fields too:
+    """One JSON object on each line. Positions and errors in a message's arguments become fields:
     topic, partition, offset and code."""
 
     def __init__(self, process: str) -> None:
@@ -71,13 +72,13 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
                 fields |= {"topic": topic, "partition": number}
             case PipelineError():
                 fields["code"] = argument.code
-    if hasattr(record, "code"):  # given as `extra`, where there is no error to name it
+    if hasattr(record, "code"):  # given as `extra` when no error carries it
         fields["code"] = record.code
     return fields
 
 
 class RateLimit(logging.Filter):
-    """Passes the messages of each place in the code once in ``interval_s``."""
+    """Passes the messages of each place in the code once in ``interval_s`` seconds."""
 
     MAX_REMEMBERED = 256
 
@@ -87,7 +88,7 @@ class RateLimit(logging.Filter):
         self._last: dict[tuple[str, int], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        # The place, not the text: floods differ in their numbers.
+        # The place and not the text, because the messages of a flood differ in their numbers.
         place = (record.pathname, record.lineno)
         last = self._last.get(place)
         if last is not None and record.created - last < self._interval_s:
@@ -99,7 +100,7 @@ class RateLimit(logging.Filter):
 
 
 def configure_logging(policy: LogPolicy, process: str) -> None:
-    """Set the root logger up, once a process. Logs go to standard error."""
+    """Set up the root logger, once in each process. Logs go to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     if policy.resolved().format == "text":
         layout = f"%(asctime)s %(levelname)-7s {process} %(message)s"
@@ -111,7 +112,7 @@ def configure_logging(policy: LogPolicy, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(policy.level.upper())
-    # Its info lines tell of every connection.
+    # Its info lines report every connection.
     logging.getLogger("kafka").setLevel(max(logging.WARNING, root.level))
     for noisy in ("botocore", "boto3", "urllib3", "httpx", "transformers"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

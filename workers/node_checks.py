@@ -1,5 +1,5 @@
-"""What a worker finds on its node, or misses there: files, credentials, packages, the decoders'
-sandbox, devices. All of it is looked at without the model being loaded."""
+"""Checks of what a worker needs on its node: files, credentials, packages, the decoders' sandbox,
+devices. No check loads the model."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ DEV = Path("/dev")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``content`` must be the same on every node; empty where nodes may differ."""
+    """``content`` must be the same on every node; empty if nodes may differ."""
 
     check: Check
     content: str = ""
 
 
 def require_node(settings: Settings) -> None:
-    """What is cheap to see, before a model is loaded for a minute: the files and credentials of a
+    """The cheap checks, made before a model is loaded for a minute: the files and credentials of a
     worker's node.
 
     Raises:
-        Halt: something is missing; its message names it.
+        Halt: something is missing; the message names it.
     """
     load_label_sets(settings.label_sets.paths)
     _require_files(settings)
@@ -47,8 +47,8 @@ def require_node(settings: Settings) -> None:
 
 
 def examine_node(settings: Settings, gpus: float) -> list[Finding]:
-    """Look at everything; ``gpus`` are those that Ray may reserve on the node. Never raises for
-    what is found. Blocks for seconds: a large model directory is read once."""
+    """Make all checks. ``gpus`` is what Ray may reserve on the node. Never raises for what is
+    found. Blocks for seconds; a large model directory is read once."""
     return [
         finding
         for subject, look in (
@@ -93,7 +93,7 @@ def _guarded(
         yield look(settings)
     except PipelineError as error:
         yield from map(Finding, failed(subject, error))
-    except Exception as error:  # noqa: BLE001 - whatever a node does, the others are told
+    except Exception as error:  # noqa: BLE001 - any failure of a node is a finding
         message = f"{type(error).__name__}: {error}; look at this node"
         yield Finding(Check(subject, CheckResult.FAILED, message))
 
@@ -151,7 +151,7 @@ def _certificates(settings: Settings) -> Finding:
 
 
 def _require_files(settings: Settings) -> None:
-    """Raises Halt where a file that connections need cannot be read."""
+    """Raises Halt if a file that connections need cannot be read."""
     settings.kafka.security.client_options()
     for store in settings.s3_stores:
         certificate_authorities(store)

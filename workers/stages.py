@@ -1,6 +1,6 @@
 """The per-image path, built from settings on the caller's own event loop and closed in order.
 
-The stream runs it beside the Kafka thread; any other worker runs it where it likes.
+The stream runs it next to the Kafka thread. Any other kind of worker runs it where it wants.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from workers.stores import fetching_of, open_stores
 
 @dataclass(frozen=True, slots=True)
 class Looking:
-    """Decode, batch and encode. ``batcher`` embeds texts as well."""
+    """Decode, batch and encode. ``batcher`` embeds texts too."""
 
     look: Look
     batcher: Batcher
@@ -33,7 +33,7 @@ class Looking:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Everything that an image meets, in the order of its life."""
+    """All stages of an image, in their order."""
 
     fetcher: Fetcher
     look: Look
@@ -43,10 +43,11 @@ class Stages:
 
 def load_encoder(settings: Settings) -> Encoder:
     """The configured model. Blocks for seconds; may download."""
-    # torch's threads would spin while they wait for one another, on the processors that decoders
-    # and clients want. OpenMP looks when it is loaded.
+    # By default, waiting threads of torch spin on the processors that decoders and clients need.
+    # OpenMP reads the variable when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Here: torch and transformers take seconds to import, and the driver needs neither.
+    # Imported here because torch and transformers take seconds to import, and the driver needs
+    # neither.
     from pipeline.adapters.clip.encoder import ClipEncoder
 
     return ClipEncoder.load(settings.model, settings.batch.largest)
@@ -60,8 +61,8 @@ async def decoding(
     max_file_bytes: int = MAX_FILE_BYTES,
     min_share: float = 0.0,
 ) -> AsyncIterator[SandboxedDecoder]:
-    """Decoder processes, started before the block and ended after it. The thread of the event loop
-    must last as long: the processes end with it.
+    """Decoder processes, started before the block and ended after it. The event loop's thread must
+    live as long, because the processes end with that thread.
 
     Raises:
         Halt: ``decode.unavailable``.
@@ -85,7 +86,7 @@ async def looking(
     max_file_bytes: int = MAX_FILE_BYTES,
     min_share: float = 0.0,
 ) -> AsyncIterator[Looking]:
-    """What turns bytes into embeddings, without a store.
+    """The stages that turn bytes into embeddings, without a store.
 
     Raises:
         Halt: as ``decoding``.
@@ -105,8 +106,8 @@ async def looking(
 async def stages(
     settings: Settings, encoder: Encoder, meter: Meter, stores: Stores | None = None
 ) -> AsyncIterator[Stages]:
-    """The whole path. ``stores`` are those of the settings where none are given; they are closed
-    at the end.
+    """The whole path. ``stores`` defaults to the stores of the settings. They are closed at the
+    end.
 
     Raises:
         Halt: as ``decoding`` and ``workers.stores.open_stores``.

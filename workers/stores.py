@@ -1,4 +1,4 @@
-"""Builds the fetch stage from settings: the stores, and patience with them.
+"""Builds the fetch stage from settings: the stores, and the patience with them.
 
 Another kind of store is an adapter that implements ``pipeline.ports.ObjectStore``, and an entry
 here with its scheme.
@@ -19,13 +19,13 @@ def open_stores(settings: Settings) -> Stores:
     """The stores that references may be read from, in their order.
 
     Raises:
-        Halt: there are no credentials for one, or a file of it cannot be read.
+        Halt: a store has no credentials, or one of its files cannot be read.
     """
     return Stores([_s3(policy) for policy in settings.s3_stores])
 
 
 def fetching_of(settings: Settings, stores: Stores, clock: Clock, meter: Meter) -> Fetcher:
-    """The fetch stage, for one event loop; its ``close`` closes the stores too."""
+    """The fetch stage, for one event loop. Its ``close`` closes the stores too."""
     return Fetcher(
         Attempts(stores, settings.fetch, clock),
         retry=settings.retry,

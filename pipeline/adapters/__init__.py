@@ -1,6 +1,8 @@
-"""Implementations of the ports: only these import outside libraries.
+"""Implementations of the ports. In the pipeline, only these import outside libraries.
 
-A room for each part of the world: ``kafka``, ``s3``, ``decode`` (files to pixels), ``clip`` (pixels
-and text to embeddings), and ``memory`` (the same ports without a world). Read ``memory`` first: the
-ports at their simplest. No room imports another; what several need stands beside them.
+There is one room for each part of the outside world: ``kafka``, ``s3``, ``decode`` (files to
+pixels), ``clip`` (pixels and text to embeddings), and ``memory`` (the same ports without an outside
+world). Read ``memory`` first: the ports at their simplest. No room imports another. ``clock``,
+``processors`` and ``yaml_lines`` serve several rooms and workers. ``label_files`` and
+``prometheus`` are adapters of one module.
 """

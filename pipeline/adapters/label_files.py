@@ -1,4 +1,4 @@
-"""Label sets from YAML files, with the line of every problem."""
+"""Reads label sets from YAML files, and reports the line of every problem."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SUFFIXES = (".yaml", ".yml")
 def load_label_sets(
     paths: Sequence[Path], tokens: PromptTokens | None = None
 ) -> tuple[LabelSet, ...]:
-    """Read label sets, one a file; a folder stands for its ``.yaml`` and ``.yml`` files. With
-    ``tokens`` they are such as the model can take.
+    """Read label sets, one from each file. A folder stands for its ``.yaml`` and ``.yml`` files.
+    With ``tokens``, prompts are checked with the model's tokenizer.
 
     Raises:
-        Halt: ``label_set.invalid``; its message has one line for every problem of every file, as
+        Halt: ``label_set.invalid``. The message has one line for every problem of every file, as
             ``file:line: key: what is wrong; what to write instead``.
     """
     problems: list[str] = []
@@ -55,7 +55,8 @@ def load_label_sets(
 
 
 def fingerprint(paths: Sequence[Path]) -> str:
-    """Digest of everything that ``load_label_sets`` would read: it changes when they change."""
+    """Digest of everything that ``load_label_sets`` would read. It changes when these files
+    change."""
     problems: list[str] = []
     digest = hashlib.sha256()
     for path in _files(paths, problems):
@@ -77,7 +78,7 @@ def _files(paths: Sequence[Path], problems: list[str]) -> Iterator[Path]:
                 continue
             files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
         except OSError as error:
-            problems.append(f"{path}: cannot be read ({error.strerror}); mend its permissions")
+            problems.append(f"{path}: cannot be read ({error.strerror}); fix its permissions")
             continue
         if not files:
             problems.append(f"{path}: the folder has no {' or '.join(_SUFFIXES)} file; add one")
@@ -85,7 +86,7 @@ def _files(paths: Sequence[Path], problems: list[str]) -> Iterator[Path]:
 
 
 def _read_file(path: Path, tokens: PromptTokens | None) -> tuple[LabelSet | None, list[str], int]:
-    """The file's label set, or None and what is wrong with it; and the line of its name."""
+    """The file's label set, or None; what is wrong with the file; and the line of its name."""
     try:
         file = read_yaml(file_text(path))
     except Unreadable as error:

@@ -1,4 +1,4 @@
-"""How many processors this process may use."""
+"""The number of processors that this process may use."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ MOUNTED = Path("/sys/fs/cgroup")
 
 
 def available_processors() -> int:
-    """By affinity and by the quotas of the process's cgroups (Linux, both versions), the least of
-    them rounded; 1 at least."""
+    """The least of the affinity and the quotas of the process's cgroups (Linux, both versions),
+    rounded, at least 1."""
     # Not every platform has affinities.
     affine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, round(min([affine or 1, *_quotas()])))
 
 
 def _quotas() -> Iterator[float]:
-    """In processors, of the process's cgroup and those above it, as far as they can be seen.
+    """Quotas, in processors, of the process's cgroup and the visible cgroups above it.
 
-    Source: cgroups(7). In a container, whose own group is mounted as the root, the path may be the
-    host's: what does not exist has no quota.
+    Source: cgroups(7). In a container whose own group is mounted as the root, the path may be the
+    host's. A path that does not exist has no quota.
     """
-    with contextlib.suppress(OSError):  # no Linux
+    with contextlib.suppress(OSError):  # not Linux
         for line in OWN_CGROUPS.read_text().splitlines():
             number, controllers, path = line.split(":", 2)
             group = PurePosixPath(path)
@@ -39,7 +39,8 @@ def _quotas() -> Iterator[float]:
 
 
 def _quota(*files: Path) -> Iterator[float]:
-    """Of files that hold quota and period, in microseconds; none where the quota says so."""
+    """The quota from files that hold quota and period in microseconds. None if there is no
+    limit."""
     # ValueError: "max". Version 1 says -1.
     with contextlib.suppress(OSError, ValueError):
         quota, period = map(int, " ".join(file.read_text() for file in files).split())

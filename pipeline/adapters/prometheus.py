@@ -49,14 +49,14 @@ def samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
 
 
 class PrometheusMeter:
-    """Implements ``pipeline.ports.Meter`` for the metrics of a catalogue: what the process can
-    change, and nothing of another kind of process. Those without labels are exposed from the start,
-    so that a rate over them is never missing."""
+    """Implements ``pipeline.ports.Meter`` for a catalogue: the metrics that this process can
+    change, and none of another kind of process. Metrics without labels are exposed from the start,
+    so that their rates are never missing."""
 
     def __init__(self, catalogue: Sequence[Metric]) -> None:
         self.registry = CollectorRegistry()
         self._metrics = {metric: _register(metric, self.registry) for metric in catalogue}
-        # The client's own look-up takes a lock each time, and every image needs a dozen.
+        # The client's own look-up takes a lock each time, and every image needs a dozen look-ups.
         self._children: dict[tuple[Metric | str, ...], Any] = {}
 
     def add(self, metric: Metric, value: float = 1, /, **labels: str) -> None:
@@ -85,7 +85,7 @@ class PrometheusMeter:
 
 def _key(metric: Metric, labels: dict[str, str]) -> tuple[Metric | str, ...]:
     """The metric and the values of its labels, in the catalogue's order."""
-    if len(labels) < 2:  # nearly all, and there is but one order
+    if len(labels) < 2:  # nearly all metrics, which have only one order
         return (metric, *labels.values())
     return (metric, *(labels[name] for name in metric.labels))
 

@@ -1,8 +1,8 @@
 """YAML files that people write, as plain data with the line of every key and of every problem.
 
-PyYAML reads YAML 1.1, where ``yes``, ``no``, ``on`` and ``off`` are booleans: ``compile: on`` and a
-label named ``no`` would not be what their writers meant. As in YAML 1.2 only ``true`` and ``false``
-are booleans here; whoever wants one takes the words too.
+PyYAML reads YAML 1.1, in which ``yes``, ``no``, ``on`` and ``off`` are booleans. ``compile: on``
+and a label named ``no`` would then not mean what their writers meant. As in YAML 1.2, only ``true``
+and ``false`` are booleans here. A reader that wants a boolean may accept the words too.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pipeline.complaints import KeyPath, Problem, quoted
 
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 10
-"""Levels of nesting that are read; the formats have four or five."""
+"""Most levels of nesting that are read. The formats have four or five."""
 _MAX_NUMBER_CHARACTERS = 30
-"""No sound number is longer, and turning a huge one into an integer is costly."""
+"""No valid number is longer, and converting a huge one into an integer is costly."""
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = {
     yaml.MappingNode: ("map",),
@@ -27,12 +27,11 @@ _PLAIN = {
     yaml.ScalarNode: ("str", "int", "float", "bool", "null"),
 }
 _AGAIN = "(again)"
-"""Stands for a key that was there already, until its value has been looked at."""
+"""Stands for a repeated key until its value has been read."""
 
 
 class Unreadable(Exception):
-    """The file holds nothing that can be looked at any further. ``line`` counts from 1; 0 is the
-    file as a whole."""
+    """The file cannot be read any further. ``line`` counts from 1; 0 stands for the whole file."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(line, message)
@@ -44,8 +43,8 @@ class Unreadable(Exception):
 
 
 class Lined:
-    """The plain data of a file, None where it is empty, and all that is wrong with its YAML, each
-    with its line. Data with problems is incomplete."""
+    """The plain data of a file (None if it is empty), and all problems of its YAML, each with its
+    line. Data with problems are incomplete."""
 
     def __init__(self) -> None:
         self.data: Any = None
@@ -53,7 +52,7 @@ class Lined:
         self.lines: dict[KeyPath, int] = {}
 
     def line(self, path: KeyPath) -> int:
-        """Where a key stands, else where the nearest of those around it does."""
+        """The line of a key, else that of the nearest key around it."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
@@ -63,7 +62,7 @@ def file_text(path: Path) -> str:
     """A file's text.
 
     Raises:
-        Unreadable: It cannot be read, is too large, or is not UTF-8.
+        Unreadable: the file cannot be read, is too large, or is not UTF-8.
     """
     try:
         with path.open("rb") as file:
@@ -80,14 +79,14 @@ def file_text(path: Path) -> str:
 
 
 def read_yaml(text: str, *, relaxed: bool = False) -> Lined:
-    """Take a text apart. No message shows a value, which may be a password.
+    """Read a text. No message shows a value, which may be a password.
 
-    ``relaxed`` resolves aliases and merge keys (``<<``), and leaves unquoted dates the texts that
-    they are in YAML 1.2; all of these are a problem else. Its messages name no tags either: a
-    password may begin with an exclamation mark.
+    ``relaxed`` resolves aliases and merge keys (``<<``), and reads unquoted dates as texts, as YAML
+    1.2 does. Without ``relaxed`` all of these are problems. Messages in relaxed mode name no tags
+    either, because a password may begin with an exclamation mark.
 
     Raises:
-        Unreadable: It is no YAML, or more than one document.
+        Unreadable: the text is not YAML, or has more than one document.
     """
     loader: _Loader | None = None
     try:
@@ -101,7 +100,7 @@ def read_yaml(text: str, *, relaxed: bool = False) -> Lined:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = ", ".join(part for part in (error.context, error.problem) if part)
-        # Of what these errors quote, the name of a tag alone may be more than a character.
+        # These errors quote at most a character, except for the name of a tag.
         what = re.sub("(?<=tag handle) .*", "", what, flags=re.DOTALL)
         raise Unreadable(mark.line + 1 if mark else 0, f"not read: {what}; mend the YAML") from None
     except yaml.reader.ReaderError as error:
@@ -114,17 +113,17 @@ def read_yaml(text: str, *, relaxed: bool = False) -> Lined:
 
 
 class _Loader(yaml.SafeLoader):
-    """Looks at every node as it is composed: notes its line, and makes a plain one of what is wrong
-    with it."""
+    """Checks every node as it is composed: notes its line, and replaces a wrong node by a plain
+    one."""
 
     def __init__(self, text: str, *, relaxed: bool) -> None:
         super().__init__(text)
         self.lined = Lined()
         self._relaxed = relaxed
         self._path: KeyPath = ()
-        """Of the node that is composed."""
+        """Path of the node that is being composed."""
         self._open: list[str | None] = []
-        """Anchors of the nodes that this one is in, or None."""
+        """Anchors of the enclosing nodes, or None."""
 
     def line_ahead(self) -> int:
         return int(self.peek_event().start_mark.line) + 1  # type: ignore[no-untyped-call]
@@ -161,7 +160,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _refused(self, event: Any, *, is_key: bool) -> str | None:
-        """Why nothing from this event on is looked at."""
+        """Why nothing from this event on can be read."""
         if isinstance(event, yaml.AliasEvent):
             if not self._relaxed:
                 return "aliases (*name) are not supported; write the value again"

@@ -1,7 +1,7 @@
-"""The failure budget: how much of a stream may go to the dead letters before somebody must look.
+"""The failure budget: how much of a stream may be dead-lettered before a person must look.
 
 A wrong setting, a revoked permission or a broken model would turn a whole topic into dead letters,
-one plausible failure after the other. No I/O, no clock.
+each of them plausible by itself. No I/O, no clock.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.errors import CODES, Blame, Code
 from pipeline.policy import Policy, Tier
 
 _TOGETHER = {"fetch": "the fetch stage", "encode": "the model"}
-"""Stages whose codes count as one reason: what is behind them is one thing."""
+"""Stages whose codes count as one reason, because they have one cause behind them."""
 
 
 class BudgetPolicy(Policy):
@@ -28,57 +28,63 @@ class BudgetPolicy(Policy):
 
     window: Annotated[int, Tier.EXPERT] = Field(
         100,
-        description="Latest outcomes that are judged together; skips are not counted.",
+        description="Number of latest outcomes that are judged together. Skipped references are "
+        "not counted.",
         gt=0,
     )
     max_share: float = Field(
         0.5,
-        description="A worker halts, and does not commit, when more than this share of the window "
-        "would be dead-lettered for the fetch stage, for the model, or with one and the same other "
-        "code. Codes that a message alone decides never count. Codes that an image alone can bring "
-        "about count only while a good image that Clipstream brings along fails too; missing and "
-        "refused objects only while nothing can be read from their bucket. 1 never halts.",
+        description="Largest share of the window that may be dead-lettered for one reason. A "
+        "worker halts without committing when the share is exceeded. One reason is: the fetch "
+        "stage, the model, or any other single code. Codes that a message alone can cause never "
+        "count. Codes that an image alone can cause count only while Clipstream's own good image "
+        "fails too. Missing and refused objects count only while nothing can be read from their "
+        "bucket. 1 never halts.",
         ge=0.5,
         le=1,
     )
     hold_s: Annotated[float, Tier.EXPERT] = Field(
         5.0,
-        description="Outcomes with such a share among them wait for so long, at most, for the "
-        "window to fill before they are committed; 60 times as long where nearly all that the "
-        "worker has seen since its start has failed. A stream that brings fewer than `window` "
+        description="Seconds that outcomes wait for the window to fill when too many of them are "
+        "failures. After that they are committed. The wait is 60 times as long while the worker's "
+        "latest outcomes since its start, up to `window`, are mostly failures too; otherwise "
+        "restarts would commit failures bit by bit. A stream that brings fewer than `window` "
         "outcomes in this time commits some of the failures before it halts.",
         ge=0,
     )
 
 
 class Failure(NamedTuple):
-    """A dead letter, as far as the budget looks at it. ``bucket`` is that of its object, if any."""
+    """A dead letter, as the budget sees it. ``bucket`` is the bucket of its object, if it has
+    one."""
 
     code: str
     bucket: str | None = None
 
 
 def counts(code: str) -> bool:
-    """Whether a dead letter of this code can count at all."""
+    """Whether a dead letter with this code can count at all."""
     return code not in CODES or CODES[code].blame is not Blame.MESSAGE
 
 
 class Doubt(StrEnum):
-    """What may show that failures are nobody's fault here."""
+    """The trial that could show that failures are not this deployment's fault."""
 
     NONE = "none"
     GOOD_IMAGES = "good images"
-    """That good images can be classified."""
+    """Good images can be classified."""
     BUCKETS = "buckets"
-    """That other objects of the same buckets can be read."""
+    """Other objects of the same buckets can be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """More failures for one reason than the budget has: more than ``bound``. ``spent``: a whole
-    window of them, so that it is no accident. ``doubt``: what may excuse so many of them that they
-    are no excess any more; ``buckets`` has how many are of each bucket in question. ``throughout``:
-    what this run has committed before was no better."""
+    """More failures for one reason than the budget allows: more than ``bound``.
+
+    ``spent``: the failures fill a whole window, so they are no accident. ``doubt``: the trial that
+    could excuse enough of them to end the excess; ``buckets`` counts the failures of each bucket in
+    question. ``throughout``: what this run has committed so far was no better.
+    """
 
     reason: str
     failures: int
@@ -99,21 +105,21 @@ class Excess:
 
 
 class FailureBudget:
-    """Judges what is about to be committed, by itself and together with what was before. Outcomes
-    that do not count (``counts``) are to be left out."""
+    """Judges outcomes before they are committed, by themselves and together with earlier outcomes.
+    The caller leaves out outcomes that do not count (``counts``)."""
 
     def __init__(self, policy: BudgetPolicy) -> None:
         self._policy = policy
         self._latest: deque[Failure | None] = deque(maxlen=policy.window)
 
     def judge(self, outcomes: Sequence[Failure | None]) -> Excess | None:
-        """What speaks against committing these outcomes (None for a classification); None where
-        nothing does."""
+        """The excess that speaks against committing these outcomes, or None. An outcome of None is
+        a classification."""
         window = self._policy.window
         latest = [*self._latest, *outcomes]
         for judged in (latest[-window:], outcomes):
             excess = self._excess(judged, spent=len(judged) >= window)
-            # What was committed before is no reason to stop at what has nothing to do with it.
+            # Earlier failures are no reason to stop at outcomes that have nothing to do with them.
             if excess and excess.spent and excess.reason in map(_reason, filter(None, outcomes)):
                 return excess
         excess = self._excess(outcomes, spent=False)

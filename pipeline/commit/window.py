@@ -1,12 +1,13 @@
 """The commit window: which offsets may be committed, and with which outcomes.
 
-A pure state machine without I/O, time or threads; the Kafka thread owns it. A record's offset may
-be committed only when it and every record before it in its partition have all their outcomes, and
-those outcomes go in the same commit. Later completions wait here.
+The window is a pure state machine without I/O, time or threads; the Kafka thread owns it. A
+record's offset may be committed once the record and all records before it in its partition have all
+their outcomes. The same commit publishes those outcomes. Outcomes that are complete earlier wait
+here.
 
-Life of a record: ``begin`` when polled, ``expand`` when its references are known, ``settle`` for
-each reference, ``take`` into a commit, ``confirm`` when the commit succeeded. ``abandon`` puts a
-failed commit's outcomes back; ``reconcile`` settles one whose fate was unknown.
+Life of a record: ``begin`` when it is polled, ``expand`` when its references are known, ``settle``
+for each reference, ``take`` into a commit, ``confirm`` when the commit succeeded. ``abandon`` puts
+back the outcomes of a failed commit. ``reconcile`` resolves a commit whose result was unknown.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pipeline.records import Epoch, Partition, Position
 
 @dataclass(slots=True)
 class _Entry:
-    """One polled record. ``missing`` is None until its references are known."""
+    """One polled record. ``missing`` counts the references without an outcome; it is None until the
+    record's references are known."""
 
     begun_at: float
     missing: int | None = None
@@ -38,22 +40,22 @@ class _Entry:
 
 @dataclass(slots=True)
 class _Window:
-    """One assigned partition. ``base`` is the committed offset, as far as this worker knows;
-    ``position`` the next offset to be polled."""
+    """One assigned partition. ``base`` is the committed offset, as far as this worker knows.
+    ``position`` is the next offset to be polled."""
 
     epoch: Epoch
     base: int
     position: int
     entries: OrderedDict[int, _Entry] = field(default_factory=OrderedDict)
     held: int = 0
-    """References that are not committed, whether settled or not."""
+    """References that are not committed, whether they have an outcome or not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A contiguous finished prefix of each partition that has one, ready to commit.
 
-    ``outcomes`` are in offset order within a partition, in reference order within a record.
+    ``outcomes`` are in offset order within a partition, and in reference order within a record.
     """
 
     offsets: Mapping[Partition, int]
@@ -77,12 +79,13 @@ class CommitWindow:
         self._settled = 0
         self._settled_bytes = 0
         self.passed = 0
-        """Offsets that commits have moved past, gaps of the log included: what lag falls by."""
+        """Offsets that commits have moved past, including gaps in the log. Lag falls by this
+        number."""
 
     # -- assignment -------------------------------------------------------------------------
 
     def assign(self, partition: Partition, offset: int) -> Epoch:
-        """Own a partition from ``offset`` on. Whatever was known of it before is void."""
+        """Own a partition from ``offset`` on. Earlier knowledge about the partition is dropped."""
         self.revoke(partition)
         epoch = Epoch(self._epochs.get(partition, 0) + 1)
         self._epochs[partition] = epoch
@@ -91,9 +94,9 @@ class CommitWindow:
         return epoch
 
     def revoke(self, partition: Partition) -> None:
-        """Give a partition up: its unfinished and uncommitted work is void. Idempotent.
+        """Give a partition up and drop its unfinished and uncommitted work. Idempotent.
 
-        A batch in flight is not changed: if its commit succeeds after all, the broker has accepted
+        A batch in flight does not change. If its commit succeeds after all, the broker has accepted
         offsets and outcomes together, and ``confirm`` ignores the partition.
         """
         window = self._windows.pop(partition, None)
@@ -114,8 +117,8 @@ class CommitWindow:
     # -- progress ---------------------------------------------------------------------------
 
     def begin(self, position: Position, now: float) -> Epoch | None:
-        """Note a polled record, in offset order. Returns the epoch its work belongs to, or None
-        where the partition is not owned or the record was polled before."""
+        """Note a polled record, in offset order. Returns the epoch of the record's work. Returns
+        None if the partition is not owned or the record was polled before."""
         window = self._windows.get(position.partition)
         if window is None or position.offset < window.position:
             return None
@@ -124,7 +127,8 @@ class CommitWindow:
         return window.epoch
 
     def expand(self, position: Position, epoch: Epoch, references: int) -> bool:
-        """Note how many references the record holds. Returns False where its epoch is over."""
+        """Note how many references the record holds. Returns False if the record's epoch is
+        over."""
         entry = self._entry(position, epoch)
         if entry is None or entry.missing is not None:
             return False
@@ -136,8 +140,8 @@ class CommitWindow:
         return True
 
     def settle(self, epoch: Epoch, settled: Settled) -> bool:
-        """Note one reference's outcome. Returns False, and changes nothing, where the epoch is
-        over or the reference was settled before."""
+        """Note one reference's outcome. Returns False, and changes nothing, if the epoch is over or
+        the reference already has an outcome."""
         origin = settled.origin
         entry = self._entry(origin.position, epoch)
         if entry is None or entry.missing is None or entry.settled[origin.index] is not None:
@@ -150,7 +154,7 @@ class CommitWindow:
         return True
 
     def replace(self, settled: Settled) -> None:
-        """Put an outcome in place of the same reference's, which cannot be published."""
+        """Replace a reference's outcome, which cannot be published, by another one."""
         origin = settled.origin
         window = self._windows.get(origin.position.partition)
         entry = window.entries.get(origin.position.offset) if window else None
@@ -163,8 +167,8 @@ class CommitWindow:
         self._settled_bytes += settled.size_bytes - old.size_bytes
 
     def advance(self, positions: Mapping[Partition, int]) -> None:
-        """Note the consumer's positions: offsets below them that brought no record are gaps in
-        the log (control records, compaction) and count as finished."""
+        """Note the consumer's positions. Offsets below them that brought no record are gaps in the
+        log (control records, compaction) and count as finished."""
         for partition, position in positions.items():
             window = self._windows.get(partition)
             if window is not None and position > window.position:
@@ -173,10 +177,10 @@ class CommitWindow:
     # -- commits ----------------------------------------------------------------------------
 
     def take(self, max_outcomes: int, max_bytes: int) -> Batch | None:
-        """The next batch to commit, or None where there is nothing to commit.
+        """The next batch to commit, or None if there is nothing to commit.
 
-        Takes whole records, so one record may exceed either bound alone. Partitions take turns at
-        being first.
+        A batch takes whole records, so a single record may exceed either bound. Partitions take
+        turns at being first.
         """
         if self._taken is not None:
             raise RuntimeError("offsets: a batch is already taken; confirm or abandon it first")
@@ -208,7 +212,7 @@ class CommitWindow:
         """Add a partition's finished records to ``outcomes`` while both bounds allow.
 
         Returns:
-            The offset to commit, and the bytes of what was added.
+            The offset to commit, and the number of bytes added.
         """
         taken_bytes = 0
         for offset, entry in window.entries.items():
@@ -224,12 +228,14 @@ class CommitWindow:
             taken_bytes += size_bytes
             for settled in entry.settled:
                 if settled is None:
-                    raise RuntimeError(f"offsets: {partition}@{offset} is finished with a hole")
+                    raise RuntimeError(
+                        f"offsets: {partition}@{offset} is finished, but a reference has no outcome"
+                    )
                 outcomes.append(settled)
         return window.position, taken_bytes
 
     def ready(self) -> Iterator[Settled]:
-        """The outcomes that could be committed now, however many; in offset order within a
+        """All outcomes that could be committed now, without bounds; in offset order within a
         partition."""
         for window in self._windows.values():
             for entry in window.entries.values():
@@ -238,28 +244,28 @@ class CommitWindow:
                 yield from filter(None, entry.settled)
 
     def confirm(self) -> Batch:
-        """The taken batch was committed: forget its records."""
+        """The taken batch was committed: drop its records."""
         batch = self._end_taken()
         for partition, upto in batch.offsets.items():
             self._prune(partition, upto)
         return batch
 
     def abandon(self) -> None:
-        """The taken batch was not committed: its outcomes stay for the next one."""
+        """The taken batch was not committed: keep its outcomes for the next batch."""
         self._end_taken()
 
     def reconcile(
         self, committed: Mapping[Partition, int | None]
     ) -> tuple[tuple[Settled, ...], tuple[tuple[Partition, int], ...]]:
-        """Settle a taken batch of unknown fate by what the broker says is committed.
+        """Resolve a taken batch whose result is unknown, from the offsets that the broker has.
 
-        A partition at the batch's offset was committed, and is pruned; one at or below its base
-        was not, and its outcomes stay. Anything else means that somebody else moved the offset:
-        what is known of the partition is void.
+        A partition at the batch's offset was committed; its records are dropped. A partition at or
+        below its base was not committed; its outcomes stay. At any other offset, somebody else has
+        moved the offset, and the caller must ``assign`` the partition again.
 
         Returns:
-            The outcomes that turned out to be committed, and the partitions to ``assign`` again
-            and seek, with their offsets.
+            The outcomes that turned out to be committed, and the partitions to ``assign`` again and
+                seek, with their offsets.
         """
         batch = self._end_taken()
         done: list[Settled] = []
@@ -284,7 +290,7 @@ class CommitWindow:
 
     @property
     def unsettled(self) -> int:
-        """References whose outcome is awaited."""
+        """References that have no outcome yet."""
         return self._unsettled
 
     @property
@@ -293,11 +299,12 @@ class CommitWindow:
         return self._settled
 
     def held_of(self, topic: str) -> int:
-        """References of a topic that are not committed, whether settled or not."""
+        """References of a topic that are not committed, whether they have an outcome or not."""
         return self._held[topic]
 
     def held(self, partition: Partition) -> int:
-        """References of an owned partition that are not committed, whether settled or not."""
+        """References of an owned partition that are not committed, whether they have an outcome or
+        not."""
         return self._windows[partition].held
 
     @property
@@ -307,7 +314,7 @@ class CommitWindow:
 
     @property
     def taken(self) -> Batch | None:
-        """The batch that was taken and neither confirmed nor abandoned."""
+        """The batch that is taken and neither confirmed nor abandoned."""
         return self._taken
 
     @property

@@ -1,6 +1,6 @@
-"""What decoding may do and what it makes, without a library.
+"""Rules and facts of decoding, without a library.
 
-Read ``policy`` first: the settings. ``crop`` is the part of an image that a model looks at,
-``signatures`` what a file is by its first bytes, ``codings`` what a store says of its encoding,
-``good_images`` a good image of each format.
+Read ``policy`` first: the settings. ``crop`` computes the part of an image that a model sees,
+``signatures`` recognises a file by its first bytes, ``codings`` reads an object's Content-Encoding,
+``good_images`` has a good image of each format.
 """

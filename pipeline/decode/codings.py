@@ -1,21 +1,21 @@
-"""Which content codings an object says that it has: RFC 9110, section 8.4. Undoing them is the
-decoder's, in its sandbox. Standard library only."""
+"""Which content codings an object claims to have: RFC 9110, section 8.4. The decoder undoes them,
+in its sandbox. Standard library only."""
 
 from __future__ import annotations
 
 from pipeline.errors import Reject
 
 CODINGS = ("gzip", "deflate", "br", "zstd")
-"""Those that are undone: what browsers ask servers for."""
+"""The codings that are undone: those that browsers ask servers for."""
 
 MAX_CODINGS = 4
-"""Applied to one object; an honest one has one, and each can be a bomb of the next."""
+"""Most codings of one object. An honest object has one, and each coding can be a bomb."""
 
 _SAME = {"x-gzip": "gzip"}
 
 _NONE = frozenset(
-    # `aws-chunked` is how the upload came; the others are charsets and transfer encodings, which
-    # uploaders write into the wrong header and readers pass over.
+    # `aws-chunked` describes the upload. The others are charsets and transfer encodings, which
+    # uploaders write into the wrong header and readers ignore.
     {"", "identity", "aws-chunked", "utf-8", "utf8", "binary", "base64", "none"}
 )
 
@@ -30,7 +30,7 @@ def codings_of(content_encoding: str | None) -> tuple[str, ...]:
     if content_encoding is None:
         return ()
     named = [each.strip().lower() for each in content_encoding.split(",")]
-    # A media type is in the wrong header too.
+    # A media type does not belong in this header either.
     codings = [_SAME.get(each, each) for each in named if each not in _NONE and "/" not in each]
     for coding in codings:
         if coding not in CODINGS:

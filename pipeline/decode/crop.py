@@ -1,5 +1,5 @@
-"""The part of an image that a model looks at. Standard library only: the decoder's child, which
-must stay small, computes with it too."""
+"""The part of an image that a model sees. Standard library only, because the decoder's child, which
+must stay small, uses it too."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Centring = Literal["transformers", "openai"]
-"""Where the square lies when the margin is odd: ``transformers`` rounds its offset down, ``openai``
-to the nearest even number."""
+"""How the square's offset is rounded when the margin is odd: ``transformers`` rounds it down,
+``openai`` to the nearest even number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +16,9 @@ class Crop:
     """Where the model's square lies in an original of ``width`` x ``height`` pixels.
 
     The original would be resized to ``resized_width`` x ``resized_height``, and the square of
-    ``edge`` pixels cut out of that at ``left``, ``top``. Resampling ``box`` to the square gives
-    the same without holding the resized whole, which bounds the work for extreme shapes: an image
-    of 1 x 60,000 would be resized to 224 x 13,440,000.
+    ``edge`` pixels would be cut out of that at ``left``, ``top``. Resampling ``box`` to the square
+    gives the same result without the resized whole. This bounds the work for extreme shapes: an
+    image of 1 x 60,000 would be resized to 224 x 13,440,000.
     """
 
     width: int
@@ -38,12 +38,13 @@ class Crop:
         crop: int,
         centring: Centring = "transformers",
     ) -> Crop:
-        """Shortest edge resized to ``resize``, then a centred square of ``crop`` pixels.
+        """The shortest edge is resized to ``resize``, then a centred square of ``crop`` pixels is
+        cut.
 
-        The long edge is rounded down, in ``get_resize_output_image_size`` of transformers as in
+        The long edge is rounded down, as in ``get_resize_output_image_size`` of transformers and in
         ``Resize`` of torchvision, which openai/CLIP and open_clip use. The square's offsets are
         those of ``center_crop`` of transformers, ``margin // 2``, or of torchvision,
-        ``int(round(margin / 2.0))``: they differ where the margin is 3, 7, 11, ... pixels.
+        ``int(round(margin / 2.0))``. The two differ if the margin is 3, 7, 11, ... pixels.
 
         Raises:
             ValueError: the square is larger than the resized image, or a length is below 1.

@@ -1,6 +1,6 @@
 """The smallest good image of each format, to tell a broken decoder or model from bad images.
 
-Each is a ramp of 4 to 16 pixels a side, written by Pillow 13; the HEIF by libheif 1.23.
+Each image is a ramp with sides of 4 to 16 pixels, written by Pillow 13; the HEIF by libheif 1.23.
 """
 
 from __future__ import annotations

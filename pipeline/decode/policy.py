@@ -13,19 +13,21 @@ from pipeline.policy import Policy, Tier
 ImageFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF", "HEIF"]
 
 BYTES_PER_PIXEL = 20
-"""Most that decoding took per pixel of the original, measured over all formats (17, for a WebP
-with alpha: two canvases, the copy handed over and the image), with room to spare."""
+"""Most bytes that decoding may take per pixel of the original. The highest measured over all
+formats is 17: a WebP with alpha needs two canvases, the copy handed over and the image."""
 
 HEIF_BYTES_PER_PIXEL = 24
-"""The same with HEIF: 20 to 21, for 10 bits with alpha at full colour resolution."""
+"""The same bound where HEIF is allowed. Measured: 20 to 21, for 10 bits with alpha at full colour
+resolution."""
 
 BASE_MEMORY_MIB = 256
-"""Address space of a decoder before it decodes (45 to 100 MiB), and copies of the file's bytes."""
+"""Address space of a decoder before it decodes (45 to 100 MiB) and of its copies of the file's
+bytes."""
 
 
 MAX_DEFAULT_PROCESSES = 16
-"""Decoder processes where nobody has set their number: more of them hardly decode more, for all
-their images pass through one worker."""
+"""Most decoder processes by default. More processes hardly decode more images, because all images
+pass through one worker."""
 
 
 class DecodePolicy(Policy):
@@ -35,60 +37,62 @@ class DecodePolicy(Policy):
 
     mode: Literal["strict", "fast"] = Field(
         "strict",
-        description="How faithful pixels are. `strict`: decoded in full, each within 1 of 255 of "
-        "the transformers CLIP image processor's (rare ones within 2 in JPEGs that are no "
-        "photographs). `fast`: large JPEGs are decoded at a half, a quarter or an eighth of their "
-        "size, at least twice the model's resolution: embeddings hardly move (docs/decoding.md). "
-        "Events name the mode; set thresholds with the mode that is served.",
+        description="How faithful the decoded pixels are. `strict`: the image is decoded in full, "
+        "and each value is within 1 of 255 of what the transformers CLIP image processor gives "
+        "(rare values within 2 in JPEGs that are not photographs). `fast`: large JPEGs are "
+        "decoded at a half, a quarter or an eighth of their size, which is at least twice the "
+        "model's resolution; embeddings hardly change (docs/decoding.md). Events name the mode. "
+        "Measure thresholds in the mode that you serve.",
     )
     crop: Annotated[Centring, Tier.EXPERT] = Field(
         "transformers",
-        description="Where the model's square lies in the resized image when the margin is an odd "
-        "number of pixels. `transformers` rounds its offset down; `openai` rounds it as "
-        "openai/CLIP and open_clip do, one pixel further in a quarter of all sizes. Events name "
-        "it. Take `openai` to compare with embeddings that those libraries made; changing it "
-        "moves the embeddings of such images (docs/decoding.md).",
+        description="Which pixel the model's square starts at when the margin of the resized "
+        "image is odd. `transformers` rounds the offset down. `openai` rounds the offset as "
+        "openai/CLIP and open_clip do, which is one pixel further in a quarter of all sizes. "
+        "Events name this setting. Use `openai` to compare with embeddings made by those "
+        "libraries. Changing this setting changes the embeddings of such images "
+        "(docs/decoding.md).",
     )
     formats: tuple[ImageFormat, ...] = Field(
         ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"),
         min_length=1,
-        description="File formats that are decoded; all others are dead-lettered as "
-        "`decode.unsupported_format`. Each format is a decoder exposed to hostile bytes: TIFF and "
-        "HEIF are there for those who need them. HEIF (photographs of iPhones) needs "
+        description="File formats that are decoded. A file of any other format is dead-lettered "
+        "as `decode.unsupported_format`. Each format exposes one more decoder to hostile bytes, "
+        "so add TIFF and HEIF only if you need them. HEIF (iPhone photographs) needs "
         "`clipstream[heif]`.",
     )
     animations: Annotated[Literal["first_frame", "reject"], Tier.EVERYDAY] = Field(
         "first_frame",
-        description="What becomes of files with several frames or pages: `first_frame` looks at "
-        "the first alone (the event counts the frames), `reject` dead-letters them as "
-        "`decode.animation`, because a harmless first frame can hide the rest.",
+        description="How files with several frames or pages are handled. `first_frame` classifies "
+        "the first frame only, and the event gives the number of frames. `reject` dead-letters "
+        "the file as `decode.animation`, because a harmless first frame can hide the rest.",
     )
     max_megapixels: float = Field(
         64,
         gt=0,
         le=2_000,
-        description="Largest image, in millions of pixels; a file whose header announces more is "
+        description="Largest image, in millions of pixels. A file whose header announces more is "
         "dead-lettered as `decode.too_large` before it is decoded.",
     )
     deadline_s: float = Field(
         10,
         gt=0,
-        description="Seconds that decoding one image may take, from when a decoder is free; then "
-        "the decoder is killed and the image dead-lettered as `decode.timeout`.",
+        description="Seconds that decoding one image may take once a decoder is free. After that "
+        "the decoder is killed and the image is dead-lettered as `decode.timeout`.",
     )
     max_memory_mib: int = Field(
         2_048,
         gt=0,
-        description="Address space of each decoder process in MiB; an image that needs more is "
-        "dead-lettered as `decode.out_of_memory`. Most images need a small part of it: it must "
-        "cover `max_megapixels`, and is checked against it at start-up.",
+        description="Address space of each decoder process, in MiB. An image that needs more is "
+        "dead-lettered as `decode.out_of_memory`. The limit must be enough for an image of "
+        "`max_megapixels`, which is checked at start-up; most images need a small part of it.",
     )
     processes: int | None = Field(
         None,
         ge=1,
         le=256,
         description="Decoder processes of each worker. Default: the worker's share of its node's "
-        "CPUs (docs/operations.md), 16 at most.",
+        "CPUs, at most 16 (docs/machines.md).",
     )
 
     @property

@@ -1,7 +1,7 @@
-"""Tells by its first bytes what a file is: the image formats, and what else arrives in their place.
+"""Recognises a file by its first bytes: the image formats, and other files that arrive instead.
 
-Standard library only: the decoder's child, which must stay small, asks it too. ``FORMATS`` is a
-closed set: its names label a metric and stand in dead letters.
+Standard library only, because the decoder's child, which must stay small, uses it too. ``FORMATS``
+is a closed set: its names are metric labels and stand in dead letters.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ UNKNOWN = "unknown"
 TEXT = "text"
 
 _HEAD_BYTES = 4_096
-"""As far as anything is looked for: an XML declaration or a comment may stand before ``<svg``."""
+"""Bytes that are searched. An XML declaration or a comment may stand before ``<svg``."""
 
 _IMAGE = "convert it to one of them before upload"
 _DOCUMENT = "it is a program or a document and never read; draw it to one of them before upload"
@@ -26,7 +26,7 @@ _PAGE = "look at the uploader: it stored a page or an error message in the image
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A format by what it begins with, at ``offset``, and what to do with a file of it."""
+    """A format: the bytes that its files have at ``offset``, and what to do with such a file."""
 
     name: str
     advice: str
@@ -105,7 +105,7 @@ _HEIF_BRANDS = frozenset(
 )
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _OPEN_BRANDS = frozenset((b"mif1", b"msf1"))
-"""Of images whose codec the compatible brands tell."""
+"""Brands of images whose codec only the compatible brands show."""
 _BRANDS_BYTES = 256
 
 _RIFF = {b"WEBP": "WEBP", b"AVI ": "AVI", b"WAVE": "WAV"}
@@ -114,8 +114,8 @@ _MARKUP = re.compile(rb"<(svg|!doctype svg|!doctype html|html|head|body|script)\
 
 
 def recognise(body: bytes) -> str:
-    """The format of a file, one of ``FORMATS``. Looks at its first 4 KiB alone, and never says that
-    the file is sound."""
+    """The format of a file, one of ``FORMATS``. Reads only the first 4 KiB, and does not say that
+    the file is valid."""
     head = body[:_HEAD_BYTES]
     if head[4:8] == b"ftyp":
         return _base_media(head)
@@ -130,7 +130,8 @@ def recognise(body: bytes) -> str:
 
 
 def advice(name: str, formats: Iterable[str]) -> str:
-    """Why a recognised file is not decoded where ``formats`` are, and what to install or set."""
+    """Why a recognised file is not decoded if ``formats`` are allowed, and what to install or
+    set."""
     file = "of no known format" if name == UNKNOWN else name
     do = _ADVICE[name]
     if name == "HEIF":
@@ -141,7 +142,7 @@ def advice(name: str, formats: Iterable[str]) -> str:
 
 
 def _base_media(head: bytes) -> str:
-    """By the brands of a file of boxes (ISO/IEC 14496-12)."""
+    """The format by the brands of a file of boxes (ISO/IEC 14496-12)."""
     end = min(int.from_bytes(head[:4], "big"), _BRANDS_BYTES)
     major = head[8:12]
     compatible = {head[at : at + 4] for at in range(16, end - 3, 4)}
@@ -168,6 +169,6 @@ def _text(head: bytes) -> str:
     try:
         head.decode()
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # not the end that was cut
+        if error.start < len(head) - 3:  # not merely cut off at the end
             return UNKNOWN
     return "JSON" if start[:1] in (b"{", b"[") else TEXT

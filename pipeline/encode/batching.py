@@ -1,7 +1,8 @@
-"""Collects images of all callers into batches for the threads that the encoder has lanes for.
+"""Collects the images of all callers into batches for the encoder's threads.
 
-``due_in_s`` decides when a batch goes, ``isolation`` encodes one and finds the images at fault,
-``pace`` tells how long those that wait will take, ``Batcher`` is the asyncio around the three.
+``due_in_s`` decides when a batch goes. ``isolation`` encodes a batch and finds the images at fault.
+``pace`` estimates how long the waiting images will take. ``Batcher`` is the asyncio around the
+three.
 """
 
 from __future__ import annotations
@@ -28,43 +29,43 @@ from pipeline.records import Pixels, Vector
 log = logging.getLogger(__name__)
 
 STAGED_BATCHES = 1
-"""Batches asked of the encoder's threads before one is free, so that the device does not wait for
-the event loop between two of them."""
+"""Batches that are submitted to the encoder's threads before a thread is free, so that the device
+does not wait for the event loop between two batches."""
 
 TEXT_CHUNK = 64
-"""Prompts that an image batch waits for at most."""
+"""Most prompts that an image batch waits for."""
 
 DEFAULT_SIZE = 32
-"""``batch.max_size`` where nobody has set it or fitted it to a device: a CPU's."""
+"""``batch.max_size`` if it is neither set nor fitted to a device: the size for a CPU."""
 
 SMALLEST_SIZE = 8
-"""Below, a batch takes hardly less time."""
+"""Smallest batch of a lane. A smaller batch takes hardly less time."""
 
 
 def lane_share(largest: int, lanes: int) -> int:
-    """Images of a batch where ``lanes`` are computed at once: together they have ``largest``, so
-    that a batch takes about as long as one of all threads would. Where that would be fewer than a
-    batch is worth it is ``SMALLEST_SIZE``."""
+    """Images in a batch when ``lanes`` batches are computed at a time. All lanes together have
+    ``largest`` images, so that a batch takes about as long as one batch on all threads would. No
+    lane has fewer than ``SMALLEST_SIZE``."""
     return min(largest, max(SMALLEST_SIZE, -(-largest // lanes)))
 
 
 class BatchPolicy(Policy):
-    """How images are collected for the device."""
+    """How images are collected into batches for the device."""
 
     tier = Tier.TUNING
 
     max_size: int | None = Field(
         None,
-        description="Largest batch. Default: 128 on a GPU, 32 on a CPU. GPU: 64 to 512 works best. "
-        "CPU: the total over all lanes; each lane takes at least 8. Halved by itself when the "
-        "device runs out of memory.",
+        description="Largest batch. Default: 128 on a GPU, 32 on a CPU. GPU: 64 to 512 works "
+        "best. CPU: the total over all lanes; each lane takes at least 8. Clipstream halves the "
+        "size when the device runs out of memory.",
         gt=0,
         le=4096,
     )
     max_wait_s: float = Field(
         0.02,
-        description="Seconds an image waits for company while the device is idle, on a CPU a lane; "
-        "0 sends it at once.",
+        description="Seconds that an image waits for others to fill its batch while the device "
+        "(on a CPU: a lane) is idle. 0 encodes it at once.",
         ge=0,
         le=60,
     )
@@ -85,13 +86,13 @@ def due_in_s(
     lanes: int = 1,
     parallel: int = 1,
 ) -> float | None:
-    """Seconds until the next batch is due (0: now), None if that takes another event first.
+    """Seconds until the next batch is due (0: now), or None if another event must happen first.
 
-    ``waiting`` counts the images that no batch has or is about to have, ``busy`` the batches that
-    the encoder's threads, one a lane, have already; it computes ``parallel`` of them at once. A
-    full batch is due as soon as there is room to stage it; a partial one only where it is computed
-    at once, when its oldest image has waited long enough: behind others it loses nothing by
-    growing.
+    ``waiting`` counts the images that belong to no batch yet. ``busy`` counts the batches that the
+    encoder's threads have; there is one thread for each lane. The encoder computes ``parallel`` of
+    them at a time. A full batch is due as soon as it can be staged. A partial batch is due when its
+    oldest image has waited long enough, and only if it is computed at once; behind other batches it
+    loses nothing by growing.
     """
     if waiting == 0 or busy >= lanes + STAGED_BATCHES:
         return None
@@ -112,7 +113,7 @@ def _unexpected(error: Exception) -> Halt:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """One caller's images, uint8 [images, crop, crop, 3], and who waits for their embeddings."""
+    """One caller's images, uint8 [images, crop, crop, 3], and the future of the embeddings."""
 
     pixels: Pixels
     waiter: asyncio.Future[list[Vector | Reject]]
@@ -122,12 +123,12 @@ class _Block:
 class Batcher:
     """The only caller of an encoder, for the callers of one event loop.
 
-    Owns the encoder's threads, one a lane; ``close`` ends them. Once the encoder has failed for
-    good, every call raises why. A batch is put together when a thread is free for it, so that an
-    image of a higher level waits for no more batches than those begun before.
+    Owns the encoder's threads, one for each lane; ``close`` ends them. Once the encoder has failed
+    for good, every call raises the reason. A batch is filled when a thread is free for it, so an
+    image of a higher level waits only for batches that were begun before.
 
-    ``max_waiting`` bounds the images of all callers that no batch has taken yet. Below
-    ``max_size`` no batch would be full. None: as many as the callers hold.
+    ``max_waiting`` bounds the images of all callers that no batch has taken yet. Below ``max_size``
+    no batch would be full. None: no bound.
     """
 
     def __init__(
@@ -149,7 +150,7 @@ class Batcher:
         self._images_waiting = 0
         self._max_waiting = max_waiting
         self._pace = Pace()
-        self._unfilled = 0  # batches that were launched and are not put together yet
+        self._unfilled = 0  # batches that were launched and are not filled yet
         self._waiting_lock = threading.Lock()
         self._running: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -163,8 +164,8 @@ class Batcher:
     async def encode(self, pixels: Pixels, level: int = FIRST) -> Vector:
         """Embed one image, uint8 [crop, crop, 3]; returns its unit vector [dimension].
 
-        Until then the pixels must not change. A cancelled caller's image is not encoded unless its
-        batch has already gone to the device.
+        The pixels must not change before this returns. A cancelled caller's image is not encoded
+        unless its batch has already gone to the device.
 
         Raises:
             Reject: ``encode.failed`` or ``encode.non_finite``.
@@ -178,14 +179,15 @@ class Batcher:
         return row
 
     async def encode_block(self, pixels: Pixels, level: int = FIRST) -> list[Vector | Reject]:
-        """Embed several images, uint8 [images, crop, crop, 3], as ``encode`` each of them, in
-        order, at the price of one: beyond some ten thousand a second, a coroutine for each would
-        be the bottleneck. Blocks of ``max_size`` images are encoded without being copied together.
+        """Embed several images, uint8 [images, crop, crop, 3], in order, as ``encode`` does each.
+
+        The call costs as much as for one image; above ten thousand images a second, one coroutine
+        for each would be the bottleneck. Blocks of ``max_size`` images are encoded without copying.
 
         Raises:
             Overloaded: as ``encode``. A block larger than ``max_waiting`` is taken while nothing
-                waits, for it could not be taken at any other time.
-            Halt, WorkerLost: as ``encode``; what is wrong with an image stands in its row.
+                waits, because it could never be taken otherwise.
+            Halt, WorkerLost: as ``encode``. The failure of a single image is in its row.
         """
         self._require_open()
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (self._side, self._side, 3):
@@ -205,20 +207,23 @@ class Batcher:
             before, waiting = self._images_waiting, self._images_waiting + len(pixels)
             self._images_waiting = waiting
         self._report_depth(waiting)
-        # Between its first and its last image a batch's time does not change.
+        # Only the first image and the image that fills the batch change the time when the batch is
+        # due.
         if before == 0 or waiting >= self._max_size:
             self._changed.set()
         return await waiter
 
     def encode_texts(self, prompts: Sequence[str]) -> Vector:
-        """Embed prompts on a thread of the encoder's, between image batches; unit vectors in order.
+        """Embed prompts on one of the encoder's threads, between image batches; unit vectors in
+        order.
 
-        Blocks, for minutes where prompts are many: call it from any thread but the event loop's.
+        Blocks, for minutes if there are many prompts. Call it from any thread but the event loop's.
 
         Raises:
-            Halt: as ``Encoder.encode_texts``; images are still encoded after it.
+            Halt: as ``Encoder.encode_texts``; images can still be encoded afterwards.
         """
-        # Longest first: a prompt that is too long is told at once and not after minutes.
+        # Longest first, so that a prompt that is too long is reported at once and not after
+        # minutes.
         order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
         vectors = np.empty((len(prompts), self._encoder.model.dimension), dtype=np.float32)
         for start in range(0, len(order), TEXT_CHUNK):
@@ -229,9 +234,9 @@ class Batcher:
         return vectors
 
     async def close(self) -> None:
-        """Take nothing more, encode at once what waits, end the threads. Idempotent.
+        """Accept no more images, encode the waiting ones at once, and end the threads. Idempotent.
 
-        To abandon what waits, cancel its callers first.
+        To abandon the waiting images, cancel their callers first.
         """
         self._closing = True
         self._changed.set()
@@ -274,7 +279,7 @@ class Batcher:
         with self._waiting_lock:
             waiting = max(0, self._images_waiting - self._unfilled * self._max_size)
             if self._unfilled and waiting < self._max_size:
-                return None  # whose heads they are is seen when those batches are put together
+                return None  # which images are left is known once those batches are filled
             oldest_s = min((block.arrived_s for block in self._waiting.heads()), default=0.0)
         return due_in_s(
             waiting=waiting,
@@ -336,12 +341,12 @@ class Batcher:
     def _encode_in_thread(
         self, batch: list[_Block], loop: asyncio.AbstractEventLoop
     ) -> list[Vector | Reject]:
-        """Fill the batch with what is next, and encode it."""
+        """Fill the batch with the next images, and encode it."""
         self._take(batch)
         loop.call_soon_threadsafe(self._changed.set)
         if not batch:
             return []
-        # Copied together, unless one caller's block is the batch.
+        # Copied into one array, unless a single block is the whole batch.
         parts = [block.pixels for block in batch]
         pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
         started_s = self._clock.monotonic()
@@ -363,8 +368,8 @@ class Batcher:
         return encoded.rows
 
     def _take(self, batch: list[_Block]) -> None:
-        """Up to ``max_size`` images; more only by the rest of a block, and ``encode_rows`` splits
-        those."""
+        """Take up to ``max_size`` images. The last block may exceed that; ``encode_rows`` splits
+        it."""
         taken = 0
         with self._waiting_lock:
             self._unfilled -= 1
@@ -377,7 +382,7 @@ class Batcher:
             self._report_depth(self._images_waiting)
 
     def _halt(self, halt: Halt | WorkerLost, batch: Sequence[_Block] = ()) -> None:
-        """Everybody who waits learns of it, each by an exception of their own."""
+        """Raise the failure in every waiting caller, each with an exception of its own."""
         self._halted = halt
         with self._waiting_lock:
             waiting = [self._waiting.pop() for _ in range(len(self._waiting))]
@@ -388,8 +393,9 @@ class Batcher:
         self._report_depth(0)
 
     def _report_max_size(self) -> None:
-        """The setting while every batch fits the device, else the same part of it as still fits.
-        Lanes that compute at once share the setting, so that a batch alone says nothing."""
+        """Report the setting while every batch fits the device, else the same fraction of it that
+        still fits. Parallel lanes share the setting, so the size of one batch would be
+        misleading."""
         setting = self._policy.largest
         whole = lane_share(setting, self._encoder.parallel)
         self._meter.set(MAX_BATCH, max(1, setting * min(self._max_size, whole) // whole))

@@ -11,13 +11,13 @@ from pipeline.ports import Encoder
 from pipeline.records import Pixels, Vector
 
 PROBE_LEVEL = 128
-"""Mid-grey: an image that no sound model fails on."""
+"""Mid-grey: an image on which no healthy model fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """``rows`` holds each image's embedding [dimension] or why it has none, in order;
-    ``max_size`` the largest batch that the device takes, as far as is known now."""
+    """``rows`` holds, in order, each image's embedding [dimension] or the reason why it has none.
+    ``max_size`` is the largest batch that the device takes, as far as is known now."""
 
     rows: list[Vector | Reject]
     max_size: int
@@ -27,14 +27,14 @@ def encode_rows(encoder: Encoder, pixels: Pixels, max_size: int) -> Encoded:
     """Encode uint8 [batch, crop, crop, 3] so that an image at fault harms only itself.
 
     A failing batch is bisected. An image is rejected when it has failed twice on its own account:
-    alone, or by a row that is not finite. Before anything is rejected, the model must encode a grey
-    image: if it cannot, it is the model that is at fault, and no image is blamed for it.
+    alone in a batch, or with a row that is not finite. Before any image is rejected, the model must
+    encode a grey image. If it cannot, the model is at fault and no image is blamed.
 
-    For k images at fault among n this takes about 2 k log2 n calls more than a healthy batch.
+    With k images at fault among n this takes about 2 k log2 n calls more than a healthy batch.
 
     Raises:
-        Halt: ``encode.unusable``, ``encode.out_of_memory`` (one image does not fit: images are all
-            of one size, so it is never that image's fault), or the encoder's own.
+        Halt: ``encode.unusable``, ``encode.out_of_memory`` (a single image does not fit; all images
+            have one size, so it is never that image's fault), or the encoder's own.
     """
     rows: dict[int, Vector | Reject] = {}
     suspects: set[int] = set()
@@ -96,7 +96,7 @@ def _require_usable(encoder: Encoder) -> None:
         failure = "the embedding is not finite"
     raise Halt(
         "encode.unusable",
-        f"encode: the model fails on a grey image too ({failure}); look at the device and at "
+        f"encode: the model fails on a grey image too ({failure}); check the device and "
         "model.precision",
     )
 
@@ -104,6 +104,6 @@ def _require_usable(encoder: Encoder) -> None:
 def _out_of_memory(error: DeviceOutOfMemory) -> Halt:
     return Halt(
         "encode.out_of_memory",
-        f"encode: a single image does not fit the device ({error}); give the worker more of it, "
-        "or stop what else runs there",
+        f"encode: a single image does not fit the device ({error}); give the worker more of the "
+        "device, or stop other programs that use it",
     )

@@ -1,48 +1,48 @@
-"""How fast the device finishes images, and so how long those that wait will take."""
+"""How fast the device finishes images, and thus how long the waiting images will take."""
 
 from __future__ import annotations
 
 from collections import deque
 
 REMEMBERED_BATCHES = 16
-"""Batches that the rate is taken from: those of a minute ago may have been small, for want of
-company."""
+"""Batches that the rate is measured over. Batches of a minute ago may have been small because few
+images arrived."""
 
 UNMEASURED_WAIT_S = 1.0
-"""Wait that is told before the first batch has been finished."""
+"""Wait that is reported before the first batch has finished."""
 
 
 class Pace:
     """The rate of finished images, measured over the last ``REMEMBERED_BATCHES`` batches.
 
     The rate is images ÷ seconds in which the device had at least one batch. Idle time does not
-    count, else a quiet hour would make the device look slow. Batches that are computed side by side
-    share their seconds.
+    count, because a quiet hour would make the device look slow. Batches that are computed in
+    parallel share their seconds.
     """
 
     def __init__(self) -> None:
         self._finished: deque[tuple[int, float]] = deque(maxlen=REMEMBERED_BATCHES)
         self._under_way = 0
-        self._since_s = 0.0  # when the last batch was finished, or the first one begun since
+        self._since_s = 0.0  # when the last batch finished, or the first one after it began
 
     def begin(self, now_s: float) -> None:
-        """The device is given a batch."""
+        """The device receives a batch."""
         if self._under_way == 0:
             self._since_s = now_s
         self._under_way += 1
 
     def finish(self, images: int, now_s: float) -> None:
-        """The device is done with a batch of so many images."""
+        """The device has finished a batch of this many images."""
         self._under_way -= 1
         if images:
             self._finished.append((images, now_s - self._since_s))
         self._since_s = now_s
 
     def wait_s(self, waiting: int, now_s: float) -> float:
-        """Seconds until the device has finished as many images as wait now: ``waiting`` ÷ rate.
+        """Seconds until the device has finished the images that wait now: ``waiting`` ÷ rate.
 
-        The batch under way counts with the time that it has taken so far, so that the wait grows
-        while the device hangs. ``UNMEASURED_WAIT_S`` before anything was measured.
+        The batch in progress counts with the time that it has taken so far, so the wait grows while
+        the device hangs. ``UNMEASURED_WAIT_S`` before the first measurement.
         """
         images = sum(images for images, _ in self._finished)
         seconds = sum(seconds for _, seconds in self._finished)

@@ -1,7 +1,7 @@
 """One attempt to read an object: from an allowed bucket, under the size limit, within a deadline.
 
-No retry, no breaker, no bound on memory: a caller that cannot wait for a store brings its own.
-``Fetcher`` puts patience around it.
+No retry, no breaker, no bound on memory. A caller that cannot wait for a store uses this directly.
+``Fetcher`` adds patience.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Attempts:
     async def read(
         self, ref: ImageRef, on_answer: Callable[[], Awaitable[None]] | None = None
     ) -> ObjectBody:
-        """Ask the reference's store once, for ``fetch.deadline_s / 2`` at most. What ``on_answer``
-        takes, once the store has begun to answer, does not count.
+        """Ask the reference's store once, for at most ``fetch.deadline_s / 2``. ``on_answer`` is
+        called once the store has begun to answer; the time that it takes does not count.
 
         Raises:
-            Reject: ``fetch.bucket_not_allowed``, or as ``ObjectStore.fetch``: another attempt
-                would end alike.
+            Reject: ``fetch.bucket_not_allowed``, or as ``ObjectStore.fetch``: another attempt would
+                end alike.
             Retry, StoreDenied: ``fetch.timeout``, or as ``ObjectStore.fetch``: another attempt may
                 succeed.
             Halt, MemoryError, OSError: as ``ObjectStore.fetch``.

@@ -1,4 +1,4 @@
-"""What a store has answered: evidence that it serves, and objects to ask it about again."""
+"""Evidence that a store serves: what it has answered, and which objects to ask it about again."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import OrderedDict
 from pipeline.records import ImageRef
 
 _BUCKETS = 64
-"""Buckets whose objects are remembered; the one that was read longest ago is forgotten first."""
+"""Buckets whose objects are remembered. The bucket that was read longest ago is forgotten first."""
 
 
 class Answers:
-    """The two latest attempts, of two different objects, that the store answered.
+    """The two latest attempts, on two different objects, that the store answered.
 
-    Two suffice to ask about objects other than any given one.
+    With two objects, at least one of them is always another than any given object.
     """
 
     def __init__(self) -> None:
@@ -25,13 +25,13 @@ class Answers:
 
     @property
     def objects(self) -> tuple[ImageRef, ...]:
-        """The objects, the latest first."""
+        """The objects, latest first."""
         return tuple(ref for _, ref in self._latest)
 
     def add(self, ref: ImageRef, begun: float) -> None:
         """The store answered an attempt on ``ref`` that began at ``begun`` (monotonic seconds)."""
         if len(self._latest) == 2 and begun <= self._latest[1][0]:
-            return  # Both are as late, and about other objects, or this one's latest is among them.
+            return  # Neither of the two would change: both attempts began at this time or later.
         same = [entry for entry in self._latest if same_object(entry[1], ref)]
         others = [entry for entry in self._latest if not same_object(entry[1], ref)]
         newest = max([*same, (begun, ref)], key=lambda entry: entry[0])
@@ -44,7 +44,7 @@ class Answers:
 
 
 class Witnesses:
-    """The two objects of each bucket that were read last. They can be read again to learn whether
+    """The two objects of each bucket that were read last. Reading one of them again shows whether
     the bucket can be read."""
 
     def __init__(self) -> None:
@@ -61,12 +61,12 @@ class Witnesses:
             self._buckets.popitem(last=False)
 
     def of(self, bucket: str) -> tuple[ImageRef, ...]:
-        """The bucket's objects, the latest first."""
+        """The bucket's objects, latest first."""
         return self._buckets.get(bucket, ())
 
     @property
     def latest(self) -> tuple[ImageRef, ...]:
-        """The latest object of each bucket, the bucket that was read last first."""
+        """The latest object of each bucket, starting with the bucket that was read last."""
         return tuple(kept[0] for kept in reversed(self._buckets.values()))
 
 

@@ -1,5 +1,5 @@
-"""Reads the object that a reference names, with patience: retries, and what it takes to give one
-up."""
+"""Reads the object that a reference names, with patience: retries failed attempts, and decides when
+an object is given up."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import BreakerPolicy, Permit, RetryPolicy, wait_s
 
 _LONGEST_ASKED_WAIT_S = 60.0
-"""A store that asks for a longer pause is asked again after this."""
+"""Longest pause that a store's request is honoured for."""
 
 _SLOW = 8
-"""An object is slow whose store is silent for so many times as long as it usually is,"""
+"""An object is slow if its store is silent for this many times the usual time to answer."""
 _LEAST_SLOW_S = 1.0
-"""but not before this."""
+"""No object is slow before this."""
 
 
 @dataclass(slots=True)
 class _Series:
-    """The attempts on one object. A failure counts only if the store is known to have served
-    another object in an attempt begun after it: in an outage none does."""
+    """The attempts on one object. A failure counts only if the store has served another object in
+    an attempt that began after it. In an outage the store serves none."""
 
     ref: ImageRef
     health: StoreHealth
@@ -52,9 +52,10 @@ class _Series:
     refusals: int = 0
     aside: bool = False
     slow: bool = False
-    """An attempt on it has waited long for the first byte: the next one begins without a place."""
+    """An attempt on the object has waited long for the first byte. The next attempt begins without
+    a place."""
     waited_s: float = 0.0
-    """Time that the latest attempt waited for a place meanwhile."""
+    """Seconds that the latest attempt waited for a place."""
 
     def count(self, failure: Retry, took_s: float) -> None:
         self.counted += 1
@@ -62,7 +63,7 @@ class _Series:
         self.refusals += isinstance(failure, StoreDenied)
 
     def exhausted_by(self, failure: Retry, took_s: float, policy: FetchPolicy) -> bool:
-        """Whether the failure, if it is counted, is the last one."""
+        """Whether the failure, if it counts, is the last one."""
         left_s = policy.deadline_s - self.counted_s - took_s
         too_late = self.counted + 1 >= CHANCES and left_s < policy.attempt_s
         refusals = self.refusals + isinstance(failure, StoreDenied)
@@ -73,11 +74,11 @@ class Fetcher:
     """The fetch stage, on all stores of a worker.
 
     A failure that may pass is retried. The object is dead-lettered for it only if its store serves
-    other objects meanwhile; where no such evidence comes by itself, an object that was read before
-    is read again to get it. While an object fails, or its store stays silent, it is *aside*: it
-    holds up its own source alone (``places``). When a store answers nobody, its breaker opens and
-    fetches from it wait, without a deadline, until it does (``store_health``). Each store has its
-    own breaker and evidence; all share the places in memory.
+    other objects meanwhile. If no such evidence arrives by itself, an object that was read before
+    is read again. While an object fails, or its store stays silent, the object is *aside*: it
+    delays only its own source (``places``). When a store answers nobody, its breaker opens, and
+    fetches from it wait without a deadline until it answers (``store_health``). Each store has its
+    own breaker and evidence. All stores share the places in memory.
 
     Belongs to one event loop; ``available``, ``sources_aside`` and ``room_aside`` may be read from
     any thread.
@@ -116,19 +117,20 @@ class Fetcher:
 
     @property
     def available(self) -> bool:
-        """Whether the worker should take in more references: while any store wants some. With
-        several stores, those that wait for one that is down are bounded by ``room_aside``."""
+        """Whether the worker should take in more references, which is so while any store wants
+        some. With several stores, ``room_aside`` bounds the references that wait for a store that
+        is down."""
         return any(health.wants_more for health in self._health.values())
 
     @property
     def sources_aside(self) -> frozenset[Hashable]:
-        """Sources of objects that have failed, or whose store is silent or down, and may yet
-        succeed."""
+        """Sources of objects that may yet succeed: objects that have failed, or whose store is
+        silent or down."""
         return self._places.sources_aside
 
     @property
     def room_aside(self) -> int:
-        """References that those sources may bring now, all together."""
+        """References that those sources together may bring now."""
         room = self._places.room_aside
         if self._several and any(health.starved for health in self._health.values()):
             return max(room, 1)
@@ -137,35 +139,35 @@ class Fetcher:
     def fetch(
         self, ref: ImageRef, level: int = FIRST, source: Hashable = None
     ) -> AbstractAsyncContextManager[ObjectBody]:
-        """Read the whole object; takes as long as an outage of its store lasts.
+        """Read the whole object. This takes as long as an outage of its store lasts.
 
-        ``source`` is where the reference comes from: what fails holds up references of its own
-        source alone.
+        ``source`` says where the reference comes from. A failing object delays only references of
+        its own source.
 
-        The object takes one of ``max_open_objects`` places while an attempt is under way, and from
-        then until the block ends: none while it waits for the next attempt, for the store to come
-        back, or for a first byte that is long in coming.
+        The object takes one of ``max_open_objects`` places while an attempt is in progress, and
+        from then until the block ends. It has no place while it waits for the next attempt, for the
+        store to come back, or for a first byte that is late.
 
-        Raises, where the block begins:
-            Reject: any code of the ``fetch`` stage; ``attempts`` says how many were made.
-            Halt: the store's adapter cannot work.
-            MemoryError, OSError: this process has run out of memory or file descriptors.
+        Raises, where the block begins: Reject: any code of the ``fetch`` stage; ``attempts`` is the
+        number of attempts. Halt: the store's adapter cannot work. MemoryError, OSError: this
+        process has run out of memory or file descriptors.
         """
         return self._held(ref, level, source)
 
     async def reads_from(self, bucket: str) -> bool:
         """Whether an object of the bucket that was read before can be read now.
 
-        Waits while its store is out of service, if that is the only one. Else the answer would hold
-        up what other stores serve, and is yes: what this store has said before stands."""
+        If there is only one store, the call waits while the store is out of service. With several
+        stores, waiting would hold up the other stores' references, so the answer is then True.
+        """
         for health in self._health.values():
             if await health.reads_from(bucket, waits=not self._several):
                 return True
         return False
 
     async def close(self) -> None:
-        """End what runs in the background, then the stores. Fetches under way are their callers',
-        and fail."""
+        """End the background tasks, then close the stores. Fetches in progress belong to their
+        callers, and fail."""
         for health in self._health.values():
             await health.close()
         await self._stores.close()
@@ -194,7 +196,7 @@ class Fetcher:
             series.hold.give_back()
 
     async def _until_settled(self, series: _Series) -> ObjectBody:
-        """Returns with a place taken."""
+        """Returns the object, with a place taken."""
         ref = series.ref
         while True:
             permit = await self._enter(series)
@@ -212,7 +214,8 @@ class Fetcher:
             own_s = wait_s(series.attempts, self._retry, self._random)
             asked_s = min(failure.retry_after_s or 0.0, _LONGEST_ASKED_WAIT_S)
             if series.exhausted_by(failure, took_s + own_s, self._policy):
-                # No time is left for another attempt: what counts is whether others are served.
+                # No time is left for another attempt: the object is given up if the store serves
+                # others.
                 if await series.health.serves_others(ref, ended, series.attempts):
                     raise Reject(
                         failure.code,
@@ -231,12 +234,12 @@ class Fetcher:
         series.busy_s += seconds
 
     async def _enter(self, series: _Series) -> Permit:
-        """Wait for the store to be in service, and for a place where one is to be had first."""
+        """Wait for the store to be in service, and for a place if the attempt needs one first."""
         self._queue(1)
         try:
             while True:
                 if not series.health.closed:
-                    # What failed in an outage is no worse than the rest.
+                    # An object that failed in an outage is no worse than others.
                     self._come_back(series, forgiven=True)
                     await self._in_service(series)
                     series.slow = False
@@ -244,7 +247,7 @@ class Fetcher:
                 if not series.slow:
                     await series.hold.take(aside=aside, level=series.level)
                     if not aside and self._places.bursts(series.source):
-                        series.hold.give_back()  # its source has turned bad while it waited
+                        series.hold.give_back()  # the source turned bad meanwhile
                         continue
                 permit = series.health.admit()
                 if permit is not None:
@@ -255,8 +258,8 @@ class Fetcher:
             self._queue(-1)
 
     async def _in_service(self, series: _Series) -> None:
-        """Wait for the store to be in service. Where there are others, the object's source is held
-        up, so that those of other sources go on."""
+        """Wait for the store to be in service. With several stores, the object's source is held up,
+        so that references of other sources go on."""
         if self._several:
             self._places.hold_up(series.source)
         try:
@@ -268,12 +271,13 @@ class Fetcher:
                 self._places.let_go(series.source)
 
     async def _attempt(self, series: _Series, permit: Permit) -> ObjectBody:
-        """One attempt. One whose store is silent for too long gives its place back and goes on."""
+        """One attempt. If the store is silent for too long, the attempt gives its place back and
+        goes on."""
         series.waited_s = 0.0
         usual_s = series.health.usual_s()
         timer = None
         if usual_s is None and self._several:
-            usual_s = 0.0  # others need not wait until it is known that this store is down
+            usual_s = 0.0  # do not let others wait until this store is known to be down
         if usual_s is not None and series.hold.taken:
             patience_s = max(_LEAST_SLOW_S, _SLOW * usual_s)
             timer = asyncio.get_running_loop().call_later(patience_s, self._turn_slow, series)
@@ -322,7 +326,7 @@ class Fetcher:
 
 
 def _bare(failure: Retry) -> Retry:
-    """Without the frames that it came through: they hold what had arrived of the object, and a
-    series keeps its failure while it holds no place."""
+    """The failure without its traceback. The frames hold the bytes that had arrived, and a series
+    keeps its failure while it holds no place."""
     failure.__context__ = failure.__cause__ = None
     return failure.with_traceback(None)

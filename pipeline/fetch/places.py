@@ -1,13 +1,13 @@
-"""Who may hold an object in memory, and who goes aside so that everybody else goes on.
+"""Which objects are held in memory, and which go aside so that all other objects go on.
 
-An attempt takes a place, which bounds memory, and keeps it until the object is decoded. Objects
-that have failed before, or whose store is far slower than usual, go *aside*: all of them together
-have a quarter of the places at most, and one that waits for the store's first byte has none, for it
-holds nothing yet.
+An attempt takes a place, which bounds memory, and keeps it until the object is decoded. An object
+goes *aside* if it has failed before, or if its store is far slower than usual. All objects aside
+together have at most a quarter of the places. An object aside that waits for the store's first byte
+has no place, because nothing of it is in memory yet.
 
-A fetch has a *source*: those of one source wait for one another at the caller's, as references of
-one queue do. A source with objects aside brings a bounded number of fetches. So does one with
-objects *held up*, which wait for a store that is down while other stores serve.
+A fetch has a *source*. The caller makes fetches of one source wait for one another, as references
+of one queue do. A source with objects aside brings a bounded number of fetches. So does a source
+with objects *held up*: these wait for a store that is down while other stores serve.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ from collections.abc import Hashable
 from pipeline.priority import FIRST, Turns
 
 _ASIDE_SHARE = 4
-"""One place in so many may be held by objects that are aside."""
+"""Objects aside may hold one place in this many."""
 
 _CROWD = 4
-"""Fetches, for each place, that the watched sources may have under way together."""
+"""Fetches, for each place, that the watched sources together may have in progress."""
 
 _BURST_SHARE = 8
-"""A source with more objects aside than one for so many places sends its new ones aside too: a run
-of bad objects must not fill every place before they are known."""
+"""A source with more objects aside than one for this many places sends its new objects aside too.
+Otherwise a run of bad objects could fill every place before they are known to be bad."""
 
 _WATCHED_S = 30.0
-"""A source is watched for so long after its last object has come back: what waits behind that
-object may be no better."""
+"""A source is watched for this many seconds after its last object has come back, because the
+references behind that object may be no better."""
 
 _BEFORE_ALL = FIRST - 1
-"""The level of those aside, and of those whose store has answered: they hold an open response."""
+"""The level of objects aside, and of objects whose store has answered: they hold an open
+response."""
 
 
 class Places:
-    """The places of one worker, for all its stores. Belongs to one event loop; ``sources_aside``
-    and ``room_aside`` may be read from any thread."""
+    """The places of one worker, shared by all its stores. Belongs to one event loop;
+    ``sources_aside`` and ``room_aside`` may be read from any thread."""
 
     def __init__(self, most: int, min_share: float) -> None:
         self._most = most
@@ -47,9 +48,10 @@ class Places:
         self._under_way: Counter[Hashable] = Counter()
         self._aside: Counter[Hashable] = Counter()
         self._held_up: Counter[Hashable] = Counter()
-        # Sources that have objects aside or held up, or had some lately, and what ends the latter.
+        # Sources that have objects aside or held up (None), or had some lately (the timer that ends
+        # the watch).
         self._watched: dict[Hashable, asyncio.TimerHandle | None] = {}
-        # Fetches under way of these sources.
+        # Fetches in progress of these sources.
         self._crowd = 0
 
     @property
@@ -59,7 +61,7 @@ class Places:
 
     @property
     def room_aside(self) -> int:
-        """Fetches that those sources may begin now, all together."""
+        """Fetches that those sources together may begin now."""
         return max(0, self._most * _CROWD - self._crowd)
 
     def bursts(self, source: Hashable) -> bool:
@@ -83,7 +85,8 @@ class Places:
         self._watch(source)
 
     def come_back(self, source: Hashable, *, forgiven: bool = False) -> None:
-        """``forgiven``: its failures say nothing of the source."""
+        """The object is no longer aside. ``forgiven``: its failures say nothing about the
+        source."""
         self._aside[source] -= 1
         if self._aside[source]:
             return
@@ -95,12 +98,12 @@ class Places:
             self._watched[source] = loop.call_later(_WATCHED_S, self._forget, source)
 
     def hold_up(self, source: Hashable) -> None:
-        """An object of it waits for a store that is down."""
+        """An object of the source waits for a store that is down."""
         self._held_up[source] += 1
         self._watch(source)
 
     def let_go(self, source: Hashable) -> None:
-        """The object waits no more."""
+        """The object no longer waits."""
         self._held_up[source] -= 1
         if not self._held_up[source]:
             del self._held_up[source]
@@ -114,7 +117,7 @@ class Places:
         self._watched[source] = None
 
     def _forget(self, source: Hashable) -> None:
-        """Watch the source no more, unless objects of it are aside or held up."""
+        """Stop watching the source, unless it has objects aside or held up."""
         if source not in self._aside and source not in self._held_up:
             del self._watched[source]
             self._crowd -= self._under_way[source]
@@ -125,7 +128,7 @@ class Places:
 
 
 class Hold:
-    """One object's claim: it has a place, or none while it waits for its turn or for the store."""
+    """One object's claim to a place. It has none while it waits for its turn or for the store."""
 
     def __init__(self, places: Turns, for_aside: Turns) -> None:
         self._places = places
@@ -135,7 +138,7 @@ class Hold:
 
     @property
     def taken(self) -> bool:
-        """Whether it has a place."""
+        """Whether the object has a place."""
         return self._has
 
     async def take(self, *, aside: bool, level: int) -> None:
@@ -143,7 +146,7 @@ class Hold:
         if aside:
             await self._for_aside.acquire(level)
         try:
-            # Whoever is aside has had its turn already: it must not keep others from theirs.
+            # An object aside has waited for its turn already, and must not keep others from theirs.
             await self._places.acquire(_BEFORE_ALL if aside else level)
         except BaseException:
             if aside:
@@ -152,8 +155,8 @@ class Hold:
         self._has, self._aside = True, aside
 
     async def take_for_answer(self) -> None:
-        """Wait for a place, unless it has one, before more is read of an object that the store has
-        begun to send."""
+        """Wait for a place, unless the object has one. Called before more is read of an object that
+        the store has begun to send."""
         if not self._has:
             await self.take(aside=True, level=_BEFORE_ALL)
 

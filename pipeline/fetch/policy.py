@@ -1,4 +1,4 @@
-"""What can be set about reading an object."""
+"""Settings for reading objects."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pydantic import Field
 from pipeline.policy import Policy, Tier
 
 CHANCES = 2
-"""An object is given up only after failing this often beside a store that works. The last attempt
-begun in an outage can end after it and then seems to be the object's own failure; a second cannot.
-Each attempt may take its share of the deadline, so none begins when less than that is left."""
+"""Failures that an object needs, at the least, before it is given up while its store works. An
+attempt that began in an outage can end after the outage and then looks like the object's own
+failure; a second attempt cannot. Each attempt may take its share of the deadline, so no attempt
+begins when less time is left."""
 
 
 class FetchPolicy(Policy):
@@ -21,30 +22,32 @@ class FetchPolicy(Policy):
 
     max_bytes: Annotated[int, Tier.EVERYDAY] = Field(
         32 * 1024 * 1024,
-        description="An object of more bytes is dead-lettered as fetch.too_large; no more than "
-        "this is held in memory. A file that has more bytes once its Content-Encoding is undone is "
-        "dead-lettered as decode.too_large.",
+        description="Largest object, in bytes. A larger object is dead-lettered as "
+        "fetch.too_large, and no more than this many bytes of it are held in memory. A file that "
+        "exceeds the limit once its Content-Encoding is undone is dead-lettered as "
+        "decode.too_large.",
         gt=0,
     )
     deadline_s: float = Field(
         30.0,
-        description="Seconds within which an object must arrive: all attempts and the waits "
-        "between them, while the store serves other objects. One attempt may take half of it, and "
-        "none begins in the second half. "
-        "Waiting for a free slot or for the store to come back does not count.",
+        description="Seconds within which an object must arrive while the store serves other "
+        "objects. All attempts and the waits between them count. Waiting for a free slot does not "
+        "count, nor does waiting for the store to come back. One attempt may take half of the "
+        "deadline, and no attempt begins in its second half.",
         gt=0,
     )
     max_refusals: Annotated[int, Tier.EXPERT] = Field(
         3,
-        description="An object that the store refuses (403, no such bucket, a key of encryption "
-        "that the worker lacks) this often, while it serves others, is dead-lettered before the "
-        "deadline. An outage can charge an object with one refusal, so the least is 2.",
+        description="Refusals after which an object is dead-lettered before its deadline, while "
+        "the store serves other objects. A refusal is a 403, a missing bucket, or an encryption "
+        "key that the worker may not use. At least 2, because an outage can charge an object with "
+        "one refusal.",
         ge=2,
     )
     max_open_objects: int = Field(
         64,
-        description="Objects that each worker holds at a time, from the first byte read until "
-        "they are decoded; times fetch.max_bytes this bounds memory.",
+        description="Objects that each worker holds at a time, from the first byte read until the "
+        "object is decoded. Memory for objects is at most this number times fetch.max_bytes.",
         gt=0,
     )
 

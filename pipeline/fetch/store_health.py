@@ -1,5 +1,5 @@
-"""Whether a store serves: what single attempts say about it, and a probe while that is in doubt.
-There is one of these for each store."""
+"""Whether a store serves: what single attempts say about it, and a probe while the store is in
+doubt. There is one of these for each store."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from pipeline.retry import Breaker, BreakerPolicy, Permit
 log = logging.getLogger(__name__)
 
 _ASKED_IN_DOUBT = 2
-"""Objects that are asked for, one after the other, before the breaker opens: one of them may have
+"""Objects that are asked for, one after the other, before the breaker opens. One of them may have
 been deleted or locked since it was read."""
 
 _LEAST_SLEEP_S = 0.001
 
 _USUAL_OF = 31
-"""Answers whose median is the usual time of one,"""
+"""Answers whose median is the usual time to answer."""
 _USUAL_FROM = 5
-"""once there are so many."""
+"""Fewest answers for a median."""
 
 
 class StoreHealth:
-    """Makes attempts on one store's objects and learns from them whether it serves.
+    """Makes attempts on one store's objects and learns from them whether the store serves.
 
-    While the breaker is open nobody need wait for the store to come back to find out that it has:
-    a task of this object's own asks it. ``close`` ends that task.
+    While the breaker is open, a task of this object asks the store whether it is back, even if no
+    fetch waits. ``close`` ends that task.
 
-    ``called`` is the store's name in the log; ``on_turn`` is called when the breaker has opened or
+    ``called`` is the store's name in the log. ``on_turn`` is called after the breaker has opened or
     closed.
 
     Belongs to one event loop; ``serves``, ``wants_more`` and ``starved`` may be read from any
@@ -56,7 +56,7 @@ class StoreHealth:
         self._called = called
         self._on_turn = on_turn
         self.untried = 0
-        """Fetches under way of which no attempt has begun; their caller counts them."""
+        """Fetches in progress without an attempt so far. The caller counts them."""
         self._answers = Answers()
         self._witnesses = Witnesses()
         self._usual_s: deque[float] = deque(maxlen=_USUAL_OF)
@@ -73,20 +73,20 @@ class StoreHealth:
 
     @property
     def closed(self) -> bool:
-        """Whether the breaker is closed: attempts may be made."""
+        """Whether the breaker is closed, so that attempts may be made."""
         return self._breaker.closed()
 
     @property
     def serves(self) -> bool:
-        """Whether the breaker lets fetches go on. Also where asking the store has failed for a
-        reason of this process: the next fetch raises it."""
+        """Whether fetches may go on. True also if asking the store failed for a reason of this
+        process: the next fetch raises it."""
         return self._breaker.closed() or self._broken is not None
 
     @property
     def starved(self) -> bool:
-        """Whether a store that has never answered anything has no object left to be asked about: a
-        reference that has not been tried yet is the only way to tell an outage from bad references,
-        so there should always be one."""
+        """Whether a store that has never answered has no object left to be asked about. Only an
+        untried reference can then tell an outage from bad references, so there should always be
+        one."""
         return not self.serves and not self._answers and self.untried == 0
 
     @property
@@ -95,20 +95,21 @@ class StoreHealth:
         return self.serves or self.starved
 
     def usual_s(self) -> float | None:
-        """Seconds in which the store usually begins to answer; None until it has a few times."""
+        """Seconds in which the store usually begins to answer; None until it has answered a few
+        times."""
         if len(self._usual_s) < _USUAL_FROM:
             return None
         return statistics.median(self._usual_s)
 
     def admit(self) -> Permit | None:
-        """Leave for an attempt, or None while the breaker is open."""
+        """Permission for an attempt, or None while the breaker is open."""
         return self._breaker.admit(self._clock.monotonic()) if self.closed else None
 
     async def in_service(self, ref: ImageRef, begin: Callable[[], None], *, untried: bool) -> None:
         """Return when the breaker is closed.
 
-        Meanwhile ``ref`` may be one of those that the store is asked about, before others if it is
-        ``untried``; ``begin`` is called when that is an attempt on it.
+        Meanwhile the probe may ask the store about ``ref``, earlier than about others if ``ref`` is
+        ``untried``. ``begin`` is called when the probe makes an attempt on ``ref``.
 
         Raises:
             Halt, MemoryError, OSError: asking failed for a reason of this process.
@@ -128,9 +129,9 @@ class StoreHealth:
             self._waiting.pop(place, None)
 
     async def serves_others(self, ref: ImageRef, since: float, turn: int) -> bool:
-        """Whether the store answers for other objects, in attempts begun at ``since`` or later.
-        Where the stream brings no such answer, one of the objects that it has answered for is read
-        again; ``turn`` picks which."""
+        """Whether the store answers for other objects, in attempts begun at ``since`` or later. If
+        the stream brings no such answer, an object that the store has answered for is read again;
+        ``turn`` selects it."""
         if self._answers.since(since, ref):
             return True
         async with self._asking:
@@ -142,7 +143,7 @@ class StoreHealth:
 
     async def reads_from(self, bucket: str, *, waits: bool) -> bool:
         """Whether an object of the bucket that was read before can be read now. While the store is
-        out of service nobody can tell: it ``waits``, or says yes."""
+        out of service this cannot be known: the call then ``waits``, or returns True."""
         for witness in self._witnesses.of(bucket):
             while (permit := self.admit()) is None:
                 if not waits:
@@ -159,7 +160,7 @@ class StoreHealth:
         permit: Permit,
         on_answer: Callable[[], Awaitable[None]] | None = None,
     ) -> ObjectBody:
-        """One attempt, and what it says about the store.
+        """One attempt, whose result is noted for the store.
 
         Raises:
             Reject, Retry, Halt, MemoryError, OSError: as ``Attempts.read``.
@@ -187,7 +188,7 @@ class StoreHealth:
         return body
 
     async def close(self) -> None:
-        """End the probe for good."""
+        """End the probe permanently."""
         self._closed = True
         probe, self._probe = self._probe, None
         if probe is not None:
@@ -223,7 +224,7 @@ class StoreHealth:
         self._breaker.trip(self._down_since)
         log.warning(
             "fetch: %s is out of service: several objects failed in a row (%s); its references "
-            "wait and none is dead-lettered until it answers",
+            "wait, and none is dead-lettered, until it answers",
             self._called,
             failure,
         )
@@ -233,7 +234,7 @@ class StoreHealth:
     # -- the probe --------------------------------------------------------------------------
 
     def _look_into_it(self) -> None:
-        """Have the store asked, whoever waits for it and whoever ceases to."""
+        """Start the probe. It does not depend on any fetch that waits for the store."""
         if not self._closed and (self._probe is None or self._probe.done()):
             self._probe = asyncio.create_task(self._probing(), name="store-probe")
 
@@ -243,20 +244,21 @@ class StoreHealth:
                 await self._settle_doubt()
             while not self._breaker.closed():
                 asks_in_s = self._breaker.asks_in_s(self._clock.monotonic())
-                # Timers end a little early: one that is asked about then would lose its turn.
+                # Timers end a little early, and a request before its time would be refused.
                 await self._clock.sleep(max(_LEAST_SLEEP_S, asks_in_s))
                 async with self._asking:
                     if self._breaker.asks_in_s(self._clock.monotonic()):
                         continue
                     candidate = self._candidate()
                     if candidate is None:
-                        return  # nothing to ask about: the next that waits brings this back
+                        return  # nothing to ask about; the next waiting fetch starts it again
                     failure = await self._ask(candidate)
                     if isinstance(failure, StoreDenied) and self._untried_wait():
-                        # It is there and has never served anything: the next may be the first.
+                        # The store is up and has never served anything: the next reference may be
+                        # the first.
                         self._breaker.ask_at(self._clock.monotonic())
         except Exception as error:
-            # Nobody awaits this task: those that wait for the store raise it.
+            # Nobody awaits this task; the fetches that wait for the store raise its error.
             self._broken = error
             if not isinstance(error, Halt) and not ends_worker(error):
                 log.exception("fetch: asking whether %s serves failed unexpectedly", self._called)
@@ -267,8 +269,9 @@ class StoreHealth:
             self._changed.set()
 
     async def _settle_doubt(self) -> None:
-        """Ask for objects that the store has answered for. The breaker opens only if none of them
-        is answered now: else what failed in a row were bad objects."""
+        """Ask for objects that the store has answered for. The breaker opens only if the store
+        answers for none of them now. Otherwise the objects that failed in a row are bad
+        themselves."""
         failure: Retry | None = None
         for witness in self._known()[:_ASKED_IN_DOUBT]:
             async with self._asking:
@@ -278,7 +281,7 @@ class StoreHealth:
             if failure is None:
                 return
             if failure.code == "fetch.timeout":
-                break  # Whatever is wrong with an object, the store would say so.
+                break  # A store that serves would answer even for a bad object.
         if failure is not None and self._breaker.doubtful:
             self._trip(failure)
 
@@ -290,8 +293,8 @@ class StoreHealth:
         return [*latest[:1], *others, *latest[1:]]
 
     def _candidate(self) -> ImageRef | None:
-        """What to ask for next: what was answered before and what waits take turns, each in its
-        order, so that no set of bad objects hides a good one."""
+        """The next object to ask for. Known objects and waiting references take turns, each in
+        their order, so that no set of bad objects hides a good one."""
         self._probes += 1
         known = self._known()
         if known and (self._probes % 2 or not self._waiting):
@@ -304,14 +307,15 @@ class StoreHealth:
         return ref
 
     def _untried_wait(self) -> bool:
-        """Whether, of a store that has never answered, a reference waits that was not tried."""
+        """Whether an untried reference waits for a store that has never answered."""
         if self._answers or not self._waiting:
             return False
         _, _, untried = next(iter(self._waiting.values()))
         return untried
 
     async def _ask(self, witness: ImageRef) -> Retry | None:
-        """Read an object for the sake of what it says about the store; returns how it failed."""
+        """Read an object to learn about the store. Returns the failure, or None if the store
+        answered."""
         permit = self._breaker.admit(self._clock.monotonic())
         if permit is None:
             return None

@@ -1,4 +1,4 @@
-"""Which store a reference is read from: by its scheme and its bucket."""
+"""Which store a reference is read from, by its scheme and its bucket."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pipeline.records import ImageRef
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """One store. ``name`` is what logs and metrics call it, ``scheme`` and ``allows`` say which
-    references are its own, and ``allow_list`` is the setting that ``allows`` comes from."""
+    """One store. ``name`` is its name in logs and metrics. ``scheme`` and ``allows`` say which
+    references belong to it. ``allow_list`` is the setting that ``allows`` comes from."""
 
     name: str
     scheme: str
@@ -23,8 +23,8 @@ class Store:
 
 
 class Stores:
-    """Stores in their order: the first whose scheme and bucket fit a reference is the one that it
-    is read from. A further kind of store is one more entry, with a scheme of its own."""
+    """Stores in their order. A reference is read from the first store that matches its scheme and
+    bucket. Another kind of store is one more entry, with its own scheme."""
 
     def __init__(self, stores: Sequence[Store]) -> None:
         self._stores = tuple(stores)
@@ -39,7 +39,7 @@ class Stores:
         """The store of a reference.
 
         Raises:
-            Reject: ``fetch.bucket_not_allowed``: no store may read it.
+            Reject: ``fetch.bucket_not_allowed``: no store may read the reference.
         """
         of_scheme = [store for store in self._stores if store.scheme == ref.scheme]
         for store in of_scheme:
@@ -57,13 +57,13 @@ class Stores:
         )
 
     async def close(self) -> None:
-        """Release what the stores hold. Reads still under way fail."""
+        """Release the stores' resources. Reads in progress fail."""
         for store in self._stores:
             await store.objects.close()
 
 
 def absent_from(allow_lists: Sequence[str]) -> str:
-    """What a message says of a bucket that none of these settings names."""
+    """Words for a bucket that none of these settings names."""
     if len(allow_lists) == 1:
         return f"not in {allow_lists[0]}"
     return f"in none of {', '.join(allow_lists)}"

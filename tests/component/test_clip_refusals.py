@@ -162,7 +162,7 @@ def test_a_checkpoint_that_would_give_other_scores_is_refused_with_the_reason(
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Halt, match="no-such-place is no directory"):
+    with pytest.raises(Halt, match="no-such-place is not a directory"):
         ClipEncoder.load(ModelPolicy(directory=tmp_path / "no-such-place"))
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline.adapters.decode.pool import CHILD_PROGRAM, SandboxedDecoder
 from pipeline.adapters.decode.process import DecodeProcess
-from pipeline.adapters.decode.wire import EXIT_OUT_OF_MEMORY, ChildConfig, Death, Verdict
+from pipeline.adapters.decode.wire import EXIT_OUT_OF_MEMORY, ChildConfig, ChildEnd, Verdict
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Halt
@@ -93,7 +93,7 @@ def failed_start(program: Path, child_config: ChildConfig) -> str:
         try:
             with pytest.raises(ConnectionError):
                 await child.ready()
-            return child.last_words()
+            return child.last_line()
         finally:
             await child.end()
 
@@ -205,7 +205,7 @@ def test_memory_over_the_limit_ends_a_child_with_its_own_exit_status() -> None:
 def test_cpu_time_of_one_image_ends_a_child_even_if_the_parent_does_not() -> None:
     code = end_of("hang", config(image_cpu_s=0.2))
     assert code == -signal.SIGPROF
-    assert Death.of(code).code == "decode.timeout"
+    assert ChildEnd.of(code).code == "decode.timeout"
 
 
 def test_a_child_dies_with_its_parent() -> None:

@@ -231,7 +231,7 @@ def test_a_stall_of_the_worker_itself_is_not_held_against_the_image(
             await assert_works(decoder)
             body = fault("hang_unless_fresh", picture(5))
             decoding = asyncio.create_task(decoder.decode(body, GEOMETRY))
-            await until(lambda: [each for each in decoder._living if each.served == 2])
+            await until(lambda: [each for each in decoder._running if each.served == 2])
             # An hour passes that nobody was awake to see.
             loop, clock = asyncio.get_running_loop(), time.monotonic
             monkeypatch.setattr(loop, "time", lambda: clock() + 3_600)
@@ -249,7 +249,7 @@ def test_a_stall_of_the_worker_while_a_process_starts_is_no_broken_installation(
         async with pool() as decoder:
             os.kill(await process_id(decoder), signal.SIGKILL)
             decoding = asyncio.create_task(decoder.decode(picture(5), GEOMETRY))
-            await until(lambda: [each for each in decoder._living if not each.served])
+            await until(lambda: [each for each in decoder._running if not each.served])
             loop, clock = asyncio.get_running_loop(), time.monotonic
             monkeypatch.setattr(loop, "time", lambda: clock() + 3_600)
             assert shade_of((await decoding).pixels) == 5
@@ -276,9 +276,9 @@ def test_a_process_killed_from_outside_twice_at_work_counts_as_out_of_memory() -
         async with pool() as decoder:
             decoding = asyncio.create_task(rejected(decoder, fault("hang")))
             for _ in range(2):
-                (child,) = await until(lambda: [each for each in decoder._living if each.served])
+                (child,) = await until(lambda: [each for each in decoder._running if each.served])
                 child.process.send_signal(signal.SIGKILL)
-                await until(lambda: child not in decoder._living)  # noqa: B023
+                await until(lambda: child not in decoder._running)  # noqa: B023
             assert (await decoding).code == "decode.out_of_memory"
             await assert_works(decoder)
 
@@ -302,7 +302,7 @@ def test_a_cancelled_image_frees_its_process_at_once() -> None:
     async def scenario() -> None:
         async with pool(deadline_s=PATIENCE_S) as decoder:
             hung = asyncio.create_task(decoder.decode(fault("hang"), GEOMETRY))
-            await until(lambda: [each for each in decoder._living if each.served])
+            await until(lambda: [each for each in decoder._running if each.served])
             hung.cancel()
             async with asyncio.timeout(PATIENCE_S / 2):
                 await assert_works(decoder)
@@ -336,7 +336,7 @@ def test_closing_reaps_every_process_and_releases_every_descriptor() -> None:
         async with pool(processes=2) as decoder:
             await rejected(decoder, fault("crash"))
             await assert_works(decoder)
-            pids.extend(each.process.pid for each in decoder._living)
+            pids.extend(each.process.pid for each in decoder._running)
         await decoder.close()  # a second time
 
     pids: list[int] = []
@@ -356,7 +356,7 @@ def test_closing_ends_what_is_under_way_and_refuses_what_comes_after() -> None:
         async with pool() as decoder:
             bodies = (fault("hang"), picture(1))
             tasks = [asyncio.create_task(decoder.decode(body, GEOMETRY)) for body in bodies]
-            await until(lambda: [each for each in decoder._living if each.served])
+            await until(lambda: [each for each in decoder._running if each.served])
             await decoder.close()
             for task in tasks:
                 with pytest.raises(Halt, match=r"decode\.closed"):

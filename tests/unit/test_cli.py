@@ -261,7 +261,10 @@ def test_config_shows_settings_up_to_a_tier_and_all_that_were_set(
 @pytest.mark.parametrize(
     ("changes", "note"),
     [
-        ([], "when the driver starts: 1 where the Ray cluster has GPUs, else 0; doctor asks it"),
+        (
+            [],
+            "decided at the start: 1 if the Ray cluster has GPUs, else 0; doctor shows it",
+        ),
         (["model.device=cuda"], "1: model.device is cuda"),
         (["model.device=cpu"], "0: model.device is cpu"),
         (["workers.gpus_per_worker=0.5"], None),
@@ -275,7 +278,8 @@ def test_config_says_what_auto_comes_to(
     rows = {line.split()[0]: line.split(maxsplit=2)[2] for line in result.stdout.splitlines()}
     assert rows["workers.gpus_per_worker"] == (f"auto  # {note}" if note else "0.5")
     assert (
-        rows["decode.processes"] == "null  # by the worker's node, told in its log when it starts"
+        rows["decode.processes"]
+        == "null  # fitted to the worker's node; the worker logs it when it starts"
     )
 
 

@@ -11,7 +11,7 @@ from pipeline.adapters.decode.wire import (
     MAX_DETAIL_BYTES,
     REPLY_BYTES,
     ChildConfig,
-    Death,
+    ChildEnd,
     ProtocolViolation,
     Reply,
     Verdict,
@@ -77,9 +77,9 @@ def test_a_senseless_policy_is_refused(fields: dict[str, object]) -> None:
 def test_a_death_has_a_code_and_only_what_may_pass_is_tried_again(
     returncode: int, code: str, final: bool
 ) -> None:
-    death = Death.of(returncode)
-    assert (death.code, death.final) == (code, final)
-    assert death.cause
+    end = ChildEnd.of(returncode)
+    assert (end.code, end.final) == (code, final)
+    assert end.cause
     assert code in CODES
 
 

@@ -276,5 +276,7 @@ def test_another_input_topic_can_be_named() -> None:
 
 
 def test_a_topic_that_no_worker_reads_is_refused() -> None:
-    with pytest.raises(Halt, match=r"third is no input topic \(kafka\.input_topics: first, second"):
+    with pytest.raises(
+        Halt, match=r"third is not an input topic \(kafka\.input_topics: first, second"
+    ):
         run("s3://photos/", topic="third")

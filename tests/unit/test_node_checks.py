@@ -86,7 +86,7 @@ def lose(*names: str) -> Any:
     ("happens", "code", "subject", "says"),
     [
         (lose("labels.yaml"), "label_set.invalid", "label sets", "labels.yaml: cannot be read"),
-        (lose("model"), "model.not_found", "model", "model is no directory"),
+        (lose("model"), "model.not_found", "model", "model is not a directory"),
         (lose("ca.pem"), "s3.ca_file", "certificates", "ca.pem"),
         (
             lambda _, patch: without_credentials(patch),

@@ -211,7 +211,7 @@ def test_no_variable_is_suggested_for_what_is_in_a_list(tmp_path: Path) -> None:
         ),
         (
             "{model: {device: cuda}, workers: {gpus_per_worker: 0}}",
-            "workers.gpus_per_worker: is 0, with which a worker sees no GPU, and model.device is c",
+            "workers.gpus_per_worker: is 0, so that a worker sees no GPU, and model.device is c",
         ),
         (
             "{model: {device: cpu}, workers: {gpus_per_worker: 0.5}}",

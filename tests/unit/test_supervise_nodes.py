@@ -76,7 +76,7 @@ def test_a_worker_that_did_not_finish_before_its_node_went_has_not_crashed(
         assert stage.run() is ExitCode.OK
     assert stage.started[2][0] - 40 < 1.0
     assert "worker 1 leaves node host-b (bbbbbbbb), which is being drained" in caplog.text
-    assert "what it had not committed comes again" in caplog.text
+    assert "what it has not committed will be read again" in caplog.text
 
 
 def test_a_worker_that_is_still_being_built_on_such_a_node_starts_elsewhere() -> None:

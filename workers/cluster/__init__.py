@@ -1,7 +1,7 @@
-"""Ray: workers as its actors, and what a cluster and its nodes have.
+"""Ray: workers as its actors, and the resources of a cluster and its nodes.
 
-Read ``actors`` first. ``start`` joins or starts Ray, ``resources`` says what the cluster has,
-``reservation`` what a worker asks of it and ``fitting`` which defaults suit what it was given.
-``drains`` learns which nodes go away. ``node_survey`` looks on every node for what a worker needs.
-``heap`` tunes a worker's process.
+Read ``actors`` first. ``start`` joins or starts Ray. ``resources`` reads what the cluster has,
+``reservation`` decides what a worker reserves, and ``fitting`` chooses defaults for a worker's
+node. ``drains`` learns which nodes go away. ``node_survey`` looks on every node for what a worker
+needs. ``heap`` tunes a worker's process.
 """

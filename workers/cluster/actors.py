@@ -1,10 +1,10 @@
-"""Stream workers as Ray actors. Beside this module ``ray_start``, ``ray_resources``, ``drains`` and
-``node_survey`` know Ray, and no other.
+"""Stream workers as Ray actors. Only this module, ``start``, ``resources``, ``drains`` and
+``node_survey`` know Ray.
 
-Measured traps of Ray 2.60 that this is built around: a threaded actor whose method runs ignores
-SIGTERM for good unless it installs its own handler in its constructor; ``ray.kill`` and
-``ray.shutdown`` run nothing of the actor's clean-up, so every stop is cooperative first; Ray sets
-OMP_NUM_THREADS=1 for actors without CPUs, so torch's threads are set explicitly by the encoder.
+The code works around measured traps of Ray 2.60. A threaded actor whose method runs ignores SIGTERM
+unless it installs its own handler in its constructor. ``ray.kill`` and ``ray.shutdown`` run none of
+the actor's clean-up, so every stop is cooperative first. Ray sets OMP_NUM_THREADS=1 for actors
+without CPUs, so the encoder sets torch's threads explicitly.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ log = logging.getLogger(__name__)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 SIGTERM_GRACE_SHARE = 0.8
-"""Share of the grace period that an actor told to end by SIGTERM uses for its drain."""
+"""Share of the grace period that an actor uses for its drain after SIGTERM."""
 
 
 class Build(Protocol):
-    """Makes a worker of the settings: blocking, for the model is loaded. Whoever runs it closes
-    what it returns."""
+    """Builds a worker from the settings. Blocks, because the model is loaded. The caller closes the
+    result."""
 
     def __call__(self, settings: Settings, slot: int) -> BuiltWorker: ...
 
 
 class BuiltWorker(Protocol):
-    """A worker with what it owns."""
+    """A worker with everything it owns."""
 
     @property
     def worker(self) -> StreamWorker: ...
@@ -65,12 +65,12 @@ class BuiltWorker(Protocol):
 
 
 class StreamActor:
-    """A stream worker in a process of its own. A plain class: ``start`` makes it an actor."""
+    """A stream worker in a process of its own. A plain class; ``Cluster`` makes it an actor."""
 
     def __init__(self, build: Build, settings: Settings, slot: int) -> None:
         if settings.workers.gpus_per_worker == 0:
-            # Ray hides no device from an actor that asked for none. CUDA looks when it is first
-            # used, and nothing has loaded torch in this process yet.
+            # Ray hides no device from an actor that asked for none. CUDA reads this when it is
+            # first used, and nothing has loaded torch in this process yet.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         configure_logging(settings.log, f"worker-{slot}")
         self._build = build
@@ -78,25 +78,25 @@ class StreamActor:
         self._slot = slot
         self._worker: StreamWorker | None = None
         self._stopped = False
-        # How the run ended: the first one is told.
+        # How the run ended. The first entry is reported.
         self._end: queue.SimpleQueue[Ended | BaseException] = queue.SimpleQueue()
         self._lock = threading.Lock()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def node(self) -> Node:
-        """Where this process is."""
+        """The node of this process."""
         import ray
 
         return Node(ray.get_runtime_context().get_node_id(), socket.gethostname())
 
     def run(self) -> Ended:
-        """Build the worker and run it to its end, or to a stop while it is still being built. Never
-        raises for an expected reason."""
+        """Build the worker and run it to its end, or until a stop while it is still being built.
+        Never raises for an expected reason."""
         log.info(
             "worker %d starts, process %d on %s", self._slot, os.getpid(), socket.gethostname()
         )
-        # A thread of its own: a stop does not wait for the model to be loaded.
+        # A thread of its own, so that a stop does not wait for the model to load.
         threading.Thread(target=self._run_to_its_end, name="worker", daemon=True).start()
         end = self._end.get()
         if isinstance(end, BaseException):
@@ -106,7 +106,7 @@ class StreamActor:
     def _run_to_its_end(self) -> None:
         try:
             self._end.put(self._built_and_run())
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+        except BaseException as error:  # noqa: BLE001 - raised again by run()
             self._end.put(error)
 
     def _built_and_run(self) -> Ended:
@@ -127,7 +127,7 @@ class StreamActor:
                 if self._stopped:
                     return Ended(Fate.STOPPED)
                 self._worker = built.worker
-            heap.freeze()  # the process is this worker's alone
+            heap.freeze()  # the process belongs to this worker only
             built.worker.run()
         except Halt as halt:
             log.error("%s", halt)  # noqa: TRY400 - an expected end, its message says it all
@@ -135,8 +135,8 @@ class StreamActor:
         except WorkerLost as lost:
             return Ended(Fate.DIED, lost.code, lost.message)
         finally:
-            # How it ended is told, whatever the end of what it owned brings: a halt that became an
-            # exception of closing would be a crash, and started anew.
+            # The end of the run is reported even if closing fails. A halt that became an exception
+            # of closing would count as a crash, and the worker would be restarted.
             try:
                 built.close()
             except Exception:
@@ -147,7 +147,7 @@ class StreamActor:
 
     def stop(self, grace_s: float) -> None:
         """Ask for a drain. A worker that is still being built has nothing to finish: the run ends
-        at once, and what is built meanwhile goes with the process."""
+        at once, and the process ends with whatever is being built."""
         with self._lock:
             self._stopped = True
             if self._worker is not None:
@@ -161,13 +161,14 @@ class StreamActor:
         return worker.health() if worker is not None else None
 
     def _on_sigterm(self, *_: object) -> None:
-        # A thread: a signal handler must not wait for the lock that its own thread may hold.
+        # In a thread, because a signal handler must not wait for a lock that its own thread may
+        # hold.
         grace_s = self._settings.workers.grace_s * SIGTERM_GRACE_SHARE
         threading.Thread(target=self.stop, args=(grace_s,), daemon=True).start()
 
 
 class RayWorker:
-    """Implements ``slot.WorkerHandle`` over an actor."""
+    """Implements ``slot.WorkerHandle`` with an actor."""
 
     def __init__(
         self,
@@ -176,12 +177,12 @@ class RayWorker:
         wants: str,
         goes_in: Callable[[str], float | None] = lambda _: None,
     ) -> None:
-        """``goes_in`` says of a node (id) when it goes away; see ``DrainNotices``."""
+        """``goes_in`` gives the seconds until a node (id) goes away; see ``DrainNotices``."""
         self._actor = actor
         self._clock = clock
         self._wants = wants
         self._goes_in = goes_in
-        # Answered when Ray has found room and the process is there.
+        # Answered once Ray has found room and the process runs.
         self._placed = actor.node.remote()
         self._node: Node | None = None
         self._run: Any = None
@@ -196,7 +197,7 @@ class RayWorker:
         import ray
 
         if self._node is None and _ready(self._placed):
-            # Where there will be none, the end says why.
+            # If there will be no node, ``ended`` says why.
             with contextlib.suppress(ray.exceptions.RayError):
                 self._node = ray.get(self._placed)
         return self._node
@@ -217,11 +218,11 @@ class RayWorker:
         try:
             end = ray.get(call)
         except ray.exceptions.RayActorError as error:
-            # Also where Ray has only lost sight of it: nobody looks after its process any more.
+            # Also raised if Ray has only lost contact. Then nothing watches the process any more.
             self.kill()
             return Ended(Fate.DIED, "worker.died", _told(error))
         except ray.exceptions.RayError as error:
-            # The run failed and its process lives on, with the memory and the GPU it took.
+            # The run failed, but its process goes on with its memory and GPU.
             self.kill()
             return Ended(Fate.DIED, "worker.failed", str(error))
         if self._run is None:
@@ -233,14 +234,14 @@ class RayWorker:
     def health(self) -> Heard | None:
         import ray
 
-        # One call at a time: an actor that does not answer must not collect calls.
+        # One call at a time, because calls to an actor that does not answer would pile up.
         if self._health_call is None:
             self._health_call = self._actor.health.remote()
         elif _ready(self._health_call):
             try:
                 health: Health | None = ray.get(self._health_call)
             except ray.exceptions.RayError:
-                # The run's end says more, and comes with the next look.
+                # ``ended`` says more, at the next look.
                 log.debug("a worker does not answer")
             else:
                 self._heard = Heard(health, self._clock.monotonic()) if health else None
@@ -257,7 +258,7 @@ class RayWorker:
 
 
 def _told(error: Exception) -> str:
-    """The line that says what happened: the first, or the last where a process did not start."""
+    """The line that says what happened: the first, or the last if a process did not start."""
     lines = _COLOURS.sub("", str(error)).strip().splitlines()
     return lines[-1 if "creation task" in lines[0] else 0].strip()
 
@@ -270,7 +271,8 @@ def _ready(call: Any) -> bool:
 
 
 class Cluster:
-    """A Ray cluster: the one that RAY_ADDRESS names, else a local one that ends with this."""
+    """A Ray cluster: the one that RAY_ADDRESS names, else a local one that ends with this
+    object."""
 
     def __init__(self, settings: Settings) -> None:
         """One attempt to join or start Ray.
@@ -283,20 +285,20 @@ class Cluster:
 
         policy = settings.workers
         cpus = CPUS_WITHOUT_GPU if policy.cpus_per_worker is None else policy.cpus_per_worker
-        # Logical: what the workers ask for, so that a small machine can run them.
+        # Logical CPUs: as many as the workers ask for, so that a small machine can run them.
         start_ray(max(available_processors(), math.ceil(policy.most * cpus)))
         self.resources = resources_of_cluster()
         self.reservation = reserve(settings, self.resources)
         self.settings = self.reservation.resolve(settings)
-        """What workers get: nothing about GPUs is left to them."""
-        # Once: Ray's head is told of each such class, and waited for.
+        """The settings that workers get. They leave no decision about GPUs to the workers."""
+        # Made once, because Ray's head registers each such class, and the caller waits for it.
         self._actors = ray.remote(StreamActor)
-        # The one node of a Ray of our own goes when the driver does.
+        # A Ray of our own has one node, which ends with the driver.
         self._notices = DrainNotices() if cluster_address() else None
 
     def launch(self, build: Build, slot: int, avoid: frozenset[str] = frozenset()) -> RayWorker:
-        """Ask for a worker's actor; it gets a process as soon as Ray has room for it, on another
-        node than those of ``avoid`` (ids) if one has room."""
+        """Request a worker's actor. The actor gets a process as soon as Ray has room for it, on a
+        node that is not in ``avoid`` (ids) if one has room."""
         policy = self.settings.workers
         if avoid and self._notices is not None:
             avoid |= self._notices.nodes
@@ -305,7 +307,7 @@ class Cluster:
             num_cpus=policy.cpus_per_worker,
             # run() holds one thread for the worker's life; stop() and health() need others.
             max_concurrency=4,
-            # The supervisor restarts workers, with backoff and a limit that Ray does not have.
+            # The supervisor restarts workers, with a backoff and a limit, which Ray lacks.
             max_restarts=0,
             max_task_retries=0,
             scheduling_strategy=_elsewhere(avoid, self.reservation) if avoid else "SPREAD",
@@ -328,7 +330,8 @@ class Cluster:
 
 
 def _elsewhere(avoid: frozenset[str], reserved: Reservation) -> Any:
-    """Prefers a node that is not to be avoided; where none is that could have room, any will do."""
+    """Prefers a node that is not to be avoided. If no such node could have room, any node will
+    do."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     others = [
@@ -338,7 +341,7 @@ def _elsewhere(avoid: frozenset[str], reserved: Reservation) -> Any:
     ]
     if not others:
         return "SPREAD"
-    # Softly, and not waiting for a busy node either: Ray's own names for that are private.
+    # A soft preference that does not wait for a busy node. Ray's names for this are private.
     return NodeAffinitySchedulingStrategy(
         random.choice(others),  # noqa: S311 - which one does not matter
         soft=True,
@@ -349,7 +352,7 @@ def _elsewhere(avoid: frozenset[str], reserved: Reservation) -> Any:
 def _build_fitted(
     build: Build, reserved: Reservation, settings: Settings, slot: int
 ) -> BuiltWorker:
-    """In the actor: what the settings leave open is fitted to the node that it came to."""
+    """Runs in the actor: fills settings that are left open with defaults for the actor's node."""
     import ray
 
     here = ray.get_runtime_context().get_node_id()

@@ -1,5 +1,5 @@
-"""Which nodes of the cluster are about to go away: Ray's drain notices, of a spot instance that is
-taken back or of a pod that is deleted."""
+"""Which nodes of the cluster are about to go away, from Ray's drain notices: a spot instance is
+taken back, or a pod is deleted."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from collections.abc import Callable, Mapping
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0
-"""Time between two questions: of a notice of 30 s little is lost."""
+"""Seconds between two questions. Little of a 30 s notice is lost."""
 
 CLOSE_S = 3.0
-"""A question to a head that is lost is not waited for longer than this."""
+"""Longest wait for the answer of a head that may be lost."""
 
 
 def draining_nodes() -> Mapping[str, int]:
-    """Ray's: ids of the nodes with the wall-clock time, in milliseconds, at which each goes away; 0
-    for none. May block for as long as Ray's head does not answer."""
+    """Asks Ray: ids of the draining nodes, each with the wall-clock time in milliseconds at which
+    it goes away, or 0 if that is not known. May block for as long as Ray's head does not answer."""
     from ray._private.state import state
 
     nodes: Mapping[str, int] = state.get_draining_nodes()
@@ -28,7 +28,7 @@ def draining_nodes() -> Mapping[str, int]:
 
 
 class DrainNotices:
-    """Asks in a thread of its own: whoever wants to know must not wait for a head that is lost."""
+    """Asks in a thread of its own, so that callers do not wait for a head that is lost."""
 
     def __init__(
         self,
@@ -44,8 +44,8 @@ class DrainNotices:
         self._thread.start()
 
     def goes_in(self, node: str) -> float | None:
-        """Seconds until a node (id) goes away, below zero where it should be gone; ``inf`` where it
-        is not known when. None where it stays."""
+        """Seconds until a node (id) goes away; below zero if it should be gone; ``inf`` if the time
+        is not known. None if the node stays."""
         deadline_ms = self._nodes.get(node)
         if deadline_ms is None:
             return None
@@ -53,11 +53,11 @@ class DrainNotices:
 
     @property
     def nodes(self) -> frozenset[str]:
-        """Ids of those that go away."""
+        """Ids of the nodes that go away."""
         return frozenset(self._nodes)
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         self._closing.set()
         self._thread.join(CLOSE_S)
 
@@ -67,11 +67,11 @@ class DrainNotices:
                 self._nodes = dict(self._ask())
                 self._failed = False
             except Exception as error:  # noqa: BLE001 - Ray's own way, which may change in any way
-                # What was announced still holds.
+                # Earlier announcements still hold.
                 log.log(
                     logging.DEBUG if self._failed else logging.WARNING,
-                    "drain notices cannot be asked for (%s): workers on nodes that go away are not "
-                    "moved in time until they can",
+                    "drain notices cannot be asked for (%s): until they can, workers are not moved "
+                    "in time from nodes that go away",
                     error,
                 )
                 self._failed = True

@@ -8,8 +8,8 @@ divided by this driver's workers on it |
 | `model.threads` | its cores | the same |
 | `batch.max_size` | 128 | 32 |
 
-Cores are those that the worker's process may use, by affinity and cgroup quota. A worker has one at
-least. What is set stays.
+Cores are those that the worker's process may use, by affinity and cgroup quota. A worker has at
+least one. Values that are set stay.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pipeline.encode.batching import DEFAULT_SIZE
 from workers.settings.loading import Settings
 
 GPU_BATCH = 128
-"""A GPU is near its best at 256 and more; decoders feed some 3,000 images a second, so that larger
+"""A GPU is near its best at 256 and more. Decoders deliver some 3,000 images a second, so larger
 batches would not fill."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What a worker takes of its node, where nobody has set it."""
+    """A worker's share of its node, for settings that nobody has set."""
 
     processes: int
     threads: int
@@ -35,7 +35,8 @@ class Fitted:
 
 
 def fit(cores: int, workers: int, device: str) -> Fitted:
-    """For one of ``workers`` on a node, whose model runs on ``device``, cpu or cuda."""
+    """The defaults for one of ``workers`` on a node. ``device`` is that of the model, cpu or
+    cuda."""
     share = max(1, cores // workers)
     return Fitted(
         processes=min(MAX_DEFAULT_PROCESSES, share),
@@ -45,7 +46,7 @@ def fit(cores: int, workers: int, device: str) -> Fitted:
 
 
 def fitted(settings: Settings, cores: int, workers: int) -> tuple[Settings, str]:
-    """Settings that leave nothing to the node, and what was chosen of what, in words."""
+    """Settings with every value of the node filled in, and a description of what was chosen."""
     device = settings.model.device
     chosen = fit(cores, workers, device)
     processes = settings.decode.processes or chosen.processes

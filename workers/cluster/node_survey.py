@@ -1,4 +1,5 @@
-"""What `clipstream doctor --nodes` finds on every node of the cluster, before a worker is there."""
+"""What `clipstream doctor --nodes` finds on every node of the cluster before a worker runs
+there."""
 
 from __future__ import annotations
 
@@ -15,22 +16,23 @@ from workers.settings.loading import Settings
 from workers.supervise.node import Node
 
 ANSWER_S = 120.0
-"""Time for a node to look at itself: its process starts, and a model directory may be large."""
+"""Seconds for a node to check itself. Its process must start, and a model directory may be
+large."""
 
 
 class Report(NamedTuple):
-    """What a node found, or why it did not answer."""
+    """The findings of a node, or why it did not answer."""
 
     node: Node
     findings: list[Finding]
 
 
 def survey(settings: Settings) -> Iterator[Check]:
-    """A check for each subject of each node that is alive, and one for each subject that must be
-    the same on all.
+    """A check for each subject of each living node, and one for each subject that must be the same
+    on all nodes.
 
     Raises:
-        Halt, Retry: there is no cluster to be joined.
+        Halt, Retry: there is no cluster to join.
     """
     if cluster_address() is None:
         raise Halt(
@@ -52,7 +54,8 @@ def survey(settings: Settings) -> Iterator[Check]:
 
 
 def differences(reports: list[Report]) -> Iterator[Check]:
-    """A failed check for each subject whose content is not the same on all nodes that told it."""
+    """A failed check for each subject whose content is not the same on all nodes that reported
+    it."""
     told: dict[str, dict[str, list[str]]] = {}
     for report in reports:
         for finding in report.findings:
@@ -96,9 +99,9 @@ def _findings(call: Any) -> list[Finding]:
     try:
         findings: list[Finding] = ray.get(call, timeout=0)
     except ray.exceptions.GetTimeoutError:
-        problem = f"no answer within {ANSWER_S:g} s; look at the node's load and its Ray's logs"
+        problem = f"no answer within {ANSWER_S:g} s; check the node's load and its Ray's logs"
     except Exception as error:  # noqa: BLE001 - an error of the node's own, of any class
-        # The last line says what; a node without Clipstream ends here.
+        # The last line names the error. A node without Clipstream ends here.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         problem = f"{lines[-1]}; install the same Clipstream there as here"
     else:

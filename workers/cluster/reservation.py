@@ -1,6 +1,6 @@
-"""What Ray reserves for a worker: decided once, when the driver starts, of what the cluster has.
+"""What Ray reserves for a worker. Decided once, when the driver starts, from what the cluster has.
 
-Pure: ``workers.cluster.actors`` asks Ray, and every worker is told what was decided.
+Pure: ``workers.cluster.actors`` asks Ray, and every worker is told the decision.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from workers.settings.loading import Settings
 CPUS_WITHOUT_GPU = 1.0
 
 NO_GPU = (
-    "workers.gpus_per_worker: auto found no GPU in the Ray cluster, so that workers run on CPUs; "
-    "write 0 if they are to, or 1 if nodes with GPUs come later"
+    "workers.gpus_per_worker: auto found no GPU in the Ray cluster, so workers run on CPUs; "
+    "write 0 if that is intended, or 1 if nodes with GPUs come later"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What Ray counts on a node in all, whoever has it."""
+    """The total that Ray counts on a node, in use or not."""
 
     cpus: float
     gpus: float = 0.0
@@ -30,7 +30,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """A cluster's nodes, and a node of each group that its autoscaler says it can add."""
+    """A cluster's nodes, and one node of each group that its autoscaler can add."""
 
     nodes: tuple[Room, ...]
     addable: tuple[Room, ...] = ()
@@ -42,8 +42,8 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """For each worker. ``why`` says where the number of GPUs is from; ``warning`` what a person
-    may not expect, or nothing."""
+    """What is reserved for each worker. ``why`` says where the number of GPUs comes from.
+    ``warning`` says what may surprise a person, or is empty."""
 
     gpus: float
     cpus: float
@@ -54,8 +54,8 @@ class Reservation:
         return f"{_counted(self.gpus, 'GPU')} and {_counted(self.cpus, 'CPU')} ({self.why})"
 
     def resolve(self, settings: Settings) -> Settings:
-        """The settings that workers get. A worker with a GPU runs on it and nowhere else; one
-        without never does."""
+        """The settings that workers get. A worker with a GPU runs only on the GPU; a worker without
+        one never does."""
         workers = {"gpus_per_worker": self.gpus, "cpus_per_worker": self.cpus}
         device = {"device": "cuda" if self.gpus else "cpu"}
         return settings.model_copy(
@@ -67,14 +67,14 @@ class Reservation:
 
 
 def reserve(settings: Settings, resources: Resources) -> Reservation:
-    """What Ray is asked for, for each worker."""
+    """What each worker asks Ray for."""
     gpus, why, warning = _gpus(settings, resources)
     cpus = settings.workers.cpus_per_worker
     return Reservation(gpus, _cpus(gpus, resources) if cpus is None else cpus, why, warning)
 
 
 def decided_before(settings: Settings) -> tuple[float, str] | None:
-    """A worker's part of a GPU, and why, where the settings alone say it."""
+    """A worker's part of a GPU, and why, if the settings alone decide it."""
     asked, model = settings.workers.gpus_per_worker, settings.model
     if asked != "auto":
         return asked, "workers.gpus_per_worker"
@@ -98,8 +98,8 @@ def _gpus(settings: Settings, resources: Resources) -> tuple[float, str, str]:
 
 
 def _cpus(gpus: float, resources: Resources) -> float:
-    """The CPUs that go with a worker's part of the GPUs, on the node that has the fewest for it; no
-    more than its decoders use."""
+    """The CPUs that go with a worker's part of the GPUs, on the node that has the fewest CPUs for
+    it; at most what its decoders use."""
     rooms = (*resources.nodes, *resources.addable)
     able = [room for room in rooms if room.gpus >= gpus and room.cpus >= 1] if gpus else []
     if not able:
@@ -109,8 +109,8 @@ def _cpus(gpus: float, resources: Resources) -> float:
 
 
 def places(resources: Resources, reserved: Reservation) -> int | None:
-    """Workers that a cluster has room for, were it empty; None: any number, or its autoscaler
-    may add nodes."""
+    """Workers that an empty cluster has room for. None: any number, or the autoscaler may add
+    nodes."""
     if resources.addable or not (reserved.gpus or reserved.cpus):
         return None
     return sum(
@@ -124,8 +124,9 @@ def places(resources: Resources, reserved: Reservation) -> int | None:
 
 
 def workers_on(here: Room, nodes: Sequence[Room], reserved: Reservation, most: int) -> int:
-    """The most workers of one driver, of ``most`` that it may run, that are to be expected on a
-    node: as many as its GPUs have room for, or without GPUs its part of all of them."""
+    """The most workers of one driver to be expected on a node, of ``most`` that the driver may run.
+    With GPUs: as many as the node's GPUs have room for. Without GPUs: the node's share of all
+    workers."""
     if reserved.gpus:
         return max(1, _times(here.gpus, reserved.gpus))
     able = sum(node.cpus >= reserved.cpus for node in nodes)
@@ -138,5 +139,5 @@ def _counted(number: float, noun: str) -> str:
 
 
 def _times(whole: float, part: float) -> int:
-    """How often a part is in a whole; fractions of GPUs are rounded numbers."""
+    """How often a part fits into a whole. Fractions of GPUs are rounded numbers."""
     return int(whole / part + 1e-9)

@@ -1,4 +1,4 @@
-"""What a Ray cluster has, as Ray counts it: the facts that a reservation is decided by."""
+"""The resources of a Ray cluster, as Ray counts them. A reservation is decided from these."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def living_nodes() -> dict[Node, Room]:
-    """What each living node of the cluster has."""
+    """The resources of each living node of the cluster."""
     import ray
 
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types
@@ -25,7 +25,7 @@ def living_nodes() -> dict[Node, Room]:
 
 
 def resources_of_cluster() -> Resources:
-    """The nodes that live, and one of each group that an autoscaler can add."""
+    """The living nodes, and one node of each group that an autoscaler can add."""
     return Resources(tuple(living_nodes().values()), tuple(_addable()))
 
 
@@ -34,8 +34,8 @@ def _room(resources: Mapping[str, float]) -> Room:
 
 
 def _addable() -> list[Room]:
-    """A node of each group that an autoscaler has reported to Ray. Not all of them report any, and
-    Ray has no public way to ask: where it cannot be told there is none."""
+    """One node of each group that an autoscaler has reported to Ray. Not all autoscalers report
+    groups, and Ray has no public way to ask. If nothing is known, there is none."""
     try:
         from ray._private.state import state
 

@@ -1,5 +1,4 @@
-"""Ray itself: the cluster that RAY_ADDRESS names is joined, else a Ray of the driver's own is
-started."""
+"""Ray itself: joins the cluster that RAY_ADDRESS names, or starts a Ray of the driver's own."""
 
 from __future__ import annotations
 
@@ -21,12 +20,12 @@ log = logging.getLogger(__name__)
 Started = TypeVar("Started")
 
 PROBE_S = 5.0
-"""Time in which the cluster's head must take a connection. Ray itself asks an address where nobody
-listens for up to 20 minutes."""
+"""Seconds within which the cluster's head must accept a connection. Ray itself would wait up to 20
+minutes for an address where nothing listens."""
 
 PATIENCE_S = 180.0
-"""Time from the first failure on in which the driver tries again: a head that is being started, or
-a machine under load."""
+"""Seconds from the first failure on during which the driver tries again. A head may be starting, or
+a machine may be under load."""
 
 WAITS = RetryPolicy(first_wait_s=2.0, longest_wait_s=20.0)
 """Waits between attempts to join or start Ray."""
@@ -34,27 +33,28 @@ WAITS = RetryPolicy(first_wait_s=2.0, longest_wait_s=20.0)
 CODE = "ray.not_started"
 
 OBJECT_STORE_BYTES = 80 * 1024 * 1024
-"""Nearly Ray's minimum: workers hand no images through the object store."""
+"""Nearly Ray's minimum. Workers hand no images through the object store."""
 
 _LOGS = (
-    "look into ray/session_latest/logs in the directory for temporary files, and whether the "
-    "machine has memory and processors to spare"
+    "look at ray/session_latest/logs in the directory for temporary files, and check whether the "
+    "machine has free memory and processors"
 )
 
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Set in any case: Ray warns at every start about its changing default.
+    # Always set, because Ray warns at every start about its changing default.
     "RAY_AUTH_MODE": "disabled",
-    # Off: the hook starts another interpreter for every worker where the driver runs under uv.
+    # Off, because the hook starts another interpreter for every worker when the driver runs under
+    # uv.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_DEDUP_LOGS": "0",
-    # Workers say in each line who they are, and JSON lines must stay JSON.
+    # Workers name themselves in each line, and JSON lines must stay JSON.
     "RAY_DISABLE_WORKER_LOG_PREFIX": "1",
 }
 
 
 def cluster_address() -> str | None:
-    """The cluster that RAY_ADDRESS names; None where the driver starts a Ray of its own."""
+    """The cluster that RAY_ADDRESS names; None if the driver starts a Ray of its own."""
     address = os.environ.get("RAY_ADDRESS", "")
     return None if address in ("", "local") else address
 
@@ -62,13 +62,13 @@ def cluster_address() -> str | None:
 def start_ray(num_cpus: int) -> None:
     """Join the named cluster, or start a Ray of our own with ``num_cpus`` logical CPUs.
 
-    One attempt, of up to a minute. It leaves nothing behind where it fails.
+    One attempt, of up to a minute. A failed attempt leaves nothing behind.
 
     Raises:
-        Retry: ``ray.not_started``: nobody answers there, or Ray's daemons were too slow.
-        Halt: ``ray.not_started``: it cannot be done as it is asked for.
+        Retry: ``ray.not_started``: nothing answers there, or Ray's daemons were too slow.
+        Halt: ``ray.not_started``: the request cannot be met.
     """
-    # Ray reads these when it is imported. What the user set stays.
+    # Ray reads these when it is imported. The user's own values stay.
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
@@ -77,21 +77,21 @@ def start_ray(num_cpus: int) -> None:
     options: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.WARNING}
     if address is None:
         options |= {
-            # Said in so many words: else Ray joins whatever cluster an address file on this host
-            # names, of somebody else or of a run that crashed.
+            # Explicit, because Ray would otherwise join any cluster that an address file on this
+            # host names: somebody else's, or one of a run that crashed.
             "address": "local",
             "num_cpus": num_cpus,
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
         }
-    # Ray puts a SIGTERM handler of its own in place, which ends the driver without a drain.
+    # Ray installs its own SIGTERM handler, which ends the driver without a drain.
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address is not None:
             _knock(address)
         ray.init(**options)
     except Exception as error:
-        # Ray raises bare exceptions here, a plain one where its daemons were too slow.
+        # Ray raises bare exceptions here, even a plain Exception if its daemons were too slow.
         ray.shutdown()
         _end_daemons(error)
         fate = Halt if isinstance(error, (ValueError, PermissionError)) else Retry
@@ -109,11 +109,11 @@ def patiently(
     clock: Clock,
     rng: random.Random,
 ) -> Started | None:
-    """``start``, tried again while it fails in passing; None where ``wait`` says that the driver
-    was asked to stop.
+    """The result of ``start``, which is tried again while it fails temporarily. None if ``wait``
+    says that the driver was asked to stop.
 
     Raises:
-        Halt: ``ray.not_started``: it cannot be done, or nobody answers at RAY_ADDRESS for long.
+        Halt: ``ray.not_started``: it cannot be done, or nothing answers at RAY_ADDRESS for long.
         Retry: ``ray.not_started``: a Ray of our own did not start for long.
     """
     failures, give_up_at = 0, 0.0
@@ -130,8 +130,8 @@ def patiently(
                     raise
                 raise Halt(
                     failure.code,
-                    f"{failure.message}; tried {failures} times: write the address of the "
-                    "cluster's head, or unset it to start a Ray of the driver's own",
+                    f"{failure.message}; tried {failures} times: write the address of "
+                    "the cluster's head into RAY_ADDRESS, or unset it for a Ray of its own",
                 ) from failure
             seconds = wait_s(failures, WAITS, rng.random)
             log.warning("%s; trying again in %.1f s", failure, seconds)
@@ -140,17 +140,18 @@ def patiently(
 
 
 def _knock(address: str) -> None:
-    """See whether anybody listens.
+    """Check whether anything listens.
 
     Raises:
-        OSError: nobody does.
-        ValueError: it is no address.
+        OSError: nothing does.
+        ValueError: this is not an address.
     """
     from ray._private.services import canonicalize_bootstrap_address
 
     if "://" in address:
         return
-    # What it makes of `auto` is the address file's, or that of the one Ray that runs here.
+    # For `auto`, Ray's function gives the address file's address, or that of the one Ray that runs
+    # here.
     host, _, port = (canonicalize_bootstrap_address(address) or "").rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()
@@ -159,8 +160,8 @@ def _knock(address: str) -> None:
 
 
 def _end_daemons(error: Exception) -> None:
-    """End what was started of a node that did not come up. Ray drops it with its processes running;
-    the frames that raised hold the only way to them."""
+    """End the processes of a node that did not start. Ray drops the node with its processes
+    running; only the frames of the error still refer to it."""
     from ray._private.node import Node
 
     for frame, _ in traceback.walk_tb(error.__traceback__):

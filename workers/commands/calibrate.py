@@ -1,4 +1,4 @@
-"""`clipstream calibrate`: quantize the model to int8 by images like those it will see."""
+"""`clipstream calibrate`: quantize the model to int8, with images like those that it will see."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from workers.settings.loading import Settings
 from workers.stages import decoding
 
 IN_FLIGHT = 8
-"""Images that are decoded at once."""
+"""Images that are decoded at a time."""
 
 
 def run_calibrate(
     settings: Settings, console: Console, *, sources: Sequence[Path], output: Path, limit: int
 ) -> None:
-    """Calibrate on up to ``limit`` different images of files and folders, drawn the same way each
-    time, and write the directory for ``model.calibration``.
+    """Calibrate on up to ``limit`` different images of files and folders, and write the directory
+    for ``model.calibration``. The images are drawn in the same way each time.
 
     Raises:
         Halt: ``calibrate.*``, ``model.*``: nothing is written.
@@ -63,7 +63,7 @@ def run_calibrate(
         min_fidelity=settings.model.min_fidelity,
     )
     console.print(
-        f"{output} written: on images held out, int8 keeps a centred cosine with fp32 of "
+        f"{output} written: on the held-out images, int8 keeps a centred cosine with fp32 of "
         f"{facts.fidelity:.4f} or more\nuse it with: -s model.precision=int8 "
         f"-s model.calibration={output}",
         markup=False,
@@ -93,7 +93,7 @@ async def _decode(
     progress: Progress,
     task: TaskID,
 ) -> tuple[Pixels, Counter[str]]:
-    """Pixels uint8 [images, side, side, 3], and how many files gave none, by code."""
+    """Pixels uint8 [images, side, side, 3], and the number of files without pixels, by code."""
     refused: Counter[str] = Counter()
 
     async def pixels_of(decoder: Decoder, body: bytes) -> Pixels | None:
@@ -117,7 +117,8 @@ async def _decode(
 
 
 def _different(files: Sequence[Path]) -> Iterator[bytes]:
-    """Their contents, the same one once: what was calibrated on says nothing when held out."""
+    """Contents of the files, each content once. A held-out image that was also calibrated on would
+    prove nothing."""
     seen: set[bytes] = set()
     for file in files:
         try:

@@ -1,4 +1,4 @@
-"""`clipstream config`: the effective settings and where each came from."""
+"""`clipstream config`: the effective settings and where each comes from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GPUS = "workers.gpus_per_worker"
 OF_THE_NODE = frozenset(
     ("workers.cpus_per_worker", "decode.processes", "model.threads", "batch.max_size")
 )
-"""Where null is fitted to where a worker comes to."""
+"""Settings whose null is fitted to the worker's node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Row:
     value: str
     tier: Tier
     note: str = ""
-    """What a value comes to that is decided elsewhere."""
+    """The actual value, if it is decided elsewhere."""
 
 
 def print_table(
@@ -46,8 +46,9 @@ def print_table(
     changed_only: bool = False,
     tier: Tier = Tier.EVERYDAY,
 ) -> None:
-    """A line a setting, never cut or wrapped: those that were set, and unless ``changed_only``
-    those up to a tier. Without valid settings what was given is shown."""
+    """One line for each setting, never cut or wrapped: the settings that were set, and unless
+    ``changed_only`` also those of the tiers up to ``tier``. If the settings are not valid, the
+    given values are shown."""
     shown = () if changed_only else _up_to(tier)
     every = list(effective(given, settings))
     rows = [row for row in every if row.tier in shown or row.origin != "default"]
@@ -70,7 +71,7 @@ def _up_to(tier: Tier) -> tuple[Tier, ...]:
 
 
 def effective(given: Given, settings: Settings | None) -> Iterator[Row]:
-    """Every setting in the order of the reference, secrets redacted; a route each in one row."""
+    """Every setting in the order of the reference, secrets redacted. Each route has a row."""
     valid = Given(settings.model_dump(mode="json")) if settings else given
     for path, setting in CATALOGUE.settings.items():
         if "[]" in path:
@@ -92,17 +93,17 @@ def effective(given: Given, settings: Settings | None) -> Iterator[Row]:
 
 def _note(path: str, value: Any, settings: Settings | None) -> str:
     if path in OF_THE_NODE and value is None:
-        return "by the worker's node, told in its log when it starts"
+        return "fitted to the worker's node; the worker logs it when it starts"
     if path != GPUS or value != "auto" or settings is None:
         return ""
     decided = decided_before(settings)
     if decided is None:
-        return "when the driver starts: 1 where the Ray cluster has GPUs, else 0; doctor asks it"
+        return "decided at the start: 1 if the Ray cluster has GPUs, else 0; doctor shows it"
     return f"{decided[0]:g}: {decided[1]}"
 
 
 def as_text(value: Any) -> str:
-    """A value as YAML takes it: a text bare where it stays one, all else as JSON."""
+    """A value as YAML reads it: a bare text if it stays a text, otherwise JSON."""
     if isinstance(value, str | Path):
         text = str(value)
         try:

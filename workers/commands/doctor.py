@@ -1,4 +1,4 @@
-"""`clipstream doctor`: is everything there that a worker needs, and safe?"""
+"""`clipstream doctor`: checks that everything a worker needs is there, and safe."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MARKS = {
 
 
 class NewTopics(NamedTuple):
-    """How missing topics are to be created; -1 replicas are the broker's default."""
+    """How missing topics are created. -1 replicas stands for the broker's default."""
 
     partitions: int
     replication: int
@@ -40,7 +40,7 @@ class NewTopics(NamedTuple):
 def run_doctor(
     settings: Settings, console: Console, create: NewTopics | None, *, nodes: bool = False
 ) -> bool:
-    """Print every check as it is made, with ``nodes`` those of every node of the cluster too.
+    """Print every check as it is made; with ``nodes``, also those of every node of the cluster.
     Returns whether none failed."""
     counts = dict.fromkeys(CheckResult, 0)
     areas = [
@@ -65,8 +65,7 @@ def run_doctor(
 
 
 def _guarded(subject: str, checks: Iterator[Check]) -> Iterator[Check]:
-    """The checks up to a failure that ends them, and that failure, a check for each of its
-    lines."""
+    """The checks up to an error that ends them, then a failed check for each line of the error."""
     try:
         yield from checks
     except PipelineError as error:
@@ -102,8 +101,8 @@ def _created(settings: Settings, admin: KafkaAdmin, create: NewTopics) -> Iterat
     for name in created:
         yield Check("create topics", CheckResult.PASSED, f"created topic {name}")
     if create.replication < 0:
-        # What the broker's default is shows only in what it made; with fewer replicas than are
-        # safe the setting would have one lost broker stop all writes.
+        # The broker's default shows only in the created topics. With fewer replicas than are safe,
+        # this setting would let one lost broker stop all writes.
         replicas = admin.replication(created) if created else {}
         safe = [name for name, count in replicas.items() if count >= SAFE_REPLICATION]
         admin.configure_topics(dict.fromkeys(safe, durable))
@@ -118,14 +117,15 @@ def _s3(store: S3Policy) -> Iterator[Check]:
 
 
 def _label_sets(settings: Settings) -> Iterator[Check]:
-    """What their files and the routes say; whether the model takes them is the model's check."""
+    """Checks the files and the routes. Whether the model can embed the prompts is the model's
+    check."""
     label_sets, _ = load_routes(settings)
     for label_set in label_sets:
         yield Check(label_set.name, CheckResult.PASSED, f"version {label_set.version}")
 
 
 def _decoder(settings: Settings) -> Iterator[Check]:
-    """Starts one, which decodes a sample of each format in its sandbox."""
+    """Starts a decoder, which decodes a sample of each format in its sandbox."""
     try_decoder(settings)
     yield Check("start", CheckResult.PASSED, f"decodes {', '.join(settings.decode.formats)}")
 
@@ -141,13 +141,13 @@ def _model(settings: Settings) -> Iterator[Check]:
     try:
         load_routes(settings)
     except Halt:
-        return  # told among the label sets
+        return  # reported among the label sets
     rules = load_rules(settings, model, encoder.encode_texts)
     yield Check("label sets", CheckResult.PASSED, f"embedded: {', '.join(rules.versions)}")
 
 
 def _ray(settings: Settings) -> Iterator[Check]:
-    """What the driver would decide of the cluster that it would join, or of a Ray of its own."""
+    """What the driver would decide for the cluster that it would join, or for a Ray of its own."""
     cluster = Cluster(settings)
     try:
         resources, reserved = cluster.resources, cluster.reservation
@@ -165,6 +165,6 @@ def _ray(settings: Settings) -> Iterator[Check]:
             "room",
             CheckResult.WARNING,
             f"the cluster has room for {room} such workers and workers.count is {count}: the "
-            "others will wait; lower it, or let workers share GPUs (workers.gpus_per_worker) or "
-            "reserve fewer CPUs (workers.cpus_per_worker)",
+            "others will wait; lower workers.count, or let workers share GPUs "
+            "(workers.gpus_per_worker) or reserve fewer CPUs (workers.cpus_per_worker)",
         )

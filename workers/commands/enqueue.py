@@ -1,4 +1,4 @@
-"""`clipstream enqueue`: publish references for objects of a prefix, or of a list."""
+"""`clipstream enqueue`: publish references for the objects of a prefix or of a list."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workers.commands.progress import open_ended
 from workers.settings.loading import Settings
 
 Reference = dict[str, JsonValue]
-"""A native reference, as docs/input-formats.md has it."""
+"""A native reference, as in docs/input-formats.md."""
 
 
 def run_enqueue(
@@ -34,20 +34,20 @@ def run_enqueue(
     label_set: str | None,
     limit: int | None,
 ) -> int:
-    """Publish one native reference an object; returns how many were acknowledged.
+    """Publish one native reference for each object. Returns how many were acknowledged.
 
-    The record's key is the object's URI, so that references of one object keep their order.
+    The record's key is the object's URI, so references of one object keep their order.
 
     Raises:
         Halt: ``enqueue.*``, before the broker is contacted: the source cannot be read, workers
-            would refuse a bucket or a line, or the topic is no input topic.
+            would refuse a bucket or a line, or the topic is not an input topic.
         Retry: the broker or the store does not answer.
     """
     target = topic or settings.kafka.input_topics[0]
     if target not in settings.kafka.input_topics:
         raise Halt(
             "enqueue.invalid",
-            f"enqueue: {target} is no input topic (kafka.input_topics: "
+            f"enqueue: {target} is not an input topic (kafka.input_topics: "
             f"{', '.join(settings.kafka.input_topics)}); name one of these",
         )
     asked: Reference = {"label_set": label_set} if label_set else {}
@@ -67,7 +67,8 @@ def run_enqueue(
 
 
 def _references(settings: Settings, source: str, asked: Reference) -> Iterator[Reference]:
-    """The source's references; what can be checked without the store is, before this returns."""
+    """The source's references. Everything that can be checked without the store is checked before
+    this returns."""
     if source.startswith("s3://"):
         bucket, _, prefix = source.removeprefix("s3://").partition("/")
         if not bucket:
@@ -78,8 +79,9 @@ def _references(settings: Settings, source: str, asked: Reference) -> Iterator[R
         return (listed | asked for listed in _listed(store, bucket, prefix))
     path = Path(source)
     if path.exists() and not path.is_file() and not path.is_dir():
-        return _read(settings, path, asked)  # a pipe: it can be read only once
-    # To its end before anything is published: a wrong line leaves nothing half done.
+        return _read(settings, path, asked)  # a pipe can be read only once
+    # The whole file is checked before anything is published, so that a wrong line leaves nothing
+    # half done.
     deque(_read(settings, path, asked), maxlen=0)
     return _read(settings, path, asked)
 
@@ -109,7 +111,8 @@ def _listed(store: S3Policy, bucket: str, prefix: str) -> Iterator[Reference]:
 
 
 def _read(settings: Settings, path: Path, asked: Reference) -> Iterator[Reference]:
-    """A line is an s3:// URI or a native reference as JSON; blank lines and # comments are not."""
+    """Each line is an s3:// URI or a native reference as JSON. Blank lines and # comments are
+    skipped."""
     try:
         with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):

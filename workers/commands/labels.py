@@ -1,4 +1,4 @@
-"""`clipstream labels`: look at label sets before a worker does."""
+"""`clipstream labels`: check label sets before a worker loads them."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from workers.settings.sources import Given
 
 SHOWN_PROMPTS = 3
 MODEL_KEYS = ("name", "revision", "directory")
-"""Settings that say which model it is."""
+"""Settings that choose the model."""
 
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def labels() -> None:
-    """Look at label sets."""
+    """Check and show label sets."""
 
 
 @app.command()
 def check(
     files: Annotated[
         list[Path],
-        typer.Argument(help="YAML files of one label set each, or folders of such files."),
+        typer.Argument(help="YAML files with one label set each, or folders of such files."),
     ],
     config: Config = None,
     overrides: Set = None,
 ) -> None:
-    """Check label sets together, as a worker loads them, and show what they say.
+    """Check label sets together, as a worker loads them, and show their contents.
 
-    Prompts are checked with the tokenizer of the configured model where it lies on this machine
-    (model.directory, or the hub's cache); the last line says whether it does. Nothing is
-    downloaded. Where settings say which model it is, pins of label sets are compared with it.
+    Prompts are checked with the tokenizer of the configured model if it is on this machine
+    (model.directory, or the hub's cache). The last line says whether it is. Nothing is downloaded.
+    If the settings choose a model, the pins of the label sets are compared with it.
 
-    Exits with 1 when anything is wrong, and then prints every problem as file:line: message.
+    If anything is wrong, the command prints every problem as file:line: message and exits with 1.
     """
     given = read(config, overrides, {})
     model = validated_section(given, "model", ModelPolicy)
@@ -67,14 +67,16 @@ def check(
 
 
 def _names_a_model(given: Given) -> bool:
-    """Whether the settings are a deployment's. Without any, the default model is only a guess."""
+    """Whether the settings are a deployment's. Without any settings, the default model is only a
+    guess."""
     from_file = any(source.origin == "file" for source in given.sources.values())
     return from_file or any(f"model.{key}" in given.sources for key in MODEL_KEYS)
 
 
 def _tokens(model: ModelPolicy) -> tuple[PromptTokens | None, str]:
-    """The configured model's tokenizer, if it is at hand, and a line that says so."""
-    # Here: the hub's client and transformers take seconds to import, which no other command wants.
+    """The configured model's tokenizer, if it is on this machine, and a line that says so."""
+    # Imported here because the hub's client and transformers take seconds to import, and no other
+    # command needs them.
     from pipeline.adapters.clip.checkpoint import tokenizer_files
 
     try:
@@ -84,8 +86,8 @@ def _tokens(model: ModelPolicy) -> tuple[PromptTokens | None, str]:
     except Halt as lacking:
         return None, (
             f"[yellow]prompts not checked with a tokenizer:[/] {escape(lacking.message)}. A worker "
-            "also refuses prompts of too many tokens, and labels whose prompts its model reads "
-            "alike"
+            "also refuses prompts with too many tokens, and labels whose prompts the model cannot "
+            "tell apart"
         )
     from pipeline.adapters.clip.tokenizer import read_tokens
 

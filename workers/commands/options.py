@@ -1,4 +1,4 @@
-"""What commands share: ``--config``, ``--set``, and the settings that they give."""
+"""Options that commands share, ``--config`` and ``--set``, and the settings that they give."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ Config = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help="Settings file (YAML); default: $CLIPSTREAM_CONFIG.",
+        help="Settings file (YAML). Default: $CLIPSTREAM_CONFIG.",
         metavar="FILE",
     ),
 ]
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", "-s", help="Override one setting, as in -s kafka.group=live.", metavar="KEY=VALUE"
+        "--set",
+        "-s",
+        help="Override one setting, for example -s kafka.group=live.",
+        metavar="KEY=VALUE",
     ),
 ]
 
@@ -33,7 +36,8 @@ def load(config: Path | None, overrides: list[str] | None, flags: dict[str, Any]
 
 
 def read(config: Path | None, overrides: list[str] | None, flags: dict[str, Any]) -> Given:
-    """What was set: file, environment, then flags, ``--set`` before named ones."""
+    """The given values, from the file, the environment, then flags: ``--set`` before named
+    options."""
     given: dict[str, Any] = {}
     for override in overrides or []:
         key, sign, value = override.partition("=")

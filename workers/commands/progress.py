@@ -1,4 +1,4 @@
-"""Progress of a command that does not know how much there is."""
+"""Progress of a command that does not know the total."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 
 def open_ended(console: Console) -> Progress:
-    """A spinner, what the task's description counts, and the time."""
+    """A spinner, the task's description with its count, and the elapsed time."""
     return Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
     )

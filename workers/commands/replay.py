@@ -1,4 +1,4 @@
-"""`clipstream replay`: dead letters back to their input topic."""
+"""`clipstream replay`: send dead letters back to their input topic."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BYTES_PER_TRANSACTION = 4 * 1024 * 1024
 
 @dataclass
 class _Row:
-    """Letters of one code."""
+    """The letters of one code."""
 
     count: int = 0
     first_ms: int = 0
@@ -37,7 +37,7 @@ class _Row:
 
 @dataclass
 class _Found:
-    """What a pass over the topic found. ``wanted`` maps a letter's id to its code and time."""
+    """What one pass over the topic found. ``wanted`` maps a letter's id to its code and time."""
 
     wanted: dict[str, tuple[str, int]] = field(default_factory=dict)
     replayed: set[str] = field(default_factory=set)
@@ -60,24 +60,25 @@ def run_replay(
     max_replays: int,
     as_routed: bool = False,
 ) -> int:
-    """Show what would be replayed; with ``publish``, do it. Returns how many letters were.
+    """Show what would be replayed; with ``publish``, replay it. Returns the number of letters.
 
-    ``as_routed`` is about letters that do not say what their sender asked for: see ``Letter``.
+    ``as_routed`` concerns letters that do not say what their sender asked for: see ``Letter``.
 
     Raises:
         Halt: not allowed, or another replay of the group runs.
-        Retry: the broker does not answer; what was published is marked, and does not come again.
+        Retry: the broker does not answer. Letters that were published are marked and are not sent
+            again.
     """
     if not publish:
         found = _find(settings, console, selection, limit, max_replays, as_routed)
         _show(console, found)
         console.print(
             f"{len(found.wanted)} dead letters would be replayed; nothing was published. Add "
-            "--publish to do it.",
+            "--publish to replay them.",
             highlight=False,
         )
         return 0
-    # Before the pass: from here on no other replay can publish what the pass is about to find.
+    # Created before the pass, so that no other replay can publish what the pass finds.
     with ReplayProducer(settings.kafka, settings.delivery) as producer:
         found = _find(settings, console, selection, limit, max_replays, as_routed)
         _show(console, found)
@@ -109,13 +110,13 @@ def _find(
             progress.update(task, description=f"{read} dead letters and markers read")
             for record in records:
                 if (replayed := is_marker(record)) is not None:
-                    # A marker stands behind its letter, in the same partition.
+                    # A marker stands after its letter, in the same partition.
                     found.replayed.add(replayed)
                     if found.wanted.pop(replayed, None) is not None:
                         found.left[Left.REPLAYED] += 1
                     continue
                 letter = Letter.of(record, as_routed=as_routed)
-                # Delivered at least once, a letter may stand there twice.
+                # With at-least-once delivery a letter may be on the topic twice.
                 if letter is None or letter.id in found.replayed or not selection.wants(letter):
                     continue
                 why = obstacle(letter, cluster_id, kafka.group, topics, max_replays)
@@ -137,7 +138,7 @@ def _publish(
     found: _Found,
     as_routed: bool,
 ) -> int:
-    """Publish the letters that were found, in a second pass: they need not fit into memory."""
+    """Publish the found letters, in a second pass, because they need not fit into memory."""
     count = 0
     progress = open_ended(console)
     with progress, DeadLetterTopic(settings.kafka) as topic:
@@ -188,10 +189,10 @@ def _time(timestamp_ms: int) -> str:
 
 
 def selected(codes: list[str], since: str | None, until: str | None, key: str | None) -> Selection:
-    """What the command line asks for.
+    """The selection of the command line.
 
     Raises:
-        Halt: ``replay.invalid``: a time is not one.
+        Halt: ``replay.invalid``: a time is not valid.
     """
     return Selection(
         tuple(codes), _milliseconds("--since", since), _milliseconds("--until", until), key
@@ -206,7 +207,7 @@ def _milliseconds(option: str, time: str | None) -> int | None:
     except ValueError as error:
         raise Halt(
             "replay.invalid",
-            f"replay: {option} {time} is no time; write it as 2026-01-31T18:00:00Z",
+            f"replay: {option} {time} is not a time; write it as 2026-01-31T18:00:00Z",
         ) from error
     if moment.tzinfo is None:
         raise Halt("replay.invalid", f"replay: {option} {time} has no zone; write it as {time}Z")

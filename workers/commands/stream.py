@@ -38,19 +38,21 @@ from workers.supervise.supervisor import ExitCode, Supervisor
 log = logging.getLogger(__name__)
 
 HEALTHY_S = 30.0
-"""The supervisor's loop turns five times a second; this old means that it is stuck."""
+"""The supervisor's loop turns five times a second. If the last turn is older than this, the loop is
+stuck."""
 
 PROGRESS_S = 10.0
-"""Time between two lines of progress in the log."""
+"""Seconds between two progress lines in the log."""
 
 
 def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
-    """Run the workers that ``settings.workers`` asks for in the Ray cluster until a signal, an
-    error that a person must mend, or ``until_idle_s`` without anything to do.
+    """Run the workers of ``settings.workers`` in the Ray cluster until a signal, a halt, or
+    ``until_idle_s`` without anything to do.
 
     Raises:
-        Halt: this driver cannot start; wrong label sets and routes before anything is contacted.
-        Retry: a Ray of its own did not start.
+        Halt: this driver cannot start. Wrong label sets and routes are found before anything is
+            contacted.
+        Retry: the driver's own Ray did not start.
     """
     load_routes(settings)
     rng = random.Random()  # noqa: S311 - jitter, no secret
@@ -77,7 +79,7 @@ def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
             )
             code = _supervise(settings, supervisor, stopping, until_idle_s)
         if until_idle_s is not None and code is ExitCode.OK:
-            # The job is done and nobody takes the members' place.
+            # The job is done, and no worker takes the members' place.
             _leave_for_good(settings, range(settings.workers.most))
         log.info("stopped: %d references committed", supervisor.committed)
         return code
@@ -116,7 +118,7 @@ def _supervise(
 
 
 class _Watch:
-    """What the driver does at every look at its workers."""
+    """The driver's own work at every look at its workers."""
 
     def __init__(self, stopping: threading.Event, gauges: DriverGauges) -> None:
         self._stopping = stopping
@@ -146,7 +148,7 @@ class _Watch:
 
 @contextlib.contextmanager
 def _signals(stopping: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM ask for a drain; a second SIGINT ends at once."""
+    """SIGINT and SIGTERM ask for a drain. A second SIGINT ends the driver at once."""
 
     def drain(number: int, _: object) -> None:
         if stopping.is_set() and number == signal.SIGINT:
@@ -163,16 +165,16 @@ def _signals(stopping: threading.Event) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _only_driver(settings: Settings) -> Iterator[None]:
-    """One driver of an instance name, group and set of brokers a host: two would fence each other's
-    workers.
+    """Allow one driver on a host for each instance name, group and set of brokers. Two drivers
+    would fence each other's workers.
 
     Raises:
-        Halt: another one runs.
+        Halt: another driver runs.
     """
     member = member_of(settings, 0)
     directory = Path(tempfile.gettempdir()) / f"clipstream-{os.getuid()}"
     directory.mkdir(mode=0o700, exist_ok=True)
-    # A digest: names may be long, and none of two parts may look like another two.
+    # A digest, because names may be long, and two different pairs of names must not look alike.
     names = [*sorted(settings.kafka.bootstrap_servers), member.group, member.instance]
     path = directory / f"{hashlib.sha256(json.dumps(names).encode()).hexdigest()}.lock"
     with path.open("a") as lock:
@@ -181,14 +183,14 @@ def _only_driver(settings: Settings) -> Iterator[None]:
         except BlockingIOError as error:
             raise Halt(
                 "stream.second_driver",
-                f"stream: a driver of group {member.group} and instance {member.instance} runs on "
-                "this host already; give this one another name (kafka.instance)",
+                f"stream: a driver of group {member.group} and instance {member.instance} already "
+                "runs on this host; give this one another name (kafka.instance)",
             ) from error
         yield
 
 
 def _initialise_group(settings: Settings, stopping: threading.Event, rng: random.Random) -> None:
-    """Commit the group's first offsets, waiting for a broker that does not answer yet."""
+    """Commit the group's first offsets. Waits for a broker that does not answer yet."""
     failures = 0
     while not stopping.is_set():
         try:
@@ -204,8 +206,9 @@ def _initialise_group(settings: Settings, stopping: threading.Event, rng: random
 
 
 def _dismiss(settings: Settings, slot: int, *, for_good: bool) -> None:
-    """Nobody is in a place: its partitions move. Where nobody will be, nobody misses its endpoint
-    either, which stays listed where the worker ran on another host."""
+    """Remove the member of a place without a worker, so that its partitions move. If no worker will
+    follow, also remove the endpoint from this host's discovery file. The endpoint of a worker on
+    another host stays in that host's file."""
     if for_good and settings.endpoints.discovery_file is not None:
         try:
             update_discovery(
@@ -219,12 +222,13 @@ def _dismiss(settings: Settings, slot: int, *, for_good: bool) -> None:
 
 
 def _group_lag(settings: Settings) -> int | None:
-    """Records that the group has not committed, of all partitions; None where nobody says."""
+    """Records of all partitions that the group has not committed; None if the broker does not
+    say."""
     try:
         with KafkaAdmin(settings.kafka) as admin:
             return admin.lag()
     except (Halt, Retry) as failure:
-        log.warning("%s: whether the group has anything left is not known", failure)
+        log.warning("%s: it is not known whether the group has records left", failure)
         return None
 
 

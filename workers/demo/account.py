@@ -1,4 +1,5 @@
-"""Whether each reference that was sent has exactly one outcome: one by one, not by their number."""
+"""Checks that each sent reference has exactly one outcome. References are compared one by one and
+not only counted."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class SentRecord:
-    """A message of the demo, and where it stands on the input topic."""
+    """A message of the demo, and its place on the input topic."""
 
     message: DemoMessage
     partition: int
@@ -36,8 +37,8 @@ class SentRecord:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """``lost`` references have no outcome; ``duplicated`` counts outcomes beyond the first of a
-    reference, and those of nothing that was sent."""
+    """``lost`` references have no outcome. ``duplicated`` counts outcomes beyond the first of a
+    reference, and outcomes of references that were not sent."""
 
     lost: int
     duplicated: int
@@ -45,7 +46,7 @@ class Account:
 
 @dataclass
 class Results:
-    """What has become visible, and when."""
+    """The visible outcomes, and when the last one appeared."""
 
     sent: Sequence[SentRecord]
     classified: list[PublishedOutcome] = field(default_factory=list)
@@ -77,8 +78,8 @@ class Results:
 
     @property
     def images_per_second(self) -> float:
-        """Of the images after the first transaction, by the times at which they were published: the
-        first one's time says when it ended, not when its images began."""
+        """Rate of the images after the first transaction, by their publishing times. The first
+        transaction's time shows when it ended, not when its images began."""
         times = sorted(outcome.timestamp_ms for outcome in self.classified)
         if not times or times[0] == times[-1]:
             return 0.0
@@ -87,7 +88,7 @@ class Results:
 
     @property
     def all_visible(self) -> bool:
-        """Whether each reference that is not to be skipped has an outcome, or several."""
+        """Whether each reference that is not skipped has at least one outcome."""
         return self._expected <= self._visible
 
     @property
@@ -104,7 +105,7 @@ class Results:
         self._visible[entry_of(outcome)] += 1
 
     def account(self) -> Account:
-        """Skips leave no record: of them only the number is known."""
+        """Skipped references leave no record, so only their number is known."""
         skips_missing = self.expected_skips - self.skipped
         return Account(
             lost=(self._expected - self._visible).total() + max(0, skips_missing),
@@ -113,7 +114,7 @@ class Results:
 
 
 def entry_of(outcome: PublishedOutcome) -> Entry:
-    """The reference that a classification or a dead letter is of, as the event itself says it."""
+    """The reference of a classification or a dead letter, as the event itself names it."""
     if outcome.topic is OutputTopic.CLASSIFICATIONS:
         position = json.loads(outcome.value)["position"]
         return Entry(position["partition"], position["offset"], position["index"])

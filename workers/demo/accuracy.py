@@ -1,4 +1,5 @@
-"""How well a model tells the demo's labels apart, by the pipeline's own decoder and encoder."""
+"""How well a model tells the demo's labels apart, measured with the pipeline's own decoder and
+encoder."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ MAX_LOGIT_SCALE = 100.0
 @dataclass(frozen=True, slots=True, eq=False)
 class Measurement:
     """Cosines of images [images] with the labels of the demo's set, float64 [images, labels], and
-    the label of each image, intp [images]."""
+    each image's label, intp [images]."""
 
     cosines: npt.NDArray[np.float64]
     truths: npt.NDArray[np.intp]
@@ -73,7 +74,7 @@ class Measurement:
         )
 
     def best_logit_scale(self) -> float:
-        """The scale that makes the truths most likely: temperature scaling, of the same paper."""
+        """The scale that makes the truths most likely: temperature scaling, from the same paper."""
         scales = np.geomspace(1, MAX_LOGIT_SCALE, 400)
         rows = np.arange(len(self.truths))
         likelihoods = [

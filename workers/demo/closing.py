@@ -1,4 +1,4 @@
-"""What `clipstream demo` prints at its end."""
+"""The closing output of `clipstream demo`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.demo.report import Summary
 
 
 def print_summary(console: Console, summary: Summary, page: Path) -> None:
-    """The table of what became of the references, and where to look next."""
+    """The table of outcomes, and where to look next."""
     table = Table(title="What became of the references", title_justify="left")
     table.add_column("outcome")
     table.add_column("references", justify="right")

@@ -1,5 +1,5 @@
 """The demo's Kafka records: references to its objects in every format that Clipstream reads, and a
-few records that hold none."""
+few records without a reference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SKIP = b"skip-"
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as a producer of references knows it."""
+    """An object, as a producer of references knows it."""
 
     bucket: str
     key: str
@@ -31,7 +31,7 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class DemoMessage:
-    """One Kafka record. ``entries`` is how many outcomes it must have, skips included;
+    """One Kafka record. ``entries`` is the number of outcomes that it must have, including skips.
     ``via`` names its format."""
 
     via: str
@@ -42,7 +42,8 @@ class DemoMessage:
 
     @property
     def is_skipped(self) -> bool:
-        """Whether it holds nothing to classify, which is counted and leaves no record."""
+        """Whether the record holds nothing to classify. Such a record is counted and leaves no
+        outcome."""
         return self.key.startswith(_SKIP)
 
 
@@ -186,7 +187,8 @@ LIST_LENGTH = 5
 
 
 def messages(objects: Sequence[StoredObject]) -> Iterator[DemoMessage]:
-    """One reference to each object, the formats taking turns; now and then a list of several."""
+    """One reference to each object, with the formats taking turns, and now and then a list of
+    several."""
     rest, formats = iter(objects), cycle(ONE_OBJECT)
     turn = 0
     while first := next(rest, None):
@@ -202,7 +204,7 @@ def messages(objects: Sequence[StoredObject]) -> Iterator[DemoMessage]:
 
 
 def oddities(bucket: str) -> Iterator[DemoMessage]:
-    """Records that name nothing that can be classified: three skips and five dead letters."""
+    """Records that cannot be classified: three skips and five dead letters."""
     gone = StoredObject(bucket, "shapes/deleted.png", "0" * 32, 1)
     deletion = _notification(gone, "aws:s3", "ObjectRemoved:Delete", gone.key, 0)
     yield DemoMessage("tombstone", None, _SKIP + b"1")

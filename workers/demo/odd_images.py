@@ -1,4 +1,4 @@
-"""Objects that a bucket of uploads holds sooner or later: broken, hostile, or merely rare."""
+"""Objects that any bucket of uploads holds sooner or later: broken, hostile, or merely rare."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EXIF_TURN_CLOCKWISE = 6  # the viewer must turn the stored pixels by 90 degrees
 
 
 def odd_images(seed: int) -> Iterator[DemoImage]:
-    """Make one object of each oddity: five that no pipeline can classify, five that it must."""
+    """Make one object of each kind: five that no pipeline can classify, and five that it must."""
     rng = np.random.default_rng(seed)
 
     def drawn(label: str) -> Image.Image:

@@ -1,4 +1,4 @@
-"""What a demo run came to: one HTML page to look at, one JSON file to compute with."""
+"""The results of a demo run: one HTML page to read, one JSON file to compute with."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _THUMBNAIL_QUALITY = 80
 class Summary:
     """The figures of a run.
 
-    ``references`` is the number that was published; ``skipped`` counts what held nothing to
-    classify, ``dead_letters`` the rejected by code; ``lost`` references have no outcome, and
-    ``duplicated`` outcomes are beyond the one of their reference. ``accuracy`` (0 to 1) is the
-    share of the classified whose label is their truth, None where no truth is known. ``versions``
-    names what took part.
+    ``references`` counts published references. ``skipped`` counts entries without anything to
+    classify, and ``dead_letters`` the rejected ones by code. ``lost`` references have no outcome.
+    ``duplicated`` counts outcomes beyond the first of a reference. ``accuracy`` (0 to 1) is the
+    share of classified images whose label is their truth, or None if no truth is known.
+    ``versions`` names the software.
     """
 
     references: int
@@ -56,8 +56,8 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class ClassifiedRow:
-    """A classified image. ``scores`` are (label, probability), the best first, at least one;
-    ``thumbnail`` is a data URI; ``via`` names the message format that its reference came in."""
+    """A classified image. ``scores`` are (label, probability), best first, at least one.
+    ``thumbnail`` is a data URI. ``via`` names the message format of its reference."""
 
     subject: str
     via: str
@@ -78,7 +78,7 @@ class ClassifiedRow:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterRow:
-    """A reference, or a record that holds none, that could not be classified."""
+    """A reference, or a record without one, that could not be classified."""
 
     subject: str
     via: str
@@ -88,8 +88,8 @@ class DeadLetterRow:
 
 
 def thumbnail(body: bytes) -> str | None:
-    """The central square that a model sees of an image, small, as a data URI; None where Pillow
-    cannot read ``body``. For images of the demo's own making: no sandbox stands around it."""
+    """The central square that a model sees of an image, small, as a data URI. None if Pillow cannot
+    read ``body``. Only for the demo's own images, because there is no sandbox around it."""
     try:
         with Image.open(io.BytesIO(body)) as image:
             image.draft("RGB", (2 * _THUMBNAIL_PX, 2 * _THUMBNAIL_PX))
@@ -114,8 +114,8 @@ def write_report(
     classified: Sequence[ClassifiedRow],
     dead_letters: Sequence[DeadLetterRow],
 ) -> None:
-    """Write one self-contained HTML page: it loads nothing, runs no script, and escapes every
-    value, because object keys and messages are the sender's to choose."""
+    """Write one self-contained HTML page. It loads nothing, runs no script, and escapes every
+    value, because senders choose object keys and messages."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -126,7 +126,7 @@ def write_report(
     environment.filters["prose"] = _prose
     page = environment.get_template(_TEMPLATE).render(
         summary=summary,
-        # What a reader looks for comes first: mistakes, then the oddities, then the rest as sent.
+        # The interesting rows come first: mistakes, then oddities, then the rest as sent.
         classified=sorted(classified, key=lambda row: (not row.wrong, not row.note)),
         wrong=sum(row.wrong for row in classified),
         noted=sum(bool(row.note) for row in classified),
@@ -139,7 +139,7 @@ def write_report(
 
 
 def _prose(text: str) -> Markup:
-    """Escaped text whose `backquoted` names are marked as code."""
+    """Escaped text, with `backquoted` names marked as code."""
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if index % 2 else part
         for index, part in enumerate(text.split("`"))
@@ -147,7 +147,7 @@ def _prose(text: str) -> Markup:
 
 
 def _by_code(rows: Sequence[DeadLetterRow]) -> list[tuple[str, list[DeadLetterRow]]]:
-    """Rows of each code, in the order of the codes' names."""
+    """Rows of each code, ordered by code."""
     codes = sorted({row.code for row in rows})
     return [(code, [row for row in rows if row.code == code]) for code in codes]
 
@@ -155,7 +155,7 @@ def _by_code(rows: Sequence[DeadLetterRow]) -> list[tuple[str, list[DeadLetterRo
 def _by_format(
     classified: Sequence[ClassifiedRow], dead_letters: Sequence[DeadLetterRow]
 ) -> list[tuple[str, int, int]]:
-    """(message format, classified, dead-lettered), the most used first."""
+    """(message format, classified, dead-lettered), most used first."""
     good = Counter(row.via for row in classified)
     bad = Counter(row.via for row in dead_letters)
     return sorted(

@@ -1,8 +1,8 @@
-"""`clipstream demo`: the main job on this machine, from generated images to a report.
+"""`clipstream demo`: runs the main job on this machine, from generated images to a report.
 
-Starts a real Kafka and an S3 server, puts images and references in, runs the real stream worker as
-its users do, through the command line and a settings file, and reads the outcomes back as a
-read_committed consumer.
+It starts a real Kafka and an S3 server, and publishes images and references. It runs the real
+stream worker as users do, with the command line and a settings file, and reads the outcomes back as
+a read_committed consumer.
 """
 
 from __future__ import annotations
@@ -57,21 +57,22 @@ PARTITIONS = 4
 WORKERS = 2
 HERE = Path(__file__).parent
 READY_S = 180.0
-"""Wait for the workers to join; the machine may be slow, and loads torch for the first time."""
+"""Longest wait for the workers to join. A slow machine needs long to load torch for the first
+time."""
 QUIET_S = 60.0
-"""An outcome that has not come for so long will not come."""
+"""If no outcome arrives for this long, no more will come."""
 DRAIN_S = 45.0
 
 
 def run_demo(console: Console, output: Path, images: int, keep: bool) -> bool:
-    """Run it all; returns whether every reference had exactly one outcome.
+    """Run the whole demo. Returns whether every reference had exactly one outcome.
 
-    The outcomes are read to their end once the workers have left: nothing comes after that. With
-    ``keep`` the services and the workers stay until Ctrl-C, and what is visible when each reference
-    has its outcome is the end. Nothing is left running, whatever way this ends.
+    The outcomes are read to the end once the workers have left, when no more can follow. With
+    ``keep``, the services and the workers stay until Ctrl-C, and reading ends when each reference
+    has its outcome. Nothing keeps running, however the demo ends.
 
     Raises:
-        ServiceError: something did not start; the message holds the end of its log.
+        ServiceError: a service did not start; the message has the end of its log.
     """
     logs = output / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -100,7 +101,9 @@ def run_demo(console: Console, output: Path, images: int, keep: bool) -> bool:
             if not keep:
                 with console.status("stopping the stream workers"):
                     worker.stop(DRAIN_S)
-            for outcome in reader.rest():  # What comes beside: embeddings, and what should not.
+            for (
+                outcome
+            ) in reader.rest():  # the rest: embeddings, and surplus outcomes if there are any
                 results.add(outcome)
         summary, page = _report(output, settings, results, objects, sent)
         print_summary(console, summary, page)
@@ -110,7 +113,7 @@ def run_demo(console: Console, output: Path, images: int, keep: bool) -> bool:
 
 
 def _commands(file: Path, s3: MotoS3, bootstrap: str) -> list[tuple[str, str]]:
-    """What to type to send another image and to read the results."""
+    """Commands to type for sending another image and for reading the results."""
     command = f"{Path(sys.executable).parent}/clipstream"
     credentials = (
         f"export AWS_ACCESS_KEY_ID={s3.access_key} AWS_SECRET_ACCESS_KEY={s3.secret_key} "
@@ -136,7 +139,7 @@ def _commands(file: Path, s3: MotoS3, bootstrap: str) -> list[tuple[str, str]]:
 
 
 def _write_settings(file: Path, folder: Path, bootstrap: str, s3: MotoS3) -> int:
-    """The settings of the demo's stream, as a person would write them. Returns the health port."""
+    """Write the settings of the demo's stream, as a person would. Returns the health port."""
     (health_port,) = free_ports(1)
     settings = {
         "kafka": {"bootstrap_servers": [bootstrap], "group": "demo", "instance": "demo"},
@@ -254,7 +257,7 @@ def _answers(port: int) -> bool:
 
 
 def _skipped(discovery: Path) -> int:
-    """Skips that the workers have counted: nothing else shows them."""
+    """Skipped references that the workers have counted, which show only in the metrics."""
     total = 0.0
     for group in json.loads(discovery.read_text()):
         for target in group["targets"]:

@@ -1,4 +1,4 @@
-"""Reading the demo's input topic back: where each message that was sent has come to stand."""
+"""Reads the demo's input topic back, to learn the place of each message that was sent."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Found = tuple[int, int, bytes]
 
 
 def sent_records(kafka: KafkaPolicy, sent: Sequence[DemoMessage]) -> list[SentRecord]:
-    """The messages at their places, which the broker is asked for and not the producer.
+    """The messages at their places, as the broker reports them, not the producer.
 
     Raises:
-        ServiceError: the topic does not hold each of them exactly once, and nothing else.
+        ServiceError: the topic does not hold each message exactly once, and nothing else.
     """
     try:
         return placed(sent, input_keys(kafka))
@@ -27,7 +27,7 @@ def sent_records(kafka: KafkaPolicy, sent: Sequence[DemoMessage]) -> list[SentRe
 
 
 def placed(sent: Sequence[DemoMessage], found: Iterable[Found]) -> list[SentRecord]:
-    """Match records with messages by key, which no two messages share."""
+    """Match records with messages by key. No two messages share a key."""
     waiting = {message.key: message for message in sent}
     records = []
     for partition, offset, key in found:
@@ -37,7 +37,7 @@ def placed(sent: Sequence[DemoMessage], found: Iterable[Found]) -> list[SentReco
         records.append(SentRecord(message, partition, offset))
     if waiting:
         raise ServiceError(
-            f"kafka: {len(waiting)} of {len(sent)} messages are not on the input topic though the "
-            "broker acknowledged them; look at its log"
+            f"kafka: {len(waiting)} of {len(sent)} messages are not on the input topic although "
+            "the broker acknowledged them; look at the broker's log"
         )
     return records

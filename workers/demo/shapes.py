@@ -1,8 +1,8 @@
 """Images of one coloured shape each, with a known truth.
 
-Everything here is a pure function of its seed and of the pinned Pillow and numpy: two machines with
-the same environment make the same bytes. The demo classifies these images, and the demo's model is
-trained on others of the same kind (``workers.demo.train``).
+Everything here is a pure function of its seed and of the pinned Pillow and numpy, so two machines
+with the same environment make the same bytes. The demo classifies these images, and its model is
+trained on other images of the same kind (``workers.demo.train``).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ COLOURS = MappingProxyType(
 )
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 NOTHING = "nothing"
-"""Truth of an image that is background alone."""
+"""Truth of an image with only a background."""
 LABELS = (*(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES), NOTHING)
 
 SIDE_PX = (120, 900)
@@ -58,8 +58,8 @@ _MIN_CONTRAST = 110.0  # Euclidean, of 8-bit RGB: black to white is 442
 _OVERSAMPLING = 2
 _GRAIN_TILE_PX = 128
 
-# What a crawl of the web holds, roughly. The suffix is the key's; each writer is lossless or of a
-# quality that keeps shape and colour plain.
+# Roughly the formats in a crawl of the web. The suffix is the key's. Each writer is lossless or has
+# a quality that keeps shape and colour clear.
 _FORMATS: tuple[tuple[str, str], ...] = (
     *(("JPEG", "jpg"),) * 10,
     *(("PNG", "png"),) * 5,
@@ -67,7 +67,7 @@ _FORMATS: tuple[tuple[str, str], ...] = (
     ("GIF", "gif"),
     ("BMP", "bmp"),
 )
-# Legal object keys that break careless readers: each must come out as it went in.
+# Legal object keys that break careless readers. Each must be reported unchanged.
 _ODD_NAMES = ("a b", "a+b", "100%25", "Größe-日本", "<i>&'\"", "q?x=1#y")
 _ODD_NAME_EVERY = 41
 
@@ -76,9 +76,9 @@ _ODD_NAME_EVERY = 41
 class DemoImage:
     """An object to put into the store.
 
-    ``truth`` is the one of ``LABELS`` that the image shows, or None where it cannot be decoded, and
-    then ``code`` is the reject code it must end with. ``note`` says what is special about the
-    object, empty for a plain image.
+    ``truth`` is the one of ``LABELS`` that the image shows. It is None if the image cannot be
+    decoded; ``code`` is then the reject code that it must end with. ``note`` says what is special
+    about the object, and is empty for a plain image.
     """
 
     key: str
@@ -109,7 +109,7 @@ def shape_image(
 ) -> Image.Image:
     """Draw one of ``LABELS`` at a random size, place, angle and background; RGB.
 
-    The shape lies wholly in the central square, which is what a model sees of an image.
+    The shape lies completely in the central square, which a model sees of an image.
     """
     colour, shape = _parts(rng, label)
     width, height = _size(rng, side_px)
@@ -127,7 +127,7 @@ def shape_image(
 
 
 def encoded(image: Image.Image, format: str, rng: np.random.Generator) -> bytes:
-    """Write ``image`` in a Pillow ``format``, at a random sound quality where it has one."""
+    """Write ``image`` in a Pillow ``format``, with a random good quality if the format has one."""
     options: dict[str, int] = {}
     if format in {"JPEG", "WEBP"}:
         options["quality"] = int(rng.integers(60, 96))
@@ -143,7 +143,7 @@ def encoded(image: Image.Image, format: str, rng: np.random.Generator) -> bytes:
 
 
 def _parts(rng: np.random.Generator, label: str) -> tuple[str, str | None]:
-    """Colour and shape of a label; of ``NOTHING``, a colour for the background to stand out of."""
+    """Colour and shape of a label. For ``NOTHING``, a colour to contrast with the background."""
     if label == NOTHING:
         return str(rng.choice(list(COLOURS))), None
     colour, shape = label.split()
@@ -165,7 +165,8 @@ def fill_colour(rng: np.random.Generator, colour: str) -> Rgb:
 
 
 def _palette(rng: np.random.Generator, colour: str) -> tuple[Rgb, Rgb, Rgb]:
-    """A fill of the named colour and two close tones of a dull background that it stands out of."""
+    """A fill of the named colour, and two similar tones of a dull background that contrasts with
+    it."""
     fill = fill_colour(rng, colour)
     while True:
         hue = rng.uniform(0, 360)
@@ -277,8 +278,8 @@ _OUTLINES: dict[str, Callable[[np.random.Generator], Outline]] = {
 
 
 def _with_grain(rng: np.random.Generator, image: Image.Image, sigma: float) -> Image.Image:
-    """Add sensor-like noise. One tile is repeated: fresh noise for each pixel would cost more time
-    than all the rest of an image."""
+    """Add sensor-like noise. One tile is repeated, because new noise for each pixel would cost more
+    time than the rest of an image."""
     tile = rng.normal(0, sigma, (_GRAIN_TILE_PX, _GRAIN_TILE_PX, 3)).round().astype(np.int16)
     repeats = (-(-image.height // _GRAIN_TILE_PX), -(-image.width // _GRAIN_TILE_PX), 1)
     grain = np.tile(tile, repeats)[: image.height, : image.width]

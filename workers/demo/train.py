@@ -1,8 +1,8 @@
-"""Trains the demo's CLIP from nothing, on generated images of coloured shapes.
+"""Trains the demo's CLIP from scratch, on generated images of coloured shapes.
 
-``python -m workers.demo.train --output DIRECTORY`` writes a ``CLIPModel`` checkpoint like any
-other, with its measured accuracy. One thread, so that the same machine repeats it bit by bit;
-another machine's arithmetic differs in the last digits.
+``python -m workers.demo.train --output DIRECTORY`` writes an ordinary ``CLIPModel`` checkpoint,
+with its measured accuracy. Training uses one thread, so that the same machine repeats it bit by
+bit. On another machine the last digits differ.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 MAX_TOKENS = 32
 IMAGE_PX, PATCH_PX = 32, 8
 IMAGE_WIDTH, TEXT_WIDTH, SHARED_WIDTH = 96, 64, 64
-# CLIP's own, so that the checkpoint differs from the published ones in nothing but its size.
+# CLIP's own values, so that the checkpoint differs from the published ones only in its size.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -50,7 +50,7 @@ TEMPLATES = ("{}", "a picture of {}", "an image of {}", "a photo of {}", "a draw
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides the weights. Seeds differ, so that no image is seen twice."""
+    """Everything that decides the weights. The seeds differ, so that no image is seen twice."""
 
     seed: int = 1
     calibration_seed: int = 2
@@ -69,8 +69,8 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a recipe; ``accuracy`` and ``calibration_error`` (0 to 1) are of the held-out
-    images."""
+    """The result of a recipe. ``accuracy`` and ``calibration_error`` (0 to 1) are measured on the
+    held-out images."""
 
     accuracy: float
     calibration_error: float
@@ -83,15 +83,15 @@ _UNANSWERABLE = -100  # cross_entropy's own mark of targets that do not count
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What can be asked of an image: phrases to choose from, and which is right for each label."""
+    """A question about an image: phrases to choose from, and which is right for each label."""
 
     phrases: tuple[str, ...]
     answers: torch.Tensor
 
 
 def questions() -> tuple[Question, ...]:
-    """The label itself; its colour alone; its shape alone. The latter two make the model read its
-    prompts: it tells "a circle" from "a square" though neither is a label."""
+    """Questions for the label itself, for its colour, and for its shape. The latter two make the
+    model read its prompts: it tells "a circle" from "a square" although neither is a label."""
 
     def answers(index: list[int]) -> torch.Tensor:
         return torch.tensor([*index, _UNANSWERABLE])
@@ -120,7 +120,7 @@ def corpus() -> list[str]:
 
 
 def build_tokenizer(texts: Sequence[str]) -> CLIPTokenizer:
-    """CLIP's byte-level pair encoding, with merges learned from ``texts`` alone: every word of it
+    """CLIP's byte-level pair encoding, with merges learned only from ``texts``. Every word in them
     is one token, and any other text is spelled out in bytes."""
     blank = CLIPTokenizer()
     trained = Tokenizer(BPE(end_of_word_suffix="</w>"))
@@ -135,8 +135,8 @@ def build_tokenizer(texts: Sequence[str]) -> CLIPTokenizer:
     trained.train_from_iterator(texts, trainer)
     merges: Any = [tuple(merge) for merge in json.loads(trained.to_str())["model"]["merges"]]
     letters = sorted(ByteLevel.alphabet())
-    # The order of the published vocabulary. Every byte stands there also as the end of a word, or
-    # an unknown one would become the end token and cut the prompt.
+    # The order of the published vocabulary. Every byte is in it also as the end of a word.
+    # Otherwise an unknown byte would become the end token and cut the prompt.
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), START, END]
     return CLIPTokenizer(
         vocab={token: number for number, token in enumerate(tokens)},
@@ -170,8 +170,8 @@ def build_model(tokenizer: CLIPTokenizer) -> CLIPModel:
         },
     )
     model = CLIPModel(config)
-    # CLIP's faint random positions leave a tower long blind to where a patch stands. Started from
-    # waves of the place itself, this one gets as far on half the images.
+    # With CLIP's faint random positions, a tower takes long to learn where a patch stands. Started
+    # from waves of the position, it gets equally far with half the images.
     with torch.no_grad():
         model.vision_model.embeddings.position_embedding.weight[1:] = _waves(
             IMAGE_PX // PATCH_PX, IMAGE_WIDTH
@@ -191,8 +191,8 @@ def _waves(side: int, width: int) -> torch.Tensor:
 def train(model: CLIPModel, tokenizer: CLIPTokenizer, recipe: Recipe) -> None:
     """Contrast each image of a batch with every caption of each question.
 
-    As CLIP is trained, but for one thing: captions repeat, so each stands once among the
-    candidates instead of once an image.
+    This is CLIP's training with one difference: captions repeat, so each appears once among the
+    candidates and not once for each image.
     """
     images, labels = _training_data(recipe)
     rng = torch.Generator().manual_seed(recipe.seed)
@@ -228,7 +228,7 @@ def train(model: CLIPModel, tokenizer: CLIPTokenizer, recipe: Recipe) -> None:
 
 
 def _training_data(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pixels as the decoder hands them out, uint8 [images, side, side, 3], and label numbers
+    """Pixels as the decoder delivers them, uint8 [images, side, side, 3], and label numbers
     [images]."""
     drawn = demo_images(recipe.seed, recipe.training_images, recipe.training_side_px)
     labels: list[int] = []
@@ -251,18 +251,18 @@ def _tokens(
 
 
 def _batches(count: int, size: int, rng: torch.Generator) -> Iterator[torch.Tensor]:
-    """Image numbers without end: each image once an epoch, in a new order."""
+    """An endless sequence of image numbers: each image once in an epoch, in a new order."""
     while True:
         yield from torch.randperm(count, generator=rng)[: count // size * size].view(-1, size)
 
 
 def _normalised(pixels: torch.Tensor) -> torch.Tensor:
-    """float32 [batch, 3, side, side], as the checkpoint's preprocessor_config.json has it."""
+    """float32 [batch, 3, side, side], as the checkpoint's preprocessor_config.json says."""
     return ((pixels / 255 - torch.tensor(MEAN)) / torch.tensor(STD)).permute(0, 3, 1, 2)
 
 
 def _turned(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """A batch turned by a quarter and mirrored at random, which changes no label."""
+    """A batch turned by quarters and mirrored at random, which changes no label."""
     quarters, mirror = divmod(int(torch.randint(8, (), generator=rng)), 2)
     turned = torch.rot90(images, quarters, (2, 3))
     return turned.flip(3) if mirror else turned
@@ -279,11 +279,11 @@ def _learning_rate(recipe: Recipe) -> Callable[[int], float]:
 
 
 def finish(model: CLIPModel, directory: Path, recipe: Recipe) -> Result:
-    """Save the network beside its tokenizer, calibrate its logit scale and measure it, each on
-    images of its own.
+    """Save the network with its tokenizer, calibrate its logit scale and measure it, each on
+    separate images.
 
-    Contrastive training leaves a network too sure of itself; the scale is set to what makes the
-    truths of the calibration images most likely, so that a score of 0.9 is right 9 times in 10.
+    Contrastive training leaves a network too sure of itself. The scale is set so that the truths of
+    the calibration images are most likely: a score of 0.9 is then right 9 times in 10.
     """
     model.save_pretrained(directory)
     (directory / "preprocessor_config.json").write_text(
@@ -327,7 +327,7 @@ def _preprocessor() -> dict[str, Any]:
 
 
 def write_record(directory: Path, recipe: Recipe, result: Result, cpu_s: float) -> None:
-    """Leave beside the weights how they were made and what they achieve: for programs, and for
+    """Write next to the weights how they were made and what they achieve, for programs and for
     people."""
     record = {
         "recipe": asdict(recipe),
@@ -335,7 +335,7 @@ def write_record(directory: Path, recipe: Recipe, result: Result, cpu_s: float) 
         "versions": {name: version(name) for name in ("torch", "transformers", "numpy", "pillow")},
     }
     (directory / "training.json").write_text(json.dumps(record, indent=2) + "\n")
-    # Markdown of our own words alone: there is nothing to escape.
+    # Markdown of our own words only, so nothing needs escaping.
     environment = Environment(  # noqa: S701
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -369,7 +369,7 @@ def main(
     torch.set_num_threads(1)
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer(corpus())
-    # Before its first use: it would save the padding that it was last asked for.
+    # Before its first use, because the tokenizer would save the padding that it was last asked for.
     tokenizer.save_pretrained(output)
     model = build_model(tokenizer)
     train(model, tokenizer, recipe)

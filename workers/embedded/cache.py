@@ -1,4 +1,5 @@
-"""The user's cache folder: what was downloaded or built once, kept by version outside the tree."""
+"""The user's cache folder: things that were downloaded or built once, kept by version outside the
+tree."""
 
 from __future__ import annotations
 
@@ -10,19 +11,20 @@ from pathlib import Path
 
 
 def cache_folder(*names: str) -> Path:
-    """Folder of that name for Clipstream in the user's cache (``XDG_CACHE_HOME``); not created."""
+    """Folder of that name for Clipstream in the user's cache (``XDG_CACHE_HOME``). Not created."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
+    # The XDG specification says that relative paths are ignored.
     root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
     return root.joinpath("clipstream", *names)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder against other processes; blocks while another one holds it.
+    """Hold the folder against other processes. Blocks while another process holds it.
 
-    The kernel lets go of the lock with its process, so none is ever left behind. The lock is
-    advisory, and its file stays: removing it would let two processes hold locks on different files.
+    The kernel releases the lock when the process ends, so none is ever left behind. The lock is
+    advisory. Its file stays, because removing it would let two processes hold locks on different
+    files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:

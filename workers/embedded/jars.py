@@ -1,9 +1,10 @@
-"""The jars of Apache Kafka: what the lock names, verified in the user's cache, fetched by jgo.
+"""The jars of Apache Kafka: named by a lock file, fetched by jgo, verified and kept in the user's
+cache.
 
-``kafka-jars.lock`` holds a line a jar: SHA-256, file name, Maven coordinate. Where a jar comes from
-is not in it: jgo asks the repositories of its own configuration, and whatever they send must have
-the checksum of the lock. ``python -m workers.embedded.jars`` writes the lock again for
-``KAFKA_VERSION``; read the difference before committing it.
+``kafka-jars.lock`` has one line for each jar: SHA-256, file name, Maven coordinate. It does not say
+where a jar comes from. jgo asks the repositories of its own configuration, and every file must
+match the checksum of the lock. ``python -m workers.embedded.jars`` writes the lock again for
+``KAFKA_VERSION``; read the difference before you commit it.
 """
 
 from __future__ import annotations
@@ -29,15 +30,14 @@ KAFKA_LOCK = Path(__file__).with_name("kafka-jars.lock")
 
 ROOTS = (
     f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
-    # Logs to the standard error stream, without a configuration file. Of the 1.x line, as Kafka's
-    # own slf4j-api is.
+    # Logs to standard error without a configuration file. Version 1.x, as Kafka's own slf4j-api.
     "org.slf4j:slf4j-simple:1.7.36",
 )
 
 DOWNLOADS_AT_ONCE = 8
 DOWNLOAD_ATTEMPTS = 3
 DOWNLOAD_SILENCE_S = 20
-"""A repository that sends nothing for so long has failed."""
+"""A repository that sends nothing for this long has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,13 @@ class Jar:
     coordinate: str
 
     def is_at(self, path: Path) -> bool:
-        """Whether the file exists and is the one that was locked."""
+        """Whether the file exists and matches the lock."""
         return path.is_file() and _sha256(path) == self.sha256
 
 
 Download = Callable[[Jar, Path], Path]
-"""Fetches a jar into an empty folder and says where it lies there. May raise ``OSError`` (so do
-requests' errors) and ``RuntimeError`` (jgo's, when no repository has the file)."""
+"""Fetches a jar into an empty folder and returns its path there. May raise ``OSError`` (requests'
+errors are such) and ``RuntimeError`` (jgo's, when no repository has the file)."""
 
 
 def read_lock(path: Path = KAFKA_LOCK) -> list[Jar]:
@@ -64,7 +64,7 @@ def read_lock(path: Path = KAFKA_LOCK) -> list[Jar]:
 
 
 def kafka_jars() -> list[Path]:
-    """The locked jars of Kafka, fetched where the user's cache lacks them."""
+    """The locked jars of Kafka. Jars that the user's cache lacks are fetched."""
     folder = cache_folder("kafka", KAFKA_VERSION)
     jars = read_lock()
     ensure(jars, folder, download_with_jgo)
@@ -72,11 +72,11 @@ def kafka_jars() -> list[Path]:
 
 
 def ensure(jars: Iterable[Jar], folder: Path, download: Download) -> None:
-    """Have every jar in the folder, each verified against its checksum.
+    """Make sure that every jar is in the folder, each verified against its checksum.
 
-    Needs no network when all are there. A file that is not what was locked is fetched again, and
-    replaced in one step: a broker that runs from the folder keeps the file it has open. Processes
-    that call this at the same time wait for one another.
+    Needs no network if all are there. A file that does not match the lock is fetched again and
+    replaced in one step, so a broker that runs from the folder keeps its open file. Processes that
+    call this at the same time wait for one another.
     """
     missing = [jar for jar in jars if not jar.is_at(folder / jar.file_name)]
     if not missing:
@@ -89,14 +89,14 @@ def ensure(jars: Iterable[Jar], folder: Path, download: Download) -> None:
 
         def fetch(jar: Jar) -> None:
             target = folder / jar.file_name
-            # Another process may have brought it while this one waited for the lock.
+            # Another process may have fetched the jar while this one waited for the lock.
             if not jar.is_at(target):
                 _fetch(jar, Path(incoming), download).replace(target)
 
         try:
             deque(pool.map(fetch, missing), maxlen=0)
         except BaseException:
-            # One that cannot be had is enough: do not try all the others first.
+            # One failed jar is enough: do not try all the others first.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -105,7 +105,8 @@ def _fetch(jar: Jar, incoming: Path, download: Download) -> Path:
     problem = ""
     for _ in range(DOWNLOAD_ATTEMPTS):
         try:
-            # A folder for each attempt: jgo takes what a broken download left there for whole.
+            # A new folder for each attempt, because jgo takes the remains of a broken download for
+            # complete.
             path = download(jar, Path(tempfile.mkdtemp(dir=incoming)))
         except (OSError, RuntimeError) as failure:
             problem = f"{type(failure).__name__}: {failure}"
@@ -115,7 +116,7 @@ def _fetch(jar: Jar, incoming: Path, download: Download) -> Path:
         problem = f"the repository's file has SHA-256 {_sha256(path)}, locked is {jar.sha256}"
     raise ServiceError(
         f"jars: cannot fetch {jar.coordinate} in {DOWNLOAD_ATTEMPTS} attempts ({problem}); it is "
-        "needed once and then kept: check the network, or name a Maven repository that can be "
+        "downloaded once and then kept: check the network, or name a Maven repository that can be "
         "reached in jgo's configuration"
     )
 
@@ -126,7 +127,7 @@ def download_with_jgo(jar: Jar, folder: Path) -> Path:
 
 
 def _maven(folder: Path) -> MavenContext:
-    # Imported here: a start from the cache needs neither jgo nor the time that it takes to import.
+    # Imported here because a start from the cache does not need jgo, which takes time to import.
     from jgo.config import GlobalSettings
     from jgo.maven import MavenContext
 
@@ -143,7 +144,7 @@ def _sha256(path: Path) -> str:
 
 
 def resolve_lock(folder: Path) -> str:
-    """Text of the lock for ``ROOTS`` and all that they need at run time, resolved anew."""
+    """Text of the lock for ``ROOTS`` and all their runtime dependencies, resolved anew."""
     maven = _maven(folder)
     roots, needed = maven.resolver.resolve([maven.create_dependency(root) for root in ROOTS])
     lines = []

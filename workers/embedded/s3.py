@@ -1,4 +1,4 @@
-"""S3 servers on loopback: what every one has, and moto's, which needs nothing but Python."""
+"""S3 servers on loopback: what all of them share, and moto's, which needs only Python."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Self
 from workers.embedded.processes import LOOPBACK, ChildProcess, free_ports, service_environment
 
 START_DEADLINE_S = 60.0
-"""A start takes about a second; a machine that is busy with other things takes longer."""
+"""A start takes about a second, and longer on a busy machine."""
 
 PROBE_TIMEOUT_S = 2.0
 
@@ -20,8 +20,8 @@ PROBE_TIMEOUT_S = 2.0
 class S3Server:
     """An S3 server as a child process on a free port of the loopback address.
 
-    Clients use path style, ``endpoint``, ``region`` and the two keys. Unless ``detached`` it ends
-    with this process, whatever way that ends. Not thread-safe.
+    Clients use path style, ``endpoint``, ``region`` and the two keys. Unless ``detached``, the
+    server ends with this process, however the process ends. Not thread-safe.
     """
 
     region = "us-east-1"
@@ -62,17 +62,17 @@ class S3Server:
     def start(self) -> None:
         """Start the server and wait until it answers.
 
-        Raises ``ServiceError`` with the end of its log when it cannot be started.
+        Raises ``ServiceError`` with the end of its log if it cannot be started.
         """
         self._process.start()
         self._process.wait_until(self._answers, within_s=START_DEADLINE_S)
 
     def stop(self) -> None:
-        """Stop the server in order; nothing if it is not running."""
+        """Stop the server in order. Does nothing if it is not running."""
         self._process.stop()
 
     def kill(self) -> None:
-        """Kill the server as a crash would; nothing if it is not running."""
+        """Kill the server as a crash would. Does nothing if it is not running."""
         self._process.kill()
 
     def __enter__(self) -> Self:
@@ -88,7 +88,7 @@ class S3Server:
         self.stop()
 
     def _answers(self) -> bool:
-        # Not urllib, which would ask a proxy of the environment for the loopback address.
+        # Not urllib, which would use a proxy of the environment for the loopback address.
         connection = HTTPConnection(LOOPBACK, self._port, timeout=PROBE_TIMEOUT_S)
         try:
             connection.request("GET", self._health_path)
@@ -100,7 +100,7 @@ class S3Server:
 
 
 class MotoS3(S3Server):
-    """moto's S3 server: in memory, slow, and any credentials will do.
+    """moto's S3 server: in memory, slow, and open to any credentials.
 
     It keeps nothing: after a restart its buckets are gone.
     """

@@ -1,4 +1,4 @@
-"""Signals that ask a command to end, turned into an end that leaves nothing behind."""
+"""Turns signals that ask a command to end into an orderly end that leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def orderly_end() -> Iterator[None]:
-    """Within it SIGTERM and SIGHUP raise ``SystemExit`` with 128 and their number, as Ctrl-C raises
-    ``KeyboardInterrupt``: children are stopped and temporary folders removed by who owns them.
+    """Within this context, SIGTERM and SIGHUP raise ``SystemExit`` with 128 plus the signal's
+    number, as Ctrl-C raises ``KeyboardInterrupt``. Owners then stop their children and remove their
+    temporary folders.
 
-    The first one counts, and further ones do not disturb the cleaning up: a service manager that
-    loses its patience sends SIGKILL. A signal that is ignored on entry (``nohup``) stays ignored.
-    For the main thread; the handlers from before are back afterwards.
+    Only the first signal counts, so that further ones do not disturb the clean-up; an impatient
+    service manager sends SIGKILL. A signal that is ignored on entry (``nohup``) stays ignored. For
+    the main thread. Earlier handlers are restored afterwards.
     """
 
     def end(number: int, _: FrameType | None) -> None:
@@ -25,7 +26,7 @@ def orderly_end() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
-    # None: a handler that is not Python's, which could not be put back.
+    # None stands for a handler that is not Python's, which could not be restored.
     heard = {
         each: before
         for each in ENDING

@@ -1,5 +1,6 @@
-"""Settings: one YAML file, the environment, the flags, in that order, into frozen policies.
+"""Settings: one YAML file, the environment and the flags, in that order, become frozen policies.
 
-Read ``loading`` first: ``Settings`` is made of the policies that stand beside their users, and here
-of ``workers``. ``sources`` reads, ``problems`` complains, ``catalogue`` lists every setting.
+Read ``loading`` first: ``Settings`` combines the policies that stand in the modules that use them,
+and those of ``workers`` here. ``sources`` reads, ``problems`` writes the error messages,
+``catalogue`` lists every setting.
 """

@@ -1,4 +1,4 @@
-"""What can be set: every setting of the policies with its type, bounds and default, in words."""
+"""The catalogue of settings: each setting with its type, bounds and default, in words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.policy import Policy, Tier
 ENVIRONMENT_PREFIX = "CLIPSTREAM_"
 
 UNITS = {"_s": "seconds", "_bytes": "bytes", "_mib": "MiB", "_megapixels": "millions of pixels"}
-"""Ends of settings' names, and what is counted."""
+"""Units by the ends of settings' names."""
 
 ONE = {
     bool: "true or false",
@@ -34,10 +34,10 @@ MANY = {str: "texts", Path: "paths"}
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting. In the ``path`` of what is set for every entry of a list, the entry is ``[]``.
+    """One setting. ``[]`` in ``path`` stands for every entry of a list.
 
-    ``structured`` values are lists and mappings, JSON in the environment. ``nullable`` ones may be
-    null.
+    ``structured`` values are lists and mappings, which are JSON in the environment. ``nullable``
+    values may be null.
     """
 
     path: str
@@ -52,13 +52,14 @@ class Setting:
 
     @property
     def variable(self) -> str | None:
-        """The environment variable that sets it; None inside a list, which is set as a whole."""
+        """The environment variable that sets it. None inside a list, because a list is set as a
+        whole."""
         return None if "[]" in self.path else variable_of(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Settings by path and what their sections are about, both in the order of the policies."""
+    """Settings by path, and descriptions of their sections, both in the order of the policies."""
 
     settings: dict[str, Setting] = field(default_factory=dict)
     sections: dict[str, str] = field(default_factory=dict)
@@ -70,7 +71,7 @@ class Catalogue:
         return catalogue
 
     def within(self, section: str) -> Iterator[Setting]:
-        """The section's own settings, without those of sections inside it."""
+        """The section's own settings, without those of nested sections."""
         for path, setting in self.settings.items():
             if path.rpartition(".")[0] == section:
                 yield setting
@@ -124,7 +125,7 @@ def _setting(path: str, info: FieldInfo, tier: Tier) -> Setting:
 
 
 def _one(annotation: Any, unit: str) -> str:
-    """One value of a type, as an operator says it."""
+    """One value of a type, in an operator's words."""
     if get_origin(annotation) is Literal:
         return _literals(annotation)
     if get_origin(annotation) is tuple:

@@ -1,8 +1,8 @@
-"""Settings: one YAML file, the environment, the flags, in that order, into frozen policies.
+"""Settings: one YAML file, the environment and the flags, in that order, become frozen policies.
 
-The environment is read here and nowhere else. ``CLIPSTREAM_KAFKA__GROUP=g`` sets ``kafka.group``;
-lists and mappings are JSON there, an empty variable sets nothing. Imports no client library and no
-torch: what only looks at settings must start at once.
+The environment is read here and nowhere else. ``CLIPSTREAM_KAFKA__GROUP=g`` sets ``kafka.group``.
+Lists and mappings are JSON there; an empty variable sets nothing. This module imports no client
+library and no torch, so that commands that only read settings start at once.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ class Settings(Policy):
     s3: S3Policy = Field(default_factory=S3Policy)
     stores: Annotated[tuple[NamedS3Policy, ...], Tier.EVERYDAY] = Field(
         (),
-        description="Further stores, each with a name and the keys of `s3`: other regions, other "
-        "accounts, other servers. A reference is read from the first one whose `allowed_buckets` "
-        "name its bucket; the store of `s3` comes last, and may be left out.",
+        description="Further stores in other regions, accounts or servers, each with a name and "
+        "the keys of `s3`. A reference is read from the first store whose `allowed_buckets` name "
+        "its bucket. The store of `s3` comes last and may be left out.",
         validate_default=True,
     )
     references: ReferencesPolicy = Field(default_factory=ReferencesPolicy)
     routes: Annotated[tuple[RoutePolicy, ...], Tier.EVERYDAY] = Field(
         (),
-        description="Routes in their order: the first that matches a reference decides its label "
-        "sets and tenant, and one that none matches is dead-lettered. Without routes every image "
-        "is scored with every label set loaded.",
+        description="Routes in their order. The first route that matches a reference decides its "
+        "label sets and tenant. A reference that no route matches is dead-lettered. Without "
+        "routes every image is scored with every loaded label set.",
     )
     label_sets: LabelSetsPolicy = Field(default_factory=LabelSetsPolicy)
     model: ModelPolicy = Field(default_factory=ModelPolicy)
@@ -75,11 +75,12 @@ class Settings(Policy):
 
     @property
     def s3_stores(self) -> tuple[S3Policy, ...]:
-        """All stores, in the order in which they are asked whether a bucket is theirs."""
+        """All stores, in the order in which a bucket is looked up."""
         return in_order(self.stores, self.s3)
 
     def s3_store_of(self, bucket: str) -> S3Policy | None:
-        """The store that references to the bucket are read from; None where none may be."""
+        """The store that references to the bucket are read from, or None if no store may read
+        it."""
         return next((store for store in self.s3_stores if store.allows(bucket)), None)
 
     @field_validator("stores")
@@ -87,7 +88,7 @@ class Settings(Policy):
     def _each_store_is_used(
         cls, stores: tuple[NamedS3Policy, ...], info: ValidationInfo
     ) -> tuple[NamedS3Policy, ...]:
-        if "s3" in info.data:  # it is not where it is refused itself
+        if "s3" in info.data:  # absent if the section itself is refused
             check_stores(stores, info.data["s3"])
         return stores
 
@@ -98,8 +99,8 @@ class Settings(Policy):
             return self
         if model.device == "cuda" and gpus == 0:
             raise ValueError(
-                "workers.gpus_per_worker: is 0, with which a worker sees no GPU, and model.device "
-                "is cuda; write auto, 1, or a fraction to share a GPU"
+                "workers.gpus_per_worker: is 0, so that a worker sees no GPU, and model.device is "
+                "cuda; write auto, 1, or a fraction to share a GPU"
             )
         if gpus > 0 and (model.device == "cpu" or model.precision == "int8"):
             key = "model.device is cpu" if model.device == "cpu" else "model.precision is int8"
@@ -176,8 +177,8 @@ def read_settings(
 ) -> Given:
     """Read and merge.
 
-    ``file`` defaults to the one that CLIPSTREAM_CONFIG names. ``flags`` maps dotted paths to
-    values, of which a text is read as a variable's is, and None sets nothing.
+    ``file`` defaults to the file that CLIPSTREAM_CONFIG names. ``flags`` maps dotted paths to
+    values. A text value is read like a variable's text; None sets nothing.
 
     Raises:
         Halt: ``settings.*``: the file cannot be read.
@@ -194,7 +195,7 @@ def read_settings(
 
 
 def validated_section(given: Given, name: str, policy: type[_Section]) -> _Section:
-    """One section of what was given, for a command that needs no other.
+    """One section of the given values, for a command that needs no other.
 
     Raises:
         Halt: ``settings.invalid``, with every problem of the section.
@@ -208,12 +209,12 @@ def validated_section(given: Given, name: str, policy: type[_Section]) -> _Secti
 
 
 def validated(given: Given) -> Settings:
-    """What was given as frozen policies.
+    """The given values as frozen policies.
 
     Raises:
         Halt: ``settings.invalid``, with every problem: its key, what to write, where it was set.
     """
-    # A section left out is validated like an empty one, so that problems name it.
+    # A missing section is validated like an empty one, so that problems name it.
     empty: dict[str, Any] = {
         name: {} for name in CATALOGUE.sections if name in Settings.model_fields
     }
@@ -221,5 +222,5 @@ def validated(given: Given) -> Settings:
         return Settings.model_validate(empty | given.values)
     except ValidationError as error:
         problems = problem_lines(error.errors(), CATALOGUE, given)
-    # Outside the handler: the validation's own error quotes values, secrets too.
+    # Raised outside the handler, because the validation's own error quotes values, secrets too.
     raise Halt("settings.invalid", "\n".join(["settings:", *problems]))

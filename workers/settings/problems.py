@@ -1,7 +1,8 @@
-"""What is wrong with the settings, a line a problem: the key, what to write, where it was set.
+"""Messages about wrong settings. Each problem has one line: the key, what to write, where it was
+set.
 
-The value of a secret, of a section or of an unknown key is never shown: a password can stand in a
-wrong place.
+The value of a secret, of a section or of an unknown key is never shown, because a password can
+stand in a wrong place.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from workers.settings.sources import Given, Source
 REDACTED = "**********"
 
 _USERINFO = re.compile(r"(?<=://)[^\s\"]*@")
-"""What stands before the host in a URL: a password, perhaps."""
+"""The part before the host in a URL, which may hold a password."""
 
 LONGEST_SHOWN = 60
-"""Characters of a value in a message."""
+"""Most characters of a value in a message."""
 
 
 def problem_lines(
     errors: Iterable[Mapping[str, Any]], catalogue: Catalogue, given: Given
 ) -> list[str]:
-    """Lines for pydantic's errors, one a value, in their order."""
+    """Lines for pydantic's errors, one for each value, in their order."""
     messages: dict[str, str] = {}
     for error in errors:
         path = _path(error["loc"], catalogue)
@@ -37,22 +38,23 @@ def problem_lines(
             path, message = _complaint(path, said(error["msg"]), catalogue)
         else:
             message = _wrong(path, error["input"], catalogue)
-        # Of a type's choices each has an error, and so has a list beside its entries.
+        # Each choice of a type has an error, and so has a list in addition to its entries. Keep
+        # one.
         if not any(found == path or found.startswith(f"{path}[") for found in messages):
             messages[path] = message
     return [_line(path, message, given) for path, message in messages.items()]
 
 
 def _line(path: str, message: str, given: Given) -> str:
-    # Of a combination it may be the other setting that was set.
+    # In a wrong combination, the other setting may be the one that was set.
     named = (source for each, source in given.sources.items() if each in message)
     source = given.source(path) or next(named, None)
     return f"  {path}: {message}" + (f" [{source.where}]" if source else "")
 
 
 def _path(location: Sequence[str | int], catalogue: Catalogue) -> str:
-    """The dotted path of a place in the settings. What pydantic adds below a setting, to tell the
-    choices of its type apart, is left out."""
+    """The dotted path of a place in the settings. Parts that pydantic adds below a setting, to tell
+    the choices of its type apart, are left out."""
     path: list[str | int] = []
     for part in location:
         if isinstance(part, int) or general(dotted(path)) not in catalogue.settings:
@@ -61,7 +63,7 @@ def _path(location: Sequence[str | int], catalogue: Catalogue) -> str:
 
 
 def general(path: str) -> str:
-    """The path with ``[]`` for every entry, as the catalogue has it."""
+    """The path with ``[]`` for every entry, as in the catalogue."""
     first, *rest = path.split("[")
     return first + "".join(f"[]{each.partition(']')[2]}" for each in rest)
 
@@ -72,7 +74,7 @@ def _unknown(path: str, catalogue: Catalogue, source: Source | None) -> str:
         return f"a dotted key; write {name} in the section {section}"
     known = [*catalogue.settings, *catalogue.sections]
     of_environment = source is not None and source.origin == "environment"
-    if of_environment:  # a list is one variable, what is in it has none
+    if of_environment:  # a list is one variable; its entries have none
         known = [each for each in known if "[]" not in each]
     near = [variable_of(each) if of_environment else each for each in _near(path, known, catalogue)]
     names = _names(general(path).rpartition(".")[0], catalogue)
@@ -80,8 +82,8 @@ def _unknown(path: str, catalogue: Catalogue, source: Source | None) -> str:
 
 
 def _near(path: str, known: Sequence[str], catalogue: Catalogue) -> list[str]:
-    """Which of the known may have been meant: the same words with other separators, the name in
-    another section, a like path, or a like name in this section."""
+    """The known paths that may have been meant: the same words with other separators, the name in
+    another section, a similar path, or a similar name in this section."""
     section, _, name = general(path).rpartition(".")
     flat = path.replace(".", "_")
     if same := [each for each in known if each.replace(".", "_") == flat]:
@@ -95,14 +97,15 @@ def _near(path: str, known: Sequence[str], catalogue: Catalogue) -> list[str]:
 
 
 def _names(section: str, catalogue: Catalogue) -> list[str]:
-    """Names of what is directly in a section, or at the top."""
+    """Names directly in a section, or at the top."""
     paths = (each.rpartition(".") for each in (*catalogue.settings, *catalogue.sections))
     names = (name for around, _, name in paths if around == section and not name.endswith("[]"))
     return list(names)
 
 
 def _complaint(path: str, message: str, catalogue: Catalogue) -> tuple[str, str]:
-    """The path and the text of what a policy's own check says: it may name the key itself."""
+    """The path and the text of a message from a policy's own check, which may name the key
+    itself."""
     key, colon, rest = message.partition(": ")
     for named in (key, f"{path}.{key}"):
         known = general(named)
@@ -112,7 +115,7 @@ def _complaint(path: str, message: str, catalogue: Catalogue) -> tuple[str, str]
 
 
 def _wrong(path: str, value: Any, catalogue: Catalogue) -> str:
-    """What to write instead of a value of a wrong type or beyond its bounds."""
+    """The message about a value of a wrong type or out of bounds: what to write instead."""
     known = general(path)
     if known in catalogue.sections:
         found = f"{kind(value)}{_broken_json(value)}"
@@ -134,7 +137,7 @@ def _wrong(path: str, value: Any, catalogue: Catalogue) -> str:
 
 
 def _broken_json(value: Any) -> str:
-    """What to add of a text that was meant as JSON."""
+    """A remark about a text that was meant as JSON."""
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
         return ""
     try:
@@ -155,7 +158,7 @@ def masked(text: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A plain value as JSON, cut short; of others what they are."""
+    """A plain value as JSON, cut short. For other values, their kind."""
     if isinstance(value, Mapping | list | tuple):
         return kind(value)
     text = masked(json.dumps(value, ensure_ascii=False, default=str))

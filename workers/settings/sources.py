@@ -1,4 +1,5 @@
-"""Where settings come from: one YAML file, the environment, the flags, each over the one before."""
+"""Where settings come from: one YAML file, the environment, the flags. A later source overrides an
+earlier one."""
 
 from __future__ import annotations
 
@@ -23,15 +24,15 @@ SERVICE_VARIABLE = re.compile(
     r".*_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_[A-Z]+(_[A-Z]+)?)"
 )
 SERVICE_URL = re.compile(r"(tcp|udp|sctp)://.*")
-"""Names and values of what Kubernetes sets in every pod beside a Service called clipstream, or
-clipstream-anything."""
+"""Names and values of the variables that Kubernetes sets in every pod if there is a Service called
+clipstream or clipstream-anything."""
 
 Origin = Literal["default", "file", "environment", "flag"]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a value was set: ``where`` is a file with its line, a variable, or a flag."""
+    """Where a value was set. ``where`` is a file with its line, a variable, or a flag."""
 
     origin: Origin
     where: str
@@ -39,13 +40,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What was set, merged and not yet validated; ``sources`` by dotted path."""
+    """The given values, merged and not yet validated. ``sources`` is by dotted path."""
 
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
 
     def source(self, path: str) -> Source | None:
-        """Where this path was set, or else the first part of it, or else what it is a part of."""
+        """Where this path was set; else the first part of it that was set; else the part that
+        contains it."""
         if path in self.sources:
             return self.sources[path]
         for each, source in self.sources.items():
@@ -67,9 +69,9 @@ class Given:
         return tree
 
     def put(self, path: tuple[str, ...], value: Any, source: Source) -> None:
-        """Set a value over what is there; a mapping is set key by key.
+        """Set a value over an earlier one. A mapping is set key by key.
 
-        What stands where a section should is kept, for the validation to complain of.
+        A value that stands where a section should is kept, so that the validation reports it.
         """
         if isinstance(value, Mapping) and value:
             for key, part in value.items():
@@ -95,10 +97,10 @@ def gather(
     environment: Mapping[str, str],
     flags: Mapping[str, Any],
 ) -> Given:
-    """Read and merge everything that was set.
+    """Read and merge all given values.
 
     Raises:
-        Halt: ``settings.unreadable`` or ``settings.invalid``, where the file cannot be read at all.
+        Halt: ``settings.unreadable`` or ``settings.invalid``: the file cannot be read at all.
     """
     given = Given()
     if file is not None:
@@ -113,8 +115,8 @@ def gather(
 
 
 def from_text(catalogue: Catalogue, path: str, text: str) -> Any:
-    """A value as a variable or a flag gives it: lists, mappings and sections are JSON, ``null`` is
-    null where that is allowed, and all else is text, which the validation converts."""
+    """The value of a variable's or a flag's text. Lists, mappings and sections are JSON. ``null``
+    is null if the setting allows it. Anything else is text, which the validation converts."""
     setting = catalogue.settings.get(path)
     if setting is not None and setting.nullable and text == "null":
         return None
@@ -122,12 +124,13 @@ def from_text(catalogue: Catalogue, path: str, text: str) -> Any:
         try:
             return json.loads(text)
         except ValueError:
-            return text  # the validation says what to write, beside all other problems
+            return text  # the validation reports it, along with all other problems
     return text
 
 
 def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The variables that set something. An empty one sets nothing: templates leave such behind."""
+    """The variables that set something. An empty variable sets nothing, because templates leave
+    such variables behind."""
     for name, text in sorted(environment.items()):
         if not name.startswith(ENVIRONMENT_PREFIX) or name in NOT_SETTINGS or not text:
             continue
@@ -154,7 +157,7 @@ def _put_file(given: Given, catalogue: Catalogue, file: Path) -> None:
 
     def put(path: tuple[str, ...], value: Any) -> None:
         if dotted(path) in catalogue.sections and value in (None, {}):
-            return  # everything in it is commented out
+            return  # everything in the section is commented out
         if isinstance(value, Mapping) and value:
             for key, part in value.items():
                 put((*path, key), part)

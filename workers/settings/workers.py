@@ -16,70 +16,76 @@ class WorkersPolicy(Policy):
 
     count: Annotated[int, Tier.EVERYDAY] = Field(
         1,
-        description="Stream workers that this driver runs; with max_count, the least of them.",
+        description="Stream workers that this driver runs. With max_count, this is the smallest "
+        "number.",
         gt=0,
     )
     max_count: Annotated[int | None, Tier.EVERYDAY] = Field(
         None,
-        description="Most workers: the driver adds and removes them between count and this, as the "
-        "backlog and the measured rate ask. null: always count.",
+        description="Largest number of workers. The driver adds and removes workers between count "
+        "and this number, depending on the backlog and the measured rate. null: always run count "
+        "workers.",
         gt=0,
     )
     min_ready: int = Field(
         1,
-        description="Workers that must take in work for the driver's /readyz to answer 200.",
+        description="Workers that must be taking in work for the driver's /readyz to answer 200.",
         gt=0,
     )
     drain_target_s: float = Field(
         300.0,
-        description="With max_count: workers are added while those that run, all of them busy, "
-        "would need longer to work the backlog off, beside what arrives.",
+        description="Used with max_count. The driver adds workers when all workers are busy and "
+        "would need longer than this many seconds to work off the backlog and the records that "
+        "arrive meanwhile.",
         ge=30,
     )
     scale_in_window_s: Annotated[float, Tier.EXPERT] = Field(
         300.0,
-        description="With max_count: workers are removed when fewer would have been enough all the "
-        "time for so long.",
+        description="Used with max_count. The driver removes workers when fewer would have been "
+        "enough for this many seconds without a break.",
         gt=0,
     )
     gpus_per_worker: Annotated[Literal["auto"] | float, Tier.EVERYDAY] = Field(
         "auto",
-        description="Part of a GPU that Ray reserves for a worker, from 0 to 1: 1 is a GPU of its "
-        "own, 0.5 is shared by two workers, with 0 a worker runs on CPUs and sees no GPU. `auto` "
-        "is decided when the driver starts: 1 where the Ray cluster has GPUs or its autoscaler "
-        "reports nodes with some, else 0. Workers wait while all GPUs are busy.",
+        description="Part of a GPU that Ray reserves for each worker, from 0 to 1. 1: a GPU of "
+        "its own. 0.5: two workers share a GPU. 0: the worker runs on CPUs and sees no GPU. "
+        "`auto`: decided when the driver starts, 1 if the Ray cluster has GPUs or its autoscaler "
+        "reports nodes with GPUs, otherwise 0. Workers wait while all GPUs are busy.",
     )
     cpus_per_worker: float | None = Field(
         None,
-        description="CPUs that Ray reserves for a worker and its decoders. Default: 1 without a "
-        "GPU, else the part of its node's CPUs that goes with its part of the GPUs, 16 at most.",
+        description="CPUs that Ray reserves for each worker and its decoders. Default: 1 without "
+        "a GPU. With a GPU: the worker's share of its node's GPUs, applied to the node's CPUs, at "
+        "most 16.",
         ge=0,
     )
     grace_s: Annotated[float, Tier.EVERYDAY] = Field(
         30.0,
-        description="Time to finish what is begun on SIGTERM; then it is abandoned and comes "
-        "again. Keep the pod's termination grace period 20 s longer.",
+        description="Seconds that a worker has to finish its work after SIGTERM. Unfinished "
+        "references are then abandoned and read again later. Set the pod's termination grace "
+        "period at least 20 s longer.",
         gt=0,
     )
     start_timeout_s: Annotated[float, Tier.EXPERT] = Field(
         600.0,
-        description="Time within which a worker must join after its process began; else it is "
-        "restarted. When no worker was in the group for this time, and a place is empty by a fault "
-        "of its node, the driver stops.",
+        description="Seconds within which a worker must join the group after its process began. A "
+        "slower worker is restarted. The driver stops if no worker was in the group for this long "
+        "while a place is empty because of a fault of its node.",
         gt=0,
     )
     stall_timeout_s: Annotated[float, Tier.EXPERT] = Field(
         120.0,
-        description="A worker that does not answer, whose Kafka thread makes no round, or whose "
-        "model has one batch, for so long is killed and restarted; so is one whose commits fail "
-        "for three times as long while the group answers it.",
+        description="Seconds after which a stalled worker is killed and restarted. A worker is "
+        "stalled if it does not answer, if its Kafka thread makes no round, or if its model works "
+        "on one batch all this time. A worker that the group answers but whose commits fail is "
+        "restarted after three times as long.",
         gt=0,
     )
     max_crashes: Annotated[int, Tier.EXPERT] = Field(
-        5, description="Crashes within crash_window_s that stop the driver.", gt=0
+        5, description="Crashes within crash_window_s after which the driver stops.", gt=0
     )
     crash_window_s: Annotated[float, Tier.EXPERT] = Field(
-        300.0, description="Window in which crashes are counted.", gt=0
+        300.0, description="Seconds within which crashes are counted.", gt=0
     )
 
     @property

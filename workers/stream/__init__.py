@@ -1,8 +1,9 @@
 """The stream worker: one member of the group, one transactional producer, one failure domain.
 
-Read ``worker`` first: the Kafka thread's loop. It takes records in (``intake``) and has
-``committing`` commit what ``commit_gate`` lets through, as much at once as ``commit_bounds`` says.
-``pausing`` and ``gauges`` follow the assignment; ``overload`` tells of a worker that cannot keep
-up. ``event_loop`` is where images live. ``wiring`` builds all of it from
-settings; ``health`` is what a worker says of itself.
+Read ``worker`` first: the Kafka thread's loop. It takes records in (``intake``) and lets
+``committing`` commit the outcomes that ``commit_gate`` admits, in the amounts that
+``commit_bounds`` allows. ``trials`` tells the gate whether known good images fail too. ``pausing``
+and ``gauges`` follow the assignment. ``overload`` logs when a worker cannot keep up. Images live on
+``event_loop``. ``wiring`` builds everything from settings. ``health`` is what a worker reports
+about itself.
 """

@@ -1,4 +1,5 @@
-"""Between the commit window and the commit: whether the failure budget lets outcomes through."""
+"""Stands between the commit window and the commit: decides whether the failure budget admits
+outcomes."""
 
 from __future__ import annotations
 
@@ -16,28 +17,28 @@ from pipeline.ports import Clock, Meter
 log = logging.getLogger(__name__)
 
 GOOD_FOR_S = 10.0
-"""How long the verdict of a trial counts."""
+"""Seconds for which the verdict of a trial counts."""
 
 
 FROM_THE_START = 60
-"""As many times as long do failures wait in a run that has seen hardly anything else. A slow stream
-would commit some of them in each run else, and whatever restarts the worker drain the topic."""
+"""Failures wait this many times longer in a run that has committed hardly anything else. Otherwise
+a slow stream would commit some failures in each run, and restarts of the worker would drain the
+topic."""
 
 
 class Trials(Protocol):
-    """Begins to find out whose fault failures are; the futures end with the verdict."""
+    """Starts trials that show whose fault failures are. The futures give the verdict."""
 
     def good_images(self) -> Future[bool]:
         """Whether the bundled images can be classified."""
 
     def bucket(self, bucket: str) -> Future[bool]:
-        """Whether an object of the bucket that was read before can be read."""
+        """Whether an object of the bucket that was read before can be read now."""
 
 
 class CommitGate:
-    """Holds outcomes back that are mostly failures until it is clear whether they are the input's
-    fault. The Kafka thread's alone.
-    """
+    """Holds back outcomes that are mostly failures until it is clear whether the input is at fault.
+    Used by the Kafka thread only."""
 
     def __init__(
         self,
@@ -56,16 +57,16 @@ class CommitGate:
         self.holds = False
         """Whether outcomes are held back."""
         self._held_since: float | None = None
-        # By bucket; None stands for the good images.
+        # Trials by bucket; None stands for the good images.
         self._begun: dict[str | None, Future[bool]] = {}
         self._verdicts: dict[str | None, tuple[bool, float]] = {}
 
     def admits(self, outcomes: Iterable[Settled], *, stopping: bool) -> bool:
-        """Whether the outcomes may be committed now, some or all of them. ``stopping``: no more
-        will join them.
+        """Whether outcomes may be committed now, all of them or some. ``stopping``: no more
+        outcomes will follow.
 
         Raises:
-            Halt: ``budget.spent``: they are a window of failures for one reason.
+            Halt: ``budget.spent``: the outcomes are a window of failures for one reason.
         """
         excess = self._budget.judge([_judged(each) for each in outcomes if _counts(each)])
         if excess is None:
@@ -83,7 +84,7 @@ class CommitGate:
         now = self._clock.monotonic()
         if self._held_since is None:
             self._held_since = now
-            log.warning("%s; their commit waits for more to be known", excess)
+            log.warning("%s; their commit waits until the cause is clearer", excess)
         hold_s = self._hold_s * (FROM_THE_START if excess.throughout else 1)
         if stopping or now - self._held_since >= hold_s:
             return self._release()
@@ -95,7 +96,8 @@ class CommitGate:
             self._budget.note(_judged(settled))
 
     def nothing_waits(self) -> None:
-        """Note that there is nothing to admit: what was held back is committed, or another's."""
+        """Note that there is nothing to admit: held outcomes were committed, or their partition was
+        lost."""
         self._release()
 
     def _release(self) -> bool:
@@ -105,8 +107,8 @@ class CommitGate:
         return True
 
     def _excused(self, excess: Excess) -> bool | None:
-        """Whether trials show that so many failures are the input's that the rest is no excess;
-        None while that is not known."""
+        """Whether trials show that the input is at fault for enough failures, so that no excess is
+        left. None while that is not known."""
         if excess.doubt is Doubt.GOOD_IMAGES:
             return self._tried(None)
         verdicts = {bucket: self._tried(bucket) for bucket in excess.buckets}
@@ -116,11 +118,11 @@ class CommitGate:
         return excess.failures - excused <= excess.bound
 
     def _tried(self, subject: str | None) -> bool | None:
-        """The verdict on a bucket or on the good images; None while it is awaited."""
+        """The verdict on a bucket or on the good images; None while the trial runs."""
         now = self._clock.monotonic()
-        # Whoever asked for them: a sender may name any number of buckets, each once.
+        # Collect all finished trials, because a sender may name any number of buckets, each once.
         for ended in [each for each, trial in self._begun.items() if trial.done()]:
-            # Its age counts from now on: a decoder that hangs takes its time to say so.
+            # The verdict's age counts from now, because a trial on a hanging decoder takes long.
             self._verdicts[ended] = (self._begun.pop(ended).result(), now)
         self._verdicts = {
             each: (verdict, at)
@@ -162,7 +164,7 @@ def _why(excess: Excess) -> str:
         buckets = ", ".join(sorted(filter(None, excess.buckets))[:3])
         also = f"; no object that was read before can be read from {buckets or 'their buckets'}"
     return (
-        f"failure budget: {excess}{also}; these are not committed and come again. Look at the "
-        "codes in the log and at what was deployed last; if they are to be dead-lettered all the "
-        "same, set failure_budget.max_share to 1"
+        f"failure budget: {excess}{also}; these are not committed and will be read again. Look at "
+        "the codes in the log and at what was deployed last; if you want them dead-lettered all "
+        "the same, set failure_budget.max_share to 1"
     )

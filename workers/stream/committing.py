@@ -1,5 +1,6 @@
-"""Commits of a stream worker: what is due, what became of it, and what to do when it does not
-fit. Runs on the Kafka thread, between polls, so a rebalance never races a commit."""
+"""Commits of a stream worker: when a commit is due, what its result means, and what to do if an
+outcome is too large. Runs on the Kafka thread, between polls, so a rebalance never races a
+commit."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ from workers.stream.commit_gate import CommitGate
 log = logging.getLogger(__name__)
 
 INTERRUPTED_S = 5.0
-"""A worker that cannot commit for so long is out of service; a broker's restart takes less."""
+"""A worker that cannot commit for this long is out of service. A broker's restart takes less."""
 
 
 class Publishing(Protocol):
@@ -55,8 +56,8 @@ def dead_lettered(
 class Committer:
     """Publishes the commit window's finished prefixes.
 
-    Opens no transaction before all its outcomes are in memory. After a doubtful commit nothing is
-    committed until ``recover`` has settled its fate.
+    No transaction is opened before all its outcomes are in memory. After a doubtful commit, nothing
+    is committed until ``recover`` has found out whether it succeeded.
     """
 
     def __init__(
@@ -79,17 +80,18 @@ class Committer:
         self._meter = instruments.meter
         self._recovery = Backoff(instruments.clock, instruments.random)
         self._tried_at = self._succeeded_at = self._clock.monotonic()
-        # None: commits can be made. A worker that never could is out of service from the start.
+        # None: commits can be made. A new worker is out of service until its first ``recover``.
         self._barred_since: float | None = -math.inf
-        # None: no commit has failed since one succeeded. Apart from the other, because a producer
-        # can often be built where nothing can be published: too few replicas, a missing leader.
+        # None: no commit has failed since one succeeded. Kept apart from the time above, because a
+        # producer can often be built although nothing can be published (too few replicas, a missing
+        # leader).
         self._failing_since: float | None = None
         self.committed = 0
         """References whose outcome this worker has committed."""
 
     def commit_when_due(self, *, stopping: bool = False) -> None:
-        """Commit if the interval is over or a transaction is full. ``stopping``: nothing more
-        comes."""
+        """Commit if the interval is over or a transaction is full. ``stopping``: no more outcomes
+        will follow."""
         now = self._clock.monotonic()
         self._barred_since = None
         full = (
@@ -102,8 +104,8 @@ class Committer:
         self._commit(stopping)
 
     def age_s(self) -> float:
-        """Time since the last successful commit, while an outcome could have been committed. What
-        waits for an image's outcome waits for no commit."""
+        """Seconds since the last successful commit while an outcome could have been committed. An
+        image without an outcome is not waiting for a commit."""
         now = self._clock.monotonic()
         if self._window.taken is None and next(self._window.ready(), None) is None:
             self._succeeded_at = now
@@ -119,19 +121,20 @@ class Committer:
         )
 
     def failing_s(self, since: float) -> float:
-        """Seconds for which commits have failed, counted from ``since`` on. 0 where none has failed
-        since one succeeded, or where nothing is to be committed now. For any thread."""
+        """Seconds for which commits have failed, counted from ``since`` on. 0 if no commit has
+        failed since one succeeded, or if nothing is to be committed now. For any thread."""
         starts = [each for each in (self._barred_since, self._failing_since) if each is not None]
         if not starts:
             return 0.0
         return max(0.0, self._clock.monotonic() - max(min(starts), since))
 
     def recover(self) -> tuple[tuple[Partition, int], ...]:
-        """After a doubtful commit, or at the start: a fresh producer, then the truth about the
-        batch whose fate is unknown.
+        """Called after a doubtful commit, and at the start. Builds a new producer, then finds out
+        whether the doubtful batch was committed.
 
         Returns:
-            Partitions whose committed offset somebody else moved, to be taken up there.
+            Partitions whose committed offset somebody else has moved, with the offsets to go on
+                from.
         """
         if self._barred_since is None:
             self._barred_since = self._clock.monotonic()
@@ -155,7 +158,7 @@ class Committer:
             self._bounds.failed(batch)
         else:
             self._failing_since = None
-        if done:  # a transaction is there as a whole or not at all
+        if done:  # a transaction is visible as a whole or not at all
             self._succeeded_at = self._clock.monotonic()
             self._meter.add(metrics.COMMITS)
         self._account(done)
@@ -169,11 +172,11 @@ class Committer:
             self._failing_since = None
             self._gate.nothing_waits()
             return
-        # All that is finished, not this batch alone, which may be small after a doubtful commit:
-        # most of a window of failures must not pass in small pieces.
+        # The gate judges all finished outcomes and not this batch alone, which may be small after a
+        # doubtful commit. Most of a window of failures must not pass in small pieces.
         if not self._gate.admits(self._window.ready(), stopping=stopping):
             self._window.abandon()
-            # Nothing is tried, for however long: that is no failure of commits.
+            # No commit is tried while the gate holds outcomes back, so none fails.
             self._failing_since = None
             return
         records = tuple(record for settled in batch.outcomes for record in settled.records)
@@ -187,7 +190,7 @@ class Committer:
             self._meter.add(metrics.COMMIT_FAILURES)
             if self._failing_since is None:
                 self._failing_since = started
-            log.warning("%s; its fate is settled before the next commit", failure)
+            log.warning("%s; whether it succeeded is found out before the next commit", failure)
         else:
             self._succeeded_at = self._clock.monotonic()
             self._failing_since = None
@@ -198,8 +201,8 @@ class Committer:
             self._account(done.outcomes)
 
     def _shrink(self, batch: Batch, failure: OutcomeTooLarge) -> None:
-        """Replace an outcome that does not fit: a classification by a dead letter, a dead letter
-        by one without its payload. Its neighbours go again with the next commit."""
+        """Replace an outcome that is too large: a classification by a dead letter, a dead letter by
+        one without its payload. The other outcomes go again with the next commit."""
         settled = _owner(batch, failure.index)
         where = settled.origin.position
         if isinstance(settled, Classified):
@@ -256,7 +259,7 @@ class Committer:
 
 
 def _owner(batch: Batch, index: int) -> Classified | DeadLettered:
-    """The outcome that the record at ``index`` of the commit belongs to."""
+    """The outcome that the commit's record at ``index`` belongs to."""
     for settled in batch.outcomes:
         if not isinstance(settled, PassedOver) and index < len(settled.records):
             return settled

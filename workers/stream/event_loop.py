@@ -1,4 +1,4 @@
-"""An asyncio event loop in a thread of its own, with an owner that notices when it dies."""
+"""An asyncio event loop in a thread of its own. The owner can see whether it still runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STOP_TIMEOUT_S = 5.0
 
 
 class EventLoopThread:
-    """Runs coroutines beside a blocking thread. ``close`` cancels what is left and joins."""
+    """Runs coroutines next to a blocking thread. ``close`` cancels remaining tasks and joins."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -41,10 +41,10 @@ class EventLoopThread:
     def holding(
         self, manager: AbstractAsyncContextManager[T], start_s: float, close_s: float
     ) -> Iterator[T]:
-        """Enter a context of the loop's from another thread, and leave it at the block's end.
+        """Enter a context on the loop from another thread, and leave it at the end of the block.
 
         Raises:
-            TimeoutError: entering took longer than ``start_s``, or leaving than ``close_s``.
+            TimeoutError: entering took longer than ``start_s``, or leaving longer than ``close_s``.
         """
         entered = self.submit(manager.__aenter__()).result(start_s)
         try:

@@ -1,5 +1,5 @@
-"""The gauges of a stream worker. They go on during an outage of the broker: that is when somebody
-looks at them."""
+"""The gauges of a stream worker. They are updated during an outage of the broker too, because
+people look at them then."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ INTERVAL_S = 0.25
 
 
 class Gauges:
-    """Says what a worker holds and how far behind it is. Runs on the Kafka thread, without I/O."""
+    """Reports what a worker holds and how far behind it is. Runs on the Kafka thread, without
+    I/O."""
 
     def __init__(
         self,
@@ -51,7 +52,8 @@ class Gauges:
         self._meter.forget(metrics.LAG, **_labels(partition))
 
     def follow_assignment(self) -> None:
-        """Other partitions are owned now: count them, and what is behind at the next update."""
+        """The assignment has changed: count the partitions now, and their lag at the next
+        update."""
         self._meter.add(metrics.REBALANCES)
         self._meter.set(metrics.ASSIGNED, len(self._window.partitions))
         self.lag = None

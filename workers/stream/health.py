@@ -1,4 +1,4 @@
-"""What the supervisor knows of a worker: its answer, and when it came."""
+"""A worker's answer to the supervisor, and the time of the answer."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the supervisor asks of a worker. Times are ages in seconds; ``lag`` is in records, None
-    until the end of every owned partition is known. ``encode_age_s`` is that of the batch that the
-    device has, 0 without one. ``commit_age_s`` is for how long commits have failed while the group
-    answered the worker; 0 where none is wanted, or none has failed since one succeeded.
-    ``committed`` counts references and ``passed`` records, as ``lag`` does.
-    ``available``: it takes in work, or would if there were any, for neither the store nor the
-    broker holds it up."""
+    """A worker's answer to the supervisor. Times are ages in seconds.
+
+    - ``cycle_age_s``: since the Kafka thread's last round.
+    - ``encode_age_s``: age of the batch on the device, 0 without one.
+    - ``commit_age_s``: how long commits have failed while the group answered the worker. 0 if there
+      is nothing to commit, or if no commit has failed since one succeeded.
+    - ``lag``: in records, None until the end of every owned partition is known.
+    - ``committed`` counts references; ``passed`` counts records, as ``lag`` does.
+    - ``available``: the worker takes in work, or would if there were any. Neither the store nor the
+      broker holds it up.
+    """
 
     cycle_age_s: float
     encode_age_s: float
@@ -29,8 +33,8 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A worker's latest answer. It says nothing of the time after ``at``, on the supervisor's
-    monotonic clock: a frozen worker's last answer was a good one."""
+    """A worker's latest answer. The answer says nothing about the time after ``at``, on the
+    supervisor's monotonic clock, because a frozen worker's last answer was a good one too."""
 
     health: Health
     at: float

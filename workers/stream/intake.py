@@ -1,4 +1,5 @@
-"""What a stream worker has polled and not begun, and who may begin how much of it."""
+"""Records that a stream worker has polled and not begun, and how many of them each partition may
+begin."""
 
 from __future__ import annotations
 
@@ -14,15 +15,15 @@ from pipeline.records import Epoch, Partition, Record
 MIB = 1024 * 1024
 
 NO_ROOM = "flow.max_in_flight or flow.max_pending_mib is reached; look at the slowest stage"
-NO_SHARE = "it holds its share of flow.max_in_flight; an image of it is slow, or the worker is"
+NO_SHARE = "it holds its share of flow.max_in_flight; one of its images is slow, or the worker is"
 CROWDED = (
-    "objects of it fail or wait for their store, and as many of these are under way as may be; see "
+    "its objects fail or wait for their store, and the most that may do so are in progress; see "
     "docs/fetching.md"
 )
 
 
 class Supply(Protocol):
-    """Where the objects come from, as far as the intake must know. May be asked from any thread."""
+    """The source of objects, as far as the intake must know it. May be asked from any thread."""
 
     @property
     def available(self) -> bool:
@@ -30,23 +31,23 @@ class Supply(Protocol):
 
     @property
     def sources_aside(self) -> frozenset[Hashable]:
-        """Sources, here partitions, with objects that have failed, or whose store is down, and
-        that may yet succeed."""
+        """Sources (here: partitions) with objects that may yet succeed: objects that have failed,
+        or whose store is down."""
 
     @property
     def room_aside(self) -> int:
-        """References that those partitions may bring now, all together."""
+        """References that those partitions together may bring now."""
 
 
 class Intake:
-    """Records that wait to be begun. The Kafka thread's alone.
+    """Records that wait to be begun. Used by the Kafka thread only.
 
-    Each priority level may hold half of what the one before it may, as far as those before leave
-    it; its ``min_share`` is kept free for it in any case.
+    Each priority level may hold half of what the level before it may, as far as earlier levels
+    leave that room. ``min_share`` of the room is always kept for each lower level.
 
-    Half of a level's room is divided among its partitions and kept for each of them; the other half
-    is for whoever comes first. So a partition whose references are slow to end leaves room for the
-    others.
+    Half of a level's room is divided among its partitions and kept for each of them. The other half
+    is for any partition, first come, first served. So a partition with slow references leaves room
+    for the others.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Intake:
         self._backlogs: dict[int, deque[tuple[Record, Epoch]]] = {
             level: deque() for level in priority.levels
         }
-        # All of them together: half of the room, as the policy sees to.
+        # Kept for each lower level; all together at most half of the room, which the policy checks.
         self._kept = int(flow.max_in_flight * priority.min_share)
 
     def add(self, record: Record, epoch: Epoch) -> None:
@@ -69,7 +70,8 @@ class Intake:
         return self._priority.level(topic)
 
     def ready(self) -> Iterator[tuple[Record, Epoch]]:
-        """Records to be begun now, while there is room for them; whoever takes one begins it."""
+        """Records to be begun now, while there is room for them. The caller begins each record that
+        it takes."""
         if not any(self._backlogs.values()):
             return
         aside, room_aside = self._supply.sources_aside, self._supply.room_aside
@@ -83,7 +85,7 @@ class Intake:
                 is_aside = partition in aside
                 waits = is_aside and room_aside <= 0
                 if partition in blocked or waits or not shares.allow(partition):
-                    # What follows in its partition must not overtake it.
+                    # Later records of the partition must not overtake this one.
                     blocked.add(partition)
                     passed_over.append((record, epoch))
                     continue
@@ -93,7 +95,7 @@ class Intake:
             backlog.extendleft(reversed(passed_over))
 
     def drop(self, partition: Partition) -> None:
-        """Forget the records of a partition."""
+        """Drop the records of a partition."""
         for level, backlog in self._backlogs.items():
             self._backlogs[level] = deque(
                 (record, epoch)
@@ -122,7 +124,7 @@ class Intake:
         return max(0, min(most - held - kept_for_others, max(left, kept)))
 
     def full(self, partitions: Iterable[Partition]) -> Mapping[Partition, str]:
-        """Partitions of which nothing more should be polled now, and why."""
+        """Partitions that should not be polled now, and why."""
         no_room = {level for level in self._backlogs if not self.room(level)}
         waiting = {
             record.position.partition
@@ -157,7 +159,7 @@ class Intake:
 
 
 class _Shares:
-    """Who may begin more at this moment, by what the partitions hold of ``most`` references."""
+    """Which partitions may begin more now, given what they hold of ``most`` references."""
 
     def __init__(self, window: CommitWindow, partitions: Iterable[Partition], most: int) -> None:
         self._window = window
@@ -170,7 +172,7 @@ class _Shares:
         return self._held.get(partition, 0) < self._share or self._taken < self._common
 
     def follow(self, partition: Partition) -> int:
-        """Note what the partition holds now; returns how much that is more than before."""
+        """Note what the partition holds now. Returns how much more that is than before."""
         if partition not in self._held:
             return 0
         before, held = self._held[partition], self._window.held(partition)

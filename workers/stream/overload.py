@@ -1,4 +1,5 @@
-"""Says in the log that a worker cannot keep up with what arrives, what is full and what to do."""
+"""Logs that a worker cannot keep up with the records that arrive, which stage is full, and what to
+do."""
 
 from __future__ import annotations
 
@@ -12,20 +13,21 @@ from pipeline.ports import Clock, Meter
 log = logging.getLogger(__name__)
 
 SPAN_S = 30.0
-"""A worker is overloaded when its lag was greater all through one span than at any time of the span
-before: lag that only varies, or shrinks, is none."""
+"""A worker is overloaded if its lag was greater all through one span than at any time of the span
+before. Lag that only varies or shrinks is no overload."""
 
 ENCODE_SHARE = 0.25
-"""Share of the images in flight that wait for the model where the model is what is full."""
+"""Share of the images in flight that wait for the model when the model is the bottleneck."""
 FEW_IMAGES = 8
-"""Fewer wait before any stage that keeps up. Fetched objects are bounded, so many more may wait for
-their fetch when the decoders are what is full: the last stage with a queue is the one."""
+"""Fewer images wait before a stage that keeps up. Fetched objects are bounded, so many more may
+wait for their fetch when the decoders are full. The bottleneck is therefore the last stage with a
+queue."""
 
 ADVICE = {
     "encode": "images wait for the model; give the worker more CPUs or a GPU",
-    "decode": "images wait for the decoders; raise decode.processes where CPUs are idle",
-    "fetch": "images wait for the store; raise fetch.max_open_objects where store and network have "
-    "more to give",
+    "decode": "images wait for the decoders; raise decode.processes if CPUs are idle",
+    "fetch": "images wait for the store; raise fetch.max_open_objects if the store and the network "
+    "can deliver more",
     "commit": "outcomes wait for their commit; look at the brokers and at "
     "clipstream_commit_failures_total",
 }
@@ -33,7 +35,7 @@ ADVICE = {
 
 @dataclass(slots=True)
 class _Span:
-    """What was seen in ``SPAN_S``."""
+    """The observations of ``SPAN_S``."""
 
     began_at: float
     least: float = float("inf")
@@ -51,17 +53,17 @@ class _Span:
         return self.waiting[name] / max(1, self.looks)
 
     def full(self) -> str:
-        """The stage that is what holds the worker up."""
+        """The stage that is the bottleneck."""
         if self.average("encode") >= max(FEW_IMAGES, ENCODE_SHARE * self.average("in flight")):
             return "encode"
         return next((s for s in ("decode", "fetch") if self.average(s) >= FEW_IMAGES), "commit")
 
 
 class OverloadWatch:
-    """A worker's meter. It passes everything on, and reads from it what an operator would.
+    """A worker's meter. It passes everything on, and watches the values as an operator would.
 
-    Tells of an overload once. The next one is told when the worker has caught up in between: when
-    no record waits that it does not hold.
+    It logs an overload once. It logs the next one only after the worker has caught up, so that no
+    record waits outside the worker.
     """
 
     def __init__(self, meter: Meter, clock: Clock) -> None:
@@ -89,7 +91,7 @@ class OverloadWatch:
         elif metric is LAG:
             partition = (labels["topic"], labels["partition"])
             if partition not in self._lag:
-                self._begin()  # its records are no new ones
+                self._begin()  # the records of a new partition are not new
             self._lag[partition] = value
         elif metric is IN_FLIGHT:
             self._look(value)
@@ -111,7 +113,7 @@ class OverloadWatch:
         if lag <= in_flight:
             self._told = False
         if lag <= in_flight or self._breaker_open:
-            # It keeps up, or an outage of the store holds it up, which is told elsewhere.
+            # The worker keeps up, or an outage of the store holds it up, which is logged elsewhere.
             self._begin()
             return
         self._span.add(lag, {"in flight": in_flight, **self._depths})
@@ -124,7 +126,7 @@ class OverloadWatch:
             self._told = True
             log.warning(
                 "overloaded: %d records behind, and more all the time; %s, or add workers "
-                "(workers.count, workers.max_count), one a partition at most",
+                "(workers.count, workers.max_count), at most one for each partition",
                 lag,
                 ADVICE[last.full()],
             )

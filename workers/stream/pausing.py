@@ -1,4 +1,4 @@
-"""Pauses and resumes partitions, and says so when a pause lasts."""
+"""Pauses and resumes partitions, and logs a pause that lasts."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from pipeline.records import Partition
 log = logging.getLogger(__name__)
 
 TOLD_EVERY_S = 60.0
-"""A pause of so long is told, and again each time it has lasted so much longer."""
+"""A pause is logged after this time, and again whenever it has lasted this much longer."""
 
 
 _NAMED = 3
-"""Partitions that a line names."""
+"""Partitions that a log line names."""
 
 
 class Pausing:
-    """What of the assignment is paused at the stream, and why. The Kafka thread's alone."""
+    """Which partitions are paused at the stream, and why. Used by the Kafka thread only."""
 
     def __init__(self, stream: Stream, clock: Clock) -> None:
         self._stream = stream
         self._clock = clock
-        # None: unknown, as after a change of assignment.
+        # None: unknown, because the assignment has changed.
         self.paused: frozenset[Partition] | None = None
         self._since: dict[Partition, float] = {}
         self._told_at = clock.monotonic()
 
     def forget(self) -> None:
-        """The assignment has changed: what is assigned anew is not paused."""
+        """The assignment has changed. Newly assigned partitions are not paused."""
         self.paused = None
 
     def hold(self, partitions: Iterable[Partition], reasons: Mapping[Partition, str]) -> None:
-        """Pause the partitions that have a reason, and resume the others."""
+        """Pause the partitions that have a reason, and resume all others."""
         hold = frozenset(reasons)
         if hold != self.paused:
             self._stream.pause(hold)

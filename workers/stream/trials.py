@@ -1,4 +1,5 @@
-"""Whose fault failures are: trials of the worker's own stages with images known to be good."""
+"""Trials that show whose fault failures are: the worker's own stages are run on images known to be
+good."""
 
 from __future__ import annotations
 
@@ -31,16 +32,16 @@ class StageTrials:
         loop: EventLoopThread,
         formats: Iterable[ImageFormat],
     ) -> None:
-        """``formats`` are those of which a bundled image must get through."""
+        """``formats`` are the formats whose bundled image must succeed."""
         self._look = look
         self._readable = readable
         self._loop = loop
         self._good_images = [GOOD_IMAGES[each] for each in formats]
 
     def good_images(self) -> Future[bool]:
-        """Whether bundled images get through decode and encode, as the worker does both now.
+        """Whether the bundled images pass decode and encode in the worker's own stages now.
 
-        The future raises what ends a worker (``pipeline.look.Look``).
+        The future raises the errors that end a worker (``pipeline.look.Look``).
         """
         return self._loop.submit(self._all_seen())
 

@@ -38,12 +38,12 @@ log = logging.getLogger(__name__)
 
 VERSION = version("clipstream")
 START_S = 120.0
-"""Wait for what starts on the event loop: decoder processes, most of all."""
+"""Longest wait for what starts on the event loop. Decoder processes take most of it."""
 CLOSE_S = 15.0
 
 
 class BuiltStreamWorker:
-    """A stream worker with everything it owns; ``close`` releases it in reverse order."""
+    """A stream worker with everything it owns. ``close`` releases it in reverse order."""
 
     def __init__(self, worker: StreamWorker, owned: ExitStack) -> None:
         self.worker = worker
@@ -67,7 +67,7 @@ def build_stream_worker(
     settings: Settings, slot: int, load: Callable[[Settings], Encoder] = load_encoder
 ) -> BuiltStreamWorker:
     """Load the model, start the decoders and join the stream. Blocks for seconds to minutes.
-    ``load`` gives the model.
+    ``load`` returns the model.
 
     Raises:
         Halt: a person must act.

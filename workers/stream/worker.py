@@ -1,7 +1,7 @@
 """The stream worker: one member of the group, one transactional producer, one failure domain.
 
-A plain class: the wiring makes it a Ray actor. ``run`` is the Kafka thread, the sole owner of the
-stream and the commit window; images live as tasks on an event loop beside it.
+A plain class; the wiring makes it a Ray actor. ``run`` is the Kafka thread, which alone owns the
+stream and the commit window. Images live as tasks on an event loop in another thread.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ from workers.stream.pausing import Pausing
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
-"""Longest wait for records in one cycle; completions and commits wait for it to end."""
+"""Longest wait for records in one cycle. Completions and commits wait for the end of the poll."""
 
 CLOSE_S = 10.0
-"""Wait for the group's leave when the worker ends."""
+"""Seconds that leaving the group may take when the worker ends."""
 
 STOPPING = "the worker stops"
 NO_STORE = "the store is out of service (clipstream_breaker_open); intake resumes when it answers"
@@ -65,7 +65,7 @@ NO_STORE = "the store is out of service (clipstream_breaker_open); intake resume
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """A reference whose image is to be classified, by the label sets it was routed to."""
+    """A reference whose image is to be classified, with the label sets that it was routed to."""
 
     origin: Origin
     epoch: Epoch
@@ -84,7 +84,8 @@ class Classifying(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """The event loop where images live, what they go through there, and how that goes."""
+    """The event loop where images live, their stages there, and what the worker must know about
+    these stages."""
 
     loop: EventLoopThread
     flow: Classifying
@@ -94,7 +95,7 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class StreamPolicy:
-    """How a stream worker takes in and commits."""
+    """How a stream worker takes in records and commits."""
 
     references: ReferencesPolicy
     flow: FlowPolicy
@@ -105,7 +106,7 @@ class StreamPolicy:
 
 
 class StreamWorker:
-    """Polls, classifies and commits until told to stop.
+    """Polls, classifies and commits until it is told to stop.
 
     Only ``stop`` and ``health`` may be called from other threads while ``run`` runs.
     """
@@ -158,9 +159,11 @@ class StreamWorker:
     # -- other threads ----------------------------------------------------------------------
 
     def stop(self, grace_s: float) -> None:
-        """Stop intake, finish what is begun within ``grace_s`` (else abandon it: it is not
-        committed and comes again), commit and leave. Returns at once. Asked again, it has the
-        shorter of both times."""
+        """Stop intake, finish the work within ``grace_s``, commit and leave. Returns at once.
+
+        Work that is unfinished after ``grace_s`` is abandoned: it is not committed, and its records
+        are read again. A second call can only shorten the time.
+        """
         deadline = self._clock.monotonic() + grace_s
         if self._deadline is None or deadline < self._deadline:
             self._deadline = deadline
@@ -192,8 +195,7 @@ class StreamWorker:
         Raises:
             Halt: a person must act; nothing further is committed.
             Exception: the worker has lost its device, has run out of memory, file descriptors or
-                disk, or has a defect; nothing further is committed, and a worker started anew may
-                go on.
+                disk, or has a defect. Nothing further is committed; a new worker may go on.
         """
         self._meter.set(metrics.LAST_PROGRESS, self._clock.time())
         try:
@@ -211,7 +213,7 @@ class StreamWorker:
 
     def _poll(self) -> None:
         if not self._polling.due():
-            time.sleep(POLL_S)  # not a wait for the stop, which would not wait while stopping
+            time.sleep(POLL_S)  # a wait for the stop event would return at once while stopping
             return
         try:
             polled = self._stream.poll(max(1, self._intake.most()), POLL_S)
@@ -232,7 +234,7 @@ class StreamWorker:
             self._active_at = now
 
     def _follow(self, polled: Polled) -> None:
-        """Follow the changes of assignment: what was revoked is void."""
+        """Follow changes of the assignment. Work of revoked partitions is dropped."""
         for change in polled.changes:
             if isinstance(change, Assigned):
                 self._window.assign(change.partition, change.offset)
@@ -247,7 +249,7 @@ class StreamWorker:
             self._pausing.forget()
 
     def _void(self, partition: Partition) -> None:
-        """Drop what is queued and cancel what runs of a partition's epoch."""
+        """Drop the queued records and cancel the running tasks of a partition's epoch."""
         epoch = self._window.epoch(partition)
         if epoch is None:
             return
@@ -265,7 +267,7 @@ class StreamWorker:
         self._window.settle(epoch, dead_lettered(self._publishing, origin, letter))
 
     def _admit(self) -> None:
-        """Parse queued records while there is room; a record is admitted whole."""
+        """Parse queued records while there is room. A record is admitted as a whole."""
         started: list[_Begun] = []
         if not self._stopping.is_set():
             for record, epoch in self._intake.ready():
@@ -303,12 +305,14 @@ class StreamWorker:
 
     def _commit(self) -> None:
         if self._polling.failing or not self._stream.confirmed:
-            # While the broker is away nobody's commits are stuck.
+            # While the broker is away, no worker's commits are stuck.
             self._unanswered_at = self._clock.monotonic()
         before = self._committer.committed
         if not self._stream.can_commit:
             for partition, offset in self._committer.recover():
-                log.warning("%s: another owner committed %d; going on there", partition, offset)
+                log.warning(
+                    "%s: another owner committed %d; going on from there", partition, offset
+                )
                 self._void(partition)
                 self._window.assign(partition, offset)
                 self._stream.seek(partition, offset)
@@ -320,8 +324,8 @@ class StreamWorker:
     # -- backpressure -----------------------------------------------------------------------
 
     def _hold_or_resume(self) -> None:
-        """Pause the partitions at a bound, and all while an outage lasts and while stopping;
-        polling goes on, which keeps the membership."""
+        """Pause partitions that have reached a bound. Pause all partitions during an outage and
+        while stopping. Polling goes on, which keeps the membership."""
         partitions = self._window.partitions
         if self._stopping.is_set():
             reasons: Mapping[Partition, str] = dict.fromkeys(partitions, STOPPING)
@@ -339,12 +343,12 @@ class StreamWorker:
         over = self._deadline is not None and self._clock.monotonic() >= self._deadline
         if over:
             abandoned = self._window.unsettled + self._window.settled
-            log.warning("stopping: %d references abandoned, they come again", abandoned)
+            log.warning("stopping: %d references abandoned; they will be read again", abandoned)
         return over or self._nothing_to_finish()
 
     def _nothing_to_finish(self) -> bool:
-        """Whether all that was begun is committed. What is settled behind a record that was not
-        begun, such as one that cannot be read, waits for nothing: it comes again with it."""
+        """Whether all begun work is committed. An outcome behind a record that was not begun, such
+        as an unreadable one, need not be waited for: both are read again."""
         window = self._window
         if window.unsettled or window.taken is not None:
             return False
@@ -367,7 +371,7 @@ class StreamWorker:
             )
             if isinstance(outcome, DeadLetter):
                 log.log(
-                    # A defect of ours, whose traceback stands in the line before.
+                    # A defect of ours; its traceback stands in the line before.
                     logging.ERROR if outcome.code == "internal.unexpected" else logging.INFO,
                     "%s: dead letter %s",
                     origin.position,
@@ -385,7 +389,7 @@ class StreamWorker:
             if ends_worker(error):
                 self._completions.put(error)
                 return
-            # Without an outcome the reference would hold its partition for ever.
+            # Without an outcome the reference would block its partition for ever.
             log.exception("%s: the outcome cannot be published", origin.position)
             message = f"{origin.position}: {type(error).__name__}; see the traceback above"
             self._completions.put(Halt("worker.unexpected", message))

@@ -1,4 +1,5 @@
-"""The crashes of a while. The workers of one node that crash together are one: the node is lost."""
+"""The crashes of the latest time. Workers of one node that crash together count as one crash,
+because the node is lost."""
 
 from __future__ import annotations
 
@@ -7,12 +8,12 @@ from dataclasses import dataclass, field
 from workers.supervise.node import Node
 
 TOGETHER_S = 5.0
-"""Workers of a lost node are missed within this time of one another."""
+"""The workers of a lost node are missed within this time of one another."""
 
 
 @dataclass
 class _Crash:
-    """Something that ended one worker, or several of a node at once."""
+    """One event that ended a worker, or several workers of a node at once."""
 
     at: float
     node: str | None
@@ -20,7 +21,7 @@ class _Crash:
 
 
 class Crashes:
-    """Those of the latest ``window_s``."""
+    """The crashes of the latest ``window_s``."""
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
@@ -31,7 +32,7 @@ class Crashes:
 
     @property
     def slots(self) -> set[int]:
-        """Where there were any."""
+        """Slots with a crash."""
         return {slot for crash in self._crashes for slot in crash.slots}
 
     def add(self, now: float, slot: int, node: Node | None) -> None:
@@ -39,7 +40,7 @@ class Crashes:
         self._crashes = [crash for crash in self._crashes if now - crash.at <= self._window_s]
         name = node.id if node else None
         for crash in self._crashes:
-            # A worker that crashed twice was started again meanwhile.
+            # A slot that crashed twice was started again in between, so these are two crashes.
             together = crash.node == name and now - crash.at <= TOGETHER_S
             if name is not None and together and slot not in crash.slots:
                 crash.slots.add(slot)
@@ -47,7 +48,7 @@ class Crashes:
         self._crashes.append(_Crash(now, name, {slot}))
 
     def forget(self, slot: int) -> None:
-        """Leave out a slot's."""
+        """Drop the crashes of a slot."""
         for crash in self._crashes:
             crash.slots.discard(slot)
         self._crashes = [crash for crash in self._crashes if crash.slots]

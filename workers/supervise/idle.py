@@ -1,4 +1,4 @@
-"""When a job has nothing left to do."""
+"""Finds out when a job has nothing left to do."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ ASK_S = 2.0
 TOLD_S = 60.0
 
 GroupLag = Callable[[], Future[int | None]]
-"""Asks for the records that the group has not committed, in all partitions of its topics, whoever
-owns them; None where the broker does not say."""
+"""Asks how many records the group has not committed, in all partitions of its topics, whoever owns
+them. None if the broker does not say."""
 
 
 class Idle:
-    """Judges by the workers that run and by the group's lag. A worker that waits for room, starts
-    or cannot be placed holds nothing up; what nobody reads is lag."""
+    """Judges by the running workers and by the group's lag. A worker that waits for room, starts or
+    cannot be placed does not keep the job from ending; partitions that nobody reads show up as
+    lag."""
 
     def __init__(self, idle_s: float, group_lag: GroupLag, clock: Clock) -> None:
         self._idle_s = idle_s
@@ -37,8 +38,8 @@ class Idle:
         self._reminder: Reminder | None = None
 
     def reached(self, running: Sequence[Health | None]) -> bool:
-        """Whether it is over. ``running`` has the answer of every worker that runs, None where it
-        is silent."""
+        """Whether the job is over. ``running`` has the answer of every running worker, or None if
+        the worker is silent."""
         idle = any(health is not None and health.partitions for health in running) and all(
             health is not None
             and health.unfinished == 0

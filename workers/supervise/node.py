@@ -1,15 +1,15 @@
-"""A machine of the cluster, as messages and the placing of workers name it."""
+"""A machine of the cluster, as messages and placement name it."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 ID_DIGITS = 8
-"""As much of a node's id as tells it from the others in a message."""
+"""Digits of a node's id that a message shows."""
 
 
 class Node(NamedTuple):
-    """``id`` is the cluster's, ``host`` the machine's name."""
+    """``id`` is the cluster's id, ``host`` the machine's name."""
 
     id: str
     host: str

@@ -1,4 +1,4 @@
-"""When to say again what has not changed."""
+"""When to repeat a message about something that has not changed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pipeline.ports import Clock
 
 
 class Reminder:
-    """At growing intervals."""
+    """Repeats at growing intervals."""
 
     def __init__(self, clock: Clock, first_s: float, longest_s: float) -> None:
         self._clock = clock
@@ -14,7 +14,7 @@ class Reminder:
         self._at = clock.monotonic() + first_s
 
     def due(self) -> bool:
-        """Whether it is time. Asked again, it is not."""
+        """Whether it is time to repeat. A second call right after returns False."""
         now = self._clock.monotonic()
         if now < self._at:
             return False

@@ -1,29 +1,30 @@
-"""How many workers are wanted: pure, with the clock as an argument.
+"""How many workers are wanted. Pure; the clock is an argument.
 
-The rule. Over a span of ``MEASURED_S`` in which nothing changed, the workers commit ``rate``
-records a second, and ``rate`` and the growth of lag arrive. Enough workers do what arrives and work
-the lag off within ``drain_target_s``:
+The rule: over a span of ``MEASURED_S`` in which nothing changed, the workers commit ``rate``
+records a second. The records that arrive are ``rate`` plus the growth of lag. Enough workers handle
+what arrives and work the lag off within ``drain_target_s``:
 
     needed = arriving + lag / drain_target_s
 
-What one worker can do is ``rate / workers`` while all are busy: while records waited all the time,
-enough for ``BUSY_S``, and the rate was steady. An idle moment shows only that it can do no less.
+One worker can do ``rate / workers`` while all workers are busy. They are busy if records waited all
+the time, enough for ``BUSY_S``, and the rate was steady. An idle moment only gives a lower bound.
 
-- Out: when all are busy and ``needed`` exceeds what they do by ``TOLERANCE``; to what is needed, at
-  most twice as many, no more than partitions.
-- In: when ``needed`` was at most ``FULLEST`` of what fewer can do, for the whole
-  ``scale_in_window_s``; to the highest number that was needed meanwhile, as the Kubernetes
-  autoscaler does. The gap between the two bounds keeps a constant load from adding and removing in
-  turns.
-- Not at all: while a worker starts, ends, does not answer, is held up by the store or the broker or
-  does not know its lag, while partitions move, and for ``MEASURED_S`` after. An outage makes lag,
-  and no worker can mend it.
+- Add: when all workers are busy and ``needed`` exceeds what they do by ``TOLERANCE``. The new
+  number is what is needed, at most twice as many as before, and at most the number of partitions.
+- Remove: when ``needed`` was at most ``FULLEST`` of what fewer workers can do, for the whole
+  ``scale_in_window_s``. The new number is the highest that was needed in this window, as in the
+  Kubernetes autoscaler. The gap between the two bounds keeps a constant load from adding and
+  removing workers in turns.
+- Do nothing: while a worker starts, ends, does not answer, is held up by the store or the broker,
+  or does not know its lag; while partitions move; and for ``MEASURED_S`` afterwards. An outage
+  makes lag, and more workers cannot help.
 
-Where more workers do not help, for the broker, the store, the machine or one full partition is what
-is slow, their number would grow without end, for each seems to do less. So an addition is a trial:
-if all are busy still and the rate has not risen by ``LEAST_GAIN`` of the workers' share, nor in a
-second span, for in the first their caches were cold, the number before it is the limit for
-``TRIAL_S``. So it is if the added workers do not start.
+More workers do not help if the broker, the store, the machine or one full partition is the
+bottleneck. Each worker then seems to do less, and their number would grow without end. So an
+addition is a trial. It fails if all workers are still busy and the rate has risen by less than
+``LEAST_GAIN`` of the new workers' share, in a first and in a second span (in the first span their
+caches are cold). It also fails if the added workers do not start. After a failed trial, the earlier
+number is the limit for ``TRIAL_S``.
 """
 
 from __future__ import annotations
@@ -38,31 +39,32 @@ from workers.settings.workers import WorkersPolicy
 from workers.stream.health import Health
 
 MEASURED_S = 30.0
-"""Span over which rates are measured: long against a commit, short against a drain."""
+"""Span over which rates are measured. Long compared with a commit, short compared with a drain."""
 
 BUSY_S = 10.0
-"""Lag that makes sure that every worker had work: records in flight are lag too, and rates vary."""
+"""Seconds of lag that show that every worker had work. Records in flight are lag too, and rates
+vary."""
 
 TOLERANCE = 0.1
-"""Share by which what is needed must exceed what is done: that of the Kubernetes autoscaler."""
+"""Share by which the needed rate must exceed the measured rate, as in the Kubernetes autoscaler."""
 
 STEADY = 0.5
-"""Least share of one half of the span's rate in the other: less, and it says that commits began or
-ceased meanwhile, not what workers can do."""
+"""Smallest share of one half of the span's rate in the other half. With less, commits began or
+ceased in the span, and the rate does not show what workers can do."""
 
 FULLEST = 0.8
-"""Share of what workers can do that the load may take after some were removed."""
+"""Share of their capacity that the load may take after workers were removed."""
 
 LEAST_GAIN = 0.2
-"""Share of a linear gain below which an addition was of no use."""
+"""Share of a linear gain below which an addition was useless."""
 
 TRIAL_S = 1800.0
-"""Time after which more workers are tried again where they were of no use."""
+"""Seconds after which more workers are tried again after a failed trial."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """So many workers are wanted; ``why`` has the numbers, for the log."""
+    """The wanted number of workers. ``why`` has the figures, for the log."""
 
     workers: int
     why: str
@@ -79,7 +81,7 @@ class _Sample:
 
 @dataclass(frozen=True, slots=True)
 class _Rates:
-    """Records a second, measured. ``busy``: no worker was ever without work."""
+    """Measured records a second. ``busy``: no worker was ever without work."""
 
     workers: int
     partitions: int
@@ -91,7 +93,7 @@ class _Rates:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """An addition whose use is not known yet."""
+    """An addition that has not proven useful yet."""
 
     before: int
     done: float
@@ -99,8 +101,8 @@ class _Trial:
 
 
 class Scaling:
-    """Decides from what the workers say. Give it every look at them: it knows time by its clock and
-    change by what it is given, not by whether its decisions were followed."""
+    """Decides from the workers' answers. Call it with every look at the workers. It notices changes
+    in the answers, not whether its decisions were followed."""
 
     def __init__(self, policy: WorkersPolicy, clock: Clock) -> None:
         self._policy = policy
@@ -109,14 +111,15 @@ class Scaling:
         self._unchanged_since = clock.monotonic()
         self._per_worker: float | None = None
         self._trial: _Trial | None = None
-        # Above this number workers are of no use, until a time.
+        # Above this number workers are useless, until this time.
         self._limit = (policy.most, 0.0)
-        # How many would have been enough, and when, since it was fewer than there are.
+        # How many workers would have been enough, and when; since that was last as many as there
+        # are.
         self._fewer: deque[tuple[float, int]] = deque()
 
     def decide(self, workers: Sequence[Health | None]) -> Resize | None:
-        """What to change now, if anything. ``workers`` has an answer for each that is wanted or has
-        not ended yet, None where there is no fresh one; those added last come last."""
+        """The change to make now, if any. ``workers`` has an answer for each worker that is wanted
+        or has not ended yet, or None without a fresh answer. The workers added last come last."""
         sample = self._sample(workers)
         if self._samples and (sample is None or sample.spread != self._samples[-1].spread):
             self._samples.clear()
@@ -132,7 +135,7 @@ class Scaling:
             return None
         rates = self._rates()
         if rates.done == 0 and min(each.lag for each in self._samples) > 0:
-            # Something holds every commit, as a failure budget does: nothing is known.
+            # Commits are held back, as by a failure budget, so nothing can be measured.
             self._fewer.clear()
             return None
         self._learn(rates)
@@ -168,7 +171,7 @@ class Scaling:
         )
 
     def _learn(self, rates: _Rates) -> None:
-        """What a worker can do, and whether the last addition was of use."""
+        """Learn what one worker can do, and whether the last addition was useful."""
         done_by_one = rates.done / rates.workers
         if rates.busy:
             self._per_worker = done_by_one
@@ -205,7 +208,8 @@ class Scaling:
             fewer.clear()
             return None
         fewer.append((now, target))
-        # A load that falls at once falls here over the measured span: its slope does not count.
+        # A sudden drop of the load appears here as a slope over the measured span, which must not
+        # count.
         if now - fewer[0][0] < self._policy.scale_in_window_s + MEASURED_S:
             return None
         while now - fewer[0][0] > self._policy.scale_in_window_s:
@@ -217,7 +221,8 @@ class Scaling:
         return rates.arriving + rates.lag / self._policy.drain_target_s
 
     def _most(self, rates: _Rates) -> int:
-        """A worker without a partition is of no use, nor is one that showed it."""
+        """A worker without a partition is useless, and so is one beyond the limit of a failed
+        trial."""
         limit, until = self._limit
         limited = limit if self._clock.monotonic() < until else self._policy.most
         return min(self._policy.most, rates.partitions, limited)
@@ -232,7 +237,8 @@ class Scaling:
         )
 
     def _give_up_on_starts(self, workers: Sequence[Health | None]) -> Resize | None:
-        """Added workers that do not start, for the cluster has no room, must not end scaling."""
+        """End the trial if added workers do not start because the cluster has no room. Scaling goes
+        on."""
         trial, now = self._trial, self._clock.monotonic()
         if trial is None or now - trial.at <= self._policy.start_timeout_s:
             return None

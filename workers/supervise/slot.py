@@ -1,7 +1,7 @@
-"""One place for a worker: who is in it, what was heard of it, and whether it is stuck.
+"""One place for a worker: which worker is in it, what was heard of it, and whether it is stuck.
 
-A worker in a place goes through these: Ray has no room for it yet (it *waits*), it has a process
-that builds it (it *starts*), and it answers (it *runs*).
+A worker in a place goes through three states. It *waits* while Ray has no room for it. It *starts*
+while a process builds it. It *runs* once it answers.
 """
 
 from __future__ import annotations
@@ -27,28 +27,29 @@ RESTARTS = RetryPolicy(first_wait_s=2.0, longest_wait_s=60.0)
 """Waits between a worker's end and its restart."""
 
 PROVEN_S = 60.0
-"""A worker that ran for so long has shown that it can: its next restart is quick again."""
+"""A worker that ran for this long has proven itself: its next restart is quick again."""
 
 COMMIT_STALLS = 3
-"""As many times ``stall_timeout_s`` may commits fail while the group answers: a batch too large for
-its link is halved meanwhile, and brokers restart."""
+"""Commits may fail for this many times ``stall_timeout_s`` while the group answers. A batch too
+large for its link is halved meanwhile, and brokers restart."""
 
 FRESH_S = 10.0
-"""A worker whose latest answer is older than this may be frozen: nobody counts on what it said."""
+"""A worker whose latest answer is older than this may be frozen, so its answer no longer counts."""
 
 KILL_MARGIN_S = 15.0
-"""Wait beyond the grace period for a worker's own end before it is killed."""
+"""Seconds beyond the grace period after which a worker that has not ended is killed."""
 
 BUILDING_KILL_S = 5.0
-"""A worker that is still being built has nothing to finish: it is killed so long after it was
-asked to stop, if it has not ended by itself."""
+"""Seconds after which a worker that is still being built is killed, once it was asked to stop. It
+has nothing to finish."""
 
 NOTICE_MARGIN_S = 5.0
-"""A worker whose node goes away is to be done so long before: its last commit takes its time."""
+"""Seconds before its node goes away by which a worker must have finished. Its last commit needs the
+time."""
 
 VACANT_S = 5.0
-"""A place without a process for longer than this loses its member of the group, so that others read
-its partitions before the session timeout is over."""
+"""A place without a process for longer than this loses its member of the group, so that other
+workers read its partitions before the session timeout is over."""
 
 
 class Fate(StrEnum):
@@ -59,12 +60,13 @@ class Fate(StrEnum):
     UNAVAILABLE = "unavailable"
     DIED = "died"
     KILLED = "killed"
-    """It was asked to stop and did not within its grace period."""
+    """The worker was asked to stop and did not do so within its grace period."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a worker's run. ``code`` and ``message`` say why it was not asked to."""
+    """The end of a worker's run. ``code`` and ``message`` give the reason if nobody asked for the
+    end."""
 
     fate: Fate
     code: str = ""
@@ -72,53 +74,51 @@ class Ended:
 
 
 class WorkerHandle(Protocol):
-    """One worker that was asked for, wherever it runs. No call blocks for longer than a tick."""
+    """One requested worker, wherever it runs. No call blocks for longer than a tick."""
 
     @property
     def wants(self) -> str:
-        """What its node must have free for it, for messages."""
+        """The free resources that the worker needs on its node, for messages."""
 
     def node(self) -> Node | None:
-        """The node that it has a process on, or None while it waits for room."""
+        """The node of the worker's process, or None while the worker waits for room."""
 
     def node_goes_in(self) -> float | None:
-        """Seconds until its node goes away, where the cluster has announced that; ``inf`` where it
-        did not say when. None while the node stays, or there is none yet."""
+        """Seconds until the node goes away, if the cluster has announced that; ``inf`` if it did
+        not say when. None while the node stays, or while there is no node yet."""
 
     def begin(self) -> None:
-        """Build the worker and run it. Called once, when it has a node: until then its process
-        does nothing, and is no member of the group."""
+        """Build the worker and run it. Called once, when the worker has a node. Until then its
+        process does nothing and is not a member of the group."""
 
     def ended(self) -> Ended | None:
-        """How it ended, or None while it goes on or waits."""
+        """How the worker ended, or None while it waits or goes on."""
 
     def health(self) -> Heard | None:
-        """The latest answer and when it came, or None while the worker is being built."""
+        """The latest answer and its time, or None while the worker is being built."""
 
     def stop(self, grace_s: float) -> None:
-        """Ask for a drain. Called after ``begin`` only."""
+        """Ask for a drain. Called only after ``begin``."""
 
     def kill(self) -> None:
-        """End the process now, or give the wait for room up; nothing uncommitted becomes
-        visible."""
+        """End the process now, or give up waiting for room. Nothing uncommitted becomes visible."""
 
 
 class Launch(Protocol):
-    """Asks for a worker of a slot: on another node than those of ``avoid`` (ids), if one has
-    room."""
+    """Requests a worker for a slot, on a node that is not in ``avoid`` (ids) if one has room."""
 
     def __call__(self, slot: int, avoid: frozenset[str]) -> WorkerHandle: ...
 
 
 class Dismiss(Protocol):
-    """Removes a slot's member from the group, in another thread. What it cannot do it logs.
-    ``for_good``: nobody will take its place."""
+    """Removes a slot's member from the group, in another thread. Failures are logged. ``for_good``:
+    no other worker will take the place."""
 
     def __call__(self, slot: int, *, for_good: bool) -> Future[None]: ...
 
 
 class Slot:
-    """The workers that follow one another in a place, one at a time."""
+    """A place and its workers, which follow one another; there is one at a time."""
 
     def __init__(
         self, number: int, policy: WorkersPolicy, clock: Clock, rng: random.Random
@@ -127,35 +127,38 @@ class Slot:
         self._restarts = Backoff(clock, rng, RESTARTS)
         self.handle: WorkerHandle | None = None
         self.leaving = False
-        """Its worker is not wanted any more: it ends, or its member leaves the group."""
+        """The worker is no longer wanted: it is ending, or its member is leaving the group."""
         self.node: Node | None = None
-        """Of the worker that was asked for last, once it has begun."""
+        """Node of the latest worker, once that worker has begun."""
         self.trouble: Trouble | None = None
-        """Why the place is empty, where its node is at fault; until a worker has proven itself."""
+        """Why the place is empty, if its node is at fault. Kept until a worker has proven
+        itself."""
         self.moving = False
-        """Its worker was asked to end because its node goes away: another takes its place."""
+        """The worker was asked to end because its node goes away. Another worker takes the
+        place."""
         self._policy = policy
         self._clock = clock
         self._rng = rng
         self._heard: Heard | None = None
-        # Of the worker that is here: when it was asked for, began and first answered.
+        # Times of the current worker: when it was requested, when it began and when it first
+        # answered.
         self._launched_at = 0.0
         self._begun_at: float | None = None
         self._answered_at: float | None = None
-        # When it was asked to stop, and until when it has time to finish.
+        # When the worker was asked to stop, and until when it has time to finish.
         self._stop_at: float | None = None
         self._finish_by = 0.0
-        # Since when the group's member has had no process here. A start that fails changes nothing.
+        # Since when the group's member has had no process here. A failed start does not change it.
         self._vacant_since = clock.monotonic()
         # Whether the group may still have a member of this slot.
         self._member = False
         self._removal: Future[None] | None = None
         self._removal_is_for_good = False
         self._committed_before = 0
-        # Committed in this slot when a worker was last ended for its commits.
+        # References committed in this slot when a worker was last ended because its commits failed.
         self._committed_then = -1
 
-    # -- what others may look at ------------------------------------------------------------
+    # -- what callers may read --------------------------------------------------------------
 
     @property
     def health(self) -> Health | None:
@@ -164,50 +167,51 @@ class Slot:
 
     @property
     def fresh(self) -> Health | None:
-        """The latest answer, if it still says how the worker is."""
+        """The latest answer, if it is recent enough to count."""
         if self._heard is None or self._clock.monotonic() - self._heard.at > FRESH_S:
             return None
         return self._heard.health
 
     @property
     def empty(self) -> bool:
-        """Whether its nodes' trouble keeps a worker from running here."""
+        """Whether a node's fault keeps a worker from running here."""
         return self.trouble is not None and self._heard is None
 
     @property
     def avoid(self) -> frozenset[str]:
-        """Nodes (ids) that the next worker is not to be put on, if others have room."""
+        """Nodes (ids) that the next worker should not run on, if other nodes have room."""
         return frozenset(self.trouble.nodes) if self.trouble else frozenset()
 
     @property
     def waiting_s(self) -> float | None:
-        """For how long the worker here has waited for room; None where none waits."""
+        """Seconds that the worker here has waited for room; None if none waits."""
         if self.handle is None or self._begun_at is not None or self.handle.node() is not None:
             return None
         return self._clock.monotonic() - self._launched_at
 
     @property
     def committed(self) -> int:
-        """References committed by all its workers."""
+        """References committed by all workers of this place."""
         return self._committed_before + (self.health.committed if self.health else 0)
 
-    # -- what happens to it -----------------------------------------------------------------
+    # -- what happens to the worker ---------------------------------------------------------
 
     def may_start(self) -> bool:
-        """Whether a worker may be asked for: the waits after failures are over."""
+        """Whether a worker may be requested: none is here, and the waits after failures are
+        over."""
         return self.handle is None and not self.leaving and self._backoff.due()
 
     def take(self, handle: WorkerHandle) -> None:
-        """A worker was asked for."""
+        """Note that a worker was requested."""
         self.handle = handle
         self.node = None
         self.moving = False
         self._launched_at = self._clock.monotonic()
 
     def tend(self, dismiss: Dismiss) -> None:
-        """While no process is here: have the member removed if nobody can take its place soon, and
-        let a worker begin that has found room. It does not begin while a removal is under way, for
-        its own membership would be the one that is removed."""
+        """While no process is here: have the member removed if no worker can start here soon, and
+        let a worker begin that has found room. A worker does not begin while a removal is in
+        progress, because the removal would remove the new worker's membership."""
         if self._removal is not None:
             if not self._removal.done():
                 return
@@ -226,18 +230,18 @@ class Slot:
             self.handle.begin()
 
     def failed(self) -> float:
-        """Its worker ended against its will. Returns the seconds until the next start."""
+        """The worker ended unexpectedly. Returns the seconds until the next start."""
         return self._backoff.failed()
 
     def stopped(self) -> None:
-        """Its worker ended as somebody asked it to: the next may start at once."""
+        """The worker ended on request: the next one may start at once."""
         self._backoff.succeeded()
 
     def halted(self, ended: Ended) -> tuple[bool, float]:
-        """A worker here met a trouble that can be its node's.
+        """A worker here met a trouble that can be its node's fault.
 
         Returns:
-            Whether to say so, and the seconds until the next try.
+            Whether to log it, and the seconds until the next try.
         """
         if self.trouble is None:
             self.trouble = Trouble(ended.code, ended.message, self._clock, self._rng)
@@ -245,7 +249,7 @@ class Slot:
         return tell, self.trouble.backoff.failed()
 
     def stop(self, grace_s: float) -> None:
-        """Ask its worker to end. One that has not begun is gone at once."""
+        """Ask the worker to end. A worker that has not begun is removed at once."""
         if self.handle is None:
             return
         if self._begun_at is None:
@@ -260,7 +264,8 @@ class Slot:
             self._finish_by = min(self._finish_by, now + grace_s)
 
     def move(self) -> float | None:
-        """Ask its worker to end if its node goes away. Returns the seconds that it has, once."""
+        """Ask the worker to end if its node goes away. Returns, once, the seconds that the worker
+        has."""
         goes_in_s = self.handle.node_goes_in() if self.handle and not self.moving else None
         if goes_in_s is None:
             return None
@@ -270,14 +275,15 @@ class Slot:
         return grace_s
 
     def leave(self) -> None:
-        """Ask its worker to end for good."""
+        """Ask the worker to end for good."""
         self.leaving = True
         self.trouble = None
         self.stop(self._policy.grace_s)
 
     def look(self, awake_since: float) -> Ended | None:
-        """How the worker ended, by itself or because it is stuck and was killed for it; None while
-        it goes on, or where there is none. Silence before ``awake_since`` is not its fault."""
+        """How the worker ended, by itself or because it was stuck and has been killed. None while
+        it goes on, or if there is none. Silence before ``awake_since`` is not the worker's
+        fault."""
         if self.handle is None:
             return None
         ended = self.handle.ended()
@@ -316,7 +322,7 @@ class Slot:
         return max(next_start, self._clock.monotonic()) - self._vacant_since > VACANT_S
 
     def _overdue(self) -> Ended | None:
-        """The end of a worker that does not end though it was asked to."""
+        """The end of a worker that was asked to stop and has not ended in time."""
         if self._stop_at is None:
             return None
         now = self._clock.monotonic()
@@ -330,7 +336,7 @@ class Slot:
         )
 
     def _stalled(self, begun_at: float, awake_since: float) -> Ended | None:
-        """Why the worker must be ended from outside."""
+        """The end of a worker that is stuck, or None."""
         now = self._clock.monotonic()
         if self._heard is None:
             if now - begun_at > self._policy.start_timeout_s:
@@ -351,18 +357,18 @@ class Slot:
         commit_age_s = self._heard.health.commit_age_s
         if (
             commit_age_s > COMMIT_STALLS * self._policy.stall_timeout_s
-            # Where a worker has been ended for this and nothing was committed since, the cause is
-            # not in the process: the next one waits, however long.
+            # If a worker was ended for this before and nothing was committed since, the process is
+            # not the cause. The next worker waits, however long.
             and self.committed > self._committed_then
         ):
             self._committed_then = self.committed
-            # No crash: whatever the brokers do, it makes no crash loop.
+            # Not a crash, so that no trouble of the brokers makes a crash loop.
             return Ended(
                 Fate.UNAVAILABLE,
                 "worker.commits_fail",
                 f"its commits have failed for {commit_age_s:.0f} s while the group answers it",
             )
-        # What it took to load is no proof.
+        # Time spent on loading proves nothing.
         ran_s = now - self._answered_at if self._answered_at is not None else 0.0
         if ran_s > PROVEN_S and self.fresh is not None:
             self._restarts.succeeded()

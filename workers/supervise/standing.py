@@ -1,4 +1,4 @@
-"""How the driver's places for workers stand, for probes, metrics and messages."""
+"""The state of the driver's places for workers, for probes, metrics and messages."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from workers.supervise.slot import Slot
 
 
 class State(StrEnum):
-    """What is in a place."""
+    """The state of a place."""
 
     READY = "ready"
-    """A worker that takes in work, or would if there were a partition for it."""
+    """A worker takes in work, or would if there were a partition for it."""
     HELD = "held"
-    """A worker that runs, and that the store, the broker or its own silence hold up."""
+    """A worker runs, but the store, the broker or its own silence holds it up."""
     STARTING = "starting"
-    """A worker that is being built, or that is to be started anew in a moment."""
+    """A worker is being built, or will be restarted in a moment."""
     WAITING = "waiting"
-    """A worker that Ray has no room for."""
+    """Ray has no room for the worker."""
     EMPTY = "empty"
-    """Nothing: its node's trouble keeps workers from running there."""
+    """No worker: a fault of the node keeps workers from running here."""
     LEAVING = "leaving"
-    """A worker that is not wanted any more."""
+    """The worker is no longer wanted and is ending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One look at all places. ``empty`` counts the empty ones by code; ``lines`` are for people."""
+    """One look at all places. ``empty`` counts the empty places by code. ``lines`` are for
+    people."""
 
     ready: bool
     states: Mapping[State, int]
@@ -43,7 +44,7 @@ NOTHING_YET = Standing(ready=False, states={}, empty={}, lines=())
 
 
 def state_of(slot: Slot) -> State:
-    """What is in the place."""
+    """The state of one place."""
     if slot.leaving:
         return State.LEAVING
     if slot.fresh is not None and slot.fresh.available:
@@ -56,7 +57,7 @@ def state_of(slot: Slot) -> State:
 
 
 def standing_of(slots: Iterable[Slot], min_ready: int, *, stopping: bool) -> Standing:
-    """How the places in use stand."""
+    """The states of the places in use."""
     states = {slot: state_of(slot) for slot in slots}
     ready = sum(state is State.READY for state in states.values())
     lines = [f"{ready} of {len(states)} workers take in work"]
@@ -89,14 +90,14 @@ def _line(slot: Slot, state: State) -> str:
 
 
 class DriverGauges:
-    """Keeps the driver's metrics as the places stand."""
+    """Sets the driver's metrics to the state of the places."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._codes: set[str] = set()
 
     def follow(self, standing: Standing) -> None:
-        """Expose this look, and nothing of the one before."""
+        """Expose this look, and nothing of the previous one."""
         for state in State:
             self._meter.set(metrics.DRIVER_WORKERS, standing.states.get(state, 0), state=state)
         for code in self._codes - standing.empty.keys():

@@ -1,6 +1,6 @@
-"""The supervisor: starts workers, watches them, restarts them with growing waits, keeps a place
-empty where its node is at fault, stops loudly on a crash loop, adds and removes workers as they are
-needed, and drains on request. It runs in the driver and knows nothing of Ray."""
+"""The supervisor: starts workers, watches them, restarts them with growing waits, and drains on
+request. It keeps a place empty if its node is at fault, stops loudly on a crash loop, and adds and
+removes workers as needed. It runs in the driver and knows nothing of Ray."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ TICK_S = 0.2
 """Time between two looks at the workers."""
 
 ABSENT_S = 5.0
-"""Time between two looks that shows that the driver itself was stopped meanwhile."""
+"""If two looks are further apart than this, the driver itself was stopped in between."""
 
 
 WAITING_TOLD_S = 15.0
-"""A worker that has waited for room for so long is told; less is the start of its process."""
+"""A worker that has waited for room for this long is logged. A shorter wait is the start of its
+process."""
 
 WAITING_TOLD_AGAIN_S = 60.0
 
@@ -47,7 +48,7 @@ class ExitCode(IntEnum):
 
 
 class Supervisor:
-    """Keeps ``policy.count`` workers running, or more where ``policy.max_count`` allows it. ``run``
+    """Keeps ``policy.count`` workers running, or more if ``policy.max_count`` allows. ``run``
     blocks; ``request_stop`` may be called from a signal handler or another thread."""
 
     def __init__(
@@ -68,19 +69,20 @@ class Supervisor:
         self._dismiss = dismiss
         self._group_lag = group_lag
         self._slots = [Slot(number, policy, clock, rng) for number in range(policy.most)]
-        # Of the slots the first so many are to have a worker.
+        # The first this many slots should have a worker.
         self._wanted = policy.count
         self._scaling = Scaling(policy, clock) if policy.most > policy.count else None
         self._idle: Idle | None = None
         self._crashes = Crashes(policy.crash_window_s)
         self._looked_at = self._awake_since = clock.monotonic()
-        # When a worker that has no trouble was last in the group.
+        # When a worker without trouble was last in the group.
         self._attended_at = clock.monotonic()
         self._waiting_told: dict[int, Reminder] = {}
         self._stop: ExitCode | None = None
         self._stop_requested = threading.Event()
         self.standing = NOTHING_YET
-        """How the places stood at the last look. Replaced whole: other threads may read it."""
+        """The state of all places at the last look. Replaced as a whole: other threads may read
+        it."""
 
     def request_stop(self) -> None:
         """Drain and end. Idempotent."""
@@ -108,7 +110,7 @@ class Supervisor:
             self._wait(TICK_S)
         return ExitCode.OK if self._stop is None else self._stop
 
-    # -- what others may look at ------------------------------------------------------------
+    # -- what callers may read --------------------------------------------------------------
 
     @property
     def committed(self) -> int:
@@ -117,13 +119,13 @@ class Supervisor:
 
     @property
     def workers(self) -> int:
-        """Workers that are wanted."""
+        """Number of workers that are wanted."""
         return self._wanted
 
     @property
     def lag(self) -> int | None:
-        """Records not yet committed in all partitions that workers own; None while one of them does
-        not know, or none runs."""
+        """Records not yet committed in all partitions that workers own. None if no worker runs, or
+        if a worker does not know."""
         lags = [slot.health.lag for slot in self._in_use() if slot.health is not None]
         known = [lag for lag in lags if lag is not None]
         return sum(known) if known and len(known) == len(lags) else None
@@ -131,21 +133,22 @@ class Supervisor:
     # -- inside -----------------------------------------------------------------------------
 
     def _notice_absence(self) -> None:
-        """A driver that was stopped heard no answer meanwhile, which is not its workers' fault."""
+        """Note when the driver itself was stopped. It heard no answers meanwhile, which is not the
+        workers' fault."""
         now = self._clock.monotonic()
         if now - self._looked_at > ABSENT_S:
             self._awake_since = now
         self._looked_at = now
 
     def _in_use(self) -> list[Slot]:
-        """Slots that are to have a worker, or still have one."""
+        """Slots that should have a worker, or still have one."""
         return [slot for slot in self._slots if slot.number < self._wanted or slot.leaving]
 
     def _over(self) -> bool:
         return self._stop is not None and all(slot.handle is None for slot in self._slots)
 
     def _decide(self) -> None:
-        """What is to become of all workers together."""
+        """Decide what concerns all workers together: stop, or change their number."""
         running = [slot.fresh for slot in self._in_use() if slot.health is not None]
         if self._stop_requested.is_set():
             self._drain(ExitCode.OK, "asked to stop")
@@ -172,7 +175,7 @@ class Supervisor:
         self._tell_if_it_waits(slot)
 
     def _move(self, slot: Slot) -> None:
-        """A worker whose node goes away makes room for one on another node."""
+        """Let a worker whose node goes away make room for a worker on another node."""
         node = slot.handle.node() if slot.handle else None
         grace_s = slot.move()
         if grace_s is not None:
@@ -186,15 +189,16 @@ class Supervisor:
     def _follow_end(self, slot: Slot, ended: Ended) -> None:
         if ended.fate is Fate.STOPPED:
             if self._stop is None:
-                # Its node is drained: another takes its place, elsewhere.
+                # The node is being drained: another worker takes the place, on another node.
                 slot.stopped()
             return
         halted = ended.fate is Fate.HALTED
         nodes = halted and fault_of(ended.code) is Fault.NODE
         if slot.moving and self._stop is None and (nodes or not halted):
-            # It goes with its node, finished or not: no crash, and no trouble of another node.
+            # The worker goes with its node, finished or not. This is no crash, and no trouble of
+            # another node.
             log.warning(
-                "worker %d %s: %s: %s; what it had not committed comes again",
+                "worker %d %s: %s: %s; what it has not committed will be read again",
                 slot.number,
                 ended.fate,
                 ended.code,
@@ -221,7 +225,7 @@ class Supervisor:
             self._drain(ExitCode.HALTED, f"worker {slot.number} halted")
             return
         if slot.leaving:
-            # Nobody takes its place, so that it makes no crash loop.
+            # No worker takes the place, so this makes no crash loop.
             return
         if ended.fate is Fate.DIED and (slot.trouble is not None or self._crash_loop(slot)):
             self._follow_crash_loop(slot, ended)
@@ -235,8 +239,8 @@ class Supervisor:
         tell, wait_s = slot.halted(ended)
         log.log(
             logging.ERROR if tell else logging.DEBUG,
-            "place %d stays empty: %s on node %s: %s; tried again in %.0f s, then after growing "
-            "waits",
+            "place %d stays empty: %s on node %s: %s; the next try is in %.0f s, later ones after "
+            "growing waits",
             slot.number,
             ended.code,
             slot.node or "unknown",
@@ -246,8 +250,8 @@ class Supervisor:
         )
 
     def _nobody_can_work(self) -> Trouble | None:
-        """The trouble to stop for: it keeps a place empty, and for ``start_timeout_s`` no worker
-        was in the group but such as had troubles of their own."""
+        """The trouble to stop for, or None. Such a trouble keeps a place empty, and for
+        ``start_timeout_s`` no worker without a trouble was in the group."""
         wanted = self._slots[: self._wanted]
         now = self._clock.monotonic()
         if any(slot.fresh is not None and slot.trouble is None for slot in wanted):
@@ -266,8 +270,8 @@ class Supervisor:
         reminder = self._waiting_told.get(slot.number)
         if (waited_s >= WAITING_TOLD_S) if reminder is None else reminder.due():
             log.warning(
-                "worker %d has waited for %.0f s: Ray has no room for %s; free some, add a node, "
-                "or lower workers.count",
+                "worker %d has waited for %.0f s: Ray has no room for %s; free resources, add a "
+                "node, or lower workers.count",
                 slot.number,
                 waited_s,
                 slot.handle.wants,
@@ -282,9 +286,9 @@ class Supervisor:
         return len(self._crashes) >= self._policy.max_crashes
 
     def _follow_crash_loop(self, slot: Slot, ended: Ended) -> None:
-        """A place whose workers die, while those of others do not, is its node's fault. Where a
-        second place is left for the same reason, something goes from place to place, as the record
-        that kills whoever reads it does."""
+        """If only this place's workers crash, its node is at fault and the place stays empty. If a
+        second place crashes for the same reason, the cause moves from place to place, such as a
+        record that crashes every worker that reads it; then the driver stops."""
         others = [each for each in self._slots[: self._wanted] if each is not slot]
         alone = (
             self._crashes.slots <= {slot.number}
@@ -303,7 +307,7 @@ class Supervisor:
     def _scale(self, *, job: bool) -> None:
         if self._scaling is None:
             return
-        # Empty places neither work nor start: the rule is for the others.
+        # Empty places neither work nor start, so scaling looks at the other places only.
         in_use = [slot for slot in self._in_use() if not slot.empty]
         decision = self._scaling.decide([None if slot.leaving else slot.fresh for slot in in_use])
         if decision is None:
@@ -311,7 +315,7 @@ class Supervisor:
         wanted = self._places_for(decision.workers)
         surplus = self._slots[wanted : self._wanted]
         if wanted == self._wanted or (job and any(slot.health for slot in surplus)):
-            # A job ends when nothing is left, and partitions on their way look like that.
+            # A job ends when nothing is left, and moving partitions would look like that.
             return
         log.info("%d workers, not %d: %s", wanted, self._wanted, decision.why)
         for slot in reversed(surplus):
@@ -319,7 +323,7 @@ class Supervisor:
         self._wanted = wanted
 
     def _places_for(self, workers: int) -> int:
-        """So many places, from the first on, have as many that are not empty."""
+        """The number of places, from the first on, of which ``workers`` are not empty."""
         able = 0
         for slot in self._slots:
             if able >= workers and slot.number >= self._policy.count:

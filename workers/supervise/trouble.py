@@ -1,5 +1,5 @@
-"""Why a place for a worker stays empty: the halts that its nodes met, when to try again and where
-not, and when to say so again."""
+"""Why a place for a worker stays empty: which halts its nodes met, when to try again and on which
+nodes not, and when to log it again."""
 
 from __future__ import annotations
 
@@ -16,33 +16,35 @@ RETRIES = RetryPolicy(first_wait_s=10.0, longest_wait_s=300.0)
 """Waits between tries to fill an empty place."""
 
 TOLD_AGAIN_S = 60.0
-"""An empty place is told again after so long, and then after twice as long each time."""
+"""An empty place is logged again after this time, and then each time after twice the last
+interval."""
 
 TOLD_AGAIN_AT_MOST_S = 3600.0
 
 
 class Trouble:
-    """What keeps a place empty. It lasts until a worker has proven itself there."""
+    """The reason for an empty place. It lasts until a worker has proven itself there."""
 
     def __init__(self, code: str, message: str, clock: Clock, rng: random.Random) -> None:
         self.code = code
         self.message = message
         self.is_crash = code not in HALTS
-        """Whether it began with workers that died, in place of saying what a person must do."""
+        """Whether the trouble began with crashes of workers, and not with a halt that says what to
+        do."""
         self.nodes: dict[str, Node] = {}
-        """Nodes that met it, by their ids."""
+        """Nodes that met the trouble, by id."""
         self.backoff = Backoff(clock, rng, RETRIES)
         self._clock = clock
         self._reminder: Reminder | None = None
 
     @property
     def node(self) -> str:
-        """The node that met it last."""
+        """The node that met the trouble last."""
         return str(next(reversed(self.nodes.values()), "an unknown node"))
 
     def met(self, code: str, message: str, node: Node | None) -> bool:
-        """A worker halted again. Returns whether to say so: the code or the node is new, or it was
-        told long ago."""
+        """A worker halted again. Returns whether to log it: the code or the node is new, or the
+        last log line is long ago."""
         changed = code != self.code or self._reminder is None
         if code != self.code:
             self.nodes.clear()
@@ -58,5 +60,5 @@ class Trouble:
 
     @property
     def remedy(self) -> str:
-        """What the table of codes says to do."""
+        """The remedy in the table of codes."""
         return remedy_of(self.code)

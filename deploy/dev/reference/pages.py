@@ -1,7 +1,7 @@
 """Generated documentation: ``python -m deploy.dev.reference [--check]``.
 
-Each page of ``pages()`` is rendered from the code that it documents, so neither says what the other
-does not. Without an option the pages are written; ``--check`` writes nothing, names the pages that
+Each page of ``pages()`` is rendered from the code that it documents, so page and code cannot
+disagree. Without an option the pages are written. ``--check`` writes nothing, names the pages that
 differ and exits with 1.
 """
 
@@ -78,14 +78,14 @@ def codes() -> str:
     ]
     return (
         f"# Codes\n\n{NOTICE}\n\n"
-        "Why a reference was not classified. A code is the label `code` of "
+        "A code says why a reference was not classified. It is the label `code` of "
         "`clipstream_dead_letters_total` and the header `dlq.code` of a dead letter. Codes are "
-        "never renamed; new ones may appear. The last column says when a code counts for the "
-        "[failure budget](../operations.md#when-most-of-the-input-fails). What stops a worker is "
+        "never renamed; new codes may appear. The last column says when a code counts for the "
+        "[failure budget](../operations.md#when-most-of-the-input-fails). Codes of halts stand "
         "[at the end](#halts).\n" + "".join(sections) + "\n## Halts\n\n"
-        "Why a worker, the driver or a command has stopped. What a worker's halt stops, the "
-        "column says: a fault of the stream stops the driver with exit code 3, a fault that can "
-        "be one node's own keeps the place of that worker empty "
+        "A halt says why a worker, the driver or a command has stopped. The second column says "
+        "what a worker's halt stops. `the stream`: the driver stops with exit code 3. `one place`: "
+        "the fault may be one node's own, so only the place of that worker stays empty "
         "([more](../operations.md#when-a-worker-halts)). A halt of the driver itself always stops "
         "the driver.\n\n" + table(("Code", "Stops", "Meaning", "What to do"), halts)
     )
@@ -95,22 +95,23 @@ def metrics() -> str:
     """The groups of metrics, in their order."""
     return (
         f"# Metrics\n\n{NOTICE}\n\n"
-        "What Prometheus is told ([where](../operations.md#metrics)). Units are in "
-        "the names: seconds, bytes, records; `_total` counts from the start of the process.\n\n"
-        "A stream worker exposes the first three groups, a driver the fourth. The worker itself is "
-        "no label: Prometheus adds `instance`, and the discovery file `kind`, `worker`, `group` "
-        "and `driver`.\n\n"
+        "Metrics for Prometheus ([where to scrape them](../operations.md#metrics)). Names contain "
+        "the unit: seconds, bytes, records. A metric that ends in `_total` counts from the start "
+        "of the process.\n\n"
+        "A stream worker exposes the first three groups, and a driver the fourth. No label names "
+        "the worker: Prometheus adds `instance`, and the discovery file adds `kind`, `worker`, "
+        "`group` and `driver`.\n\n"
         "## Images\n\n"
-        "What happens to an image, wherever it comes from. Every kind of worker exposes these.\n\n"
+        "The path of an image, whatever its source. Every kind of worker exposes these.\n\n"
         f"{_table_of(IMAGE_METRICS)}\n"
         "## Store\n\n"
-        "Waiting for the store. A worker that would rather wait than fail exposes these.\n\n"
+        "Waiting for a store. Workers that wait rather than fail expose these.\n\n"
         f"{_table_of(STORE_METRICS)}\n"
         "## Stream\n\n"
         "References, partitions and commits of a stream worker.\n\n"
         f"{_table_of(STREAM_METRICS)}\n"
         "## Driver\n\n"
-        "What each driver exposes, on the port of its health.\n\n"
+        "Each driver exposes these on its health port.\n\n"
         f"{_table_of(DRIVER_METRICS)}"
     )
 

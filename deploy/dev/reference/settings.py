@@ -11,12 +11,16 @@ from workers.settings.catalogue import Setting
 from workers.settings.loading import CATALOGUE
 
 _INTRODUCTION = """\
-Settings come from one YAML file (`--config`, or the path in `CLIPSTREAM_CONFIG`), then from
-environment variables, then from flags (`--set kafka.group=live`, and the options of a command); the
-later one counts. An unknown key, a value of a wrong type and a combination that cannot work stop
-the command before it does anything, with the key and what to write instead. `clipstream config`
-prints the everyday settings and all that were set, with value and origin; `--tier tuning` and
-`--tier expert` add the others, and `--yaml` prints every setting as a file.
+Settings come from three places. A later one overrides an earlier one:
+
+1. one YAML file (`--config`, or the path in `CLIPSTREAM_CONFIG`),
+2. environment variables,
+3. flags (`--set kafka.group=live`, and the options of a command).
+
+A command stops before it does anything if a key is unknown, a value has a wrong type or a
+combination cannot work. The message names the key and what to write instead. `clipstream config`
+prints the everyday settings and all settings that were set, with value and origin. `--tier tuning`
+and `--tier expert` add the other settings, and `--yaml` prints every setting as a file.
 
 ```yaml
 kafka:
@@ -25,21 +29,23 @@ kafka:
 ```
 
 - Variables and `--set` take lists and mappings as JSON:
-  `CLIPSTREAM_S3__ALLOWED_BUCKETS='["uploads"]'`. `null` is null where a setting may be that. An
+  `CLIPSTREAM_S3__ALLOWED_BUCKETS='["uploads"]'`. `null` means null if the setting allows it. An
   empty variable sets nothing.
-- A list is set as a whole: a later one replaces it. Sections are merged key by key.
-- Secrets belong in the environment, filled from your secret store; they are shown nowhere.
-- Paths are read on the machines where workers run; write them in full where these are several.
-- Credentials of S3 are no settings: they come from boto3's chain (environment, shared files, web
+- A later list replaces an earlier one as a whole. Sections are merged key by key.
+- Put secrets into the environment, filled from your secret store. No command or log shows them.
+- Paths are read on the machines where workers run. Write absolute paths if there are several
+  machines.
+- Credentials of S3 are not settings. They come from boto3's chain (environment, shared files, web
   identity, container, instance).
 
 Annotated files to start from: [deploy/examples](../../deploy/examples).
 """
 
 _TIERS = {
-    Tier.EVERYDAY: "Every deployment is made of these. Look at each of them once.",
-    Tier.TUNING: "These fit a deployment to its load, its machines and its rules. Defaults work.",
-    Tier.EXPERT: "Their defaults were measured, or follow from one another. Read the page of docs/ "
+    Tier.EVERYDAY: "Every deployment uses these. Look at each of them once.",
+    Tier.TUNING: "These fit a deployment to its load, its machines and its rules. The defaults "
+    "work.",
+    Tier.EXPERT: "These defaults were measured or depend on one another. Read the page of docs/ "
     "that explains a setting before you change it.",
 }
 

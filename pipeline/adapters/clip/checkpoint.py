@@ -1,6 +1,6 @@
-"""Where a CLIP checkpoint's files come from: the Hugging Face hub's cache or a local directory.
+"""Finds a CLIP checkpoint's files, in the Hugging Face hub's cache or a local directory.
 
-Only safetensors weights are taken: pickled ones can execute code.
+Only safetensors weights are accepted, because pickled weights can execute code.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
-PROCESSOR = "processor_config.json"  # where transformers 5 nests the former's content
+PROCESSOR = "processor_config.json"  # transformers 5 nests the former's content here
 
 TOKENIZERS = ("tokenizer.json", "vocab.json")
-"""A checkpoint has one of them, or both."""
+"""A checkpoint has at least one of them."""
 
 RELEVANT = (
     CONFIG,
@@ -41,7 +41,7 @@ RELEVANT = (
     WEIGHTS_INDEX,
     "model-*-of-*.safetensors",
 )
-"""Every file that decides an embedding: these are downloaded, read and hashed; others never."""
+"""Every file that affects an embedding. Only these are downloaded, read and hashed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def from_directory(name: str, directory: Path) -> Checkpoint:
     """A checkpoint in a local directory.
 
     Its revision is the SHA-256 of the lines ``<file name> <SHA-256 of the file>`` of its relevant
-    files in order of name: the same files give the same revision wherever they lie.
+    files in order of name. The same files give the same revision wherever they are.
 
     Raises:
         Halt: ``model.not_found`` or ``model.incomplete``.
@@ -69,7 +69,7 @@ def from_directory(name: str, directory: Path) -> Checkpoint:
     if not directory.is_dir():
         raise Halt(
             "model.not_found",
-            f"model.directory: {directory} is no directory; name the checkpoint's",
+            f"model.directory: {directory} is not a directory; name the checkpoint's",
         )
     _require_complete(directory, where=f"model.directory {directory}")
     manifest = hashlib.sha256()
@@ -84,7 +84,8 @@ def from_directory(name: str, directory: Path) -> Checkpoint:
 def from_hub(
     name: str, revision: str, *, cache_directory: Path | None, offline: bool
 ) -> Checkpoint:
-    """A checkpoint of the Hugging Face hub at a commit, from the local cache where it is complete.
+    """A checkpoint of the Hugging Face hub at a commit. Taken from the local cache if it is
+    complete there.
 
     Raises:
         Halt: ``model.not_found``, ``model.incomplete`` or ``model.unreachable``.
@@ -92,7 +93,7 @@ def from_hub(
     try:
         return _snapshot(name, revision, cache_directory, local=True)
     except Halt:
-        # Incomplete or absent: an interrupted download is taken up again.
+        # Incomplete or absent. An interrupted download is continued.
         if offline:
             raise
     return _snapshot(name, revision, cache_directory, local=False)
@@ -101,8 +102,8 @@ def from_hub(
 def tokenizer_files(
     name: str, revision: str, directory: Path | None, *, cache_directory: Path | None
 ) -> Checkpoint:
-    """Where a model's tokenizer and configuration lie on this machine, with weights or without.
-    Downloads nothing; of a directory the revision is not computed.
+    """The local files of a model's tokenizer and configuration, with or without weights. Downloads
+    nothing. The revision of a directory is not computed.
 
     Raises:
         Halt: ``model.not_found``.
@@ -159,7 +160,7 @@ def _snapshot(name: str, revision: str, cache_directory: Path | None, *, local: 
             "model.unreachable",
             f"{where}: the download failed ({type(error).__name__}: {first_line(error)}); check "
             "the name, the network, the proxy, the token for a gated model, and that "
-            "model.cache_directory can be written and has room",
+            "model.cache_directory can be written and has free space",
         ) from error
     _require_complete(Path(directory), where=where)
     return Checkpoint(name, revision, Path(directory))
@@ -190,7 +191,8 @@ def _require_complete(directory: Path, *, where: str) -> None:
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """Files that hold the weights: one, or the shards that the index names; empty where none."""
+    """Files that hold the weights: one file, or the shards that the index names. Empty without
+    weights."""
     if (directory / WEIGHTS).is_file():
         return [directory / WEIGHTS]
     index = directory / WEIGHTS_INDEX
@@ -215,10 +217,10 @@ def read_json(path: Path) -> dict[str, Any]:
             "model.incomplete", f"{path}: cannot be read ({first_line(error)}); fetch it again"
         ) from error
     if not isinstance(content, dict):
-        raise Halt("model.incomplete", f"{path}: is no JSON object; fetch it again")
+        raise Halt("model.incomplete", f"{path}: is not a JSON object; fetch it again")
     return content
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, without its essay."""
+    """The first line of a library's error, without its further text."""
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -28,11 +28,11 @@ __all__ = ["DEFAULT_MODEL", "DEFAULT_REVISION", "ClipEncoder", "ModelPolicy"]
 log = logging.getLogger(__name__)
 
 LARGEST_BATCH = 32
-"""Images that are encoded at once, unless the caller says otherwise."""
+"""Images that are encoded at a time, unless the caller says otherwise."""
 
 TEXT_BATCH = 64
-"""Prompts a text batch: the text tower is at its plateau there, and an image batch behind one
-waits little."""
+"""Prompts in a text batch. The text tower is at its plateau there, and an image batch behind a text
+batch waits little."""
 
 DTYPES: Mapping[str, torch.dtype] = {
     "fp32": torch.float32,
@@ -46,22 +46,22 @@ OUT_OF_MEMORY_MARKS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""Messages of errors that are short of memory without being torch.OutOfMemoryError."""
+"""Messages of memory errors that are not torch.OutOfMemoryError."""
 
 
 class ClipEncoder:
     """Implements ``pipeline.ports.Encoder``.
 
-    The same pixels give the same bits only in the same place of a batch of the same size: the
-    linear algebra picks its kernels by shape. Elsewhere a unit vector's components differ by
+    The same pixels give the same bits only at the same place of a batch of the same size, because
+    the linear algebra picks its kernels by shape. Otherwise a unit vector's components differ by
     about 1e-7 in fp32.
     """
 
     def __init__(
         self, model: ClipModel, identity: ModelIdentity, images: VisionEngine, threads: int
     ) -> None:
-        """Take a model whose text tower is on its device, and the engine of its vision tower; see
-        ``load``."""
+        """``model`` has its text tower on its device. ``images`` is the engine of its vision tower.
+        See ``load``."""
         self._network = model.network
         self._prompts = model.prompts
         self._geometry = model.preprocessing.geometry
@@ -77,8 +77,8 @@ class ClipEncoder:
         timer: Timer = time.perf_counter,
     ) -> Self:
         """Find, check and load the model, and try it. Blocks for seconds, on a GPU for up to
-        minutes: batches of up to ``largest_batch`` images are prepared for, on a CPU of a lane's
-        share of them. May download. ``timer`` measures precisions.
+        minutes. The engine is prepared for batches of up to ``largest_batch`` images, on a CPU for
+        a lane's share of them. May download. ``timer`` measures precisions.
 
         Raises:
             Halt: ``model.*``; the message says what to change.
@@ -113,8 +113,8 @@ class ClipEncoder:
             precision=precision,
             engine=calibration.engine_name if calibration else f"torch-{device.type}",
         )
-        # The text tower stays in fp32: it runs once a label set, and its vectors (which are cached)
-        # then do not depend on the image tower's precision.
+        # The text tower stays in fp32. It runs once for each label set, and its vectors, which are
+        # cached, then do not depend on the image tower's precision.
         del network.vision_model, network.visual_projection
         torch.nn.Module.to(network, device)
         if calibration:
@@ -149,8 +149,8 @@ class ClipEncoder:
         return self._images.largest
 
     def encode_images(self, pixels: Pixels) -> Vector:
-        """See ``Encoder.encode_images``. A torch error that leaves the device usable is
-        ``PoisonedBatch``, one that does not (an illegal address, say) is WorkerLost."""
+        """See ``Encoder.encode_images``. A torch error that leaves the device usable becomes
+        ``PoisonedBatch``. Any other (such as an illegal address) becomes WorkerLost."""
         side = self._geometry.crop
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (side, side, 3):
             raise Halt(
@@ -164,13 +164,14 @@ class ClipEncoder:
             if not _is_out_of_memory(error):
                 raise _fate(error) from error
             shortage = first_line(error)
-        # Not inside the handler: while the error is handled its frames hold the activations.
-        torch.cuda.empty_cache()  # does nothing where no device is in use
+        # Not inside the handler: there the error's frames still hold the activations.
+        torch.cuda.empty_cache()  # does nothing without a device in use
         raise DeviceOutOfMemory(f"{len(pixels)} images: {shortage}")
 
     def encode_texts(self, prompts: Sequence[str]) -> Vector:
-        """See ``Encoder.encode_texts``. Prompts of like length share a batch, and each batch is
-        padded to its longest: attention is causal, so what follows a prompt's end never counts."""
+        """See ``Encoder.encode_texts``. Prompts of similar length share a batch, and each batch is
+        padded to its longest prompt. Attention is causal, so the padding after a prompt's end never
+        counts."""
         ids = self._token_ids(prompts)
         vectors = np.empty((len(prompts), self._identity.dimension), dtype=np.float32)
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
@@ -249,7 +250,7 @@ def _prepared(
     identity: ModelIdentity,
     checkpoint: Checkpoint,
 ) -> VisionEngine:
-    """An engine that has tried every batch size it will be given.
+    """An engine that has tried every batch size that it will get.
 
     Raises:
         WorkerLost: the device's context is lost.
@@ -280,8 +281,8 @@ def _prepared(
             if not compiled or policy.compile == "on" or device_fails:
                 raise
             log.warning(
-                "model: compiling failed (%s); it runs uncompiled, at some three quarters of its "
-                "speed: install a C compiler, or set model.compile to off",
+                "model: compiling failed (%s); the model runs uncompiled, at about three quarters "
+                "of its speed: install a C compiler, or set model.compile to off",
                 first_line(error),
             )
             return prepared(False)
@@ -298,7 +299,7 @@ def _prepared(
 
 
 def model_threads(policy: ModelPolicy) -> int:
-    """Of the CPU, all lanes together; torch's own default follows OMP_NUM_THREADS."""
+    """CPU threads of all lanes together. torch's own default follows OMP_NUM_THREADS."""
     return policy.threads or available_processors()
 
 
@@ -349,10 +350,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _fate(error: BaseException) -> Exception:
     if isinstance(error, torch.AcceleratorError):
-        # The device's context is lost: every later call of this process fails too.
+        # The device's context is lost, so every later call of this process would fail.
         return WorkerLost(
             "encode.device_lost",
-            f"encode: the device failed ({first_line(error)}); a worker started anew has a fresh "
-            "context; if it comes back, look at the device driver's log",
+            f"encode: the device failed ({first_line(error)}); a restarted worker has a new "
+            "context; if the failure comes back, look at the device driver's log",
         )
     return PoisonedBatch(first_line(error))

@@ -1,7 +1,7 @@
-"""A CLIP checkpoint read and checked: weights, tokenizer and preprocessing that fit each other.
+"""Reads a CLIP checkpoint and checks that its weights, tokenizer and preprocessing fit each other.
 
-transformers loads much that Clipstream must not run: missing weights become random numbers, another
-preprocessing shifts every score. All of it is refused here, with what to do.
+transformers loads much that Clipstream must not run: missing weights become random numbers, and
+other preprocessing shifts every score. Such checkpoints are refused here, with what to do.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")  # safetensors' names
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How the checkpoint wants its pixels: geometry, then (x / 255 - mean) / std by channel."""
+    """The preprocessing that the checkpoint needs: geometry, then (x / 255 - mean) / std by
+    channel."""
 
     geometry: ImageGeometry
     mean: tuple[float, float, float]
@@ -45,7 +46,7 @@ class Preprocessing:
 
 @dataclass(frozen=True, slots=True)
 class ClipModel:
-    """A checkpoint's parts, which fit each other. The weights are fp32 on the CPU."""
+    """The parts of a checkpoint, checked to fit each other. The weights are fp32 on the CPU."""
 
     network: CLIPModel
     prompts: PromptTokens
@@ -53,7 +54,7 @@ class ClipModel:
 
 
 def read_model(checkpoint: Checkpoint) -> ClipModel:
-    """Read and check everything of a checkpoint.
+    """Read and check all of a checkpoint.
 
     Raises:
         Halt: ``model.unsupported``: another architecture, quantized weights, an image filter that
@@ -69,7 +70,7 @@ def read_model(checkpoint: Checkpoint) -> ClipModel:
         raise Halt(
             "model.unsupported",
             f"model {checkpoint}: crop_size is {preprocessing.geometry.crop} and the vision "
-            f"tower reads {config.vision_config.image_size}; mend {PREPROCESSOR}",
+            f"tower reads {config.vision_config.image_size}; fix {PREPROCESSOR}",
         )
     return ClipModel(
         network,
@@ -79,7 +80,7 @@ def read_model(checkpoint: Checkpoint) -> ClipModel:
 
 
 def _require_clip(checkpoint: Checkpoint) -> None:
-    """Refuse what is not a plain CLIPModel in floating point."""
+    """Refuse anything but a plain CLIPModel in floating point."""
     config = read_json(checkpoint.directory / CONFIG)
     if config.get("model_type") != "clip":
         raise Halt(
@@ -93,7 +94,7 @@ def _require_clip(checkpoint: Checkpoint) -> None:
             f"model {checkpoint}: the weights are quantized; give the floating-point checkpoint",
         )
     if (checkpoint.directory / "adapter_config.json").exists():
-        # Without the adapter the base model would run and look right.
+        # Without the adapter the base model would run, and its results would look right.
         raise Halt(
             "model.unsupported",
             f"model {checkpoint}: holds an adapter; merge it into the weights and save those",
@@ -121,7 +122,7 @@ def _require_floats(checkpoint: Checkpoint, path: Path) -> None:
 
 
 class _PreprocessorFile(BaseModel):
-    """preprocessor_config.json; what is absent has the value that transformers gives it."""
+    """preprocessor_config.json. Absent fields have the values that transformers gives them."""
 
     image_processor_type: str = "CLIPImageProcessor"
     do_resize: Literal[True] = True
@@ -176,7 +177,7 @@ class _PreprocessorFile(BaseModel):
 
 
 def _read_preprocessing(checkpoint: Checkpoint) -> Preprocessing:
-    """What the checkpoint's preprocessor file says, where the decoder can do exactly that."""
+    """The contents of the checkpoint's preprocessor file, if the decoder can do exactly that."""
     path = checkpoint.directory / PREPROCESSOR
     if path.is_file():
         content = read_json(path)
@@ -206,7 +207,7 @@ def _read_preprocessing(checkpoint: Checkpoint) -> Preprocessing:
 
 def _read_weights(checkpoint: Checkpoint) -> CLIPModel:
     try:
-        # Typed as the model alone, whatever output_loading_info says.
+        # The stubs declare only the model, whatever output_loading_info is.
         loaded: Any = CLIPModel.from_pretrained(
             checkpoint.directory,
             dtype=torch.float32,
@@ -223,7 +224,7 @@ def _read_weights(checkpoint: Checkpoint) -> CLIPModel:
         ) from error
     model: CLIPModel
     model, report = loaded
-    # transformers would fill these with random numbers and go on.
+    # transformers would fill these with random numbers and continue.
     for what in ("missing", "mismatched", "unexpected"):
         keys = [key if isinstance(key, str) else key[0] for key in report[f"{what}_keys"]]
         # position_ids is a constant that older versions saved.

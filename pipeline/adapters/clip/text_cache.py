@@ -1,4 +1,4 @@
-"""Keeps the embeddings of prompts on disk, so that a restart embeds only what is new."""
+"""Keeps the embeddings of prompts on disk, so that a restart embeds only new prompts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from pipeline.records import ModelIdentity, Vector
 logger = logging.getLogger(__name__)
 
 MAX_PROMPTS = 50_000
-"""Prompts in one file: about 100 MB at 512 dimensions."""
+"""Most prompts in one file: about 100 MB at 512 dimensions."""
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class CachedTexts:
     """Decorates ``encode_texts`` with a file of prompt embeddings for each model.
 
-    The file belongs to one name, revision, precision and engine; in it a prompt's embedding stands
-    under the SHA-256 of the prompt, so an edited label set costs only its new prompts. It is a
-    SHA-256 of what follows, and an npz archive. Nothing of the disk is fatal: a damaged file is
-    made again, and where nothing can be written every start embeds every prompt; both log a
-    warning. Files are replaced as a whole: readers never see half a file, and of two writers the
-    later one wins.
+    A file belongs to one name, revision, precision and engine. Each embedding is stored under the
+    SHA-256 of its prompt, so an edited label set costs only its new prompts. The file is a SHA-256
+    of the rest, followed by an npz archive. No fault of the disk is fatal: a damaged file is made
+    again, and if nothing can be written, every start embeds every prompt. Both log a warning. Files
+    are replaced as a whole, so readers never see half a file, and of two writers the later one
+    wins.
     """
 
     def __init__(self, encode: EncodeTexts, model: ModelIdentity, directory: Path) -> None:
@@ -48,7 +48,7 @@ class CachedTexts:
         """Embed ``prompts``; returns [len(prompts), dimension] in order, as ``encode_texts``.
 
         Raises:
-            Halt: what ``encode_texts`` raises.
+            Halt: raised by ``encode_texts``.
         """
         known = self._read()
         digests = [hashlib.sha256(prompt.encode()).hexdigest() for prompt in prompts]
@@ -77,7 +77,7 @@ class CachedTexts:
             return {}
         digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         if digest != hashlib.sha256(payload).digest():
-            # Before the bytes are parsed: a flipped bit must not become a score.
+            # Checked before the bytes are parsed, because a flipped bit must not become a score.
             self._warn("is damaged", "its checksum differs")
             return {}
         with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
@@ -89,7 +89,7 @@ class CachedTexts:
         prompts = np.array([prompt.encode() for prompt in known])
         np.savez(buffer, prompts=prompts, vectors=np.stack(list(known.values())))
         payload = buffer.getvalue()
-        # Not synced: after a power cut the checksum tells, and the file is made again.
+        # Not synced. After a power cut the checksum fails, and the file is made again.
         temporary: Path | None = None
         try:
             path = self._located()

@@ -1,4 +1,4 @@
-"""A CLIP checkpoint's tokenizer, read and checked against its text tower. Needs no weights."""
+"""Reads a CLIP checkpoint's tokenizer and checks it against the text tower. Needs no weights."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.labels.prompts import PromptTokens
 PROBE_PROMPT = "a photo"
 
 LEGACY_EOS_TOKEN_ID = 2
-"""Configurations written before transformers' PR 24773 carry this id, and the text tower then takes
-the end of a prompt to be its highest token id."""
+"""Configurations from before transformers' PR 24773 have this id. The text tower then takes a
+prompt's highest token id for its end."""
 
 LIBRARY_ERRORS = (
     OSError,
@@ -28,20 +28,21 @@ LIBRARY_ERRORS = (
     AttributeError,
     StrictDataclassError,
 )
-"""What transformers raises on files that are not as it expects."""
+"""Errors that transformers raises for unexpected files."""
 
 
 def quieten_transformers() -> None:
-    """Progress bars and reports would break structured logs; what they warn of is an error here."""
+    """Turn off progress bars and reports, which would break structured logs. What they warn about
+    is an error here."""
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 
 
 def read_tokens(checkpoint: Checkpoint) -> PromptTokens:
-    """How the model of a checkpoint reads prompts; weights are not looked at.
+    """How the checkpoint's model reads prompts. Weights are not read.
 
     Raises:
-        Halt: ``model.unsupported``: the tokenizer is not one that a worker takes.
+        Halt: ``model.unsupported``: a worker would not accept the tokenizer.
     """
     quieten_transformers()
     try:
@@ -58,7 +59,7 @@ def read_tokenizer(checkpoint: Checkpoint, text: Any) -> PromptTokens:
     """``text`` is the text tower's configuration.
 
     Raises:
-        Halt: ``model.unsupported``: the tokenizer cannot be loaded, or is another tower's.
+        Halt: ``model.unsupported``: the tokenizer cannot be loaded, or belongs to another tower.
     """
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(
@@ -72,7 +73,7 @@ def read_tokenizer(checkpoint: Checkpoint, text: Any) -> PromptTokens:
             f"model {checkpoint}: transformers cannot load its tokenizer "
             f"({type(error).__name__}: {first_line(error)}); save the tokenizer again",
         ) from error
-    # On CUDA an id beyond the table would take the device down.
+    # On CUDA an id beyond the table would make the device unusable.
     if highest >= text.vocab_size:
         raise Halt(
             "model.unsupported",

@@ -1,4 +1,5 @@
-"""An encoder that tells how long its current call has taken: a device can hang for good."""
+"""An encoder that reports how long its current call has taken, because a device can hang for
+ever."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from pipeline.records import ImageGeometry, ModelIdentity, Pixels, Vector
 
 
 class WatchedEncoder:
-    """Implements ``Encoder`` over another. ``call_age_s`` may be asked from any thread."""
+    """Implements ``Encoder`` on top of another encoder. ``call_age_s`` may be asked from any
+    thread."""
 
     def __init__(self, encoder: Encoder, clock: Clock) -> None:
         self._encoder = encoder
@@ -38,7 +40,7 @@ class WatchedEncoder:
         return self._encoder.geometry
 
     def call_age_s(self) -> float:
-        """Seconds since the device was given the oldest batch that it has now; 0 without one."""
+        """Seconds since the device received the oldest batch that it has now; 0 without one."""
         oldest = min(self._called_at.copy().values(), default=None)
         return 0.0 if oldest is None else self._clock.monotonic() - oldest
 
@@ -46,8 +48,9 @@ class WatchedEncoder:
         return self._watched(lambda: self._encoder.encode_images(pixels))
 
     def encode_texts(self, prompts: Sequence[str]) -> Vector:
-        """Watched as a batch is: while a worker runs, prompts come in such small numbers. A first
-        start may embed thousands in one call, but nobody asks for its age before it has ended."""
+        """Watched like a batch, because a running worker embeds only a few prompts at a time. A
+        first start may embed thousands in one call, but nobody asks for its age before that
+        ends."""
         return self._watched(lambda: self._encoder.encode_texts(prompts))
 
     def _watched(self, call: Callable[[], Vector]) -> Vector:

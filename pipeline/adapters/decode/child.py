@@ -1,8 +1,8 @@
 """The program of a decoder's child: loads Pillow, confines itself, then decodes image by image.
 
-Started by ``SandboxedDecoder`` in an isolated interpreter with an empty environment, with a
-socket to its parent as standard input and its ``ChildConfig`` as second argument. It ends when
-the parent closes the socket or dies.
+``SandboxedDecoder`` starts it in an isolated interpreter with an empty environment. Its standard
+input is a socket to the parent, and its second argument the ``ChildConfig``. The child ends when
+the parent closes the socket or ends.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from pipeline.decode.signatures import FORMATS
 _MIB = 2**20
 
 _KEPT_BYTES = 64 * _MIB
-"""Freed memory that stays with the child: enough for the pixels of 16 megapixels."""
+"""Freed memory that the child keeps: enough for the pixels of 16 megapixels."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h of glibc
 _LARGEST_MMAP_THRESHOLD = 32 * _MIB
 
 Decode = Callable[[bytes, int, int], Decoded]
-"""Bytes of a file, resize and crop to a decoded image, as ``PillowDecoder.decode``."""
+"""From a file's bytes, resize and crop to a decoded image, as ``PillowDecoder.decode``."""
 
 
 def main(wrap: Callable[[Decode], Decode] = lambda decode: decode) -> None:
-    """Serve the parent until it leaves. ``wrap`` lets a test program put faults in the way."""
+    """Serve the parent until it leaves. ``wrap`` lets a test program inject faults."""
     _keep_freed_memory()
     config = ChildConfig.from_json(sys.argv[2])
     channel = socket.socket(fileno=sys.stdin.fileno())
@@ -60,26 +60,26 @@ def main(wrap: Callable[[Decode], Decode] = lambda decode: decode) -> None:
         memory_bytes=config.memory_bytes,
         lifetime_cpu_s=config.lifetime_cpu_s,
         parent_pid=config.parent_pid,
-        threads="HEIF" in config.formats,  # libheif gives libde265 one of its own
+        threads="HEIF" in config.formats,  # libheif gives libde265 a thread of its own
     )
-    # Again, and with room for the largest image: what the confinement broke, or the surroundings
-    # withhold, had better show here than on every image.
+    # Again, and with room for the largest image. Anything that the confinement broke, or that the
+    # surroundings withhold, should show here and not on every image.
     decoder.self_test()
     _check_room(config)
     channel.sendall(pack_ready(filtered=filtered))
     try:
         _serve(channel, config, wrap(decoder.decode))
     except MemoryError:
-        # Nothing can be relied on any more, not even the memory for an answer.
+        # Nothing is reliable any more, not even the memory for an answer.
         os._exit(EXIT_OUT_OF_MEMORY)
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc's allocator reuse an image's memory for the next one, up to a bound.
+    """Let glibc's allocator reuse an image's memory for the next image, up to a bound.
 
-    Left alone, it gives the memory back, and the kernel clears and maps each page anew: 11,700
-    faults and a quarter of the time of a JPEG of 4000 x 3000 pixels. Other C libraries are left
-    alone.
+    By default the allocator returns the memory, and the kernel clears and maps each page anew:
+    11,700 faults and a quarter of the time of a JPEG of 4000 x 3000 pixels. Other C libraries are
+    not changed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -89,8 +89,8 @@ def _keep_freed_memory() -> None:
 
 
 def _check_room(config: ChildConfig) -> None:
-    """Map, without using it, what the largest image may need: read-only, so that nothing but the
-    limit on address space counts it.
+    """Map, without using it, the memory that the largest image may need. The mapping is read-only,
+    so only the limit on address space counts it.
 
     Raises:
         MemoryError: a limit of the surroundings is lower than the configured one.
@@ -109,8 +109,8 @@ def _serve(channel: socket.socket, config: ChildConfig, decode: Decode) -> None:
     while header := _receive(channel, REQUEST_BYTES):
         request = Request.unpack(header)
         body = _receive(channel, request.body_bytes)
-        # The image's own allowance of CPU time; the timer's default action ends the process. It
-        # is the second line: the parent's deadline comes first unless the parent is stuck.
+        # The image's own limit of CPU time; the timer's default action ends the process. This is
+        # the second line of defence: the parent's deadline comes first unless the parent is stuck.
         signal.setitimer(signal.ITIMER_PROF, config.image_cpu_s)
         reply, payload = _answer(decode, body, request, config)
         channel.sendall(reply.pack() + payload)
@@ -138,7 +138,7 @@ def _answer(
 
 
 def _receive(channel: socket.socket, size: int) -> bytes:
-    """Read exactly ``size`` bytes; empty when the parent has left."""
+    """Read exactly ``size`` bytes; empty if the parent has left."""
     parts = []
     while size > 0:
         part = channel.recv(size, socket.MSG_WAITALL)

@@ -1,9 +1,9 @@
-"""Locks a process into itself: Linux resource limits, and a filter of its system calls.
+"""Confines a process with Linux resource limits and a filter of its system calls.
 
-To be called once everything that the process will ever need is loaded: afterwards it can compute,
-allocate up to its limit and talk over the descriptors it has, and nothing else. It cannot open a
-file (its parent's ``/proc/…/environ`` with the credentials, say), make or reach a socket (the
-cloud's metadata service), start or signal a process, or trace one.
+Called once everything that the process will ever need is loaded. Afterwards the process can
+compute, allocate up to its limit and talk over its open descriptors, and nothing else. It cannot
+open a file (such as its parent's ``/proc/…/environ`` with the credentials), create or reach a
+socket (the cloud's metadata service), start, signal or trace a process.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ _KILL_PROCESS = 0x80000000
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """AUDIT_ARCH_* by ``uname -m``."""
 
-# What reading a socket, computing, allocating and dying take: numbers on x86_64 and on aarch64,
-# from the kernel's unistd_64.h and asm-generic/unistd.h. Nothing here names a file, an address or
-# another process. fork, clone, kill, prlimit64 and every way to get a new descriptor are missing.
+# System calls for reading a socket, computing, allocating and ending: numbers on x86_64 and on
+# aarch64, from the kernel's unistd_64.h and asm-generic/unistd.h. None of them names a file, an
+# address or another process. fork, clone, kill, prlimit64 and every way to get a new descriptor are
+# missing.
 _ALLOWED = {
     "read": (0, 63),
     "write": (1, 64),
@@ -66,18 +67,19 @@ _ALLOWED = {
     "getrandom": (318, 278),
 }
 
-# What a library takes that starts threads of its own, beside `clone` with the flags of a thread.
+# System calls of a library that starts threads of its own, in addition to `clone` with the flags of
+# a thread.
 _ALLOWED_TO_THREADS = {
     "set_robust_list": (273, 99),
     "rseq": (334, 293),
 }
 _CLONE = (56, 220)
 _CLONE3 = (435, 435)
-"""Its flags lie in memory, where no filter reads them. C libraries whose `clone3` fails with ENOSYS
-call `clone`."""
+"""Its flags are in memory, where no filter can read them. C libraries whose `clone3` fails with
+ENOSYS call `clone`."""
 
 _THREAD_FLAGS = 0x003D0F00
-"""What pthread_create asks for: all is shared with the process, and it is in its thread group."""
+"""The flags of pthread_create: everything is shared with the process, in the same thread group."""
 _OBSOLETE_FLAG = 0x00400000
 """CLONE_DETACHED, which musl adds and the kernel ignores."""
 
@@ -93,21 +95,21 @@ class _Program(ctypes.Structure):
 def confine(
     *, memory_bytes: int, lifetime_cpu_s: int, parent_pid: int, threads: bool = False
 ) -> bool:
-    """Confine this process, for good.
+    """Confine this process permanently.
 
-    It dies with ``parent_pid`` (more exactly with the thread of the parent that started it), is
-    limited to ``memory_bytes`` of address space and ``lifetime_cpu_s`` of CPU time in all, writes
-    no file and no core, opens no descriptor beyond the standard three, starts neither process nor
-    thread, and gains no privilege. With ``threads`` it may start threads, where the kernel filters
-    its system calls; they are confined as it is.
+    The process ends when ``parent_pid`` ends (more exactly, the parent's thread that started it).
+    It is limited to ``memory_bytes`` of address space and ``lifetime_cpu_s`` of CPU time in all. It
+    writes no file and no core, opens no descriptor beyond the standard three, starts neither
+    process nor thread, and gains no privilege. With ``threads`` it may start threads if the kernel
+    filters its system calls; the threads are confined alike.
 
     Returns:
-        Whether the kernel filters the system calls too: False on a processor other than x86_64
-        and aarch64, or a kernel without seccomp. The limits hold either way.
+        Whether the kernel filters the system calls too: False on a processor other than x86_64 and
+            aarch64, or a kernel without seccomp. The limits hold either way.
 
     Raises:
         OSError: a limit was refused, or this is not Linux.
-        ProcessLookupError: the parent was gone before it could be tied to.
+        ProcessLookupError: the parent ended before the process could be tied to it.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     _control(libc, _PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -125,13 +127,13 @@ def confine(
     if not threads:
         _limit(resource.RLIMIT_NPROC, 0)
     filtered = _filter_system_calls(libc, threads=threads)
-    if threads and not filtered:  # then this limit alone keeps it from starting processes
+    if threads and not filtered:  # then only this limit keeps it from starting processes
         _limit(resource.RLIMIT_NPROC, 0)
     return filtered
 
 
 def _limit(kind: int, value: int) -> None:
-    """Set soft and hard limit; a lower hard limit of the surroundings stands."""
+    """Set soft and hard limit. A lower hard limit of the surroundings stays."""
     hard = resource.getrlimit(kind)[1]
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
@@ -177,7 +179,7 @@ def filter_code(machine: str, *, threads: bool = False) -> bytes:
             (_RETURN, 0, 0, _ALLOW),
             (_RETURN, 0, 0, _FAIL | errno.EPERM),
         ]
-    # A match jumps over the comparisons left and the refusal behind them.
+    # A match jumps over the remaining comparisons and the refusal after them.
     code += [
         (_JUMP_IF_EQUAL, len(numbers) - place, 0, number) for place, number in enumerate(numbers)
     ]

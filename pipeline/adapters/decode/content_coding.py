@@ -1,7 +1,7 @@
-"""Undoes content codings, as browsers do. Runs in a decoder's child only: bombs and holes of the
-libraries meet its limits.
+"""Undoes content codings, as browsers do. Runs only in a decoder's child, so that its limits hold
+for bombs and for holes in the libraries.
 
-However little is sent, no more than the limit is unpacked, and a step over it.
+At most the limit is unpacked, and one step more, whatever the input.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ _GZIP_HEAD = b"\x1f\x8b"
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # `wbits` of zlib
 
 _ZSTD_WINDOW_BYTES = 2**23
-"""What RFC 9659 lets a sender ask of a receiver."""
+"""The largest window that RFC 9659 lets a sender demand."""
 _ZSTD_STEP_BYTES = 256
-"""Of the input: zstandard gives all that a step makes at once, up to 128 KiB for each 4 bytes."""
+"""Input bytes of a step. zstandard returns all output of a step at once, up to 128 KiB for every 4
+bytes."""
 
 
 def undo(body: bytes, codings: tuple[str, ...], max_bytes: int) -> bytes:
-    """The file within a body to which ``codings`` (see ``pipeline.decode``) were applied in turn.
+    """The file inside a body to which ``codings`` (see ``pipeline.decode``) were applied in turn.
 
     Raises:
-        Refused: it takes more than ``max_bytes``, ends early or is not so coded.
+        Refused: the file has more than ``max_bytes``, ends early or does not have this coding.
     """
     for coding in reversed(codings):
         body = _undo(body, coding, max_bytes)
@@ -73,7 +74,7 @@ def _not_so_coded(body: bytes, coding: str, error: Exception) -> str:
 
 
 def _gunzip(body: bytes) -> Iterator[bytes]:
-    """Members one behind the other; what follows the last is passed over."""
+    """Members one after the other. Anything after the last member is ignored."""
     while True:
         unpacker = zlib.decompressobj(_GZIP)
         yield from _inflate(unpacker, body)
@@ -83,7 +84,7 @@ def _gunzip(body: bytes) -> Iterator[bytes]:
 
 
 def _undeflate(body: bytes) -> Iterator[bytes]:
-    """With zlib's head, as the standard says, or without, as some servers send it."""
+    """With zlib's header, as the standard says, or without, as some servers send it."""
     head = int.from_bytes(body[:2], "big")
     has_head = head >> 8 & 15 == zlib.DEFLATED and head % 31 == 0
     return _inflate(zlib.decompressobj(_ZLIB if has_head else _RAW), body)
@@ -109,7 +110,7 @@ def _unbrotli(body: bytes) -> Iterator[bytes]:
 
 
 def _unzstd(body: bytes) -> Iterator[bytes]:
-    """Frames one behind the other."""
+    """Frames one after the other."""
     file = io.BytesIO(body)
     decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
     ended = False

@@ -13,7 +13,7 @@ from pipeline.adapters.decode.image_files import DeepGrey
 from pipeline.adapters.decode.wire import Refused, Verdict
 
 BACKGROUND = (255, 255, 255)
-"""What shines through transparency, as in the transformers processors and most viewers."""
+"""The colour behind transparency, as in the transformers processors and most viewers."""
 
 _SIGN = -(2**31)
 
@@ -32,7 +32,7 @@ _UPRIGHT = {
 
 
 def orientation_of(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none or the EXIF block is broken."""
+    """EXIF orientation, 1 to 8. 1 if there is none or the EXIF block is broken."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except MemoryError:
@@ -43,17 +43,18 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def turn(image: Image.Image, orientation: int) -> Image.Image:
-    """Turn upright; before resampling, whose order of the axes shows (see ``Resampler``)."""
+    """Turn upright. Done before resampling, because the order of the axes shows there (see
+    ``Resampler``)."""
     method = _UPRIGHT.get(orientation)
     return image if method is None else image.transpose(method)
 
 
 def to_eight_bits(image: Image.Image, meaning: DeepGrey | None = None) -> Image.Image:
-    """Bring deeper greys to mode ``L``.
+    """Convert deeper greys to mode ``L``.
 
     Up to 16 bits have a known range, 0 to 65,535 for 16, and are divided to 255. 32-bit integers
-    and floats have none: they are stretched from their least to their greatest value. ``meaning``
-    is what the file says beyond the mode.
+    and floats have no known range, so their smallest to largest values are stretched to it.
+    ``meaning`` is what the file says in addition to the mode.
     """
     if image.mode in _SIXTEEN_BIT_MODES:
         most = (1 << (meaning.bits if meaning else 16)) - 1
@@ -61,38 +62,39 @@ def to_eight_bits(image: Image.Image, meaning: DeepGrey | None = None) -> Image.
     elif image.mode in ("I", "F"):
         wide = image
         if image.mode == "I" and meaning is not None and meaning.unsigned:
-            # Unsigned numbers that were read as signed ones keep their order without the sign.
+            # Unsigned numbers that were read as signed keep their order with the sign bit flipped.
             wide = ImageMath.lambda_eval(lambda bands: bands["image"] ^ _SIGN, image=image)
         low, high = cast("tuple[float, float]", wide.getextrema())
-        if not abs(high - low) < float("inf"):  # not a number included
+        if not abs(high - low) < float("inf"):  # also false for NaN
             raise Refused(Verdict.CORRUPT, f"shades from {low} to {high}")
         scale = 255 / (high - low) if high > low else 0.0
         offset = 0.5 - low * scale
     else:
         return image
     grey = wide.point(lambda shade: shade * scale + offset).convert("L")
-    # A transparent shade is named in the deep range; nothing of it is left to match.
+    # A transparent shade is named in the deep range, which no longer matches anything.
     grey.info.pop("transparency", None)
     return ImageChops.invert(grey) if meaning and meaning.zero_is_white else grey
 
 
 def uncover(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """Leave ``BACKGROUND`` outside of the box: a first frame that covers no more shows nothing."""
+    """Leave ``BACKGROUND`` outside the box. A first frame that does not cover the canvas shows
+    nothing there."""
     ground = Image.new("RGB", image.size, BACKGROUND)
     ground.paste(image.crop(box), box[:2])
     return ground
 
 
 def without_blank_alpha(image: Image.Image) -> Image.Image:
-    """Take alpha that is 0 everywhere for none: its writer left the bytes empty."""
+    """Drop an alpha channel that is 0 everywhere: its writer left the bytes empty."""
     if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
         return image.convert("RGB")
     return image
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Bring 8-bit modes to ``RGB`` or ``L`` (which is resized at a third of the cost), with
-    transparency over ``BACKGROUND``."""
+    """Convert 8-bit modes to ``RGB`` or ``L`` (resizing ``L`` costs a third), with transparency
+    over ``BACKGROUND``."""
     if image.has_transparency_data and not _has_deep_colour_key(image):
         if image.mode == "La":  # Pillow converts it to LA only
             image = image.convert("LA")
@@ -107,7 +109,7 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def _has_deep_colour_key(image: Image.Image) -> bool:
-    """Whether a transparent colour is named in 16 bits a channel, in a PNG that Pillow reads in
-    8: it matches no pixel."""
+    """Whether a PNG that Pillow reads in 8 bits names a transparent colour in 16 bits a channel.
+    Such a colour matches no pixel."""
     key = image.info.get("transparency")
     return isinstance(key, tuple) and max(key) > 255

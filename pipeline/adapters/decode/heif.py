@@ -1,7 +1,7 @@
-"""HEIF, through libheif and libde265: teaches Pillow to read it. Runs in a decoder's child only.
+"""Teaches Pillow to read HEIF through libheif and libde265. Runs only in a decoder's child.
 
-libheif turns an image upright itself, by the file's own properties (``irot``, ``imir``), which the
-standard puts above EXIF; the binding sets the EXIF orientation to 1.
+libheif turns an image upright itself, by the file's own properties (``irot``, ``imir``). The
+standard gives these precedence over EXIF; the binding sets the EXIF orientation to 1.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import importlib
 from typing import Any
 
 _NO_THREADS = 0
-"""libheif then decodes tiles in its caller's thread. With 1 it starts a second thread for them."""
+"""With 0, libheif decodes tiles in its caller's thread. With 1 it starts a second thread for
+them."""
 
 _MEMORY = "Memory allocation error"
-"""How libheif's texts begin for `heif_error_Memory_allocation_error`."""
+"""Start of libheif's messages for `heif_error_Memory_allocation_error`."""
 
 
 def register() -> None:
-    """Have Pillow open HEIF.
+    """Make Pillow open HEIF.
 
     Raises:
-        RuntimeError: the library is not installed, or not whole.
+        RuntimeError: the library is not installed, or not complete.
     """
     try:
         binding: Any = importlib.import_module("pillow_heif")
@@ -35,5 +36,5 @@ def register() -> None:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether an error of the library says that it found no memory."""
+    """Whether the library's error says that there was no memory."""
     return isinstance(error, RuntimeError) and str(error).startswith(_MEMORY)

@@ -1,6 +1,6 @@
-"""Decodes images with Pillow. Runs in a decoder's child only: the parent never loads Pillow.
+"""Decodes images with Pillow. Runs only in a decoder's child: the parent never loads Pillow.
 
-docs/decoding.md says what is done to each kind of image, and why.
+docs/decoding.md says how each kind of image is treated, and why.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import re
 import warnings
 from dataclasses import dataclass
 
-# Pillow would load some of these when it first needs them; by then the child is confined and can
-# open no file.
+# Pillow would load some of these when it first needs them. By then the child is confined and cannot
+# open files.
 from PIL import (
     AvifImagePlugin,
     Image,
@@ -42,15 +42,15 @@ from pipeline.decode.signatures import advice, recognise
 _PRELOADED = (ImageCms, ImageMode, ImagePalette, WebPImagePlugin)
 
 _OUT_OF_MEMORY = (ImageFile._get_oserror(-9, encoder=False).args, ("decoder error -9",))
-"""What Pillow's own decoders say where they find no memory."""
+"""Errors of Pillow's own decoders when there is no memory."""
 
 _NATIVE_ORDER = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 
 _UNLIKELY = 0xA5
 
 _FAST_OVERSAMPLING = 2
-"""Pixels of a JPEG that `fast` decodes for one of the model's, at least and each way: with fewer,
-the embedding moves (by 0.0007 of the centred cosine at 1)."""
+"""Fewest pixels of a JPEG, each way, that `fast` decodes for one pixel of the model. With fewer
+pixels the embedding moves (by 0.0007 of the centred cosine at 1)."""
 
 _ON_THE_SIDE = frozenset({5, 6, 7, 8})
 """EXIF orientations that exchange width and height."""
@@ -58,7 +58,7 @@ _ON_THE_SIDE = frozenset({5, 6, 7, 8})
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """RGB bytes, row by row, of the model's square, and facts of the original, turned upright."""
+    """RGB bytes of the model's square, row by row, and facts about the original, turned upright."""
 
     pixels: bytes
     format: str
@@ -68,7 +68,7 @@ class Decoded:
 
 
 class PillowDecoder:
-    """Sets Pillow up for hostile input, process-wide; build it once."""
+    """Sets Pillow up for hostile input, for the whole process. Build it once."""
 
     def __init__(
         self,
@@ -85,13 +85,13 @@ class PillowDecoder:
         self._fast = fast
         self._centring = centring
         self._resampler = Resampler()
-        # Pillow refuses beyond twice this number and only warns below. Half the cap makes the cap
-        # the point of refusal (to the pixel, for `_decode` looks again) also where a plugin checks
-        # before it allocates.
+        # Pillow refuses beyond twice this number and only warns below. With half of the cap here,
+        # Pillow refuses at the cap, also when a plugin checks before it allocates. `_decode` checks
+        # again, to the pixel.
         Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
         warnings.simplefilter("ignore")
-        # Pillow's own reading of uncompressed TIFFs knows neither planes of 16 bits nor colours
-        # that are sampled at fewer places.
+        # Pillow's own reader of uncompressed TIFFs handles neither planes of 16 bits nor subsampled
+        # colours.
         TiffImagePlugin.READ_LIBTIFF = True
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the child may not start threads
         if "HEIF" in formats:
@@ -102,8 +102,8 @@ class PillowDecoder:
         """Decode to a square of ``crop`` pixels out of the image resized to ``resize``.
 
         Raises:
-            Refused: whatever is wrong with the image.
-            MemoryError: it does not fit the memory limit.
+            Refused: the image cannot be decoded.
+            MemoryError: the image does not fit the memory limit.
         """
         name = self._format_of(body)
         file = IMAGE_FILES[name]
@@ -117,7 +117,7 @@ class PillowDecoder:
             raise
         except Image.DecompressionBombError as error:
             raise Refused(Verdict.TOO_LARGE, self._too_large(str(error))) from error
-        # The border to the decoders: hostile bytes make them raise anything.
+        # The border to the decoders: hostile bytes make them raise any exception.
         except Exception as error:
             if error.args in _OUT_OF_MEMORY or (name == "HEIF" and heif.out_of_memory(error)):
                 raise MemoryError from error
@@ -144,7 +144,7 @@ class PillowDecoder:
             image.info["xmp"] = parts.xmp
         if name == "TIFF":
             image.tile = [_in_native_order(tile) for tile in image.tile]
-        # Fed in pieces, libjpeg decodes the row of blocks anew that a piece ends in.
+        # libjpeg, fed in pieces, would decode the row of blocks at the end of a piece again.
         image.decodermaxblock = len(parts.body)
         scales = self._fast and name == "JPEG" and jpeg.scales(parts.body)
         reduction = _draft(image, resize) if scales else 1
@@ -192,11 +192,11 @@ class PillowDecoder:
         )
 
     def self_test(self) -> None:
-        """Decode a sample of each format, which also loads what Pillow loads late.
+        """Decode a sample of each format. This also loads what Pillow loads late.
 
         Raises:
-            RuntimeError: naming a format that this Pillow, in this process, cannot decode, or
-                saying that it does not go with the installed resizer.
+            RuntimeError: this Pillow, in this process, cannot decode a format, which the message
+                names; or Pillow does not work with the installed resizer.
         """
         for name, sample in self._samples.items():
             try:
@@ -211,7 +211,7 @@ class PillowDecoder:
 
 def _sample(format: str) -> bytes:
     """A small image as a file."""
-    if format == "HEIF":  # written by none of the libraries that read it
+    if format == "HEIF":  # the libraries that read it cannot write it
         return GOOD_IMAGES["HEIF"]
     file = io.BytesIO()
     try:
@@ -225,11 +225,11 @@ def _sample(format: str) -> bytes:
 
 
 def _load_whole_png(image: ImageFile.ImageFile, body: bytes) -> None:
-    """Decode a PNG, whose canvas is painted before with what hardly a picture ends in: Pillow does
-    not say that it had pixels for a part of the rows.
+    """Decode a PNG onto a canvas that is filled with an unlikely colour, because Pillow does not
+    report that pixels of some rows were missing.
 
     Raises:
-        Refused: it had.
+        Refused: pixels were missing.
     """
     bands = len(image.getbands())
     colour = _UNLIKELY if bands == 1 else (_UNLIKELY,) * bands
@@ -244,15 +244,16 @@ def _load_whole_png(image: ImageFile.ImageFile, body: bytes) -> None:
 
 
 def _in_native_order(tile: ImageFile._Tile) -> ImageFile._Tile:
-    """libtiff hands samples over in this processor's order; Pillow forgets that of some."""
+    """libtiff delivers samples in this processor's byte order. Pillow does not know that for some
+    modes."""
     if not isinstance(tile.args, tuple) or tile.args[0] not in _NATIVE_ORDER:
         return tile
     return tile._replace(args=(_NATIVE_ORDER[tile.args[0]], *tile.args[1:]))
 
 
 def _draft(image: Image.Image, resize: int) -> int:
-    """Have a JPEG decoded at a half, a quarter or an eighth of its size, by leaving out the high
-    frequencies of its blocks, where twice the model's resolution remains. Returns the divisor."""
+    """Let libjpeg decode a JPEG at a half, a quarter or an eighth of its size, by leaving out the
+    high frequencies of its blocks, if twice the model's resolution remains. Returns the divisor."""
     edge, width = _FAST_OVERSAMPLING * resize, image.width
     drafted = image.draft(None, (edge, edge))
     return 1 if drafted is None else round(width / drafted[1][2])

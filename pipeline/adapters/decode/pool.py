@@ -1,8 +1,8 @@
 """Decodes images in a pool of confined child processes.
 
-The parent's side: it never loads an image library, and trusts nothing that a child says. What the
-children may not do is in ``confinement``; what the arrangement does not protect against, in
-docs/decoding.md.
+This is the parent's side. It never loads an image library, and trusts nothing that a child says.
+``confinement`` says what the children may not do; docs/decoding.md says what this does not protect
+against.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.adapters.decode.process import DecodeProcess
-from pipeline.adapters.decode.wire import ChildConfig, Death, ProtocolViolation, Reply, Verdict
+from pipeline.adapters.decode.wire import ChildConfig, ChildEnd, ProtocolViolation, Reply, Verdict
 from pipeline.adapters.processors import available_processors
 from pipeline.decode.codings import codings_of
 from pipeline.decode.crop import Crop
@@ -30,32 +30,32 @@ from pipeline.records import DecodedImage, ImageFacts, ImageGeometry, Pixels
 CHILD_PROGRAM: Final = Path(__file__).with_name("child.py")
 
 IMAGES_PER_PROCESS: Final = 5_000
-"""Images after which a child is replaced: a leak in a decoder, or an intruder in it, lasts no
-longer. A start costs about 0.2 s of CPU, 0.04 ms an image."""
+"""Images after which a child is replaced, so that a leak in a decoder, or an intruder in it, lasts
+no longer. A start costs about 0.2 s of CPU, which is 0.04 ms for each image."""
 
 START_DEADLINE_S: Final = 60.0
-"""Seconds in which a child must be ready; 0.2 on an idle machine."""
+"""Seconds within which a child must be ready. On an idle machine it takes 0.2 s."""
 
 MAX_FILE_BYTES: Final = 32 * 2**20
-"""The default of ``fetch.max_bytes``, for those who fetch nothing."""
+"""The default of ``fetch.max_bytes``, for callers that fetch nothing."""
 
 _PUNCTUAL_S: Final = 1.0
-"""A deadline noticed later than this says that the worker was frozen or starved, not that the
-image was slow."""
+"""If a deadline is noticed later than this, the worker was frozen or starved, and the image was not
+slow."""
 
 logger = logging.getLogger(__name__)
 
 
 class SandboxedDecoder:
-    """The ``Decoder`` of the product: Pillow, one image at a time in each of several children.
+    """The product's ``Decoder``: Pillow, one image at a time in each of several children.
 
-    Lives in one event loop, of any thread. That thread must last as long as the decoder: Linux
-    kills the children when the *thread* that started them ends. ``start`` it before use, ``close``
-    it when done.
+    Belongs to one event loop, of any thread. That thread must last as long as the decoder, because
+    Linux kills the children when the *thread* that started them ends. Call ``start`` before use and
+    ``close`` when done.
 
-    ``program`` is what the children run; tests bring their own. ``max_file_bytes`` bounds a file
-    once its content codings are undone; ``min_share`` is the share of turns that each level of
-    lower priority gets in any case.
+    ``program`` is what the children run; tests use their own. ``max_file_bytes`` bounds a file once
+    its content codings are undone. ``min_share`` is the share of turns that each lower priority
+    level always gets.
     """
 
     def __init__(
@@ -76,23 +76,23 @@ class SandboxedDecoder:
         self._waiting = 0
         meter.set(QUEUE_DEPTH, 0, stage="decode")
         self._idle: list[DecodeProcess] = []
-        self._living: set[DecodeProcess] = set()
-        self._none_living = asyncio.Event()
-        self._none_living.set()
+        self._running: set[DecodeProcess] = set()
+        self._none_running = asyncio.Event()
+        self._none_running.set()
         self._warned = False
         self._closed = False
 
     @property
     def processes(self) -> int:
-        """How many images are decoded at once."""
+        """How many images are decoded at a time."""
         return self._processes
 
     async def start(self) -> None:
         """Start all children, so that the first images need not wait for them.
 
         Raises:
-            Halt: ``decode.unavailable``, with what the child said; the decoder is closed then.
-            OSError: as ``decode``; the decoder is closed then.
+            Halt: ``decode.unavailable``, with the child's message; the decoder is then closed.
+            OSError: as ``decode``; the decoder is then closed.
         """
         try:
             async with asyncio.TaskGroup() as starting:
@@ -109,7 +109,7 @@ class SandboxedDecoder:
         content_encoding: str | None = None,
         level: int = FIRST,
     ) -> DecodedImage:
-        """Decode one image in the next free child. Waiting for one has no deadline.
+        """Decode one image in the next free child. Waiting for a free child has no deadline.
 
         May be cancelled at any point: the child at work is killed.
 
@@ -123,7 +123,7 @@ class SandboxedDecoder:
             raise Halt(
                 "decode.geometry",
                 f"decode: a square of {geometry.crop} pixels out of an image resized to "
-                f"{geometry.resize} is impossible; look at the model's preprocessor_config.json",
+                f"{geometry.resize} is impossible; check the model's preprocessor_config.json",
             )
         codings = codings_of(content_encoding)
         await self._turn(level)
@@ -148,25 +148,25 @@ class SandboxedDecoder:
     ) -> DecodedImage:
         try:
             return await self._attempt(await self._take(), body, geometry, codings)
-        except _Died as died:
-            if died.death.final:
-                raise _reject(died.death) from None
-        # Once more, in a process without a past.
+        except _Ended as ended:
+            if ended.end.final:
+                raise _reject(ended.end) from None
+        # Once more, in a fresh process.
         try:
             return await self._attempt(await self._spawn(), body, geometry, codings)
-        except _Died as died:
-            raise _reject(died.death) from None
+        except _Ended as ended:
+            raise _reject(ended.end) from None
 
     async def close(self) -> None:
-        """End all children and wait for their end. Idempotent; a ``decode`` still under way ends
-        with ``Halt``."""
+        """End all children and wait for their end. Idempotent. A ``decode`` in progress ends with
+        ``Halt``."""
         self._closed = True
         while self._idle:
-            self._bury(self._idle.pop())
-        # Those at work are buried by who waits for their answer, and sees them end.
-        for child in self._living:
+            self._discard(self._idle.pop())
+        # A child at work is discarded by the task that waits for its answer and sees it end.
+        for child in self._running:
             child.process.kill()
-        await self._none_living.wait()
+        await self._none_running.wait()
 
     async def _attempt(
         self,
@@ -175,7 +175,7 @@ class SandboxedDecoder:
         geometry: ImageGeometry,
         codings: tuple[str, ...],
     ) -> DecodedImage:
-        """Have a child decode an image; keep the child only if it answered in full."""
+        """Let a child decode an image. Keep the child only if it answered in full."""
         intact = False
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._policy.deadline_s
@@ -185,31 +185,31 @@ class SandboxedDecoder:
             intact = True
         except TimeoutError:
             limit = f"decode.deadline_s = {self._policy.deadline_s:g}"
-            self._mourn(child, f"killed after {limit}")
+            self._note_replacement(child, f"killed after {limit}")
             if loop.time() - deadline > _PUNCTUAL_S:
-                # We were stopped ourselves, and the answer may have waited for us all along.
-                death = Death("decode.timeout", final=False, cause="this process was stalled")
-                raise _Died(death) from None
+                # This process was stopped, and the answer may have been there in time.
+                end = ChildEnd("decode.timeout", final=False, cause="this process was stalled")
+                raise _Ended(end) from None
             raise Reject(
                 "decode.timeout",
                 f"decode: {len(body)} bytes were not decoded within {limit}; "
                 f"{CODES['decode.timeout'].remedy}",
             ) from None
         except ProtocolViolation:
-            death = Death("decode.crashed", final=False, cause="broke the protocol")
-            self._mourn(child, death.cause)
-            raise _Died(death) from None
+            end = ChildEnd("decode.crashed", final=False, cause="broke the protocol")
+            self._note_replacement(child, end.cause)
+            raise _Ended(end) from None
         except ConnectionError:
-            # Killing what has died already does not change how it died.
-            death = Death.of(await asyncio.shield(self._bury(child)))
+            # Killing an ended process does not change how it ended.
+            end = ChildEnd.of(await asyncio.shield(self._discard(child)))
             self._halt_if_closed()
-            self._mourn(child, death.cause)
-            raise _Died(death) from None
+            self._note_replacement(child, end.cause)
+            raise _Ended(end) from None
         finally:
             if intact and child.served < IMAGES_PER_PROCESS and not self._closed:
                 self._idle.append(child)
             else:
-                self._bury(child)
+                self._discard(child)
         return self._outcome(reply, payload, geometry)
 
     def _outcome(self, reply: Reply, payload: Pixels, geometry: ImageGeometry) -> DecodedImage:
@@ -234,13 +234,15 @@ class SandboxedDecoder:
         self._idle.append(await self._spawn())
 
     async def _take(self) -> DecodeProcess:
-        """An idle child that still lives, the one used last first; else a new one."""
+        """A running idle child, the last used first; else a new one."""
         while self._idle:
             child = self._idle.pop()
             if child.process.poll() is None:
                 return child
-            self._mourn(child, f"died idle, {Death.of(child.process.returncode).cause}")
-            self._bury(child)
+            self._note_replacement(
+                child, f"ended while idle, {ChildEnd.of(child.process.returncode).cause}"
+            )
+            self._discard(child)
         return await self._spawn()
 
     async def _spawn(self) -> DecodeProcess:
@@ -250,10 +252,10 @@ class SandboxedDecoder:
             child = DecodeProcess.launch(self._program, self._config())
         except OSError as error:
             if is_exhaustion(error):
-                raise  # A worker started anew may have what this one lacks.
+                raise  # A new worker may have what this one lacks.
             raise _unavailable(str(error)) from error
-        self._living.add(child)
-        self._none_living.clear()
+        self._running.add(child)
+        self._none_running.clear()
         intact = stalled = False
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_DEADLINE_S
@@ -263,16 +265,16 @@ class SandboxedDecoder:
             self._halt_if_closed()
             intact = True
         except TimeoutError:
-            # As in _attempt: it may have been ready all along.
+            # As in _attempt: the child may have been ready in time.
             stalled = loop.time() - deadline > _PUNCTUAL_S
             if not stalled:
                 raise _unavailable(f"not ready within {START_DEADLINE_S:g} s") from None
         except ConnectionError:
             self._halt_if_closed()
-            raise _unavailable(child.last_words() or "it ended without a word") from None
+            raise _unavailable(child.last_line() or "it ended without a message") from None
         finally:
             if not intact:
-                self._bury(child)
+                self._discard(child)
         if stalled:
             return await self._spawn()
         if not filtered and not self._warned:
@@ -294,24 +296,24 @@ class SandboxedDecoder:
             memory_bytes=self._policy.max_memory_bytes,
             image_memory_bytes=self._policy.max_pixels * self._policy.bytes_per_pixel,
             image_cpu_s=self._policy.deadline_s,
-            # More than all its images together may use: only an intruder gets there.
+            # More than all its images together may use, so only an intruder reaches it.
             lifetime_cpu_s=IMAGES_PER_PROCESS * math.ceil(self._policy.deadline_s),
             parent_pid=os.getpid(),
         )
 
-    def _bury(self, child: DecodeProcess) -> asyncio.Task[int]:
-        """End a child, if it lives, and see it off; the task's result is its return code."""
-        if child.burial is None:
-            child.burial = asyncio.create_task(child.end())
-            child.burial.add_done_callback(lambda _: self._forget(child))
-        return child.burial
+    def _discard(self, child: DecodeProcess) -> asyncio.Task[int]:
+        """End a child, if it still runs, and drop it. The task's result is the return code."""
+        if child.ending is None:
+            child.ending = asyncio.create_task(child.end())
+            child.ending.add_done_callback(lambda _: self._forget(child))
+        return child.ending
 
     def _forget(self, child: DecodeProcess) -> None:
-        self._living.discard(child)
-        if not self._living:
-            self._none_living.set()
+        self._running.discard(child)
+        if not self._running:
+            self._none_running.set()
 
-    def _mourn(self, child: DecodeProcess, cause: str) -> None:
+    def _note_replacement(self, child: DecodeProcess, cause: str) -> None:
         self._meter.add(DECODER_RESTARTS)
         logger.warning("decode: process %d is replaced (%s)", child.process.pid, cause)
 
@@ -320,28 +322,29 @@ class SandboxedDecoder:
             raise Halt("decode.closed", "decode: the decoder has been closed")
 
 
-class _Died(Exception):
+class _Ended(Exception):
     """A child ended while it held an image."""
 
-    def __init__(self, death: Death) -> None:
-        super().__init__(death)
-        self.death = death
+    def __init__(self, end: ChildEnd) -> None:
+        super().__init__(end)
+        self.end = end
 
 
-def _reject(death: Death) -> Reject:
-    tries = "" if death.final else ", twice"
+def _reject(end: ChildEnd) -> Reject:
+    tries = "" if end.final else ", twice"
     return Reject(
-        death.code,
-        f"decode: the decoder died on this file{tries} ({death.cause}); {CODES[death.code].remedy}",
+        end.code,
+        f"decode: the decoder process ended on this file{tries} ({end.cause}); "
+        f"{CODES[end.code].remedy}",
     )
 
 
 def _unavailable(reason: str) -> Halt:
     said = reason.removeprefix("RuntimeError: ")
-    if said.startswith("decode.formats: "):  # a child's own words, which say what to do
+    if said.startswith("decode.formats: "):  # the child's own message, which says what to do
         return Halt("decode.unavailable", said)
     return Halt(
         "decode.unavailable",
         f"decode: no decoder process can be started ({reason}); check that Pillow is installed "
-        "whole, and decode.max_memory_mib and the limits on processes and memory",
+        "completely, and check decode.max_memory_mib and the limits on processes and memory",
     )

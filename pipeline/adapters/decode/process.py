@@ -1,4 +1,4 @@
-"""One child process that decodes, as its parent sees it."""
+"""One decoding child process, as its parent sees it."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ from pipeline.records import ImageGeometry, Pixels
 _BOOTSTRAP: Final = (
     "import runpy, sys; sys.path += sys.argv[3:]; runpy.run_path(sys.argv[1], run_name='__main__')"
 )
-"""The interpreter is isolated (-I) and without site-packages (-S): the child finds what it is told
-to, and runs no .pth file."""
+"""The interpreter is isolated (-I) and without site-packages (-S). The child imports only from the
+folders that it is given, and runs no .pth file."""
 
 _INHERITED: Final = ("LD_LIBRARY_PATH",)
-"""All of the environment that a child gets: where the interpreter's own libraries may be."""
+"""The only variables of the environment that a child gets: where the interpreter's own libraries
+may be."""
 
 _OPTIONAL: Final = ("cykooz_resizer", "pillow_heif", "brotli", "zstandard")
-"""Libraries beside Pillow that a child loads, where they are installed."""
+"""Libraries, in addition to Pillow, that a child loads if they are installed."""
 
 _SOCKET_BUFFER_BYTES: Final = 212_992
-"""Linux's default limit, which it doubles: an image's pixels then pass without a pause."""
+"""Linux's default limit, which Linux doubles. An image's pixels then pass without a pause."""
 
 _REAP_INTERVAL_S: Final = 0.002
 
@@ -47,9 +48,9 @@ _REAP_INTERVAL_S: Final = 0.002
 class DecodeProcess:
     """A child process and the socket to it.
 
-    ``launch`` it, wait until it is ``ready``, then ``ask`` one image at a time. After anything but
-    an answer in full, also a cancelled ``ask``, it is good for ``end`` only. Linux kills it when
-    the thread that launched it ends.
+    Call ``launch``, wait until it is ``ready``, then ``ask`` one image at a time. After anything
+    but a complete answer, such as a cancelled ``ask``, only ``end`` may be called. Linux kills the
+    child when the thread that launched it ends.
     """
 
     def __init__(
@@ -57,13 +58,13 @@ class DecodeProcess:
     ) -> None:
         self.process = process
         self.served = 0
-        self.burial: asyncio.Task[int] | None = None
+        self.ending: asyncio.Task[int] | None = None
         self._channel = channel
         self._formats = formats
 
     @classmethod
     def launch(cls, program: Path, config: ChildConfig) -> DecodeProcess:
-        """Start a child; blocks for the milliseconds that fork and exec take.
+        """Start a child. Blocks for the milliseconds that fork and exec take.
 
         Raises:
             OSError: no process, no descriptor, no interpreter or no Pillow.
@@ -83,7 +84,7 @@ class DecodeProcess:
                     stderr=subprocess.PIPE,
                     cwd="/",
                     env={name: os.environ[name] for name in _INHERITED if name in os.environ},
-                    # Ctrl-C in a terminal reaches the whole session: it would end the children
+                    # Ctrl-C in a terminal reaches the whole session and would end the children
                     # before the worker has drained.
                     start_new_session=True,
                 )
@@ -93,22 +94,22 @@ class DecodeProcess:
         return cls(process, ours, len(config.formats))
 
     async def ready(self) -> bool:
-        """Wait until it decodes; whether its system calls are filtered.
+        """Wait until the child can decode. Returns whether its system calls are filtered.
 
         Raises:
-            ConnectionError: it ended instead.
+            ConnectionError: the child ended instead.
         """
         frame = np.empty(READY_BYTES, np.uint8)
         await self._receive(frame, 0)
         if self.process.stderr is not None:
-            self.process.stderr.close()  # libraries that complain of a file do it in vain
+            self.process.stderr.close()  # warnings of libraries about files are dropped
         return unpack_ready(frame.tobytes())
 
     async def ask(
         self, body: bytes, geometry: ImageGeometry, codings: tuple[str, ...] = ()
     ) -> tuple[Reply, Pixels]:
-        """Send an image, with the codings that its body has, and receive the answer: a header and
-        its payload.
+        """Send an image, with the codings of its body, and receive the answer: a header and its
+        payload.
 
         Raises:
             ConnectionError: the child ended, or closed its socket.
@@ -117,7 +118,7 @@ class DecodeProcess:
         self.served += 1
         request = Request(len(body), geometry.resize, geometry.crop, codings)
         await asyncio.get_running_loop().sock_sendall(self._channel, request.pack() + body)
-        # One buffer for header and payload: a read less, of an answer that comes in one piece.
+        # One buffer for header and payload saves a read when the answer comes in one piece.
         pixel_bytes = geometry.crop**2 * 3
         answer = np.empty(REPLY_BYTES + max(pixel_bytes, MAX_DETAIL_BYTES), np.uint8)
         filled = 0
@@ -133,15 +134,17 @@ class DecodeProcess:
         return reply, answer[REPLY_BYTES:end]
 
     async def _receive(self, buffer: Pixels, filled: int) -> int:
-        """Read what there is behind the ``filled`` first bytes; how many are filled then."""
+        """Read the available bytes after the first ``filled`` ones. Returns how many are filled
+        then."""
         loop = asyncio.get_running_loop()
         received = await loop.sock_recv_into(self._channel, buffer.data[filled:])
         if received == 0:
             raise ConnectionResetError
         return filled + received
 
-    def last_words(self) -> str:
-        """The last line it wrote before it was ready: of a traceback, the error itself."""
+    def last_line(self) -> str:
+        """The last line that the child wrote before it was ready. Of a traceback, this is the
+        error."""
         if self.process.stderr is None or self.process.stderr.closed:
             return ""
         os.set_blocking(self.process.stderr.fileno(), False)
@@ -149,8 +152,9 @@ class DecodeProcess:
         return text.rpartition("\n")[2]
 
     async def end(self) -> int:
-        """Kill it, if it lives, and reap it. By polling: waiting for a signal or a descriptor
-        would tie the decoder to the main thread or to newer kernels, for a wait this short."""
+        """Kill the child, if it still runs, and reap it. Polls: waiting for a signal or a
+        descriptor would tie the decoder to the main thread or to newer kernels, for a wait this
+        short."""
         self._channel.close()
         self.process.kill()
         while (code := self.process.poll()) is None:  # noqa: ASYNC110
@@ -161,8 +165,8 @@ class DecodeProcess:
 
 
 def _import_roots() -> list[str]:
-    """Folders where the child finds this package and its libraries, which are not loaded to find
-    them."""
+    """Folders where the child finds this package and its libraries. The libraries are not loaded to
+    find them."""
     found = importlib.util.find_spec("PIL")
     if found is None or found.origin is None:
         raise FileNotFoundError("Pillow is not installed")

@@ -1,9 +1,9 @@
-"""Resamples the model's square out of an image. Runs in a decoder's child only.
+"""Resamples the model's square out of an image. Runs only in a decoder's child.
 
-Two ways lead to it. Pillow's own is what the reference does, bit by bit, and takes more time than
-decoding the JPEG. The resizer of ``cykooz_resizer`` does the same sum of the same pixels with
-weights of 16 bits, as Pillow-SIMD and torch do, in about a fifth of the time: docs/decoding.md says
-where it is used, and how far it is off.
+There are two resamplers. Pillow's own equals the reference, bit by bit, and takes longer than
+decoding the JPEG. The resizer of ``cykooz_resizer`` computes the same sum of the same pixels with
+weights of 16 bits, as Pillow-SIMD and torch do, in about a fifth of the time. docs/decoding.md says
+where it is used, and how much it differs.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ except ImportError:  # no wheels for this platform: Pillow does all
 
 _BICUBIC = Image.Resampling.BICUBIC
 _BICUBIC_REACH = 2.0
-"""Pixels to either side that the filter looks at, at scale 1."""
+"""Pixels to either side that the filter reads, at scale 1."""
 
 _AVERAGING_SCALE = 1.65
-"""Pixels of the original in one of the model's, from where no two rows weigh 1 together."""
+"""Pixels of the original for one of the model's, from which on no single row has the weight 1."""
 
 _TALL = (1.9, 2.1)
-"""Height over width: twice the width, by a margin for rounding."""
+"""Ratios of height to width near 2, with a margin for rounding."""
 
 _MAX_WHOLE_PIXELS = 4_000_000
-"""Largest image resized as a whole: an aspect of 80 for a model of 224 pixels."""
+"""Largest image that is resized as a whole: an aspect ratio of 80 for a model of 224 pixels."""
 
 
 class Resampler:
     """Bicubic, antialiased, in 8 bits: modes ``RGB`` and ``L``.
 
-    Not for several threads: the resizer keeps a buffer.
+    Not thread-safe, because the resizer keeps a buffer.
     """
 
     def __init__(self) -> None:
         self._resizer: Any = None if cykooz_resizer is None else cykooz_resizer.Resizer()
 
     def like_the_reference(self, image: Image.Image, crop: Crop) -> Image.Image:
-        """The crop's square of an upright image, equal to the reference: the whole is resized, and
-        cut. Strips, of which the whole would have no bound, are cut first."""
+        """The crop's square of an upright image, equal to the reference: the whole image is resized
+        and then cut. Long strips are cut first, because the resized whole would be unbounded."""
         whole_edges = (crop.resized_width, crop.resized_height)
         if math.prod(whole_edges) > _MAX_WHOLE_PIXELS:
             return self._cut_with_pillow(image, crop.box, crop.edge)
@@ -53,14 +53,14 @@ class Resampler:
         return whole.crop((crop.left, crop.top, crop.left + crop.edge, crop.top + crop.edge))
 
     def close_to_the_reference(self, image: Image.Image, crop: Crop) -> Image.Image:
-        """``quickly`` where that is within 1 of 255 of the reference, else ``like_the_reference``.
+        """``quickly`` if that is within 1 of 255 of the reference, else ``like_the_reference``.
 
-        Within 1, because both passes round, and what the first pass rounds otherwise is averaged
-        by the second. Where a row weighs 1, two such values would meet in a pixel; and Pillow
-        changes the order of the passes somewhere near a height of twice the width. In pictures
-        without noise up to 2 values in 100,000 are 2 off: where rows are alike, the first pass
-        rounds all of them otherwise, and the second has negative weights, so that its positive
-        ones make 1.08. More than 2 is impossible.
+        Both passes round. Values that the first pass rounds differently are averaged by the second
+        pass, so the result is within 1. Two cases are excluded. If a row has the weight 1, two
+        differing values would meet in one pixel. Near a height of twice the width, Pillow changes
+        the order of the passes. In pictures without noise, up to 2 values in 100,000 differ by 2:
+        if rows are alike, the first pass rounds all of them alike, and the second pass has negative
+        weights, so its positive weights add up to 1.08. More than 2 is impossible.
         """
         _, top, _, bottom = crop.box
         averages = bottom - top >= _AVERAGING_SCALE * crop.edge
@@ -70,12 +70,14 @@ class Resampler:
         return self.like_the_reference(image, crop)
 
     def quickly(self, image: Image.Image, crop: Crop, reduction: int = 1) -> Image.Image:
-        """The crop's square, in the reference's order of passes, with nothing resampled that is
-        cut off: across, then down, but down first in images that it makes smaller and that are
-        taller than twice their width (Pillow #9549). The other order shows by up to 30 of 255,
-        since both passes clip.
+        """The crop's square, in the reference's order of passes. Nothing outside the square is
+        resampled.
 
-        ``reduction``: each pixel of ``image`` stands for so many of the crop's original, both ways.
+        The order is across, then down. It is down first if the image becomes smaller and is taller
+        than twice its width (Pillow #9549). The wrong order would differ by up to 30 of 255,
+        because both passes clip.
+
+        Each pixel of ``image`` stands for ``reduction`` pixels of the crop's original, both ways.
         """
         left, top, right, bottom = (edge / reduction for edge in crop.box)
         if self._resizer is None:
@@ -89,13 +91,13 @@ class Resampler:
         )
 
     def self_test(self) -> None:
-        """Have the resizer agree with Pillow.
+        """Check that the resizer agrees with Pillow.
 
-        It reads Pillow's images where they lie in memory, so that a Pillow that keeps them
-        otherwise makes it wrong, or ends the process.
+        The resizer reads Pillow's images directly from memory. A Pillow with another memory layout
+        would make its results wrong, or end the process.
 
         Raises:
-            RuntimeError: it does not agree.
+            RuntimeError: they do not agree.
         """
         ramp = Image.linear_gradient("L").resize((48, 40))
         picture = Image.merge("RGB", (ramp, ramp.transpose(Image.Transpose.ROTATE_180), ramp))
@@ -153,7 +155,7 @@ def _down_first(image: Image.Image, top: float, bottom: float, edge: int) -> boo
 
 
 def _rows(image: Image.Image, top: float, bottom: float, edge: int) -> tuple[int, int]:
-    """The rows that the filter reaches for ``edge`` rows between ``top`` and ``bottom``; no others
-    are touched."""
+    """The rows that the filter reads for ``edge`` rows between ``top`` and ``bottom``. No other
+    rows are read."""
     reach = _BICUBIC_REACH * max(1.0, (bottom - top) / edge) + 1
     return max(0, math.floor(top - reach)), min(image.height, math.ceil(bottom + reach))

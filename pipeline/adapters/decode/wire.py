@@ -1,7 +1,7 @@
-"""What a decoder's parent and child say to each other.
+"""The messages between a decoder's parent and child.
 
-Frames over a stream socket, big-endian, lengths first. The child is not trusted: whatever it
-answers is checked here before it becomes anything else. No outside library.
+Frames over a stream socket, big-endian, lengths first. The child is not trusted: every answer is
+checked here before anything else uses it. No outside library.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.decode.signatures import FORMATS
 
 
 class Verdict(IntEnum):
-    """What became of an image in a child that lives on; the names are those of reject codes."""
+    """The result for an image in a child that goes on. The names are those of reject codes."""
 
     DECODED = 0
     UNSUPPORTED_FORMAT = 1
@@ -33,10 +33,10 @@ _VERDICTS = frozenset(int(verdict) for verdict in Verdict)
 
 
 class Refused(Exception):
-    """The image is not decoded; ``detail`` says why, for people.
+    """The image is not decoded. ``detail`` says why, for people.
 
-    ``format`` is what the file was recognised as, one of ``pipeline.decode.signatures.FORMATS``,
-    where its format is not supported.
+    If the file's format is not supported, ``format`` is the format that was recognised, one of
+    ``pipeline.decode.signatures.FORMATS``.
     """
 
     def __init__(self, verdict: Verdict, detail: str, format: str | None = None) -> None:
@@ -52,7 +52,8 @@ class ProtocolViolation(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ChildConfig:
-    """What a child is told once, on its command line. No secrets: anyone may read it there."""
+    """What a child is told once, on its command line. No secrets, because anyone may read it
+    there."""
 
     formats: tuple[str, ...]
     max_file_bytes: int
@@ -76,13 +77,13 @@ class ChildConfig:
 
 
 EXIT_OUT_OF_MEMORY = 77
-"""Exit status of a child that could not allocate: nothing of it is left to answer with."""
+"""Exit status of a child that could not allocate memory, and so could not answer either."""
 
 _READY = struct.Struct("!?")
 _REQUEST = struct.Struct(f"!III{MAX_CODINGS}B")
 _REPLY = struct.Struct("!BBIIII")
 
-READY_BYTES = _READY.size  # 1: it comes in one piece
+READY_BYTES = _READY.size  # 1 byte, so it arrives in one piece
 REQUEST_BYTES = _REQUEST.size
 REPLY_BYTES = _REPLY.size
 
@@ -91,7 +92,7 @@ MAX_DETAIL_BYTES = 1_000
 
 
 def pack_ready(*, filtered: bool) -> bytes:
-    """The child's first word; ``filtered`` says whether the kernel filters its system calls."""
+    """The child's first message. ``filtered`` says whether the kernel filters its system calls."""
     return _READY.pack(filtered)
 
 
@@ -102,7 +103,7 @@ def unpack_ready(frame: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One image to decode; its ``body_bytes`` follow, to which ``codings`` (of
+    """One image to decode. ``body_bytes`` bytes follow, to which ``codings`` (of
     ``pipeline.decode.codings``) were applied in turn. Edges as in ``ImageGeometry``, in pixels."""
 
     body_bytes: int
@@ -124,11 +125,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer; its ``payload_bytes`` follow: RGB pixels for ``DECODED``, else UTF-8 text.
+    """An answer. ``payload_bytes`` bytes follow: RGB pixels for ``DECODED``, else UTF-8 text.
 
-    ``format_index`` points into the configured formats, of an ``UNSUPPORTED_FORMAT`` into
-    ``pipeline.decode.signatures.FORMATS``; ``width`` and ``height`` are the original's, upright;
-    ``frames`` counts the file's frames or pages. What has no meaning is 0.
+    ``format_index`` points into the configured formats; for ``UNSUPPORTED_FORMAT`` it points into
+    ``pipeline.decode.signatures.FORMATS``. ``width`` and ``height`` are the original's, upright.
+    ``frames`` counts the file's frames or pages. Fields without a meaning are 0.
     """
 
     verdict: Verdict
@@ -174,11 +175,11 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
-    """Why a decoder process ended while it held an image.
+class ChildEnd:
+    """How a decoder process ended while it held an image.
 
-    ``code`` is the image's reject code. A ``final`` death is the image's doing; any other may have
-    come from outside or from the process's past, and is worth one more try in a fresh process.
+    ``code`` is the image's reject code. A ``final`` end was caused by the image. Any other end may
+    have come from outside or from earlier images, and is worth one more try in a fresh process.
     """
 
     code: str
@@ -186,14 +187,15 @@ class Death:
     cause: str
 
     @classmethod
-    def of(cls, returncode: int) -> Death:
+    def of(cls, returncode: int) -> ChildEnd:
         """Read a ``subprocess.Popen.returncode``: negative numbers are signals."""
         if returncode == EXIT_OUT_OF_MEMORY:
             return cls("decode.out_of_memory", final=True, cause="memory limit reached")
         if returncode in (-signal.SIGPROF, -signal.SIGXCPU):
             return cls("decode.timeout", final=True, cause="CPU time used up")
         if returncode == -signal.SIGKILL:
-            # Not by us: those deaths are never asked about. The kernel's OOM killer, most often.
+            # Not killed by us, because the pool never asks about those. Most often the kernel's OOM
+            # killer.
             return cls("decode.out_of_memory", final=False, cause="killed from outside")
         if returncode < 0:
             try:

@@ -1,8 +1,8 @@
 """Kafka over kafka-python.
 
-Read ``stream`` first: it implements ``pipeline.ports.Stream`` and is all that a worker sees. It
-reads by ``reading``, ``offsets`` and ``ends``, and publishes by ``sink`` over ``producer``. Both
-use the clients of ``clients``, which mend what ``DEFECTS.md`` lists. ``policy`` and ``security``
-are the settings. ``failures`` says what the client's errors mean. The other modules serve commands:
-``admin``, ``doctor``, ``enqueue``, ``replay`` and ``outcomes``.
+Read ``stream`` first: it implements ``pipeline.ports.Stream``, which is all that a worker sees. It
+reads with ``reading``, ``offsets`` and ``ends``, and publishes with ``sink`` over ``producer``.
+Both use the clients of ``clients``, which work around the defects in ``DEFECTS.md``. ``policy`` and
+``security`` hold the settings. ``failures`` translates the client's errors. The other modules serve
+commands: ``admin``, ``doctor``, ``enqueue``, ``replay`` and ``outcomes``.
 """

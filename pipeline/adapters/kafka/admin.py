@@ -1,4 +1,5 @@
-"""Administration over kafka-python: topics, the group's first offsets, members that are gone."""
+"""Administration over kafka-python: topics, the group's first offsets, members that have left for
+good."""
 
 from __future__ import annotations
 
@@ -25,20 +26,20 @@ log = logging.getLogger(__name__)
 Start = Literal["earliest", "latest", "none"] | datetime
 
 OLDEST_BROKER = (2, 8)
-"""The first whose topics have ids. Before 2.5 kafka-python's producer hangs after one answer that a
-sequence is out of order (B6)."""
+"""The first release whose topics have ids. Before 2.5, kafka-python's producer hangs after an
+answer that a sequence is out of order (B6)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterFacts:
-    """What event ids are made of."""
+    """The parts of event ids that come from the cluster."""
 
     cluster_id: str
     topic_ids: Mapping[str, str]
 
 
 class KafkaAdmin:
-    """Short-lived: open it, ask, close it."""
+    """Short-lived: open it, use it, close it."""
 
     def __init__(self, kafka: KafkaPolicy) -> None:
         """Connect.
@@ -69,7 +70,7 @@ class KafkaAdmin:
         self._client.close()
 
     def topics(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
-        """Descriptions of those of the topics that exist, by name."""
+        """Descriptions by name. Topics that do not exist are left out."""
         with administrating("describing topics"):
             found = self._client.describe_topics(list(names))
         return {topic["name"]: topic for topic in found if not topic["error_code"]}
@@ -100,13 +101,14 @@ class KafkaAdmin:
     def initialise_group(self, facts: ClusterFacts, start: Start) -> None:
         """Commit the first offsets of a group that has none on a topic, for all its partitions.
 
-        The broker takes such offsets only while the group has no members, so of several drivers
-        that start together one does it and the others find it done. From then on a missing offset
-        means that something was lost, and halts the worker that finds it.
+        The broker accepts such offsets only while the group has no members. Of several drivers that
+        start together, one does it and the others find it done. From then on a missing offset means
+        that something was lost, and halts the worker that finds it.
 
         Raises:
-            Halt: the group has members but no offsets on a topic, or ``start`` is ``none`` and it
-                has none at all: they have expired, or the topic was created anew.
+            Halt: the group has members but no offsets on a topic; or ``start`` is ``none`` and the
+                group has no offsets on a topic, because they have expired or the topic was created
+                again.
         """
         for topic, topic_id in facts.topic_ids.items():
             partitions = self._partitions(topic)
@@ -129,7 +131,7 @@ class KafkaAdmin:
                 answers = self._client.alter_group_offsets(self._kafka.group, first)
                 refused = {each for each in answers.values() if each is not kafka_errors.NoError}
                 for each in refused:
-                    # The others mean that the group has members, or has offsets by now.
+                    # Other errors mean that the group has members, or has offsets by now.
                     if issubclass(
                         each, (kafka_errors.RetriableError, kafka_errors.AuthorizationError)
                     ):
@@ -151,10 +153,10 @@ class KafkaAdmin:
 
     def lag(self) -> int:
         """Records of the input topics that the group has not committed, in all partitions, whoever
-        owns them. A partition without an offset was added, and is read from its first record.
+        owns them. A partition without an offset was added later and is read from its first record.
 
         Raises:
-            Retry: the brokers do not know of every partition.
+            Retry: the brokers do not know every partition.
         """
         described = self.topics(self._kafka.input_topics)
         partitions = [
@@ -172,8 +174,8 @@ class KafkaAdmin:
         return sum(max(0, end.offset - max(0, committed.get(tp, 0))) for tp, end in ends.items())
 
     def remove_members(self, instances: Collection[str]) -> None:
-        """Tell the group that static members are gone for good, so that their partitions move at
-        once and not after the session timeout. Those that are not members are passed over."""
+        """Remove static members from the group, so that their partitions move at once and not after
+        the session timeout. Names that are not members are ignored."""
         members = [MemberToRemove(group_instance_id=instance) for instance in instances]
         with administrating("removing members"):
             self._client.remove_group_members(self._kafka.group, members)
@@ -181,12 +183,12 @@ class KafkaAdmin:
     def create_topics(
         self, topics: Mapping[str, Mapping[str, str]], partitions: int, replication: int
     ) -> tuple[str, ...]:
-        """Create topics with their settings; existing ones are left as they are.
+        """Create topics with their settings. Existing topics are not changed.
 
         ``partitions`` or ``replication`` of -1 leaves the number to the broker.
 
         Returns:
-            Names of the topics created.
+            Names of the created topics.
         """
         existing = self.topics(topics.keys())
         wanted = {
@@ -204,14 +206,14 @@ class KafkaAdmin:
         return tuple(wanted)
 
     def replication(self, names: Collection[str]) -> dict[str, int]:
-        """Replicas of each of the topics that exist, of its partition that has the fewest."""
+        """Replicas of each existing topic, taken from its partition with the fewest."""
         return {
             name: min((len(each["replica_nodes"]) for each in topic["partitions"]), default=0)
             for name, topic in self.topics(names).items()
         }
 
     def configure_topics(self, topics: Mapping[str, Mapping[str, str]]) -> None:
-        """Set these settings of topics that exist, and leave their others.
+        """Set these settings of existing topics. Other settings are not changed.
 
         Raises:
             Halt: the broker refused a change.
@@ -223,8 +225,8 @@ class KafkaAdmin:
         if not resources:
             return
         with administrating("configuring topics"):
-            # The check of names would need the right to read settings, of a broker that may not
-            # have heard of a new topic yet.
+            # The client's check of names would need the right to read settings, from a broker that
+            # may not know a new topic yet.
             answers = self._client.alter_configs(resources, raise_on_unknown=False)
         for of_topics in answers.values():
             for name, answer in of_topics.items():
@@ -267,7 +269,7 @@ class KafkaAdmin:
             spec = OffsetSpec.EARLIEST if start == "earliest" else OffsetSpec.LATEST
         with administrating("listing offsets"):
             found = self._client.list_partition_offsets(dict.fromkeys(partitions, spec))
-            # No record at or after the time: start behind the last one.
+            # No record at or after the time: start after the last one.
             late = [tp for tp, at in found.items() if at.offset < 0]
             ends = self._client.list_partition_offsets(dict.fromkeys(late, OffsetSpec.LATEST))
         return {tp: ends.get(tp, at).offset for tp, at in found.items()}

@@ -1,8 +1,8 @@
-"""kafka-python's clients, without defects of theirs that no setting mends.
+"""kafka-python's clients, without those of their defects that no setting fixes.
 
-``DEFECTS.md``, in this folder, lists the defects by number: what each one is, what is done
-about it, which test would show that it is gone. The mends rest on internals of kafka-python, which
-move between its minor releases: hence ``connect`` takes the releases that were tested and no other.
+``DEFECTS.md``, in this folder, lists the defects by number: what each one is, how it is worked
+around, which test would show that it is gone. The workarounds rest on internals of kafka-python,
+which change between its minor releases. Hence ``connect`` accepts only tested releases.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from kafka.net.compat import KafkaNetClient
 from pipeline.errors import Halt
 
 OLDEST = (3, 0, 12)
-"""Before it the client now and then never fetched a partition, or spun."""
+"""Earlier releases of the client sometimes never fetched a partition, or spun."""
 TESTED = (3, 0)
 """The minor release whose internals are known here."""
 REQUIREMENT = "kafka-python>=3.0.12,<3.1"
 
 SLOW_STEP_S = 3.0
-"""The client warns of steps of its I/O thread that take longer, by itself from 0.1 s on. In a busy
-worker the thread often waits as long for the interpreter, and harms nothing; at this length it
-delays heartbeats."""
+"""The client warns about longer steps of its I/O thread; its own limit is 0.1 s. In a busy worker
+the thread often waits that long for the interpreter, which does no harm. At this length it delays
+heartbeats."""
 
 CLOSE_TIMEOUT_S = 1.0
-"""Wait for the sender thread of a producer that is thrown away."""
+"""Longest wait for the sender thread of a discarded producer."""
 
 Client = TypeVar("Client")
 
 
 def connect(kind: Callable[..., Client], options: Mapping[str, Any]) -> Client:
     """Make a client of kafka-python. Blocks until a broker answers, at most for the options'
-    ``bootstrap_timeout_ms``. No client made here has the broker create topics.
+    ``bootstrap_timeout_ms``. No client made here lets the broker create topics.
 
     Raises:
-        Halt: another release of kafka-python is installed than those that were tested.
-        KafkaError: whatever the constructor raised.
+        Halt: the installed release of kafka-python was not tested.
+        KafkaError: raised by the constructor.
     """
     _require_tested(kafka.__version__)
     networks: list[KafkaNetClient] = []
@@ -87,8 +87,8 @@ def _require_tested(version: str) -> None:
 def listed_offsets(
     consumer: KafkaConsumer, partitions: Iterable[TopicPartition], at: OffsetSpec, timeout_ms: int
 ) -> dict[TopicPartition, int]:
-    """The first or last offset of each log, in one request a leader; without the partitions that
-    have no leader (B25). Blocks.
+    """The first or last offset of each log, in one request for each leader. Partitions without a
+    leader are left out (B25). Blocks.
 
     Raises:
         KafkaError: a leader does not answer in time, or refuses.
@@ -98,7 +98,7 @@ def listed_offsets(
 
 
 def _tell_refusals(manager: Any) -> None:
-    """End the search for a broker where one has refused the credentials."""
+    """End the search for a broker when one has refused the credentials."""
     connect_to = manager.get_connection
     refusals: list[BaseException] = []
 
@@ -117,8 +117,8 @@ def _tell_refusals(manager: Any) -> None:
 
 
 def _close_every_socket(network: KafkaNetClient) -> None:
-    """Close with the client every socket that it has opened: those that are being connected have
-    waited in its selector, the others are known when their transport is built."""
+    """When the client closes, close every socket that it has opened. Sockets that are being
+    connected wait in its selector; the others are known once their transport is built."""
     selector, manager = network._net._selector, network._manager
     register, close, build = selector.register, selector.close, manager._build_transport
     sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -142,7 +142,7 @@ def _close_every_socket(network: KafkaNetClient) -> None:
 
 
 def _read_to_the_end(manager: Any) -> None:
-    """Hand over what a connection received before its end is noticed."""
+    """Deliver what a connection has received before its end is noticed."""
     build = manager._build_transport
 
     async def build_transport(*arguments: Any, **options: Any) -> Any:
@@ -151,7 +151,7 @@ def _read_to_the_end(manager: Any) -> None:
 
         def receive_all() -> tuple[bytes, Exception | None]:
             received, error = receive()
-            # The end is still there when the socket is read again.
+            # The end is seen again when the socket is read next.
             return received, None if received else error
 
         transport._sock_recv = receive_all
@@ -161,12 +161,12 @@ def _read_to_the_end(manager: Any) -> None:
 
 
 class Consumer(KafkaConsumer):  # type: ignore[misc]
-    """A consumer that may be polled for less time than its group needs to answer."""
+    """A consumer that may be polled for shorter times than its group needs to answer."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         coordinator = self._coordinator
-        # B12: heartbeats are sent by the I/O thread, poll need not end for them.
+        # B12: the I/O thread sends heartbeats, so a poll need not end for them.
         coordinator.time_to_next_poll = lambda: math.inf
         self._led_before = False
         self._claimed_lead = False
@@ -183,7 +183,7 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
         coordinator._handle_heartbeat_response = self._look_at_heartbeat
 
     def group_metadata(self) -> Any:
-        """The generation whose assignment this member follows (B20); the broker refuses commits in
+        """The generation whose assignment this member follows (B20). The broker refuses commits in
         its name as soon as there is a later one."""
         return self._followed
 
@@ -202,19 +202,19 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
         coordinator = self._coordinator
         join = coordinator._join_task
         if join is not None:
-            coordinator.request_rejoin()  # B11: it is looked at only where this is wanted.
+            coordinator.request_rejoin()  # B11: the join is looked at only if this is wanted
             if join.is_done:
                 coordinator._join_task = _Answered(join)
         elif self._led_before and not self._claimed_lead:
-            # B15: a join that names the owned partitions, as the first could not, makes the group
-            # choose a leader. Only once: a member that owns nothing would ask for ever.
+            # B15: the first join could not name owned partitions. A join that does makes the group
+            # choose a leader. Only once, because a member that owns nothing would ask for ever.
             self._claimed_lead = True
             coordinator.request_rejoin()
         self._take_up_resumed()
         return super().poll(*arguments, **options)
 
     def _take_up_resumed(self) -> None:
-        """Read on in a partition that was set aside when it was paused (B23). What is being read is
+        """Go on reading a partition that was set aside when it was paused (B23). The current one is
         set aside for it, so that all of them take turns, poll by poll."""
         fetcher = self._fetcher
         aside = fetcher._paused_partition_records
@@ -238,15 +238,15 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
         self._joined_at = time.monotonic()
 
     def _claim(self, assignor: Any, metadata: Callable[[Any], Any], topics: Any) -> Any:
-        """What a join says that this member owns (B19)."""
+        """The partitions that this member claims to own when it joins (B19)."""
         same = self._coordinator.group_metadata().member_id == self._followed.member_id
         owned = self._subscription.assigned_partitions() if same else ()
         assignor.member_assignment = list(owned)
         return metadata(topics)
 
     def _lose_everything(self) -> None:
-        """The group knows this process by another name now: what the former one owned was free for
-        others to take (B21)."""
+        """The group now knows this process by another member id. Other members could take what the
+        earlier id owned (B21)."""
         lost = set(self._subscription.assigned_partitions())
         if lost:
             self._subscription.rebalance_listener.on_partitions_lost(lost)
@@ -254,7 +254,7 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
 
     def _look_at_join(self, response: Any, sent_at: float) -> Any:
         taken = self._take_join(response, sent_at)
-        # The broker makes a static member's id of its name and a UUID.
+        # The broker forms a static member's id from its name and a UUID.
         name = f"{self.config['group_instance_id']}-"
         leader: str = response.leader
         self._led_before = leader != response.member_id and leader.startswith(name)
@@ -273,7 +273,7 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
 
 
 class _Answered:
-    """An answered join that looks open, for the next poll to take its answer (B16)."""
+    """An answered join that looks open, so that the next poll takes its answer (B16)."""
 
     is_done = False
 
@@ -283,7 +283,7 @@ class _Answered:
 
 
 class Producer(KafkaProducer):  # type: ignore[misc]
-    """A producer that may be collected (B8)."""
+    """A producer that can be garbage-collected (B8)."""
 
     def __del__(self) -> None:
         if hasattr(self, "_sender"):
@@ -291,11 +291,11 @@ class Producer(KafkaProducer):  # type: ignore[misc]
 
 
 def discard(producer: KafkaProducer) -> None:
-    """Stop a producer at once, whatever it was doing. ``close`` alone flushes first, and where that
-    times out leaves the sender thread running: hence its own forced end before."""
+    """Stop a producer at once, whatever it was doing. ``close`` alone flushes first; if the flush
+    times out, it leaves the sender thread running. Hence the forced end before it."""
     producer._sender.force_close()
     producer._sender.join(CLOSE_TIMEOUT_S)
-    # Its flush fails where the sender thread waits for a broker that hangs. The thread ends by
-    # itself after the request's time limit, and closes the sockets.
+    # The flush fails if the sender thread waits for a broker that hangs. The thread ends by itself
+    # after the request's time limit, and closes the sockets.
     with contextlib.suppress(kafka_errors.KafkaError):
         producer.close(timeout=0)

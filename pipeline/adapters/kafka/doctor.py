@@ -1,4 +1,5 @@
-"""What `clipstream doctor` asks of Kafka: topics, permissions, durability, limits, transactions."""
+"""The Kafka checks of `clipstream doctor`: topics, permissions, durability, limits,
+transactions."""
 
 from __future__ import annotations
 
@@ -21,11 +22,11 @@ SAFE_REPLICATION = 3
 SAFE_MIN_ISR = 2
 CREATED_RETENTION_MS = 7 * 24 * 3600 * 1000
 DEAD_LETTER_RETENTION_MS = 30 * 24 * 3600 * 1000
-"""Dead letters wait for people."""
+"""Longer, because dead letters wait for people."""
 
 
 def sound_topics(kafka: KafkaPolicy) -> dict[str, dict[str, str]]:
-    """Settings of every topic that Clipstream uses, as ``doctor --create-topics`` creates it."""
+    """Settings of every topic that Clipstream uses, as created by ``doctor --create-topics``."""
     durable = {"unclean.leader.election.enable": "false"}
     topics = {
         name: durable
@@ -47,7 +48,8 @@ def sound_topics(kafka: KafkaPolicy) -> dict[str, dict[str, str]]:
 
 
 class KafkaDoctor:
-    """Checks one cluster for one deployment. Reads only, but for a transactional id of its own."""
+    """Checks one cluster for one deployment. Only reads, apart from a transactional id of its
+    own."""
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class KafkaDoctor:
         self._workers = workers
 
     def check(self) -> Iterator[Check]:
-        """Every finding, in an order in which a later one makes sense only after the earlier."""
+        """All findings. A later check assumes that the earlier ones passed."""
         outputs = [self._kafka.output_topics.name(topic) for topic in OutputTopic]
         topics = self._admin.topics([*self._kafka.input_topics, *outputs, *INTERNAL_TOPICS])
         settings = self._settings(ConfigResourceType.TOPIC, list(topics))
@@ -97,7 +99,7 @@ class KafkaDoctor:
             return
         allowed = topics[name].get("authorized_operations")
         wanted = {operation, "DESCRIBE"}
-        # None: the broker has no authorizer that could tell.
+        # None: the broker has no authorizer.
         if allowed is not None and not wanted <= {*allowed} and "ALL" not in allowed:
             lacking = ", ".join(sorted(wanted - {*allowed}))
             yield _failed(subject, f"{lacking} is not allowed; grant it to this principal")
@@ -153,8 +155,8 @@ class KafkaDoctor:
             )
 
     def _shared_out(self, topics: Mapping[str, Any]) -> Iterator[Check]:
-        """Whether each worker gets a partition; those of all input topics are shared out together.
-        Says nothing of topics that are not known."""
+        """Whether each worker gets a partition. The partitions of all input topics are shared out
+        together. Says nothing if a topic is not known."""
         names = self._kafka.input_topics
         if any(name not in topics for name in names):
             return
@@ -163,8 +165,8 @@ class KafkaDoctor:
             yield _warning(
                 f"partitions of {', '.join(names)}",
                 f"{partitions} for up to {self._workers} workers: {self._workers - partitions} "
-                "will idle; add partitions, or lower workers.max_count, where it is not set "
-                "workers.count",
+                "will idle; add partitions, or lower workers.max_count (workers.count if it is "
+                "not set)",
             )
 
     def _output(self, name: str, settings: Mapping[str, Any]) -> Iterator[Check]:
@@ -174,8 +176,8 @@ class KafkaDoctor:
         if "compact" in of_topic.get("cleanup.policy", ""):
             yield _failed(
                 f"clean-up of {name}",
-                "cleanup.policy compacts: of several outcomes with one key all but the last "
-                "would vanish; set it to delete",
+                "cleanup.policy compacts, so that only the last of several outcomes with the same "
+                "key would stay; set it to delete",
             )
         if name == self._kafka.output_topics.dead_letters:
             limit = int(of_topic.get("max.message.bytes", "0"))
@@ -215,8 +217,8 @@ class KafkaDoctor:
         if not shortest_ms <= session_ms <= most_ms:
             yield _failed(
                 "session timeout",
-                f"the broker takes {shortest_ms / 1000:g} to {most_ms / 1000:g} s; set "
-                "delivery.session_timeout_s within",
+                f"the broker accepts {shortest_ms / 1000:g} to {most_ms / 1000:g} s; set "
+                "delivery.session_timeout_s to a value in this range",
             )
         if found.get("transaction.partition.verification.enable", "true") == "false":
             yield _failed(
@@ -235,7 +237,7 @@ class KafkaDoctor:
         except kafka_errors.KafkaError as error:
             if meaning(error) is Meaning.NOT_AUTHORIZED:
                 return _failed(subject, "may not be described; grant Read")
-            # A new cluster makes its group coordinator when it is first asked for.
+            # A new cluster creates its group coordinator at the first request for it.
             return _warning(subject, f"its coordinator does not answer ({type(error).__name__})")
         group = described[self._kafka.group] if isinstance(described, dict) else described[0]
         allowed = group.get("authorized_operations")
@@ -262,19 +264,19 @@ class KafkaDoctor:
         try:
             hanging = self._admin.client.find_hanging_transactions()
         except kafka_errors.KafkaError as error:
-            return _warning(subject, f"cannot be looked for ({type(error).__name__})")
+            return _warning(subject, f"cannot be searched for ({type(error).__name__})")
         if hanging:
             ids = ", ".join(str(each["transactional_id"]) for each in hanging[:5])
             return _failed(
                 subject,
-                f"{len(hanging)} ({ids}) hold read_committed consumers up; end them with "
+                f"{len(hanging)} ({ids}) block read_committed consumers; end them with "
                 "kafka-transactions.sh abort",
             )
         return _passed(subject, "none")
 
     def _settings(self, kind: Any, names: list[str]) -> dict[str, dict[str, str]]:
-        """Effective settings by resource name; without those that may not be read, of which the
-        client tells no error but no settings either."""
+        """Effective settings by resource name. Resources that may not be read are left out; for
+        these the client returns neither an error nor settings."""
         if not names:
             return {}
         resources = [ConfigResource(kind, name) for name in names]

@@ -1,4 +1,4 @@
-"""Where the logs of a member's partitions end, also while nothing is fetched from them."""
+"""Where the logs of a member's partitions end, even while nothing is fetched from them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import OffsetSpec
 
 INTERVAL_S = 2.0
-"""Time between two questions for the ends of partitions that are not fetched."""
+"""Seconds between two questions for the ends of partitions that are not fetched."""
 
 
 class LogEnds:
-    """The ends of assigned partitions, as last heard.
+    """The latest known ends of assigned partitions.
 
-    The client hears an end with each fetch. It fetches nothing from a partition that is paused, or
-    whose records it still holds. The leaders of those partitions are asked every ``INTERVAL_S``,
-    one request a leader. A leader that has not answered yet is not asked again. While a leader does
-    not answer, its partitions keep the ends that were heard last.
+    The client learns an end with each fetch. It fetches nothing from a partition that is paused, or
+    whose records it still holds. For those partitions, the leaders are asked every ``INTERVAL_S``,
+    one request for each leader. A leader that has not answered yet is not asked again; its
+    partitions keep the last known ends.
 
     Nothing here blocks: the client's I/O thread asks, and takes the answers when they come.
     """
@@ -34,10 +34,10 @@ class LogEnds:
         self._told: dict[TopicPartition, int] = {}
 
     def of(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The ends of assigned partitions; without those of which nothing was heard."""
+        """The ends of assigned partitions. Partitions without a known end are left out."""
         ends = {}
         for tp in partitions:
-            # A log's end only grows. What was told counts open transactions out, a fetch does not.
+            # A log's end only grows. An answer leaves open transactions out, a fetch does not.
             heard = (self._consumer.highwater(tp), self._told.get(tp))
             known = [end for end in heard if end is not None]
             if known:
@@ -45,7 +45,7 @@ class LogEnds:
         return ends
 
     def forget(self, tp: TopicPartition) -> None:
-        """The partition has a new owner, or is owned anew."""
+        """The partition has a new owner, or was assigned again."""
         self._told.pop(tp, None)
 
     def ask_when_due(self) -> None:
@@ -56,7 +56,8 @@ class LogEnds:
         self._due_at = now + INTERVAL_S
         fetcher, manager = self._consumer._fetcher, self._consumer._manager
         idle = assigned.difference(fetcher._fetchable_partitions())
-        # Not the client's `end_offsets`: it blocks, and fails for all where one leader is missing.
+        # Not the client's `end_offsets`, which blocks, and fails for all partitions if one leader
+        # is missing.
         by_leader = fetcher._group_list_offset_requests(dict.fromkeys(idle, OffsetSpec.LATEST))
         for leader, asked in by_leader.items():
             if leader in self._unanswered:

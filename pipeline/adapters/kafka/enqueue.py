@@ -1,4 +1,4 @@
-"""Publishing references to an input topic: for `clipstream enqueue`, the demo and tests."""
+"""Publishing references to an input topic, for `clipstream enqueue`, the demo and tests."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pipeline.records import Headers
 
 FLUSH_S = 60.0
 MAX_UNACKNOWLEDGED = 10_000
-"""Records sent ahead of their acknowledgement; bounds memory."""
+"""Most records sent ahead of their acknowledgement. Bounds memory."""
 
 
 class ReferenceProducer:
-    """An idempotent producer that loses nothing unseen: every acknowledgement is looked at."""
+    """An idempotent producer that checks every acknowledgement, so that no loss goes unnoticed."""
 
     def __init__(self, kafka: KafkaPolicy, topic: str) -> None:
         """Connect.
@@ -63,7 +63,7 @@ class ReferenceProducer:
         headers: Headers = (),
         partition: int | None = None,
     ) -> None:
-        """Publish one record; blocks now and then until earlier ones are acknowledged.
+        """Publish one record. Blocks now and then until earlier records are acknowledged.
 
         Raises:
             Halt, Retry: as ``flush``.
@@ -80,14 +80,14 @@ class ReferenceProducer:
             self.flush()
 
     def flush(self) -> None:
-        """Wait until everything sent is acknowledged.
+        """Wait until all sent records are acknowledged.
 
         Raises:
-            Halt: a record was refused for good.
+            Halt: the broker refuses a record.
             Retry: the broker did not answer in time.
         """
         try:
-            # Not the producer's own flush, which fails where a batch was split for its size.
+            # Not the producer's own flush, which fails if a batch was split for its size.
             for future in self._unacknowledged:
                 future.get(timeout=FLUSH_S)
         except kafka_errors.KafkaError as error:

@@ -1,4 +1,4 @@
-"""From kafka-python's errors to the pipeline's: one tree, read in the same way everywhere.
+"""Translates kafka-python's errors to the pipeline's, by one tree for all callers.
 
     KafkaError                         PASSES: the same may work later
     ├─ SaslAuthenticationFailedError   NOT_AUTHENTICATED
@@ -16,7 +16,7 @@
     ├─ LogTruncationError              LOG_TRUNCATED
     └─ every other class               PASSES
 
-A caller says what it was doing, by the function that it calls. What a meaning becomes there:
+The caller chooses the function for what it was doing. Each function translates the meanings:
 
     meaning              consuming                      publishing        commands, administration
     PASSES               Retry kafka.unavailable        CommitDoubtful    Retry kafka.unavailable
@@ -30,9 +30,9 @@ A caller says what it was doing, by the function that it calls. What a meaning b
     OFFSET_OUT_OF_RANGE  Halt kafka.offset_out_of_range PASSES            PASSES
     LOG_TRUNCATED        Halt kafka.log_truncated       PASSES            PASSES
 
-``sink`` asks for two meanings itself before it calls ``publishing``: it knows which record is too
-large, and whether it has fenced itself. In a replay a fence is the Halt replay.fenced. The group
-tells a fenced member so at a poll.
+``sink`` handles two meanings itself before it calls ``publishing``, because it knows which record
+is too large and whether it has fenced itself. In a replay a fence is the Halt replay.fenced. A
+fenced member learns so from the group at a poll.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ from pipeline.errors import CommitDoubtful, Halt, Retry
 
 
 class Meaning(Enum):
-    """What an error says, whatever one was doing."""
+    """What an error means, whatever the caller was doing."""
 
     PASSES = auto()
-    """Nothing is known to be wrong for good."""
+    """Nothing is known to be permanently wrong."""
     NOT_AUTHENTICATED = auto()
     NOT_AUTHORIZED = auto()
     REFUSED = auto()
-    """The broker will not take the request, however often it is asked."""
+    """The broker will refuse the request however often it is asked."""
     CODEC_MISSING = auto()
     TOO_LARGE = auto()
     PRODUCER_FENCED = auto()
@@ -75,7 +75,7 @@ _MEANINGS: Mapping[type[kafka_errors.KafkaError], Meaning] = {
     kafka_errors.MessageSizeTooLargeError: Meaning.TOO_LARGE,
     kafka_errors.RecordListTooLargeError: Meaning.TOO_LARGE,
     kafka_errors.ProducerFencedError: Meaning.PRODUCER_FENCED,
-    # The broker's other word for the same, seen when a fenced producer sends.
+    # The broker's other error for the same, when a fenced producer sends.
     kafka_errors.InvalidProducerEpochError: Meaning.PRODUCER_FENCED,
     kafka_errors.FencedInstanceIdError: Meaning.MEMBER_FENCED,
     kafka_errors.OffsetOutOfRangeError: Meaning.OFFSET_OUT_OF_RANGE,
@@ -96,7 +96,7 @@ def meaning(error: kafka_errors.KafkaError) -> Meaning:
 
 
 def described(error: kafka_errors.KafkaError) -> str:
-    """The error's class and text: kafka-python has most texts name the class already."""
+    """The error's class and text. Most texts of kafka-python already name the class."""
     kind, text = type(error).__name__, str(error)
     return text if kind in text else f"{kind}: {text}"
 
@@ -105,7 +105,7 @@ def described(error: kafka_errors.KafkaError) -> str:
 
 
 def consuming(error: kafka_errors.KafkaError, group: str) -> Retry | Halt:
-    """The failure to raise where the consumer of ``group`` was polled."""
+    """The failure to raise after an error of polling the consumer of ``group``."""
     match meaning(error):
         case Meaning.OFFSET_OUT_OF_RANGE:
             return Halt(
@@ -117,8 +117,8 @@ def consuming(error: kafka_errors.KafkaError, group: str) -> Retry | Halt:
         case Meaning.LOG_TRUNCATED:
             return Halt(
                 "kafka.log_truncated",
-                f"kafka: records that were read have vanished from the log ({error}), by an "
-                "unclean leader election; set the offset by hand and start again",
+                f"kafka: an unclean leader election removed records that were already read "
+                f"({error}); set the offset by hand and start again",
             )
         case Meaning.MEMBER_FENCED:
             return Halt(
@@ -135,8 +135,8 @@ def consuming(error: kafka_errors.KafkaError, group: str) -> Retry | Halt:
 
 
 def publishing(error: kafka_errors.KafkaError, transactional_id: str) -> CommitDoubtful | Halt:
-    """The failure to raise where outcomes were published under ``transactional_id``, if it is
-    neither a fence nor the size of a record."""
+    """The failure to raise after an error of publishing outcomes under ``transactional_id``, unless
+    it is a fence or the size of a record."""
     if meaning(error) is Meaning.NOT_AUTHORIZED:
         return _not_authorized(
             f"publishing is not allowed ({error}); grant Write on the output topics, Read on the "
@@ -146,8 +146,8 @@ def publishing(error: kafka_errors.KafkaError, transactional_id: str) -> CommitD
 
 
 def committing(error: kafka_errors.KafkaError, group: str, code: str, doing: str) -> Retry | Halt:
-    """The failure to raise where the consumer of ``group`` committed offsets or read them back;
-    ``code`` is that of a doubt."""
+    """The failure to raise after an error of the consumer of ``group`` while it committed offsets
+    or read them back. ``code`` is used if the result is in doubt."""
     if meaning(error) is Meaning.NOT_AUTHORIZED:
         return consuming(error, group)
     return _doubtful(error, code, doing)
@@ -155,10 +155,10 @@ def committing(error: kafka_errors.KafkaError, group: str, code: str, doing: str
 
 @contextmanager
 def administrating(doing: str) -> Iterator[None]:
-    """Asking and changing a cluster, by its administration.
+    """For requests to, and changes of, a cluster by its administration API.
 
     Raises:
-        Halt: no wait can mend it.
+        Halt: waiting does not help.
         Retry: it may work later.
     """
     try:
@@ -170,27 +170,27 @@ def administrating(doing: str) -> Iterator[None]:
 
 
 def enqueueing(error: kafka_errors.KafkaError, topic: str) -> Retry | Halt:
-    """The failure to raise where references were published to ``topic``."""
+    """The failure to raise after an error of publishing references to ``topic``."""
     return _anywhere(error, f"kafka: publishing to {topic} failed ({described(error)})")
 
 
 def replaying(error: kafka_errors.KafkaError) -> Retry | Halt:
-    """The failure to raise where dead letters were read, or published again."""
+    """The failure to raise after an error of reading dead letters or publishing them again."""
     text = f"kafka: replaying failed ({described(error)})"
     match meaning(error):
         case Meaning.PRODUCER_FENCED:
             return Halt(
                 "replay.fenced",
                 "replay: another `clipstream replay` of this group has begun; let it end, then "
-                "look again what is left",
+                "look again at what is left",
             )
         case Meaning.NOT_AUTHORIZED | Meaning.TOO_LARGE:
-            text += "; see docs/operations.md for the rights it needs"
+            text += "; see docs/operations.md for the access rules that it needs"
     return _anywhere(error, text)
 
 
 def unanswered(error: kafka_errors.KafkaError, servers: Sequence[str]) -> Retry | None:
-    """The failure to raise for an error of making a client, where no broker has answered."""
+    """The failure to raise after an error of making a client, if no broker has answered."""
     if not isinstance(error, _UNANSWERED):
         return None
     return Retry(
@@ -206,7 +206,7 @@ def unanswered(error: kafka_errors.KafkaError, servers: Sequence[str]) -> Retry 
 def _anywhere(error: kafka_errors.KafkaError, text: str) -> Retry | Halt:
     match meaning(error):
         case Meaning.NOT_AUTHENTICATED:
-            # What the broker says of the credentials stays out of the message.
+            # The broker's text about the credentials stays out of the message.
             return Halt(
                 "kafka.not_authenticated",
                 "kafka: the broker refuses the credentials; check kafka.security",
@@ -216,8 +216,8 @@ def _anywhere(error: kafka_errors.KafkaError, text: str) -> Retry | Halt:
         case Meaning.CODEC_MISSING:
             return Halt(
                 "kafka.codec_missing",
-                f"kafka: a record is compressed by what is not installed here ({error}); install "
-                "clipstream[compression]",
+                f"kafka: a record is compressed with a codec that is not installed here ({error}); "
+                "install clipstream[compression]",
             )
         case Meaning.REFUSED | Meaning.TOO_LARGE:
             return Halt("kafka.refused", text)

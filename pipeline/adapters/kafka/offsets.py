@@ -1,4 +1,5 @@
-"""The group's committed offsets: what they say of their topic, and what a missing one means."""
+"""The group's committed offsets: what they say about their topic, and what a missing offset
+means."""
 
 from __future__ import annotations
 
@@ -19,19 +20,20 @@ from pipeline.records import Partition
 log = logging.getLogger(__name__)
 
 OFFSETS_TIMEOUT_S = 10.0
-"""Wait for committed offsets; open transactions hold the answer back."""
+"""Longest wait for committed offsets. Open transactions delay the answer."""
 
-# Releases that share a group in a rolling update read each other's notes: later fields are ignored.
+# Releases that share a group in a rolling update read each other's notes, so later fields are
+# ignored.
 _NOTE = re.compile(r"clipstream/1 topic=(\S+) initial=(\d{1,9})(?: \w+=\S+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class OffsetNote:
-    """What each committed offset says about its topic, in its metadata string.
+    """A note about the topic that each committed offset carries in its metadata string.
 
-    ``topic_id`` unmasks a topic that was deleted and created again. ``initial_partitions`` is how
-    many partitions the topic had when the group first committed: a partition beyond them without a
-    commit was added later and starts at 0; any other missing offset was lost.
+    ``topic_id`` reveals a topic that was deleted and created again. ``initial_partitions`` is the
+    number of partitions that the topic had when the group first committed. A partition beyond this
+    number without a commit was added later and starts at 0. Any other missing offset was lost.
     """
 
     topic_id: str
@@ -42,7 +44,7 @@ class OffsetNote:
 
     @classmethod
     def parse(cls, metadata: str) -> OffsetNote | None:
-        """Read a note back; None for offsets that something else committed."""
+        """Read a note back. None for offsets that another program committed."""
         found = _NOTE.fullmatch(metadata)
         return cls(found[1], int(found[2])) if found else None
 
@@ -60,7 +62,7 @@ class GroupOffsets:
         self._notes: dict[str, OffsetNote] = {}
 
     def committed(self) -> dict[Partition, int | None]:
-        """The committed offset of each assigned partition, None where there is none."""
+        """The committed offset of each assigned partition, or None."""
         assigned = self._consumer.assignment()
         found = self._ask(assigned)
         return {
@@ -71,7 +73,7 @@ class GroupOffsets:
     def annotated(
         self, offsets: Mapping[Partition, int]
     ) -> dict[TopicPartition, OffsetAndMetadata]:
-        """Offsets of checked partitions, ready to commit. Does not block."""
+        """Offsets of checked partitions with their notes, ready to commit. Does not block."""
         return {
             TopicPartition(partition.topic, partition.number): OffsetAndMetadata(
                 offset, str(self._notes[partition.topic]), -1
@@ -80,17 +82,17 @@ class GroupOffsets:
         }
 
     def check(self, partitions: Collection[TopicPartition]) -> None:
-        """Compare each partition's topic with the one whose offset was committed; remember the
-        notes. Asks once for all of them.
+        """Compare each partition's topic with the topic whose offset was committed, and remember
+        the notes. Sends one request for all.
 
         Raises:
-            Halt: a topic is another one of the same name.
+            Halt: a topic is another one with the same name.
         """
         found = self._ask(partitions)
         for tp in partitions:
             note = _note(found.get(tp))
             if note is None:
-                # Committed by hand, or by another program: taken as it is.
+                # Committed by hand or by another program: accepted as it is.
                 count = len(self._consumer.partitions_for_topic(tp.topic) or ())
                 self._notes.setdefault(tp.topic, OffsetNote(self._topic_ids[tp.topic], count))
             elif note.topic_id == self._topic_ids[tp.topic]:
@@ -99,13 +101,13 @@ class GroupOffsets:
                 raise self._recreated(tp.topic, note.topic_id, self._topic_ids[tp.topic])
 
     def check_topics(self) -> None:
-        """Look for topics that were deleted and created anew while this member reads them, and for
-        ones that it may not read. Does not block: a consumer hears of both with its metadata, and
-        by itself goes on at the old offset, or without the topic.
+        """Look for topics that were deleted and created again while this member reads them, and for
+        topics that it may not read. Does not block: the consumer learns of both with its metadata.
+        By itself it would go on at the old offset, or without the topic.
 
         Raises:
-            Halt: one was created anew.
-            AuthorizationError: one may not be described.
+            Halt: a topic was created again.
+            AuthorizationError: a topic may not be described.
         """
         cluster = self._consumer._cluster
         if cluster.unauthorized_topics:
@@ -116,9 +118,10 @@ class GroupOffsets:
                 raise self._recreated(topic, known, str(now))
 
     def start_uncommitted(self) -> None:
-        """Give a start to assigned partitions without a committed offset: 0 to one that was added
-        to the topic after the group began. Any other lost its offset, and nothing may be skipped
-        or repeated in silence. Asks once for all offsets and once for all beginnings.
+        """Set a start for assigned partitions without a committed offset. A partition that was
+        added to the topic after the group began starts at 0. Any other partition has lost its
+        offset, and nothing may be skipped or repeated silently. Sends one request for all offsets
+        and one for all beginnings.
 
         Raises:
             Halt: an offset was lost.
@@ -131,7 +134,7 @@ class GroupOffsets:
             for number in sorted(self._consumer.partitions_for_topic(topic) or ())
         ]
         found = self._ask([*of_topics, *assigned.difference(of_topics)])
-        # Of a topic's notes the one of its lowest partition.
+        # The note of a topic's lowest partition counts.
         notes = {
             tp.topic: note
             for tp in reversed(of_topics)
@@ -151,9 +154,9 @@ class GroupOffsets:
             if beginning > 0:
                 raise Halt(
                     "kafka.offset_missing",
-                    f"{self._without_offset(tp)}, and its records before {beginning} are gone "
-                    "already; set an offset with kafka-consumer-groups.sh --reset-offsets while "
-                    "the group is stopped",
+                    f"{self._without_offset(tp)}, and its records before {beginning} are already "
+                    "gone; set an offset with kafka-consumer-groups.sh --reset-offsets while the "
+                    "group is stopped",
                 )
         for tp in missing:
             log.info("%s: it was added to the topic, starting at 0", self._without_offset(tp))
@@ -163,9 +166,9 @@ class GroupOffsets:
         return f"kafka: {tp.topic}[{tp.partition}] has no committed offset in group {self._group}"
 
     def _beginnings(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """The first offset that each log holds; without those whose leader does not answer: the
-        member's other partitions need not wait for them, and if records are gone the first fetch
-        says so."""
+        """The first offset in each log. Partitions whose leader does not answer are left out: the
+        member's other partitions need not wait for them, and the first fetch reports missing
+        records."""
         try:
             return listed_offsets(
                 self._consumer, partitions, OffsetSpec.EARLIEST, round(OFFSETS_TIMEOUT_S * 1000)
@@ -174,10 +177,10 @@ class GroupOffsets:
             return {}
 
     def _ask(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Any]:
-        """What is committed of the partitions, with metadata, in one request; without those of
-        which nothing is."""
+        """The committed offsets of the partitions, with metadata, in one request. Partitions
+        without one are left out."""
         coordinator = self._consumer._coordinator
-        # B24: an answer that a former question did not wait for may be older than our last commit.
+        # B24: the answer to an abandoned earlier question may be older than our last commit.
         coordinator._offset_fetch_futures.pop(frozenset(partitions), None)
         found: dict[TopicPartition, Any] = coordinator.fetch_committed_offsets(
             list(partitions), timeout_ms=round(OFFSETS_TIMEOUT_S * 1000)
@@ -189,7 +192,7 @@ class GroupOffsets:
             "kafka.topic_recreated",
             f"kafka: {topic} was created anew since group {self._group} committed (topic id "
             f"{before} then, {now} now), so its offsets mean nothing; stop the group, delete its "
-            "offsets of the topic, and start again",
+            "offsets on the topic, and start again",
         )
 
 

@@ -22,7 +22,7 @@ REST_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class PublishedOutcome:
-    """One visible record of an output topic; of a repeated header the last value counts."""
+    """One visible record of an output topic. Of a repeated header the last value counts."""
 
     topic: OutputTopic
     partition: int
@@ -31,12 +31,12 @@ class PublishedOutcome:
     value: bytes
     headers: dict[str, bytes]
     timestamp_ms: int = 0
-    """When it was published."""
+    """When the record was published."""
 
 
 class OutcomeReader:
-    """Reads the output topics from their beginning, committed transactions only. Belongs to no
-    group and commits nothing."""
+    """Reads the committed records of the output topics from their beginning. Belongs to no group
+    and commits nothing."""
 
     def __init__(self, kafka: KafkaPolicy) -> None:
         """Connect.
@@ -72,7 +72,8 @@ class OutcomeReader:
         self._consumer.close()
 
     def poll(self, timeout_s: float) -> Iterator[PublishedOutcome]:
-        """What has become visible since the last poll; waits up to ``timeout_s`` for the first."""
+        """Records that have become visible since the last poll. Waits up to ``timeout_s`` for the
+        first one."""
         with administrating("reading outcomes"):
             polled = self._consumer.poll(timeout_ms=round(timeout_s * 1000))
         for partition, records in polled.items():
@@ -88,10 +89,10 @@ class OutcomeReader:
                 )
 
     def rest(self, within_s: float = REST_S) -> Iterator[PublishedOutcome]:
-        """Everything that is visible by now and has not been polled.
+        """All records that are visible by now and have not been polled.
 
         Raises:
-            TimeoutError: it cannot be read within the time.
+            TimeoutError: they cannot be read within the time.
         """
         with administrating("reading outcomes"):
             ends: dict[TopicPartition, int] = self._consumer.end_offsets(self._partitions)

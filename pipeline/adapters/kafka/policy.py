@@ -1,5 +1,5 @@
-"""How Clipstream talks to Kafka: settings, the order that its time limits must keep, and client
-options made of them."""
+"""How Clipstream talks to Kafka: the settings, the order that the time limits must keep, and the
+client options made of them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from pipeline.policy import Policy, Tier
 from pipeline.records import OutputTopic
 
 DEAD_LETTER_HEADROOM_BYTES = 64 * 1024
-"""A dead letter holds the input record and headers about it, so its topic needs more room."""
+"""A dead letter holds the input record and headers about it, so the dead-letter topic must allow
+larger records."""
 
 MAX_TRANSACTION_TIMEOUT_S = 15.0
-"""A worker that dies inside a transaction holds read_committed consumers up for so long, and
-longer by the broker's transaction reaper interval."""
+"""Longest transaction timeout. A worker that crashes inside a transaction blocks read_committed
+consumers for this time, plus the broker's transaction reaper interval."""
 
 MAX_BATCH_BYTES = 256 * 1024
-"""Records for one partition that are sent together."""
+"""Most bytes of records for one partition that are sent together."""
 
 MAX_FETCH_BYTES = 128 * 1024
-"""Of one partition at a time; a batch that is larger comes whole. The client hands out all that it
-has of one partition before the next, so with much of each the others wait long."""
+"""Most bytes fetched of one partition at a time; a single larger batch still arrives whole. The
+client hands out all records of one partition before those of the next, so large fetches would let
+the other partitions wait long."""
 
 BOOTSTRAP_TIMEOUT_S = 10.0
 """Wait for the first answer of any broker, when a client is made."""
@@ -38,7 +40,7 @@ MAX_PORT = 65535
 
 
 def _check_topic(name: str) -> str:
-    """Accept what Kafka takes for a topic's name."""
+    """The name, if Kafka accepts it as a topic's name; else ValueError."""
     if not _NAME.fullmatch(name) or name in (".", ".."):
         raise ValueError(
             f"{name[:60]!r} is not a topic's name; use 1 to 249 letters, digits, '.', '_' and '-'"
@@ -54,7 +56,7 @@ class TopicNames(Policy):
     classifications: str = Field("clipstream.classifications", description="One event per image.")
     embeddings: str = Field("clipstream.embeddings", description="One embedding per image.")
     dead_letters: str = Field(
-        "clipstream.dead-letters", description="What could not be classified, and why."
+        "clipstream.dead-letters", description="References that could not be classified, and why."
     )
 
     @field_validator("classifications", "embeddings", "dead_letters")
@@ -68,12 +70,14 @@ class TopicNames(Policy):
 
 
 class KafkaPolicy(Policy):
-    """Where the references come from and the outcomes go to."""
+    """Where references come from and where outcomes go."""
 
     tier = Tier.TUNING
 
     bootstrap_servers: Annotated[tuple[str, ...], Tier.EVERYDAY] = Field(
-        ("localhost:9092",), description="Brokers to ask first, host:port.", min_length=1
+        ("localhost:9092",),
+        description="Brokers to contact first, each as host:port.",
+        min_length=1,
     )
     group: Annotated[str, Tier.EVERYDAY] = Field(
         "clipstream", description="Consumer group of the stream workers."
@@ -86,20 +90,20 @@ class KafkaPolicy(Policy):
     )
     instance: Annotated[str | None, Tier.EVERYDAY] = Field(
         None,
-        description="Name of this deployment's driver, unique in the group and the same after a "
-        "restart; default: the host name (a StatefulSet's pod name). Transactional and member ids "
-        "are made of it.",
+        description="Name of this deployment's driver. It must be unique in the group and the "
+        "same after a restart. Default: the host name (a StatefulSet's pod name). Transactional "
+        "ids and member ids contain it.",
     )
     transactional_id_prefix: str = Field(
-        "clipstream", description="First part of every transactional id, for access rules."
+        "clipstream", description="First part of every transactional id, for use in access rules."
     )
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
-        "none", description="Compression of what is published; embeddings hardly compress."
+        "none", description="Compression of published records. Embeddings hardly compress."
     )
     max_input_bytes: Annotated[int, Tier.EXPERT] = Field(
         1_048_588,
-        description="max.message.bytes of the input topics (default: Kafka's own); a dead letter "
-        "may have 64 KiB more.",
+        description="max.message.bytes of the input topics. The default is Kafka's own. A dead "
+        "letter may be 64 KiB larger.",
         gt=0,
     )
     security: KafkaSecurity = Field(default_factory=KafkaSecurity, description="TLS and SASL.")
@@ -110,7 +114,7 @@ class KafkaPolicy(Policy):
         for number, server in enumerate(servers, start=1):
             found = _SERVER.fullmatch(server)
             if found is None or not 1 <= int(found[1]) <= MAX_PORT:
-                # Not shown: a URL may hold a password.
+                # The entry is not shown because a URL may hold a password.
                 raise ValueError(
                     f"entry {number} is not host:port; write it as broker-1:9092 or "
                     "[2001:db8::1]:9092, without a scheme or path"
@@ -147,49 +151,57 @@ class KafkaPolicy(Policy):
 
 
 class DeliveryPolicy(Policy):
-    """What is promised of the outcomes, and the time limits that the promise needs."""
+    """The delivery guarantee and the time limits that it needs."""
 
     tier = Tier.EXPERT
 
     mode: Annotated[Literal["exactly_once", "at_least_once"], Tier.TUNING] = Field(
         "exactly_once",
-        description="exactly_once: outcomes and offsets in one transaction. at_least_once: "
-        "outcomes acknowledged, then offsets committed; a crash between repeats event ids.",
+        description="exactly_once: one transaction publishes outcomes and commits offsets. "
+        "at_least_once: outcomes are acknowledged first and offsets committed afterwards; a crash "
+        "in between publishes the same event ids again.",
     )
     start: Annotated[Literal["earliest", "latest", "none"] | datetime, Tier.EVERYDAY] = Field(
         "earliest",
-        description="Where a group without offsets on a topic starts: earliest, latest, or the "
-        "first record at or after an RFC 3339 time. none: nowhere, the driver halts; set it once "
-        "the group has started, for one whose offsets have expired looks like a new one.",
+        description="Where a group starts on a topic on which it has no offsets: at the earliest "
+        "record, at the latest, or at the first record at or after an RFC 3339 time. none: the "
+        "driver halts instead. Set none once the group has started, because a group whose offsets "
+        "have expired looks like a new one.",
     )
     commit_interval_s: Annotated[float, Tier.TUNING] = Field(
-        0.25, description="Time between commits; downstream sees outcomes so much later.", gt=0
+        0.25,
+        description="Seconds between commits. Consumers see outcomes up to this much later.",
+        gt=0,
     )
     max_outcomes_per_commit: int = Field(
-        2000, description="Outcomes that one transaction holds at most.", gt=0
+        2000, description="Most outcomes in one transaction.", gt=0
     )
     max_mib_per_commit: int = Field(
         16,
-        description="MiB of outcomes that one transaction holds at most, but for a single record "
-        "that holds more alone. All of it must be acknowledged within delivery_timeout_s; after a "
-        "commit that failed, less is tried.",
+        description="Most MiB of outcomes in one transaction. A single record whose outcomes are "
+        "larger has a transaction of its own. All of a transaction must be acknowledged within "
+        "delivery_timeout_s. After a failed commit the worker tries a smaller one.",
         gt=0,
     )
-    request_timeout_s: float = Field(5.0, description="Wait for one answer of a broker.", gt=0)
+    request_timeout_s: float = Field(
+        5.0, description="Seconds to wait for one answer of a broker.", gt=0
+    )
     delivery_timeout_s: float = Field(
-        10.0, description="Wait for a record's acknowledgement, retries included.", gt=0
+        10.0, description="Seconds to wait for a record's acknowledgement, retries included.", gt=0
     )
     transaction_timeout_s: float = Field(
         15.0,
-        description="The broker aborts a transaction older than this.",
+        description="Seconds after which the broker aborts an open transaction.",
         gt=0,
         le=MAX_TRANSACTION_TIMEOUT_S,
     )
     session_timeout_s: float = Field(
-        45.0, description="A worker not heard of for so long loses its partitions.", gt=0
+        45.0,
+        description="Seconds without a heartbeat after which a worker loses its partitions.",
+        gt=0,
     )
     max_poll_interval_s: float = Field(
-        300.0, description="A worker that does not poll for so long loses its partitions.", gt=0
+        300.0, description="Seconds without a poll after which a worker loses its partitions.", gt=0
     )
 
     @model_validator(mode="after")
@@ -219,8 +231,9 @@ class DeliveryPolicy(Policy):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One worker's identity in the group: unique among all drivers and pods, and the same after a
-    restart, so that the broker fences the old one and keeps the assignment."""
+    """One worker's identity in the group. The identity is unique among all drivers and pods, and
+    the same after a restart, so that the broker fences the earlier process and keeps the
+    assignment."""
 
     prefix: str
     group: str
@@ -229,8 +242,8 @@ class Member:
 
     @property
     def transactional_id(self) -> str:
-        """Unique in the cluster: no part may hold the separator, so that other groups and
-        instances never make the same."""
+        """Unique in the cluster. No part may contain the separator, so different groups and
+        instances never produce the same id."""
         return f"{self.prefix}/{self.group}/{self.instance}/{self.slot}"
 
     @property
@@ -246,7 +259,7 @@ def common_options(kafka: KafkaPolicy, client_id: str) -> dict[str, Any]:
     return {
         "bootstrap_servers": list(kafka.bootstrap_servers),
         "client_id": client_id,
-        # Moved partitions are noticed in time even when nothing fails.
+        # Notice moved partitions in time even when nothing fails.
         "metadata_max_age_ms": 30_000,
         "reconnect_backoff_max_ms": 2_000,
         "bootstrap_timeout_ms": _milliseconds(BOOTSTRAP_TIMEOUT_S),
@@ -259,7 +272,7 @@ def consumer_options(
 ) -> dict[str, Any]:
     """Options of the group's consumer. No deserializer, ever: an error in one makes kafka-python's
     next poll spin (rule R0)."""
-    # Here, so that settings can be loaded without the client.
+    # Imported here so that settings can be loaded without the client.
     from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
     return {
@@ -270,7 +283,7 @@ def consumer_options(
         # A missing offset must never be reset in silence: see KafkaStream.poll.
         "auto_offset_reset": "none",
         "enable_auto_commit": False,
-        # Also makes the client ask for stable offsets only, which exactly-once needs.
+        # With this level the client also asks for stable offsets only, which exactly-once needs.
         "isolation_level": "read_committed",
         "allow_auto_create_topics": False,
         "session_timeout_ms": _milliseconds(delivery.session_timeout_s),
@@ -291,10 +304,11 @@ def producer_options(
         "enable_idempotence": True,
         "compression_type": None if kafka.compression == "none" else kafka.compression,
         "linger_ms": 5,
-        # Half the usual: a producer's start and its first commit wait once or twice for a
-        # coordinator that is not ready, as a matter of course.
+        # Half of the client's default. A producer's start and its first commit routinely wait once
+        # or twice for a coordinator that is not ready.
         "retry_backoff_ms": 50,
-        # No more than one record may have, or the broker refuses records that would fit alone.
+        # At most the size of one record. The broker would refuse a larger batch of records that
+        # would fit alone.
         "batch_size": min(MAX_BATCH_BYTES, kafka.max_input_bytes),
         "max_request_size": kafka.max_request_bytes,
         "allow_auto_create_topics": False,

@@ -1,8 +1,9 @@
-"""A producer whose ``send`` does for a record only what differs from one record to the next.
+"""A producer whose ``send`` does only the work that differs from one record to the next.
 
-kafka-python's own takes twice as long. What it does for each record, and the sink has done or does
-once: check the types and the size, ask under two locks whether the partition takes part in the
-transaction, and hash the key, which an image's classification and embedding share.
+kafka-python's own ``send`` takes twice as long. For each record it checks the types and the size,
+asks under two locks whether the partition takes part in the transaction, and hashes the key. The
+sink has done the first before, this producer does the second once for each partition, and an
+image's classification and embedding share their key.
 
 This rests on internals of kafka-python. Tests fail if they move.
 """
@@ -21,7 +22,7 @@ _hash = lru_cache(maxsize=8)(murmur2)
 
 
 class OutcomeProducer(Producer):
-    """Sends records that were checked before: bytes, and no larger than ``max_request_size``."""
+    """Sends records that were checked before: bytes, and at most ``max_request_size``."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -34,16 +35,17 @@ class OutcomeProducer(Producer):
     def send(
         self, topic: str, value: bytes, key: bytes | None, headers: tuple[tuple[str, bytes], ...]
     ) -> Any:
-        """Returns the record's future, as the library's does.
+        """Returns the record's future, as the library's ``send`` does.
 
-        After a failure it does not raise, but takes records whose futures then fail.
+        After a failure this does not raise. It accepts records whose futures then fail.
 
         Raises:
-            KafkaError: the topic's partitions are not known and cannot be learned, or it is closed.
+            KafkaError: the topic's partitions are not known and cannot be learned, or the producer
+                is closed.
         """
         if key is None:
             return super().send(topic, value=value, headers=list(headers))
-        # The library's partitioner, which is Java's: a key keeps its partition whoever sends it.
+        # The library's partitioner, which is Java's: a key has the same partition whoever sends it.
         partitions = sorted(self.partitions_for(topic))
         tp = TopicPartition(topic, partitions[(_hash(key) & 0x7FFFFFFF) % len(partitions)])
         if tp not in self._taking_part and self._transaction_manager.is_transactional():

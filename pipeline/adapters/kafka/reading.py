@@ -1,10 +1,10 @@
-"""Reading what a broker returned, so that one bad record harms only itself.
+"""Reads what a broker returned, so that a bad record harms only itself.
 
-kafka-python's reader of fetched records spins for good after a batch that cannot be read (B7), and
-cannot read a record with a header name that is not UTF-8 (B26): see ``DEFECTS.md`` in this
-folder. Hence a reader that ends where it fails, notes the failure and lets the partition be fetched
-again, and that keeps such a name in an escaped form. It rests on internals of kafka-python:
-``Fetcher``'s ``PartitionRecords``, ``DefaultRecordBatch._read_msg``.
+kafka-python's reader of fetched records spins for ever after an unreadable batch (B7), and cannot
+read a record with a header name that is not UTF-8 (B26): see ``DEFECTS.md`` in this folder. The
+reader here ends at the failure, notes it and lets the partition be fetched again. It keeps such a
+header name in an escaped form. It rests on internals of kafka-python: ``Fetcher``'s
+``PartitionRecords``, ``DefaultRecordBatch._read_msg``.
 """
 
 from __future__ import annotations
@@ -23,20 +23,19 @@ from kafka.record.util import decode_varint
 from pipeline.records import Partition, Position, Record
 
 MAX_FETCHES = 4
-"""Times a batch that cannot be read is fetched before its records are given up: once, and again
-three times."""
+"""Fetches of an unreadable batch before its records are given up: one, and three more."""
 
 NUMBERS_BEFORE_HEADERS = 7
 """Variable-length numbers of a record before its headers: length, attributes, timestamp, offset,
-length of the key, length of the value, count of headers."""
+length of the key, length of the value, number of headers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An offset that could not be read.
 
-    ``position`` is the consumer's, below ``offset`` where control records lie between;
-    ``batch_offset`` tells the record's batch from others.
+    ``position`` is the consumer's. It is below ``offset`` if control records lie between them.
+    ``batch_offset`` identifies the record's batch.
     """
 
     tp: TopicPartition
@@ -47,10 +46,10 @@ class Failure:
 
 
 class TolerantReading:
-    """What a consumer could not read.
+    """The offsets that a consumer could not read.
 
-    One thread owns it, the one that polls. Nothing is skipped here: a failed offset is fetched
-    again and again until the consumer is sought past it.
+    Belongs to the thread that polls. Nothing is skipped here: a failed offset is fetched again and
+    again until the consumer is moved past it.
     """
 
     def __init__(self, consumer: KafkaConsumer) -> None:
@@ -61,8 +60,8 @@ class TolerantReading:
     def given_up(self) -> tuple[Failure, ...]:
         """Offsets that failed since the last call, of batches fetched ``MAX_FETCHES`` times.
 
-        A batch fails for all its records alike, so those after the first are given up at once; each
-        is returned by itself, when the consumer was sought to it.
+        A batch fails for all its records, so records after the first are given up at once. Each is
+        returned separately, once the consumer was moved to it.
         """
         lost = []
         while self._failures:
@@ -75,12 +74,12 @@ class TolerantReading:
         return tuple(lost)
 
     def forget(self, tp: TopicPartition) -> None:
-        """The partition has a new owner, or is owned anew."""
+        """The partition has a new owner, or was assigned again."""
         self._fetches.pop(tp, None)
 
 
 def record_of(raw: Any) -> Record:
-    """What a poll of kafka-python returned, as the pipeline knows it."""
+    """A polled record of kafka-python, as the pipeline's record."""
     return Record(
         Position(Partition(raw.topic, raw.partition), raw.offset),
         raw.timestamp,
@@ -91,12 +90,12 @@ def record_of(raw: Any) -> Record:
 
 
 class UnreadableBatch(KafkaError):  # type: ignore[misc]
-    """Ends a poll early, for the failure to be looked at; the partition is fetched again by the
-    next one. It is safe to ignore, and kafka-python drops some."""
+    """Ends a poll early, so that the failure is looked at. The next poll fetches the partition
+    again. This error is safe to ignore, and kafka-python drops some."""
 
 
 class _Reader(Fetcher.PartitionRecords):  # type: ignore[misc]
-    """One partition's part of a fetch. Ends where it cannot be read."""
+    """One partition's part of a fetch. Ends at the first unreadable record."""
 
     next_fetch_offset: int
 
@@ -116,9 +115,9 @@ class _Reader(Fetcher.PartitionRecords):  # type: ignore[misc]
         position = self.next_fetch_offset
         try:
             taken: list[Any] = super().take(n)
-        except Exception as error:  # Anything: bytes from anywhere, read by foreign code.
-            # The library counts up from the batch's first record, even where the fetch was for a
-            # later one.
+        except Exception as error:  # any error: untrusted bytes, read by foreign code
+            # The library counts from the batch's first record, even if the fetch asked for a later
+            # one.
             offset = max(self.next_fetch_offset, position)
             self._failures.append(
                 Failure(self.topic_partition, position, offset, self._batches.offset, error)
@@ -129,7 +128,8 @@ class _Reader(Fetcher.PartitionRecords):  # type: ignore[misc]
 
 
 class Batches:
-    """The batches of a fetch, able to read any header name. ``offset`` is the last one's."""
+    """The batches of a fetch, readable with any header name. ``offset`` is that of the last
+    batch."""
 
     def __init__(self, records: Any, offset: int) -> None:
         self._records = records
@@ -154,9 +154,10 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
             return self._read_escaping(decode_varint)
 
     def _read_escaping(self, decode_varint: Any) -> Any:
-        """The same record again, its header names decoded here: ``\\xff`` for what is not UTF-8.
+        """Read the same record again, with its header names decoded here: ``\\xff`` for a byte that
+        is not UTF-8.
 
-        The library sees question marks in their place, as long as the names.
+        The library sees question marks instead, of the same length.
         """
         names: list[str] = []
         numbers = 0
@@ -165,7 +166,7 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
             nonlocal numbers
             number, position = decode_varint(buffer, position)
             numbers += 1
-            # Of each header, the length of its name comes first, then that of its value.
+            # For each header, the length of its name comes first, then that of its value.
             if numbers > NUMBERS_BEFORE_HEADERS and (numbers - NUMBERS_BEFORE_HEADERS) % 2 == 1:
                 name = bytes(buffer[position : position + max(0, number)])
                 buffer[position : position + len(name)] = b"?" * len(name)

@@ -1,5 +1,5 @@
-"""Replaying dead letters on Kafka: a pass over their topic, and transactions that publish records
-and markers together."""
+"""Replays dead letters on Kafka: a pass over their topic, and transactions that publish records and
+markers together."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from pipeline.replay import InputRecord, Letter, input_record, marker_headers
 
 POLL_S = 0.5
 SILENCE_S = 30.0
-"""A broker that returns nothing for so long, before the end is reached, does not answer. It takes
-less to end the transaction of a worker that died."""
+"""A broker that returns nothing for this long, before the end is reached, does not answer. Ending
+the transaction of a crashed worker takes less."""
 ANSWER_MS = 30_000
 
 
 def fits(letter: Letter, kafka: KafkaPolicy) -> bool:
-    """Whether the broker takes the letter's record: an input topic's limit is below that of the
-    dead letters."""
+    """Whether the broker accepts the letter's record. The limit of an input topic is below that of
+    the dead-letter topic."""
     record = input_record(letter)
     headers = tuple((name, value or b"") for name, value in record.headers)
-    # Which topic it is does not matter to its size.
+    # The topic does not affect the size.
     sized = OutputRecord(OutputTopic.DEAD_LETTERS, record.key, record.value or b"", headers)
     return record_bytes_at_most(sized) <= kafka.max_input_bytes
 
 
 class DeadLetterTopic:
-    """Reads the dead-letter topic from its beginning to what is its end when the pass begins,
-    committed transactions only. Belongs to no group and commits nothing."""
+    """Reads the committed records of the dead-letter topic, from its beginning to its end at the
+    start of the pass. Belongs to no group and commits nothing."""
 
     def __init__(self, kafka: KafkaPolicy) -> None:
         """Connect.
@@ -53,13 +53,13 @@ class DeadLetterTopic:
         self._topic = kafka.output_topics.dead_letters
         options = common_options(kafka, "clipstream-replay") | {
             "enable_auto_commit": False,
-            # What is deleted while it is read is no reason to pass the rest over.
+            # Records that are deleted during the pass are no reason to skip the rest.
             "auto_offset_reset": "earliest",
         }
         self._closing = contextlib.ExitStack()
         try:
-            # How far to read: what is committed ends before a transaction that is still open, and
-            # a marker of an earlier replay may stand behind it.
+            # How far to read. The committed records end before an open transaction, and a marker of
+            # an earlier replay may stand behind it.
             self._ends = self._open(options | {"isolation_level": "read_uncommitted"})
             self._consumer = self._open(options | {"isolation_level": "read_committed"})
             numbers = self._consumer.partitions_for_topic(self._topic) or ()
@@ -92,7 +92,7 @@ class DeadLetterTopic:
         return consumer
 
     def records(self) -> Iterator[list[Record]]:
-        """Everything that is visible now, poll by poll, in the order of each partition.
+        """All records that are visible now, poll by poll, in order within each partition.
 
         Raises:
             Retry: the broker does not answer.
@@ -129,7 +129,7 @@ class DeadLetterTopic:
 
 
 class ReplayProducer:
-    """One transactional producer. Making a second one for the group, anywhere, fences the first:
+    """One transactional producer. A second one for the group, anywhere, fences the first, because
     two replays at the same time would publish the same letters twice."""
 
     def __init__(self, kafka: KafkaPolicy, delivery: DeliveryPolicy) -> None:
@@ -144,7 +144,7 @@ class ReplayProducer:
         exactly_once = delivery.model_copy(update={"mode": "exactly_once"})
         member = Member(kafka.transactional_id_prefix, kafka.group, "replay", 0)
         options = member_options(kafka, exactly_once, member)
-        # One part less than that of any worker.
+        # One part fewer than in any worker's id.
         options["transactional_id"] = f"{kafka.transactional_id_prefix}/{kafka.group}/replay"
         try:
             self._producer = connect(Producer, options)
@@ -165,11 +165,11 @@ class ReplayProducer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Without an abort: the next replay's start makes the broker do it.
+        # Without an abort, because the next replay's start makes the broker abort.
         discard(self._producer)
 
     def publish(self, letters: Sequence[Letter]) -> None:
-        """Publish the letters' records and the markers that they were, all or none.
+        """Publish the letters' records, and the markers that say so, all or none.
 
         Raises:
             Retry: nobody knows whether they were published; the next replay finds out.

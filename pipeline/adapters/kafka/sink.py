@@ -1,9 +1,9 @@
-"""Publishing with kafka-python: rules R1 to R5 against its defects, in one place. Their numbers are
-those of ``DEFECTS.md`` in this folder.
+"""Publishing with kafka-python: rules R1 to R5 against its defects, in one place. The numbers of
+defects are those of ``DEFECTS.md`` in this folder.
 
-R1  every send's future is looked at before offsets are sent, and no flush is relied on (B2, B9);
-R2  after any error, timeout or doubt the producer is thrown away, never reused or aborted (B1, B3,
-    B5): a fresh one with the same transactional id makes the broker finish or abort what was open;
+R1  every send's future is checked before offsets are sent, and no flush is relied on (B2, B9);
+R2  after any error, timeout or doubt the producer is discarded, never reused or aborted (B1, B3,
+    B5): a new one with the same transactional id makes the broker finish or abort what was open;
 R3  every call has a time limit of ours (B4), and the worker's watchdog has one for this thread;
 R4  nothing of kafka-python is visible outside this package;
 R5  its logger is rate-limited where logging is set up.
@@ -27,26 +27,26 @@ from pipeline.errors import CommitDoubtful, Halt, OutcomeTooLarge
 from pipeline.records import OutputRecord
 
 RECORD_OVERHEAD_BYTES = 512
-"""Upper bound of the framing of one record in a batch of its own, without the per-header part."""
+"""Upper bound of the framing of one record in a batch of its own, without the headers' part."""
 
 HEADER_OVERHEAD_BYTES = 10
 """Upper bound of the two length prefixes of one header."""
 
 FENCE_WINDOW_S = 600.0
-"""Fenced twice within this time, for no reason of ours, means that another process uses the same
+"""Two fences within this time that we did not cause mean that another process uses the same
 transactional id."""
 
 
 def within(timeout_s: float, what: str, call: Callable[[], None]) -> None:
-    """Run a call that takes no time limit in a thread of its own, and stop waiting after
+    """Run a call that has no time limit in a thread of its own, and stop waiting after
     ``timeout_s``.
 
-    A call that never returns leaves its daemon thread behind, blocked; the producer it belongs to
-    is thrown away, which wakes it.
+    A call that never returns leaves its daemon thread blocked. Its producer is then discarded,
+    which wakes the thread.
 
     Raises:
         CommitDoubtful: the time is over.
-        Exception: whatever the call raised.
+        Exception: raised by the call.
     """
     failure: list[BaseException] = []
 
@@ -87,9 +87,9 @@ class KafkaSink:
         self._limit_s = delivery.transaction_timeout_s + delivery.request_timeout_s
         self._producer: KafkaProducer | None = None
         self.failed_at: float | None = None
-        """When the last producer failed or was thrown away, on ``monotonic``; None once it is
+        """When the last producer failed or was discarded, on ``monotonic``. None once it is
         replaced."""
-        # Starts whose request the broker may still take, after a later producer's.
+        # Starts whose request the broker may still execute after a later producer's.
         self._unanswered_starts = 0
         self._fenced_at: float | None = None
 
@@ -98,12 +98,12 @@ class KafkaSink:
         return self._producer is not None
 
     def build(self) -> None:
-        """A fresh producer; in ``exactly_once`` it fences its predecessor, whose open transaction
-        the broker finishes or aborts before this returns.
+        """Make a new producer. In ``exactly_once`` it fences its predecessor, whose open
+        transaction the broker finishes or aborts before this returns.
 
         Raises:
             CommitDoubtful: the broker does not answer; call again.
-            Halt: not authorised, or refused for good: see ``failures.publishing``.
+            Halt: not authorised, or permanently refused: see ``failures.publishing``.
         """
         self.discard()
         producers: list[KafkaProducer] = []
@@ -112,7 +112,7 @@ class KafkaSink:
         def start() -> None:
             producers.append(connect(OutcomeProducer, self._options))
             if abandoned.is_set():
-                # Too late: its epoch would fence the one that was built meanwhile.
+                # Too late: its epoch would fence the producer that was built meanwhile.
                 discard(producers[0])
             elif self._exactly_once:
                 producers[0].init_transactions()
@@ -121,7 +121,7 @@ class KafkaSink:
             within(self._start_limit_s, "init_transactions", start)
         except Exception as error:
             abandoned.set()
-            # Without a producer nothing was asked.
+            # Without a producer no request was sent.
             self._unanswered_starts += len(producers) if self._exactly_once else 0
             self.failed_at = self._monotonic()
             for producer in producers:
@@ -137,8 +137,8 @@ class KafkaSink:
 
         Raises:
             OutcomeTooLarge: nothing became visible.
-            CommitDoubtful: nobody knows; ``build`` before the next publish.
-            Halt: not authorised, refused for good, or fenced by another process.
+            CommitDoubtful: the result is unknown; call ``build`` before the next publish.
+            Halt: not authorised, permanently refused, or fenced by another process.
         """
         if self._producer is None:
             raise CommitDoubtful("kafka.no_producer", "kafka: the producer is being replaced")
@@ -162,8 +162,9 @@ class KafkaSink:
         self._unanswered_starts = 0
 
     def discard(self) -> None:
-        """Throw the producer away without aborting: an abort of a doubtful transaction is one more
-        request that may hang, and its successor's start does the same on the broker."""
+        """Discard the producer without an abort. An abort of a doubtful transaction is one more
+        request that may hang, and the start of the next producer has the same effect on the
+        broker."""
         if self._producer is not None:
             discard(self._producer)
             self._producer = None
@@ -182,10 +183,10 @@ class KafkaSink:
         producer.commit_transaction()
 
     def _send(self, producer: KafkaProducer, records: tuple[OutputRecord, ...]) -> None:
-        """Send the records and wait until every one is acknowledged (R1)."""
+        """Send the records and wait until all are acknowledged (R1)."""
         topics = self._kafka.output_topics
         futures: list[Any] = []
-        # In the order of their failure: the first brought the others down (B10).
+        # In the order of their failure, because the first failure causes the others (B10).
         failures: list[tuple[int, Exception]] = []
         failure: Exception | None = None
         try:
@@ -196,7 +197,7 @@ class KafkaSink:
                 future.add_errback(lambda error, index=index: failures.append((index, error)))
                 futures.append(future)
         except kafka_errors.KafkaError as error:
-            # Where an earlier record has failed, this says no more than that.
+            # If an earlier record has failed, this error says no more than that.
             failure = error
         deadline = time.monotonic() + self._delivery.delivery_timeout_s
         for future in futures:
@@ -221,17 +222,18 @@ class KafkaSink:
 
     def _translated(self, error: Exception, began: float) -> Exception:
         if not isinstance(error, kafka_errors.KafkaError):
-            return error  # of our own, or a defect
+            return error  # our own error, or a defect
         if meaning(error) is Meaning.PRODUCER_FENCED:
             return self._fenced(error, began)
         return publishing(error, self._member.transactional_id)
 
     def _fenced(self, error: Exception, began: float) -> CommitDoubtful | Halt:
-        """What it means that the broker knows of a newer producer with our transactional id.
+        """The failure when the broker knows a newer producer with our transactional id.
 
-        Our own doing: the broker has ended a transaction that took too long, or has taken a start
-        that we gave up, which explains one fence each. Otherwise another process uses the id, and
-        two such would fence each other for ever: hence an end at the second time.
+        We may have caused the fence: the broker has ended a transaction that took too long, or has
+        executed a start that we gave up. Each of these explains one fence. Otherwise another
+        process uses the id, and the two would fence each other for ever. Hence the halt at the
+        second fence.
         """
         now = self._monotonic()
         text = f"kafka: transactional id {self._member.transactional_id} is fenced"
@@ -250,13 +252,13 @@ class KafkaSink:
 
 
 def record_bytes_at_most(record: OutputRecord) -> int:
-    """Upper bound of the record's size as the producer and the broker reckon it: in a batch of its
-    own, uncompressed."""
+    """Upper bound of the record's size as the producer and the broker compute it: uncompressed, in
+    a batch of its own."""
     return record.size_bytes + RECORD_OVERHEAD_BYTES + HEADER_OVERHEAD_BYTES * len(record.headers)
 
 
 def first_cause(producer: KafkaProducer, error: Exception) -> Exception:
-    """What failed a transaction: later calls fail with an error that does not say."""
+    """The error that failed a transaction. Later calls fail with an error that does not name it."""
     if isinstance(error, (OutcomeTooLarge, CommitDoubtful)):
         return error
     cause: Exception | None = producer._transaction_manager.last_error

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 class _Changes(ConsumerRebalanceListener):  # type: ignore[misc]
     """Notes changes of assignment for the poll that caused them.
 
-    kafka-python calls it on its I/O thread, where nothing may block or raise.
+    kafka-python calls this on its I/O thread, where nothing may block or raise.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,8 @@ class _Changes(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 class KafkaStream:
-    """Implements ``pipeline.ports.Stream``, in the process that made it: not in a fork of it.
+    """Implements ``pipeline.ports.Stream``. Works only in the process that created it, not in a
+    fork.
 
     The group's first offsets must exist: ``KafkaAdmin.initialise_group`` writes them before the
     first worker of a deployment starts.
@@ -87,7 +88,7 @@ class KafkaStream:
         self._ends = LogEnds(self._consumer)
         self._consumer.subscribe(topics=list(kafka.input_topics), listener=self._changes)
         self._sink = KafkaSink(kafka, delivery, member)
-        # Two heartbeats may be lost.
+        # Two heartbeats may get lost.
         self._confirmed_within_s = 3 * options["heartbeat_interval_ms"] / 1000
         self._group = self._consumer.group_metadata()
 
@@ -100,13 +101,14 @@ class KafkaStream:
             polled = self._fetch(max_records, timeout_s)
             self._offsets.check_topics()
             self._follow_changes(polled)
-            # Taken where the caller learns of the changes: a commit made before it follows them
-            # must name the generation before.
+            # Read here, where the caller learns of the changes: a commit made before the caller
+            # follows them must name the earlier generation.
             self._group = self._consumer.group_metadata()
             self._ends.ask_when_due()
         except kafka_errors.KafkaError as error:
-            # A poll that fails has brought nothing: the next one brings the same again. Else the
-            # records would be taken for a gap in the log, and their offsets committed.
+            # A failed poll returns nothing, and the next one returns the same records again.
+            # Otherwise the records would look like a gap in the log, and their offsets would be
+            # committed.
             for tp in polled.keys() & self._consumer.assignment():
                 self._consumer.seek(tp, polled[tp][0].offset)
             raise consuming(error, self._kafka.group) from error
@@ -174,8 +176,8 @@ class KafkaStream:
             and failed_at is not None
             and not self._consumer.member_since(failed_at)
         ):
-            # A process that was frozen may have been replaced meanwhile. The producer that it
-            # would build here would fence the replacement's, so the group speaks first.
+            # A frozen process may have been replaced meanwhile. Its new producer would fence the
+            # replacement's, so the group must confirm this member first.
             raise Unconfirmed(
                 "kafka.unconfirmed",
                 "kafka: the last commit failed; waiting for the group to confirm this member",
@@ -191,7 +193,7 @@ class KafkaStream:
 
     def close(self, timeout_s: float) -> None:
         if self._forked():
-            return  # The connections and the membership are the parent's.
+            return  # connections and membership belong to the parent
         self._sink.discard()
         self._consumer.close(autocommit=False, timeout_ms=round(timeout_s * 1000))
 
@@ -201,13 +203,13 @@ class KafkaStream:
         return os.getpid() != self._process_id
 
     def _refuse_fork(self) -> None:
-        # A fork shares the parent's connections and transactional id, and has none of the clients'
-        # threads: what it wrote would break into the parent's requests.
+        # A fork shares the parent's connections and transactional id, but has none of the clients'
+        # threads. Its writes would break into the parent's requests.
         if self._forked():
             raise Halt(
                 "kafka.forked",
-                "kafka: this process was forked after the clients had connected; make the stream "
-                "in the process that uses it",
+                "kafka: this process was forked after the clients had connected; create the "
+                "stream in the process that uses it",
             )
 
     def _fetch(self, max_records: int, timeout_s: float) -> Mapping[TopicPartition, Sequence[Any]]:
@@ -225,8 +227,8 @@ class KafkaStream:
     def _follow_changes(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> None:
         """Note the changes of assignment since the last poll, in order.
 
-        An assignment is announced once its start is known, which may take further polls: it is the
-        first record's offset where this very poll brought one, else the position.
+        An assignment is announced once its start is known, which may take further polls. The start
+        is the first record's offset if this poll returned one, else the position.
         """
         while self._changes.events:
             assigned, tp = self._changes.events.popleft()
@@ -249,14 +251,14 @@ class KafkaStream:
             self._announced.append(Assigned(Partition(tp.topic, tp.partition), start))
 
     def _give_up(self) -> tuple[Unreadable, ...]:
-        """Step over what could not be read, again and again."""
+        """Step over offsets that repeatedly could not be read."""
         lost = []
         for failure in self._reading.given_up():
             tp, error = failure.tp, failure.error
             if isinstance(error, kafka_errors.UnsupportedCodecError):
                 raise consuming(error, self._kafka.group) from error
             if self._position(tp) != failure.position:
-                continue  # Sought elsewhere meanwhile, or revoked.
+                continue  # moved meanwhile, or revoked
             self._consumer.seek(tp, failure.offset + 1)
             position = Position(Partition(tp.topic, tp.partition), failure.offset)
             log.error("%s: unreadable, fetched %d times: %s", position, MAX_FETCHES, error)
@@ -266,12 +268,12 @@ class KafkaStream:
 
     def _position(self, tp: TopicPartition) -> int | None:
         """The next offset to poll, if it is known. ``KafkaConsumer.position`` would ask the broker
-        where it is not, and swallow errors that belong to the next poll."""
+        for an unknown one, and swallow errors that belong to the next poll."""
         state = self._consumer._subscription.assignment.get(tp)
         return state.position.offset if state is not None and state.position else None
 
     def _held(self) -> list[TopicPartition]:
-        """Assigned partitions that the caller knows of."""
+        """Assigned partitions that the caller knows."""
         return [tp for tp in self._consumer.assignment() if tp not in self._unannounced]
 
     def _owned(self, partitions: Iterable[Partition]) -> list[TopicPartition]:

@@ -1,7 +1,7 @@
-"""Adapters without a world: deterministic stand-ins under the same contracts as the real ones
-(``tests/contract/``). ``clock`` and ``meter`` are those to test with: time moves by hand, and what
-was measured can be read. Where code needs the time of its event loop, see
-``tests/rigs/virtual_time.py``.
+"""Adapters in memory: deterministic stand-ins under the same contracts as the real adapters
+(``tests/contract/``).
 
-Read ``store`` first. ``stream`` and ``encoder`` implement the ports of those names.
+Read ``store`` first. ``stream`` and ``encoder`` implement the ports of those names. ``clock`` and
+``meter`` are meant for tests: time is moved by hand, and measured values can be read. For code that
+needs the time of its event loop, see ``tests/rigs/virtual_time.py``.
 """

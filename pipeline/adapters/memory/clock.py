@@ -1,4 +1,4 @@
-"""Time that moves by hand."""
+"""A clock that is moved by hand."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 
 
 class HandClock:
-    """Implements ``pipeline.ports.Clock``. Time stands still until somebody sets ``now``, which may
-    be done from any thread; who sleeps is woken when their time has come."""
+    """Implements ``pipeline.ports.Clock``. Time stands still until a caller sets ``now``, which any
+    thread may do. Sleepers wake up when their time has come."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self._now = now
@@ -15,7 +15,7 @@ class HandClock:
 
     @property
     def now(self) -> float:
-        """Seconds, of both kinds of time."""
+        """Seconds, for both kinds of time."""
         return self._now
 
     @now.setter

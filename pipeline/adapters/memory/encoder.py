@@ -17,8 +17,8 @@ MAX_PROMPT_WORDS = 75  # CLIP's 77 tokens without the start and the end
 class MemoryEncoder:
     """Implements ``pipeline.ports.Encoder``: a unit vector drawn from the content's checksum.
 
-    Equal content gives equal bits in any batch; different content, independent directions. It says
-    nothing about what an image shows.
+    Equal content gives equal bits in any batch. Different content gives independent directions,
+    which say nothing about what an image shows.
     """
 
     def __init__(self, dimension: int = 64, crop: int = 224) -> None:

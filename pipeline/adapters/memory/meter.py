@@ -1,4 +1,4 @@
-"""Metrics that are kept as they were told."""
+"""A meter that keeps its values in memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Series = tuple[Metric, frozenset[tuple[str, str]]]
 
 
 class MemoryMeter:
-    """Implements ``pipeline.ports.Meter`` for the metrics of a catalogue, and reads them.
+    """Implements ``pipeline.ports.Meter`` for the metrics of a catalogue, and gives their values.
 
-    Stricter than the real one: what is not in the catalogue raises ``KeyError``, labels that are
-    not the metric's ``ValueError``, an operation of another kind of metric ``TypeError``.
+    Stricter than the real meter: a metric that is not in the catalogue raises ``KeyError``, wrong
+    labels ``ValueError``, an operation of another kind of metric ``TypeError``.
     """
 
     def __init__(self, catalogue: Sequence[Metric]) -> None:
@@ -38,18 +38,18 @@ class MemoryMeter:
         self._told.pop(self._series(metric, labels, Kind.GAUGE), None)
 
     def value(self, metric: Metric, /, **labels: str) -> float | None:
-        """The sum of a counter, or what a gauge was set to last; None where it is not exposed."""
+        """The sum of a counter, or a gauge's last value. None if it is not exposed."""
         told = self._told.get(self._series(metric, labels, Kind.COUNTER, Kind.GAUGE))
         if told:
             return told[-1]
         return None if metric.labels else 0.0
 
     def values(self, metric: Metric, /, **labels: str) -> list[float]:
-        """What a histogram has observed, or a gauge was set to, in order."""
+        """The values that a histogram observed, or that a gauge was set to, in order."""
         return list(self._told.get(self._series(metric, labels, Kind.HISTOGRAM, Kind.GAUGE), ()))
 
     def labels(self, metric: Metric) -> list[dict[str, str]]:
-        """The labels of each series of a metric that is exposed, in the order of their coming."""
+        """The labels of each exposed series of a metric, oldest series first."""
         return [dict(labels) for of, labels in tuple(self._told) if of is metric]
 
     def _series(self, metric: Metric, labels: dict[str, str], *kinds: Kind) -> Series:

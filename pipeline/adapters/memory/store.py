@@ -29,8 +29,8 @@ class _Bucket:
 class MemoryStore:
     """Implements ``pipeline.ports.ObjectStore``; lists and writes like ``S3Admin``.
 
-    Knows versions, delete markers and archived objects. Fails in no other way: tests that need an
-    outage wrap it.
+    Knows versions, delete markers and archived objects. It has no other failures: tests that need
+    an outage wrap it.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class MemoryStore:
     def put(
         self, bucket: str, key: str, body: bytes, content_encoding: str | None = None
     ) -> ObjectBody:
-        """Write an object; returns it as a read would."""
+        """Write an object. Returns it as a read would."""
         if not 1 <= len(key.encode()) <= _MAX_KEY_BYTES:
             raise ValueError(f"memory store: a key has 1 to {_MAX_KEY_BYTES} bytes")
         etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
@@ -51,7 +51,7 @@ class MemoryStore:
         return self._add(bucket, key, _Version(stored))
 
     def delete(self, bucket: str, key: str) -> None:
-        """Delete an object, or hide it behind a delete marker where versions are kept."""
+        """Delete an object, or hide it behind a delete marker if versions are kept."""
         if self._bucket(bucket).versioned:
             marker = ObjectBody(b"", None, self._version_id(bucket))
             self._add(bucket, key, _Version(marker, deleted=True))
@@ -101,7 +101,7 @@ class MemoryStore:
         return stored
 
     async def close(self) -> None:
-        """Keeps its objects: closing releases nothing here."""
+        """Does nothing: the objects stay."""
 
     def _bucket(self, bucket: str) -> _Bucket:
         found = self._buckets.get(bucket)

@@ -1,7 +1,7 @@
 """A broker in memory with the semantics that the stream worker relies on: consumer groups with
-cooperative rebalances, transactions that are visible whole or not at all, and fencing.
+cooperative rebalances, transactions that are visible as a whole or not at all, and fencing.
 
-For tests and for trying label sets without Kafka. Single-threaded per stream; the broker itself
+For tests and for trying label sets without Kafka. Each stream is single-threaded; the broker itself
 is locked.
 """
 
@@ -18,7 +18,7 @@ from pipeline.ports import Assigned, Commit, Polled, Revoked
 from pipeline.records import Headers, OutputRecord, Partition, Position, Record
 
 CommitFault = Literal["lost", "applied"]
-"""A commit that fails to answer: ``lost`` before the broker took it, ``applied`` after."""
+"""A commit without an answer: ``lost`` before the broker executed it, ``applied`` afterwards."""
 
 
 @dataclass(slots=True)
@@ -93,8 +93,8 @@ class MemoryBroker:
                 del state.owners[partition]
 
     def rebalance(self, group: str, member: str) -> tuple[set[Partition], dict[Partition, int]]:
-        """One member's part of a cooperative rebalance: what it must give up now, and what it
-        gets, with offsets, because its former owner has given it up."""
+        """One member's part of a cooperative rebalance: the partitions that it must give up now,
+        and those that it gets, with offsets, because their former owner has given them up."""
         with self._lock:
             state = self._groups[group]
             partitions = sorted(state.committed)
@@ -113,7 +113,7 @@ class MemoryBroker:
             return revoked, {p: state.committed[p] for p in sorted(gained)}
 
     def fence(self, transactional_id: str) -> int:
-        """A new epoch of the id: the owner of an older one is fenced."""
+        """A new epoch of the id. The owner of an older epoch is fenced."""
         with self._lock:
             self._epochs[transactional_id] = self._epochs.get(transactional_id, 0) + 1
             return self._epochs[transactional_id]
@@ -177,7 +177,8 @@ class MemoryStream:
             self._positions[partition] += len(batch)
             records.extend(batch)
         if not records and not changes:
-            # What a real broker does, in short: a caller that polls in a loop must not spin.
+            # Waits briefly, as a real broker does, so that a caller that polls in a loop does not
+            # spin.
             time.sleep(min(timeout_s, 0.001))
         return Polled(changes, tuple(records))
 

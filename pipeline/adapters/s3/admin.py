@@ -1,4 +1,4 @@
-"""Lists, writes and checks S3 through boto3: for commands, not for the path of an image."""
+"""Lists, writes and checks S3 through boto3, for commands and not for the path of an image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 3
 _CONNECTIONS = 10
 _HOME_REGION = "us-east-1"
-"""The one region that must not be named when a bucket is created."""
+"""The only region that must not be named when a bucket is created."""
 
 
 class _Payer(TypedDict, total=False):
@@ -32,7 +32,7 @@ class _Payer(TypedDict, total=False):
 class S3Admin:
     """Lists, creates and writes, for `enqueue`, doctor, demo and tests.
 
-    Thread-safe; every call blocks and retries by itself.
+    Thread-safe. Every call blocks and retries.
 
     Raises:
         Halt: there are no credentials.
@@ -94,7 +94,7 @@ class S3Admin:
     def put(
         self, bucket: str, key: str, body: bytes, content_encoding: str | None = None
     ) -> ObjectBody:
-        """Write an object; returns it as a read would.
+        """Write an object. Returns it as a read would.
 
         Raises:
             StoreDenied, Retry: as ``list_objects``.
@@ -110,7 +110,7 @@ class S3Admin:
         return ObjectBody(body, etag, response.get("VersionId"), content_encoding)
 
     def delete(self, bucket: str, key: str) -> None:
-        """Delete an object, or hide it behind a delete marker where versions are kept.
+        """Delete an object, or hide it behind a delete marker if versions are kept.
 
         Raises:
             StoreDenied, Retry: as ``list_objects``.
@@ -121,9 +121,10 @@ class S3Admin:
             raise self._failure(error) from error
 
     def check(self) -> Iterator[Check]:
-        """Try what the worker needs: the endpoint, the credentials, each bucket named in full.
+        """Try what the worker needs: the endpoint, the credentials, and each bucket without a
+        pattern.
 
-        Ends early where the rest could only fail for the same reason. Never raises for a fault of
+        Ends early if all further checks would fail for the same reason. Never raises for a fault of
         the store.
         """
         endpoint = self._client.meta.endpoint_url
@@ -156,9 +157,9 @@ class S3Admin:
             if meaning.code != "fetch.forbidden":
                 return Check(subject, CheckResult.FAILED, meaning.message)
             message = (
-                "listing is refused, so reading could not be tried, and S3 says 403 of a missing "
-                "object, so that its dead letter says fetch.forbidden; grant s3:ListBucket to see "
-                "fetch.not_found (`enqueue` needs it too)"
+                "listing is refused, so reading could not be tried. Without s3:ListBucket, S3 "
+                "answers 403 for a missing object, and its dead letter says fetch.forbidden; grant "
+                "s3:ListBucket to see fetch.not_found (`enqueue` needs it too)"
             )
             return Check(subject, CheckResult.WARNING, message)
         if not found:
@@ -176,11 +177,11 @@ class S3Admin:
         return failure(self._answers, error, versioned=False)
 
     def _refusal(self) -> PipelineError | None:
-        """Why the store does not serve us at all, if so."""
+        """Why the store does not serve us at all, or None."""
         try:
             self._client.list_buckets()
         except (ClientError, BotoCoreError) as error:
-            # Workers need not be allowed to list buckets; that they were recognised is enough.
+            # Workers need not be allowed to list buckets. It is enough that the store knows them.
             if isinstance(error, ClientError) and error.response["Error"]["Code"] == "AccessDenied":
                 return None
             return self._failure(error)

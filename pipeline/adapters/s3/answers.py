@@ -1,4 +1,5 @@
-"""What an S3 store's answer to a GET means for the image. No messages hold keys: they are logged.
+"""What an S3 store's answer to a GET means for the image. No message contains a key, because
+messages are logged.
 
 Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
@@ -20,13 +21,13 @@ _MISSING = {
     "XMinioInvalidObjectName",
 }
 _MISSING_VERSION = {"InvalidArgument", "InvalidVersionId"}
-"""Malformed version ids; only where one was asked for."""
+"""Errors for malformed version ids, if a version was requested."""
 
 _NO_BUCKET = {"NoSuchBucket", "InvalidBucketName"}
 
 _KMS = "KMS."
 _KMS_PASSES = re.compile(r"Throttl|Internal|Unavailable|Timeout|LimitExceeded")
-"""Codes of the key management service that say nothing of the object's key."""
+"""Codes of the key management service that say nothing about the object's key."""
 
 _NOT_US = {
     "ExpiredToken",
@@ -55,7 +56,7 @@ _REMEDIES = {
 _GRANT = "grant s3:GetObject and s3:GetObjectVersion"
 
 _ETAG = re.compile(r"[\x21\x23-\x7e]+")
-"""What RFC 9110 allows between the quotes, without the bytes beyond ASCII."""
+"""The characters that RFC 9110 allows between the quotes, without bytes beyond ASCII."""
 
 
 def bare_etag(header: str | None) -> str | None:
@@ -64,17 +65,17 @@ def bare_etag(header: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the answers of one store mean. ``section`` is its section of the settings: messages
-    begin with it and name its settings."""
+    """The meaning of one store's answers. ``section`` is the store's section of the settings.
+    Messages begin with it and name its settings."""
 
     section: str
 
     def failure(
         self, status: int, code: str | None, *, versioned: bool, retry_after_s: float | None = None
     ) -> PipelineError:
-        """What to raise for an answer other than 2xx.
+        """The error to raise for an answer other than 2xx.
 
-        ``code`` is S3's, from the body; ``versioned`` says whether a version was asked for.
+        ``code`` is S3's code from the body. ``versioned`` says whether a version was requested.
         """
         answer = f"{self.section}: the store answered {status} {code or 'without an S3 error code'}"
         if code in _MISSING or (versioned and status == 400 and code in _MISSING_VERSION):
@@ -106,18 +107,18 @@ class Answers:
             return Retry("fetch.timeout", f"{answer}; look at the network", retry_after_s)
         if code and 400 <= status < 500 and status not in (404, 408, 409, 429) and not kms_passes:
             return StoreDenied("fetch.failed", f"{answer}; look at the store's logs", retry_after_s)
-        # A 404 that names no key comes from something that is no S3 server, or from a proxy before
+        # A 404 that names no key comes from a server that is not S3, or from a proxy in front of
         # it.
         remedy = f"check {self.section}.endpoint" if status == 404 else "look at the store's logs"
         return Retry("fetch.failed", f"{answer}; {remedy}", retry_after_s)
 
     def unreachable(self, detail: str) -> Retry:
-        """No answer, or one that broke off."""
+        """No answer, or an incomplete one."""
         return Retry("fetch.failed", f"{self.section}: {detail}; look at the network and the store")
 
     def exhaustion(self, number: int) -> OSError | None:
-        """What to raise where no connection could be opened for this error number: a process
-        without file descriptors says nothing of the store or the object."""
+        """The error to raise if no connection could be opened because of this error number. A
+        process without file descriptors says nothing about the store or the object."""
         error = OSError(
             number, f"{self.section}: no connection can be opened: {os.strerror(number)}"
         )
@@ -139,7 +140,8 @@ class Answers:
 
     def no_credentials(self, detail: str) -> StoreDenied:
         return StoreDenied(
-            "fetch.forbidden", f"{self.section}: no valid credentials ({detail}); mend them"
+            "fetch.forbidden",
+            f"{self.section}: no valid credentials ({detail}); fix the credentials",
         )
 
     def redirected(self) -> StoreDenied:
@@ -157,17 +159,17 @@ class Answers:
         )
 
     def if_match(self, etag: str) -> str:
-        """The condition's header; ``etag`` without quotes.
+        """The value of the condition's header; ``etag`` without quotes.
 
         Raises:
-            Reject: ``fetch.superseded``, where no object can have such an ETag.
+            Reject: ``fetch.superseded``: no object can have such an ETag.
         """
         if not _ETAG.fullmatch(etag):
             raise self.superseded()
         return f'"{etag}"'
 
     def check_size(self, size_bytes: int, max_bytes: int) -> None:
-        """Before the bytes are read, and again while they are.
+        """Called before the bytes are read, and again while they are.
 
         Raises:
             Reject: ``fetch.too_large`` or ``fetch.empty``.
@@ -184,10 +186,10 @@ class Answers:
             )
 
     def check_complete(self, held_bytes: int, size_bytes: int) -> None:
-        """After the body has ended.
+        """Called after the body has ended.
 
         Raises:
-            Retry: it is not as long as announced.
+            Retry: the body is shorter or longer than announced.
         """
         if held_bytes != size_bytes:
             raise self.unreachable(f"the body ended after {held_bytes:,} of {size_bytes:,} bytes")
@@ -202,7 +204,7 @@ class Answers:
         wanted_etag: str | None,
         wanted_version_id: str | None,
     ) -> ObjectBody:
-        """The object, if it is the one asked for: stores without versions or conditions ignore
+        """The object, if it is the requested one. Stores without versions or conditions ignore
         them.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Sessions, credentials and clients of boto3, as the S3 policy says."""
+"""Sessions, credentials and clients of boto3, as the S3 policy defines them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 _ROLE_SESSION_NAME = "clipstream"
 
 _CREDENTIALS_AGE = timedelta(minutes=10)
-"""boto3 renews credentials that have less than this to live, so a copy is good for so long."""
+"""boto3 renews credentials that expire within this time, so a copy is valid for this long."""
 
 
 def open_session(policy: S3Policy) -> boto3.session.Session:
     """A session whose credentials renew themselves.
 
     Raises:
-        Halt: the profile does not exist, or there are no credentials at all.
+        Halt: the profile does not exist, or there are no credentials.
     """
     try:
         session = boto3.session.Session(profile_name=policy.profile, region_name=policy.region)
@@ -55,7 +55,7 @@ def open_session(policy: S3Policy) -> boto3.session.Session:
 
 
 def certificate_authorities(policy: S3Policy) -> bytes | None:
-    """What the store's ``ca_file`` holds, where it is set.
+    """The contents of the store's ``ca_file``, if it is set.
 
     Raises:
         Halt: the file cannot be read.
@@ -65,7 +65,7 @@ def certificate_authorities(policy: S3Policy) -> bytes | None:
     try:
         return policy.ca_file.read_bytes()
     except OSError as error:
-        raise Halt("s3.ca_file", f"{policy.section}.ca_file: {error}; mend the path") from error
+        raise Halt("s3.ca_file", f"{policy.section}.ca_file: {error}; fix the path") from error
 
 
 def _with_role(
@@ -78,7 +78,8 @@ def _with_role(
 
 
 class _AssumedRole(CredentialProvider):
-    """Lets botocore assume and renew the role; boto3 itself can only where a file configures it."""
+    """Lets botocore assume and renew the role. boto3 itself can do that only for a role in a
+    file."""
 
     METHOD = "clipstream-assume-role"
 
@@ -118,11 +119,11 @@ def open_client(
             max_pool_connections=connections,
             retries={"mode": "standard", "total_max_attempts": attempts},
             tcp_keepalive=True,
-            # The settings say where the store is; the environment only says who we are.
+            # The settings say where the store is. The environment gives only the credentials.
             proxies=proxies,
             ignore_configured_endpoint_urls=True,  # type: ignore[call-arg]  # stubs lag
             s3={"addressing_style": style},
-            # Stores other than AWS stumble over checksums that nobody asked for.
+            # Other stores than AWS fail on checksums that nobody asked for.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),
@@ -132,19 +133,19 @@ def open_client(
 
 
 def _refuse_redirects(context: dict[str, Any], **_: object) -> None:
-    """Make botocore believe that it has followed a redirect already.
+    """Make botocore believe that it has already followed a redirect.
 
-    It would go to another host than the settings name, and where the answer does not name a region
-    (a bare 301, say) it asks and is redirected without end (S3RegionRedirectorv2 in 1.44).
+    Otherwise it would go to another host than the settings name. If the answer names no region
+    (such as a bare 301), it would be redirected without end (S3RegionRedirectorv2 in 1.44).
     """
     context.setdefault("s3_redirect", {})["redirected"] = True
 
 
 class Credentials:
-    """Gives obstore the session's credentials, as they are now.
+    """Gives obstore the session's current credentials.
 
-    obstore calls it from a thread of its own, some minutes before the last copy expires. It blocks
-    while boto3 renews them.
+    obstore calls this from a thread of its own, some minutes before the last copy expires. It
+    blocks while boto3 renews them.
     """
 
     def __init__(self, session: boto3.session.Session) -> None:

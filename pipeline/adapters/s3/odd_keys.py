@@ -1,4 +1,4 @@
-"""Reads single objects through boto3, in threads: for the keys that obstore cannot name."""
+"""Reads single objects through boto3, in threads, for keys that obstore cannot name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 class BotoReader:
-    """Implements ``pipeline.ports.ObjectStore`` with a client that tries each request once."""
+    """Implements ``pipeline.ports.ObjectStore`` with a client that makes one attempt for each
+    request."""
 
     def __init__(
         self, client: S3Client, answers: Answers, *, requester_pays: bool, threads: int
@@ -71,13 +72,13 @@ class BotoReader:
                 await on_answer()
             body = await in_thread(_read_body, answers, response, size_bytes, max_bytes, cancelled)
         except (ClientError, BotoCoreError, urllib3.exceptions.HTTPError) as error:
-            # The text may hold the key, which is not for logs.
+            # The text may hold the key, which must not be logged.
             versioned = version_id is not None
             raise _exhaustion(answers, error) or failure(
                 answers, error, versioned=versioned
             ) from None
         finally:
-            # A thread cannot be cancelled: it stops at the next bytes or the read timeout.
+            # A thread cannot be cancelled. It stops at the next bytes or at the read timeout.
             cancelled.set()
         return answers.checked(
             body,
@@ -95,7 +96,7 @@ class BotoReader:
     def _open(
         self, request: GetObjectRequestTypeDef, cancelled: threading.Event
     ) -> GetObjectOutputTypeDef:
-        """The answer, of which the body has not been read."""
+        """The answer. Its body has not been read."""
         response = self._client.get_object(**request)
         if cancelled.is_set():
             response["Body"].close()
@@ -112,7 +113,7 @@ def _closed_on_error(response: GetObjectOutputTypeDef) -> Iterator[None]:
 
 
 def _announced(answers: Answers, response: GetObjectOutputTypeDef, max_bytes: int) -> int:
-    """Bytes that the answer announces, if they may be read."""
+    """The number of bytes that the answer announces, if they may be read."""
     size_bytes = cast("int | None", response.get("ContentLength"))
     if size_bytes is None:
         raise answers.unreachable("the answer has no length")
@@ -141,7 +142,7 @@ def _read_body(
 
 
 def _exhaustion(answers: Answers, error: BaseException) -> OSError | None:
-    """The lack of file descriptors behind an exception, if that is what it comes from."""
+    """The shortage of file descriptors that caused an exception, or None."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno is not None:
@@ -151,12 +152,12 @@ def _exhaustion(answers: Answers, error: BaseException) -> OSError | None:
 
 
 def failure(answers: Answers, error: Exception, *, versioned: bool) -> PipelineError:
-    """What an exception of boto3 means."""
+    """The pipeline's error for an exception of boto3."""
     if isinstance(error, ClientError):
         metadata = error.response["ResponseMetadata"]
         status = metadata["HTTPStatusCode"]
         code = error.response["Error"].get("Code")
-        # Without a body boto3 puts the status in the code's place.
+        # Without a body, boto3 puts the status in place of the code.
         named = None if code == str(status) else code
         after = metadata["HTTPHeaders"].get("retry-after", "")
         return answers.failure(

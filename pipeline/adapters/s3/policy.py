@@ -1,4 +1,5 @@
-"""Which S3 stores are read, as whom, and which of their buckets. Imports no client library."""
+"""Which S3 stores are read, with which identity, and which buckets of them. Imports no client
+library."""
 
 from __future__ import annotations
 
@@ -16,79 +17,81 @@ from pipeline.formats.reference import check_bucket
 from pipeline.policy import Policy, Tier
 
 _BUCKET = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
-"""What can be part of a URL without changing its meaning. Servers are stricter."""
+"""Names that can be part of a URL without changing its meaning. Servers are stricter."""
 
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 
 _PATTERN = re.compile(r"[a-z0-9.*-]+")
-"""Letters of the names that references may give, with ``*`` for any of them."""
+"""Characters of bucket names in references, and ``*`` for any of them."""
 
 
 class S3Policy(Policy):
-    """The object store and what may be read from it.
+    """The object store and the buckets that may be read.
 
-    Credentials are no settings: they come from boto3's chain (environment, shared files, web
+    Credentials are not settings. They come from boto3's chain (environment, shared files, web
     identity, container, instance).
     """
 
     tier = Tier.TUNING
 
-    # A URL that is refused may hold a password.
+    # A refused URL may hold a password.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     allowed_buckets: Annotated[tuple[str, ...], Tier.EVERYDAY] = Field(
         (),
-        description="Buckets that references may name, exactly or with `*` for any characters "
-        "(`uploads-*`). There is no default: a message must not choose what the worker's "
+        description="Buckets that references may name. `*` stands for any characters "
+        "(`uploads-*`). There is no default, because a message must not choose what the worker's "
         "credentials read.",
     )
     endpoint: Annotated[str | None, Tier.EVERYDAY] = Field(
         None,
         description="URL of an S3-compatible server, without bucket or path "
-        "(`https://s3.example.com`); unset means AWS. TLS is left out only for an `http://` URL.",
+        "(`https://s3.example.com`). Unset: AWS. Only an `http://` URL turns TLS off.",
     )
     region: Annotated[str | None, Tier.EVERYDAY] = Field(
         None,
-        description="Region of the buckets; unset means that of the AWS environment or profile, "
-        "else us-east-1.",
+        description="Region of the buckets. Unset: the region of the AWS environment or profile, "
+        "otherwise us-east-1.",
     )
     addressing: Literal["auto", "path", "virtual"] = Field(
         "auto",
-        description="Where the bucket's name stands: in the `path`, or in the host (`virtual`). "
-        "`auto` is virtual for AWS and path for an endpoint of your own.",
+        description="Where the bucket's name stands in the URL: in the `path`, or in the host "
+        "name (`virtual`). `auto` is virtual for AWS and path for your own endpoint.",
     )
     ca_file: Path | None = Field(
         None,
         description="PEM file of the certificate authorities that sign the endpoint's "
-        "certificate; unset means the public ones.",
+        "certificate. Unset: the public authorities.",
     )
     proxy_url: str | None = Field(
         None,
-        description="HTTP proxy through which the store is reached, without credentials. The "
-        "variables HTTPS_PROXY and HTTP_PROXY are not read. Without a proxy, redirects to another "
-        "host are not followed; with one, the proxy decides which hosts can be reached.",
+        description="HTTP proxy for reaching the store, without credentials. The variables "
+        "HTTPS_PROXY and HTTP_PROXY are ignored. Without a proxy, redirects to another host are "
+        "not followed. With a proxy, the proxy decides which hosts can be reached.",
     )
     profile: str | None = Field(
-        None, description="Profile of the shared AWS files to take credentials and region from."
+        None, description="Profile of the shared AWS files that gives credentials and region."
     )
     role_arn: Annotated[str | None, Tier.EVERYDAY] = Field(
-        None, description="Role to assume with those credentials, renewed before it expires."
+        None,
+        description="Role to assume with these credentials. The role's session is renewed before "
+        "it expires.",
     )
     external_id: str | None = Field(
-        None, description="External id that the role's trust policy asks for."
+        None, description="External id that the role's trust policy demands."
     )
     requester_pays: bool = Field(
         False,
-        description="Agree to pay for requests, without which a requester-pays bucket refuses "
-        "them.",
+        description="Agree to pay for requests. A requester-pays bucket refuses requests without "
+        "this.",
     )
     connect_timeout_s: Annotated[float, Tier.EXPERT] = Field(
-        3.0, description="Seconds until a connection must stand.", gt=0
+        3.0, description="Seconds within which a connection must be established.", gt=0
     )
     read_timeout_s: Annotated[float, Tier.EXPERT] = Field(
         10.0,
-        description="Seconds that the store may stay silent within a response. The whole object "
-        "is bounded by fetch.deadline_s.",
+        description="Seconds that the store may stay silent within a response. fetch.deadline_s "
+        "bounds the whole object.",
         gt=0,
     )
 
@@ -133,7 +136,7 @@ class S3Policy(Policy):
 
     @property
     def store_name(self) -> str:
-        """What logs and metrics call the store."""
+        """The store's name in logs and metrics."""
         return "s3"
 
     @property
@@ -148,8 +151,8 @@ class S3Policy(Policy):
         )
 
     def in_host(self, bucket: str) -> bool:
-        """Whether the bucket's name is part of the host. With dots in it, no certificate of AWS
-        would fit the host."""
+        """Whether the bucket's name is part of the host name. No certificate of AWS matches a host
+        name with the dots of a bucket in it."""
         if self.addressing == "auto":
             return self.endpoint is None and "." not in bucket
         return self.addressing == "virtual"
@@ -159,7 +162,7 @@ class _Named(Policy):
     name: str = Field(
         "",
         description="Name of the store in messages, logs and metrics: 1 to 40 lower-case letters, "
-        "digits and hyphens. There is no default.",
+        "digits and hyphens. Required.",
         validate_default=True,
     )
 
@@ -174,11 +177,11 @@ class _Named(Policy):
         return name
 
 
-class NamedS3Policy(S3Policy, _Named):  # in this order, which has the name come first
-    """A further store, with a name and all keys of the section `s3`.
+class NamedS3Policy(S3Policy, _Named):  # in this order, so that the name comes first
+    """A further store: a name, and all keys of the section `s3`.
 
-    A reference is read from the first entry whose `allowed_buckets` name its bucket, else from the
-    store of the section `s3`.
+    A reference is read from the first entry whose `allowed_buckets` name its bucket. If no entry
+    names it, the reference is read from the store of the section `s3`.
     """
 
     @property
@@ -191,13 +194,13 @@ class NamedS3Policy(S3Policy, _Named):  # in this order, which has the name come
 
 
 def in_order(stores: Sequence[NamedS3Policy], last: S3Policy) -> tuple[S3Policy, ...]:
-    """The stores in the order in which they are asked whether a bucket is theirs. That of the
-    section `s3` comes last, if it may read anything."""
+    """The stores in the order in which a bucket is looked up. The store of the section `s3` comes
+    last, if it has buckets that may be read."""
     return (*stores, last) if last.allowed_buckets else tuple(stores)
 
 
 def check_stores(stores: Sequence[NamedS3Policy], last: S3Policy) -> None:
-    """See that each store may be read, and has a name and buckets of its own.
+    """Check that each store has a name and buckets of its own.
 
     Raises:
         ValueError: the setting and what to write, as pydantic's validators raise it.
@@ -224,8 +227,8 @@ def check_stores(stores: Sequence[NamedS3Policy], last: S3Policy) -> None:
 
 
 def _check_that_it_matches(rule: str, key: str, before: Sequence[S3Policy]) -> None:
-    """Refuse a rule whose buckets are all those of a store before. A pattern as text stands for
-    its own buckets: another one that matches it has them all."""
+    """Refuse a rule if an earlier store already has all of its buckets. A wider pattern that
+    matches the rule's own text has all buckets of the rule."""
     for store in before:
         for wider in store.allowed_buckets:
             if _compiled(wider).fullmatch(rule):
@@ -237,7 +240,7 @@ def _check_that_it_matches(rule: str, key: str, before: Sequence[S3Policy]) -> N
 
 
 def _is_rule(rule: str) -> bool:
-    """Whether a bucket that a reference may name can match."""
+    """Whether the rule can match a bucket that a reference may name."""
     if "*" in rule:
         return _PATTERN.fullmatch(rule) is not None
     try:
@@ -249,5 +252,5 @@ def _is_rule(rule: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _compiled(rule: str) -> re.Pattern[str]:
-    # Runs of `*` are one: adjacent repetitions would backtrack without end.
+    # A run of `*` counts as one, because adjacent repetitions would backtrack without end.
     return re.compile(".*".join(re.escape(part) for part in re.split(r"\*+", rule)))

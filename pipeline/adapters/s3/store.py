@@ -1,4 +1,4 @@
-"""Reads objects from S3 through obstore, and through boto3 where obstore would read another key."""
+"""Reads objects from S3 through obstore, and through boto3 if obstore would read another key."""
 
 from __future__ import annotations
 
@@ -32,25 +32,26 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1024 * 1024
 
 _MAX_STORES = 64
-"""Connection pools kept, one a bucket; a pattern in the allow-list may let in any number. The one
-that was used longest ago goes first."""
+"""Most connection pools, one for each bucket, because a pattern in the allow-list may admit any
+number of buckets. The least recently used pool goes first."""
 
 _ODD_KEY_THREADS = 256
-"""Made when they are needed. With fewer than there may be attempts under way, an attempt would
-spend its time waiting for a thread, which is not the object's fault."""
+"""Created when needed. With fewer threads than attempts in progress, an attempt would spend its
+time waiting for a thread, which is not the object's fault."""
 
 _NO_LIMIT = timedelta(hours=1)
-"""obstore bounds a request to 30 s unless told otherwise; the caller's deadline cancels it."""
+"""obstore limits a request to 30 s by default. The caller's deadline cancels the request
+instead."""
 
 _DEAD_PROXY = "http://127.0.0.1:0"
-"""obstore follows redirects and cannot be told not to. All hosts but the endpoint's are therefore
-sent to a proxy on port 0, where nothing can listen."""
+"""obstore always follows redirects. All hosts but the endpoint's are therefore sent to a proxy on
+port 0, where nothing can listen."""
 _DEAD_PROXY_REFUSED = re.compile(r"\n\s+127\.0\.0\.1:0,\n")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
-# obstore tells status and S3 error code in its text alone. Its debug part quotes all that comes
-# from outside, so no key or body can imitate the line breaks that these patterns want.
+# obstore gives status and S3 error code only in its text. Its debug part quotes everything that
+# comes from outside, so no key or body can imitate the line breaks that these patterns match.
 _DEBUG_MARK = "\n\nDebug source:\n"
 _STATUS = re.compile(r"\n\s+status: (\d{3}),\n")
 _CODE = re.compile(r'\n\s+body: Some\(\n\s+"(?:[^"\\]|\\.)*?<Code>([\w.]+)</Code>')
@@ -62,10 +63,10 @@ _DETAIL = re.compile(r'\n\s+(?:message|error): "([^"\n]*)"')
 
 
 def reads_exactly(key: str) -> bool:
-    """Whether obstore asks for this very key.
+    """Whether obstore asks for exactly this key.
 
-    Its paths are normalised: ``/a`` and ``a/`` silently become ``a``, while ``a//b``, ``.``, ``..``
-    and control characters are refused. To S3 all these are keys like any others.
+    obstore normalises paths: ``/a`` and ``a/`` silently become ``a``, while ``a//b``, ``.``, ``..``
+    and control characters are refused. For S3 all these are ordinary keys.
     """
     return not _CONTROL.search(key) and all(
         segment not in ("", ".", "..") for segment in key.split("/")
@@ -73,10 +74,10 @@ def reads_exactly(key: str) -> bool:
 
 
 class ObstoreS3:
-    """Implements ``pipeline.ports.ObjectStore``: one call, one request.
+    """Implements ``pipeline.ports.ObjectStore``. One call makes one request.
 
-    obstore needs a third of boto3's CPU. May be built in one thread and used by the event loop of
-    another.
+    obstore needs a third of boto3's CPU time. The object may be built in one thread and used by the
+    event loop of another.
 
     Raises:
         Halt: there are no credentials, or the file of certificate authorities cannot be read.
@@ -94,7 +95,7 @@ class ObstoreS3:
             threads=_ODD_KEY_THREADS,
         )
         self._credentials = Credentials(session)
-        # boto3 knows the endpoints of AWS; both clients must mean the same.
+        # boto3 knows the endpoints of AWS. Both clients must use the same endpoint.
         self._endpoint = client.meta.endpoint_url
         self._region = client.meta.region_name
         self._options = _client_options(policy, self._endpoint)
@@ -138,13 +139,14 @@ class ObstoreS3:
                 self._answers.check_size(held_bytes, max_bytes)
                 chunks.append(chunk)
                 if held_bytes >= meta["size"]:
-                    break  # To be told that this was the end takes another turn of the loop.
+                    break  # waiting for the end would take another turn of the loop
             self._answers.check_complete(held_bytes, meta["size"])
         except (BaseError, FileNotFoundError) as error:
-            # Its text holds the key, and a traceback of the credential provider: nothing to chain.
+            # The error's text holds the key and a traceback of the credential provider, so it is
+            # not chained.
             raise _failure(self._answers, error, versioned=version_id is not None) from None
         finally:
-            # The stream owns the connection, and an exception's traceback would keep it open.
+            # The stream owns the connection, which an exception's traceback would keep open.
             del stream
         return self._answers.checked(
             chunks[0] if len(chunks) == 1 else b"".join(chunks),
@@ -156,7 +158,7 @@ class ObstoreS3:
         )
 
     async def close(self) -> None:
-        """Release connections and threads. Reads still under way fail."""
+        """Release connections and threads. Reads in progress fail."""
         self._stores.clear()
         self._odd_keys.close()
 
@@ -168,7 +170,7 @@ class ObstoreS3:
             in_host = self._policy.in_host(bucket)
             scheme, _, host = self._endpoint.partition("://")
             endpoint = f"{scheme}://{bucket}.{host}" if in_host else self._endpoint
-            # All is said outright: obstore would fill gaps from variables of the environment.
+            # Every option is explicit, because obstore would fill gaps from environment variables.
             store = S3Store(
                 bucket,
                 endpoint=endpoint,
@@ -182,7 +184,7 @@ class ObstoreS3:
                 retry_config={"max_retries": 0},
                 credential_provider=self._credentials,
             )
-        self._stores[bucket] = store  # last, for the first is the first to go
+        self._stores[bucket] = store  # at the end, because the first is dropped first
         return store
 
 
@@ -203,7 +205,7 @@ def _client_options(policy: S3Policy, endpoint: str) -> ClientConfig:
 
 
 def _failure(answers: Answers, error: Exception, *, versioned: bool) -> PipelineError | OSError:
-    """What an exception of obstore means."""
+    """The pipeline's error for an exception of obstore."""
     _, _, debug = str(error).partition(_DEBUG_MARK)
     if status := _STATUS.search(debug):
         code = _CODE.search(debug)

@@ -1,6 +1,6 @@
-"""How the vision tower computes.
+"""Runs the vision tower.
 
-Read ``tower`` first: the arithmetic. ``engine`` runs it in batches, ``cuda`` on a GPU, ``int8`` by
-OpenVINO as ``calibration`` has quantized it. ``cpu_precision`` chooses between fp32 and bf16 on a
-CPU.
+Read ``tower`` first: the arithmetic. ``engine`` runs the tower in batches, and ``cuda`` on a GPU.
+``int8`` runs it with OpenVINO, as quantized by ``calibration``. ``cpu_precision`` chooses between
+fp32 and bf16 on a CPU.
 """

@@ -1,4 +1,5 @@
-"""Quantizes a vision tower to int8 by images like those it will see. Needs NNCF and OpenVINO."""
+"""Quantizes a vision tower to int8 with images like those that it will see. Needs NNCF and
+OpenVINO."""
 
 from __future__ import annotations
 
@@ -20,13 +21,13 @@ from pipeline.records import Pixels
 
 FEWEST_IMAGES = 50
 HELD_OUT_SHARE = 5
-"""One image in so many is held out."""
+"""One image in this many is held out."""
 MOST_HELD_OUT = 64
-"""Kept beside the graph, and encoded twice at each load: about 150 KB and 50 ms each."""
+"""Kept next to the graph, and encoded twice at each load: about 150 KB and 50 ms for each."""
 
 
 def split(images: Pixels) -> tuple[Pixels, Pixels]:
-    """Images to calibrate on, and images to hold out: the first ones.
+    """Images to calibrate with, and images to hold out, which are the first ones.
 
     Raises:
         Halt: ``calibrate.too_few``.
@@ -35,7 +36,7 @@ def split(images: Pixels) -> tuple[Pixels, Pixels]:
         raise Halt(
             "calibrate.too_few",
             f"calibrate: {len(images)} different images could be decoded against {FEWEST_IMAGES}; "
-            "give some hundred, chosen at random from those to be classified",
+            "give some hundred images, chosen at random from those that you classify",
         )
     held_out = min(len(images) // HELD_OUT_SHARE, MOST_HELD_OUT)
     return images[held_out:], images[:held_out]
@@ -51,12 +52,13 @@ def calibrate(
     threads: int,
     min_fidelity: float,
 ) -> int8.CalibrationFacts:
-    """Write the tower in int8 into a new directory, calibrated on ``images``; ``held_out`` says
-    whether it is faithful: both uint8 [images, side, side, 3]. Takes half a minute for ViT-B/32.
+    """Write the tower in int8 into a new directory, calibrated with ``images``. ``held_out`` shows
+    whether the result is faithful. Both are uint8 [images, side, side, 3]. Takes half a minute for
+    ViT-B/32.
 
     Raises:
         Halt: ``model.int8_unavailable``; ``model.unfaithful``; ``calibrate.failed``: the directory
-            cannot be made. Nothing is left of it.
+            cannot be created. A failure leaves no directory behind.
     """
     openvino, nncf = int8.openvino(), _nncf()
     try:
@@ -64,7 +66,7 @@ def calibrate(
     except OSError as error:
         raise Halt(
             "calibrate.failed",
-            f"calibrate: {directory} cannot be made ({first_line(error)}); name a new directory",
+            f"calibrate: {directory} cannot be created ({first_line(error)}); name a new directory",
         ) from error
     try:
         graph = _graph(openvino, tower, held_out.shape[1])
@@ -101,7 +103,7 @@ def _graph(openvino: Any, tower: VisionTower, side: int) -> Any:
     example = torch.zeros((2, side, side, 3), dtype=torch.uint8)
     batch = torch.export.Dim("batch")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what torch and the converter deprecate in each other
+        warnings.simplefilter("ignore")  # deprecation warnings of torch and the converter
         program = torch.export.export(tower, (example,), dynamic_shapes=({0: batch},))
         return openvino.convert_model(program)
 
@@ -112,7 +114,7 @@ def _nncf() -> Any:
     except ImportError as error:
         raise Halt(
             "model.int8_unavailable",
-            f"calibrate: takes NNCF ({first_line(error)}); install clipstream[int8]",
+            f"calibrate: needs NNCF ({first_line(error)}); install clipstream[int8]",
         ) from error
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf

@@ -1,8 +1,8 @@
-"""Which arithmetic a CPU does a vision tower in: fp32, or bf16 where it pays.
+"""Chooses the arithmetic of a vision tower on a CPU: fp32, or bf16 if bf16 is faster.
 
-Which processors gain by bf16 no list of their features says: of two with the same instructions one
-computes this tower twice as fast in bf16, the other at two thirds of its speed. So both are tried,
-on the tower itself, in turns, in a second or two for ViT-B/32.
+A processor's list of features does not say whether bf16 pays. Of two processors with the same
+instructions, one computes this tower twice as fast in bf16, the other at two thirds of its fp32
+speed. So both are tried on the tower itself, in turns, which takes a second or two for ViT-B/32.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.records import Pixels
 
 LEAST_GAIN = 1.3
-"""bf16 is taken from so many times fp32's speed on. Well above what two measurements differ by, so
-that workers of one deployment decide alike; a processor made for bf16 gives 2 to 3."""
+"""bf16 is used from this many times the speed of fp32 on. This is well above the difference between
+two measurements, so that the workers of a deployment decide alike. A processor made for bf16 gains
+2 to 3."""
 
 ROUNDS = 3
 IMAGES = 4
 SLOW_S = 0.5
-"""A tower that takes longer for one image is measured on one, and not on ``IMAGES``."""
+"""A tower that takes longer for one image is measured on one image instead of ``IMAGES``."""
 HOPELESS = 0.5
-"""Below this part of fp32's speed, twice, it is given up: some processors only imitate bf16. Once
-may be the doing of another process."""
+"""If bf16 is below this share of fp32's speed twice, the measurement ends: some processors only
+imitate bf16. A single slow round may come from another process."""
 
 Timer = Callable[[], float]
 
@@ -41,9 +42,9 @@ log = logging.getLogger(__name__)
 def faster_tower(
     tower: VisionTower, *, side: int, threads: int, min_fidelity: float, timer: Timer
 ) -> tuple[str, VisionTower]:
-    """``bf16`` and a copy of the fp32 ``tower`` in it, where that is ``LEAST_GAIN`` times as fast
-    on ``threads`` threads and its embeddings of ``sample_images`` keep a centred cosine of
-    ``min_fidelity`` with fp32's; else ``fp32`` and the tower."""
+    """``bf16`` and a copy of the tower in bf16, or ``fp32`` and the ``tower`` itself. bf16 is
+    chosen if it is ``LEAST_GAIN`` times as fast on ``threads`` threads, and if its embeddings of
+    ``sample_images`` keep a centred cosine of ``min_fidelity`` with those of fp32."""
     torch.set_num_threads(threads)  # see VisionEngine
     images = sample_images(side)
     reduced = copy.deepcopy(tower).to(torch.bfloat16)
@@ -53,7 +54,7 @@ def faster_tower(
             gain = fp32_s / bf16_s if bf16_s else 0.0
             fidelity = _fidelity(tower, reduced, images) if gain >= LEAST_GAIN else math.nan
     except (RuntimeError, MemoryError) as error:
-        # Where it is the tower that cannot run, the caller finds out.
+        # If the tower itself cannot run, the caller finds out.
         log.info("model: bf16 could not be measured (%s): fp32", first_line(error))
         return "fp32", tower
     takes_bf16 = gain >= LEAST_GAIN and fidelity >= min_fidelity  # NaN is below
@@ -75,7 +76,7 @@ def faster_tower(
 def _seconds(
     tower: VisionTower, reduced: VisionTower, images: torch.Tensor, timer: Timer
 ) -> tuple[float, float]:
-    """For one image, the least of several rounds, of each tower."""
+    """Seconds for one image, the least of several rounds, for each tower."""
 
     def took_s(each: VisionTower, some: torch.Tensor) -> float:
         started = timer()
@@ -83,7 +84,7 @@ def _seconds(
         return (timer() - started) / len(some)
 
     towers = (tower, reduced)
-    # The first call loads and packs: it only says whether more of them are worth their time.
+    # The first call loads and packs. It only shows whether more calls are worth their time.
     first = [took_s(each, images[:1]) for each in towers]
     if max(first) > SLOW_S:
         images = images[:1]
@@ -104,8 +105,8 @@ def _fidelity(tower: VisionTower, reduced: VisionTower, images: Pixels) -> float
 
 
 def sample_images(side: int) -> Pixels:
-    """Pictures that are unlike each other, uint8 [8, side, side, 3]: ramps, a chequerboard, waves,
-    a disc, a plain colour, patches, noise. Always the same; no file has to be decoded for them."""
+    """Pictures that differ from each other, uint8 [8, side, side, 3]: ramps, a chequerboard, waves,
+    a disc, a plain colour, patches, noise. Always the same, and not decoded from files."""
     row, column = np.mgrid[0:side, 0:side] / max(1, side - 1)
     random = np.random.default_rng(0)
     edge = -(-side // 7)

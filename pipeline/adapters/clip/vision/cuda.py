@@ -1,9 +1,9 @@
 """Lanes to a CUDA device.
 
-The device is kept busy by several callers: while one's batch is computed, the next is copied, and
-a third is put together. A lane's memory on the host is pinned: the device copies to and from it by
-itself. What a batch of a size takes of the device is recorded once as a CUDA graph and replayed,
-which costs one launch instead of a hundred.
+Several callers keep the device busy: while one batch is computed, the next is copied, and a third
+is filled. A lane's memory on the host is pinned, so the device copies to and from it by itself. The
+work for each batch size is recorded once as a CUDA graph and replayed, which costs one launch
+instead of a hundred.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pipeline.adapters.clip.vision.tower import VisionTower
 LANES = 3
 
 WARM_UP_CALLS = 3
-"""Before a graph is recorded: libraries choose their kernels and take their workspaces."""
+"""Calls before a graph is recorded, in which libraries choose their kernels and take their
+workspaces."""
 
 
 class _Device:
@@ -41,12 +42,12 @@ class CudaLane(Lane):
         self._device_pixels = torch.zeros_like(self.pixels, device=shared.device)
         self._device_vectors = torch.zeros_like(self.vectors, device=shared.device)
         self._copies = torch.cuda.Stream(shared.device)  # type: ignore[no-untyped-call]
-        # Waiting on it sleeps instead of spinning: the core is another thread's.
+        # Waiting on this event sleeps instead of spinning, which leaves the core to other threads.
         self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
     def prepare(self, size: int) -> None:
-        """Compile where that is asked for, and record the graph."""
+        """Compile if asked to, and record the graph."""
         pixels, stream = self._device_pixels[:size], self._shared.stream
         with torch.inference_mode(), torch.cuda.stream(stream):
             for _ in range(WARM_UP_CALLS):
@@ -54,7 +55,7 @@ class CudaLane(Lane):
             stream.synchronize()
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=self._shared.activations, stream=stream):
-                # Out of the shared memory, which the next replay uses again.
+                # Copied out of the shared memory, which the next replay overwrites.
                 self._device_vectors[:size] = self._run(pixels)
         self._graphs[size] = graph
         self.compute(size, size)

@@ -35,8 +35,8 @@ def prepared_sizes(largest: int) -> tuple[int, ...]:
 
 
 class Lane:
-    """What one caller holds while its batch is encoded: memory for images and for their vectors,
-    and the way to the device. This one's device is the CPU."""
+    """A caller's resources while its batch is encoded: memory for images and for their vectors, and
+    the way to the device. The device of this class is the CPU."""
 
     def __init__(self, run: Run, images: int, side: int, dimension: int, threads: int = 1) -> None:
         self._run = run
@@ -45,7 +45,7 @@ class Lane:
         self.vectors = torch.zeros((images, dimension))
 
     def prepare(self, size: int) -> None:
-        """Make ready for batches of a size, and try one.
+        """Prepare for batches of this size, and try one.
 
         Raises:
             RuntimeError, MemoryError: the device cannot run it.
@@ -53,21 +53,21 @@ class Lane:
         self.compute(size, size)
 
     def compute(self, size: int, count: int) -> None:
-        """Fill the first ``count`` vectors from the first pixels, in a batch of ``size``. What the
-        pixels are beyond ``count`` changes none of them."""
-        # OpenMP keeps the number for each calling thread, starting from OMP_NUM_THREADS (which Ray
-        # sets to 1): set once by the loading thread it would not reach the one that encodes.
+        """Fill the first ``count`` vectors from the first pixels, in a batch of ``size``. Pixels
+        beyond ``count`` do not affect them."""
+        # OpenMP keeps this number for each calling thread, starting from OMP_NUM_THREADS (which Ray
+        # sets to 1). If only the loading thread set it, the encoding thread would not have it.
         torch.set_num_threads(self._threads)
         with torch.inference_mode():
             self.vectors[:size] = self._run(self.pixels[:size])
 
 
 class VisionEngine:
-    """A vision tower and the lanes to it: as many threads may call ``encode`` at once, more wait.
-    ``parallel`` of the lanes compute at once.
+    """A vision tower and the lanes to it. As many threads as there are lanes may call ``encode`` at
+    a time; more threads wait. ``parallel`` of the lanes compute at a time.
 
-    With ``sizes``, ascending, batches are of these alone, and smaller ones are filled up; without,
-    they are taken as they come.
+    With ``sizes`` (ascending), batches have only these sizes, and smaller batches are filled up.
+    Without, batches may have any size.
     """
 
     def __init__(
@@ -95,10 +95,10 @@ class VisionEngine:
         threads: int,
     ) -> VisionEngine:
         """``side`` is the edge of an image in pixels. The lanes share the threads, and ``largest``,
-        the most images that are encoded at once; see ``lane_share``."""
+        the most images that are encoded at a time; see ``lane_share``."""
         run: Run = tower
         if compiled:
-            # Frozen: weights are packed once, as the processor wants them.
+            # Frozen, so that weights are packed once, as the processor needs them.
             run = torch.compile(tower, dynamic=False, fullgraph=True, options={"freezing": True})
         return cls.in_parallel(
             [run] * lanes,
@@ -120,20 +120,20 @@ class VisionEngine:
         threads: int,
         prepared: bool,
     ) -> VisionEngine:
-        """A lane for each of ``runs``, all of which compute at once; see ``on_cpu``. With
-        ``prepared``, in batches of prepared sizes alone."""
+        """A lane for each of ``runs``, all of which compute at the same time; see ``on_cpu``. With
+        ``prepared``, only in batches of prepared sizes."""
         share = max(1, threads // len(runs))
         images = lane_share(largest, len(runs))
         lanes = [Lane(run, images, side, dimension, share) for run in runs]
         return cls(lanes, images, prepared_sizes(images) if prepared else (), parallel=len(runs))
 
     def prepare(self) -> None:
-        """Make every lane ready for every batch size; seconds to minutes. A size that does not fit
-        the device's memory is left out, with those above it: larger batches are then encoded in
-        parts. To be called before anything is encoded.
+        """Prepare every lane for every batch size, which takes seconds to minutes. A size that does
+        not fit the device's memory is dropped, with all larger ones: larger batches are then
+        encoded in parts. Call this before anything is encoded.
 
         Raises:
-            RuntimeError, MemoryError: the device cannot run the smallest.
+            RuntimeError, MemoryError: the device cannot run the smallest size.
         """
         fitting: tuple[int, ...] = ()
         for size in self._sizes or (1,):
@@ -157,7 +157,8 @@ class VisionEngine:
             self._sizes = fitting
 
     def _prepare(self, size: int) -> None:
-        """The first lane compiles what they share; those that compute at once follow at once."""
+        """The first lane compiles what all lanes share. Parallel lanes then follow at the same
+        time."""
         first, *others = self._lanes
         first.prepare(size)
         if self.parallel == 1:
@@ -171,7 +172,7 @@ class VisionEngine:
         """uint8 [batch, side, side, 3] in any layout to unit vectors float32 [batch, dimension].
 
         Raises:
-            RuntimeError, MemoryError: torch's; the lane is free again.
+            RuntimeError, MemoryError: raised by torch; the lane is free again.
         """
         vectors = np.empty((len(pixels), self._dimension), dtype=np.float32)
         for start in range(0, len(pixels), self.largest):
@@ -185,7 +186,7 @@ class VisionEngine:
 
     @contextmanager
     def lane(self) -> Iterator[Lane]:
-        """A lane of the caller's own, once one is free."""
+        """A lane for the caller alone, once one is free."""
         lane = self._free.get()
         try:
             yield lane

@@ -1,9 +1,9 @@
-"""A vision tower in int8 on a CPU: what ``clipstream calibrate`` wrote, run by OpenVINO.
+"""A vision tower in int8 on a CPU: written by ``clipstream calibrate``, run by OpenVINO.
 
-Weights and activations have 8 bits each, and the ranges of activations are those of the images that
-the tower was calibrated on. Other images may lie outside: a tower calibrated on noise is plainly
-wrong on photographs. So a few of the user's images are held out from calibration and kept beside
-the graph, and no worker starts whose int8 embeddings of these stray from those of fp32.
+Weights and activations have 8 bits each. The ranges of activations are those of the images used for
+calibration. Other images may lie outside: a tower calibrated on noise is plainly wrong on
+photographs. So a few of the user's images are held out from calibration and kept next to the graph.
+No worker starts if the int8 embeddings of these images stray from those in fp32.
 """
 
 from __future__ import annotations
@@ -43,15 +43,16 @@ log = logging.getLogger(__name__)
 
 
 class CalibrationFacts(BaseModel):
-    """What a calibration says of itself."""
+    """Facts about a calibration."""
 
     model: str
     revision: str
     images: int
-    """That it was calibrated on."""
+    """Number of images used for calibration."""
     held_out: int
     fidelity: float
-    """The least centred cosine with fp32 over the images held out, where it was calibrated."""
+    """Smallest centred cosine with fp32 over the held-out images, on the machine that
+    calibrated."""
     openvino: str
     nncf: str
 
@@ -63,14 +64,14 @@ class Calibration:
     directory: Path
     held_out: Pixels
     digest: str
-    """Of the graph and its weights: embeddings of another calibration differ."""
+    """Hash of the graph and its weights. Embeddings of another calibration differ."""
 
     @classmethod
     def read(cls, directory: Path, checkpoint: Checkpoint, side: int) -> Self:
         """The calibration of a checkpoint whose images have ``side`` pixels.
 
         Raises:
-            Halt: ``model.calibration``: it is damaged, or another model's.
+            Halt: ``model.calibration``: it is damaged, or belongs to another model.
         """
         try:
             facts = CalibrationFacts.model_validate_json((directory / FACTS).read_bytes())
@@ -101,7 +102,7 @@ class Calibration:
         return f"openvino-cpu:{self.digest[:DIGEST_DIGITS]}"
 
     def engine(self, tower: VisionTower, *, largest: int, lanes: int, threads: int) -> VisionEngine:
-        """An engine in place of ``tower`` that has tried every batch size up to ``largest``; see
+        """An engine that replaces ``tower`` and has tried every batch size up to ``largest``; see
         ``VisionEngine.on_cpu``.
 
         Raises:
@@ -130,8 +131,8 @@ class Calibration:
     def check(
         self, engine: VisionEngine, tower: VisionTower, *, threads: int, min_fidelity: float
     ) -> float:
-        """The least centred cosine, over the images held out, between embeddings by the engine and
-        by the tower in fp32.
+        """Smallest centred cosine, over the held-out images, between embeddings of the engine and
+        of the tower in fp32.
 
         Raises:
             Halt: ``model.unfaithful``: it is below ``min_fidelity``.
@@ -146,16 +147,16 @@ class Calibration:
             raise Halt(
                 "model.unfaithful",
                 f"model.calibration: {self.directory}: the int8 embedding of one of "
-                f"{len(self.held_out)} images held out has a centred cosine of {least:.4f} with "
+                f"{len(self.held_out)} held-out images has a centred cosine of {least:.4f} with "
                 f"fp32's against model.min_fidelity = {min_fidelity:g}; calibrate on more images, "
-                "like those to be classified, or choose another model.precision",
+                "like those that you classify, or choose another model.precision",
             )
         log.info("model: in int8, centred cosines with fp32 are %.4f or more", least)
         return least
 
 
 class _Graph:
-    """Compiles the graph for each batch size that it meets: a graph for any size takes a tenth
+    """Compiles the graph for each batch size that occurs; a graph for any size would take a tenth
     longer. Lanes are OpenVINO's streams, which share the weights."""
 
     def __init__(self, path: Path, lanes: int, threads: int) -> None:
@@ -166,15 +167,15 @@ class _Graph:
         self._options = {
             "NUM_STREAMS": lanes,
             "INFERENCE_NUM_THREADS": threads,
-            # Pinned, its threads would keep decoders and clients off their processors.
+            # Pinned threads would keep decoders and clients off their processors.
             "ENABLE_CPU_PINNING": False,
-            # Of what is not quantized: norms, softmax, sums.
+            # For the parts that are not quantized: norms, softmax, sums.
             "INFERENCE_PRECISION_HINT": "bf16" if has_bf16 else "f32",
         }
         self._compiled: dict[int, Any] = {}
 
     def runner(self) -> Run:
-        """Runs it, for one caller at a time."""
+        """A function that runs the graph, for one caller at a time."""
         requests: dict[int, Any] = {}
 
         def run(pixels: torch.Tensor) -> torch.Tensor:
@@ -201,34 +202,35 @@ def openvino() -> Any:
     Raises:
         Halt: ``model.int8_unavailable``.
     """
-    # It reports its use to its maker where it can import the means to: None says that it cannot.
+    # OpenVINO reports its use to its maker if it can import this module. None stops the import.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # typeshed: modules
     try:
         import openvino
     except ImportError as error:
         raise Halt(
             "model.int8_unavailable",
-            f"model.precision: int8 takes OpenVINO ({first_line(error)}); install "
+            f"model.precision: int8 needs OpenVINO ({first_line(error)}); install "
             "clipstream[int8], or choose another precision",
         ) from error
     return openvino
 
 
 def apart(work: Callable[[], Result]) -> Result:
-    """What ``work``, which loads OpenVINO's CPU plugin, returns; it runs in a thread that ends.
+    """The result of ``work``, which loads OpenVINO's CPU plugin. It runs in a thread that ends.
 
     The plugin moves the signal stack (sigaltstack) of the thread that loads it into memory of its
-    own, and frees that memory in whichever thread drops it. Loaded by the main thread and dropped
-    by another one, it leaves the main thread without a stack for handlers: the next SIGTERM ends
-    the process with a segmentation fault. A thread that has ended handles no signals.
+    own, and frees that memory in whichever thread drops the plugin. If the main thread loaded it
+    and another thread dropped it, the main thread would have no stack for handlers, and the next
+    SIGTERM would end the process with a segmentation fault. A thread that has ended handles no
+    signals.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="openvino") as thread:
         return thread.submit(work).result()
 
 
 def centred_cosines(vectors: Vector, reference: Vector) -> npt.NDArray[np.float64]:
-    """Cosines between rows once the reference's mean is taken from both. Embeddings of different
-    images share most of their direction: a plain cosine would say little but that."""
+    """Cosines between rows after the reference's mean is subtracted from both. Embeddings of
+    different images share most of their direction, so a plain cosine would mostly show that."""
     mean = reference.mean(axis=0, dtype=np.float64)
     own, other = vectors - mean, reference - mean
     lengths = np.linalg.norm(own, axis=1) * np.linalg.norm(other, axis=1)

@@ -1,15 +1,15 @@
-"""CLIP's vision tower prepared for inference: pixels as they are decoded in, unit vectors out.
+"""CLIP's vision tower prepared for inference: decoded pixels in, unit vectors out.
 
-The mathematics is that of transformers' ``CLIPVisionModel`` and ``visual_projection``; what differs
-is how often memory is touched:
+The mathematics is that of transformers' ``CLIPVisionModel`` and ``visual_projection``. Only the
+number of passes over memory differs:
 
 - The patch embedding is one matrix product over patches cut from the uint8 pixels, with the
   preprocessor's (x / 255 - mean) / std folded into its weights.
 - Query, key and value come from one product.
-- QuickGELU, x * sigmoid(1.702 x), is SiLU of 1.702 x over 1.702: with the factors in the weights
-  before and after it, one pass in place takes the place of three.
-- The last layer computes only what the class token needs, which alone is projected: 6 % less
-  arithmetic in ViT-B/32.
+- QuickGELU, x * sigmoid(1.702 x), is SiLU of 1.702 x over 1.702. With the factors in the weights
+  before and after it, one pass in place replaces three.
+- The last layer computes only what the class token needs, because only this token is projected: 6 %
+  less arithmetic in ViT-B/32.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from transformers.activations import QuickGELUActivation
 from pipeline.adapters.clip.model import Preprocessing
 
 PIXEL_CENTRE = 128
-"""Taken from each pixel before the patch product, and put back by its bias: the products are then
-of both signs and small, so that little is lost where weights have 8 bits of mantissa. Whole numbers
-from -128 to 127 are exact in bf16 and fp16."""
+"""Subtracted from each pixel before the patch product, and added again by its bias. The products
+then have both signs and are small, so that little is lost if weights have 8 bits of mantissa. Whole
+numbers from -128 to 127 are exact in bf16 and fp16."""
 
 QUICK_GELU = 1.702
-"""Its steepness."""
+"""The steepness of QuickGELU."""
 
 
 class VisionTower(nn.Module):
-    """Weights are copied from the model: precision and device are changed here alone.
+    """The weights are copies of the model's, so precision and device change only here.
 
-    Dropout, where the checkpoint has any, is that of inference: none.
+    If the checkpoint has dropout, it is off, as always in inference.
     """
 
     def __init__(self, model: CLIPModel, preprocessing: Preprocessing) -> None:
@@ -47,7 +47,7 @@ class VisionTower(nn.Module):
         self.patch_edge = int(vision.config.patch_size)
         self.patches = _patch_embedding(vision.embeddings.patch_embedding.weight, preprocessing)
         positions = vision.embeddings.position_embedding.weight.detach()
-        # The class token's own place in the sequence never depends on the image.
+        # The class token's place in the sequence never depends on the image.
         first = vision.embeddings.class_embedding.detach() + positions[0]
         self.class_token = nn.Buffer(first.clone().view(1, 1, -1))
         self.positions = nn.Buffer(positions[1:].clone().unsqueeze(0))
@@ -66,12 +66,12 @@ class VisionTower(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [batch, side, side, 3] to float32 [batch, dimension], each of unit length.
 
-        A row of zeros or infinities becomes NaN: it is divided without an epsilon, and the caller
-        looks.
+        A row of zeros or infinities becomes NaN, because it is divided without an epsilon. The
+        caller checks.
         """
         batch, side, edge = pixels.shape[0], pixels.shape[1], self.patch_edge
         grid = side // edge
-        # A side that is no multiple of the patch: the rest is passed over, as by a convolution.
+        # If the side is not a multiple of the patch, the rest is ignored, as by a convolution.
         pixels = pixels[:, : grid * edge, : grid * edge]
         patches = pixels.reshape(batch, grid, edge, grid, edge, 3).transpose(2, 3)
         values = patches.reshape(batch, grid * grid, edge * edge * 3).to(self.positions.dtype)
@@ -111,7 +111,7 @@ class _Layer(nn.Module):
         return state + self._mlp(state)
 
     def class_token(self, state: Tensor) -> Tensor:
-        """What ``forward`` makes of the first token: [batch, width]."""
+        """What ``forward`` computes for the first token: [batch, width]."""
         width = state.shape[-1]
         normed = self.norm_attention(state)
         weight, bias = self.query_key_value.weight, self.query_key_value.bias

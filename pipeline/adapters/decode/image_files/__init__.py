@@ -1,7 +1,8 @@
-"""What the files of each format hold, read before and beside Pillow: one module a format.
+"""Reads the structure of files of each format, before Pillow and in addition to it.
 
-Read ``essentials`` first: what is looked up in every file. Then read a format, ``png`` say.
-A decoder's child alone takes files apart. Standard library only.
+Read ``essentials`` first: what is looked up in every file. Then read a format: ``png``, ``jpeg``,
+``gif``, ``webp``, ``bmp`` or ``tiff``. ``iso_media`` is for AVIF and HEIF. Only a decoder's child
+takes files apart. Standard library only.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class _Header:
     data_bytes: int
     offset: int
     masks: tuple[int, ...]
-    """Of red, green, blue and alpha, where the file gives them."""
+    """Masks of red, green, blue and alpha, if the file gives them."""
 
 
 def essentials(body: bytes) -> Essentials:
@@ -44,7 +44,7 @@ def essentials(body: bytes) -> Essentials:
     if header is not None:
         if header.size in _OS2_HEADER_BYTES and header.size not in _WINDOWS_HEADER_BYTES:
             kind = _OS2_COMPRESSIONS.get(header.compression)
-            if kind:  # which Pillow takes for Windows' meaning of the number
+            if kind:  # Pillow would read the number in Windows' meaning
                 raise Refused(Verdict.UNSUPPORTED_VARIANT, f"BMP of OS/2 with {kind}")
         if header.bits == 16 and len(header.masks) == 4 and _alpha_varies(body, header):
             raise Refused(Verdict.UNSUPPORTED_VARIANT, "BMP of 16 bits with transparency")
@@ -68,7 +68,7 @@ def fault(body: bytes, *, opened: bool) -> Refused:
 
 
 def _header(body: bytes) -> _Header | None:
-    """None for a header that no writer makes, or not all of it."""
+    """None if the header is incomplete, or of a kind that no writer makes."""
     offset, size = struct.unpack_from("<II", body.ljust(18, b"\0"), 10)
     if len(body) < _FILE_HEADER_BYTES + size:
         return None
@@ -77,7 +77,7 @@ def _header(body: bytes) -> _Header | None:
         return _Header(size, width, height, bits, _PLAIN, 0, offset, ())
     if size not in _WINDOWS_HEADER_BYTES and size not in _OS2_HEADER_BYTES:
         return None
-    # OS/2 lets a header end after any field; what is missing is 0.
+    # In OS/2 a header may end after any field. Missing fields are 0.
     fields = body[_FILE_HEADER_BYTES : _FILE_HEADER_BYTES + size][:_HEADER_BYTES]
     _, width, height, _, bits, compression, data_bytes, *_ = _HEADER.unpack(
         fields.ljust(_HEADER_BYTES, b"\0")
@@ -91,7 +91,7 @@ def _header(body: bytes) -> _Header | None:
 
 
 def _unsupported(header: _Header) -> str:
-    """What of a sound file Pillow does not read; empty for nothing."""
+    """What Pillow does not read in a valid file; empty if there is nothing."""
     if header.size not in _WINDOWS_HEADER_BYTES | {_CORE_HEADER_BYTES, 64}:
         return f"a header of {header.size} bytes, as OS/2 made them"
     if header.compression in _COMPRESSIONS:
@@ -104,7 +104,7 @@ def _unsupported(header: _Header) -> str:
 
 
 def _is_sensible(masks: tuple[int, ...], bits: int) -> bool:
-    """Whether the masks are runs of bits beside each other, within a pixel."""
+    """Whether the masks are adjacent runs of bits within a pixel."""
     if bits not in (16, 24, 32) or not all(masks[:3]):
         return False
     taken = 0
@@ -123,9 +123,9 @@ def _pixel_bytes(header: _Header) -> int:
 
 
 def _alpha_varies(body: bytes, header: _Header) -> bool:
-    """Whether some pixels of 16 bits are opaque and others are not: Pillow takes all for opaque.
+    """Whether some pixels of 16 bits are opaque and others are not. Pillow takes all for opaque.
 
-    Beside the colours that Pillow reads, the highest bit alone is left for it.
+    Apart from the colours that Pillow reads, only the highest bit is left for alpha.
     """
     if header.masks[3] != _HIGHEST_OF_16_BITS or not header.width:
         return False

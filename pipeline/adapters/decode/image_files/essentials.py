@@ -1,4 +1,4 @@
-"""What of a file its pixels need."""
+"""The parts of a file that its pixels need."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pipeline.adapters.decode.wire import Refused
 
 @dataclass(frozen=True, slots=True)
 class DeepGrey:
-    """What the samples of a grey image of more than 8 bits mean, where the decoder does not say."""
+    """The meaning of the samples of a grey image of more than 8 bits, if the decoder does not
+    tell."""
 
     bits: int
     unsigned: bool = True
@@ -19,12 +20,12 @@ class DeepGrey:
 
 @dataclass(frozen=True, slots=True)
 class Essentials:
-    """A file without what viewers pass over: comments, profiles, thumbnails, text.
+    """A file without the parts that viewers ignore: comments, profiles, thumbnails, text.
 
-    ``body`` is for the decoder. ``exif`` (with or without its ``Exif`` head) and ``xmp`` are there
-    for the orientation alone, and may be broken. ``frames`` is None where the decoder says it.
-    ``covers`` says whether the first frame covers the whole canvas, ``grey`` what its deep samples
-    mean.
+    ``body`` is for the decoder. ``exif`` (with or without its ``Exif`` head) and ``xmp`` serve only
+    for the orientation, and may be broken. ``frames`` is None if the decoder counts them.
+    ``covers`` says whether the first frame covers the whole canvas. ``grey`` is the meaning of deep
+    samples.
     """
 
     body: bytes
@@ -36,7 +37,8 @@ class Essentials:
 
 
 class ImageFile(Protocol):
-    """What is known of a format without decoding its pixels. Each module of this package is one.
+    """What can be known of a format without decoding its pixels. Each module of this package
+    implements it.
 
     Both functions take the whole file, of any content, in bounded time.
     """
@@ -45,11 +47,12 @@ class ImageFile(Protocol):
         """Take a file apart.
 
         Raises:
-            Refused: its structure leaves no doubt that it cannot be decoded.
+            Refused: by its structure the file certainly cannot be decoded.
         """
 
     def fault(self, body: bytes, *, opened: bool) -> Refused:
-        """Why the decoder refuses a file: cut off, damaged, or sound but of a kind it lacks.
+        """Why the decoder refuses a file: the file is cut off, damaged, or valid but of an
+        unsupported kind.
 
-        ``opened`` says whether its header was accepted.
+        ``opened`` says whether the decoder accepted its header.
         """

@@ -6,8 +6,8 @@ from pipeline.adapters.decode.image_files.essentials import Essentials
 from pipeline.adapters.decode.wire import Refused, Verdict
 
 MAX_GIF_BLOCKS = 1_000_000
-"""Data blocks walked to count a GIF's frames (about 0.2 s). An honest block holds 255 bytes, so
-this is some 255 MB of file; tiny blocks are a way to make readers slow."""
+"""Most data blocks that are walked to count a GIF's frames (about 0.2 s). An honest block holds 255
+bytes, so this is some 255 MB of file. Tiny blocks are a way to make readers slow."""
 
 _SCREEN_BYTES = 13
 _DESCRIPTOR_BYTES = 10
@@ -16,7 +16,7 @@ _CONTROL, _CONTROL_BYTES = 0xF9, 4
 
 
 def essentials(body: bytes) -> Essentials:
-    """Keep the first image and what is said of its transparency."""
+    """Keep the first image and its transparency."""
     frames = count_gif_frames(body)
     found = _first_image(body)
     if found is None or found[1] > len(body):
@@ -46,8 +46,8 @@ def fault(body: bytes, *, opened: bool) -> Refused:
 def count_gif_frames(body: bytes) -> int:
     """Walk a GIF's blocks without decoding them.
 
-    Pillow's own count reads block by block through Python's file interface, without a bound. A
-    file that ends early counts the frames begun.
+    Pillow's own count reads block by block through Python's file interface, without a bound. In a
+    file that ends early, all begun frames count.
 
     Raises:
         Refused: more than ``MAX_GIF_BLOCKS`` blocks.
@@ -79,8 +79,8 @@ def count_gif_frames(body: bytes) -> int:
 
 
 def _first_image(body: bytes) -> tuple[int, int, bytes] | None:
-    """Where the first image begins and ends, and the control extension that goes with it; the end
-    lies behind the file's where that ends early. None: the file says that it has none."""
+    """Where the first image begins and ends, and its control extension. If the file ends early, the
+    end lies beyond the file. None if the file declares that it has no image."""
     control = b""
     try:
         at = _SCREEN_BYTES + _colour_bytes(body[10])
@@ -90,7 +90,7 @@ def _first_image(body: bytes) -> tuple[int, int, bytes] | None:
                 return at, _data_end(body, data), control
             if body[at] == _EXTENSION:
                 end = _data_end(body, at + 2)
-                # Shorter, it says nothing; longer, what follows says nothing.
+                # A shorter extension has no meaning, and the rest of a longer one has none.
                 if body[at + 1] == _CONTROL and body[at + 2] >= _CONTROL_BYTES:
                     fields = body[at + 3 : at + 3 + _CONTROL_BYTES]
                     control = bytes([_EXTENSION, _CONTROL, _CONTROL_BYTES]) + fields + b"\0"
@@ -103,7 +103,7 @@ def _first_image(body: bytes) -> tuple[int, int, bytes] | None:
 
 
 def _data_end(body: bytes, at: int) -> int:
-    """The end of a run of data blocks; one behind the file's end where it has none."""
+    """The end of a run of data blocks. If the run has no end, a place beyond the file."""
     while at < len(body):
         size = body[at]
         at += 1 + size

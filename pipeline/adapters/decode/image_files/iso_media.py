@@ -10,8 +10,8 @@ from pipeline.adapters.decode.image_files.essentials import Essentials
 from pipeline.adapters.decode.wire import Refused, Verdict
 
 _METADATA = (b"Exif", b"mime")
-"""Types of items that hold no pixels. An orientation in them does not count: the file has its own
-properties for that."""
+"""Types of items without pixels. An orientation in them does not count, because the file has its
+own properties for that."""
 _TRACKS = b"moov"
 _FREE = b"free"
 
@@ -23,11 +23,11 @@ _OTHER_CODECS = {
     b"evc1": "EVC",
     b"unci": "plain samples",
 }
-"""Codecs of pictures in HEIF, by the type of their items, for which no decoder is bundled."""
+"""Codecs of HEIF pictures without a bundled decoder, by the type of their items."""
 _HEVC = b"hvc1"
 
 _MAX_BOXES = 1_000
-"""Boxes looked at on one level of a sequence; an honest file has some ten."""
+"""Most boxes read on one level of a sequence. An honest file has some ten."""
 
 _MAX_EDGE = 32_768
 """libavif's own limit (``AVIF_DEFAULT_IMAGE_DIMENSION_LIMIT``)."""
@@ -36,8 +36,8 @@ _size_property = re.compile(rb"ispe\0\0\0\0(.{4})(.{4})", re.DOTALL)
 
 
 def essentials(body: bytes) -> Essentials:
-    """Have no decoder look at metadata, for which libavif refuses a file, nor libheif at the tracks
-    of a sequence, of which the still picture beside them is seen."""
+    """Hide metadata from the decoder, because libavif refuses files for it. Hide the tracks of a
+    sequence from libheif, because the still picture next to them is decoded."""
     frames = _sequence_frames(body)
     items = list(_item_types(body))
     hidden = [at for at in items if body[at : at + 4] in _METADATA]
@@ -91,7 +91,7 @@ def _item_types(body: bytes) -> Iterator[int]:
 
 
 def _sequence_frames(body: bytes) -> int | None:
-    """Frames of a sequence's first track of pictures; None where there is no such track."""
+    """Frames of a sequence's first picture track; None without such a track."""
     tracks = _inside(body, (_TRACKS, b"trak", b"mdia"), 0, len(body))
     for start, end in tracks:
         handlers = _inside(body, (b"hdlr",), start, end)

@@ -8,16 +8,17 @@ from pipeline.adapters.decode.image_files.essentials import Essentials
 from pipeline.adapters.decode.wire import Refused, Verdict
 
 MAX_SEGMENTS = 10_000
-"""Before the first scan. An honest file has some dozens; empty ones make readers slow."""
+"""Most segments before the first scan. An honest file has some dozens. Empty segments make readers
+slow."""
 
 _START_OF_IMAGE_BYTES = 2
 _END, _SCAN, _COMMENT = 0xD9, 0xDA, 0xFE
 _APPLICATION = range(0xE0, 0xF0)
 _FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
-"""Markers of a frame's header, which say how pixels are coded; 0xF7 is that of JPEG-LS."""
+"""Markers of frame headers, which say how pixels are coded. 0xF7 is that of JPEG-LS."""
 
 _BY_BLOCKS = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
-"""Frames of a discrete cosine transform that libjpeg decodes, also at a part of their size."""
+"""Frames with a discrete cosine transform, which libjpeg can decode at reduced size too."""
 _LOSSLESS = 0xC3
 
 _JFIF, _JFIF_BYTES = b"JFIF\0", 14
@@ -33,8 +34,8 @@ _MAX_EDGE = 65_500
 _COMPONENTS = frozenset({1, 3, 4})
 
 _marker = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]").search
-"""The next marker that a segment follows, or the end: neither padding, nor a byte of a scan, nor a
-restart, nor a beginning."""
+"""The next marker with a segment, or the end marker: not padding, a byte of a scan, a restart or a
+start."""
 
 
 def essentials(body: bytes) -> Essentials:
@@ -47,7 +48,7 @@ def essentials(body: bytes) -> Essentials:
     for marker, at, end in _segments(body):
         data = view[at + 4 : end]
         if marker == 0xE1 and data[: len(_EXIF)] == _EXIF:
-            exif.append(bytes(data[len(_EXIF) :]))  # of more than 64 KiB it has several
+            exif.append(bytes(data[len(_EXIF) :]))  # more than 64 KiB need several segments
         elif marker == 0xE1 and data[: len(_XMP)] == _XMP:
             xmp = bytes(data[len(_XMP) :])
         if (marker in _APPLICATION or marker == _COMMENT) and not _tells_colours(marker, data):
@@ -59,7 +60,7 @@ def essentials(body: bytes) -> Essentials:
 
 
 def scales(body: bytes) -> bool:
-    """Whether libjpeg can decode the file at a part of its size."""
+    """Whether libjpeg can decode the file at reduced size."""
     return any(marker in _BY_BLOCKS for marker, _, _ in _segments(body) if marker in _FRAMES)
 
 
@@ -81,9 +82,10 @@ def fault(body: bytes, *, opened: bool) -> Refused:
 
 
 def _segments(body: bytes) -> list[tuple[int, int, int]]:
-    """Markers up to the first scan's, each with where it begins and its segment ends.
+    """Markers up to the first scan's, each with the places where it begins and where its segment
+    ends.
 
-    Rubbish between segments is passed over, as libjpeg does.
+    Rubbish between segments is skipped, as libjpeg does.
 
     Raises:
         Refused: more than ``MAX_SEGMENTS``.
@@ -112,7 +114,7 @@ def _tells_colours(marker: int, data: memoryview) -> bool:
 
 
 def _unsupported(marker: int, header: bytes) -> str:
-    """What is beyond libjpeg or Pillow in a frame, empty for nothing."""
+    """What libjpeg or Pillow cannot read in a frame; empty if there is nothing."""
     if marker not in _BY_BLOCKS and marker != _LOSSLESS:
         return f"of process SOF{marker - 0xC0}" if marker != 0xF7 else "of JPEG-LS"
     if len(header) < 6:
@@ -131,7 +133,7 @@ def _unsupported(marker: int, header: bytes) -> str:
 
 
 def _fault_in_scans(body: bytes, at: int) -> Refused:
-    """Whether the scans go on to the end's marker."""
+    """Whether the scans go on to the end marker."""
     while found := _marker(body, at):
         at = found.end()
         if body[at - 1] == _END:

@@ -11,36 +11,38 @@ from pipeline.adapters.decode.image_files.essentials import Essentials
 from pipeline.adapters.decode.wire import Refused, Verdict
 
 MAX_CHUNKS = 100_000
-"""An honest chunk of pixels holds some KiB; empty ones are a way to make readers slow."""
+"""Most chunks. An honest chunk of pixels holds some KiB. Empty chunks are a way to make readers
+slow."""
 
 _SIGNATURE_BYTES = 8
 _FRAME_BYTES = 12
-"""Of a chunk's length, name and checksum."""
+"""Bytes of a chunk's length, name and checksum."""
 
 _HEADER = struct.Struct(">IIBBBBB")
 _APPLE = b"CgBI"
-"""First chunk of what Xcode makes of PNGs: other channels' order, deflate without its frame."""
+"""First chunk of the files that Xcode makes of PNGs: other order of channels, deflate without its
+frame."""
 
 _GREY, _COLOUR, _PALETTE = 0, 2, 3
 _SAMPLES = {_GREY: 1, _COLOUR: 3}
-"""Samples of a transparent colour, by colour type; the palette has an alpha for each entry."""
+"""Samples of a transparent colour, by colour type. A palette has an alpha for each entry."""
 
 _CHANNELS = {_GREY: 1, _COLOUR: 3, _PALETTE: 1, 4: 2, 6: 4}
 _ADAM7 = (
     *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
     *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
 )
-"""First column and row of each pass, and the steps from there."""
+"""First column and row of each pass, and the steps between columns and rows."""
 _AT_ONCE_BYTES = 65_536
 
 _MOST_FRAMES = 0x80000000
 
 _MAX_TEXT_BYTES = 1_000_000
-"""Decompressed, of a text that may hold an orientation."""
+"""Most decompressed bytes of a text that may hold an orientation."""
 
 _XMP = b"XML:com.adobe.xmp"
 _RAW_EXIF = b"Raw profile type exif"
-"""Keyword of ImageMagick's text chunk: hexadecimal, after two lines of a head."""
+"""Keyword of ImageMagick's text chunk: hexadecimal, after two header lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,14 @@ class _Chunk:
     end: int
     data: memoryview
     sound: bool
-    """Whether its checksum is right."""
+    """Whether the checksum is right."""
 
 
 def essentials(body: bytes) -> Essentials:
-    """Keep the pixels and what colours them; a broken chunk of anything else is as if absent.
+    """Keep the pixels and the chunks that colour them. A broken chunk of any other kind counts as
+    absent.
 
-    The checksums of pixels are left to their own, in the compressed stream.
+    Chunks of pixels are checked by the compressed stream's own checksum.
     """
     kept: list[bytes | memoryview] = [body[:_SIGNATURE_BYTES]]
     whole = memoryview(body)
@@ -99,11 +102,11 @@ def essentials(body: bytes) -> Essentials:
                 xmp = _international_text(bytes(chunk.data)) or xmp
             elif keyword == _RAW_EXIF and name != b"iTXt" and chunk.sound and not exif:
                 exif = _raw_exif(bytes(chunk.data), compressed=name == b"zTXt")
-        elif not name[0] & 0x20:  # critical: no reader may pass it over
+        elif not name[0] & 0x20:  # critical: no reader may ignore it
             raise _critical(chunk)
     if not pixels:
         raise Refused(*_no_pixels(body))
-    # Twice, or of none, it is no animation to a viewer.
+    # If it appears twice or announces no frames, viewers do not take the file for an animation.
     count = frames[0] if len(frames) == 1 and 0 < frames[0] <= _MOST_FRAMES else 0
     return Essentials(
         b"".join([*kept, _chunk(b"IEND", b"")]),
@@ -120,7 +123,8 @@ def fault(body: bytes, *, opened: bool) -> Refused:
 
 
 def is_whole(body: bytes) -> bool:
-    """Whether there are pixels for all rows: a stream that ends too early is a sound stream."""
+    """Whether there are pixels for all rows. A compressed stream that ends too early is valid by
+    itself."""
     header: tuple[int, ...] = _HEADER.unpack_from(body, _SIGNATURE_BYTES + 8)
     width, height, depth, colour, _, _, interlaced = header
     bits = depth * _CHANNELS[colour]
@@ -152,7 +156,7 @@ def _passes(width: int, height: int, *, interlaced: bool) -> list[tuple[int, int
 
 
 def _chunks(body: bytes) -> Iterator[_Chunk]:
-    """The chunks of a file, in their order. The last chunk of a file that is cut off has the bytes
+    """The chunks of a file, in their order. If the file is cut off, the last chunk has the bytes
     that are there.
 
     Raises:
@@ -167,7 +171,7 @@ def _chunks(body: bytes) -> Iterator[_Chunk]:
             return
         stop = at + 8 + int.from_bytes(view[at : at + 4], "big")
         data = view[at + 8 : stop]
-        # Of pixels nobody asks.
+        # The checksum of pixels is not used.
         sound = name == b"IDAT" or zlib.crc32(data, zlib.crc32(name)) == int.from_bytes(
             view[stop : stop + 4], "big"
         )
@@ -177,7 +181,7 @@ def _chunks(body: bytes) -> Iterator[_Chunk]:
 
 
 def _ends(body: bytes) -> bool:
-    """Whether the file goes on to its last chunk, or to something that is no chunk."""
+    """Whether the file goes on to its last chunk, or to something that is not a chunk."""
     at = _SIGNATURE_BYTES
     for chunk in _chunks(body):
         if chunk.name == b"IEND":
@@ -213,9 +217,9 @@ def _palette_entries(chunk: _Chunk) -> int:
 
 
 def _transparency(data: memoryview, header: tuple[int, ...], entries: int) -> bytes:
-    """The chunk that says what is transparent, as Pillow takes it; empty where there is no sense
-    in it. A colour is given in the file's bits, of which the lower ones alone count, and Pillow
-    compares it with samples of 8 bits."""
+    """The transparency chunk in the form that Pillow needs; empty if it makes no sense. The file
+    gives a colour in its own bits, of which only the lower ones count. Pillow compares the colour
+    with samples of 8 bits."""
     _, _, depth, colour, *_ = header
     if colour == _PALETTE:
         return _chunk(b"tRNS", bytes(data)) if 1 <= len(data) <= entries else b""
@@ -257,7 +261,7 @@ def _raw_exif(data: bytes, *, compressed: bool) -> bytes:
 
 
 def _decompressed(data: bytes) -> bytes:
-    """Empty where it is broken or too much."""
+    """Empty if the text is broken or too large."""
     stream = zlib.decompressobj()
     try:
         text = stream.decompress(data, _MAX_TEXT_BYTES)

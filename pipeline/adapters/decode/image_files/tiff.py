@@ -9,7 +9,7 @@ from pipeline.adapters.decode.image_files.essentials import DeepGrey, Essentials
 from pipeline.adapters.decode.wire import Refused, Verdict
 
 MAX_PAGES_COUNTED = 1_000
-"""Pages of a file that are counted: the file gives their order, and each costs a look."""
+"""Most pages that are counted. The file gives their order, and each page costs a read."""
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 259, 262, 277
 _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES = 273, 279, 324, 325
@@ -34,14 +34,14 @@ _KINDS = {1: "B", 2: "B", 3: "H", 4: "I", 5: "Q", 6: "b", 7: "B", 8: "h", 9: "i"
     17: "q",
     18: "Q",
 }
-"""Types of values as ``struct`` writes them; those of 5 and 10 are two numbers each."""
+"""Types of values in ``struct``'s letters. Values of types 5 and 10 are two numbers each."""
 _SHORT = 3
 
 _UNSIGNED, _SIGNED = 1, 2
 _ZERO_IS_WHITE, _ZERO_IS_BLACK = 0, 1
 _RGB, _PALETTE, _LAB = 2, 3, 8
 _WHOLE_ONLY = frozenset({_ZERO_IS_WHITE, _ZERO_IS_BLACK, _PALETTE, _LAB})
-"""Photometric interpretations that Pillow misreads where a pixel's samples stand in planes."""
+"""Photometric interpretations that Pillow misreads if a pixel's samples stand in planes."""
 
 _EXTRA_SAMPLES, _ALPHA = 338, 2
 
@@ -56,10 +56,10 @@ _PHOTOMETRICS = frozenset({*range(7), 8, 9, 10, 32_803, 32_844, 32_845, 34_892, 
 
 
 def essentials(body: bytes) -> Essentials:
-    """Give the decoder a directory of the tags that pixels need, and none to follow.
+    """Give the decoder one directory with the tags that pixels need.
 
-    Where Pillow reads some kinds alone, a kind that differs in the meaning of its numbers is told
-    as the one that it reads, and the meaning goes beside.
+    Pillow reads only some kinds of numbers. A kind that differs from these only in its meaning is
+    declared as one that Pillow reads, and the meaning is returned separately.
     """
     layout = _Layout.of(body)
     page = layout.directory(body, layout.first) if layout else None
@@ -75,9 +75,11 @@ def essentials(body: bytes) -> Essentials:
     if samples > 1 and page.number(_PLANAR, 1) != 1 and photometric in _WHOLE_ONLY:
         raise Refused(Verdict.UNSUPPORTED_VARIANT, f"TIFF of photometric {photometric} in planes")
     if samples == 4 and photometric == _RGB and _EXTRA_SAMPLES not in kept:
-        kept[_EXTRA_SAMPLES] = layout.short(_ALPHA)  # as Pillow takes it where pixels are whole
+        kept[_EXTRA_SAMPLES] = layout.short(
+            _ALPHA
+        )  # as Pillow reads it when samples are not in planes
     if samples == 1:
-        kept.pop(_PLANAR, None)  # one plane is one plane
+        kept.pop(_PLANAR, None)  # one sample needs no planes
         if bits > 8:
             white = photometric == _ZERO_IS_WHITE
             grey = DeepGrey(bits, unsigned=signed == _UNSIGNED, zero_is_white=white)
@@ -118,7 +120,7 @@ def fault(body: bytes, *, opened: bool) -> Refused:
 
 
 def _is_sensible(page: _Directory) -> bool:
-    """Whether each tag that says how pixels are stored has a meaning."""
+    """Whether each tag that says how pixels are stored makes sense."""
     return (
         min(page.number(_WIDTH, 0), page.number(_HEIGHT, 0)) > 0
         and page.number(_COMPRESSION, 1) in _COMPRESSIONS
@@ -135,7 +137,7 @@ class _Entry:
     kind: int
     count: int
     field: bytes
-    """The value, or where it stands."""
+    """The value, or the place of the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ class _Directory:
     whole: bool
 
     def value(self, tag: int) -> bytes:
-        """Empty for a tag that is absent or broken."""
+        """Empty if the tag is absent or broken."""
         entry = self.entries.get(tag)
         if entry is None or entry.kind not in _KINDS:
             return b""
@@ -159,7 +161,7 @@ class _Directory:
         return self.body[at : at + size] if at + size <= len(self.body) else b""
 
     def numbers(self, tag: int) -> tuple[int, ...]:
-        """The first million: a hostile file says one number as often as it likes."""
+        """At most the first million, because a hostile file can repeat one number without end."""
         value = self.value(tag)
         if not value:
             return ()
@@ -186,7 +188,7 @@ class _Layout:
         order = {b"II": "<", b"MM": ">"}.get(body[:2])
         if order is None or len(body) < 16:
             return None
-        # Some writers have the number in the other order; Pillow tells by the third byte as well.
+        # Some writers use the other byte order here. Pillow decides by the third byte too.
         big = 43 in (body[2], body[3])
         (first,) = struct.unpack_from(order + ("Q" if big else "I"), body, 8 if big else 4)
         return cls(order, big, first)
@@ -200,7 +202,7 @@ class _Layout:
         return _Entry(_SHORT, 1, field.ljust(8 if self.big else 4, b"\0"))
 
     def directory(self, body: bytes, at: int) -> _Directory | None:
-        """None where there is no room for one."""
+        """None if there is no room for one."""
         head, entry, _ = self._structs()
         if not 0 < at <= len(body) - head.size:
             return None
@@ -214,7 +216,7 @@ class _Layout:
         return _Directory(body, self, entries, whole=there == count)
 
     def following(self, body: bytes, at: int) -> int | None:
-        """Where the next directory is, 0 for none. None: this one is not whole."""
+        """The place of the next directory; 0 for none. None if this directory is incomplete."""
         head, entry, pointer = self._structs()
         if not 0 < at <= len(body) - head.size:
             return None
@@ -225,7 +227,7 @@ class _Layout:
         return self.pointer(body[end : end + pointer.size].ljust(pointer.size, b"\0"))
 
     def with_directory(self, body: bytes, entries: dict[int, _Entry]) -> bytes:
-        """The file with this one directory, behind all else."""
+        """The file with only this directory, after everything else."""
         head, entry, pointer = self._structs()
         at = len(body) + (len(body) & 1)
         start = 8 if self.big else 4
@@ -251,7 +253,7 @@ class _Layout:
 
 
 def _pages(body: bytes, layout: _Layout) -> int:
-    """Directories, up to a bound, to the first that cannot be read, or to one seen before."""
+    """Directories, up to a bound, until one cannot be read or was seen before."""
     seen: set[int] = set()
     at: int | None = layout.first
     while at and at not in seen and len(seen) < MAX_PAGES_COUNTED:

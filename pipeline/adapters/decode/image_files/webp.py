@@ -14,11 +14,12 @@ _PIXELS = frozenset({b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L"})
 
 
 _RESERVED_FLAGS = 0b1100_0001
-"""Of the extended header's first byte."""
+"""Reserved bits of the extended header's first byte."""
 
 
 def essentials(body: bytes) -> Essentials:
-    """Keep the chunks of pixels, whatever the others hold and wherever the file ends among them."""
+    """Keep the chunks of pixels, whatever the other chunks hold, even if the file ends within
+    those."""
     view = memoryview(body)
     kept: list[bytes | memoryview] = []
     metadata = {b"EXIF": b"", b"XMP ": b""}

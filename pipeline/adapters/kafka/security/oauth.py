@@ -1,5 +1,5 @@
-"""Bearer tokens for Kafka's OAUTHBEARER (RFC 7628): from a file that somebody renews, or by the
-client credentials grant of OAuth 2.0 (RFC 6749, section 4.4)."""
+"""Bearer tokens for Kafka's OAUTHBEARER (RFC 7628): from a file that another program renews, or by
+the client credentials grant of OAuth 2.0 (RFC 6749, section 4.4)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from kafka.net.sasl.oauth import AbstractTokenProvider
 
 TIMEOUT_S = 10.0
 RENEWED_AT = 0.8
-"""Share of a token's life after which another one is asked for."""
+"""Share of a token's life after which a new token is requested."""
 UNSTATED_LIFE_S = 60.0
-"""Life of a token whose issuer does not say how long it lasts."""
+"""Life of a token if its issuer does not state it."""
 MAX_ANSWER_BYTES = 1 << 20
 
 
 class TokenFile(AbstractTokenProvider):  # type: ignore[misc]
-    """Reads the file at each connection, so that a token renewed there is used."""
+    """Reads the file at each connection, so that a renewed token is used."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class TokenFile(AbstractTokenProvider):  # type: ignore[misc]
                 f"kafka.security.oauth_token_file: {self._path} cannot be read ({error.strerror})"
             ) from error
         except UnicodeDecodeError:
-            # Not the error itself, which quotes the file.
+            # Not the error itself, which quotes the file's contents.
             raise KafkaConnectionError(
                 f"kafka.security.oauth_token_file: {self._path} holds no token, which is ASCII text"
             ) from None
@@ -57,7 +57,7 @@ class TokenFile(AbstractTokenProvider):  # type: ignore[misc]
 
 
 class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
-    """Asks a token endpoint, and keeps the answer for most of its life. Clients of several threads
+    """Asks a token endpoint, and keeps the answer for most of its life. Clients in several threads
     may share it."""
 
     def __init__(
@@ -90,7 +90,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
         """The token.
 
         Raises:
-            KafkaConnectionError: the endpoint does not answer, or with something else; the client
+            KafkaConnectionError: the endpoint does not answer, or gives a wrong answer; the client
                 tries again.
         """
         with self._asking:
@@ -108,7 +108,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
                 answer = json.loads(response.read(MAX_ANSWER_BYTES))
         except urllib.error.HTTPError as error:
             error.close()
-            # Not the answer's body: it may repeat what was sent.
+            # Not the answer's body, which may repeat what was sent.
             raise KafkaConnectionError(f"{where} answers {error.code} {error.reason}") from None
         except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             raise KafkaConnectionError(f"{where} cannot be used ({error})") from None
@@ -119,8 +119,8 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
 
 
 def _life_s(stated: object) -> float:
-    """What ``expires_in`` says, in seconds; some issuers write null or a string. What is no number
-    counts as not stated."""
+    """The seconds in ``expires_in``. Some issuers write null or a string; anything that is not a
+    number counts as not stated."""
     try:
         life_s = float(stated) if isinstance(stated, int | float | str) else math.nan
     except (ValueError, OverflowError):

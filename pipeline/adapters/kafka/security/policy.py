@@ -1,4 +1,4 @@
-"""How Clipstream proves itself to Kafka's brokers, and they to it: TLS and SASL settings."""
+"""How Clipstream and Kafka's brokers authenticate to each other: TLS and SASL settings."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ class KafkaSecurity(Policy):
     ] = Field("PLAINTEXT", description="Security protocol of the brokers' listener.")
     ca_file: Annotated[str | None, Tier.EVERYDAY] = Field(
         None,
-        description="PEM file of the authorities that sign the brokers' certificates; "
-        "default: the system's.",
+        description="PEM file of the authorities that sign the brokers' certificates. Default: "
+        "the system's authorities.",
     )
     certificate_file: str | None = Field(None, description="PEM file of the client certificate.")
     key_file: str | None = Field(None, description="PEM file of the client certificate's key.")
     key_password: SecretStr | None = Field(None, description="Password of the key file.")
     check_hostname: Annotated[bool, Tier.EXPERT] = Field(
-        True, description="Whether a broker's certificate must name the host connected to."
+        True,
+        description="Whether a broker's certificate must name the host that Clipstream connects "
+        "to.",
     )
     ciphers: Annotated[str | None, Tier.EXPERT] = Field(
         None, description="OpenSSL cipher list for TLS 1.2."
@@ -55,26 +57,35 @@ class KafkaSecurity(Policy):
         "package gssapi, which Clipstream does not install.",
     )
     username: Annotated[str | None, Tier.EVERYDAY] = Field(
-        None, description="User of PLAIN and SCRAM."
+        None, description="User name for PLAIN and SCRAM."
     )
     password: Annotated[SecretStr | None, Tier.EVERYDAY] = Field(
-        None, description="Password of PLAIN and SCRAM."
+        None, description="Password for PLAIN and SCRAM."
     )
-    kerberos_service: str = Field("kafka", description="Service name of GSSAPI.")
+    kerberos_service: str = Field(
+        "kafka", description="Kerberos service name of the brokers, for GSSAPI."
+    )
 
     oauth_token_file: str | None = Field(
         None,
-        description="OAUTHBEARER: file with the token, read at each connection; whoever writes it "
-        "renews it, as Kubernetes does with a projected service account token.",
+        description="OAUTHBEARER: file that holds the token. Clipstream reads the file at each "
+        "connection; the program that writes the file must renew the token, as Kubernetes does "
+        "for a projected service account token.",
     )
     oauth_token_url: str | None = Field(
         None,
-        description="OAUTHBEARER: token endpoint to ask by the client credentials grant.",
+        description="OAUTHBEARER: token endpoint for the client credentials grant.",
         pattern=r"^https?://",
     )
-    oauth_client_id: str | None = Field(None, description="Client of oauth_token_url.")
-    oauth_client_secret: SecretStr | None = Field(None, description="Its secret.")
-    oauth_scope: str | None = Field(None, description="Scope to ask oauth_token_url for.")
+    oauth_client_id: str | None = Field(
+        None, description="OAUTHBEARER: client id for oauth_token_url."
+    )
+    oauth_client_secret: SecretStr | None = Field(
+        None, description="OAUTHBEARER: client secret for oauth_token_url."
+    )
+    oauth_scope: str | None = Field(
+        None, description="OAUTHBEARER: scope to request from oauth_token_url."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -110,7 +121,8 @@ class KafkaSecurity(Policy):
             )
 
     def _check_uses(self) -> None:
-        """Refuse what the protocol would ignore: somebody believes in it."""
+        """Refuse settings that the protocol would ignore, because whoever set them relies on
+        them."""
         tls = [name for name in _OF_TLS if getattr(self, name) is not None]
         sasl = [name for name in _OF_SASL if getattr(self, name) is not None]
         ignored = [
@@ -160,7 +172,7 @@ class KafkaSecurity(Policy):
         return options
 
     def _token_provider(self) -> Any:
-        # Here, so that settings can be loaded without the client.
+        # Imported here so that settings can be loaded without the client.
         from pipeline.adapters.kafka.security.oauth import ClientCredentials, TokenFile
 
         if self.oauth_token_file is not None:

@@ -1,4 +1,4 @@
-"""The TLS context of Kafka's connections, made of files that may be missing or wrong."""
+"""The TLS context of Kafka's connections, made from files that may be missing or wrong."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def tls_context(
     ciphers: str | None,
     check_hostname: bool,
 ) -> ssl.SSLContext:
-    """A context that always checks the broker's certificate. A context of our own: kafka-python
+    """A context that always checks the broker's certificate. Made here because kafka-python
     documents ssl_ciphers but never applies it (B27).
 
     Raises:
-        Halt: ``settings.invalid``: a file cannot be read or is not what it should be, or there is
-            no such cipher.
+        Halt: ``settings.invalid``: a file cannot be read or has the wrong contents, or there is no
+            such cipher.
     """
     for name, file in (
         ("ca_file", ca_file),
