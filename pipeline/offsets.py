@@ -30,8 +30,8 @@ from pipeline.records import (
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """A classified image, ready to publish. ``ref`` and ``unclassified_action`` serve to make a
-    dead letter if ``records`` turn out too large."""
+    """A classified image, ready to publish. If ``records`` are too large, ``ref`` and
+    ``unclassified_action`` make a dead letter."""
 
     origin: Origin
     records: tuple[OutputRecord, ...]
@@ -46,8 +46,7 @@ class Classified:
 
 @dataclass(frozen=True, slots=True)
 class DeadLettered:
-    """A dead letter, ready to publish. ``records`` was made from ``letter`` and ``record``, which
-    serve to make it again if it turns out too large."""
+    """A dead letter, ready to publish, and what it was made from, in case it is too large."""
 
     origin: Origin
     records: tuple[OutputRecord, ...]
@@ -177,8 +176,8 @@ class CommitWindow:
     # -- progress ---------------------------------------------------------------------------
 
     def begin(self, position: Position, now: float) -> Epoch | None:
-        """Note a polled record, in offset order. Returns the epoch of the record's work. Returns
-        None if the partition is not owned or the record was polled before."""
+        """Note a polled record, in offset order. Returns the epoch of the record's work, or None if
+        the partition is not owned or the record was polled before."""
         window = self._windows.get(position.partition)
         if window is None or position.offset < window.position:
             return None
