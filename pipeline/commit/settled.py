@@ -9,15 +9,15 @@ from pipeline.records import DeadLetter, ImageRef, Origin, OutputRecord, Record
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """A classified image, ready to publish. ``ref`` and ``unclassified_action`` say what it was,
-    should ``records`` prove too large."""
+    """A classified image, ready to publish. ``ref`` and ``unclassified_action`` serve to make a
+    dead letter if ``records`` turn out too large."""
 
     origin: Origin
     records: tuple[OutputRecord, ...]
     ref: ImageRef
     unclassified_action: str
     size_bytes: int = field(init=False, repr=False, compare=False)
-    """Of the records."""
+    """Size of the records."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size_bytes", sum(record.size_bytes for record in self.records))
@@ -25,15 +25,15 @@ class Classified:
 
 @dataclass(frozen=True, slots=True)
 class DeadLettered:
-    """A dead letter, ready to publish. ``letter`` and ``record`` are what ``records`` was made of,
-    should it prove too large."""
+    """A dead letter, ready to publish. ``records`` was made from ``letter`` and ``record``, which
+    serve to make it again if it turns out too large."""
 
     origin: Origin
     records: tuple[OutputRecord, ...]
     letter: DeadLetter
     record: Record | None = None
     size_bytes: int = field(init=False, repr=False, compare=False)
-    """Of the records."""
+    """Size of the records."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size_bytes", sum(record.size_bytes for record in self.records))
@@ -41,7 +41,7 @@ class DeadLettered:
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """A skip, of which nothing is published."""
+    """A skipped reference. Nothing is published for it."""
 
     origin: Origin
     reason: str
@@ -56,4 +56,4 @@ class PassedOver:
 
 
 Settled = Classified | DeadLettered | PassedOver
-"""What became of one reference."""
+"""The outcome of one reference."""

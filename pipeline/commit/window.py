@@ -117,8 +117,8 @@ class CommitWindow:
     # -- progress ---------------------------------------------------------------------------
 
     def begin(self, position: Position, now: float) -> Epoch | None:
-        """Note a polled record, in offset order. Returns the epoch of the record's work. Returns
-        None if the partition is not owned or the record was polled before."""
+        """Note a polled record, in offset order. Returns the epoch of the record's work, or None if
+        the partition is not owned or the record was polled before."""
         window = self._windows.get(position.partition)
         if window is None or position.offset < window.position:
             return None

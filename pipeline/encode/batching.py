@@ -1,8 +1,7 @@
 """Collects the images of all callers into batches for the encoder's threads.
 
 ``due_in_s`` decides when a batch goes. ``isolation`` encodes a batch and finds the images at fault.
-``pace`` estimates how long the waiting images will take. ``Batcher`` is the asyncio around the
-three.
+``pace`` estimates waits. ``Batcher`` is the asyncio around the three.
 """
 
 from __future__ import annotations
@@ -29,17 +28,16 @@ from pipeline.records import Pixels, Vector
 log = logging.getLogger(__name__)
 
 STAGED_BATCHES = 1
-"""Batches that are submitted to the encoder's threads before a thread is free, so that the device
-does not wait for the event loop between two batches."""
+"""Batches submitted before a thread is free, so that the device never waits for the event loop."""
 
 TEXT_CHUNK = 64
 """Most prompts that an image batch waits for."""
 
 DEFAULT_SIZE = 32
-"""``batch.max_size`` if it is neither set nor fitted to a device: the size for a CPU."""
+"""A CPU's ``batch.max_size``, where it is neither set nor fitted to a device."""
 
 SMALLEST_SIZE = 8
-"""Smallest batch of a lane. A smaller batch takes hardly less time."""
+"""Smallest batch of a lane. A smaller one takes hardly less time."""
 
 
 def lane_share(largest: int, lanes: int) -> int:
@@ -113,7 +111,7 @@ def _unexpected(error: Exception) -> Halt:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """One caller's images, uint8 [images, crop, crop, 3], and the future of the embeddings."""
+    """One caller's images, uint8 [images, crop, crop, 3], and the future of their embeddings."""
 
     pixels: Pixels
     waiter: asyncio.Future[list[Vector | Reject]]
@@ -217,7 +215,7 @@ class Batcher:
         """Embed prompts on one of the encoder's threads, between image batches; unit vectors in
         order.
 
-        Blocks, for minutes if there are many prompts. Call it from any thread but the event loop's.
+        Blocks, for minutes if prompts are many. Call it from any thread but the event loop's.
 
         Raises:
             Halt: as ``Encoder.encode_texts``; images can still be encoded afterwards.
@@ -368,8 +366,7 @@ class Batcher:
         return encoded.rows
 
     def _take(self, batch: list[_Block]) -> None:
-        """Take up to ``max_size`` images. The last block may exceed that; ``encode_rows`` splits
-        it."""
+        """Take up to ``max_size`` images. ``encode_rows`` splits a last block that exceeds it."""
         taken = 0
         with self._waiting_lock:
             self._unfilled -= 1
@@ -393,9 +390,8 @@ class Batcher:
         self._report_depth(0)
 
     def _report_max_size(self) -> None:
-        """Report the setting while every batch fits the device, else the same fraction of it that
-        still fits. Parallel lanes share the setting, so the size of one batch would be
-        misleading."""
+        """Report the setting, or the fraction of it that still fits the device. Parallel lanes
+        share the setting, so the size of one batch would be misleading."""
         setting = self._policy.largest
         whole = lane_share(setting, self._encoder.parallel)
         self._meter.set(MAX_BATCH, max(1, setting * min(self._max_size, whole) // whole))

@@ -84,8 +84,7 @@ class Classifying(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """The event loop where images live, their stages there, and what the worker must know about
-    these stages."""
+    """The event loop where images live, and their stages as far as the worker knows them."""
 
     loop: EventLoopThread
     flow: Classifying
@@ -160,10 +159,8 @@ class StreamWorker:
 
     def stop(self, grace_s: float) -> None:
         """Stop intake, finish the work within ``grace_s``, commit and leave. Returns at once.
-
-        Work that is unfinished after ``grace_s`` is abandoned: it is not committed, and its records
-        are read again. A second call can only shorten the time.
-        """
+        Unfinished work is not committed, and its records are read again. A second call can only
+        shorten the time."""
         deadline = self._clock.monotonic() + grace_s
         if self._deadline is None or deadline < self._deadline:
             self._deadline = deadline
@@ -347,8 +344,8 @@ class StreamWorker:
         return over or self._nothing_to_finish()
 
     def _nothing_to_finish(self) -> bool:
-        """Whether all begun work is committed. An outcome behind a record that was not begun, such
-        as an unreadable one, need not be waited for: both are read again."""
+        """Whether all begun work is committed. Outcomes behind a record that was not begun, such as
+        an unreadable one, need not be waited for: both are read again."""
         window = self._window
         if window.unsettled or window.taken is not None:
             return False

@@ -1,9 +1,9 @@
 """The groups of `make test`, in the order in which they start.
 
-Every test file belongs to exactly one group: ``tests/unit/test_suite.py`` fails for a file that
-belongs to none or to two. The groups that may run beside another come first: lint, then long ones
-before short ones, so that no long one runs on by itself. `kafka` waits more than it computes and
-runs beside three that compute. The groups that run alone follow.
+Every test file belongs to exactly one group: ``tests/unit/project/test_suite.py`` fails for a file
+that belongs to none or to two. The groups that may run beside another come first: lint, then long
+ones before short ones, so that no long one runs on by itself. `kafka` waits more than it computes
+and runs beside three that compute. The groups that run alone follow.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ GROUPS = (
     Group(
         "unit",
         "each module alone: no service, no waiting, a clock of its own",
-        files=("tests/unit/test_*.py",),
+        files=("tests/unit/**/test_*.py",),
     ),
     Group(
         "decode",

@@ -33,12 +33,12 @@ class Told(NamedTuple):
     silent: str
 
 
-COMMITS = "unit/test_metrics_of_commits.py"
-COMMITTING = "unit/test_committing.py"
-WORKER = "unit/test_stream_worker.py"
-FETCH, OUTAGES = "unit/test_fetch.py", "unit/test_fetch_outages.py"
-STORES = "unit/test_fetch_stores.py"
-BATCHING, FAILURES = "unit/test_batching.py", "unit/test_batching_failures.py"
+COMMITS = "unit/stream/test_metrics_of_commits.py"
+COMMITTING = "unit/stream/test_committing.py"
+WORKER = "unit/stream/test_stream_worker.py"
+FETCH, OUTAGES = "unit/fetch/test_fetch.py", "unit/fetch/test_fetch_outages.py"
+STORES = "unit/fetch/test_fetch_stores.py"
+BATCHING, FAILURES = "unit/encode/test_batching.py", "unit/encode/test_batching_failures.py"
 SANDBOX = "component/test_decoder_sandbox.py"
 
 TOLD: Mapping[Metric, tuple[Told, ...]] = {
@@ -72,9 +72,9 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
             f"{FETCH}::test_waiting_for_a_slot_is_no_failure",
         ),
         Told(
-            "unit/test_flow.py::"
+            "unit/encode/test_flow.py::"
             "test_stages_are_timed_of_images_that_went_through_them_refused_ones_included",
-            "unit/test_flow.py::"
+            "unit/encode/test_flow.py::"
             "test_stages_are_timed_of_images_that_went_through_them_refused_ones_included",
         ),
         Told(
@@ -202,8 +202,8 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
     ),
     metrics.BUDGET_SPENT: (
         Told(
-            "unit/test_commit_gate.py::test_the_share_is_shown_while_something_is_held_back",
-            "unit/test_commit_gate.py::test_good_outcomes_pass",
+            "unit/stream/test_commit_gate.py::test_the_share_is_shown_while_something_is_held_back",
+            "unit/stream/test_commit_gate.py::test_good_outcomes_pass",
         ),
     ),
     metrics.MAX_BATCH: (
@@ -220,14 +220,14 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
     ),
     metrics.LABEL_SET_INFO: (
         Told(
-            "unit/test_rules.py::test_label_sets_come_and_go",
-            "unit/test_rules.py::test_an_invalid_change_leaves_what_was_in_force",
+            "unit/labels/test_rules.py::test_label_sets_come_and_go",
+            "unit/labels/test_rules.py::test_an_invalid_change_leaves_what_was_in_force",
         ),
     ),
     metrics.LABEL_SET_RELOADS: (
         Told(
-            "unit/test_rules.py::test_an_invalid_change_leaves_what_was_in_force",
-            "unit/test_rules.py::test_a_file_that_is_still_being_written_is_not_loaded",
+            "unit/labels/test_rules.py::test_an_invalid_change_leaves_what_was_in_force",
+            "unit/labels/test_rules.py::test_a_file_that_is_still_being_written_is_not_loaded",
         ),
     ),
     metrics.LAST_PROGRESS: (
