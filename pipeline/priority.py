@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 FIRST = 0
 """The level of topics that ``priority.lower`` does not list."""
+BEFORE_ALL = FIRST - 1
+"""The level of the worker's own work, which no backlog may hold up."""
 
 
 class PriorityPolicy(Policy):

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from pipeline import metrics
 from pipeline.adapters.clip.text_cache import CachedTexts
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.errors import Halt
 from pipeline.flow import Scoring
-from pipeline.labels.label_set import LabelSet
+from pipeline.labels.label_set import LabelSet, LabelSetsPolicy
 from pipeline.labels.scoring import EncodeTexts, compile_label_sets
 from pipeline.ports import Meter
 from pipeline.records import ModelIdentity
@@ -26,34 +27,57 @@ STOP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """One version of the label sets, and the routes to them. A reference is routed and its image
-    scored by the same rules, so no outcome mixes two versions.
+class ScoringRules:
+    """One version of the label sets, compiled for the model.
 
     ``versions`` maps each label set's name to its content hash.
     """
+
+    scoring: Scoring
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Rules that read records and rules that score. A reference is routed and its image scored by
+    the same version, so no outcome mixes two."""
 
     router: Router
     scoring: Scoring
     versions: Mapping[str, str]
 
 
-def load_rules(settings: Settings, model: ModelIdentity, encode_texts: EncodeTexts) -> Rules:
-    """The configured label sets and the routes to them. Prompts are embedded by the model, or come
-    from the cache of an earlier start.
+class Versioned(Protocol):
+    """Rules whose label sets have versions."""
+
+    @property
+    def versions(self) -> Mapping[str, str]: ...
+
+
+InForce = TypeVar("InForce", bound=Versioned)
+
+
+def load_scoring(
+    policy: LabelSetsPolicy, model: ModelIdentity, encode_texts: EncodeTexts
+) -> ScoringRules:
+    """The configured label sets. Prompts are embedded by the model, or come from the cache of an
+    earlier start.
 
     Raises:
-        Halt: a label set or a route is not valid, or not for this model.
+        Halt: a label set is not valid, or not for this model, or there is none.
     """
-    policy = settings.label_sets
+    return _compiled(_read(policy), policy, model, encode_texts)
+
+
+def load_rules(settings: Settings, model: ModelIdentity, encode_texts: EncodeTexts) -> Rules:
+    """As ``load_scoring``, with the routes to the label sets.
+
+    Raises:
+        Halt: as ``load_scoring``, or a route is not valid.
+    """
     label_sets, router = load_routes(settings)
-    if policy.text_cache_dir is not None:
-        encode_texts = CachedTexts(encode_texts, model, policy.text_cache_dir)
-    return Rules(
-        router,
-        compile_label_sets(label_sets, encode_texts, model, policy.override_model_pin),
-        {label_set.name: label_set.version for label_set in label_sets},
-    )
+    compiled = _compiled(label_sets, settings.label_sets, model, encode_texts)
+    return Rules(router, compiled.scoring, compiled.versions)
 
 
 def load_routes(settings: Settings) -> tuple[tuple[LabelSet, ...], Router]:
@@ -62,14 +86,7 @@ def load_routes(settings: Settings) -> tuple[tuple[LabelSet, ...], Router]:
     Raises:
         Halt: a label set or a route is not valid, or there is none.
     """
-    policy = settings.label_sets
-    if not policy.paths:
-        raise Halt(
-            "label_set.none",
-            "label_sets.paths: no label set is configured; name a file, for example "
-            "deploy/examples/label-sets/moderation.yaml",
-        )
-    label_sets = load_label_sets(policy.paths)
+    label_sets = _read(settings.label_sets)
     try:
         router = Router(settings.routes, [label_set.name for label_set in label_sets])
     except ValueError as error:
@@ -77,8 +94,32 @@ def load_routes(settings: Settings) -> tuple[tuple[LabelSet, ...], Router]:
     return label_sets, router
 
 
-class LiveRules:
-    """The rules in force. ``watch`` applies changes of their files.
+def _read(policy: LabelSetsPolicy) -> tuple[LabelSet, ...]:
+    if not policy.paths:
+        raise Halt(
+            "label_set.none",
+            "label_sets.paths: no label set is configured; name a file, for example "
+            "deploy/examples/label-sets/moderation.yaml",
+        )
+    return load_label_sets(policy.paths)
+
+
+def _compiled(
+    label_sets: Sequence[LabelSet],
+    policy: LabelSetsPolicy,
+    model: ModelIdentity,
+    encode_texts: EncodeTexts,
+) -> ScoringRules:
+    if policy.text_cache_dir is not None:
+        encode_texts = CachedTexts(encode_texts, model, policy.text_cache_dir)
+    return ScoringRules(
+        compile_label_sets(label_sets, encode_texts, model, policy.override_model_pin),
+        {label_set.name: label_set.version for label_set in label_sets},
+    )
+
+
+class LiveRules(Generic[InForce]):
+    """The rules in force, of whatever kind. ``watch`` applies changes of their files.
 
     A change takes effect when two looks in a row have seen the same files, so that a file that is
     still being written is not loaded. Files that cannot be loaded change nothing until they change
@@ -86,7 +127,7 @@ class LiveRules:
     """
 
     def __init__(
-        self, load: Callable[[], Rules], fingerprint: Callable[[], str], meter: Meter
+        self, load: Callable[[], InForce], fingerprint: Callable[[], str], meter: Meter
     ) -> None:
         """Load the rules.
 
@@ -103,7 +144,7 @@ class LiveRules:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def __call__(self) -> Rules:
+    def __call__(self) -> InForce:
         return self._current
 
     def watch(self, interval_s: float) -> None:

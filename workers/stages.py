@@ -84,9 +84,11 @@ async def looking(
     *,
     dtype: EmbeddingDtype = "float32",
     max_file_bytes: int = MAX_FILE_BYTES,
+    max_waiting: int | None = None,
     min_share: float = 0.0,
 ) -> AsyncIterator[Looking]:
-    """The stages that turn bytes into embeddings, without a store.
+    """The stages that turn bytes into embeddings, without a store. With ``max_waiting``, an image
+    that finds so many waiting for the encoder is refused with ``Overloaded``.
 
     Raises:
         Halt: as ``decoding``.
@@ -95,7 +97,7 @@ async def looking(
     async with decoding(
         decode, meter, max_file_bytes=max_file_bytes, min_share=min_share
     ) as decoder:
-        batcher = Batcher(encoder, batch, clock, meter, min_share)
+        batcher = Batcher(encoder, batch, clock, meter, min_share, max_waiting=max_waiting)
         try:
             yield Looking(Look(decoder, batcher, encoder, decode, dtype, clock, meter), batcher)
         finally:
@@ -104,10 +106,16 @@ async def looking(
 
 @asynccontextmanager
 async def stages(
-    settings: Settings, encoder: Encoder, meter: Meter, stores: Stores | None = None
+    settings: Settings,
+    encoder: Encoder,
+    meter: Meter,
+    stores: Stores | None = None,
+    *,
+    max_waiting: int | None = None,
 ) -> AsyncIterator[Stages]:
     """The whole path. ``stores`` defaults to the stores of the settings. They are closed at the
-    end.
+    end. ``max_waiting`` is as for ``looking``; whoever bounds what it takes in, as the stream does,
+    needs none.
 
     Raises:
         Halt: as ``decoding`` and ``workers.stores.open_stores``.
@@ -124,6 +132,7 @@ async def stages(
                 settings.batch,
                 dtype=settings.events.embedding_dtype,
                 max_file_bytes=settings.fetch.max_bytes,
+                max_waiting=max_waiting,
                 min_share=settings.priority.min_share,
             )
         )

@@ -16,7 +16,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Hashable
 
-from pipeline.priority import FIRST, Turns
+from pipeline.priority import BEFORE_ALL, Turns
 
 _ASIDE_SHARE = 4
 """Objects aside may hold one place in this many."""
@@ -31,10 +31,6 @@ Otherwise a run of bad objects could fill every place before they are known to b
 _WATCHED_S = 30.0
 """A source is watched for this many seconds after its last object has come back, because the
 references behind that object may be no better."""
-
-_BEFORE_ALL = FIRST - 1
-"""The level of objects aside, and of objects whose store has answered: they hold an open
-response."""
 
 
 class Places:
@@ -147,7 +143,7 @@ class Hold:
             await self._for_aside.acquire(level)
         try:
             # An object aside has waited for its turn already, and must not keep others from theirs.
-            await self._places.acquire(_BEFORE_ALL if aside else level)
+            await self._places.acquire(BEFORE_ALL if aside else level)
         except BaseException:
             if aside:
                 self._for_aside.release()
@@ -158,7 +154,7 @@ class Hold:
         """Wait for a place, unless the object has one. Called before more is read of an object that
         the store has begun to send."""
         if not self._has:
-            await self.take(aside=True, level=_BEFORE_ALL)
+            await self.take(aside=True, level=BEFORE_ALL)
 
     def give_back(self) -> None:
         """Idempotent."""

@@ -35,8 +35,12 @@ class RememberedTexts:
         with self._lock:
             found = {prompt: self._known[prompt] for prompt in prompts if prompt in self._known}
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in found]
-        if missing:
-            found |= zip(missing, self._encode(missing), strict=True)
+        if missing or not prompts:
+            embedded = self._encode(missing)
+            if not prompts:
+                return embedded
+            # Copies: a view would keep the embeddings of all that were embedded with it.
+            found |= zip(missing, (row.copy() for row in embedded), strict=True)
         with self._lock:
             for prompt in prompts:
                 self._known[prompt] = found[prompt]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -117,6 +119,28 @@ def test_a_model_that_another_thread_drops_leaves_signals_to_their_handlers(
     command = [sys.executable, "-c", DROPPED_BY_ANOTHER_THREAD, str(checkpoint), str(sound)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
+
+
+INTERRUPTED = """
+import time
+from functools import partial
+from pipeline.adapters.clip.vision.int8 import apart
+
+print("ready", flush=True)
+apart(partial(time.sleep, 600))
+"""
+
+
+def test_a_calibration_can_be_interrupted() -> None:
+    command = [sys.executable, "-c", INTERRUPTED]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"ready\n"
+        time.sleep(0.2)
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate(timeout=60)
+    assert b"KeyboardInterrupt" in errors
+    assert run.returncode != 0
 
 
 def test_a_calibration_on_noise_is_refused_at_load(checkpoint: Path, tmp_path: Path) -> None:

@@ -4,16 +4,25 @@ good."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Protocol
 
 from pipeline.decode.good_images import GOOD_IMAGES
 from pipeline.decode.policy import ImageFormat
 from pipeline.errors import Reject
+from pipeline.priority import BEFORE_ALL, FIRST
 from workers.stream.event_loop import EventLoopThread
 
 log = logging.getLogger(__name__)
+
+
+class Looking(Protocol):
+    """See ``pipeline.look.Look``."""
+
+    async def __call__(
+        self, body: bytes, content_encoding: str | None = None, level: int = FIRST
+    ) -> object: ...
 
 
 class Readable(Protocol):
@@ -27,7 +36,7 @@ class StageTrials:
 
     def __init__(
         self,
-        look: Callable[[bytes], Awaitable[object]],
+        look: Looking,
         readable: Readable,
         loop: EventLoopThread,
         formats: Iterable[ImageFormat],
@@ -39,7 +48,8 @@ class StageTrials:
         self._good_images = [GOOD_IMAGES[each] for each in formats]
 
     def good_images(self) -> Future[bool]:
-        """Whether the bundled images pass decode and encode in the worker's own stages now.
+        """Whether the bundled images pass decode and encode in the worker's own stages now. They
+        wait behind no other image: the worker's commits wait for them.
 
         The future raises the errors that end a worker (``pipeline.look.Look``).
         """
@@ -51,7 +61,7 @@ class StageTrials:
     async def _all_seen(self) -> bool:
         try:
             for body in self._good_images:
-                await self._look(body)
+                await self._look(body, level=BEFORE_ALL)
         except Reject as reject:
             log.warning("an image known to be good fails: %s", reject.message)
             return False

@@ -52,6 +52,19 @@ def test_more_prompts_than_are_kept_come_back_whole() -> None:
     )
 
 
+def test_a_prompt_is_kept_without_those_that_were_embedded_with_it() -> None:
+    remembered = RememberedTexts(Texts(), most=1)
+    remembered([f"prompt {number}" for number in range(100)])
+    (kept,) = remembered._known.values()
+    assert kept.base is None
+
+
+def test_no_prompts_are_no_embeddings() -> None:
+    texts = Texts()
+    empty = RememberedTexts(texts, most=1)([])
+    np.testing.assert_array_equal(empty, texts.encoder.encode_texts([]))
+
+
 def test_a_prompt_that_is_refused_is_asked_for_again() -> None:
     texts = Texts()
     remembered = RememberedTexts(texts, most=10)

@@ -18,7 +18,7 @@ from pipeline.metrics import IMAGE_METRICS, LABEL_SET_INFO, LABEL_SET_RELOADS
 from pipeline.records import ImageRef, Partition, Position, Record
 from pipeline.references import ReferencesPolicy, parse
 from tests.rigs.waiting import eventually
-from workers.label_sets import LiveRules, Rules, load_rules
+from workers.label_sets import LiveRules, Rules, ScoringRules, load_rules, load_scoring
 from workers.settings.loading import Settings, load_settings
 
 ONE = """\
@@ -93,6 +93,21 @@ def test_a_change_takes_effect_at_the_second_look_that_sees_it(bench: Bench) -> 
     bench.rules.look()
     assert scored_as(bench.rules()) == bench.in_force() != before.versions
     assert bench.count("loaded") == 1
+
+
+def test_label_sets_without_routes_are_kept_up_to_date_as_well(bench: Bench) -> None:
+    def load() -> ScoringRules:
+        encoder = bench.encoder
+        return load_scoring(bench.settings.label_sets, encoder.model, encoder.encode_texts)
+
+    live = LiveRules(load, partial(fingerprint, (bench.folder,)), bench.meter)
+    before = live()
+    bench.write("animals", TWO)
+    live.look()
+    live.look()
+    (embedding,) = bench.encoder.encode_texts(["a cat"])
+    (result,) = live().scoring.score(("animals",), embedding)
+    assert {"animals": result.version} == live().versions != before.versions
 
 
 def test_a_file_that_is_still_being_written_is_not_loaded(bench: Bench) -> None:

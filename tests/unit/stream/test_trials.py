@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.decode.good_images import GOOD_IMAGES
 from pipeline.errors import Halt, Reject
+from pipeline.priority import FIRST, PriorityQueue
 from workers.stream.event_loop import EventLoopThread
 from workers.stream.trials import StageTrials
 
@@ -27,9 +28,13 @@ class Stages:
     def __init__(self, failure: Exception | None = None) -> None:
         self._failure = failure
         self.seen: list[bytes] = []
+        self.levels: set[int] = set()
 
-    async def look(self, body: bytes) -> None:
+    async def look(
+        self, body: bytes, content_encoding: str | None = None, level: int = FIRST
+    ) -> None:
         self.seen.append(body)
+        self.levels.add(level)
         if self._failure is not None:
             raise self._failure
 
@@ -45,6 +50,18 @@ def test_one_good_image_of_each_format_is_looked_at(loop: EventLoopThread) -> No
     stages = Stages()
     assert trials(stages, loop).good_images().result(WAIT_S)
     assert stages.seen == [GOOD_IMAGES["JPEG"], GOOD_IMAGES["PNG"]]
+
+
+def test_good_images_wait_behind_no_other_image(loop: EventLoopThread) -> None:
+    stages = Stages()
+    assert trials(stages, loop).good_images().result(WAIT_S)
+    (level,) = stages.levels
+    waiting: PriorityQueue[str] = PriorityQueue(min_share=0.5)
+    for number in range(100):
+        waiting.push(f"live {number}", FIRST)
+        waiting.push(f"backfill {number}", FIRST + 1)
+    waiting.push("good", level)
+    assert waiting.pop() == "good"
 
 
 @pytest.mark.parametrize("code", ["decode.corrupt", "encode.failed"])

@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -223,9 +224,19 @@ def apart(work: Callable[[], Result]) -> Result:
     and another thread dropped it, the main thread would have no stack for handlers, and the next
     SIGTERM would end the process with a segmentation fault. A thread that has ended handles no
     signals.
+
+    A signal that raises here, as Ctrl-C does, is not held up by the thread.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="openvino") as thread:
-        return thread.submit(work).result()
+    outcome: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name="openvino", daemon=True).start()
+    return outcome.result()
 
 
 def centred_cosines(vectors: Vector, reference: Vector) -> npt.NDArray[np.float64]:
