@@ -178,10 +178,11 @@ class StreamWorker:
             lag=self._gauges.lag,
             committed=self._committer.committed,
             passed=self._window.passed,
-            available=self._supply.available
+            available=self._supply.serving
             and self._stream.confirmed
             and not self._polling.failing
             and self._committer.able,
+            held_up=bool(self._supply.held_up),
         )
 
     # -- the Kafka thread -------------------------------------------------------------------

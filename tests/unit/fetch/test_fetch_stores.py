@@ -232,6 +232,55 @@ def test_nothing_more_comes_while_no_store_serves() -> None:
     run(main())
 
 
+@OUTAGES
+@pytest.mark.parametrize("objects_before", [0, 20])
+def test_a_store_that_nobody_uses_does_not_count_as_serving(
+    outage: Behaviour, objects_before: int
+) -> None:
+    async def main() -> None:
+        bench = TwoStores()
+        assert bench.fetcher.serving, "nothing was asked for yet"
+        await asyncio.gather(*bench.start("eu", objects_before))
+        bench.eu.outage = outage
+        waiting = bench.start("eu", 100)
+        await asyncio.sleep(60.0)
+        assert not bench.fetcher.serving
+        assert bench.fetcher.held_up == {"eu"}
+        assert bench.available(), "the first reference to the other store may come"
+        await asyncio.gather(*bench.start("us", 1))
+        assert bench.fetcher.serving
+        assert bench.fetcher.held_up == {"eu"}
+        bench.eu.outage = None
+        await asyncio.gather(*waiting)
+        assert bench.fetcher.serving
+        assert bench.fetcher.held_up == frozenset()
+        await bench.fetcher.close()
+
+    run(main())
+
+
+def test_a_store_counts_as_serving_while_its_first_reference_is_read() -> None:
+    async def main() -> None:
+        bench = TwoStores()
+        await asyncio.gather(*bench.start("eu", 20))
+        bench.eu.outage = break_off
+        waiting = bench.start("eu", 10)
+        await asyncio.sleep(60.0)
+        bench.us.outage = hang
+        first = bench.start("us", 1)
+        await asyncio.sleep(0.1)
+        assert bench.fetcher.serving
+        for task in first:
+            task.cancel()
+        await asyncio.gather(*first, return_exceptions=True)
+        assert not bench.fetcher.serving
+        bench.eu.outage = None
+        await asyncio.gather(*waiting)
+        await bench.fetcher.close()
+
+    run(main())
+
+
 def test_the_log_names_the_store_that_is_out_of_service(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         bench = TwoStores()
