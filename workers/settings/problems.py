@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pipeline.adapters.s3.policy import STORE_NAME
 from pipeline.complaints import alike, dotted, instead, kind, said
 from workers.settings.catalogue import Catalogue, Setting, variable_of
 from workers.settings.sources import Given, Source
@@ -20,6 +21,8 @@ REDACTED = "**********"
 
 _USERINFO = re.compile(r"(?<=://)[^\s\"]*@")
 """The part before the host in a URL, which may hold a password."""
+
+_ENTRY = re.compile(r"stores\[(?P<index>\d+)\](?P<rest>.*)", re.DOTALL)
 
 LONGEST_SHOWN = 60
 """Most characters of a value in a message."""
@@ -47,9 +50,23 @@ def problem_lines(
 
 def _line(path: str, message: str, given: Given) -> str:
     # In a wrong combination, the other setting may be the one that was set.
-    named = (source for each, source in given.sources.items() if each in message)
-    source = given.source(path) or next(named, None)
-    return f"  {path}: {message}" + (f" [{source.where}]" if source else "")
+    mentioned = (source for each, source in given.sources.items() if each in message)
+    source = given.source(path) or next(mentioned, None)
+    return f"  {named(path, given)}: {message}" + (f" [{source.where}]" if source else "")
+
+
+def named(path: str, given: Given) -> str:
+    """The path as people read it: an entry of `stores` has its name, as in the log and in dead
+    letters. The index stands for an entry without a name of its own, and in a problem of the name
+    itself."""
+    entry = _ENTRY.match(path)
+    stores = given.value("stores", None)
+    if entry is None or entry["rest"] == ".name" or not isinstance(stores, list | tuple):
+        return path
+    names = [each.get("name") if isinstance(each, Mapping) else None for each in stores]
+    name = names[int(entry["index"])]
+    plain = isinstance(name, str) and STORE_NAME.fullmatch(name) and name != "s3"
+    return f"stores[{name}]{entry['rest']}" if plain and names.count(name) == 1 else path
 
 
 def _path(location: Sequence[str | int], catalogue: Catalogue) -> str:
