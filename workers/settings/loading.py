@@ -218,14 +218,16 @@ def validated_section(given: Given, name: str, policy: type[_Section]) -> _Secti
     """One section of the given values, for a command that needs no other.
 
     Raises:
-        Halt: ``settings.invalid``, with every problem of the section.
+        Halt: ``settings.invalid``, with every problem of the section and of the file's YAML.
     """
+    errors: list[dict[str, Any]] = []
     try:
-        return policy.model_validate(given.values.get(name, {}))
+        section = policy.model_validate(given.values.get(name, {}))
     except ValidationError as error:
         errors = [{**each, "loc": (name, *each["loc"])} for each in error.errors()]
-        problems = problem_lines(errors, CATALOGUE, given)
-    raise Halt("settings.invalid", "\n".join(["settings:", *problems]))
+    if problems := problem_lines(errors, CATALOGUE, given):
+        raise Halt("settings.invalid", "\n".join(["settings:", *problems]))
+    return section
 
 
 def validated(given: Given, *, must_read: bool = False) -> Settings:
@@ -239,9 +241,12 @@ def validated(given: Given, *, must_read: bool = False) -> Settings:
     empty: dict[str, Any] = {
         name: {} for name in CATALOGUE.sections if name in Settings.model_fields
     }
+    errors: list[Any] = []
     try:
-        return Settings.model_validate(empty | given.values, context={MUST_READ: must_read})
+        settings = Settings.model_validate(empty | given.values, context={MUST_READ: must_read})
     except ValidationError as error:
-        problems = problem_lines(error.errors(), CATALOGUE, given)
+        errors = list(error.errors())
     # Raised outside the handler, because the validation's own error quotes values, secrets too.
-    raise Halt("settings.invalid", "\n".join(["settings:", *problems]))
+    if problems := problem_lines(errors, CATALOGUE, given):
+        raise Halt("settings.invalid", "\n".join(["settings:", *problems]))
+    return settings

@@ -31,7 +31,10 @@ LONGEST_SHOWN = 60
 def problem_lines(
     errors: Iterable[Mapping[str, Any]], catalogue: Catalogue, given: Given
 ) -> list[str]:
-    """Lines for pydantic's errors, one for each value, in their order."""
+    """Lines for the problems of the file's YAML, then for pydantic's errors, one for each value, in
+    their order. A value whose YAML is wrong is not judged a second time."""
+    lines = [_line(each.path, each.message, given, each.source) for each in given.unread]
+    told = {(each.path, each.source) for each in given.unread}
     messages: dict[str, str] = {}
     for error in errors:
         path = _path(error["loc"], catalogue)
@@ -45,13 +48,20 @@ def problem_lines(
         # one.
         if not any(found == path or found.startswith(f"{path}[") for found in messages):
             messages[path] = message
-    return [_line(path, message, given) for path, message in messages.items()]
+    return lines + [
+        _line(path, message, given, _source(path, message, given))
+        for path, message in messages.items()
+        if (path, given.source(path)) not in told
+    ]
 
 
-def _line(path: str, message: str, given: Given) -> str:
+def _source(path: str, message: str, given: Given) -> Source | None:
     # In a wrong combination, the other setting may be the one that was set.
     mentioned = (source for each, source in given.sources.items() if each in message)
-    source = given.source(path) or next(mentioned, None)
+    return given.source(path) or next(mentioned, None)
+
+
+def _line(path: str, message: str, given: Given, source: Source | None) -> str:
     return f"  {named(path, given)}: {message}" + (f" [{source.where}]" if source else "")
 
 

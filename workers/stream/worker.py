@@ -21,12 +21,7 @@ from pipeline.commit.settled import Classified, PassedOver, Settled
 from pipeline.commit.window import CommitWindow
 from pipeline.errors import Halt, Retry, ends_worker
 from pipeline.flow import FlowPolicy, Scoring
-from pipeline.ports import (
-    Assigned,
-    Polled,
-    Stream,
-    Unreadable,
-)
+from pipeline.ports import Assigned, Polled, Stream, Unreadable
 from pipeline.priority import PriorityPolicy
 from pipeline.records import (
     Classification,

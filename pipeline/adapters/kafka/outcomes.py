@@ -39,7 +39,7 @@ class _Topics:
     """A consumer of whole topics from their beginning. Belongs to no group and commits nothing."""
 
     def __init__(
-        self, kafka: KafkaPolicy, names: Iterable[str], what: str, options: Mapping[str, Any]
+        self, kafka: KafkaPolicy, names: Iterable[str], what: str, options: dict[str, Any]
     ) -> None:
         """Connect. ``what`` names the records in messages.
 
