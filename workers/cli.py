@@ -193,7 +193,7 @@ def calibrate(
     Some images are held out. A worker with model.precision int8 starts only if the embeddings of
     the held-out images match those in fp32 within model.min_fidelity. Needs clipstream[int8].
     """
-    settings = load(config, overrides, {})
+    settings = load(config, overrides, {}, must_read=False)
     configure_logging(settings.log, "calibrate")
     from rich.console import Console
 
@@ -300,7 +300,7 @@ def replay(
     letter also marks it on the dead-letter topic, so that no letter is sent twice. TIME is written
     like 2026-01-31T18:00:00Z.
     """
-    settings = load(config, overrides, {})
+    settings = load(config, overrides, {}, must_read=False)
     configure_logging(settings.log, "replay")
     from rich.console import Console
 
@@ -356,7 +356,7 @@ def config(
     invalid: Halt | None = None
     settings: Settings | None = None
     try:
-        settings = validated(given)
+        settings = validated(given, must_read=True)
     except Halt as halt:
         invalid = halt
     if settings is None or not yaml:

@@ -38,6 +38,7 @@ def require_node(settings: Settings) -> None:
     Raises:
         Halt: something is missing; the message names it.
     """
+    settings.require_stores()
     load_label_sets(settings.label_sets.paths)
     _require_files(settings)
     if settings.model.directory is not None and not settings.model.directory.is_dir():

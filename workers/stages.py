@@ -114,15 +114,21 @@ async def stages(
     max_waiting: int | None = None,
 ) -> AsyncIterator[Stages]:
     """The whole path. ``stores`` defaults to the stores of the settings. They are closed at the
-    end. ``max_waiting`` is as for ``looking``; whoever bounds what it takes in, as the stream does,
-    needs none.
+    end, even if the path does not come up. ``max_waiting`` is as for ``looking``; whoever bounds what
+    it takes in, as the stream does, needs none.
 
     Raises:
         Halt: as ``decoding`` and ``workers.stores.open_stores``.
     """
     clock = SystemClock()
     async with AsyncExitStack() as owned:
-        fetcher = fetching_of(settings, stores or open_stores(settings), clock, meter)
+        if stores is None:
+            stores = await open_stores(settings)
+        try:
+            fetcher = fetching_of(settings, stores, clock, meter)
+        except BaseException:
+            await stores.close()
+            raise
         owned.push_async_callback(fetcher.close)
         seeing = await owned.enter_async_context(
             looking(

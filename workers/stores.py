@@ -15,13 +15,22 @@ from pipeline.ports import Clock, Meter
 from workers.settings.loading import Settings
 
 
-def open_stores(settings: Settings) -> Stores:
+async def open_stores(settings: Settings) -> Stores:
     """The stores that references may be read from, in their order.
 
     Raises:
-        Halt: a store has no credentials, or one of its files cannot be read.
+        Halt: there is no store (``settings.invalid``); a store has no credentials, or one of its
+            files cannot be read. The stores that were opened before are closed.
     """
-    return Stores([_s3(policy) for policy in settings.s3_stores])
+    settings.require_stores()
+    opened: list[Store] = []
+    try:
+        for policy in settings.s3_stores:
+            opened.append(_s3(policy))
+    except BaseException:
+        await Stores(opened).close()
+        raise
+    return Stores(opened)
 
 
 def fetching_of(settings: Settings, stores: Stores, clock: Clock, meter: Meter) -> Fetcher:
@@ -41,6 +50,6 @@ def _s3(policy: S3Policy) -> Store:
         policy.store_name,
         "s3",
         policy.allows,
-        f"{policy.section}.allowed_buckets",
+        policy.allow_list,
         ObstoreS3(policy),
     )

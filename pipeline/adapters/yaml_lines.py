@@ -26,8 +26,6 @@ _PLAIN = {
     yaml.SequenceNode: ("seq",),
     yaml.ScalarNode: ("str", "int", "float", "bool", "null"),
 }
-_AGAIN = "(again)"
-"""Stands for a repeated key until its value has been read."""
 
 
 class Unreadable(Exception):
@@ -124,6 +122,10 @@ class _Loader(yaml.SafeLoader):
         """Path of the node that is being composed."""
         self._open: list[str | None] = []
         """Anchors of the enclosing nodes, or None."""
+        self._keys: list[dict[str, int]] = []
+        """Keys of the enclosing mappings so far, with their lines."""
+        self._repeated: set[yaml.Node] = set()
+        """Keys that stand above already. They and their values are left out."""
 
     def line_ahead(self) -> int:
         return int(self.peek_event().start_mark.line) + 1  # type: ignore[no-untyped-call]
@@ -132,14 +134,17 @@ class _Loader(yaml.SafeLoader):
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         line, around = self.line_ahead(), self._path
         is_key = isinstance(parent, yaml.MappingNode) and index is None
+        is_repeated = False
         if (what := self._refused(event, is_key=is_key)) is not None:
             raise Unreadable(line, what)
         if is_key:
             self._path = (*around, event.value)
-            if (first := self.lined.lines.get(self._path)) is not None:
+            is_repeated = event.value in self._keys[-1]
+            if is_repeated:
+                first = self._keys[-1][event.value]
                 what = f"{quoted(event.value)} stands on line {first} already; keep one"
                 self._complain(line, what)
-                event.value = _AGAIN
+            self._keys[-1].setdefault(event.value, line)
             self.lined.lines.setdefault(self._path, line)
         elif parent is not None:
             self._path = (*around, index if isinstance(index, int) else index.value)
@@ -147,6 +152,8 @@ class _Loader(yaml.SafeLoader):
         self._open.append(event.anchor)
         node: Any = super().compose_node(parent, index)
         self._open.pop()
+        if is_repeated:
+            self._repeated.add(node)
         if is_key and not (self._relaxed and node.tag == f"{_TAG}merge"):
             node.tag = f"{_TAG}str"  # whatever a key looks like
         elif not is_key and not isinstance(event, yaml.AliasEvent):
@@ -155,8 +162,10 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        self._keys.append({})
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        node.value = [each for each in node.value if each[0].value is not _AGAIN]
+        self._keys.pop()
+        node.value = [each for each in node.value if each[0] not in self._repeated]
         return node
 
     def _refused(self, event: Any, *, is_key: bool) -> str | None:
@@ -182,7 +191,7 @@ class _Loader(yaml.SafeLoader):
             of = "of its own" if self._relaxed else repr(tag)
             what = f"is a value of the YAML type {of}; put a text in quotes"
         elif tag in plain[1:] and len(node.value) > _MAX_NUMBER_CHARACTERS:
-            what = f"is too long for a {tag}; put a text in quotes"
+            what = f"is too long for {'an' if tag == 'int' else 'a'} {tag}; put a text in quotes"
         elif tag in plain[1:]:
             try:
                 yaml.constructor.SafeConstructor().construct_object(node)

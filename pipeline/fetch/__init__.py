@@ -10,6 +10,6 @@ held in memory, and which go aside), and ``fetcher``, which combines them.
 from pipeline.fetch.attempt import Attempts
 from pipeline.fetch.fetcher import Fetcher
 from pipeline.fetch.policy import FetchPolicy
-from pipeline.fetch.stores import Store, Stores
+from pipeline.fetch.stores import Store, Stores, store_of
 
-__all__ = ["Attempts", "FetchPolicy", "Fetcher", "Store", "Stores"]
+__all__ = ["Attempts", "FetchPolicy", "Fetcher", "Store", "Stores", "store_of"]

@@ -80,8 +80,8 @@ class Fetcher:
     fetches from it wait without a deadline until it answers (``store_health``). Each store has its
     own breaker and evidence. All stores share the places in memory.
 
-    Belongs to one event loop; ``available``, ``sources_aside`` and ``room_aside`` may be read from
-    any thread.
+    Belongs to one event loop; ``available``, ``serving``, ``held_up``, ``sources_aside`` and
+    ``room_aside`` may be read from any thread.
     """
 
     def __init__(
@@ -118,9 +118,25 @@ class Fetcher:
     @property
     def available(self) -> bool:
         """Whether the worker should take in more references, which is so while any store wants
-        some. With several stores, ``room_aside`` bounds the references that wait for a store that
-        is down."""
+        some, used or not. With several stores, ``room_aside`` bounds the references that wait for a
+        store that is down."""
         return any(health.wants_more for health in self._health.values())
+
+    @property
+    def serving(self) -> bool:
+        """Whether a store serves the worker. Of several stores only those count that have answered,
+        or that references wait for: a store that nobody uses does not make up for one that is
+        down."""
+        if not self._several:
+            return self.available
+        used = [health for health in self._health.values() if health.used]
+        return not used or any(health.serves for health in used)
+
+    @property
+    def held_up(self) -> frozenset[Hashable]:
+        """Sources whose objects wait for a store that is down, while other sources go on. With one
+        store there are none, because then nothing is taken in at all."""
+        return self._places.sources_held_up
 
     @property
     def sources_aside(self) -> frozenset[Hashable]:
@@ -177,6 +193,7 @@ class Fetcher:
         health = self._health[self._stores.of(ref).name]
         series = _Series(ref, health, source, level, self._places.hold())
         health.untried += 1
+        health.under_way += 1
         self._places.begin(source)
         try:
             try:
@@ -187,6 +204,7 @@ class Fetcher:
                 raise
             finally:
                 health.untried -= series.attempts == 0
+                health.under_way -= 1
                 self._come_back(series)
                 self._places.end(source)
             self._meter.add(FETCHED_BYTES, len(body.body))

@@ -35,7 +35,7 @@ references behind that object may be no better."""
 
 class Places:
     """The places of one worker, shared by all its stores. Belongs to one event loop;
-    ``sources_aside`` and ``room_aside`` may be read from any thread."""
+    ``sources_aside``, ``sources_held_up`` and ``room_aside`` may be read from any thread."""
 
     def __init__(self, most: int, min_share: float) -> None:
         self._most = most
@@ -54,6 +54,11 @@ class Places:
     def sources_aside(self) -> frozenset[Hashable]:
         """Sources that have objects aside or held up, or had some a moment ago."""
         return frozenset(list(self._watched))
+
+    @property
+    def sources_held_up(self) -> frozenset[Hashable]:
+        """Sources that have objects held up."""
+        return frozenset(list(self._held_up))
 
     @property
     def room_aside(self) -> int:

@@ -39,8 +39,8 @@ class StoreHealth:
     ``called`` is the store's name in the log. ``on_turn`` is called after the breaker has opened or
     closed.
 
-    Belongs to one event loop; ``serves``, ``wants_more`` and ``starved`` may be read from any
-    thread.
+    Belongs to one event loop; ``serves``, ``wants_more``, ``starved`` and ``used`` may be read from
+    any thread.
     """
 
     def __init__(
@@ -57,6 +57,8 @@ class StoreHealth:
         self._on_turn = on_turn
         self.untried = 0
         """Fetches in progress without an attempt so far. The caller counts them."""
+        self.under_way = 0
+        """All fetches in progress. The caller counts them."""
         self._answers = Answers()
         self._witnesses = Witnesses()
         self._usual_s: deque[float] = deque(maxlen=_USUAL_OF)
@@ -93,6 +95,12 @@ class StoreHealth:
     def wants_more(self) -> bool:
         """Whether more references should come."""
         return self.serves or self.starved
+
+    @property
+    def used(self) -> bool:
+        """Whether the store has answered, or references wait for it. Nothing is known about a store
+        that no reference has named."""
+        return bool(self._answers) or self.under_way > 0
 
     def usual_s(self) -> float | None:
         """Seconds in which the store usually begins to answer; None until it has answered a few

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from pipeline.errors import Reject
 from pipeline.ports import ObjectStore
@@ -20,6 +21,18 @@ class Store:
     allows: Callable[[str], bool]
     allow_list: str
     objects: ObjectStore
+
+
+class _Allows(Protocol):
+    def allows(self, bucket: str, /) -> bool: ...
+
+
+_AnyStore = TypeVar("_AnyStore", bound=_Allows)
+
+
+def store_of(stores: Iterable[_AnyStore], bucket: str) -> _AnyStore | None:
+    """The store that has a bucket: the first that allows it. None if no store may read it."""
+    return next((store for store in stores if store.allows(bucket)), None)
 
 
 class Stores:
@@ -42,9 +55,8 @@ class Stores:
             Reject: ``fetch.bucket_not_allowed``: no store may read the reference.
         """
         of_scheme = [store for store in self._stores if store.scheme == ref.scheme]
-        for store in of_scheme:
-            if store.allows(ref.bucket):
-                return store
+        if (store := store_of(of_scheme, ref.bucket)) is not None:
+            return store
         if not of_scheme:
             raise Reject(
                 "fetch.bucket_not_allowed",

@@ -10,7 +10,6 @@ import pytest
 
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.adapters.s3.policy import S3Policy
 from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Reject
 from pipeline.fetch import Store, Stores
@@ -55,16 +54,16 @@ class Folder:
 
 async def classify_folder(root: Path, bucket: str, *names: str) -> list[str]:
     settings = Settings(
-        s3=S3Policy(allowed_buckets=(bucket,)),
         label_sets=LabelSetsPolicy(paths=(LABEL_SET,)),
         decode=DecodePolicy(processes=1),
     )
     encoder = MemoryEncoder()
     rules = load_rules(settings, encoder.model, encoder.encode_texts)
-    refs = [ImageRef(bucket, name, tuple(rules.versions)) for name in names]
-    stores = Stores([Store("folder", "s3", settings.s3.allows, "allowed_buckets", Folder(root))])
+    versions = tuple(rules.versions)
+    refs = [ImageRef(bucket, name, versions, scheme="folder") for name in names]
+    own = Store("photos", "folder", lambda each: each == bucket, "the folder", Folder(root))
     meter = PrometheusMeter(IMAGE_METRICS + STORE_METRICS)
-    async with stages(settings, encoder, meter, stores) as path:
+    async with stages(settings, encoder, meter, Stores([own])) as path:
         outcomes = await asyncio.gather(*(path.flow.classify(ref, rules.scoring) for ref in refs))
     return [
         f"{outcome.ref.key}: {outcome.looked.image.width} px, {outcome.results[0].label_set}"

@@ -106,7 +106,7 @@ def test_each_bucket_is_read_from_its_own_server_with_its_credentials_and_region
     settings = world.settings
 
     async def main() -> None:
-        stores = open_stores(settings)
+        stores = await open_stores(settings)
         attempts = Attempts(stores, settings.fetch, SystemClock())
         for bucket in (HERE, ELSEWHERE):
             assert (await attempts.read(ref(bucket, 0))).body == bucket.encode()
@@ -114,7 +114,7 @@ def test_each_bucket_is_read_from_its_own_server_with_its_credentials_and_region
         (elsewhere,) = settings.stores
         for of_the_other in ({"profile": "here"}, {"region": settings.s3.region}):
             mixed_up = elsewhere.model_copy(update=of_the_other)
-            stores = open_stores(settings.model_copy(update={"stores": (mixed_up,)}))
+            stores = await open_stores(settings.model_copy(update={"stores": (mixed_up,)}))
             with pytest.raises(Retry, match=r"stores\[elsewhere\]: the store answered 4"):
                 await Attempts(stores, settings.fetch, SystemClock()).read(ref(ELSEWHERE, 0))
             await stores.close()
@@ -138,7 +138,8 @@ def test_an_outage_of_one_server_stops_no_object_of_the_other(world: World) -> N
             return meter.value(STORE_BREAKER_OPEN, store=store) == 1
 
         async with asyncio.timeout(WAIT_S):
-            fetcher = fetching_of(world.settings, open_stores(world.settings), SystemClock(), meter)
+            stores = await open_stores(world.settings)
+            fetcher = fetching_of(world.settings, stores, SystemClock(), meter)
             assert await bodies(start(fetcher, HERE)) == {HERE.encode()}
             assert await bodies(start(fetcher, ELSEWHERE)) == {ELSEWHERE.encode()}
             world.other.kill()

@@ -15,7 +15,7 @@ from rich.text import Text
 from pipeline.policy import Tier
 from workers.cluster.reservation import decided_before
 from workers.settings.loading import CATALOGUE, Settings
-from workers.settings.problems import REDACTED, masked
+from workers.settings.problems import REDACTED, masked, named
 from workers.settings.sources import Given
 
 GPUS = "workers.gpus_per_worker"
@@ -23,6 +23,9 @@ OF_THE_NODE = frozenset(
     ("workers.cpus_per_worker", "decode.processes", "model.threads", "batch.max_size")
 )
 """Settings whose null is fitted to the worker's node."""
+
+ENTRIES = ("routes", "stores")
+"""Lists whose entries have a row each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +74,21 @@ def _up_to(tier: Tier) -> tuple[Tier, ...]:
 
 
 def effective(given: Given, settings: Settings | None) -> Iterator[Row]:
-    """Every setting in the order of the reference, secrets redacted. Each route has a row."""
+    """Every setting in the order of the reference, secrets redacted. Each route and each further
+    store has a row, without its defaults."""
     valid = Given(settings.model_dump(mode="json")) if settings else given
+    short = settings.model_dump(mode="json", exclude_defaults=True) if settings else {}
     for path, setting in CATALOGUE.settings.items():
         if "[]" in path:
             continue
         value = valid.value(path, setting.default)
-        if path == "routes" and settings and settings.routes:
-            value = [
-                route.model_dump(mode="json", exclude_defaults=True) for route in settings.routes
-            ]
-        if path == "routes" and isinstance(value, list) and value:
-            for index, route in enumerate(value):
-                origin = _origin(given, f"routes[{index}]", "routes")
-                yield Row(f"routes[{index}]", origin, masked(as_text(route)), setting.tier)
+        if path in ENTRIES and isinstance(value, list) and value:
+            if settings:
+                value = short[path]
+            for index, entry in enumerate(value):
+                place = f"{path}[{index}]"
+                row = masked(as_text(entry))
+                yield Row(named(place, valid), _origin(given, place, path), row, setting.tier)
             continue
         text = REDACTED if setting.secret and value is not None else masked(as_text(value))
         note = _note(path, value, settings)

@@ -89,7 +89,7 @@ def _references(settings: Settings, source: str, asked: Reference) -> Iterator[R
 def _store_of(settings: Settings, bucket: str, where: str) -> S3Policy:
     store = settings.s3_store_of(bucket)
     if store is None:
-        absent = absent_from([f"{each.section}.allowed_buckets" for each in settings.s3_stores])
+        absent = absent_from([each.allow_list for each in settings.s3_stores])
         raise Halt(
             "enqueue.invalid",
             f"enqueue: {where}bucket {bucket} is {absent}, so workers would refuse it; allow it "

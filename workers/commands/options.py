@@ -30,9 +30,15 @@ Set = Annotated[
 ]
 
 
-def load(config: Path | None, overrides: list[str] | None, flags: dict[str, Any]) -> Settings:
-    """Settings of a command."""
-    return validated(read(config, overrides, flags))
+def load(
+    config: Path | None,
+    overrides: list[str] | None,
+    flags: dict[str, Any],
+    *,
+    must_read: bool = True,
+) -> Settings:
+    """Settings of a command. ``must_read``: the command reads objects, so it needs a store."""
+    return validated(read(config, overrides, flags), must_read=must_read)
 
 
 def read(config: Path | None, overrides: list[str] | None, flags: dict[str, Any]) -> Given:

@@ -50,10 +50,11 @@ def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
     ``until_idle_s`` without anything to do.
 
     Raises:
-        Halt: this driver cannot start. Wrong label sets and routes are found before anything is
-            contacted.
+        Halt: this driver cannot start. Missing stores, wrong label sets and wrong routes are found
+            before anything is contacted.
         Retry: the driver's own Ray did not start.
     """
+    settings.require_stores()
     load_routes(settings)
     rng = random.Random()  # noqa: S311 - jitter, no secret
     stopping = threading.Event()

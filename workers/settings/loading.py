@@ -16,13 +16,19 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from pipeline.adapters.clip.policy import ModelPolicy
 from pipeline.adapters.kafka.policy import MAX_PORT, DeliveryPolicy, KafkaPolicy
-from pipeline.adapters.s3.policy import NamedS3Policy, S3Policy, check_stores, in_order
+from pipeline.adapters.s3.policy import (
+    NOTHING_READABLE,
+    NamedS3Policy,
+    S3Policy,
+    check_stores,
+    in_order,
+)
 from pipeline.commit.budget import BudgetPolicy
 from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.batching import BatchPolicy
 from pipeline.errors import Halt
 from pipeline.events import EventsPolicy
-from pipeline.fetch import FetchPolicy
+from pipeline.fetch import FetchPolicy, store_of
 from pipeline.flow import FlowPolicy
 from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.policy import Policy, Tier
@@ -36,6 +42,9 @@ from workers.settings.catalogue import Catalogue
 from workers.settings.problems import problem_lines
 from workers.settings.sources import CONFIG_VARIABLE, Given, from_text, gather
 from workers.settings.workers import WorkersPolicy
+
+MUST_READ = "must_read"
+"""Key of the validation's context: whether settings without a store are refused."""
 
 
 class Settings(Policy):
@@ -81,7 +90,17 @@ class Settings(Policy):
     def s3_store_of(self, bucket: str) -> S3Policy | None:
         """The store that references to the bucket are read from, or None if no store may read
         it."""
-        return next((store for store in self.s3_stores if store.allows(bucket)), None)
+        return store_of(self.s3_stores, bucket)
+
+    def require_stores(self) -> None:
+        """Check that there is a store. Settings may have none: a worker may bring stores of its
+        own.
+
+        Raises:
+            Halt: ``settings.invalid``: nothing may be read.
+        """
+        if not self.s3_stores:
+            raise Halt("settings.invalid", f"settings:\n  {NOTHING_READABLE}")
 
     @field_validator("stores")
     @classmethod
@@ -89,7 +108,8 @@ class Settings(Policy):
         cls, stores: tuple[NamedS3Policy, ...], info: ValidationInfo
     ) -> tuple[NamedS3Policy, ...]:
         if "s3" in info.data:  # absent if the section itself is refused
-            check_stores(stores, info.data["s3"])
+            must_read = bool(info.context and info.context.get(MUST_READ))
+            check_stores(stores, info.data["s3"], must_read=must_read)
         return stores
 
     @model_validator(mode="after")
@@ -198,18 +218,21 @@ def validated_section(given: Given, name: str, policy: type[_Section]) -> _Secti
     """One section of the given values, for a command that needs no other.
 
     Raises:
-        Halt: ``settings.invalid``, with every problem of the section.
+        Halt: ``settings.invalid``, with every problem of the section and of the file's YAML.
     """
+    errors: list[dict[str, Any]] = []
     try:
-        return policy.model_validate(given.values.get(name, {}))
+        section = policy.model_validate(given.values.get(name, {}))
     except ValidationError as error:
         errors = [{**each, "loc": (name, *each["loc"])} for each in error.errors()]
-        problems = problem_lines(errors, CATALOGUE, given)
-    raise Halt("settings.invalid", "\n".join(["settings:", *problems]))
+    if problems := problem_lines(errors, CATALOGUE, given):
+        raise Halt("settings.invalid", "\n".join(["settings:", *problems]))
+    return section
 
 
-def validated(given: Given) -> Settings:
-    """The given values as frozen policies.
+def validated(given: Given, *, must_read: bool = False) -> Settings:
+    """The given values as frozen policies. ``must_read``: a command that reads objects needs a
+    store.
 
     Raises:
         Halt: ``settings.invalid``, with every problem: its key, what to write, where it was set.
@@ -218,9 +241,12 @@ def validated(given: Given) -> Settings:
     empty: dict[str, Any] = {
         name: {} for name in CATALOGUE.sections if name in Settings.model_fields
     }
+    errors: list[Any] = []
     try:
-        return Settings.model_validate(empty | given.values)
+        settings = Settings.model_validate(empty | given.values, context={MUST_READ: must_read})
     except ValidationError as error:
-        problems = problem_lines(error.errors(), CATALOGUE, given)
+        errors = list(error.errors())
     # Raised outside the handler, because the validation's own error quotes values, secrets too.
-    raise Halt("settings.invalid", "\n".join(["settings:", *problems]))
+    if problems := problem_lines(errors, CATALOGUE, given):
+        raise Halt("settings.invalid", "\n".join(["settings:", *problems]))
+    return settings

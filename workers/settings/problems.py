@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pipeline.adapters.s3.policy import STORE_NAME
 from pipeline.complaints import alike, dotted, instead, kind, said
 from workers.settings.catalogue import Catalogue, Setting, variable_of
 from workers.settings.sources import Given, Source
@@ -21,6 +22,8 @@ REDACTED = "**********"
 _USERINFO = re.compile(r"(?<=://)[^\s\"]*@")
 """The part before the host in a URL, which may hold a password."""
 
+_ENTRY = re.compile(r"stores\[(?P<index>\d+)\](?P<rest>.*)", re.DOTALL)
+
 LONGEST_SHOWN = 60
 """Most characters of a value in a message."""
 
@@ -28,7 +31,10 @@ LONGEST_SHOWN = 60
 def problem_lines(
     errors: Iterable[Mapping[str, Any]], catalogue: Catalogue, given: Given
 ) -> list[str]:
-    """Lines for pydantic's errors, one for each value, in their order."""
+    """Lines for the problems of the file's YAML, then for pydantic's errors, one for each value, in
+    their order. A value whose YAML is wrong is not judged a second time."""
+    lines = [_line(each.path, each.message, given, each.source) for each in given.unread]
+    told = {(each.path, each.source) for each in given.unread}
     messages: dict[str, str] = {}
     for error in errors:
         path = _path(error["loc"], catalogue)
@@ -42,14 +48,35 @@ def problem_lines(
         # one.
         if not any(found == path or found.startswith(f"{path}[") for found in messages):
             messages[path] = message
-    return [_line(path, message, given) for path, message in messages.items()]
+    return lines + [
+        _line(path, message, given, _source(path, message, given))
+        for path, message in messages.items()
+        if (path, given.source(path)) not in told
+    ]
 
 
-def _line(path: str, message: str, given: Given) -> str:
+def _source(path: str, message: str, given: Given) -> Source | None:
     # In a wrong combination, the other setting may be the one that was set.
-    named = (source for each, source in given.sources.items() if each in message)
-    source = given.source(path) or next(named, None)
-    return f"  {path}: {message}" + (f" [{source.where}]" if source else "")
+    mentioned = (source for each, source in given.sources.items() if each in message)
+    return given.source(path) or next(mentioned, None)
+
+
+def _line(path: str, message: str, given: Given, source: Source | None) -> str:
+    return f"  {named(path, given)}: {message}" + (f" [{source.where}]" if source else "")
+
+
+def named(path: str, given: Given) -> str:
+    """The path as people read it: an entry of `stores` has its name, as in the log and in dead
+    letters. The index stands for an entry without a name of its own, and in a problem of the name
+    itself."""
+    entry = _ENTRY.match(path)
+    stores = given.value("stores", None)
+    if entry is None or entry["rest"] == ".name" or not isinstance(stores, list | tuple):
+        return path
+    names = [each.get("name") if isinstance(each, Mapping) else None for each in stores]
+    name = names[int(entry["index"])]
+    plain = isinstance(name, str) and STORE_NAME.fullmatch(name) and name != "s3"
+    return f"stores[{name}]{entry['rest']}" if plain and names.count(name) == 1 else path
 
 
 def _path(location: Sequence[str | int], catalogue: Catalogue) -> str:

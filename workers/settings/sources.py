@@ -39,11 +39,23 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A problem of the file's YAML: a value that could not be read as it was meant, or a repeated
+    key."""
+
+    path: str
+    message: str
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
 class Given:
-    """The given values, merged and not yet validated. ``sources`` is by dotted path."""
+    """The given values, merged and not yet validated. ``sources`` is by dotted path. With
+    ``unread``, the values are incomplete, and the validation refuses them."""
 
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
+    unread: list[Unread] = field(default_factory=list)
 
     def source(self, path: str) -> Source | None:
         """Where this path was set; else the first part of it that was set; else the part that
@@ -148,12 +160,15 @@ def _put_file(given: Given, catalogue: Catalogue, file: Path) -> None:
         lined = read_yaml(text, relaxed=True)
     except Unreadable as error:
         raise Halt("settings.invalid", f"settings: {error.at(file)}") from None
-    problems = [f"{file}:{line}: {problem}" for line, problem in lined.problems]
     values = {} if lined.data is None else lined.data
     if not isinstance(values, dict):
-        problems.append(f"{file}: not a mapping; write sections, as in kafka: {{group: live}}")
-    if problems or not isinstance(values, dict):
-        raise Halt("settings.invalid", "settings: " + "\n".join(problems))
+        raise Halt(
+            "settings.invalid",
+            f"settings: {file}: not a mapping; write sections, as in kafka: {{group: live}}",
+        )
+    for line, problem in lined.problems:
+        source = Source("file", f"{file}:{line}")
+        given.unread.append(Unread(dotted(problem.path), problem.message, source))
 
     def put(path: tuple[str, ...], value: Any) -> None:
         if dotted(path) in catalogue.sections and value in (None, {}):

@@ -15,8 +15,11 @@ class Health:
       is nothing to commit, or if no commit has failed since one succeeded.
     - ``lag``: in records, None until the end of every owned partition is known.
     - ``committed`` counts references; ``passed`` counts records, as ``lag`` does.
-    - ``available``: the worker takes in work, or would if there were any. Neither the store nor the
-      broker holds it up.
+    - ``available``: the worker takes in work, or would if there were any. The broker answers, and
+      of the stores that the worker uses at least one serves.
+    - ``held_up``: a store is down and some partitions wait for it. Of several stores others may
+      serve, so the worker may be available. Its lag then grows for a reason that no worker can
+      mend.
     """
 
     cycle_age_s: float
@@ -29,6 +32,7 @@ class Health:
     committed: int
     passed: int
     available: bool
+    held_up: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,16 @@ class Supply(Protocol):
         """Whether more references should be taken in at all."""
 
     @property
+    def serving(self) -> bool:
+        """Whether a source of objects that is in use serves. Differs from ``available`` if only
+        sources that no reference has named so far are left: a first reference may still come."""
+
+    @property
+    def held_up(self) -> frozenset[Hashable]:
+        """Sources (here: partitions) whose references wait in an outage of one store, while other
+        partitions go on. Empty with a single store: in its outage ``available`` is false."""
+
+    @property
     def sources_aside(self) -> frozenset[Hashable]:
         """Sources (here: partitions) with objects that may yet succeed: objects that have failed,
         or whose store is down."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.metrics import BREAKER_OPEN, IN_FLIGHT, LAG, QUEUE_DEPTH, Metric
+from pipeline.metrics import IN_FLIGHT, LAG, QUEUE_DEPTH, Metric
 from pipeline.ports import Clock, Meter
+from pipeline.records import Partition
+from workers.stream.intake import Supply
 
 log = logging.getLogger(__name__)
 
@@ -63,18 +66,23 @@ class OverloadWatch:
     """A worker's meter. It passes everything on, and watches the values as an operator would.
 
     It logs an overload once. It logs the next one only after the worker has caught up, so that no
-    record waits outside the worker.
+    record waits outside the worker. Lag that an outage of a store makes is no overload.
     """
 
     def __init__(self, meter: Meter, clock: Clock) -> None:
         self._meter = meter
         self._clock = clock
-        self._lag: dict[tuple[str, str], float] = {}
+        self._supply: Supply | None = None
+        self._lag: dict[Partition, float] = {}
+        self._going_on: frozenset[Partition] = frozenset()
         self._depths: dict[str, float] = {}
-        self._breaker_open = False
         self._told = False
         self._before: _Span | None = None
         self._span = _Span(clock.monotonic())
+
+    def follow(self, supply: Supply) -> None:
+        """Ask ``supply`` from now on which partitions an outage holds up."""
+        self._supply = supply
 
     def add(self, metric: Metric, value: float = 1, /, **labels: str) -> None:
         self._meter.add(metric, value, **labels)
@@ -86,21 +94,15 @@ class OverloadWatch:
         self._meter.set(metric, value, **labels)
         if metric is QUEUE_DEPTH:
             self._depths[labels["stage"]] = value
-        elif metric is BREAKER_OPEN:
-            self._breaker_open = bool(value)
         elif metric is LAG:
-            partition = (labels["topic"], labels["partition"])
-            if partition not in self._lag:
-                self._begin()  # the records of a new partition are not new
-            self._lag[partition] = value
+            self._lag[_partition(labels)] = value
         elif metric is IN_FLIGHT:
             self._look(value)
 
     def forget(self, metric: Metric, /, **labels: str) -> None:
         self._meter.forget(metric, **labels)
         if metric is LAG:
-            self._lag.pop((labels["topic"], labels["partition"]), None)
-            self._begin()
+            self._lag.pop(_partition(labels), None)
 
     # -- the Kafka thread -------------------------------------------------------------------
 
@@ -109,11 +111,18 @@ class OverloadWatch:
 
     def _look(self, in_flight: float) -> None:
         """Called with each update of the worker's gauges."""
-        lag = sum(self._lag.values())
-        if lag <= in_flight:
+        if sum(self._lag.values()) <= in_flight:
             self._told = False
-        if lag <= in_flight or self._breaker_open:
-            # The worker keeps up, or an outage of the store holds it up, which is logged elsewhere.
+        # An outage, which is logged elsewhere, holds up the partitions that wait for the store. All
+        # other partitions can be overloaded meanwhile.
+        waiting = self._supply.held_up if self._supply else frozenset()
+        going_on = frozenset(self._lag.keys() - waiting)
+        if going_on != self._going_on:
+            self._going_on = going_on
+            self._begin()  # the records of a partition that has joined are not new
+        lag = sum(self._lag[each] for each in going_on)
+        stands_still = self._supply is not None and not self._supply.available
+        if lag <= in_flight or stands_still:
             self._begin()
             return
         self._span.add(lag, {"in flight": in_flight, **self._depths})
@@ -130,3 +139,7 @@ class OverloadWatch:
                 lag,
                 ADVICE[last.full()],
             )
+
+
+def _partition(labels: Mapping[str, str]) -> Partition:
+    return Partition(labels["topic"], int(labels["partition"]))

@@ -87,6 +87,7 @@ def build_stream_worker(
         loop = EventLoopThread(f"images-{slot}")
         owned.callback(loop.close)
         path = owned.enter_context(loop.holding(stages(settings, encoder, meter), START_S, CLOSE_S))
+        meter.follow(path.fetcher)
         rules = LiveRules(
             partial(load_rules, settings, encoder.model, path.batcher.encode_texts),
             partial(fingerprint, settings.label_sets.paths),

@@ -21,12 +21,7 @@ from pipeline.commit.settled import Classified, PassedOver, Settled
 from pipeline.commit.window import CommitWindow
 from pipeline.errors import Halt, Retry, ends_worker
 from pipeline.flow import FlowPolicy, Scoring
-from pipeline.ports import (
-    Assigned,
-    Polled,
-    Stream,
-    Unreadable,
-)
+from pipeline.ports import Assigned, Polled, Stream, Unreadable
 from pipeline.priority import PriorityPolicy
 from pipeline.records import (
     Classification,
@@ -178,10 +173,11 @@ class StreamWorker:
             lag=self._gauges.lag,
             committed=self._committer.committed,
             passed=self._window.passed,
-            available=self._supply.available
+            available=self._supply.serving
             and self._stream.confirmed
             and not self._polling.failing
             and self._committer.able,
+            held_up=bool(self._supply.held_up),
         )
 
     # -- the Kafka thread -------------------------------------------------------------------

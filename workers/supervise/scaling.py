@@ -15,9 +15,10 @@ the time, enough for ``BUSY_S``, and the rate was steady. An idle moment only gi
   ``scale_in_window_s``. The new number is the highest that was needed in this window, as in the
   Kubernetes autoscaler. The gap between the two bounds keeps a constant load from adding and
   removing workers in turns.
-- Do nothing: while a worker starts, ends, does not answer, is held up by the store or the broker,
-  or does not know its lag; while partitions move; and for ``MEASURED_S`` afterwards. An outage
-  makes lag, and more workers cannot help.
+- Do nothing: while a worker starts, ends, does not answer, is held up by the broker or a store, or
+  does not know its lag; while partitions move; and for ``MEASURED_S`` afterwards. An outage makes
+  lag, and more workers cannot help. This holds for an outage of one of several stores too: the lag
+  of the partitions that wait for that store would count as work.
 
 More workers do not help if the broker, the store, the machine or one full partition is the
 bottleneck. Each worker then seems to do less, and their number would grow without end. So an
@@ -146,7 +147,7 @@ class Scaling:
     # -- inside -----------------------------------------------------------------------------
 
     def _sample(self, workers: Sequence[Health | None]) -> _Sample | None:
-        known = [each for each in workers if each is not None and each.available]
+        known = [each for each in workers if each and each.available and not each.held_up]
         lags = [each.lag for each in known if each.lag is not None]
         spread = tuple(each.partitions for each in known)
         if not len(workers) == len(known) == len(lags) or not any(spread):

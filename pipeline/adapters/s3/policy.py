@@ -19,7 +19,7 @@ from pipeline.policy import Policy, Tier
 _BUCKET = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 """Names that can be part of a URL without changing its meaning. Servers are stricter."""
 
-_NAME = re.compile(r"[a-z0-9-]{1,40}")
+STORE_NAME = re.compile(r"[a-z0-9-]{1,40}")
 
 _PATTERN = re.compile(r"[a-z0-9.*-]+")
 """Characters of bucket names in references, and ``*`` for any of them."""
@@ -144,6 +144,11 @@ class S3Policy(Policy):
         """The store's section of the settings, as messages name it."""
         return "s3"
 
+    @property
+    def allow_list(self) -> str:
+        """The setting that ``allows`` comes from, as messages name it."""
+        return f"{self.section}.allowed_buckets"
+
     def allows(self, bucket: str) -> bool:
         """Whether a reference may name this bucket."""
         return _BUCKET.fullmatch(bucket) is not None and any(
@@ -169,7 +174,7 @@ class _Named(Policy):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
+        if not STORE_NAME.fullmatch(name):
             raise ValueError(
                 f"{name!r} is not a store's name; write 1 to 40 lower-case letters, digits and "
                 "hyphens"
@@ -199,17 +204,26 @@ def in_order(stores: Sequence[NamedS3Policy], last: S3Policy) -> tuple[S3Policy,
     return (*stores, last) if last.allowed_buckets else tuple(stores)
 
 
-def check_stores(stores: Sequence[NamedS3Policy], last: S3Policy) -> None:
-    """Check that each store has a name and buckets of its own.
+NOTHING_READABLE = (
+    "s3.allowed_buckets: is empty, so nothing may be read; name the buckets that references may "
+    'use, for example ["uploads", "archive-*"]'
+)
+"""What is wrong with settings that name no bucket."""
+
+
+def check_stores(
+    stores: Sequence[NamedS3Policy], last: S3Policy, *, must_read: bool = False
+) -> None:
+    """Check that each store has a name and buckets of its own. ``must_read``: also that there is a
+    store.
 
     Raises:
-        ValueError: the setting and what to write, as pydantic's validators raise it.
+        ValueError: the setting and what to write, as pydantic's validators raise it. An entry of
+            ``stores`` is named by its index, because its name may be the problem.
     """
-    if not last.allowed_buckets and (not stores or last != S3Policy()):
-        raise ValueError(
-            "s3.allowed_buckets: is empty, so nothing may be read; name the buckets that "
-            'references may use, for example ["uploads", "archive-*"]'
-        )
+    is_left_out = last == S3Policy() if stores else not must_read
+    if not last.allowed_buckets and not is_left_out:
+        raise ValueError(NOTHING_READABLE)
     for index, store in enumerate(stores):
         if not store.allowed_buckets:
             raise ValueError(

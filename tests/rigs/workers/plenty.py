@@ -11,5 +11,7 @@ class Plenty:
     """Implements ``workers.stream.intake.Supply``."""
 
     available: bool = True
+    serving: bool = True
+    held_up: frozenset[Hashable] = frozenset()
     sources_aside: frozenset[Hashable] = frozenset()
     room_aside: int = 1000

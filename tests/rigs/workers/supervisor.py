@@ -33,6 +33,7 @@ def health(**changes: object) -> Health:
         "committed": 0,
         "passed": 0,
         "available": True,
+        "held_up": False,
     }
     return Health(**(values | changes))  # type: ignore[arg-type]
 

@@ -73,6 +73,12 @@ def test_a_node_that_has_everything_passes(node: Path, monkeypatch: pytest.Monke
     ]
 
 
+def test_a_node_of_a_stream_without_a_store_is_refused(node: Path) -> None:
+    with pytest.raises(Halt, match=r"s3\.allowed_buckets: is empty") as caught:
+        require_node(settings_of(node, s3={}))
+    assert caught.value.code == "settings.invalid"
+
+
 def lose(*names: str) -> Any:
     def remove(node: Path, _: pytest.MonkeyPatch) -> None:
         for name in names:

@@ -23,7 +23,17 @@ from workers.supervise.node import Node
 from workers.supervise.slot import Ended, Fate
 
 HEALTH = Health(
-    0.0, 0.0, 0.0, 0.0, partitions=1, unfinished=0, lag=0, committed=0, passed=0, available=True
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    partitions=1,
+    unfinished=0,
+    lag=0,
+    committed=0,
+    passed=0,
+    available=True,
+    held_up=False,
 )
 
 NODE = Node("a" * 56, "host-a")

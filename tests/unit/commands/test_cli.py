@@ -238,6 +238,26 @@ def test_config_shows_every_setting_of_a_tier_with_its_origin_and_no_secret(
     assert len(rows) == len([path for path in CATALOGUE.settings if "[]" not in path])
 
 
+def test_config_has_a_short_row_for_each_store(invoke: Invoke, tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("stores:\n- {name: eu, allowed_buckets: [a-1]}\n- {name: lab, bad: 1}\n")
+    refused = invoke("config", "-c", str(file), **BUCKETS).stdout
+    file.write_text(
+        "stores:\n- {name: eu, allowed_buckets: [a-1]}\n"
+        "- {name: lab, allowed_buckets: [b-1], profile: lab}\n"
+    )
+    shown = invoke("config", "-c", str(file), **BUCKETS).stdout
+    rows = [
+        [" ".join(line.split()) for line in text.splitlines() if line.startswith("stores")]
+        for text in (refused, shown)
+    ]
+    eu = 'stores[eu] file:2 {"name": "eu", "allowed_buckets": ["a-1"]}'
+    assert rows == [
+        [eu, 'stores[lab] file:3 {"name": "lab", "bad": 1}'],
+        [eu, 'stores[lab] file:3 {"name": "lab", "allowed_buckets": ["b-1"], "profile": "lab"}'],
+    ]
+
+
 @pytest.mark.parametrize("tier", [None, *Tier])
 def test_config_shows_settings_up_to_a_tier_and_all_that_were_set(
     tier: Tier | None, invoke: Invoke

@@ -39,12 +39,13 @@ def test_label_sets_and_routes_are_loaded_without_a_model() -> None:
 @pytest.mark.parametrize(
     ("settings", "code", "says"),
     [
+        (Settings(), "settings.invalid", "nothing may be read"),
         (settings_of(), "label_set.none", "no label set is configured"),
         (settings_of(Path("/nope.yaml")), "label_set.invalid", "/nope.yaml: cannot be read"),
         (settings_of(LABELS, route="gone"), "settings.invalid", "label set 'gone' is not loaded"),
     ],
 )
-def test_wrong_label_sets_and_routes_end_the_driver_before_kafka_and_ray(
+def test_missing_stores_wrong_label_sets_and_routes_end_the_driver_before_kafka_and_ray(
     settings: Settings, code: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "KafkaAdmin", None)

@@ -75,6 +75,8 @@ def test_an_outage_dead_letters_nothing_and_ends_by_itself(
         await asyncio.sleep(60.0)
         asked = len(bench.store.asked)
         assert not bench.available()
+        assert not bench.fetcher.serving
+        assert bench.fetcher.held_up == frozenset(), "a single store holds up everything"
         assert bench.meter.value(BREAKER_OPEN) == 1
         await asyncio.sleep(600.0)
         assert not any(task.done() for task in tasks)

@@ -113,6 +113,9 @@ class TwoStores:
     def available(self) -> bool:
         return self.fetcher.available
 
+    def serving(self) -> bool:
+        return self.fetcher.serving
+
     def any_open(self) -> bool:
         return self.meter.value(BREAKER_OPEN) == 1
 
@@ -225,6 +228,55 @@ def test_nothing_more_comes_while_no_store_serves() -> None:
         bench.us.outage = None
         await asyncio.sleep(BREAKER.open_s + 1.0)
         assert bench.available()
+        bench.eu.outage = None
+        await asyncio.gather(*waiting)
+        await bench.fetcher.close()
+
+    run(main())
+
+
+@OUTAGES
+@pytest.mark.parametrize("objects_before", [0, 20])
+def test_a_store_that_nobody_uses_does_not_count_as_serving(
+    outage: Behaviour, objects_before: int
+) -> None:
+    async def main() -> None:
+        bench = TwoStores()
+        assert bench.serving(), "nothing was asked for yet"
+        await asyncio.gather(*bench.start("eu", objects_before))
+        bench.eu.outage = outage
+        waiting = bench.start("eu", 100)
+        await asyncio.sleep(60.0)
+        assert not bench.serving()
+        assert bench.fetcher.held_up == {"eu"}
+        assert bench.available(), "the first reference to the other store may come"
+        await asyncio.gather(*bench.start("us", 1))
+        assert bench.serving()
+        assert bench.fetcher.held_up == {"eu"}
+        bench.eu.outage = None
+        await asyncio.gather(*waiting)
+        assert bench.serving()
+        assert bench.fetcher.held_up == frozenset()
+        await bench.fetcher.close()
+
+    run(main())
+
+
+def test_a_store_counts_as_serving_while_its_first_reference_is_read() -> None:
+    async def main() -> None:
+        bench = TwoStores()
+        await asyncio.gather(*bench.start("eu", 20))
+        bench.eu.outage = break_off
+        waiting = bench.start("eu", 10)
+        await asyncio.sleep(60.0)
+        bench.us.outage = hang
+        first = bench.start("us", 1)
+        await asyncio.sleep(0.1)
+        assert bench.serving()
+        for task in first:
+            task.cancel()
+        await asyncio.gather(*first, return_exceptions=True)
+        assert not bench.serving()
         bench.eu.outage = None
         await asyncio.gather(*waiting)
         await bench.fetcher.close()

@@ -80,7 +80,7 @@ def test_a_byte_order_mark_and_a_directive_are_read_past(file: Path, prefix: byt
         ("act_threshold: 0.5", "act_threshold: 1.5", 8, "labels[0].act_threshold: 1.5"),
         ("act_threshold: 0.5", "act_threshold: '0.5'", 8, "the text '0.5'; write a number"),
         ("act_threshold: 0.5", "act_threshold: .inf", 8, "inf is no probability"),
-        ("act_threshold: 0.5", "act_threshold: 0x" + "f" * 40, 8, "too long for a int"),
+        ("act_threshold: 0.5", "act_threshold: 0x" + "f" * 40, 8, "too long for an int"),
         ("act_threshold: 0.5", "act_threshold: !!int ''", 8, "is no int; remove its tag"),
         ("act_threshold: 0.5", "act_threshold: !!bool x", 8, "is no bool; remove its tag"),
         ("act_threshold: 0.5", "act_threshold:", 8, "is empty"),
@@ -111,6 +111,14 @@ def test_a_problem_is_reported_with_its_line(
 
     assert all(problem.startswith(f"{file}:{line}: ") for problem in found)
     assert message in found[0]
+
+
+def test_a_wrong_value_of_a_repeated_key_is_named_by_that_key(file: Path) -> None:
+    found = problems(write(file, PETS.replace("name: dog", "name: dog\n    name: !own cat")))
+    assert found == [
+        f"{file}:7: labels[0].name: 'name' stands on line 6 already; keep one",
+        f"{file}:7: labels[0].name: is a value of the YAML type '!own'; put a text in quotes",
+    ]
 
 
 @pytest.mark.parametrize("word", ["no", "off", "on", "yes", "No", "OFF", "y"])

@@ -16,7 +16,7 @@ from pipeline.policy import Policy, Tier
 from pipeline.routes import Router
 from tests.rigs.root import ROOT
 from workers.settings.catalogue import Catalogue, variable_of
-from workers.settings.loading import CATALOGUE, Settings, load_settings, read_settings
+from workers.settings.loading import CATALOGUE, Settings, load_settings, read_settings, validated
 from workers.settings.problems import general
 
 BUCKETS = {"CLIPSTREAM_S3__ALLOWED_BUCKETS": '["images"]'}
@@ -37,10 +37,16 @@ def load(
 # -- sources ----------------------------------------------------------------------------------
 
 
-def test_without_anything_set_only_the_buckets_are_missing() -> None:
-    with pytest.raises(Halt, match=r"s3\.allowed_buckets: is empty") as caught:
-        load_settings(environment={})
-    assert len(caught.value.message.splitlines()) == 2
+def test_without_anything_set_only_the_buckets_are_missing_and_only_where_they_are_read() -> None:
+    says = r"settings:\n  s3\.allowed_buckets: is empty, so nothing may be read; [^\n]*$"
+    with pytest.raises(Halt, match=says) as caught:
+        validated(read_settings(environment={}), must_read=True)
+    assert caught.value.code == "settings.invalid"
+    own_stores = load_settings(environment={})
+    assert own_stores.s3_stores == ()
+    with pytest.raises(Halt) as later:
+        own_stores.require_stores()
+    assert later.value.message == caught.value.message
 
 
 def test_the_environment_is_over_the_file_and_flags_are_over_both(tmp_path: Path) -> None:

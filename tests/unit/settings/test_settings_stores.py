@@ -86,7 +86,7 @@ def test_messages_name_the_settings_of_the_store_that_they_are_about(tmp_path: P
         (
             "stores: [{name: eu}]",
             (
-                "stores[0].allowed_buckets: is empty, so nothing is read from store eu; name its "
+                "stores[eu].allowed_buckets: is empty, so nothing is read from store eu; name its "
                 "buckets, or leave the store out [settings.yaml:1]"
             ),
         ),
@@ -133,19 +133,45 @@ def test_messages_name_the_settings_of_the_store_that_they_are_about(tmp_path: P
                 "- {name: b, allowed_buckets: [x-1, 'up-*-eu']}"
             ),
             (
-                "stores[1].allowed_buckets: up-*-eu never matches, for up-* of stores[a] comes "
+                "stores[b].allowed_buckets: up-*-eu never matches, for up-* of stores[a] comes "
                 "first; order the stores from narrow patterns to wide ones, or leave one of the "
                 "two out [settings.yaml:3]"
             ),
         ),
         (
+            "stores: [{name: eu, allowed_buckets: [a-1]}, {name: lab, allowed_buckets: b}]",
+            (
+                'stores[lab].allowed_buckets: is "b"; write a list of texts, as in ["b"] '
+                "[settings.yaml:1]"
+            ),
+        ),
+        (
             "stores: [{name: eu, allowed_buckets: [a-1], reigon: x}]",
-            "stores[0].reigon: no such setting; did you mean stores[].region? [settings.yaml:1]",
+            "stores[eu].reigon: no such setting; did you mean stores[].region? [settings.yaml:1]",
         ),
     ],
 )
 def test_a_store_that_could_not_be_read_is_refused(text: str, line: str, tmp_path: Path) -> None:
     assert refusal(text, tmp_path) == [line]
+
+
+def test_an_entry_without_a_name_of_its_own_is_named_by_its_index(tmp_path: Path) -> None:
+    text = """
+stores:
+- {allowed_buckets: [a-1], reigon: x}
+- {name: eu, allowed_buckets: [b-1], reigon: x}
+- {name: eu, allowed_buckets: [c-1], reigon: x}
+- {name: S3, allowed_buckets: [d-1], reigon: x}
+- {name: lab, allowed_buckets: [e-1], reigon: x}
+"""
+    keys = [line.partition(":")[0] for line in refusal(text, tmp_path) if "reigon" in line]
+    assert keys == [
+        "stores[0].reigon",
+        "stores[1].reigon",
+        "stores[2].reigon",
+        "stores[3].reigon",
+        "stores[lab].reigon",
+    ]
 
 
 def test_patterns_that_overlap_in_part_are_told_apart_by_their_order(tmp_path: Path) -> None:

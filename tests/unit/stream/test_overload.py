@@ -9,7 +9,6 @@ import pytest
 from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.metrics import (
-    BREAKER_OPEN,
     IN_FLIGHT,
     LAG,
     QUEUE_DEPTH,
@@ -17,6 +16,8 @@ from pipeline.metrics import (
     STAGE_SECONDS,
     STREAM_WORKER,
 )
+from pipeline.records import Partition
+from tests.rigs.workers.plenty import Plenty
 from workers.stream.gauges import INTERVAL_S
 from workers.stream.overload import SPAN_S, OverloadWatch
 
@@ -30,7 +31,9 @@ class Worker:
     def __init__(self) -> None:
         self.behind = MemoryMeter(STREAM_WORKER)
         self.clock = HandClock()
+        self.supply = Plenty()
         self.meter = OverloadWatch(self.behind, self.clock)
+        self.meter.follow(self.supply)
 
     def runs(
         self,
@@ -115,12 +118,34 @@ def test_an_overload_is_told_again_after_the_worker_has_caught_up(
 def test_an_outage_of_the_store_is_no_overload(
     worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    worker.meter.set(BREAKER_OPEN, 1)
+    worker.supply.available = False
     worker.runs(LONG_S, growing)
     assert told(caplog) == []
-    worker.meter.set(BREAKER_OPEN, 0)
+    worker.supply.available = True
     worker.runs(LONG_S, growing)
     assert len(told(caplog)) == 1
+
+
+def test_partitions_that_wait_for_one_of_several_stores_are_no_overload(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.runs(SPAN_S, lambda _: 0.0, partition="1")
+    worker.supply.held_up = frozenset({Partition("t", 0)})
+    worker.runs(LONG_S, growing)
+    assert told(caplog) == []
+    worker.supply.held_up = frozenset()
+    worker.runs(LONG_S, lambda seconds: 50_000 - 10 * seconds)
+    assert told(caplog) == [], "what has waited is not new"
+
+
+def test_an_overload_of_the_other_partitions_is_told_while_one_of_several_stores_is_down(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.runs(SPAN_S, lambda _: 90_000.0, partition="1")
+    worker.supply.held_up = frozenset({Partition("t", 1)})
+    worker.runs(LONG_S, growing)
+    (message,) = told(caplog)
+    assert " 90" not in message, "only what the worker could work off is counted"
 
 
 def test_partitions_that_come_and_go_are_no_overload(

@@ -11,7 +11,7 @@ import pytest
 from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
 from pipeline.errors import CommitDoubtful
 from pipeline.ports import Commit
-from pipeline.records import OutputTopic
+from pipeline.records import OutputTopic, Partition
 from tests.rigs.waiting import eventually
 from tests.rigs.workers.stream_worker import (
     WAIT_S,
@@ -36,6 +36,28 @@ def test_a_worker_is_unavailable_while_it_cannot_poll(broker: MemoryBroker) -> N
         eventually(lambda: not worker.worker.health().available)
         worker.stream.down = False
         eventually(lambda: worker.worker.health().available)
+
+
+def test_a_worker_whose_stores_serve_nobody_is_unavailable_and_still_takes_in_first_references(
+    broker: MemoryBroker,
+) -> None:
+    with running(broker) as worker:
+        eventually(lambda: worker.worker.health().available)
+        worker.supply.serving = False
+        assert not worker.worker.health().available
+        send(broker, "a")
+        eventually(lambda: committed(broker) == 1)
+        worker.supply.serving = True
+        assert worker.worker.health().available
+
+
+def test_a_worker_says_that_partitions_wait_for_one_of_several_stores(
+    broker: MemoryBroker,
+) -> None:
+    with running(broker) as worker:
+        assert not worker.worker.health().held_up
+        worker.supply.held_up = frozenset({Partition("refs", 1)})
+        assert worker.worker.health().held_up
 
 
 def test_a_worker_is_unavailable_until_it_has_a_producer(

@@ -40,6 +40,7 @@ class Fleet:
     seed: int = 0
     policy: WorkersPolicy = field(default_factory=lambda: WorkersPolicy(max_count=16))
     available: bool = True
+    held_up: bool = False
     knows_lag: bool = True
     starts: bool = True
     cold_s: float = 0.0
@@ -99,6 +100,7 @@ class Fleet:
             # What a worker has committed goes on under its number; all of it is the first's.
             passed=round(self._done) if index == 0 else 0,
             available=self.available,
+            held_up=self.held_up,
         )
 
     def _follow(self, wanted: int) -> None:
@@ -191,6 +193,18 @@ def test_an_outage_changes_nothing_however_long(of: str) -> None:
     fleet.available = fleet.knows_lag = True
     fleet.run(HOUR)
     assert fleet.lag < 100
+
+
+def test_an_outage_of_one_of_several_stores_adds_no_workers() -> None:
+    fleet = Fleet(constant(1.0)).run(HOUR)
+    assert fleet.wanted == 1
+    # The partitions of the store that is down are not read. All others go on, at half the rate.
+    fleet.held_up, fleet.all = True, 0.5
+    fleet.run(HOUR)
+    assert fleet.lag > 1000
+    assert fleet.changes == []
+    fleet.held_up, fleet.all = False, math.inf
+    assert fleet.run(HOUR).changes, "the backlog is work for more workers"
 
 
 def test_commits_that_are_held_back_are_no_reason_for_more_workers() -> None:
