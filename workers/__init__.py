@@ -6,6 +6,8 @@ keeps workers running, ``cluster`` runs them on Ray, ``settings`` is what all of
 beside them: ``stages`` builds the per-image path over ``stores``, ``label_sets`` keeps label sets
 and routes current, ``node_checks`` looks whether a machine has what a worker needs, ``endpoints``
 serves metrics and health, and ``instruments``, ``logs`` and ``backoff`` are small tools.
+
+Linux only: on another system the import of this package ends the process.
 """
 
 import sys

@@ -1,4 +1,5 @@
-"""One schedule at a time: topics, workers and their proxies, the faults, and the verdict."""
+"""A lane of a chaos run carries out one schedule after the other: topics, workers and their
+proxies, the faults, and the verdict. Several lanes run at the same time."""
 
 from __future__ import annotations
 

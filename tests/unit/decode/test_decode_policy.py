@@ -1,3 +1,5 @@
+"""Settings of decoding, and what the pool and its children tell each other."""
+
 from __future__ import annotations
 
 import signal

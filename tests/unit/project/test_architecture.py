@@ -100,17 +100,28 @@ def test_the_linter_judges_every_outside_library() -> None:
 
 
 def rooms_with_code() -> list[Path]:
-    tops = (ROOT / "pipeline", ROOT / "workers", ROOT / "deploy/dev")
+    tops = (ROOT / top for top in ("pipeline", "workers", "deploy/dev", "tests/rigs"))
     return sorted(page.parent for top in tops for page in top.rglob("__init__.py"))
+
+
+def said_of(room: Path) -> str:
+    return ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
 
 
 @pytest.mark.parametrize("room", rooms_with_code(), ids=lambda room: str(room.relative_to(ROOT)))
 def test_every_room_says_what_to_read_first(room: Path) -> None:
-    said = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
-    first = re.search(r"Read ``([\w.]+)``", said)
+    first = re.search(r"Read ``([\w.]+)``", said_of(room))
     assert first, f"{room}: no word of what to read first"
     name = first[1].rpartition(".")[2]
     assert [*room.glob(f"{name}.py"), *room.glob(f"{name}/__init__.py")]
+
+
+@pytest.mark.parametrize("room", rooms_with_code(), ids=lambda room: str(room.relative_to(ROOT)))
+def test_every_room_names_all_of_its_modules(room: Path) -> None:
+    modules = {path.stem for path in room.glob("*.py")} - {"__init__", "__main__"}
+    rooms = {page.parent.name for page in room.glob("*/__init__.py")}
+    named = {name.rpartition(".")[2] for name in re.findall(r"``([\w.]+)``", said_of(room))}
+    assert (modules | rooms) - named == set(), f"say in {room}/__init__.py what they are"
 
 
 @pytest.mark.parametrize("room", rooms_with_code(), ids=lambda room: str(room.relative_to(ROOT)))
