@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.ports import Encoder
 from tests.benchmarks import counted_worker
 from tests.rigs.stages.at_no_cost import NullDecoder, NullEncoder
-from workers import stages
+from workers import decoding
 from workers.settings.loading import Settings
 
 
@@ -14,7 +14,7 @@ def null_encoder(settings: Settings) -> Encoder:
 
 
 def main() -> None:
-    vars(stages).update(SandboxedDecoder=NullDecoder)
+    vars(decoding).update(SandboxedDecoder=NullDecoder)
     counted_worker.main(null_encoder)
 
 

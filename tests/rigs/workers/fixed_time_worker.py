@@ -4,7 +4,7 @@ store and a decoder that cost nothing and an encoder that takes no processor, as
 from __future__ import annotations
 
 from tests.rigs.stages.at_no_cost import FixedTimeEncoder, NullDecoder, NullStore
-from workers import stages, stores
+from workers import decoding, stores
 from workers.settings.loading import Settings
 from workers.stream import wiring
 from workers.stream.wiring import BuiltStreamWorker
@@ -13,7 +13,7 @@ from workers.stream.wiring import BuiltStreamWorker
 def build(group: str, batch_s: float, settings: Settings, slot: int) -> BuiltStreamWorker:
     """With its first two arguments bound, a ``workers.cluster.actors.Build``."""
     vars(stores).update(ObstoreS3=NullStore)
-    vars(stages).update(SandboxedDecoder=NullDecoder)
+    vars(decoding).update(SandboxedDecoder=NullDecoder)
     vars(wiring).update(require_node=lambda _: None)
     kafka = settings.kafka.model_copy(update={"group": group})
     settings = settings.model_copy(update={"kafka": kafka})
