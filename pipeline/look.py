@@ -1,4 +1,4 @@
-"""Bytes in, embedding out: what every kind of worker does with an image."""
+"""Bytes in, embedding out: what a worker does with an image, whatever kind of worker it is."""
 
 from __future__ import annotations
 

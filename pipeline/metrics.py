@@ -134,7 +134,8 @@ IMAGE_METRICS: tuple[Metric, ...] = (
     LABEL_SET_INFO,
     LABEL_SET_RELOADS,
 )
-"""Metrics of an image's path, whatever its source: every kind of worker exposes these."""
+"""Metrics of an image's path, whatever its source. The stream worker exposes these, and another
+kind of worker would too."""
 
 # -- patience with a store ------------------------------------------------------------------------
 

@@ -62,8 +62,8 @@ LISTENER_ANSWER_S = 1.0
 
 
 STREAM = "stream"
-"""The kind of worker of a discovery file's entry without a kind. An older release knew no other
-kind."""
+"""The kind of a stream worker. In a discovery file, an entry without a kind is of a stream worker
+too: an older release wrote no kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The clock, the meter and the randomness that almost everything in a worker needs."""
+"""``Instruments``: clock, meter and randomness as one argument, for all parts of a worker."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Label sets and routes from the settings, for every kind of worker. A change of their files takes
-effect without a restart."""
+"""Label sets and routes from the settings, for the stream worker and any other kind. A change of
+their files takes effect without a restart."""
 
 from __future__ import annotations
 

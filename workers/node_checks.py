@@ -11,13 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.adapters.clip.checkpoint import from_directory, from_hub
-from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.adapters.s3.connection import certificate_authorities, open_session
 from pipeline.errors import Halt, PipelineError
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.ports import Check, CheckResult
+from workers.decoding import decoding
 from workers.settings.loading import Settings
 
 DEV = Path("/dev")
@@ -80,9 +80,8 @@ def try_decoder(settings: Settings) -> None:
 
     async def start_and_close() -> None:
         one = settings.decode.model_copy(update={"processes": 1})
-        decoder = SandboxedDecoder(one, PrometheusMeter(IMAGE_METRICS))
-        await decoder.start()
-        await decoder.close()
+        async with decoding(one, PrometheusMeter(IMAGE_METRICS)):
+            pass
 
     asyncio.run(start_and_close())
 

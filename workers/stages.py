@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.decode.pool import MAX_FILE_BYTES, SandboxedDecoder
+from pipeline.adapters.decode.pool import MAX_FILE_BYTES
 from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.fetch import Fetcher, Stores
@@ -19,6 +19,7 @@ from pipeline.flow import Flow
 from pipeline.look import Look
 from pipeline.ports import Encoder, Meter
 from pipeline.records import EmbeddingDtype
+from workers.decoding import decoding
 from workers.settings.loading import Settings
 from workers.stores import fetching_of, open_stores
 
@@ -51,28 +52,6 @@ def load_encoder(settings: Settings) -> Encoder:
     from pipeline.adapters.clip.encoder import ClipEncoder
 
     return ClipEncoder.load(settings.model, settings.batch.largest)
-
-
-@asynccontextmanager
-async def decoding(
-    policy: DecodePolicy,
-    meter: Meter,
-    *,
-    max_file_bytes: int = MAX_FILE_BYTES,
-    min_share: float = 0.0,
-) -> AsyncIterator[SandboxedDecoder]:
-    """Decoder processes, started before the block and ended after it. The event loop's thread must
-    live as long, because the processes end with that thread.
-
-    Raises:
-        Halt: ``decode.unavailable``.
-    """
-    decoder = SandboxedDecoder(policy, meter, max_file_bytes=max_file_bytes, min_share=min_share)
-    try:
-        await decoder.start()
-        yield decoder
-    finally:
-        await decoder.close()
 
 
 @asynccontextmanager
@@ -114,8 +93,8 @@ async def stages(
     max_waiting: int | None = None,
 ) -> AsyncIterator[Stages]:
     """The whole path. ``stores`` defaults to the stores of the settings. They are closed at the
-    end, even if the path does not come up. ``max_waiting`` is as for ``looking``; whoever bounds what
-    it takes in, as the stream does, needs none.
+    end, even if the path does not come up. ``max_waiting`` is as for ``looking``; a worker that
+    bounds what it takes in, as the stream does, needs none.
 
     Raises:
         Halt: as ``decoding`` and ``workers.stores.open_stores``.

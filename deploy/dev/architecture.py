@@ -1,13 +1,15 @@
 """Draws docs/architecture.svg: which room imports which, in the rows of the linter's layers.
 
 The graph is grimp's, the library under import-linter; the rows are the contracts of pyproject.toml.
-Arrows that a longer way implies are left out, and so are arrows to the lowest rows, which everybody
-uses. An arrow that does not go down is drawn in red, and must be explained on docs/architecture.md.
+Arrows that a longer way implies are left out, and so are arrows to the lowest rows, which hold
+shared words and small tools. An arrow that does not go down is drawn in red, and must be explained
+on docs/architecture.md. Arrows go round the boxes of the rows between their ends.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tomllib
 from collections import defaultdict
@@ -22,17 +24,29 @@ ROOT = Path(__file__).resolve().parents[2]
 PICTURE = Path("docs/architecture.svg")
 
 COMMON = "pipeline.ports"
-"""The row of this module and all below are used by everybody."""
+"""The row of this module and all below are shared words and small tools."""
+COMBINING = "workers.settings"
+"""It imports the rooms whose policies it combines, which are nearly all: its arrows are pale."""
 
-WIDTH, MARGIN_LEFT, BOX_HEIGHT, ROW_HEIGHT, CHARACTER = 1180, 150, 30, 64, 7.3
+WIDTH, MARGIN_LEFT, BOX_HEIGHT, ROW_HEIGHT, CHARACTER = 1180, 150, 30, 70, 7.3
 ASIDE = 110
+BESIDE_BOX, BESIDE_ARROW = 12, 9
+"""Least distances, in pixels, of an arrow that passes a row to its boxes and to other arrows."""
+COLOURS = {"down": "#5b6b7b", "pale": "#b4bfca", "against": "#c0392b"}
 BANDS = (
     ("workers", "where it runs", "#eef4fb"),
     ("pipeline.adapters", "the outside world", "#fdf3e4"),
     ("pipeline", "what happens to an image", "#eef7ee"),
 )
 
+NOTES = (
+    "An arrow means: imports. Pale arrows: settings/ combines the policies of the rooms below it.",
+    "Not drawn: arrows that a longer way implies, arrows to the grey boxes (shared words and small",
+    "tools), and rooms inside of rooms. memory/ is for tests: no room imports it.",
+)
+
 Arrow = tuple[str, str]
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +58,7 @@ class Rooms:
 
     @property
     def common(self) -> frozenset[str]:
-        """What everybody uses."""
+        """The shared words and small tools."""
         first = next(number for number, row in enumerate(self.rows) if COMMON in row)
         return frozenset(room for row in self.rows[first:] for room in row)
 
@@ -56,7 +70,7 @@ class Rooms:
 
     @property
     def drawn(self) -> list[Arrow]:
-        """Arrows down to rooms that not everybody uses and that no longer way implies."""
+        """Arrows down to rooms that are not ``common`` and that no longer way implies."""
         common, against = self.common, {*self.against}
         below: Mapping[str, set[str]] = defaultdict(set)
         for a, b in sorted(self.arrows - against):
@@ -123,27 +137,25 @@ def draw(rooms: Rooms, root: Path = ROOT) -> str:
     arrows = rooms.drawn
     rows = _ordered(rooms.rows, arrows)
     centres = _centres(rows)
-    height = ROW_HEIGHT * len(rows) + 40
+    height = ROW_HEIGHT * len(rows) + 24 + 16 * len(NOTES)
     size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
     font = 'font-family="Menlo, DejaVu Sans Mono, monospace" font-size="12"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font}>',
         "<title>Which room of Clipstream imports which</title>",
         f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
-        *(_marker(name, colour) for name, colour in (("down", "#5b6b7b"), ("against", "#c0392b"))),
+        *(_marker(name, colour) for name, colour in COLOURS.items()),
         *_bands(rows),
-        *_arrows(arrows, rows, centres, "down", "#5b6b7b"),
-        *_arrows(against, rows, centres, "against", "#c0392b"),
+        *_arrows(arrows, rows, centres),
+        *_arrows(against, rows, centres),
     ]
     for row in rows:
         for room in row:
             folder = (root / Path(*room.split("."))).is_dir()
             parts.append(_box(room, *centres[room], folder=folder, common=room in rooms.common))
-    note = (
-        "An arrow means: imports. Not drawn: arrows that a longer way implies, and arrows to the "
-        "grey boxes, which everybody uses."
-    )
-    parts.append(f'<text x="12" y="{height - 14}" fill="#444">{escape(note)}</text>')
+    for line, note in enumerate(NOTES):
+        y = height - 14 - 16 * (len(NOTES) - 1 - line)
+        parts.append(f'<text x="12" y="{y}" fill="#444">{escape(note)}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
 
@@ -155,7 +167,7 @@ def _box_width(room: str) -> float:
     return len(_label(room)) * CHARACTER + 40
 
 
-def _centres(rows: Sequence[Sequence[str]]) -> dict[str, tuple[float, float]]:
+def _centres(rows: Sequence[Sequence[str]]) -> dict[str, Point]:
     """Where the middle of each box is: the boxes of a row in equal distances.
 
     A box that is alone in its row stands left or right of the middle in turn: arrows past it are
@@ -169,7 +181,7 @@ def _centres(rows: Sequence[Sequence[str]]) -> dict[str, tuple[float, float]]:
             x += ASIDE if number % 2 else -ASIDE
         for room in row:
             x += gap + _box_width(room) / 2
-            centres[room] = (round(x, 1), number * ROW_HEIGHT + 36.0)
+            centres[room] = (round(x, 1), _middle(number))
             x += _box_width(room) / 2
     return centres
 
@@ -185,7 +197,7 @@ def _ordered(rows: Sequence[Sequence[str]], arrows: Sequence[Arrow]) -> list[lis
         for row in ordered:
             centres = _centres(ordered)
 
-            def middle(room: str, centres: Mapping[str, tuple[float, float]] = centres) -> float:
+            def middle(room: str, centres: Mapping[str, Point] = centres) -> float:
                 others = [centres[other][0] for other in near[room]] or [centres[room][0]]
                 return sum(others) / len(others)
 
@@ -229,38 +241,115 @@ def _wrapped(text: str, width: int = 18) -> list[str]:
 def _arrows(
     arrows: Sequence[Arrow],
     rows: Sequence[Sequence[str]],
-    centres: Mapping[str, tuple[float, float]],
-    marker: str,
-    colour: str,
+    centres: Mapping[str, Point],
 ) -> Iterable[str]:
-    """Curves from the lower edge of one box to the upper edge of another, side by side."""
-    starts = _ports(arrows, centres, 0)
-    ends = _ports(arrows, centres, 1)
-    for arrow in arrows:
-        (x1, y1), (x2, y2) = starts[arrow], ends[arrow]
-        y1, y2 = y1 + BOX_HEIGHT / 2, y2 - BOX_HEIGHT / 2 - 1
-        bend = min(abs(y2 - y1) / 2, ROW_HEIGHT)
+    """Curves from the lower edge of one box to the upper edge of another, side by side. They pass
+    the rows between beside the boxes, straight down."""
+    ways = {arrow: [centres[arrow[0]][0], centres[arrow[1]][0]] for arrow in arrows}
+    for _ in range(3):  # where an arrow leaves its box and where it passes depend on each other
+        starts, ends = _ports(ways, centres, 0), _ports(ways, centres, 1)
+        ways = _ways(starts, ends, rows, centres)
+    row_of = {room: number for number, row in enumerate(rows) for room in row}
+    for arrow in sorted(ways, key=lambda arrow: (arrow[0] != COMBINING, arrow)):  # pale ones below
+        upper, lower = (row_of[room] for room in arrow)
+        name = "against" if upper >= lower else "pale" if arrow[0] == COMBINING else "down"
         yield (
-            f'<path d="M{x1:g},{y1:g} C{x1:g},{y1 + bend:g} {x2:g},{y2 - bend:g} {x2:g},{y2:g}" '
-            f'fill="none" stroke="{colour}" stroke-width="1.2" marker-end="url(#{marker})"/>'
+            f'<path d="{_path(ways[arrow], upper, lower)}" fill="none" stroke="{COLOURS[name]}" '
+            f'stroke-width="1.2" marker-end="url(#{name})"/>'
         )
 
 
+def _path(way: Sequence[float], upper: int, lower: int) -> str:
+    y = _middle(upper) + BOX_HEIGHT / 2
+    path = f"M{way[0]:g},{y:g}"
+    rows = [*range(upper + 1, lower), lower]
+    for row, (x1, x2) in zip(rows, itertools.pairwise(way), strict=True):
+        top = _middle(row) - BOX_HEIGHT / 2 - (row == lower)
+        bend = abs(top - y) / 2
+        path += f" C{x1:g},{y + bend:g} {x2:g},{top - bend:g} {x2:g},{top:g}"
+        if row != lower:
+            y = top + BOX_HEIGHT
+            path += f" V{y:g}"
+    return path
+
+
+def _middle(row: int) -> float:
+    """Where the middle of a row is, in pixels from above."""
+    return row * ROW_HEIGHT + 36.0
+
+
+def _ways(
+    starts: Mapping[Arrow, float],
+    ends: Mapping[Arrow, float],
+    rows: Sequence[Sequence[str]],
+    centres: Mapping[str, Point],
+) -> dict[Arrow, list[float]]:
+    """For each arrow the x at its start, at each row that it passes, and at its end."""
+    row_of = {room: number for number, row in enumerate(rows) for room in row}
+    ways = {arrow: [x] for arrow, x in starts.items()}
+    for number, row in enumerate(rows):
+        gaps = _gaps(row, centres)
+        wanted: Mapping[Point, list[tuple[float, Arrow]]] = defaultdict(list)
+        for arrow, way in ways.items():
+            upper, lower = (row_of[room] for room in arrow)
+            if upper < number < lower:
+                # The straight line from where the arrow is to where it ends.
+                x = way[-1] + (ends[arrow] - way[-1]) / (lower - number + 1)
+                gap = min(gaps, key=lambda gap: abs(_within(gap, x) - x))
+                wanted[gap].append((_within(gap, x), arrow))
+        for gap, passing in wanted.items():
+            passing.sort()
+            for x, (_, arrow) in zip(_spread(gap, [x for x, _ in passing]), passing, strict=True):
+                ways[arrow].append(round(x, 1))
+    return {arrow: [*way, ends[arrow]] for arrow, way in ways.items()}
+
+
+def _gaps(row: Sequence[str], centres: Mapping[str, Point]) -> list[Point]:
+    """Where arrows can pass a row: left and right of its boxes and between them."""
+    edges: list[float] = [MARGIN_LEFT - BESIDE_BOX]
+    for room in row:
+        half = _box_width(room) / 2
+        edges += [centres[room][0] - half, centres[room][0] + half]
+    edges.append(WIDTH)
+    spans = zip(edges[::2], edges[1::2], strict=True)
+    return [
+        (left + BESIDE_BOX, right - BESIDE_BOX)
+        for left, right in spans
+        if right - left > 2 * BESIDE_BOX
+    ]
+
+
+def _within(gap: Point, x: float) -> float:
+    return min(max(x, gap[0]), gap[1])
+
+
+def _spread(gap: Point, wanted: Sequence[float]) -> list[float]:
+    """The wanted places in a gap, in their order, moved as little as keeps them apart."""
+    apart = min(BESIDE_ARROW, (gap[1] - gap[0]) / max(1, len(wanted) - 1))
+    places: list[float] = []
+    for x in wanted:
+        places.append(max(x, places[-1] + apart) if places else x)
+    last = gap[1]
+    for index in reversed(range(len(places))):
+        places[index] = last = min(places[index], last)
+        last -= apart
+    return places
+
+
 def _ports(
-    arrows: Sequence[Arrow], centres: Mapping[str, tuple[float, float]], end: int
-) -> dict[Arrow, tuple[float, float]]:
-    """Where each arrow meets the box at one of its ends: in the order of the other ends."""
+    ways: Mapping[Arrow, Sequence[float]], centres: Mapping[str, Point], end: int
+) -> dict[Arrow, float]:
+    """Where each arrow meets the box at one of its ends: in the order in which they come."""
     by_room: Mapping[str, list[Arrow]] = defaultdict(list)
-    for arrow in arrows:
+    for arrow in ways:
         by_room[arrow[end]].append(arrow)
     ports = {}
     for room, its in by_room.items():
-        x, y = centres[room]
-        its.sort(key=lambda arrow: (centres[arrow[1 - end]], arrow))
+        its.sort(key=lambda arrow: (ways[arrow][-2 if end else 1], arrow))
         width = _box_width(room) - 24
         for number, arrow in enumerate(its):
             share = (number + 1) / (len(its) + 1) - 0.5
-            ports[arrow] = (round(x + share * width, 1), y)
+            ports[arrow] = round(centres[room][0] + share * width, 1)
     return ports
 
 

@@ -162,7 +162,7 @@ class CommitWindow:
             return
         old = entry.settled[origin.index]
         if old is None:
-            raise ValueError(f"offsets: {origin} has no outcome to replace")
+            raise ValueError(f"commit window: {origin} has no outcome to replace")
         entry.settled[origin.index] = settled
         self._settled_bytes += settled.size_bytes - old.size_bytes
 
@@ -183,7 +183,9 @@ class CommitWindow:
         turns at being first.
         """
         if self._taken is not None:
-            raise RuntimeError("offsets: a batch is already taken; confirm or abandon it first")
+            raise RuntimeError(
+                "commit window: a batch is already taken; confirm or abandon it first"
+            )
         offsets: dict[Partition, int] = {}
         outcomes: list[Settled] = []
         left_bytes = max_bytes
@@ -229,7 +231,8 @@ class CommitWindow:
             for settled in entry.settled:
                 if settled is None:
                     raise RuntimeError(
-                        f"offsets: {partition}@{offset} is finished, but a reference has no outcome"
+                        f"commit window: {partition}@{offset} is finished, "
+                        "but a reference has no outcome"
                     )
                 outcomes.append(settled)
         return window.position, taken_bytes
@@ -345,7 +348,7 @@ class CommitWindow:
 
     def _end_taken(self) -> Batch:
         if self._taken is None:
-            raise RuntimeError("offsets: no batch is taken")
+            raise RuntimeError("commit window: no batch is taken")
         batch, self._taken = self._taken, None
         return batch
 

@@ -192,19 +192,17 @@ class Fetcher:
     async def _held(self, ref: ImageRef, level: int, source: Hashable) -> AsyncIterator[ObjectBody]:
         health = self._health[self._stores.of(ref).name]
         series = _Series(ref, health, source, level, self._places.hold())
-        health.untried += 1
-        health.under_way += 1
+        health.begin()
         self._places.begin(source)
         try:
             try:
-                body = await self._until_settled(series)
+                body = await self._until_read(series)
             except Reject as reason:
                 reason.attempts = series.attempts
                 self._meter.observe(STAGE_SECONDS, series.busy_s, stage="fetch")
                 raise
             finally:
-                health.untried -= series.attempts == 0
-                health.under_way -= 1
+                health.end(untried=series.attempts == 0)
                 self._come_back(series)
                 self._places.end(source)
             self._meter.add(FETCHED_BYTES, len(body.body))
@@ -213,7 +211,7 @@ class Fetcher:
         finally:
             series.hold.give_back()
 
-    async def _until_settled(self, series: _Series) -> ObjectBody:
+    async def _until_read(self, series: _Series) -> ObjectBody:
         """Returns the object, with a place taken."""
         ref = series.ref
         while True:
@@ -329,7 +327,8 @@ class Fetcher:
             self._places.come_back(series.source, forgiven=forgiven)
 
     def _begin(self, series: _Series) -> None:
-        series.health.untried -= series.attempts == 0
+        if series.attempts == 0:
+            series.health.tried()
         series.attempts += 1
 
     def _tell_breakers(self) -> None:

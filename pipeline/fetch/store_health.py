@@ -55,10 +55,8 @@ class StoreHealth:
         self._clock = attempts.clock
         self._called = called
         self._on_turn = on_turn
-        self.untried = 0
-        """Fetches in progress without an attempt so far. The caller counts them."""
-        self.under_way = 0
-        """All fetches in progress. The caller counts them."""
+        self._untried = 0  # fetches in progress without an attempt so far
+        self._under_way = 0  # all fetches in progress
         self._answers = Answers()
         self._witnesses = Witnesses()
         self._usual_s: deque[float] = deque(maxlen=_USUAL_OF)
@@ -89,7 +87,7 @@ class StoreHealth:
         """Whether a store that has never answered has no object left to be asked about. Only an
         untried reference can then tell an outage from bad references, so there should always be
         one."""
-        return not self.serves and not self._answers and self.untried == 0
+        return not self.serves and not self._answers and self._untried == 0
 
     @property
     def wants_more(self) -> bool:
@@ -100,7 +98,21 @@ class StoreHealth:
     def used(self) -> bool:
         """Whether the store has answered, or references wait for it. Nothing is known about a store
         that no reference has named."""
-        return bool(self._answers) or self.under_way > 0
+        return bool(self._answers) or self._under_way > 0
+
+    def begin(self) -> None:
+        """A fetch begins; no attempt on its object has been made."""
+        self._untried += 1
+        self._under_way += 1
+
+    def tried(self) -> None:
+        """The first attempt on a fetch's object begins."""
+        self._untried -= 1
+
+    def end(self, *, untried: bool) -> None:
+        """A fetch ends; ``untried``: without an attempt."""
+        self._untried -= untried
+        self._under_way -= 1
 
     def usual_s(self) -> float | None:
         """Seconds in which the store usually begins to answer; None until it has answered a few
@@ -249,7 +261,7 @@ class StoreHealth:
     async def _probing(self) -> None:
         try:
             if self._breaker.doubtful:
-                await self._settle_doubt()
+                await self._ask_for_known()
             while not self._breaker.closed():
                 asks_in_s = self._breaker.asks_in_s(self._clock.monotonic())
                 # Timers end a little early, and a request before its time would be refused.
@@ -276,7 +288,7 @@ class StoreHealth:
         finally:
             self._changed.set()
 
-    async def _settle_doubt(self) -> None:
+    async def _ask_for_known(self) -> None:
         """Ask for objects that the store has answered for. The breaker opens only if the store
         answers for none of them now. Otherwise the objects that failed in a row are bad
         themselves."""

@@ -1,4 +1,8 @@
-"""Keeps embeddings of prompts in memory, for label sets that come with requests."""
+"""Keeps embeddings of prompts in memory, for label sets that come with requests over HTTP.
+
+No worker takes such requests yet, so that only tests import this module. The stream worker's label
+sets are files, whose embeddings ``pipeline.adapters.clip.text_cache`` keeps on disk.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast something is that several threads may call at once."""
+"""Measures calls per second of a function that several threads (lanes) call at once."""
 
 from __future__ import annotations
 

@@ -51,10 +51,10 @@ from pipeline.records import (
     Pixels,
     Vector,
 )
-from tests.fault.checkout import commit
-from tests.fault.pipeline_of_fakes import rules_of
+from tests.rigs.checkout import commit
 from tests.rigs.root import RESULTS
 from tests.rigs.services.kafka_deployment import retrying
+from tests.rigs.stages.pipeline_of_fakes import rules_of
 from tests.rigs.waiting import eventually
 from tests.rigs.workers.stream_worker import POLICY, stream_worker
 from workers.embedded.kafka import EmbeddedKafka

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from tests.benchmarks import between, decode, encode, fidelity, latency, scaling, stream
 from tests.benchmarks.figures import Figure
-from tests.fault.checkout import commit
+from tests.rigs.checkout import commit
 from tests.rigs.root import RESULTS
 
 matplotlib.use("Agg")

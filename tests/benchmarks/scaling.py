@@ -29,10 +29,10 @@ from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.scaling_worker import build
 from tests.rigs.root import ROOT
 from tests.rigs.services.kafka_deployment import retrying
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.fixed_time_worker import build
 from workers.cluster.actors import Cluster, RayWorker
 from workers.embedded.kafka import EmbeddedKafka
 from workers.settings.loading import Settings

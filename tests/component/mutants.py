@@ -29,7 +29,7 @@ from pipeline.decode.policy import DecodePolicy, ImageFormat
 from pipeline.errors import CODES, Code, Reject
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
-from tests.fault.checkout import commit
+from tests.rigs.checkout import commit
 from tests.rigs.root import RESULTS
 from workers.demo.shapes import demo_images
 

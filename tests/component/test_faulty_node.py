@@ -17,12 +17,12 @@ from pipeline.adapters.s3.policy import S3Policy
 from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.retry import RetryPolicy
 from tests.component.test_scaling_stream import LABEL_SET, members
-from tests.fault import faulty_node
-from tests.fault.worker_of_deployment import references
 from tests.rigs.root import ROOT
 from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import eventually
+from tests.rigs.workers import faulty_node
 from tests.rigs.workers.driver_here import run_driver_during
+from tests.rigs.workers.worker_of_deployment import references
 from workers.commands import stream
 from workers.endpoints import EndpointsPolicy
 from workers.settings.loading import Settings

@@ -10,9 +10,9 @@ import pytest
 from kafka.errors import for_code
 from kafka.protocol.admin import AlterClientQuotasRequest
 
-from tests.fault.worker_of_deployment import classified, references, working
 from tests.rigs.services.kafka_deployment import Deployment, producer_of
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.worker_of_deployment import classified, references, working
 
 pytestmark = pytest.mark.component
 

@@ -12,12 +12,12 @@ import pytest
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.encode.batching import BatchPolicy
 from pipeline.labels.label_set import LabelSetsPolicy
-from tests.benchmarks.scaling_worker import build
-from tests.fault.worker_of_deployment import references
 from tests.rigs.root import ROOT
 from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import eventually
 from tests.rigs.workers.driver_here import run_driver_during
+from tests.rigs.workers.fixed_time_worker import build
+from tests.rigs.workers.worker_of_deployment import references
 from workers.commands import stream
 from workers.endpoints import EndpointsPolicy
 from workers.settings.loading import Settings

@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.fault.chaos_worker import Sabotage
-from tests.fault.checkout import commit
 from tests.fault.lane import DEADLINE_S, Lane, Outcome, met
 from tests.fault.proxy import ProxyLoop
 from tests.fault.schedules import WORKERS, Schedule, draw
+from tests.rigs.checkout import commit
 from tests.rigs.root import RESULTS
 from tests.rigs.services.broker_settings import IMPATIENT_BROKER
 from workers.embedded.kafka import EmbeddedKafka

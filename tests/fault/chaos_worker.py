@@ -36,8 +36,8 @@ from pipeline.flow import FlowPolicy
 from pipeline.metrics import STREAM_WORKER
 from pipeline.ports import Commit, Polled, Revoked
 from pipeline.records import OutputRecord, OutputTopic
-from tests.fault.pipeline_of_fakes import FakeEncoder, FakeStages, flow_of, rules_of
-from tests.fault.steps import Step, Steps
+from tests.rigs.stages.fault_steps import Step, Steps
+from tests.rigs.stages.pipeline_of_fakes import FakeEncoder, FakeStages, flow_of, rules_of
 from tests.rigs.workers.stream_worker import POLICY, stream_worker
 from workers.stream.event_loop import EventLoopThread
 from workers.stream.worker import StreamWorker

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline.adapters.kafka.outcomes import PublishedOutcome
 from pipeline.records import OutputRecord, OutputTopic
-from tests.fault.pipeline_of_fakes import Place
+from tests.rigs.stages.pipeline_of_fakes import Place
 
 
 @dataclass

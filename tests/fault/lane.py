@@ -1,4 +1,5 @@
-"""One schedule at a time: topics, workers and their proxies, the faults, and the verdict."""
+"""A lane of a chaos run carries out one schedule after the other: topics, workers and their
+proxies, the faults, and the verdict. Several lanes run at the same time."""
 
 from __future__ import annotations
 
@@ -28,11 +29,11 @@ from pipeline.events import EventContext
 from pipeline.records import OutputTopic, Partition, Position, Record
 from tests.fault.chaos_worker import VERSION, Ended, Sabotage, WorkerCase, run_worker
 from tests.fault.judge import Verdict, judge
-from tests.fault.pipeline_of_fakes import expected_outcomes
 from tests.fault.proxy import TcpProxy
 from tests.fault.schedules import PARTITIONS, SESSION_S, Fault, Kind, Schedule
-from tests.fault.steps import Step
 from tests.rigs.services.kafka_deployment import retrying
+from tests.rigs.stages.fault_steps import Step
+from tests.rigs.stages.pipeline_of_fakes import expected_outcomes
 
 DELIVERY = DeliveryPolicy(
     request_timeout_s=1.0,

@@ -7,8 +7,8 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.fault.pipeline_of_fakes import MISSING
-from tests.fault.steps import Step
+from tests.rigs.stages.fault_steps import Step
+from tests.rigs.stages.pipeline_of_fakes import MISSING
 
 PARTITIONS = 3
 WORKERS = 2

@@ -33,8 +33,8 @@ from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.fetch import FetchPolicy
 from tests.fault import soak_worker
-from tests.fault.checkout import commit
 from tests.fault.soak_plot import draw
+from tests.rigs.checkout import commit
 from tests.rigs.root import RESULTS
 from tests.rigs.services.kafka_deployment import retrying
 from workers.demo import shapes

@@ -13,9 +13,9 @@ from kafka import TopicPartition
 from kafka.admin import OffsetSpec
 
 from tests.fault.proxy import ProxyLoop, TcpProxy
-from tests.fault.worker_of_deployment import classified, references, working
 from tests.rigs.services.kafka_deployment import Deployment, Polling
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.worker_of_deployment import classified, references, working
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import free_ports
 

@@ -11,7 +11,7 @@ from tests.fault.chaos import Harness, harness
 from tests.fault.chaos_worker import Sabotage
 from tests.fault.lane import DEADLINE_S
 from tests.fault.schedules import Fault, Kind, Schedule, draw
-from tests.fault.steps import Step
+from tests.rigs.stages.fault_steps import Step
 from tests.rigs.waiting import eventually
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(900)]

@@ -11,9 +11,9 @@ from pipeline.adapters.kafka import offsets as kafka_offsets
 from pipeline.adapters.kafka.admin import Start
 from pipeline.records import OutputTopic
 from tests.fault.cluster import FIRST, GROUP_OFFSETS, SECOND, TRANSACTIONS, Cluster
-from tests.fault.worker_of_deployment import classified, references, working
 from tests.rigs.services.kafka_deployment import IMPATIENT, MODES, Deployment, Mode
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.worker_of_deployment import classified, references, working
 from workers.stream import committing
 
 # The client leaves sockets that were refused to the garbage collector.

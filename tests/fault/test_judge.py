@@ -7,7 +7,7 @@ from dataclasses import replace
 from pipeline.adapters.kafka.outcomes import PublishedOutcome
 from pipeline.records import OutputRecord, OutputTopic
 from tests.fault.judge import Verdict, judge
-from tests.fault.pipeline_of_fakes import Place
+from tests.rigs.stages.pipeline_of_fakes import Place
 
 TOPIC = OutputTopic.CLASSIFICATIONS
 PLACES: list[Place] = [(0, 0, 0), (0, 1, 0), (0, 1, 1), (1, 0, 0)]

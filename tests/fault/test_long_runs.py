@@ -8,8 +8,8 @@ from typing import Any
 
 from tests.fault import soak
 from tests.fault.schedules import Kind
-from tests.fault.steps import Step
 from tests.rigs.root import RESULTS
+from tests.rigs.stages.fault_steps import Step
 
 
 def read(name: str) -> dict[str, Any]:

@@ -15,9 +15,14 @@ from kafka import OffsetAndMetadata
 
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.adapters.kafka.stream import KafkaStream
-from tests.fault.worker_of_deployment import WorkerOfDeployment, classified, references, working
 from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import eventually
+from tests.rigs.workers.worker_of_deployment import (
+    WorkerOfDeployment,
+    classified,
+    references,
+    working,
+)
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(180)]
 

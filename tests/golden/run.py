@@ -34,7 +34,7 @@ from pipeline.records import (
     Vector,
 )
 from pipeline.routes import RoutePolicy, Router
-from tests.fault.pipeline_of_fakes import LABEL_SET, FakeStages, Unbatched, flow_of, nowhere
+from tests.rigs.stages.pipeline_of_fakes import LABEL_SET, FakeStages, Unbatched, flow_of, nowhere
 from tests.rigs.waiting import eventually
 from tests.rigs.workers.stream_worker import TOPIC, committed, running
 from workers.label_sets import Rules

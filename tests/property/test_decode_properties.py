@@ -1,3 +1,5 @@
+"""Decoding: crops, resampling, counted frames, a child's answers and files with flipped bytes."""
+
 from __future__ import annotations
 
 import contextlib

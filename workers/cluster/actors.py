@@ -1,5 +1,5 @@
 """Stream workers as Ray actors. Only this module, ``start``, ``resources``, ``drains`` and
-``node_survey`` know Ray.
+``node_survey`` import Ray.
 
 The code works around measured traps of Ray 2.60. A threaded actor whose method runs ignores SIGTERM
 unless it installs its own handler in its constructor. ``ray.kill`` and ``ray.shutdown`` run none of

@@ -1,4 +1,4 @@
-"""Keeps Python's cycle collector from scanning long-lived objects again and again."""
+"""Tunes Python's garbage collection in a worker: it no longer scans objects that live for ever."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ from pipeline.errors import Halt, Reject
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.ports import Decoder
 from pipeline.records import ImageGeometry, Pixels
+from workers.decoding import decoding
 from workers.settings.loading import Settings
-from workers.stages import decoding
 
 IN_FLIGHT = 8
 """Images that are decoded at a time."""
@@ -47,8 +47,8 @@ def run_calibrate(
     geometry = model.preprocessing.geometry
     with Progress(console=console) as progress:
         task = progress.add_task("decoding", total=min(limit, len(files)))
-        decoding = _decode(settings, geometry, files, limit, progress, task)
-        images, refused = asyncio.run(decoding)
+        decoded = _decode(settings, geometry, files, limit, progress, task)
+        images, refused = asyncio.run(decoded)
     for code, count in refused.most_common():
         console.print(f"{count} files passed over: {code}", markup=False, highlight=False)
     calibrating, held_out = split(images)

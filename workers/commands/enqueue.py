@@ -16,13 +16,13 @@ from pipeline.errors import Halt, Reject
 from pipeline.fetch.stores import absent_from
 from pipeline.formats import strict_json
 from pipeline.formats.native import NATIVE
-from pipeline.formats.reference import Reference as Named
+from pipeline.formats.reference import Reference
 from pipeline.records import JsonValue
 from workers.commands.progress import open_ended
 from workers.settings.loading import Settings
 
-Reference = dict[str, JsonValue]
-"""A native reference, as in docs/input-formats.md."""
+Message = dict[str, JsonValue]
+"""A native reference as it is published: docs/input-formats.md."""
 
 
 def run_enqueue(
@@ -50,15 +50,15 @@ def run_enqueue(
             f"enqueue: {target} is not an input topic (kafka.input_topics: "
             f"{', '.join(settings.kafka.input_topics)}); name one of these",
         )
-    asked: Reference = {"label_set": label_set} if label_set else {}
-    references = islice(_references(settings, source, asked), limit)
+    asked: Message = {"label_set": label_set} if label_set else {}
+    messages = islice(_messages(settings, source, asked), limit)
     count = 0
     progress = open_ended(console)
     with progress, ReferenceProducer(settings.kafka, target) as producer:
         task = progress.add_task("0 references")
-        for reference in references:
-            uri = reference.get("uri") or f"s3://{reference['bucket']}/{reference['key']}"
-            producer.send(str(uri).encode(), strict_json.dump(reference))
+        for message in messages:
+            uri = message.get("uri") or f"s3://{message['bucket']}/{message['key']}"
+            producer.send(str(uri).encode(), strict_json.dump(message))
             count += 1
             progress.update(task, description=f"{count} references")
         producer.flush()
@@ -66,9 +66,9 @@ def run_enqueue(
     return count
 
 
-def _references(settings: Settings, source: str, asked: Reference) -> Iterator[Reference]:
-    """The source's references. Everything that can be checked without the store is checked before
-    this returns."""
+def _messages(settings: Settings, source: str, asked: Message) -> Iterator[Message]:
+    """The messages for the source's objects. Everything that can be checked without the store is
+    checked before this returns."""
     if source.startswith("s3://"):
         bucket, _, prefix = source.removeprefix("s3://").partition("/")
         if not bucket:
@@ -98,19 +98,19 @@ def _store_of(settings: Settings, bucket: str, where: str) -> S3Policy:
     return store
 
 
-def _listed(store: S3Policy, bucket: str, prefix: str) -> Iterator[Reference]:
+def _listed(store: S3Policy, bucket: str, prefix: str) -> Iterator[Message]:
     admin = S3Admin(store)
     try:
         for listed in admin.list_objects(bucket, prefix):
             if listed.key.endswith("/") and listed.size_bytes == 0:
                 continue  # a folder marker
-            reference: Reference = {"bucket": bucket, "key": listed.key}
-            yield reference | ({"etag": listed.etag} if listed.etag else {})
+            message: Message = {"bucket": bucket, "key": listed.key}
+            yield message | ({"etag": listed.etag} if listed.etag else {})
     finally:
         admin.close()
 
 
-def _read(settings: Settings, path: Path, asked: Reference) -> Iterator[Reference]:
+def _read(settings: Settings, path: Path, asked: Message) -> Iterator[Message]:
     """Each line is an s3:// URI or a native reference as JSON. Blank lines and # comments are
     skipped."""
     try:
@@ -118,7 +118,7 @@ def _read(settings: Settings, path: Path, asked: Reference) -> Iterator[Referenc
             for number, line in enumerate(lines, start=1):
                 text = line.strip("\r\n")
                 if text.strip() and not text.startswith("#"):
-                    yield _reference(settings, text, asked, f"{path}:{number}")
+                    yield _message(settings, text, asked, f"{path}:{number}")
     except OSError as error:
         raise Halt(
             "enqueue.unreadable",
@@ -130,22 +130,22 @@ def _read(settings: Settings, path: Path, asked: Reference) -> Iterator[Referenc
         ) from error
 
 
-def _reference(settings: Settings, text: str, asked: Reference, where: str) -> Reference:
-    """A line's reference, checked as a worker will check it."""
+def _message(settings: Settings, text: str, asked: Message, where: str) -> Message:
+    """A line's message, checked as a worker will check it."""
     try:
         if text.startswith("s3://"):
-            reference: JsonValue = {"uri": text}
+            message: JsonValue = {"uri": text}
         else:
-            reference = strict_json.load(text, settings.references.max_depth)
-        if not isinstance(reference, dict):
+            message = strict_json.load(text, settings.references.max_depth)
+        if not isinstance(message, dict):
             raise Halt(
                 "enqueue.invalid",
                 f"enqueue: {where}: neither an s3:// URI nor a JSON object; write one of them",
             )
-        reference |= asked
-        read = NATIVE.read(reference, "")
+        message |= asked
+        read = NATIVE.read(message, "")
     except Reject as reject:
         raise Halt("enqueue.invalid", f"enqueue: {where}: {reject.message}") from reject
-    if isinstance(read, Named):
+    if isinstance(read, Reference):
         _store_of(settings, read.bucket, f"{where}: ")
-    return reference
+    return message

@@ -20,8 +20,9 @@ from pipeline.encode.batching import BatchPolicy
 from pipeline.labels.scoring import compile_label_sets
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import ImageGeometry, Pixels, Vector
+from workers.decoding import decoding
 from workers.demo.shapes import DemoImage
-from workers.stages import decoding, looking
+from workers.stages import looking
 
 LABELS_FILE = Path(__file__).with_name("labels.yaml")
 _CALIBRATION_BINS = 10

@@ -41,16 +41,19 @@ class EventLoopThread:
     def holding(
         self, manager: AbstractAsyncContextManager[T], start_s: float, close_s: float
     ) -> Iterator[T]:
-        """Enter a context on the loop from another thread, and leave it at the end of the block.
+        """Enter a context on the loop from another thread, and leave it at the end of the block. A
+        loop that has ended by then leaves nothing.
 
         Raises:
             TimeoutError: entering took longer than ``start_s``, or leaving longer than ``close_s``.
+                What goes on is cancelled by ``close``.
         """
         entered = self.submit(manager.__aenter__()).result(start_s)
         try:
             yield entered
         finally:
-            self.submit(manager.__aexit__(None, None, None)).result(close_s)
+            if self.alive:
+                self.submit(manager.__aexit__(None, None, None)).result(close_s)
 
     def call_soon(self, callback: Callable[..., object], *args: object) -> None:
         """Call a plain function on the loop, from another thread."""

@@ -102,7 +102,7 @@ def metrics() -> str:
         "the worker: Prometheus adds `instance`, and the discovery file adds `kind`, `worker`, "
         "`group` and `driver`.\n\n"
         "## Images\n\n"
-        "The path of an image, whatever its source. Every kind of worker exposes these.\n\n"
+        "The path of an image, whatever its source.\n\n"
         f"{_table_of(IMAGE_METRICS)}\n"
         "## Store\n\n"
         "Waiting for a store. Workers that wait rather than fail expose these.\n\n"

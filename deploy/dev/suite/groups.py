@@ -69,13 +69,13 @@ GROUPS = (
         "one Kafka client: members, transactions, offsets, replays, permissions",
         files=(
             "tests/component/test_kafka_doctor.py",
+            "tests/component/test_kafka_enqueue.py",
             "tests/component/test_kafka_fencing.py",
             "tests/component/test_kafka_fork.py",
             "tests/component/test_kafka_group_offsets.py",
             "tests/component/test_kafka_jars.py",
             "tests/component/test_kafka_members.py",
             "tests/component/test_kafka_paused.py",
-            "tests/component/test_kafka_references.py",
             "tests/component/test_kafka_replay.py",
             "tests/component/test_kafka_secured.py",
             "tests/component/test_kafka_too_large.py",
@@ -98,7 +98,7 @@ GROUPS = (
         "clip",
         "embeddings equal transformers'; checkpoints, precisions, calibration",
         files=(
-            "tests/component/test_a_fourth_kind_of_worker.py",
+            "tests/component/test_another_kind_of_worker.py",
             "tests/component/test_calibrate_command.py",
             "tests/component/test_clip_*.py",
             "tests/component/test_cpu_precision.py",

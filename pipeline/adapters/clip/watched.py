@@ -48,9 +48,8 @@ class WatchedEncoder:
         return self._watched(lambda: self._encoder.encode_images(pixels))
 
     def encode_texts(self, prompts: Sequence[str]) -> Vector:
-        """Watched like a batch, because a running worker embeds only a few prompts at a time. A
-        first start may embed thousands in one call, but nobody asks for its age before that
-        ends."""
+        """Watched like a batch: the batcher embeds prompts in chunks, and none takes longer than a
+        batch may."""
         return self._watched(lambda: self._encoder.encode_texts(prompts))
 
     def _watched(self, call: Callable[[], Vector]) -> Vector:

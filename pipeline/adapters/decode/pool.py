@@ -37,7 +37,7 @@ START_DEADLINE_S: Final = 60.0
 """Seconds within which a child must be ready. On an idle machine it takes 0.2 s."""
 
 MAX_FILE_BYTES: Final = 32 * 2**20
-"""The default of ``fetch.max_bytes``, for callers that fetch nothing."""
+"""For callers that fetch nothing: the default of ``fetch.max_bytes``, as a test asserts."""
 
 _PUNCTUAL_S: Final = 1.0
 """If a deadline is noticed later than this, the worker was frozen or starved, and the image was not

@@ -3,6 +3,8 @@
 Read ``stream`` first: it implements ``pipeline.ports.Stream``, which is all that a worker sees. It
 reads with ``reading``, ``offsets`` and ``ends``, and publishes with ``sink`` over ``producer``.
 Both use the clients of ``clients``, which work around the defects in ``DEFECTS.md``. ``policy`` and
-``security`` hold the settings. ``failures`` translates the client's errors. The other modules serve
-commands: ``admin``, ``doctor``, ``enqueue``, ``replay`` and ``outcomes``.
+``security`` hold the settings. ``failures`` translates the client's errors. ``admin`` looks after
+topics, groups and their members, for the driver, for commands and for a worker's start. ``doctor``,
+``enqueue`` and ``replay`` serve the commands of these names. ``outcomes`` reads what was published,
+for the demo and tests.
 """

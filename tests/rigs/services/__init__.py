@@ -1,1 +1,6 @@
-"""Real services for tests, or servers that answer as a test says: Kafka, S3, Ray."""
+"""Real services for tests, or servers that answer as a test says.
+
+Read ``kafka_deployment`` first: topics and a group on a real Kafka. ``broker_settings`` sets up its
+brokers. ``object_store`` fills a store and reads from it, ``scripted_s3`` is an S3 server whose
+answers a test scripts. ``ray_nodes`` is a Ray cluster of several nodes on one machine.
+"""

@@ -1,4 +1,4 @@
-"""A supply of objects that never fails, unless a test says so."""
+"""A fetch stage as the intake sees it: it takes whatever comes, unless a test says otherwise."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Settings of decoding, and what the pool and its children tell each other."""
+
 from __future__ import annotations
 
 import signal
@@ -20,6 +22,7 @@ from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.decode.policy import DecodePolicy
 from pipeline.decode.signatures import FORMATS
 from pipeline.errors import CODES
+from pipeline.fetch import FetchPolicy
 from pipeline.metrics import IMAGE_METRICS
 
 PIXELS = 224 * 224 * 3
@@ -31,6 +34,10 @@ def test_the_default_policy_stands() -> None:
     assert policy.max_memory_bytes == 2 * 2**30
     assert "AVIF" in policy.formats
     assert {"TIFF", "HEIF"}.isdisjoint(policy.formats)
+
+
+def test_a_decoder_of_callers_that_fetch_nothing_takes_what_is_fetched_by_default() -> None:
+    assert FetchPolicy().max_bytes == decoders.MAX_FILE_BYTES
 
 
 def test_memory_that_does_not_cover_the_pixels_is_refused_with_the_number_that_would() -> None:

@@ -1,3 +1,5 @@
+"""The number of processors, by affinity and by the quotas of control groups."""
+
 from __future__ import annotations
 
 import os

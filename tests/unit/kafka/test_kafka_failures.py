@@ -11,7 +11,7 @@ import pytest
 from kafka import OffsetAndMetadata, TopicPartition
 
 from pipeline.adapters.kafka import admin as kafka_admin
-from pipeline.adapters.kafka import enqueue as kafka_references
+from pipeline.adapters.kafka import enqueue as kafka_enqueue
 from pipeline.adapters.kafka import failures
 from pipeline.adapters.kafka import outcomes as kafka_outcomes
 from pipeline.adapters.kafka.admin import ClusterFacts, KafkaAdmin
@@ -222,7 +222,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         raise error
 
     monkeypatch.setattr(kafka_admin, "connect", connect)
-    monkeypatch.setattr(kafka_references, "connect", connect)
+    monkeypatch.setattr(kafka_enqueue, "connect", connect)
     monkeypatch.setattr(kafka_outcomes, "connect", connect)
 
 
@@ -316,6 +316,47 @@ def test_reading_the_input_back_fails_by_the_tree_and_closes_the_consumer(
     with pytest.raises(of, match=says):
         list(input_keys(KAFKA))
     assert consumer.closed
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (kafka_errors.OffsetOutOfRangeError({}), "kafka.offset_out_of_range"),
+        (kafka_errors.LogTruncationError({}), "kafka.log_truncated"),
+        (kafka_errors.TopicAuthorizationFailedError({"t"}), "kafka.not_authorized"),
+        (kafka_errors.GroupAuthorizationFailedError("g"), "kafka.not_authorized"),
+        (kafka_errors.SaslAuthenticationFailedError("secret"), "kafka.not_authenticated"),
+        (kafka_errors.FencedInstanceIdError(), "kafka.fenced"),
+        (kafka_errors.UnsupportedCodecError("lz4"), "kafka.codec_missing"),
+        (kafka_errors.InvalidSessionTimeoutError(), "kafka.refused"),
+        (kafka_errors.InconsistentGroupProtocolError(), "kafka.refused"),
+        (kafka_errors.UnsupportedVersionError(), "kafka.refused"),
+    ],
+)
+def test_what_no_wait_can_mend_stops_the_worker(error: kafka_errors.KafkaError, code: str) -> None:
+    failure = consuming(error, "the-group")
+    assert isinstance(failure, Halt)
+    assert failure.code == code
+    assert "secret" not in failure.message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        kafka_errors.KafkaTimeoutError("slow"),
+        kafka_errors.KafkaConnectionError("gone"),
+        kafka_errors.NotCoordinatorError(),
+        kafka_errors.CoordinatorLoadInProgressError(),
+        kafka_errors.LeaderNotAvailableError(),
+        kafka_errors.NotLeaderForPartitionError(),
+        kafka_errors.UnknownTopicOrPartitionError(),
+        kafka_errors.UnknownMemberIdError(),
+    ],
+)
+def test_what_may_pass_is_tried_again(error: kafka_errors.KafkaError) -> None:
+    failure = consuming(error, "group")
+    assert isinstance(failure, Retry)
+    assert failure.code == "kafka.unavailable"
 
 
 def test_the_class_of_an_error_is_named_once() -> None:

@@ -78,8 +78,51 @@ def test_the_picture_shows_every_room_and_every_arrow(rooms: Rooms) -> None:
         for room in row:
             assert {room.rpartition(".")[2] + end for end in ("/", ".py")} & texts
     ends = [path.get("marker-end") for path in picture.iter(f"{svg}path")]
-    assert ends.count("url(#down)") == len(rooms.drawn)
+    assert ends.count("url(#down)") + ends.count("url(#pale)") == len(rooms.drawn)
+    assert ends.count("url(#pale)") == sum(a == "workers.settings" for a, _ in rooms.drawn)
     assert ends.count("url(#against)") == 1
+
+
+def points_of(path: str) -> list[tuple[float, float]]:
+    """Points along a path of the picture, close to each other."""
+    points: list[tuple[float, float]] = []
+    for command, numbers in re.findall(r"([MCV])([^MCV]*)", path):
+        values = [float(number) for number in re.findall(r"[-.\d]+", numbers)]
+        if command == "M":
+            points.append((values[0], values[1]))
+            continue
+        x, y = points[-1]
+        curve = [x, y, *values] if command == "C" else [x, y, x, y, x, values[0], x, values[0]]
+        for step in range(1, 33):
+            t = step / 32
+            weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3)
+            points.append(
+                (
+                    sum(w * v for w, v in zip(weights, curve[::2], strict=True)),
+                    sum(w * v for w, v in zip(weights, curve[1::2], strict=True)),
+                )
+            )
+    return points
+
+
+def test_no_arrow_of_the_picture_crosses_a_box(rooms: Rooms) -> None:
+    picture = ElementTree.fromstring(draw(rooms))
+    svg = "{http://www.w3.org/2000/svg}"
+    boxes = [
+        (*(float(box.get(name, "")) for name in ("x", "y", "width", "height")),)
+        for box in picture.iter(f"{svg}rect")
+        if box.get("rx")
+    ]
+    paths = [path.get("d", "") for path in picture.iter(f"{svg}path") if path.get("stroke")]
+    assert len(boxes) == sum(map(len, rooms.rows))
+    assert len(paths) == len(rooms.drawn)
+    assert [
+        (path, x, y)
+        for path in paths
+        for x, y in points_of(path)
+        for left, top, width, height in boxes
+        if left < x < left + width and top < y < top + height
+    ] == []
 
 
 def test_the_linter_judges_every_outside_library() -> None:
@@ -100,17 +143,28 @@ def test_the_linter_judges_every_outside_library() -> None:
 
 
 def rooms_with_code() -> list[Path]:
-    tops = (ROOT / "pipeline", ROOT / "workers", ROOT / "deploy/dev")
+    tops = (ROOT / top for top in ("pipeline", "workers", "deploy/dev", "tests/rigs"))
     return sorted(page.parent for top in tops for page in top.rglob("__init__.py"))
+
+
+def said_of(room: Path) -> str:
+    return ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
 
 
 @pytest.mark.parametrize("room", rooms_with_code(), ids=lambda room: str(room.relative_to(ROOT)))
 def test_every_room_says_what_to_read_first(room: Path) -> None:
-    said = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
-    first = re.search(r"Read ``([\w.]+)``", said)
+    first = re.search(r"Read ``([\w.]+)``", said_of(room))
     assert first, f"{room}: no word of what to read first"
     name = first[1].rpartition(".")[2]
     assert [*room.glob(f"{name}.py"), *room.glob(f"{name}/__init__.py")]
+
+
+@pytest.mark.parametrize("room", rooms_with_code(), ids=lambda room: str(room.relative_to(ROOT)))
+def test_every_room_names_all_of_its_modules(room: Path) -> None:
+    modules = {path.stem for path in room.glob("*.py")} - {"__init__", "__main__"}
+    rooms = {page.parent.name for page in room.glob("*/__init__.py")}
+    named = {name.rpartition(".")[2] for name in re.findall(r"``([\w.]+)``", said_of(room))}
+    assert (modules | rooms) - named == set(), f"say in {room}/__init__.py what they are"
 
 
 @pytest.mark.parametrize("room", rooms_with_code(), ids=lambda room: str(room.relative_to(ROOT)))

@@ -220,14 +220,14 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
     ),
     metrics.LABEL_SET_INFO: (
         Told(
-            "unit/labels/test_rules.py::test_label_sets_come_and_go",
-            "unit/labels/test_rules.py::test_an_invalid_change_leaves_what_was_in_force",
+            "unit/labels/test_label_sets_live.py::test_label_sets_come_and_go",
+            "unit/labels/test_label_sets_live.py::test_an_invalid_change_leaves_what_was_in_force",
         ),
     ),
     metrics.LABEL_SET_RELOADS: (
         Told(
-            "unit/labels/test_rules.py::test_an_invalid_change_leaves_what_was_in_force",
-            "unit/labels/test_rules.py::test_a_file_that_is_still_being_written_is_not_loaded",
+            "unit/labels/test_label_sets_live.py::test_an_invalid_change_leaves_what_was_in_force",
+            "unit/labels/test_label_sets_live.py::test_a_file_that_is_still_being_written_is_not_loaded",
         ),
     ),
     metrics.LAST_PROGRESS: (

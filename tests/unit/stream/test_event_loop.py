@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -13,6 +14,8 @@ from workers.stream import event_loop
 from workers.stream.event_loop import EventLoopThread
 
 WAIT_S = 20.0
+SHORT_S = 0.05
+"""A time limit that a test lets pass."""
 
 
 @pytest.fixture
@@ -100,4 +103,75 @@ def test_the_death_of_the_loop_is_seen_and_close_still_works() -> None:
     loop = EventLoopThread("test-loop")
     loop.call_soon(lambda: asyncio.get_running_loop().stop())
     eventually(lambda: not loop.alive)
+    loop.close()
+
+
+class Held:
+    """A context that can be made to hang, and notes on which thread it was entered and left."""
+
+    def __init__(self, *, hangs_entering: bool = False, hangs_leaving: bool = False) -> None:
+        self._hangs_entering = hangs_entering
+        self._hangs_leaving = hangs_leaving
+        self.notes: list[str] = []
+
+    @asynccontextmanager
+    async def manager(self) -> AsyncIterator[str]:
+        try:
+            if self._hangs_entering:
+                await asyncio.Event().wait()
+            self.notes.append(f"entered on {threading.current_thread().name}")
+            yield "content"
+            if self._hangs_leaving:
+                await asyncio.Event().wait()
+        finally:
+            self.notes.append(f"left on {threading.current_thread().name}")
+
+
+def test_a_context_is_entered_and_left_on_the_loop(loop: EventLoopThread) -> None:
+    held = Held()
+    with loop.holding(held.manager(), WAIT_S, WAIT_S) as content:
+        assert content == "content"
+        assert held.notes == ["entered on test-loop"]
+    assert held.notes == ["entered on test-loop", "left on test-loop"]
+
+
+def test_an_error_of_the_block_leaves_the_context_and_reaches_the_caller(
+    loop: EventLoopThread,
+) -> None:
+    held = Held()
+    with (
+        pytest.raises(ValueError, match="of the block"),
+        loop.holding(held.manager(), WAIT_S, WAIT_S),
+    ):
+        raise ValueError("of the block")
+    assert held.notes == ["entered on test-loop", "left on test-loop"]
+
+
+def test_a_context_that_is_not_entered_in_time_is_an_error_and_ends_with_the_loop() -> None:
+    loop = EventLoopThread("test-loop")
+    held = Held(hangs_entering=True)
+    with pytest.raises(TimeoutError), loop.holding(held.manager(), SHORT_S, WAIT_S):
+        pytest.fail("the block began")
+    loop.close()
+    assert held.notes == ["left on test-loop"]
+
+
+def test_a_context_that_is_not_left_in_time_is_an_error_and_ends_with_the_loop() -> None:
+    loop = EventLoopThread("test-loop")
+    held = Held(hangs_leaving=True)
+    with pytest.raises(TimeoutError), loop.holding(held.manager(), WAIT_S, SHORT_S):
+        pass
+    assert held.notes == ["entered on test-loop"]
+    loop.close()
+    assert held.notes == ["entered on test-loop", "left on test-loop"]
+
+
+def test_a_context_on_a_loop_that_has_died_is_not_waited_for() -> None:
+    loop = EventLoopThread("test-loop")
+    held = Held()
+    manager = held.manager()
+    with loop.holding(manager, WAIT_S, SHORT_S):
+        loop.call_soon(lambda: asyncio.get_running_loop().stop())
+        eventually(lambda: not loop.alive)
+    assert held.notes == ["entered on test-loop"]
     loop.close()

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from pipeline.errors import Halt
-from tests.benchmarks import scaling_worker
+from tests.rigs.workers import fixed_time_worker
 from workers.settings.loading import Settings
 from workers.stream.wiring import BuiltStreamWorker
 
@@ -24,7 +24,7 @@ def build(group: str, folder: Path, settings: Settings, slot: int) -> BuiltStrea
     if slot == FAULTY_SLOT and fault(folder).exists():
         raise Halt("s3.no_credentials", "s3: no credentials on this node")
     process(folder, slot).write_text(str(os.getpid()))
-    return scaling_worker.build(group, BATCH_S, settings, slot)
+    return fixed_time_worker.build(group, BATCH_S, settings, slot)
 
 
 def fault(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The named steps of a worker at which the harness makes something fail."""
+"""Names the steps of a worker at which a chaos run makes something fail. A worker stops there."""
 
 from __future__ import annotations
 

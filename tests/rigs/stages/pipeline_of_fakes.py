@@ -40,7 +40,7 @@ from pipeline.records import (
 )
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.routes import Route, Router
-from tests.fault.steps import Step
+from tests.rigs.stages.fault_steps import Step
 from workers.label_sets import Rules
 
 BUCKET = "images"
