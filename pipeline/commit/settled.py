@@ -8,14 +8,11 @@ from pipeline.records import DeadLetter, ImageRef, Origin, OutputRecord, Record
 
 
 @dataclass(frozen=True, slots=True)
-class Classified:
-    """A classified image, ready to publish. ``ref`` and ``unclassified_action`` serve to make a
-    dead letter if ``records`` turn out too large."""
+class _Published:
+    """An outcome with records to publish."""
 
     origin: Origin
     records: tuple[OutputRecord, ...]
-    ref: ImageRef
-    unclassified_action: str
     size_bytes: int = field(init=False, repr=False, compare=False)
     """Size of the records."""
 
@@ -24,19 +21,21 @@ class Classified:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLettered:
+class Classified(_Published):
+    """A classified image, ready to publish. ``ref`` and ``unclassified_action`` serve to make a
+    dead letter if ``records`` turn out too large."""
+
+    ref: ImageRef
+    unclassified_action: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettered(_Published):
     """A dead letter, ready to publish. ``records`` was made from ``letter`` and ``record``, which
     serve to make it again if it turns out too large."""
 
-    origin: Origin
-    records: tuple[OutputRecord, ...]
     letter: DeadLetter
     record: Record | None = None
-    size_bytes: int = field(init=False, repr=False, compare=False)
-    """Size of the records."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "size_bytes", sum(record.size_bytes for record in self.records))
 
 
 @dataclass(frozen=True, slots=True)

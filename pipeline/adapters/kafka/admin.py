@@ -7,6 +7,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -15,7 +16,7 @@ from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec
 
 from pipeline.adapters.kafka.clients import connect
-from pipeline.adapters.kafka.failures import administrating, unanswered
+from pipeline.adapters.kafka.failures import administrated, administrating, connecting
 from pipeline.adapters.kafka.offsets import OffsetNote
 from pipeline.adapters.kafka.policy import KafkaPolicy, common_options
 from pipeline.errors import Halt, Retry
@@ -50,13 +51,9 @@ class KafkaAdmin:
         """
         self._kafka = kafka
         options = common_options(kafka, "clipstream-admin")
-        with administrating("connecting"):
-            try:
-                self._client: Any = connect(KafkaAdminClient, options)
-            except kafka_errors.KafkaError as error:
-                if failure := unanswered(error, kafka.bootstrap_servers):
-                    raise failure from error
-                raise
+        failure = partial(administrated, doing="connecting")
+        with connecting(kafka.bootstrap_servers, failure):
+            self._client: Any = connect(KafkaAdminClient, options)
 
     def __enter__(self) -> Self:
         return self

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import kafka.errors as kafka_errors
 
 from pipeline.adapters.kafka.clients import Producer, connect, discard
-from pipeline.adapters.kafka.failures import enqueueing, unanswered
+from pipeline.adapters.kafka.failures import connecting, enqueueing
 from pipeline.adapters.kafka.policy import KafkaPolicy, common_options
 from pipeline.records import Headers
 
@@ -36,10 +37,8 @@ class ReferenceProducer:
             "allow_auto_create_topics": False,
             "max_request_size": kafka.max_input_bytes,
         }
-        try:
+        with connecting(kafka.bootstrap_servers, partial(enqueueing, topic=topic)):
             self._producer = connect(Producer, options)
-        except kafka_errors.KafkaError as error:
-            raise unanswered(error, kafka.bootstrap_servers) or enqueueing(error, topic) from error
 
     def __enter__(self) -> Self:
         return self

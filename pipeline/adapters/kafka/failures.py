@@ -37,7 +37,7 @@ fenced member learns so from the group at a poll.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum, auto
 
@@ -164,9 +164,14 @@ def administrating(doing: str) -> Iterator[None]:
     try:
         yield
     except kafka_errors.KafkaError as error:
-        if meaning(error) is Meaning.NOT_AUTHORIZED:
-            raise _not_authorized(f"{doing} is not allowed ({type(error).__name__})") from error
-        raise _anywhere(error, f"kafka: {doing} failed ({described(error)})") from error
+        raise administrated(error, doing) from error
+
+
+def administrated(error: kafka_errors.KafkaError, doing: str) -> Retry | Halt:
+    """The failure to raise after an error of a request to the administration API."""
+    if meaning(error) is Meaning.NOT_AUTHORIZED:
+        return _not_authorized(f"{doing} is not allowed ({type(error).__name__})")
+    return _anywhere(error, f"kafka: {doing} failed ({described(error)})")
 
 
 def enqueueing(error: kafka_errors.KafkaError, topic: str) -> Retry | Halt:
@@ -189,15 +194,26 @@ def replaying(error: kafka_errors.KafkaError) -> Retry | Halt:
     return _anywhere(error, text)
 
 
-def unanswered(error: kafka_errors.KafkaError, servers: Sequence[str]) -> Retry | None:
-    """The failure to raise after an error of making a client, if no broker has answered."""
-    if not isinstance(error, _UNANSWERED):
-        return None
-    return Retry(
-        "kafka.unavailable",
-        f"kafka: {', '.join(servers)} does not answer; check kafka.bootstrap_servers, the network "
-        "and kafka.security.protocol",
-    )
+@contextmanager
+def connecting(
+    servers: Sequence[str], failure: Callable[[kafka_errors.KafkaError], Retry | Halt]
+) -> Iterator[None]:
+    """For making a client. ``failure`` translates the errors of brokers that have answered.
+
+    Raises:
+        Retry: no broker has answered, or as ``failure``.
+        Halt: as ``failure``.
+    """
+    try:
+        yield
+    except _UNANSWERED as error:
+        raise Retry(
+            "kafka.unavailable",
+            f"kafka: {', '.join(servers)} does not answer; check kafka.bootstrap_servers, the "
+            "network and kafka.security.protocol",
+        ) from error
+    except kafka_errors.KafkaError as error:
+        raise failure(error) from error
 
 
 # -- what holds in more than one situation ----------------------------------------------------

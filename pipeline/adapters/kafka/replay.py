@@ -13,7 +13,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import OffsetSpec
 
 from pipeline.adapters.kafka.clients import Producer, connect, discard, listed_offsets
-from pipeline.adapters.kafka.failures import replaying, unanswered
+from pipeline.adapters.kafka.failures import connecting, replaying
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, common_options
 from pipeline.adapters.kafka.policy import producer_options as member_options
 from pipeline.adapters.kafka.reading import record_of
@@ -57,15 +57,15 @@ class DeadLetterTopic:
             "auto_offset_reset": "earliest",
         }
         self._closing = contextlib.ExitStack()
-        try:
+        failing = contextlib.ExitStack()
+        with failing, connecting(kafka.bootstrap_servers, replaying):
+            failing.callback(self._closing.close)
             # How far to read. The committed records end before an open transaction, and a marker of
             # an earlier replay may stand behind it.
             self._ends = self._open(options | {"isolation_level": "read_uncommitted"})
             self._consumer = self._open(options | {"isolation_level": "read_committed"})
             numbers = self._consumer.partitions_for_topic(self._topic) or ()
-        except kafka_errors.KafkaError as error:
-            self._closing.close()
-            raise unanswered(error, kafka.bootstrap_servers) or replaying(error) from error
+            failing.pop_all()
         self._partitions = [TopicPartition(self._topic, number) for number in sorted(numbers)]
         if not self._partitions:
             self._closing.close()
@@ -146,10 +146,8 @@ class ReplayProducer:
         options = member_options(kafka, exactly_once, member)
         # One part fewer than in any worker's id.
         options["transactional_id"] = f"{kafka.transactional_id_prefix}/{kafka.group}/replay"
-        try:
+        with connecting(kafka.bootstrap_servers, replaying):
             self._producer = connect(Producer, options)
-        except kafka_errors.KafkaError as error:
-            raise unanswered(error, kafka.bootstrap_servers) or replaying(error) from error
         try:
             self._within("init_transactions", self._producer.init_transactions)
         except BaseException:
@@ -208,6 +206,6 @@ class ReplayProducer:
         try:
             within(self._limit_s, what, call)
         except CommitDoubtful as error:
-            raise Retry("replay.unanswered", error.message) from error
+            raise Retry("replay.connecting", error.message) from error
         except kafka_errors.KafkaError as error:
             raise replaying(first_cause(self._producer, error)) from error
