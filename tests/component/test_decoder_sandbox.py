@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -177,25 +178,25 @@ def test_waiting_for_a_free_process_is_no_failure() -> None:
     run(scenario())
 
 
-def waiting(meter: MemoryMeter) -> float | None:
-    return meter.value(QUEUE_DEPTH, stage="decode")
+def are_waiting(meter: MemoryMeter, images: int) -> bool:
+    return meter.value(QUEUE_DEPTH, stage="decode") == images
 
 
 def test_the_queue_is_what_waits_and_not_what_is_decoded() -> None:
     async def scenario() -> None:
         meter = MemoryMeter(IMAGE_METRICS)
         async with pool(meter) as decoder:
-            assert waiting(meter) == 0
+            assert are_waiting(meter, 0)
             busy = asyncio.create_task(decoder.decode(fault("hang"), GEOMETRY))
             await asyncio.sleep(0)
-            assert waiting(meter) == 0
+            assert are_waiting(meter, 0)
             images = [asyncio.create_task(decoder.decode(picture(9), GEOMETRY)) for _ in range(3)]
-            await until(lambda: waiting(meter) == 3)
+            await until(lambda: are_waiting(meter, 3))
             images.pop().cancel()
-            await until(lambda: waiting(meter) == 2)
+            await until(lambda: are_waiting(meter, 2))
             busy.cancel()
             await asyncio.gather(*images)
-            assert waiting(meter) == 0
+            assert are_waiting(meter, 0)
 
     run(scenario())
 
@@ -215,7 +216,7 @@ def test_of_waiting_images_those_of_the_first_level_are_decoded_first() -> None:
             async with asyncio.TaskGroup() as images:
                 for place, level in enumerate([1, 1, 0, 0]):
                     images.create_task(decode(f"{level}: {place}", level))
-                    await until(lambda place=place: waiting(meter) == place + 1)  # type: ignore[misc]
+                    await until(partial(are_waiting, meter, place + 1))
                 busy.cancel()
         assert done == ["0: 2", "0: 3", "1: 0", "1: 1"]
 
