@@ -135,6 +135,18 @@ class Decoder(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class PromptTokens:
+    """How a model reads prompts.
+
+    ``tokenize`` returns the token ids of each prompt, with start and end, and never cuts a prompt.
+    ``max_tokens`` is how many tokens the model accepts.
+    """
+
+    tokenize: Callable[[Sequence[str]], Sequence[Sequence[int]]]
+    max_tokens: int
+
+
 class Encoder(Protocol):
     """Runs the model. Every call blocks."""
 
@@ -156,6 +168,10 @@ class Encoder(Protocol):
 
     @property
     def geometry(self) -> ImageGeometry: ...
+
+    @property
+    def prompts(self) -> PromptTokens:
+        """How the model reads prompts. May be used from any thread."""
 
     def encode_images(self, pixels: Pixels) -> Vector:
         """Embed uint8 [batch, crop, crop, 3]; returns unit vectors [batch, dimension] in order.

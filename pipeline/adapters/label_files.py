@@ -11,7 +11,7 @@ from pipeline.adapters.yaml_lines import Unreadable, file_text, read_yaml
 from pipeline.errors import Halt
 from pipeline.labels.label_set import LabelSet
 from pipeline.labels.parsing import InvalidLabelSet, parse_label_set
-from pipeline.labels.prompts import PromptTokens
+from pipeline.ports import PromptTokens
 
 _SUFFIXES = (".yaml", ".yml")
 

@@ -18,13 +18,14 @@ from pipeline.labels.label_set import (
     ModelPin,
     Threshold,
 )
-from pipeline.labels.prompts import PromptTokens, prompt_problems
+from pipeline.labels.prompts import prompt_problems
 from pipeline.labels.written import (
     WrittenLabel,
     WrittenSet,
     read_written,
     too_long,
 )
+from pipeline.ports import PromptTokens
 from pipeline.records import JsonValue
 
 MAX_LABELS = 1_000

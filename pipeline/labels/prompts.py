@@ -8,23 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 from pipeline.complaints import Problem, quoted
 from pipeline.labels.label_set import LabelSet
-
-
-@dataclass(frozen=True, slots=True)
-class PromptTokens:
-    """How a model reads prompts.
-
-    ``tokenize`` returns the token ids of each prompt, with start and end, and never cuts a prompt.
-    ``max_tokens`` is how many tokens the model accepts.
-    """
-
-    tokenize: Callable[[Sequence[str]], Sequence[Sequence[int]]]
-    max_tokens: int
+from pipeline.ports import PromptTokens
 
 
 def prompt_problems(label_set: LabelSet, tokens: PromptTokens | None = None) -> Iterator[Problem]:

@@ -14,8 +14,8 @@ from pipeline.adapters.clip.policy import ModelPolicy
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.errors import Halt
 from pipeline.labels.label_set import Decision, Label, LabelSet, LabelSetsPolicy, Threshold
-from pipeline.labels.prompts import PromptTokens
 from pipeline.labels.scoring import check_pins
+from pipeline.ports import PromptTokens
 from workers.commands.options import Config, Set, read
 from workers.settings.loading import validated_section
 from workers.settings.sources import Given

@@ -21,6 +21,7 @@ from pipeline.adapters.clip.vision.int8 import Calibration
 from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.adapters.processors import available_processors
 from pipeline.errors import DeviceOutOfMemory, Halt, PoisonedBatch, WorkerLost
+from pipeline.ports import PromptTokens
 from pipeline.records import ImageGeometry, ModelIdentity, Pixels, Vector
 
 __all__ = ["DEFAULT_MODEL", "DEFAULT_REVISION", "ClipEncoder", "ModelPolicy"]
@@ -135,6 +136,10 @@ class ClipEncoder:
     @property
     def geometry(self) -> ImageGeometry:
         return self._geometry
+
+    @property
+    def prompts(self) -> PromptTokens:
+        return self._prompts
 
     @property
     def lanes(self) -> int:

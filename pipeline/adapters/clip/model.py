@@ -26,7 +26,7 @@ from pipeline.adapters.clip.checkpoint import (
 )
 from pipeline.adapters.clip.tokenizer import LIBRARY_ERRORS, quieten_transformers, read_tokenizer
 from pipeline.errors import Halt
-from pipeline.labels.prompts import PromptTokens
+from pipeline.ports import PromptTokens
 from pipeline.records import ImageGeometry
 
 RESAMPLE_BICUBIC: Literal[3] = 3  # PIL.Image.Resampling.BICUBIC, as the checkpoints write it

@@ -11,7 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from pipeline.adapters.clip.checkpoint import CONFIG, Checkpoint, first_line
 from pipeline.errors import Halt
-from pipeline.labels.prompts import PromptTokens
+from pipeline.ports import PromptTokens
 
 PROBE_PROMPT = "a photo"
 

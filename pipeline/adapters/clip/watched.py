@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from pipeline.ports import Clock, Encoder
+from pipeline.ports import Clock, Encoder, PromptTokens
 from pipeline.records import ImageGeometry, ModelIdentity, Pixels, Vector
 
 
@@ -38,6 +38,10 @@ class WatchedEncoder:
     @property
     def geometry(self) -> ImageGeometry:
         return self._encoder.geometry
+
+    @property
+    def prompts(self) -> PromptTokens:
+        return self._encoder.prompts
 
     def call_age_s(self) -> float:
         """Seconds since the device received the oldest batch that it has now; 0 without one."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.errors import Halt
+from pipeline.ports import PromptTokens
 from pipeline.records import ImageGeometry, ModelIdentity, Pixels, Vector
 
 MAX_PROMPT_WORDS = 75  # CLIP's 77 tokens without the start and the end
@@ -52,6 +53,10 @@ class MemoryEncoder:
     def geometry(self) -> ImageGeometry:
         return self._geometry
 
+    @property
+    def prompts(self) -> PromptTokens:
+        return PromptTokens(_tokens, MAX_PROMPT_WORDS + 2)
+
     def encode_images(self, pixels: Pixels) -> Vector:
         side = self._geometry.crop
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (side, side, 3):
@@ -79,3 +84,8 @@ class MemoryEncoder:
             row[:] = np.random.default_rng(zlib.crc32(content)).standard_normal(len(row))
             row /= np.linalg.norm(row)
         return vectors
+
+
+def _tokens(prompts: Sequence[str]) -> list[list[int]]:
+    """A token for each word, between a start and an end."""
+    return [[0, *(zlib.crc32(word.encode()) for word in prompt.split()), 1] for prompt in prompts]

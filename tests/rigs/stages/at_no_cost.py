@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.decode.policy import DecodePolicy
-from pipeline.ports import Meter
+from pipeline.ports import Meter, PromptTokens
 from pipeline.records import (
     DecodedImage,
     ImageFacts,
@@ -57,6 +57,10 @@ class NullEncoder:
     @property
     def model(self) -> ModelIdentity:
         return self._texts.model
+
+    @property
+    def prompts(self) -> PromptTokens:
+        return self._texts.prompts
 
     @property
     def lanes(self) -> int:

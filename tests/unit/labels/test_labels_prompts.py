@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from pipeline.labels.label_set import Decision, Label, LabelSet
-from pipeline.labels.prompts import PromptTokens, prompt_problems
+from pipeline.labels.prompts import prompt_problems
+from pipeline.ports import PromptTokens
 
 MAX_TOKENS = 6
 
