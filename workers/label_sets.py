@@ -15,7 +15,7 @@ from pipeline.adapters.label_files import load_label_sets
 from pipeline.errors import Halt
 from pipeline.flow import Scoring
 from pipeline.labels.label_set import LabelSet, LabelSetsPolicy
-from pipeline.labels.scoring import EncodeTexts, compile_label_sets
+from pipeline.labels.scoring import CompiledLabelSets, EncodeTexts, compile_label_sets
 from pipeline.ports import Meter
 from pipeline.records import ModelIdentity
 from pipeline.routes import Router
@@ -33,7 +33,7 @@ class ScoringRules:
     ``versions`` maps each label set's name to its content hash.
     """
 
-    scoring: Scoring
+    scoring: CompiledLabelSets
     versions: Mapping[str, str]
 
 

@@ -1,7 +1,6 @@
 """Keeps embeddings of prompts in memory, for label sets that come with requests over HTTP.
 
-No worker takes such requests yet, so that only tests import this module. The stream worker's label
-sets are files, whose embeddings ``pipeline.adapters.clip.text_cache`` keeps on disk.
+Label sets that are files have their embeddings on disk (``pipeline.adapters.clip.text_cache``).
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ from workers.endpoints import EndpointsPolicy
 from workers.logs import LogPolicy
 from workers.settings.catalogue import Catalogue
 from workers.settings.problems import problem_lines
+from workers.settings.serve import ServePolicy
 from workers.settings.sources import CONFIG_VARIABLE, Given, from_text, gather
 from workers.settings.workers import WorkersPolicy
 
@@ -79,6 +80,7 @@ class Settings(Policy):
     priority: PriorityPolicy = Field(default_factory=PriorityPolicy)
     events: EventsPolicy = Field(default_factory=EventsPolicy)
     workers: WorkersPolicy = Field(default_factory=WorkersPolicy)
+    serve: ServePolicy = Field(default_factory=ServePolicy)
     endpoints: EndpointsPolicy = Field(default_factory=EndpointsPolicy)
     log: LogPolicy = Field(default_factory=LogPolicy)
 

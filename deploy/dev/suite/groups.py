@@ -137,6 +137,11 @@ GROUPS = (
         "real S3 servers: versions, keys, outages, two at once",
         files=("tests/component/test_object_store_*.py", "tests/component/test_two_stores.py"),
     ),
+    Group(
+        "serve",
+        "the HTTP application in process, as its clients use it",
+        files=("tests/component/serve/test_*.py",),
+    ),
     Group("gpu", "a CUDA device; skipped without one", files=("tests/gpu/test_*.py",)),
     Group(
         "e2e",

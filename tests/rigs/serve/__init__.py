@@ -1,0 +1,1 @@
+"""The application in process, without Ray. Read ``application`` first."""

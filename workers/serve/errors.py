@@ -1,0 +1,72 @@
+"""Errors as a client sees them: a status, and a JSON body of the shape that OpenAI's clients read.
+
+Never 408 or 409: OpenAI's clients send such a request again at once, which triples an overload.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from pipeline.records import JsonValue
+
+_TYPES: Mapping[int, str] = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
+
+class ApiError(Exception):
+    """The request is answered with ``status``.
+
+    ``code`` is stable and part of the public contract. ``message`` is for people: what is wrong
+    (observed against limit), and what to do. ``param`` names the part of the request at fault, such
+    as ``input[3]``. ``retry_after_s`` is the wait after which the same request may succeed.
+    ``more`` are further fields of the error's object.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        more: Mapping[str, JsonValue] | None = None,
+    ) -> None:
+        super().__init__(status, code, message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.more = dict(more or {})
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.code}: {self.message}"
+
+    def body(self, request_id: str) -> bytes:
+        """The JSON body."""
+        kind = _TYPES.get(
+            self.status, "invalid_request_error" if self.status < 500 else "server_error"
+        )
+        error: dict[str, JsonValue] = {
+            "message": self.message,
+            "type": kind,
+            "param": self.param,
+            "code": self.code,
+            "request_id": request_id,
+        }
+        return json.dumps({"error": error | self.more}).encode()
+
+    def headers(self) -> dict[str, str]:
+        """Headers beside the content type. OpenAI's clients read ``retry-after-ms``."""
+        if self.retry_after_s is None:
+            return {}
+        return {
+            "retry-after-ms": str(max(1, round(self.retry_after_s * 1000))),
+            "retry-after": str(max(1, round(self.retry_after_s))),
+        }

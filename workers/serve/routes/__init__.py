@@ -1,0 +1,1 @@
+"""The routes. Read ``classify`` first: the service's own. ``health`` answers probes."""

@@ -1,0 +1,37 @@
+"""``POST /v1/classify``: images and label sets in; scores, decisions and facts out."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from workers.serve.caller import Admitted
+from workers.serve.images import Inline
+from workers.serve.services import Services
+
+
+def classify(services: Services) -> APIRouter:
+    router = APIRouter(tags=["classify"])
+
+    @router.post("/v1/classify", summary="Classify images")
+    async def classify_images(request: Request) -> Response:
+        admitted: Admitted = request.state.admitted
+        rules = services.rules()
+        with services.room.taken(1, admitted.caller):
+            seen = await services.images.seen(Inline(await request.body()), admitted)
+        results = rules.scoring.score(tuple(rules.versions), seen.looked.embedding)
+        return JSONResponse(
+            {
+                "results": [
+                    {
+                        "label_set": result.label_set,
+                        "version": result.version,
+                        "decision": result.decision,
+                        "scores": {each.label: each.score for each in result.scores},
+                    }
+                    for result in results
+                ]
+            }
+        )
+
+    return router

@@ -1,0 +1,46 @@
+"""What the application works with, and whether it may be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.errors import Halt, WorkerLost
+from pipeline.ports import Clock, Meter
+from pipeline.records import ModelIdentity
+from workers.label_sets import ScoringRules
+from workers.serve.admission.memory import MemoryBudget
+from workers.serve.admission.room import Room
+from workers.serve.images import Images
+from workers.serve.prompts import Prompts
+from workers.settings.loading import Settings
+
+
+class Standing:
+    """Whether this replica may be asked. Set from any thread."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        """Whether new requests are refused because the replica ends."""
+        self.failure: Halt | WorkerLost | None = None
+        """Why the replica can answer nothing any more."""
+
+    @property
+    def ready(self) -> bool:
+        return not self.draining and self.failure is None
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that routes use. ``rules`` returns the label sets in force."""
+
+    settings: Settings
+    model: ModelIdentity
+    images: Images
+    prompts: Prompts
+    rules: Callable[[], ScoringRules]
+    room: Room
+    memory: MemoryBudget
+    standing: Standing
+    clock: Clock
+    meter: Meter
