@@ -1,7 +1,8 @@
 """Where the pipeline runs.
 
 Read ``cli`` first, then ``commands``, a module a command. ``stream`` is the worker of the stream,
-``serve`` the HTTP application. ``supervise`` keeps workers running, ``cluster`` runs them on Ray, ``settings`` is what all of them are told.
+``serve`` the HTTP application. ``supervise`` keeps workers running, ``cluster`` runs them on Ray,
+``settings`` is what all of them are told.
 ``demo`` shows it, with the Kafka and the S3 server of ``embedded``. What several rooms need stands
 beside them: ``stages`` builds the per-image path over ``stores`` and ``decoding``, ``label_sets``
 keeps label sets and routes current, ``node_checks`` looks whether a machine has what a worker
