@@ -1,5 +1,5 @@
-"""Every metric of a stream worker or a server says what its text says: for each, a test that drives the
-condition that the text names, and one that does not. And who may touch which metric."""
+"""Every metric of a stream worker or a server says what its text says: for each, a test that drives
+the condition that the text names, and one that does not. And who may touch which metric."""
 
 from __future__ import annotations
 
@@ -311,7 +311,7 @@ def functions_of(file: str) -> frozenset[str]:
     )
 
 
-@pytest.mark.parametrize("metric", (*STREAM_WORKER, *HTTP_METRICS), ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", [*STREAM_WORKER, *HTTP_METRICS], ids=lambda metric: metric.name)
 def test_every_metric_has_a_test_of_its_condition_and_one_of_another(metric: Metric) -> None:
     assert metric in TOLD, "write two tests, and their names here"
     for test in (each for told in TOLD[metric] for each in told):
