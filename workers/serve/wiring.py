@@ -72,6 +72,8 @@ async def serving(
         if settings.label_sets.reload_interval_s:
             rules.watch(settings.label_sets.reload_interval_s)
             owned.push_async_callback(asyncio.to_thread, rules.close)
+        prompts = Prompts(encoder, seeing.batcher.encode_texts, settings.serve)
+        owned.push_async_callback(prompts.close)
         largest = min(settings.batch.largest, encoder.largest)
         lane = lane_share(largest, encoder.parallel)
         rates = Rates(clock, replicas)
@@ -84,8 +86,13 @@ async def serving(
         yield Services(
             settings=settings,
             model=encoder.model,
-            images=Images(seeing.look, Attempts(stores, settings.fetch, clock)),
-            prompts=Prompts(encoder, seeing.batcher.encode_texts, settings.serve),
+            images=Images(
+                seeing.look,
+                Attempts(stores, settings.fetch, clock),
+                meter,
+                settings.serve.deadline_s,
+            ),
+            prompts=prompts,
             rules=rules,
             keys=keys,
             rates=rates,
