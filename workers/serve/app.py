@@ -12,7 +12,11 @@ from workers.serve.admission.gate import Application, Gate
 from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError
 from workers.serve.routes.classify import classify
+from workers.serve.routes.embeddings import embeddings
 from workers.serve.routes.health import health
+from workers.serve.routes.huggingface import huggingface
+from workers.serve.routes.models import models
+from workers.serve.routes.moderations import moderations
 from workers.serve.services import Services
 
 UNAVAILABLE_RETRY_S = 1.0
@@ -23,7 +27,8 @@ def build_app(services: Services) -> Application:
     # The documents of FastAPI load scripts from another host, and are off.
     api = FastAPI(title="Clipstream", version=version("clipstream"), docs_url=None, redoc_url=None)
     api.include_router(health(services))
-    api.include_router(classify(services))
+    for routes in (classify, moderations, embeddings, models, huggingface):
+        api.include_router(routes(services))
 
     async def answer(request: Request, error: Exception) -> Response:
         admitted: Admitted = request.state.admitted

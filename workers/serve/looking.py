@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.errors import Reject, Retry
+from pipeline.errors import Reject
 from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError
-from workers.serve.images import Given, Seen
+from workers.serve.images import Failure, Given, Seen
 from workers.serve.services import Services
 
 RETRY_S = 1.0
@@ -22,7 +22,7 @@ async def look_at(
 
     Raises:
         ApiError: 400: too many images; 429: there is no room for them.
-        Overloaded, Halt, WorkerLost: as ``Images.seen``.
+        Overloaded, Halt, WorkerLost, MemoryError, OSError: as ``Images.seen``.
     """
     most = services.settings.serve.max_images
     if len(images) > most:
@@ -34,13 +34,11 @@ async def look_at(
     return [_told(param, outcome) for (param, _), outcome in zip(images, outcomes, strict=True)]
 
 
-def _told(param: str, outcome: Seen | BaseException) -> Seen | ApiError:
+def _told(param: str, outcome: Seen | Failure) -> Seen | ApiError:
     match outcome:
         case Seen():
             return outcome
         case Reject():
             return ApiError(400, outcome.code, outcome.message, param=param)
-        case Retry():
-            wait_s = outcome.retry_after_s or RETRY_S
-            return ApiError(503, outcome.code, outcome.message, param=param, retry_after_s=wait_s)
-    raise outcome
+    wait_s = outcome.retry_after_s or RETRY_S
+    return ApiError(503, outcome.code, outcome.message, param=param, retry_after_s=wait_s)

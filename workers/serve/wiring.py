@@ -58,13 +58,20 @@ async def serving(settings: Settings, encoder: Encoder, meter: Meter) -> AsyncIt
         if settings.label_sets.reload_interval_s:
             rules.watch(settings.label_sets.reload_interval_s)
             owned.push_async_callback(asyncio.to_thread, rules.close)
+        prompts = Prompts(encoder, seeing.batcher.encode_texts, settings.serve)
+        owned.push_async_callback(prompts.close)
         largest = min(settings.batch.largest, encoder.largest)
         lane = lane_share(largest, encoder.parallel)
         yield Services(
             settings=settings,
             model=encoder.model,
-            images=Images(seeing.look, Attempts(stores, settings.fetch, clock)),
-            prompts=Prompts(encoder, seeing.batcher.encode_texts, settings.serve),
+            images=Images(
+                seeing.look,
+                Attempts(stores, settings.fetch, clock),
+                meter,
+                settings.serve.deadline_s,
+            ),
+            prompts=prompts,
             rules=rules,
             room=Room(encoder.lanes * lane + QUEUED_BATCHES * largest),
             memory=MemoryBudget(settings.serve.max_memory_mib * MIB),

@@ -7,7 +7,7 @@ from typing import Any
 import pybase64
 import pytest
 
-from pipeline.records import ImageRef
+from pipeline.records import ImageRef, JsonValue
 from workers.serve.errors import ApiError
 from workers.serve.images import Inline, Located
 from workers.serve.inputs import Item, Modality, Text, read_items, read_messages, read_parts
@@ -16,7 +16,7 @@ BYTES = b"\xff\xd8 image"
 BASE64 = pybase64.b64encode(BYTES).decode()
 DATA = f"data:image/jpeg;base64,{BASE64}"
 OBJECT = "s3://photos/2026/1.jpg"
-IMAGE_URL = {"type": "image_url", "image_url": {"url": DATA}}
+IMAGE_URL: JsonValue = {"type": "image_url", "image_url": {"url": DATA}}
 
 
 def read(content: object) -> object:

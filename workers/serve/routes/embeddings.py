@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired
 
@@ -118,7 +119,14 @@ def embeddings(services: Services) -> APIRouter:
         # Clients take an answer without data for a broken server.
         if wrong and (asked.on_error != "omit" or len(wrong) == len(vectors)):
             raise wrong[0]
-        tokens = services.prompts.tokens(texts_of(items))
+        # A text that was left out is not paid for.
+        tokens = await services.prompts.tokens(
+            [
+                item.content.text
+                for item, vector in zip(items, vectors, strict=True)
+                if isinstance(item.content, Text) and not isinstance(vector, ApiError)
+            ]
+        )
         answer: EmbeddingsAnswer = {
             "object": "list",
             "model": model.name,
@@ -197,13 +205,18 @@ async def _texts(services: Services, items: Sequence[Item]) -> list[Vector | Api
     except ApiError as wrong:
         if wrong.code != "prompt_too_long":
             raise
-    found: list[Vector | ApiError] = []
-    for item in items:  # to see which it was
-        try:
-            found += [*await services.prompts.embed(texts_of([item]), item.param)]
-        except ApiError as wrong:
-            found.append(wrong)
-    return found
+    return await asyncio.gather(*(_text(services, item) for item in items))
+
+
+async def _text(services: Services, item: Item) -> Vector | ApiError:
+    try:
+        vectors = await services.prompts.embed(texts_of([item]), item.param)
+    except ApiError as wrong:
+        if wrong.status != 400:
+            raise
+        return wrong
+    first: Vector = vectors[0]
+    return first
 
 
 def _items(asked: EmbeddingsRequest) -> tuple[Item, ...]:

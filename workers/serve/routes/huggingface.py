@@ -18,10 +18,10 @@ from pipeline.labels.scoring import CompiledLabelSet
 from pipeline.records import JsonValue
 from workers.serve.bodies import json_body, read_json
 from workers.serve.caller import Admitted
-from workers.serve.choosing import chosen
 from workers.serve.errors import ApiError
 from workers.serve.images import Given, Inline, Seen
 from workers.serve.inputs import read_items
+from workers.serve.label_sets import named_label_sets, own_label_set
 from workers.serve.looking import look_at
 from workers.serve.routes.embeddings import embedded
 from workers.serve.services import Services
@@ -104,8 +104,10 @@ def huggingface(services: Services) -> APIRouter:
     async def zero_shot(request: Request) -> Response:
         admitted: Admitted = request.state.admitted
         asked = await read_json(request, ZeroShotRequest)
+        template = asked.parameters.hypothesis_template or TEMPLATE
         labels = await services.prompts.compiled(
-            label_set_of(asked.parameters), "parameters.candidate_labels"
+            own_label_set(asked.parameters.candidate_labels, {"templates": [template]}),
+            "parameters",
         )
         seen = await _seen(services, given_of(asked.inputs, "inputs"), admitted)
         return JSONResponse(found(labels, seen))
@@ -125,12 +127,8 @@ def huggingface(services: Services) -> APIRouter:
             parameters, image = asked.parameters, given_of(asked.inputs, "inputs")
         else:
             image = Inline(await request.body())
-        label_set = chosen(
-            services.rules().scoring,
-            None,
-            services.settings.serve.default_label_set,
-            admitted.caller,
-        )
+        default = services.settings.serve.default_label_set
+        (label_set,) = named_label_sets([], services.rules(), admitted.caller, default)
         function = parameters.function_to_apply
         _check_function(label_set, function)
         labels = found(label_set, await _seen(services, image, admitted))
@@ -157,25 +155,14 @@ def huggingface(services: Services) -> APIRouter:
                 "normalize and dimensions out",
             )
         vectors = await embedded(services, read_items(asked.inputs, "inputs"), admitted)
+        features = []
         for each in vectors:
             if isinstance(each, ApiError):
                 raise each
-        return JSONResponse([[float(value) for value in each] for each in vectors])
+            features.append([float(value) for value in each])
+        return JSONResponse(features)
 
     return router
-
-
-def label_set_of(parameters: ZeroShotParameters) -> dict[str, JsonValue]:
-    """The labels of a request as a label set, of which exactly one is right."""
-    return {
-        "name": "request",
-        "decision": Decision.EXCLUSIVE.value,
-        "actions": ["none"],
-        "default_action": "none",
-        "unclassified_action": "none",
-        "templates": [parameters.hypothesis_template or TEMPLATE],
-        "labels": [{"name": label} for label in parameters.candidate_labels],
-    }
 
 
 def found(compiled: CompiledLabelSet, seen: Seen) -> list[LabelFound]:

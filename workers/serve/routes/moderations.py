@@ -19,11 +19,11 @@ from pipeline.labels.categories import CATEGORIES
 from pipeline.labels.scoring import CompiledLabelSet
 from pipeline.records import JsonValue
 from workers.serve.bodies import json_body, read_json
-from workers.serve.caller import Admitted
-from workers.serve.choosing import chosen
+from workers.serve.caller import Admitted, Caller
 from workers.serve.errors import ApiError
 from workers.serve.images import Given, Seen
 from workers.serve.inputs import Text, read_parts
+from workers.serve.label_sets import named_label_sets
 from workers.serve.looking import look_at
 from workers.serve.services import Services
 
@@ -110,14 +110,7 @@ def moderations(services: Services) -> APIRouter:
     async def moderate(request: Request) -> Response:
         admitted: Admitted = request.state.admitted
         asked = await read_json(request, ModerationsRequest)
-        rules = services.rules()
-        label_set = chosen(
-            rules.scoring,
-            None if (asked.model or "").startswith(OPENAIS_MODELS) else asked.model,
-            services.settings.serve.default_label_set,
-            admitted.caller,
-        )
-        _check_flags(label_set)
+        label_set = _label_set(services, asked.model, admitted.caller)
         inputs = read_inputs(asked.input, asked.ignore_text or admitted.caller.ignore_text)
         seen = await look_at(services, [image for images in inputs for image in images], admitted)
         for outcome in seen:
@@ -216,7 +209,15 @@ def not_covered(compiled: CompiledLabelSet) -> list[str]:
     return [category for category in CATEGORIES if category not in covered]
 
 
-def _check_flags(compiled: CompiledLabelSet) -> None:
+def _label_set(services: Services, name: str | None, caller: Caller) -> CompiledLabelSet:
+    names = [] if not name or name.startswith(OPENAIS_MODELS) else [name]
+    default = services.settings.serve.default_label_set
+    try:
+        (compiled,) = named_label_sets(names, services.rules(), caller, default, "model")
+    except ApiError as refused:
+        if refused.code != "unknown_label_set":
+            raise
+        raise ApiError(404, "model_not_found", refused.message, param="model") from None
     label_set = compiled.label_set
     if not any(label.act or label.review for label in label_set.labels):
         raise ApiError(
@@ -226,3 +227,4 @@ def _check_flags(compiled: CompiledLabelSet) -> None:
             "name another one in model",
             param="model",
         )
+    return compiled
