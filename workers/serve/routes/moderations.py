@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 from pipeline.labels.categories import CATEGORIES
 from pipeline.labels.scoring import CompiledLabelSet
 from pipeline.records import JsonValue
+from workers.label_sets import ScoringRules
 from workers.serve.bodies import json_body, read_json
 from workers.serve.caller import Admitted, Caller
 from workers.serve.errors import ApiError
@@ -41,7 +42,8 @@ class ModerationsRequest(BaseModel):
     )
     model: str | None = Field(
         None,
-        description="The label set. Left out, or one of OpenAI's names: the default label set.",
+        description="The label set. Left out, or one of OpenAI's names: `serve.default_label_set`; "
+        "without this setting, the first label set by name that covers a category of OpenAI's.",
     )
     ignore_text: bool = Field(
         False,
@@ -209,11 +211,23 @@ def not_covered(compiled: CompiledLabelSet) -> list[str]:
     return [category for category in CATEGORIES if category not in covered]
 
 
+def _first_covering(rules: ScoringRules, caller: Caller) -> str | None:
+    """The first label set by name that covers a category. Another one would flag what nobody
+    minds, and pass what somebody does."""
+    covering = [
+        each.label_set.name
+        for each in rules.scoring
+        if caller.may_use(each.label_set.name) and len(not_covered(each)) < len(CATEGORIES)
+    ]
+    return min(covering, default=None)
+
+
 def _label_set(services: Services, name: str | None, caller: Caller) -> CompiledLabelSet:
+    rules = services.rules()
     names = [] if not name or name.startswith(OPENAIS_MODELS) else [name]
-    default = services.settings.serve.default_label_set
+    default = services.settings.serve.default_label_set or _first_covering(rules, caller)
     try:
-        (compiled,) = named_label_sets(names, services.rules(), caller, default, "model")
+        (compiled,) = named_label_sets(names, rules, caller, default, "model")
     except ApiError as refused:
         if refused.code != "unknown_label_set":
             raise
