@@ -17,7 +17,7 @@ def classify(services: Services) -> APIRouter:
     async def classify_images(request: Request) -> Response:
         admitted: Admitted = request.state.admitted
         rules = services.rules()
-        with services.room.taken(1, admitted.caller):
+        with services.room.taken(1, admitted):
             seen = await services.images.seen(Inline(await request.body()), admitted)
         results = rules.scoring.score(tuple(rules.versions), seen.looked.embedding)
         return JSONResponse(
