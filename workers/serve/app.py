@@ -11,6 +11,9 @@ from pipeline.errors import Halt, Overloaded, Reject, Retry, WorkerLost
 from workers.serve.admission.gate import Application, Gate
 from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError
+from workers.serve.live.routes.letters import letters
+from workers.serve.live.routes.live import live
+from workers.serve.live.routes.overview import overview
 from workers.serve.routes.classify import classify
 from workers.serve.routes.health import health
 from workers.serve.services import Services
@@ -24,6 +27,8 @@ def build_app(services: Services) -> Application:
     api = FastAPI(title="Clipstream", version=version("clipstream"), docs_url=None, redoc_url=None)
     api.include_router(health(services))
     api.include_router(classify(services))
+    for routes in (overview, live, letters):
+        api.include_router(routes(services))
 
     async def answer(request: Request, error: Exception) -> Response:
         admitted: Admitted = request.state.admitted
