@@ -94,6 +94,8 @@ class GateBench:
             room=nothing,
             memory=MemoryBudget(settings.serve.max_memory_mib * 1024 * 1024, self.meter),
             standing=Standing(),
+            live=nothing,
+            cluster=nothing,
             clock=clock,
             meter=self.meter,
         )
