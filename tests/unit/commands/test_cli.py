@@ -132,6 +132,9 @@ def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() ->
         "calibrate.no_images",
         "calibrate.too_few",
         "calibrate.failed",
+        "serve.keys_missing",
+        "serve.port_taken",
+        "serve.proxy",
     }
 
 
