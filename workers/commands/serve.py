@@ -122,7 +122,7 @@ class Driver:
     @property
     def lines(self) -> Sequence[str]:
         """The replicas, for people."""
-        return [f"replica {each.report.id}: {each.report.state}" for each in self._replicas]
+        return [_line(each) for each in self._replicas if each.lives]
 
     def run(self) -> ExitCode:
         """Until the end. Probes are answered meanwhile."""
@@ -225,6 +225,14 @@ def _require_port(settings: Settings) -> None:
             f"serve: {policy.host}:{policy.port} cannot be listened on ({error.strerror}); stop "
             "the program that does, or choose another port (serve.port, --port)",
         ) from error
+
+
+def _line(heard: Heard) -> str:
+    report = heard.report
+    return (
+        f"replica {report.id}: {report.state}, {report.in_flight} in flight "
+        f"(process {report.pid} on {report.node})"
+    )
 
 
 def _exit_code(verdict: Verdict) -> ExitCode:

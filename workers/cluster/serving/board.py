@@ -44,6 +44,7 @@ class Report:
     id: str
     node: str
     state: State
+    pid: int = 0
     model: str = ""
     in_flight: int = 0
     draining: bool = False

@@ -148,7 +148,7 @@ class Replica:
         age_s = self._call_age_s()
         if failure is None and age_s > self._plan.settings.workers.stall_timeout_s:
             failure = WorkerLost(
-                "worker.stuck", f"replica: its model has worked on one batch for {age_s:.0f} s"
+                "worker.stalled", f"replica: its model has worked on one batch for {age_s:.0f} s"
             )
         if failure is not None:
             self._state, self._end = State.FAILED, failure
@@ -261,6 +261,7 @@ class Replica:
             self._id,
             _host(),
             self._state,
+            pid=os.getpid(),
             model=self._model,
             in_flight=counted.in_flight if counted else 0,
             draining=services is not None and services.standing.draining,
