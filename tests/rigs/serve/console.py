@@ -27,7 +27,7 @@ from pipeline.records import DecodedImage, ImageFacts, ImageRef, ObjectBody
 from tests.rigs.serve.application import LABEL_SETS, served
 from tests.rigs.serve.stream import MemoryTopics
 from workers.label_sets import ScoringRules
-from workers.serve.admission.gate import Application, Message
+from workers.serve.admission.asgi import Application, Message
 from workers.serve.admission.memory import MemoryBudget
 from workers.serve.admission.room import Room
 from workers.serve.app import as_api_error
