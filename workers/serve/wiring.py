@@ -36,7 +36,7 @@ async def serving(settings: Settings, encoder: Encoder, meter: Meter) -> AsyncIt
     """
     clock = SystemClock()
     async with AsyncExitStack() as owned:
-        stores = await open_stores(settings) if settings.s3_stores else Stores(())
+        stores = await open_stores(settings) if settings.has_stores else Stores(())
         owned.push_async_callback(stores.close)
         seeing = await owned.enter_async_context(
             looking(
