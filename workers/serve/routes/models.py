@@ -13,8 +13,6 @@ from workers.serve.errors import ApiError
 from workers.serve.services import Services
 
 OWNER = "clipstream"
-WITHOUT_VERSION = ("/models", "/models/{path:path}", "/embeddings", "/moderations")
-"""What OpenAI's clients ask for where their base URL lacks ``/v1``."""
 
 
 class Model(TypedDict):
@@ -65,15 +63,6 @@ def models(services: Services) -> APIRouter:
                 return JSONResponse(each)
         raise not_served(model, known)
 
-    async def say_version(request: Request) -> Response:
-        raise ApiError(
-            404,
-            "not_found",
-            f"nothing is at {request.url.path}; a client's base_url must end in /v1",
-        )
-
-    for path in WITHOUT_VERSION:
-        router.add_api_route(path, say_version, methods=["GET", "POST"], include_in_schema=False)
     return router
 
 
