@@ -247,12 +247,16 @@ def test_an_object_is_answered_with_its_etag_and_the_version_that_was_read(serve
     store.create_bucket("images", versioned=True)
     old = store.put("images", "a b.png", PNG)
     new = store.put("images", "a b.png", OTHER)
-    asked = ["s3://images/a b.png", f"s3://images/a b.png?versionId={old}", "s3://images/no"]
+    asked = [
+        "s3://images/a b.png",
+        f"s3://images/a b.png?versionId={old.version_id}",
+        "s3://images/no",
+    ]
     with store_for(server.services, store):
         newest, older, missing = images_of(server.ask(images=asked, labels=LABELS))
-    assert (newest["version_id"], older["version_id"]) == (new, old)
+    assert (newest["version_id"], older["version_id"]) == (new.version_id, old.version_id)
     assert older["sha256"] == hashlib.sha256(PNG).hexdigest()
-    assert newest["etag"]
+    assert newest["etag"] == new.etag
     assert missing["error"]["code"] == "fetch.not_found"
 
 
