@@ -151,6 +151,10 @@ class Options(_Asked):
 class Asked(Options):
     """A request to classify one image, or several."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["image"]}, {"required": ["images"]}]}
+    )
+
     image: ImageGiven | None = None
     """One image."""
     images: Annotated[list[ImageGiven], Field(min_length=1)] | None = None
