@@ -2,5 +2,6 @@
 
 ``listening`` puts the application on a port, for real clients. ``console`` is the console's API
 alone, on the topics of ``stream``, which are in memory. ``asgi`` is a gate before an application of
-the test, driven message by message.
+the test, driven message by message. ``parity`` compares what the stream and the application say of
+the same images.
 """
