@@ -57,7 +57,7 @@ def listening(
             services = changed(given)
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 config = uvicorn.Config(
-                    build_app(services),  # type: ignore[arg-type] - any mapping is a scope here
+                    build_app(services),
                     lifespan="off",
                     log_config=None,
                     ws="none",

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from workers.serve.caller import Admitted, Caller
 from workers.serve.errors import ApiError
+from workers.serve.openapi import errors
 from workers.serve.services import Services
 
 OWNER = "clipstream"
@@ -43,7 +44,7 @@ def models(services: Services) -> APIRouter:
     @router.get(
         "/v1/models",
         summary="List the model and the label sets",
-        responses={200: {"model": ModelsAnswer}},
+        responses={200: {"model": ModelsAnswer}, **errors(401, 403)},
     )
     async def list_models(request: Request) -> Response:
         admitted: Admitted = request.state.admitted
@@ -53,7 +54,7 @@ def models(services: Services) -> APIRouter:
     @router.get(
         "/v1/models/{model:path}",
         summary="Describe the model or a label set",
-        responses={200: {"model": Model}},
+        responses={200: {"model": Model}, **errors(401, 403, 404)},
     )
     async def describe_model(request: Request, model: str) -> Response:
         admitted: Admitted = request.state.admitted
