@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -68,9 +68,12 @@ class Objects:
     asked: list[ImageRef] = field(default_factory=list)
     levels: list[int] = field(default_factory=list)
     policy: FetchPolicy = field(default_factory=FetchPolicy)
+    on_read: Callable[[], object] = lambda: None
 
     async def read(self, ref: ImageRef) -> ObjectBody:
         self.asked.append(ref)
+        await asyncio.sleep(0)
+        self.on_read()
         body = self.bodies.get((ref.bucket, ref.key))
         if body is None:
             raise Reject("fetch.not_found", f"{ref.uri}: no such object")
