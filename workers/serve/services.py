@@ -9,7 +9,9 @@ from pipeline.errors import Halt, WorkerLost
 from pipeline.ports import Clock, Meter
 from pipeline.records import ModelIdentity
 from workers.label_sets import ScoringRules
+from workers.serve.admission.keys import Keys
 from workers.serve.admission.memory import MemoryBudget
+from workers.serve.admission.rates import Rates
 from workers.serve.admission.room import Room
 from workers.serve.images import Images
 from workers.serve.live.cluster import ClusterView
@@ -26,6 +28,9 @@ class Standing:
         """Whether new requests are refused because the replica ends."""
         self.failure: Halt | WorkerLost | None = None
         """Why the replica can answer nothing any more."""
+        self.in_flight = 0
+        """Requests that are not answered yet, those for public pages left out. The event loop of
+        the application alone changes it."""
 
     @property
     def ready(self) -> bool:
@@ -34,13 +39,16 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that routes use. ``rules`` returns the label sets in force."""
+    """Everything that the application uses. ``rules`` returns the label sets in force. ``keys`` is
+    None where no keys are configured."""
 
     settings: Settings
     model: ModelIdentity
     images: Images
     prompts: Prompts
     rules: Callable[[], ScoringRules]
+    keys: Keys | None
+    rates: Rates
     room: Room
     memory: MemoryBudget
     standing: Standing

@@ -23,15 +23,16 @@ from pipeline.errors import PipelineError, Reject
 from pipeline.fetch.attempt import Attempts
 from pipeline.fetch.policy import FetchPolicy
 from pipeline.labels.scoring import compile_label_sets
-from pipeline.metrics import IMAGE_METRICS
+from pipeline.metrics import SERVE_REPLICA
 from pipeline.records import DecodedImage, ImageFacts, ImageRef, ObjectBody
 from tests.rigs.serve.application import LABEL_SETS, served
 from tests.rigs.serve.stream import WRITTEN_S, MemoryTopics
 from tests.rigs.waiting import INTERVAL_S, WAIT_S
 from workers.label_sets import ScoringRules
-from workers.serve.admission.gate import Application, Message
+from workers.serve.admission.asgi import Application, Message
 from workers.serve.admission.memory import MemoryBudget
-from workers.serve.admission.room import Room
+from workers.serve.admission.rates import Rates
+from workers.serve.admission.room import Depth, Room
 from workers.serve.app import as_api_error
 from workers.serve.caller import ANYBODY, Admitted, Caller
 from workers.serve.errors import ApiError
@@ -103,7 +104,7 @@ class Console:
             api.include_router(routes(self.services))
 
         async def answer(request: Request, error: Exception) -> Response:
-            told = as_api_error(error)
+            told = as_api_error(error, request.url.path)
             return Response(told.body("id"), told.status, told.headers(), "application/json")
 
         for kind in (ApiError, PipelineError):
@@ -204,7 +205,9 @@ def console(
 ) -> Console:
     settings = settings or served()
     clock = HandClock(WRITTEN_S)
-    topics, objects, standing, room = MemoryTopics(), Objects(), Standing(), Room(ROOM)
+    topics, objects, standing = MemoryTopics(), Objects(), Standing()
+    meter, rates = MemoryMeter(SERVE_REPLICA), Rates(clock)
+    room = Room(Depth(ROOM, 0, None, lambda images: 0.1 * images), rates, meter)
     stream = Stream(Watch(topics, clock), Letters(topics, clock), Replays(topics, clock))
     pictures = Pictures(cast("Attempts", objects), objects, lambda pixels: b"%d" % pixels[0, 0, 0])
     services = Services(
@@ -213,8 +216,10 @@ def console(
         images=cast("Any", None),
         prompts=cast("Any", None),
         rules=_rules,
+        keys=None,
+        rates=rates,
         room=room,
-        memory=MemoryBudget(2**30),
+        memory=MemoryBudget(2**30, meter),
         standing=standing,
         live=Live(
             stream=stream if configured else None,
@@ -225,7 +230,7 @@ def console(
         ),
         cluster=ThisReplica(encoder.model, standing, room, dict, settings.endpoints.discovery_file),
         clock=clock,
-        meter=MemoryMeter(IMAGE_METRICS),
+        meter=meter,
     )
     return Console(services, topics, objects, clock, caller)
 
