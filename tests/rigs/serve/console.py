@@ -97,8 +97,14 @@ class Console:
     objects: Objects
     clock: HandClock
     caller: Caller = ANYBODY
+    _application: Application | None = None
 
     def application(self) -> Application:
+        if self._application is None:
+            self._application = self._built()
+        return self._application
+
+    def _built(self) -> Application:
         api = FastAPI()
         for routes in (overview, live, letters):
             api.include_router(routes(self.services))
