@@ -217,6 +217,11 @@ HALTS: dict[str, HaltCode] = {
         "the CA certificate file cannot be read",
         "put the `ca_file` of the store that the message names (`s3.ca_file`) on the node",
     ),
+    # -- Web servers
+    "https.ca_file": _node(
+        "the file of certificate authorities for web servers cannot be read, or holds none",
+        "put the file that `https.ca_file` names on the node",
+    ),
     # -- The model and its device
     "model.not_found": _node(
         "the model is not on the node, or the revision does not exist",
