@@ -81,6 +81,7 @@ GROUPS = (
             "tests/component/test_kafka_too_large.py",
             "tests/component/test_kafka_transactions.py",
             "tests/component/test_kafka_unreadable.py",
+            "tests/component/test_kafka_watching.py",
         ),
     ),
     Group("types", "strict types of product and tests", command=shell("mypy")),
