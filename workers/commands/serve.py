@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import ipaddress
 import logging
 import math
 import os
@@ -34,6 +33,7 @@ from workers.cluster.start import cluster_address, patiently
 from workers.commands.sample import sample_png
 from workers.commands.signals import signals
 from workers.endpoints import HealthEndpoint
+from workers.serve.admission.keys import require_keys
 from workers.settings.loading import Settings
 from workers.stages import load_encoder
 from workers.supervise.supervisor import ExitCode
@@ -71,7 +71,7 @@ def run_serve(
             port are found before Ray starts.
         Retry: the driver's own Ray did not start.
     """
-    require_keys(settings)
+    require_keys(settings.serve)
     load_label_sets(settings.label_sets.paths)
     haproxy = uses_haproxy(settings.serve)
     alone = cluster_address() is None
@@ -185,30 +185,6 @@ class Driver:
                 return
             time.sleep(TICK_S)
         log.warning("requests are still in flight after %g s", grace_s)
-
-
-def require_keys(settings: Settings) -> None:
-    """Refuse an address that others reach, unless keys say who may ask.
-
-    Raises:
-        Halt: ``serve.keys_missing``.
-    """
-    host = settings.serve.host
-    if settings.serve.keys is None and not _is_loopback(host):
-        raise Halt(
-            "serve.keys_missing",
-            f"serve.host: {host} is reached by others, and no keys are configured; write "
-            "serve.keys, or listen on 127.0.0.1",
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _require_port(settings: Settings) -> None:

@@ -33,7 +33,7 @@ from workers.cluster.serving.board import REPORT_S, Report, State
 from workers.endpoints import EndpointId, MetricsEndpoint, update_discovery
 from workers.logs import configure_logging
 from workers.node_checks import require_node
-from workers.serve.admission.gate import Application, Receive, Send
+from workers.serve.admission.asgi import Application, Receive, Send
 from workers.serve.app import build_app
 from workers.serve.services import Services, Standing
 from workers.serve.wiring import serving
