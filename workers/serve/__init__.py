@@ -5,5 +5,5 @@ settings, ``app`` puts the application together. ``caller`` says who asks and wh
 ``errors`` what is answered when something is wrong. ``sources`` reads what a request names as an
 image, ``images`` looks at images, ``prompts`` embeds
 texts and makes label sets of a request. ``admission`` is what happens before a request is read,
-``routes`` has the routes by the client that they are for.
+``routes`` has the routes by the client that they are for, ``console`` the page for people.
 """

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from pipeline.errors import Halt, Overloaded, Reject, Retry, WorkerLost
 from workers.serve.admission.gate import Application, Gate
 from workers.serve.caller import Admitted
+from workers.serve.console.pages import console
 from workers.serve.errors import ApiError
 from workers.serve.routes.classify import classify
 from workers.serve.routes.health import health
@@ -24,6 +25,8 @@ def build_app(services: Services) -> Application:
     api = FastAPI(title="Clipstream", version=version("clipstream"), docs_url=None, redoc_url=None)
     api.include_router(health(services))
     api.include_router(classify(services))
+    if services.settings.serve.console:
+        api.include_router(console())
 
     async def answer(request: Request, error: Exception) -> Response:
         admitted: Admitted = request.state.admitted
