@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import Browser
 
-from tests.rigs.serve.browser import Visit, chromium, visit
-from tests.rigs.serve.console_server import console_server, load_encoder
-from tests.rigs.serve.scripted_api import ScriptedApi
+from tests.rigs.serve.browser import Visit, Visits, chromium, visit
 
-Visits = Callable[..., Visit]
+if TYPE_CHECKING:
+    from tests.rigs.serve.scripted_api import ScriptedApi
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +23,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ScriptedApi]]:
+    # pytest reads this file before it knows which warnings of kafka-python are to be ignored.
+    from tests.rigs.serve.console_server import console_server, load_encoder
+
     with console_server(tmp_path_factory.mktemp("console"), load_encoder()) as server:
         yield server
 

@@ -136,6 +136,7 @@ def test_a_file_that_is_no_image_says_why_and_the_others_go_on(visitor: Visit) -
     expect(broken.get_by_role("alert")).to_contain_text("decode.unsupported_format")
     expect(broken).to_contain_text("This browser cannot show this file")
     expect(card(page, "star.png").locator(".matched-names")).to_have_text("red star")
+    visitor.expect("400")
 
 
 def test_a_busy_server_is_asked_again_after_the_wait_that_it_names(
@@ -155,7 +156,7 @@ def test_a_busy_server_is_asked_again_after_the_wait_that_it_names(
 
 
 def test_a_file_that_the_server_would_refuse_is_not_sent(visitor: Visit, api: ScriptedApi) -> None:
-    api.about["limits"]["max_body_bytes"] = 100_000
+    api.changed["limits"] = {"max_body_bytes": 100_000}
     page = visitor.open()
     pick(page, file("large.png", bytes(200_000)))
     classify(page)

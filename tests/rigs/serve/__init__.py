@@ -1,6 +1,8 @@
 """The application in process, without Ray. Read ``application`` first.
 
-``listening`` puts the application on a port, for real clients. ``console_server`` is a server for
-the console, ``scripted_api`` answers there for the stream as a test says, and ``scripted_classify``
-for images. ``browser`` opens a page and hears its complaints.
+``listening`` puts the application on a port, for real clients. ``console`` is the console's API
+alone, on the topics of ``stream``, which are in memory. ``asgi`` is a gate before an application of
+the test, driven message by message. ``console_server`` is a server for the console's page,
+``scripted_api`` answers there for the stream as a test says, and ``browser`` opens the page and
+hears its complaints.
 """

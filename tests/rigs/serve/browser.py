@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,10 @@ class Visit:
         parts = urlsplit(request.url)
         if parts.scheme not in {"blob", "data"} and parts.netloc != urlsplit(self.url).netloc:
             self.complaints.append(f"another host: {request.url}")
+
+
+Visits = Callable[..., Visit]
+"""Opens visitors; arguments are those of ``visit``."""
 
 
 @contextmanager

@@ -15,10 +15,10 @@ import uvicorn
 
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.metrics import IMAGE_METRICS
+from pipeline.metrics import SERVE_REPLICA
 from pipeline.ports import Encoder
 from tests.rigs.serve.application import served
-from workers.serve.admission.gate import Application
+from workers.serve.admission.asgi import Application
 from workers.serve.app import build_app
 from workers.serve.services import Services
 from workers.serve.wiring import serving
@@ -55,7 +55,7 @@ def listening(
     stopping: Future[Callable[[], None]] = Future()
 
     async def serve() -> None:
-        meter = PrometheusMeter(IMAGE_METRICS)
+        meter = PrometheusMeter(SERVE_REPLICA)
         async with serving(settings or served(), encoder or MemoryEncoder(), meter) as given:
             services = changed(given)
             with socket.create_server(("127.0.0.1", 0)) as listener:

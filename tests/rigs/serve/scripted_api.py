@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from tests.rigs.serve.scripted_classify import classified
-from workers.serve.admission.gate import Application, Message, Receive, Send
+from workers.serve.admission.asgi import Application, Message, Receive, Send
 from workers.serve.services import Services
 
 TICK_S = 0.02
@@ -37,12 +35,12 @@ class Asked:
 class ScriptedApi:
     """Answers what the console asks beside classifications. A test changes its fields at any time.
 
-    ``about``, ``letters``, ``replay`` and ``status`` are the answers of these routes. ``refusals``
-    are answered in place of a path's answer, first one first. ``images`` are JPEG files by key.
+    ``letters``, ``replay`` and ``status`` are the answers of these routes. ``changed`` is put into
+    what the application says of itself at the page's start. ``refusals`` are answered in place of a
+    path's answer, first one first. ``images`` are JPEG files by key.
     """
 
     def __init__(self) -> None:
-        self._served: Json = {}
         self._generation = 0
         self.readers = 0
         self.reset()
@@ -52,11 +50,11 @@ class ScriptedApi:
         self._generation += 1
         self.key: str | None = None
         self.scopes: tuple[str, ...] = ALL_SCOPES
-        self.about: Json = copy.deepcopy(self._served)
+        self.changed: Json = {"stream": {"configured": True, "why": None}}
         self.letters: Json = {"looked_back": {"bound": "Nothing was read."}, "codes": []}
         self.replay: Json = {"would_send": 0, "skipped": {}, "topics": {}, "token": "t-1"}
         self.status: Json = {
-            "model": self.about.get("model"),
+            "model": None,
             "label_sets": [],
             "replicas": [],
             "workers": None,
@@ -70,8 +68,6 @@ class ScriptedApi:
 
     def around(self, application: Application, services: Services) -> Application:
         """This API in front of the application."""
-        self._served = about(services)
-        self.reset()
 
         async def answer(scope: Message, receive: Receive, send: Send) -> None:
             if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
@@ -79,12 +75,16 @@ class ScriptedApi:
                 return
             request = Request(scope, receive)
             response = await self._answer(request)
-            if response is None and scope["path"] == "/v1/classify":
-                response = await classified(request, services)
             if response is None:
-                await application(scope, _replayed(await request.body()), send)
-            else:
-                await response(scope, receive, send)
+                behind = _replayed(await request.body())
+                if scope["path"] == "/v1/console":
+                    said = await _said(application, scope, behind)
+                    key = {"name": "tester", "scopes": [*self.scopes]}
+                    response = JSONResponse(_merged(said, self.changed | {"key": key}))
+                else:
+                    await application(scope, behind, send)
+                    return
+            await response(scope, receive, send)
 
         return answer
 
@@ -124,9 +124,6 @@ class ScriptedApi:
         if waiting := self.refusals.get(path):
             return waiting.pop(0)
         match path:
-            case "/v1/console":
-                key = {"name": "tester", "scopes": [*self.scopes]}
-                return JSONResponse(self.about | {"key": key})
             case "/v1/live":
                 return StreamingResponse(
                     self._outcomes(dict(request.query_params)), media_type="text/event-stream"
@@ -176,53 +173,6 @@ def refusal(status: int, code: str, message: str, **headers: str) -> Response:
     )
 
 
-def about(services: Services) -> Json:
-    """``/v1/console`` of a server that follows a stream."""
-    model = services.model
-    sets = []
-    for compiled in services.rules().scoring:
-        label_set = compiled.label_set
-        labels = []
-        for label in label_set.labels:
-            thresholds = {
-                name: None if given is None else {"score": given.score, "action": given.action}
-                for name, given in (("act", label.act), ("review", label.review))
-            }
-            labels.append({"name": label.name, "neutral": label.neutral, **thresholds})
-        sets.append(
-            {
-                "name": label_set.name,
-                "version": label_set.version,
-                "decision": label_set.decision.value,
-                "actions": [*label_set.actions],
-                "default_action": label_set.default_action,
-                "labels": labels,
-                "changed_at": None,
-            }
-        )
-    policy = services.settings.serve
-    return {
-        "version": "0.1.0",
-        "model": {
-            "name": model.name,
-            "revision": model.revision,
-            "precision": model.precision,
-            "dimension": model.dimension,
-            "logit_scale": model.logit_scale,
-        },
-        "label_sets": sorted(sets, key=lambda each: str(each["name"])),
-        "default_label_set": policy.default_label_set or min(str(each["name"]) for each in sets),
-        "blur": policy.blur,
-        "stream": {"configured": True, "why": None},
-        "limits": {
-            "max_images": policy.max_images,
-            "max_body_bytes": policy.max_body_bytes,
-            "max_prompts": policy.max_prompts,
-        },
-        "geometry": {"resize": 224, "crop": 224},
-    }
-
-
 def _passes(outcome: Json, query: Mapping[str, str]) -> bool:
     decisions = outcome["decisions"]
     wanted = {name: query.get(name) for name in ("decision", "label_set", "label", "text")}
@@ -251,3 +201,22 @@ def _replayed(body: bytes) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive
+
+
+async def _said(application: Application, scope: Message, receive: Receive) -> Json:
+    """The JSON that the application answers."""
+    body = bytearray()
+
+    async def send(message: Message) -> None:
+        body.extend(message.get("body", b""))
+
+    await application(scope, receive, send)
+    said: Json = json.loads(body)
+    return said
+
+
+def _merged(said: Json, changed: Json) -> Json:
+    return said | {
+        name: _merged(said[name], value) if isinstance(value, dict) else value
+        for name, value in changed.items()
+    }
