@@ -78,7 +78,7 @@ def test_reasons_to_refuse_come_in_order_and_none_reads_the_body(tmp_path: Path)
         assert await refused(bench, wrong) == "rate_limit_exceeded"  # the image before was the last
         await asyncio.sleep(1000)
         wrong["content-encoding"] = "identity"
-        assert await refused(bench, wrong) == "unsupported_content_type"
+        assert await refused(bench, wrong) == "unsupported_media_type"
         await asyncio.sleep(1000)
         wrong["content-type"] = "image/jpeg; charset=x"
         assert await refused(bench, wrong) == "body_too_large"

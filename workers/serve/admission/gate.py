@@ -185,7 +185,7 @@ class Gate:
             shown = kind.decode("ascii", "replace")[:80] or "missing"
             raise ApiError(
                 415,
-                "unsupported_content_type",
+                "unsupported_media_type",
                 f"the Content-Type of the body is {shown}; send one of {known}",
             )
         most = self._policy.max_body_bytes
