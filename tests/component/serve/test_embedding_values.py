@@ -58,7 +58,7 @@ def test_both_formats_have_the_published_values_in_the_order_of_the_request(
                 found = [each["embedding"] for each in data]
                 if encoding_format == "base64":
                     found = [np.frombuffer(base64.b64decode(each), "<f4") for each in found]
-                assert np.array_equal(np.float32(found), expected)
+                assert np.array_equal(np.array(found, np.float32), expected)
             usage = answer.json()["usage"]
             assert usage["images"] == 2
             assert usage["image_bytes"] == len(red) + len(blue)
