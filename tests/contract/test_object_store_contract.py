@@ -27,7 +27,7 @@ from pipeline.ports import CheckResult, ListedObject
 from pipeline.records import ObjectBody
 from tests.rigs.services.object_store import MAX_BYTES, Bench
 from tests.rigs.services.scripted_s3 import answer, go_on
-from tests.rigs.services.web_server import Web, serving
+from tests.rigs.services.web_server import Web
 from workers.embedded.s3 import S3Server
 
 WAIT_S = 60.0
@@ -443,11 +443,6 @@ class TestHttps(ReadingContract):
     # No URL is written like these.
     cannot_hold = frozenset(key for key in KEYS if quote(key, safe="/%?&=;@$,!()*'+:~") != key)
 
-    @pytest.fixture(scope="class")
-    def web(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-        yield from serving(tmp_path_factory.mktemp("web"))
-
     @pytest.fixture
     def bench(self, web: Web) -> Bench:
-        web.clear()
         return Bench(OneLoopEach(web), Pages(web), "a.example.com", self.cannot_hold)
