@@ -318,7 +318,7 @@ def test_every_answer_has_its_fate(
 def test_the_wait_that_a_server_asks_for_is_kept(
     web: Web, headers: dict[str, str], wait_s: float | None
 ) -> None:
-    web.server.play(answer("503 Busy", **headers))
+    web.server.play(answer("503 Busy", b"", **headers))
     error = failure(web)
     assert isinstance(error, Retry)
     assert error.retry_after_s == wait_s

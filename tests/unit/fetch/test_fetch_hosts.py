@@ -41,7 +41,7 @@ class Servers(ScriptedStore):
         super().__init__()
         self.down: dict[str, Behaviour] = {}
 
-    async def fetch(  # type: ignore[override]
+    async def fetch(
         self, bucket: str, key: str, *, on_answer: Callable[[], Awaitable[None]], **how: object
     ) -> ObjectBody:
         self.asked.append(f"{bucket}/{key}")
