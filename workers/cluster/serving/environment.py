@@ -25,6 +25,10 @@ STARTED_ALONE_S = 0.5
 """How long a replica of a Ray of our own still accepts connections after it was told to end: the
 one proxy knows at once. The default of 30 s is meant for load balancers."""
 
+PROXY_ANSWER_S = 30.0
+"""How long a proxy may need for an answer to Ray Serve. On a busy machine a proxy that only starts
+slowly would be killed after 5 s."""
+
 SILENT_CLIENT_S = 60
 """After so long without a byte, HAProxy drops a client that is to send or to read something. The
 default is an hour."""
@@ -70,6 +74,8 @@ def variables(haproxy: bool, folder: Path | None) -> Mapping[str, str]:
     chosen = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": MIDDLEWARES,
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(PROXY_ANSWER_S),
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": str(PROXY_ANSWER_S),
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(SILENT_CLIENT_S),
     }
     if folder is None:
