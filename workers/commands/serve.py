@@ -101,12 +101,11 @@ def run_serve(
         log.info("%d replicas, each on %s", settings.serve.min_replicas, cluster.reservation)
         if cluster.reservation.warning:
             log.warning("%s", cluster.reservation.warning)
-        started = patiently(
+        application = patiently(
             partial(ServeApplication, cluster, load, most=most), stopping.wait, SystemClock(), rng
         )
-        if started is None:
+        if application is None:
             return ExitCode.OK
-        application = started
         owned.enter_context(contextlib.closing(application))
         meter = PrometheusMeter(DRIVER_METRICS)
         stream = None

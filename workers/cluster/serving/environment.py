@@ -56,17 +56,22 @@ def uses_haproxy(policy: ServePolicy) -> bool:
 
 @contextlib.contextmanager
 def serve_environment(policy: ServePolicy, *, alone: bool) -> Iterator[None]:
-    """Set the variables. Called before ``ray`` is imported and started; values that somebody has
-    set stay. ``alone``: for a Ray of our own, whose HAProxy gets a folder and ports of its own,
-    because a second HAProxy on a machine could not start with the default ones."""
+    """The variables during the block. Entered before ``ray`` is imported and started; values that
+    somebody has set stay. ``alone``: for a Ray of our own, whose HAProxy gets a folder and ports of
+    its own, because a second HAProxy on a machine could not start with the default ones."""
     haproxy = uses_haproxy(policy)
     # Short, because Ray Serve adds 57 characters, and paths of sockets end at 97.
     with tempfile.TemporaryDirectory(
         prefix="cs-", dir="/tmp", ignore_cleanup_errors=True
     ) as folder:
-        for name, value in variables(haproxy, Path(folder) if alone else None).items():
-            os.environ.setdefault(name, value)
-        yield
+        chosen = variables(haproxy, Path(folder) if alone else None)
+        ours = {name: value for name, value in chosen.items() if name not in os.environ}
+        os.environ.update(ours)
+        try:
+            yield
+        finally:
+            for name in ours:
+                os.environ.pop(name, None)
 
 
 def variables(haproxy: bool, folder: Path | None) -> Mapping[str, str]:
