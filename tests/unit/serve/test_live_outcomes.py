@@ -123,6 +123,16 @@ def test_a_key_sees_only_its_objects_tenants_and_label_sets(caller: Caller, visi
         assert (told(record).seen_by(caller) is not None) is visible
 
 
+def test_the_key_of_a_tenant_is_told_of_no_image_that_it_may_not_see() -> None:
+    outcome = told(classified(REF))
+    by_tenant = outcome.seen_by(limited(tenants=("acme",)))
+    by_pattern = outcome.seen_by(limited(tenants=("acme",), objects=("photos/*",)))
+    assert by_tenant is not None
+    assert by_pattern is not None
+    assert by_tenant.image is None
+    assert by_pattern.image is not None
+
+
 def test_an_outcome_without_a_tenant_is_not_for_the_key_of_a_tenant() -> None:
     assert told(classified(photo("1.jpg"))).seen_by(limited(tenants=("acme",))) is None
 

@@ -78,19 +78,26 @@ class Outcome:
             return None
         if not caller.may_see_tenant(self.tenant):
             return None
+        seen = self if may_see_images(caller) else replace(self, image=None)
         if caller.label_sets is None:
-            return self
+            return seen
         allowed = tuple(name for name in self.label_sets if caller.may_use(name))
         if not allowed:
             return None
         if len(allowed) == len(self.label_sets):
-            return self
+            return seen
         return replace(
-            self,
+            seen,
             label_sets=allowed,
             decisions=tuple(each for each in self.decisions if each["label_set"] in allowed),
             event=self.event | {"data": _with_label_sets(self.event.get("data"), allowed)},
         )
+
+
+def may_see_images(caller: Caller) -> bool:
+    """Whether the caller may see images of its outcomes at all. An object does not say which tenant
+    it belongs to, so the key of a tenant sees images only by patterns of its own."""
+    return caller.tenants is None or caller.objects is not None
 
 
 def outcome_of(record: Record) -> Outcome | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -67,14 +67,18 @@ class Replay(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    codes: tuple[str, ...] = Field(
-        (), description="Codes; `fetch.*` stands for all of a stage. Empty: all codes."
+    codes: tuple[Annotated[str, Field(max_length=100)], ...] = Field(
+        (),
+        description="Codes; `fetch.*` stands for all of a stage. Empty: all codes.",
+        max_length=100,
     )
     since: float | None = Field(None, description="Letters written from then on, in Unix seconds.")
     until: float | None = Field(None, description="Letters written before, in Unix seconds.")
     limit: int | None = Field(None, description="Send at most so many.", gt=0)
     publish: bool = Field(False, description="Send what was shown. Without this, show it.")
-    token: str | None = Field(None, description="What the answer had that showed the letters.")
+    token: str | None = Field(
+        None, description="What the answer had that showed the letters.", max_length=100_000
+    )
 
     def asked(self) -> Asked:
         selection = Selection(self.codes, _milliseconds(self.since), _milliseconds(self.until))
