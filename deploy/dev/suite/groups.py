@@ -143,6 +143,11 @@ GROUPS = (
         "the HTTP application in process, as its clients use it",
         files=("tests/component/serve/test_*.py",),
     ),
+    Group(
+        "console",
+        "the console in a real browser: images, thresholds, the stream, replays",
+        files=("tests/component/console/test_*.py",),
+    ),
     Group("gpu", "a CUDA device; skipped without one", files=("tests/gpu/test_*.py",)),
     Group(
         "e2e",
