@@ -85,11 +85,13 @@ class Gate:
         family = self._families.of(scope["path"])
         answer = Answer(send, admitted, self._services.rates, self._sets_request_id)
         began_s = self._access.begin()
+        self._services.standing.in_flight += not family.public
         token = REQUEST_ID.set(request_id)
         try:
             await self._answer(scope, headers, family, receive, answer)
         finally:
             admitted.memory.give_back()
+            self._services.standing.in_flight -= not family.public
             self._access.end(scope, family, admitted, answer.status or GONE, began_s)
             REQUEST_ID.reset(token)
 
