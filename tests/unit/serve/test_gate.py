@@ -291,6 +291,26 @@ async def events(scope: Message, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+def test_a_replica_that_drains_waits_for_what_began_before() -> None:
+    async def ask() -> None:
+        bench = GateBench(Slow(5))
+        standing = bench.services.standing
+        before = asyncio.create_task(bench.ask())
+        await asyncio.sleep(1)
+        standing.draining = True
+        headers = {"content-length": "9000000"}  # lingers after its refusal
+        late = asyncio.create_task(bench.ask(headers=headers))
+        probe = asyncio.create_task(bench.ask("/healthz", method="GET"))
+        await asyncio.sleep(0.5)
+        assert standing.in_flight == 1
+        assert (await before).status == 200
+        assert standing.in_flight == 0
+        assert [(await late).status, (await probe).status] == [503, 200]
+        assert standing.in_flight == 0
+
+    virtual_time.run(ask())
+
+
 def test_a_stream_of_events_has_no_deadline() -> None:
     async def ask() -> None:
         answered = await GateBench(events).ask(method="GET")
@@ -304,7 +324,7 @@ def test_a_stream_of_events_ends_with_its_client() -> None:
         bench = GateBench(events)
         answered = await bench.ask(method="GET", messages=[part(b""), DISCONNECT])
         assert len(answered.messages) <= 1
-        assert bench.meter.value(HTTP_IN_FLIGHT) == 0
+        assert bench.services.standing.in_flight == 0
 
     virtual_time.run(ask())
 

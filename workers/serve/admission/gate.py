@@ -85,11 +85,15 @@ class Gate:
         family = self._families.of(scope["path"])
         answer = Answer(send, admitted, self._services.rates, self._sets_request_id)
         began_s = self._access.begin()
+        standing = self._services.standing
+        counts = not family.public and not standing.draining
+        standing.in_flight += counts
         token = REQUEST_ID.set(request_id)
         try:
             await self._answer(scope, headers, family, receive, answer)
         finally:
             admitted.memory.give_back()
+            standing.in_flight -= counts
             self._access.end(scope, family, admitted, answer.status or GONE, began_s)
             REQUEST_ID.reset(token)
 
