@@ -501,8 +501,13 @@ def test_without_keys_a_page_of_another_site_is_refused() -> None:
         host = {"host": "127.0.0.1:8000"}
         assert await refused(bench, host | {"origin": "https://evil.example"}) == "cross_origin"
         assert await refused(bench, host | {"origin": "null"}) == "cross_origin"
-        own = await bench.ask(headers=host | {"origin": "http://127.0.0.1:8000"})
-        assert own.status == 200
+        for rebound in ("evil.example:8000", "evil.example", "127.0.0.1.evil.example"):
+            headers = {"host": rebound, "origin": f"http://{rebound}"}
+            assert await refused(bench, headers) == "cross_origin"
+            assert await refused(bench, {"host": rebound}) == "cross_origin"
+        for own in ("127.0.0.1:8000", "localhost:8000", "[::1]:8000", "localhost", "10.0.0.1"):
+            for headers in ({"host": own}, {"host": own, "origin": f"http://{own}"}):
+                assert (await bench.ask(headers=headers)).status == 200
 
     virtual_time.run(ask())
 
