@@ -36,6 +36,7 @@ from workers.commands.signals import signals
 from workers.commands.stream import check_stream, stream_group, supervisor_on
 from workers.endpoints import HealthEndpoint
 from workers.serve.admission.keys import require_keys
+from workers.serve.live.live import with_stream_named
 from workers.settings.loading import Settings
 from workers.stages import load_encoder
 from workers.supervise.supervisor import ExitCode
@@ -80,6 +81,7 @@ def run_serve(
     load_label_sets(settings.label_sets.paths)
     if with_stream:
         check_stream(settings)
+        settings = with_stream_named(settings)
     haproxy = uses_haproxy(settings.serve)
     alone = cluster_address() is None
     if alone:
