@@ -1,5 +1,5 @@
-"""Stream workers as Ray actors. Only this module, ``start``, ``resources``, ``drains`` and
-``node_survey`` import Ray.
+"""Stream workers as Ray actors. Only this module, ``start``, ``resources``, ``drains``,
+``node_survey`` and the room ``serving`` import Ray.
 
 The code works around measured traps of Ray 2.60. A threaded actor whose method runs ignores SIGTERM
 unless it installs its own handler in its constructor. ``ray.kill`` and ``ray.shutdown`` run none of
@@ -274,8 +274,9 @@ class Cluster:
     """A Ray cluster: the one that RAY_ADDRESS names, else a local one that ends with this
     object."""
 
-    def __init__(self, settings: Settings) -> None:
-        """One attempt to join or start Ray.
+    def __init__(self, settings: Settings, most: int | None = None) -> None:
+        """One attempt to join or start Ray. ``most`` are the actors that the driver may run at
+        once, each with what is reserved for a worker; ``workers.most`` if left out.
 
         Raises:
             Retry: it did not work this time.
@@ -286,7 +287,8 @@ class Cluster:
         policy = settings.workers
         cpus = CPUS_WITHOUT_GPU if policy.cpus_per_worker is None else policy.cpus_per_worker
         # Logical CPUs: as many as the workers ask for, so that a small machine can run them.
-        start_ray(max(available_processors(), math.ceil(policy.most * cpus)))
+        self._most = policy.most if most is None else most
+        start_ray(max(available_processors(), math.ceil(self._most * cpus)))
         self.resources = resources_of_cluster()
         self.reservation = reserve(settings, self.resources)
         self.settings = self.reservation.resolve(settings)
@@ -315,7 +317,7 @@ class Cluster:
         wants = f"{policy.cpus_per_worker:g} CPU"
         if policy.gpus_per_worker:
             wants += f" and {policy.gpus_per_worker:g} GPU"
-        fitting = partial(_build_fitted, build, self.reservation)
+        fitting = partial(_build_fitted, build, self.reservation, self._most)
         worker = actor.remote(fitting, self.settings, slot)
         if self._notices is None:
             return RayWorker(worker, SystemClock(), wants)
@@ -350,7 +352,7 @@ def _elsewhere(avoid: frozenset[str], reserved: Reservation) -> Any:
 
 
 def _build_fitted(
-    build: Build, reserved: Reservation, settings: Settings, slot: int
+    build: Build, reserved: Reservation, most: int, settings: Settings, slot: int
 ) -> BuiltWorker:
     """Runs in the actor: fills settings that are left open with defaults for the actor's node."""
     import ray
@@ -358,7 +360,7 @@ def _build_fitted(
     here = ray.get_runtime_context().get_node_id()
     nodes = living_nodes()
     (room,) = (room for node, room in nodes.items() if node.id == here)
-    workers = workers_on(room, list(nodes.values()), reserved, settings.workers.most)
+    workers = workers_on(room, list(nodes.values()), reserved, most)
     settings, told = fitted(settings, available_processors(), workers)
     log.info("worker %d: %s; Ray reserves %s", slot, told, reserved)
     return build(settings, slot)

@@ -178,5 +178,5 @@ async def fetch(
     )
 
 
-async def go_on() -> None:
+async def go_on(_: int | None = None) -> None:
     """For callers that bound no memory."""
