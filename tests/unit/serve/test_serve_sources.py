@@ -76,9 +76,17 @@ def test_an_object_is_named_by_its_bucket_and_its_key_as_it_is_stored(
     assert given_of(text, "image") == Located(ref)
 
 
+def test_an_image_on_a_web_server_is_named_by_host_path_and_query() -> None:
+    web = ImageRef("a.example.com", "x%20y.jpg", (), scheme="https", query="signature=1")
+    assert given_of("HTTPS://A.example.com/x%20y.jpg?signature=1", "image") == Located(web)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("https://127.0.0.1/x", "is not a host's name"),
+        ("https://me:word@a.example.com/x", "holds a user or a password"),
+        ("https://a.example.com:8443/x", "another port than 443"),
         ("photo.jpg", "neither base64 nor an address"),
         ("C:\\photos\\cat.jpg", "this scheme is not read"),
         ("ftp://host/cat.jpg", "this scheme is not read"),
@@ -104,4 +112,5 @@ def test_a_message_never_repeats_a_long_text(text: str) -> None:
 
 
 def test_a_message_never_repeats_the_query_of_an_address() -> None:
-    assert "secret" not in refusal("http://host/cat.jpg?signature=secret").message
+    for text in ("http://host/cat.jpg?signature=secret", "https://a.example.com/x y?z=secret"):
+        assert "secret" not in refusal(text).message
