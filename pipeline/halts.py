@@ -140,6 +140,20 @@ HALTS: dict[str, HaltCode] = {
         "code 1",
         "set RAY_ADDRESS to the address of the cluster's head, or unset it; read Ray's own logs",
     ),
+    "serve.port_taken": _command(
+        "another program listens on the port of `clipstream serve`",
+        "stop the other program, or set `serve.port`",
+        of_input=True,
+    ),
+    "serve.not_started": _command(
+        "Ray Serve does not start on the cluster",
+        "read Ray's own logs; set `serve.proxy` to `python` if HAProxy is at fault",
+    ),
+    "serve.proxy": _command(
+        "`serve.proxy` is `haproxy` on a machine without HAProxy's package",
+        "install `ray[serve]` on Linux on x86-64, or set `serve.proxy` to `python`",
+        of_input=True,
+    ),
     "endpoints.port_taken": _node(
         "another program listens on the metrics port or the driver's health port",
         "stop the other program, or set `endpoints.metrics_port` or `endpoints.health_port`",
@@ -202,6 +216,11 @@ HALTS: dict[str, HaltCode] = {
     "s3.ca_file": _node(
         "the CA certificate file cannot be read",
         "put the `ca_file` of the store that the message names (`s3.ca_file`) on the node",
+    ),
+    # -- Web servers
+    "https.ca_file": _node(
+        "the file of certificate authorities for web servers cannot be read, or holds none",
+        "put the file that `https.ca_file` names on the node",
     ),
     # -- The model and its device
     "model.not_found": _node(
@@ -286,6 +305,31 @@ HALTS: dict[str, HaltCode] = {
     "worker.unexpected": _stream(
         "an outcome cannot be published: a defect of Clipstream",
         "report the traceback in the log",
+    ),
+    # -- Serving over HTTP
+    "serve.no_keys": _command(
+        "the server would listen where others can reach it, and no keys are configured",
+        "write a key with `clipstream keys create` and set `serve.keys`, or listen on 127.0.0.1",
+        of_input=True,
+    ),
+    "keys.invalid": _node(
+        "a file of keys cannot be read, or one of its lines is not valid",
+        "fix what the message names; `clipstream keys list` checks the file",
+        of_input=True,
+    ),
+    "keys.unwritable": _command(
+        "the file of keys cannot be written", "fix the permissions of its folder", of_input=True
+    ),
+    "keys.no_file": _command(
+        "neither the command nor the settings name a file of keys",
+        "name it with --file, or set `serve.keys`",
+        of_input=True,
+    ),
+    "keys.too_many_live": _command(
+        "two keys of the name are live already", "revoke one of them first", of_input=True
+    ),
+    "keys.unknown": _command(
+        "no key has the id", "look the id up with `clipstream keys list`", of_input=True
     ),
     # -- Commands
     "enqueue.invalid": _command(

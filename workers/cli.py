@@ -11,7 +11,7 @@ import typer
 from pipeline.errors import Halt, Retry
 from pipeline.halts import is_of_input
 from pipeline.policy import Tier
-from workers.commands import labels
+from workers.commands import keys, labels
 from workers.commands.options import Config, Set, load, read
 from workers.logs import configure_logging
 from workers.settings.loading import Settings, validated
@@ -28,6 +28,7 @@ app = typer.Typer(
     help="Classify images as they arrive: references from Kafka, objects from S3, CLIP on GPUs, "
     "outcomes back to Kafka, exactly once.",
 )
+app.add_typer(keys.app, name="keys")
 app.add_typer(labels.app, name="labels")
 
 
@@ -126,6 +127,39 @@ def stream(
     from workers.commands.stream import run_stream
 
     raise typer.Exit(run_stream(settings, until_idle))
+
+
+@app.command()
+def serve(
+    config: Config = None,
+    overrides: Set = None,
+    host: Annotated[
+        str | None, typer.Option(help="Overrides serve.host.", metavar="ADDRESS")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Overrides serve.port.", min=1, max=65535, metavar="PORT")
+    ] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option(help="Overrides serve.min_replicas.", min=1, metavar="NUMBER"),
+    ] = None,
+) -> None:
+    """Answer HTTP requests for classifications, until stopped.
+
+    Joins the Ray cluster that RAY_ADDRESS names, or starts a local one. Prints the address and a
+    line to try once the model is loaded. On SIGINT and SIGTERM the replicas refuse new requests
+    and answer those in flight.
+
+    Exit codes: 0 stopped; 2 the settings are wrong; 3 halted, a person must act; 4 crash loop.
+    """
+    flags = {"serve.host": host, "serve.port": port, "serve.min_replicas": replicas}
+    settings = load(config, overrides, flags, must_read=False)
+    # Replicas log in the format of this process.
+    settings = settings.model_copy(update={"log": settings.log.resolved()})
+    configure_logging(settings.log, "driver")
+    from workers.commands.serve import run_serve
+
+    raise typer.Exit(run_serve(settings, typer.echo))
 
 
 @app.command()

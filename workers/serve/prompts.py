@@ -84,6 +84,10 @@ class Prompts:
         )
         return np.stack([vectors[text] for text in texts])
 
+    async def tokens(self, texts: Sequence[str]) -> int:
+        """How many tokens the model reads for texts that ``embed`` took."""
+        return sum(map(len, await self._tokenized(texts))) if texts else 0
+
     async def compiled(
         self, document: Mapping[str, JsonValue], param: str | None = None
     ) -> CompiledLabelSet:
@@ -164,15 +168,16 @@ class Prompts:
                 raise ApiError(400, "empty_prompt", "is empty; send a text", param=param)
             if len(text) > MAX_CHARACTERS:
                 raise _too_long(text, f"{len(text)} characters against {MAX_CHARACTERS}", param)
-        wanted = list(texts)
-        if len(wanted) <= AT_ONCE:
-            tokens = self._tokens.tokenize(wanted)
-        else:
-            tokens = await asyncio.to_thread(self._tokens.tokenize, wanted)
+        tokens = await self._tokenized(list(texts))
         most = self._tokens.max_tokens
         for (text, param), ids in zip(texts.items(), tokens, strict=True):
             if len(ids) > most:
                 raise _too_long(text, f"{len(ids)} tokens against the model's {most}", param)
+
+    async def _tokenized(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
+        if len(texts) <= AT_ONCE:
+            return self._tokens.tokenize(texts)
+        return await asyncio.to_thread(self._tokens.tokenize, texts)
 
     async def _embedded(self, texts: Sequence[str]) -> dict[str, Vector]:
         self._require_room(texts)

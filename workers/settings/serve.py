@@ -28,6 +28,12 @@ class ServePolicy(Policy):
         "them. A change takes effect without a restart. Unset: everybody who reaches the port may "
         "do everything.",
     )
+    keys_reload_interval_s: Annotated[float, Tier.EXPERT] = Field(
+        5.0,
+        description="Seconds between two looks at the files of keys. A revoked key works until the "
+        "next look.",
+        gt=0,
+    )
     default_label_set: str | None = Field(
         None,
         description="Label set of requests that name neither a label set nor labels. Unset: the "
@@ -47,6 +53,13 @@ class ServePolicy(Policy):
         description="What accepts connections: HAProxy, or Ray Serve's own proxy in Python, which "
         "takes some 12 times the processor time. `auto`: HAProxy where its package is installed "
         "(Linux on x86-64), else Python.",
+    )
+    metrics_port: int = Field(
+        9600,
+        description="Port of replica 0's metrics on each host. Replica n of a host listens n ports "
+        "above. 0: any free ports; the discovery file names them (`endpoints.discovery_file`).",
+        ge=0,
+        le=65535,
     )
     max_wait_s: float | None = Field(
         None,

@@ -1,2 +1,7 @@
-"""The application in process, without Ray. Read ``application`` first. ``parity`` compares what the
-stream and the application say of the same images."""
+"""The application in process, without Ray. Read ``application`` first.
+
+``listening`` puts the application on a port, for real clients. ``parity`` compares what the stream
+and the application say of the same images. ``console`` is the console's API alone, on the topics of
+``stream``, which are in memory. ``asgi`` is a gate before an application of the test, driven
+message by message.
+"""

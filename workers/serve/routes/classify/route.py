@@ -45,7 +45,7 @@ def classify(services: Services) -> APIRouter:
     async def classify_images(request: Request) -> Response:
         admitted: Admitted = request.state.admitted
         question = await read(request, limit)
-        with services.room.taken(len(question.items), admitted.caller):
+        with services.room.taken(len(question.items), admitted):
             # Taken once, so that all images are scored by the same version of the label sets.
             label_sets = await question.options.label_sets_of(services, admitted.caller)
             outcomes = await _outcomes(question.items, services, admitted)
