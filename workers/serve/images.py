@@ -131,7 +131,7 @@ class Images:
                 "internal.unexpected",
                 "the server failed on this image; its log says more, under the request id",
             )
-        admitted.count("classified")
+        admitted.count("seen")
         admitted.images += 1
         admitted.image_bytes += seen.looked.size_bytes
         return seen
