@@ -99,9 +99,9 @@ def _of_s3(rest: str, param: str) -> ImageRef:
 
 def _of_https(text: str, param: str) -> ImageRef:
     try:
-        url = https_url.parse(text, param)
-    except Reject as reject:  # its message quotes no query
-        raise ApiError(400, "invalid_image", reject.message, param=param) from None
+        url = https_url.parse(text, "the address")
+    except Reject as wrong:
+        raise ApiError(400, "invalid_image", wrong.message, param=param) from None
     return ImageRef(url.host, url.path, (), scheme=https_url.SCHEME, query=url.query)
 
 
