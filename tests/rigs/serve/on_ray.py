@@ -178,9 +178,12 @@ class ServedOnRay:
         self._clients.shutdown()
 
 
-# On a busy machine Ray's daemon gives itself up after 15 s without its agents, so it is better that
-# the command tries again soon than that it waits for long.
-_ENVIRONMENT = {"PYTHONPATH": str(ROOT)}
+_ENVIRONMENT = {
+    "PYTHONPATH": str(ROOT),
+    # On a busy machine Ray's daemon would give itself up after 15 s without its agents.
+    "RAY_agent_register_timeout_ms": "200000",
+    "RAY_raylet_start_wait_time_s": "200",
+}
 
 
 @contextlib.contextmanager
