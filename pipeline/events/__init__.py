@@ -1,6 +1,7 @@
 """Outcomes as Kafka records: CloudEvents whose form is a published contract.
 
-Read ``builder`` first: it makes the records. ``values`` and ``headers`` say what is in them,
+Read ``builder`` first: it makes the records. ``families`` says which version of the types an
+outcome has, and makes the JSON values. ``values`` and ``headers`` say what is in them,
 ``schemas`` renders both as JSON Schemas, ``envelope`` holds the attributes that all events share.
 """
 

@@ -28,15 +28,13 @@ from pipeline.events.envelope import (
     text,
     timestamp,
 )
-from pipeline.events.headers import ORIGINAL_PREFIX, EventType, Payload
-from pipeline.events.schemas import CLASSIFICATION_SCHEMA, DEAD_LETTER_SCHEMA, schema_id
-from pipeline.events.values import AskedValue, ClassificationValue, DeadReferenceValue
+from pipeline.events.families import classification_value, dead_reference_value, family_of
+from pipeline.events.headers import ORIGINAL_PREFIX, Payload
 from pipeline.policy import Policy, Tier
 from pipeline.records import (
     Classification,
     DeadLetter,
     EmbeddingDtype,
-    ImageRef,
     ModelIdentity,
     Origin,
     Outcome,
@@ -55,10 +53,6 @@ longest usual name of an image, has at most 1,093 bytes."""
 
 _SENDERS_HEADERS = frozenset({"ce_subject", "traceparent"})  # the sender decides their length
 
-_CLASSIFICATION_CONTENT: TextHeaders = (
-    ("content-type", b"application/json"),
-    ("ce_dataschema", text(schema_id(CLASSIFICATION_SCHEMA))),
-)
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -99,7 +93,7 @@ class EventBuilder:
         """
         match outcome:
             case Classification():
-                own_id = event_id(self._context, origin, EventType.CLASSIFICATION)
+                own_id = event_id(self._context, origin, family_of(outcome.ref).classification)
                 classification = self._classification(origin, outcome, own_id)
                 if not self._policy.embeddings:
                     return (classification,)
@@ -135,12 +129,12 @@ class EventBuilder:
         return OutputRecord(OutputTopic.DEAD_LETTERS, key, b"", headers + omitted)
 
     def _classification(self, origin: Origin, outcome: Classification, own_id: str) -> OutputRecord:
-        subject = outcome.ref.subject
+        subject, family = outcome.ref.subject, family_of(outcome.ref)
         headers = (
-            *attributes(self._context, origin, EventType.CLASSIFICATION, own_id, subject),
-            *_CLASSIFICATION_CONTENT,
+            *attributes(self._context, origin, family.classification, own_id, subject),
+            *family.classification_content,
         )
-        value = _json(_classification_value(origin, outcome, self._context.version))
+        value = _json(classification_value(origin, outcome, self._context.version))
         return OutputRecord(OutputTopic.CLASSIFICATIONS, origin.key, value, headers)
 
     def _embedding(
@@ -148,9 +142,10 @@ class EventBuilder:
     ) -> OutputRecord:
         ref, looked = outcome.ref, outcome.looked
         vector = looked.embedding
-        own_id = event_id(self._context, origin, EventType.EMBEDDING)
+        kind = family_of(ref).embedding
+        own_id = event_id(self._context, origin, kind)
         headers = (
-            *attributes(self._context, origin, EventType.EMBEDDING, own_id, ref.subject),
+            *attributes(self._context, origin, kind, own_id, ref.subject),
             ("content-type", b"application/octet-stream"),
             ("classification.id", text(classification_id)),
             *_embedding_headers(
@@ -180,9 +175,10 @@ class EventBuilder:
         """The headers that a dead letter has whatever its payload is."""
         subject = None if letter.ref is None else letter.ref.subject
         partition = origin.position.partition
-        own_id = event_id(self._context, origin, EventType.DEAD_LETTER)
+        kind = family_of(letter.ref).dead_letter
+        own_id = event_id(self._context, origin, kind)
         return (
-            *attributes(self._context, origin, EventType.DEAD_LETTER, own_id, subject),
+            *attributes(self._context, origin, kind, own_id, subject),
             ("dlq.code", text(letter.code)),
             ("dlq.stage", text(Code.stage(letter.code))),
             ("dlq.message", bounded_text(letter.message, MAX_MESSAGE_BYTES)),
@@ -231,11 +227,10 @@ def _payload(origin: Origin, letter: DeadLetter, record: Record | None) -> _Payl
     ref = letter.ref
     if ref is not None:
         headers: TextHeaders = (
-            ("content-type", b"application/json"),
-            ("ce_dataschema", text(schema_id(DEAD_LETTER_SCHEMA))),
+            *family_of(ref).dead_letter_content,
             ("dlq.payload", text(Payload.REFERENCE)),
         )
-        return _PayloadOf(origin.key, _json(_dead_reference_value(ref)), headers)
+        return _PayloadOf(origin.key, _json(dead_reference_value(ref)), headers)
     if record is not None:
         headers = (
             ("content-type", b"application/octet-stream"),
@@ -259,94 +254,6 @@ def _original_headers(record: Record) -> TextHeaders:
         *((("dlq.null-headers", _json(nulls)),) if nulls else ()),
         *((ORIGINAL_PREFIX + name, value or b"") for name, value in record.headers),
     )
-
-
-def _dead_reference_value(ref: ImageRef) -> DeadReferenceValue:
-    value: DeadReferenceValue = {
-        "bucket": ref.bucket,
-        "key": ref.key,
-        "label_sets": list(ref.label_sets),
-    }
-    if ref.version_id is not None:
-        value["version_id"] = ref.version_id
-    if ref.etag is not None:
-        value["etag"] = ref.etag
-    if ref.id is not None:
-        value["id"] = ref.id
-    if ref.tenant is not None:
-        value["tenant"] = ref.tenant
-    if ref.metadata:
-        value["metadata"] = dict(ref.metadata)
-    if ref.asked is not None:
-        asked: AskedValue = {"label_sets": list(ref.asked.label_sets)}
-        if ref.asked.tenant is not None:
-            asked["tenant"] = ref.asked.tenant
-        value["asked"] = asked
-    return value
-
-
-def _classification_value(
-    origin: Origin, outcome: Classification, version: str
-) -> ClassificationValue:
-    ref, looked = outcome.ref, outcome.looked
-    model, image = looked.model, looked.image
-    partition = origin.position.partition
-    return {
-        "reference": {
-            "uri": ref.uri,
-            "bucket": ref.bucket,
-            "key": ref.key,
-            "version_id": ref.version_id,
-            "etag": ref.etag,
-            "id": ref.id,
-            "tenant": ref.tenant,
-            "metadata": dict(ref.metadata),
-        },
-        "object": {
-            "etag": outcome.etag,
-            "version_id": outcome.version_id,
-            "sha256": looked.sha256,
-            "size_bytes": looked.size_bytes,
-        },
-        "image": {
-            "format": image.format,
-            "width": image.width,
-            "height": image.height,
-            "frames": image.frames,
-            "cropped_share": image.cropped_share,
-        },
-        "model": {
-            "name": model.name,
-            "revision": model.revision,
-            "dimension": model.dimension,
-            "logit_scale": model.logit_scale,
-            "precision": model.precision,
-            "engine": model.engine,
-        },
-        "results": [
-            {
-                "label_set": result.label_set,
-                "version": result.version,
-                "decision": result.decision,
-                "matched": list(result.matched),
-                "scores": [
-                    {"label": score.label, "score": score.score, "similarity": score.similarity}
-                    for score in result.scores
-                ],
-            }
-            for result in outcome.results
-        ],
-        "decode_mode": looked.decode_mode,
-        "decode_crop": looked.decode_crop,
-        "position": {
-            "topic": partition.topic,
-            "partition": partition.number,
-            "offset": origin.position.offset,
-            "index": origin.index,
-        },
-        "record_timestamp": timestamp(origin.timestamp_ms),
-        "clipstream_version": version,
-    }
 
 
 def _json(value: Mapping[str, Any] | list[int]) -> bytes:

@@ -8,5 +8,5 @@ other services' clients write for texts and images, and ``sources`` what a text 
 label sets score them, ``prompts`` embeds texts and compiles label sets of a request, and ``recent``
 keeps what was used last. ``openapi`` has what routes share of their description. ``admission`` is
 what happens before a request is read, ``routes`` has the routes by the client that they are for.
-``live`` is the console's API.
+``live`` is the console's API. ``console`` is the page for people.
 """

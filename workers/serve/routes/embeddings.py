@@ -20,6 +20,7 @@ from workers.serve.errors import ApiError
 from workers.serve.images import Seen
 from workers.serve.inputs import Item, Modality, Text, read_items, read_messages, texts_of
 from workers.serve.looking import look_at
+from workers.serve.openapi import PIXEL, errors
 from workers.serve.routes.models import is_served
 from workers.serve.services import Services
 
@@ -89,11 +90,13 @@ class EmbeddingsAnswer(TypedDict):
     usage: EmbeddingsUsage
 
 
+ERRORS = errors(400, 401, 403, 404, 413, 415, 429, 500, 503)
+
 EXAMPLES: Mapping[str, JsonValue] = {
     "texts": {"input": ["a photo of a cat", "a photo of a dog"]},
-    "an image": {"input": [{"image": "s3://photos/1.jpg"}]},
+    "an image": {"input": [{"image": PIXEL}]},
     "a bad image is left out": {
-        "input": [{"image": "s3://photos/1.jpg"}, {"image": "s3://photos/broken.jpg"}],
+        "input": [{"image": PIXEL}, {"image": "aXQgaXMgbm8gaW1hZ2U="}],
         "on_error": "omit",
     },
 }
@@ -107,7 +110,7 @@ def embeddings(services: Services) -> APIRouter:
         "/v1/embeddings",
         summary="Embed texts and images",
         openapi_extra=json_body(EmbeddingsRequest, EXAMPLES),
-        responses={200: {"model": EmbeddingsAnswer}},
+        responses={200: {"model": EmbeddingsAnswer}, **ERRORS},
     )
     async def embed(request: Request) -> Response:
         admitted: Admitted = request.state.admitted

@@ -26,6 +26,7 @@ from workers.serve.images import Given, Seen
 from workers.serve.inputs import Text, read_parts
 from workers.serve.label_sets import named_label_sets
 from workers.serve.looking import look_at
+from workers.serve.openapi import PIXEL, errors
 from workers.serve.services import Services
 
 OPENAIS_MODELS = ("omni-moderation-", "text-moderation-")
@@ -88,13 +89,15 @@ Images = tuple[tuple[str, Given], ...]
 """The images of one input, with their places in the request."""
 
 
+ERRORS = errors(400, 401, 403, 404, 413, 415, 429, 500, 503)
+
 EXAMPLES: Mapping[str, JsonValue] = {
-    "an image": {"input": "s3://photos/1.jpg"},
+    "an image": {"input": PIXEL},
     "images of one post": {
         "model": "moderation",
         "input": [
-            {"type": "image_url", "image_url": {"url": "s3://photos/1.jpg"}},
-            {"type": "image_url", "image_url": {"url": "s3://photos/2.jpg"}},
+            {"type": "image_url", "image_url": {"url": PIXEL}},
+            {"type": "image_url", "image_url": {"url": PIXEL}},
         ],
     },
 }
@@ -107,7 +110,7 @@ def moderations(services: Services) -> APIRouter:
         "/v1/moderations",
         summary="Moderate images",
         openapi_extra=json_body(ModerationsRequest, EXAMPLES),
-        responses={200: {"model": ModerationsAnswer}},
+        responses={200: {"model": ModerationsAnswer}, **ERRORS},
     )
     async def moderate(request: Request) -> Response:
         admitted: Admitted = request.state.admitted
