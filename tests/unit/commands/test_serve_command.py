@@ -49,6 +49,7 @@ class Scripted:
     def __init__(self, *looks: list[Heard], status: str = "RUNNING") -> None:
         self._looks = list(looks)
         self._status = status
+        self.host, self.port = "127.0.0.1", 8123
         self.told: list[bool] = []
         self.stopping = threading.Event()
         self.said: list[str] = []
