@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from typing import Any
 
 import ray
 from ray import serve
@@ -16,9 +18,9 @@ class Other:
 
 
 def main() -> None:
-    ray.init(logging_level="WARNING")
+    ray.init(logging_level=logging.WARNING)
     serve.start(http_options=HTTPOptions(port=int(sys.argv[1])))
-    deployment = serve.deployment(Other, name="other", ray_actor_options={"num_cpus": 0.1})
+    deployment: Any = serve.deployment(Other, name="other", ray_actor_options={"num_cpus": 0.1})
     serve.run(deployment.bind(), name="other", route_prefix="/other")
 
 

@@ -125,7 +125,8 @@ class ServeApplication:
         """A Ray Serve that runs already keeps its address, whatever the settings say."""
         from ray.serve.context import _get_global_client
 
-        runs: Any = _get_global_client().http_config
+        client: Any = _get_global_client()
+        runs = client.http_config
         policy = settings.serve
         if (runs.host, runs.port) == (policy.host, policy.port):
             return
