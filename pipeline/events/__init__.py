@@ -1,7 +1,9 @@
 """Outcomes as Kafka records: CloudEvents whose form is a published contract.
 
-Read ``builder`` first: it makes the records. ``values`` and ``headers`` say what is in them,
-``schemas`` renders both as JSON Schemas, ``envelope`` holds the attributes that all events share.
+Read ``builder`` first: it makes the records of the stream. ``served`` makes those of images that
+came over HTTP. ``values`` and ``headers`` say what is in them, ``schemas`` renders both as JSON
+Schemas. ``envelope`` holds the attributes that all events of the stream share, ``parts`` what
+values and headers of several types have in common.
 """
 
 from pipeline.events.builder import EventBuilder, EventsPolicy

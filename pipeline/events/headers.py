@@ -23,6 +23,9 @@ class EventType(StrEnum):
     EMBEDDING = "clipstream.embedding.v1"
     DEAD_LETTER = "clipstream.dead-letter.v1"
     REPLAY = "clipstream.replay.v1"
+    SERVED_IMAGE = "clipstream.served-image.v1"
+    SERVED_EMBEDDING = "clipstream.served-embedding.v1"
+    SERVED_ERROR = "clipstream.served-error.v1"
 
 
 class Payload(StrEnum):
@@ -82,6 +85,34 @@ REPLAYED = (
 SUBJECT = Header("ce_subject", "The reference's id. Without an id, its URI.")
 JSON_CONTENT = Header("content-type", "`application/json`.", pattern="^application/json$")
 DATA_SCHEMA = Header("ce_dataschema", "`$id` of the value's JSON Schema.")
+BYTES_CONTENT = Header("content-type", "`application/octet-stream`.")
+VECTOR = (
+    Header(
+        "embedding.dtype",
+        "`float32` or `float16`, little-endian.",
+        pattern="^float(32|16)$",
+    ),
+    Header("embedding.dimension", "Number of elements of the embedding.", pattern=_NUMBER),
+    Header("embedding.normalised", "`true`: the length is 1, up to the dtype's rounding."),
+)
+VERSION = Header("clipstream.version", "Version of Clipstream that wrote the event.")
+
+SERVED = (
+    SPECVERSION,
+    TYPE,
+    Header("ce_source", "`/clipstream/serve`.", pattern="^/clipstream/serve$"),
+    Header(
+        "ce_id",
+        "UUIDv5 of key name, request id, route, index, subject and type. A request that is sent "
+        "again with the same `x-request-id` has the same ids.",
+        pattern=_UUID5,
+    ),
+    Header(
+        "ce_subject",
+        "URI of the image, without the query of an `https://` URI. For an image whose bytes were "
+        "in the request: `sha256:` and the hash of the bytes.",
+    ),
+)
 
 HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
     {
@@ -104,7 +135,7 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
             ID,
             TIME,
             SUBJECT,
-            Header("content-type", "`application/octet-stream`."),
+            BYTES_CONTENT,
             TRACEPARENT,
             *REPLAYED,
             Header(
@@ -112,13 +143,7 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
                 "`ce_id` of the classification of the same image.",
                 pattern=_UUID5,
             ),
-            Header(
-                "embedding.dtype",
-                "`float32` or `float16`, little-endian.",
-                pattern="^float(32|16)$",
-            ),
-            Header("embedding.dimension", "Number of elements of the embedding.", pattern=_NUMBER),
-            Header("embedding.normalised", "`true`: the length is 1, up to the dtype's rounding."),
+            *VECTOR,
             Header("model.name", "`model.name` of the classification."),
             Header("model.revision", "`model.revision` of the classification."),
             Header("model.precision", "`model.precision` of the classification."),
@@ -133,7 +158,7 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
             Header("object.etag", "ETag of the object that was read.", required=False),
             Header("object.version-id", "Version of the object that was read.", required=False),
             Header("tenant", "Tenant that the route decided.", required=False),
-            Header("clipstream.version", "Version of Clipstream that wrote the event."),
+            VERSION,
         ),
         EventType.DEAD_LETTER: (
             SPECVERSION,
@@ -239,5 +264,21 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
                 pattern=_NUMBER,
             ),
         ),
+        EventType.SERVED_IMAGE: (*SERVED, JSON_CONTENT, DATA_SCHEMA),
+        EventType.SERVED_EMBEDDING: (
+            *SERVED,
+            BYTES_CONTENT,
+            Header("image.id", "`ce_id` of the served-image event of the image.", pattern=_UUID5),
+            *VECTOR,
+            Header("model.name", "`model.name` of the served-image event."),
+            Header("model.revision", "`model.revision` of the served-image event."),
+            Header("model.precision", "`model.precision` of the served-image event."),
+            Header("model.engine", "`model.engine` of the served-image event."),
+            Header("decode.mode", "`decode_mode` of the served-image event."),
+            Header("decode.crop", "`decode_crop` of the served-image event."),
+            Header("object.sha256", "SHA-256 of the image's bytes.", pattern=_SHA256),
+            VERSION,
+        ),
+        EventType.SERVED_ERROR: (*SERVED, JSON_CONTENT, DATA_SCHEMA),
     }
 )

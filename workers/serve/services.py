@@ -13,6 +13,7 @@ from workers.serve.admission.memory import MemoryBudget
 from workers.serve.admission.room import Room
 from workers.serve.images import Images
 from workers.serve.prompts import Prompts
+from workers.serve.records import Records
 from workers.settings.loading import Settings
 
 
@@ -32,7 +33,8 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that routes use. ``rules`` returns the label sets in force."""
+    """Everything that routes use. ``rules`` returns the label sets in force. ``records`` is None
+    where outcomes are not published."""
 
     settings: Settings
     model: ModelIdentity
@@ -44,3 +46,4 @@ class Services:
     standing: Standing
     clock: Clock
     meter: Meter
+    records: Records | None = None

@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from importlib.metadata import version
 
 from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.kafka.served.publisher import EventPublisher
 from pipeline.adapters.label_files import fingerprint
 from pipeline.encode.batching import lane_share
+from pipeline.events.served import ServedEvents
 from pipeline.fetch import Attempts, Stores
 from pipeline.ports import Encoder, Meter
 from workers.label_sets import LiveRules, load_scoring
@@ -17,6 +20,7 @@ from workers.serve.admission.memory import MemoryBudget
 from workers.serve.admission.room import Room
 from workers.serve.images import Images
 from workers.serve.prompts import Prompts
+from workers.serve.records import Records
 from workers.serve.services import Services, Standing
 from workers.settings.loading import Settings
 from workers.stages import looking
@@ -58,6 +62,11 @@ async def serving(settings: Settings, encoder: Encoder, meter: Meter) -> AsyncIt
         if settings.label_sets.reload_interval_s:
             rules.watch(settings.label_sets.reload_interval_s)
             owned.push_async_callback(asyncio.to_thread, rules.close)
+        records = None
+        if settings.serve.publish == "kafka":
+            publisher = EventPublisher(settings.kafka, settings.delivery, settings.serve.topic)
+            owned.push_async_callback(asyncio.to_thread, publisher.close)
+            records = Records(publisher, ServedEvents(settings.events, version("clipstream")))
         largest = min(settings.batch.largest, encoder.largest)
         lane = lane_share(largest, encoder.parallel)
         yield Services(
@@ -71,4 +80,5 @@ async def serving(settings: Settings, encoder: Encoder, meter: Meter) -> AsyncIt
             standing=Standing(),
             clock=clock,
             meter=meter,
+            records=records,
         )

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse, Response
 
 from workers.serve.caller import Admitted
 from workers.serve.images import Inline
+from workers.serve.records import Answered
 from workers.serve.services import Services
 
 
@@ -18,8 +19,12 @@ def classify(services: Services) -> APIRouter:
         admitted: Admitted = request.state.admitted
         rules = services.rules()
         with services.room.taken(1, admitted.caller):
-            seen = await services.images.seen(Inline(await request.body()), admitted)
+            image = Inline(await request.body())
+            seen = await services.images.seen(image, admitted)
         results = rules.scoring.score(tuple(rules.versions), seen.looked.embedding)
+        if services.records is not None:
+            answered = Answered(image, seen, results)
+            await services.records.publish(admitted, "/v1/classify", [answered])
         return JSONResponse(
             {
                 "results": [
