@@ -24,6 +24,7 @@ from pipeline.records import (
     Asked,
     Classification,
     DeadLetter,
+    EventRecord,
     ImageFacts,
     ImageRef,
     LabelScore,
@@ -174,7 +175,7 @@ def _resolved(field: Mapping[str, Any], defs: Mapping[str, Any]) -> tuple[Mappin
     return field, str(field["type"])
 
 
-def _example(title: str, record: OutputRecord) -> str:
+def _example(title: str, record: OutputRecord | EventRecord) -> str:
     lines = [f"key: {_text(record.key or b'')}"]
     lines += [f"{name}: {_text(value)}".rstrip() for name, value in record.headers]
     headers = dict(record.headers)
