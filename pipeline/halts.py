@@ -287,6 +287,31 @@ HALTS: dict[str, HaltCode] = {
         "an outcome cannot be published: a defect of Clipstream",
         "report the traceback in the log",
     ),
+    # -- Serving over HTTP
+    "serve.no_keys": _command(
+        "the server would listen where others can reach it, and no keys are configured",
+        "write a key with `clipstream keys create` and set `serve.keys`, or listen on 127.0.0.1",
+        of_input=True,
+    ),
+    "keys.invalid": _node(
+        "a file of keys cannot be read, or one of its lines is not valid",
+        "fix what the message names; `clipstream keys list` checks the file",
+        of_input=True,
+    ),
+    "keys.unwritable": _command(
+        "the file of keys cannot be written", "fix the permissions of its folder", of_input=True
+    ),
+    "keys.no_file": _command(
+        "neither the command nor the settings name a file of keys",
+        "name it with --file, or set `serve.keys`",
+        of_input=True,
+    ),
+    "keys.too_many_live": _command(
+        "two keys of the name are live already", "revoke one of them first", of_input=True
+    ),
+    "keys.unknown": _command(
+        "no key has the id", "look the id up with `clipstream keys list`", of_input=True
+    ),
     # -- Commands
     "enqueue.invalid": _command(
         "the input of `enqueue` is not valid", "fix what the message names", of_input=True

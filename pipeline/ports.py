@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -57,6 +57,13 @@ class Meter(Protocol):
         """Stop exposing a gauge with these labels, if it was set."""
 
 
+class OnAnswer(Protocol):
+    """Called once a store has announced an object. ``size_bytes`` is the announced size; None if
+    the store announces none."""
+
+    async def __call__(self, size_bytes: int | None = None, /) -> None: ...
+
+
 class ObjectStore(Protocol):
     """Reads objects. One call is one attempt; the caller handles retries and deadlines."""
 
@@ -68,7 +75,7 @@ class ObjectStore(Protocol):
         version_id: str | None,
         etag: str | None,
         max_bytes: int,
-        on_answer: Callable[[], Awaitable[None]],
+        on_answer: OnAnswer,
     ) -> ObjectBody:
         """Read a whole object.
 

@@ -11,7 +11,7 @@ import typer
 from pipeline.errors import Halt, Retry
 from pipeline.halts import is_of_input
 from pipeline.policy import Tier
-from workers.commands import labels
+from workers.commands import keys, labels
 from workers.commands.options import Config, Set, load, read
 from workers.logs import configure_logging
 from workers.settings.loading import Settings, validated
@@ -28,6 +28,7 @@ app = typer.Typer(
     help="Classify images as they arrive: references from Kafka, objects from S3, CLIP on GPUs, "
     "outcomes back to Kafka, exactly once.",
 )
+app.add_typer(keys.app, name="keys")
 app.add_typer(labels.app, name="labels")
 
 

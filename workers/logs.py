@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+from contextvars import ContextVar
 from typing import Literal, Self
 
 from pydantic import Field
@@ -17,6 +18,10 @@ from pipeline.records import Partition, Position
 KAFKA_LOG_INTERVAL_S = 10.0
 """Shortest interval between repeated messages of kafka-python. Some of its failures flood the
 log."""
+
+
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The HTTP request that is worked on. Each line of the log that is written meanwhile names it."""
 
 
 class LogPolicy(Policy):
@@ -39,9 +44,18 @@ class LogPolicy(Policy):
         return self.model_copy(update={"format": "text" if sys.stderr.isatty() else "json"})
 
 
+class TextFormatter(logging.Formatter):
+    """One line of text, with the request if there is one."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        line = super().formatMessage(record)
+        request_id = REQUEST_ID.get()
+        return line if request_id is None else f"{line} request={request_id}"
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object on each line. Positions and errors in a message's arguments become fields:
-    topic, partition, offset and code."""
+    topic, partition, offset and code. A line of a request has its ``request_id``."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -74,6 +88,9 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
                 fields["code"] = argument.code
     if hasattr(record, "code"):  # given as `extra` when no error carries it
         fields["code"] = record.code
+    request_id = REQUEST_ID.get()
+    if request_id is not None:
+        fields["request_id"] = request_id
     return fields
 
 
@@ -104,7 +121,7 @@ def configure_logging(policy: LogPolicy, process: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     if policy.resolved().format == "text":
         layout = f"%(asctime)s %(levelname)-7s {process} %(message)s"
-        handler.setFormatter(logging.Formatter(layout, "%H:%M:%S"))
+        handler.setFormatter(TextFormatter(layout, "%H:%M:%S"))
     else:
         handler.setFormatter(JsonFormatter(process))
     limit = RateLimit(KAFKA_LOG_INTERVAL_S)

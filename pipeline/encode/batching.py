@@ -231,6 +231,11 @@ class Batcher:
             vectors[chunk] = self._threads.submit(self._encoder.encode_texts, texts).result()
         return vectors
 
+    def wait_s(self, images: int) -> float:
+        """Seconds until the device has finished so many waiting images, at the pace of its last
+        batches."""
+        return self._pace.wait_s(images, self._clock.monotonic())
+
     async def close(self) -> None:
         """Accept no more images, encode the waiting ones at once, and end the threads. Idempotent.
 

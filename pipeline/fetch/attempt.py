@@ -7,12 +7,11 @@ No retry, no breaker, no bound on memory. A caller that cannot wait for a store 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from pipeline.errors import Retry
 from pipeline.fetch.policy import FetchPolicy
 from pipeline.fetch.stores import Stores
-from pipeline.ports import Clock
+from pipeline.ports import Clock, OnAnswer
 from pipeline.records import ImageRef, ObjectBody
 
 
@@ -24,9 +23,7 @@ class Attempts:
         self.policy = policy
         self.clock = clock
 
-    async def read(
-        self, ref: ImageRef, on_answer: Callable[[], Awaitable[None]] | None = None
-    ) -> ObjectBody:
+    async def read(self, ref: ImageRef, on_answer: OnAnswer | None = None) -> ObjectBody:
         """Ask the reference's store once, for at most ``fetch.deadline_s / 2``. ``on_answer`` is
         called once the store has begun to answer; the time that it takes does not count.
 
@@ -44,11 +41,11 @@ class Attempts:
         try:
             async with asyncio.timeout(limit_s) as limit:
 
-                async def answered() -> None:
+                async def answered(size_bytes: int | None = None) -> None:
                     if on_answer is not None:
                         took_s = self.clock.monotonic() - begun
                         limit.reschedule(None)
-                        await on_answer()
+                        await on_answer(size_bytes)
                         limit.reschedule(loop.time() + limit_s - took_s)
 
                 return await store.objects.fetch(

@@ -187,7 +187,7 @@ class StoreHealth:
         """
         begun = self._clock.monotonic()
 
-        async def answered() -> None:
+        async def answered(_: int | None = None) -> None:
             self._usual_s.append(self._clock.monotonic() - begun)
             if on_answer is not None:
                 await on_answer()

@@ -2,5 +2,5 @@
 
 Read ``label_set`` first (what a label set says), then ``scoring`` (the maths). ``parsing`` reads a
 label set from plain data, which ``written`` takes key by key. ``prompts`` checks prompts with the
-tokenizer. ``remembered`` keeps embeddings of prompts that come with requests.
+tokenizer. ``categories`` lists OpenAI's categories, to which a label may belong.
 """

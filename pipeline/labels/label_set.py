@@ -89,7 +89,8 @@ class Label:
     """One label with all its prompts.
 
     The templates are filled. ``contrast`` is the label's own or the set's; it is empty in an
-    exclusive set. ``review.score`` is never above ``act.score``.
+    exclusive set. ``review.score`` is never above ``act.score``. ``categories`` are those of
+    ``pipeline.labels.categories`` that the label covers, in the order of that list.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Label:
     neutral: bool = False
     act: Threshold | None = None
     review: Threshold | None = None
+    categories: tuple[str, ...] = ()
 
     def action(self, score: float) -> str | None:
         """The action that ``score`` calls for, or None if the label does not match."""
@@ -130,7 +132,12 @@ class LabelSet:
         The hash is taken after templates are filled and defaults applied. Comments, the order of
         keys, quotes and a written-out default do not change it. Everything else changes it.
         """
-        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        meaning = asdict(self)
+        for label in meaning["labels"]:
+            # Released label sets have no categories, and their versions stay as they are.
+            if not label["categories"]:
+                del label["categories"]
+        canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
         return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
 
     def decide(self, scores: Iterable[float]) -> tuple[tuple[str, ...], str]:

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from pipeline.complaints import KeyPath, Problem, quoted
+from pipeline.labels.categories import CATEGORIES
 from pipeline.labels.label_set import (
     DEFAULT_UNCLASSIFIED_ACTION,
     Decision,
@@ -145,7 +146,15 @@ def _label(label: WrittenLabel, shared: WrittenSet, notes: _Notes) -> Label:
             )
         if label.has("act_action") or label.has("review_action"):
             _check_severity(notes, label, act.action, review.action, shared.actions or ())
-    return Label(label.name or "", prompts, contrast, bool(label.neutral), act, review)
+    return Label(
+        label.name or "",
+        prompts,
+        contrast,
+        bool(label.neutral),
+        act,
+        review,
+        _categories(label, notes),
+    )
 
 
 def _prompts(label: WrittenLabel, shared: WrittenSet, notes: _Notes) -> tuple[str, ...]:
@@ -211,6 +220,20 @@ def _threshold(
         if not shared.has(action_key):
             notes.complain(f"has no action; write {action_key} here or in the label set", key)
     return None if score is None or action is None else Threshold(score, action)
+
+
+def _categories(label: WrittenLabel, notes: _Notes) -> tuple[str, ...]:
+    """A category that no score can flag would look harmless in every image."""
+    if not label.has("category"):
+        return ()
+    if label.neutral:
+        notes.complain("a neutral label never matches; remove its category", "category")
+    elif not label.has("act_threshold") and not label.has("review_threshold"):
+        notes.complain(
+            "would never be flagged; write review_threshold or act_threshold, or remove this",
+            "category",
+        )
+    return tuple(category for category in CATEGORIES if category in (label.category or ()))
 
 
 def _check_severity(

@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     Strict,
+    TypeAdapter,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -26,6 +27,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from pipeline.complaints import KeyPath, Problem, alike, described, instead, quoted, said
+from pipeline.labels.categories import CATEGORIES
 from pipeline.labels.label_set import Decision
 from pipeline.records import JsonValue
 
@@ -114,6 +116,26 @@ _Value = TypeVar("_Value")
 Texts = Annotated[tuple[_Value, ...], Field(min_length=1), WrapValidator(_several)]
 
 
+def _category(text: str) -> str | None:
+    if text in CATEGORIES:
+        return None
+    return f"{quoted(text)} is unknown; {instead(alike(text, CATEGORIES), CATEGORIES)}"
+
+
+Category = Annotated[Text, _check(_category)]
+_ONE_CATEGORY: TypeAdapter[str] = TypeAdapter(Category)
+
+
+def _one_or_several(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """One text stands for a list of one. What is wrong with it stands at the key itself."""
+    if isinstance(value, str):
+        return (_ONE_CATEGORY.validate_python(value),)
+    return read(value)
+
+
+Categories = Annotated[Texts[Category], WrapValidator(_one_or_several)]
+
+
 class _Written(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -137,6 +159,7 @@ class WrittenLabel(_Written):
     prompts: Texts[Prompt] | None = None
     contrast: Texts[Prompt] | None = None
     neutral: Flag | None = None
+    category: Categories | None = None
     act_threshold: Probability | None = None
     act_action: Text | None = None
     review_threshold: Probability | None = None

@@ -153,12 +153,14 @@ class ObjectStoreContract:
         self, bench: Bench, key: str
     ) -> None:
         asked: list[str] = []
+        announced: list[int | None] = []
 
         async def main() -> bytes:
             room, waiting = asyncio.Event(), asyncio.Event()
 
-            async def wait_for_room() -> None:
+            async def wait_for_room(size_bytes: int | None = None) -> None:
                 asked.append(key)
+                announced.append(size_bytes)
                 waiting.set()
                 await room.wait()
 
@@ -190,6 +192,7 @@ class ObjectStoreContract:
 
         bench.writer.put(bench.bucket, key, b"image")
         assert asyncio.run(main()) == b"image"
+        assert set(announced) <= {len(b"image"), None}
 
     @plain_and_odd
     def test_an_object_without_bytes_is_empty(self, bench: Bench, key: str) -> None:

@@ -66,6 +66,12 @@ ODD: Mapping[str, str] = {
     "braces in names and phrases": _EXCLUSIVE
     + "templates: ['{}!']\nlabels:\n  - {name: '{x}', prompts: [a]}\n  - {name: 'a\"b\\c'}\n"
     + _OTHER,
+    "categories": _INDEPENDENT
+    + "default_action: allow\nreview_action: review\ncontrast: [a photo]\nlabels:\n"
+    + "  - {name: a, prompts: [an a], review_threshold: 0.5, category: sexual}\n"
+    + "  - {name: b, prompts: [a b], review_threshold: 0.5, "
+    + "category: [violence/graphic, violence]}\n"
+    + "  - {name: c, prompts: [a c]}\n",
     "all actions": "name: a.B-c_9\ndecision: independent\nactions: [a, b, c, d, e, f]\n"
     "default_action: d\nunclassified_action: a\nact_action: b\nreview_action: c\n"
     "contrast: [x]\nlabels: [{name: y, prompts: [y], act_threshold: .5, "

@@ -114,9 +114,15 @@ def _show(label_set: LabelSet, console: Console) -> None:
         table.add_column("against", overflow="fold")
     table.add_column("review from", no_wrap=True)
     table.add_column("act from", no_wrap=True)
+    covering = any(label.categories for label in label_set.labels)
+    if covering:
+        table.add_column("category", overflow="fold")
     for label in label_set.labels:
         contrast = [_texts(label.contrast)] if independent else []
-        table.add_row(escape(label.name), _texts(label.prompts), *contrast, *_thresholds(label))
+        covered = [", ".join(label.categories)] if covering else []
+        table.add_row(
+            escape(label.name), _texts(label.prompts), *contrast, *_thresholds(label), *covered
+        )
     console.print(table)
     for advice in label_set.advice():
         console.print(f"[yellow]advice:[/] {escape(advice)}", soft_wrap=True)

@@ -2,8 +2,10 @@
 
 Read ``services`` first: what the application works with. ``wiring`` builds the services from
 settings, ``app`` puts the application together. ``caller`` says who asks and what they may see,
-``errors`` what is answered when something is wrong. ``sources`` reads what a request names as an
-image, ``images`` looks at images, ``prompts`` embeds texts and makes label sets of a request.
-``records`` publishes what a request is answered with. ``admission`` is what happens before a
-request is read, ``routes`` has the routes by the client that they are for.
+``errors`` what is answered when something is wrong. ``bodies`` reads JSON bodies, ``inputs`` what
+other services' clients write for texts and images, and ``sources`` what a text names as an image.
+``images`` looks at images, and ``looking`` at several of one request. ``label_sets`` says which
+label sets score them, ``prompts`` embeds texts and compiles label sets of a request, and ``recent``
+keeps what was used last. ``openapi`` has what routes share of their description. ``admission`` is
+what happens before a request is read, ``routes`` has the routes by the client that they are for.
 """

@@ -5,42 +5,78 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 
 from pipeline.errors import Halt, Overloaded, Reject, Retry, WorkerLost
-from workers.serve.admission.gate import Application, Gate
+from workers.serve.admission.asgi import Application
+from workers.serve.admission.families import FAMILIES
+from workers.serve.admission.gate import INTERNAL, LOST, Gate
 from workers.serve.caller import Admitted
-from workers.serve.errors import ApiError
+from workers.serve.errors import ApiError, answer_of
 from workers.serve.routes.classify import classify
+from workers.serve.routes.embeddings import embeddings
 from workers.serve.routes.health import health
+from workers.serve.routes.huggingface import huggingface
+from workers.serve.routes.models import models
+from workers.serve.routes.moderations import moderations
 from workers.serve.services import Services
 
 UNAVAILABLE_RETRY_S = 1.0
 
+STAGES = frozenset({"encode", "decode"})
+"""Stages whose halt ends the replica: its model or its decoders work no more."""
 
-def build_app(services: Services) -> Application:
-    """The application, which answers every request with JSON."""
-    # The documents of FastAPI load scripts from another host, and are off.
-    api = FastAPI(title="Clipstream", version=version("clipstream"), docs_url=None, redoc_url=None)
+OPENAI_PATHS = ("/models", "/embeddings", "/moderations", "/chat/", "/completions", "/classify")
+"""What OpenAI's clients ask for if their base URL lacks ``/v1``."""
+
+
+def build_app(services: Services, *, sets_request_id: bool = True) -> Application:
+    """The application, which answers every request with JSON.
+
+    ``sets_request_id``: as for ``Gate``; False on Ray Serve, whose proxies set the header.
+    """
+    # The documents of FastAPI load scripts from another host, and are off. A redirect would name
+    # the host that the client has sent.
+    api = FastAPI(
+        title="Clipstream",
+        version=version("clipstream"),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     api.include_router(health(services))
-    api.include_router(classify(services))
+    for routes in (classify, moderations, embeddings, models, huggingface):
+        api.include_router(routes(services))
 
     async def answer(request: Request, error: Exception) -> Response:
         admitted: Admitted = request.state.admitted
-        told = as_api_error(error)
-        if isinstance(error, Halt | WorkerLost):
+        if isinstance(error, Halt | WorkerLost) and ends_replica(error):
             services.standing.failure = error
-        return Response(
-            told.body(admitted.request_id), told.status, told.headers(), "application/json"
+        status, headers, body = answer_of(
+            as_api_error(error, request.url.path), admitted.request_id, request.url.path
         )
+        if isinstance(error, HTTPException) and error.headers and "allow" in error.headers:
+            headers["allow"] = error.headers["allow"]
+        return Response(body, status, headers)
 
-    for kind in (ApiError, Reject, Retry, Overloaded, Halt, WorkerLost):
+    for kind in (ApiError, Reject, Retry, Overloaded, Halt, WorkerLost, HTTPException):
         api.add_exception_handler(kind, answer)
-    return Gate(api, services)
+    api.add_exception_handler(RequestValidationError, answer)
+    # After this answer the exception is raised again, and the gate logs it.
+    api.add_exception_handler(Exception, answer)
+    return Gate(api, services, FAMILIES, sets_request_id=sets_request_id)
 
 
-def as_api_error(error: Exception) -> ApiError:
-    """What is answered for a failure of the pipeline."""
+def ends_replica(failure: Halt | WorkerLost) -> bool:
+    """Whether the replica can answer nothing any more. A halt of another stage, such as a store
+    without credentials, fails the requests that need the stage."""
+    return isinstance(failure, WorkerLost) or failure.code.partition(".")[0] in STAGES
+
+
+def as_api_error(error: Exception, path: str) -> ApiError:
+    """What is answered for a failure of the pipeline or of the framework."""
     match error:
         case ApiError():
             return error
@@ -52,10 +88,36 @@ def as_api_error(error: Exception) -> ApiError:
             wait_s = error.retry_after_s or UNAVAILABLE_RETRY_S
             return ApiError(503, error.code, error.message, retry_after_s=wait_s)
         case Halt() | WorkerLost():
+            return ApiError(503, error.code, LOST, retry_after_s=UNAVAILABLE_RETRY_S)
+        case RequestValidationError():
+            return _invalid(error)
+        case HTTPException(status_code=404):
+            return _not_found(path)
+        case HTTPException(status_code=405):
             return ApiError(
-                503,
-                error.code,
-                "this replica cannot answer any more and is replaced; try again",
-                retry_after_s=UNAVAILABLE_RETRY_S,
+                405, "method_not_allowed", "the path takes another method; see the header Allow"
             )
-    return ApiError(500, "internal", "the server failed; look at its log by the request id")
+        case HTTPException(status_code=status) if status < 500:
+            return ApiError(400, "invalid_request", str(error.detail))
+    return ApiError(500, "internal", INTERNAL)
+
+
+def _invalid(error: RequestValidationError) -> ApiError:
+    first, *more = error.errors()
+    # ("body", "input", 3, "text") is input[3].text to a client.
+    where = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"][1:]
+    ).lstrip(".")
+    others = f" (and {len(more)} more problems)" if more else ""
+    return ApiError(
+        400,
+        "invalid_request",
+        f"{where or 'the request'}: {first['msg']}{others}",
+        param=where or None,
+    )
+
+
+def _not_found(path: str) -> ApiError:
+    if path.startswith(OPENAI_PATHS):
+        return ApiError(404, "not_found", f"there is no {path[:100]}; base_url must end in /v1")
+    return ApiError(404, "not_found", f"there is no {path[:100]}; see /openapi.json for what is")

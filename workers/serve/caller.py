@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import fnmatch
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from pipeline.priority import FIRST
 from workers.serve.admission.memory import Hold
+from workers.serve.admission.rates import Rate
+from workers.serve.errors import ApiError
 
 
 class Scope(StrEnum):
@@ -32,7 +35,7 @@ class Caller:
     ``label_sets``, ``objects`` and ``tenants`` are patterns in which ``*`` stands for any
     characters; None allows all. ``objects`` are patterns of ``bucket/key``. ``level`` says who goes
     first at each stage (``pipeline.priority``). ``ignore_text`` lets a moderation pass over text
-    beside an image.
+    beside an image. ``rate`` bounds its images a second; None: nothing does.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Caller:
     tenants: tuple[str, ...] | None = None
     ignore_text: bool = False
     level: int = FIRST
+    rate: Rate | None = None
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes
@@ -59,13 +63,18 @@ class Caller:
 ANYBODY = Caller("anybody", frozenset(Scope))
 """Who asks where no keys are configured."""
 
+NOBODY = Caller("nobody", frozenset(), (), (), ())
+"""Who asks without a key for what needs none, and who is refused for want of a key."""
+
 
 @dataclass(slots=True)
 class Admitted:
     """A request that may be read: ``request.state.admitted``.
 
     ``memory`` holds the body's bytes, and takes those of images that the request fetches. A route
-    counts what it has looked at in ``images`` and ``image_bytes``.
+    counts what it has looked at in ``images`` and ``image_bytes``. ``outcomes`` counts images by
+    what became of them, for metrics: ``classified``, or the stage at which an image failed.
+    ``prepaid`` images were charged to the key's rate before the request was read.
     """
 
     caller: Caller
@@ -73,7 +82,48 @@ class Admitted:
     memory: Hold
     images: int = 0
     image_bytes: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+    prepaid: int = 0
+
+    def count(self, outcome: str) -> None:
+        """Count an image in ``outcomes``."""
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+
+
+def require(caller: Caller, scope: Scope) -> None:
+    """Refuse callers without this scope.
+
+    Raises:
+        ApiError: 403 ``scope_missing``.
+    """
+    if not caller.may(scope):
+        raise ApiError(
+            403,
+            "scope_missing",
+            f"the key {caller.name!r} lacks the scope {scope.value!r}; ask for a key that has it",
+        )
+
+
+def require_label_set(caller: Caller, label_set: str, param: str | None = None) -> None:
+    """Refuse callers that may not use this label set.
+
+    Raises:
+        ApiError: 403 ``label_set_not_allowed``.
+    """
+    if not caller.may_use(label_set):
+        raise ApiError(
+            403,
+            "label_set_not_allowed",
+            f"the key {caller.name!r} may not use the label set {label_set!r}; name another one, "
+            "or ask for a key that may",
+            param=param,
+        )
 
 
 def _any(patterns: tuple[str, ...] | None, text: str) -> bool:
-    return patterns is None or any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns)
+    return patterns is None or any(_compiled(pattern).fullmatch(text) for pattern in patterns)
+
+
+@lru_cache(4096)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)

@@ -17,6 +17,12 @@ _TYPES: Mapping[int, str] = {
     429: "rate_limit_error",
 }
 
+LONGEST_RETRY_S = 120.0
+"""OpenAI's clients do not try again at all if they are asked to wait longer."""
+
+HUGGING_FACE = "/hf/"
+"""Where routes for Hugging Face's clients begin. They read errors of another shape."""
+
 
 class ApiError(Exception):
     """The request is answered with ``status``.
@@ -24,7 +30,8 @@ class ApiError(Exception):
     ``code`` is stable and part of the public contract. ``message`` is for people: what is wrong
     (observed against limit), and what to do. ``param`` names the part of the request at fault, such
     as ``input[3]``. ``retry_after_s`` is the wait after which the same request may succeed.
-    ``more`` are further fields of the error's object.
+    ``retry`` False tells OpenAI's clients not to try again. ``more`` are further fields of the
+    error's object.
     """
 
     def __init__(
@@ -35,6 +42,7 @@ class ApiError(Exception):
         *,
         param: str | None = None,
         retry_after_s: float | None = None,
+        retry: bool = True,
         more: Mapping[str, JsonValue] | None = None,
     ) -> None:
         super().__init__(status, code, message)
@@ -43,6 +51,7 @@ class ApiError(Exception):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.retry = retry
         self.more = dict(more or {})
 
     def __str__(self) -> str:
@@ -64,9 +73,23 @@ class ApiError(Exception):
 
     def headers(self) -> dict[str, str]:
         """Headers beside the content type. OpenAI's clients read ``retry-after-ms``."""
-        if self.retry_after_s is None:
-            return {}
-        return {
-            "retry-after-ms": str(max(1, round(self.retry_after_s * 1000))),
-            "retry-after": str(max(1, round(self.retry_after_s))),
-        }
+        headers = {} if self.retry else {"x-should-retry": "false"}
+        if self.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        if self.retry_after_s is not None:
+            wait_s = min(self.retry_after_s, LONGEST_RETRY_S)
+            headers["retry-after-ms"] = str(max(1, round(wait_s * 1000)))
+            headers["retry-after"] = str(max(1, round(wait_s)))
+        return headers
+
+
+def answer_of(error: ApiError, request_id: str, path: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the answer to a request for ``path``."""
+    headers = {"content-type": "application/json"} | error.headers()
+    if not path.startswith(HUGGING_FACE):
+        return error.status, headers, error.body(request_id)
+    # A header is one line of ASCII.
+    told = " ".join(error.message.split()).encode("ascii", "replace").decode()
+    headers["x-error-message"] = told[:1000]
+    body = {"error": error.message, "code": error.code, "request_id": request_id}
+    return error.status, headers, json.dumps(body).encode()

@@ -9,11 +9,12 @@ from pipeline.errors import Halt, WorkerLost
 from pipeline.ports import Clock, Meter
 from pipeline.records import ModelIdentity
 from workers.label_sets import ScoringRules
+from workers.serve.admission.keys import Keys
 from workers.serve.admission.memory import MemoryBudget
+from workers.serve.admission.rates import Rates
 from workers.serve.admission.room import Room
 from workers.serve.images import Images
 from workers.serve.prompts import Prompts
-from workers.serve.records import Records
 from workers.settings.loading import Settings
 
 
@@ -25,6 +26,9 @@ class Standing:
         """Whether new requests are refused because the replica ends."""
         self.failure: Halt | WorkerLost | None = None
         """Why the replica can answer nothing any more."""
+        self.in_flight = 0
+        """Requests that are not answered yet, those for public pages left out. The event loop of
+        the application alone changes it."""
 
     @property
     def ready(self) -> bool:
@@ -33,17 +37,18 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that routes use. ``rules`` returns the label sets in force. ``records`` is None
-    where outcomes are not published."""
+    """Everything that the application uses. ``rules`` returns the label sets in force. ``keys`` is
+    None where no keys are configured."""
 
     settings: Settings
     model: ModelIdentity
     images: Images
     prompts: Prompts
     rules: Callable[[], ScoringRules]
+    keys: Keys | None
+    rates: Rates
     room: Room
     memory: MemoryBudget
     standing: Standing
     clock: Clock
     meter: Meter
-    records: Records | None = None

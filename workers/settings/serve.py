@@ -29,6 +29,12 @@ class ServePolicy(Policy):
         "them. A change takes effect without a restart. Unset: everybody who reaches the port may "
         "do everything.",
     )
+    keys_reload_interval_s: Annotated[float, Tier.EXPERT] = Field(
+        5.0,
+        description="Seconds between two looks at the files of keys. A revoked key works until the "
+        "next look.",
+        gt=0,
+    )
     default_label_set: str | None = Field(
         None,
         description="Label set of requests that name neither a label set nor labels. Unset: the "

@@ -22,6 +22,7 @@ from pipeline.events.schemas import schemas
 from pipeline.halts import HALTS, Fault
 from pipeline.metrics import (
     DRIVER_METRICS,
+    HTTP_METRICS,
     IMAGE_METRICS,
     STORE_METRICS,
     STREAM_METRICS,
@@ -98,7 +99,8 @@ def metrics() -> str:
         "Metrics for Prometheus ([where to scrape them](../operations.md#metrics)). Names contain "
         "the unit: seconds, bytes, records. A metric that ends in `_total` counts from the start "
         "of the process.\n\n"
-        "A stream worker exposes the first three groups, and a driver the fourth. No label names "
+        "A stream worker exposes the first three groups, and a driver the fourth. A replica that "
+        "serves HTTP exposes the first group and the last one. No label names "
         "the worker: Prometheus adds `instance`, and the discovery file adds `kind`, `worker`, "
         "`group` and `driver`.\n\n"
         "## Images\n\n"
@@ -112,7 +114,10 @@ def metrics() -> str:
         f"{_table_of(STREAM_METRICS)}\n"
         "## Driver\n\n"
         "Each driver exposes these on its health port.\n\n"
-        f"{_table_of(DRIVER_METRICS)}"
+        f"{_table_of(DRIVER_METRICS)}\n"
+        "## HTTP\n\n"
+        "Requests and keys of a replica that serves HTTP.\n\n"
+        f"{_table_of(HTTP_METRICS)}"
     )
 
 

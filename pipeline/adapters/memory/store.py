@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pipeline.errors import Reject, StoreDenied
-from pipeline.ports import ListedObject
+from pipeline.ports import ListedObject, OnAnswer
 from pipeline.records import ObjectBody
 
 _MAX_KEY_BYTES = 1024
@@ -76,7 +76,7 @@ class MemoryStore:
         version_id: str | None,
         etag: str | None,
         max_bytes: int,
-        on_answer: Callable[[], Awaitable[None]],
+        on_answer: OnAnswer,
     ) -> ObjectBody:
         versions = self._bucket(bucket).objects.get(key, [])
         if version_id is None:
@@ -97,7 +97,7 @@ class MemoryStore:
             )
         if not stored.body:
             raise Reject("fetch.empty", "memory store: the object has no bytes")
-        await on_answer()
+        await on_answer(len(stored.body))
         return stored
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -24,6 +24,7 @@ from botocore.exceptions import (
 
 from pipeline.adapters.s3.answers import Answers, bare_etag
 from pipeline.errors import PipelineError
+from pipeline.ports import OnAnswer
 from pipeline.records import ObjectBody
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class BotoReader:
         version_id: str | None,
         etag: str | None,
         max_bytes: int,
-        on_answer: Callable[[], Awaitable[None]],
+        on_answer: OnAnswer,
     ) -> ObjectBody:
         request: GetObjectRequestTypeDef = {"Bucket": bucket, "Key": key}
         if self._requester_pays:
@@ -69,7 +70,7 @@ class BotoReader:
             response = await in_thread(self._open, request, cancelled)
             with _closed_on_error(response):
                 size_bytes = _announced(answers, response, max_bytes)
-                await on_answer()
+                await on_answer(size_bytes)
             body = await in_thread(_read_body, answers, response, size_bytes, max_bytes, cancelled)
         except (ClientError, BotoCoreError, urllib3.exceptions.HTTPError) as error:
             # The text may hold the key, which must not be logged.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from pipeline.adapters.s3.connection import (
 )
 from pipeline.adapters.s3.odd_keys import BotoReader
 from pipeline.errors import PipelineError
+from pipeline.ports import OnAnswer
 from pipeline.records import ObjectBody
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class ObstoreS3:
         version_id: str | None,
         etag: str | None,
         max_bytes: int,
-        on_answer: Callable[[], Awaitable[None]],
+        on_answer: OnAnswer,
     ) -> ObjectBody:
         if not reads_exactly(key):
             return await self._odd_keys.fetch(
@@ -133,7 +133,7 @@ class ObstoreS3:
             meta = result.meta
             stream = result.stream(min_chunk_size=_CHUNK_BYTES)
             self._answers.check_size(meta["size"], max_bytes)
-            await on_answer()
+            await on_answer(meta["size"])
             async for chunk in stream:
                 held_bytes += len(chunk)
                 self._answers.check_size(held_bytes, max_bytes)

@@ -1,1 +1,4 @@
-"""The application in process, without Ray. Read ``application`` first."""
+"""The application in process, without Ray. Read ``application`` first.
+
+``listening`` puts the application on a port, for real clients.
+"""

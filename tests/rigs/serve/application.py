@@ -12,7 +12,7 @@ from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode.policy import DecodePolicy
 from pipeline.labels.label_set import LabelSetsPolicy
-from pipeline.metrics import IMAGE_METRICS
+from pipeline.metrics import SERVE_REPLICA
 from pipeline.ports import Encoder
 from tests.rigs.root import ROOT
 from workers.serve.app import build_app
@@ -39,7 +39,7 @@ async def application(
     settings: Settings | None = None, encoder: Encoder | None = None
 ) -> AsyncIterator[tuple[httpx2.AsyncClient, Services]]:
     """A client of the application, and the application's services."""
-    meter = PrometheusMeter(IMAGE_METRICS)
+    meter = PrometheusMeter(SERVE_REPLICA)
     async with serving(settings or served(), encoder or MemoryEncoder(), meter) as services:
         transport = httpx2.ASGITransport(app=build_app(services))
         async with httpx2.AsyncClient(transport=transport, base_url="http://clipstream") as client:

@@ -174,5 +174,5 @@ async def fetch(
     )
 
 
-async def go_on() -> None:
+async def go_on(_: int | None = None) -> None:
     """For callers that bound no memory."""

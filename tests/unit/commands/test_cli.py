@@ -132,6 +132,12 @@ def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() ->
         "calibrate.no_images",
         "calibrate.too_few",
         "calibrate.failed",
+        "serve.no_keys",
+        "keys.invalid",
+        "keys.unwritable",
+        "keys.no_file",
+        "keys.too_many_live",
+        "keys.unknown",
     }
 
 

@@ -92,7 +92,7 @@ def test_what_the_caller_waits_for_before_it_takes_the_bytes_is_not_the_stores_t
     async def main() -> None:
         store = ScriptedStore()
 
-        async def wait_for_memory() -> None:
+        async def wait_for_memory(_: int | None = None) -> None:
             await asyncio.sleep(10 * POLICY.deadline_s)
 
         body = await attempts_on(store).read(reference("a"), wait_for_memory)

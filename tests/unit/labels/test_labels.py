@@ -83,6 +83,7 @@ def test_severity_counts_from_the_least_severe_action() -> None:
                 replace(GORE, act=None),
                 replace(GORE, act=Threshold(0.91, "block")),
                 replace(GORE, review=Threshold(0.6, "block")),
+                replace(GORE, categories=("violence",)),
             )
         ),
     ],

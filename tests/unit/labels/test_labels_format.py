@@ -116,6 +116,21 @@ def test_a_flag_may_be_one_of_the_words_that_are_texts_elsewhere(word: str, mean
     assert other.neutral is meaning
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("sexual", ("sexual",)),
+        (["violence/graphic", "violence"], ("violence", "violence/graphic")),
+    ],
+)
+def test_a_label_covers_one_category_or_several_in_any_order(
+    written: str | list[str], meant: tuple[str, ...]
+) -> None:
+    gore, weapon = parse_label_set(changed(INDEPENDENT, ("labels", 0, "category"), written)).labels
+    assert gore.categories == meant
+    assert weapon.categories == ()
+
+
 def test_a_model_pin_is_read() -> None:
     document = changed(EXCLUSIVE, ("model",), {"name": "clip", "revision": "sha256:ab"})
 
@@ -269,6 +284,37 @@ def test_a_written_unclassified_action_is_kept(action: str) -> None:
             ("labels", 1),
             f"makes {2 * MAX_PROMPTS_PER_LABEL} prompts",
         ),
+        (INDEPENDENT, ("labels", 0, "category"), "gore", ("labels", 0, "category"), "is unknown"),
+        (
+            INDEPENDENT,
+            ("labels", 0, "category"),
+            ["violence", "violance/graphic"],
+            ("labels", 0, "category", 1),
+            "did you mean violence/graphic?",
+        ),
+        (INDEPENDENT, ("labels", 0, "category"), 3, ("labels", 0, "category"), "write a list"),
+        (INDEPENDENT, ("labels", 0, "category"), [], ("labels", 0, "category"), "empty list"),
+        (
+            INDEPENDENT,
+            ("labels", 0, "category"),
+            ["sexual", "sexual"],
+            ("labels", 0, "category", 1),
+            "twice",
+        ),
+        (
+            INDEPENDENT,
+            ("labels", 1, "category"),
+            "illicit",
+            ("labels", 1, "category"),
+            "would never be flagged; write review_threshold",
+        ),
+        (
+            EXCLUSIVE,
+            ("labels", 1, "category"),
+            "sexual",
+            ("labels", 1, "category"),
+            "remove its category",
+        ),
         (
             EXCLUSIVE,
             ("labels",),
@@ -291,6 +337,8 @@ def test_a_mistake_is_reported_at_its_key_with_what_to_write(
 def test_one_mistake_is_one_problem() -> None:
     mistakes: list[tuple[Document, KeyPath, object]] = [
         (INDEPENDENT, ("decision",), "softmax"),
+        (INDEPENDENT, ("labels", 0, "category"), "gore"),
+        (INDEPENDENT, ("labels", 0, "category"), ["gore"]),
         (INDEPENDENT, ("templates",), "a photo of {}"),
         (INDEPENDENT, ("contrast",), []),
         (INDEPENDENT, ("labels", 0, "act_threshold"), "high"),

@@ -15,7 +15,9 @@ from pipeline import metrics
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.metrics import (
     DRIVER_METRICS,
+    HTTP_METRICS,
     IMAGE_METRICS,
+    SERVE_REPLICA,
     STORE_METRICS,
     STREAM_METRICS,
     STREAM_WORKER,
@@ -261,6 +263,7 @@ MAY_TOUCH: Mapping[str, tuple[Metric, ...]] = {
     "pipeline": IMAGE_METRICS,
     "pipeline/fetch": (*IMAGE_METRICS, *STORE_METRICS),
     "workers": IMAGE_METRICS,
+    "workers/serve": SERVE_REPLICA,
     "workers/stream": STREAM_WORKER,
     "workers/supervise": DRIVER_METRICS,
 }
@@ -295,7 +298,7 @@ def test_a_module_touches_only_what_everybody_registers_who_builds_it(module: st
 
 
 def test_every_metric_is_in_one_group_and_is_touched_by_somebody() -> None:
-    groups = (IMAGE_METRICS, STORE_METRICS, STREAM_METRICS, DRIVER_METRICS)
+    groups = (IMAGE_METRICS, STORE_METRICS, STREAM_METRICS, DRIVER_METRICS, HTTP_METRICS)
     grouped = [metric for group in groups for metric in group]
     every = {value for value in vars(metrics).values() if isinstance(value, Metric)}
     assert len(grouped) == len(set(grouped))
@@ -303,7 +306,7 @@ def test_every_metric_is_in_one_group_and_is_touched_by_somebody() -> None:
     assert frozenset().union(*MODULES.values()) == every
 
 
-@pytest.mark.parametrize("group", [IMAGE_METRICS, STREAM_WORKER, DRIVER_METRICS])
+@pytest.mark.parametrize("group", [IMAGE_METRICS, STREAM_WORKER, DRIVER_METRICS, SERVE_REPLICA])
 def test_a_process_exposes_what_it_registers_and_nothing_else(group: tuple[Metric, ...]) -> None:
     exposed = {family.name for family in PrometheusMeter(group).registry.collect()}
     assert exposed == {metric.name.removesuffix("_total") for metric in group}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.metrics import HTTP_HELD_BYTES
+from pipeline.ports import Meter
 from workers.serve.errors import ApiError
 
 RETRY_S = 0.5
@@ -11,9 +13,30 @@ RETRY_S = 0.5
 class MemoryBudget:
     """Bytes that all requests together may hold. Belongs to one event loop."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, meter: Meter) -> None:
         self.most_bytes = most_bytes
         self.held_bytes = 0
+        self._meter = meter
+
+    def add(self, size_bytes: int) -> None:
+        """Hold more; less if ``size_bytes`` is negative."""
+        self.held_bytes += size_bytes
+        self._meter.set(HTTP_HELD_BYTES, self.held_bytes)
+
+    def require(self, size_bytes: int) -> None:
+        """Refuse what would find no room now. Holds nothing.
+
+        Raises:
+            ApiError: 429: there is no room.
+        """
+        if self.held_bytes + size_bytes > self.most_bytes:
+            raise ApiError(
+                429,
+                "overloaded",
+                f"the server holds {self.held_bytes} bytes of requests against a bound of "
+                f"{self.most_bytes}; try again",
+                retry_after_s=RETRY_S,
+            )
 
     def hold(self) -> Hold:
         """What one request holds: nothing yet."""
@@ -33,23 +56,17 @@ class Hold:
         Raises:
             ApiError: 429: there is no room.
         """
-        if self._budget.held_bytes + size_bytes > self._budget.most_bytes:
-            raise ApiError(
-                429,
-                "overloaded",
-                f"the server holds {self._budget.held_bytes} bytes of requests against a bound of "
-                f"{self._budget.most_bytes}; try again",
-                retry_after_s=RETRY_S,
-            )
-        self._budget.held_bytes += size_bytes
+        self._budget.require(size_bytes)
+        self._budget.add(size_bytes)
         self._bytes += size_bytes
 
     def release(self, size_bytes: int) -> None:
         """Hold so many less."""
-        self._budget.held_bytes -= size_bytes
+        self._budget.add(-size_bytes)
         self._bytes -= size_bytes
 
     def give_back(self) -> None:
         """Hold nothing more. Idempotent."""
-        self._budget.held_bytes -= self._bytes
-        self._bytes = 0
+        if self._bytes:
+            self._budget.add(-self._bytes)
+            self._bytes = 0

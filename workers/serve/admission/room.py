@@ -2,33 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from workers.serve.caller import Caller
+from pipeline.metrics import HTTP_IMAGES_IN_HAND
+from pipeline.ports import Meter
+from pipeline.priority import FIRST
+from workers.serve.admission.rates import Rates
+from workers.serve.admission.shares import Shares
+from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError
+
+JITTER = 0.25
+"""Part of a wait by which clients' waits differ, so that they do not all come back at once."""
+
+
+class Depth:
+    """How many images may be in hand, so that each is served within ``max_wait_s``.
+
+    ``full`` images keep all lanes busy: fewer would leave the device idle. ``queued`` more may wait
+    where ``max_wait_s`` is None. ``wait_s`` tells how long so many waiting images take.
+    """
+
+    def __init__(
+        self, full: int, queued: int, max_wait_s: float | None, wait_s: Callable[[int], float]
+    ) -> None:
+        self._full = full
+        self._queued = queued
+        self._max_wait_s = max_wait_s
+        self.wait_s = wait_s
+
+    def __call__(self) -> int:
+        if self._max_wait_s is None:
+            return self._full + self._queued
+        # Half a round of batches is the least that lets the next batches fill meanwhile.
+        least = self._full + self._full // 2
+        return max(least, self._full + int(self._max_wait_s / self.wait_s(1)))
 
 
 class Room:
     """Room for images between their request's admission and its answer. Belongs to one event
     loop."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.images = 0
+    def __init__(
+        self,
+        depth: Depth,
+        rates: Rates,
+        meter: Meter,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._depth = depth
+        self._rates = rates
+        self._meter = meter
+        self._chance = chance
+        self._shares = Shares()
+
+    @property
+    def images(self) -> int:
+        """Images in hand."""
+        return self._shares.total
 
     @contextmanager
-    def taken(self, images: int, caller: Caller) -> Iterator[None]:
-        """Room for so many images during the block. A request larger than the whole room is taken
-        while nothing else is in hand.
+    def taken(self, images: int, admitted: Admitted) -> Iterator[None]:
+        """Room for so many images of a request during the block.
 
         Raises:
-            ApiError: 429: there is no room.
+            ApiError: 429: there is no room, or the key's rate allows no more.
         """
-        if self.images and self.images + images > self._most:
-            raise ApiError(429, "overloaded", "the server is busy; try again", retry_after_s=0.5)
-        self.images += images
+        caller = admitted.caller
+        lower = caller.level > FIRST
+        bound = self._depth()
+        if not self._shares.room_for(caller.name, images, bound, lower=lower):
+            wait_s = self._depth.wait_s(self._shares.total)
+            raise ApiError(
+                429,
+                "overloaded",
+                f"the server has {self._shares.total} images in hand against a bound of {bound}; "
+                f"try again in {wait_s:.2f} s",
+                retry_after_s=wait_s * (1 + JITTER * self._chance()),
+            )
+        if caller.rate is not None:
+            self._rates.charge(caller.name, caller.rate, images - admitted.prepaid)
+        admitted.prepaid = max(0, admitted.prepaid - images)
+        self._shares.take(caller.name, images, lower=lower)
+        self._meter.set(HTTP_IMAGES_IN_HAND, self._shares.total)
         try:
             yield
         finally:
-            self.images -= images
+            self._shares.give_back(caller.name, images, lower=lower)
+            self._meter.set(HTTP_IMAGES_IN_HAND, self._shares.total)

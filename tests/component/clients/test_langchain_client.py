@@ -1,0 +1,43 @@
+"""LangChain's embeddings, which send token ids unless told otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+from langchain_openai import OpenAIEmbeddings
+from pydantic import SecretStr
+
+from tests.rigs.serve.listening import Listening
+
+pytestmark = pytest.mark.component
+
+MODEL = "openai/clip-vit-base-patch32"
+
+
+def embeddings(server: Listening, **keys: Any) -> OpenAIEmbeddings:
+    return OpenAIEmbeddings(
+        model=MODEL, base_url=server.openai_url, api_key=SecretStr("none"), max_retries=0, **keys
+    )
+
+
+def test_documents_and_queries_are_embedded_as_texts(server: Listening, red_uri: str) -> None:
+    client = embeddings(server, check_embedding_ctx_length=False)
+    cat, image = client.embed_documents(["a photo of a cat", red_uri])
+    assert len(cat) == len(image) == 64
+    assert client.embed_query("a photo of a cat") == cat
+
+
+def test_token_ids_are_refused_with_the_option_that_helps(
+    server: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = embeddings(server)
+    # The default asks tiktoken for a vocabulary, which the package would fetch.
+    monkeypatch.setattr(
+        OpenAIEmbeddings,
+        "_tokenize",
+        lambda *_: ([0], [[320, 2368]], [0], [2]),
+    )
+    with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False"):
+        client.embed_documents(["a cat"])

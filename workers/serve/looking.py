@@ -1,0 +1,44 @@
+"""Several images of a request, each with its place in the request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.errors import Reject
+from workers.serve.caller import Admitted
+from workers.serve.errors import ApiError
+from workers.serve.images import Failure, Given, Seen
+from workers.serve.services import Services
+
+RETRY_S = 1.0
+"""Wait that is asked of a client whose image's store does not answer."""
+
+
+async def look_at(
+    services: Services, images: Sequence[tuple[str, Given]], admitted: Admitted
+) -> list[Seen | ApiError]:
+    """Each image, or what is wrong with it or its store, in order. ``images`` are their places in
+    the request, such as ``input[3]``, and themselves.
+
+    Raises:
+        ApiError: 400: too many images; 429: there is no room for them.
+        Overloaded, Halt, WorkerLost, MemoryError, OSError: as ``Images.seen``.
+    """
+    most = services.settings.serve.max_images
+    if len(images) > most:
+        raise ApiError(
+            400, "too_many_images", f"{len(images)} images, more than {most}; send fewer"
+        )
+    with services.room.taken(len(images), admitted.caller):
+        outcomes = await services.images.seen_all([image for _, image in images], admitted)
+    return [_told(param, outcome) for (param, _), outcome in zip(images, outcomes, strict=True)]
+
+
+def _told(param: str, outcome: Seen | Failure) -> Seen | ApiError:
+    match outcome:
+        case Seen():
+            return outcome
+        case Reject():
+            return ApiError(400, outcome.code, outcome.message, param=param)
+    wait_s = outcome.retry_after_s or RETRY_S
+    return ApiError(503, outcome.code, outcome.message, param=param, retry_after_s=wait_s)

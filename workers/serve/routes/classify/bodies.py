@@ -1,0 +1,209 @@
+"""The forms in which images and questions come: JSON, a form with files, or an image as it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, from_json
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from pipeline.complaints import dotted, said
+from workers.serve.errors import ApiError
+from workers.serve.images import Given, Inline
+from workers.serve.routes.classify.asked import (
+    OBJECT,
+    TEXT,
+    Asked,
+    AskedImage,
+    Options,
+    require_few,
+)
+from workers.serve.sources import given_of
+
+JSON = "application/json"
+FORM = "multipart/form-data"
+
+IMAGE_FIELDS = ("image", "images", "file", "files")
+"""Fields of a form that hold images, as files or as texts."""
+
+SHOWN = 60
+"""Characters of a name that a message repeats."""
+
+MAX_FIELDS = 256
+MAX_FIELD_BYTES = 1024 * 1024
+
+_SPLIT = ("labels", "label_sets")
+_LISTS = (*_SPLIT, "templates", "contrast")
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(slots=True)
+class Item:
+    """An image of a request: what the request calls it, the caller's id of it, and what it gives,
+    or what is wrong with that."""
+
+    param: str
+    given: Given | ApiError
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Images, and what is asked of them."""
+
+    items: list[Item]
+    options: Options
+
+
+async def read(request: Request, max_images: int) -> Question:
+    """What a request asks, in whatever form.
+
+    Raises:
+        ApiError: 400: the request cannot be understood, or has more than ``max_images``; 415: its
+            content type says that it holds neither images nor JSON.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in (JSON, FORM):
+        if request.query_params:
+            raise ApiError(
+                400,
+                "invalid_request",
+                f"options of a body of {kind} stand in the body, not in the query; move them",
+                param=next(iter(request.query_params)),
+            )
+        if kind == JSON:
+            return _of_json(await request.body(), max_images)
+        return await _of_form(request.headers, await request.body(), max_images)
+    if kind.startswith("text/"):
+        raise ApiError(
+            415,
+            "unsupported_media_type",
+            f"{kind[:SHOWN]} holds no image; send JSON, multipart/form-data, or an image's bytes",
+        )
+    # Whatever else the content type says, the body is an image. Several clients send none, and
+    # curl's --data-binary sends application/x-www-form-urlencoded.
+    options = _options(request.query_params.multi_items())
+    return Question([Item("body", Inline(await request.body()))], options)
+
+
+def _of_json(body: bytes, max_images: int) -> Question:
+    asked = _validated(lambda: Asked.model_validate_json(body))
+    images = asked.named_images()
+    require_few(len(images), max_images, "images")
+    return Question([_item(param, image) for param, image in images], asked)
+
+
+async def _of_form(headers: Headers, body: bytes, max_images: int) -> Question:
+    items: list[Item] = []
+    options: list[tuple[str, str]] = []
+    for name, value in await _fields(headers, body):
+        if name in IMAGE_FIELDS:
+            param = f"{name}[{len(items)}]"
+            if isinstance(value, UploadFile):
+                items.append(Item(param, Inline(await value.read(), copied=True)))
+            else:
+                items.append(_item(param, value))
+        elif isinstance(value, UploadFile):
+            raise ApiError(
+                400,
+                "invalid_request",
+                f"the field is a file; files of images stand in {' or '.join(IMAGE_FIELDS[:2])}",
+                param=name[:SHOWN],
+            )
+        else:
+            options.append((name, value))
+    if not items:
+        raise ApiError(
+            400, "invalid_request", "the form has no image; add a field of this name", param="image"
+        )
+    require_few(len(items), max_images, "images")
+    return Question(items, _options(options))
+
+
+async def _fields(headers: Headers, body: bytes) -> list[tuple[str, str | UploadFile]]:
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = MultiPartParser(
+        headers,
+        stream(),
+        max_files=MAX_FIELDS,
+        max_fields=MAX_FIELDS,
+        max_part_size=MAX_FIELD_BYTES,
+    )
+    parser.spool_max_size = len(body) + 1  # files stay in memory, where the body is, too
+    try:
+        return (await parser.parse()).multi_items()
+    except MultiPartException as error:
+        raise ApiError(
+            400, "invalid_multipart", f"the form cannot be read: {error.message}"
+        ) from None
+
+
+def _item(param: str, image: str | AskedImage) -> Item:
+    text, own_id = (image, None) if isinstance(image, str) else (image.image, image.id)
+    try:
+        return Item(param, given_of(text, param), own_id)
+    except ApiError as wrong:
+        return Item(param, wrong.with_traceback(None), own_id)
+
+
+def _options(pairs: Iterable[tuple[str, str]]) -> Options:
+    """Options that are written as texts. One text of ``labels`` or ``label_sets`` is split at its
+    commas; several are taken as they are. A text in brackets or braces is JSON."""
+    texts: dict[str, list[str]] = {}
+    for name, value in pairs:
+        texts.setdefault(name, []).append(value)
+    if len(texts.get("label_set", ())) > 1:
+        texts.setdefault("label_sets", []).extend(texts.pop("label_set"))
+    given: dict[str, Any] = {}
+    for name, values in texts.items():
+        if name not in Options.model_fields:
+            known = ", ".join(Options.model_fields)
+            raise ApiError(
+                400, "invalid_request", f"is unknown; known are {known}", param=name[:SHOWN]
+            )
+        if len(values) > 1 and name not in _LISTS:
+            raise ApiError(400, "invalid_request", "is given twice; send it once", param=name)
+        given[name] = values if len(values) > 1 else _value(name, values[0])
+    return _validated(lambda: Options.model_validate(given))
+
+
+def _value(name: str, text: str) -> Any:
+    if name not in _LISTS:
+        return text
+    if text.lstrip().startswith("["):
+        try:
+            return from_json(text)
+        except ValueError:
+            raise ApiError(400, "invalid_json", "is no JSON", param=name) from None
+    if name in _SPLIT:
+        return [part.strip() for part in text.split(",")]
+    return [text]
+
+
+def _validated(read: Callable[[], _Model]) -> _Model:
+    try:
+        return read()
+    except ValidationError as invalid:
+        first, *others = invalid.errors(include_url=False, include_input=False)
+        raise _refused(first, len(others)) from None
+
+
+def _refused(problem: ErrorDetails, others: int) -> ApiError:
+    path = [key for key in problem["loc"] if key not in (TEXT, OBJECT)]
+    more = f" (and {others} more)" if others else ""
+    if problem["type"] == "json_invalid":
+        return ApiError(400, "invalid_json", f"the body is no JSON: {problem['msg']}")
+    return ApiError(
+        400,
+        "invalid_request",
+        f"{dotted(path) or 'the request'}: {said(problem['msg'])}{more}",
+        param=dotted(path)[:SHOWN] or None,
+    )

@@ -1,0 +1,142 @@
+"""The route: reads a request, looks at its images at once, and scores each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic_core import to_json
+
+from pipeline.errors import Reject, Retry
+from pipeline.labels.scoring import CompiledLabelSet
+from pipeline.metrics import STAGE_SECONDS
+from pipeline.records import JsonValue
+from workers.serve.caller import Admitted
+from workers.serve.errors import ApiError
+from workers.serve.images import Seen
+from workers.serve.routes.classify.answer import image_value, model_value
+from workers.serve.routes.classify.bodies import Item, Question, read
+from workers.serve.routes.classify.described import DESCRIPTION, RESPONSES, SUMMARY, described
+from workers.serve.services import Services
+
+UNAVAILABLE_RETRY_S = 1.0
+
+Failed = Reject | Retry | ApiError
+
+_OURS = ("encode.", "internal.")
+"""Codes for which no client is to blame."""
+
+
+def classify(services: Services) -> APIRouter:
+    router = APIRouter(tags=["classify"])
+    limit = services.settings.serve.max_images
+    model = model_value(services.model, services.settings.events.embedding_dtype)
+
+    @router.post(
+        "/v1/classify",
+        summary=SUMMARY,
+        description=DESCRIPTION,
+        responses=RESPONSES,
+        openapi_extra=described(),
+    )
+    async def classify_images(request: Request) -> Response:
+        admitted: Admitted = request.state.admitted
+        question = await read(request, limit)
+        with services.room.taken(len(question.items), admitted):
+            # Taken once, so that all images are scored by the same version of the label sets.
+            label_sets = await question.options.label_sets_of(services, admitted.caller)
+            outcomes = await _outcomes(question.items, services, admitted)
+        values = _values(question, outcomes, label_sets, services)
+        body = {
+            "request_id": admitted.request_id,
+            "created": int(services.clock.time()),
+            "model": model,
+            "images": values,
+            "usage": {"images": admitted.images, "image_bytes": admitted.image_bytes},
+        }
+        return Response(to_json(body), media_type="application/json")
+
+    return router
+
+
+async def _outcomes(
+    items: Sequence[Item], services: Services, admitted: Admitted
+) -> list[Seen | Failed]:
+    """What became of each image, in order."""
+    given = [item.given for item in items if not isinstance(item.given, ApiError)]
+    seen = iter(await services.images.seen_all(given, admitted))
+    return [item.given if isinstance(item.given, ApiError) else next(seen) for item in items]
+
+
+def _values(
+    question: Question,
+    outcomes: Sequence[Seen | Failed],
+    label_sets: Sequence[CompiledLabelSet],
+    services: Services,
+) -> list[dict[str, Any]]:
+    """The images as they are answered, in order.
+
+    Raises:
+        ApiError: no image could be looked at.
+    """
+    values: list[dict[str, Any]] = []
+    failures: dict[int, Failed] = {}
+    embedding = question.options.embedding
+    for index, (item, outcome) in enumerate(zip(question.items, outcomes, strict=True)):
+        value: dict[str, Any] = {"index": index}
+        if item.id is not None:
+            value["id"] = item.id
+        try:
+            if not isinstance(outcome, Seen):
+                raise outcome
+            value |= _scored(outcome, label_sets, embedding, services)
+        except (Reject, Retry, ApiError) as failure:
+            failures[index] = failure
+            value["error"] = {"code": failure.code, "message": failure.message}
+        values.append(value)
+    if len(failures) == len(values):
+        raise _nothing_seen(question.items, failures, values)
+    return values
+
+
+def _scored(
+    seen: Seen, label_sets: Sequence[CompiledLabelSet], embedding: bool | str, services: Services
+) -> dict[str, Any]:
+    """
+    Raises:
+        Reject: ``encode.non_finite``.
+    """
+    started = services.clock.monotonic()
+    # Scores come from the published values of the embedding, as in the stream.
+    vector = seen.looked.embedding.astype(np.float32, copy=False)
+    results = tuple(label_set.score(vector) for label_set in label_sets)
+    services.meter.observe(STAGE_SECONDS, services.clock.monotonic() - started, stage="score")
+    return image_value(seen, results, embedding)
+
+
+def _nothing_seen(
+    items: Sequence[Item], failures: dict[int, Failed], values: list[dict[str, Any]]
+) -> ApiError:
+    """The error of a request none of whose images could be looked at."""
+    first = failures[0]
+    listed: list[JsonValue] = [dict(value) for value in values]
+    retry_after_s = None
+    if all(isinstance(failure, Retry) for failure in failures.values()):
+        status = 503
+        waits = [it.retry_after_s or 0 for it in failures.values() if isinstance(it, Retry)]
+        retry_after_s = max(UNAVAILABLE_RETRY_S, *waits)
+    elif all(failure.code.startswith(_OURS) for failure in failures.values()):
+        status = 500
+    else:
+        status = 400
+    return ApiError(
+        status,
+        first.code,
+        first.message,
+        param=items[0].param,
+        retry_after_s=retry_after_s,
+        more={"errors": listed} if len(values) > 1 else None,
+    )
