@@ -9,9 +9,11 @@ in the same transaction says that the letter was replayed, so no letter is repla
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from uuid import UUID, uuid5
@@ -20,6 +22,9 @@ from pipeline.events.envelope import EVENT_NAMESPACE, event_source, optional, re
 from pipeline.events.headers import ORIGINAL_PREFIX, EventType, Payload
 from pipeline.formats import strict_json
 from pipeline.records import REPLAY_COUNT, REPLAY_OF, Headers, Record, Replay
+
+MAX_REPLAYS = 3
+"""A reference that was replayed this often is left, unless a person asks for more."""
 
 
 class Left(StrEnum):
@@ -79,6 +84,8 @@ class Letter:
     headers: Headers
     at_partition: int
     """Partition of the dead-letter topic."""
+    at_offset: int
+    """Offset on the dead-letter topic."""
     as_routed: bool = False
     """For a letter that does not say what its sender asked for: replay it as if the sender had
     asked for nothing, and not with what a route decided."""
@@ -108,10 +115,101 @@ class Letter:
                 value=record.value or b"",
                 headers=record.headers,
                 at_partition=record.position.partition.number,
+                at_offset=record.position.offset,
                 as_routed=as_routed,
             )
         except (KeyError, ValueError):
             return None  # not ours, despite its type
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What one pass over the dead-letter topic looks for.
+
+    ``limit`` is the most letters that are replayed. ``upto`` has an offset for each partition of
+    the dead-letter topic: letters from there on are no part of the search, nor those of a partition
+    that is missing. ``allowed`` says whether whoever asks may see a letter's record; other letters
+    are passed over in silence. ``as_routed`` is as in ``Letter``.
+    """
+
+    selection: Selection
+    limit: int | None = None
+    max_replays: int = MAX_REPLAYS
+    as_routed: bool = False
+    upto: Mapping[int, int] | None = None
+    allowed: Callable[[Record], bool] = lambda record: True
+
+    def wants(self, letter: Letter, record: Record) -> bool:
+        if self.upto is not None and letter.at_offset >= self.upto.get(letter.at_partition, 0):
+            return False
+        return self.selection.wants(letter) and self.allowed(record)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A letter to replay. ``topic`` is its input topic; ``partition`` and ``offset`` are its place
+    on the dead-letter topic."""
+
+    code: str
+    topic: str
+    timestamp_ms: int
+    partition: int
+    offset: int
+
+
+@dataclass
+class Found:
+    """What one pass over the dead-letter topic has found. ``due`` has the letters to replay by
+    their ids, ``left`` counts the others of the selection."""
+
+    due: dict[str, Due] = field(default_factory=dict)
+    left: Counter[Left] = field(default_factory=Counter)
+    _replayed: set[str] = field(default_factory=set)
+
+    def take(
+        self, record: Record, search: Search, hinders: Callable[[Letter], Left | None]
+    ) -> None:
+        """Look at the next record. Within a partition, records come in the order of their offsets.
+        ``hinders`` says why a letter cannot be replayed, apart from an earlier replay."""
+        if (replayed := is_marker(record)) is not None:
+            # A marker stands after its letter, in the same partition.
+            self._replayed.add(replayed)
+            if self.due.pop(replayed, None) is not None:
+                self.left[Left.REPLAYED] += 1
+            return
+        letter = Letter.of(record, as_routed=search.as_routed)
+        # With at-least-once delivery a letter may be on the topic twice. The first one counts.
+        if letter is None or letter.id in self._replayed or letter.id in self.due:
+            return
+        if not search.wants(letter, record):
+            return
+        if (why := hinders(letter)) is not None:
+            self.left[why] += 1
+            return
+        self.due[letter.id] = Due(
+            letter.code, letter.topic, letter.timestamp_ms, letter.at_partition, letter.at_offset
+        )
+
+    def keep(self, limit: int | None) -> None:
+        """Drop the letters beyond ``limit``. Of each partition the first ones stay, so that offsets
+        alone say which letters were kept; of all partitions the oldest ones."""
+        if limit is None or len(self.due) <= limit:
+            return
+        rows: dict[int, list[tuple[int, str]]] = {}
+        for letter_id, due in self.due.items():
+            rows.setdefault(due.partition, []).append((due.timestamp_ms, letter_id))
+        oldest_first = heapq.merge(*rows.values(), key=lambda row: row[0])
+        kept = {letter_id for (_, letter_id), _ in zip(oldest_first, range(limit), strict=False)}
+        self.due = {letter_id: due for letter_id, due in self.due.items() if letter_id in kept}
+
+    @property
+    def upto(self) -> dict[int, int]:
+        """For ``Search.upto``: the offsets that a later pass needs to find these letters and no
+        others."""
+        ends: dict[int, int] = {}
+        for due in self.due.values():
+            ends[due.partition] = max(ends.get(due.partition, 0), due.offset + 1)
+        return ends
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -127,9 +128,13 @@ class LiveRules(Generic[InForce]):
     """
 
     def __init__(
-        self, load: Callable[[], InForce], fingerprint: Callable[[], str], meter: Meter
+        self,
+        load: Callable[[], InForce],
+        fingerprint: Callable[[], str],
+        meter: Meter,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """Load the rules.
+        """Load the rules. ``now`` returns Unix seconds.
 
         Raises:
             Halt: raised by ``load``: the rules are not valid.
@@ -137,6 +142,9 @@ class LiveRules(Generic[InForce]):
         self._load = load
         self._fingerprint = fingerprint
         self._meter = meter
+        self._now = now
+        self.changed_at: Mapping[str, float] = {}
+        """When label sets came in force that have changed since the start, in Unix seconds."""
         # Taken before the files are read, so that the next look sees a change made meanwhile.
         self._seen = self._tried = fingerprint()
         self._current = load()
@@ -177,6 +185,9 @@ class LiveRules(Generic[InForce]):
             )
             return
         replaced, self._current = self._current, rules
+        fresh = {name for name, _ in rules.versions.items() - replaced.versions.items()}
+        kept = {name: at for name, at in self.changed_at.items() if name in rules.versions}
+        self.changed_at = kept | dict.fromkeys(fresh, self._now())
         self._meter.add(metrics.LABEL_SET_RELOADS, outcome="loaded")
         self._tell(replaced.versions)
 

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.decode.pool import MAX_FILE_BYTES
+from pipeline.adapters.decode.pool import MAX_FILE_BYTES, SandboxedDecoder
 from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.batching import Batcher, BatchPolicy
 from pipeline.fetch import Fetcher, Stores
@@ -26,8 +26,10 @@ from workers.stores import fetching_of, open_stores
 
 @dataclass(frozen=True, slots=True)
 class Looking:
-    """Decode, batch and encode. ``batcher`` embeds texts too."""
+    """Decode, batch and encode. ``batcher`` embeds texts too, ``decoder`` makes pictures for people
+    too."""
 
+    decoder: SandboxedDecoder
     look: Look
     batcher: Batcher
 
@@ -78,7 +80,8 @@ async def looking(
     ) as decoder:
         batcher = Batcher(encoder, batch, clock, meter, min_share, max_waiting=max_waiting)
         try:
-            yield Looking(Look(decoder, batcher, encoder, decode, dtype, clock, meter), batcher)
+            look = Look(decoder, batcher, encoder, decode, dtype, clock, meter)
+            yield Looking(decoder, look, batcher)
         finally:
             await batcher.close()
 

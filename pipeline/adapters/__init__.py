@@ -3,6 +3,6 @@
 There is one room for each part of the outside world: ``kafka``, ``s3``, ``decode`` (files to
 pixels), ``clip`` (pixels and text to embeddings), and ``memory`` (the same ports without an outside
 world). Read ``memory`` first: the ports at their simplest. No room imports another. ``clock``,
-``processors`` and ``yaml_lines`` serve several rooms and workers. ``label_files`` and
+``processors`` and ``yaml_lines`` serve several rooms and workers. ``jpeg``, ``label_files`` and
 ``prometheus`` are adapters of one module each.
 """

@@ -84,3 +84,10 @@ class Crop:
     def cropped_share(self) -> float:
         """Share of the original's area outside the square, 0 to 1."""
         return 1 - self.edge**2 / (self.resized_width * self.resized_height)
+
+
+def fitted(width: int, height: int, edge: int) -> tuple[int, int]:
+    """The size of a whole picture whose longest edge has at most ``edge`` pixels. Small pictures
+    are not enlarged."""
+    scale = min(1.0, edge / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))

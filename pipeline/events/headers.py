@@ -110,7 +110,8 @@ SERVED = (
     Header(
         "ce_subject",
         "URI of the image, without the query of an `https://` URI. For an image whose bytes were "
-        "in the request: `sha256:` and the hash of the bytes.",
+        "in the request: `sha256:` and the hash of the bytes, if it is known.",
+        required=False,
     ),
 )
 

@@ -14,7 +14,7 @@ from uuid import uuid5
 
 from pipeline.errors import Code
 from pipeline.events.builder import EventsPolicy
-from pipeline.events.envelope import EVENT_NAMESPACE, TextHeaders, text
+from pipeline.events.envelope import EVENT_NAMESPACE, TextHeaders, optional, text
 from pipeline.events.headers import EventType
 from pipeline.events.parts import (
     as_bytes,
@@ -42,7 +42,7 @@ class ServedImage:
     """One image of a request, and where it came from.
 
     ``key`` is the name of the API key. ``index`` is the image's place in the request, from 0.
-    ``uri`` is None for bytes of the request, and ``sha256`` is their hash, else None.
+    ``uri`` is None for bytes of the request, and ``sha256`` is their hash, if it is known.
     """
 
     request_id: str
@@ -53,8 +53,10 @@ class ServedImage:
     sha256: str | None
 
     @property
-    def subject(self) -> str:
-        return f"sha256:{self.sha256}" if self.uri is None else self.uri
+    def subject(self) -> str | None:
+        if self.uri is None and self.sha256 is not None:
+            return f"sha256:{self.sha256}"
+        return self.uri
 
     def event_id(self, event_type: EventType) -> str:
         """The UUIDv5 of one event of this image. The subject is part of the name, because a sender
@@ -102,7 +104,7 @@ class ServedEvents:
         served = EventRecord(_key(image), as_json(value), headers)
         return (served, self._embedding(image, looked, own_id)) if self._embeds else (served,)
 
-    def failed(self, image: ServedImage, code: str, format: str | None = None) -> EventRecord:
+    def failed(self, image: ServedImage, code: str) -> EventRecord:
         """The event of an image that was answered with an error."""
         value: ServedErrorValue = {
             "request": _request(image),
@@ -110,7 +112,6 @@ class ServedEvents:
             "sha256": image.sha256,
             "code": code,
             "stage": Code.stage(code),
-            "format": format,
             "clipstream_version": self._version,
         }
         kind = EventType.SERVED_ERROR
@@ -150,7 +151,7 @@ def _attributes(image: ServedImage, kind: EventType, own_id: str) -> TextHeaders
         ("ce_type", text(kind)),
         ("ce_source", SOURCE),
         ("ce_id", text(own_id)),
-        ("ce_subject", text(image.subject)),
+        *optional("ce_subject", image.subject),
     )
 
 

@@ -276,13 +276,11 @@ class ServedErrorValue(TypedDict):
     """URI of the image, without the query of an `https://` URI. null if the image's bytes were in
     the request."""
     sha256: Sha256 | None
-    """SHA-256 of the image's bytes, if they were in the request. null for an image with a URI."""
+    """SHA-256 of the image's bytes, if they were in the request and could be looked at. null for an
+    image with a URI."""
     code: str
     """Stable code, listed in codes.md. New codes may appear."""
     stage: str
     """Stage that gave up: the part of the code before the dot."""
-    format: str | None
-    """For `decode.unsupported_format` only: the recognised format, or `unknown`. Otherwise
-    null."""
     clipstream_version: str
     """Version of Clipstream that wrote the event."""

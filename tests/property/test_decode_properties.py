@@ -99,7 +99,7 @@ def test_an_impossible_crop_is_refused(width: int, height: int, resize: int, edg
 @given(st.binary(min_size=REPLY_BYTES, max_size=REPLY_BYTES))
 def test_whatever_a_child_answers_is_sound_or_a_violation(frame: bytes) -> None:
     try:
-        reply = Reply.unpack(frame, formats=5, crop=224)
+        reply = Reply.unpack(frame, formats=5, resize=224, crop=224)
     except ProtocolViolation:
         return
     assert reply.pack() == frame

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.adapters.kafka.admin import KafkaAdmin
-from pipeline.adapters.kafka.replay import DeadLetterTopic, ReplayProducer, fits
+from pipeline.adapters.kafka.replay import ReplayProducer, find
+from pipeline.adapters.kafka.replay import publish as publish_found
 from pipeline.errors import Halt
-from pipeline.replay import Left, Letter, Selection, is_marker, obstacle
+from pipeline.replay import Found, Search, Selection
 from workers.commands.progress import open_ended
 from workers.settings.loading import Settings
-
-LETTERS_PER_TRANSACTION = 500
-BYTES_PER_TRANSACTION = 4 * 1024 * 1024
 
 
 @dataclass
@@ -35,19 +30,11 @@ class _Row:
         self.count += 1
 
 
-@dataclass
-class _Found:
-    """What one pass over the topic found. ``wanted`` maps a letter's id to its code and time."""
-
-    wanted: dict[str, tuple[str, int]] = field(default_factory=dict)
-    replayed: set[str] = field(default_factory=set)
-    left: Counter[Left] = field(default_factory=Counter)
-
-    def rows(self) -> dict[str, _Row]:
-        rows: dict[str, _Row] = {}
-        for code, timestamp_ms in self.wanted.values():
-            rows.setdefault(code, _Row()).add(timestamp_ms)
-        return dict(sorted(rows.items(), key=lambda pair: -pair[1].count))
+def _rows(found: Found) -> dict[str, _Row]:
+    rows: dict[str, _Row] = {}
+    for due in found.due.values():
+        rows.setdefault(due.code, _Row()).add(due.timestamp_ms)
+    return dict(sorted(rows.items(), key=lambda pair: -pair[1].count))
 
 
 def run_replay(
@@ -69,112 +56,49 @@ def run_replay(
         Retry: the broker does not answer. Letters that were published are marked and are not sent
             again.
     """
+    search = Search(selection, limit, max_replays, as_routed)
     if not publish:
-        found = _find(settings, console, selection, limit, max_replays, as_routed)
+        found = _find(settings, console, search)
         _show(console, found)
         console.print(
-            f"{len(found.wanted)} dead letters would be replayed; nothing was published. Add "
+            f"{len(found.due)} dead letters would be replayed; nothing was published. Add "
             "--publish to replay them.",
             highlight=False,
         )
         return 0
     # Created before the pass, so that no other replay can publish what the pass finds.
     with ReplayProducer(settings.kafka, settings.delivery) as producer:
-        found = _find(settings, console, selection, limit, max_replays, as_routed)
+        found = _find(settings, console, search)
         _show(console, found)
         count = _publish(settings, console, producer, found, as_routed)
     console.print(f"{count} dead letters replayed", highlight=False)
     return count
 
 
-def _find(
-    settings: Settings,
-    console: Console,
-    selection: Selection,
-    limit: int | None,
-    max_replays: int,
-    as_routed: bool,
-) -> _Found:
-    kafka = settings.kafka
-    with KafkaAdmin(kafka) as admin:
-        cluster_id = admin.facts().cluster_id
-        described = admin.topics(kafka.input_topics)
-    topics = {name: len(each["partitions"]) for name, each in described.items()}
-    found = _Found()
-    progress = open_ended(console)
-    with progress, DeadLetterTopic(kafka) as topic:
+def _find(settings: Settings, console: Console, search: Search) -> Found:
+    with open_ended(console) as progress:
         task = progress.add_task("reading the dead letters")
-        read = 0
-        for records in topic.records():
-            read += len(records)
+
+        def told(read: int) -> None:
             progress.update(task, description=f"{read} dead letters and markers read")
-            for record in records:
-                if (replayed := is_marker(record)) is not None:
-                    # A marker stands after its letter, in the same partition.
-                    found.replayed.add(replayed)
-                    if found.wanted.pop(replayed, None) is not None:
-                        found.left[Left.REPLAYED] += 1
-                    continue
-                letter = Letter.of(record, as_routed=as_routed)
-                # With at-least-once delivery a letter may be on the topic twice.
-                if letter is None or letter.id in found.replayed or not selection.wants(letter):
-                    continue
-                why = obstacle(letter, cluster_id, kafka.group, topics, max_replays)
-                if why is None and not fits(letter, kafka):
-                    why = Left.TOO_LARGE
-                if why is not None:
-                    found.left[why] += 1
-                else:
-                    found.wanted[letter.id] = (letter.code, letter.timestamp_ms)
-    for surplus in list(found.wanted)[limit:] if limit is not None else ():
-        del found.wanted[surplus]
-    return found
+
+        return find(settings.kafka, search, told)
 
 
 def _publish(
-    settings: Settings,
-    console: Console,
-    producer: ReplayProducer,
-    found: _Found,
-    as_routed: bool,
+    settings: Settings, console: Console, producer: ReplayProducer, found: Found, as_routed: bool
 ) -> int:
-    """Publish the found letters, in a second pass, because they need not fit into memory."""
-    count = 0
-    progress = open_ended(console)
-    with progress, DeadLetterTopic(settings.kafka) as topic:
+    with open_ended(console) as progress:
         task = progress.add_task("publishing")
-        for chunk in _chunks(_wanted(topic, found, as_routed)):
-            producer.publish(chunk)
-            count += len(chunk)
-            progress.update(task, description=f"{count} of {len(found.wanted)} replayed")
-    return count
+
+        def told(count: int) -> None:
+            progress.update(task, description=f"{count} of {len(found.due)} replayed")
+
+        return publish_found(settings.kafka, producer, found, as_routed=as_routed, told=told)
 
 
-def _wanted(topic: DeadLetterTopic, found: _Found, as_routed: bool) -> Iterator[Letter]:
-    due = set(found.wanted)
-    for records in topic.records():
-        for record in records:
-            letter = Letter.of(record, as_routed=as_routed)
-            if letter is not None and letter.id in due:
-                due.remove(letter.id)
-                yield letter
-
-
-def _chunks(letters: Iterator[Letter]) -> Iterator[list[Letter]]:
-    chunk: list[Letter] = []
-    held_bytes = 0
-    for letter in letters:
-        chunk.append(letter)
-        held_bytes += len(letter.value)
-        if len(chunk) >= LETTERS_PER_TRANSACTION or held_bytes >= BYTES_PER_TRANSACTION:
-            yield chunk
-            chunk, held_bytes = [], 0
-    if chunk:
-        yield chunk
-
-
-def _show(console: Console, found: _Found) -> None:
-    rows = found.rows()
+def _show(console: Console, found: Found) -> None:
+    rows = _rows(found)
     if rows:
         table = Table("code", "letters", "first", "last", box=None, pad_edge=False)
         for code, row in rows.items():

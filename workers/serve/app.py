@@ -15,6 +15,9 @@ from workers.serve.admission.families import FAMILIES
 from workers.serve.admission.gate import INTERNAL, LOST, Gate
 from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError, answer_of
+from workers.serve.live.routes.letters import letters
+from workers.serve.live.routes.live import live
+from workers.serve.live.routes.overview import overview
 from workers.serve.routes.classify import classify
 from workers.serve.routes.embeddings import embeddings
 from workers.serve.routes.health import health
@@ -47,7 +50,7 @@ def build_app(services: Services, *, sets_request_id: bool = True) -> Applicatio
         redirect_slashes=False,
     )
     api.include_router(health(services))
-    for routes in (classify, moderations, embeddings, models, huggingface):
+    for routes in (classify, moderations, embeddings, models, huggingface, overview, live, letters):
         api.include_router(routes(services))
 
     async def answer(request: Request, error: Exception) -> Response:

@@ -29,7 +29,7 @@ async def look_at(
         raise ApiError(
             400, "too_many_images", f"{len(images)} images, more than {most}; send fewer"
         )
-    with services.room.taken(len(images), admitted.caller):
+    with services.room.taken(len(images), admitted):
         outcomes = await services.images.seen_all([image for _, image in images], admitted)
     return [_told(param, outcome) for (param, _), outcome in zip(images, outcomes, strict=True)]
 

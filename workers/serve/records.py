@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +17,10 @@ RETRY_S = 1.0
 """Wait that is asked of a client whose outcomes could not be published."""
 
 
+Outcome = Seen | Reject | Retry | ApiError
+"""An image that was looked at, or what is wrong with it or its store."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answered:
     """One image of a request, what was seen in it or why nothing was, and what label sets say.
@@ -27,8 +29,8 @@ class Answered:
     """
 
     image: Given
-    seen: Seen | BaseException
-    results: Sequence[LabelSetResult] = ()
+    outcome: Outcome
+    results: tuple[LabelSetResult, ...] = ()
 
 
 class Publisher(Protocol):
@@ -49,9 +51,10 @@ class Publisher(Protocol):
 
 
 class Records:
-    """Publishes the outcomes of requests. Belongs to one event loop."""
+    """Publishes the outcomes of requests, or nothing without a publisher. Belongs to one event
+    loop."""
 
-    def __init__(self, publisher: Publisher, events: ServedEvents) -> None:
+    def __init__(self, publisher: Publisher | None, events: ServedEvents) -> None:
         self._publisher = publisher
         self._events = events
 
@@ -59,26 +62,27 @@ class Records:
         self,
         admitted: Admitted,
         route: str,
-        answered: Sequence[Answered],
+        answered: Mapping[int, Answered],
         *,
         own_labels: bool = False,
     ) -> None:
-        """Publish what a request is about to be answered with. Call it after the last step that can
-        fail, and before the answer.
+        """Publish what became of the images of a request. Call it when nothing else can fail, and
+        before the answer, also if the answer is an image's error.
 
-        ``answered`` are the request's images in their order. An image that is neither seen nor
-        failed for a reason of its own (``Reject``) or of its store's (``Retry``) has no outcome:
-        the caller is to ask again. ``own_labels`` says that the request brought the labels.
+        ``answered`` has the images by their place in the request. ``own_labels`` says that the
+        request brought the labels.
 
         Raises:
             ApiError: 503 ``publish_failed``: the request must not be answered.
             Halt, WorkerLost: this replica cannot publish any more.
         """
-        records: list[EventRecord] = []
-        for index, each in enumerate(answered):
-            if isinstance(each.seen, Seen | Reject | Retry):
-                image = await _identity(admitted, route, index, each)
-                records += self._events_of(image, each.seen, each.results, own_labels)
+        if self._publisher is None:
+            return
+        records = [
+            record
+            for index, each in answered.items()
+            for record in self._of(_identity(admitted, route, index, each.image), each, own_labels)
+        ]
         if not records:
             return
         try:
@@ -92,41 +96,27 @@ class Records:
                 retry_after_s=RETRY_S,
             ) from failure
 
-    def _events_of(
-        self,
-        image: ServedImage,
-        seen: Seen | Reject | Retry,
-        results: Sequence[LabelSetResult],
-        own_labels: bool,
+    def _of(
+        self, image: ServedImage, answered: Answered, own_labels: bool
     ) -> Sequence[EventRecord]:
-        match seen:
-            case Seen():
-                return self._events.looked_at(
-                    image,
-                    seen.looked,
-                    results,
-                    own_labels=own_labels,
-                    etag=seen.etag,
-                    version_id=seen.version_id,
-                )
-            case Reject():
-                return (self._events.failed(image, seen.code, seen.format),)
-            case Retry():
-                return (self._events.failed(image, seen.code),)
+        outcome = answered.outcome
+        if not isinstance(outcome, Seen):
+            return (self._events.failed(image, outcome.code),)
+        return self._events.looked_at(
+            image,
+            outcome.looked,
+            answered.results,
+            own_labels=own_labels,
+            etag=outcome.etag,
+            version_id=outcome.version_id,
+        )
 
 
-async def _identity(admitted: Admitted, route: str, index: int, answered: Answered) -> ServedImage:
-    given, seen = answered.image, answered.seen
+def _identity(admitted: Admitted, route: str, index: int, image: Given) -> ServedImage:
     uri, sha256 = None, None
-    if not isinstance(given, Inline):
+    if isinstance(image, Inline):
+        sha256 = image.sha256
+    else:
         # A query may hold a signature. A question mark in a key of S3 begins none.
-        uri = given.ref.uri if given.ref.scheme == "s3" else given.ref.uri.partition("?")[0]
-    elif isinstance(seen, Seen):
-        sha256 = seen.looked.sha256
-    else:  # nobody has hashed it yet, and it may be large
-        sha256 = await asyncio.to_thread(_sha256, given.body)
+        uri = image.ref.uri if image.ref.scheme == "s3" else image.ref.uri.partition("?")[0]
     return ServedImage(admitted.request_id, admitted.caller.name, route, index, uri, sha256)
-
-
-def _sha256(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()

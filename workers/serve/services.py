@@ -14,7 +14,10 @@ from workers.serve.admission.memory import MemoryBudget
 from workers.serve.admission.rates import Rates
 from workers.serve.admission.room import Room
 from workers.serve.images import Images
+from workers.serve.live.cluster import ClusterView
+from workers.serve.live.live import Live
 from workers.serve.prompts import Prompts
+from workers.serve.records import Records
 from workers.settings.loading import Settings
 
 
@@ -50,5 +53,8 @@ class Services:
     room: Room
     memory: MemoryBudget
     standing: Standing
+    live: Live
+    cluster: ClusterView
     clock: Clock
     meter: Meter
+    records: Records

@@ -6,19 +6,31 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from importlib.metadata import version
 
 from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.jpeg import as_jpeg
+from pipeline.adapters.kafka.served.publisher import EventPublisher
+from pipeline.adapters.kafka.watching.topics import KafkaTopics
 from pipeline.adapters.label_files import fingerprint
 from pipeline.encode.batching import lane_share
+from pipeline.events.served import ServedEvents
 from pipeline.fetch import Attempts, Stores
-from pipeline.ports import Encoder, Meter
+from pipeline.ports import Clock, Encoder, Meter
 from workers.label_sets import LiveRules, load_scoring
 from workers.serve.admission.keys import Keys
 from workers.serve.admission.memory import MemoryBudget
 from workers.serve.admission.rates import Rates
 from workers.serve.admission.room import Depth, Room
 from workers.serve.images import Images
+from workers.serve.live.cluster import ThisReplica, values_in
+from workers.serve.live.letters import Letters
+from workers.serve.live.live import Live, Stream, is_stream_configured
+from workers.serve.live.pictures import Pictures
+from workers.serve.live.replays import Replays
+from workers.serve.live.watch import Watch
 from workers.serve.prompts import Prompts
+from workers.serve.records import Records
 from workers.serve.services import Services, Standing
 from workers.settings.loading import Settings
 from workers.stages import looking
@@ -72,8 +84,14 @@ async def serving(
         if settings.label_sets.reload_interval_s:
             rules.watch(settings.label_sets.reload_interval_s)
             owned.push_async_callback(asyncio.to_thread, rules.close)
+        publisher = None
+        if policy.publish == "kafka":
+            publisher = EventPublisher(settings.kafka, settings.delivery, policy.topic)
+            owned.push_async_callback(asyncio.to_thread, publisher.close)
         prompts = Prompts(encoder, seeing.batcher.encode_texts, settings.serve)
         owned.push_async_callback(prompts.close)
+        attempts = Attempts(stores, settings.fetch, clock)
+        standing = Standing()
         largest = min(settings.batch.largest, encoder.largest)
         lane = lane_share(largest, encoder.parallel)
         rates = Rates(clock, replicas)
@@ -83,22 +101,40 @@ async def serving(
             policy.max_wait_s,
             seeing.batcher.wait_s,
         )
+        room = Room(depth, rates, meter)
+        values = partial(values_in, meter)
+        live = Live(
+            stream=_stream(settings, clock),
+            pictures=Pictures(attempts, seeing.decoder, as_jpeg),
+            geometry=encoder.geometry,
+            changed_at=lambda: rules.changed_at,
+            values=values,
+        )
+        if live.stream is not None:
+            owned.push_async_callback(live.stream.watch.close)
         yield Services(
             settings=settings,
             model=encoder.model,
-            images=Images(
-                seeing.look,
-                Attempts(stores, settings.fetch, clock),
-                meter,
-                settings.serve.deadline_s,
-            ),
+            images=Images(seeing.look, attempts, meter, settings.serve.deadline_s),
             prompts=prompts,
             rules=rules,
             keys=keys,
             rates=rates,
-            room=Room(depth, rates, meter),
+            room=room,
             memory=MemoryBudget(policy.max_memory_mib * MIB, meter),
-            standing=Standing(),
+            standing=standing,
+            live=live,
+            cluster=ThisReplica(
+                encoder.model, standing, room, values, settings.endpoints.discovery_file
+            ),
             clock=clock,
             meter=meter,
+            records=Records(publisher, ServedEvents(settings.events, version("clipstream"))),
         )
+
+
+def _stream(settings: Settings, clock: Clock) -> Stream | None:
+    if not is_stream_configured(settings):
+        return None
+    topics = KafkaTopics(settings.kafka, settings.delivery)
+    return Stream(Watch(topics, clock), Letters(topics, clock), Replays(topics, clock))

@@ -34,8 +34,8 @@ from pipeline.adapters.decode.eight_bits import (
 )
 from pipeline.adapters.decode.image_files import IMAGE_FILES, Essentials, jpeg, png
 from pipeline.adapters.decode.resampler import Resampler
-from pipeline.adapters.decode.wire import Refused, Verdict
-from pipeline.decode.crop import Centring, Crop
+from pipeline.adapters.decode.wire import WHOLE, Refused, Verdict
+from pipeline.decode.crop import Centring, Crop, fitted
 from pipeline.decode.good_images import GOOD_IMAGES
 from pipeline.decode.signatures import advice, recognise
 
@@ -58,7 +58,8 @@ _ON_THE_SIDE = frozenset({5, 6, 7, 8})
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """RGB bytes of the model's square, row by row, and facts about the original, turned upright."""
+    """RGB bytes of the model's square or of the whole, row by row, and facts about the original,
+    turned upright."""
 
     pixels: bytes
     format: str
@@ -99,7 +100,8 @@ class PillowDecoder:
         self._samples = {name: _sample(name) for name in formats}
 
     def decode(self, body: bytes, resize: int, crop: int) -> Decoded:
-        """Decode to a square of ``crop`` pixels out of the image resized to ``resize``.
+        """Decode to a square of ``crop`` pixels out of the image resized to ``resize``; with a
+        ``crop`` of 0 to the whole image, whose longest edge has at most ``resize`` pixels.
 
         Raises:
             Refused: the image cannot be decoded.
@@ -146,7 +148,8 @@ class PillowDecoder:
             image.tile = [_in_native_order(tile) for tile in image.tile]
         # libjpeg, fed in pieces, would decode the row of blocks at the end of a piece again.
         image.decodermaxblock = len(parts.body)
-        scales = self._fast and name == "JPEG" and jpeg.scales(parts.body)
+        # A picture for people is no input of a model: how it was scaled down does not matter.
+        scales = (self._fast or crop == WHOLE) and name == "JPEG" and jpeg.scales(parts.body)
         reduction = _draft(image, resize) if scales else 1
         if name == "PNG":
             _load_whole_png(image, parts.body)
@@ -159,10 +162,15 @@ class PillowDecoder:
         width, height = upright.size
         if reduction > 1:
             width, height = full if orientation not in _ON_THE_SIDE else full[::-1]
-        box = Crop.of(width, height, resize, crop, self._centring)
-        square = self._square(upright, box, name, reduction)
+        if crop == WHOLE:
+            seen = upright.resize(
+                fitted(width, height, resize), Image.Resampling.BICUBIC, reducing_gap=2.0
+            )
+        else:
+            box = Crop.of(width, height, resize, crop, self._centring)
+            seen = self._square(upright, box, name, reduction)
         return Decoded(
-            pixels=square.convert("RGB").tobytes(),
+            pixels=seen.convert("RGB").tobytes(),
             format=name,
             width=width,
             height=height,

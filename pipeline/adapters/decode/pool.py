@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.adapters.decode.process import DecodeProcess
-from pipeline.adapters.decode.wire import ChildConfig, ChildEnd, ProtocolViolation, Reply, Verdict
+from pipeline.adapters.decode.wire import (
+    WHOLE,
+    ChildConfig,
+    ChildEnd,
+    ProtocolViolation,
+    Reply,
+    Verdict,
+    seen_size,
+)
 from pipeline.adapters.processors import available_processors
 from pipeline.decode.codings import codings_of
 from pipeline.decode.crop import Crop
@@ -125,6 +133,26 @@ class SandboxedDecoder:
                 f"decode: a square of {geometry.crop} pixels out of an image resized to "
                 f"{geometry.resize} is impossible; check the model's preprocessor_config.json",
             )
+        return await self._in_turn(body, geometry, content_encoding, level)
+
+    async def whole(
+        self,
+        body: bytes,
+        edge: int,
+        content_encoding: str | None = None,
+        level: int = FIRST,
+    ) -> DecodedImage:
+        """As ``decode``, but the whole picture, for people: pixels [height, width, 3], of which the
+        longest edge has at most ``edge`` pixels. Nothing is cropped.
+
+        Raises:
+            Reject, Halt, OSError: as ``decode``.
+        """
+        return await self._in_turn(body, ImageGeometry(edge, WHOLE), content_encoding, level)
+
+    async def _in_turn(
+        self, body: bytes, geometry: ImageGeometry, content_encoding: str | None, level: int
+    ) -> DecodedImage:
         codings = codings_of(content_encoding)
         await self._turn(level)
         try:
@@ -220,15 +248,16 @@ class SandboxedDecoder:
             unsupported = reply.verdict == Verdict.UNSUPPORTED_FORMAT
             named = FORMATS[reply.format_index] if unsupported else None
             raise Reject(code, f"decode: {printable}", format=named)
-        crop = Crop.of(reply.width, reply.height, geometry.resize, geometry.crop)
+        asked = (reply.width, reply.height, geometry.resize, geometry.crop)
         facts = ImageFacts(
             format=self._policy.formats[reply.format_index],
             width=reply.width,
             height=reply.height,
             frames=reply.frames,
-            cropped_share=crop.cropped_share,
+            cropped_share=0.0 if geometry.crop == WHOLE else Crop.of(*asked).cropped_share,
         )
-        return DecodedImage(payload.reshape(geometry.crop, geometry.crop, 3), facts)
+        width, height = seen_size(*asked)
+        return DecodedImage(payload.reshape(height, width, 3), facts)
 
     async def _prestart(self) -> None:
         self._idle.append(await self._spawn())

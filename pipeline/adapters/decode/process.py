@@ -119,13 +119,15 @@ class DecodeProcess:
         request = Request(len(body), geometry.resize, geometry.crop, codings)
         await asyncio.get_running_loop().sock_sendall(self._channel, request.pack() + body)
         # One buffer for header and payload saves a read when the answer comes in one piece.
-        pixel_bytes = geometry.crop**2 * 3
+        pixel_bytes = (geometry.crop or geometry.resize) ** 2 * 3
         answer = np.empty(REPLY_BYTES + max(pixel_bytes, MAX_DETAIL_BYTES), np.uint8)
         filled = 0
         while filled < REPLY_BYTES:
             filled = await self._receive(answer, filled)
         header = answer[:REPLY_BYTES].tobytes()
-        reply = Reply.unpack(header, formats=self._formats, crop=geometry.crop)
+        reply = Reply.unpack(
+            header, formats=self._formats, resize=geometry.resize, crop=geometry.crop
+        )
         end = REPLY_BYTES + reply.payload_bytes
         while filled < end:
             filled = await self._receive(answer, filled)

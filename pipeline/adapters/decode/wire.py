@@ -7,14 +7,18 @@ checked here before anything else uses it. No outside library.
 from __future__ import annotations
 
 import json
+import math
 import signal
 import struct
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 
 from pipeline.decode.codings import CODINGS, MAX_CODINGS
-from pipeline.decode.crop import Centring
+from pipeline.decode.crop import Centring, fitted
 from pipeline.decode.signatures import FORMATS
+
+WHOLE = 0
+"""In place of the edge of a square: the whole image."""
 
 
 class Verdict(IntEnum):
@@ -104,7 +108,8 @@ def unpack_ready(frame: bytes) -> bool:
 @dataclass(frozen=True, slots=True)
 class Request:
     """One image to decode. ``body_bytes`` bytes follow, to which ``codings`` (of
-    ``pipeline.decode.codings``) were applied in turn. Edges as in ``ImageGeometry``, in pixels."""
+    ``pipeline.decode.codings``) were applied in turn. Edges as in ``ImageGeometry``, in pixels; a
+    ``crop`` of 0 asks for the whole image, whose longest edge has at most ``resize`` pixels."""
 
     body_bytes: int
     resize: int
@@ -150,8 +155,8 @@ class Reply:
         )
 
     @classmethod
-    def unpack(cls, frame: bytes, *, formats: int, crop: int) -> Reply:
-        """Parse and check an answer.
+    def unpack(cls, frame: bytes, *, formats: int, resize: int, crop: int) -> Reply:
+        """Parse and check an answer. ``resize`` and ``crop`` are those of the request.
 
         Raises:
             ProtocolViolation: an unknown verdict or format, a payload of the wrong size, or
@@ -162,7 +167,7 @@ class Reply:
             sound = (
                 format_index < formats
                 and min(width, height, frames) >= 1
-                and payload_bytes == crop * crop * 3
+                and payload_bytes == 3 * math.prod(seen_size(width, height, resize, crop))
             )
         else:
             named = len(FORMATS) if verdict == Verdict.UNSUPPORTED_FORMAT else 1
@@ -172,6 +177,11 @@ class Reply:
         if not sound:
             raise ProtocolViolation
         return cls(Verdict(verdict), payload_bytes, format_index, width, height, frames)
+
+
+def seen_size(width: int, height: int, resize: int, crop: int) -> tuple[int, int]:
+    """Width and height of the pixels that are sent for an original of ``width`` x ``height``."""
+    return (crop, crop) if crop else fitted(width, height, resize)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,16 +85,20 @@ def _require_tested(version: str) -> None:
 
 
 def listed_offsets(
-    consumer: KafkaConsumer, partitions: Iterable[TopicPartition], at: OffsetSpec, timeout_ms: int
+    consumer: KafkaConsumer,
+    partitions: Iterable[TopicPartition],
+    at: OffsetSpec | int,
+    timeout_ms: int,
 ) -> dict[TopicPartition, int]:
-    """The first or last offset of each log, in one request for each leader. Partitions without a
-    leader are left out (B25). Blocks.
+    """An offset of each log, in one request for each leader: the first, the last, or that of the
+    first record at or after a time in milliseconds. Partitions without a leader are left out (B25),
+    and for a time those without such a record. Blocks.
 
     Raises:
         KafkaError: a leader does not answer in time, or refuses.
     """
     found = consumer._fetcher.offsets_by_times(dict.fromkeys(partitions, at), timeout_ms)
-    return {tp: told.offset for tp, told in found.items() if told is not None}
+    return {tp: told.offset for tp, told in found.items() if told is not None and told.offset >= 0}
 
 
 def _tell_refusals(manager: Any) -> None:

@@ -1,10 +1,13 @@
 """Replays dead letters on Kafka: a pass over their topic, and transactions that publish records and
-markers together."""
+markers together.
+
+``find`` and ``publish`` are a replay, for the command and for any other caller.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +15,7 @@ import kafka.errors as kafka_errors
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import OffsetSpec
 
+from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.clients import Producer, connect, discard, listed_offsets
 from pipeline.adapters.kafka.failures import connecting, replaying
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, common_options
@@ -20,13 +24,106 @@ from pipeline.adapters.kafka.reading import record_of
 from pipeline.adapters.kafka.sink import first_cause, record_bytes_at_most, within
 from pipeline.errors import CommitDoubtful, Halt, Retry
 from pipeline.records import OutputRecord, OutputTopic, Record
-from pipeline.replay import InputRecord, Letter, input_record, marker_headers
+from pipeline.replay import (
+    Found,
+    InputRecord,
+    Left,
+    Letter,
+    Search,
+    input_record,
+    marker_headers,
+    obstacle,
+)
 
 POLL_S = 0.5
 SILENCE_S = 30.0
 """A broker that returns nothing for this long, before the end is reached, does not answer. Ending
 the transaction of a crashed worker takes less."""
 ANSWER_MS = 30_000
+LETTERS_PER_TRANSACTION = 500
+BYTES_PER_TRANSACTION = 4 * 1024 * 1024
+WINDOW_RECORDS = 4000
+"""Records that are read on, from each place further back."""
+
+Told = Callable[[int], object]
+"""Called with a count that grows while the work goes on. May raise, to end the work."""
+
+
+def find(kafka: KafkaPolicy, search: Search, told: Told = lambda records: None) -> Found:
+    """Look for letters to replay, in one pass over the whole topic. ``told`` hears how many records
+    were read.
+
+    Raises:
+        Retry: the broker does not answer.
+        Halt: not allowed, or a topic is missing.
+    """
+    with KafkaAdmin(kafka) as admin:
+        cluster_id = admin.facts().cluster_id
+        described = admin.topics(kafka.input_topics)
+    topics = {name: len(each["partitions"]) for name, each in described.items()}
+
+    def hinders(letter: Letter) -> Left | None:
+        why = obstacle(letter, cluster_id, kafka.group, topics, search.max_replays)
+        return Left.TOO_LARGE if why is None and not fits(letter, kafka) else why
+
+    found = Found()
+    read = 0
+    with DeadLetterTopic(kafka) as topic:
+        for records in topic.records():
+            read += len(records)
+            told(read)
+            for record in records:
+                found.take(record, search, hinders)
+    found.keep(search.limit)
+    return found
+
+
+def publish(
+    kafka: KafkaPolicy,
+    producer: ReplayProducer,
+    found: Found,
+    *,
+    as_routed: bool = False,
+    told: Told = lambda letters: None,
+) -> int:
+    """Publish the found letters, in a second pass, because they need not fit into memory. Returns
+    how many; ``told`` hears how many so far. ``producer`` must be older than ``found``, so that no
+    other replay can publish what was found.
+
+    Raises:
+        Retry: the broker does not answer. Letters that were published are marked.
+        Halt: not allowed, or another replay of the group runs.
+    """
+    count = 0
+    with DeadLetterTopic(kafka) as topic:
+        for chunk in _chunks(_letters(topic, found, as_routed)):
+            producer.publish(chunk)
+            count += len(chunk)
+            told(count)
+    return count
+
+
+def _letters(topic: DeadLetterTopic, found: Found, as_routed: bool) -> Iterator[Letter]:
+    due = set(found.due)
+    for records in topic.records():
+        for record in records:
+            letter = Letter.of(record, as_routed=as_routed)
+            if letter is not None and letter.id in due:
+                due.remove(letter.id)
+                yield letter
+
+
+def _chunks(letters: Iterator[Letter]) -> Iterator[list[Letter]]:
+    chunk: list[Letter] = []
+    held_bytes = 0
+    for letter in letters:
+        chunk.append(letter)
+        held_bytes += len(letter.value)
+        if len(chunk) >= LETTERS_PER_TRANSACTION or held_bytes >= BYTES_PER_TRANSACTION:
+            yield chunk
+            chunk, held_bytes = [], 0
+    if chunk:
+        yield chunk
 
 
 def fits(letter: Letter, kafka: KafkaPolicy) -> bool:
@@ -98,20 +195,67 @@ class DeadLetterTopic:
             Retry: the broker does not answer.
             Halt: not allowed.
         """
+        yield from self._translated(self._read())
+
+    def newest_first(
+        self, since_ms: int, most: int
+    ) -> tuple[bool, Iterator[Iterator[list[Record]]]]:
+        """The newest records that are visible now: none written before ``since_ms``, and no more
+        than ``most`` offsets. Returns whether that leaves nothing younger out, and windows of
+        records. Each window is older than the one before, and in order within a partition.
+
+        Raises:
+            Retry: the broker does not answer, here and while the windows are read.
+            Halt: not allowed.
+        """
         try:
-            yield from self._read()
+            upto = self._offsets(OffsetSpec.LATEST)
+            # Where no record is that young, there is nothing to read.
+            since = upto | self._offsets(since_ms)
+        except kafka_errors.KafkaError as error:
+            raise replaying(error) from error
+        each = max(1, most // len(upto))
+        first = {tp: max(since[tp], end - each) for tp, end in upto.items()}
+        return first == since, self._windows(first, upto)
+
+    def _windows(
+        self, first: Mapping[TopicPartition, int], upto: Mapping[TopicPartition, int]
+    ) -> Iterator[Iterator[list[Record]]]:
+        step = max(1, WINDOW_RECORDS // len(upto))
+        while any(first[tp] < end for tp, end in upto.items()):
+            begin = {tp: max(first[tp], end - step) for tp, end in upto.items()}
+            yield self._translated(self._between(begin, upto))
+            upto = begin
+
+    def _translated(self, records: Iterator[list[Record]]) -> Iterator[list[Record]]:
+        try:
+            yield from records
         except kafka_errors.KafkaError as error:
             raise replaying(error) from error
 
     def _read(self) -> Iterator[list[Record]]:
+        yield from self._between(
+            self._offsets(OffsetSpec.EARLIEST), self._offsets(OffsetSpec.LATEST)
+        )
+
+    def _offsets(self, at: OffsetSpec | int) -> dict[TopicPartition, int]:
+        """As ``listed_offsets``, but all partitions have a first and a last offset."""
+        found = listed_offsets(self._ends, self._partitions, at, ANSWER_MS)
+        missing = [tp for tp in self._partitions if tp not in found]
+        if missing and isinstance(at, OffsetSpec):
+            raise kafka_errors.LeaderNotAvailableError(missing)
+        return found
+
+    def _between(
+        self, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> Iterator[list[Record]]:
         consumer = self._consumer
-        consumer.assign(self._partitions)
-        consumer.seek_to_beginning(*self._partitions)
-        ends = listed_offsets(self._ends, self._partitions, OffsetSpec.LATEST, ANSWER_MS)
-        if leaderless := [tp for tp in self._partitions if tp not in ends]:
-            raise kafka_errors.LeaderNotAvailableError(leaderless)
+        unread = [tp for tp, end in ends.items() if begins[tp] < end]
+        consumer.assign(unread)
+        for tp in unread:
+            consumer.seek(tp, begins[tp])
         silent_s = 0.0
-        while any(consumer.position(tp, timeout_ms=ANSWER_MS) < end for tp, end in ends.items()):
+        while any(consumer.position(tp, timeout_ms=ANSWER_MS) < ends[tp] for tp in unread):
             polled = consumer.poll(timeout_ms=round(POLL_S * 1000))
             silent_s = 0.0 if polled else silent_s + POLL_S
             if silent_s > SILENCE_S:

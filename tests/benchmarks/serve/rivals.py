@@ -138,8 +138,8 @@ def _infinity(folder: Path, tell: Callable[[str], None]) -> AbstractContextManag
     python = peer_environments.interpreter(ENVIRONMENT, tell)
     (port,) = free_ports(1)
     command = [
-        python.with_name("infinity_emb"), "v2",
-        "--model-id", full_size.checkpoint(), "--served-model-name", MODEL,
+        str(python.with_name("infinity_emb")), "v2",
+        "--model-id", str(full_size.checkpoint()), "--served-model-name", MODEL,
         "--engine", "torch", "--device", "cpu", "--dtype", "float32", "--batch-size", "32",
         "--host", "127.0.0.1", "--port", str(port), "--no-bettertransformer",
     ]  # fmt: skip
@@ -151,6 +151,6 @@ def _pipeline(folder: Path, batch: int) -> AbstractContextManager[Server]:
     threads = len(os.sched_getaffinity(0))
     command = [
         sys.executable, "-P", pipeline_server.__file__,
-        full_size.checkpoint(), str(port), str(batch), str(threads),
+        str(full_size.checkpoint()), str(port), str(batch), str(threads),
     ]  # fmt: skip
     return started(f"pipeline_{batch}", command, port, folder, "/readyz", QUIET)

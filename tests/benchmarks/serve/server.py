@@ -101,7 +101,7 @@ class Server:
 @contextlib.contextmanager
 def started(
     name: str,
-    command: Sequence[str | Path],
+    command: Sequence[str],
     port: int,
     folder: Path,
     ready: str,
@@ -126,7 +126,7 @@ def started(
 
 @contextlib.contextmanager
 def ours(
-    folder: Path, changed: Mapping[str, Any] | None = None, load: str = "", **serve: Any
+    folder: Path, changed: Mapping[str, Any] | None = None, *, load: str = "", **serve: Any
 ) -> Iterator[Server]:
     """Our server with default settings, but for ``changed`` ones and those of the section
     ``serve``. ``load`` is as for ``served``."""
@@ -141,7 +141,7 @@ def ours(
     file = folder / f"settings-{port}.yaml"
     file.write_text(yaml.safe_dump(settings))
     load_settings(file, environment={})  # what is wrong is told here
-    command = [sys.executable, "-m", served.__name__, file, *([load] if load else [])]
+    command = [sys.executable, "-m", served.__name__, str(file), *([load] if load else [])]
     environment = {"PYTHONPATH": str(ROOT)}
     with started(
         "ours", command, port, folder, "/readyz", environment, metrics_port=metrics_port

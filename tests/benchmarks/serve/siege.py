@@ -41,8 +41,7 @@ def measure(folder: Path, seconds: float | None, tell: Callable[[str], None]) ->
     number = _connections(tell)
     image = folder / "honest.jpg"
     image.write_bytes(as_file(clouds(1, 640, 480), "JPEG"))
-    serve = {"proxy": "haproxy", "max_memory_mib": MEMORY_MIB}
-    with ours(folder, load="no_model", **serve) as server:
+    with ours(folder, load="no_model", proxy="haproxy", max_memory_mib=MEMORY_MIB) as server:
         load = Load(
             server.port, "/v1/classify", "image/jpeg", (str(image),), ALONE_S, 2.0,
             concurrency=HONEST,

@@ -1,4 +1,5 @@
 """The application in process, without Ray. Read ``application`` first.
 
-``listening`` puts the application on a port, for real clients.
+``listening`` puts the application on a port, for real clients. ``console`` is the console's API
+alone, on the topics of ``stream``, which are in memory.
 """

@@ -129,13 +129,13 @@ def test_a_child_config_survives_its_command_line() -> None:
 )
 def test_an_answer_that_makes_no_sense_is_not_believed(reply: Reply) -> None:
     with pytest.raises(ProtocolViolation):
-        Reply.unpack(reply.pack(), formats=2, crop=224)
+        Reply.unpack(reply.pack(), formats=2, resize=224, crop=224)
 
 
 def test_an_unknown_verdict_is_not_believed() -> None:
     frame = bytes([max(Verdict) + 1]) + bytes(REPLY_BYTES - 1)
     with pytest.raises(ProtocolViolation):
-        Reply.unpack(frame, formats=2, crop=224)
+        Reply.unpack(frame, formats=2, resize=224, crop=224)
 
 
 @pytest.mark.parametrize(("processors", "processes"), [(1, 1), (16, 16), (64, 16)])

@@ -264,6 +264,8 @@ MAY_TOUCH: Mapping[str, tuple[Metric, ...]] = {
     "pipeline/fetch": (*IMAGE_METRICS, *STORE_METRICS),
     "workers": IMAGE_METRICS,
     "workers/serve": SERVE_REPLICA,
+    # Reads what stream workers expose, and sets nothing.
+    "workers/serve/live": (*IMAGE_METRICS, metrics.REFERENCES, metrics.LAG),
     "workers/stream": STREAM_WORKER,
     "workers/supervise": DRIVER_METRICS,
 }

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.errors import Halt, Overloaded, Reject, Retry
+from pipeline.errors import Halt, Reject, Retry
 from pipeline.events import EventsPolicy
 from pipeline.events.served import ServedEvents
 from pipeline.records import (
@@ -32,6 +32,8 @@ from workers.serve.records import Answered, Records
 
 BODY = b"the bytes of an image"
 SHA256 = hashlib.sha256(BODY).hexdigest()
+SENT = Inline(b"", sha256=SHA256)
+"""Its bytes are gone once they were looked at."""
 SEEN = Seen(
     Looked(
         embedding=np.array([0.6, 0.8], dtype="<f4"),
@@ -72,7 +74,7 @@ def records(publisher: Published, **policy: Any) -> Records:
 def published(*answered: Answered, own_labels: bool = False) -> list[EventRecord]:
     to = Published()
     publish = records(to, embeddings=False).publish(
-        admitted(), "/v1/classify", answered, own_labels=own_labels
+        admitted(), "/v1/classify", dict(enumerate(answered)), own_labels=own_labels
     )
     asyncio.run(publish)
     return to.records
@@ -84,8 +86,8 @@ def values(*answered: Answered) -> list[dict[str, Any]]:
 
 def test_each_image_is_published_with_its_place_in_the_request() -> None:
     first, second = values(
-        Answered(Inline(BODY), SEEN, [RESULT]),
-        Answered(Inline(BODY), Reject("decode.corrupt", "no image"), []),
+        Answered(SENT, SEEN, (RESULT,)),
+        Answered(SENT, Reject("decode.corrupt", "no image")),
     )
     assert first["request"] == {
         "id": "request-1",
@@ -99,7 +101,7 @@ def test_each_image_is_published_with_its_place_in_the_request() -> None:
 
 def test_bytes_of_the_request_are_named_by_their_hash() -> None:
     seen, failed = values(
-        Answered(Inline(BODY), SEEN), Answered(Inline(BODY), Reject("decode.corrupt", "no image"))
+        Answered(SENT, SEEN), Answered(SENT, Reject("decode.corrupt", "no image"))
     )
     assert seen["object"]["sha256"] == failed["sha256"] == SHA256
     assert seen["uri"] is failed["uri"] is None
@@ -120,14 +122,13 @@ def test_an_image_with_an_address_is_named_by_it_without_a_query(ref: ImageRef, 
         assert b"secret" not in record.value + repr(record.headers).encode()
 
 
-def test_no_record_holds_a_body_or_what_the_sender_wrote_for_the_model() -> None:
+def test_no_record_holds_what_the_sender_wrote_for_the_model() -> None:
     answered = [
-        Answered(Inline(BODY), SEEN, [RESULT]),
-        Answered(Inline(BODY), Reject("decode.corrupt", "'walrus' is no image")),
+        Answered(SENT, SEEN, (RESULT,)),
+        Answered(SENT, Reject("decode.corrupt", "'walrus' is no image")),
     ]
     for record in published(*answered, own_labels=True):
         whole = record.key + record.value + repr(record.headers).encode()
-        assert BODY not in whole
         assert b"walrus" not in whole
         assert b"pets" not in whole
 
@@ -138,20 +139,26 @@ def test_what_a_store_could_not_give_is_published_with_its_code() -> None:
     assert value["code"] == "fetch.timeout"
 
 
-def test_an_image_without_an_outcome_is_not_published() -> None:
-    later = Overloaded("encode.full", "full", 1.0)
-    first, last = values(
-        Answered(Inline(BODY), SEEN),
-        Answered(Inline(BODY), later),
-        Answered(Inline(BODY), asyncio.CancelledError()),
-        Answered(Inline(BODY), SEEN),
-    )
-    assert (first["request"]["index"], last["request"]["index"]) == (0, 3)
+def test_an_error_of_the_answer_is_published_by_its_code() -> None:
+    (value,) = values(Answered(SENT, ApiError(400, "decode.corrupt", "no image")))
+    assert (value["code"], value["stage"]) == ("decode.corrupt", "decode")
+
+
+def test_places_are_those_of_the_request() -> None:
+    to = Published()
+    answered = {3: Answered(SENT, SEEN), 5: Answered(SENT, SEEN)}
+    asyncio.run(records(to, embeddings=False).publish(admitted(), "/v1/embeddings", answered))
+    assert [json.loads(record.value)["request"]["index"] for record in to.records] == [3, 5]
+
+
+def test_an_image_that_nobody_could_hash_has_no_subject() -> None:
+    (record,) = published(Answered(Inline(b""), Reject("internal.unexpected", "a defect")))
+    assert "ce_subject" not in dict(record.headers)
 
 
 def test_a_request_that_is_sent_again_with_its_id_repeats_the_ids() -> None:
     def ids() -> list[bytes]:
-        answered = Answered(Inline(BODY), SEEN), Answered(Inline(BODY), SEEN)
+        answered = Answered(SENT, SEEN), Answered(SENT, SEEN)
         return [dict(record.headers)["ce_id"] for record in published(*answered)]
 
     assert ids() == ids()
@@ -161,7 +168,7 @@ def test_a_request_that_is_sent_again_with_its_id_repeats_the_ids() -> None:
 def test_without_a_record_there_is_no_answer_and_the_client_is_asked_to_come_again() -> None:
     failing = records(Published(Retry("kafka.unavailable", "kafka: broker-1 does not answer")))
     with pytest.raises(ApiError) as refused:
-        asyncio.run(failing.publish(admitted(), "/v1/classify", [Answered(Inline(BODY), SEEN)]))
+        asyncio.run(failing.publish(admitted(), "/v1/classify", {0: Answered(SENT, SEEN)}))
     assert (refused.value.status, refused.value.code) == (503, "publish_failed")
     assert refused.value.headers()["retry-after-ms"] == "1000"
     assert "broker-1" not in refused.value.message
@@ -170,9 +177,14 @@ def test_without_a_record_there_is_no_answer_and_the_client_is_asked_to_come_aga
 def test_a_broker_that_will_never_take_records_ends_the_replica() -> None:
     failing = records(Published(Halt("kafka.not_authorized", "no")))
     with pytest.raises(Halt):
-        asyncio.run(failing.publish(admitted(), "/v1/classify", [Answered(Inline(BODY), SEEN)]))
+        asyncio.run(failing.publish(admitted(), "/v1/classify", {0: Answered(SENT, SEEN)}))
 
 
 def test_a_request_without_images_publishes_nothing() -> None:
     failing = records(Published(Retry("kafka.unavailable", "never asked")))
-    asyncio.run(failing.publish(admitted(), "/v1/embeddings", []))
+    asyncio.run(failing.publish(admitted(), "/v1/embeddings", {}))
+
+
+def test_nothing_is_published_where_nobody_asked_for_it() -> None:
+    silent = Records(None, ServedEvents(EventsPolicy(), "1"))
+    asyncio.run(silent.publish(admitted(), "/v1/classify", {0: Answered(SENT, SEEN)}))

@@ -1,0 +1,224 @@
+"""The console's API alone, on fakes: no decoders, no model, no gate."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import httpx2
+import numpy as np
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from pipeline.adapters.label_files import load_label_sets
+from pipeline.adapters.memory.encoder import MemoryEncoder
+from pipeline.adapters.memory.meter import MemoryMeter
+from pipeline.errors import PipelineError, Reject
+from pipeline.events.served import ServedEvents
+from pipeline.fetch.attempt import Attempts
+from pipeline.fetch.policy import FetchPolicy
+from pipeline.labels.scoring import compile_label_sets
+from pipeline.metrics import IMAGE_METRICS
+from pipeline.ports import Clock
+from pipeline.records import DecodedImage, ImageFacts, ImageRef, ObjectBody
+from tests.rigs.serve.application import LABEL_SETS, served
+from tests.rigs.serve.stream import MemoryTopics
+from workers.label_sets import ScoringRules
+from workers.serve.admission.gate import Application, Message
+from workers.serve.admission.memory import MemoryBudget
+from workers.serve.admission.room import Room
+from workers.serve.app import as_api_error
+from workers.serve.caller import ANYBODY, Admitted, Caller
+from workers.serve.errors import ApiError
+from workers.serve.live.cluster import ThisReplica
+from workers.serve.live.letters import Letters
+from workers.serve.live.live import Live, Stream
+from workers.serve.live.pictures import Pictures
+from workers.serve.live.replays import Replays
+from workers.serve.live.routes.letters import letters
+from workers.serve.live.routes.live import live
+from workers.serve.live.routes.overview import overview
+from workers.serve.live.watch import Watch
+from workers.serve.records import Records
+from workers.serve.services import Services, Standing
+from workers.settings.loading import Settings
+
+ROOM = 8
+
+
+@dataclass
+class Objects:
+    """A store of objects, and a decoder that takes their bytes for pictures."""
+
+    bodies: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    asked: list[ImageRef] = field(default_factory=list)
+    levels: list[int] = field(default_factory=list)
+    policy: FetchPolicy = field(default_factory=FetchPolicy)
+
+    async def read(self, ref: ImageRef) -> ObjectBody:
+        self.asked.append(ref)
+        body = self.bodies.get((ref.bucket, ref.key))
+        if body is None:
+            raise Reject("fetch.not_found", f"{ref.uri}: no such object")
+        return ObjectBody(body, None, None)
+
+    async def whole(
+        self, body: bytes, edge: int, content_encoding: str | None = None, level: int = 0
+    ) -> DecodedImage:
+        self.levels.append(level)
+        pixels = np.full((edge // 2, edge, 3), len(body), np.uint8)
+        return DecodedImage(pixels, ImageFacts("PNG", 2 * edge, edge, 1, 0.0))
+
+
+@dataclass
+class Console:
+    """The routes, and what they work with. ``caller`` asks."""
+
+    services: Services
+    topics: MemoryTopics
+    objects: Objects
+    caller: Caller = ANYBODY
+
+    def application(self) -> Application:
+        api = FastAPI()
+        for routes in (overview, live, letters):
+            api.include_router(routes(self.services))
+
+        async def answer(request: Request, error: Exception) -> Response:
+            told = as_api_error(error)
+            return Response(told.body("id"), told.status, told.headers(), "application/json")
+
+        for kind in (ApiError, PipelineError):
+            api.add_exception_handler(kind, answer)
+
+        async def admit(scope: Message, receive: Any, send: Any) -> None:
+            hold = self.services.memory.hold()
+            scope["state"] = {"admitted": Admitted(self.caller, "id", hold)}
+            await cast("Application", api)(scope, receive, send)
+
+        return admit
+
+    async def ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        transport = httpx2.ASGITransport(app=self.application())
+        async with httpx2.AsyncClient(transport=transport, base_url="http://console") as client:
+            return await client.request(method, path, **options)
+
+    @asynccontextmanager
+    async def events(self, query: str = "") -> AsyncIterator[EventStream]:
+        """The live view's stream during the block; whoever asked leaves after it."""
+        stream = EventStream()
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/v1/live",
+            "query_string": query.encode(),
+            "headers": [],
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+        }
+        task = asyncio.ensure_future(self.application()(scope, stream.receive, stream.send))
+        try:
+            yield stream
+        finally:
+            stream.left.set()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+class EventStream:
+    """Server-sent events of an answer, as they arrive. ``reads`` may be cleared: then nothing more
+    is taken of the answer, as of a slow client."""
+
+    def __init__(self) -> None:
+        self.left = asyncio.Event()
+        self.reads = asyncio.Event()
+        self.reads.set()
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.ended = asyncio.Event()
+        self.events: list[tuple[str, Any]] = []
+        self._asked = False
+        self._arrived = asyncio.Event()
+
+    def named(self, name: str) -> list[Any]:
+        return [data for of, data in self.events if of == name]
+
+    async def until(self, count: int, name: str = "outcome") -> list[Any]:
+        """The first events of the name, once there are so many."""
+        while len(self.named(name)) < count:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self.named(name)
+
+    async def receive(self) -> Message:
+        if self._asked:
+            await self.left.wait()
+            return {"type": "http.disconnect"}
+        self._asked = True
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        await self.reads.wait()
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+            return
+        for event in message["body"].decode().split("\n\n"):
+            lines = dict(line.partition(": ")[::2] for line in event.split("\n") if line)
+            if "event" in lines:
+                self.events.append((lines["event"], json.loads(lines["data"])))
+            elif lines:
+                self.events.append(("comment", event))
+        if not message.get("more_body", False):
+            self.ended.set()
+        self._arrived.set()
+
+
+def console(
+    clock: Clock,
+    *,
+    caller: Caller = ANYBODY,
+    configured: bool = True,
+    settings: Settings | None = None,
+    changed_at: Mapping[str, float] | None = None,
+) -> Console:
+    settings = settings or served()
+    encoder = MemoryEncoder()
+    topics, objects, standing, room = MemoryTopics(), Objects(), Standing(), Room(ROOM)
+    sets = load_label_sets((LABEL_SETS,))
+    rules = ScoringRules(
+        compile_label_sets(sets, encoder.encode_texts, encoder.model),
+        {each.name: each.version for each in sets},
+    )
+    stream = Stream(Watch(topics, clock), Letters(topics, clock), Replays(topics, clock))
+    pictures = Pictures(cast("Attempts", objects), objects, lambda pixels: b"%d" % pixels[0, 0, 0])
+    services = Services(
+        settings=settings,
+        model=encoder.model,
+        images=cast("Any", None),
+        prompts=cast("Any", None),
+        rules=lambda: rules,
+        room=room,
+        memory=MemoryBudget(2**30),
+        standing=standing,
+        live=Live(
+            stream=stream if configured else None,
+            pictures=pictures,
+            geometry=encoder.geometry,
+            changed_at=lambda: changed_at or {},
+            values=dict,
+        ),
+        cluster=ThisReplica(encoder.model, standing, room, dict, settings.endpoints.discovery_file),
+        clock=clock,
+        meter=MemoryMeter(IMAGE_METRICS),
+        records=Records(None, ServedEvents(settings.events, "1")),
+    )
+    return Console(services, topics, objects, caller)
+
+
+def limited(caller: Caller = ANYBODY, **limits: Any) -> Caller:
+    """The caller with a key that is limited in these respects."""
+    return replace(caller, **{"name": "limited"} | limits)

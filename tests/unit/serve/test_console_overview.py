@@ -1,0 +1,106 @@
+"""What the console gets at its start, and the status."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.kafka.policy import KafkaPolicy
+from tests.rigs.serve.application import served
+from tests.rigs.serve.console import Console, console, limited
+from workers.serve.caller import Scope
+from workers.serve.live.live import is_stream_configured
+from workers.settings.loading import load_settings
+from workers.settings.serve import ServePolicy
+
+
+def told(asked: Console, path: str) -> Any:
+    answer = asyncio.run(asked.ask("GET", path))
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_the_page_gets_what_it_needs_at_its_start() -> None:
+    start = told(console(SystemClock(), changed_at={"moderation": 5.0}), "/v1/console")
+    assert start["model"]["name"] == "memory"
+    assert start["key"]["name"] == "anybody"
+    assert start["default_label_set"] == start["label_sets"][0]["name"]
+    assert start["stream"] == {"configured": True, "why": None}
+    assert start["geometry"] == {"resize": 224, "crop": 224}
+    changed = {each["name"]: each["changed_at"] for each in start["label_sets"]}
+    assert changed == {"general-objects": None, "moderation": 5.0}
+    moderation = start["label_sets"][1]
+    assert moderation["actions"][0] == "block"
+    assert {"name", "neutral", "act", "review", "category"} <= moderation["labels"][0].keys()
+
+
+def test_a_key_learns_only_of_label_sets_that_it_may_use() -> None:
+    caller = limited(label_sets=("moder*",))
+    start = told(console(SystemClock(), caller=caller), "/v1/console")
+    assert [each["name"] for each in start["label_sets"]] == ["moderation"]
+    assert start["default_label_set"] == "moderation"
+
+
+def test_a_server_without_kafka_says_how_to_configure_one() -> None:
+    start = told(console(SystemClock(), configured=False), "/v1/console")
+    assert start["stream"]["configured"] is False
+    assert "CLIPSTREAM_KAFKA__BOOTSTRAP_SERVERS" in start["stream"]["why"]
+
+
+def test_kafka_is_configured_if_somebody_named_it() -> None:
+    assert not is_stream_configured(load_settings(environment={}))
+    named = {"CLIPSTREAM_KAFKA__BOOTSTRAP_SERVERS": '["broker:9092"]'}
+    assert is_stream_configured(load_settings(environment=named))
+    assert is_stream_configured(served(serve=ServePolicy(publish="kafka")))
+    assert not is_stream_configured(served(kafka=KafkaPolicy(group="g")))
+
+
+def test_the_status_shows_this_replica_and_its_label_sets() -> None:
+    asked = console(SystemClock())
+    status = told(asked, "/v1/status")
+    (replica,) = status["replicas"]
+    assert (replica["state"], replica["device"], replica["why"]) == ("ready", "memory", None)
+    assert status["workers"] is None
+    assert [each["name"] for each in status["label_sets"]] == ["general-objects", "moderation"]
+    asked.services.standing.draining = True
+    assert told(asked, "/v1/status")["replicas"][0]["state"] == "draining"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope"),
+    [
+        ("GET", "/v1/console", Scope.CLASSIFY),
+        ("GET", "/v1/status", Scope.ADMIN),
+        ("GET", "/v1/live", Scope.LIVE),
+        ("GET", "/v1/live/image?bucket=b&key=k", Scope.LIVE),
+        ("POST", "/v1/live/reveal", Scope.LIVE),
+        ("GET", "/v1/dead-letters", Scope.DEAD_LETTERS),
+        ("POST", "/v1/dead-letters/replay", Scope.REPLAY),
+    ],
+)
+def test_each_route_needs_its_scope(method: str, path: str, scope: Scope) -> None:
+    caller = limited(scopes=frozenset(Scope) - {scope})
+    answer = asyncio.run(console(SystemClock(), caller=caller).ask(method, path))
+    assert answer.status_code == 403
+    assert answer.json()["error"]["code"] == "scope_missing"
+    assert scope.value in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/live"), ("GET", "/v1/dead-letters"), ("POST", "/v1/dead-letters/replay")],
+)
+def test_without_kafka_routes_of_the_stream_say_so(method: str, path: str) -> None:
+    answer = asyncio.run(console(SystemClock(), configured=False).ask(method, path))
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "stream_not_configured"
+
+
+def test_workers_are_read_from_the_discovery_file(tmp_path: Path) -> None:
+    file = tmp_path / "workers.json"
+    asked = console(SystemClock(), settings=served(endpoints={"discovery_file": str(file)}))
+    assert told(asked, "/v1/status")["workers"] == []

@@ -1,0 +1,81 @@
+"""``GET /v1/dead-letters``: how many there are and why. ``POST /v1/dead-letters/replay``."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.replay import Selection
+from workers.serve.caller import Scope
+from workers.serve.errors import ApiError
+from workers.serve.live.replays import Asked
+from workers.serve.live.routes.asking import asking_the_stream, needing
+from workers.serve.services import Services
+
+
+class Replay(BaseModel):
+    """Dead letters to send back to the stream."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    codes: tuple[str, ...] = Field(
+        (), description="Codes; `fetch.*` stands for all of a stage. Empty: all codes."
+    )
+    since: float | None = Field(None, description="Letters written from then on, in Unix seconds.")
+    until: float | None = Field(None, description="Letters written before, in Unix seconds.")
+    limit: int | None = Field(None, description="Send at most so many.", gt=0)
+    publish: bool = Field(False, description="Send what was shown. Without this, show it.")
+    token: str | None = Field(None, description="What the answer had that showed the letters.")
+
+    def asked(self) -> Asked:
+        selection = Selection(self.codes, _milliseconds(self.since), _milliseconds(self.until))
+        return Asked(selection, self.limit)
+
+
+def letters(services: Services) -> APIRouter:
+    router = APIRouter(tags=["dead letters"])
+
+    @router.get("/v1/dead-letters", summary="Dead letters by code, with samples")
+    async def survey(request: Request, code: str | None = None) -> Response:
+        caller = needing(Scope.DEAD_LETTERS, request).caller
+        stream = services.live.require_stream()
+        with asking_the_stream():
+            found = await stream.letters.survey(caller)
+        return JSONResponse(found.to_json(lambda each: not code or fnmatchcase(each, code)))
+
+    @router.post(
+        "/v1/dead-letters/replay",
+        summary="Send dead letters back to the stream, once they were shown",
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": Replay.model_json_schema()}},
+            }
+        },
+    )
+    async def replay(request: Request) -> Response:
+        caller = needing(Scope.REPLAY, request).caller
+        stream = services.live.require_stream()
+        try:
+            asked = Replay.model_validate_json(await request.body())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ApiError(
+                400, "invalid_request", f"{where or 'body'}: {first['msg']}", param=where or None
+            ) from None
+        with asking_the_stream():
+            if asked.publish:
+                told = await stream.replays.send(caller, asked.asked(), asked.token)
+            else:
+                told = await stream.replays.show(caller, asked.asked())
+        return JSONResponse(told)
+
+    return router
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
