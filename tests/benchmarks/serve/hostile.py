@@ -24,7 +24,8 @@ PATH = "/v1/classify"
 HUGE = 10**11
 CHUNK = b"10000\r\n" + bytes(0x10000) + b"\r\n"
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
 Kind = Callable[[Reader, Writer], Awaitable[None]]
 
 

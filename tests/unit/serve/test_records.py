@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import Halt, Reject, Retry
 from pipeline.events import EventsPolicy
 from pipeline.events.served import ServedEvents
+from pipeline.metrics import HTTP_HELD_BYTES
 from pipeline.records import (
     EventRecord,
     ImageFacts,
@@ -64,7 +66,8 @@ class Published:
 
 
 def admitted(request_id: str = "request-1") -> Admitted:
-    return Admitted(replace(ANYBODY, name="gallery"), request_id, MemoryBudget(1).hold())
+    memory = MemoryBudget(1, MemoryMeter([HTTP_HELD_BYTES]))
+    return Admitted(replace(ANYBODY, name="gallery"), request_id, memory.hold())
 
 
 def records(publisher: Published, **policy: Any) -> Records:
