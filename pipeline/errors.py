@@ -240,8 +240,26 @@ CODES: dict[str, Code] = {
     ),
     "fetch.bucket_not_allowed": Code(
         "no store's `allowed_buckets` name the bucket (`s3.allowed_buckets`, or `allowed_buckets` "
-        "of an entry of `stores`)",
-        "allow the bucket, or fix the producer",
+        "of an entry of `stores`), or `https.allowed_hosts` does not name the host of an "
+        "`https://` reference",
+        "allow the bucket or the host, or fix the producer",
+        Blame.MESSAGE,
+    ),
+    "fetch.address_not_allowed": Code(
+        "the name of an `https://` reference's host leads to an address that is not public",
+        "fix the producer or the host's DNS records; only public addresses are read",
+        Blame.OBJECT,
+    ),
+    "fetch.redirected": Code(
+        "the web server redirects to where no reference may lead: to a host that is not in "
+        "`https.allowed_hosts`, to another scheme or port, or too often",
+        "allow the host that the message names, or send the URL of the image itself",
+        Blame.OBJECT,
+    ),
+    "fetch.host_failed": Code(
+        "a host that only a pattern of `https.allowed_hosts` names did not serve the image, while "
+        "other web servers answered",
+        "look at the host, then replay; name the host itself, and outages of it are waited for",
         Blame.MESSAGE,
     ),
     "fetch.not_found": Code(

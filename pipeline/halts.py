@@ -140,6 +140,20 @@ HALTS: dict[str, HaltCode] = {
         "code 1",
         "set RAY_ADDRESS to the address of the cluster's head, or unset it; read Ray's own logs",
     ),
+    "serve.port_taken": _command(
+        "another program listens on the port of `clipstream serve`",
+        "stop the other program, or set `serve.port`",
+        of_input=True,
+    ),
+    "serve.not_started": _command(
+        "Ray Serve does not start on the cluster",
+        "read Ray's own logs; set `serve.proxy` to `python` if HAProxy is at fault",
+    ),
+    "serve.proxy": _command(
+        "`serve.proxy` is `haproxy` on a machine without HAProxy's package",
+        "install `ray[serve]` on Linux on x86-64, or set `serve.proxy` to `python`",
+        of_input=True,
+    ),
     "endpoints.port_taken": _node(
         "another program listens on the metrics port or the driver's health port",
         "stop the other program, or set `endpoints.metrics_port` or `endpoints.health_port`",
@@ -202,6 +216,11 @@ HALTS: dict[str, HaltCode] = {
     "s3.ca_file": _node(
         "the CA certificate file cannot be read",
         "put the `ca_file` of the store that the message names (`s3.ca_file`) on the node",
+    ),
+    # -- Web servers
+    "https.ca_file": _node(
+        "the file of certificate authorities for web servers cannot be read, or holds none",
+        "put the file that `https.ca_file` names on the node",
     ),
     # -- The model and its device
     "model.not_found": _node(

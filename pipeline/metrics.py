@@ -156,7 +156,8 @@ STORE_BREAKER_OPEN = _metric(
     Kind.GAUGE,
     "store_breaker_open",
     "1 while the circuit breaker of this store is open, else 0. `s3` is the store of the section "
-    "`s3`; other stores have the name of their entry in `stores`.",
+    "`s3`; other stores have the name of their entry in `stores`, and web servers that of their "
+    "host. There is no gauge for hosts that only a pattern of `https.allowed_hosts` names.",
     "As for clipstream_breaker_open. References to other stores go on.",
     ("store",),
 )

@@ -109,6 +109,10 @@ class ImageRef:
     asked for, and may be empty. ``asked`` is what the sender asked for, or None if that is not
     known. ``metadata`` is the sender's and is passed on unread. ``scheme`` and ``bucket`` decide
     which store has the object.
+
+    Of an ``https`` URL, ``bucket`` is the host and ``key`` the path, as it was sent. ``query`` is
+    part of what is fetched and may hold a signature. It belongs in a dead letter's value alone, and
+    in no other event, message, log line or metric.
     """
 
     bucket: str
@@ -121,10 +125,17 @@ class ImageRef:
     metadata: Mapping[str, JsonValue] = field(default_factory=lambda: NO_JSON)
     asked: Asked | None = None
     scheme: str = "s3"
+    query: str | None = field(default=None, repr=False)
 
     @property
     def uri(self) -> str:
+        """The object's URI, without the query."""
         return f"{self.scheme}://{self.bucket}/{self.key}"
+
+    @property
+    def full_key(self) -> str:
+        """The key that the store is asked for: with the query. A path has no question mark."""
+        return self.key if self.query is None else f"{self.key}?{self.query}"
 
     @property
     def subject(self) -> str:

@@ -180,6 +180,8 @@ def _image_ref(reference: Reference, label_sets: tuple[str, ...], tenant: str | 
         tenant=tenant,
         metadata=reference.metadata,
         asked=Asked(reference.label_sets, reference.tenant),
+        scheme=reference.scheme,
+        query=reference.query,
     )
 
 

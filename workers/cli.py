@@ -130,6 +130,39 @@ def stream(
 
 
 @app.command()
+def serve(
+    config: Config = None,
+    overrides: Set = None,
+    host: Annotated[
+        str | None, typer.Option(help="Overrides serve.host.", metavar="ADDRESS")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Overrides serve.port.", min=1, max=65535, metavar="PORT")
+    ] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option(help="Overrides serve.min_replicas.", min=1, metavar="NUMBER"),
+    ] = None,
+) -> None:
+    """Answer HTTP requests for classifications, until stopped.
+
+    Joins the Ray cluster that RAY_ADDRESS names, or starts a local one. Prints the address and a
+    line to try once the model is loaded. On SIGINT and SIGTERM the replicas refuse new requests
+    and answer those in flight.
+
+    Exit codes: 0 stopped; 2 the settings are wrong; 3 halted, a person must act; 4 crash loop.
+    """
+    flags = {"serve.host": host, "serve.port": port, "serve.min_replicas": replicas}
+    settings = load(config, overrides, flags, must_read=False)
+    # Replicas log in the format of this process.
+    settings = settings.model_copy(update={"log": settings.log.resolved()})
+    configure_logging(settings.log, "driver")
+    from workers.commands.serve import run_serve
+
+    raise typer.Exit(run_serve(settings, typer.echo))
+
+
+@app.command()
 def doctor(
     config: Config = None,
     overrides: Set = None,

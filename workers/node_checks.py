@@ -31,14 +31,15 @@ class Finding:
     content: str = ""
 
 
-def require_node(settings: Settings) -> None:
+def require_node(settings: Settings, *, must_read: bool = True) -> None:
     """The cheap checks, made before a model is loaded for a minute: the files and credentials of a
-    worker's node.
+    worker's node. ``must_read``: the worker reads objects, so it needs a store.
 
     Raises:
         Halt: something is missing; the message names it.
     """
-    settings.require_stores()
+    if must_read:
+        settings.require_stores()
     load_label_sets(settings.label_sets.paths)
     _require_files(settings)
     if settings.model.directory is not None and not settings.model.directory.is_dir():

@@ -7,7 +7,10 @@ here with its scheme.
 from __future__ import annotations
 
 import random
+from functools import partial
 
+from pipeline.adapters.https.policy import ALLOW_LIST, HttpsPolicy, is_pattern, matches
+from pipeline.adapters.https.store import HttpsStore
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.adapters.s3.store import ObstoreS3
 from pipeline.fetch import Attempts, Fetcher, Store, Stores
@@ -27,6 +30,7 @@ async def open_stores(settings: Settings) -> Stores:
     try:
         for policy in settings.s3_stores:
             opened.append(_s3(policy))
+        opened.extend(_web_servers(settings.https))
     except BaseException:
         await Stores(opened).close()
         raise
@@ -53,3 +57,15 @@ def _s3(policy: S3Policy) -> Store:
         policy.allow_list,
         ObstoreS3(policy),
     )
+
+
+def _web_servers(policy: HttpsPolicy) -> list[Store]:
+    """One store for each host that the settings name, and then one for each pattern. All share one
+    client."""
+    if not policy.allowed_hosts:
+        return []
+    client = HttpsStore(policy)
+    return [
+        Store(rule, "https", partial(matches, rule), ALLOW_LIST, client, pattern=is_pattern(rule))
+        for rule in sorted(policy.allowed_hosts, key=is_pattern)
+    ]

@@ -3,7 +3,8 @@ an outage of the store (docs/fetching.md).
 
 Read ``policy`` (the settings), ``stores`` (which store a reference is read from) and ``attempt``
 (one attempt, for callers that cannot wait). Then, for patience: ``evidence`` (what a store has
-answered), ``store_health`` (the breaker and the probe of one store), ``places`` (which objects are
+answered), ``store_health`` (the breaker and the probe of one store), ``healths`` (those of all
+stores, and of the hosts that patterns admit), ``places`` (which objects are
 held in memory, and which go aside), and ``fetcher``, which combines them.
 """
 

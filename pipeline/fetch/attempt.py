@@ -50,7 +50,7 @@ class Attempts:
 
                 return await store.objects.fetch(
                     ref.bucket,
-                    ref.key,
+                    ref.full_key,
                     version_id=ref.version_id,
                     etag=ref.etag,
                     max_bytes=self.policy.max_bytes,

@@ -71,4 +71,4 @@ class Witnesses:
 
 
 def same_object(one: ImageRef, other: ImageRef) -> bool:
-    return one.key == other.key and one.bucket == other.bucket
+    return one.full_key == other.full_key and one.bucket == other.bucket

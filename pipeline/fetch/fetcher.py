@@ -10,17 +10,11 @@ from dataclasses import dataclass
 
 from pipeline.errors import Reject, Retry, StoreDenied
 from pipeline.fetch.attempt import Attempts
+from pipeline.fetch.healths import Healths
 from pipeline.fetch.places import Hold, Places
 from pipeline.fetch.policy import CHANCES, FetchPolicy
 from pipeline.fetch.store_health import StoreHealth
-from pipeline.metrics import (
-    BREAKER_OPEN,
-    FETCH_RETRIES,
-    FETCHED_BYTES,
-    QUEUE_DEPTH,
-    STAGE_SECONDS,
-    STORE_BREAKER_OPEN,
-)
+from pipeline.metrics import FETCH_RETRIES, FETCHED_BYTES, QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.ports import Meter
 from pipeline.priority import FIRST
 from pipeline.records import ImageRef, ObjectBody
@@ -42,6 +36,8 @@ class _Series:
 
     ref: ImageRef
     health: StoreHealth
+    of_pattern: bool
+    """Whether a message has chosen the host (``Store.pattern``)."""
     source: Hashable
     level: int
     hold: Hold
@@ -78,7 +74,10 @@ class Fetcher:
     is read again. While an object fails, or its store stays silent, the object is *aside*: it
     delays only its own source (``places``). When a store answers nobody, its breaker opens, and
     fetches from it wait without a deadline until it answers (``store_health``). Each store has its
-    own breaker and evidence. All stores share the places in memory.
+    own breaker and evidence (``healths``). All stores share the places in memory.
+
+    A host that only a pattern names was chosen by a message, and perhaps it never existed. Nobody
+    waits for it without end: its objects are given up while other web servers answer.
 
     Belongs to one event loop; ``available``, ``serving``, ``held_up``, ``sources_aside`` and
     ``room_aside`` may be read from any thread.
@@ -95,16 +94,8 @@ class Fetcher:
         min_share: float = 0.0,
     ) -> None:
         self._stores = attempts.stores
-        self._several = len(attempts.stores) > 1
-        self._health = {
-            store.name: StoreHealth(
-                attempts,
-                breaker,
-                f"store {store.name}" if self._several else "the store",
-                self._tell_breakers,
-            )
-            for store in attempts.stores
-        }
+        self._healths = Healths(attempts, breaker, meter)
+        self._several = self._healths.several
         self._places = Places(attempts.policy.max_open_objects, min_share)
         self._policy = attempts.policy
         self._retry = retry
@@ -113,24 +104,20 @@ class Fetcher:
         self._meter = meter
         self._queued = 0
         meter.set(QUEUE_DEPTH, 0, stage="fetch")
-        self._tell_breakers()
 
     @property
     def available(self) -> bool:
         """Whether the worker should take in more references, which is so while any store wants
         some, used or not. With several stores, ``room_aside`` bounds the references that wait for a
         store that is down."""
-        return any(health.wants_more for health in self._health.values())
+        return self._healths.available
 
     @property
     def serving(self) -> bool:
         """Whether a store serves the worker. Of several stores only those count that have answered,
         or that references wait for: a store that nobody uses does not make up for one that is
         down."""
-        if not self._several:
-            return self.available
-        used = [health for health in self._health.values() if health.used]
-        return not used or any(health.serves for health in used)
+        return self._healths.serving
 
     @property
     def held_up(self) -> frozenset[Hashable]:
@@ -148,7 +135,7 @@ class Fetcher:
     def room_aside(self) -> int:
         """References that those sources together may bring now."""
         room = self._places.room_aside
-        if self._several and any(health.starved for health in self._health.values()):
+        if self._several and self._healths.starved:
             return max(room, 1)
         return room
 
@@ -174,9 +161,13 @@ class Fetcher:
         """Whether an object of the bucket that was read before can be read now.
 
         If there is only one store, the call waits while the store is out of service. With several
-        stores, waiting would hold up the other stores' references, so the answer is then True.
+        stores, waiting would hold up the other stores' references, so the answer is then True. It
+        is also True for a host that only a pattern names: what a message has chosen says nothing
+        about this deployment.
         """
-        for health in self._health.values():
+        if self._stores.chosen_by_messages(bucket):
+            return True
+        for health in self._healths:
             if await health.reads_from(bucket, waits=not self._several):
                 return True
         return False
@@ -184,14 +175,14 @@ class Fetcher:
     async def close(self) -> None:
         """End the background tasks, then close the stores. Fetches in progress belong to their
         callers, and fail."""
-        for health in self._health.values():
-            await health.close()
+        await self._healths.close()
         await self._stores.close()
 
     @asynccontextmanager
     async def _held(self, ref: ImageRef, level: int, source: Hashable) -> AsyncIterator[ObjectBody]:
-        health = self._health[self._stores.of(ref).name]
-        series = _Series(ref, health, source, level, self._places.hold())
+        store = self._stores.of(ref)
+        health = self._healths.of(ref, store)
+        series = _Series(ref, health, store.pattern, source, level, self._places.hold())
         health.begin()
         self._places.begin(source)
         try:
@@ -213,7 +204,6 @@ class Fetcher:
 
     async def _until_read(self, series: _Series) -> ObjectBody:
         """Returns the object, with a place taken."""
-        ref = series.ref
         while True:
             permit = await self._enter(series)
             begun = self._clock.monotonic()
@@ -232,18 +222,27 @@ class Fetcher:
             if series.exhausted_by(failure, took_s + own_s, self._policy):
                 # No time is left for another attempt: the object is given up if the store serves
                 # others.
-                if await series.health.serves_others(ref, ended, series.attempts):
+                if await self._others_served(series, ended):
                     raise Reject(
-                        failure.code,
+                        "fetch.host_failed" if series.of_pattern else failure.code,
                         f"{failure.message} ({series.attempts} attempts over "
                         f"{series.counted_s + took_s:.1f} s, while the store served other objects)",
                     )
                 await self._wait(series, max(own_s, asked_s))
             else:
                 await self._wait(series, max(own_s, asked_s))
-                if await series.health.serves_others(ref, ended, series.attempts):
+                if await self._others_served(series, ended):
                     series.count(failure, took_s + own_s)
             self._meter.add(FETCH_RETRIES)
+
+    async def _others_served(self, series: _Series, since: float) -> bool:
+        """Whether what failed is this object, or this host if a message has chosen it."""
+        ref, turn = series.ref, series.attempts
+        if await series.health.serves_others(ref, since, turn):
+            return True
+        return series.of_pattern and await self._healths.serves_elsewhere(
+            series.health, ref, since, turn
+        )
 
     async def _wait(self, series: _Series, seconds: float) -> None:
         await self._clock.sleep(seconds)
@@ -279,12 +278,35 @@ class Fetcher:
         if self._several:
             self._places.hold_up(series.source)
         try:
-            await series.health.in_service(
-                series.ref, lambda: self._begin(series), untried=series.attempts == 0
-            )
+            since = self._clock.monotonic()
+            while not await self._back(series):
+                if await self._healths.serves_elsewhere(
+                    series.health, series.ref, since, series.attempts
+                ):
+                    raise Reject(
+                        "fetch.host_failed",
+                        f"fetch: {series.ref.bucket} has not answered for "
+                        f"{self._policy.deadline_s:g} s, while other hosts did; name it in "
+                        "https.allowed_hosts if it should be waited for",
+                    )
         finally:
             if self._several:
                 self._places.let_go(series.source)
+
+    async def _back(self, series: _Series) -> bool:
+        """Wait for the store to be in service: without end, unless a message has chosen the
+        host."""
+        limit_s = self._policy.deadline_s if series.of_pattern else None
+        try:
+            async with asyncio.timeout(limit_s) as limit:
+                await series.health.in_service(
+                    series.ref, lambda: self._begin(series), untried=series.attempts == 0
+                )
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return False
+        return True
 
     async def _attempt(self, series: _Series, permit: Permit) -> ObjectBody:
         """One attempt. If the store is silent for too long, the attempt gives its place back and
@@ -330,12 +352,6 @@ class Fetcher:
         if series.attempts == 0:
             series.health.tried()
         series.attempts += 1
-
-    def _tell_breakers(self) -> None:
-        is_open = {name: not health.closed for name, health in self._health.items()}
-        self._meter.set(BREAKER_OPEN, any(is_open.values()))
-        for name, is_it in is_open.items():
-            self._meter.set(STORE_BREAKER_OPEN, is_it, store=name)
 
     def _queue(self, change: int) -> None:
         self._queued += change

@@ -1,5 +1,5 @@
 """Whether a store serves: what single attempts say about it, and a probe while the store is in
-doubt. There is one of these for each store."""
+doubt. There is one of these for each store (``healths``)."""
 
 from __future__ import annotations
 
@@ -99,6 +99,20 @@ class StoreHealth:
         """Whether the store has answered, or references wait for it. Nothing is known about a store
         that no reference has named."""
         return bool(self._answers) or self._under_way > 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether no fetch is in progress."""
+        return self._under_way == 0
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether the store has answered anything yet."""
+        return bool(self._answers)
+
+    def answered_since(self, moment: float, ref: ImageRef) -> bool:
+        """Whether an attempt on another object, begun at ``moment`` or later, was answered."""
+        return self._answers.since(moment, ref)
 
     def begin(self) -> None:
         """A fetch begins; no attempt on its object has been made."""
@@ -207,12 +221,17 @@ class StoreHealth:
         self._witnesses.add(ref)
         return body
 
+    def retire(self) -> None:
+        """End the probe permanently, without waiting for its end."""
+        self._closed = True
+        if self._probe is not None:
+            self._probe.cancel()
+
     async def close(self) -> None:
         """End the probe permanently."""
-        self._closed = True
+        self.retire()
         probe, self._probe = self._probe, None
         if probe is not None:
-            probe.cancel()
             await asyncio.gather(probe, return_exceptions=True)
 
     # -- what attempts say ------------------------------------------------------------------
@@ -230,7 +249,7 @@ class StoreHealth:
 
     def _failed(self, ref: ImageRef, permit: Permit, failure: Retry) -> None:
         now = self._clock.monotonic()
-        self._breaker.failed(permit, (ref.bucket, ref.key), now)
+        self._breaker.failed(permit, (ref.bucket, ref.full_key), now)
         if not self._breaker.closed():
             log.debug("fetch: %s is still out of service (%s)", self._called, failure)
         elif self._breaker.doubtful:

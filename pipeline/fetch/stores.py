@@ -14,13 +14,15 @@ from pipeline.records import ImageRef
 @dataclass(frozen=True, slots=True)
 class Store:
     """One store. ``name`` is its name in logs and metrics. ``scheme`` and ``allows`` say which
-    references belong to it. ``allow_list`` is the setting that ``allows`` comes from."""
+    references belong to it. ``allow_list`` is the setting that ``allows`` comes from. ``pattern``:
+    each bucket is a host of its own, which no setting names; a message chooses it."""
 
     name: str
     scheme: str
     allows: Callable[[str], bool]
     allow_list: str
     objects: ObjectStore
+    pattern: bool = False
 
 
 class _Allows(Protocol):
@@ -62,11 +64,17 @@ class Stores:
                 "fetch.bucket_not_allowed",
                 f"fetch: no store reads {ref.scheme}:// references; mend the producer",
             )
-        absent = absent_from([store.allow_list for store in of_scheme])
+        absent = absent_from(list(dict.fromkeys(store.allow_list for store in of_scheme)))
+        what = "bucket" if ref.scheme == "s3" else "host"
         raise Reject(
             "fetch.bucket_not_allowed",
-            f"fetch: bucket {ref.bucket!r} is {absent}; add it there, or mend the producer",
+            f"fetch: {what} {ref.bucket!r} is {absent}; add it there, or mend the producer",
         )
+
+    def chosen_by_messages(self, bucket: str) -> bool:
+        """Whether a bucket is a host that only a pattern names."""
+        stores = [store for store in self._stores if store.allows(bucket)]
+        return bool(stores) and all(store.pattern for store in stores)
 
     async def close(self) -> None:
         """Release the stores' resources. Reads in progress fail."""

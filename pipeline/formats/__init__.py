@@ -3,7 +3,8 @@
 Read ``reference`` first: what every format is read into. ``native`` is the simplest format and
 ``s3_notification`` the most used one: ``aws``, ``minio`` and ``ceph`` are its dialects, and
 ``cloudtrail`` a record that comes in it. ``eventbridge`` is a format of its own. ``cloudevents``
-and ``sns`` are envelopes. ``strict_json`` and ``fields`` are what all of them read with.
+and ``sns`` are envelopes. ``strict_json`` and ``fields`` are what all of them read with, and
+``https_url`` reads the URLs of images on web servers.
 
 A new format is a file with a ``Format`` in it, and a line here; a store that imitates S3's
 notifications is a ``Dialect``, and a line in ``S3_DIALECTS``. Its test reads an example that its

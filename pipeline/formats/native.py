@@ -5,7 +5,9 @@
     {"bucket": "photos", "key": "2026/cat 1.jpg", "version_id": "…", "etag": "…", "id": "…",
      "label_sets": ["moderation"], "tenant": "…", "metadata": {…}}
 
-``uri`` (``s3://bucket/key``) may replace bucket and key, and ``label_set`` a list of one name.
+``uri`` (``s3://bucket/key``) may replace bucket and key, and ``label_set`` a list of one name. An
+image on a web server has a ``uri`` (``https://host/path``) and perhaps a ``query``.
+
 Other fields are ignored, except those that describe an event (``EVENT_FIELDS``): an object with
 such a field is in another format, and may be the event of a deletion.
 """
@@ -14,9 +16,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from pipeline.errors import Reject
-from pipeline.formats import strict_json
+from pipeline.formats import https_url, strict_json
 from pipeline.formats.fields import Fields, invalid, kind, unknown_format
 from pipeline.formats.reference import (
     Entries,
@@ -61,16 +64,18 @@ def _entries(document: JsonValue) -> Entries:
 def _read(entry: JsonValue, where: str) -> Reference:
     fields = Fields.of(entry, where)
     _refuse_events(fields)
-    bucket, key = _location(fields)
+    location = _location(fields)
     return Reference(
-        bucket,
-        key,
+        location.bucket,
+        location.key,
         version_id=check_version_id(fields.optional_text("version_id"), fields.place("version_id")),
         etag=check_etag(fields.optional_text("etag"), fields.place("etag")),
         id=_attribute(fields, "id", MAX_ID_BYTES),
         tenant=_attribute(fields, "tenant", MAX_TENANT_BYTES),
         label_sets=_label_sets(fields),
         metadata=_metadata(fields),
+        scheme=location.scheme,
+        query=location.query,
     )
 
 
@@ -84,19 +89,48 @@ def _refuse_events(fields: Fields) -> None:
             )
 
 
-def _location(fields: Fields) -> tuple[str, str]:
+class _Location(NamedTuple):
+    bucket: str
+    key: str
+    scheme: str = "s3"
+    query: str | None = None
+
+
+def _location(fields: Fields) -> _Location:
     uri = fields.optional_text("uri")
     if uri is None:
         bucket, key = fields.text("bucket"), fields.text("key")
-        return check_bucket(bucket, fields.place("bucket")), check_key(key, fields.place("key"))
+        return _Location(
+            check_bucket(bucket, fields.place("bucket")), check_key(key, fields.place("key"))
+        )
     where = fields.place("uri")
     if fields.get("bucket") is not None or fields.get("key") is not None:
         raise invalid(where, "comes together with bucket or key; send one or the other")
+    if uri[: len(https_url.PREFIX)].lower() == https_url.PREFIX:
+        return _on_the_web(fields, uri, where)
     if not uri.startswith(_SCHEME):
-        raise invalid(where, "is not an s3:// URI; send s3://bucket/key, or bucket and key")
+        raise invalid(
+            where,
+            "is neither an s3:// nor an https:// URI; send s3://bucket/key, https://host/path, or "
+            "bucket and key",
+        )
     # Everything after the bucket is the key, unchanged: "?", "#" and "%" are characters of keys.
     bucket, _, key = uri.removeprefix(_SCHEME).partition("/")
-    return check_bucket(bucket, where), check_key(key, where)
+    return _Location(check_bucket(bucket, where), check_key(key, where))
+
+
+def _on_the_web(fields: Fields, uri: str, where: str) -> _Location:
+    """The query may stand in the URI, or in a field of its own, as in dead letters."""
+    url = https_url.parse(uri, where)
+    if fields.get("version_id") is not None:
+        raise invalid(
+            fields.place("version_id"), "has no meaning for an https:// URI; leave it out"
+        )
+    given = https_url.check_query(fields.optional_text("query"), fields.place("query"))
+    if url.query is not None and given is not None:
+        raise invalid(fields.place("query"), "comes together with a query in uri; send one of them")
+    query = url.query if given is None else given
+    return _Location(url.host, url.path, https_url.SCHEME, query)
 
 
 def _attribute(fields: Fields, name: str, max_bytes: int) -> str | None:

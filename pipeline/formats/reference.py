@@ -42,7 +42,8 @@ class SkipReason(StrEnum):
 class Reference:
     """What a message says about one object, before a route decides how to classify the object.
 
-    ``label_sets`` and ``tenant`` are what the sender asks for.
+    ``label_sets`` and ``tenant`` are what the sender asks for. ``scheme`` and ``query`` are as in
+    ``pipeline.records.ImageRef``.
     """
 
     bucket: str
@@ -53,6 +54,8 @@ class Reference:
     tenant: str | None = None
     label_sets: tuple[str, ...] = ()
     metadata: Mapping[str, JsonValue] = field(default_factory=lambda: NO_JSON)
+    scheme: str = "s3"
+    query: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

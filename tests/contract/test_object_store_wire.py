@@ -5,23 +5,19 @@ from __future__ import annotations
 import asyncio
 import datetime
 import errno
-import ipaddress
 import socket
 import ssl
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.s3.store import ObstoreS3, reads_exactly
 from pipeline.errors import Halt, Retry, StoreDenied
 from pipeline.records import ObjectBody
+from tests.rigs.services.certificates import certified
 from tests.rigs.services.scripted_s3 import (
     ACCESS_KEY,
     BODY,
@@ -251,43 +247,7 @@ def test_virtual_addressing_puts_the_bucket_into_the_host(script: Script, key: s
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
     """The file of an authority of our own, and a server with a certificate that it signed."""
-    folder = tmp_path_factory.mktemp("authority")
-    signer, leaf = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    signer_name, leaf_name = (
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("ours", "store")
-    )
-    loopback = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    signed = [
-        (signer_name, signer, x509.BasicConstraints(ca=True, path_length=None)),
-        (leaf_name, leaf, loopback),
-    ]
-    now = datetime.datetime.now(datetime.UTC)
-    certificates = [
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(signer_name)
-        .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(extension, critical=True)
-        .sign(signer, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-        for name, private, extension in signed
-    ]
-    ca_file, leaf_file, key_file = (folder / name for name in ("ca.pem", "leaf.pem", "key.pem"))
-    ca_file.write_bytes(certificates[0])
-    leaf_file.write_bytes(certificates[1])
-    key_file.write_bytes(
-        leaf.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(leaf_file, key_file)
-    return ca_file, context
+    return certified(tmp_path_factory.mktemp("authority"), "127.0.0.1")
 
 
 @both_ways

@@ -3,5 +3,5 @@
 Read ``actors`` first. ``start`` joins or starts Ray. ``resources`` reads what the cluster has,
 ``reservation`` decides what a worker reserves, and ``fitting`` chooses defaults for a worker's
 node. ``drains`` learns which nodes go away. ``node_survey`` looks on every node for what a worker
-needs. ``heap`` tunes a worker's process.
+needs. ``heap`` tunes a worker's process. ``serving`` runs the HTTP application on Ray Serve.
 """

@@ -1,5 +1,5 @@
-"""Stream workers as Ray actors. Only this module, ``start``, ``resources``, ``drains`` and
-``node_survey`` import Ray.
+"""Stream workers as Ray actors. Only this module, ``start``, ``resources``, ``drains``,
+``node_survey`` and the room ``serving`` import Ray.
 
 The code works around measured traps of Ray 2.60. A threaded actor whose method runs ignores SIGTERM
 unless it installs its own handler in its constructor. ``ray.kill`` and ``ray.shutdown`` run none of
@@ -274,8 +274,9 @@ class Cluster:
     """A Ray cluster: the one that RAY_ADDRESS names, else a local one that ends with this
     object."""
 
-    def __init__(self, settings: Settings) -> None:
-        """One attempt to join or start Ray.
+    def __init__(self, settings: Settings, most: int | None = None) -> None:
+        """One attempt to join or start Ray. ``most`` are the actors that the driver may run at
+        once, each with what is reserved for a worker; ``workers.most`` if left out.
 
         Raises:
             Retry: it did not work this time.
@@ -286,7 +287,8 @@ class Cluster:
         policy = settings.workers
         cpus = CPUS_WITHOUT_GPU if policy.cpus_per_worker is None else policy.cpus_per_worker
         # Logical CPUs: as many as the workers ask for, so that a small machine can run them.
-        start_ray(max(available_processors(), math.ceil(policy.most * cpus)))
+        most = policy.most if most is None else most
+        start_ray(max(available_processors(), math.ceil(most * cpus)))
         self.resources = resources_of_cluster()
         self.reservation = reserve(settings, self.resources)
         self.settings = self.reservation.resolve(settings)

@@ -1,7 +1,8 @@
 """One file a subcommand of `clipstream`; ``workers.cli`` declares their options.
 
 Read ``stream`` first: the main job. ``doctor`` checks what it needs and ``config`` shows what it is
-told. ``enqueue`` and ``replay`` publish references, ``labels`` looks at label sets, ``keys`` writes
-keys of the server, ``calibrate``
-prepares a model. ``options`` and ``progress`` are what several commands share.
+told. ``enqueue`` and ``replay`` publish references, ``labels`` looks at label sets, ``calibrate``
+prepares a model. ``serve`` answers HTTP requests, ``sample`` draws the image that it is tried with,
+and ``keys`` writes keys of the server. ``options``, ``signals`` and ``progress`` are what several
+commands share.
 """

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import random
-import signal
 import tempfile
 import threading
 import time
@@ -28,6 +27,7 @@ from workers.backoff import BROKER
 from workers.cluster.actors import Cluster
 from workers.cluster.reservation import Reservation
 from workers.cluster.start import patiently
+from workers.commands.signals import signals
 from workers.endpoints import HealthEndpoint, update_discovery
 from workers.label_sets import load_routes
 from workers.settings.loading import Settings
@@ -58,7 +58,7 @@ def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
     load_routes(settings)
     rng = random.Random()  # noqa: S311 - jitter, no secret
     stopping = threading.Event()
-    with _signals(stopping), _only_driver(settings), ThreadPoolExecutor(2, "group") as group:
+    with signals(stopping), _only_driver(settings), ThreadPoolExecutor(2, "group") as group:
         _initialise_group(settings, stopping, rng)
         if stopping.is_set():
             return ExitCode.OK
@@ -145,23 +145,6 @@ class _Watch:
                 supervisor.workers,
             )
             self._told_at, self._told = now, supervisor.committed
-
-
-@contextlib.contextmanager
-def _signals(stopping: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM ask for a drain. A second SIGINT ends the driver at once."""
-
-    def drain(number: int, _: object) -> None:
-        if stopping.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stopping.set()
-
-    before = {number: signal.signal(number, drain) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from pipeline.errors import Halt, Overloaded, Reject, Retry, WorkerLost
+from pipeline.errors import (
+    Halt,
+    Overloaded,
+    Reject,
+    Retry,
+    WorkerLost,
+    is_exhaustion,
+)
 from workers.serve.admission.asgi import Application
 from workers.serve.admission.families import FAMILIES
 from workers.serve.admission.gate import INTERNAL, LOST, Gate
@@ -55,13 +62,15 @@ def build_app(services: Services, *, sets_request_id: bool = True) -> Applicatio
 
     async def answer(request: Request, error: Exception) -> Response:
         admitted: Admitted = request.state.admitted
+        if is_exhaustion(error):
+            error = WorkerLost("serve.exhausted", f"{type(error).__name__}: {error}")
         if isinstance(error, Halt | WorkerLost) and ends_replica(error):
             services.standing.failure = error
         status, headers, body = answer_of(
             as_api_error(error, request.url.path), admitted.request_id, request.url.path
         )
-        if isinstance(error, HTTPException) and error.headers and "allow" in error.headers:
-            headers["allow"] = error.headers["allow"]
+        if isinstance(error, HTTPException) and error.headers:
+            headers |= error.headers  # Allow, beside a 405
         return Response(body, status, headers)
 
     for kind in (ApiError, Reject, Retry, Overloaded, Halt, WorkerLost, HTTPException):

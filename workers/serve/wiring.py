@@ -62,7 +62,7 @@ async def serving(
             keys = Keys(policy.keys, clock, meter)
             keys.watch(policy.keys_reload_interval_s)
             owned.push_async_callback(asyncio.to_thread, keys.close)
-        stores = await open_stores(settings) if settings.s3_stores else Stores(())
+        stores = await open_stores(settings) if settings.has_stores else Stores(())
         owned.push_async_callback(stores.close)
         seeing = await owned.enter_async_context(
             looking(

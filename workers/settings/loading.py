@@ -15,6 +15,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from pipeline.adapters.clip.policy import ModelPolicy
+from pipeline.adapters.https.policy import HttpsPolicy
 from pipeline.adapters.kafka.policy import MAX_PORT, DeliveryPolicy, KafkaPolicy
 from pipeline.adapters.s3.policy import (
     NOTHING_READABLE,
@@ -55,6 +56,7 @@ class Settings(Policy):
     kafka: KafkaPolicy = Field(default_factory=KafkaPolicy)
     delivery: DeliveryPolicy = Field(default_factory=DeliveryPolicy)
     s3: S3Policy = Field(default_factory=S3Policy)
+    https: HttpsPolicy = Field(default_factory=HttpsPolicy)
     stores: Annotated[tuple[NamedS3Policy, ...], Tier.EVERYDAY] = Field(
         (),
         description="Further stores in other regions, accounts or servers, each with a name and "
@@ -87,13 +89,18 @@ class Settings(Policy):
 
     @property
     def s3_stores(self) -> tuple[S3Policy, ...]:
-        """All stores, in the order in which a bucket is looked up."""
+        """All stores of S3's protocol, in the order in which a bucket is looked up."""
         return in_order(self.stores, self.s3)
 
     def s3_store_of(self, bucket: str) -> S3Policy | None:
         """The store that references to the bucket are read from, or None if no store may read
         it."""
         return store_of(self.s3_stores, bucket)
+
+    @property
+    def has_stores(self) -> bool:
+        """Whether anything may be read: from S3, or from web servers."""
+        return bool(self.s3_stores or self.https.allowed_hosts)
 
     def require_stores(self) -> None:
         """Check that there is a store. Settings may have none: a worker may bring stores of its
@@ -102,7 +109,7 @@ class Settings(Policy):
         Raises:
             Halt: ``settings.invalid``: nothing may be read.
         """
-        if not self.s3_stores:
+        if not self.has_stores:
             raise Halt("settings.invalid", f"settings:\n  {NOTHING_READABLE}")
 
     @field_validator("stores")
@@ -111,7 +118,9 @@ class Settings(Policy):
         cls, stores: tuple[NamedS3Policy, ...], info: ValidationInfo
     ) -> tuple[NamedS3Policy, ...]:
         if "s3" in info.data:  # absent if the section itself is refused
-            must_read = bool(info.context and info.context.get(MUST_READ))
+            web = info.data.get("https")
+            elsewhere = web is None or bool(web.allowed_hosts)
+            must_read = bool(info.context and info.context.get(MUST_READ)) and not elsewhere
             check_stores(stores, info.data["s3"], must_read=must_read)
         return stores
 

@@ -55,6 +55,13 @@ class ServePolicy(Policy):
         "takes some 12 times the processor time. `auto`: HAProxy where its package is installed "
         "(Linux on x86-64), else Python.",
     )
+    metrics_port: int = Field(
+        9600,
+        description="Port of replica 0's metrics on each host. Replica n of a host listens n ports "
+        "above. 0: any free ports; the discovery file names them (`endpoints.discovery_file`).",
+        ge=0,
+        le=65535,
+    )
     max_wait_s: float | None = Field(
         None,
         description="Longest expected wait for the model. A request that would wait longer is "

@@ -22,15 +22,16 @@ from pipeline.events.served import ServedEvents
 from pipeline.fetch.attempt import Attempts
 from pipeline.fetch.policy import FetchPolicy
 from pipeline.labels.scoring import compile_label_sets
-from pipeline.metrics import IMAGE_METRICS
+from pipeline.metrics import SERVE_REPLICA
 from pipeline.ports import Clock
 from pipeline.records import DecodedImage, ImageFacts, ImageRef, ObjectBody
 from tests.rigs.serve.application import LABEL_SETS, served
 from tests.rigs.serve.stream import MemoryTopics
 from workers.label_sets import ScoringRules
-from workers.serve.admission.gate import Application, Message
+from workers.serve.admission.asgi import Application, Message
 from workers.serve.admission.memory import MemoryBudget
-from workers.serve.admission.room import Room
+from workers.serve.admission.rates import Rates
+from workers.serve.admission.room import Depth, Room
 from workers.serve.app import as_api_error
 from workers.serve.caller import ANYBODY, Admitted, Caller
 from workers.serve.errors import ApiError
@@ -89,7 +90,7 @@ class Console:
             api.include_router(routes(self.services))
 
         async def answer(request: Request, error: Exception) -> Response:
-            told = as_api_error(error)
+            told = as_api_error(error, request.url.path)
             return Response(told.body("id"), told.status, told.headers(), "application/json")
 
         for kind in (ApiError, PipelineError):
@@ -187,7 +188,14 @@ def console(
 ) -> Console:
     settings = settings or served()
     encoder = MemoryEncoder()
-    topics, objects, standing, room = MemoryTopics(), Objects(), Standing(), Room(ROOM)
+    topics, objects, standing, meter = (
+        MemoryTopics(),
+        Objects(),
+        Standing(),
+        MemoryMeter(SERVE_REPLICA),
+    )
+    rates = Rates(clock)
+    room = Room(Depth(ROOM, 0, None, lambda images: 0.1 * images), rates, meter)
     sets = load_label_sets((LABEL_SETS,))
     rules = ScoringRules(
         compile_label_sets(sets, encoder.encode_texts, encoder.model),
@@ -201,8 +209,10 @@ def console(
         images=cast("Any", None),
         prompts=cast("Any", None),
         rules=lambda: rules,
+        keys=None,
+        rates=rates,
         room=room,
-        memory=MemoryBudget(2**30),
+        memory=MemoryBudget(2**30, meter),
         standing=standing,
         live=Live(
             stream=stream if configured else None,
@@ -213,7 +223,7 @@ def console(
         ),
         cluster=ThisReplica(encoder.model, standing, room, dict, settings.endpoints.discovery_file),
         clock=clock,
-        meter=MemoryMeter(IMAGE_METRICS),
+        meter=meter,
         records=Records(None, ServedEvents(settings.events, "1")),
     )
     return Console(services, topics, objects, caller)

@@ -63,6 +63,10 @@ class Script:
     def endpoint(self) -> str:
         return f"http://{self._host}:{self.port}"
 
+    def answer_to(self, request: str) -> bytes:
+        """The answer to a request's head."""
+        return self.reply
+
     def play(self, reply: bytes, then: str = "stay") -> None:
         self.reply, self.then = reply, then
         self.requests.clear()
@@ -104,7 +108,7 @@ class Script:
             while True:
                 request = await reader.readuntil(b"\r\n\r\n")
                 self.requests.append(request.decode("latin-1"))
-                writer.write(self.reply)
+                writer.write(self.answer_to(self.requests[-1]))
                 await writer.drain()
                 if self.then == "close":
                     break

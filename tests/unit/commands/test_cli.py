@@ -138,6 +138,8 @@ def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() ->
         "keys.no_file",
         "keys.too_many_live",
         "keys.unknown",
+        "serve.port_taken",
+        "serve.proxy",
     }
 
 

@@ -1,5 +1,5 @@
-"""Every metric of a stream worker says what its text says: for each, a test that drives the
-condition that the text names, and one that does not. And who may touch which metric."""
+"""Every metric of a stream worker or a server says what its text says: for each, a test that drives
+the condition that the text names, and one that does not. And who may touch which metric."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ WORKER = "unit/stream/test_stream_worker.py"
 FETCH, OUTAGES = "unit/fetch/test_fetch.py", "unit/fetch/test_fetch_outages.py"
 STORES = "unit/fetch/test_fetch_stores.py"
 BATCHING, FAILURES = "unit/encode/test_batching.py", "unit/encode/test_batching_failures.py"
+GATE, KEYS = "unit/serve/test_gate.py", "unit/serve/test_keys.py"
+ROOM = "unit/serve/test_room.py"
 SANDBOX = "component/test_decoder_sandbox.py"
 
 TOLD: Mapping[Metric, tuple[Told, ...]] = {
@@ -238,6 +240,66 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
             f"{COMMITS}::test_a_commit_that_is_lost_is_a_failure",
         ),
     ),
+    metrics.HTTP_REQUESTS: (
+        Told(
+            f"{GATE}::test_requests_are_counted_and_timed_by_route_status_and_name_of_the_key",
+            f"{GATE}::test_requests_that_reach_no_route_share_one_label_and_count_no_images",
+        ),
+    ),
+    metrics.HTTP_REQUEST_SECONDS: (
+        Told(
+            f"{GATE}::test_requests_are_counted_and_timed_by_route_status_and_name_of_the_key",
+            f"{GATE}::test_requests_that_reach_no_route_share_one_label_and_count_no_images",
+        ),
+    ),
+    metrics.HTTP_IN_FLIGHT: (
+        Told(
+            f"{GATE}::test_requests_are_counted_and_timed_by_route_status_and_name_of_the_key",
+            f"{GATE}::test_requests_are_counted_and_timed_by_route_status_and_name_of_the_key",
+        ),
+    ),
+    metrics.HTTP_IMAGES_IN_HAND: (
+        Told(
+            f"{ROOM}::test_one_key_alone_may_fill_the_room",
+            f"{ROOM}::test_one_key_alone_may_fill_the_room",
+        ),
+    ),
+    metrics.HTTP_HELD_BYTES: (
+        Told(
+            f"{GATE}::test_requests_are_counted_and_timed_by_route_status_and_name_of_the_key",
+            f"{GATE}::test_bytes_beyond_the_budget_are_refused_by_their_length_and_as_they_arrive",
+        ),
+    ),
+    metrics.HTTP_REFUSALS: (
+        Told(
+            f"{GATE}::test_requests_that_reach_no_route_share_one_label_and_count_no_images",
+            f"{GATE}::test_a_request_that_is_admitted_is_no_refusal",
+        ),
+    ),
+    metrics.HTTP_IMAGES: (
+        Told(
+            f"{GATE}::test_requests_are_counted_and_timed_by_route_status_and_name_of_the_key",
+            f"{GATE}::test_requests_that_reach_no_route_share_one_label_and_count_no_images",
+        ),
+    ),
+    metrics.HTTP_IMAGE_BYTES: (
+        Told(
+            f"{GATE}::test_requests_are_counted_and_timed_by_route_status_and_name_of_the_key",
+            f"{GATE}::test_requests_that_reach_no_route_share_one_label_and_count_no_images",
+        ),
+    ),
+    metrics.HTTP_IMAGE_OUTCOMES: (
+        Told(
+            f"{GATE}::test_requests_are_counted_and_timed_by_route_status_and_name_of_the_key",
+            f"{GATE}::test_requests_that_reach_no_route_share_one_label_and_count_no_images",
+        ),
+    ),
+    metrics.KEY_RELOADS: (
+        Told(
+            f"{KEYS}::test_a_file_that_is_not_valid_changes_nothing_and_is_told_once",
+            f"{KEYS}::test_a_key_that_is_added_works_and_one_that_is_revoked_does_not_after_a_look",
+        ),
+    ),
 }
 
 
@@ -249,7 +311,7 @@ def functions_of(file: str) -> frozenset[str]:
     )
 
 
-@pytest.mark.parametrize("metric", STREAM_WORKER, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", [*STREAM_WORKER, *HTTP_METRICS], ids=lambda metric: metric.name)
 def test_every_metric_has_a_test_of_its_condition_and_one_of_another(metric: Metric) -> None:
     assert metric in TOLD, "write two tests, and their names here"
     for test in (each for told in TOLD[metric] for each in told):

@@ -16,6 +16,7 @@ from pipeline.errors import Halt, Retry
 from pipeline.records import Partition, Position
 from workers.logs import (
     KAFKA_LOG_INTERVAL_S,
+    REQUEST_ID,
     JsonFormatter,
     LogPolicy,
     RateLimit,
@@ -216,3 +217,20 @@ def test_a_log_that_cannot_be_written_stops_nobody(
     configured(monkeypatch, full, format=layout)
     logging.getLogger("test").error("%s: lost", POSITION)
     assert full.attempts
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_lines_name_the_request_that_is_worked_on(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = configured(monkeypatch, format=form)
+    log = logging.getLogger("test")
+    log.info("before")
+    token = REQUEST_ID.set("order-7")
+    log.info("during")
+    REQUEST_ID.reset(token)
+    log.info("after")
+    before, during, after = written.getvalue().splitlines()
+    assert "order-7" in during
+    assert ('"request_id": "order-7"' in during) is (form == "json")
+    assert not any("request" in line for line in (before, after))

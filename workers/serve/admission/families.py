@@ -42,6 +42,7 @@ class Family:
 
 HEALTH = Family("health", ("/healthz", "/readyz"), public=True)
 DOCUMENT = Family("/openapi.json", ("/openapi.json",), public=True)
+CONSOLE = Family("console", ("/", "/favicon.ico", "/console/*"), public=True)
 CLASSIFY = Family(
     "/v1/classify",
     ("/v1/classify",),
@@ -50,13 +51,14 @@ CLASSIFY = Family(
     weighs=True,
 )
 MODELS = Family("/v1/models", ("/v1/models", "/v1/models/*"), scope=Scope.CLASSIFY)
-OPENAI = Family("/v1/", ("/v1/*",), scope=Scope.CLASSIFY, weighs=True)
+OPENAI = Family("/v1/", ("/v1/embeddings", "/v1/moderations"), scope=Scope.CLASSIFY, weighs=True)
 HUGGING_FACE = Family(
     "/hf/", ("/hf/*",), frozenset({JSON, IMAGE, OCTETS, NONE}), Scope.CLASSIFY, weighs=True
 )
 OTHER = Family("other", ("*",))
+"""Everything else: the key must be known, and the route asks for its scope."""
 
-FAMILIES = (HEALTH, DOCUMENT, CLASSIFY, MODELS, OPENAI, HUGGING_FACE, OTHER)
+FAMILIES = (HEALTH, DOCUMENT, CONSOLE, CLASSIFY, MODELS, OPENAI, HUGGING_FACE, OTHER)
 
 
 class Families:

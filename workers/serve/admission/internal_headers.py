@@ -6,6 +6,8 @@ A client's ``x-request-timeout-seconds: 0`` switches Serve's timeout off, and
 
 from __future__ import annotations
 
+from starlette.middleware import Middleware
+
 from workers.serve.admission.asgi import Application, Message, Receive, Send
 
 INTERNAL = frozenset(
@@ -35,3 +37,8 @@ class DropInternalHeaders:
         if "headers" in scope:
             drop_internal(scope)
         await self._app(scope, receive, send)
+
+
+def middlewares() -> list[Middleware]:
+    """Called by Ray Serve in each process that accepts requests."""
+    return [Middleware(DropInternalHeaders)]

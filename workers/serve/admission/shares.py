@@ -14,8 +14,7 @@ class Shares:
     While there are free places, everybody gets them. While there are none, a caller that holds less
     than its share (all places ÷ callers that hold any) still gets places, and one that holds more
     is refused. So a caller that has filled the room alone cannot keep the next caller out. The room
-    then holds more than its bound until the first caller's places come back, and never twice its
-    bound for each level.
+    then holds more than its bound until the first caller's places come back: at most twice as many.
 
     A lower level (``pipeline.priority``) gets what the levels above leave. The levels above do not
     see what it holds.
@@ -39,8 +38,10 @@ class Shares:
             return True
         if lower:
             bound = max(1, int(bound * LOWER_SHARE))
+            if not mine:
+                return True
         share = bound / (len(held) + (name not in held))
-        return held[name] + wanted <= share or (lower and not mine)
+        return held[name] + wanted <= share and mine + wanted <= 2 * bound
 
     def take(self, name: str, places: int, *, lower: bool = False) -> None:
         """Hold more places."""

@@ -105,11 +105,11 @@ async def _of_form(headers: Headers, body: bytes, max_images: int) -> Question:
     for name, value in await _fields(headers, body):
         if name in IMAGE_FIELDS:
             param = f"{name}[{len(items)}]"
-            if isinstance(value, UploadFile):
-                items.append(Item(param, Inline(await value.read(), copied=True)))
+            if isinstance(value, bytes):
+                items.append(Item(param, Inline(value, copied=True)))
             else:
                 items.append(_item(param, value))
-        elif isinstance(value, UploadFile):
+        elif isinstance(value, bytes):
             raise ApiError(
                 400,
                 "invalid_request",
@@ -126,7 +126,9 @@ async def _of_form(headers: Headers, body: bytes, max_images: int) -> Question:
     return Question(items, _options(options))
 
 
-async def _fields(headers: Headers, body: bytes) -> list[tuple[str, str | UploadFile]]:
+async def _fields(headers: Headers, body: bytes) -> list[tuple[str, str | bytes]]:
+    """The form's fields in order. Those with a file name are bytes."""
+
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
@@ -139,11 +141,18 @@ async def _fields(headers: Headers, body: bytes) -> list[tuple[str, str | Upload
     )
     parser.spool_max_size = len(body) + 1  # files stay in memory, where the body is, too
     try:
-        return (await parser.parse()).multi_items()
+        form = await parser.parse()
     except MultiPartException as error:
         raise ApiError(
             400, "invalid_multipart", f"the form cannot be read: {error.message}"
         ) from None
+    try:
+        return [
+            (name, await value.read() if isinstance(value, UploadFile) else value)
+            for name, value in form.multi_items()
+        ]
+    finally:
+        await form.close()
 
 
 def _item(param: str, image: str | AskedImage) -> Item:

