@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.errors import Reject, Retry
+from pipeline.events import EventsPolicy
 from pipeline.events.served import ServedEvents, ServedImage
 from pipeline.records import EventRecord, LabelSetResult
 from workers.serve.caller import Admitted
@@ -120,3 +121,7 @@ def _identity(admitted: Admitted, route: str, index: int, image: Given) -> Serve
         # A query may hold a signature. A question mark in a key of S3 begins none.
         uri = image.ref.uri if image.ref.scheme == "s3" else image.ref.uri.partition("?")[0]
     return ServedImage(admitted.request_id, admitted.caller.name, route, index, uri, sha256)
+
+
+SILENT = Records(None, ServedEvents(EventsPolicy(), ""))
+"""Publishes nothing."""

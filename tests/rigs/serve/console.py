@@ -18,7 +18,6 @@ from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import PipelineError, Reject
-from pipeline.events.served import ServedEvents
 from pipeline.fetch.attempt import Attempts
 from pipeline.fetch.policy import FetchPolicy
 from pipeline.labels.scoring import compile_label_sets
@@ -44,7 +43,6 @@ from workers.serve.live.routes.letters import letters
 from workers.serve.live.routes.live import live
 from workers.serve.live.routes.overview import overview
 from workers.serve.live.watch import Watch
-from workers.serve.records import Records
 from workers.serve.services import Services, Standing
 from workers.settings.loading import Settings
 
@@ -224,7 +222,6 @@ def console(
         cluster=ThisReplica(encoder.model, standing, room, dict, settings.endpoints.discovery_file),
         clock=clock,
         meter=meter,
-        records=Records(None, ServedEvents(settings.events, "1")),
     )
     return Console(services, topics, objects, caller)
 

@@ -30,7 +30,7 @@ from workers.serve.admission.memory import MemoryBudget
 from workers.serve.caller import ANYBODY, Admitted
 from workers.serve.errors import ApiError
 from workers.serve.images import Inline, Located, Seen
-from workers.serve.records import Answered, Records
+from workers.serve.records import SILENT, Answered, Records
 
 BODY = b"the bytes of an image"
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -189,5 +189,4 @@ def test_a_request_without_images_publishes_nothing() -> None:
 
 
 def test_nothing_is_published_where_nobody_asked_for_it() -> None:
-    silent = Records(None, ServedEvents(EventsPolicy(), "1"))
-    asyncio.run(silent.publish(admitted(), "/v1/classify", {0: Answered(SENT, SEEN)}))
+    asyncio.run(SILENT.publish(admitted(), "/v1/classify", {0: Answered(SENT, SEEN)}))
