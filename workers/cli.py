@@ -241,7 +241,8 @@ def enqueue(
     source: Annotated[
         str,
         typer.Argument(
-            help="s3://BUCKET/PREFIX, or a file with one s3:// URI or JSON reference on each line.",
+            help="s3://BUCKET/PREFIX, or a file with one s3:// or https:// URI or JSON reference "
+            "on each line.",
             metavar="SOURCE",
         ),
     ],

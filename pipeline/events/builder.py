@@ -23,24 +23,14 @@ from pipeline.events.envelope import (
     text,
     timestamp,
 )
-from pipeline.events.headers import ORIGINAL_PREFIX, EventType, Payload
-from pipeline.events.parts import (
-    as_bytes,
-    as_json,
-    embedding_headers,
-    image_value,
-    model_value,
-    object_value,
-    result_value,
-)
-from pipeline.events.schemas import CLASSIFICATION_SCHEMA, DEAD_LETTER_SCHEMA, schema_id
-from pipeline.events.values import AskedValue, ClassificationValue, DeadReferenceValue
+from pipeline.events.families import classification_value, dead_reference_value, family_of
+from pipeline.events.headers import ORIGINAL_PREFIX, Payload
+from pipeline.events.parts import as_bytes, as_json, embedding_headers
 from pipeline.policy import Policy, Tier
 from pipeline.records import (
     Classification,
     DeadLetter,
     EmbeddingDtype,
-    ImageRef,
     Origin,
     Outcome,
     OutputRecord,
@@ -57,11 +47,6 @@ MAX_SHRUNK_FIELD_BYTES = 2048
 longest usual name of an image, has at most 1,093 bytes."""
 
 _SENDERS_HEADERS = frozenset({"ce_subject", "traceparent"})  # the sender decides their length
-
-_CLASSIFICATION_CONTENT: TextHeaders = (
-    ("content-type", b"application/json"),
-    ("ce_dataschema", text(schema_id(CLASSIFICATION_SCHEMA))),
-)
 
 
 class EventsPolicy(Policy):
@@ -100,7 +85,7 @@ class EventBuilder:
         """
         match outcome:
             case Classification():
-                own_id = event_id(self._context, origin, EventType.CLASSIFICATION)
+                own_id = event_id(self._context, origin, family_of(outcome.ref).classification)
                 classification = self._classification(origin, outcome, own_id)
                 if not self._policy.embeddings:
                     return (classification,)
@@ -136,12 +121,12 @@ class EventBuilder:
         return OutputRecord(OutputTopic.DEAD_LETTERS, key, b"", headers + omitted)
 
     def _classification(self, origin: Origin, outcome: Classification, own_id: str) -> OutputRecord:
-        subject = outcome.ref.subject
+        subject, family = outcome.ref.subject, family_of(outcome.ref)
         headers = (
-            *attributes(self._context, origin, EventType.CLASSIFICATION, own_id, subject),
-            *_CLASSIFICATION_CONTENT,
+            *attributes(self._context, origin, family.classification, own_id, subject),
+            *family.classification_content,
         )
-        value = as_json(_classification_value(origin, outcome, self._context.version))
+        value = as_json(classification_value(origin, outcome, self._context.version))
         return OutputRecord(OutputTopic.CLASSIFICATIONS, origin.key, value, headers)
 
     def _embedding(
@@ -149,9 +134,10 @@ class EventBuilder:
     ) -> OutputRecord:
         ref, looked = outcome.ref, outcome.looked
         vector = looked.embedding
-        own_id = event_id(self._context, origin, EventType.EMBEDDING)
+        kind = family_of(ref).embedding
+        own_id = event_id(self._context, origin, kind)
         headers = (
-            *attributes(self._context, origin, EventType.EMBEDDING, own_id, ref.subject),
+            *attributes(self._context, origin, kind, own_id, ref.subject),
             ("content-type", b"application/octet-stream"),
             ("classification.id", text(classification_id)),
             *embedding_headers(
@@ -180,9 +166,10 @@ class EventBuilder:
         """The headers that a dead letter has whatever its payload is."""
         subject = None if letter.ref is None else letter.ref.subject
         partition = origin.position.partition
-        own_id = event_id(self._context, origin, EventType.DEAD_LETTER)
+        kind = family_of(letter.ref).dead_letter
+        own_id = event_id(self._context, origin, kind)
         return (
-            *attributes(self._context, origin, EventType.DEAD_LETTER, own_id, subject),
+            *attributes(self._context, origin, kind, own_id, subject),
             ("dlq.code", text(letter.code)),
             ("dlq.stage", text(Code.stage(letter.code))),
             ("dlq.message", bounded_text(letter.message, MAX_MESSAGE_BYTES)),
@@ -209,11 +196,10 @@ def _payload(origin: Origin, letter: DeadLetter, record: Record | None) -> _Payl
     ref = letter.ref
     if ref is not None:
         headers: TextHeaders = (
-            ("content-type", b"application/json"),
-            ("ce_dataschema", text(schema_id(DEAD_LETTER_SCHEMA))),
+            *family_of(ref).dead_letter_content,
             ("dlq.payload", text(Payload.REFERENCE)),
         )
-        return _PayloadOf(origin.key, as_json(_dead_reference_value(ref)), headers)
+        return _PayloadOf(origin.key, as_json(dead_reference_value(ref)), headers)
     if record is not None:
         headers = (
             ("content-type", b"application/octet-stream"),
@@ -237,60 +223,3 @@ def _original_headers(record: Record) -> TextHeaders:
         *((("dlq.null-headers", as_json(nulls)),) if nulls else ()),
         *((ORIGINAL_PREFIX + name, value or b"") for name, value in record.headers),
     )
-
-
-def _dead_reference_value(ref: ImageRef) -> DeadReferenceValue:
-    value: DeadReferenceValue = {
-        "bucket": ref.bucket,
-        "key": ref.key,
-        "label_sets": list(ref.label_sets),
-    }
-    if ref.version_id is not None:
-        value["version_id"] = ref.version_id
-    if ref.etag is not None:
-        value["etag"] = ref.etag
-    if ref.id is not None:
-        value["id"] = ref.id
-    if ref.tenant is not None:
-        value["tenant"] = ref.tenant
-    if ref.metadata:
-        value["metadata"] = dict(ref.metadata)
-    if ref.asked is not None:
-        asked: AskedValue = {"label_sets": list(ref.asked.label_sets)}
-        if ref.asked.tenant is not None:
-            asked["tenant"] = ref.asked.tenant
-        value["asked"] = asked
-    return value
-
-
-def _classification_value(
-    origin: Origin, outcome: Classification, version: str
-) -> ClassificationValue:
-    ref, looked = outcome.ref, outcome.looked
-    partition = origin.position.partition
-    return {
-        "reference": {
-            "uri": ref.uri,
-            "bucket": ref.bucket,
-            "key": ref.key,
-            "version_id": ref.version_id,
-            "etag": ref.etag,
-            "id": ref.id,
-            "tenant": ref.tenant,
-            "metadata": dict(ref.metadata),
-        },
-        "object": object_value(looked, outcome.etag, outcome.version_id),
-        "image": image_value(looked.image),
-        "model": model_value(looked.model),
-        "results": [result_value(result) for result in outcome.results],
-        "decode_mode": looked.decode_mode,
-        "decode_crop": looked.decode_crop,
-        "position": {
-            "topic": partition.topic,
-            "partition": partition.number,
-            "offset": origin.position.offset,
-            "index": origin.index,
-        },
-        "record_timestamp": timestamp(origin.timestamp_ms),
-        "clipstream_version": version,
-    }

@@ -10,7 +10,9 @@ from pydantic.json_schema import GenerateJsonSchema
 from pipeline.events.headers import HEADERS, TYPE, EventType
 from pipeline.events.values import (
     ClassificationValue,
+    ClassificationValueV2,
     DeadReferenceValue,
+    DeadReferenceValueV2,
     ServedErrorValue,
     ServedImageValue,
 )
@@ -25,7 +27,9 @@ def schema_id(name: str) -> str:
 
 
 CLASSIFICATION_SCHEMA = "classification.v1"
+CLASSIFICATION_SCHEMA_V2 = "classification.v2"
 DEAD_LETTER_SCHEMA = "dead-letter.v1"
+DEAD_LETTER_SCHEMA_V2 = "dead-letter.v2"
 SERVED_IMAGE_SCHEMA = "served-image.v1"
 SERVED_ERROR_SCHEMA = "served-error.v1"
 
@@ -64,6 +68,8 @@ def schemas() -> dict[str, dict[str, Any]]:
     documents = {
         CLASSIFICATION_SCHEMA: _value_schema(CLASSIFICATION_SCHEMA, ClassificationValue),
         DEAD_LETTER_SCHEMA: _value_schema(DEAD_LETTER_SCHEMA, DeadReferenceValue),
+        CLASSIFICATION_SCHEMA_V2: _value_schema(CLASSIFICATION_SCHEMA_V2, ClassificationValueV2),
+        DEAD_LETTER_SCHEMA_V2: _value_schema(DEAD_LETTER_SCHEMA_V2, DeadReferenceValueV2),
         SERVED_IMAGE_SCHEMA: _value_schema(SERVED_IMAGE_SCHEMA, ServedImageValue),
         SERVED_ERROR_SCHEMA: _value_schema(SERVED_ERROR_SCHEMA, ServedErrorValue),
     }

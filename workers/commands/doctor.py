@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.adapters.https.doctor import check_hosts
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import SAFE_MIN_ISR, SAFE_REPLICATION, KafkaDoctor, sound_topics
 from pipeline.adapters.s3.admin import S3Admin
@@ -46,6 +47,7 @@ def run_doctor(
     areas = [
         ("kafka", "reach", _kafka(settings, create)),
         *((store.section, "reach", _s3(store)) for store in settings.s3_stores),
+        ("https", "trust", check_hosts(settings.https)),
         ("label sets", "load", _label_sets(settings)),
         ("decoder", "start", _decoder(settings)),
         ("model", "load", _model(settings)),

@@ -21,6 +21,7 @@ from workers.serve.admission.asgi import Application
 from workers.serve.admission.families import FAMILIES
 from workers.serve.admission.gate import INTERNAL, LOST, Gate
 from workers.serve.caller import Admitted
+from workers.serve.console.pages import console
 from workers.serve.errors import ApiError, answer_of
 from workers.serve.live.routes.letters import letters
 from workers.serve.live.routes.live import live
@@ -59,6 +60,8 @@ def build_app(services: Services, *, sets_request_id: bool = True) -> Applicatio
     api.include_router(health(services))
     for routes in (classify, moderations, embeddings, models, huggingface, overview, live, letters):
         api.include_router(routes(services))
+    if services.settings.serve.console:
+        api.include_router(console())
 
     async def answer(request: Request, error: Exception) -> Response:
         admitted: Admitted = request.state.admitted

@@ -73,7 +73,7 @@ class Admitted:
 
     ``memory`` holds the body's bytes, and takes those of images that the request fetches. A route
     counts what it has looked at in ``images`` and ``image_bytes``. ``outcomes`` counts images by
-    what became of them, for metrics: ``classified``, or the stage at which an image failed.
+    what became of them, for metrics: ``seen``, or the stage at which an image failed.
     ``prepaid`` images were charged to the key's rate before the request was read.
     """
 
@@ -101,22 +101,6 @@ def require(caller: Caller, scope: Scope) -> None:
             403,
             "scope_missing",
             f"the key {caller.name!r} lacks the scope {scope.value!r}; ask for a key that has it",
-        )
-
-
-def require_label_set(caller: Caller, label_set: str, param: str | None = None) -> None:
-    """Refuse callers that may not use this label set.
-
-    Raises:
-        ApiError: 403 ``label_set_not_allowed``.
-    """
-    if not caller.may_use(label_set):
-        raise ApiError(
-            403,
-            "label_set_not_allowed",
-            f"the key {caller.name!r} may not use the label set {label_set!r}; name another one, "
-            "or ask for a key that may",
-            param=param,
         )
 
 

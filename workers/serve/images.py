@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import PipelineError, Reject, Retry, StoreDenied, ends_worker
+from pipeline.errors import Code, PipelineError, Reject, Retry, StoreDenied, ends_worker
 from pipeline.fetch.attempt import Attempts
 from pipeline.look import Look, Opened, sha256_of
 from pipeline.metrics import FETCHED_BYTES, STAGE_SECONDS
@@ -119,6 +119,7 @@ class Images:
         try:
             seen = await self._seen(image, admitted, share)
         except (Reject, Retry) as failure:
+            admitted.count(Code.stage(failure.code))
             return _bare(failure)
         except (PipelineError, ApiError):
             raise
@@ -126,12 +127,14 @@ class Images:
             if ends_worker(error):
                 raise
             # A defect of ours that one image brought out must not fail the other images.
+            admitted.count("internal")
             log.exception("an image of request %s failed unexpectedly", admitted.request_id)
             return Reject(
                 "internal.unexpected",
                 "the server failed on this image; its log says more, under the request id",
             )
         admitted.images += 1
+        admitted.count("seen")
         admitted.image_bytes += seen.looked.size_bytes
         return seen
 

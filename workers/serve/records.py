@@ -118,8 +118,7 @@ def _identity(admitted: Admitted, route: str, index: int, image: Given) -> Serve
     if isinstance(image, Inline):
         sha256 = image.sha256
     else:
-        # A query may hold a signature. A question mark in a key of S3 begins none.
-        uri = image.ref.uri if image.ref.scheme == "s3" else image.ref.uri.partition("?")[0]
+        uri = image.ref.uri  # without the query, which may hold a signature
     return ServedImage(admitted.request_id, admitted.caller.name, route, index, uri, sha256)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.events.headers import HEADERS, ORIGINAL_PREFIX, EventType
 from pipeline.events.schemas import (
     CLASSIFICATION_SCHEMA,
+    CLASSIFICATION_SCHEMA_V2,
     DEAD_LETTER_SCHEMA,
+    DEAD_LETTER_SCHEMA_V2,
     SERVED_ERROR_SCHEMA,
     SERVED_IMAGE_SCHEMA,
     schemas,
@@ -55,6 +58,12 @@ A record that could not be parsed also keeps its own headers, in their order and
 name of each has the prefix `{ORIGINAL_PREFIX}`.
 """
 
+_VERSION_2 = """\
+Outcomes of `https://` references have types of version 2. Their headers have the names and meanings
+of version 1. Their values name the image by its `uri`, without the query. Only the value of a dead
+letter has the query, because a replay needs it.
+"""
+
 _REPLAY = """\
 `clipstream replay` publishes this event when it has sent the reference of a dead letter once more.
 The event is on the dead-letter topic, after the dead letter and with the same key. The value is
@@ -85,6 +94,8 @@ def render() -> str:
     unparsed = (_origin(43), _unparsed(), _unreadable())
     (dead_record,) = builder.records(*unparsed)
     shrunk = builder.shrink(*unparsed)
+    classification_2, embedding_2 = builder.records(_origin(44), _classified(_on_the_web()))
+    (dead_url,) = builder.records(_origin(45), _unfetched(_on_the_web()))
     values = schemas()
     return "\n".join(
         (
@@ -106,6 +117,16 @@ def render() -> str:
             _example("Example of a reference", dead_reference),
             _example("Example of a record that could not be parsed", dead_record),
             _example("The same, had it not fitted the topic", shrunk),
+            f"## Version 2: images on web servers\n\n{_VERSION_2}",
+            f"Type `{EventType.CLASSIFICATION_V2}`, value, JSON in UTF-8:\n",
+            _fields(values[CLASSIFICATION_SCHEMA_V2]),
+            _example("Example", classification_2),
+            f"Type `{EventType.EMBEDDING_V2}`, with a value as of version 1.\n",
+            _example("Example", embedding_2),
+            f"Type `{EventType.DEAD_LETTER_V2}`, value if `dlq.payload` is `reference`, JSON in "
+            "UTF-8:\n",
+            _fields(values[DEAD_LETTER_SCHEMA_V2]),
+            _example("Example of a reference", dead_url),
             "## Replay\n",
             _REPLAY,
             _headers(EventType.REPLAY),
@@ -218,7 +239,19 @@ def _reference() -> ImageRef:
     )
 
 
-def _classified() -> Classification:
+def _on_the_web() -> ImageRef:
+    return replace(
+        _reference(),
+        scheme="https",
+        bucket="images.example.com",
+        key="2026/01/cat%201.jpg",
+        query="width=640&signature=5feceb66",
+        version_id=None,
+        id=None,
+    )
+
+
+def _classified(ref: ImageRef | None = None) -> Classification:
     dimension = 512
     looked = Looked(
         embedding=np.full(dimension, dimension**-0.5, dtype="<f4"),
@@ -256,11 +289,11 @@ def _classified() -> Classification:
         decision="keep",
     )
     return Classification(
-        ref=_reference(),
+        ref=ref or _reference(),
         looked=looked,
         results=(result,),
         etag="9b2cf535f27731c974343645a3985328",
-        version_id="L4kqtJlcpXroDTDmpUMLUo",
+        version_id=None if ref else "L4kqtJlcpXroDTDmpUMLUo",
     )
 
 
@@ -269,12 +302,14 @@ def _sent() -> ServedImage:
     return ServedImage("b6c0f1b1f5a94c0c", "gallery-web", "/v1/classify", 0, None, sha256)
 
 
-def _unfetched() -> DeadLetter:
+def _unfetched(ref: ImageRef | None = None) -> DeadLetter:
     return DeadLetter(
         code="fetch.not_found",
-        message="fetch: the version does not exist; check lifecycle rules and upload order",
+        message="fetch: the version does not exist; check lifecycle rules and upload order"
+        if ref is None
+        else "https: the server answered 404; check that the image is there before its message",
         attempts=3,
-        ref=_reference(),
+        ref=ref or _reference(),
         unclassified_action="review",
     )
 

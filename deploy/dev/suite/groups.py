@@ -82,6 +82,7 @@ GROUPS = (
             "tests/component/test_kafka_too_large.py",
             "tests/component/test_kafka_transactions.py",
             "tests/component/test_kafka_unreadable.py",
+            "tests/component/test_kafka_watching.py",
         ),
     ),
     Group("types", "strict types of product and tests", command=shell("mypy")),
@@ -142,6 +143,11 @@ GROUPS = (
         "serve",
         "the HTTP application in process, as its clients use it",
         files=("tests/component/serve/test_*.py",),
+    ),
+    Group(
+        "console",
+        "the console in a real browser: images, thresholds, the stream, replays",
+        files=("tests/component/console/test_*.py",),
     ),
     Group("gpu", "a CUDA device; skipped without one", files=("tests/gpu/test_*.py",)),
     Group(

@@ -142,7 +142,7 @@ def ours(
     file.write_text(yaml.safe_dump(settings))
     load_settings(file, environment={})  # what is wrong is told here
     command = [sys.executable, "-m", served.__name__, str(file), *([load] if load else [])]
-    environment = {"PYTHONPATH": str(ROOT)}
+    environment = {"PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": str(round(START_S))}
     with started(
         "ours", command, port, folder, "/readyz", environment, metrics_port=metrics_port
     ) as server:

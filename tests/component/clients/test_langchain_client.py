@@ -7,7 +7,6 @@ from typing import Any
 import openai
 import pytest
 from langchain_openai import OpenAIEmbeddings
-from pydantic import SecretStr
 
 from tests.rigs.serve.listening import Listening
 
@@ -17,9 +16,8 @@ MODEL = "openai/clip-vit-base-patch32"
 
 
 def embeddings(server: Listening, **keys: Any) -> OpenAIEmbeddings:
-    return OpenAIEmbeddings(
-        model=MODEL, base_url=server.openai_url, api_key=SecretStr("none"), max_retries=0, **keys
-    )
+    given: dict[str, Any] = {"base_url": server.openai_url, "api_key": "none"}
+    return OpenAIEmbeddings(model=MODEL, max_retries=0, **given, **keys)
 
 
 def test_documents_and_queries_are_embedded_as_texts(server: Listening, red_uri: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+import openai
 import pytest
 
 from tests.rigs.serve.listening import Listening
@@ -61,7 +62,7 @@ def test_an_image_is_moderated(litellm: ModuleType, server: Listening, red_uri: 
 
 
 def test_an_error_keeps_what_to_do(litellm: ModuleType, server: Listening) -> None:
-    with pytest.raises(litellm.BadRequestError, match="no image"):
+    with pytest.raises(openai.BadRequestError, match="no image"):
         litellm.moderation(
             input="a cat", model="moderation", api_base=server.openai_url, api_key="none"
         )

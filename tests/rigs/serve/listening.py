@@ -15,9 +15,10 @@ import uvicorn
 
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.metrics import IMAGE_METRICS
+from pipeline.metrics import SERVE_REPLICA
 from pipeline.ports import Encoder
 from tests.rigs.serve.application import served
+from workers.serve.admission.asgi import Application
 from workers.serve.app import build_app
 from workers.serve.services import Services
 from workers.serve.wiring import serving
@@ -46,18 +47,20 @@ def listening(
     encoder: Encoder | None = None,
     *,
     changed: Callable[[Services], Services] = lambda services: services,
+    around: Callable[[Application, Services], Application] = lambda application, _: application,
 ) -> Iterator[Listening]:
-    """A server in a thread of its own. ``changed`` may put something else into its services."""
+    """A server in a thread of its own. ``changed`` may put something else into its services, and
+    ``around`` something in front of the application."""
     answering: Future[Listening] = Future()
     stopping: Future[Callable[[], None]] = Future()
 
     async def serve() -> None:
-        meter = PrometheusMeter(IMAGE_METRICS)
+        meter = PrometheusMeter(SERVE_REPLICA)
         async with serving(settings or served(), encoder or MemoryEncoder(), meter) as given:
             services = changed(given)
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 config = uvicorn.Config(
-                    build_app(services),  # type: ignore[arg-type] - any mapping is a scope here
+                    around(build_app(services), services),
                     lifespan="off",
                     log_config=None,
                     ws="none",

@@ -211,7 +211,7 @@ def test_a_list_may_hold_uris_and_references(tmp_path: Path) -> None:
         ("photos/a.jpg", "not JSON"),
         ("s3://photos", "is 0 UTF-8 bytes long"),
         ("s3://Not_A_Bucket/a", "not a bucket's name"),
-        ('["s3://photos/a"]', "neither an s3:// URI nor a JSON object"),
+        ('["s3://photos/a"]', "neither an s3:// or https:// URI nor a JSON object"),
         ('{"key": "a"}', "bucket: is missing"),
         ('{"uri": 5}', "uri: is"),
         ('{"bucket": "photos", "key": "\\ud800"}', "lone surrogate"),

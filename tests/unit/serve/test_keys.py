@@ -15,7 +15,7 @@ from pipeline.metrics import KEY_RELOADS, SERVE_REPLICA
 from workers.serve.admission.key_file import KeyEntry, contents, new_key, parsed
 from workers.serve.admission.keys import Keys, require_keys
 from workers.serve.admission.rates import Rate
-from workers.serve.caller import Caller, Scope, require, require_label_set
+from workers.serve.caller import Caller, Scope, require
 from workers.serve.errors import ApiError
 from workers.settings.serve import ServePolicy
 
@@ -144,15 +144,6 @@ def test_a_scope_opens_what_it_names_and_nothing_else(scope: Scope) -> None:
         with pytest.raises(ApiError, match=f"lacks the scope '{other.value}'") as refused:
             require(caller, other)
         assert (refused.value.status, refused.value.code) == (403, "scope_missing")
-
-
-def test_a_label_set_that_a_key_may_not_use_is_refused() -> None:
-    caller = Caller("shop", frozenset(), label_sets=("pets",))
-    require_label_set(caller, "pets")
-    with pytest.raises(ApiError) as refused:
-        require_label_set(caller, "weapons", "label_sets[1]")
-    assert (refused.value.status, refused.value.code) == (403, "label_set_not_allowed")
-    assert refused.value.param == "label_sets[1]"
 
 
 # -- changes --------------------------------------------------------------------------------------

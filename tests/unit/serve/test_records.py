@@ -114,7 +114,7 @@ def test_bytes_of_the_request_are_named_by_their_hash() -> None:
     ("ref", "uri"),
     [
         (ImageRef("photos", "what?.jpg", ()), "s3://photos/what?.jpg"),
-        (ImageRef("host", "a.jpg?signature=secret", (), scheme="https"), "https://host/a.jpg"),
+        (ImageRef("host", "a.jpg", (), scheme="https", query="sign=secret"), "https://host/a.jpg"),
     ],
 )
 def test_an_image_with_an_address_is_named_by_it_without_a_query(ref: ImageRef, uri: str) -> None:

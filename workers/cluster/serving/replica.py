@@ -169,12 +169,12 @@ class Replica:
         settings, told = self._fitted()
         log.info("replica %s: %s; Ray reserves %s", self._id, told, plan.reserved)
         async with AsyncExitStack() as owned:
-            meter = PrometheusMeter(metrics.IMAGE_METRICS)
+            meter = PrometheusMeter(metrics.SERVE_REPLICA)
             self._listen(settings, meter, owned)
             await asyncio.to_thread(require_node, settings, must_read=False)
             loaded = await asyncio.to_thread(plan.load, settings)
             encoder = WatchedEncoder(loaded, SystemClock())
-            services = await owned.enter_async_context(serving(settings, encoder, meter))
+            services = await owned.enter_async_context(serving(settings, encoder, meter, _replicas))
             model = encoder.model
             meter.set(
                 metrics.MODEL_INFO,
@@ -189,7 +189,7 @@ class Replica:
             self._model = f"{model.name} in {model.precision}"
             self._call_age_s = encoder.call_age_s
             self._services = services
-            self._counted = Counted(build_app(services), services.standing)
+            self._counted = Counted(build_app(services, sets_request_id=False), services.standing)
             self._owned.push_async_callback(owned.pop_all().aclose)
         return self._counted
 
@@ -268,6 +268,13 @@ class Replica:
             code=end.code if end else "",
             message=end.message if end else "",
         )
+
+
+def _replicas() -> int:
+    """Replicas that share the load now."""
+    from ray import serve
+
+    return serve.get_replica_context().world_size
 
 
 def _host() -> str:

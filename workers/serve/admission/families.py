@@ -55,10 +55,25 @@ OPENAI = Family("/v1/", ("/v1/embeddings", "/v1/moderations"), scope=Scope.CLASS
 HUGGING_FACE = Family(
     "/hf/", ("/hf/*",), frozenset({JSON, IMAGE, OCTETS, NONE}), Scope.CLASSIFY, weighs=True
 )
+LIVE = Family("/v1/live", ("/v1/live", "/v1/live/*"), scope=Scope.LIVE)
+LETTERS = Family("/v1/dead-letters", ("/v1/dead-letters",), scope=Scope.DEAD_LETTERS)
+REPLAY = Family("/v1/dead-letters/replay", ("/v1/dead-letters/replay",), scope=Scope.REPLAY)
 OTHER = Family("other", ("*",))
 """Everything else: the key must be known, and the route asks for its scope."""
 
-FAMILIES = (HEALTH, DOCUMENT, CONSOLE, CLASSIFY, MODELS, OPENAI, HUGGING_FACE, OTHER)
+FAMILIES = (
+    HEALTH,
+    DOCUMENT,
+    CONSOLE,
+    CLASSIFY,
+    MODELS,
+    OPENAI,
+    HUGGING_FACE,
+    LIVE,
+    LETTERS,
+    REPLAY,
+    OTHER,
+)
 
 
 class Families:

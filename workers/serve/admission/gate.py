@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -33,6 +33,8 @@ REQUEST_ID_FORM = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 RETRY_S = 0.5
 DRAINING_RETRY_S = 1.0
+WATCH_AFTER_S = 0.02
+"""Most requests are answered sooner, and need no task that watches their connection."""
 SMALL_BODY = 256 * 1024
 """Largest body that a server may read and drop after a refusal. For a larger one, or one of unknown
 length, the connection is closed."""
@@ -79,13 +81,11 @@ class Gate:
         family = self._families.of(scope["path"])
         answer = Answer(send, admitted, self._services.rates, self._sets_request_id)
         began_s = self._access.begin()
-        self._services.standing.in_flight += not family.public
         token = REQUEST_ID.set(request_id)
         try:
             await self._answer(scope, headers, family, receive, answer)
         finally:
             admitted.memory.give_back()
-            self._services.standing.in_flight -= not family.public
             self._access.end(scope, family, admitted, answer.status or GONE, began_s)
             REQUEST_ID.reset(token)
 
@@ -225,19 +225,26 @@ class Gate:
             while (await receive())["type"] != "http.disconnect":
                 pass
             gone.set()
-            limit.reschedule(asyncio.get_running_loop().time())
+            limit.reschedule(loop.time())
 
+        def begin_to_watch() -> None:
+            watchers.append(asyncio.create_task(watch(), name="watch of a connection"))
+
+        loop = asyncio.get_running_loop()
+        watchers: list[asyncio.Task[None]] = []
         deadline_s = self._policy.deadline_s
         try:
             async with asyncio.timeout(deadline_s) as limit:
                 # A stream of events goes on for as long as its client listens.
                 answer.on_event_stream = lambda: None if gone.is_set() else limit.reschedule(None)
-                watcher = asyncio.create_task(watch(), name="watch of a connection")
+                begin = loop.call_later(WATCH_AFTER_S, begin_to_watch)
                 try:
                     await self._application(scope, replay, answer)
                 finally:
-                    watcher.cancel()
-                    await asyncio.gather(watcher, return_exceptions=True)
+                    begin.cancel()
+                    for watcher in watchers:
+                        watcher.cancel()
+                        await asyncio.gather(watcher, return_exceptions=True)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -279,7 +286,7 @@ class Gate:
 def _request_id(headers: Mapping[bytes, bytes]) -> str:
     """The client's own, if it is safe to be logged; else a new one."""
     given = headers.get(b"x-request-id", b"")
-    return given.decode() if REQUEST_ID_FORM.fullmatch(given) else uuid.uuid4().hex
+    return given.decode() if REQUEST_ID_FORM.fullmatch(given) else f"{random.getrandbits(128):032x}"
 
 
 def _length(headers: Mapping[bytes, bytes]) -> int | None:

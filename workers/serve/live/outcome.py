@@ -71,7 +71,8 @@ class Outcome:
     def seen_by(self, caller: Caller) -> Outcome | None:
         """What the caller may see of the outcome. None: not that it exists."""
         if self.place is None:
-            if caller.objects is not None:
+            # Whose it is is not known.
+            if (caller.objects, caller.tenants, caller.label_sets) != (None, None, None):
                 return None
         elif not caller.may_see(*self.place):
             return None

@@ -20,6 +20,7 @@ from workers.serve.errors import ApiError
 from workers.serve.images import Seen
 from workers.serve.inputs import Item, Modality, Text, read_items, read_messages, texts_of
 from workers.serve.looking import look_at
+from workers.serve.openapi import errors
 from workers.serve.records import Answered
 from workers.serve.routes.models import is_served
 from workers.serve.services import Services
@@ -92,6 +93,8 @@ class EmbeddingsAnswer(TypedDict):
     usage: EmbeddingsUsage
 
 
+ERRORS = errors(400, 401, 403, 404, 413, 415, 429, 500, 503)
+
 EXAMPLES: Mapping[str, JsonValue] = {
     "texts": {"input": ["a photo of a cat", "a photo of a dog"]},
     "an image": {"input": [{"image": "s3://photos/1.jpg"}]},
@@ -110,7 +113,7 @@ def embeddings(services: Services) -> APIRouter:
         PATH,
         summary="Embed texts and images",
         openapi_extra=json_body(EmbeddingsRequest, EXAMPLES),
-        responses={200: {"model": EmbeddingsAnswer}},
+        responses={200: {"model": EmbeddingsAnswer}, **ERRORS},
     )
     async def embed(request: Request) -> Response:
         admitted: Admitted = request.state.admitted

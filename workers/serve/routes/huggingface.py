@@ -23,6 +23,7 @@ from workers.serve.images import Given, Inline
 from workers.serve.inputs import read_items
 from workers.serve.label_sets import named_label_sets, own_label_set
 from workers.serve.looking import look_at
+from workers.serve.openapi import errors
 from workers.serve.records import Answered
 from workers.serve.routes.embeddings import embedded
 from workers.serve.services import Services
@@ -86,6 +87,19 @@ class LabelFound(TypedDict):
     similarity: float
 
 
+class ErrorFound(TypedDict):
+    """``error`` says what is wrong and what to do; so does the header ``x-error-message``."""
+
+    error: str
+    code: str
+    request_id: str
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {**described, "model": ErrorFound}
+    for status, described in errors(400, 401, 403, 413, 415, 429, 500, 503).items()
+}
+
 ZERO_SHOT: Mapping[str, JsonValue] = {
     "two labels": {
         "inputs": "s3://photos/1.jpg",
@@ -105,7 +119,7 @@ def huggingface(services: Services) -> APIRouter:
         ZERO_SHOT_PATH.removeprefix(PREFIX),
         summary="Score an image for labels of the request",
         openapi_extra=json_body(ZeroShotRequest, ZERO_SHOT),
-        responses={200: {"model": list[LabelFound]}},
+        responses={200: {"model": list[LabelFound]}, **ERRORS},
     )
     async def zero_shot(request: Request) -> Response:
         admitted: Admitted = request.state.admitted
@@ -123,7 +137,7 @@ def huggingface(services: Services) -> APIRouter:
         CLASSIFICATION_PATH.removeprefix(PREFIX),
         summary="Score an image with the default label set",
         openapi_extra=_with_raw_body(json_body(ClassificationRequest, CLASSIFICATION)),
-        responses={200: {"model": list[LabelFound]}},
+        responses={200: {"model": list[LabelFound]}, **ERRORS},
     )
     async def image_classification(request: Request) -> Response:
         admitted: Admitted = request.state.admitted
@@ -149,7 +163,7 @@ def huggingface(services: Services) -> APIRouter:
         FEATURES_PATH.removeprefix(PREFIX),
         summary="Embed texts",
         openapi_extra=json_body(FeaturesRequest, FEATURES),
-        responses={200: {"model": list[list[float]]}},
+        responses={200: {"model": list[list[float]]}, **ERRORS},
     )
     async def feature_extraction(request: Request) -> Response:
         admitted: Admitted = request.state.admitted

@@ -26,6 +26,7 @@ from workers.serve.images import Given, Seen
 from workers.serve.inputs import Text, read_parts
 from workers.serve.label_sets import named_label_sets
 from workers.serve.looking import look_at
+from workers.serve.openapi import errors
 from workers.serve.records import Answered
 from workers.serve.services import Services
 
@@ -91,6 +92,8 @@ Images = tuple[tuple[str, Given], ...]
 """The images of one input, with their places in the request."""
 
 
+ERRORS = errors(400, 401, 403, 404, 413, 415, 429, 500, 503)
+
 EXAMPLES: Mapping[str, JsonValue] = {
     "an image": {"input": "s3://photos/1.jpg"},
     "images of one post": {
@@ -110,7 +113,7 @@ def moderations(services: Services) -> APIRouter:
         PATH,
         summary="Moderate images",
         openapi_extra=json_body(ModerationsRequest, EXAMPLES),
-        responses={200: {"model": ModerationsAnswer}},
+        responses={200: {"model": ModerationsAnswer}, **ERRORS},
     )
     async def moderate(request: Request) -> Response:
         admitted: Admitted = request.state.admitted

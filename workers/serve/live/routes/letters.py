@@ -6,13 +6,14 @@ from fnmatch import fnmatchcase
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.replay import Selection
+from workers.serve.bodies import json_body, read_json
 from workers.serve.caller import Scope
-from workers.serve.errors import ApiError
 from workers.serve.live.replays import Asked
 from workers.serve.live.routes.asking import asking_the_stream, needing
+from workers.serve.openapi import errors
 from workers.serve.services import Services
 
 
@@ -38,7 +39,11 @@ class Replay(BaseModel):
 def letters(services: Services) -> APIRouter:
     router = APIRouter(tags=["dead letters"])
 
-    @router.get("/v1/dead-letters", summary="Dead letters by code, with samples")
+    @router.get(
+        "/v1/dead-letters",
+        summary="Dead letters by code, with samples",
+        responses=errors(401, 403, 429, 503),
+    )
     async def survey(request: Request, code: str | None = None) -> Response:
         caller = needing(Scope.DEAD_LETTERS, request).caller
         stream = services.live.require_stream()
@@ -49,24 +54,24 @@ def letters(services: Services) -> APIRouter:
     @router.post(
         "/v1/dead-letters/replay",
         summary="Send dead letters back to the stream, once they were shown",
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": Replay.model_json_schema()}},
-            }
-        },
+        responses=errors(400, 401, 403, 415, 429, 503),
+        openapi_extra=json_body(
+            Replay,
+            {
+                "Show what would be sent": {"codes": ["fetch.*"], "limit": 100},
+                "Send what was shown": {
+                    "codes": ["fetch.*"],
+                    "limit": 100,
+                    "publish": True,
+                    "token": "eyJvbmNlIjoi…",
+                },
+            },
+        ),
     )
     async def replay(request: Request) -> Response:
         caller = needing(Scope.REPLAY, request).caller
         stream = services.live.require_stream()
-        try:
-            asked = Replay.model_validate_json(await request.body())
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ApiError(
-                400, "invalid_request", f"{where or 'body'}: {first['msg']}", param=where or None
-            ) from None
+        asked = await read_json(request, Replay)
         with asking_the_stream():
             if asked.publish:
                 told = await stream.replays.send(caller, asked.asked(), asked.token)

@@ -134,7 +134,7 @@ def described() -> dict[str, Any]:
                 "name": name,
                 "in": "query",
                 "required": False,
-                "description": f"For a body that is an image: {schema.pop('description')}",
+                "description": schema.pop("description"),
                 "schema": schema,
             }
             for name, schema in _texts().items()
