@@ -114,7 +114,7 @@ def test_an_image_that_cannot_be_looked_at_is_published_with_its_code() -> None:
             for route, given in ROUTES.items():
                 log = Log(services)
                 async with log.client() as client:
-                    broken = {"content": BROKEN}
+                    broken: dict[str, Any] = {"content": BROKEN}
                     if "json" in given:
                         written = json.dumps(given["json"]).replace(URI, BROKEN_URI)
                         broken = {"json": json.loads(written)}
