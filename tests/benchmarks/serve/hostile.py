@@ -1,4 +1,5 @@
-"""The process that misuses connections: `python -m tests.benchmarks.serve.hostile PORT NUMBER S`.
+"""The process that misuses connections: `python -m tests.benchmarks.serve.hostile`, with port,
+number of connections, seconds, and key.
 
 Each connection is of one kind of ``KINDS`` in turn. One that the server ends is opened anew, so
 that the number stays. Prints a line of JSON once all have been opened, and another at the end: how
@@ -30,7 +31,13 @@ Kind = Callable[[Reader, Writer], Awaitable[None]]
 
 
 def _head(*fields: str) -> bytes:
-    lines = (f"POST {PATH} HTTP/1.1", "host: clipstream", "content-type: image/jpeg", *fields)
+    lines = (
+        f"POST {PATH} HTTP/1.1",
+        "host: clipstream",
+        f"authorization: Bearer {sys.argv[4]}",
+        "content-type: image/jpeg",
+        *fields,
+    )
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 

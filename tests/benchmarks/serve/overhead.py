@@ -39,7 +39,7 @@ def measure(folder: Path, seconds: float | None, tell: Callable[[str], None]) ->
     for proxy in PROXIES:
         spent: dict[str, list[float]] = {form: [] for form in GOAL_MS}
         rates: dict[str, list[float]] = {form: [] for form in GOAL_MS}
-        with ours(folder, load="nothing", proxy=proxy) as server:
+        with ours(folder, serve={"proxy": proxy}, load="nothing") as server:
             loads = _loads(server.port, folder, seconds)
             idle = _idle(server, seconds)
             tell(f"{proxy}: idle {_told(idle, 1 / seconds)} ms/s")

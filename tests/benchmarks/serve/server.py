@@ -31,7 +31,7 @@ PROC = Path("/proc")
 
 class Family:
     """A process and all that it started, however they are detached: they share a variable of their
-    environment. Linux."""
+    environment, or descend from a process that has it, as decoders do. Linux."""
 
     def __init__(self) -> None:
         self.name = uuid.uuid4().hex
@@ -39,7 +39,11 @@ class Family:
         self._mark = f"{MARK}={self.name}".encode()
 
     def pids(self) -> list[int]:
-        return [int(each.name) for each in PROC.iterdir() if each.name.isdigit() and self._is(each)]
+        parents = {int(each.name): _parent(each) for each in PROC.iterdir() if each.name.isdigit()}
+        found = {pid for pid in parents if self._is(PROC / str(pid))}
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return sorted(found)
 
     def cpu_s(self) -> Counter[str]:
         """CPU seconds since their start, by what the processes call themselves."""
@@ -66,6 +70,13 @@ class Family:
             return self._mark in (process / "environ").read_bytes().split(b"\0")
         except OSError:  # it has ended, or is somebody else's
             return False
+
+
+def _parent(process: Path) -> int:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _named(pid: int) -> str:
@@ -126,7 +137,11 @@ def started(
 
 @contextlib.contextmanager
 def ours(
-    folder: Path, changed: Mapping[str, Any] | None = None, *, load: str = "", **serve: Any
+    folder: Path,
+    changed: Mapping[str, Any] | None = None,
+    *,
+    serve: Mapping[str, Any] | None = None,
+    load: str = "",
 ) -> Iterator[Server]:
     """Our server with default settings, but for ``changed`` ones and those of the section
     ``serve``. ``load`` is as for ``served``."""
@@ -134,7 +149,7 @@ def ours(
     settings: dict[str, Any] = {
         "label_sets": {"paths": [str(LABEL_SET)], "text_cache_dir": str(folder / "texts")},
         "endpoints": {"health_port": 0, "metrics_port": 0},
-        "serve": {"port": port, "metrics_port": metrics_port, **serve},
+        "serve": {"port": port, "metrics_port": metrics_port, **(serve or {})},
         "log": {"level": "warning"},
         **(changed or {}),
     }

@@ -1,5 +1,9 @@
 """Ten thousand connections that are slow, half-open, oversized or lie, from a process of its own:
-what memory they take, and whether others are served meanwhile."""
+what memory they take, and whether others are served meanwhile.
+
+They have a key, as somebody has who found one; the others have another. Without a key they would be
+refused before anything of them is read.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ from tests.benchmarks.serve.load import Load, Sending, send
 from tests.benchmarks.serve.server import Server, ours
 from tests.rigs.stages.decoding import as_file, clouds
 from workers.embedded.processes import command_environment
+from workers.serve.admission.key_file import HEADER, KeyEntry, new_key
 
 CONNECTIONS = 10_000
 SECONDS = 60.0
@@ -41,15 +46,18 @@ def measure(folder: Path, seconds: float | None, tell: Callable[[str], None]) ->
     number = _connections(tell)
     image = folder / "honest.jpg"
     image.write_bytes(as_file(clouds(1, 640, 480), "JPEG"))
-    with ours(folder, load="no_model", proxy="haproxy", max_memory_mib=MEMORY_MIB) as server:
+    keys = folder / "keys"
+    honest_key, found_key = _keys(keys)
+    serve = {"proxy": "haproxy", "max_memory_mib": MEMORY_MIB, "keys": str(keys)}
+    with ours(folder, serve=serve, load="no_model") as server:
         load = Load(
             server.port, "/v1/classify", "image/jpeg", (str(image),), ALONE_S, 2.0,
-            concurrency=HONEST,
+            concurrency=HONEST, headers={"authorization": f"Bearer {honest_key}"},
         )  # fmt: skip
         alone = send(load, folder)
         before = server.family.memory_bytes()
         tell(f"alone: {alone.rate:.0f} requests/s, {alone.statuses}; {before / MIB:.0f} MiB")
-        with _attack(server, number, seconds, tell) as opened:
+        with _attack(server, number, seconds, found_key, tell) as opened:
             opened()
             honest = Sending(replace(load, seconds=seconds / 2, warm_s=0.0), folder)
             most = max(_memory(server, seconds / 2))
@@ -71,6 +79,18 @@ def measure(folder: Path, seconds: float | None, tell: Callable[[str], None]) ->
     ]
 
 
+def _keys(file: Path) -> tuple[str, str]:
+    """Writes a file with two keys, and returns them."""
+    (honest, *of_honest), (found, *of_found) = new_key(), new_key()
+    entries = (
+        KeyEntry(id=key_id, name=name, sha256=sha256)
+        for name, (key_id, sha256) in (("honest", of_honest), ("found", of_found))
+    )
+    file.touch(0o600)
+    file.write_text(HEADER + "".join(entry.line() for entry in entries))
+    return honest, found
+
+
 def _connections(tell: Callable[[str], None]) -> int:
     """As many as this machine lets a process have."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -83,10 +103,11 @@ def _connections(tell: Callable[[str], None]) -> int:
 
 @contextmanager
 def _attack(
-    server: Server, number: int, seconds: float, tell: Callable[[str], None]
+    server: Server, number: int, seconds: float, key: str, tell: Callable[[str], None]
 ) -> Iterator[Callable[[], None]]:
     """Yields what waits until all are open. Tells at the end what became of them."""
-    command = [sys.executable, "-m", hostile.__name__, str(server.port), str(number), str(seconds)]
+    spec = [str(server.port), str(number), str(seconds), key]
+    command = [sys.executable, "-m", hostile.__name__, *spec]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=command_environment()
     )
