@@ -17,7 +17,7 @@ from workers.serve.images import Images
 from workers.serve.live.cluster import ClusterView
 from workers.serve.live.live import Live
 from workers.serve.prompts import Prompts
-from workers.serve.records import SILENT, Records
+from workers.serve.publishing.records import SILENT, Records
 from workers.settings.loading import Settings
 
 
@@ -29,6 +29,9 @@ class Standing:
         """Whether new requests are refused because the replica ends."""
         self.failure: Halt | WorkerLost | None = None
         """Why the replica can answer nothing any more."""
+        self.in_flight = 0
+        """Requests that are not answered yet, those for public pages left out. A replica that ends
+        waits for them. The event loop of the application alone changes it."""
 
     @property
     def ready(self) -> bool:

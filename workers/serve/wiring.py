@@ -30,7 +30,7 @@ from workers.serve.live.pictures import Pictures
 from workers.serve.live.replays import Replays
 from workers.serve.live.watch import Watch
 from workers.serve.prompts import Prompts
-from workers.serve.records import Records
+from workers.serve.publishing.records import Records
 from workers.serve.services import Services, Standing
 from workers.settings.loading import Settings
 from workers.stages import looking

@@ -145,6 +145,11 @@ GROUPS = (
         files=("tests/component/serve/test_*.py",),
     ),
     Group(
+        "clients",
+        "OpenAI's, Hugging Face's, LiteLLM's and LangChain's own clients, and curl",
+        files=("tests/component/clients/test_*.py",),
+    ),
+    Group(
         "console",
         "the console in a real browser: images, thresholds, the stream, replays",
         files=("tests/component/console/test_*.py",),

@@ -21,7 +21,7 @@ from pipeline.records import EventRecord
 from tests.rigs.serve.application import application
 from tests.rigs.stages.decoding import as_file, noise
 from workers.serve.app import build_app
-from workers.serve.records import Records
+from workers.serve.publishing.records import Records
 from workers.serve.services import Services
 
 pytestmark = [pytest.mark.component]

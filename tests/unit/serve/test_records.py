@@ -30,7 +30,7 @@ from workers.serve.admission.memory import MemoryBudget
 from workers.serve.caller import ANYBODY, Admitted
 from workers.serve.errors import ApiError
 from workers.serve.images import Inline, Located, Seen
-from workers.serve.records import SILENT, Answered, Records
+from workers.serve.publishing.records import SILENT, Answered, Records
 
 BODY = b"the bytes of an image"
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.errors import Halt
+from pipeline.errors import Halt, Retry
 from pipeline.ports import Encoder
 from workers.cluster.actors import Cluster
 from workers.cluster.serving.board import Board, Heard
@@ -41,7 +41,9 @@ class ServeApplication:
         application's replicas. ``most`` are the actors of this driver that may run at once.
 
         Raises:
-            Halt: ``serve.not_started``: Ray Serve's proxy does not start.
+            Retry: ``serve.not_started``: the proxy of a Ray Serve of our own was too slow. Nothing
+                is left behind.
+            Halt: ``serve.not_started``: Ray Serve does not start on the cluster.
         """
         import ray
 
@@ -59,12 +61,13 @@ class ServeApplication:
         try:
             self._start_serve(settings)
         except (RuntimeError, ray.exceptions.RayError) as error:
-            # RuntimeErrors say in many lines what happened where. The error itself comes last.
+            # These errors say in many lines what happened where. The error itself comes last.
             (*_, last) = str(error).strip().splitlines() or [type(error).__name__]
-            raise Halt(
-                "serve.not_started",
-                f"serve: Ray Serve's proxy does not start: {last}; look at Ray's logs",
-            ) from error
+            message = f"serve: Ray Serve's proxy does not start: {last}; look at Ray's logs"
+            if not self._own:
+                raise Halt("serve.not_started", message) from error
+            self.close()
+            raise Retry("serve.not_started", message) from error
         self._run(settings, Plan(settings, cluster.reservation, most, name, load))
 
     def look(self, *, draining: bool) -> list[Heard]:

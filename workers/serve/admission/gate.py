@@ -13,6 +13,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from pipeline.priority import FIRST
 from workers.logs import REQUEST_ID
@@ -30,6 +31,7 @@ from workers.serve.services import Services
 log = logging.getLogger(__name__)
 
 REQUEST_ID_FORM = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+USER_FORM = re.compile(rb"[A-Za-z0-9._@+-]{1,254}")
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 RETRY_S = 0.5
 DRAINING_RETRY_S = 1.0
@@ -62,6 +64,8 @@ class Gate:
         self._policy = services.settings.serve
         self._families = Families(families)
         self._sets_request_id = sets_request_id
+        named = self._policy.identity_header
+        self._identity = None if named is None else named.lower().encode()
         self._slots = Shares()
         self._access = Access(services.clock, services.meter)
 
@@ -81,11 +85,13 @@ class Gate:
         family = self._families.of(scope["path"])
         answer = Answer(send, admitted, self._services.rates, self._sets_request_id)
         began_s = self._access.begin()
+        self._services.standing.in_flight += not family.public
         token = REQUEST_ID.set(request_id)
         try:
             await self._answer(scope, headers, family, receive, answer)
         finally:
             admitted.memory.give_back()
+            self._services.standing.in_flight -= not family.public
             self._access.end(scope, family, admitted, answer.status or GONE, began_s)
             REQUEST_ID.reset(token)
 
@@ -101,7 +107,7 @@ class Gate:
         admitted: Admitted = scope["state"]["admitted"]
         is_read = False
         try:
-            admitted.caller = self._caller(headers, family, scope["method"])
+            admitted.caller = self._caller(scope, headers, family)
             length = self._check(scope["method"], headers, family, admitted)
             body = await self._body(receive, admitted, length)
             is_read = True
@@ -122,12 +128,15 @@ class Gate:
 
     # -- what the head of a request decides -------------------------------------------------------
 
-    def _caller(self, headers: Mapping[bytes, bytes], family: Family, method: str) -> Caller:
+    def _caller(self, scope: Message, headers: Mapping[bytes, bytes], family: Family) -> Caller:
         keys = self._services.keys
-        if family.public or method == "OPTIONS":
+        if family.public or scope["method"] == "OPTIONS":
             return ANYBODY if keys is None else NOBODY
         if keys is not None:
-            return keys.caller(headers.get(b"authorization"))
+            caller = keys.caller(headers.get(b"authorization"))
+            if caller.proxy and self._identity is not None:
+                return replace(caller, user=_user(self._identity, scope["headers"]))
+            return caller
         origin = headers.get(b"origin")
         if origin is not None and _host(origin) != headers.get(b"host", b"").lower():
             raise ApiError(
@@ -185,7 +194,7 @@ class Gate:
             shown = kind.decode("ascii", "replace")[:80] or "missing"
             raise ApiError(
                 415,
-                "unsupported_content_type",
+                "unsupported_media_type",
                 f"the Content-Type of the body is {shown}; send one of {known}",
             )
         most = self._policy.max_body_bytes
@@ -287,6 +296,19 @@ def _request_id(headers: Mapping[bytes, bytes]) -> str:
     """The client's own, if it is safe to be logged; else a new one."""
     given = headers.get(b"x-request-id", b"")
     return given.decode() if REQUEST_ID_FORM.fullmatch(given) else f"{random.getrandbits(128):032x}"
+
+
+def _user(header: bytes, headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The person whom a trusted proxy names. Named twice, one name may be the client's own."""
+    names = [value for name, value in headers if name == header]
+    if len(names) != 1 or not USER_FORM.fullmatch(names[0]):
+        raise ApiError(
+            401,
+            "identity_missing",
+            f"the header {header.decode()} must name the person who asks, once; let the proxy "
+            "replace what the client sends (serve.identity_header)",
+        )
+    return names[0].decode()
 
 
 def _length(headers: Mapping[bytes, bytes]) -> int | None:

@@ -55,6 +55,7 @@ class Live:
 def is_stream_configured(settings: Settings) -> bool:
     """Whether somebody named a Kafka: ``kafka.bootstrap_servers`` is in the settings file, the
     environment or the flags, or outcomes of requests are published to Kafka. The default address
-    alone says nothing, and is not asked."""
+    alone says nothing, and is not asked. Whoever runs the stream beside the server with it names
+    it by ``model_copy(update=…)``."""
     named = "bootstrap_servers" in settings.kafka.model_fields_set
     return named or settings.serve.publish == "kafka"

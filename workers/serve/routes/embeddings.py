@@ -20,8 +20,8 @@ from workers.serve.errors import ApiError
 from workers.serve.images import Seen
 from workers.serve.inputs import Item, Modality, Text, read_items, read_messages, texts_of
 from workers.serve.looking import look_at
-from workers.serve.openapi import errors
-from workers.serve.records import Answered
+from workers.serve.openapi import PIXEL, errors
+from workers.serve.publishing.records import Answered
 from workers.serve.routes.models import is_served
 from workers.serve.services import Services
 
@@ -97,9 +97,9 @@ ERRORS = errors(400, 401, 403, 404, 413, 415, 429, 500, 503)
 
 EXAMPLES: Mapping[str, JsonValue] = {
     "texts": {"input": ["a photo of a cat", "a photo of a dog"]},
-    "an image": {"input": [{"image": "s3://photos/1.jpg"}]},
+    "an image": {"input": [{"image": PIXEL}]},
     "a bad image is left out": {
-        "input": [{"image": "s3://photos/1.jpg"}, {"image": "s3://photos/broken.jpg"}],
+        "input": [{"image": PIXEL}, {"image": "aXQgaXMgbm8gaW1hZ2U="}],
         "on_error": "omit",
     },
 }

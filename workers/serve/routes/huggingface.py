@@ -23,8 +23,8 @@ from workers.serve.images import Given, Inline
 from workers.serve.inputs import read_items
 from workers.serve.label_sets import named_label_sets, own_label_set
 from workers.serve.looking import look_at
-from workers.serve.openapi import errors
-from workers.serve.records import Answered
+from workers.serve.openapi import PIXEL, errors
+from workers.serve.publishing.records import Answered
 from workers.serve.routes.embeddings import embedded
 from workers.serve.services import Services
 from workers.serve.sources import given_of
@@ -102,12 +102,12 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 ZERO_SHOT: Mapping[str, JsonValue] = {
     "two labels": {
-        "inputs": "s3://photos/1.jpg",
+        "inputs": PIXEL,
         "parameters": {"candidate_labels": ["cat", "dog"]},
     }
 }
 CLASSIFICATION: Mapping[str, JsonValue] = {
-    "the best label": {"inputs": "s3://photos/1.jpg", "parameters": {"top_k": 1}}
+    "the best label": {"inputs": PIXEL, "parameters": {"top_k": 1}}
 }
 FEATURES: Mapping[str, JsonValue] = {"texts": {"inputs": ["a cat", "a dog"]}}
 

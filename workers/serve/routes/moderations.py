@@ -26,8 +26,8 @@ from workers.serve.images import Given, Seen
 from workers.serve.inputs import Text, read_parts
 from workers.serve.label_sets import named_label_sets
 from workers.serve.looking import look_at
-from workers.serve.openapi import errors
-from workers.serve.records import Answered
+from workers.serve.openapi import PIXEL, errors
+from workers.serve.publishing.records import Answered
 from workers.serve.services import Services
 
 PATH = "/v1/moderations"
@@ -95,12 +95,12 @@ Images = tuple[tuple[str, Given], ...]
 ERRORS = errors(400, 401, 403, 404, 413, 415, 429, 500, 503)
 
 EXAMPLES: Mapping[str, JsonValue] = {
-    "an image": {"input": "s3://photos/1.jpg"},
+    "an image": {"input": PIXEL},
     "images of one post": {
         "model": "moderation",
         "input": [
-            {"type": "image_url", "image_url": {"url": "s3://photos/1.jpg"}},
-            {"type": "image_url", "image_url": {"url": "s3://photos/2.jpg"}},
+            {"type": "image_url", "image_url": {"url": PIXEL}},
+            {"type": "image_url", "image_url": {"url": PIXEL}},
         ],
     },
 }

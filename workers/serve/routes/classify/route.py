@@ -17,7 +17,7 @@ from pipeline.records import JsonValue, LabelSetResult
 from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError
 from workers.serve.images import Seen
-from workers.serve.records import Answered
+from workers.serve.publishing.records import Answered
 from workers.serve.routes.classify.answer import image_value, model_value
 from workers.serve.routes.classify.bodies import Item, Question, read
 from workers.serve.routes.classify.described import DESCRIPTION, RESPONSES, SUMMARY, described
