@@ -36,6 +36,7 @@ from workers.commands.signals import signals
 from workers.commands.stream import check_stream, stream_group, supervisor_on
 from workers.endpoints import HealthEndpoint
 from workers.serve.admission.keys import require_keys
+from workers.serve.live.live import with_stream_named
 from workers.settings.loading import Settings
 from workers.stages import load_encoder
 from workers.supervise.supervisor import ExitCode
@@ -80,6 +81,7 @@ def run_serve(
     load_label_sets(settings.label_sets.paths)
     if with_stream:
         check_stream(settings)
+        settings = with_stream_named(settings)
     haproxy = uses_haproxy(settings.serve)
     alone = cluster_address() is None
     if alone:
@@ -195,11 +197,13 @@ class Driver:
 
     def _announce_when_ready(self) -> None:
         now = time.monotonic()
-        policy = self._settings.serve
-        if self._answers and (cluster_address() is not None or _answers(policy.host, policy.port)):
+        if self._answers and (
+            cluster_address() is not None
+            or _answers(self._application.host, self._application.port)
+        ):
             self._announced = True
             model = next(each.report.model for each in self._replicas if each.ready)
-            for line in _greeting(self._settings, model, now - self._began):
+            for line in self._greeting(model, now - self._began):
                 self._tell(line)
         elif now - self._told_at >= PROGRESS_S:
             self._told_at = now
@@ -207,6 +211,20 @@ class Driver:
             log.info(
                 "%.0f s: waiting for a replica to answer; replicas: %s", now - self._began, states
             )
+
+    def _greeting(self, model: str, seconds: float) -> list[str]:
+        host, port = _reached(self._application.host), self._application.port
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        folder = Path(tempfile.gettempdir()) / f"clipstream-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sample = folder / "sample.png"
+        sample.write_bytes(sample_png())
+        key = " -H 'authorization: Bearer KEY'" if self._settings.serve.keys is not None else ""
+        curl = f"curl -s {address}/v1/classify{key} -H 'content-type: image/png'"
+        return [
+            f"{model} answers at {address} after {math.ceil(seconds)} s. Try:",
+            f"  {curl} --data-binary @{sample}",
+        ]
 
     def _drain(self) -> None:
         """Let the replicas refuse new requests, and wait until those in flight are answered."""
@@ -264,22 +282,3 @@ def _answers(host: str, port: int) -> bool:
 def _reached(host: str) -> str:
     """A name by which this machine reaches itself."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-
-
-def _address(settings: Settings) -> str:
-    host = _reached(settings.serve.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.serve.port}"
-
-
-def _greeting(settings: Settings, model: str, seconds: float) -> list[str]:
-    address = _address(settings)
-    folder = Path(tempfile.gettempdir()) / f"clipstream-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    sample = folder / "sample.png"
-    sample.write_bytes(sample_png())
-    key = " -H 'authorization: Bearer KEY'" if settings.serve.keys is not None else ""
-    curl = f"curl -s {address}/v1/classify{key} -H 'content-type: image/png'"
-    return [
-        f"{model} answers at {address} after {math.ceil(seconds)} s. Try:",
-        f"  {curl} --data-binary @{sample}",
-    ]

@@ -79,9 +79,9 @@ NOBODY = Caller("nobody", frozenset(), (), (), ())
 class Admitted:
     """A request that may be read: ``request.state.admitted``.
 
-    ``memory`` holds the body's bytes, and takes those of images that the request fetches. A route
-    counts what it has looked at in ``images`` and ``image_bytes``. ``outcomes`` counts images by
-    what became of them, for metrics: ``seen``, or the stage at which an image failed.
+    ``memory`` holds the body's bytes, and takes those of images that the request fetches.
+    ``Images`` counts what it has looked at in ``images`` and ``image_bytes``, and what became of
+    each image in ``outcomes``, for metrics: ``seen``, or the stage at which it failed.
     ``prepaid`` images were charged to the key's rate before the request was read.
     """
 

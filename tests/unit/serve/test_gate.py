@@ -291,6 +291,26 @@ async def events(scope: Message, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+def test_a_replica_that_drains_waits_for_what_began_before() -> None:
+    async def ask() -> None:
+        bench = GateBench(Slow(5))
+        standing = bench.services.standing
+        before = asyncio.create_task(bench.ask())
+        await asyncio.sleep(1)
+        standing.draining = True
+        headers = {"content-length": "9000000"}  # lingers after its refusal
+        late = asyncio.create_task(bench.ask(headers=headers))
+        probe = asyncio.create_task(bench.ask("/healthz", method="GET"))
+        await asyncio.sleep(0.5)
+        assert standing.in_flight == 1
+        assert (await before).status == 200
+        assert standing.in_flight == 0
+        assert [(await late).status, (await probe).status] == [503, 200]
+        assert standing.in_flight == 0
+
+    virtual_time.run(ask())
+
+
 def test_a_stream_of_events_has_no_deadline() -> None:
     async def ask() -> None:
         answered = await GateBench(events).ask(method="GET")
@@ -304,7 +324,7 @@ def test_a_stream_of_events_ends_with_its_client() -> None:
         bench = GateBench(events)
         answered = await bench.ask(method="GET", messages=[part(b""), DISCONNECT])
         assert len(answered.messages) <= 1
-        assert bench.meter.value(HTTP_IN_FLIGHT) == 0
+        assert bench.services.standing.in_flight == 0
 
     virtual_time.run(ask())
 
@@ -481,8 +501,13 @@ def test_without_keys_a_page_of_another_site_is_refused() -> None:
         host = {"host": "127.0.0.1:8000"}
         assert await refused(bench, host | {"origin": "https://evil.example"}) == "cross_origin"
         assert await refused(bench, host | {"origin": "null"}) == "cross_origin"
-        own = await bench.ask(headers=host | {"origin": "http://127.0.0.1:8000"})
-        assert own.status == 200
+        for rebound in ("evil.example:8000", "evil.example", "127.0.0.1.evil.example"):
+            headers = {"host": rebound, "origin": f"http://{rebound}"}
+            assert await refused(bench, headers) == "cross_origin"
+            assert await refused(bench, {"host": rebound}) == "cross_origin"
+        for own in ("127.0.0.1:8000", "localhost:8000", "[::1]:8000", "localhost", "10.0.0.1"):
+            for headers in ({"host": own}, {"host": own, "origin": f"http://{own}"}):
+                assert (await bench.ask(headers=headers)).status == 200
 
     virtual_time.run(ask())
 

@@ -25,7 +25,7 @@ from workers.serve.admission.families import FAMILIES, Families, Family
 from workers.serve.admission.internal_headers import drop_internal
 from workers.serve.admission.shares import Shares
 from workers.serve.caller import ANYBODY, NOBODY, Admitted, Caller, require
-from workers.serve.errors import ApiError, answer_of
+from workers.serve.errors import ApiError, answer_of, overloaded
 from workers.serve.services import Services
 
 log = logging.getLogger(__name__)
@@ -85,13 +85,15 @@ class Gate:
         family = self._families.of(scope["path"])
         answer = Answer(send, admitted, self._services.rates, self._sets_request_id)
         began_s = self._access.begin()
-        self._services.standing.in_flight += not family.public
+        standing = self._services.standing
+        counts = not family.public and not standing.draining
+        standing.in_flight += counts
         token = REQUEST_ID.set(request_id)
         try:
             await self._answer(scope, headers, family, receive, answer)
         finally:
             admitted.memory.give_back()
-            self._services.standing.in_flight -= not family.public
+            standing.in_flight -= counts
             self._access.end(scope, family, admitted, answer.status or GONE, began_s)
             REQUEST_ID.reset(token)
 
@@ -137,13 +139,12 @@ class Gate:
             if caller.proxy and self._identity is not None:
                 return replace(caller, user=_user(self._identity, scope["headers"]))
             return caller
-        origin = headers.get(b"origin")
-        if origin is not None and _host(origin) != headers.get(b"host", b"").lower():
+        if _is_of_another_site(headers):
             raise ApiError(
                 403,
                 "cross_origin",
-                "a page of another site sent the request, and no key protects the server; "
-                "configure serve.keys, or call the server from its own address",
+                "the request may come from a page of another site, and no key protects the "
+                "server; call it as 127.0.0.1 or localhost, or configure serve.keys",
             )
         return ANYBODY
 
@@ -283,12 +284,10 @@ class Gate:
     def _require_slot(self, caller: Caller) -> None:
         most = self._policy.max_requests
         if not self._slots.room_for(caller.name, 1, most, lower=caller.level > FIRST):
-            raise ApiError(
-                429,
-                "overloaded",
+            raise overloaded(
                 f"the server has {self._slots.total} requests in hand against a bound of {most}; "
                 "try again",
-                retry_after_s=RETRY_S,
+                RETRY_S,
             )
 
 
@@ -334,5 +333,16 @@ def _stays_open(headers: Mapping[bytes, bytes]) -> bool:
     return declared.isdigit() and len(declared) < 18 and int(declared) <= SMALL_BODY
 
 
-def _host(origin: bytes) -> bytes:
-    return origin.partition(b"://")[2].lower()
+def _is_of_another_site(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a browser may have sent the request for a page that is not the console.
+
+    A page of another site has another origin. A site whose name was changed to this machine's
+    address (DNS rebinding) has the same origin, but a public name: one with a dot.
+    """
+    host = headers.get(b"host", b"").lower()
+    origin = headers.get(b"origin")
+    if origin is not None and origin.lower().partition(b"://")[2] != host:
+        return True
+    name = host.rpartition(b":")[0] or host
+    is_address = name.startswith(b"[") or name.replace(b".", b"").isdigit()
+    return b"." in name and not is_address

@@ -55,7 +55,14 @@ class Live:
 def is_stream_configured(settings: Settings) -> bool:
     """Whether somebody named a Kafka: ``kafka.bootstrap_servers`` is in the settings file, the
     environment or the flags, or outcomes of requests are published to Kafka. The default address
-    alone says nothing, and is not asked. Whoever runs the stream beside the server with it names
-    it by ``model_copy(update=…)``."""
+    alone says nothing, and is not asked."""
     named = "bootstrap_servers" in settings.kafka.model_fields_set
     return named or settings.serve.publish == "kafka"
+
+
+def with_stream_named(settings: Settings) -> Settings:
+    """The same settings, with the Kafka named that they have. For a server beside which the
+    stream's workers run: they use the default address too."""
+    kafka = settings.kafka
+    named = kafka.model_copy(update={"bootstrap_servers": kafka.bootstrap_servers})
+    return settings.model_copy(update={"kafka": named})
