@@ -24,6 +24,10 @@ help: ## List these commands
 demo: $(INSTALLED) ## Run the main job here: Kafka, S3, a small CLIP, the real stream worker, a report
 	@$(BIN)/clipstream demo
 
+.PHONY: serve
+serve: $(INSTALLED) ## Answer HTTP requests here, with the demo's model and the console
+	@$(BIN)/clipstream serve -c deploy/examples/serve.yaml
+
 .PHONY: test
 test: $(INSTALLED) ## Run every check and test that can run on this machine: GROUPS="unit kafka" JOBS=2
 	@$(BIN)/python -m deploy.dev.suite --jobs $(JOBS) $(GROUPS)

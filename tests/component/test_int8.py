@@ -27,7 +27,7 @@ from pipeline.adapters.clip.vision.int8 import (
 from pipeline.errors import Halt
 from tests.rigs.root import ROOT
 from tests.rigs.serve.parity import FAITHFUL as FAITHFUL_OVER_HTTP
-from tests.rigs.serve.parity import by_the_stream, embeddings, over_http, settings_of
+from tests.rigs.serve.parity import by_the_stream, embedded, embeddings, over_http, settings_of
 from tests.rigs.stages.clip_checkpoints import write_small_checkpoint
 from tests.rigs.stages.decoding import photos
 from tests.rigs.stages.int8 import CALIBRATED_ON, calibrated, noise, pictures
@@ -260,4 +260,5 @@ def test_the_stream_and_a_request_see_the_same_in_photographs(
     published = by_the_stream(encoder, settings, bodies, at_once=True)
     answered = over_http(encoder, settings, bodies, at_once=True)
     assert {each.facts["precision"] for each in answered} == {"int8"}
-    assert centred_cosines(embeddings(answered), embeddings(published)).min() >= FAITHFUL_OVER_HTTP
+    for each in (embeddings(answered), embedded(answered)):
+        assert centred_cosines(each, embeddings(published)).min() >= FAITHFUL_OVER_HTTP

@@ -129,6 +129,13 @@ def test_dead_letters_are_counted_and_replayed_exactly_once(stage: Stage) -> Non
     assert len({record.value for record in polling.records}) == 3
 
 
+def test_an_open_transaction_holds_no_survey_up(stage: Stage) -> None:
+    stage.publish(stage.dead("committed.jpg"))
+    with stage.open_transaction(stage.dead("open.jpg")):
+        survey = asyncio.run(Letters(stage.topics, SystemClock()).survey(ANYBODY))
+    assert survey.letters == 1
+
+
 def test_a_look_back_reads_the_newest_letters_first_and_no_more_than_its_bounds(
     stage: Stage,
 ) -> None:

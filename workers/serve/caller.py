@@ -36,6 +36,7 @@ class Caller:
     characters; None allows all. ``objects`` are patterns of ``bucket/key``. ``level`` says who goes
     first at each stage (``pipeline.priority``). ``ignore_text`` lets a moderation pass over text
     beside an image. ``rate`` bounds its images a second; None: nothing does.
+    ``proxy``: the key is a proxy's, which says who asks: ``user``.
     """
 
     name: str
@@ -46,6 +47,13 @@ class Caller:
     ignore_text: bool = False
     level: int = FIRST
     rate: Rate | None = None
+    proxy: bool = False
+    user: str | None = None
+
+    @property
+    def told(self) -> str:
+        """Who asks, for logs. Metrics have ``name``: there are few keys and many users."""
+        return self.name if self.user is None else f"{self.name}/{self.user}"
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes
@@ -71,9 +79,9 @@ NOBODY = Caller("nobody", frozenset(), (), (), ())
 class Admitted:
     """A request that may be read: ``request.state.admitted``.
 
-    ``memory`` holds the body's bytes, and takes those of images that the request fetches. A route
-    counts what it has looked at in ``images`` and ``image_bytes``. ``outcomes`` counts images by
-    what became of them, for metrics: ``seen``, or the stage at which an image failed.
+    ``memory`` holds the body's bytes, and takes those of images that the request fetches.
+    ``Images`` counts what it has looked at in ``images`` and ``image_bytes``, and what became of
+    each image in ``outcomes``, for metrics: ``seen``, or the stage at which it failed.
     ``prepaid`` images were charged to the key's rate before the request was read.
     """
 

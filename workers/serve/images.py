@@ -125,14 +125,14 @@ class Images:
             if ends_worker(error):
                 raise
             # A defect of ours that one image brought out must not fail the other images.
-            admitted.count("internal")
             log.exception("an image of request %s failed unexpectedly", admitted.request_id)
+            admitted.count("internal")
             return Reject(
                 "internal.unexpected",
                 "the server failed on this image; its log says more, under the request id",
             )
-        admitted.images += 1
         admitted.count("seen")
+        admitted.images += 1
         admitted.image_bytes += seen.looked.size_bytes
         return seen
 

@@ -28,6 +28,9 @@ class Standing:
         """Whether new requests are refused because the replica ends."""
         self.failure: Halt | WorkerLost | None = None
         """Why the replica can answer nothing any more."""
+        self.in_flight = 0
+        """Requests that are not answered yet. Those for public pages are left out, and those that
+        came while the replica drained. The event loop of the application alone changes it."""
 
     @property
     def ready(self) -> bool:

@@ -34,6 +34,13 @@ class ServePolicy(Policy):
         "next look.",
         gt=0,
     )
+    identity_header: str | None = Field(
+        None,
+        description="Header in which a trusted proxy names the person who asks, such as "
+        "`x-forwarded-email` of oauth2-proxy. It counts only beside a key that was made with "
+        "`keys create --proxy`, which the proxy adds to each request.",
+        pattern=r"^[A-Za-z0-9-]{1,100}$",
+    )
     default_label_set: str | None = Field(
         None,
         description="Label set of requests that name neither a label set nor labels. Unset: the "

@@ -113,8 +113,7 @@ def render() -> str:
             _example("Example", classification_2),
             f"Type `{EventType.EMBEDDING_V2}`, with a value as of version 1.\n",
             _example("Example", embedding_2),
-            f"Type `{EventType.DEAD_LETTER_V2}`, value if `dlq.payload` is `reference`, JSON in "
-            "UTF-8:\n",
+            f"Type `{EventType.DEAD_LETTER_V2}`, value of a `reference`, JSON in UTF-8:\n",
             _fields(values[DEAD_LETTER_SCHEMA_V2]),
             _example("Example of a reference", dead_url),
             "## Replay\n",

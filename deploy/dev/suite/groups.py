@@ -173,6 +173,12 @@ GROUPS = (
         alone=True,
     ),
     Group(
+        "serving",
+        "the HTTP application on Ray Serve: both proxies, drains, deaths, other applications",
+        files=("tests/component/serving/test_*.py",),
+        alone=True,
+    ),
+    Group(
         "chaos",
         "exactly one outcome whatever is killed, frozen or cut off",
         files=(

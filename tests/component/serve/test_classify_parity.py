@@ -1,4 +1,5 @@
-"""The stream and ``/v1/classify`` say the same of the same bytes, on a real model.
+"""The stream, ``/v1/classify`` and ``/v1/embeddings`` say the same of the same bytes, on a real
+model.
 
 The same in int8 is in ``test_int8.py``, where a calibration is at hand.
 """
@@ -14,6 +15,7 @@ from pipeline.records import EmbeddingDtype
 from tests.rigs.serve.parity import (
     FAITHFUL,
     by_the_stream,
+    embedded,
     embeddings,
     numbers,
     over_http,
@@ -53,6 +55,8 @@ def test_an_image_by_itself_is_answered_bit_for_bit_as_it_is_published(
         assert one.embedding.tobytes() == other.embedding.tobytes()
         # JSON holds the shortest text of a number that reads back as the same bits.
         assert one.results == other.results
+        assert one.embedded is not None
+        np.testing.assert_array_equal(one.embedded, other.embedding)
         assert one.facts == other.facts
 
 
@@ -62,6 +66,7 @@ def test_a_hundred_photographs_in_batches_score_alike_in_fp32(bodies: list[bytes
     published = by_the_stream(encoder, settings, bodies, at_once=True)
     answered = over_http(encoder, settings, bodies, at_once=True)
     np.testing.assert_allclose(numbers(answered), numbers(published), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(embedded(answered), embeddings(published), rtol=0, atol=1e-5)
     assert [each.facts for each in answered] == [each.facts for each in published]
     decisions = [[result["decision"] for result in each.results] for each in answered]
     assert decisions == [[result["decision"] for result in each.results] for each in published]
@@ -74,3 +79,4 @@ def test_a_hundred_photographs_keep_their_embeddings_in_bf16(bodies: list[bytes]
     answered = over_http(encoder, settings, bodies, at_once=True)
     assert {each.facts["precision"] for each in answered} == {"bf16"}
     assert centred_cosines(embeddings(answered), embeddings(published)).min() >= FAITHFUL
+    assert centred_cosines(embedded(answered), embeddings(published)).min() >= FAITHFUL

@@ -27,7 +27,7 @@ PATIENCE_S = 60
 
 
 class HeldEncoder(MemoryEncoder):
-    """Encodes images only while it may. A second thread embeds prompts meanwhile."""
+    """Encodes images only while it may. It has threads enough to embed prompts meanwhile."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class HeldEncoder(MemoryEncoder):
 
     @property
     def lanes(self) -> int:
-        return 2
+        return 8
 
     def encode_images(self, pixels: Pixels) -> Vector:
         self.begun.set()

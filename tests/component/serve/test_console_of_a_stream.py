@@ -29,6 +29,7 @@ from tests.rigs.stages.decoding import as_file, clouds
 from tests.rigs.waiting import eventually
 from workers.embedded.s3 import S3Server
 from workers.endpoints import EndpointId, EndpointsPolicy, MetricsEndpoint, update_discovery
+from workers.serve.live.cluster import values_in
 
 pytestmark = [pytest.mark.component]
 
@@ -99,7 +100,8 @@ def test_outcomes_arrive_with_their_images_and_who_leaves_leaves_nothing(
             assert apart.mean() < 15  # another picture: above 40
         assert server.services.memory.held_bytes == 0
     eventually(lambda: live.watch._fanout.readers == 0)
-    eventually(lambda: server.services.standing.in_flight == 0)
+    in_flight = (metrics.HTTP_IN_FLIGHT.name, "")
+    eventually(lambda: values_in(server.services.meter)[in_flight] == 0)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,13 @@ START_S = 240.0
 
 ANSWER_S = 60.0
 
+BUSY = {
+    # On a busy machine Ray's daemon would give itself up after 15 s without its agents.
+    "RAY_agent_register_timeout_ms": "200000",
+    "RAY_raylet_start_wait_time_s": "200",
+}
+"""Ray's patience with a busy machine."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -86,10 +93,13 @@ class ServedOnRay:
         folder: Path,
         settings: Mapping[str, Any],
         environment: Mapping[str, str] | None = None,
+        steering: str = "",
     ) -> None:
         self.port, self._health_port = free_ports(2)
         self.steer = folder / "steer"
-        self.steer.mkdir(exist_ok=True)
+        self.steer.mkdir()
+        if steering:
+            (self.steer / steering).touch()
         self.log = folder / "log.txt"
         self._clients = ThreadPoolExecutor(16)
         given = {
@@ -109,7 +119,7 @@ class ServedOnRay:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.rigs.serve.steered", str(file), str(self.steer)],
                 cwd=ROOT,
-                env={**os.environ, **_ENVIRONMENT, **(environment or {})},
+                env={**os.environ, **BUSY, "PYTHONPATH": str(ROOT), **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -178,21 +188,20 @@ class ServedOnRay:
         self._clients.shutdown()
 
 
-_ENVIRONMENT = {"PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": "240"}
-
-
 @contextlib.contextmanager
 def served_on_ray(
-    settings: Mapping[str, Any], environment: Mapping[str, str] | None = None
+    settings: Mapping[str, Any],
+    environment: Mapping[str, str] | None = None,
+    steering: str = "",
 ) -> Iterator[ServedOnRay]:
-    """The command, with a Ray of its own unless ``environment`` says otherwise. Nothing keeps
-    running."""
+    """The command, with a Ray of its own unless ``environment`` says otherwise, and a first file to
+    steer its encoder. Nothing keeps running."""
     # Short: paths of sockets are.
     with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         own = {"RAY_TMPDIR": name, "TMPDIR": name}
         with contextlib.closing(
-            ServedOnRay(folder, settings, {**own, **(environment or {})})
+            ServedOnRay(folder, settings, {**own, **(environment or {})}, steering)
         ) as server:
             yield server
 

@@ -39,15 +39,24 @@ FAITHFUL = 0.999
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What is said of one image: facts that no model computes, results, and the embedding."""
+    """What is said of one image: facts that no model computes, results, and the embedding.
+
+    ``embedded`` is what ``/v1/embeddings`` answers, where it was asked too.
+    """
 
     facts: dict[str, Any]
     results: list[dict[str, Any]]
     embedding: npt.NDArray[np.float32] | npt.NDArray[np.float16]
+    embedded: npt.NDArray[np.float32] | None = None
 
 
 def embeddings(said: Sequence[Said]) -> npt.NDArray[np.float32]:
     return np.stack([each.embedding for each in said]).astype(np.float32)
+
+
+def embedded(said: Sequence[Said]) -> npt.NDArray[np.float32]:
+    """What ``/v1/embeddings`` answers of the images."""
+    return np.stack([each.embedded for each in said if each.embedded is not None])
 
 
 def numbers(said: Sequence[Said]) -> npt.NDArray[np.float64]:
@@ -111,18 +120,28 @@ def by_the_stream(
 def over_http(
     encoder: Encoder, settings: Settings, bodies: Sequence[bytes], *, at_once: bool
 ) -> list[Said]:
-    """What ``/v1/classify`` answers of each image: sent one by one as they are, or several a
-    request and several requests at the same time."""
+    """What ``/v1/classify`` and ``/v1/embeddings`` answer of each image: sent one by one as they
+    are, or several a request and several requests at the same time."""
 
     async def main() -> list[Said]:
         async with application(settings, encoder) as (client, _):
 
+            async def embed(texts: Sequence[str]) -> list[npt.NDArray[np.float32]]:
+                uris = [f"data:image/jpeg;base64,{text}" for text in texts]
+                asked = {"model": encoder.model.name, "input": uris, "encoding_format": "base64"}
+                answer = await client.post("/v1/embeddings", json=asked)
+                assert answer.status_code == 200, answer.text
+                return [
+                    np.frombuffer(base64.b64decode(each["embedding"]), "<f4")
+                    for each in answer.json()["data"]
+                ]
+
             async def say(images: Sequence[bytes]) -> list[Said]:
                 url = "/v1/classify?embedding=base64"
+                texts = [base64.b64encode(image).decode() for image in images]
                 if len(images) == 1:
                     answer = await client.post(url, content=images[0])
                 else:
-                    texts = [base64.b64encode(image).decode() for image in images]
                     asked = {"images": texts, "embedding": "base64"}
                     answer = await client.post("/v1/classify", json=asked)
                 assert answer.status_code == 200, answer.text
@@ -133,8 +152,9 @@ def over_http(
                         image["image"] | body["model"] | {"sha256": image["sha256"]},
                         image["results"],
                         np.frombuffer(base64.b64decode(image["embedding"]), dtype),
+                        embedded,
                     )
-                    for image in body["images"]
+                    for image, embedded in zip(body["images"], await embed(texts), strict=True)
                 ]
 
             if not at_once:

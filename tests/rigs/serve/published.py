@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from pipeline.adapters.kafka.clients import Producer, connect, discard
 from pipeline.adapters.kafka.policy import common_options
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
@@ -48,6 +51,12 @@ class Worker:
 
     def abort(self, *records: tuple[OutputRecord, ...]) -> None:
         """A transaction that writes outcomes and comes to nothing."""
+        with self.open_transaction(*records):
+            pass
+
+    @contextmanager
+    def open_transaction(self, *records: tuple[OutputRecord, ...]) -> Iterator[None]:
+        """Outcomes that are written and not committed during the block, and aborted after it."""
         kafka = self.deployment.kafka
         options = common_options(kafka, "test") | {"transactional_id": f"{kafka.group}-aborts"}
         producer = connect(Producer, options)
@@ -61,6 +70,7 @@ class Worker:
                     key=record.key,
                     headers=list(record.headers),
                 ).get(DEADLINE_S)
+            yield
             producer.abort_transaction()
         finally:
             discard(producer)

@@ -80,6 +80,9 @@ def test_the_event_page_has_every_header_and_valid_examples() -> None:
         [EventType.CLASSIFICATION],
         [EventType.EMBEDDING],
         *[[EventType.DEAD_LETTER]] * 3,
+        [EventType.CLASSIFICATION_V2],
+        [EventType.EMBEDDING_V2],
+        [EventType.DEAD_LETTER_V2],
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from pipeline.adapters.kafka.policy import KafkaPolicy
 from tests.rigs.serve.application import served
 from tests.rigs.serve.console import Console, console, limited
 from workers.serve.caller import Scope
-from workers.serve.live.live import is_stream_configured
-from workers.settings.loading import load_settings
+from workers.serve.live.live import is_stream_configured, with_stream_named
+from workers.settings.loading import Settings, load_settings
 from workers.settings.serve import ServePolicy
 
 
@@ -56,6 +57,13 @@ def test_kafka_is_configured_if_somebody_named_it() -> None:
     assert is_stream_configured(load_settings(environment=named))
     assert is_stream_configured(served(serve=ServePolicy(publish="kafka")))
     assert not is_stream_configured(served(kafka=KafkaPolicy(group="g")))
+
+
+def test_a_server_beside_the_stream_knows_its_kafka_in_every_process() -> None:
+    settings = served(kafka=KafkaPolicy(group="g"))
+    named: Settings = pickle.loads(pickle.dumps(with_stream_named(settings)))
+    assert is_stream_configured(named)
+    assert named == settings
 
 
 def test_the_status_shows_this_replica_and_its_label_sets() -> None:

@@ -262,4 +262,11 @@ def test_any_other_address_demands_keys(host: str, tmp_path: Path) -> None:
     with pytest.raises(Halt) as refused:
         require_keys(ServePolicy(host=host))
     assert refused.value.code == "serve.no_keys"
+    (tmp_path / "keys").write_text("# none yet\n")
     require_keys(ServePolicy(host=host, keys=tmp_path))
+
+
+def test_keys_that_cannot_be_read_are_found_before_the_start(tmp_path: Path) -> None:
+    with pytest.raises(Halt) as refused:
+        require_keys(ServePolicy(keys=tmp_path / "nothing"))
+    assert refused.value.code == "keys.invalid"

@@ -57,6 +57,15 @@ def test_a_key_sees_only_images_that_its_patterns_admit(
         assert asked.objects.asked == []
 
 
+def test_the_key_of_a_tenant_sees_images_only_by_patterns_of_its_own() -> None:
+    asked = with_image()
+    path = f"{IMAGE}?bucket=photos&key=cats/1.jpg"
+    asked.caller = limited(tenants=("acme",))
+    assert asyncio.run(asked.ask("GET", path)).status_code == 400
+    asked.caller = limited(tenants=("acme",), objects=("photos/cats/*",))
+    assert asyncio.run(asked.ask("GET", path)).status_code == 200
+
+
 def test_an_image_that_is_gone_has_the_code_of_dead_letters() -> None:
     answer = asyncio.run(console().ask("GET", f"{IMAGE}?bucket=photos&key=2.jpg"))
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "fetch.not_found")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import Record
+from pipeline.records import ImageRef, Record
 from tests.rigs.serve.console import limited
 from tests.rigs.serve.stream import WRITTEN_S, classified, dead, photo, result
 from workers.serve.caller import ANYBODY, Caller
@@ -23,20 +23,6 @@ def told(record: Record) -> Outcome:
     outcome = outcome_of(record)
     assert outcome is not None
     return outcome
-
-
-def of_version_2(record: Record, **reference: Any) -> Record:
-    """The record with the next version's type, and a reference by URL alone."""
-    kinds = {"ce_type": lambda text: text.replace(b".v1", b".v2")}
-    headers = tuple(
-        (name, kinds.get(name, lambda same: same)(value or b"")) for name, value in record.headers
-    )
-    data = json.loads(record.value or b"")
-    if "results" in data:
-        data["reference"] = reference
-    else:
-        data = reference | {"label_sets": data["label_sets"]}
-    return replace(record, headers=headers, value=json.dumps(data).encode())
 
 
 def test_a_classification_is_told_with_the_object_that_was_read() -> None:
@@ -95,13 +81,15 @@ def test_records_of_other_kinds_are_no_outcomes() -> None:
 
 
 def test_outcomes_of_images_by_url_are_told_without_the_query() -> None:
-    url = "https://img.example/a/b.jpg?signature=hidden"
-    for record in (classified(REF), dead(REF)):
-        outcome = told(of_version_2(record, uri=url))
+    ref = ImageRef("img.example", "a/b.jpg", ("shapes",), scheme="https", query="signature=hidden")
+    for record in (classified(ref), dead(ref)):
+        outcome = told(record)
+        assert str(outcome.event["type"]).endswith(".v2")
         assert outcome.uri == "https://img.example/a/b.jpg"
-        assert outcome.place == ("img.example", "a/b.jpg")
         assert outcome.image is None
-    assert "hidden" not in json.dumps(told(of_version_2(dead(REF), uri=url)).to_json())
+        assert "hidden" not in json.dumps(outcome.to_json())
+        assert outcome.seen_by(limited(objects=("img.example/a/*",))) is outcome
+        assert outcome.seen_by(limited(objects=("img.example/c/*",))) is None
 
 
 @pytest.mark.parametrize(
@@ -121,6 +109,16 @@ def test_outcomes_of_images_by_url_are_told_without_the_query() -> None:
 def test_a_key_sees_only_its_objects_tenants_and_label_sets(caller: Caller, visible: bool) -> None:
     for record in (classified(REF, *TWO_SETS), dead(REF)):
         assert (told(record).seen_by(caller) is not None) is visible
+
+
+def test_the_key_of_a_tenant_is_told_of_no_image_that_it_may_not_see() -> None:
+    outcome = told(classified(REF))
+    by_tenant = outcome.seen_by(limited(tenants=("acme",)))
+    by_pattern = outcome.seen_by(limited(tenants=("acme",), objects=("photos/*",)))
+    assert by_tenant is not None
+    assert by_pattern is not None
+    assert by_tenant.image is None
+    assert by_pattern.image is not None
 
 
 def test_an_outcome_without_a_tenant_is_not_for_the_key_of_a_tenant() -> None:

@@ -165,6 +165,7 @@ def test_outcomes_come_in_order_and_images_of_a_request_go_at_once() -> None:
         assert (missing, empty) == ("fetch.bucket_not_allowed", "fetch.empty")
         assert loop.time() - begun < 2  # decoding alone takes 1 s an image
         assert (rig.admitted.images, rig.admitted.image_bytes) == (2, 75)
+        assert rig.admitted.outcomes == {"seen": 2, "fetch": 2}
 
     run(main())
 

@@ -104,7 +104,7 @@ def live(services: Services) -> APIRouter:
         asked = await read_json(request, Reveal)
         # Lengths and line breaks are the caller's.
         audit.info(
-            "reveal: key %s looked at %.200r (%.1200r)", admitted.caller.name, asked.id, asked.uri
+            "reveal: key %s looked at %.200r (%.1200r)", admitted.caller.told, asked.id, asked.uri
         )
         return Response(status_code=204)
 

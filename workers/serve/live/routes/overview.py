@@ -123,7 +123,8 @@ def _label(label: Label) -> JsonValue:
         "neutral": label.neutral,
         "act": _threshold(label.act),
         "review": _threshold(label.review),
-        "category": getattr(label, "category", None),
+        "category": next(iter(label.categories), None),
+        "categories": [*label.categories],
     }
 
 

@@ -65,8 +65,7 @@ async def read(request: Request, max_images: int) -> Question:
     """What a request asks, in whatever form.
 
     Raises:
-        ApiError: 400: the request cannot be understood, or has more than ``max_images``; 415: its
-            content type says that it holds neither images nor JSON.
+        ApiError: 400: the request cannot be understood, or has more than ``max_images``.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     query = request.query_params.multi_items()
@@ -74,14 +73,7 @@ async def read(request: Request, max_images: int) -> Question:
         return _of_json(await request.body(), query, max_images)
     if kind == FORM:
         return await _of_form(request.headers, await request.body(), query, max_images)
-    if kind.startswith("text/"):
-        raise ApiError(
-            415,
-            "unsupported_media_type",
-            f"{kind[:SHOWN]} holds no image; send JSON, multipart/form-data, or an image's bytes",
-        )
-    # Whatever else the content type says, the body is an image. Several clients send none, and
-    # curl's --data-binary sends application/x-www-form-urlencoded.
+    # Whatever else the gate lets through is an image: clients say little of a file's bytes.
     return Question([Item("body", Inline(await request.body()))], _options(query))
 
 
