@@ -24,6 +24,10 @@ help: ## List these commands
 demo: $(INSTALLED) ## Run the main job here: Kafka, S3, a small CLIP, the real stream worker, a report
 	@$(BIN)/clipstream demo
 
+.PHONY: serve
+serve: $(INSTALLED) ## Answer HTTP requests here, with the demo's model and the console
+	@$(BIN)/clipstream serve -c deploy/examples/serve.yaml
+
 .PHONY: test
 test: $(INSTALLED) ## Run every check and test that can run on this machine: GROUPS="unit kafka" JOBS=2
 	@$(BIN)/python -m deploy.dev.suite --jobs $(JOBS) $(GROUPS)
@@ -76,8 +80,12 @@ between: $(INSTALLED) ## Measure what an image costs outside decode and encode, 
 scaling: $(INSTALLED) ## Measure 1 to 16 workers against as many times what one does
 	@$(BIN)/python -m tests.benchmarks.scaling
 
+.PHONY: serve-bench
+serve-bench: $(INSTALLED) ## Measure `clipstream serve`; PART="overhead overload" measures some parts
+	@$(BIN)/python -m tests.benchmarks.serve $(if $(PART),--only $(PART))
+
 .PHONY: bench
-bench: $(INSTALLED) ## Run every benchmark and write tests/benchmarks/results/REPORT.md; less than 20 minutes, on an idle machine
+bench: $(INSTALLED) ## Run every benchmark and write tests/benchmarks/results/REPORT.md; less than 40 minutes, on an idle machine
 	@$(BIN)/python -m tests.benchmarks.report
 
 .PHONY: gpu

@@ -396,7 +396,7 @@ HTTP_IMAGE_BYTES = _metric(
 HTTP_IMAGE_OUTCOMES = _metric(
     Kind.COUNTER,
     "http_image_outcomes_total",
-    "Images of requests by what became of them: classified, or the stage at which they failed.",
+    "Images of requests by what became of them: seen, or the stage at which they failed.",
     "fetch: a store, or addresses that do not exist. decode: clients send files that are no "
     "images. encode: the model or the device.",
     ("outcome",),

@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from uuid import UUID, uuid5
 
 from pipeline.events.envelope import EVENT_NAMESPACE, event_source, optional, replay_headers, text
-from pipeline.events.headers import ORIGINAL_PREFIX, EventType, Payload
+from pipeline.events.headers import DEAD_LETTERS, ORIGINAL_PREFIX, EventType, Payload
 from pipeline.formats import strict_json
 from pipeline.records import REPLAY_COUNT, REPLAY_OF, Headers, Record, Replay
 
@@ -98,7 +98,7 @@ class Letter:
     def of(cls, record: Record, *, as_routed: bool = False) -> Letter | None:
         """None if the record is not a dead letter, or has a version that is not known here."""
         named = _named(record.headers)
-        if named.get("ce_type") != EventType.DEAD_LETTER:
+        if named.get("ce_type") not in DEAD_LETTERS:
             return None
         try:
             return cls(

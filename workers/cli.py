@@ -143,6 +143,12 @@ def serve(
         int | None,
         typer.Option(help="Overrides serve.min_replicas.", min=1, metavar="NUMBER"),
     ] = None,
+    with_stream: Annotated[
+        bool,
+        typer.Option(
+            "--with-stream", help="Also run the stream's workers, as `clipstream stream` does."
+        ),
+    ] = False,
 ) -> None:
     """Answer HTTP requests for classifications, until stopped.
 
@@ -153,13 +159,13 @@ def serve(
     Exit codes: 0 stopped; 2 the settings are wrong; 3 halted, a person must act; 4 crash loop.
     """
     flags = {"serve.host": host, "serve.port": port, "serve.min_replicas": replicas}
-    settings = load(config, overrides, flags, must_read=False)
+    settings = load(config, overrides, flags, must_read=with_stream)
     # Replicas log in the format of this process.
     settings = settings.model_copy(update={"log": settings.log.resolved()})
     configure_logging(settings.log, "driver")
     from workers.commands.serve import run_serve
 
-    raise typer.Exit(run_serve(settings, typer.echo))
+    raise typer.Exit(run_serve(settings, typer.echo, with_stream=with_stream))
 
 
 @app.command()
@@ -241,7 +247,8 @@ def enqueue(
     source: Annotated[
         str,
         typer.Argument(
-            help="s3://BUCKET/PREFIX, or a file with one s3:// URI or JSON reference on each line.",
+            help="s3://BUCKET/PREFIX, or a file with one s3:// or https:// URI or JSON reference "
+            "on each line.",
             metavar="SOURCE",
         ),
     ],

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.adapters.clip.checkpoint import from_directory, from_hub
+from pipeline.adapters.https.store import trusted
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.adapters.s3.connection import certificate_authorities, open_session
@@ -145,6 +146,7 @@ def _certificates(settings: Settings) -> Finding:
             settings.kafka.security.ca_file,
             settings.kafka.security.certificate_file,
             *(store.ca_file for store in settings.s3_stores),
+            settings.https.ca_file,
         )
         if file is not None
     ]
@@ -156,6 +158,7 @@ def _require_files(settings: Settings) -> None:
     settings.kafka.security.client_options()
     for store in settings.s3_stores:
         certificate_authorities(store)
+    trusted(settings.https)
 
 
 def _credentials(settings: Settings) -> Finding:
@@ -164,7 +167,7 @@ def _credentials(settings: Settings) -> Finding:
         credentials = open_session(store).get_credentials()
         source = credentials.method if credentials else "of the role"
         sources.append(f"{store.section}'s are there ({source})")
-    return _passed("credentials", ", ".join(sources))
+    return _passed("credentials", ", ".join(sources) or "none needed")
 
 
 def _decoders(settings: Settings) -> Finding:

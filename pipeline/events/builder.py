@@ -7,15 +7,10 @@ random source, so an outcome that is published again is the same event, byte for
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 from pydantic import Field
-from pydantic_core import PydanticSerializationError, to_json
 
 from pipeline.errors import Code
 from pipeline.events.envelope import (
@@ -28,16 +23,14 @@ from pipeline.events.envelope import (
     text,
     timestamp,
 )
-from pipeline.events.headers import ORIGINAL_PREFIX, EventType, Payload
-from pipeline.events.schemas import CLASSIFICATION_SCHEMA, DEAD_LETTER_SCHEMA, schema_id
-from pipeline.events.values import AskedValue, ClassificationValue, DeadReferenceValue
+from pipeline.events.families import classification_value, dead_reference_value, family_of
+from pipeline.events.headers import ORIGINAL_PREFIX, Payload
+from pipeline.events.parts import as_bytes, as_json, embedding_headers
 from pipeline.policy import Policy, Tier
 from pipeline.records import (
     Classification,
     DeadLetter,
     EmbeddingDtype,
-    ImageRef,
-    ModelIdentity,
     Origin,
     Outcome,
     OutputRecord,
@@ -54,13 +47,6 @@ MAX_SHRUNK_FIELD_BYTES = 2048
 longest usual name of an image, has at most 1,093 bytes."""
 
 _SENDERS_HEADERS = frozenset({"ce_subject", "traceparent"})  # the sender decides their length
-
-_CLASSIFICATION_CONTENT: TextHeaders = (
-    ("content-type", b"application/json"),
-    ("ce_dataschema", text(schema_id(CLASSIFICATION_SCHEMA))),
-)
-
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 class EventsPolicy(Policy):
@@ -99,7 +85,7 @@ class EventBuilder:
         """
         match outcome:
             case Classification():
-                own_id = event_id(self._context, origin, EventType.CLASSIFICATION)
+                own_id = event_id(self._context, origin, family_of(outcome.ref).classification)
                 classification = self._classification(origin, outcome, own_id)
                 if not self._policy.embeddings:
                     return (classification,)
@@ -135,12 +121,12 @@ class EventBuilder:
         return OutputRecord(OutputTopic.DEAD_LETTERS, key, b"", headers + omitted)
 
     def _classification(self, origin: Origin, outcome: Classification, own_id: str) -> OutputRecord:
-        subject = outcome.ref.subject
+        subject, family = outcome.ref.subject, family_of(outcome.ref)
         headers = (
-            *attributes(self._context, origin, EventType.CLASSIFICATION, own_id, subject),
-            *_CLASSIFICATION_CONTENT,
+            *attributes(self._context, origin, family.classification, own_id, subject),
+            *family.classification_content,
         )
-        value = _json(_classification_value(origin, outcome, self._context.version))
+        value = as_json(classification_value(origin, outcome, self._context.version))
         return OutputRecord(OutputTopic.CLASSIFICATIONS, origin.key, value, headers)
 
     def _embedding(
@@ -148,12 +134,13 @@ class EventBuilder:
     ) -> OutputRecord:
         ref, looked = outcome.ref, outcome.looked
         vector = looked.embedding
-        own_id = event_id(self._context, origin, EventType.EMBEDDING)
+        kind = family_of(ref).embedding
+        own_id = event_id(self._context, origin, kind)
         headers = (
-            *attributes(self._context, origin, EventType.EMBEDDING, own_id, ref.subject),
+            *attributes(self._context, origin, kind, own_id, ref.subject),
             ("content-type", b"application/octet-stream"),
             ("classification.id", text(classification_id)),
-            *_embedding_headers(
+            *embedding_headers(
                 looked.model,
                 vector.dtype,
                 vector.size,
@@ -166,8 +153,7 @@ class EventBuilder:
             *optional("tenant", ref.tenant),
             ("clipstream.version", text(self._context.version)),
         )
-        little_endian = vector.astype(vector.dtype.newbyteorder("<"), copy=False)
-        return OutputRecord(OutputTopic.EMBEDDINGS, origin.key, little_endian.tobytes(), headers)
+        return OutputRecord(OutputTopic.EMBEDDINGS, origin.key, as_bytes(vector), headers)
 
     def _dead_letter(
         self, origin: Origin, letter: DeadLetter, record: Record | None
@@ -180,9 +166,10 @@ class EventBuilder:
         """The headers that a dead letter has whatever its payload is."""
         subject = None if letter.ref is None else letter.ref.subject
         partition = origin.position.partition
-        own_id = event_id(self._context, origin, EventType.DEAD_LETTER)
+        kind = family_of(letter.ref).dead_letter
+        own_id = event_id(self._context, origin, kind)
         return (
-            *attributes(self._context, origin, EventType.DEAD_LETTER, own_id, subject),
+            *attributes(self._context, origin, kind, own_id, subject),
             ("dlq.code", text(letter.code)),
             ("dlq.stage", text(Code.stage(letter.code))),
             ("dlq.message", bounded_text(letter.message, MAX_MESSAGE_BYTES)),
@@ -198,28 +185,6 @@ class EventBuilder:
         )
 
 
-@lru_cache(maxsize=16)  # a worker has one model and one mode
-def _embedding_headers(
-    model: ModelIdentity,
-    dtype: np.dtype[Any],
-    dimension: int,
-    decode_mode: str,
-    decode_crop: str,
-) -> TextHeaders:
-    """The headers that all embeddings of one worker share."""
-    return (
-        ("embedding.dtype", text(dtype.name)),
-        ("embedding.dimension", b"%d" % dimension),
-        ("embedding.normalised", b"true"),
-        ("model.name", text(model.name)),
-        ("model.revision", text(model.revision)),
-        ("model.precision", text(model.precision)),
-        ("model.engine", text(model.engine)),
-        ("decode.mode", text(decode_mode)),
-        ("decode.crop", text(decode_crop)),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _PayloadOf:
     key: bytes | None
@@ -231,11 +196,10 @@ def _payload(origin: Origin, letter: DeadLetter, record: Record | None) -> _Payl
     ref = letter.ref
     if ref is not None:
         headers: TextHeaders = (
-            ("content-type", b"application/json"),
-            ("ce_dataschema", text(schema_id(DEAD_LETTER_SCHEMA))),
+            *family_of(ref).dead_letter_content,
             ("dlq.payload", text(Payload.REFERENCE)),
         )
-        return _PayloadOf(origin.key, _json(_dead_reference_value(ref)), headers)
+        return _PayloadOf(origin.key, as_json(dead_reference_value(ref)), headers)
     if record is not None:
         headers = (
             ("content-type", b"application/octet-stream"),
@@ -256,115 +220,6 @@ def _original_headers(record: Record) -> TextHeaders:
     nulls = [place for place, (_, value) in enumerate(record.headers) if value is None]
     return (
         *((("dlq.null-value", b"true"),) if record.value is None else ()),
-        *((("dlq.null-headers", _json(nulls)),) if nulls else ()),
+        *((("dlq.null-headers", as_json(nulls)),) if nulls else ()),
         *((ORIGINAL_PREFIX + name, value or b"") for name, value in record.headers),
     )
-
-
-def _dead_reference_value(ref: ImageRef) -> DeadReferenceValue:
-    value: DeadReferenceValue = {
-        "bucket": ref.bucket,
-        "key": ref.key,
-        "label_sets": list(ref.label_sets),
-    }
-    if ref.version_id is not None:
-        value["version_id"] = ref.version_id
-    if ref.etag is not None:
-        value["etag"] = ref.etag
-    if ref.id is not None:
-        value["id"] = ref.id
-    if ref.tenant is not None:
-        value["tenant"] = ref.tenant
-    if ref.metadata:
-        value["metadata"] = dict(ref.metadata)
-    if ref.asked is not None:
-        asked: AskedValue = {"label_sets": list(ref.asked.label_sets)}
-        if ref.asked.tenant is not None:
-            asked["tenant"] = ref.asked.tenant
-        value["asked"] = asked
-    return value
-
-
-def _classification_value(
-    origin: Origin, outcome: Classification, version: str
-) -> ClassificationValue:
-    ref, looked = outcome.ref, outcome.looked
-    model, image = looked.model, looked.image
-    partition = origin.position.partition
-    return {
-        "reference": {
-            "uri": ref.uri,
-            "bucket": ref.bucket,
-            "key": ref.key,
-            "version_id": ref.version_id,
-            "etag": ref.etag,
-            "id": ref.id,
-            "tenant": ref.tenant,
-            "metadata": dict(ref.metadata),
-        },
-        "object": {
-            "etag": outcome.etag,
-            "version_id": outcome.version_id,
-            "sha256": looked.sha256,
-            "size_bytes": looked.size_bytes,
-        },
-        "image": {
-            "format": image.format,
-            "width": image.width,
-            "height": image.height,
-            "frames": image.frames,
-            "cropped_share": image.cropped_share,
-        },
-        "model": {
-            "name": model.name,
-            "revision": model.revision,
-            "dimension": model.dimension,
-            "logit_scale": model.logit_scale,
-            "precision": model.precision,
-            "engine": model.engine,
-        },
-        "results": [
-            {
-                "label_set": result.label_set,
-                "version": result.version,
-                "decision": result.decision,
-                "matched": list(result.matched),
-                "scores": [
-                    {"label": score.label, "score": score.score, "similarity": score.similarity}
-                    for score in result.scores
-                ],
-            }
-            for result in outcome.results
-        ],
-        "decode_mode": looked.decode_mode,
-        "decode_crop": looked.decode_crop,
-        "position": {
-            "topic": partition.topic,
-            "partition": partition.number,
-            "offset": origin.position.offset,
-            "index": origin.index,
-        },
-        "record_timestamp": timestamp(origin.timestamp_ms),
-        "clipstream_version": version,
-    }
-
-
-def _json(value: Mapping[str, Any] | list[int]) -> bytes:
-    """Compact JSON in UTF-8. pydantic's encoder takes a fifth of the time of Python's own.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
-    try:
-        encoded = to_json(value)
-    except PydanticSerializationError:  # it refuses lone surrogates
-        return _exact_json(value)
-    # pydantic's encoder writes NaN and Infinity. If it may have done so, Python's encoder decides.
-    suspicious = b"NaN" in encoded or b"Infinity" in encoded
-    return _exact_json(value) if suspicious else encoded
-
-
-def _exact_json(value: Mapping[str, Any] | list[int]) -> bytes:
-    # UTF-8 cannot hold a lone surrogate. It can only be inside a JSON string, where the escape that
-    # `backslashreplace` writes for it (\udXXX) is JSON's own escape.
-    return _encoder.encode(value).encode(errors="backslashreplace")

@@ -17,12 +17,25 @@ ORIGINAL_PREFIX = "original."
 
 
 class EventType(StrEnum):
-    """CloudEvents types. The major version is part of the name."""
+    """CloudEvents types. The major version is part of the name.
+
+    Version 1 is about objects in buckets and version 2 about images that only a URI names. Both are
+    published side by side: the reference decides.
+    """
 
     CLASSIFICATION = "clipstream.classification.v1"
     EMBEDDING = "clipstream.embedding.v1"
     DEAD_LETTER = "clipstream.dead-letter.v1"
     REPLAY = "clipstream.replay.v1"
+    CLASSIFICATION_V2 = "clipstream.classification.v2"
+    EMBEDDING_V2 = "clipstream.embedding.v2"
+    DEAD_LETTER_V2 = "clipstream.dead-letter.v2"
+    SERVED_IMAGE = "clipstream.served-image.v1"
+    SERVED_EMBEDDING = "clipstream.served-embedding.v1"
+    SERVED_ERROR = "clipstream.served-error.v1"
+
+
+DEAD_LETTERS = frozenset({EventType.DEAD_LETTER, EventType.DEAD_LETTER_V2})
 
 
 class Payload(StrEnum):
@@ -83,161 +96,211 @@ SUBJECT = Header("ce_subject", "The reference's id. Without an id, its URI.")
 JSON_CONTENT = Header("content-type", "`application/json`.", pattern="^application/json$")
 DATA_SCHEMA = Header("ce_dataschema", "`$id` of the value's JSON Schema.")
 
-HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
-    {
-        EventType.CLASSIFICATION: (
-            SPECVERSION,
-            TYPE,
-            SOURCE,
-            ID,
-            TIME,
-            SUBJECT,
-            JSON_CONTENT,
-            DATA_SCHEMA,
-            TRACEPARENT,
-            *REPLAYED,
-        ),
-        EventType.EMBEDDING: (
-            SPECVERSION,
-            TYPE,
-            SOURCE,
-            ID,
-            TIME,
-            SUBJECT,
-            Header("content-type", "`application/octet-stream`."),
-            TRACEPARENT,
-            *REPLAYED,
-            Header(
-                "classification.id",
-                "`ce_id` of the classification of the same image.",
-                pattern=_UUID5,
-            ),
-            Header(
-                "embedding.dtype",
-                "`float32` or `float16`, little-endian.",
-                pattern="^float(32|16)$",
-            ),
-            Header("embedding.dimension", "Number of elements of the embedding.", pattern=_NUMBER),
-            Header("embedding.normalised", "`true`: the length is 1, up to the dtype's rounding."),
-            Header("model.name", "`model.name` of the classification."),
-            Header("model.revision", "`model.revision` of the classification."),
-            Header("model.precision", "`model.precision` of the classification."),
-            Header("model.engine", "`model.engine` of the classification."),
-            Header("decode.mode", "`decode_mode` of the classification."),
-            Header("decode.crop", "`decode_crop` of the classification.", required=False),
-            Header(
-                "object.sha256",
-                "SHA-256 of the object's stored bytes.",
-                pattern=_SHA256,
-            ),
-            Header("object.etag", "ETag of the object that was read.", required=False),
-            Header("object.version-id", "Version of the object that was read.", required=False),
-            Header("tenant", "Tenant that the route decided.", required=False),
-            Header("clipstream.version", "Version of Clipstream that wrote the event."),
-        ),
-        EventType.DEAD_LETTER: (
-            SPECVERSION,
-            TYPE,
-            SOURCE,
-            ID,
-            TIME,
-            Header(
-                "ce_subject",
-                "The reference's id. Without an id, its URI. Absent if there is no reference.",
-                required=False,
-            ),
-            Header(
-                "content-type",
-                "`application/json` for a reference, `application/octet-stream` for a record. "
-                "Absent if the payload is omitted.",
-                required=False,
-            ),
-            Header(
-                "ce_dataschema", "For a reference only: `$id` of its JSON Schema.", required=False
-            ),
-            TRACEPARENT,
-            *REPLAYED,
-            Header("dlq.code", "Stable code, listed in codes.md. New codes may appear."),
-            Header("dlq.stage", "Stage that gave up: the part of the code before the dot."),
-            Header(
-                "dlq.message",
-                "For people: one line of at most 1,024 bytes. The wording may change.",
-            ),
-            Header(
-                "dlq.format",
-                "For `decode.unsupported_format` only: the recognised format (`HEIF`, `SVG`, "
-                "`PDF`, `MP4`, ...), or `unknown`. New names may appear.",
-                required=False,
-            ),
-            Header("dlq.attempts", "Number of attempts.", pattern=_NUMBER),
-            Header("dlq.topic", "Input topic."),
-            Header("dlq.partition", "Partition of the input topic.", pattern=_NUMBER),
-            Header("dlq.offset", "Offset of the record.", pattern=_NUMBER),
-            Header("dlq.index", "Place among the record's references, from 0.", pattern=_NUMBER),
-            Header(
-                "dlq.timestamp",
-                "Timestamp of the input record, RFC 3339 in UTC. Absent if the record has none.",
-                required=False,
-            ),
-            Header(
-                "dlq.unclassified-action",
-                "The label set's action for images that nobody looked at. `review` if no label set "
-                "was chosen yet. An image that nobody looked at must not pass unseen.",
-            ),
-            Header(
-                "dlq.payload",
-                "What the value is. `reference`: one native reference, ready to be replayed. "
-                "`record`: the input record's value, byte for byte; if one of several entries was "
-                "bad, only that entry, in the record's format. `omitted`: empty, because the value "
-                "did not fit or the broker could not return the record.",
-                pattern="^(reference|record|omitted)$",
-            ),
-            Header(
-                "dlq.full-bytes",
-                "For a payload that did not fit: bytes of key, value and headers of the complete "
-                "dead letter. Compare this number with the topic's limit.",
-                required=False,
-                pattern=_NUMBER,
-            ),
-            Header(
-                "dlq.value-bytes",
-                "For a payload that did not fit: size of the omitted value in bytes.",
-                required=False,
-                pattern=_NUMBER,
-            ),
-            Header(
-                "dlq.value-sha256",
-                "For a payload that did not fit: SHA-256 of the omitted value.",
-                required=False,
-                pattern=_SHA256,
-            ),
-            Header(
-                "dlq.null-headers",
-                "For a record: JSON array of the places, from 0, of the original headers whose "
-                "value was null and is now empty. Absent if there is no such header.",
-                required=False,
-                pattern=r"^\[[0-9]+(,[0-9]+)*\]$",
-            ),
-            Header(
-                "dlq.null-value",
-                "For a record: `true` if its value was null and is now empty. Absent otherwise.",
-                required=False,
-                pattern="^true$",
-            ),
-            Header("dlq.version", "Version of Clipstream that wrote the dead letter."),
-        ),
-        EventType.REPLAY: (
-            SPECVERSION,
-            TYPE,
-            Header("ce_source", "`ce_source` of the dead letter."),
-            Header("ce_id", "UUIDv5 of the dead letter's `ce_id` and the type.", pattern=_UUID5),
-            Header("ce_subject", "`ce_subject` of the dead letter.", required=False),
-            Header(REPLAY_OF, "`ce_id` of the dead letter that was replayed.", pattern=_UUID5),
-            Header(
-                REPLAY_COUNT,
-                "How often the reference has been replayed so far, from 1.",
-                pattern=_NUMBER,
-            ),
-        ),
-    }
+BYTES_CONTENT = Header("content-type", "`application/octet-stream`.")
+VECTOR = (
+    Header(
+        "embedding.dtype",
+        "`float32` or `float16`, little-endian.",
+        pattern="^float(32|16)$",
+    ),
+    Header("embedding.dimension", "Number of elements of the embedding.", pattern=_NUMBER),
+    Header("embedding.normalised", "`true`: the length is 1, up to the dtype's rounding."),
 )
+VERSION = Header("clipstream.version", "Version of Clipstream that wrote the event.")
+
+SERVED = (
+    SPECVERSION,
+    TYPE,
+    Header("ce_source", "`/clipstream/serve`.", pattern="^/clipstream/serve$"),
+    Header(
+        "ce_id",
+        "UUIDv5 of key name, request id, route, index, subject and type. A request that is sent "
+        "again with the same `x-request-id` has the same ids.",
+        pattern=_UUID5,
+    ),
+    Header(
+        "ce_subject",
+        "URI of the image, without the query of an `https://` URI. For an image whose bytes were "
+        "in the request: `sha256:` and the hash of the bytes, if it is known.",
+        required=False,
+    ),
+)
+
+_V1: dict[EventType, tuple[Header, ...]] = {
+    EventType.CLASSIFICATION: (
+        SPECVERSION,
+        TYPE,
+        SOURCE,
+        ID,
+        TIME,
+        SUBJECT,
+        JSON_CONTENT,
+        DATA_SCHEMA,
+        TRACEPARENT,
+        *REPLAYED,
+    ),
+    EventType.EMBEDDING: (
+        SPECVERSION,
+        TYPE,
+        SOURCE,
+        ID,
+        TIME,
+        SUBJECT,
+        BYTES_CONTENT,
+        TRACEPARENT,
+        *REPLAYED,
+        Header(
+            "classification.id",
+            "`ce_id` of the classification of the same image.",
+            pattern=_UUID5,
+        ),
+        *VECTOR,
+        Header("model.name", "`model.name` of the classification."),
+        Header("model.revision", "`model.revision` of the classification."),
+        Header("model.precision", "`model.precision` of the classification."),
+        Header("model.engine", "`model.engine` of the classification."),
+        Header("decode.mode", "`decode_mode` of the classification."),
+        Header("decode.crop", "`decode_crop` of the classification.", required=False),
+        Header(
+            "object.sha256",
+            "SHA-256 of the object's stored bytes.",
+            pattern=_SHA256,
+        ),
+        Header("object.etag", "ETag of the object that was read.", required=False),
+        Header("object.version-id", "Version of the object that was read.", required=False),
+        Header("tenant", "Tenant that the route decided.", required=False),
+        VERSION,
+    ),
+    EventType.DEAD_LETTER: (
+        SPECVERSION,
+        TYPE,
+        SOURCE,
+        ID,
+        TIME,
+        Header(
+            "ce_subject",
+            "The reference's id. Without an id, its URI. Absent if there is no reference.",
+            required=False,
+        ),
+        Header(
+            "content-type",
+            "`application/json` for a reference, `application/octet-stream` for a record. "
+            "Absent if the payload is omitted.",
+            required=False,
+        ),
+        Header("ce_dataschema", "For a reference only: `$id` of its JSON Schema.", required=False),
+        TRACEPARENT,
+        *REPLAYED,
+        Header("dlq.code", "Stable code, listed in codes.md. New codes may appear."),
+        Header("dlq.stage", "Stage that gave up: the part of the code before the dot."),
+        Header(
+            "dlq.message",
+            "For people: one line of at most 1,024 bytes. The wording may change.",
+        ),
+        Header(
+            "dlq.format",
+            "For `decode.unsupported_format` only: the recognised format (`HEIF`, `SVG`, "
+            "`PDF`, `MP4`, ...), or `unknown`. New names may appear.",
+            required=False,
+        ),
+        Header("dlq.attempts", "Number of attempts.", pattern=_NUMBER),
+        Header("dlq.topic", "Input topic."),
+        Header("dlq.partition", "Partition of the input topic.", pattern=_NUMBER),
+        Header("dlq.offset", "Offset of the record.", pattern=_NUMBER),
+        Header("dlq.index", "Place among the record's references, from 0.", pattern=_NUMBER),
+        Header(
+            "dlq.timestamp",
+            "Timestamp of the input record, RFC 3339 in UTC. Absent if the record has none.",
+            required=False,
+        ),
+        Header(
+            "dlq.unclassified-action",
+            "The label set's action for images that nobody looked at. `review` if no label set "
+            "was chosen yet. An image that nobody looked at must not pass unseen.",
+        ),
+        Header(
+            "dlq.payload",
+            "What the value is. `reference`: one native reference, ready to be replayed. "
+            "`record`: the input record's value, byte for byte; if one of several entries was "
+            "bad, only that entry, in the record's format. `omitted`: empty, because the value "
+            "did not fit or the broker could not return the record.",
+            pattern="^(reference|record|omitted)$",
+        ),
+        Header(
+            "dlq.full-bytes",
+            "For a payload that did not fit: bytes of key, value and headers of the complete "
+            "dead letter. Compare this number with the topic's limit.",
+            required=False,
+            pattern=_NUMBER,
+        ),
+        Header(
+            "dlq.value-bytes",
+            "For a payload that did not fit: size of the omitted value in bytes.",
+            required=False,
+            pattern=_NUMBER,
+        ),
+        Header(
+            "dlq.value-sha256",
+            "For a payload that did not fit: SHA-256 of the omitted value.",
+            required=False,
+            pattern=_SHA256,
+        ),
+        Header(
+            "dlq.null-headers",
+            "For a record: JSON array of the places, from 0, of the original headers whose "
+            "value was null and is now empty. Absent if there is no such header.",
+            required=False,
+            pattern=r"^\[[0-9]+(,[0-9]+)*\]$",
+        ),
+        Header(
+            "dlq.null-value",
+            "For a record: `true` if its value was null and is now empty. Absent otherwise.",
+            required=False,
+            pattern="^true$",
+        ),
+        Header("dlq.version", "Version of Clipstream that wrote the dead letter."),
+    ),
+    EventType.REPLAY: (
+        SPECVERSION,
+        TYPE,
+        Header("ce_source", "`ce_source` of the dead letter."),
+        Header("ce_id", "UUIDv5 of the dead letter's `ce_id` and the type.", pattern=_UUID5),
+        Header("ce_subject", "`ce_subject` of the dead letter.", required=False),
+        Header(REPLAY_OF, "`ce_id` of the dead letter that was replayed.", pattern=_UUID5),
+        Header(
+            REPLAY_COUNT,
+            "How often the reference has been replayed so far, from 1.",
+            pattern=_NUMBER,
+        ),
+    ),
+}
+
+_V2 = {
+    EventType.CLASSIFICATION_V2: EventType.CLASSIFICATION,
+    EventType.EMBEDDING_V2: EventType.EMBEDDING,
+    EventType.DEAD_LETTER_V2: EventType.DEAD_LETTER,
+}
+
+_SERVED: dict[EventType, tuple[Header, ...]] = {
+    EventType.SERVED_IMAGE: (*SERVED, JSON_CONTENT, DATA_SCHEMA),
+    EventType.SERVED_EMBEDDING: (
+        *SERVED,
+        BYTES_CONTENT,
+        Header("image.id", "`ce_id` of the served-image event of the image.", pattern=_UUID5),
+        *VECTOR,
+        Header("model.name", "`model.name` of the served-image event."),
+        Header("model.revision", "`model.revision` of the served-image event."),
+        Header("model.precision", "`model.precision` of the served-image event."),
+        Header("model.engine", "`model.engine` of the served-image event."),
+        Header("decode.mode", "`decode_mode` of the served-image event."),
+        Header("decode.crop", "`decode_crop` of the served-image event."),
+        Header("object.sha256", "SHA-256 of the image's bytes.", pattern=_SHA256),
+        VERSION,
+    ),
+    EventType.SERVED_ERROR: (*SERVED, JSON_CONTENT, DATA_SCHEMA),
+}
+
+HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
+    _V1 | {newer: _V1[older] for newer, older in _V2.items()} | _SERVED
+)
+"""Versions 1 and 2 have the same headers; their values differ."""

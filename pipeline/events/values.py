@@ -47,6 +47,26 @@ class ReferenceValue(TypedDict):
 
 
 @_described
+class ReferenceValueV2(TypedDict):
+    """The reference as it was read, and the tenant that its route decided."""
+
+    uri: str
+    """`https://host/path`, without the query. The path is as it was sent, with its escapes."""
+    bucket: NotRequired[str]
+    """Bucket of the object. Absent for an image on a web server."""
+    key: NotRequired[str]
+    """Key of the object. Absent for an image on a web server."""
+    etag: NotRequired[str]
+    """ETag that the reference asked for, without quotes."""
+    id: str | None
+    """The sender's own id of the image, or null."""
+    tenant: str | None
+    """Tenant that the route decided, or null."""
+    metadata: dict[str, Any]
+    """The sender's metadata, copied without being read."""
+
+
+@_described
 class ObjectValue(TypedDict):
     """The object whose bytes were classified."""
 
@@ -165,6 +185,33 @@ class ClassificationValue(TypedDict):
 
 
 @_described
+class ClassificationValueV2(TypedDict):
+    """One classified image that a URI names: the value of a `clipstream.classification.v2`
+    event."""
+
+    reference: ReferenceValueV2
+    """The reference and what it asked for."""
+    object: ObjectValue
+    """The file that the server returned."""
+    image: ImageValue
+    """The image that the decoder found."""
+    model: ModelValue
+    """The model that looked at the image."""
+    results: list[ResultValue]
+    """One entry for each label set, in the order of the route or of the reference."""
+    decode_mode: str
+    """How the image was resized to the model's size: see `decode.mode` in the settings."""
+    decode_crop: str
+    """Where the model's square was cut out: see `decode.crop` in the settings."""
+    position: PositionValue
+    """Where the reference came from."""
+    record_timestamp: Timestamp | None
+    """Timestamp of the input record, RFC 3339 in UTC with milliseconds. null if it has none."""
+    clipstream_version: str
+    """Version of Clipstream that wrote the event."""
+
+
+@_described
 class AskedValue(TypedDict):
     """What the sender of the reference asked for, before a route decided."""
 
@@ -203,3 +250,118 @@ class DeadReferenceValue(TypedDict):
     asked: NotRequired[AskedValue]
     """What the sender asked for. `clipstream replay` asks for the same again. Absent in dead
     letters of releases that did not write it. Without meaning in an input record."""
+
+
+@_described
+class DeadReferenceValueV2(TypedDict):
+    """A reference that could not be classified: the value of a `clipstream.dead-letter.v2` event
+    whose header `dlq.payload` is `reference`.
+
+    The value is in the native input format, so it can be published to an input topic unchanged.
+    Unknown fields are left out.
+    """
+
+    uri: str
+    """`https://host/path`, without the query."""
+    query: NotRequired[str]
+    """Query of the URL, without the question mark. It may hold a signature, so it is in no other
+    event. A replay reads the same URL."""
+    bucket: NotRequired[str]
+    """Bucket of the object. Absent for an image on a web server."""
+    key: NotRequired[str]
+    """Key of the object. Absent for an image on a web server."""
+    label_sets: list[str]
+    """Label sets that the route decided. If the routes refused the reference: those that it asked
+    for, perhaps none."""
+    etag: NotRequired[str]
+    """ETag that the reference asked for, without quotes."""
+    id: NotRequired[str]
+    """The sender's own id of the image."""
+    tenant: NotRequired[str]
+    """Tenant that the route decided. If the routes refused the reference: the one it asked for."""
+    metadata: NotRequired[dict[str, Any]]
+    """The sender's metadata."""
+    asked: NotRequired[AskedValue]
+    """What the sender asked for. `clipstream replay` asks for the same again. Without meaning in an
+    input record."""
+
+
+@_described
+class ServedRequestValue(TypedDict):
+    """The request that an image came in. It holds nothing of the request's body."""
+
+    id: str
+    """The request's id: its header `x-request-id`, or one that the server made."""
+    key: str
+    """Name of the API key. `anybody` where no keys are configured."""
+    route: str
+    """Path of the route, such as `/v1/classify`."""
+    index: Count
+    """Place of the image in the request, from 0."""
+
+
+@_described
+class ServedResultValue(TypedDict):
+    """The result of one label set for a served image."""
+
+    label_set: str | None
+    """Name of the label set. null if the request brought labels of its own."""
+    version: str
+    """Version of the label set: `sha256:...` over its content."""
+    decision: str
+    """Most severe action of the matched labels. Without a match, the set's default action.
+    Clipstream never performs it."""
+    matched: list[str]
+    """Labels whose score is at or above one of their thresholds. Empty if the request brought
+    labels of its own, because their names are the sender's text."""
+    scores: list[ScoreValue]
+    """The score of every label, in the label set's order. Empty if the request brought labels of
+    its own."""
+
+
+@_described
+class ServedImageValue(TypedDict):
+    """One image that a request was answered for: the value of a `clipstream.served-image.v1`
+    event."""
+
+    request: ServedRequestValue
+    """The request that the image came in."""
+    uri: str | None
+    """URI of the image, without the query of an `https://` URI. null if the image's bytes were in
+    the request."""
+    object: ObjectValue
+    """The bytes that were looked at. `etag` and `version_id` are null for bytes of the request."""
+    image: ImageValue
+    """The image that the decoder found."""
+    model: ModelValue
+    """The model that looked at the image."""
+    results: list[ServedResultValue]
+    """One entry for each label set, in the order of the request. Empty if the request asked for
+    an embedding only."""
+    decode_mode: str
+    """How the image was resized to the model's size: see `decode.mode` in the settings."""
+    decode_crop: str
+    """Where the model's square was cut out: see `decode.crop` in the settings."""
+    clipstream_version: str
+    """Version of Clipstream that wrote the event."""
+
+
+@_described
+class ServedErrorValue(TypedDict):
+    """One image that a request was answered for with an error: the value of a
+    `clipstream.served-error.v1` event."""
+
+    request: ServedRequestValue
+    """The request that the image came in."""
+    uri: str | None
+    """URI of the image, without the query of an `https://` URI. null if the image's bytes were in
+    the request."""
+    sha256: Sha256 | None
+    """SHA-256 of the image's bytes, if they were in the request and could be looked at. null for an
+    image with a URI."""
+    code: str
+    """Stable code, listed in codes.md. New codes may appear."""
+    stage: str
+    """Stage that gave up: the part of the code before the dot."""
+    clipstream_version: str
+    """Version of Clipstream that wrote the event."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from pipeline.adapters.clip.checkpoint import from_directory
@@ -25,11 +26,16 @@ from pipeline.adapters.clip.vision.int8 import (
 )
 from pipeline.errors import Halt
 from tests.rigs.root import ROOT
+from tests.rigs.serve.parity import FAITHFUL as FAITHFUL_OVER_HTTP
+from tests.rigs.serve.parity import by_the_stream, embedded, embeddings, over_http, settings_of
 from tests.rigs.stages.clip_checkpoints import write_small_checkpoint
+from tests.rigs.stages.decoding import photos
 from tests.rigs.stages.int8 import CALIBRATED_ON, calibrated, noise, pictures
+from workers.serve.label_sets import own_label_set
 
 BATCH = 32
 FAITHFUL = 0.95
+PHOTOS = 100
 UNSEEN = 500_000
 """Seeds from here on are in no calibration."""
 
@@ -242,3 +248,17 @@ def test_batches_of_every_size_are_alike(checkpoint: Path, sound: Path) -> None:
 def test_the_images_held_out_are_kept_as_they_were(checkpoint: Path, sound: Path) -> None:
     read = Calibration.read(sound, from_directory("small", checkpoint), pictures(1).shape[1])
     np.testing.assert_array_equal(read.held_out[:3], pictures(3, first=10_000))
+
+
+def test_the_stream_and_a_request_see_the_same_in_photographs(
+    checkpoint: Path, sound: Path, tmp_path: Path
+) -> None:
+    label_set = tmp_path / "own.yaml"
+    document = own_label_set(["cat", "dog"], {"templates": ["a {}"]})
+    label_set.write_text(yaml.safe_dump(document))
+    settings, encoder, bodies = settings_of(label_set), load(checkpoint, sound), photos()[:PHOTOS]
+    published = by_the_stream(encoder, settings, bodies, at_once=True)
+    answered = over_http(encoder, settings, bodies, at_once=True)
+    assert {each.facts["precision"] for each in answered} == {"int8"}
+    for each in (embeddings(answered), embedded(answered)):
+        assert centred_cosines(each, embeddings(published)).min() >= FAITHFUL_OVER_HTTP

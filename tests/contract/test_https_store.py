@@ -7,7 +7,6 @@ import errno
 import gzip
 import logging
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,21 +14,10 @@ import pytest
 from pipeline.errors import Halt, PipelineError, Reject, Retry, StoreDenied
 from pipeline.records import ObjectBody
 from tests.rigs.services.scripted_s3 import BODY, answer, found, run
-from tests.rigs.services.web_server import ADDRESS, MAX_BYTES, Web, fetch, serving
+from tests.rigs.services.web_server import ADDRESS, MAX_BYTES, Web, fetch
 
 LONG_S = 3600.0
 SECRET = "signature-of-nobody"
-
-
-@pytest.fixture(scope="module")
-def one_web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    yield from serving(tmp_path_factory.mktemp("web"))
-
-
-@pytest.fixture
-def web(one_web: Web) -> Web:
-    one_web.clear()
-    return one_web
 
 
 def read(web: Web, key: str = "x.jpg", host: str = "a.example.com", **how: Any) -> ObjectBody:
@@ -330,7 +318,7 @@ def test_every_answer_has_its_fate(
 def test_the_wait_that_a_server_asks_for_is_kept(
     web: Web, headers: dict[str, str], wait_s: float | None
 ) -> None:
-    web.server.play(answer("503 Busy", **headers))
+    web.server.play(answer("503 Busy", b"", **headers))
     error = failure(web)
     assert isinstance(error, Retry)
     assert error.retry_after_s == wait_s

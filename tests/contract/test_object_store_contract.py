@@ -1,16 +1,19 @@
-"""What every object store does, in memory or over S3; the real server's turn is in component/."""
+"""What every object store does, in memory, over S3 or over https; the real server's turn is in
+component/."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gzip
+import hashlib
 import os
 import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import pytest
 
@@ -20,10 +23,11 @@ from pipeline.adapters.s3.connection import Credentials, open_session
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.adapters.s3.store import ObstoreS3
 from pipeline.errors import Reject, StoreDenied
-from pipeline.ports import CheckResult
+from pipeline.ports import CheckResult, ListedObject
 from pipeline.records import ObjectBody
 from tests.rigs.services.object_store import MAX_BYTES, Bench
-from tests.rigs.services.scripted_s3 import go_on
+from tests.rigs.services.scripted_s3 import answer, go_on
+from tests.rigs.services.web_server import Web
 from workers.embedded.s3 import S3Server
 
 WAIT_S = 60.0
@@ -68,8 +72,8 @@ plain_and_odd = pytest.mark.parametrize(
 """Keys for each of the two ways in which the S3 store reads."""
 
 
-class ObjectStoreContract:
-    """The suite. A subclass says by its fixture ``bench`` what it runs on."""
+class ReadingContract:
+    """What every store does. A subclass says by its fixture ``bench`` what it runs on."""
 
     def test_every_key_is_read_exactly_as_given(self, bench: Bench) -> None:
         keys = [key for key in KEYS if key not in bench.cannot_hold]
@@ -78,36 +82,12 @@ class ObjectStoreContract:
         for number, key in enumerate(keys):
             assert bench.read(key).body == f"object {number}".encode(), repr(key)
 
-    def test_no_neighbour_is_read_in_place_of_a_missing_key(self, bench: Bench) -> None:
-        for key in {"x", "y", "a/b", "folder", "../x", "a b"} - bench.cannot_hold:
-            bench.writer.put(bench.bucket, key, b"neighbour")
-        absent = {"/y", "//y", "a//b", "folder/", "./x", "%2e%2e/x", "a/../x", "a%20b", "a+b"}
-        for key in absent - bench.cannot_hold:
-            assert bench.rejection(key) == "fetch.not_found", repr(key)
-
-    @plain_and_odd
-    def test_an_object_comes_with_its_etag_and_version(self, bench: Bench, key: str) -> None:
-        written = bench.writer.put(bench.bucket, key, b"image")
-        assert bench.read(key) == written
-        assert written.version_id is not None
-        assert written.etag is not None
-        assert '"' not in written.etag
-
     @plain_and_odd
     def test_the_coding_of_an_object_is_told_and_not_undone(self, bench: Bench, key: str) -> None:
         coded = gzip.compress(b"image", mtime=0)
         written = bench.writer.put(bench.bucket, key, coded, "gzip")
         assert (written.body, written.content_encoding) == (coded, "gzip")
         assert bench.read(key) == written
-
-    @plain_and_odd
-    def test_a_version_is_read_exactly(self, bench: Bench, key: str) -> None:
-        first = bench.writer.put(bench.bucket, key, b"first")
-        second = bench.writer.put(bench.bucket, key, b"second")
-        assert bench.read(key, version_id=first.version_id) == first
-        assert bench.read(key, version_id=second.version_id) == second
-        # The version decides: it cannot change, whatever else the reference says.
-        assert bench.read(key, version_id=first.version_id, etag=second.etag) == first
 
     @plain_and_odd
     def test_with_an_etag_only_the_unchanged_object_is_read(self, bench: Bench, key: str) -> None:
@@ -123,21 +103,6 @@ class ObjectStoreContract:
     ) -> None:
         bench.writer.put(bench.bucket, key, b"image")
         assert bench.rejection(key, etag=etag) == "fetch.superseded"
-
-    @plain_and_odd
-    def test_a_missing_object_or_version_is_not_found(self, bench: Bench, key: str) -> None:
-        assert bench.rejection(key) == "fetch.not_found"
-        bench.writer.put(bench.bucket, key, b"image")
-        assert bench.rejection(key, version_id="no-such-version") == "fetch.not_found"
-
-    @plain_and_odd
-    def test_a_deleted_object_is_not_found_but_its_versions_are(
-        self, bench: Bench, key: str
-    ) -> None:
-        written = bench.writer.put(bench.bucket, key, b"image")
-        bench.writer.delete(bench.bucket, key)
-        assert bench.rejection(key) == "fetch.not_found"
-        assert bench.read(key, version_id=written.version_id) == written
 
     @plain_and_odd
     def test_an_object_of_the_largest_size_is_read_and_a_larger_one_is_not(
@@ -200,6 +165,76 @@ class ObjectStoreContract:
         assert bench.rejection(key) == "fetch.empty"
 
     @plain_and_odd
+    def test_reads_run_side_by_side_on_a_loop_of_another_thread(
+        self, bench: Bench, key: str
+    ) -> None:
+        for number in range(20):
+            bench.writer.put(bench.bucket, f"{key}{number}", b"%d" % number)
+        bodies: list[ObjectBody] = []
+
+        async def main() -> None:
+            bodies.extend(await asyncio.gather(*(bench.fetch(f"{key}{n}") for n in range(20))))
+
+        thread = threading.Thread(target=lambda: asyncio.run(main()))
+        thread.start()
+        thread.join(WAIT_S)
+        assert [found.body for found in bodies] == [b"%d" % number for number in range(20)]
+
+    @plain_and_odd
+    def test_an_object_comes_with_its_etag(self, bench: Bench, key: str) -> None:
+        written = bench.writer.put(bench.bucket, key, b"image")
+        assert bench.read(key) == written
+        assert written.etag is not None
+        assert '"' not in written.etag
+
+    @plain_and_odd
+    def test_a_missing_object_is_not_found(self, bench: Bench, key: str) -> None:
+        assert bench.rejection(key) == "fetch.not_found"
+
+
+class ObjectStoreContract(ReadingContract):
+    """What every store does that keeps buckets with versions."""
+
+    def test_no_neighbour_is_read_in_place_of_a_missing_key(self, bench: Bench) -> None:
+        for key in {"x", "y", "a/b", "folder", "../x", "a b"} - bench.cannot_hold:
+            bench.writer.put(bench.bucket, key, b"neighbour")
+        absent = {"/y", "//y", "a//b", "folder/", "./x", "%2e%2e/x", "a/../x", "a%20b", "a+b"}
+        for key in absent - bench.cannot_hold:
+            assert bench.rejection(key) == "fetch.not_found", repr(key)
+
+    @plain_and_odd
+    def test_an_object_comes_with_its_etag_and_version(self, bench: Bench, key: str) -> None:
+        written = bench.writer.put(bench.bucket, key, b"image")
+        assert bench.read(key) == written
+        assert written.version_id is not None
+        assert written.etag is not None
+        assert '"' not in written.etag
+
+    @plain_and_odd
+    def test_a_version_is_read_exactly(self, bench: Bench, key: str) -> None:
+        first = bench.writer.put(bench.bucket, key, b"first")
+        second = bench.writer.put(bench.bucket, key, b"second")
+        assert bench.read(key, version_id=first.version_id) == first
+        assert bench.read(key, version_id=second.version_id) == second
+        # The version decides: it cannot change, whatever else the reference says.
+        assert bench.read(key, version_id=first.version_id, etag=second.etag) == first
+
+    @plain_and_odd
+    def test_a_missing_object_or_version_is_not_found(self, bench: Bench, key: str) -> None:
+        assert bench.rejection(key) == "fetch.not_found"
+        bench.writer.put(bench.bucket, key, b"image")
+        assert bench.rejection(key, version_id="no-such-version") == "fetch.not_found"
+
+    @plain_and_odd
+    def test_a_deleted_object_is_not_found_but_its_versions_are(
+        self, bench: Bench, key: str
+    ) -> None:
+        written = bench.writer.put(bench.bucket, key, b"image")
+        bench.writer.delete(bench.bucket, key)
+        assert bench.rejection(key) == "fetch.not_found"
+        assert bench.read(key, version_id=written.version_id) == written
+
+    @plain_and_odd
     def test_a_bucket_that_does_not_exist_may_be_an_outage(self, bench: Bench, key: str) -> None:
         async def main() -> None:
             await bench.store.fetch(
@@ -236,22 +271,6 @@ class ObjectStoreContract:
         written = bench.writer.put(bench.bucket, "a", b"image")
         bench.writer.create_bucket(bench.bucket, versioned=True)
         assert bench.read("a") == written
-
-    @plain_and_odd
-    def test_reads_run_side_by_side_on_a_loop_of_another_thread(
-        self, bench: Bench, key: str
-    ) -> None:
-        for number in range(20):
-            bench.writer.put(bench.bucket, f"{key}{number}", b"%d" % number)
-        bodies: list[ObjectBody] = []
-
-        async def main() -> None:
-            bodies.extend(await asyncio.gather(*(bench.fetch(f"{key}{n}") for n in range(20))))
-
-        thread = threading.Thread(target=lambda: asyncio.run(main()))
-        thread.start()
-        thread.join(WAIT_S)
-        assert [found.body for found in bodies] == [b"%d" % number for number in range(20)]
 
 
 @dataclass(frozen=True)
@@ -383,3 +402,50 @@ class TestS3OnMoto(S3Contract):
         store = ObstoreS3(policy)
         assert Bench(store, bench.writer, bench.bucket).read("a").body == b"image"
         asyncio.run(store.close())
+
+
+class Pages:
+    """A web server's pages as a bench fills them: the host is the bucket."""
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
+
+    def put(
+        self, bucket: str, key: str, body: bytes, content_encoding: str | None = None
+    ) -> ObjectBody:
+        etag = hashlib.sha256(body).hexdigest()
+        coding = {} if content_encoding is None else {"Content_Encoding": content_encoding}
+        self._web.server.pages[f"{bucket}/{key}"] = answer(
+            "200 OK", body, ETag=f'"{etag}"', **coding
+        )
+        return ObjectBody(body, etag, None, content_encoding)
+
+    def create_bucket(self, bucket: str, *, versioned: bool = False) -> None: ...
+
+    def delete(self, bucket: str, key: str) -> None:
+        del self._web.server.pages[f"{bucket}/{key}"]
+
+    def list_objects(self, bucket: str, prefix: str) -> Iterator[ListedObject]:
+        raise NotImplementedError
+
+
+class OneLoopEach:
+    """A store for each read, because a bench runs each on an event loop of its own."""
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
+
+    async def fetch(self, bucket: str, key: str, **how: Any) -> ObjectBody:
+        async with self._web.opened() as store:
+            return await store.fetch(bucket, key, **how)
+
+    async def close(self) -> None: ...
+
+
+class TestHttps(ReadingContract):
+    # No URL is written like these.
+    cannot_hold = frozenset(key for key in KEYS if quote(key, safe="/%?&=;@$,!()*'+:~") != key)
+
+    @pytest.fixture
+    def bench(self, web: Web) -> Bench:
+        return Bench(OneLoopEach(web), Pages(web), "a.example.com", self.cannot_hold)

@@ -287,8 +287,8 @@ class Cluster:
         policy = settings.workers
         cpus = CPUS_WITHOUT_GPU if policy.cpus_per_worker is None else policy.cpus_per_worker
         # Logical CPUs: as many as the workers ask for, so that a small machine can run them.
-        most = policy.most if most is None else most
-        start_ray(max(available_processors(), math.ceil(most * cpus)))
+        self._most = policy.most if most is None else most
+        start_ray(max(available_processors(), math.ceil(self._most * cpus)))
         self.resources = resources_of_cluster()
         self.reservation = reserve(settings, self.resources)
         self.settings = self.reservation.resolve(settings)
@@ -317,7 +317,7 @@ class Cluster:
         wants = f"{policy.cpus_per_worker:g} CPU"
         if policy.gpus_per_worker:
             wants += f" and {policy.gpus_per_worker:g} GPU"
-        fitting = partial(_build_fitted, build, self.reservation)
+        fitting = partial(_build_fitted, build, self.reservation, self._most)
         worker = actor.remote(fitting, self.settings, slot)
         if self._notices is None:
             return RayWorker(worker, SystemClock(), wants)
@@ -352,7 +352,7 @@ def _elsewhere(avoid: frozenset[str], reserved: Reservation) -> Any:
 
 
 def _build_fitted(
-    build: Build, reserved: Reservation, settings: Settings, slot: int
+    build: Build, reserved: Reservation, most: int, settings: Settings, slot: int
 ) -> BuiltWorker:
     """Runs in the actor: fills settings that are left open with defaults for the actor's node."""
     import ray
@@ -360,7 +360,7 @@ def _build_fitted(
     here = ray.get_runtime_context().get_node_id()
     nodes = living_nodes()
     (room,) = (room for node, room in nodes.items() if node.id == here)
-    workers = workers_on(room, list(nodes.values()), reserved, settings.workers.most)
+    workers = workers_on(room, list(nodes.values()), reserved, most)
     settings, told = fitted(settings, available_processors(), workers)
     log.info("worker %d: %s; Ray reserves %s", slot, told, reserved)
     return build(settings, slot)

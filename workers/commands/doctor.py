@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.adapters.https.doctor import check_hosts
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import SAFE_MIN_ISR, SAFE_REPLICATION, KafkaDoctor, sound_topics
 from pipeline.adapters.s3.admin import S3Admin
@@ -46,6 +47,7 @@ def run_doctor(
     areas = [
         ("kafka", "reach", _kafka(settings, create)),
         *((store.section, "reach", _s3(store)) for store in settings.s3_stores),
+        ("https", "trust", check_hosts(settings.https)),
         ("label sets", "load", _label_sets(settings)),
         ("decoder", "start", _decoder(settings)),
         ("model", "load", _model(settings)),
@@ -89,11 +91,17 @@ def _kafka(settings: Settings, create: NewTopics | None) -> Iterator[Check]:
             settings.delivery,
             member_of(settings, 0),
             settings.workers.most,
+            _served(settings),
         ).check()
 
 
+def _served(settings: Settings) -> str | None:
+    """The topic of images that came over HTTP, if their outcomes are published."""
+    return settings.serve.topic if settings.serve.publish == "kafka" else None
+
+
 def _created(settings: Settings, admin: KafkaAdmin, create: NewTopics) -> Iterator[Check]:
-    topics = sound_topics(settings.kafka)
+    topics = sound_topics(settings.kafka, _served(settings))
     durable = {"min.insync.replicas": str(SAFE_MIN_ISR)}
     if create.replication >= SAFE_REPLICATION:
         topics = {name: configs | durable for name, configs in topics.items()}

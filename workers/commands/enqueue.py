@@ -9,12 +9,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipeline.adapters.https.policy import ALLOW_LIST
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, Reject
 from pipeline.fetch.stores import absent_from
-from pipeline.formats import strict_json
+from pipeline.formats import https_url, strict_json
 from pipeline.formats.native import NATIVE
 from pipeline.formats.reference import Reference
 from pipeline.records import JsonValue
@@ -36,7 +37,8 @@ def run_enqueue(
 ) -> int:
     """Publish one native reference for each object. Returns how many were acknowledged.
 
-    The record's key is the object's URI, so references of one object keep their order.
+    The record's key is the object's URI without a query, so references of one object keep their
+    order. Events have the same key, and no query belongs in them.
 
     Raises:
         Halt: ``enqueue.*``, before the broker is contacted: the source cannot be read, workers
@@ -57,8 +59,7 @@ def run_enqueue(
     with progress, ReferenceProducer(settings.kafka, target) as producer:
         task = progress.add_task("0 references")
         for message in messages:
-            uri = message.get("uri") or f"s3://{message['bucket']}/{message['key']}"
-            producer.send(str(uri).encode(), strict_json.dump(message))
+            producer.send(_key(message), strict_json.dump(message))
             count += 1
             progress.update(task, description=f"{count} references")
         producer.flush()
@@ -75,7 +76,7 @@ def _messages(settings: Settings, source: str, asked: Message) -> Iterator[Messa
             raise Halt(
                 "enqueue.invalid", f"enqueue: {source} names no bucket; write s3://BUCKET/PREFIX"
             )
-        store = _store_of(settings, bucket, "")
+        store = _s3_store_of(settings, bucket, "")
         return (listed | asked for listed in _listed(store, bucket, prefix))
     path = Path(source)
     if path.exists() and not path.is_file() and not path.is_dir():
@@ -86,7 +87,27 @@ def _messages(settings: Settings, source: str, asked: Message) -> Iterator[Messa
     return _read(settings, path, asked)
 
 
-def _store_of(settings: Settings, bucket: str, where: str) -> S3Policy:
+def _key(message: Message) -> bytes:
+    uri = message.get("uri") or f"s3://{message['bucket']}/{message['key']}"
+    text = str(uri)
+    if text.startswith("s3://"):
+        return text.encode()
+    url = https_url.parse(text, "uri")
+    return f"{https_url.PREFIX}{url.host}/{url.path}".encode()
+
+
+def _check_readable(settings: Settings, read: Reference, where: str) -> None:
+    if read.scheme == "s3":
+        _s3_store_of(settings, read.bucket, where)
+    elif not settings.https.allows(read.bucket):
+        raise Halt(
+            "enqueue.invalid",
+            f"enqueue: {where}host {read.bucket} is not in {ALLOW_LIST}, so workers would refuse "
+            "it; allow it first",
+        )
+
+
+def _s3_store_of(settings: Settings, bucket: str, where: str) -> S3Policy:
     store = settings.s3_store_of(bucket)
     if store is None:
         absent = absent_from([each.allow_list for each in settings.s3_stores])
@@ -111,8 +132,8 @@ def _listed(store: S3Policy, bucket: str, prefix: str) -> Iterator[Message]:
 
 
 def _read(settings: Settings, path: Path, asked: Message) -> Iterator[Message]:
-    """Each line is an s3:// URI or a native reference as JSON. Blank lines and # comments are
-    skipped."""
+    """Each line is an s3:// or https:// URI, or a native reference as JSON. Blank lines and #
+    comments are skipped."""
     try:
         with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
@@ -133,19 +154,20 @@ def _read(settings: Settings, path: Path, asked: Message) -> Iterator[Message]:
 def _message(settings: Settings, text: str, asked: Message, where: str) -> Message:
     """A line's message, checked as a worker will check it."""
     try:
-        if text.startswith("s3://"):
+        if text.startswith(("s3://", https_url.PREFIX)):
             message: JsonValue = {"uri": text}
         else:
             message = strict_json.load(text, settings.references.max_depth)
         if not isinstance(message, dict):
             raise Halt(
                 "enqueue.invalid",
-                f"enqueue: {where}: neither an s3:// URI nor a JSON object; write one of them",
+                f"enqueue: {where}: neither an s3:// or https:// URI nor a JSON object; write one "
+                "of them",
             )
         message |= asked
         read = NATIVE.read(message, "")
     except Reject as reject:
         raise Halt("enqueue.invalid", f"enqueue: {where}: {reject.message}") from reject
     if isinstance(read, Reference):
-        _store_of(settings, read.bucket, f"{where}: ")
+        _check_readable(settings, read, f"{where}: ")
     return message

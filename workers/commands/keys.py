@@ -106,6 +106,14 @@ def create(
         Literal["live", "batch"],
         typer.Option(help="batch: the key gets what keys of the priority live leave."),
     ] = "live",
+    proxy: Annotated[
+        bool,
+        typer.Option(
+            "--proxy",
+            help="The key is for a proxy that signs people in and names them in "
+            "serve.identity_header.",
+        ),
+    ] = False,
     print_only: Annotated[
         bool,
         typer.Option(
@@ -139,6 +147,7 @@ def create(
             objects=_patterns(objects),
             ignore_text=ignore_text,
             priority=priority,
+            proxy=proxy,
         )
     except ValidationError as invalid:
         first = invalid.errors(include_url=False, include_input=False)[0]

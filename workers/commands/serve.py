@@ -30,10 +30,13 @@ from workers.cluster.serving.board import Heard
 from workers.cluster.serving.environment import serve_environment, uses_haproxy
 from workers.cluster.serving.watch import Verdict, Watch
 from workers.cluster.start import cluster_address, patiently
+from workers.commands.beside import StreamBeside
 from workers.commands.sample import sample_png
 from workers.commands.signals import signals
+from workers.commands.stream import check_stream, stream_group, supervisor_on
 from workers.endpoints import HealthEndpoint
 from workers.serve.admission.keys import require_keys
+from workers.serve.live.live import with_stream_named
 from workers.settings.loading import Settings
 from workers.stages import load_encoder
 from workers.supervise.supervisor import ExitCode
@@ -62,9 +65,12 @@ def run_serve(
     settings: Settings,
     tell: Callable[[str], object],
     load: Callable[[Settings], Encoder] = load_encoder,
+    *,
+    with_stream: bool = False,
 ) -> ExitCode:
     """Run the HTTP application on Ray Serve until a signal, a halt, or a crash loop. ``tell``
-    prints a line for a person. ``load`` returns the model, in each replica.
+    prints a line for a person. ``load`` returns the model, in each replica. ``with_stream``: the
+    stream's workers run beside it.
 
     Raises:
         Halt: this driver cannot start. Wrong label sets, an open address without keys and a taken
@@ -73,25 +79,44 @@ def run_serve(
     """
     require_keys(settings.serve)
     load_label_sets(settings.label_sets.paths)
+    if with_stream:
+        check_stream(settings)
+        settings = with_stream_named(settings)
     haproxy = uses_haproxy(settings.serve)
     alone = cluster_address() is None
     if alone:
         _require_port(settings)
     rng = random.Random()  # noqa: S311 - jitter, no secret
     stopping = threading.Event()
-    with signals(stopping), serve_environment(settings.serve, alone=alone):
+    most = settings.serve.most + (settings.workers.most if with_stream else 0)
+    with contextlib.ExitStack() as owned:
+        owned.enter_context(signals(stopping))
+        owned.enter_context(serve_environment(settings.serve, alone=alone))
+        group = owned.enter_context(stream_group(settings, stopping, rng)) if with_stream else None
+        if stopping.is_set():
+            return ExitCode.OK
         log.info("starting Ray Serve with %s", "HAProxy" if haproxy else "its proxy in Python")
-        start = partial(Cluster, settings, most=settings.serve.most)
-        joined = patiently(start, stopping.wait, SystemClock(), rng)
+        joined = patiently(partial(Cluster, settings, most), stopping.wait, SystemClock(), rng)
         if joined is None:
             return ExitCode.OK
-        with contextlib.closing(joined) as cluster:
-            log.info("%d replicas, each on %s", settings.serve.min_replicas, cluster.reservation)
-            if cluster.reservation.warning:
-                log.warning("%s", cluster.reservation.warning)
-            application = ServeApplication(cluster, load, most=settings.serve.most)
-            with contextlib.closing(application):
-                return Driver(settings, application, stopping, tell).run()
+        cluster = owned.enter_context(contextlib.closing(joined))
+        log.info("%d replicas, each on %s", settings.serve.min_replicas, cluster.reservation)
+        if cluster.reservation.warning:
+            log.warning("%s", cluster.reservation.warning)
+        application = patiently(
+            partial(ServeApplication, cluster, load, most=most), stopping.wait, SystemClock(), rng
+        )
+        if application is None:
+            return ExitCode.OK
+        owned.enter_context(contextlib.closing(application))
+        meter = PrometheusMeter(DRIVER_METRICS)
+        stream = None
+        if group is not None:
+            supervisor = supervisor_on(cluster, settings, group, rng)
+            stream = StreamBeside(supervisor, stopping, meter)
+            owned.callback(stream.close)
+        code = Driver(settings, application, stopping, stream, tell).run(meter)
+        return code or (stream.close() if stream is not None else code)
 
 
 class Driver:
@@ -102,11 +127,13 @@ class Driver:
         settings: Settings,
         application: ServeApplication,
         stopping: threading.Event,
+        stream: StreamBeside | None,
         tell: Callable[[str], object],
     ) -> None:
         self._settings = settings
         self._application = application
         self._stopping = stopping
+        self._stream = stream
         self._tell = tell
         self._watch = Watch(settings.workers, SystemClock())
         self._replicas: Sequence[Heard] = ()
@@ -116,21 +143,31 @@ class Driver:
 
     @property
     def ready(self) -> bool:
-        """Whether a replica answers requests."""
+        """Whether a replica answers requests, and the stream's workers take in work."""
+        return self._answers and (self._stream is None or self._stream.ready)
+
+    @property
+    def _answers(self) -> bool:
         return not self._stopping.is_set() and any(each.ready for each in self._replicas)
 
     @property
-    def lines(self) -> Sequence[str]:
-        """The replicas, for people."""
-        return [_line(each) for each in self._replicas if each.lives]
+    def _healthy(self) -> bool:
+        turns = time.monotonic() - self._looked_at < HEALTHY_S
+        return turns and (self._stream is None or self._stream.healthy)
 
-    def run(self) -> ExitCode:
-        """Until the end. Probes are answered meanwhile."""
+    @property
+    def lines(self) -> Sequence[str]:
+        """The replicas and the places for workers, for people."""
+        replicas = [_line(each) for each in self._replicas if each.lives]
+        return [*replicas, *(self._stream.lines if self._stream is not None else ())]
+
+    def run(self, meter: PrometheusMeter) -> ExitCode:
+        """Until the end. Probes and scrapes are answered meanwhile."""
         endpoint = HealthEndpoint(
             self._settings.endpoints,
-            healthy=lambda: time.monotonic() - self._looked_at < HEALTHY_S,
+            healthy=lambda: self._healthy,
             standing=lambda: self,
-            registry=PrometheusMeter(DRIVER_METRICS).registry,
+            registry=meter.registry,
         )
         with contextlib.closing(endpoint):
             log.info("health and the driver's metrics on port %d", endpoint.port)
@@ -160,11 +197,13 @@ class Driver:
 
     def _announce_when_ready(self) -> None:
         now = time.monotonic()
-        policy = self._settings.serve
-        if self.ready and (cluster_address() is not None or _answers(policy.host, policy.port)):
+        if self._answers and (
+            cluster_address() is not None
+            or _answers(self._application.host, self._application.port)
+        ):
             self._announced = True
             model = next(each.report.model for each in self._replicas if each.ready)
-            for line in _greeting(self._settings, model, now - self._began):
+            for line in self._greeting(model, now - self._began):
                 self._tell(line)
         elif now - self._told_at >= PROGRESS_S:
             self._told_at = now
@@ -172,6 +211,20 @@ class Driver:
             log.info(
                 "%.0f s: waiting for a replica to answer; replicas: %s", now - self._began, states
             )
+
+    def _greeting(self, model: str, seconds: float) -> list[str]:
+        host, port = _reached(self._application.host), self._application.port
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        folder = Path(tempfile.gettempdir()) / f"clipstream-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sample = folder / "sample.png"
+        sample.write_bytes(sample_png())
+        key = " -H 'authorization: Bearer KEY'" if self._settings.serve.keys is not None else ""
+        curl = f"curl -s {address}/v1/classify{key} -H 'content-type: image/png'"
+        return [
+            f"{model} answers at {address} after {math.ceil(seconds)} s. Try:",
+            f"  {curl} --data-binary @{sample}",
+        ]
 
     def _drain(self) -> None:
         """Let the replicas refuse new requests, and wait until those in flight are answered."""
@@ -229,22 +282,3 @@ def _answers(host: str, port: int) -> bool:
 def _reached(host: str) -> str:
     """A name by which this machine reaches itself."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-
-
-def _address(settings: Settings) -> str:
-    host = _reached(settings.serve.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.serve.port}"
-
-
-def _greeting(settings: Settings, model: str, seconds: float) -> list[str]:
-    address = _address(settings)
-    folder = Path(tempfile.gettempdir()) / f"clipstream-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    sample = folder / "sample.png"
-    sample.write_bytes(sample_png())
-    key = " -H 'authorization: Bearer KEY'" if settings.serve.keys is not None else ""
-    curl = f"curl -s {address}/v1/classify{key} -H 'content-type: image/png'"
-    return [
-        f"{model} answers at {address} after {math.ceil(seconds)} s. Try:",
-        f"  {curl} --data-binary @{sample}",
-    ]

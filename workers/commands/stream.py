@@ -54,12 +54,10 @@ def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
             before anything is contacted.
         Retry: the driver's own Ray did not start.
     """
-    settings.require_stores()
-    load_routes(settings)
+    check_stream(settings)
     rng = random.Random()  # noqa: S311 - jitter, no secret
     stopping = threading.Event()
-    with signals(stopping), _only_driver(settings), ThreadPoolExecutor(2, "group") as group:
-        _initialise_group(settings, stopping, rng)
+    with signals(stopping), stream_group(settings, stopping, rng) as group:
         if stopping.is_set():
             return ExitCode.OK
         joined = patiently(partial(Cluster, settings), stopping.wait, SystemClock(), rng)
@@ -67,23 +65,54 @@ def run_stream(settings: Settings, until_idle_s: float | None) -> ExitCode:
             return ExitCode.OK
         with contextlib.closing(joined) as cluster:
             _tell_reservation(cluster.reservation, settings)
-            supervisor = Supervisor(
-                partial(cluster.launch, build_stream_worker),
-                settings.workers,
-                SystemClock(),
-                rng,
-                time.sleep,
-                dismiss=lambda slot, *, for_good: group.submit(
-                    _dismiss, settings, slot, for_good=for_good
-                ),
-                group_lag=partial(group.submit, _group_lag, settings),
-            )
+            supervisor = supervisor_on(cluster, settings, group, rng)
             code = _supervise(settings, supervisor, stopping, until_idle_s)
         if until_idle_s is not None and code is ExitCode.OK:
             # The job is done, and no worker takes the members' place.
             _leave_for_good(settings, range(settings.workers.most))
         log.info("stopped: %d references committed", supervisor.committed)
         return code
+
+
+def check_stream(settings: Settings) -> None:
+    """What is checked before anything is contacted.
+
+    Raises:
+        Halt: stores are missing, or label sets or routes are wrong.
+    """
+    settings.require_stores()
+    load_routes(settings)
+
+
+@contextlib.contextmanager
+def stream_group(
+    settings: Settings, stopping: threading.Event, rng: random.Random
+) -> Iterator[ThreadPoolExecutor]:
+    """The right to drive the group's workers on this host, once the group has offsets. Threads for
+    what the driver asks the group. Waits for a broker that does not answer yet, until
+    ``stopping``.
+
+    Raises:
+        Halt: another driver runs, or a person must act.
+    """
+    with _only_driver(settings), ThreadPoolExecutor(2, "group") as group:
+        _initialise_group(settings, stopping, rng)
+        yield group
+
+
+def supervisor_on(
+    cluster: Cluster, settings: Settings, group: ThreadPoolExecutor, rng: random.Random
+) -> Supervisor:
+    """The supervisor of the stream's workers on a cluster."""
+    return Supervisor(
+        partial(cluster.launch, build_stream_worker),
+        settings.workers,
+        SystemClock(),
+        rng,
+        time.sleep,
+        dismiss=lambda slot, *, for_good: group.submit(_dismiss, settings, slot, for_good=for_good),
+        group_lag=partial(group.submit, _group_lag, settings),
+    )
 
 
 def _tell_reservation(reservation: Reservation, settings: Settings) -> None:
@@ -106,7 +135,7 @@ def _supervise(
 ) -> ExitCode:
     """Run the supervisor, and answer probes and scrapes meanwhile."""
     meter = PrometheusMeter(DRIVER_METRICS)
-    watch = _Watch(stopping, DriverGauges(meter))
+    watch = StreamWatch(stopping, DriverGauges(meter))
     endpoint = HealthEndpoint(
         settings.endpoints,
         healthy=lambda: time.monotonic() - watch.ticked_at < HEALTHY_S,
@@ -118,7 +147,7 @@ def _supervise(
         return supervisor.run(until_idle_s, watch.tick)
 
 
-class _Watch:
+class StreamWatch:
     """The driver's own work at every look at its workers."""
 
     def __init__(self, stopping: threading.Event, gauges: DriverGauges) -> None:

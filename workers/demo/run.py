@@ -47,7 +47,13 @@ from workers.demo.sent import sent_records
 from workers.demo.shapes import DemoImage, demo_images
 from workers.embedded.jars import KAFKA_VERSION
 from workers.embedded.kafka import EmbeddedKafka
-from workers.embedded.processes import ChildProcess, ServiceError, command_environment, free_ports
+from workers.embedded.processes import (
+    LOOPBACK,
+    ChildProcess,
+    ServiceError,
+    command_environment,
+    free_ports,
+)
 from workers.embedded.s3 import MotoS3
 from workers.settings.loading import Settings, load_settings
 
@@ -85,11 +91,11 @@ def run_demo(console: Console, output: Path, images: int, keep: bool) -> bool:
             s3 = owned.enter_context(MotoS3(logs))
         os.environ.update(AWS_ACCESS_KEY_ID=s3.access_key, AWS_SECRET_ACCESS_KEY=s3.secret_key)
         file = output / "demo.yaml"
-        health_port = _write_settings(file, folder, kafka.bootstrap, s3)
+        health_port, http_port = _write_settings(file, folder, kafka.bootstrap, s3)
         settings = load_settings(file, environment={})
         with KafkaAdmin(settings.kafka) as admin:
             admin.create_topics(sound_topics(settings.kafka), PARTITIONS, -1)
-        worker = _stream_process(file, logs / "stream.log")
+        worker = _stream_process(file, logs / "stream.log", with_http=keep)
         owned.callback(worker.stop, DRAIN_S)
         worker.start()
 
@@ -108,12 +114,12 @@ def run_demo(console: Console, output: Path, images: int, keep: bool) -> bool:
         summary, page = _report(output, settings, results, objects, sent)
         print_summary(console, summary, page)
         if keep:
-            keep_running(console, _commands(file, s3, kafka.bootstrap))
+            keep_running(console, _commands(file, s3, kafka.bootstrap, http_port))
     return summary.complete
 
 
-def _commands(file: Path, s3: MotoS3, bootstrap: str) -> list[tuple[str, str]]:
-    """Commands to type for sending another image and for reading the results."""
+def _commands(file: Path, s3: MotoS3, bootstrap: str, http_port: int) -> list[tuple[str, str]]:
+    """What to open and to type for sending another image and for reading the results."""
     command = f"{Path(sys.executable).parent}/clipstream"
     credentials = (
         f"export AWS_ACCESS_KEY_ID={s3.access_key} AWS_SECRET_ACCESS_KEY={s3.secret_key} "
@@ -127,6 +133,7 @@ def _commands(file: Path, s3: MotoS3, bootstrap: str) -> list[tuple[str, str]]:
         f"{sys.executable} -m kafka.consumer -b {bootstrap} -C isolation_level=read_committed"
     )
     return [
+        ("open in a browser: what happens now, and images of your own", _address(http_port)),
         ("once: how to reach the S3 server", credentials),
         ("upload an image of your own", upload),
         ("send a reference to it", f"{command} enqueue s3://{BUCKET}/mine/ -c {file}"),
@@ -138,9 +145,14 @@ def _commands(file: Path, s3: MotoS3, bootstrap: str) -> list[tuple[str, str]]:
     ]
 
 
-def _write_settings(file: Path, folder: Path, bootstrap: str, s3: MotoS3) -> int:
-    """Write the settings of the demo's stream, as a person would. Returns the health port."""
-    (health_port,) = free_ports(1)
+def _address(http_port: int) -> str:
+    return f"http://{LOOPBACK}:{http_port}/"
+
+
+def _write_settings(file: Path, folder: Path, bootstrap: str, s3: MotoS3) -> tuple[int, int]:
+    """Write the settings of the demo's stream, as a person would. Returns the ports of health and
+    of HTTP."""
+    health_port, http_port = free_ports(2)
     settings = {
         "kafka": {"bootstrap_servers": [bootstrap], "group": "demo", "instance": "demo"},
         "s3": {"endpoint": s3.endpoint, "region": s3.region, "allowed_buckets": [BUCKET]},
@@ -153,6 +165,7 @@ def _write_settings(file: Path, folder: Path, bootstrap: str, s3: MotoS3) -> int
         "label_sets": {"paths": [str(HERE / "labels.yaml")], "text_cache_dir": None},
         "decode": {"processes": 1},
         "workers": {"count": WORKERS, "cpus_per_worker": 1},
+        "serve": {"port": http_port, "metrics_port": 0},
         "endpoints": {
             "health_port": health_port,
             "metrics_port": 0,
@@ -164,11 +177,12 @@ def _write_settings(file: Path, folder: Path, bootstrap: str, s3: MotoS3) -> int
         "# Written by `clipstream demo`; its services end with it.\n"
         + yaml.safe_dump(settings, sort_keys=False)
     )
-    return health_port
+    return health_port, http_port
 
 
-def _stream_process(file: Path, log: Path) -> ChildProcess:
-    command = [sys.executable, "-m", "workers.cli", "stream", "--config", str(file)]
+def _stream_process(file: Path, log: Path, *, with_http: bool) -> ChildProcess:
+    job = ["serve", "--with-stream"] if with_http else ["stream"]
+    command = [sys.executable, "-m", "workers.cli", *job, "--config", str(file)]
     return ChildProcess("stream worker", command, log=log, environment=command_environment())
 
 

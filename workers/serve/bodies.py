@@ -8,10 +8,15 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
+from pipeline.complaints import dotted, said
 from pipeline.records import JsonValue
 from workers.serve.errors import ApiError
+from workers.serve.openapi import schema_of
 
 Body = TypeVar("Body", bound=BaseModel)
+
+SHOWN = 80
+"""Characters of a key that an answer repeats."""
 
 
 async def read_json(request: Request, model: type[Body]) -> Body:
@@ -23,25 +28,24 @@ async def read_json(request: Request, model: type[Body]) -> Body:
     try:
         return model.model_validate_json(await request.body())
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        param = _written(first["loc"])
-        where = f"{param}: " if param else ""
+        first, *others = error.errors(include_url=False, include_context=False, include_input=False)
+        if first["type"] == "json_invalid":
+            raise ApiError(400, "invalid_json", f"the body is no JSON: {first['msg']}") from None
+        param = dotted(first["loc"])
+        more = f" (and {len(others)} more)" if others else ""
         raise ApiError(
-            400, "invalid_request", f"{where}{first['msg']}; mend the body", param=param or None
-        ) from error
+            400,
+            "invalid_request",
+            f"{param or 'the body'}: {said(first['msg'])}{more}",
+            param=param[:SHOWN] or None,
+        ) from None
 
 
 def json_body(model: type[BaseModel], examples: Mapping[str, JsonValue]) -> dict[str, Any]:
     """What ``openapi_extra`` says of a route that reads ``model``. ``examples`` are bodies by what
     they show."""
     content = {
-        "schema": model.model_json_schema(),
+        "schema": schema_of(model),
         "examples": {name: {"value": value} for name, value in examples.items()},
     }
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
-
-
-def _written(path: tuple[int | str, ...]) -> str:
-    """The path of a key as clients write it: ``parameters.candidate_labels[1]``."""
-    written = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
-    return written.removeprefix(".")

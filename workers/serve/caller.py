@@ -36,6 +36,7 @@ class Caller:
     characters; None allows all. ``objects`` are patterns of ``bucket/key``. ``level`` says who goes
     first at each stage (``pipeline.priority``). ``ignore_text`` lets a moderation pass over text
     beside an image. ``rate`` bounds its images a second; None: nothing does.
+    ``proxy``: the key is a proxy's, which says who asks: ``user``.
     """
 
     name: str
@@ -46,6 +47,13 @@ class Caller:
     ignore_text: bool = False
     level: int = FIRST
     rate: Rate | None = None
+    proxy: bool = False
+    user: str | None = None
+
+    @property
+    def told(self) -> str:
+        """Who asks, for logs. Metrics have ``name``: there are few keys and many users."""
+        return self.name if self.user is None else f"{self.name}/{self.user}"
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes
@@ -71,9 +79,9 @@ NOBODY = Caller("nobody", frozenset(), (), (), ())
 class Admitted:
     """A request that may be read: ``request.state.admitted``.
 
-    ``memory`` holds the body's bytes, and takes those of images that the request fetches. A route
-    counts what it has looked at in ``images`` and ``image_bytes``. ``outcomes`` counts images by
-    what became of them, for metrics: ``classified``, or the stage at which an image failed.
+    ``memory`` holds the body's bytes, and takes those of images that the request fetches.
+    ``Images`` counts what it has looked at in ``images`` and ``image_bytes``, and what became of
+    each image in ``outcomes``, for metrics: ``seen``, or the stage at which it failed.
     ``prepaid`` images were charged to the key's rate before the request was read.
     """
 
@@ -101,22 +109,6 @@ def require(caller: Caller, scope: Scope) -> None:
             403,
             "scope_missing",
             f"the key {caller.name!r} lacks the scope {scope.value!r}; ask for a key that has it",
-        )
-
-
-def require_label_set(caller: Caller, label_set: str, param: str | None = None) -> None:
-    """Refuse callers that may not use this label set.
-
-    Raises:
-        ApiError: 403 ``label_set_not_allowed``.
-    """
-    if not caller.may_use(label_set):
-        raise ApiError(
-            403,
-            "label_set_not_allowed",
-            f"the key {caller.name!r} may not use the label set {label_set!r}; name another one, "
-            "or ask for a key that may",
-            param=param,
         )
 
 

@@ -6,7 +6,8 @@ Never 408 or 409: OpenAI's clients send such a request again at once, which trip
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
 
 from pipeline.records import JsonValue
 
@@ -81,6 +82,17 @@ class ApiError(Exception):
             headers["retry-after-ms"] = str(max(1, round(wait_s * 1000)))
             headers["retry-after"] = str(max(1, round(wait_s)))
         return headers
+
+
+JITTER = 0.25
+"""Part by which the waits of refused clients differ, so that they do not all come back at once."""
+
+
+def overloaded(
+    message: str, wait_s: float, chance: Callable[[], float] = random.random
+) -> ApiError:
+    """429: the server has no room now. ``chance`` returns a number below 1."""
+    return ApiError(429, "overloaded", message, retry_after_s=wait_s * (1 + JITTER * chance()))
 
 
 def answer_of(error: ApiError, request_id: str, path: str) -> tuple[int, dict[str, str], bytes]:

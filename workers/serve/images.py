@@ -7,9 +7,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import PipelineError, Reject, Retry, StoreDenied, ends_worker
+from pipeline.errors import Code, PipelineError, Reject, Retry, StoreDenied, ends_worker
 from pipeline.fetch.attempt import Attempts
-from pipeline.look import Look, Opened
+from pipeline.look import Look, Opened, sha256_of
 from pipeline.metrics import FETCHED_BYTES, STAGE_SECONDS
 from pipeline.ports import Meter
 from pipeline.records import ImageRef, Looked, ObjectBody
@@ -28,11 +28,13 @@ class Inline:
     """An image whose bytes are in the request.
 
     ``copied`` says that the bytes are not the body's own, so that they take memory beside it. The
-    bytes can be taken once: nothing keeps them after they were decoded.
+    bytes can be taken once: nothing keeps them after they were decoded. ``sha256`` is their hash,
+    known once somebody has looked at them.
     """
 
     body: bytes
     copied: bool = False
+    sha256: str | None = None
 
     def take(self) -> bytes:
         body, self.body = self.body, b""
@@ -117,6 +119,7 @@ class Images:
         try:
             seen = await self._seen(image, admitted, share)
         except (Reject, Retry) as failure:
+            admitted.count(Code.stage(failure.code))
             return _bare(failure)
         except (PipelineError, ApiError):
             raise
@@ -125,10 +128,12 @@ class Images:
                 raise
             # A defect of ours that one image brought out must not fail the other images.
             log.exception("an image of request %s failed unexpectedly", admitted.request_id)
+            admitted.count("internal")
             return Reject(
                 "internal.unexpected",
                 "the server failed on this image; its log says more, under the request id",
             )
+        admitted.count("seen")
         admitted.images += 1
         admitted.image_bytes += seen.looked.size_bytes
         return seen
@@ -145,9 +150,13 @@ class Images:
     async def _decoded(self, image: Inline, level: int, share: _Share) -> Opened:
         body = image.take()
         try:
-            if not body:
-                raise Reject("fetch.empty", "the image has no bytes; send its file")
-            return await self._look.decode(body, None, level)
+            opened = await self._look.decode(_some(body), None, level)
+        except Reject:
+            image.sha256 = await sha256_of(body)
+            raise
+        else:
+            image.sha256 = opened.sha256
+            return opened
         finally:
             if image.copied:
                 share.let_go(len(body))
@@ -263,6 +272,12 @@ class _ObjectRoom:
         if self._bytes is not None:
             self._share.let_go(self._bytes)
             self._bytes = None
+
+
+def _some(body: bytes) -> bytes:
+    if not body:
+        raise Reject("fetch.empty", "the image has no bytes; send its file")
+    return body
 
 
 def _bare(failure: Failure) -> Failure:

@@ -13,6 +13,9 @@ from workers.serve.services import Services
 RETRY_S = 1.0
 """Wait that is asked of a client whose image's store does not answer."""
 
+OURS = ("encode.", "internal.")
+"""Codes for which no client is to blame."""
+
 
 async def look_at(
     services: Services, images: Sequence[tuple[str, Given]], admitted: Admitted
@@ -39,6 +42,7 @@ def _told(param: str, outcome: Seen | Failure) -> Seen | ApiError:
         case Seen():
             return outcome
         case Reject():
-            return ApiError(400, outcome.code, outcome.message, param=param)
+            status = 500 if outcome.code.startswith(OURS) else 400
+            return ApiError(status, outcome.code, outcome.message, param=param)
     wait_s = outcome.retry_after_s or RETRY_S
     return ApiError(503, outcome.code, outcome.message, param=param, retry_after_s=wait_s)

@@ -9,6 +9,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, with_config
 from typing_extensions import TypedDict  # pydantic refuses typing's below Python 3.12
 
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhg"
+    "GAWjR9awAAAABJRU5ErkJggg=="
+)
+"""An image that examples can hold."""
+
 _described = with_config(ConfigDict(use_attribute_docstrings=True, extra="allow"))
 
 

@@ -17,6 +17,7 @@ from workers.serve.images import Images
 from workers.serve.live.cluster import ClusterView
 from workers.serve.live.live import Live
 from workers.serve.prompts import Prompts
+from workers.serve.publishing.records import SILENT, Records
 from workers.settings.loading import Settings
 
 
@@ -29,8 +30,8 @@ class Standing:
         self.failure: Halt | WorkerLost | None = None
         """Why the replica can answer nothing any more."""
         self.in_flight = 0
-        """Requests that are not answered yet, those for public pages left out. The event loop of
-        the application alone changes it."""
+        """Requests that are not answered yet. Those for public pages are left out, and those that
+        came while the replica drained. The event loop of the application alone changes it."""
 
     @property
     def ready(self) -> bool:
@@ -56,3 +57,4 @@ class Services:
     cluster: ClusterView
     clock: Clock
     meter: Meter
+    records: Records = SILENT

@@ -8,6 +8,8 @@ from urllib.parse import unquote_to_bytes
 
 import pybase64
 
+from pipeline.errors import Reject
+from pipeline.formats import https_url
 from pipeline.records import ImageRef
 from workers.serve.errors import ApiError
 from workers.serve.images import Given, Inline, Located
@@ -96,7 +98,11 @@ def _of_s3(rest: str, param: str) -> ImageRef:
 
 
 def _of_https(text: str, param: str) -> ImageRef:
-    raise _invalid(_address(text), "this server does not read https:// addresses", param)
+    try:
+        url = https_url.parse(text, "the address")
+    except Reject as wrong:
+        raise ApiError(400, "invalid_image", wrong.message, param=param) from None
+    return ImageRef(url.host, url.path, (), scheme=https_url.SCHEME, query=url.query)
 
 
 def _address(text: str) -> str:

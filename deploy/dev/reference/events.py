@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,21 @@ import numpy as np
 from deploy.dev.reference.markdown import NOTICE, table
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.events.headers import HEADERS, ORIGINAL_PREFIX, EventType
-from pipeline.events.schemas import CLASSIFICATION_SCHEMA, DEAD_LETTER_SCHEMA, schemas
+from pipeline.events.schemas import (
+    CLASSIFICATION_SCHEMA,
+    CLASSIFICATION_SCHEMA_V2,
+    DEAD_LETTER_SCHEMA,
+    DEAD_LETTER_SCHEMA_V2,
+    SERVED_ERROR_SCHEMA,
+    SERVED_IMAGE_SCHEMA,
+    schemas,
+)
+from pipeline.events.served import ServedEvents, ServedImage
 from pipeline.records import (
     Asked,
     Classification,
     DeadLetter,
+    EventRecord,
     ImageFacts,
     ImageRef,
     LabelScore,
@@ -34,8 +45,9 @@ SHOWN_BYTES = 16
 
 _INTRODUCTION = """\
 Every event is a CloudEvent in Kafka's binary mode. The attributes are headers, the data is the
-value, and the key is the key of the input record. [events.md](../events.md) says how to read
-events. [docs/schemas](../schemas) has JSON Schemas of values and headers.
+value. The key of an event of the stream is the key of the input record.
+[events.md](../events.md) says how to read events. [docs/schemas](../schemas) has JSON Schemas of
+values and headers.
 
 Headers contain control characters, and other characters that CloudEvents forbids, as `\\uXXXX`. The
 value contains the exact string.
@@ -46,10 +58,21 @@ A record that could not be parsed also keeps its own headers, in their order and
 name of each has the prefix `{ORIGINAL_PREFIX}`.
 """
 
+_VERSION_2 = """\
+Outcomes of `https://` references have types of version 2. Their headers have the names and meanings
+of version 1. Their values name the image by its `uri`, without the query. Only the value of a dead
+letter has the query, because a replay needs it.
+"""
+
 _REPLAY = """\
 `clipstream replay` publishes this event when it has sent the reference of a dead letter once more.
 The event is on the dead-letter topic, after the dead letter and with the same key. The value is
 empty.
+"""
+
+_SERVED = """\
+`clipstream serve` publishes these events where `serve.publish` is `kafka`. The key is the id of the
+request. Bodies of requests and texts for the model are in no event.
 """
 
 Row = tuple[str, str, str]
@@ -71,6 +94,8 @@ def render() -> str:
     unparsed = (_origin(43), _unparsed(), _unreadable())
     (dead_record,) = builder.records(*unparsed)
     shrunk = builder.shrink(*unparsed)
+    classification_2, embedding_2 = builder.records(_origin(44), _classified(_on_the_web()))
+    (dead_url,) = builder.records(_origin(45), _unfetched(_on_the_web()))
     values = schemas()
     return "\n".join(
         (
@@ -92,11 +117,43 @@ def render() -> str:
             _example("Example of a reference", dead_reference),
             _example("Example of a record that could not be parsed", dead_record),
             _example("The same, had it not fitted the topic", shrunk),
+            f"## Version 2: images on web servers\n\n{_VERSION_2}",
+            f"Type `{EventType.CLASSIFICATION_V2}`, value, JSON in UTF-8:\n",
+            _fields(values[CLASSIFICATION_SCHEMA_V2]),
+            _example("Example", classification_2),
+            f"Type `{EventType.EMBEDDING_V2}`, with a value as of version 1.\n",
+            _example("Example", embedding_2),
+            f"Type `{EventType.DEAD_LETTER_V2}`, value of a `reference`, JSON in UTF-8:\n",
+            _fields(values[DEAD_LETTER_SCHEMA_V2]),
+            _example("Example of a reference", dead_url),
             "## Replay\n",
             _REPLAY,
             _headers(EventType.REPLAY),
+            *_served(values),
         )
     )
+
+
+def _served(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The part about images that came over HTTP."""
+    events = ServedEvents(EventsPolicy(), "0.1.0")
+    sent, outcome = _sent(), _classified()
+    image, embedding = events.looked_at(sent, outcome.looked, outcome.results)
+    yield "## Served image\n"
+    yield _SERVED
+    yield _headers(EventType.SERVED_IMAGE)
+    yield "Value, JSON in UTF-8:\n"
+    yield _fields(values[SERVED_IMAGE_SCHEMA])
+    yield _example("Example", image)
+    yield "## Served embedding\n"
+    yield _headers(EventType.SERVED_EMBEDDING)
+    yield "Value: the elements, little-endian, nothing else.\n"
+    yield _example("Example", embedding)
+    yield "## Served error\n"
+    yield _headers(EventType.SERVED_ERROR)
+    yield "Value, JSON in UTF-8:\n"
+    yield _fields(values[SERVED_ERROR_SCHEMA])
+    yield _example("Example", events.failed(sent, "decode.truncated"))
 
 
 def _headers(event_type: EventType) -> str:
@@ -138,7 +195,7 @@ def _resolved(field: Mapping[str, Any], defs: Mapping[str, Any]) -> tuple[Mappin
     return field, str(field["type"])
 
 
-def _example(title: str, record: OutputRecord) -> str:
+def _example(title: str, record: OutputRecord | EventRecord) -> str:
     lines = [f"key: {_text(record.key or b'')}"]
     lines += [f"{name}: {_text(value)}".rstrip() for name, value in record.headers]
     headers = dict(record.headers)
@@ -181,7 +238,19 @@ def _reference() -> ImageRef:
     )
 
 
-def _classified() -> Classification:
+def _on_the_web() -> ImageRef:
+    return replace(
+        _reference(),
+        scheme="https",
+        bucket="images.example.com",
+        key="2026/01/cat%201.jpg",
+        query="width=640&signature=5feceb66",
+        version_id=None,
+        id=None,
+    )
+
+
+def _classified(ref: ImageRef | None = None) -> Classification:
     dimension = 512
     looked = Looked(
         embedding=np.full(dimension, dimension**-0.5, dtype="<f4"),
@@ -219,20 +288,27 @@ def _classified() -> Classification:
         decision="keep",
     )
     return Classification(
-        ref=_reference(),
+        ref=ref or _reference(),
         looked=looked,
         results=(result,),
         etag="9b2cf535f27731c974343645a3985328",
-        version_id="L4kqtJlcpXroDTDmpUMLUo",
+        version_id=None if ref else "L4kqtJlcpXroDTDmpUMLUo",
     )
 
 
-def _unfetched() -> DeadLetter:
+def _sent() -> ServedImage:
+    sha256 = "5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9"
+    return ServedImage("b6c0f1b1f5a94c0c", "gallery-web", "/v1/classify", 0, None, sha256)
+
+
+def _unfetched(ref: ImageRef | None = None) -> DeadLetter:
     return DeadLetter(
         code="fetch.not_found",
-        message="fetch: the version does not exist; check lifecycle rules and upload order",
+        message="fetch: the version does not exist; check lifecycle rules and upload order"
+        if ref is None
+        else "https: the server answered 404; check that the image is there before its message",
         attempts=3,
-        ref=_reference(),
+        ref=ref or _reference(),
         unclassified_action="review",
     )
 

@@ -1,14 +1,15 @@
-"""Fetches and builds what tests start, before any test runs: Kafka's jars, the S3 server.
+"""Fetches and builds what tests start, before any test runs: Kafka's jars, the S3 server, OpenAI's
+client for JavaScript.
 
-Both are kept in the user's cache. Without a Go toolchain the tests that need the S3 server skip
-themselves, and fail in CI.
+All are kept in the user's cache. Without a Go toolchain the tests that need the S3 server skip
+themselves, and fail in CI; so do the tests that need JavaScript, without node and npm.
 """
 
 from __future__ import annotations
 
 import sys
 
-from deploy.dev import versitygw
+from deploy.dev import javascript_client, versitygw
 from workers.embedded.jars import KAFKA_VERSION, kafka_jars
 from workers.embedded.processes import ServiceError
 
@@ -22,6 +23,10 @@ def main() -> int:
             print(f"the S3 server is {versitygw.binary()}")
         else:
             print(f"no S3 server: {versitygw.WHAT_IT_NEEDS}")
+        if javascript_client.available():
+            print(f"the client for JavaScript is in {javascript_client.modules()}")
+        else:
+            print(f"no client for JavaScript: {javascript_client.WHAT_IT_NEEDS}")
     except ServiceError as problem:
         print(problem)
         return 1

@@ -78,9 +78,11 @@ GROUPS = (
             "tests/component/test_kafka_paused.py",
             "tests/component/test_kafka_replay.py",
             "tests/component/test_kafka_secured.py",
+            "tests/component/test_kafka_served.py",
             "tests/component/test_kafka_too_large.py",
             "tests/component/test_kafka_transactions.py",
             "tests/component/test_kafka_unreadable.py",
+            "tests/component/test_kafka_watching.py",
         ),
     ),
     Group("types", "strict types of product and tests", command=shell("mypy")),
@@ -143,6 +145,11 @@ GROUPS = (
         files=("tests/component/serve/test_*.py",),
     ),
     Group(
+        "clients",
+        "OpenAI's, Hugging Face's, LiteLLM's and LangChain's own clients, and curl",
+        files=("tests/component/clients/test_*.py",),
+    ),
+    Group(
         "console",
         "the console in a real browser: images, thresholds, the stream, replays",
         files=("tests/component/console/test_*.py",),
@@ -164,6 +171,12 @@ GROUPS = (
             "tests/component/test_scaling_stream.py",
             "tests/fault/test_ray_cluster.py",
         ),
+        alone=True,
+    ),
+    Group(
+        "serving",
+        "the HTTP application on Ray Serve: both proxies, drains, deaths, other applications",
+        files=("tests/component/serving/test_*.py",),
         alone=True,
     ),
     Group(

@@ -4,7 +4,8 @@ be on a list, its address must be public, and each redirect is checked like a re
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from urllib.parse import urljoin
 
 import aiohttp
@@ -64,8 +65,7 @@ class HttpsStore:
         url = parse(f"{PREFIX}{bucket}/{key}", "the reference")
         try:
             for _ in range(self._policy.max_redirects + 1):
-                request = self._open().get(_as_sent(url), headers=headers, allow_redirects=False)
-                async with request as answer:
+                async with self._answer(url, headers) as answer:
                     if answer.status not in answers.REDIRECTS:
                         return await _read(answer, etag, max_bytes, on_answer)
                     location = answer.headers.get("Location", "")
@@ -84,6 +84,21 @@ class HttpsStore:
         if session is not None:
             await session.close()
         await self._resolver.close()
+
+    @asynccontextmanager
+    async def _answer(
+        self, url: HttpsUrl, headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        request = self._open().get(_as_sent(url), headers=headers, allow_redirects=False)
+        async with request as answer:
+            try:
+                yield answer
+            finally:
+                # A connection with bytes that nobody wants. Its end is not negotiated, because the
+                # server could take its time.
+                rest = answer.connection
+                if rest is not None and rest.transport is not None:
+                    rest.transport.abort()
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

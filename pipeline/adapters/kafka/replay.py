@@ -202,16 +202,18 @@ class DeadLetterTopic:
     ) -> tuple[bool, Iterator[Iterator[list[Record]]]]:
         """The newest records that are visible now: none written before ``since_ms``, and no more
         than ``most`` offsets. Returns whether that leaves nothing younger out, and windows of
-        records. Each window is older than the one before, and in order within a partition.
+        records. Each window is older than the one before, and in order within a partition. An open
+        transaction is not waited for.
 
         Raises:
             Retry: the broker does not answer, here and while the windows are read.
             Halt: not allowed.
         """
         try:
-            upto = self._offsets(OffsetSpec.LATEST)
+            upto = self._offsets(self._consumer, OffsetSpec.LATEST)
+            young = self._offsets(self._consumer, since_ms)
             # Where no record is that young, there is nothing to read.
-            since = upto | self._offsets(since_ms)
+            since = {tp: min(end, young.get(tp, end)) for tp, end in upto.items()}
         except kafka_errors.KafkaError as error:
             raise replaying(error) from error
         each = max(1, most // len(upto))
@@ -235,12 +237,13 @@ class DeadLetterTopic:
 
     def _read(self) -> Iterator[list[Record]]:
         yield from self._between(
-            self._offsets(OffsetSpec.EARLIEST), self._offsets(OffsetSpec.LATEST)
+            self._offsets(self._ends, OffsetSpec.EARLIEST),
+            self._offsets(self._ends, OffsetSpec.LATEST),
         )
 
-    def _offsets(self, at: OffsetSpec | int) -> dict[TopicPartition, int]:
+    def _offsets(self, seen_by: KafkaConsumer, at: OffsetSpec | int) -> dict[TopicPartition, int]:
         """As ``listed_offsets``, but all partitions have a first and a last offset."""
-        found = listed_offsets(self._ends, self._partitions, at, ANSWER_MS)
+        found = listed_offsets(seen_by, self._partitions, at, ANSWER_MS)
         missing = [tp for tp in self._partitions if tp not in found]
         if missing and isinstance(at, OffsetSpec):
             raise kafka_errors.LeaderNotAvailableError(missing)

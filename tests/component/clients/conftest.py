@@ -8,14 +8,16 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.records import ModelIdentity
-from tests.rigs.serve.listening import Listening, listening
+
+if TYPE_CHECKING:
+    from tests.rigs.serve.listening import Listening
 
 # Read when the clients are imported: nothing is fetched, nothing is told to their makers.
 os.environ |= {
@@ -52,6 +54,9 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Listening]:
     """The example label sets, on an encoder without a model."""
+    # Not above: the Kafka client warns when it is imported, and pytest knows that only now.
+    from tests.rigs.serve.listening import listening
+
     with listening(encoder=NamedEncoder()) as server:
         yield server
 

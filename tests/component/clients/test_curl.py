@@ -49,5 +49,5 @@ def test_a_moderation_is_a_line(server: Listening, red_uri: str) -> None:
 
 def test_an_error_says_what_to_do(server: Listening) -> None:
     answer = curl(f"{server.openai_url}/embeddings", "--json", "{")
-    assert answer["error"]["code"] == "invalid_request"
-    assert "mend the body" in answer["error"]["message"]
+    assert answer["error"]["code"] == "invalid_json"
+    assert "the body is no JSON" in answer["error"]["message"]

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from huggingface_hub import InferenceClient
+from huggingface_hub import InferenceClient, close_session
 from huggingface_hub.errors import BadRequestError
 
 from tests.rigs.serve.listening import Listening
 
 pytestmark = pytest.mark.component
+
+
+@pytest.fixture(autouse=True, scope="module")
+def closed_session() -> Iterator[None]:
+    """All clients share one session."""
+    yield
+    close_session()
 
 
 def asking(server: Listening, task: str) -> InferenceClient:

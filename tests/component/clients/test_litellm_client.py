@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+import openai
 import pytest
 
 from tests.rigs.serve.listening import Listening
@@ -17,11 +21,23 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def litellm() -> ModuleType:
+def litellm() -> Iterator[ModuleType]:
     import litellm
 
     litellm.telemetry = False
-    return litellm
+    yield litellm
+    for client in litellm.in_memory_llm_clients_cache.cache_dict.values():
+        if isinstance(client, openai.OpenAI):
+            client.close()
+
+
+@pytest.fixture(autouse=True)
+def loop() -> Iterator[None]:
+    """LiteLLM asks for the thread's event loop, and would leave the one that Python makes then."""
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        asyncio.set_event_loop(loop)
+        yield
+        asyncio.set_event_loop(None)
 
 
 def test_a_text_and_an_image_are_embedded(
@@ -61,7 +77,7 @@ def test_an_image_is_moderated(litellm: ModuleType, server: Listening, red_uri: 
 
 
 def test_an_error_keeps_what_to_do(litellm: ModuleType, server: Listening) -> None:
-    with pytest.raises(litellm.BadRequestError, match="no image"):
+    with pytest.raises(openai.BadRequestError, match="no image"):
         litellm.moderation(
             input="a cat", model="moderation", api_base=server.openai_url, api_key="none"
         )

@@ -136,7 +136,7 @@ def test_each_convention_of_images_gives_the_same_embedding(
     client: openai.OpenAI, red_uri: str, convention: str
 ) -> None:
     bare = red_uri.partition(",")[2]
-    given: dict[str, Any] = {
+    conventions: dict[str, dict[str, Any]] = {
         "jina": {"input": [{"image": bare}]},
         "parts": {"input": [image_part(red_uri)]},
         "voyage": {
@@ -147,8 +147,8 @@ def test_each_convention_of_images_gives_the_same_embedding(
         "cohere": {"input": [{"content": [image_part(red_uri)]}]},
         "vllm": {"extra_body": {"messages": [{"role": "user", "content": [image_part(red_uri)]}]}},
         "infinity": {"input": red_uri, "extra_body": {"modality": "image"}},
-    }[convention]
-    asked = {"input": openai.omit, **given}
+    }
+    asked = {"input": openai.omit, **conventions[convention]}
     (found,) = client.embeddings.create(model=MODEL, **asked).data
     (expected,) = client.embeddings.create(model=MODEL, input=red_uri).data
     assert found.embedding == expected.embedding

@@ -102,7 +102,6 @@ def _failing(failure: Exception) -> Callable[..., Any]:
 def _frees(services: Services) -> None:
     assert services.room.images == 0
     assert services.memory.held_bytes == 0
-    assert services.standing.in_flight == 0
 
 
 def test_waits_are_those_of_the_pipeline() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, cast
 
 import httpx2
@@ -15,6 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from pipeline.adapters.label_files import load_label_sets
+from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import PipelineError, Reject
@@ -22,10 +24,10 @@ from pipeline.fetch.attempt import Attempts
 from pipeline.fetch.policy import FetchPolicy
 from pipeline.labels.scoring import compile_label_sets
 from pipeline.metrics import SERVE_REPLICA
-from pipeline.ports import Clock
 from pipeline.records import DecodedImage, ImageFacts, ImageRef, ObjectBody
 from tests.rigs.serve.application import LABEL_SETS, served
-from tests.rigs.serve.stream import MemoryTopics
+from tests.rigs.serve.stream import WRITTEN_S, MemoryTopics
+from tests.rigs.waiting import INTERVAL_S, WAIT_S
 from workers.label_sets import ScoringRules
 from workers.serve.admission.asgi import Application, Message
 from workers.serve.admission.memory import MemoryBudget
@@ -40,13 +42,23 @@ from workers.serve.live.live import Live, Stream
 from workers.serve.live.pictures import Pictures
 from workers.serve.live.replays import Replays
 from workers.serve.live.routes.letters import letters
-from workers.serve.live.routes.live import live
+from workers.serve.live.routes.live import TICK_S, live
 from workers.serve.live.routes.overview import overview
 from workers.serve.live.watch import Watch
 from workers.serve.services import Services, Standing
 from workers.settings.loading import Settings
 
 ROOM = 8
+encoder = MemoryEncoder()
+
+
+@cache
+def _rules() -> ScoringRules:
+    sets = load_label_sets((LABEL_SETS,))
+    return ScoringRules(
+        compile_label_sets(sets, encoder.encode_texts, encoder.model),
+        {each.name: each.version for each in sets},
+    )
 
 
 @dataclass
@@ -57,9 +69,12 @@ class Objects:
     asked: list[ImageRef] = field(default_factory=list)
     levels: list[int] = field(default_factory=list)
     policy: FetchPolicy = field(default_factory=FetchPolicy)
+    on_read: Callable[[], object] = lambda: None
 
     async def read(self, ref: ImageRef) -> ObjectBody:
         self.asked.append(ref)
+        await asyncio.sleep(0)
+        self.on_read()
         body = self.bodies.get((ref.bucket, ref.key))
         if body is None:
             raise Reject("fetch.not_found", f"{ref.uri}: no such object")
@@ -80,9 +95,16 @@ class Console:
     services: Services
     topics: MemoryTopics
     objects: Objects
+    clock: HandClock
     caller: Caller = ANYBODY
+    _application: Application | None = None
 
     def application(self) -> Application:
+        if self._application is None:
+            self._application = self._built()
+        return self._application
+
+    def _built(self) -> Application:
         api = FastAPI()
         for routes in (overview, live, letters):
             api.include_router(routes(self.services))
@@ -109,7 +131,7 @@ class Console:
     @asynccontextmanager
     async def events(self, query: str = "") -> AsyncIterator[EventStream]:
         """The live view's stream during the block; whoever asked leaves after it."""
-        stream = EventStream()
+        stream = EventStream(self.clock)
         scope = {
             "type": "http",
             "method": "GET",
@@ -131,7 +153,7 @@ class EventStream:
     """Server-sent events of an answer, as they arrive. ``reads`` may be cleared: then nothing more
     is taken of the answer, as of a slow client."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: HandClock) -> None:
         self.left = asyncio.Event()
         self.reads = asyncio.Event()
         self.reads.set()
@@ -140,17 +162,22 @@ class EventStream:
         self.ended = asyncio.Event()
         self.events: list[tuple[str, Any]] = []
         self._asked = False
-        self._arrived = asyncio.Event()
+        self._clock = clock
 
     def named(self, name: str) -> list[Any]:
         return [data for of, data in self.events if of == name]
 
     async def until(self, count: int, name: str = "outcome") -> list[Any]:
-        """The first events of the name, once there are so many."""
-        while len(self.named(name)) < count:
-            self._arrived.clear()
-            await self._arrived.wait()
+        """The events of the name, once there are so many. Time goes on meanwhile."""
+        async with asyncio.timeout(WAIT_S):
+            while len(self.named(name)) < count:
+                await self.tick()
         return self.named(name)
+
+    async def tick(self, seconds: float = TICK_S) -> None:
+        """Let time go on, and whoever waits for it."""
+        self._clock.now += seconds
+        await asyncio.sleep(INTERVAL_S)
 
     async def receive(self) -> Message:
         if self._asked:
@@ -173,11 +200,9 @@ class EventStream:
                 self.events.append(("comment", event))
         if not message.get("more_body", False):
             self.ended.set()
-        self._arrived.set()
 
 
 def console(
-    clock: Clock,
     *,
     caller: Caller = ANYBODY,
     configured: bool = True,
@@ -185,20 +210,10 @@ def console(
     changed_at: Mapping[str, float] | None = None,
 ) -> Console:
     settings = settings or served()
-    encoder = MemoryEncoder()
-    topics, objects, standing, meter = (
-        MemoryTopics(),
-        Objects(),
-        Standing(),
-        MemoryMeter(SERVE_REPLICA),
-    )
-    rates = Rates(clock)
+    clock = HandClock(WRITTEN_S)
+    topics, objects, standing = MemoryTopics(), Objects(), Standing()
+    meter, rates = MemoryMeter(SERVE_REPLICA), Rates(clock)
     room = Room(Depth(ROOM, 0, None, lambda images: 0.1 * images), rates, meter)
-    sets = load_label_sets((LABEL_SETS,))
-    rules = ScoringRules(
-        compile_label_sets(sets, encoder.encode_texts, encoder.model),
-        {each.name: each.version for each in sets},
-    )
     stream = Stream(Watch(topics, clock), Letters(topics, clock), Replays(topics, clock))
     pictures = Pictures(cast("Attempts", objects), objects, lambda pixels: b"%d" % pixels[0, 0, 0])
     services = Services(
@@ -206,7 +221,7 @@ def console(
         model=encoder.model,
         images=cast("Any", None),
         prompts=cast("Any", None),
-        rules=lambda: rules,
+        rules=_rules,
         keys=None,
         rates=rates,
         room=room,
@@ -223,7 +238,7 @@ def console(
         clock=clock,
         meter=meter,
     )
-    return Console(services, topics, objects, caller)
+    return Console(services, topics, objects, clock, caller)
 
 
 def limited(caller: Caller = ANYBODY, **limits: Any) -> Caller:

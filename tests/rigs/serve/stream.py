@@ -116,7 +116,8 @@ class MemoryTopics:
     passes: int = 0
     whole: bool = True
     windows: int = 1
-    hindered: Callable[[Letter], None] = lambda letter: None
+    each_window: Callable[[], object] = lambda: None
+    each_record: Callable[[], object] = lambda: None
     polls: queue.Queue[Sequence[Record] | Exception] = field(default_factory=queue.Queue)
     polled: list[int] = field(default_factory=list)
 
@@ -146,14 +147,21 @@ class MemoryTopics:
         young = [each for each in self.letters if each.timestamp_ms >= since_ms]
         step = max(1, -(-len(young) // self.windows))
         starts = range(0, len(young), step)
-        yield self.whole, (iter([young[start : start + step]]) for start in reversed(starts))
+
+        def windows() -> Iterator[Iterator[list[Record]]]:
+            for start in reversed(starts):
+                yield iter([young[start : start + step]])
+                self.each_window()
+
+        yield self.whole, windows()
 
     def find(self, search: Search, told: Callable[[int], object]) -> Found:
         self._check()
         found = Found()
         for count, record in enumerate(self.letters, start=1):
+            self.each_record()
             told(count)
-            found.take(record, search, self.hindered)
+            found.take(record, search, lambda letter: None)
         found.keep(search.limit)
         return found
 

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.errors import Halt
 from pipeline.ports import Check, CheckResult
+from tests.rigs.services.certificates import certified
 from workers import node_checks
 from workers.cluster.node_survey import Report, differences, survey
 from workers.demo import shapes
@@ -43,6 +44,7 @@ def node(tmp_path: Path) -> Path:
     """A node's files."""
     shutil.copytree(DEMO / "model", tmp_path / "model")
     shutil.copy(DEMO / "labels.yaml", tmp_path / "labels.yaml")
+    certified(tmp_path, "a.example.com")[0].rename(tmp_path / "web.pem")
     (tmp_path / "ca.pem").write_text("a certificate")
     return tmp_path
 
@@ -50,6 +52,7 @@ def node(tmp_path: Path) -> Path:
 def settings_of(node: Path, **sections: Any) -> Settings:
     values = {
         "s3": {"allowed_buckets": ["photos"], "region": "us-east-1", "ca_file": node / "ca.pem"},
+        "https": {"allowed_hosts": ["a.example.com"], "ca_file": node / "web.pem"},
         "model": {"directory": node / "model"},
         "label_sets": {"paths": [node / "labels.yaml"]},
     }
@@ -75,8 +78,20 @@ def test_a_node_that_has_everything_passes(node: Path, monkeypatch: pytest.Monke
 
 def test_a_node_of_a_stream_without_a_store_is_refused(node: Path) -> None:
     with pytest.raises(Halt, match=r"s3\.allowed_buckets: is empty") as caught:
-        require_node(settings_of(node, s3={}))
+        require_node(settings_of(node, s3={}, https={}))
     assert caught.value.code == "settings.invalid"
+
+
+def test_a_node_that_reads_web_servers_alone_needs_no_credentials(
+    node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_credentials(monkeypatch)
+    settings = settings_of(node, s3={})
+    require_node(settings)
+    found = {each.check.subject: each.check for each in examine_node(settings, 0)}
+    assert found["credentials"].result is CheckResult.PASSED
+    assert found["credentials"].message == "none needed"
+    assert str(node / "web.pem") in found["certificates"].message
 
 
 def lose(*names: str) -> Any:
@@ -94,6 +109,7 @@ def lose(*names: str) -> Any:
         (lose("labels.yaml"), "label_set.invalid", "label sets", "labels.yaml: cannot be read"),
         (lose("model"), "model.not_found", "model", "model is not a directory"),
         (lose("ca.pem"), "s3.ca_file", "certificates", "ca.pem"),
+        (lose("web.pem"), "https.ca_file", "certificates", "No such file"),
         (
             lambda _, patch: without_credentials(patch),
             "s3.no_credentials",

@@ -12,6 +12,7 @@ from typing import Any, Self
 import pytest
 from rich.console import Console
 
+from pipeline.adapters.https.policy import HttpsPolicy
 from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.adapters.s3.policy import NamedS3Policy, S3Policy
 from pipeline.errors import Halt
@@ -205,13 +206,38 @@ def test_a_list_may_hold_uris_and_references(tmp_path: Path) -> None:
     ]
 
 
+def test_urls_of_allowed_hosts_are_published_and_the_key_has_no_query(tmp_path: Path) -> None:
+    web = SETTINGS.model_copy(update={"https": HttpsPolicy(allowed_hosts=("*.example.com",))})
+    file = tmp_path / "list.txt"
+    file.write_text(
+        "https://A.example.com/x.jpg?signature=1\n"
+        '{"uri": "https://a.example.com/y", "query": "signature=1"}\n'
+    )
+    run(file, settings=web)
+    assert Producer.sent == [
+        (
+            "first",
+            b"https://a.example.com/x.jpg",
+            {"uri": "https://A.example.com/x.jpg?signature=1"},
+        ),
+        (
+            "first",
+            b"https://a.example.com/y",
+            {"uri": "https://a.example.com/y", "query": "signature=1"},
+        ),
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
         ("photos/a.jpg", "not JSON"),
+        ("http://a.example.com/x", "not JSON"),
+        ("https://localhost/x", "not a host's name"),
+        ("https://a.example.com/x", "host a.example.com is not in https.allowed_hosts"),
         ("s3://photos", "is 0 UTF-8 bytes long"),
         ("s3://Not_A_Bucket/a", "not a bucket's name"),
-        ('["s3://photos/a"]', "neither an s3:// URI nor a JSON object"),
+        ('["s3://photos/a"]', "neither an s3:// or https:// URI nor a JSON object"),
         ('{"key": "a"}', "bucket: is missing"),
         ('{"uri": 5}', "uri: is"),
         ('{"bucket": "photos", "key": "\\ud800"}', "lone surrogate"),

@@ -56,6 +56,7 @@ def test_every_option_is_a_field(invoke: Invoke, file: Path) -> None:
         *("--rate", "0.5", "--burst", "9", "--expires", "2031-01-31T00:00:00Z"),
         *("--scope", "classify", "--scope", "dead-letters", "--label-set", "pets"),
         *("--tenant", "acme", "--objects", "photos/", "--ignore-text", "--priority", "batch"),
+        "--proxy",
     )
     key_of(invoke("create", "shop", *options))
 
@@ -73,6 +74,7 @@ def test_every_option_is_a_field(invoke: Invoke, file: Path) -> None:
         "objects": ["photos/"],
         "ignore_text": True,
         "priority": "batch",
+        "proxy": True,
     }
     assert "batch until 2031-01-31 00:00 UTC" in invoke("list").output
 

@@ -205,3 +205,13 @@ def test_the_watch_outlives_a_defect(bench: Bench) -> None:
     eventually(lambda: len(calls) == 2)
     bench.write("animals", TWO + "unclassified_action: allow\n")
     assert loads.wait(20.0)
+
+
+def test_it_is_known_when_a_label_set_has_changed(bench: Bench) -> None:
+    bench.write("plants", ONE.replace("animals", "plants"))
+    live = LiveRules(bench.load, partial(fingerprint, (bench.folder,)), bench.meter, lambda: 5.0)
+    assert live.changed_at == {}
+    bench.write("animals", TWO)
+    live.look()
+    live.look()
+    assert live.changed_at == {"animals": 5.0}

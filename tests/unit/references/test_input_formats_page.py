@@ -30,7 +30,7 @@ def test_every_example_of_the_page_names_one_image(document: str) -> None:
 
 
 def test_every_format_has_an_example() -> None:
-    assert len(blocks("json")) == 5
+    assert len(blocks("json")) == 6
     assert [form.name for form in FORMATS] == [
         *("S3 event notification", "EventBridge S3 event", "SNS confirmation", "native reference")
     ]

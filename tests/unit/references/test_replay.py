@@ -27,9 +27,11 @@ from pipeline.records import (
 )
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.replay import (
+    Found,
     InputRecord,
     Left,
     Letter,
+    Search,
     Selection,
     input_record,
     is_marker,
@@ -339,3 +341,56 @@ def test_any_unreadable_record_comes_again_as_it_was(
 
 def test_the_value_of_a_replayed_reference_is_the_letters() -> None:
     assert json.loads(input_record(LETTER).value or b"")["id"] == "upload-1"
+
+
+def dead_at(number: int, partition: int, at_ms: int) -> Record:
+    """A letter of its own at this place of the dead-letter topic."""
+    origin = replace(ORIGIN, position=Position(Partition(TOPIC, 3), number))
+    (published,) = builder.records(origin, OF_REFERENCE)
+    position = Position(Partition("dead-letters", partition), number)
+    return Record(position, at_ms, published.key, published.value, published.headers)
+
+
+def found(records: list[Record], search: Search) -> Found:
+    result = Found()
+    for record in records:
+        result.take(record, search, lambda letter: None)
+    result.keep(search.limit)
+    return result
+
+
+PLACES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50)), max_size=30)
+"""Partition and time of each letter, in the order of their offsets."""
+
+
+@given(PLACES, st.integers(1, 10))
+def test_offsets_alone_say_which_letters_a_limited_search_has_found(
+    places: list[tuple[int, int]], limit: int
+) -> None:
+    records = [dead_at(number, *place) for number, place in enumerate(places)]
+    first = found(records, Search(Selection(), limit))
+    assert len(first.due) == min(limit, len(records))
+    again = found(records, Search(Selection(), upto=first.upto))
+    assert again.due == first.due
+
+
+def test_a_limit_keeps_the_oldest_letters_of_all_partitions() -> None:
+    records = [dead_at(0, 0, 10), dead_at(1, 0, 40), dead_at(2, 1, 20), dead_at(3, 1, 30)]
+    kept = found(records, Search(Selection(), 3))
+    assert sorted(due.timestamp_ms for due in kept.due.values()) == [10, 20, 30]
+    assert kept.upto == {0: 1, 1: 4}
+
+
+def test_letters_beyond_the_offsets_or_out_of_sight_are_no_part_of_a_search() -> None:
+    records = [dead_at(0, 0, 10), dead_at(1, 0, 20), dead_at(2, 1, 30)]
+    assert len(found(records, Search(Selection(), upto={0: 1})).due) == 1
+    hidden = Search(Selection(), allowed=lambda record: record.position.offset == 1)
+    result = found(records, hidden)
+    assert [due.offset for due in result.due.values()] == [1]
+    assert not result.left
+
+
+def test_a_letter_that_came_twice_is_found_once_at_its_first_place() -> None:
+    first = dead_at(0, 0, 10)
+    second = replace(first, position=Position(Partition("dead-letters", 0), 5))
+    assert found([first, second], Search(Selection())).upto == {0: 1}

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka.policy import KafkaPolicy
 from tests.rigs.serve.application import served
 from tests.rigs.serve.console import Console, console, limited
 from workers.serve.caller import Scope
-from workers.serve.live.live import is_stream_configured
-from workers.settings.loading import load_settings
+from workers.serve.live.live import is_stream_configured, with_stream_named
+from workers.settings.loading import Settings, load_settings
 from workers.settings.serve import ServePolicy
 
 
@@ -25,7 +25,7 @@ def told(asked: Console, path: str) -> Any:
 
 
 def test_the_page_gets_what_it_needs_at_its_start() -> None:
-    start = told(console(SystemClock(), changed_at={"moderation": 5.0}), "/v1/console")
+    start = told(console(changed_at={"moderation": 5.0}), "/v1/console")
     assert start["model"]["name"] == "memory"
     assert start["key"]["name"] == "anybody"
     assert start["default_label_set"] == start["label_sets"][0]["name"]
@@ -40,13 +40,13 @@ def test_the_page_gets_what_it_needs_at_its_start() -> None:
 
 def test_a_key_learns_only_of_label_sets_that_it_may_use() -> None:
     caller = limited(label_sets=("moder*",))
-    start = told(console(SystemClock(), caller=caller), "/v1/console")
+    start = told(console(caller=caller), "/v1/console")
     assert [each["name"] for each in start["label_sets"]] == ["moderation"]
     assert start["default_label_set"] == "moderation"
 
 
 def test_a_server_without_kafka_says_how_to_configure_one() -> None:
-    start = told(console(SystemClock(), configured=False), "/v1/console")
+    start = told(console(configured=False), "/v1/console")
     assert start["stream"]["configured"] is False
     assert "CLIPSTREAM_KAFKA__BOOTSTRAP_SERVERS" in start["stream"]["why"]
 
@@ -59,8 +59,15 @@ def test_kafka_is_configured_if_somebody_named_it() -> None:
     assert not is_stream_configured(served(kafka=KafkaPolicy(group="g")))
 
 
+def test_a_server_beside_the_stream_knows_its_kafka_in_every_process() -> None:
+    settings = served(kafka=KafkaPolicy(group="g"))
+    named: Settings = pickle.loads(pickle.dumps(with_stream_named(settings)))
+    assert is_stream_configured(named)
+    assert named == settings
+
+
 def test_the_status_shows_this_replica_and_its_label_sets() -> None:
-    asked = console(SystemClock())
+    asked = console()
     status = told(asked, "/v1/status")
     (replica,) = status["replicas"]
     assert (replica["state"], replica["device"], replica["why"]) == ("ready", "memory", None)
@@ -84,7 +91,7 @@ def test_the_status_shows_this_replica_and_its_label_sets() -> None:
 )
 def test_each_route_needs_its_scope(method: str, path: str, scope: Scope) -> None:
     caller = limited(scopes=frozenset(Scope) - {scope})
-    answer = asyncio.run(console(SystemClock(), caller=caller).ask(method, path))
+    answer = asyncio.run(console(caller=caller).ask(method, path))
     assert answer.status_code == 403
     assert answer.json()["error"]["code"] == "scope_missing"
     assert scope.value in answer.json()["error"]["message"]
@@ -95,12 +102,12 @@ def test_each_route_needs_its_scope(method: str, path: str, scope: Scope) -> Non
     [("GET", "/v1/live"), ("GET", "/v1/dead-letters"), ("POST", "/v1/dead-letters/replay")],
 )
 def test_without_kafka_routes_of_the_stream_say_so(method: str, path: str) -> None:
-    answer = asyncio.run(console(SystemClock(), configured=False).ask(method, path))
+    answer = asyncio.run(console(configured=False).ask(method, path))
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "stream_not_configured"
 
 
 def test_workers_are_read_from_the_discovery_file(tmp_path: Path) -> None:
     file = tmp_path / "workers.json"
-    asked = console(SystemClock(), settings=served(endpoints={"discovery_file": str(file)}))
+    asked = console(settings=served(endpoints={"discovery_file": str(file)}))
     assert told(asked, "/v1/status")["workers"] == []

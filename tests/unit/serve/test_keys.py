@@ -15,7 +15,7 @@ from pipeline.metrics import KEY_RELOADS, SERVE_REPLICA
 from workers.serve.admission.key_file import KeyEntry, contents, new_key, parsed
 from workers.serve.admission.keys import Keys, require_keys
 from workers.serve.admission.rates import Rate
-from workers.serve.caller import Caller, Scope, require, require_label_set
+from workers.serve.caller import Caller, Scope, require
 from workers.serve.errors import ApiError
 from workers.settings.serve import ServePolicy
 
@@ -146,15 +146,6 @@ def test_a_scope_opens_what_it_names_and_nothing_else(scope: Scope) -> None:
         assert (refused.value.status, refused.value.code) == (403, "scope_missing")
 
 
-def test_a_label_set_that_a_key_may_not_use_is_refused() -> None:
-    caller = Caller("shop", frozenset(), label_sets=("pets",))
-    require_label_set(caller, "pets")
-    with pytest.raises(ApiError) as refused:
-        require_label_set(caller, "weapons", "label_sets[1]")
-    assert (refused.value.status, refused.value.code) == (403, "label_set_not_allowed")
-    assert refused.value.param == "label_sets[1]"
-
-
 # -- changes --------------------------------------------------------------------------------------
 
 
@@ -271,4 +262,11 @@ def test_any_other_address_demands_keys(host: str, tmp_path: Path) -> None:
     with pytest.raises(Halt) as refused:
         require_keys(ServePolicy(host=host))
     assert refused.value.code == "serve.no_keys"
+    (tmp_path / "keys").write_text("# none yet\n")
     require_keys(ServePolicy(host=host, keys=tmp_path))
+
+
+def test_keys_that_cannot_be_read_are_found_before_the_start(tmp_path: Path) -> None:
+    with pytest.raises(Halt) as refused:
+        require_keys(ServePolicy(keys=tmp_path / "nothing"))
+    assert refused.value.code == "keys.invalid"

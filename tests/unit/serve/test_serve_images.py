@@ -14,7 +14,7 @@ from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Halt, Overloaded, PipelineError, Reject, Retry, StoreDenied, WorkerLost
 from pipeline.fetch import Attempts, FetchPolicy, Stores
 from pipeline.look import Look
-from pipeline.metrics import FETCHED_BYTES, IMAGE_METRICS
+from pipeline.metrics import FETCHED_BYTES, SERVE_REPLICA
 from pipeline.ports import OnAnswer
 from pipeline.priority import FIRST
 from pipeline.records import DecodedImage, ImageGeometry, ImageRef, ObjectBody, Pixels, Vector
@@ -67,7 +67,7 @@ class Decoding(NullDecoder):
 
     def __init__(self, memory: MemoryBudget) -> None:
         super().__init__(
-            DecodePolicy(), MemoryMeter(IMAGE_METRICS), max_file_bytes=MAX_BYTES, min_share=0
+            DecodePolicy(), MemoryMeter(SERVE_REPLICA), max_file_bytes=MAX_BYTES, min_share=0
         )
         self._memory = memory
         self.held: list[int] = []
@@ -104,9 +104,9 @@ class Encoding:
 
 class Rig:
     def __init__(self, memory_bytes: int = 100 * MAX_BYTES) -> None:
-        clock, self.meter = LoopClock(), MemoryMeter(IMAGE_METRICS)
+        clock, self.meter = LoopClock(), MemoryMeter(SERVE_REPLICA)
         self.objects = Objects()
-        self.memory = MemoryBudget(memory_bytes)
+        self.memory = MemoryBudget(memory_bytes, self.meter)
         self.decoding, self.encoding = Decoding(self.memory), Encoding(self.memory)
         look = Look(
             self.decoding,
@@ -165,6 +165,7 @@ def test_outcomes_come_in_order_and_images_of_a_request_go_at_once() -> None:
         assert (missing, empty) == ("fetch.bucket_not_allowed", "fetch.empty")
         assert loop.time() - begun < 2  # decoding alone takes 1 s an image
         assert (rig.admitted.images, rig.admitted.image_bytes) == (2, 75)
+        assert rig.admitted.outcomes == {"seen": 2, "fetch": 2}
 
     run(main())
 

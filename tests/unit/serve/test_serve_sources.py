@@ -68,6 +68,10 @@ def test_base64_gives_the_same_bytes_with_and_without_padding(body: bytes) -> No
             ImageRef("images", "a?versionId=b", (), version_id="v1"),
         ),
         ("s3://images//", ImageRef("images", "/", ())),
+        (
+            "https://CDN.example.com/a%20b.jpg?w=1#top",
+            ImageRef("cdn.example.com", "a%20b.jpg", (), scheme="https", query="w=1"),
+        ),
     ],
 )
 def test_an_object_is_named_by_its_bucket_and_its_key_as_it_is_stored(
@@ -76,13 +80,23 @@ def test_an_object_is_named_by_its_bucket_and_its_key_as_it_is_stored(
     assert given_of(text, "image") == Located(ref)
 
 
+def test_an_image_on_a_web_server_is_named_by_host_path_and_query() -> None:
+    web = ImageRef("a.example.com", "x%20y.jpg", (), scheme="https", query="signature=1")
+    assert given_of("HTTPS://A.example.com/x%20y.jpg?signature=1", "image") == Located(web)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("https://127.0.0.1/x", "is not a host's name"),
+        ("https://me:word@a.example.com/x", "holds a user or a password"),
+        ("https://a.example.com:8443/x", "another port than 443"),
         ("photo.jpg", "neither base64 nor an address"),
         ("C:\\photos\\cat.jpg", "this scheme is not read"),
         ("ftp://host/cat.jpg", "this scheme is not read"),
         ("http://host/cat.jpg", "use https://"),
+        ("https://127.0.0.1/cat.jpg", "no IP address"),
+        ("https://user:secret@example.com/cat.jpg", "user or a password"),
         ("data:image/svg+xml,%3Csvg/%3E", "base64"),
         ("data:image/png;base64", "base64"),
         ("data:image/png;base64,", "empty"),
@@ -104,4 +118,5 @@ def test_a_message_never_repeats_a_long_text(text: str) -> None:
 
 
 def test_a_message_never_repeats_the_query_of_an_address() -> None:
-    assert "secret" not in refusal("http://host/cat.jpg?signature=secret").message
+    for address in ("http://host/cat.jpg", "https://10.0.0.1/cat.jpg", "ftp://host/cat.jpg"):
+        assert "secret" not in refusal(f"{address}?signature=secret").message

@@ -2,6 +2,6 @@
 
 Read ``application`` first: what the driver does with the application. ``replica`` runs in each
 replica: one model behind HTTP. ``board`` is where replicas and the driver tell each other how they
-are, and ``watch`` decides what the driver makes of it. ``environment`` is what Ray Serve reads when
-it is imported.
+are. ``watch`` decides what the driver makes of it, and ``view`` shows it to the console.
+``environment`` is what Ray Serve reads when it is imported.
 """

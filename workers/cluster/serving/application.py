@@ -8,12 +8,13 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.errors import Halt
+from pipeline.errors import Halt, Retry
 from pipeline.ports import Encoder
 from workers.cluster.actors import Cluster
 from workers.cluster.serving.board import Board, Heard
 from workers.cluster.serving.replica import NAMESPACE, Plan, Replica
 from workers.cluster.start import cluster_address
+from workers.serve.admission.keys import require_keys
 from workers.settings.loading import Settings
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,10 @@ class ServeApplication:
         application's replicas. ``most`` are the actors of this driver that may run at once.
 
         Raises:
-            Halt: ``serve.not_started``: Ray Serve's proxy does not start.
+            Retry: ``serve.not_started``: the proxy of a Ray Serve of our own was too slow. Nothing
+                is left behind.
+            Halt: ``serve.not_started``: Ray Serve does not start on the cluster. ``serve.no_keys``:
+                it runs already, listens where others reach it, and no keys are configured.
         """
         import ray
 
@@ -56,15 +60,18 @@ class ServeApplication:
             .remote()
         )
         self._own = cluster_address() is None
+        self.host, self.port = settings.serve.host, settings.serve.port
         try:
             self._start_serve(settings)
         except (RuntimeError, ray.exceptions.RayError) as error:
-            # RuntimeErrors say in many lines what happened where. The error itself comes last.
+            # These errors say in many lines what happened where. The error itself comes last.
             (*_, last) = str(error).strip().splitlines() or [type(error).__name__]
-            raise Halt(
-                "serve.not_started",
-                f"serve: Ray Serve's proxy does not start: {last}; look at Ray's logs",
-            ) from error
+            message = f"serve: Ray Serve's proxy does not start: {last}; look at Ray's logs"
+            if not self._own:
+                raise Halt("serve.not_started", message) from error
+            self.close()
+            raise Retry("serve.not_started", message) from error
+        self._follow_what_runs(settings)
         self._run(settings, Plan(settings, cluster.reservation, most, name, load))
 
     def look(self, *, draining: bool) -> list[Heard]:
@@ -113,6 +120,23 @@ class ServeApplication:
             http_options=HTTPOptions(host=policy.host, port=policy.port),
             logging_config=_quiet(),
         )
+
+    def _follow_what_runs(self, settings: Settings) -> None:
+        """A Ray Serve that runs already keeps its address, whatever the settings say."""
+        from ray.serve.context import _get_global_client
+
+        client: Any = _get_global_client()
+        runs = client.http_config
+        policy = settings.serve
+        if (runs.host, runs.port) == (policy.host, policy.port):
+            return
+        log.warning(
+            "the cluster's Ray Serve runs already, and listens on %s:%d instead",
+            runs.host,
+            runs.port,
+        )
+        require_keys(policy.model_copy(update={"host": runs.host}))
+        self.host, self.port = runs.host, runs.port
 
     def _run(self, settings: Settings, plan: Plan) -> None:
         from ray import serve

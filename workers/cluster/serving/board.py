@@ -7,9 +7,10 @@ reports here twice a second, and reads in the answer whether it is to drain.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 FORGOTTEN_S = 120.0
 """A replica that reported nothing for so long is forgotten."""
@@ -38,7 +39,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a replica says of itself. ``in_flight`` are its requests that began before it drained.
+    """What a replica says of itself. ``in_flight`` are its requests without an answer.
     ``code`` and ``message`` are those of its halt or failure. ``node`` is a host's name."""
 
     id: str
@@ -50,6 +51,8 @@ class Report:
     draining: bool = False
     code: str = ""
     message: str = ""
+    row: Mapping[str, Any] = field(default_factory=dict)
+    """What the console shows of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,11 @@ class Board:
         entry = self._entries.setdefault(report.id, _Entry(report, slot, self._now()))
         entry.report, entry.at = report, self._now()
         return self._draining
+
+    def reports(self) -> list[Report]:
+        """What each living replica said last."""
+        heard = map(self._heard, self._entries.values())
+        return [each.report for each in heard if each.lives]
 
     def look(self, draining: bool) -> list[Heard]:
         """What all replicas said last. ``draining``: what they are told from now on."""

@@ -25,6 +25,10 @@ STARTED_ALONE_S = 0.5
 """How long a replica of a Ray of our own still accepts connections after it was told to end: the
 one proxy knows at once. The default of 30 s is meant for load balancers."""
 
+PROXY_ANSWER_S = 30.0
+"""How long a proxy may need for an answer to Ray Serve. On a busy machine a proxy that only starts
+slowly would be killed after 5 s."""
+
 SILENT_CLIENT_S = 60
 """After so long without a byte, HAProxy drops a client that is to send or to read something. The
 default is an hour."""
@@ -52,17 +56,22 @@ def uses_haproxy(policy: ServePolicy) -> bool:
 
 @contextlib.contextmanager
 def serve_environment(policy: ServePolicy, *, alone: bool) -> Iterator[None]:
-    """Set the variables. Called before ``ray`` is imported and started; values that somebody has
-    set stay. ``alone``: for a Ray of our own, whose HAProxy gets a folder and ports of its own,
-    because a second HAProxy on a machine could not start with the default ones."""
+    """The variables during the block. Entered before ``ray`` is imported and started; values that
+    somebody has set stay. ``alone``: for a Ray of our own, whose HAProxy gets a folder and ports of
+    its own, because a second HAProxy on a machine could not start with the default ones."""
     haproxy = uses_haproxy(policy)
     # Short, because Ray Serve adds 57 characters, and paths of sockets end at 97.
     with tempfile.TemporaryDirectory(
         prefix="cs-", dir="/tmp", ignore_cleanup_errors=True
     ) as folder:
-        for name, value in variables(haproxy, Path(folder) if alone else None).items():
-            os.environ.setdefault(name, value)
-        yield
+        chosen = variables(haproxy, Path(folder) if alone else None)
+        ours = {name: value for name, value in chosen.items() if name not in os.environ}
+        os.environ.update(ours)
+        try:
+            yield
+        finally:
+            for name in ours:
+                os.environ.pop(name, None)
 
 
 def variables(haproxy: bool, folder: Path | None) -> Mapping[str, str]:
@@ -70,6 +79,8 @@ def variables(haproxy: bool, folder: Path | None) -> Mapping[str, str]:
     chosen = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": MIDDLEWARES,
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(PROXY_ANSWER_S),
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": str(PROXY_ANSWER_S),
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(SILENT_CLIENT_S),
     }
     if folder is None:

@@ -8,9 +8,9 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -30,11 +30,13 @@ from workers.cluster.fitting import fitted
 from workers.cluster.reservation import Reservation, workers_on
 from workers.cluster.resources import living_nodes
 from workers.cluster.serving.board import REPORT_S, Report, State
+from workers.cluster.serving.view import AllReplicas
 from workers.endpoints import EndpointId, MetricsEndpoint, update_discovery
 from workers.logs import configure_logging
 from workers.node_checks import require_node
-from workers.serve.admission.asgi import Application, Receive, Send
+from workers.serve.admission.asgi import Application, Message, Receive, Send
 from workers.serve.app import build_app
+from workers.serve.live.cluster import ClusterView
 from workers.serve.services import Services, Standing
 from workers.serve.wiring import serving
 from workers.settings.loading import Settings
@@ -68,14 +70,15 @@ class Plan:
 
 
 class Counted:
-    """Counts the requests in flight that began before the replica drained. Pure ASGI."""
+    """Counts the requests without an answer that began before the replica drained. Those that come
+    later are refused, and would only hold up the end. Pure ASGI."""
 
     def __init__(self, application: Application, standing: Standing) -> None:
         self._application = application
         self._standing = standing
         self.in_flight = 0
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._standing.draining:
             await self._application(scope, receive, send)
             return
@@ -104,6 +107,7 @@ class Replica:
         self._end: Halt | WorkerLost | None = None
         self._model = ""
         self._services: Services | None = None
+        self._own_view: ClusterView | None = None
         self._counted: Counted | None = None
         self._call_age_s: Callable[[], float] = float
         self._slot: int | None = None
@@ -119,7 +123,7 @@ class Replica:
         failures = 0
         while True:
             try:
-                counted = await self._built()
+                application = await self._built()
             except Halt as halt:
                 await self._halted(halt)
             except ImportError as error:
@@ -137,7 +141,7 @@ class Replica:
             else:
                 self._state = State.READY
                 await self._report()
-                return counted
+                return application
 
     async def check_health(self) -> None:
         """Called by Ray Serve every few seconds. It replaces a replica for which this raises."""
@@ -164,17 +168,17 @@ class Replica:
 
     # -- the parts --------------------------------------------------------------------------
 
-    async def _built(self) -> Counted:
+    async def _built(self) -> Application:
         plan = self._plan
         settings, told = self._fitted()
         log.info("replica %s: %s; Ray reserves %s", self._id, told, plan.reserved)
         async with AsyncExitStack() as owned:
-            meter = PrometheusMeter(metrics.IMAGE_METRICS)
+            meter = PrometheusMeter(metrics.SERVE_REPLICA)
             self._listen(settings, meter, owned)
             await asyncio.to_thread(require_node, settings, must_read=False)
             loaded = await asyncio.to_thread(plan.load, settings)
             encoder = WatchedEncoder(loaded, SystemClock())
-            services = await owned.enter_async_context(serving(settings, encoder, meter))
+            services = await owned.enter_async_context(serving(settings, encoder, meter, _replicas))
             model = encoder.model
             meter.set(
                 metrics.MODEL_INFO,
@@ -188,9 +192,12 @@ class Replica:
             heap.freeze()  # the process belongs to this replica only
             self._model = f"{model.name} in {model.precision}"
             self._call_age_s = encoder.call_age_s
+            self._own_view = services.cluster
+            if self._board is not None:
+                services = replace(services, cluster=AllReplicas(services.cluster, self._board))
             self._services = services
-            self._counted = Counted(build_app(services), services.standing)
             self._owned.push_async_callback(owned.pop_all().aclose)
+        self._counted = Counted(build_app(services, sets_request_id=False), services.standing)
         return self._counted
 
     def _fitted(self) -> tuple[Settings, str]:
@@ -246,14 +253,19 @@ class Replica:
         if self._board is None or self._slot is None:
             return
         try:
-            draining = await asyncio.wait_for(
-                self._board.report.remote(self._said(), self._slot), ANSWER_S
-            )
+            said = replace(self._said(), row=await self._row())
+            draining = await asyncio.wait_for(self._board.report.remote(said, self._slot), ANSWER_S)
         except (ray.exceptions.RayError, TimeoutError) as error:
             log.debug("the board does not answer: %s", error)
             return
         if draining and self._services is not None:
             self._services.standing.draining = True
+
+    async def _row(self) -> Mapping[str, Any]:
+        if self._own_view is None:
+            return {}
+        (row,) = await self._own_view.replicas()
+        return row
 
     def _said(self) -> Report:
         services, counted, end = self._services, self._counted, self._end
@@ -268,6 +280,13 @@ class Replica:
             code=end.code if end else "",
             message=end.message if end else "",
         )
+
+
+def _replicas() -> int:
+    """How many replicas share the load."""
+    from ray import serve
+
+    return max(1, serve.get_replica_context().world_size)
 
 
 def _host() -> str:

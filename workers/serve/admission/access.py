@@ -75,7 +75,7 @@ class Access:
                 scope["method"],
                 route,
                 status,
-                name,
+                admitted.caller.told,
                 admitted.images,
                 admitted.image_bytes,
                 seconds * 1000,

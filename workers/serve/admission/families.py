@@ -11,6 +11,8 @@ JSON = "application/json"
 MULTIPART = "multipart/form-data"
 IMAGE = "image/*"
 OCTETS = "application/octet-stream"
+FORM = "application/x-www-form-urlencoded"
+"""What curl says of the bytes that it sends with ``--data-binary``, whatever they are."""
 NONE = ""
 """A body without a content type."""
 
@@ -46,19 +48,34 @@ CONSOLE = Family("console", ("/", "/favicon.ico", "/console/*"), public=True)
 CLASSIFY = Family(
     "/v1/classify",
     ("/v1/classify",),
-    frozenset({JSON, MULTIPART, IMAGE, OCTETS, NONE}),
+    frozenset({JSON, MULTIPART, IMAGE, OCTETS, FORM, NONE}),
     Scope.CLASSIFY,
     weighs=True,
 )
 MODELS = Family("/v1/models", ("/v1/models", "/v1/models/*"), scope=Scope.CLASSIFY)
 OPENAI = Family("/v1/", ("/v1/embeddings", "/v1/moderations"), scope=Scope.CLASSIFY, weighs=True)
 HUGGING_FACE = Family(
-    "/hf/", ("/hf/*",), frozenset({JSON, IMAGE, OCTETS, NONE}), Scope.CLASSIFY, weighs=True
+    "/hf/", ("/hf/*",), frozenset({JSON, IMAGE, OCTETS, FORM, NONE}), Scope.CLASSIFY, weighs=True
 )
+LIVE = Family("/v1/live", ("/v1/live", "/v1/live/*"), scope=Scope.LIVE)
+LETTERS = Family("/v1/dead-letters", ("/v1/dead-letters",), scope=Scope.DEAD_LETTERS)
+REPLAY = Family("/v1/dead-letters/replay", ("/v1/dead-letters/replay",), scope=Scope.REPLAY)
 OTHER = Family("other", ("*",))
 """Everything else: the key must be known, and the route asks for its scope."""
 
-FAMILIES = (HEALTH, DOCUMENT, CONSOLE, CLASSIFY, MODELS, OPENAI, HUGGING_FACE, OTHER)
+FAMILIES = (
+    HEALTH,
+    DOCUMENT,
+    CONSOLE,
+    CLASSIFY,
+    MODELS,
+    OPENAI,
+    HUGGING_FACE,
+    LIVE,
+    LETTERS,
+    REPLAY,
+    OTHER,
+)
 
 
 class Families:

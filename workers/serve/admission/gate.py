@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from pipeline.priority import FIRST
 from workers.logs import REQUEST_ID
@@ -24,15 +25,18 @@ from workers.serve.admission.families import FAMILIES, Families, Family
 from workers.serve.admission.internal_headers import drop_internal
 from workers.serve.admission.shares import Shares
 from workers.serve.caller import ANYBODY, NOBODY, Admitted, Caller, require
-from workers.serve.errors import ApiError, answer_of
+from workers.serve.errors import ApiError, answer_of, overloaded
 from workers.serve.services import Services
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID_FORM = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+USER_FORM = re.compile(rb"[A-Za-z0-9._@+-]{1,254}")
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 RETRY_S = 0.5
 DRAINING_RETRY_S = 1.0
+WATCH_AFTER_S = 0.02
+"""Most requests are answered sooner, and need no task that watches their connection."""
 SMALL_BODY = 256 * 1024
 """Largest body that a server may read and drop after a refusal. For a larger one, or one of unknown
 length, the connection is closed."""
@@ -60,6 +64,8 @@ class Gate:
         self._policy = services.settings.serve
         self._families = Families(families)
         self._sets_request_id = sets_request_id
+        named = self._policy.identity_header
+        self._identity = None if named is None else named.lower().encode()
         self._slots = Shares()
         self._access = Access(services.clock, services.meter)
 
@@ -79,13 +85,15 @@ class Gate:
         family = self._families.of(scope["path"])
         answer = Answer(send, admitted, self._services.rates, self._sets_request_id)
         began_s = self._access.begin()
-        self._services.standing.in_flight += not family.public
+        standing = self._services.standing
+        counts = not family.public and not standing.draining
+        standing.in_flight += counts
         token = REQUEST_ID.set(request_id)
         try:
             await self._answer(scope, headers, family, receive, answer)
         finally:
             admitted.memory.give_back()
-            self._services.standing.in_flight -= not family.public
+            standing.in_flight -= counts
             self._access.end(scope, family, admitted, answer.status or GONE, began_s)
             REQUEST_ID.reset(token)
 
@@ -101,7 +109,7 @@ class Gate:
         admitted: Admitted = scope["state"]["admitted"]
         is_read = False
         try:
-            admitted.caller = self._caller(headers, family, scope["method"])
+            admitted.caller = self._caller(scope, headers, family)
             length = self._check(scope["method"], headers, family, admitted)
             body = await self._body(receive, admitted, length)
             is_read = True
@@ -122,19 +130,21 @@ class Gate:
 
     # -- what the head of a request decides -------------------------------------------------------
 
-    def _caller(self, headers: Mapping[bytes, bytes], family: Family, method: str) -> Caller:
+    def _caller(self, scope: Message, headers: Mapping[bytes, bytes], family: Family) -> Caller:
         keys = self._services.keys
-        if family.public or method == "OPTIONS":
+        if family.public or scope["method"] == "OPTIONS":
             return ANYBODY if keys is None else NOBODY
         if keys is not None:
-            return keys.caller(headers.get(b"authorization"))
-        origin = headers.get(b"origin")
-        if origin is not None and _host(origin) != headers.get(b"host", b"").lower():
+            caller = keys.caller(headers.get(b"authorization"))
+            if caller.proxy and self._identity is not None:
+                return replace(caller, user=_user(self._identity, scope["headers"]))
+            return caller
+        if _is_of_another_site(headers):
             raise ApiError(
                 403,
                 "cross_origin",
-                "a page of another site sent the request, and no key protects the server; "
-                "configure serve.keys, or call the server from its own address",
+                "the request may come from a page of another site, and no key protects the "
+                "server; call it as 127.0.0.1 or localhost, or configure serve.keys",
             )
         return ANYBODY
 
@@ -185,7 +195,7 @@ class Gate:
             shown = kind.decode("ascii", "replace")[:80] or "missing"
             raise ApiError(
                 415,
-                "unsupported_content_type",
+                "unsupported_media_type",
                 f"the Content-Type of the body is {shown}; send one of {known}",
             )
         most = self._policy.max_body_bytes
@@ -225,19 +235,26 @@ class Gate:
             while (await receive())["type"] != "http.disconnect":
                 pass
             gone.set()
-            limit.reschedule(asyncio.get_running_loop().time())
+            limit.reschedule(loop.time())
 
+        def begin_to_watch() -> None:
+            watchers.append(asyncio.create_task(watch(), name="watch of a connection"))
+
+        loop = asyncio.get_running_loop()
+        watchers: list[asyncio.Task[None]] = []
         deadline_s = self._policy.deadline_s
         try:
             async with asyncio.timeout(deadline_s) as limit:
                 # A stream of events goes on for as long as its client listens.
                 answer.on_event_stream = lambda: None if gone.is_set() else limit.reschedule(None)
-                watcher = asyncio.create_task(watch(), name="watch of a connection")
+                begin = loop.call_later(WATCH_AFTER_S, begin_to_watch)
                 try:
                     await self._application(scope, replay, answer)
                 finally:
-                    watcher.cancel()
-                    await asyncio.gather(watcher, return_exceptions=True)
+                    begin.cancel()
+                    for watcher in watchers:
+                        watcher.cancel()
+                        await asyncio.gather(watcher, return_exceptions=True)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -267,19 +284,30 @@ class Gate:
     def _require_slot(self, caller: Caller) -> None:
         most = self._policy.max_requests
         if not self._slots.room_for(caller.name, 1, most, lower=caller.level > FIRST):
-            raise ApiError(
-                429,
-                "overloaded",
+            raise overloaded(
                 f"the server has {self._slots.total} requests in hand against a bound of {most}; "
                 "try again",
-                retry_after_s=RETRY_S,
+                RETRY_S,
             )
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> str:
     """The client's own, if it is safe to be logged; else a new one."""
     given = headers.get(b"x-request-id", b"")
-    return given.decode() if REQUEST_ID_FORM.fullmatch(given) else uuid.uuid4().hex
+    return given.decode() if REQUEST_ID_FORM.fullmatch(given) else f"{random.getrandbits(128):032x}"
+
+
+def _user(header: bytes, headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The person whom a trusted proxy names. Named twice, one name may be the client's own."""
+    names = [value for name, value in headers if name == header]
+    if len(names) != 1 or not USER_FORM.fullmatch(names[0]):
+        raise ApiError(
+            401,
+            "identity_missing",
+            f"the header {header.decode()} must name the person who asks, once; let the proxy "
+            "replace what the client sends (serve.identity_header)",
+        )
+    return names[0].decode()
 
 
 def _length(headers: Mapping[bytes, bytes]) -> int | None:
@@ -305,5 +333,16 @@ def _stays_open(headers: Mapping[bytes, bytes]) -> bool:
     return declared.isdigit() and len(declared) < 18 and int(declared) <= SMALL_BODY
 
 
-def _host(origin: bytes) -> bytes:
-    return origin.partition(b"://")[2].lower()
+def _is_of_another_site(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a browser may have sent the request for a page that is not the console.
+
+    A page of another site has another origin. A site whose name was changed to this machine's
+    address (DNS rebinding) has the same origin, but a public name: one with a dot.
+    """
+    host = headers.get(b"host", b"").lower()
+    origin = headers.get(b"origin")
+    if origin is not None and origin.lower().partition(b"://")[2] != host:
+        return True
+    name = host.rpartition(b":")[0] or host
+    is_address = name.startswith(b"[") or name.replace(b".", b"").isdigit()
+    return b"." in name and not is_address

@@ -51,7 +51,8 @@ class KeyEntry(BaseModel):
     ``name`` is what logs and metrics show. ``images_per_s`` and ``burst`` come together; without
     them the key has no rate. ``label_sets``, ``tenants`` and ``objects`` are patterns in which
     ``*`` stands for any characters; without them the key may use all. A pattern of ``objects`` is
-    ``bucket``, ``bucket/folder/`` or ``bucket/pattern*``.
+    ``bucket``, ``bucket/folder/`` or ``bucket/pattern*``. A ``proxy`` says who asks
+    (``serve.identity_header``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -68,6 +69,7 @@ class KeyEntry(BaseModel):
     objects: tuple[Pattern, ...] | None = None
     ignore_text: bool = False
     priority: Literal["live", "batch"] = "live"
+    proxy: bool = False
 
     @model_validator(mode="after")
     def _rate_is_whole(self) -> KeyEntry:
@@ -94,6 +96,7 @@ class KeyEntry(BaseModel):
             self.ignore_text,
             FIRST if self.priority == "live" else FIRST + 1,
             rate,
+            self.proxy,
         )
 
     def line(self) -> str:

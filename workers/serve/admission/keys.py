@@ -111,12 +111,15 @@ class Keys:
 
 
 def require_keys(policy: ServePolicy) -> None:
-    """Refuse to listen where others can reach the port and no key protects it.
+    """Refuse to listen where others can reach the port and no key protects it. Reads the keys, so
+    that a mistake is found before anything starts.
 
     Raises:
-        Halt: ``serve.no_keys``.
+        Halt: ``serve.no_keys``, ``keys.invalid``.
     """
-    if policy.keys is None and not _is_loopback(policy.host):
+    if policy.keys is not None:
+        parsed(contents(policy.keys))
+    elif not _is_loopback(policy.host):
         raise Halt(
             "serve.no_keys",
             f"serve.host: {policy.host} can be reached from elsewhere and serve.keys is not set; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.metrics import HTTP_HELD_BYTES
 from pipeline.ports import Meter
-from workers.serve.errors import ApiError
+from workers.serve.errors import overloaded
 
 RETRY_S = 0.5
 """Wait that is asked of a client whose request found no room."""
@@ -30,12 +30,10 @@ class MemoryBudget:
             ApiError: 429: there is no room.
         """
         if self.held_bytes + size_bytes > self.most_bytes:
-            raise ApiError(
-                429,
-                "overloaded",
+            raise overloaded(
                 f"the server holds {self.held_bytes} bytes of requests against a bound of "
                 f"{self.most_bytes}; try again",
-                retry_after_s=RETRY_S,
+                RETRY_S,
             )
 
     def hold(self) -> Hold:

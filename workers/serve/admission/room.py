@@ -12,10 +12,7 @@ from pipeline.priority import FIRST
 from workers.serve.admission.rates import Rates
 from workers.serve.admission.shares import Shares
 from workers.serve.caller import Admitted
-from workers.serve.errors import ApiError
-
-JITTER = 0.25
-"""Part of a wait by which clients' waits differ, so that they do not all come back at once."""
+from workers.serve.errors import overloaded
 
 
 class Depth:
@@ -75,12 +72,11 @@ class Room:
         bound = self._depth()
         if not self._shares.room_for(caller.name, images, bound, lower=lower):
             wait_s = self._depth.wait_s(self._shares.total)
-            raise ApiError(
-                429,
-                "overloaded",
+            raise overloaded(
                 f"the server has {self._shares.total} images in hand against a bound of {bound}; "
                 f"try again in {wait_s:.2f} s",
-                retry_after_s=wait_s * (1 + JITTER * self._chance()),
+                wait_s,
+                self._chance,
             )
         if caller.rate is not None:
             self._rates.charge(caller.name, caller.rate, images - admitted.prepaid)

@@ -58,3 +58,11 @@ def is_stream_configured(settings: Settings) -> bool:
     alone says nothing, and is not asked."""
     named = "bootstrap_servers" in settings.kafka.model_fields_set
     return named or settings.serve.publish == "kafka"
+
+
+def with_stream_named(settings: Settings) -> Settings:
+    """The same settings, with the Kafka named that they have. For a server beside which the
+    stream's workers run: they use the default address too."""
+    kafka = settings.kafka
+    named = kafka.model_copy(update={"bootstrap_servers": kafka.bootstrap_servers})
+    return settings.model_copy(update={"kafka": named})

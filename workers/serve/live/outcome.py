@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
-from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 
@@ -71,25 +70,33 @@ class Outcome:
     def seen_by(self, caller: Caller) -> Outcome | None:
         """What the caller may see of the outcome. None: not that it exists."""
         if self.place is None:
-            if caller.objects is not None:
+            # Whose it is is not known.
+            if (caller.objects, caller.tenants, caller.label_sets) != (None, None, None):
                 return None
         elif not caller.may_see(*self.place):
             return None
         if not caller.may_see_tenant(self.tenant):
             return None
+        seen = self if may_see_images(caller) else replace(self, image=None)
         if caller.label_sets is None:
-            return self
+            return seen
         allowed = tuple(name for name in self.label_sets if caller.may_use(name))
         if not allowed:
             return None
         if len(allowed) == len(self.label_sets):
-            return self
+            return seen
         return replace(
-            self,
+            seen,
             label_sets=allowed,
             decisions=tuple(each for each in self.decisions if each["label_set"] in allowed),
             event=self.event | {"data": _with_label_sets(self.event.get("data"), allowed)},
         )
+
+
+def may_see_images(caller: Caller) -> bool:
+    """Whether the caller may see images of its outcomes at all. An object does not say which tenant
+    it belongs to, so the key of a tenant sees images only by patterns of its own."""
+    return caller.tenants is None or caller.objects is not None
 
 
 def outcome_of(record: Record) -> Outcome | None:
@@ -110,10 +117,8 @@ def outcome_of(record: Record) -> Outcome | None:
     stored = bucket is not None and key is not None
     if uri is None and stored:
         uri = f"s3://{bucket}/{key}"
-    # A query may hold a signature. The dead letter keeps it for a replay; nobody needs to see it.
-    uri = uri if uri is None or stored else uri.partition("?")[0]
-    if of_letter and not stored and "uri" in data:
-        data |= {"uri": uri}
+    # It may hold a signature. The dead letter keeps it for a replay, and nobody needs to see it.
+    data.pop("query", None)
     results = [each for each in _list(data, "results") if isinstance(each, dict)]
     asked_for = _list(data, "label_sets") if of_letter else [_text(e, "label_set") for e in results]
     read = reference if of_letter else _object(data, "object")
@@ -183,13 +188,11 @@ def _with_label_sets(data: JsonValue, allowed: tuple[str, ...]) -> JsonValue:
 
 
 def _place(uri: str | None) -> tuple[str, str] | None:
+    """Host and path of a URL, as ``pipeline.records.ImageRef`` has them."""
     if uri is None:
         return None
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return None
-    return (parts.hostname or "", parts.path.removeprefix("/"))
+    host, _, path = uri.partition("://")[2].partition("/")
+    return host, path
 
 
 def _text(data: Mapping[str, JsonValue], name: str) -> str | None:

@@ -10,6 +10,7 @@ from pipeline.errors import Reject
 from pipeline.fetch.attempt import Attempts
 from pipeline.records import DecodedImage, ImageRef, Pixels
 from workers.serve.caller import Admitted
+from workers.serve.live.outcome import may_see_images
 
 AT_ONCE = 2
 """Pictures that are made at a time. Each holds a whole file in memory."""
@@ -45,10 +46,12 @@ class Pictures:
             ApiError: 429: there is no room for the image in memory.
             Halt, WorkerLost: this replica cannot go on.
         """
-        if not admitted.caller.may_see(ref.bucket, ref.key):
+        caller = admitted.caller
+        if not (may_see_images(caller) and caller.may_see(ref.bucket, ref.key)):
             raise Reject(
                 "fetch.bucket_not_allowed",
-                f"the key {admitted.caller.name!r} may not see {ref.uri}; ask for a key that may",
+                f"the key {caller.name!r} may not see {ref.uri}; ask for a key whose patterns of "
+                "objects admit it",
             )
         limit = self._attempts.policy.max_bytes
         async with self._places:
@@ -57,7 +60,7 @@ class Pictures:
                 fetched = await self._attempts.read(ref)
                 # Whoever waits for a classification goes first.
                 decoded = await self._decoder.whole(
-                    fetched.body, edge, fetched.content_encoding, admitted.caller.level + 1
+                    fetched.body, edge, fetched.content_encoding, caller.level + 1
                 )
             finally:
                 admitted.memory.release(limit)

@@ -116,14 +116,14 @@ class Replays:
         # The offsets do what the limit did.
         search = replace(_search(caller, asked), limit=None, upto=shown.upto)
         said = f"{asked.selection}, limit {asked.limit}"
-        audit.info("replay: key %s begins, %s", caller.name, said)
+        audit.info("replay: key %s begins, %s", caller.told, said)
         try:
             async with self._one_at_a_time:
                 sent, found = await asyncio.to_thread(self._topics.replay, search, self._told())
         except BaseException as failed:
-            audit.info("replay: key %s ended early (%s), %s", caller.name, failed, said)
+            audit.info("replay: key %s ended early (%s), %s", caller.told, failed, said)
             raise
-        audit.info("replay: key %s sent %d dead letters, %s", caller.name, sent, said)
+        audit.info("replay: key %s sent %d dead letters, %s", caller.told, sent, said)
         return {"sent": sent, "skipped": _skipped(found)}
 
     def _shown(self, caller: Caller, asked: Asked, token: str | None) -> _Token:

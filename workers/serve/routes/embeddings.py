@@ -20,8 +20,12 @@ from workers.serve.errors import ApiError
 from workers.serve.images import Seen
 from workers.serve.inputs import Item, Modality, Text, read_items, read_messages, texts_of
 from workers.serve.looking import look_at
+from workers.serve.openapi import PIXEL, errors
+from workers.serve.publishing.records import Answered
 from workers.serve.routes.models import is_served
 from workers.serve.services import Services
+
+PATH = "/v1/embeddings"
 
 
 class EmbeddingsRequest(BaseModel):
@@ -89,11 +93,13 @@ class EmbeddingsAnswer(TypedDict):
     usage: EmbeddingsUsage
 
 
+ERRORS = errors(400, 401, 403, 404, 413, 415, 429, 500, 503)
+
 EXAMPLES: Mapping[str, JsonValue] = {
     "texts": {"input": ["a photo of a cat", "a photo of a dog"]},
-    "an image": {"input": [{"image": "s3://photos/1.jpg"}]},
+    "an image": {"input": [{"image": PIXEL}]},
     "a bad image is left out": {
-        "input": [{"image": "s3://photos/1.jpg"}, {"image": "s3://photos/broken.jpg"}],
+        "input": [{"image": PIXEL}, {"image": "aXQgaXMgbm8gaW1hZ2U="}],
         "on_error": "omit",
     },
 }
@@ -104,17 +110,17 @@ def embeddings(services: Services) -> APIRouter:
     model = services.model
 
     @router.post(
-        "/v1/embeddings",
+        PATH,
         summary="Embed texts and images",
         openapi_extra=json_body(EmbeddingsRequest, EXAMPLES),
-        responses={200: {"model": EmbeddingsAnswer}},
+        responses={200: {"model": EmbeddingsAnswer}, **ERRORS},
     )
     async def embed(request: Request) -> Response:
         admitted: Admitted = request.state.admitted
         asked = await read_json(request, EmbeddingsRequest)
         _check_model(asked, services)
         items = _items(asked)
-        vectors = await embedded(services, items, admitted)
+        vectors = await embedded(services, items, admitted, PATH)
         wrong = [each for each in vectors if isinstance(each, ApiError)]
         # Clients take an answer without data for a broken server.
         if wrong and (asked.on_error != "omit" or len(wrong) == len(vectors)):
@@ -165,10 +171,11 @@ def embeddings(services: Services) -> APIRouter:
 
 
 async def embedded(
-    services: Services, items: Sequence[Item], admitted: Admitted
+    services: Services, items: Sequence[Item], admitted: Admitted, route: str
 ) -> list[Vector | ApiError]:
     """The embedding of each item, float32 [dimension] of unit length, or why it has none. An
-    image's values are those that the stream publishes for it.
+    image's values are those that the stream publishes for it. What became of images is published,
+    as of ``route``.
 
     Raises:
         ApiError: 400: there are too many items; 429: there is no room for them.
@@ -183,17 +190,20 @@ async def embedded(
     of_texts = iter(await _texts(services, texts))
     of_images = iter(await look_at(services, images, admitted) if images else ())
     vectors: list[Vector | ApiError] = []
-    for item in items:
+    answered: dict[int, Answered] = {}
+    for index, item in enumerate(items):
         match item.content:
             case ApiError() as wrong:
                 vectors.append(wrong)
             case Text():
                 vectors.append(next(of_texts))
-            case _:
+            case image:
                 seen = next(of_images)
+                answered[index] = Answered(image, seen)
                 vectors.append(
                     seen.looked.embedding.astype(np.float32) if isinstance(seen, Seen) else seen
                 )
+    await services.records.publish(admitted, route, answered)
     return vectors
 
 

@@ -10,11 +10,10 @@ from typing_extensions import TypedDict
 
 from workers.serve.caller import Admitted, Caller
 from workers.serve.errors import ApiError
+from workers.serve.openapi import errors
 from workers.serve.services import Services
 
 OWNER = "clipstream"
-WITHOUT_VERSION = ("/models", "/models/{path:path}", "/embeddings", "/moderations")
-"""What OpenAI's clients ask for where their base URL lacks ``/v1``."""
 
 
 class Model(TypedDict):
@@ -45,7 +44,7 @@ def models(services: Services) -> APIRouter:
     @router.get(
         "/v1/models",
         summary="List the model and the label sets",
-        responses={200: {"model": ModelsAnswer}},
+        responses={200: {"model": ModelsAnswer}, **errors(401, 403)},
     )
     async def list_models(request: Request) -> Response:
         admitted: Admitted = request.state.admitted
@@ -55,7 +54,7 @@ def models(services: Services) -> APIRouter:
     @router.get(
         "/v1/models/{model:path}",
         summary="Describe the model or a label set",
-        responses={200: {"model": Model}},
+        responses={200: {"model": Model}, **errors(401, 403, 404)},
     )
     async def describe_model(request: Request, model: str) -> Response:
         admitted: Admitted = request.state.admitted
@@ -65,15 +64,6 @@ def models(services: Services) -> APIRouter:
                 return JSONResponse(each)
         raise not_served(model, known)
 
-    async def say_version(request: Request) -> Response:
-        raise ApiError(
-            404,
-            "not_found",
-            f"nothing is at {request.url.path}; a client's base_url must end in /v1",
-        )
-
-    for path in WITHOUT_VERSION:
-        router.add_api_route(path, say_version, methods=["GET", "POST"], include_in_schema=False)
     return router
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from fastapi import Request
 
 from pipeline.errors import Halt
-from workers.serve.caller import Admitted, Scope
+from workers.serve.caller import Admitted, Scope, require
 from workers.serve.errors import ApiError
 
 
@@ -19,13 +19,7 @@ def needing(scope: Scope, request: Request) -> Admitted:
         ApiError: 403.
     """
     admitted: Admitted = request.state.admitted
-    if not admitted.caller.may(scope):
-        raise ApiError(
-            403,
-            "scope_missing",
-            f"the key {admitted.caller.name!r} lacks the scope {scope.value!r}; ask for a key that "
-            "has it",
-        )
+    require(admitted.caller, scope)
     return admitted
 
 

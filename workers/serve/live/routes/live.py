@@ -9,15 +9,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field
 
 from pipeline.records import ImageRef
+from workers.serve.bodies import json_body, read_json
 from workers.serve.caller import Caller, Scope
 from workers.serve.errors import ApiError
 from workers.serve.live.fanout import Filter
 from workers.serve.live.live import Stream
 from workers.serve.live.outcome import Object
 from workers.serve.live.routes.asking import needing
+from workers.serve.openapi import errors
 from workers.serve.services import Services
 
 audit = logging.getLogger("clipstream.audit")
@@ -35,9 +37,11 @@ HEADERS = {
 }
 
 
-class _Reveal(BaseModel):
-    id: str
-    uri: str | None = None
+class Reveal(BaseModel):
+    """An image that a person has looked at."""
+
+    id: str = Field(description="Id of the outcome.")
+    uri: str | None = Field(None, description="URI of the image.")
 
 
 def live(services: Services) -> APIRouter:
@@ -47,7 +51,7 @@ def live(services: Services) -> APIRouter:
         "/v1/live",
         summary="Outcomes of the stream as they are published",
         response_class=StreamingResponse,
-        responses={200: {"content": {"text/event-stream": {}}}},
+        responses=errors(401, 403, 429, 503) | {200: {"content": {"text/event-stream": {}}}},
     )
     async def outcomes(
         request: Request,
@@ -66,7 +70,7 @@ def live(services: Services) -> APIRouter:
         "/v1/live/image",
         summary="An image of the stream, whole and small",
         response_class=Response,
-        responses={200: {"content": {"image/jpeg": {}}}},
+        responses=errors(400, 401, 403, 429, 503) | {200: {"content": {"image/jpeg": {}}}},
     )
     async def image(
         request: Request,
@@ -89,17 +93,18 @@ def live(services: Services) -> APIRouter:
         return Response(picture, media_type="image/jpeg", headers=headers)
 
     @router.post(
-        "/v1/live/reveal", summary="Note that a blurred image was looked at", status_code=204
+        "/v1/live/reveal",
+        summary="Note that a blurred image was looked at",
+        status_code=204,
+        responses=errors(400, 401, 403, 415, 429),
+        openapi_extra=json_body(Reveal, {"An image": {"id": "4f…", "uri": "s3://photos/1.jpg"}}),
     )
     async def reveal(request: Request) -> Response:
         admitted = needing(Scope.LIVE, request)
-        try:
-            asked = _Reveal.model_validate_json(await request.body())
-        except ValidationError:
-            raise ApiError(400, "invalid_request", 'send {"id": …, "uri": …}') from None
+        asked = await read_json(request, Reveal)
         # Lengths and line breaks are the caller's.
         audit.info(
-            "reveal: key %s looked at %.200r (%.1200r)", admitted.caller.name, asked.id, asked.uri
+            "reveal: key %s looked at %.200r (%.1200r)", admitted.caller.told, asked.id, asked.uri
         )
         return Response(status_code=204)
 

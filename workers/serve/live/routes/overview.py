@@ -14,6 +14,7 @@ from workers.serve.caller import Caller, Scope
 from workers.serve.live.live import NOT_CONFIGURED
 from workers.serve.live.outcome import Object
 from workers.serve.live.routes.asking import needing
+from workers.serve.openapi import errors
 from workers.serve.services import Services
 
 
@@ -21,7 +22,11 @@ def overview(services: Services) -> APIRouter:
     router = APIRouter(tags=["console"])
     live, settings = services.live, services.settings
 
-    @router.get("/v1/console", summary="What the console needs at its start")
+    @router.get(
+        "/v1/console",
+        summary="What the console needs at its start",
+        responses=errors(401, 403, 429, 503),
+    )
     async def console(request: Request) -> Response:
         caller = needing(Scope.CLASSIFY, request).caller
         sets = _label_sets(services, caller)
@@ -54,7 +59,11 @@ def overview(services: Services) -> APIRouter:
             }
         )
 
-    @router.get("/v1/status", summary="Model, label sets, replicas and workers")
+    @router.get(
+        "/v1/status",
+        summary="Model, label sets, replicas and workers",
+        responses=errors(401, 403, 429, 503),
+    )
     async def status(request: Request) -> Response:
         needing(Scope.ADMIN, request)
         changed_at, values = live.changed_at(), live.values()
@@ -114,7 +123,8 @@ def _label(label: Label) -> JsonValue:
         "neutral": label.neutral,
         "act": _threshold(label.act),
         "review": _threshold(label.review),
-        "category": getattr(label, "category", None),
+        "category": next(iter(label.categories), None),
+        "categories": [*label.categories],
     }
 
 

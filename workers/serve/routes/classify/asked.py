@@ -76,6 +76,10 @@ LabelGiven = Annotated[
 ]
 
 
+_QUESTIONS = ("label_set", "label_sets", "labels")
+_FOR_LABELS = ("templates", "contrast", "decision", "act_threshold", "review_threshold")
+
+
 class Options(_Asked):
     """What is asked of the images: the names of label sets, or labels of the request's own. A
     request with neither gets the server's default label set."""
@@ -102,27 +106,16 @@ class Options(_Asked):
     """Add the embedding: `true` or `float` as numbers, `base64` as little-endian bytes of the
     element type that the answer's `model` names."""
 
-    @model_validator(mode="after")
-    def _one_question(self) -> Self:
-        if self.label_set is not None and self.label_sets is not None:
-            raise ValueError("send label_set or label_sets, not both")
-        named = self.label_set is not None or self.label_sets is not None
-        if named and self.labels is not None:
-            raise ValueError("send names of label sets or labels, not both")
-        if self.labels is None:
-            for key in ("templates", "contrast", "decision", "act_threshold", "review_threshold"):
-                if getattr(self, key) is not None:
-                    raise ValueError(f"{key} is for labels of the request; send labels too")
-        return self
-
     async def label_sets_of(
         self, services: Services, caller: Caller
     ) -> tuple[CompiledLabelSet, ...]:
         """The label sets that score the images, all of one version of the files.
 
         Raises:
-            ApiError: as ``named_label_sets`` and ``Prompts.compiled``.
+            ApiError: 400: the options do not go together; as ``named_label_sets`` and
+                ``Prompts.compiled``.
         """
+        self._require_one_question()
         if self.labels is not None:
             return (await services.prompts.compiled(self._own(self.labels)),)
         param = "label_sets"
@@ -131,6 +124,18 @@ class Options(_Asked):
             names, param = (self.label_set,), "label_set"
         default = services.settings.serve.default_label_set
         return named_label_sets(names, services.rules(), caller, default, param)
+
+    def _require_one_question(self) -> None:
+        given = [name for name in _QUESTIONS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ApiError(
+                400, "invalid_request", f"send {' or '.join(given)}, not both", param=given[0]
+            )
+        for name in _FOR_LABELS:
+            if self.labels is None and getattr(self, name) is not None:
+                raise ApiError(
+                    400, "invalid_request", f"{name} is for labels; send labels too", param=name
+                )
 
     def _own(self, labels: list[LabelGiven]) -> dict[str, JsonValue]:
         given = self.model_dump(include={"templates", "contrast", "decision"}, exclude_none=True)
@@ -150,6 +155,10 @@ class Options(_Asked):
 
 class Asked(Options):
     """A request to classify one image, or several."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["image"]}, {"required": ["images"]}]}
+    )
 
     image: ImageGiven | None = None
     """One image."""

@@ -65,43 +65,37 @@ async def read(request: Request, max_images: int) -> Question:
     """What a request asks, in whatever form.
 
     Raises:
-        ApiError: 400: the request cannot be understood, or has more than ``max_images``; 415: its
-            content type says that it holds neither images nor JSON.
+        ApiError: 400: the request cannot be understood, or has more than ``max_images``.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in (JSON, FORM):
-        if request.query_params:
-            raise ApiError(
-                400,
-                "invalid_request",
-                f"options of a body of {kind} stand in the body, not in the query; move them",
-                param=next(iter(request.query_params)),
-            )
-        if kind == JSON:
-            return _of_json(await request.body(), max_images)
-        return await _of_form(request.headers, await request.body(), max_images)
-    if kind.startswith("text/"):
-        raise ApiError(
-            415,
-            "unsupported_media_type",
-            f"{kind[:SHOWN]} holds no image; send JSON, multipart/form-data, or an image's bytes",
-        )
-    # Whatever else the content type says, the body is an image. Several clients send none, and
-    # curl's --data-binary sends application/x-www-form-urlencoded.
-    options = _options(request.query_params.multi_items())
-    return Question([Item("body", Inline(await request.body()))], options)
+    query = request.query_params.multi_items()
+    if kind == JSON:
+        return _of_json(await request.body(), query, max_images)
+    if kind == FORM:
+        return await _of_form(request.headers, await request.body(), query, max_images)
+    # Whatever else the gate lets through is an image: clients say little of a file's bytes.
+    return Question([Item("body", Inline(await request.body()))], _options(query))
 
 
-def _of_json(body: bytes, max_images: int) -> Question:
+def _of_json(body: bytes, query: list[tuple[str, str]], max_images: int) -> Question:
     asked = _validated(lambda: Asked.model_validate_json(body))
     images = asked.named_images()
     require_few(len(images), max_images, "images")
-    return Question([_item(param, image) for param, image in images], asked)
+    options: Options = asked
+    if query:
+        own = asked.model_dump(include=set(Options.model_fields), exclude_unset=True)
+        given = _given(query)
+        if twice := own.keys() & given.keys():
+            raise _twice(min(twice))
+        options = _validated(lambda: Options.model_validate(own | given))
+    return Question([_item(param, image) for param, image in images], options)
 
 
-async def _of_form(headers: Headers, body: bytes, max_images: int) -> Question:
+async def _of_form(
+    headers: Headers, body: bytes, query: list[tuple[str, str]], max_images: int
+) -> Question:
     items: list[Item] = []
-    options: list[tuple[str, str]] = []
+    options = list(query)
     for name, value in await _fields(headers, body):
         if name in IMAGE_FIELDS:
             param = f"{name}[{len(items)}]"
@@ -164,7 +158,13 @@ def _item(param: str, image: str | AskedImage) -> Item:
 
 
 def _options(pairs: Iterable[tuple[str, str]]) -> Options:
-    """Options that are written as texts. One text of ``labels`` or ``label_sets`` is split at its
+    """Options that are written as texts."""
+    given = _given(pairs)
+    return _validated(lambda: Options.model_validate(given))
+
+
+def _given(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """What texts stand for, by option. One text of ``labels`` or ``label_sets`` is split at its
     commas; several are taken as they are. A text in brackets or braces is JSON."""
     texts: dict[str, list[str]] = {}
     for name, value in pairs:
@@ -176,12 +176,19 @@ def _options(pairs: Iterable[tuple[str, str]]) -> Options:
         if name not in Options.model_fields:
             known = ", ".join(Options.model_fields)
             raise ApiError(
-                400, "invalid_request", f"is unknown; known are {known}", param=name[:SHOWN]
+                400,
+                "invalid_request",
+                f"{name[:SHOWN]!r} is unknown; known are {known}",
+                param=name[:SHOWN],
             )
         if len(values) > 1 and name not in _LISTS:
-            raise ApiError(400, "invalid_request", "is given twice; send it once", param=name)
+            raise _twice(name)
         given[name] = values if len(values) > 1 else _value(name, values[0])
-    return _validated(lambda: Options.model_validate(given))
+    return given
+
+
+def _twice(name: str) -> ApiError:
+    return ApiError(400, "invalid_request", f"{name} is given twice; send it once", param=name)
 
 
 def _value(name: str, text: str) -> Any:
@@ -191,7 +198,7 @@ def _value(name: str, text: str) -> Any:
         try:
             return from_json(text)
         except ValueError:
-            raise ApiError(400, "invalid_json", "is no JSON", param=name) from None
+            raise ApiError(400, "invalid_json", f"{name} is no JSON", param=name) from None
     if name in _SPLIT:
         return [part.strip() for part in text.split(",")]
     return [text]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from workers.serve.openapi import errors, schema_of
+from workers.serve.openapi import PIXEL, errors, schema_of
 from workers.serve.routes.classify.answer import Answer
 from workers.serve.routes.classify.asked import Asked, Options
 
@@ -17,24 +17,19 @@ Each image is answered by itself, in the order of the request: with its scores, 
 whose code says why it could not be looked at. The status is 200 as soon as one image was looked at.
 """
 
-_PIXEL = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhg"
-    "GAWjR9awAAAABJRU5ErkJggg=="
-)
-
 _JSON_EXAMPLES: dict[str, Any] = {
     "labels": {
         "summary": "One image, labels of the request",
-        "value": {"image": _PIXEL, "labels": ["cat", "dog", "car"]},
+        "value": {"image": PIXEL, "labels": ["cat", "dog", "car"]},
     },
     "label set": {
         "summary": "Several images, the server's default label set",
-        "value": {"images": [_PIXEL, {"image": _PIXEL, "id": "the same"}]},
+        "value": {"images": [PIXEL, {"image": PIXEL, "id": "the same"}]},
     },
     "independent": {
         "summary": "Labels that may be right or wrong each by itself",
         "value": {
-            "image": _PIXEL,
+            "image": PIXEL,
             "labels": [{"name": "smoke", "prompts": ["smoke rising from a building"]}],
             "contrast": ["a photo of an ordinary street"],
             "decision": "independent",
@@ -134,7 +129,7 @@ def described() -> dict[str, Any]:
                 "name": name,
                 "in": "query",
                 "required": False,
-                "description": f"For a body that is an image: {schema.pop('description')}",
+                "description": schema.pop("description"),
                 "schema": schema,
             }
             for name, schema in _texts().items()

@@ -1,0 +1,70 @@
+"""OpenAI's client for JavaScript: installed by npm once, kept by the lock that names its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from workers.embedded.cache import cache_folder, locked
+from workers.embedded.processes import ServiceError
+
+LOCKED = Path(__file__).with_name("javascript")
+FILES = ("package.json", "package-lock.json")
+INSTALL_DEADLINE_S = 300.0
+
+WHAT_IT_NEEDS = "OpenAI's client for JavaScript needs node and npm: apt-get install nodejs npm"
+
+
+def _folder() -> Path:
+    lock = hashlib.sha256((LOCKED / "package-lock.json").read_bytes()).hexdigest()
+    return cache_folder("javascript", lock[:16])
+
+
+def available() -> bool:
+    """Whether there is a node, and the client is installed or can be."""
+    has_client = (_folder() / "node_modules").is_dir() or shutil.which("npm") is not None
+    return shutil.which("node") is not None and has_client
+
+
+def modules() -> Path:
+    """The folder ``node_modules`` with the client. Installs at the same time wait for one another.
+
+    Raises ``ServiceError`` without npm, and with npm's words when it fails.
+    """
+    folder = _folder()
+    installed = folder / "node_modules"
+    if installed.is_dir():
+        return installed
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ServiceError(f"javascript: {WHAT_IT_NEEDS}")
+    with locked(folder), tempfile.TemporaryDirectory(dir=folder) as incoming:
+        # Another process may have installed it while this one waited for the lock.
+        if not installed.is_dir():
+            _install(npm, Path(incoming))
+            (Path(incoming) / "node_modules").rename(installed)
+    return installed
+
+
+def _install(npm: str, folder: Path) -> None:
+    for name in FILES:
+        shutil.copy(LOCKED / name, folder)
+    # npm compares what it fetches with the hash in the lock. No package may run a script.
+    done = subprocess.run(  # noqa: S603 - the command is ours, no shell
+        [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=optional"],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=INSTALL_DEADLINE_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ServiceError(
+            f"javascript: npm ci failed (status {done.returncode}); check the network:\n"
+            f"{done.stdout}"
+        )

@@ -1,0 +1,51 @@
+"""The stream's workers beside the HTTP application: one driver, one cluster."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from pipeline.ports import Meter
+from workers.commands.stream import HEALTHY_S, StreamWatch
+from workers.supervise.standing import DriverGauges
+from workers.supervise.supervisor import ExitCode, Supervisor
+
+
+class StreamBeside:
+    """Runs a supervisor in a thread of its own, until ``stopping``. An end by itself, such as a
+    halt, sets ``stopping`` for the rest of the driver."""
+
+    def __init__(self, supervisor: Supervisor, stopping: threading.Event, meter: Meter) -> None:
+        self._supervisor = supervisor
+        self._stopping = stopping
+        self._watch = StreamWatch(stopping, DriverGauges(meter))
+        self._exit_code: ExitCode | None = None
+        self._thread = threading.Thread(target=self._run, name="stream")
+        self._thread.start()
+
+    @property
+    def healthy(self) -> bool:
+        return time.monotonic() - self._watch.ticked_at < HEALTHY_S
+
+    @property
+    def ready(self) -> bool:
+        return self._supervisor.standing.ready
+
+    @property
+    def lines(self) -> Sequence[str]:
+        return self._supervisor.standing.lines
+
+    def close(self) -> ExitCode:
+        """Drain the workers, and wait for their end."""
+        self._stopping.set()
+        self._thread.join()
+        return self._exit_code or ExitCode.OK
+
+    def _run(self) -> None:
+        # A crash of the supervisor ends the driver too, loudly: the thread's exception is printed.
+        self._exit_code = ExitCode.CRASH_LOOP
+        try:
+            self._exit_code = self._supervisor.run(None, self._watch.tick)
+        finally:
+            self._stopping.set()
