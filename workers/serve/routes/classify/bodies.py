@@ -15,6 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from pipeline.complaints import dotted, said
 from workers.serve.errors import ApiError
 from workers.serve.images import Given, Inline
+from workers.serve.reading.sources import given_of
 from workers.serve.routes.classify.asked import (
     OBJECT,
     TEXT,
@@ -23,7 +24,6 @@ from workers.serve.routes.classify.asked import (
     Options,
     require_few,
 )
-from workers.serve.sources import given_of
 
 JSON = "application/json"
 FORM = "multipart/form-data"
