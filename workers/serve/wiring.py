@@ -13,7 +13,7 @@ from pipeline.adapters.jpeg import as_jpeg
 from pipeline.adapters.kafka.served.publisher import EventPublisher
 from pipeline.adapters.kafka.watching.topics import KafkaTopics
 from pipeline.adapters.label_files import fingerprint
-from pipeline.encode.batching import lane_share
+from pipeline.encode.policy import lane_share
 from pipeline.events.served import ServedEvents
 from pipeline.fetch import Attempts, Stores
 from pipeline.ports import Clock, Encoder, Meter

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import metrics
-from pipeline.encode.batching import lane_share
+from pipeline.encode.policy import lane_share
 from tests.benchmarks import encode, full_size, stream
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.serve.load import Load, send

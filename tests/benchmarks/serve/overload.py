@@ -48,9 +48,14 @@ def measure(folder: Path, seconds: float | None, tell: Callable[[str], None]) ->
     model = {"model": {"directory": str(full_size.checkpoint()), "device": "cpu"}}
     with ours(folder, model) as server:
         closed = Load(
-            server.port, "/v1/classify", "image/jpeg", bodies, max(LEAST_S, CAPACITY_S * part), WARM_S,
+            server.port,
+            "/v1/classify",
+            "image/jpeg",
+            bodies,
+            max(LEAST_S, CAPACITY_S * part),
+            WARM_S,
             concurrency=CONCURRENCY,
-        )  # fmt: skip
+        )
         before = send(closed, folder).of(OK)
         tell(f"capacity: {before.rate:.1f} images/s")
         if not before.answers:
