@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from pipeline.adapters.memory.meter import MemoryMeter
@@ -14,6 +15,7 @@ from pipeline.ports import Clock
 from tests.rigs.virtual_time import LoopClock
 from workers.serve.admission.asgi import Message, Receive, Send
 from workers.serve.admission.gate import Gate
+from workers.serve.admission.key_file import KeyEntry, new_key
 from workers.serve.admission.keys import Keys
 from workers.serve.admission.memory import MemoryBudget
 from workers.serve.admission.rates import Rates
@@ -134,3 +136,34 @@ class GateBench:
         }
         await self.gate(scope, receive, send)
         return answered
+
+
+def a_key(folder: Path, **fields: object) -> tuple[str, Path]:
+    """A key, and a file that knows it."""
+    key, key_id, hashed = new_key()
+    entry = KeyEntry.model_validate({"id": key_id, "name": "shop", "sha256": hashed, **fields})
+    file = folder / "keys"
+    file.write_text(entry.line())
+    return key, file
+
+
+def bearer(key: str) -> dict[str, str]:
+    """The header of a request with a key."""
+    return {"authorization": f"Bearer {key}"}
+
+
+def with_keys(
+    file: Path,
+    application: Callable[[Message, Receive, Send], Awaitable[None]] = ok,
+    policy: ServePolicy | None = None,
+) -> GateBench:
+    """A gate that knows the keys of a file."""
+    keys = Keys(file, LoopClock(), MemoryMeter(SERVE_REPLICA))
+    return GateBench(application, policy, keys)
+
+
+async def refused(bench: GateBench, headers: Mapping[str, str], path: str = "/v1/classify") -> str:
+    """The code of a refusal that reads nothing of the body."""
+    answered = await bench.ask(path, headers=headers)
+    assert answered.reads_first == 0, "the body was read"
+    return str(answered.error["code"])
