@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contract.test_object_store_contract import S3, S3Contract, clients
+from tests.contract.test_s3_contract import S3, S3Contract, clients
 from workers.embedded.s3 import S3Server
 
 pytestmark = pytest.mark.component

@@ -1,34 +1,19 @@
-"""What every object store does, in memory, over S3 or over https; the real server's turn is in
-component/."""
+"""What every object store does, and the store in memory. Stores over S3 and over https have modules
+of their own."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
-import hashlib
-import os
 import threading
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
-from urllib.parse import quote
 
 import pytest
 
 from pipeline.adapters.memory.store import MemoryStore
-from pipeline.adapters.s3.admin import S3Admin
-from pipeline.adapters.s3.connection import Credentials, open_session
-from pipeline.adapters.s3.policy import S3Policy
-from pipeline.adapters.s3.store import ObstoreS3
 from pipeline.errors import Reject, StoreDenied
-from pipeline.ports import CheckResult, ListedObject
 from pipeline.records import ObjectBody
 from tests.rigs.services.object_store import MAX_BYTES, Bench
-from tests.rigs.services.scripted_s3 import answer, go_on
-from tests.rigs.services.web_server import Web
-from workers.embedded.s3 import S3Server
+from tests.rigs.services.scripted_s3 import go_on
 
 WAIT_S = 60.0
 
@@ -273,79 +258,6 @@ class ObjectStoreContract(ReadingContract):
         assert bench.read("a") == written
 
 
-@dataclass(frozen=True)
-class S3:
-    """A server, and our two clients of it."""
-
-    server: S3Server
-    store: ObstoreS3
-    admin: S3Admin
-
-
-@contextlib.contextmanager
-def clients(server: S3Server, *allowed_buckets: str) -> Iterator[S3]:
-    policy = S3Policy(
-        endpoint=server.endpoint,
-        region=server.region,
-        allowed_buckets=allowed_buckets or ("*",),
-    )
-    with pytest.MonkeyPatch.context() as environment:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            environment.delenv(name)
-        environment.setenv("AWS_ACCESS_KEY_ID", server.access_key)
-        environment.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
-        s3 = S3(server, ObstoreS3(policy), S3Admin(policy))
-    yield s3
-    asyncio.run(s3.store.close())
-    s3.admin.close()
-
-
-class S3Contract(ObjectStoreContract):
-    """The suite on a server; the fixture ``s3`` of its module says on which."""
-
-    cannot_hold: ClassVar[frozenset[str]] = frozenset()
-
-    @pytest.fixture
-    def bench(self, s3: S3) -> Bench:
-        bucket = f"bucket-{uuid.uuid4().hex}"
-        s3.admin.create_bucket(bucket, versioned=True)
-        return Bench(s3.store, s3.admin, bucket, self.cannot_hold)
-
-    def test_a_listing_goes_on_over_pages(self, bench: Bench, s3: S3) -> None:
-        keys = [f"{number:04}" for number in range(12)]
-        for key in keys:
-            bench.writer.put(bench.bucket, key, b"image")
-        # A page holds 1,000 objects: ask for smaller ones, as if the bucket were larger.
-        events = s3.admin._client.meta.events
-        name = "before-parameter-build.s3.ListObjectsV2"
-        events.register(name, _small_pages, unique_id="small")
-        try:
-            assert [entry.key for entry in bench.writer.list_objects(bench.bucket, "")] == keys
-        finally:
-            events.unregister(name, _small_pages, unique_id="small")
-
-    def test_a_store_in_order_passes_every_check(self, bench: Bench, s3: S3) -> None:
-        full, bare, absent = (f"{bench.bucket}-{what}" for what in ("full", "bare", "absent"))
-        s3.admin.create_bucket(full)
-        s3.admin.create_bucket(bare)
-        s3.admin.put(full, "a b+c", b"image")
-        with clients(s3.server, full, bare, absent, "logs-*") as narrow:
-            found = {check.subject: check for check in narrow.admin.check()}
-        assert {subject: check.result for subject, check in found.items()} == {
-            "endpoint": CheckResult.PASSED,
-            "credentials": CheckResult.PASSED,
-            f"bucket {full}": CheckResult.PASSED,
-            f"bucket {bare}": CheckResult.PASSED,
-            f"bucket {absent}": CheckResult.FAILED,
-            "bucket logs-*": CheckResult.WARNING,
-        }
-        assert "s3.allowed_buckets" in found[f"bucket {absent}"].message
-
-
-def _small_pages(params: dict[str, Any], **_: object) -> None:
-    params["MaxKeys"] = 5
-
-
 class TestMemory(ObjectStoreContract):
     @pytest.fixture
     def bench(self) -> Bench:
@@ -369,83 +281,3 @@ class TestMemory(ObjectStoreContract):
         assert bench.read("a", version_id="null").body == b"second"
         memory.delete("images", "a")
         assert bench.rejection("a") == "fetch.not_found"
-
-
-@pytest.fixture(scope="module")
-def s3(moto_s3: S3Server) -> Iterator[S3]:
-    with clients(moto_s3) as both:
-        yield both
-
-
-class TestS3OnMoto(S3Contract):
-    # moto answers 404 to any key with a line break.
-    cannot_hold = frozenset({"a\nb"})
-
-    def test_a_role_is_assumed_where_the_settings_name_one(
-        self, bench: Bench, s3: S3, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        bench.writer.put(bench.bucket, "a", b"image")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.server.access_key)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.server.secret_key)
-        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", s3.server.endpoint)
-        policy = S3Policy(
-            endpoint=s3.server.endpoint,
-            region=s3.server.region,
-            allowed_buckets=("*",),
-            role_arn="arn:aws:iam::123456789012:role/reader",
-            external_id="agreed",
-        )
-        credentials = Credentials(open_session(policy))()
-        # STS gives out keys of this form, and a token with them.
-        assert credentials["access_key_id"].startswith("ASIA")
-        assert credentials["token"]
-        store = ObstoreS3(policy)
-        assert Bench(store, bench.writer, bench.bucket).read("a").body == b"image"
-        asyncio.run(store.close())
-
-
-class Pages:
-    """A web server's pages as a bench fills them: the host is the bucket."""
-
-    def __init__(self, web: Web) -> None:
-        self._web = web
-
-    def put(
-        self, bucket: str, key: str, body: bytes, content_encoding: str | None = None
-    ) -> ObjectBody:
-        etag = hashlib.sha256(body).hexdigest()
-        coding = {} if content_encoding is None else {"Content_Encoding": content_encoding}
-        self._web.server.pages[f"{bucket}/{key}"] = answer(
-            "200 OK", body, ETag=f'"{etag}"', **coding
-        )
-        return ObjectBody(body, etag, None, content_encoding)
-
-    def create_bucket(self, bucket: str, *, versioned: bool = False) -> None: ...
-
-    def delete(self, bucket: str, key: str) -> None:
-        del self._web.server.pages[f"{bucket}/{key}"]
-
-    def list_objects(self, bucket: str, prefix: str) -> Iterator[ListedObject]:
-        raise NotImplementedError
-
-
-class OneLoopEach:
-    """A store for each read, because a bench runs each on an event loop of its own."""
-
-    def __init__(self, web: Web) -> None:
-        self._web = web
-
-    async def fetch(self, bucket: str, key: str, **how: Any) -> ObjectBody:
-        async with self._web.opened() as store:
-            return await store.fetch(bucket, key, **how)
-
-    async def close(self) -> None: ...
-
-
-class TestHttps(ReadingContract):
-    # No URL is written like these.
-    cannot_hold = frozenset(key for key in KEYS if quote(key, safe="/%?&=;@$,!()*'+:~") != key)
-
-    @pytest.fixture
-    def bench(self, web: Web) -> Bench:
-        return Bench(OneLoopEach(web), Pages(web), "a.example.com", self.cannot_hold)

@@ -9,13 +9,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipeline.adapters.https.guard import is_public
 from pipeline.adapters.https.policy import HttpsPolicy
 from pipeline.adapters.https.resolver import Resolver
 from pipeline.adapters.https.store import HttpsStore
+from pipeline.errors import PipelineError
 from pipeline.records import ObjectBody
 from tests.rigs.services.certificates import certified
-from tests.rigs.services.scripted_s3 import Script, answer, go_on
+from tests.rigs.services.scripted_s3 import Script, answer, go_on, run
 
 ADDRESS = "127.0.0.2"
 """The server's. Our client dials it as if it were public, and no other address of this machine."""
@@ -115,6 +118,31 @@ async def fetch(store: HttpsStore, key: str, host: str = "a.example.com", **how:
     """Read an image as the fetch stage would."""
     wanted = {"version_id": None, "etag": None, "max_bytes": MAX_BYTES, "on_answer": go_on} | how
     return await store.fetch(host, key, **wanted)
+
+
+def read(web: Web, key: str = "x.jpg", host: str = "a.example.com", **how: Any) -> ObjectBody:
+    """An image, read by a store of its own. ``settings`` are the store's."""
+    settings = how.pop("settings", {})
+
+    async def main() -> ObjectBody:
+        async with web.opened(**settings) as store:
+            return await fetch(store, key, host, **how)
+
+    return run(main())
+
+
+def failure(web: Web, key: str = "x.jpg", host: str = "a.example.com", **how: Any) -> PipelineError:
+    """Why an image cannot be read. It quotes no other exception, which might quote a query."""
+    with pytest.raises(PipelineError) as caught:
+        read(web, key, host, **how)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return caught.value
+
+
+def redirect(to: str, status: str = "302 Found") -> bytes:
+    """An answer that leads elsewhere."""
+    return answer(status, b"elsewhere", Location=to)
 
 
 def serving(folder: Path) -> Iterator[Web]:
