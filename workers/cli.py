@@ -10,11 +10,10 @@ import typer
 
 from pipeline.errors import Halt, Retry
 from pipeline.halts import is_of_input
-from pipeline.policy import Tier
 from workers.commands import keys, labels
-from workers.commands.options import Config, Set, load, read
+from workers.commands.config import config
+from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
-from workers.settings.loading import Settings, validated
 from workers.supervise.supervisor import ExitCode
 
 app = typer.Typer(
@@ -347,18 +346,10 @@ def replay(
 
     from workers.commands.replay import run_replay, selected
 
-    selection = selected(code or [], since, until, key)
-    if selection.everything != everything:
-        raise Halt(
-            "replay.invalid",
-            "replay: --all and other selections exclude each other; leave --all out"
-            if everything
-            else "replay: say which letters: --code, --since, --until or --key, or --all",
-        )
     run_replay(
         settings,
         Console(),
-        selection=selection,
+        selection=selected(code or [], since, until, key, everything=everything),
         publish=publish,
         limit=limit,
         max_replays=max_replays,
@@ -366,46 +357,8 @@ def replay(
     )
 
 
-@app.command()
-def config(
-    config: Config = None,
-    overrides: Set = None,
-    tier: Annotated[
-        Tier, typer.Option("--tier", help="Show the settings of all tiers up to this one.")
-    ] = Tier.EVERYDAY,
-    changed: Annotated[
-        bool, typer.Option("--changed", help="Show only settings that were set.")
-    ] = False,
-    yaml: Annotated[
-        bool,
-        typer.Option("--yaml", help="Print a settings file of all tiers, without secrets."),
-    ] = False,
-) -> None:
-    """Print the effective settings with their origin, secrets redacted.
-
-    Shows the everyday settings and all settings that were set. --tier tuning adds the settings
-    that fit a deployment to its load and its machines. --tier expert adds all others.
-
-    If the settings are not valid, the command prints the given values, and the problems on
-    standard error.
-    """
-    from rich.console import Console
-
-    from workers.commands.config import as_yaml, print_table
-
-    given = read(config, overrides, {})
-    invalid: Halt | None = None
-    settings: Settings | None = None
-    try:
-        settings = validated(given, must_read=True)
-    except Halt as halt:
-        invalid = halt
-    if settings is None or not yaml:
-        print_table(given, settings, Console(), changed_only=changed, tier=tier)
-    else:
-        typer.echo(as_yaml(settings, changed_only=changed), nl=False)
-    if invalid is not None:
-        raise invalid
+# It needs no heavy library, so its options stand beside what it does.
+app.command()(config)
 
 
 def main() -> None:

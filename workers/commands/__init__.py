@@ -1,4 +1,5 @@
-"""One file a subcommand of `clipstream`; ``workers.cli`` declares their options.
+"""One file a subcommand of `clipstream`; ``workers.cli`` declares the options of those that import
+heavy libraries.
 
 Read ``stream`` first: the main job. ``doctor`` checks what it needs and ``config`` shows what it is
 told. ``enqueue`` and ``replay`` publish references, ``labels`` looks at label sets, ``calibrate``

@@ -6,15 +6,18 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 import yaml
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.errors import Halt
 from pipeline.policy import Tier
 from workers.cluster.reservation import decided_before
-from workers.settings.loading import CATALOGUE, Settings
+from workers.commands.options import Config, Set, read
+from workers.settings.loading import CATALOGUE, Settings, validated
 from workers.settings.problems import REDACTED, masked, named
 from workers.settings.sources import Given
 
@@ -39,6 +42,43 @@ class Row:
     tier: Tier
     note: str = ""
     """The actual value, if it is decided elsewhere."""
+
+
+def config(
+    config: Config = None,
+    overrides: Set = None,
+    tier: Annotated[
+        Tier, typer.Option("--tier", help="Show the settings of all tiers up to this one.")
+    ] = Tier.EVERYDAY,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Show only settings that were set.")
+    ] = False,
+    as_file: Annotated[
+        bool,
+        typer.Option("--yaml", help="Print a settings file of all tiers, without secrets."),
+    ] = False,
+) -> None:
+    """Print the effective settings with their origin, secrets redacted.
+
+    Shows the everyday settings and all settings that were set. --tier tuning adds the settings
+    that fit a deployment to its load and its machines. --tier expert adds all others.
+
+    If the settings are not valid, the command prints the given values, and the problems on
+    standard error.
+    """
+    given = read(config, overrides, {})
+    invalid: Halt | None = None
+    settings: Settings | None = None
+    try:
+        settings = validated(given, must_read=True)
+    except Halt as halt:
+        invalid = halt
+    if settings is None or not as_file:
+        print_table(given, settings, Console(), changed_only=changed, tier=tier)
+    else:
+        typer.echo(as_yaml(settings, changed_only=changed), nl=False)
+    if invalid is not None:
+        raise invalid
 
 
 def print_table(

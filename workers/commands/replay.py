@@ -112,15 +112,25 @@ def _time(timestamp_ms: int) -> str:
     return datetime.fromtimestamp(timestamp_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def selected(codes: list[str], since: str | None, until: str | None, key: str | None) -> Selection:
+def selected(
+    codes: list[str], since: str | None, until: str | None, key: str | None, *, everything: bool
+) -> Selection:
     """The selection of the command line.
 
     Raises:
-        Halt: ``replay.invalid``: a time is not valid.
+        Halt: ``replay.invalid``: a time is not valid, or nothing or too much is selected.
     """
-    return Selection(
+    selection = Selection(
         tuple(codes), _milliseconds("--since", since), _milliseconds("--until", until), key
     )
+    if selection.everything != everything:
+        raise Halt(
+            "replay.invalid",
+            "replay: --all and other selections exclude each other; leave --all out"
+            if everything
+            else "replay: say which letters: --code, --since, --until or --key, or --all",
+        )
+    return selection
 
 
 def _milliseconds(option: str, time: str | None) -> int | None:

@@ -111,7 +111,7 @@ def test_an_expected_failure_is_its_code_and_message_without_a_traceback(
     def fail(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr(cli, "read", fail)
+    monkeypatch.setattr("workers.commands.config.read", fail)
     assert exit_code("config") == code
     assert capsys.readouterr().err == f"{printed}\n"
 
