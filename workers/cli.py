@@ -162,7 +162,7 @@ def serve(
     # Replicas log in the format of this process.
     settings = settings.model_copy(update={"log": settings.log.resolved()})
     configure_logging(settings.log, "driver")
-    from workers.commands.serve import run_serve
+    from workers.commands.serving.serve import run_serve
 
     raise typer.Exit(run_serve(settings, typer.echo, with_stream=with_stream))
 

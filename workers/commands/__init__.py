@@ -3,8 +3,6 @@ heavy libraries.
 
 Read ``stream`` first: the main job. ``doctor`` checks what it needs and ``config`` shows what it is
 told. ``enqueue`` and ``replay`` publish references, ``labels`` looks at label sets, ``calibrate``
-prepares a model. ``serve`` answers HTTP requests: ``beside`` runs the stream's workers with it,
-``sample`` draws the image that it is tried with,
-and ``keys`` writes keys of the server. ``options``, ``signals`` and ``progress`` are what several
-commands share.
+prepares a model. ``serving`` answers HTTP requests, and ``keys`` writes keys of the server.
+``options``, ``signals`` and ``progress`` are what several commands share.
 """

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.benchmarks.serve import null
-from workers.commands.serve import run_serve
+from workers.commands.serving.serve import run_serve
 from workers.logs import configure_logging
 from workers.settings.loading import load_settings
 from workers.stages import load_encoder

@@ -23,7 +23,7 @@ import yaml
 from tests.rigs.root import ROOT
 from tests.rigs.serve import steered
 from tests.rigs.waiting import eventually
-from workers.commands.sample import sample_png
+from workers.commands.serving.sample import sample_png
 from workers.embedded.processes import free_ports
 
 PNG = sample_png()

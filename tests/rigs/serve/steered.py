@@ -14,7 +14,7 @@ from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.errors import Halt, WorkerLost
 from pipeline.ports import Encoder
 from pipeline.records import Pixels, Vector
-from workers.commands.serve import run_serve
+from workers.commands.serving.serve import run_serve
 from workers.logs import configure_logging
 from workers.settings.loading import Settings, load_settings
 

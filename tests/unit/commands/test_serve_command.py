@@ -21,9 +21,9 @@ from pipeline.metrics import DRIVER_METRICS
 from tests.rigs.root import ROOT
 from workers.cluster.serving.application import ServeApplication
 from workers.cluster.serving.board import Heard, Report, State
-from workers.commands import serve
-from workers.commands.sample import sample_png
-from workers.commands.serve import Driver, run_serve
+from workers.commands.serving import serve
+from workers.commands.serving.sample import sample_png
+from workers.commands.serving.serve import Driver, run_serve
 from workers.endpoints import EndpointsPolicy
 from workers.settings.loading import Settings
 from workers.settings.serve import ServePolicy

@@ -30,8 +30,8 @@ from workers.cluster.serving.board import Heard
 from workers.cluster.serving.environment import serve_environment, uses_haproxy
 from workers.cluster.serving.watch import Verdict, Watch
 from workers.cluster.start import cluster_address, patiently
-from workers.commands.beside import StreamBeside
-from workers.commands.sample import sample_png
+from workers.commands.serving.beside import StreamBeside
+from workers.commands.serving.sample import sample_png
 from workers.commands.signals import signals
 from workers.commands.stream import check_stream, stream_group, supervisor_on
 from workers.endpoints import HealthEndpoint
