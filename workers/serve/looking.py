@@ -27,14 +27,25 @@ async def look_at(
         ApiError: 400: too many images; 429: there is no room for them.
         Overloaded, Halt, WorkerLost, MemoryError, OSError: as ``Images.seen``.
     """
-    most = services.settings.serve.max_images
-    if len(images) > most:
-        raise ApiError(
-            400, "too_many_images", f"{len(images)} images, more than {most}; send fewer"
-        )
+    require_few(len(images), services.settings.serve.max_images)
     with services.room.taken(len(images), admitted):
         outcomes = await services.images.seen_all([image for _, image in images], admitted)
     return [_told(param, outcome) for (param, _), outcome in zip(images, outcomes, strict=True)]
+
+
+def require_few(images: int, most: int, param: str | None = None) -> None:
+    """Refuse a request with too many images.
+
+    Raises:
+        ApiError: 400 ``too_many_images``.
+    """
+    if images > most:
+        raise ApiError(
+            400,
+            "too_many_images",
+            f"{images} images exceed serve.max_images = {most}; send fewer at a time",
+            param=param,
+        )
 
 
 def _told(param: str, outcome: Seen | Failure) -> Seen | ApiError:

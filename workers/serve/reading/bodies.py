@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -16,7 +16,7 @@ from workers.serve.openapi import schema_of
 Body = TypeVar("Body", bound=BaseModel)
 
 SHOWN = 80
-"""Characters of a key that an answer repeats."""
+"""Characters of a name that an answer repeats."""
 
 
 async def read_json(request: Request, model: type[Body]) -> Body:
@@ -25,18 +25,33 @@ async def read_json(request: Request, model: type[Body]) -> Body:
     Raises:
         ApiError: 400: it is no JSON, or not of this model.
     """
+    body = await request.body()
+    return validated(lambda: model.model_validate_json(body))
+
+
+def validated(
+    read: Callable[[], Body], whole: str = "the body", marks: Container[str | int] = ()
+) -> Body:
+    """What ``read`` makes of a request. ``whole`` is what a problem without a path is said of.
+    ``marks`` are parts of a path that only the model knows, such as those of a union.
+
+    Raises:
+        ApiError: 400: it is no JSON, or not of this model.
+    """
     try:
-        return model.model_validate_json(await request.body())
-    except ValidationError as error:
-        first, *others = error.errors(include_url=False, include_context=False, include_input=False)
+        return read()
+    except ValidationError as invalid:
+        first, *others = invalid.errors(
+            include_url=False, include_context=False, include_input=False
+        )
         if first["type"] == "json_invalid":
             raise ApiError(400, "invalid_json", f"the body is no JSON: {first['msg']}") from None
-        param = dotted(first["loc"])
+        param = dotted(key for key in first["loc"] if key not in marks)
         more = f" (and {len(others)} more)" if others else ""
         raise ApiError(
             400,
             "invalid_request",
-            f"{param or 'the body'}: {said(first['msg'])}{more}",
+            f"{param or whole}: {said(first['msg'])}{more}",
             param=param[:SHOWN] or None,
         ) from None
 

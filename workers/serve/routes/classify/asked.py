@@ -176,18 +176,3 @@ class Asked(Options):
         if self.image is not None:
             return [("image", self.image)]
         return [(f"images[{index}]", each) for index, each in enumerate(self.images or ())]
-
-
-def require_few(images: int, most: int, param: str) -> None:
-    """Refuse a request with too many images.
-
-    Raises:
-        ApiError: 400 ``too_many_images``.
-    """
-    if images > most:
-        raise ApiError(
-            400,
-            "too_many_images",
-            f"{images} images exceed serve.max_images = {most}; send fewer at a time",
-            param=param,
-        )

@@ -7,32 +7,23 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails, from_json
+from pydantic import BaseModel
+from pydantic_core import from_json
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from pipeline.complaints import dotted, said
 from workers.serve.errors import ApiError
 from workers.serve.images import Given, Inline
+from workers.serve.looking import require_few
+from workers.serve.reading.bodies import SHOWN, validated
 from workers.serve.reading.sources import given_of
-from workers.serve.routes.classify.asked import (
-    OBJECT,
-    TEXT,
-    Asked,
-    AskedImage,
-    Options,
-    require_few,
-)
+from workers.serve.routes.classify.asked import OBJECT, TEXT, Asked, AskedImage, Options
 
 JSON = "application/json"
 FORM = "multipart/form-data"
 
 IMAGE_FIELDS = ("image", "images", "file", "files")
 """Fields of a form that hold images, as files or as texts."""
-
-SHOWN = 60
-"""Characters of a name that a message repeats."""
 
 MAX_FIELDS = 256
 MAX_FIELD_BYTES = 1024 * 1024
@@ -209,21 +200,4 @@ def _value(name: str, text: str) -> Any:
 
 
 def _validated(read: Callable[[], _Model]) -> _Model:
-    try:
-        return read()
-    except ValidationError as invalid:
-        first, *others = invalid.errors(include_url=False, include_input=False)
-        raise _refused(first, len(others)) from None
-
-
-def _refused(problem: ErrorDetails, others: int) -> ApiError:
-    path = [key for key in problem["loc"] if key not in (TEXT, OBJECT)]
-    more = f" (and {others} more)" if others else ""
-    if problem["type"] == "json_invalid":
-        return ApiError(400, "invalid_json", f"the body is no JSON: {problem['msg']}")
-    return ApiError(
-        400,
-        "invalid_request",
-        f"{dotted(path) or 'the request'}: {said(problem['msg'])}{more}",
-        param=dotted(path)[:SHOWN] or None,
-    )
+    return validated(read, "the request", (TEXT, OBJECT))

@@ -17,6 +17,7 @@ from pipeline.records import JsonValue, LabelSetResult
 from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError
 from workers.serve.images import Seen
+from workers.serve.looking import OURS, RETRY_S
 from workers.serve.publishing.records import Answered
 from workers.serve.routes.classify.answer import image_value, model_value
 from workers.serve.routes.classify.bodies import Item, Question, read
@@ -24,13 +25,9 @@ from workers.serve.routes.classify.described import DESCRIPTION, RESPONSES, SUMM
 from workers.serve.services import Services
 
 PATH = "/v1/classify"
-UNAVAILABLE_RETRY_S = 1.0
 
 Failed = Reject | Retry | ApiError
 Scored = tuple[Seen | Failed, tuple[LabelSetResult, ...]]
-
-_OURS = ("encode.", "internal.")
-"""Codes for which no client is to blame."""
 
 
 def classify(services: Services) -> APIRouter:
@@ -144,8 +141,8 @@ def _nothing_seen(
     if all(isinstance(failure, Retry) for failure in failures.values()):
         status = 503
         waits = [it.retry_after_s or 0 for it in failures.values() if isinstance(it, Retry)]
-        retry_after_s = max(UNAVAILABLE_RETRY_S, *waits)
-    elif all(failure.code.startswith(_OURS) for failure in failures.values()):
+        retry_after_s = max(RETRY_S, *waits)
+    elif all(failure.code.startswith(OURS) for failure in failures.values()):
         status = 500
     else:
         status = 400
