@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.decode.pool import MAX_FILE_BYTES, SandboxedDecoder
@@ -18,8 +19,9 @@ from pipeline.encode.policy import BatchPolicy
 from pipeline.fetch import Fetcher, Stores
 from pipeline.flow import Flow
 from pipeline.look import Look
+from pipeline.metrics import MODEL_INFO
 from pipeline.ports import Encoder, Meter
-from pipeline.records import EmbeddingDtype
+from pipeline.records import EmbeddingDtype, ModelIdentity
 from workers.decoding import decoding
 from workers.settings.loading import Settings
 from workers.stores import fetching_of, open_stores
@@ -55,6 +57,19 @@ def load_encoder(settings: Settings) -> Encoder:
     from pipeline.adapters.clip.encoder import ClipEncoder
 
     return ClipEncoder.load(settings.model, settings.batch.largest)
+
+
+def tell_model(meter: Meter, model: ModelIdentity) -> None:
+    """Show in the metrics which model runs, and in which version of Clipstream."""
+    meter.set(
+        MODEL_INFO,
+        1,
+        model=model.name,
+        revision=model.revision,
+        precision=model.precision,
+        engine=model.engine,
+        version=version("clipstream"),
+    )
 
 
 @asynccontextmanager

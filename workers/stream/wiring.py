@@ -26,7 +26,7 @@ from workers.instruments import Instruments
 from workers.label_sets import LiveRules, load_rules
 from workers.node_checks import require_node
 from workers.settings.loading import Settings
-from workers.stages import Stages, load_encoder, stages
+from workers.stages import Stages, load_encoder, stages, tell_model
 from workers.stream.commit_gate import CommitGate
 from workers.stream.event_loop import EventLoopThread
 from workers.stream.intake import MIB
@@ -36,7 +36,6 @@ from workers.stream.worker import Images, StreamPolicy, StreamWorker
 
 log = logging.getLogger(__name__)
 
-VERSION = version("clipstream")
 START_S = 120.0
 """Longest wait for what starts on the event loop. Decoder processes take most of it."""
 CLOSE_S = 15.0
@@ -102,7 +101,9 @@ def build_stream_worker(
             member,
             facts.topic_ids,
         )
-        context = EventContext(facts.cluster_id, settings.kafka.group, facts.topic_ids, VERSION)
+        context = EventContext(
+            facts.cluster_id, settings.kafka.group, facts.topic_ids, version("clipstream")
+        )
         worker = StreamWorker(
             stream,
             Images(loop, path.flow, path.fetcher, encoder.call_age_s),
@@ -112,7 +113,7 @@ def build_stream_worker(
             _policy(settings),
             Instruments(SystemClock(), meter, random.Random()),  # noqa: S311 - jitter, no secret
         )
-        _tell_model(meter, encoder)
+        tell_model(meter, encoder.model)
         return BuiltStreamWorker(worker, owned.pop_all())
     raise AssertionError("unreachable: nothing owned here suppresses exceptions")
 
@@ -136,17 +137,4 @@ def _gate(settings: Settings, path: Stages, loop: EventLoopThread, meter: Meter)
         StageTrials(path.look, path.fetcher, loop, settings.decode.formats),
         clock=SystemClock(),
         meter=meter,
-    )
-
-
-def _tell_model(meter: Meter, encoder: Encoder) -> None:
-    model = encoder.model
-    meter.set(
-        metrics.MODEL_INFO,
-        1,
-        model=model.name,
-        revision=model.revision,
-        precision=model.precision,
-        engine=model.engine,
-        version=VERSION,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
@@ -11,7 +11,7 @@ from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import Reject, Retry, StoreDenied
 from pipeline.fetch import Attempts, Fetcher, FetchPolicy, Store, Stores
 from pipeline.metrics import IMAGE_METRICS, STORE_METRICS
-from pipeline.ports import ObjectStore
+from pipeline.ports import Meter, ObjectStore
 from pipeline.records import ImageRef, ObjectBody
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from tests.rigs.virtual_time import LoopClock
@@ -94,6 +94,10 @@ async def miss() -> bytes:
     raise Reject("fetch.not_found", "s3: the store answered 404 NoSuchKey")
 
 
+OUTAGES = pytest.mark.parametrize("outage", [break_off, refuse, hang])
+"""Each way in which a whole store may fail."""
+
+
 def reference(key: str, bucket: str = "images") -> ImageRef:
     return ImageRef(bucket, key, ("general",), version_id="v1", etag="e1")
 
@@ -110,6 +114,20 @@ def store_of(
     return Store(name, scheme, allows, f"{section}.allowed_buckets", objects)
 
 
+def fetcher_of(
+    stores: Sequence[Store], meter: Meter, policy: FetchPolicy = POLICY, min_share: float = 0.0
+) -> Fetcher:
+    """A fetcher in virtual time."""
+    return Fetcher(
+        Attempts(Stores(stores), policy, LoopClock()),
+        retry=RETRY,
+        breaker=BREAKER,
+        random=lambda: 0.5,
+        meter=meter,
+        min_share=min_share,
+    )
+
+
 class Bench:
     """A fetcher on a scripted store."""
 
@@ -119,14 +137,7 @@ class Bench:
         self.store = ScriptedStore()
         self.meter = MemoryMeter((*IMAGE_METRICS, *STORE_METRICS))
         store = store_of(self.store, lambda bucket: allows_all or bucket == "images")
-        self.fetcher = Fetcher(
-            Attempts(Stores([store]), policy, LoopClock()),
-            retry=RETRY,
-            breaker=BREAKER,
-            random=lambda: 0.5,
-            meter=self.meter,
-            min_share=min_share,
-        )
+        self.fetcher = fetcher_of([store], self.meter, policy, min_share)
 
     def start(self, *keys: str) -> list[asyncio.Task[ObjectBody]]:
         return [asyncio.create_task(self.fetch(key), name=key) for key in keys]

@@ -12,25 +12,23 @@ import pytest
 from pipeline.adapters.https.policy import matches
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import Reject
-from pipeline.fetch import Attempts, Fetcher, Store, Stores
+from pipeline.fetch import Store
 from pipeline.fetch.healths import MAX_HOSTS
 from pipeline.metrics import BREAKER_OPEN, IMAGE_METRICS, STORE_BREAKER_OPEN, STORE_METRICS
 from pipeline.records import ImageRef, ObjectBody
 from tests.rigs.stages.fetching import (
-    BREAKER,
     HOUR_S,
+    OUTAGES,
     POLICY,
-    RETRY,
     Behaviour,
     ScriptedStore,
     break_off,
+    fetcher_of,
     hang,
     reference,
-    refuse,
 )
-from tests.rigs.virtual_time import LoopClock, run
+from tests.rigs.virtual_time import run
 
-OUTAGES = pytest.mark.parametrize("outage", [break_off, refuse, hang])
 NAMED = "named.example.com"
 
 
@@ -67,13 +65,7 @@ class Bench:
             )
             for rule in rules or (NAMED, "*")
         ]
-        self.fetcher = Fetcher(
-            Attempts(Stores(stores), POLICY, LoopClock()),
-            retry=RETRY,
-            breaker=BREAKER,
-            random=lambda: 0.5,
-            meter=self.meter,
-        )
+        self.fetcher = fetcher_of(stores, self.meter)
 
     def start(self, host: str, count: int = 1) -> list[asyncio.Task[ObjectBody]]:
         return [asyncio.create_task(self.fetch(host, f"{number}")) for number in range(count)]

@@ -11,28 +11,28 @@ import pytest
 
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import Reject
-from pipeline.fetch import Attempts, Fetcher, FetchPolicy, Stores
+from pipeline.fetch import FetchPolicy, Stores
 from pipeline.metrics import BREAKER_OPEN, IMAGE_METRICS, STORE_BREAKER_OPEN, STORE_METRICS
 from pipeline.records import ObjectBody, Partition
 from tests.rigs.stages.fetching import (
     BREAKER,
     HOUR_S,
+    OUTAGES,
     POLICY,
-    RETRY,
     Behaviour,
     ScriptedStore,
     break_off,
+    fetcher_of,
     hang,
     reference,
     refuse,
     store_of,
 )
-from tests.rigs.virtual_time import LoopClock, run
+from tests.rigs.virtual_time import run
 from tests.rigs.workers.stream_in_virtual_time import SimulatedWorker
 
 HERE = [Partition("refs", number) for number in range(2)]
 ELSEWHERE = [Partition("refs", 2 + number) for number in range(3)]
-OUTAGES = pytest.mark.parametrize("outage", [break_off, refuse, hang])
 
 
 # -- the map ----------------------------------------------------------------------------------
@@ -91,13 +91,7 @@ class TwoStores:
             store_of(self.eu, lambda bucket: bucket == "eu", name="eu"),
             store_of(self.us, name="us"),
         ]
-        self.fetcher = Fetcher(
-            Attempts(Stores(stores), POLICY, LoopClock()),
-            retry=RETRY,
-            breaker=BREAKER,
-            random=lambda: 0.5,
-            meter=self.meter,
-        )
+        self.fetcher = fetcher_of(stores, self.meter)
 
     def start(self, bucket: str, count: int) -> list[asyncio.Task[ObjectBody]]:
         """Fetches of so many objects of a bucket, from a source of its name."""

@@ -60,6 +60,6 @@ def test_a_failure_names_its_image_and_whose_fault_it_is(
 
 
 def test_too_many_images_are_refused_before_any_is_looked_at() -> None:
-    with pytest.raises(ApiError, match="4 images exceed serve.max_images = 3") as refused:
+    with pytest.raises(ApiError, match=r"4 images exceed serve\.max_images = 3") as refused:
         looked_at(*[Retry("fetch.unavailable", "no answer")] * 4)
     assert (refused.value.status, refused.value.code) == (400, "too_many_images")

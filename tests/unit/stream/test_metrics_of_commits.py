@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import pytest
 
 from pipeline import metrics
@@ -11,7 +13,7 @@ from pipeline.commit.settled import DeadLettered, PassedOver
 from pipeline.metrics import Metric
 from pipeline.records import DeadLetter, Epoch, Origin
 from tests.rigs.workers.committing import BYTES, PARTITION, TOPIC, Worker
-from workers.stream import wiring
+from workers.stages import tell_model
 
 
 def started() -> Worker:
@@ -192,14 +194,14 @@ def test_the_model_is_named_by_what_the_worker_runs() -> None:
     meter, encoder = MemoryMeter(metrics.STREAM_WORKER), MemoryEncoder()
 
     assert meter.labels(metrics.MODEL_INFO) == []
-    wiring._tell_model(meter, encoder)
+    tell_model(meter, encoder.model)
     model = encoder.model
     named = {
         "model": model.name,
         "revision": model.revision,
         "precision": model.precision,
         "engine": model.engine,
-        "version": wiring.VERSION,
+        "version": version("clipstream"),
     }
     assert meter.labels(metrics.MODEL_INFO) == [named]
     assert meter.value(metrics.MODEL_INFO, **named) == 1

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ from workers.serve.live.cluster import ClusterView
 from workers.serve.services import Services, Standing
 from workers.serve.wiring import serving
 from workers.settings.loading import Settings
+from workers.stages import tell_model
 
 log = logging.getLogger(__name__)
 
@@ -180,15 +180,7 @@ class Replica:
             encoder = WatchedEncoder(loaded, SystemClock())
             services = await owned.enter_async_context(serving(settings, encoder, meter, _replicas))
             model = encoder.model
-            meter.set(
-                metrics.MODEL_INFO,
-                1,
-                model=model.name,
-                revision=model.revision,
-                precision=model.precision,
-                engine=model.engine,
-                version=version("clipstream"),
-            )
+            tell_model(meter, model)
             heap.freeze()  # the process belongs to this replica only
             self._model = f"{model.name} in {model.precision}"
             self._call_age_s = encoder.call_age_s

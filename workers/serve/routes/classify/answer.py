@@ -8,6 +8,7 @@ from typing import Annotated, Any, NotRequired
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic refuses typing's below Python 3.12
 
+from pipeline.events import parts
 from pipeline.events.values import Count, ImageValue, ModelValue, ResultValue, Sha256
 from pipeline.records import LabelSetResult, ModelIdentity
 from workers.serve.images import Seen
@@ -92,33 +93,18 @@ class Answer(TypedDict):
 
 
 def model_value(model: ModelIdentity, embedding_dtype: str) -> AnsweredModel:
-    return {
-        "name": model.name,
-        "revision": model.revision,
-        "dimension": model.dimension,
-        "logit_scale": model.logit_scale,
-        "precision": model.precision,
-        "engine": model.engine,
-        "embedding_dtype": embedding_dtype,
-    }
+    return {**parts.model_value(model), "embedding_dtype": embedding_dtype}
 
 
 def image_value(
     seen: Seen, results: tuple[LabelSetResult, ...], embedding: bool | str
 ) -> dict[str, Any]:
     """All of an answered image but its index and id."""
-    looked, facts = seen.looked, seen.looked.image
+    looked = seen.looked
     value: dict[str, Any] = {
         "sha256": looked.sha256,
-        "results": [_result_value(result) for result in results],
-        "image": {
-            "format": facts.format,
-            "width": facts.width,
-            "height": facts.height,
-            "frames": facts.frames,
-            "cropped_share": facts.cropped_share,
-            "size_bytes": looked.size_bytes,
-        },
+        "results": [parts.result_value(result) for result in results],
+        "image": {**parts.image_value(looked.image), "size_bytes": looked.size_bytes},
     }
     if seen.etag is not None:
         value["etag"] = seen.etag
@@ -129,16 +115,3 @@ def image_value(
     elif embedding:
         value["embedding"] = looked.embedding.tolist()
     return value
-
-
-def _result_value(result: LabelSetResult) -> ResultValue:
-    return {
-        "label_set": result.label_set,
-        "version": result.version,
-        "decision": result.decision,
-        "matched": list(result.matched),
-        "scores": [
-            {"label": each.label, "score": each.score, "similarity": each.similarity}
-            for each in result.scores
-        ],
-    }
