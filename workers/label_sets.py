@@ -4,7 +4,6 @@ their files takes effect without a restart."""
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +19,10 @@ from pipeline.labels.scoring import CompiledLabelSets, EncodeTexts, compile_labe
 from pipeline.ports import Meter
 from pipeline.records import ModelIdentity
 from pipeline.routes import Router
+from workers.looks import Looks
 from workers.settings.loading import Settings
 
 log = logging.getLogger(__name__)
-
-STOP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,23 +147,18 @@ class LiveRules(Generic[InForce]):
         self._seen = self._tried = fingerprint()
         self._current = load()
         self._tell({})
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._looks: Looks | None = None
 
     def __call__(self) -> InForce:
         return self._current
 
     def watch(self, interval_s: float) -> None:
         """Look at the files every ``interval_s`` seconds, in a thread."""
-        self._thread = threading.Thread(
-            target=self._watch, args=(interval_s,), name="label sets", daemon=True
-        )
-        self._thread.start()
+        self._looks = Looks(self.look, interval_s, "label sets")
 
     def close(self) -> None:
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(STOP_S)
+        if self._looks is not None:
+            self._looks.close()
 
     def look(self) -> None:
         """Apply a change of the files that both this look and the previous one have seen."""
@@ -190,14 +183,6 @@ class LiveRules(Generic[InForce]):
         self.changed_at = kept | dict.fromkeys(fresh, self._now())
         self._meter.add(metrics.LABEL_SET_RELOADS, outcome="loaded")
         self._tell(replaced.versions)
-
-    def _watch(self, interval_s: float) -> None:
-        while not self._stopping.wait(interval_s):
-            try:
-                self.look()
-            except Exception:
-                # The thread must go on after a defect, or no later change would take effect.
-                log.exception("label sets: looking for changes failed")
 
     def _tell(self, replaced: Mapping[str, str]) -> None:
         versions = self._current.versions

@@ -5,21 +5,19 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.errors import Halt
 from pipeline.metrics import KEY_RELOADS
 from pipeline.ports import Clock, Meter
+from workers.looks import Looks
 from workers.serve.admission.key_file import KeyEntry, contents, digest, parsed, split
 from workers.serve.caller import Caller
 from workers.serve.errors import ApiError
 from workers.settings.serve import ServePolicy
 
 log = logging.getLogger(__name__)
-
-STOP_S = 5.0
 
 
 class Keys:
@@ -37,8 +35,7 @@ class Keys:
         self._path = path
         self._clock = clock
         self._meter = meter
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._looks: Looks | None = None
         self._refused = ""
         self._seen = contents(path)
         self._current = _callers(parsed(self._seen))
@@ -65,15 +62,11 @@ class Keys:
 
     def watch(self, interval_s: float) -> None:
         """Look at the files every ``interval_s`` seconds, in a thread."""
-        self._thread = threading.Thread(
-            target=self._watch, args=(interval_s,), name="keys", daemon=True
-        )
-        self._thread.start()
+        self._looks = Looks(self.look, interval_s, "keys")
 
     def close(self) -> None:
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(STOP_S)
+        if self._looks is not None:
+            self._looks.close()
 
     def look(self) -> None:
         """Apply a change of the files."""
@@ -100,14 +93,6 @@ class Keys:
         self._seen, self._current = seen, current
         self._meter.add(KEY_RELOADS, outcome="loaded")
         log.info("keys: %d in force, %d new, %d revoked", len(current), len(new), len(gone))
-
-    def _watch(self, interval_s: float) -> None:
-        while not self._stopping.wait(interval_s):
-            try:
-                self.look()
-            except Exception:
-                # The thread must go on after a defect, or no later key would be revoked.
-                log.exception("keys: looking for changes failed")
 
 
 def require_keys(policy: ServePolicy) -> None:
