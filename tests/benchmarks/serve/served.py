@@ -9,9 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from workers.commands.serve import run_serve
-
 from tests.benchmarks.serve import null
+from workers.commands.serve import run_serve
 from workers.logs import configure_logging
 from workers.settings.loading import load_settings
 from workers.stages import load_encoder
