@@ -80,8 +80,12 @@ between: $(INSTALLED) ## Measure what an image costs outside decode and encode, 
 scaling: $(INSTALLED) ## Measure 1 to 16 workers against as many times what one does
 	@$(BIN)/python -m tests.benchmarks.scaling
 
+.PHONY: serve-bench
+serve-bench: $(INSTALLED) ## Measure `clipstream serve`; PART="overhead overload" measures some parts
+	@$(BIN)/python -m tests.benchmarks.serve $(if $(PART),--only $(PART))
+
 .PHONY: bench
-bench: $(INSTALLED) ## Run every benchmark and write tests/benchmarks/results/REPORT.md; less than 20 minutes, on an idle machine
+bench: $(INSTALLED) ## Run every benchmark and write tests/benchmarks/results/REPORT.md; less than 40 minutes, on an idle machine
 	@$(BIN)/python -m tests.benchmarks.report
 
 .PHONY: gpu

@@ -83,7 +83,7 @@ class Look:
             self._took("decode", started)
             raise
         self._took("decode", started)
-        return Opened(image, await _sha256(body), len(body))
+        return Opened(image, await sha256_of(body), len(body))
 
     async def encode(self, opened: Opened, level: int = FIRST) -> Looked:
         """The second half. Waiting here for others to fill the batch is not a failure."""
@@ -102,7 +102,8 @@ class Look:
         self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started, stage=stage)
 
 
-async def _sha256(body: bytes) -> str:
+async def sha256_of(body: bytes) -> str:
+    """The hash of a file's bytes, in lower-case hexadecimal."""
     if len(body) <= _HASHED_AT_ONCE_BYTES:
         return hashlib.sha256(body).hexdigest()
     return (await asyncio.to_thread(hashlib.sha256, body)).hexdigest()

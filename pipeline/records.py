@@ -332,5 +332,20 @@ class OutputRecord:
         object.__setattr__(self, "size_bytes", size)
 
 
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """One record for the topic of served images."""
+
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of key, value and headers, without the record's framing."""
+        named = sum(len(name.encode()) + len(value) for name, value in self.headers)
+        return len(self.key) + len(self.value) + named
+
+
 Epoch = NewType("Epoch", int)
 """Counts how often a partition was assigned to this worker. Work of an older epoch is dropped."""

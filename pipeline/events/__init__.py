@@ -1,8 +1,10 @@
 """Outcomes as Kafka records: CloudEvents whose form is a published contract.
 
-Read ``builder`` first: it makes the records. ``families`` says which version of the types an
-outcome has, and makes the JSON values. ``values`` and ``headers`` say what is in them,
-``schemas`` renders both as JSON Schemas, ``envelope`` holds the attributes that all events share.
+Read ``builder`` first: it makes the records of the stream. ``families`` says which version of the
+types an outcome has, and makes the JSON values. ``served`` makes the records of images that came
+over HTTP. ``values`` and ``headers`` say what is in them, ``schemas`` renders both as JSON Schemas.
+``envelope`` holds the attributes that all events of the stream share, ``parts`` what values and
+headers of several types have in common.
 """
 
 from pipeline.events.builder import EventBuilder, EventsPolicy

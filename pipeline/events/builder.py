@@ -7,15 +7,10 @@ random source, so an outcome that is published again is the same event, byte for
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 from pydantic import Field
-from pydantic_core import PydanticSerializationError, to_json
 
 from pipeline.errors import Code
 from pipeline.events.envelope import (
@@ -30,12 +25,12 @@ from pipeline.events.envelope import (
 )
 from pipeline.events.families import classification_value, dead_reference_value, family_of
 from pipeline.events.headers import ORIGINAL_PREFIX, Payload
+from pipeline.events.parts import as_bytes, as_json, embedding_headers
 from pipeline.policy import Policy, Tier
 from pipeline.records import (
     Classification,
     DeadLetter,
     EmbeddingDtype,
-    ModelIdentity,
     Origin,
     Outcome,
     OutputRecord,
@@ -52,9 +47,6 @@ MAX_SHRUNK_FIELD_BYTES = 2048
 longest usual name of an image, has at most 1,093 bytes."""
 
 _SENDERS_HEADERS = frozenset({"ce_subject", "traceparent"})  # the sender decides their length
-
-
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 class EventsPolicy(Policy):
@@ -134,7 +126,7 @@ class EventBuilder:
             *attributes(self._context, origin, family.classification, own_id, subject),
             *family.classification_content,
         )
-        value = _json(classification_value(origin, outcome, self._context.version))
+        value = as_json(classification_value(origin, outcome, self._context.version))
         return OutputRecord(OutputTopic.CLASSIFICATIONS, origin.key, value, headers)
 
     def _embedding(
@@ -148,7 +140,7 @@ class EventBuilder:
             *attributes(self._context, origin, kind, own_id, ref.subject),
             ("content-type", b"application/octet-stream"),
             ("classification.id", text(classification_id)),
-            *_embedding_headers(
+            *embedding_headers(
                 looked.model,
                 vector.dtype,
                 vector.size,
@@ -161,8 +153,7 @@ class EventBuilder:
             *optional("tenant", ref.tenant),
             ("clipstream.version", text(self._context.version)),
         )
-        little_endian = vector.astype(vector.dtype.newbyteorder("<"), copy=False)
-        return OutputRecord(OutputTopic.EMBEDDINGS, origin.key, little_endian.tobytes(), headers)
+        return OutputRecord(OutputTopic.EMBEDDINGS, origin.key, as_bytes(vector), headers)
 
     def _dead_letter(
         self, origin: Origin, letter: DeadLetter, record: Record | None
@@ -194,28 +185,6 @@ class EventBuilder:
         )
 
 
-@lru_cache(maxsize=16)  # a worker has one model and one mode
-def _embedding_headers(
-    model: ModelIdentity,
-    dtype: np.dtype[Any],
-    dimension: int,
-    decode_mode: str,
-    decode_crop: str,
-) -> TextHeaders:
-    """The headers that all embeddings of one worker share."""
-    return (
-        ("embedding.dtype", text(dtype.name)),
-        ("embedding.dimension", b"%d" % dimension),
-        ("embedding.normalised", b"true"),
-        ("model.name", text(model.name)),
-        ("model.revision", text(model.revision)),
-        ("model.precision", text(model.precision)),
-        ("model.engine", text(model.engine)),
-        ("decode.mode", text(decode_mode)),
-        ("decode.crop", text(decode_crop)),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _PayloadOf:
     key: bytes | None
@@ -230,7 +199,7 @@ def _payload(origin: Origin, letter: DeadLetter, record: Record | None) -> _Payl
             *family_of(ref).dead_letter_content,
             ("dlq.payload", text(Payload.REFERENCE)),
         )
-        return _PayloadOf(origin.key, _json(dead_reference_value(ref)), headers)
+        return _PayloadOf(origin.key, as_json(dead_reference_value(ref)), headers)
     if record is not None:
         headers = (
             ("content-type", b"application/octet-stream"),
@@ -251,27 +220,6 @@ def _original_headers(record: Record) -> TextHeaders:
     nulls = [place for place, (_, value) in enumerate(record.headers) if value is None]
     return (
         *((("dlq.null-value", b"true"),) if record.value is None else ()),
-        *((("dlq.null-headers", _json(nulls)),) if nulls else ()),
+        *((("dlq.null-headers", as_json(nulls)),) if nulls else ()),
         *((ORIGINAL_PREFIX + name, value or b"") for name, value in record.headers),
     )
-
-
-def _json(value: Mapping[str, Any] | list[int]) -> bytes:
-    """Compact JSON in UTF-8. pydantic's encoder takes a fifth of the time of Python's own.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
-    try:
-        encoded = to_json(value)
-    except PydanticSerializationError:  # it refuses lone surrogates
-        return _exact_json(value)
-    # pydantic's encoder writes NaN and Infinity. If it may have done so, Python's encoder decides.
-    suspicious = b"NaN" in encoded or b"Infinity" in encoded
-    return _exact_json(value) if suspicious else encoded
-
-
-def _exact_json(value: Mapping[str, Any] | list[int]) -> bytes:
-    # UTF-8 cannot hold a lone surrogate. It can only be inside a JSON string, where the escape that
-    # `backslashreplace` writes for it (\udXXX) is JSON's own escape.
-    return _encoder.encode(value).encode(errors="backslashreplace")

@@ -11,6 +11,7 @@ from typing import cast
 
 from pipeline.events.envelope import TextHeaders, text, timestamp
 from pipeline.events.headers import EventType
+from pipeline.events.parts import image_value, model_value, object_value, result_value
 from pipeline.events.schemas import (
     CLASSIFICATION_SCHEMA,
     CLASSIFICATION_SCHEMA_V2,
@@ -124,44 +125,13 @@ def classification_value(
     origin: Origin, outcome: Classification, version: str
 ) -> ClassificationValue | ClassificationValueV2:
     ref, looked = outcome.ref, outcome.looked
-    model, image = looked.model, looked.image
     partition = origin.position.partition
     value: ClassificationValue = {
         "reference": _reference_value(ref),
-        "object": {
-            "etag": outcome.etag,
-            "version_id": outcome.version_id,
-            "sha256": looked.sha256,
-            "size_bytes": looked.size_bytes,
-        },
-        "image": {
-            "format": image.format,
-            "width": image.width,
-            "height": image.height,
-            "frames": image.frames,
-            "cropped_share": image.cropped_share,
-        },
-        "model": {
-            "name": model.name,
-            "revision": model.revision,
-            "dimension": model.dimension,
-            "logit_scale": model.logit_scale,
-            "precision": model.precision,
-            "engine": model.engine,
-        },
-        "results": [
-            {
-                "label_set": result.label_set,
-                "version": result.version,
-                "decision": result.decision,
-                "matched": list(result.matched),
-                "scores": [
-                    {"label": score.label, "score": score.score, "similarity": score.similarity}
-                    for score in result.scores
-                ],
-            }
-            for result in outcome.results
-        ],
+        "object": object_value(looked, outcome.etag, outcome.version_id),
+        "image": image_value(looked.image),
+        "model": model_value(looked.model),
+        "results": [result_value(result) for result in outcome.results],
         "decode_mode": looked.decode_mode,
         "decode_crop": looked.decode_crop,
         "position": {

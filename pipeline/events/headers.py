@@ -30,6 +30,9 @@ class EventType(StrEnum):
     CLASSIFICATION_V2 = "clipstream.classification.v2"
     EMBEDDING_V2 = "clipstream.embedding.v2"
     DEAD_LETTER_V2 = "clipstream.dead-letter.v2"
+    SERVED_IMAGE = "clipstream.served-image.v1"
+    SERVED_EMBEDDING = "clipstream.served-embedding.v1"
+    SERVED_ERROR = "clipstream.served-error.v1"
 
 
 DEAD_LETTERS = frozenset({EventType.DEAD_LETTER, EventType.DEAD_LETTER_V2})
@@ -93,6 +96,36 @@ SUBJECT = Header("ce_subject", "The reference's id. Without an id, its URI.")
 JSON_CONTENT = Header("content-type", "`application/json`.", pattern="^application/json$")
 DATA_SCHEMA = Header("ce_dataschema", "`$id` of the value's JSON Schema.")
 
+BYTES_CONTENT = Header("content-type", "`application/octet-stream`.")
+VECTOR = (
+    Header(
+        "embedding.dtype",
+        "`float32` or `float16`, little-endian.",
+        pattern="^float(32|16)$",
+    ),
+    Header("embedding.dimension", "Number of elements of the embedding.", pattern=_NUMBER),
+    Header("embedding.normalised", "`true`: the length is 1, up to the dtype's rounding."),
+)
+VERSION = Header("clipstream.version", "Version of Clipstream that wrote the event.")
+
+SERVED = (
+    SPECVERSION,
+    TYPE,
+    Header("ce_source", "`/clipstream/serve`.", pattern="^/clipstream/serve$"),
+    Header(
+        "ce_id",
+        "UUIDv5 of key name, request id, route, index, subject and type. A request that is sent "
+        "again with the same `x-request-id` has the same ids.",
+        pattern=_UUID5,
+    ),
+    Header(
+        "ce_subject",
+        "URI of the image, without the query of an `https://` URI. For an image whose bytes were "
+        "in the request: `sha256:` and the hash of the bytes, if it is known.",
+        required=False,
+    ),
+)
+
 _V1: dict[EventType, tuple[Header, ...]] = {
     EventType.CLASSIFICATION: (
         SPECVERSION,
@@ -113,7 +146,7 @@ _V1: dict[EventType, tuple[Header, ...]] = {
         ID,
         TIME,
         SUBJECT,
-        Header("content-type", "`application/octet-stream`."),
+        BYTES_CONTENT,
         TRACEPARENT,
         *REPLAYED,
         Header(
@@ -121,13 +154,7 @@ _V1: dict[EventType, tuple[Header, ...]] = {
             "`ce_id` of the classification of the same image.",
             pattern=_UUID5,
         ),
-        Header(
-            "embedding.dtype",
-            "`float32` or `float16`, little-endian.",
-            pattern="^float(32|16)$",
-        ),
-        Header("embedding.dimension", "Number of elements of the embedding.", pattern=_NUMBER),
-        Header("embedding.normalised", "`true`: the length is 1, up to the dtype's rounding."),
+        *VECTOR,
         Header("model.name", "`model.name` of the classification."),
         Header("model.revision", "`model.revision` of the classification."),
         Header("model.precision", "`model.precision` of the classification."),
@@ -142,7 +169,7 @@ _V1: dict[EventType, tuple[Header, ...]] = {
         Header("object.etag", "ETag of the object that was read.", required=False),
         Header("object.version-id", "Version of the object that was read.", required=False),
         Header("tenant", "Tenant that the route decided.", required=False),
-        Header("clipstream.version", "Version of Clipstream that wrote the event."),
+        VERSION,
     ),
     EventType.DEAD_LETTER: (
         SPECVERSION,
@@ -254,7 +281,26 @@ _V2 = {
     EventType.DEAD_LETTER_V2: EventType.DEAD_LETTER,
 }
 
+_SERVED: dict[EventType, tuple[Header, ...]] = {
+    EventType.SERVED_IMAGE: (*SERVED, JSON_CONTENT, DATA_SCHEMA),
+    EventType.SERVED_EMBEDDING: (
+        *SERVED,
+        BYTES_CONTENT,
+        Header("image.id", "`ce_id` of the served-image event of the image.", pattern=_UUID5),
+        *VECTOR,
+        Header("model.name", "`model.name` of the served-image event."),
+        Header("model.revision", "`model.revision` of the served-image event."),
+        Header("model.precision", "`model.precision` of the served-image event."),
+        Header("model.engine", "`model.engine` of the served-image event."),
+        Header("decode.mode", "`decode_mode` of the served-image event."),
+        Header("decode.crop", "`decode_crop` of the served-image event."),
+        Header("object.sha256", "SHA-256 of the image's bytes.", pattern=_SHA256),
+        VERSION,
+    ),
+    EventType.SERVED_ERROR: (*SERVED, JSON_CONTENT, DATA_SCHEMA),
+}
+
 HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
-    _V1 | {newer: _V1[older] for newer, older in _V2.items()}
+    _V1 | {newer: _V1[older] for newer, older in _V2.items()} | _SERVED
 )
 """Versions 1 and 2 have the same headers; their values differ."""

@@ -13,6 +13,8 @@ from pipeline.events.values import (
     ClassificationValueV2,
     DeadReferenceValue,
     DeadReferenceValueV2,
+    ServedErrorValue,
+    ServedImageValue,
 )
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -28,6 +30,8 @@ CLASSIFICATION_SCHEMA = "classification.v1"
 CLASSIFICATION_SCHEMA_V2 = "classification.v2"
 DEAD_LETTER_SCHEMA = "dead-letter.v1"
 DEAD_LETTER_SCHEMA_V2 = "dead-letter.v2"
+SERVED_IMAGE_SCHEMA = "served-image.v1"
+SERVED_ERROR_SCHEMA = "served-error.v1"
 
 
 class _Generator(GenerateJsonSchema):
@@ -66,6 +70,8 @@ def schemas() -> dict[str, dict[str, Any]]:
         DEAD_LETTER_SCHEMA: _value_schema(DEAD_LETTER_SCHEMA, DeadReferenceValue),
         CLASSIFICATION_SCHEMA_V2: _value_schema(CLASSIFICATION_SCHEMA_V2, ClassificationValueV2),
         DEAD_LETTER_SCHEMA_V2: _value_schema(DEAD_LETTER_SCHEMA_V2, DeadReferenceValueV2),
+        SERVED_IMAGE_SCHEMA: _value_schema(SERVED_IMAGE_SCHEMA, ServedImageValue),
+        SERVED_ERROR_SCHEMA: _value_schema(SERVED_ERROR_SCHEMA, ServedErrorValue),
     }
     for event_type in EventType:
         kind, _, version = event_type.removeprefix("clipstream.").rpartition(".")

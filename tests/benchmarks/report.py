@@ -24,6 +24,7 @@ from rich.console import Console
 
 from tests.benchmarks import between, decode, encode, fidelity, latency, scaling, stream
 from tests.benchmarks.figures import Figure
+from tests.benchmarks.serve import parts
 from tests.rigs.checkout import commit
 from tests.rigs.root import RESULTS
 
@@ -57,6 +58,7 @@ def benchmarks(console: Console) -> dict[str, Benchmark]:
         "Scaling": lambda: scaling.measure(
             SCALING_WORKERS, SCALING_ROUNDS, SCALING_S, tell=console.print
         ),
+        "Serve": lambda: parts.measure(tell=console.print),
     }
 
 

@@ -51,7 +51,7 @@ def measure(
     rates: Rates = defaultdict(list)
     ratios: Rates = defaultdict(list)
     with contextlib.ExitStack() as owned:
-        alone = {each: _alone(each, threads) for each in precisions()}
+        alone = {each: encoder_rate(each, threads) for each in precisions()}
         images = {each: int(rate() * RUN_S) for each, rate in alone.items()}
         objects = {f"photos/{number:04}.jpg": body for number, body in enumerate(files)}
         running = owned.enter_context(bench(objects, WARM, max(images.values())))
@@ -61,7 +61,7 @@ def measure(
                 if number > 0 and precision not in GOAL_OF_ALONE:
                     continue
                 before = rate()
-                _worker(running, precision, images[precision], threads, rates)
+                worker_turn(running, precision, images[precision], threads, rates)
                 rates[f"encode.{precision}"].append((before + rate()) / 2)
                 if GOAL_PEER in turns:
                     _peer(GOAL_PEER, turns[GOAL_PEER], [precision], rates, ratios)
@@ -86,7 +86,8 @@ def _peer(
         ratios[f"{ours}.over_peer.{name}"].append(rates[ours][-1] / rate)
 
 
-def _worker(running: Bench, precision: str, images: int, threads: int, rates: Rates) -> None:
+def worker_turn(running: Bench, precision: str, images: int, threads: int, rates: Rates) -> None:
+    """One run of the worker, counted in ``rates`` as ``stream.PRECISION`` and beside it."""
     model = {
         "directory": str(full_size.checkpoint()),
         "device": "cpu",
@@ -106,7 +107,7 @@ def _worker(running: Bench, precision: str, images: int, threads: int, rates: Ra
     rates[f"stream.{precision}.services_elsewhere"].append(elsewhere)
 
 
-def _alone(precision: str, threads: int) -> Callable[[], float]:
+def encoder_rate(precision: str, threads: int) -> Callable[[], float]:
     """Images a second of the encoder with nothing beside it."""
     ready = engine(full_size.model(), precision, threads)
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, SIDE, SIDE, 3), dtype=np.uint8)

@@ -34,6 +34,7 @@ def findings(
     kafka: KafkaPolicy | None = None,
     delivery: DeliveryPolicy | None = None,
     workers: int = WORKERS,
+    served: str | None = None,
 ) -> dict[str, Check]:
     doctor = KafkaDoctor(
         deployment.admin,
@@ -41,6 +42,7 @@ def findings(
         delivery or deployment.delivery,
         deployment.member(),
         workers,
+        served,
     )
     return {check.subject: check for check in doctor.check()}
 
@@ -107,6 +109,20 @@ def test_an_output_topic_that_compacts_fails(deployment: Deployment, role: Outpu
     name = deployment.topic(role)
     configure(deployment, name, cleanup_policy="compact,delete")
     assert "delete" in failed(findings(deployment))[f"clean-up of {name}"]
+
+
+def test_the_topic_of_served_images_is_checked_where_they_are_published(
+    deployment: Deployment,
+) -> None:
+    name = f"{deployment.input}.served"
+    assert f"topic {name}" in failed(findings(deployment, served=name))
+    assert name not in sound_topics(deployment.kafka)
+    wanted = {name: sound_topics(deployment.kafka, name)[name]}
+    assert deployment.admin.create_topics(wanted, 1, 1) == (name,)
+    assert not any(name in subject for subject in failed(findings(deployment, served=name)))
+    configure(deployment, name, max_message_bytes="1000")
+    found = failed(findings(deployment, served=name))[f"size limit of {name}"]
+    assert str(deployment.kafka.max_input_bytes) in found
 
 
 def test_an_unclean_leader_election_fails(deployment: Deployment) -> None:

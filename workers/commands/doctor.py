@@ -91,11 +91,17 @@ def _kafka(settings: Settings, create: NewTopics | None) -> Iterator[Check]:
             settings.delivery,
             member_of(settings, 0),
             settings.workers.most,
+            _served(settings),
         ).check()
 
 
+def _served(settings: Settings) -> str | None:
+    """The topic of images that came over HTTP, if their outcomes are published."""
+    return settings.serve.topic if settings.serve.publish == "kafka" else None
+
+
 def _created(settings: Settings, admin: KafkaAdmin, create: NewTopics) -> Iterator[Check]:
-    topics = sound_topics(settings.kafka)
+    topics = sound_topics(settings.kafka, _served(settings))
     durable = {"min.insync.replicas": str(SAFE_MIN_ISR)}
     if create.replication >= SAFE_REPLICATION:
         topics = {name: configs | durable for name, configs in topics.items()}

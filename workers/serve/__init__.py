@@ -6,7 +6,8 @@ settings, ``app`` puts the application together. ``caller`` says who asks and wh
 other services' clients write for texts and images, and ``sources`` what a text names as an image.
 ``images`` looks at images, and ``looking`` at several of one request. ``label_sets`` says which
 label sets score them, ``prompts`` embeds texts and compiles label sets of a request, and ``recent``
-keeps what was used last. ``openapi`` has what routes share of their description. ``admission`` is
-what happens before a request is read, ``routes`` has the routes by the client that they are for.
-``live`` is the console's API. ``console`` is the page for people.
+keeps what was used last. ``publishing`` publishes what a request is answered with. ``openapi`` has
+what routes share of their description. ``admission`` is what happens before a request is read,
+``routes`` has the routes by the client that they are for. ``live`` is the console's API,
+``console`` the page for people.
 """

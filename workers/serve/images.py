@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import Code, PipelineError, Reject, Retry, StoreDenied, ends_worker
 from pipeline.fetch.attempt import Attempts
-from pipeline.look import Look, Opened
+from pipeline.look import Look, Opened, sha256_of
 from pipeline.metrics import FETCHED_BYTES, STAGE_SECONDS
 from pipeline.ports import Meter
 from pipeline.records import ImageRef, Looked, ObjectBody
@@ -28,11 +28,13 @@ class Inline:
     """An image whose bytes are in the request.
 
     ``copied`` says that the bytes are not the body's own, so that they take memory beside it. The
-    bytes can be taken once: nothing keeps them after they were decoded.
+    bytes can be taken once: nothing keeps them after they were decoded. ``sha256`` is their hash,
+    known once somebody has looked at them.
     """
 
     body: bytes
     copied: bool = False
+    sha256: str | None = None
 
     def take(self) -> bytes:
         body, self.body = self.body, b""
@@ -148,9 +150,13 @@ class Images:
     async def _decoded(self, image: Inline, level: int, share: _Share) -> Opened:
         body = image.take()
         try:
-            if not body:
-                raise Reject("fetch.empty", "the image has no bytes; send its file")
-            return await self._look.decode(body, None, level)
+            opened = await self._look.decode(_some(body), None, level)
+        except Reject:
+            image.sha256 = await sha256_of(body)
+            raise
+        else:
+            image.sha256 = opened.sha256
+            return opened
         finally:
             if image.copied:
                 share.let_go(len(body))
@@ -266,6 +272,12 @@ class _ObjectRoom:
         if self._bytes is not None:
             self._share.let_go(self._bytes)
             self._bytes = None
+
+
+def _some(body: bytes) -> bytes:
+    if not body:
+        raise Reject("fetch.empty", "the image has no bytes; send its file")
+    return body
 
 
 def _bare(failure: Failure) -> Failure:

@@ -17,6 +17,7 @@ from workers.serve.images import Images
 from workers.serve.live.cluster import ClusterView
 from workers.serve.live.live import Live
 from workers.serve.prompts import Prompts
+from workers.serve.publishing.records import SILENT, Records
 from workers.settings.loading import Settings
 
 
@@ -56,3 +57,4 @@ class Services:
     cluster: ClusterView
     clock: Clock
     meter: Meter
+    records: Records = SILENT

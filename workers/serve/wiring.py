@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from importlib.metadata import version
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.jpeg import as_jpeg
+from pipeline.adapters.kafka.served.publisher import EventPublisher
 from pipeline.adapters.kafka.watching.topics import KafkaTopics
 from pipeline.adapters.label_files import fingerprint
 from pipeline.encode.batching import lane_share
+from pipeline.events.served import ServedEvents
 from pipeline.fetch import Attempts, Stores
 from pipeline.ports import Clock, Encoder, Meter
 from workers.label_sets import LiveRules, load_scoring
@@ -27,6 +30,7 @@ from workers.serve.live.pictures import Pictures
 from workers.serve.live.replays import Replays
 from workers.serve.live.watch import Watch
 from workers.serve.prompts import Prompts
+from workers.serve.publishing.records import Records
 from workers.serve.services import Services, Standing
 from workers.settings.loading import Settings
 from workers.stages import looking
@@ -80,6 +84,10 @@ async def serving(
         if settings.label_sets.reload_interval_s:
             rules.watch(settings.label_sets.reload_interval_s)
             owned.push_async_callback(asyncio.to_thread, rules.close)
+        publisher = None
+        if policy.publish == "kafka":
+            publisher = EventPublisher(settings.kafka, settings.delivery, policy.topic)
+            owned.push_async_callback(asyncio.to_thread, publisher.close)
         prompts = Prompts(encoder, seeing.batcher.encode_texts, settings.serve)
         owned.push_async_callback(prompts.close)
         attempts = Attempts(stores, settings.fetch, clock)
@@ -121,6 +129,7 @@ async def serving(
             ),
             clock=clock,
             meter=meter,
+            records=Records(publisher, ServedEvents(settings.events, version("clipstream"))),
         )
 
 

@@ -34,6 +34,7 @@ from pipeline.flow import FlowPolicy
 from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.policy import Policy, Tier
 from pipeline.priority import PriorityPolicy
+from pipeline.records import OutputTopic
 from pipeline.references import ReferencesPolicy
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from pipeline.routes import RoutePolicy
@@ -165,6 +166,18 @@ class Settings(Policy):
                 )
         if len(set(self.priority.lower)) < len(self.priority.lower):
             raise ValueError("priority.lower: a topic is named twice; name it once")
+        return self
+
+    @model_validator(mode="after")
+    def _served_topic_is_its_own(self) -> Self:
+        if self.serve.publish == "none":
+            return self
+        outputs = [self.kafka.output_topics.name(topic) for topic in OutputTopic]
+        if self.serve.topic in (*self.kafka.input_topics, *outputs):
+            raise ValueError(
+                f"serve.topic: {self.serve.topic} is a topic of the stream too, whose readers do "
+                "not expect events of requests; use another topic"
+            )
         return self
 
     @model_validator(mode="after")

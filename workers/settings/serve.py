@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from pipeline.adapters.kafka.policy import check_topic
 from pipeline.policy import Policy, Tier
 
 
@@ -105,14 +106,25 @@ class ServePolicy(Policy):
     )
     publish: Literal["none", "kafka"] = Field(
         "none",
-        description="`kafka`: the outcome of each image is published before the request is "
-        "answered.",
+        description="`kafka`: the outcome of each image is published to `serve.topic` before the "
+        "request is answered. A request whose outcomes cannot be published is refused with status "
+        "503.",
+    )
+    topic: str = Field(
+        "clipstream.served",
+        description="Topic of the outcomes of images that came over HTTP, if `serve.publish` is "
+        "`kafka`.",
     )
 
     @property
     def most(self) -> int:
         """Replicas that may run at once."""
         return self.min_replicas if self.max_replicas is None else self.max_replicas
+
+    @field_validator("topic")
+    @classmethod
+    def _legal(cls, name: str) -> str:
+        return check_topic(name)
 
     @model_validator(mode="after")
     def _most_is_not_less(self) -> Self:

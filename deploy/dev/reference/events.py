@@ -18,12 +18,16 @@ from pipeline.events.schemas import (
     CLASSIFICATION_SCHEMA_V2,
     DEAD_LETTER_SCHEMA,
     DEAD_LETTER_SCHEMA_V2,
+    SERVED_ERROR_SCHEMA,
+    SERVED_IMAGE_SCHEMA,
     schemas,
 )
+from pipeline.events.served import ServedEvents, ServedImage
 from pipeline.records import (
     Asked,
     Classification,
     DeadLetter,
+    EventRecord,
     ImageFacts,
     ImageRef,
     LabelScore,
@@ -41,8 +45,9 @@ SHOWN_BYTES = 16
 
 _INTRODUCTION = """\
 Every event is a CloudEvent in Kafka's binary mode. The attributes are headers, the data is the
-value, and the key is the key of the input record. [events.md](../events.md) says how to read
-events. [docs/schemas](../schemas) has JSON Schemas of values and headers.
+value. The key of an event of the stream is the key of the input record.
+[events.md](../events.md) says how to read events. [docs/schemas](../schemas) has JSON Schemas of
+values and headers.
 
 Headers contain control characters, and other characters that CloudEvents forbids, as `\\uXXXX`. The
 value contains the exact string.
@@ -63,6 +68,11 @@ _REPLAY = """\
 `clipstream replay` publishes this event when it has sent the reference of a dead letter once more.
 The event is on the dead-letter topic, after the dead letter and with the same key. The value is
 empty.
+"""
+
+_SERVED = """\
+`clipstream serve` publishes these events where `serve.publish` is `kafka`. The key is the id of the
+request. Bodies of requests and texts for the model are in no event.
 """
 
 Row = tuple[str, str, str]
@@ -119,8 +129,31 @@ def render() -> str:
             "## Replay\n",
             _REPLAY,
             _headers(EventType.REPLAY),
+            *_served(values),
         )
     )
+
+
+def _served(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The part about images that came over HTTP."""
+    events = ServedEvents(EventsPolicy(), "0.1.0")
+    sent, outcome = _sent(), _classified()
+    image, embedding = events.looked_at(sent, outcome.looked, outcome.results)
+    yield "## Served image\n"
+    yield _SERVED
+    yield _headers(EventType.SERVED_IMAGE)
+    yield "Value, JSON in UTF-8:\n"
+    yield _fields(values[SERVED_IMAGE_SCHEMA])
+    yield _example("Example", image)
+    yield "## Served embedding\n"
+    yield _headers(EventType.SERVED_EMBEDDING)
+    yield "Value: the elements, little-endian, nothing else.\n"
+    yield _example("Example", embedding)
+    yield "## Served error\n"
+    yield _headers(EventType.SERVED_ERROR)
+    yield "Value, JSON in UTF-8:\n"
+    yield _fields(values[SERVED_ERROR_SCHEMA])
+    yield _example("Example", events.failed(sent, "decode.truncated"))
 
 
 def _headers(event_type: EventType) -> str:
@@ -162,7 +195,7 @@ def _resolved(field: Mapping[str, Any], defs: Mapping[str, Any]) -> tuple[Mappin
     return field, str(field["type"])
 
 
-def _example(title: str, record: OutputRecord) -> str:
+def _example(title: str, record: OutputRecord | EventRecord) -> str:
     lines = [f"key: {_text(record.key or b'')}"]
     lines += [f"{name}: {_text(value)}".rstrip() for name, value in record.headers]
     headers = dict(record.headers)
@@ -261,6 +294,11 @@ def _classified(ref: ImageRef | None = None) -> Classification:
         etag="9b2cf535f27731c974343645a3985328",
         version_id=None if ref else "L4kqtJlcpXroDTDmpUMLUo",
     )
+
+
+def _sent() -> ServedImage:
+    sha256 = "5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9"
+    return ServedImage("b6c0f1b1f5a94c0c", "gallery-web", "/v1/classify", 0, None, sha256)
 
 
 def _unfetched(ref: ImageRef | None = None) -> DeadLetter:

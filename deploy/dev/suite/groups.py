@@ -78,6 +78,7 @@ GROUPS = (
             "tests/component/test_kafka_paused.py",
             "tests/component/test_kafka_replay.py",
             "tests/component/test_kafka_secured.py",
+            "tests/component/test_kafka_served.py",
             "tests/component/test_kafka_too_large.py",
             "tests/component/test_kafka_transactions.py",
             "tests/component/test_kafka_unreadable.py",

@@ -25,8 +25,9 @@ DEAD_LETTER_RETENTION_MS = 30 * 24 * 3600 * 1000
 """Longer, because dead letters wait for people."""
 
 
-def sound_topics(kafka: KafkaPolicy) -> dict[str, dict[str, str]]:
-    """Settings of every topic that Clipstream uses, as created by ``doctor --create-topics``."""
+def sound_topics(kafka: KafkaPolicy, served: str | None = None) -> dict[str, dict[str, str]]:
+    """Settings of every topic that Clipstream uses, as created by ``doctor --create-topics``.
+    ``served`` is the topic of images that came over HTTP, if their outcomes are published."""
     durable = {"unclean.leader.election.enable": "false"}
     topics = {
         name: durable
@@ -38,6 +39,7 @@ def sound_topics(kafka: KafkaPolicy) -> dict[str, dict[str, str]]:
             *kafka.input_topics,
             kafka.output_topics.classifications,
             kafka.output_topics.embeddings,
+            *([served] if served else ()),
         )
     }
     topics[kafka.output_topics.dead_letters] = durable | {
@@ -58,16 +60,20 @@ class KafkaDoctor:
         delivery: DeliveryPolicy,
         member: Member,
         workers: int,
+        served: str | None = None,
     ) -> None:
+        """``served`` is as for ``sound_topics``."""
         self._admin = admin
         self._kafka = kafka
         self._delivery = delivery
         self._member = member
         self._workers = workers
+        self._served = served
 
     def check(self) -> Iterator[Check]:
         """All findings. A later check assumes that the earlier ones passed."""
         outputs = [self._kafka.output_topics.name(topic) for topic in OutputTopic]
+        outputs += [self._served] if self._served else []
         topics = self._admin.topics([*self._kafka.input_topics, *outputs, *INTERNAL_TOPICS])
         settings = self._settings(ConfigResourceType.TOPIC, list(topics))
         for name in self._kafka.input_topics:
@@ -179,14 +185,20 @@ class KafkaDoctor:
                 "cleanup.policy compacts, so that only the last of several outcomes with the same "
                 "key would stay; set it to delete",
             )
-        if name == self._kafka.output_topics.dead_letters:
+        needed, why = {
+            self._kafka.output_topics.dead_letters: (
+                self._kafka.max_request_bytes,
+                "input maximum + 64 KiB",
+            ),
+            self._served: (self._kafka.max_input_bytes, "kafka.max_input_bytes"),
+        }.get(name, (None, ""))
+        if needed is not None:
             limit = int(of_topic.get("max.message.bytes", "0"))
-            needed = self._kafka.max_request_bytes
             check = _passed if limit >= needed else _failed
             yield check(
                 f"size limit of {name}",
                 f"max.message.bytes is {limit}"
-                + ("" if limit >= needed else f"; set it to {needed}: input maximum + 64 KiB"),
+                + ("" if limit >= needed else f"; set it to {needed}: {why}"),
             )
 
     # -- brokers ----------------------------------------------------------------------------

@@ -39,7 +39,7 @@ _SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 MAX_PORT = 65535
 
 
-def _check_topic(name: str) -> str:
+def check_topic(name: str) -> str:
     """The name, if Kafka accepts it as a topic's name; else ValueError."""
     if not _NAME.fullmatch(name) or name in (".", ".."):
         raise ValueError(
@@ -62,7 +62,7 @@ class TopicNames(Policy):
     @field_validator("classifications", "embeddings", "dead_letters")
     @classmethod
     def _legal(cls, name: str) -> str:
-        return _check_topic(name)
+        return check_topic(name)
 
     def name(self, topic: OutputTopic) -> str:
         value: str = getattr(self, topic.value)
@@ -124,7 +124,7 @@ class KafkaPolicy(Policy):
     @field_validator("input_topics")
     @classmethod
     def _topics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_check_topic(name) for name in names)
+        return tuple(check_topic(name) for name in names)
 
     @field_validator("group", "transactional_id_prefix", "instance")
     @classmethod

@@ -15,6 +15,7 @@ from deploy.dev.reference.markdown import table
 from pipeline.errors import CODES
 from pipeline.events import EventContext, event_id
 from pipeline.events.headers import HEADERS, EventType
+from pipeline.events.served import ServedImage
 from pipeline.halts import HALTS
 from pipeline.metrics import DRIVER_METRICS, HTTP_METRICS, STREAM_WORKER
 from pipeline.records import Origin, Partition, Position
@@ -83,6 +84,9 @@ def test_the_event_page_has_every_header_and_valid_examples() -> None:
         [EventType.CLASSIFICATION_V2],
         [EventType.EMBEDDING_V2],
         [EventType.DEAD_LETTER_V2],
+        [EventType.SERVED_IMAGE],
+        [EventType.SERVED_EMBEDDING],
+        [EventType.SERVED_ERROR],
     ]
 
 
@@ -110,6 +114,14 @@ def test_the_documented_event_id_is_the_real_one(group: str) -> None:
     documented = _snippet("event_id")("cluster", group, "topic-uuid", 3, 12, 1, EventType.EMBEDDING)
     origin = Origin(Position(Partition("images", 3), 12), 1, 0)
     assert documented == event_id(context, origin, EventType.EMBEDDING)
+
+
+def test_the_documented_event_id_of_a_served_image_is_the_real_one() -> None:
+    image = ServedImage("request 1", "a key", "/v1/classify", 3, "s3://photos/ä.jpg", None)
+    documented = _snippet("served_event_id")(
+        "a key", "request 1", "/v1/classify", 3, "s3://photos/ä.jpg", EventType.SERVED_IMAGE
+    )
+    assert documented == image.event_id(EventType.SERVED_IMAGE)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

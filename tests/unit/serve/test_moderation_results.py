@@ -11,10 +11,9 @@ import pytest
 from pipeline.labels.categories import CATEGORIES
 from pipeline.labels.parsing import parse_label_set
 from pipeline.labels.scoring import CompiledLabelSet, compile_label_sets
-from pipeline.records import ImageFacts, JsonValue, Looked, ModelIdentity, Vector
+from pipeline.records import JsonValue, ModelIdentity, Vector
 from workers.serve.errors import ApiError
-from workers.serve.images import Seen
-from workers.serve.routes.moderations import not_covered, read_inputs, result_of
+from workers.serve.routes.moderations import ModerationResult, not_covered, read_inputs, result_of
 
 DATA = "data:image/png;base64,AAAA"
 IMAGE: JsonValue = {"type": "image_url", "image_url": {"url": DATA}}
@@ -54,17 +53,20 @@ def compiled(labels: list[JsonValue], **keys: JsonValue) -> CompiledLabelSet:
     return one
 
 
-def seen(**shows: float) -> Seen:
+def seen(**shows: float) -> Vector:
     """An image of which so much is along the axis of each prompt. 0.5 scores 0.993."""
     embedding = np.zeros(len(PROMPTS), np.float32)
     for prompt, much in shows.items():
         embedding[PROMPTS.index(prompt)] = much
-    facts = ImageFacts("png", 1, 1, 1, 0.0)
-    return Seen(Looked(embedding, MODEL, facts, "", 1, "full", "center"))
+    return embedding
+
+
+def moderated(label_set: CompiledLabelSet, images: Sequence[Vector]) -> ModerationResult:
+    return result_of(label_set, [label_set.score(image) for image in images])
 
 
 def test_all_of_openais_categories_are_there_and_those_without_a_label_are_named() -> None:
-    result = result_of(compiled(LABELS), [seen(meadow=1.0)])
+    result = moderated(compiled(LABELS), [seen(meadow=1.0)])
     for key in ("categories", "category_scores", "category_applied_input_types"):
         assert set(CATEGORIES) <= set(result[key])
     assert result["flagged"] is False
@@ -93,7 +95,7 @@ def test_all_of_openais_categories_are_there_and_those_without_a_label_are_named
 def test_a_label_flags_its_categories_and_itself_from_its_lower_threshold_on(
     shows: dict[str, float], flagged: list[str], decision: str
 ) -> None:
-    result = result_of(compiled(LABELS), [seen(**shows)])
+    result = moderated(compiled(LABELS), [seen(**shows)])
     assert sorted(key for key, value in result["categories"].items() if value) == flagged
     assert result["flagged"] is bool(flagged)
     assert result["decision"] == decision
@@ -101,19 +103,19 @@ def test_a_label_flags_its_categories_and_itself_from_its_lower_threshold_on(
 
 
 def test_a_category_of_several_labels_has_their_highest_score() -> None:
-    scores = result_of(compiled(LABELS), [seen(gun=0.5)])["category_scores"]
+    scores = moderated(compiled(LABELS), [seen(gun=0.5)])["category_scores"]
     assert scores["violence"] == scores["gun"] > 0.99
     assert scores["violence/graphic"] == scores["gore"] == 0.5
 
 
 def test_several_images_of_one_input_have_the_highest_score_of_each_label() -> None:
     label_set = compiled(LABELS)
-    result = result_of(label_set, [seen(nude=0.05), seen(gun=0.5), seen()])
+    result = moderated(label_set, [seen(nude=0.05), seen(gun=0.5), seen()])
     assert result["matched"] == ["nude", "gun"]
     assert result["decision"] == "review"
     assert (
         result["category_scores"]["gun"]
-        == (result_of(label_set, [seen(gun=0.5)])["category_scores"]["gun"])
+        == (moderated(label_set, [seen(gun=0.5)])["category_scores"]["gun"])
     )
 
 
@@ -121,14 +123,14 @@ def test_a_label_that_is_named_as_a_category_covers_it() -> None:
     label_set = compiled(
         [{"name": "sexual", "prompts": ["nude"], "review_threshold": 0.6}, *LABELS[1:]]
     )
-    result = result_of(label_set, [seen(nude=0.5)])
+    result = moderated(label_set, [seen(nude=0.5)])
     assert result["categories"]["sexual"] is True
     assert "sexual" not in not_covered(label_set)
 
 
 def test_a_label_without_thresholds_covers_no_category() -> None:
     label_set = compiled([{"name": "sexual", "prompts": ["nude"]}, *LABELS[1:]])
-    assert result_of(label_set, [seen(nude=1.0)])["categories"]["sexual"] is False
+    assert moderated(label_set, [seen(nude=1.0)])["categories"]["sexual"] is False
     assert "sexual" in not_covered(label_set)
 
 
@@ -147,7 +149,7 @@ def test_neutral_labels_are_no_categories() -> None:
         "labels": labels,
     }
     (label_set,) = compile_label_sets([parse_label_set(document)], one_hot, MODEL)
-    assert set(result_of(label_set, [seen(meadow=1.0)])["categories"]) == {*CATEGORIES, "nude"}
+    assert set(moderated(label_set, [seen(meadow=1.0)])["categories"]) == {*CATEGORIES, "nude"}
 
 
 @pytest.mark.parametrize(

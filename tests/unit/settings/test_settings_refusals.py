@@ -180,7 +180,7 @@ def test_no_variable_is_suggested_for_what_is_in_a_list(tmp_path: Path) -> None:
     (line,) = problems("", tmp_path, KAFKA__TOPIC="a")
     assert "[]" not in line
     (line,) = problems("kafka: {topic: a}", tmp_path)
-    assert "did you mean routes[].topic?" in line
+    assert "did you mean routes[].topic or serve.topic?" in line
 
 
 @pytest.mark.parametrize(
@@ -324,3 +324,18 @@ def test_a_secret_in_a_wrong_place_is_not_shown(text: str, tmp_path: Path) -> No
 
 def test_a_wrong_variable_of_a_section_with_secrets_is_not_shown(tmp_path: Path) -> None:
     assert problems("", tmp_path, KAFKA__SECURITY=f"password={SECRET}")
+
+
+@pytest.mark.parametrize(
+    "topic", ["clipstream.references", "clipstream.classifications", "clipstream.dead-letters"]
+)
+def test_events_of_requests_never_come_among_those_of_the_stream(
+    topic: str, tmp_path: Path
+) -> None:
+    (line,) = problems(f"serve:\n  publish: kafka\n  topic: {topic}\n", tmp_path)
+    assert line.startswith(f"serve.topic: {topic} is a topic of the stream too")
+
+
+def test_the_topic_of_requests_is_a_legal_name(tmp_path: Path) -> None:
+    (line,) = problems("serve:\n  topic: no topic\n", tmp_path)
+    assert "serve.topic" in line

@@ -21,8 +21,11 @@ from workers.serve.images import Seen
 from workers.serve.inputs import Item, Modality, Text, read_items, read_messages, texts_of
 from workers.serve.looking import look_at
 from workers.serve.openapi import PIXEL, errors
+from workers.serve.publishing.records import Answered
 from workers.serve.routes.models import is_served
 from workers.serve.services import Services
+
+PATH = "/v1/embeddings"
 
 
 class EmbeddingsRequest(BaseModel):
@@ -107,7 +110,7 @@ def embeddings(services: Services) -> APIRouter:
     model = services.model
 
     @router.post(
-        "/v1/embeddings",
+        PATH,
         summary="Embed texts and images",
         openapi_extra=json_body(EmbeddingsRequest, EXAMPLES),
         responses={200: {"model": EmbeddingsAnswer}, **ERRORS},
@@ -117,7 +120,7 @@ def embeddings(services: Services) -> APIRouter:
         asked = await read_json(request, EmbeddingsRequest)
         _check_model(asked, services)
         items = _items(asked)
-        vectors = await embedded(services, items, admitted)
+        vectors = await embedded(services, items, admitted, PATH)
         wrong = [each for each in vectors if isinstance(each, ApiError)]
         # Clients take an answer without data for a broken server.
         if wrong and (asked.on_error != "omit" or len(wrong) == len(vectors)):
@@ -168,10 +171,11 @@ def embeddings(services: Services) -> APIRouter:
 
 
 async def embedded(
-    services: Services, items: Sequence[Item], admitted: Admitted
+    services: Services, items: Sequence[Item], admitted: Admitted, route: str
 ) -> list[Vector | ApiError]:
     """The embedding of each item, float32 [dimension] of unit length, or why it has none. An
-    image's values are those that the stream publishes for it.
+    image's values are those that the stream publishes for it. What became of images is published,
+    as of ``route``.
 
     Raises:
         ApiError: 400: there are too many items; 429: there is no room for them.
@@ -186,17 +190,20 @@ async def embedded(
     of_texts = iter(await _texts(services, texts))
     of_images = iter(await look_at(services, images, admitted) if images else ())
     vectors: list[Vector | ApiError] = []
-    for item in items:
+    answered: dict[int, Answered] = {}
+    for index, item in enumerate(items):
         match item.content:
             case ApiError() as wrong:
                 vectors.append(wrong)
             case Text():
                 vectors.append(next(of_texts))
-            case _:
+            case image:
                 seen = next(of_images)
+                answered[index] = Answered(image, seen)
                 vectors.append(
                     seen.looked.embedding.astype(np.float32) if isinstance(seen, Seen) else seen
                 )
+    await services.records.publish(admitted, route, answered)
     return vectors
 
 

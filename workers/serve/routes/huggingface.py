@@ -15,18 +15,24 @@ from typing_extensions import TypedDict
 
 from pipeline.labels.label_set import Decision
 from pipeline.labels.scoring import CompiledLabelSet
-from pipeline.records import JsonValue
+from pipeline.records import JsonValue, LabelSetResult
 from workers.serve.bodies import json_body, read_json
 from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError
-from workers.serve.images import Given, Inline, Seen
+from workers.serve.images import Given, Inline
 from workers.serve.inputs import read_items
 from workers.serve.label_sets import named_label_sets, own_label_set
 from workers.serve.looking import look_at
 from workers.serve.openapi import PIXEL, errors
+from workers.serve.publishing.records import Answered
 from workers.serve.routes.embeddings import embedded
 from workers.serve.services import Services
 from workers.serve.sources import given_of
+
+PREFIX = "/hf"
+ZERO_SHOT_PATH = f"{PREFIX}/zero-shot-image-classification"
+CLASSIFICATION_PATH = f"{PREFIX}/image-classification"
+FEATURES_PATH = f"{PREFIX}/feature-extraction"
 
 TEMPLATE = "This is a photo of {}."
 """That of transformers' pipeline, which answers for clients that send none."""
@@ -107,10 +113,10 @@ FEATURES: Mapping[str, JsonValue] = {"texts": {"inputs": ["a cat", "a dog"]}}
 
 
 def huggingface(services: Services) -> APIRouter:
-    router = APIRouter(prefix="/hf", tags=["Hugging Face"])
+    router = APIRouter(prefix=PREFIX, tags=["Hugging Face"])
 
     @router.post(
-        "/zero-shot-image-classification",
+        ZERO_SHOT_PATH.removeprefix(PREFIX),
         summary="Score an image for labels of the request",
         openapi_extra=json_body(ZeroShotRequest, ZERO_SHOT),
         responses={200: {"model": list[LabelFound]}, **ERRORS},
@@ -123,11 +129,12 @@ def huggingface(services: Services) -> APIRouter:
             own_label_set(asked.parameters.candidate_labels, {"templates": [template]}),
             "parameters",
         )
-        seen = await _seen(services, given_of(asked.inputs, "inputs"), admitted)
-        return JSONResponse(found(labels, seen))
+        image = given_of(asked.inputs, "inputs")
+        result = await _scored(services, image, labels, admitted, ZERO_SHOT_PATH, own_labels=True)
+        return JSONResponse(found(result))
 
     @router.post(
-        "/image-classification",
+        CLASSIFICATION_PATH.removeprefix(PREFIX),
         summary="Score an image with the default label set",
         openapi_extra=_with_raw_body(json_body(ClassificationRequest, CLASSIFICATION)),
         responses={200: {"model": list[LabelFound]}, **ERRORS},
@@ -145,7 +152,7 @@ def huggingface(services: Services) -> APIRouter:
         (label_set,) = named_label_sets([], services.rules(), admitted.caller, default)
         function = parameters.function_to_apply
         _check_function(label_set, function)
-        labels = found(label_set, await _seen(services, image, admitted))
+        labels = found(await _scored(services, image, label_set, admitted, CLASSIFICATION_PATH))
         if function == "none":
             for each in labels:
                 each["score"] = each["similarity"]
@@ -153,7 +160,7 @@ def huggingface(services: Services) -> APIRouter:
         return JSONResponse(labels[: parameters.top_k or TOP_K])
 
     @router.post(
-        "/feature-extraction",
+        FEATURES_PATH.removeprefix(PREFIX),
         summary="Embed texts",
         openapi_extra=json_body(FeaturesRequest, FEATURES),
         responses={200: {"model": list[list[float]]}, **ERRORS},
@@ -168,7 +175,9 @@ def huggingface(services: Services) -> APIRouter:
                 f"embeddings have {services.model.dimension} dimensions and unit length; leave "
                 "normalize and dimensions out",
             )
-        vectors = await embedded(services, read_items(asked.inputs, "inputs"), admitted)
+        vectors = await embedded(
+            services, read_items(asked.inputs, "inputs"), admitted, FEATURES_PATH
+        )
         features = []
         for each in vectors:
             if isinstance(each, ApiError):
@@ -179,21 +188,33 @@ def huggingface(services: Services) -> APIRouter:
     return router
 
 
-def found(compiled: CompiledLabelSet, seen: Seen) -> list[LabelFound]:
+def found(result: LabelSetResult) -> list[LabelFound]:
     """All labels, the highest score first."""
-    scores = compiled.score(seen.looked.embedding).scores
     labels = [
         LabelFound(label=each.label, score=each.score, similarity=each.similarity)
-        for each in scores
+        for each in result.scores
     ]
     return sorted(labels, key=lambda each: each["score"], reverse=True)
 
 
-async def _seen(services: Services, image: Given, admitted: Admitted) -> Seen:
+async def _scored(
+    services: Services,
+    image: Given,
+    label_set: CompiledLabelSet,
+    admitted: Admitted,
+    route: str,
+    *,
+    own_labels: bool = False,
+) -> LabelSetResult:
+    """What the label set says of the one image. What became of it is published, as of ``route``."""
     (seen,) = await look_at(services, [("inputs", image)], admitted)
     if isinstance(seen, ApiError):
+        await services.records.publish(admitted, route, {0: Answered(image, seen)})
         raise seen
-    return seen
+    result = label_set.score(seen.looked.embedding)
+    answered = {0: Answered(image, seen, (result,))}
+    await services.records.publish(admitted, route, answered, own_labels=own_labels)
+    return result
 
 
 def _check_function(compiled: CompiledLabelSet, function: str | None) -> None:

@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from pipeline.labels.categories import CATEGORIES
 from pipeline.labels.scoring import CompiledLabelSet
-from pipeline.records import JsonValue
+from pipeline.records import JsonValue, LabelSetResult
 from workers.label_sets import ScoringRules
 from workers.serve.bodies import json_body, read_json
 from workers.serve.caller import Admitted, Caller
@@ -27,7 +27,10 @@ from workers.serve.inputs import Text, read_parts
 from workers.serve.label_sets import named_label_sets
 from workers.serve.looking import look_at
 from workers.serve.openapi import PIXEL, errors
+from workers.serve.publishing.records import Answered
 from workers.serve.services import Services
+
+PATH = "/v1/moderations"
 
 OPENAIS_MODELS = ("omni-moderation-", "text-moderation-")
 """Names with which OpenAI's own examples ask. They mean the default label set."""
@@ -107,7 +110,7 @@ def moderations(services: Services) -> APIRouter:
     router = APIRouter(tags=["OpenAI"])
 
     @router.post(
-        "/v1/moderations",
+        PATH,
         summary="Moderate images",
         openapi_extra=json_body(ModerationsRequest, EXAMPLES),
         responses={200: {"model": ModerationsAnswer}, **ERRORS},
@@ -117,15 +120,21 @@ def moderations(services: Services) -> APIRouter:
         asked = await read_json(request, ModerationsRequest)
         label_set = _label_set(services, asked.model, admitted.caller)
         inputs = read_inputs(asked.input, asked.ignore_text or admitted.caller.ignore_text)
-        seen = await look_at(services, [image for images in inputs for image in images], admitted)
-        for outcome in seen:
+        images = [image for of_input in inputs for image in of_input]
+        outcomes = await look_at(services, images, admitted)
+        answered = {
+            index: _answered(label_set, image, outcome)
+            for index, ((_, image), outcome) in enumerate(zip(images, outcomes, strict=True))
+        }
+        await services.records.publish(admitted, PATH, answered)
+        for outcome in outcomes:
             if isinstance(outcome, ApiError):
                 raise outcome
-        looked = iter([outcome for outcome in seen if isinstance(outcome, Seen)])
+        results = (each.results[0] for each in answered.values())
         answer: ModerationsAnswer = {
             "id": f"modr-{uuid.uuid4().hex}",
             "model": label_set.label_set.name,
-            "results": [result_of(label_set, [next(looked) for _ in images]) for images in inputs],
+            "results": [result_of(label_set, [next(results) for _ in images]) for images in inputs],
             "categories_not_covered": not_covered(label_set),
             "usage": {"images": admitted.images, "image_bytes": admitted.image_bytes},
         }
@@ -175,10 +184,16 @@ def _input(written: JsonValue, param: str, ignore_text: bool) -> Images:
     return tuple(images)
 
 
-def result_of(compiled: CompiledLabelSet, seen: Sequence[Seen]) -> ModerationResult:
+def _answered(compiled: CompiledLabelSet, image: Given, outcome: Seen | ApiError) -> Answered:
+    if isinstance(outcome, ApiError):
+        return Answered(image, outcome)
+    return Answered(image, outcome, (compiled.score(outcome.looked.embedding),))
+
+
+def result_of(compiled: CompiledLabelSet, of_images: Sequence[LabelSetResult]) -> ModerationResult:
     """The result for the images of one input: the highest score for each label."""
     label_set = compiled.label_set
-    each = [compiled.score(image.looked.embedding).scores for image in seen]
+    each = [result.scores for result in of_images]
     scores = [max(one.score for one in of_label) for of_label in zip(*each, strict=True)]
     matched, decision = label_set.decide(scores)
     result: ModerationResult = {

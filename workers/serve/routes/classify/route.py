@@ -13,18 +13,21 @@ from pydantic_core import to_json
 from pipeline.errors import Reject, Retry
 from pipeline.labels.scoring import CompiledLabelSet
 from pipeline.metrics import STAGE_SECONDS
-from pipeline.records import JsonValue
+from pipeline.records import JsonValue, LabelSetResult
 from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError
 from workers.serve.images import Seen
+from workers.serve.publishing.records import Answered
 from workers.serve.routes.classify.answer import image_value, model_value
 from workers.serve.routes.classify.bodies import Item, Question, read
 from workers.serve.routes.classify.described import DESCRIPTION, RESPONSES, SUMMARY, described
 from workers.serve.services import Services
 
+PATH = "/v1/classify"
 UNAVAILABLE_RETRY_S = 1.0
 
 Failed = Reject | Retry | ApiError
+Scored = tuple[Seen | Failed, tuple[LabelSetResult, ...]]
 
 _OURS = ("encode.", "internal.")
 """Codes for which no client is to blame."""
@@ -36,7 +39,7 @@ def classify(services: Services) -> APIRouter:
     model = model_value(services.model, services.settings.events.embedding_dtype)
 
     @router.post(
-        "/v1/classify",
+        PATH,
         summary=SUMMARY,
         description=DESCRIPTION,
         responses=RESPONSES,
@@ -49,7 +52,15 @@ def classify(services: Services) -> APIRouter:
             # Taken once, so that all images are scored by the same version of the label sets.
             label_sets = await question.options.label_sets_of(services, admitted.caller)
             outcomes = await _outcomes(question.items, services, admitted)
-        values = _values(question, outcomes, label_sets, services)
+        scored = _scored(outcomes, label_sets, services)
+        answered = {
+            index: Answered(item.given, *of_item)
+            for index, (item, of_item) in enumerate(zip(question.items, scored, strict=True))
+            if not isinstance(item.given, ApiError)
+        }
+        own_labels = question.options.labels is not None
+        await services.records.publish(admitted, PATH, answered, own_labels=own_labels)
+        values = _values(question, scored)
         body = {
             "request_id": admitted.request_id,
             "created": int(services.clock.time()),
@@ -71,40 +82,23 @@ async def _outcomes(
     return [item.given if isinstance(item.given, ApiError) else next(seen) for item in items]
 
 
-def _values(
-    question: Question,
-    outcomes: Sequence[Seen | Failed],
-    label_sets: Sequence[CompiledLabelSet],
-    services: Services,
-) -> list[dict[str, Any]]:
-    """The images as they are answered, in order.
-
-    Raises:
-        ApiError: no image could be looked at.
-    """
-    values: list[dict[str, Any]] = []
-    failures: dict[int, Failed] = {}
-    embedding = question.options.embedding
-    for index, (item, outcome) in enumerate(zip(question.items, outcomes, strict=True)):
-        value: dict[str, Any] = {"index": index}
-        if item.id is not None:
-            value["id"] = item.id
-        try:
-            if not isinstance(outcome, Seen):
-                raise outcome
-            value |= _scored(outcome, label_sets, embedding, services)
-        except (Reject, Retry, ApiError) as failure:
-            failures[index] = failure
-            value["error"] = {"code": failure.code, "message": failure.message}
-        values.append(value)
-    if len(failures) == len(values):
-        raise _nothing_seen(question.items, failures, values)
-    return values
-
-
 def _scored(
-    seen: Seen, label_sets: Sequence[CompiledLabelSet], embedding: bool | str, services: Services
-) -> dict[str, Any]:
+    outcomes: Sequence[Seen | Failed], label_sets: Sequence[CompiledLabelSet], services: Services
+) -> list[Scored]:
+    """What became of each item, in order, with the scores of its image."""
+    scored: list[Scored] = []
+    for outcome in outcomes:
+        try:
+            results = _results(outcome, label_sets, services) if isinstance(outcome, Seen) else ()
+            scored.append((outcome, results))
+        except Reject as failure:
+            scored.append((failure, ()))
+    return scored
+
+
+def _results(
+    seen: Seen, label_sets: Sequence[CompiledLabelSet], services: Services
+) -> tuple[LabelSetResult, ...]:
     """
     Raises:
         Reject: ``encode.non_finite``.
@@ -114,7 +108,30 @@ def _scored(
     vector = seen.looked.embedding.astype(np.float32, copy=False)
     results = tuple(label_set.score(vector) for label_set in label_sets)
     services.meter.observe(STAGE_SECONDS, services.clock.monotonic() - started, stage="score")
-    return image_value(seen, results, embedding)
+    return results
+
+
+def _values(question: Question, scored: Sequence[Scored]) -> list[dict[str, Any]]:
+    """The images as they are answered, in order.
+
+    Raises:
+        ApiError: no image could be looked at.
+    """
+    values: list[dict[str, Any]] = []
+    failures: dict[int, Failed] = {}
+    for index, (item, (outcome, results)) in enumerate(zip(question.items, scored, strict=True)):
+        value: dict[str, Any] = {"index": index}
+        if item.id is not None:
+            value["id"] = item.id
+        if isinstance(outcome, Seen):
+            value |= image_value(outcome, results, question.options.embedding)
+        else:
+            failures[index] = outcome
+            value["error"] = {"code": outcome.code, "message": outcome.message}
+        values.append(value)
+    if len(failures) == len(values):
+        raise _nothing_seen(question.items, failures, values)
+    return values
 
 
 def _nothing_seen(
