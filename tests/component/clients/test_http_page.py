@@ -56,7 +56,12 @@ def blocks(language: str) -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Listening]:
     """The server of `make serve`, without Ray."""
-    settings = load_settings(SETTINGS)
+    # The examples have a folder of their own, where the paths of the settings lead nowhere.
+    paths = {
+        "label_sets.paths": [str(ROOT / "workers/demo/labels.yaml")],
+        "model.directory": str(ROOT / "workers/demo/model"),
+    }
+    settings = load_settings(SETTINGS, paths)
     with listening(settings, load_encoder(settings)) as server:
         yield server
 
