@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.decode.pool import MAX_FILE_BYTES, SandboxedDecoder
 from pipeline.decode.policy import DecodePolicy
-from pipeline.encode.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher
+from pipeline.encode.policy import BatchPolicy
 from pipeline.fetch import Fetcher, Stores
 from pipeline.flow import Flow
 from pipeline.look import Look

@@ -26,7 +26,8 @@ from pipeline.adapters.clip.vision.engine import VisionEngine
 from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.memory.meter import MemoryMeter
-from pipeline.encode.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher
+from pipeline.encode.policy import BatchPolicy
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import ModelIdentity, Pixels
 from tests.benchmarks import gpu_feed

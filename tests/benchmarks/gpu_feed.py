@@ -19,7 +19,8 @@ from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.decode.policy import DecodePolicy
-from pipeline.encode.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher
+from pipeline.encode.policy import BatchPolicy
 from pipeline.metrics import DECODER_RESTARTS, IMAGE_METRICS
 from pipeline.records import Pixels, Vector
 from tests.benchmarks.figures import Figure

@@ -35,7 +35,8 @@ from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode.policy import DecodePolicy
-from pipeline.encode.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher
+from pipeline.encode.policy import BatchPolicy
 from pipeline.events import EventContext, EventsPolicy
 from pipeline.flow import Flow
 from pipeline.look import Look

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.s3.policy import S3Policy
-from pipeline.encode.batching import BatchPolicy
+from pipeline.encode.policy import BatchPolicy
 from pipeline.labels.label_set import LabelSetsPolicy
 from tests.rigs.root import ROOT
 from tests.rigs.services.kafka_deployment import Deployment

@@ -10,7 +10,7 @@ import pytest
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.decode.policy import DecodePolicy
-from pipeline.encode.batching import BatchPolicy
+from pipeline.encode.policy import BatchPolicy
 from pipeline.errors import Overloaded
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import Pixels, Vector

@@ -15,7 +15,7 @@ from transformers import CLIPConfig, CLIPModel
 from pipeline.adapters.clip.model import Preprocessing
 from pipeline.adapters.clip.vision.engine import Lane, VisionEngine, prepared_sizes
 from pipeline.adapters.clip.vision.tower import VisionTower
-from pipeline.encode.batching import lane_share
+from pipeline.encode.policy import lane_share
 from pipeline.records import ImageGeometry, Pixels, Vector
 
 SIDE = 32

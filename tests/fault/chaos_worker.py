@@ -29,7 +29,8 @@ from pipeline.adapters.kafka.producer import OutcomeProducer
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.commit.window import Batch, CommitWindow
-from pipeline.encode.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher
+from pipeline.encode.policy import BatchPolicy
 from pipeline.errors import Halt, Retry
 from pipeline.events import EventContext
 from pipeline.flow import FlowPolicy

@@ -13,7 +13,8 @@ import torch
 from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.memory.meter import MemoryMeter
-from pipeline.encode.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher
+from pipeline.encode.policy import BatchPolicy
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import Pixels, Vector
 from tests.rigs.stages.clip_checkpoints import write_full_size_checkpoint

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.memory.meter import MemoryMeter
-from pipeline.encode.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher
 from pipeline.encode.isolation import encode_rows
+from pipeline.encode.policy import BatchPolicy
 from pipeline.errors import DeviceOutOfMemory, Halt, PoisonedBatch, Reject
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import Pixels, Vector

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.decode.policy import MAX_DEFAULT_PROCESSES
-from pipeline.encode.batching import DEFAULT_SIZE
+from pipeline.encode.policy import DEFAULT_SIZE
 from workers.settings.loading import Settings
 
 GPU_BATCH = 128

@@ -94,7 +94,8 @@ def create(
         list[str] | None,
         typer.Option(
             "--objects",
-            help="Objects that the key may have read: bucket, bucket/folder/ or bucket/pattern*. "
+            help="Objects that the key may have read: bucket, bucket/folder/ or bucket/pattern*, "
+            "and https://host, https://host/folder/ or https://host/pattern*. "
             "Default: all that the server may read.",
         ),
     ] = None,

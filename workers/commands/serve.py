@@ -259,8 +259,8 @@ def _require_port(settings: Settings) -> None:
 def _line(heard: Heard) -> str:
     report = heard.report
     return (
-        f"replica {report.id}: {report.state}, {report.in_flight} in flight "
-        f"(process {report.pid} on {report.node})"
+        f"replica {report.id}: {'draining' if report.draining else report.state}, "
+        f"{report.in_flight} in flight (process {report.pid} on {report.node})"
     )
 
 

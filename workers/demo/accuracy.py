@@ -16,7 +16,7 @@ from pipeline.adapters.clip.encoder import ClipEncoder
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode.policy import DecodePolicy
-from pipeline.encode.batching import BatchPolicy
+from pipeline.encode.policy import BatchPolicy
 from pipeline.labels.scoring import compile_label_sets
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import ImageGeometry, Pixels, Vector

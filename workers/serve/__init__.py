@@ -2,8 +2,7 @@
 
 Read ``services`` first: what the application works with. ``wiring`` builds the services from
 settings, ``app`` puts the application together. ``caller`` says who asks and what they may see,
-``errors`` what is answered when something is wrong. ``bodies`` reads JSON bodies, ``inputs`` what
-other services' clients write for texts and images, and ``sources`` what a text names as an image.
+``errors`` what is answered when something is wrong. ``reading`` reads what a request says.
 ``images`` looks at images, and ``looking`` at several of one request. ``label_sets`` says which
 label sets score them, ``prompts`` embeds texts and compiles label sets of a request, and ``recent``
 keeps what was used last. ``publishing`` publishes what a request is answered with. ``openapi`` has

@@ -61,8 +61,11 @@ class Caller:
     def may_use(self, label_set: str) -> bool:
         return _any(self.label_sets, label_set)
 
-    def may_see(self, bucket: str, key: str) -> bool:
-        return _any(self.objects, f"{bucket}/{key}")
+    def may_see(self, bucket: str, key: str, scheme: str = "s3") -> bool:
+        """Whether the caller may see an object. Of another scheme than S3's, ``bucket`` is a host,
+        and the pattern must name the scheme: a bucket may be called like a host."""
+        place = f"{bucket}/{key}"
+        return _any(self.objects, place if scheme == "s3" else f"{scheme}://{place}")
 
     def may_see_tenant(self, tenant: str | None) -> bool:
         return self.tenants is None or _any(self.tenants, tenant or "")

@@ -165,7 +165,7 @@ class Images:
         self, ref: ImageRef, admitted: Admitted, share: _Share
     ) -> tuple[Opened, str | None, str | None]:
         """The decoded object, its ETag and its version."""
-        if not admitted.caller.may_see(ref.bucket, ref.key):
+        if not admitted.caller.may_see(ref.bucket, ref.key, ref.scheme):
             raise Reject(
                 "fetch.bucket_not_allowed",
                 f"the key {admitted.caller.name!r} may not read {ref.uri}; ask for a key that may",

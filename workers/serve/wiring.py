@@ -13,13 +13,12 @@ from pipeline.adapters.jpeg import as_jpeg
 from pipeline.adapters.kafka.served.publisher import EventPublisher
 from pipeline.adapters.kafka.watching.topics import KafkaTopics
 from pipeline.adapters.label_files import fingerprint
-from pipeline.encode.batching import lane_share
 from pipeline.events.served import ServedEvents
 from pipeline.fetch import Attempts, Stores
 from pipeline.ports import Clock, Encoder, Meter
 from workers.label_sets import LiveRules, load_scoring
 from workers.serve.admission.keys import Keys
-from workers.serve.admission.memory import MemoryBudget
+from workers.serve.admission.memory import KEYS_SHARE, MemoryBudget
 from workers.serve.admission.rates import Rates
 from workers.serve.admission.room import Depth, Room
 from workers.serve.images import Images
@@ -92,12 +91,12 @@ async def serving(
         owned.push_async_callback(prompts.close)
         attempts = Attempts(stores, settings.fetch, clock)
         standing = Standing()
-        largest = min(settings.batch.largest, encoder.largest)
-        lane = lane_share(largest, encoder.parallel)
+        # On a CPU the encoder's largest batch is that of one lane.
+        lane = min(settings.batch.largest, encoder.largest)
         rates = Rates(clock, replicas)
         depth = Depth(
             encoder.lanes * lane,
-            QUEUED_BATCHES * largest,
+            QUEUED_BATCHES * encoder.parallel * lane,
             policy.max_wait_s,
             seeing.batcher.wait_s,
         )
@@ -121,7 +120,9 @@ async def serving(
             keys=keys,
             rates=rates,
             room=room,
-            memory=MemoryBudget(policy.max_memory_mib * MIB, meter),
+            memory=MemoryBudget(
+                policy.max_memory_mib * MIB, meter, 1.0 if keys is None else KEYS_SHARE
+            ),
             standing=standing,
             live=live,
             cluster=ThisReplica(

@@ -26,7 +26,7 @@ from pipeline.adapters.s3.policy import (
 )
 from pipeline.commit.budget import BudgetPolicy
 from pipeline.decode.policy import DecodePolicy
-from pipeline.encode.batching import BatchPolicy
+from pipeline.encode.policy import BatchPolicy
 from pipeline.errors import Halt
 from pipeline.events import EventsPolicy
 from pipeline.fetch import FetchPolicy, store_of

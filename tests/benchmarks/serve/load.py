@@ -1,8 +1,9 @@
 """The process that sends requests: `python -m tests.benchmarks.serve.load SPEC OUTPUT`.
 
-Closed load keeps a number of requests in flight. Open load sends at random moments of a rate,
+Closed load keeps a number of requests in flight: of those that are answered 429, the next one waits
+as the answer says, as OpenAI's clients do. Open load sends at random moments of a rate,
 whatever becomes of the requests before, as people do; a request's time then counts from the moment
-at which it was due. Nothing is sent again.
+at which it was due.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from workers.embedded.processes import command_environment
 
-Ask = Callable[[float], Awaitable[None]]
+Ask = Callable[[float], Coroutine[Any, Any, float]]
 
 SEED = 7
 REQUEST_S = 60.0
@@ -139,24 +140,24 @@ class _Connections:
         ]
         self._head = "\r\n".join(head).encode()
 
-    async def ask(self, body: bytes) -> int:
-        """The status of the answer; 0 without one."""
+    async def ask(self, body: bytes) -> tuple[int, float]:
+        """The status of the answer, 0 without one; and how long to wait before the next request."""
         connection = None
         try:
             async with asyncio.timeout(REQUEST_S):
                 connection = self._idle.pop() if self._idle else await self._connected()
                 reader, writer = connection
                 writer.write(self._head + b"\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
-                status, keeps = await _answer(reader)
+                status, keeps, wait_s = await _answer(reader)
         except (OSError, EOFError, TimeoutError):
             if connection is not None:
                 connection[1].close()
-            return 0
+            return 0, 0.0
         if keeps:
             self._idle.append(connection)
         else:
             writer.close()
-        return status
+        return status, wait_s
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self._load.port, limit=LIMIT)
@@ -166,8 +167,8 @@ class _Connections:
             writer.close()
 
 
-async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
-    """The status, and whether the connection can be used again."""
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool, float]:
+    """The status, whether the connection can be used again, and how long to wait first."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     status = int(head.split(None, 2)[1])
     lines = (line.partition(b":") for line in head.split(b"\r\n")[1:])
@@ -178,7 +179,8 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
         await reader.readuntil(b"\r\n")
     else:
         await reader.readexactly(int(fields.get(b"content-length", b"0")))
-    return status, fields.get(b"connection") != b"close"
+    wait_s = float(fields.get(b"retry-after-ms", b"0")) / 1000
+    return status, fields.get(b"connection") != b"close", wait_s
 
 
 async def _sent(load: Load, bodies: Iterator[bytes]) -> Answers:
@@ -187,9 +189,10 @@ async def _sent(load: Load, bodies: Iterator[bytes]) -> Answers:
     begun = time.monotonic() + load.warm_s
     end = begun + load.seconds
 
-    async def ask(due: float) -> None:
-        status = await connections.ask(next(bodies))
+    async def ask(due: float) -> float:
+        status, wait_s = await connections.ask(next(bodies))
         answers.append(Answer(due - begun, time.monotonic() - due, status))
+        return wait_s
 
     if load.rate is None:
         await asyncio.gather(*(_in_turn(ask, end) for _ in range(load.concurrency)))
@@ -201,11 +204,12 @@ async def _sent(load: Load, bodies: Iterator[bytes]) -> Answers:
 
 async def _in_turn(ask: Ask, end: float) -> None:
     while (now := time.monotonic()) < end:
-        await ask(now)
+        if wait_s := await ask(now):
+            await asyncio.sleep(wait_s)
 
 
 async def _at_moments(ask: Ask, rate: float, most: int, end: float) -> None:
-    tasks: set[asyncio.Task[None]] = set()
+    tasks: set[asyncio.Task[float]] = set()
     for due in _moments(rate, time.monotonic()):
         if due >= end:
             break

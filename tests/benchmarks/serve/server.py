@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import signal
 import sys
 import urllib.request
 import uuid
@@ -133,6 +134,9 @@ def started(
         yield Server(port, family, metrics_port)
     finally:
         process.stop(STOP_S)
+        for pid in family.pids():  # Ray's processes, if it could not end them
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager

@@ -156,4 +156,6 @@ test("numbers read as people write them", () => {
   assert.equal(format.duration(0.34), "0.3 s");
   assert.equal(format.duration(7200), "2 h");
   assert.equal(format.ago(100, 104), "4 s ago");
+  assert.equal(format.tail("uploads/2026/11/04711.jpg", 20), "…/2026/11/04711.jpg");
+  assert.equal(format.tail("a".repeat(30), 10), `…${"a".repeat(9)}`);
 });

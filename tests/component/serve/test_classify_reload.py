@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pipeline.adapters.memory.encoder import MemoryEncoder
-from pipeline.encode.batching import BatchPolicy
+from pipeline.encode.policy import BatchPolicy
 from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.records import Pixels, Vector
 from tests.rigs.serve.application import application, served

@@ -348,4 +348,4 @@ def test_options_that_would_be_passed_over_are_refused(server: Server) -> None:
     ):
         assert error_of(server.post(url, **how), 400)["code"].startswith("invalid_")
     text = server.post("/v1/classify", content=b"cat", headers={"content-type": "text/plain"})
-    assert error_of(text, 415)["code"] == "unsupported_content_type"
+    assert error_of(text, 415)["code"] == "unsupported_media_type"

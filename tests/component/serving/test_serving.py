@@ -35,7 +35,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[ServedOnRay]:
 def test_an_image_is_answered_with_one_request_id(server: ServedOnRay) -> None:
     answer = ask(server.port, headers={"x-request-id": "of-the-client"})
     assert answer.status == 200
-    assert answer.json["results"]
+    assert answer.json["images"][0]["results"]
+    assert answer.json["request_id"] == "of-the-client"
     assert answer.all_of("x-request-id") == ["of-the-client"]
 
 
@@ -92,13 +93,72 @@ def test_a_killed_replica_is_replaced_and_clients_notice_it_briefly(server: Serv
     assert [ask(server.port).status for _ in range(4)] == [200] * 4
 
 
+def heard(port: int, request: bytes) -> tuple[int, str]:
+    """Status and content type of the answer to bytes that an ``http.client`` would not send."""
+    with socket.create_connection(("127.0.0.1", port), 30) as link:
+        link.sendall(request)
+        response = http.client.HTTPResponse(link)
+        response.begin()
+        return response.status, response.getheader("content-type", "").partition(";")[0]
+
+
+LONG = b"a" * 20_000
+HTML, TEXT, JSON = "text/html", "text/plain", "application/json"
+OWN_ANSWERS: dict[str, tuple[bytes, tuple[int, str], tuple[int, str]]] = {
+    "no request at all": (b"GARBAGE\r\n\r\n", (400, HTML), (400, TEXT)),
+    "a header of 20 kB": (
+        b"GET /healthz HTTP/1.1\r\nhost: a\r\nx-long: " + LONG + b"\r\n\r\n",
+        (400, HTML),
+        (200, JSON),
+    ),
+    "a path of 20 kB": (
+        b"GET /" + LONG + b" HTTP/1.1\r\nhost: a\r\n\r\n",
+        (400, HTML),
+        (404, JSON),
+    ),
+    "two lengths": (
+        b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+        (400, HTML),
+        (400, TEXT),
+    ),
+    "whether the proxy lives": (
+        b"GET /-/healthz HTTP/1.1\r\nhost: a\r\n\r\n",
+        (200, TEXT),
+        (200, TEXT),
+    ),
+    "its routes": (b"GET /-/routes HTTP/1.1\r\nhost: a\r\n\r\n", (200, JSON), (200, JSON)),
+}
+"""What the proxies themselves answer: of HAProxy, and of the proxy in Python."""
+
+
+@pytest.mark.parametrize("what", OWN_ANSWERS)
+def test_what_the_proxies_answer_themselves(
+    server: ServedOnRay, what: str, request: pytest.FixtureRequest
+) -> None:
+    sent, *expected = OWN_ANSWERS[what]
+    haproxy = "haproxy" in request.node.name
+    assert heard(server.port, sent) == expected[0 if haproxy else 1]
+
+
+def test_bodies_that_are_too_large_are_refused_in_json(server: ServedOnRay) -> None:
+    most = ServePolicy().max_body_bytes
+    declared = (
+        b"POST /v1/classify HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\n"
+        b"content-length: %d\r\n\r\n" % (most + 1)
+    )
+    assert heard(server.port, declared) == (413, JSON)
+    chunks = iter([b"a" * 1_000_000] * (most // 1_000_000 + 1))
+    chunked = ask(server.port, body=chunks)
+    assert (chunked.status, chunked.code) == (413, "body_too_large")
+
+
 def test_a_drain_loses_nothing_and_refuses_in_json(server: ServedOnRay) -> None:
     folder = str(server.log.parent)
     with server.held():
         asked = [server.begin() for _ in range(6)]
         eventually(lambda: server.in_flight == len(asked))
         server.terminate()
-        eventually(lambda: ask(server.port).status == 503)
+        eventually(lambda: len(server.replicas("draining")) == REPLICAS)
         refused = ask(server.port)
     assert refused.code == "draining"
     assert refused.all_of("content-type") == ["application/json"]

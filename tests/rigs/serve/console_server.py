@@ -17,13 +17,21 @@ from tests.rigs.serve.application import served
 from tests.rigs.serve.listening import listening
 from tests.rigs.serve.scripted_api import ScriptedApi
 from workers.demo import train
-from workers.demo.shapes import shape_image
+from workers.demo.shapes import SHAPES, shape_image
 from workers.settings.loading import Settings
 
-SHAPES = ROOT / "workers/demo/labels.yaml"
+DEMO_LABELS = ROOT / "workers/demo/labels.yaml"
+
+
+def _all(colours: tuple[str, ...], shapes: tuple[str, ...]) -> str:
+    return ", ".join(f"a {colour} {shape}" for colour in colours for shape in shapes)
+
+
+WARM = ("red", "orange", "yellow")
+COLD = ("blue", "green", "purple", "black", "white")
 
 # Several questions of one image, each by itself, as in a label set for moderation.
-SIGNALS = """
+SIGNALS = f"""
 name: signals
 decision: independent
 actions: [block, review, allow]
@@ -32,18 +40,18 @@ unclassified_action: review
 act_action: block
 review_action: review
 labels:
-  - name: warning colour
-    prompts: [a red circle, a red square, a red triangle, a red star, a red cross, a red ring]
-    contrast: [a blue circle, a green square, a purple triangle, a black star, a white cross]
+  - name: warm colour
+    prompts: [{_all(WARM, SHAPES)}]
+    contrast: [{_all(COLD, SHAPES)}]
     review_threshold: 0.6
     act_threshold: 0.95
   - name: round
-    prompts: [a red circle, a blue circle, a green circle, a black circle, a yellow circle]
-    contrast: [a red square, a blue triangle, a green star, a black cross]
+    prompts: [{_all((*WARM, *COLD), ("circle", "ring"))}]
+    contrast: [{_all((*WARM, *COLD), ("square", "triangle", "star", "cross"))}]
     review_threshold: 0.8
-  - name: pointed
-    prompts: [a red star, a blue star, a green triangle, a yellow triangle]
-    contrast: [a red circle, a blue ring, a green circle, a yellow square]
+  - name: spiky
+    prompts: [{_all((*WARM, *COLD), ("star", "cross"))}]
+    contrast: [{_all((*WARM, *COLD), ("circle", "square", "ring", "triangle"))}]
 """
 
 
@@ -57,7 +65,7 @@ def settings_in(folder: Path, **sections: Any) -> Settings:
     """Settings with the demo's label set and ``SIGNALS``, whose file is written to ``folder``."""
     signals = folder / "signals.yaml"
     signals.write_text(SIGNALS)
-    policy = LabelSetsPolicy(paths=(SHAPES, signals), text_cache_dir=None)
+    policy = LabelSetsPolicy(paths=(DEMO_LABELS, signals), text_cache_dir=None)
     return served(label_sets=policy, **sections)
 
 

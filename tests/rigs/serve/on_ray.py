@@ -143,12 +143,12 @@ class ServedOnRay:
     def told(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def replicas(self) -> dict[str, tuple[int, int]]:
-        """Requests in flight and the process of each replica that answers, by its id, as the
+    def replicas(self, state: str = "ready") -> dict[str, tuple[int, int]]:
+        """Requests in flight and the process of each replica in this state, by its id, as the
         driver's readiness probe says."""
         with contextlib.suppress(OSError, http.client.HTTPException):
             page = ask(self._health_port, "/readyz", method="GET").body.decode()
-            lines = re.findall(r"replica (\S+): ready, (\d+) in flight \(process (\d+) on", page)
+            lines = re.findall(rf"replica (\S+): {state}, (\d+) in flight \(process (\d+) on", page)
             return {name: (int(count), int(pid)) for name, count, pid in lines}
         return {}
 

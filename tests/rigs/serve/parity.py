@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.adapters.memory.store import MemoryStore
-from pipeline.encode.batching import BatchPolicy
+from pipeline.encode.policy import BatchPolicy
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.fetch import Stores
 from pipeline.labels.label_set import LabelSetsPolicy

@@ -12,7 +12,8 @@ import numpy as np
 from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.memory.meter import MemoryMeter
-from pipeline.encode.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher
+from pipeline.encode.policy import BatchPolicy
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import Pixels, Vector
 

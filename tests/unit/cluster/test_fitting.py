@@ -7,7 +7,7 @@ import pytest
 from pipeline.adapters.clip.policy import ModelPolicy
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.decode.policy import DecodePolicy
-from pipeline.encode.batching import BatchPolicy
+from pipeline.encode.policy import BatchPolicy
 from workers.cluster.fitting import Fitted, fit, fitted
 from workers.settings.loading import Settings
 

@@ -11,7 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.adapters.memory.clock import HandClock
-from pipeline.encode.batching import BatchPolicy, due_in_s
+from pipeline.encode.batching import due_in_s
+from pipeline.encode.policy import BatchPolicy
 from pipeline.errors import Halt
 from pipeline.metrics import BATCH_SIZE, QUEUE_DEPTH, STAGE_SECONDS
 from pipeline.records import Pixels, Vector

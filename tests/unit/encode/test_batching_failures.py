@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.memory.meter import MemoryMeter
-from pipeline.encode.batching import Batcher, BatchPolicy
+from pipeline.encode.batching import Batcher
+from pipeline.encode.policy import BatchPolicy
 from pipeline.errors import DeviceOutOfMemory, Halt, PoisonedBatch, Reject, WorkerLost
 from pipeline.metrics import BATCH_SIZE, IMAGE_METRICS, MAX_BATCH, QUEUE_DEPTH
 from pipeline.records import Pixels, Vector

@@ -10,7 +10,7 @@ import pytest
 from pipeline.records import ImageRef, JsonValue
 from workers.serve.errors import ApiError
 from workers.serve.images import Inline, Located
-from workers.serve.inputs import Item, Modality, Text, read_items, read_messages, read_parts
+from workers.serve.reading.inputs import Item, Modality, Text, read_items, read_messages, read_parts
 
 BYTES = b"\xff\xd8 image"
 BASE64 = pybase64.b64encode(BYTES).decode()

@@ -129,6 +129,16 @@ def test_a_new_key_may_classify_and_use_all(bench: Bench) -> None:
     assert (caller.rate, caller.level, caller.ignore_text) == (None, 0, False)
 
 
+def test_a_pattern_of_a_bucket_shows_nothing_of_a_host_of_that_name(bench: Bench) -> None:
+    key = bench.add(objects=["cdn.example.com", "https://img.example.com/2026/"])
+    caller = bench.keys().caller(f"Bearer {key}".encode())
+    assert caller.may_see("cdn.example.com", "a.jpg")
+    assert not caller.may_see("cdn.example.com", "a.jpg", "https")
+    assert caller.may_see("img.example.com", "2026/a.jpg", "https")
+    assert not caller.may_see("img.example.com", "2025/a.jpg", "https")
+    assert not caller.may_see("img.example.com", "2026/a.jpg")
+
+
 def test_patterns_know_no_other_sign_than_the_star() -> None:
     caller = Caller("a", frozenset(), objects=("b[1]?/a.b*",))
     assert caller.may_see("b[1]?", "a.bc\n")

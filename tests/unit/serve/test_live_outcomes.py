@@ -88,7 +88,7 @@ def test_outcomes_of_images_by_url_are_told_without_the_query() -> None:
         assert outcome.uri == "https://img.example/a/b.jpg"
         assert outcome.image is None
         assert "hidden" not in json.dumps(outcome.to_json())
-        assert outcome.seen_by(limited(objects=("img.example/a/*",))) is outcome
+        assert outcome.seen_by(limited(objects=("https://img.example/a/*",))) is outcome
         assert outcome.seen_by(limited(objects=("img.example/c/*",))) is None
 
 

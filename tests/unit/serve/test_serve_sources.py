@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.records import ImageRef
 from workers.serve.errors import ApiError
 from workers.serve.images import Inline, Located
-from workers.serve.sources import SHOWN, given_of
+from workers.serve.reading.sources import SHOWN, given_of
 
 ODD_BYTES = bytes(range(256)) * 3 + b"\xfb\xff"
 BASE64 = base64.b64encode(ODD_BYTES).decode()

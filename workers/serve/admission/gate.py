@@ -110,6 +110,7 @@ class Gate:
         is_read = False
         try:
             admitted.caller = self._caller(scope, headers, family)
+            admitted.memory.name = admitted.caller.name
             length = self._check(scope["method"], headers, family, admitted)
             body = await self._body(receive, admitted, length)
             is_read = True
@@ -173,7 +174,7 @@ class Gate:
         length = self._check_body(method, headers, family)
         self._require_slot(caller)
         if length:
-            self._services.memory.require(length)
+            admitted.memory.require(length)
         return length
 
     def _check_body(

@@ -51,7 +51,8 @@ class KeyEntry(BaseModel):
     ``name`` is what logs and metrics show. ``images_per_s`` and ``burst`` come together; without
     them the key has no rate. ``label_sets``, ``tenants`` and ``objects`` are patterns in which
     ``*`` stands for any characters; without them the key may use all. A pattern of ``objects`` is
-    ``bucket``, ``bucket/folder/`` or ``bucket/pattern*``. A ``proxy`` says who asks
+    ``bucket``, ``bucket/folder/`` or ``bucket/pattern*``, and for web servers ``https://host``,
+    ``https://host/folder/`` or ``https://host/pattern*``. A ``proxy`` says who asks
     (``serve.identity_header``).
     """
 
@@ -105,7 +106,7 @@ class KeyEntry(BaseModel):
 
 
 def _below(pattern: str) -> str:
-    whole = "/" not in pattern
+    whole = "/" not in pattern.removeprefix("https://")
     return f"{pattern}/*" if whole else f"{pattern}*" if pattern.endswith("/") else pattern
 
 

@@ -31,7 +31,7 @@ Object = dict[str, JsonValue]
 class Outcome:
     """One published outcome.
 
-    ``at`` is the time of publication in Unix seconds. ``place`` is the bucket and the key of the
+    ``at`` is the time of publication in Unix seconds. ``place`` is bucket, key and scheme of the
     image, or the host and the path of its URL; None if the record could not be read. ``label_sets``
     are those that scored the image, or were to. ``image`` names the object for ``/v1/live/image``;
     None if it cannot be shown. ``event`` is the CloudEvent: its attributes, further headers and
@@ -43,7 +43,7 @@ class Outcome:
     at: float
     subject: str
     uri: str | None
-    place: tuple[str, str] | None
+    place: tuple[str, str, str] | None
     tenant: str | None
     label_sets: tuple[str, ...]
     decisions: tuple[Object, ...]
@@ -128,7 +128,7 @@ def outcome_of(record: Record) -> Outcome | None:
         at=record.timestamp_ms / 1000,
         subject=headers.get("ce_subject", ""),
         uri=uri,
-        place=(bucket, key) if bucket is not None and key is not None else _place(uri),
+        place=_place(uri),
         tenant=_text(reference, "tenant"),
         label_sets=tuple(name for name in asked_for if isinstance(name, str)),
         decisions=tuple(
@@ -187,12 +187,13 @@ def _with_label_sets(data: JsonValue, allowed: tuple[str, ...]) -> JsonValue:
     return kept
 
 
-def _place(uri: str | None) -> tuple[str, str] | None:
-    """Host and path of a URL, as ``pipeline.records.ImageRef`` has them."""
+def _place(uri: str | None) -> tuple[str, str, str] | None:
+    """Bucket, key and scheme of a URI, as ``pipeline.records.ImageRef`` has them."""
     if uri is None:
         return None
-    host, _, path = uri.partition("://")[2].partition("/")
-    return host, path
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    return bucket, key, scheme
 
 
 def _text(data: Mapping[str, JsonValue], name: str) -> str | None:

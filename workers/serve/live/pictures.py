@@ -47,7 +47,7 @@ class Pictures:
             Halt, WorkerLost: this replica cannot go on.
         """
         caller = admitted.caller
-        if not (may_see_images(caller) and caller.may_see(ref.bucket, ref.key)):
+        if not (may_see_images(caller) and caller.may_see(ref.bucket, ref.key, ref.scheme)):
             raise Reject(
                 "fetch.bucket_not_allowed",
                 f"the key {caller.name!r} may not see {ref.uri}; ask for a key whose patterns of "

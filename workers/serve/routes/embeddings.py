@@ -14,14 +14,14 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from pipeline.records import JsonValue, Vector
-from workers.serve.bodies import json_body, read_json
 from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError
 from workers.serve.images import Seen
-from workers.serve.inputs import Item, Modality, Text, read_items, read_messages, texts_of
 from workers.serve.looking import look_at
 from workers.serve.openapi import PIXEL, errors
 from workers.serve.publishing.records import Answered
+from workers.serve.reading.bodies import json_body, read_json
+from workers.serve.reading.inputs import Item, Modality, Text, read_items, read_messages, texts_of
 from workers.serve.routes.models import is_served
 from workers.serve.services import Services
 

@@ -16,18 +16,18 @@ from typing_extensions import TypedDict
 from pipeline.labels.label_set import Decision
 from pipeline.labels.scoring import CompiledLabelSet
 from pipeline.records import JsonValue, LabelSetResult
-from workers.serve.bodies import json_body, read_json
 from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError
 from workers.serve.images import Given, Inline
-from workers.serve.inputs import read_items
 from workers.serve.label_sets import named_label_sets, own_label_set
 from workers.serve.looking import look_at
 from workers.serve.openapi import PIXEL, errors
 from workers.serve.publishing.records import Answered
+from workers.serve.reading.bodies import json_body, read_json
+from workers.serve.reading.inputs import read_items
+from workers.serve.reading.sources import given_of
 from workers.serve.routes.embeddings import embedded
 from workers.serve.services import Services
-from workers.serve.sources import given_of
 
 PREFIX = "/hf"
 ZERO_SHOT_PATH = f"{PREFIX}/zero-shot-image-classification"

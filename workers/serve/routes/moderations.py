@@ -19,15 +19,15 @@ from pipeline.labels.categories import CATEGORIES
 from pipeline.labels.scoring import CompiledLabelSet
 from pipeline.records import JsonValue, LabelSetResult
 from workers.label_sets import ScoringRules
-from workers.serve.bodies import json_body, read_json
 from workers.serve.caller import Admitted, Caller
 from workers.serve.errors import ApiError
 from workers.serve.images import Given, Seen
-from workers.serve.inputs import Text, read_parts
 from workers.serve.label_sets import named_label_sets
 from workers.serve.looking import look_at
 from workers.serve.openapi import PIXEL, errors
 from workers.serve.publishing.records import Answered
+from workers.serve.reading.bodies import json_body, read_json
+from workers.serve.reading.inputs import Text, read_parts
 from workers.serve.services import Services
 
 PATH = "/v1/moderations"

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from pipeline.adapters.clip.vision.tower import VisionTower
-from pipeline.encode.batching import SMALLEST_SIZE, lane_share
+from pipeline.encode.policy import SMALLEST_SIZE, lane_share
 from pipeline.records import Pixels, Vector
 
 log = logging.getLogger(__name__)

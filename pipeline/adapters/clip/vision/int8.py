@@ -27,7 +27,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.adapters.clip.checkpoint import Checkpoint, first_line
 from pipeline.adapters.clip.vision.engine import Run, VisionEngine
 from pipeline.adapters.clip.vision.tower import VisionTower
-from pipeline.encode.batching import SMALLEST_SIZE
+from pipeline.encode.policy import SMALLEST_SIZE
 from pipeline.errors import Halt
 from pipeline.records import Pixels, Vector
 

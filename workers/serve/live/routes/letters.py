@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.records import JsonValue
 from pipeline.replay import Selection
-from workers.serve.bodies import json_body, read_json
 from workers.serve.caller import Scope
 from workers.serve.live.replays import Asked
 from workers.serve.live.routes.asking import asking_the_stream, needing
 from workers.serve.openapi import errors
+from workers.serve.reading.bodies import json_body, read_json
 from workers.serve.services import Services
 
 SURVEY: JsonValue = {

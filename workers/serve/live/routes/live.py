@@ -12,7 +12,6 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, Field
 
 from pipeline.records import ImageRef
-from workers.serve.bodies import json_body, read_json
 from workers.serve.caller import Caller, Scope
 from workers.serve.errors import ApiError
 from workers.serve.live.fanout import Filter
@@ -20,6 +19,7 @@ from workers.serve.live.live import Stream
 from workers.serve.live.outcome import Object
 from workers.serve.live.routes.asking import needing
 from workers.serve.openapi import errors
+from workers.serve.reading.bodies import json_body, read_json
 from workers.serve.services import Services
 
 audit = logging.getLogger("clipstream.audit")

@@ -15,6 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from pipeline.complaints import dotted, said
 from workers.serve.errors import ApiError
 from workers.serve.images import Given, Inline
+from workers.serve.reading.sources import given_of
 from workers.serve.routes.classify.asked import (
     OBJECT,
     TEXT,
@@ -23,7 +24,6 @@ from workers.serve.routes.classify.asked import (
     Options,
     require_few,
 )
-from workers.serve.sources import given_of
 
 JSON = "application/json"
 FORM = "multipart/form-data"
@@ -39,6 +39,8 @@ MAX_FIELD_BYTES = 1024 * 1024
 
 _SPLIT = ("labels", "label_sets")
 _LISTS = (*_SPLIT, "templates", "contrast")
+
+NO_OPTIONS = Options()
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -68,7 +70,7 @@ async def read(request: Request, max_images: int) -> Question:
         ApiError: 400: the request cannot be understood, or has more than ``max_images``.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    query = request.query_params.multi_items()
+    query = request.query_params.multi_items() if request.scope["query_string"] else []
     if kind == JSON:
         return _of_json(await request.body(), query, max_images)
     if kind == FORM:
@@ -160,6 +162,8 @@ def _item(param: str, image: str | AskedImage) -> Item:
 def _options(pairs: Iterable[tuple[str, str]]) -> Options:
     """Options that are written as texts."""
     given = _given(pairs)
+    if not given:
+        return NO_OPTIONS
     return _validated(lambda: Options.model_validate(given))
 
 

@@ -3,6 +3,7 @@
 import { html, useState } from "../parts/html.js";
 import { useLoaded } from "../parts/loading.js";
 import { Failure, Loading, Notice } from "../parts/notice.js";
+import { Prose } from "../parts/small.js";
 import { Thumbnail } from "../parts/thumbnail.js";
 import { getJson } from "../api.js";
 import * as format from "../logic/format.js";
@@ -64,8 +65,8 @@ function Code({ each, most, total, chosen, choose }) {
         <span class="track" aria-hidden="true"><span class="fill info" style=${{ width: `${(each.count / most) * 100}%` }}></span></span>
         <span class="number"><strong>${format.count(each.count)}</strong> <span class="faint">${format.percent(each.count / total)}</span></span>
       </header>
-      <p>${each.meaning}</p>
-      <p class="remedy"><strong>What to do:</strong> ${each.remedy}</p>
+      <p><${Prose} text=${each.meaning} /></p>
+      <p class="remedy"><strong>What to do:</strong> <${Prose} text=${each.remedy} /></p>
       <details>
         <summary>${format.many(each.samples.length, "sample")} <span class="faint">· newest ${format.ago(each.newest_at)}</span></summary>
         <ul class="samples">

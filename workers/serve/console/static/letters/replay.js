@@ -52,7 +52,7 @@ export function Replay({ codes, since, after }) {
     <section class="panel replay" aria-labelledby="replay-title">
       <div class="replay-text">
         <h2 id="replay-title">Replay</h2>
-        <p class="faint">${codes.length ? codes.join(", ") : "Choose codes below. You see what would be sent before anything is sent."}</p>
+        <p class="faint">${codes.length ? codes.join(", ") : "Choose codes, then see what would be sent."}</p>
       </div>
       <div class="replay-fields">
         <label><span>From</span><input type="datetime-local" value=${from} onInput=${(event) => setFrom(event.target.value)} /></label>

@@ -25,7 +25,7 @@ export function OutcomeCard({ outcome, about, reveals, open }) {
           </button>`}
       <div class="outcome-text">
         <${Decisions} outcome=${outcome} about=${about} />
-        <button type="button" class="name" title=${name} onClick=${open}>${name}</button>
+        <button type="button" class="name" title=${name} aria-label=${name} onClick=${open}>${format.tail(name, 20)}</button>
         <span class="faint">${format.ago(outcome.at, now)}</span>
       </div>
     </li>`;

@@ -18,20 +18,21 @@ export function Filters({ about, filter, change }) {
         options=${about.label_sets.map((set) => [set.name, set.name])} />
       <${Pick} name="Label" value=${filter.label} onChange=${picked("label")}
         options=${labels.map((each) => [each, each])} />
-      <label class="filter grow">
-        <span>Text</span>
-        <input type="search" value=${filter.text} placeholder="name, address, code or label" onInput=${picked("text")} />
-      </label>
+      <div class="filter grow">
+        <label for="filter-text">Text</label>
+        <input id="filter-text" type="search" value=${filter.text} placeholder="name, address, code or label" onInput=${picked("text")} />
+      </div>
     </div>`;
 }
 
 function Pick({ name, value, options, onChange }) {
+  const id = `filter-${name.replace(" ", "-").toLowerCase()}`;
   return html`
-    <label class="filter">
-      <span>${name}</span>
-      <select value=${value} onChange=${onChange}>
+    <div class="filter">
+      <label for=${id}>${name}</label>
+      <select id=${id} value=${value} onChange=${onChange}>
         <option value="">All</option>
         ${options.map(([key, text]) => html`<option key=${key} value=${key}>${text}</option>`)}
       </select>
-    </label>`;
+    </div>`;
 }

@@ -52,6 +52,15 @@ export function moment(at) {
 /** A version hash, short enough to compare by eye. @param {string} version */
 export const shortVersion = (version) => version.replace(/^sha256:/, "").slice(0, 10);
 
+/** A long name by its end, which tells names apart: as many parts of a path as there is room for.
+ * @param {string} name @param {number} most characters */
+export function tail(name, most) {
+  if (name.length <= most) return name;
+  const cut = name.slice(2 - most);
+  const slash = cut.indexOf("/");
+  return slash < 0 ? `…${name.slice(1 - most)}` : `…${cut.slice(slash)}`;
+}
+
 /** Items a second. @param {number|null|undefined} rate */
 export function rate(rate) {
   if (rate === null || rate === undefined) return "–";

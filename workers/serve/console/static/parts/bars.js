@@ -18,7 +18,7 @@ export function Bars({ set, scores, order = "score", onMove, few = FEW }) {
   return html`
     <div class="bars">
       <div class="bar-row bar-head" aria-hidden="true">
-        <span>Label</span><span></span><span>Score</span><span>Similarity</span>
+        <span>Label</span><span>${onMove && set ? "Drag a line to try another threshold" : ""}</span><span>Score</span><span>Similarity</span>
       </div>
       ${shown.map((each) => html`
         <${Row} key=${each.label} each=${each} label=${labels.get(each.label)} set=${set} onMove=${onMove} />`)}

@@ -27,6 +27,11 @@ export function CopyButton({ text, label = "Copy" }) {
     </button>`;
 }
 
+/** A sentence in which names stand between backticks. */
+export function Prose({ text }) {
+  return text.split("`").map((part, at) => (at % 2 ? html`<code>${part}</code>` : part));
+}
+
 /** Text in a fixed-width face, with a button that copies it. */
 export function Code({ text, label }) {
   return html`

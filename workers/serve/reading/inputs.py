@@ -26,7 +26,7 @@ from typing import Literal
 from pipeline.records import JsonValue
 from workers.serve.errors import ApiError
 from workers.serve.images import Given
-from workers.serve.sources import given_of
+from workers.serve.reading.sources import given_of
 
 Modality = Literal["text", "image"]
 

@@ -1,0 +1,131 @@
+"""Every metric once: name, unit, labels, meaning, and what to do about it.
+
+A process registers only the groups of metrics that it can change. Any other gauge would stay at 0
+and look like a measurement. Each metric is in one group. ``tests/unit/project/test_metrics.py``
+walks the code and fails if a module touches a metric outside its groups.
+
+Read ``metric`` first: what a metric is. The groups are ``image``, ``store``, ``stream``, ``driver``
+and ``http``.
+"""
+
+from __future__ import annotations
+
+from pipeline.metrics.driver import (
+    DRIVER_EMPTY,
+    DRIVER_METRICS,
+    DRIVER_WORKERS,
+)
+from pipeline.metrics.http import (
+    HTTP_HELD_BYTES,
+    HTTP_IMAGE_BYTES,
+    HTTP_IMAGE_OUTCOMES,
+    HTTP_IMAGES,
+    HTTP_IMAGES_IN_HAND,
+    HTTP_IN_FLIGHT,
+    HTTP_METRICS,
+    HTTP_REFUSALS,
+    HTTP_REQUEST_SECONDS,
+    HTTP_REQUESTS,
+    KEY_RELOADS,
+)
+from pipeline.metrics.image import (
+    BATCH_SIZE,
+    DECODER_RESTARTS,
+    FETCHED_BYTES,
+    IMAGE_METRICS,
+    LABEL_SET_INFO,
+    LABEL_SET_RELOADS,
+    MAX_BATCH,
+    MODEL_INFO,
+    QUEUE_DEPTH,
+    STAGE_SECONDS,
+)
+from pipeline.metrics.metric import (
+    PREFIX,
+    Kind,
+    Metric,
+)
+from pipeline.metrics.store import (
+    BREAKER_OPEN,
+    FETCH_RETRIES,
+    STORE_BREAKER_OPEN,
+    STORE_METRICS,
+)
+from pipeline.metrics.stream import (
+    ASSIGNED,
+    BUDGET_SPENT,
+    COMMIT_AGE_SECONDS,
+    COMMIT_FAILURES,
+    COMMITS,
+    DEAD_LETTERS,
+    IN_FLIGHT,
+    IN_FLIGHT_BYTES,
+    LAG,
+    LAST_PROGRESS,
+    LATENCY_SECONDS,
+    OLDEST_SECONDS,
+    REBALANCES,
+    REFERENCES,
+    SKIPPED,
+    STREAM_METRICS,
+    UNSUPPORTED_FORMATS,
+)
+
+STREAM_WORKER = (*IMAGE_METRICS, *STORE_METRICS, *STREAM_METRICS)
+"""What each stream worker exposes."""
+
+SERVE_REPLICA = (*IMAGE_METRICS, *HTTP_METRICS)
+"""What each replica of the server exposes."""
+
+__all__ = [
+    "ASSIGNED",
+    "BATCH_SIZE",
+    "BREAKER_OPEN",
+    "BUDGET_SPENT",
+    "COMMITS",
+    "COMMIT_AGE_SECONDS",
+    "COMMIT_FAILURES",
+    "DEAD_LETTERS",
+    "DECODER_RESTARTS",
+    "DRIVER_EMPTY",
+    "DRIVER_METRICS",
+    "DRIVER_WORKERS",
+    "FETCHED_BYTES",
+    "FETCH_RETRIES",
+    "HTTP_HELD_BYTES",
+    "HTTP_IMAGES",
+    "HTTP_IMAGES_IN_HAND",
+    "HTTP_IMAGE_BYTES",
+    "HTTP_IMAGE_OUTCOMES",
+    "HTTP_IN_FLIGHT",
+    "HTTP_METRICS",
+    "HTTP_REFUSALS",
+    "HTTP_REQUESTS",
+    "HTTP_REQUEST_SECONDS",
+    "IMAGE_METRICS",
+    "IN_FLIGHT",
+    "IN_FLIGHT_BYTES",
+    "KEY_RELOADS",
+    "LABEL_SET_INFO",
+    "LABEL_SET_RELOADS",
+    "LAG",
+    "LAST_PROGRESS",
+    "LATENCY_SECONDS",
+    "MAX_BATCH",
+    "MODEL_INFO",
+    "OLDEST_SECONDS",
+    "PREFIX",
+    "QUEUE_DEPTH",
+    "REBALANCES",
+    "REFERENCES",
+    "SERVE_REPLICA",
+    "SKIPPED",
+    "STAGE_SECONDS",
+    "STORE_BREAKER_OPEN",
+    "STORE_METRICS",
+    "STREAM_METRICS",
+    "STREAM_WORKER",
+    "UNSUPPORTED_FORMATS",
+    "Kind",
+    "Metric",
+]

@@ -1,0 +1,89 @@
+"""The path of an image, whatever its source."""
+
+from __future__ import annotations
+
+from pipeline.metrics.metric import SECONDS, SIZES, Kind, Metric, metric
+
+STAGE_SECONDS = metric(
+    Kind.HISTOGRAM,
+    "stage_duration_seconds",
+    "Seconds that one image spends in a stage: fetch (attempts and the waits between them), "
+    "decode (including the wait for a free process), queue (before encode) and score. encode is "
+    "measured per batch, and commit per successful transaction.",
+    "The stage that grows is the bottleneck: the store for fetch, the CPU for decode, the device "
+    "for queue and encode, the broker for commit.",
+    ("stage",),
+    SECONDS,
+)
+BATCH_SIZE = metric(
+    Kind.HISTOGRAM,
+    "batch_size",
+    "Images per encoded batch.",
+    "Small batches under load mean that the device waits for fetch or decode.",
+    (),
+    SIZES,
+)
+QUEUE_DEPTH = metric(
+    Kind.GAUGE,
+    "queue_depth",
+    "Images waiting before a stage (fetch, decode, encode).",
+    "The stage behind the full queue is the bottleneck.",
+    ("stage",),
+)
+FETCHED_BYTES = metric(
+    Kind.COUNTER,
+    "fetched_bytes_total",
+    "Bytes of objects that were read completely, each object once. Failed attempts and requests "
+    "that test the store are not counted.",
+    "Compare with the network's limit.",
+)
+DECODER_RESTARTS = metric(
+    Kind.COUNTER,
+    "decoder_restarts_total",
+    "Decoder processes that were replaced after a crash, a timeout or excessive memory use.",
+    "Single restarts are harmless. A steady rate means hostile input or limits that are too tight.",
+)
+MAX_BATCH = metric(
+    Kind.GAUGE,
+    "max_batch_images",
+    "Largest batch in use: batch.max_size, or less after the device ran out of memory.",
+    "If it is below batch.max_size, lower batch.max_size or give the worker a larger part of the "
+    "device.",
+)
+MODEL_INFO = metric(
+    Kind.GAUGE,
+    "model_info",
+    "Always 1. The labels name the model that this worker runs.",
+    "Different revisions among workers mean an unfinished roll-out.",
+    ("model", "revision", "precision", "engine", "version"),
+)
+LABEL_SET_INFO = metric(
+    Kind.GAUGE,
+    "label_set_info",
+    "1 for each label set in force. The label version is the content hash that events carry.",
+    "Workers differ in versions for longer than two label_sets.reload_interval_s: one of them "
+    "cannot read or load the files. See clipstream_label_set_reloads_total.",
+    ("label_set", "version"),
+)
+LABEL_SET_RELOADS = metric(
+    Kind.COUNTER,
+    "label_set_reloads_total",
+    "Changes of label set files, by outcome (loaded, refused).",
+    "refused: the changed files are not valid, and the earlier label sets stay in force. The log "
+    "and `clipstream labels check` say what to fix.",
+    ("outcome",),
+)
+
+IMAGE_METRICS: tuple[Metric, ...] = (
+    STAGE_SECONDS,
+    BATCH_SIZE,
+    QUEUE_DEPTH,
+    FETCHED_BYTES,
+    DECODER_RESTARTS,
+    MAX_BATCH,
+    MODEL_INFO,
+    LABEL_SET_INFO,
+    LABEL_SET_RELOADS,
+)
+"""Metrics of an image's path, whatever its source. The stream worker exposes these, and another
+kind of worker would too."""
