@@ -52,7 +52,6 @@ _ERRORS: Mapping[int, str] = {
     500: "The server failed. Its log says more, under the request id.",
     503: "The server cannot answer now, or cannot reach the images. Try again after "
     "`retry-after-ms`.",
-    405: "The path takes another method: see the header `Allow`.",
 }
 
 
@@ -151,5 +150,5 @@ class Described(FastAPI):
         )
         for status in sorted(statuses - {int(each) for each in responses}):
             responses[str(status)] = {"description": _ERRORS[status], "content": content}
-        for status in {"429", "503"} & responses.keys():
-            responses[status]["headers"] = _RETRY_HEADERS
+        for busy in {"429", "503"} & responses.keys():
+            responses[busy]["headers"] = _RETRY_HEADERS

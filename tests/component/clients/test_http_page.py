@@ -1,5 +1,5 @@
 """docs/http.md shows what works: its examples are run against the server that the page starts, and
-what the page shows of answers is what is answered."""
+what the page shows of answers is what is answered. So is the example of README.md."""
 
 from __future__ import annotations
 
@@ -110,7 +110,9 @@ def test_every_kind_of_client_has_an_example() -> None:
         assert client in shown
 
 
-@pytest.mark.parametrize(("command", "shown"), blocks("bash"))
+@pytest.mark.parametrize(
+    ("command", "shown"), [pytest.param(*each, id=str(n)) for n, each in enumerate(blocks("bash"))]
+)
 def test_curl_is_answered_as_the_page_shows(
     demo: Listening, folder: Path, command: str, shown: str
 ) -> None:
@@ -146,6 +148,15 @@ def test_the_python_examples_print_what_the_page_shows(demo: Listening, folder: 
                 exec(compile(example.replace(ADDRESS, demo.url), "docs/http.md", "exec"), names)
             assert printed.getvalue() == shown
         asyncio.set_event_loop(None)
+
+
+def test_the_example_of_the_readme_runs(
+    demo: Listening, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    _, example = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    exec(compile(example.replace(ADDRESS, demo.url), "README.md", "exec"), {})
+    assert capsys.readouterr().out == "True\n"
 
 
 def test_the_javascript_example_prints_what_the_page_shows(demo: Listening, folder: Path) -> None:
