@@ -62,7 +62,7 @@ BUCKET = "demo-images"
 PARTITIONS = 4
 WORKERS = 2
 HERE = Path(__file__).parent
-READY_S = 180.0
+READY_S = 300.0
 """Longest wait for the workers to join. A slow machine needs long to load torch for the first
 time."""
 QUIET_S = 60.0
