@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
@@ -18,7 +18,7 @@ from pipeline.errors import (
     is_exhaustion,
 )
 from workers.serve.admission.asgi import Application
-from workers.serve.admission.families import FAMILIES
+from workers.serve.admission.families import FAMILIES, Families
 from workers.serve.admission.gate import INTERNAL, LOST, Gate
 from workers.serve.caller import Admitted
 from workers.serve.console.pages import console
@@ -26,6 +26,7 @@ from workers.serve.errors import ApiError, answer_of
 from workers.serve.live.routes.letters import letters
 from workers.serve.live.routes.live import live
 from workers.serve.live.routes.overview import overview
+from workers.serve.openapi import Described
 from workers.serve.routes.classify import classify
 from workers.serve.routes.embeddings import embeddings
 from workers.serve.routes.health import health
@@ -50,7 +51,9 @@ def build_app(services: Services, *, sets_request_id: bool = True) -> Applicatio
     """
     # The documents of FastAPI load scripts from another host, and are off. A redirect would name
     # the host that the client has sent.
-    api = FastAPI(
+    families = Families(FAMILIES)
+    api = Described(
+        lambda path: services.keys is not None and not families.of(path).public,
         title="Clipstream",
         version=version("clipstream"),
         docs_url=None,

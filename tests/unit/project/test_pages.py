@@ -87,6 +87,7 @@ def unknown(text: str) -> set[str]:
         name
         for name in names - known
         if not name.endswith((".py", ".md", ".yaml", ".com"))
+        and not (ROOT / name.replace(".", "/")).with_suffix(".py").exists()
         and (
             name.partition(".")[0] in sections
             or ("_" in name.rpartition(".")[2] and name.rpartition(".")[2] in last_parts)

@@ -34,7 +34,8 @@ def test_the_reader_of_results_prints_a_line_for_each_label_set(
                 yield SimpleNamespace(value=event["value"]["text"].encode())
 
     monkeypatch.setattr(kafka, "KafkaConsumer", consumer)
-    (reader,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    # tests/component/clients/test_http_page.py runs the other example.
+    reader, _ = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     exec(compile(reader, "README.md", "exec"), {})
 
     assert asked.pop("topics") == (TopicNames().classifications,)

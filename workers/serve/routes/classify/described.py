@@ -116,7 +116,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": "At least one image was looked at.",
         "content": {"application/json": {"example": _ANSWER_EXAMPLE}},
     },
-    **errors(400, 401, 403, 404, 413, 415, 429, 500, 503, 504),
+    **errors(400, 401, 403, 404, 413, 415, 429, 500, 503),
 }
 
 
