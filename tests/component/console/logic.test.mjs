@@ -6,7 +6,7 @@ import { test } from "node:test";
 const here = "../../../workers/serve/console/static/logic";
 const { actionOf, changedThresholds, decide, labelsOf, moved, toneOf, typedSet } = await import(`${here}/decide.js`);
 const { squareOf, croppedShare } = await import(`${here}/crop.js`);
-const { merged, NO_FILTER, passes, queryOf } = await import(`${here}/filters.js`);
+const { imageOf, merged, NO_FILTER, passes, queryOf } = await import(`${here}/filters.js`);
 const { eventReader } = await import(`${here}/events.js`);
 const { backoffMs } = await import(`${here}/backoff.js`);
 const { fieldsOf, missingOf, snippets } = await import(`${here}/asking.js`);
@@ -103,9 +103,17 @@ test("a filter is sent without what is not set", () => {
   assert.equal(queryOf({ ...NO_FILTER, text: "a&b", decision: "block" }), "decision=block&text=a%26b");
 });
 
+test("an image that could not be read is not asked for again", () => {
+  assert.equal(imageOf({ code: null, image: 1 }), 1);
+  assert.equal(imageOf({ code: "publish.too_large", image: 1 }), 1);
+  for (const code of ["fetch.not_found", "decode.truncated"]) assert.equal(imageOf({ code, image: 1 }), null);
+});
+
 test("outcomes are kept newest first, each once, within a bound", () => {
-  const of = (...ids) => ids.map((id) => ({ id }));
+  const of = (...ids) => ids.map((id) => ({ id, at: id.charCodeAt(0) }));
   assert.deepEqual(merged(of("b", "a"), of("b", "c", "d"), 3), of("d", "c", "b"));
+  // The newest ones that pass a filter are told again, and stay where they are.
+  assert.deepEqual(merged(of("d", "c", "b"), of("a", "c"), 9), of("d", "c", "b", "a"));
 });
 
 test("events are read out of pieces, wherever these are cut", () => {

@@ -24,6 +24,7 @@ def letters(api: ScriptedApi) -> ScriptedApi:
     api.letters = surveyed(
         letters_of("fetch.not_found", 1204, 2, NOW),
         letters_of("decode.truncated", 311, 2, NOW),
+        letters_of("publish.too_large", 2, 2, NOW),
         since=NOW - 86_400,
     )
     return api
@@ -34,7 +35,7 @@ def test_codes_stand_with_their_counts_meaning_remedy_and_samples(
 ) -> None:
     page = visitor.open("dead-letters")
     expect(
-        page.get_by_text("All 1,515 dead letters of the last 24 hours were read.")
+        page.get_by_text("All 1,517 dead letters of the last 24 hours were read.")
     ).to_be_visible()
     card = page.locator('[data-code="decode.truncated"]')
     expect(card).to_contain_text("311")
@@ -42,7 +43,9 @@ def test_codes_stand_with_their_counts_meaning_remedy_and_samples(
     expect(card).to_contain_text("What to do:")
     card.locator("summary").click()
     expect(card.locator(".samples li")).to_have_count(2)
-    expect(card.locator(".samples img").first).to_be_visible()
+    other = page.locator('[data-code="publish.too_large"]')
+    other.locator("summary").click()
+    expect(other.locator(".samples img").first).to_be_visible()
 
 
 def test_a_replay_is_shown_first_and_sent_after_its_number_is_typed(
@@ -87,7 +90,7 @@ def test_a_replay_that_is_not_confirmed_sends_nothing(visitor: Visit, letters: S
 def test_only_keys_that_may_are_offered_a_replay(visitor: Visit, letters: ScriptedApi) -> None:
     letters.scopes = ("classify", "dead-letters")
     page = visitor.open("dead-letters")
-    expect(page.locator(".code-card")).to_have_count(2)
+    expect(page.locator(".code-card")).to_have_count(3)
     assert page.get_by_role("checkbox").count() == 0
     assert page.get_by_role("button", name="Preview replay").count() == 0
 
@@ -99,7 +102,7 @@ def test_a_stream_that_cannot_be_read_says_why(visitor: Visit, letters: Scripted
     page = visitor.open("dead-letters")
     expect(page.get_by_role("alert")).to_contain_text("no broker answers at broker:9092")
     page.get_by_role("button", name="Try again").click()
-    expect(page.locator(".code-card")).to_have_count(2)
+    expect(page.locator(".code-card")).to_have_count(3)
     visitor.expect("503")
 
 

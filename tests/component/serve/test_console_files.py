@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from tests.rigs.root import ROOT
 from tests.rigs.serve.application import application, served
 from workers.serve.console.pages import STATIC, pages
 from workers.settings.serve import ServePolicy
@@ -92,3 +93,16 @@ def test_the_vendored_library_is_the_published_one() -> None:
     assert HTM_PREACT_SHA256 in licences
     assert "Apache License" in licences
     assert "The MIT License" in licences
+
+
+def test_the_pictures_of_the_docs_are_there_and_of_a_moderate_size() -> None:
+    # By name: the module that draws them needs a browser.
+    pictures = sorted(path.name for path in (ROOT / "docs/images").glob("console-*.png"))
+    named = re.findall(
+        r'"(console-[a-z-]+\.png)",', (ROOT / "tests/component/console/pictures.py").read_text()
+    )
+    assert pictures == sorted(named)
+    for name in pictures:
+        picture = (ROOT / "docs/images" / name).read_bytes()
+        assert picture.startswith(b"\x89PNG")
+        assert len(picture) < 200_000, name

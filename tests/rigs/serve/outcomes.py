@@ -86,7 +86,7 @@ def classified(url: str, api: ScriptedApi, key: str, label: str, seed: int, at: 
 
 
 def letters_of(code: str, count: int, samples: int, at: float) -> Json:
-    """The dead letters of one code. Those of decoding have an image."""
+    """The dead letters of one code."""
     keys = [f"uploads/2026/11/{4800 + index:05}.jpg" for index in range(samples)]
     return {
         "code": code,
@@ -102,7 +102,7 @@ def letters_of(code: str, count: int, samples: int, at: float) -> Json:
                 "uri": f"s3://{BUCKET}/{key}",
                 "message": f"s3://{BUCKET}/{key}: {CODES[code].meaning}",
                 "attempts": 1,
-                "image": place(key) if code.startswith("decode.") else None,
+                "image": place(key),
             }
             for index, key in enumerate(keys)
         ],

@@ -37,7 +37,8 @@ class ScriptedApi:
 
     ``letters``, ``replay`` and ``status`` are the answers of these routes. ``changed`` is put into
     what the application says of itself at the page's start. ``refusals`` are answered in place of a
-    path's answer, first one first. ``images`` are JPEG files by key.
+    path's answer, first one first. ``images`` are JPEG files by key. ``rates`` are told
+    one after the other, then that of ``stats``.
     """
 
     def __init__(self) -> None:
@@ -61,6 +62,8 @@ class ScriptedApi:
             "queues": {"encode": 0, "decode": 0, "in_hand": 0},
         }
         self.stats: Json = {"rate": 0.0, "lag": 0, "age_s": None, "dropped": 0}
+        self.rates: list[float] = []
+        self.stats_every_s = 1.0
         self.images: dict[str, bytes] = {}
         self.refusals: dict[str, list[Response]] = {}
         self.asked: list[Asked] = []
@@ -156,9 +159,10 @@ class ScriptedApi:
                     at += 1
                     if _passes(outcome, query):
                         yield _event("outcome", outcome)
-                if clock() - told_at >= 1:
+                if clock() - told_at >= self.stats_every_s:
                     told_at = clock()
-                    yield _event("stats", self.stats)
+                    rate = self.rates.pop(0) if self.rates else self.stats["rate"]
+                    yield _event("stats", self.stats | {"rate": rate})
                 await asyncio.sleep(TICK_S)
         finally:
             self.readers -= 1

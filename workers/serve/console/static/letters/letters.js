@@ -6,6 +6,7 @@ import { Failure, Loading, Notice } from "../parts/notice.js";
 import { Prose } from "../parts/small.js";
 import { Thumbnail } from "../parts/thumbnail.js";
 import { getJson } from "../api.js";
+import { imageOf } from "../logic/filters.js";
 import * as format from "../logic/format.js";
 import { Replay } from "./replay.js";
 
@@ -70,16 +71,16 @@ function Code({ each, most, total, chosen, choose }) {
       <details>
         <summary>${format.many(each.samples.length, "sample")} <span class="faint">· newest ${format.ago(each.newest_at)}</span></summary>
         <ul class="samples">
-          ${each.samples.map((sample) => html`<${Sample} key=${sample.id} sample=${sample} />`)}
+          ${each.samples.map((sample) => html`<${Sample} key=${sample.id} sample=${sample} image=${imageOf({ ...sample, code: each.code })} />`)}
         </ul>
       </details>
     </article>`;
 }
 
-function Sample({ sample }) {
+function Sample({ sample, image }) {
   return html`
     <li>
-      ${sample.image && html`<${Thumbnail} image=${sample.image} size=${160} alt="" />`}
+      ${image && html`<${Thumbnail} image=${image} size=${160} alt="" />`}
       <div>
         <strong class="breaks">${sample.subject ?? sample.uri ?? sample.id}</strong>
         <p class="breaks">${sample.message}</p>

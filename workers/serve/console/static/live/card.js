@@ -4,6 +4,7 @@ import { html } from "../parts/html.js";
 import { useNow } from "../parts/loading.js";
 import { Badge } from "../parts/small.js";
 import { Thumbnail } from "../parts/thumbnail.js";
+import { imageOf } from "../logic/filters.js";
 import { sorted, toneOf } from "../logic/decide.js";
 import * as format from "../logic/format.js";
 
@@ -16,16 +17,16 @@ export function OutcomeCard({ outcome, about, reveals, open }) {
       ${blurred
         ? html`
           <button type="button" class="picture" aria-label=${`Reveal the image of ${name}`} onClick=${() => reveals.reveal(outcome)}>
-            <${Thumbnail} image=${outcome.image} size=${160} alt="" blurred />
+            <${Thumbnail} image=${imageOf(outcome)} size=${160} alt="" blurred />
             <span class="reveal">Reveal</span>
           </button>`
         : html`
           <button type="button" class="picture" tabindex="-1" aria-hidden="true" onClick=${open}>
-            <${Thumbnail} image=${outcome.image} size=${160} alt="" />
+            <${Thumbnail} image=${imageOf(outcome)} size=${160} alt="" />
           </button>`}
       <div class="outcome-text">
         <${Decisions} outcome=${outcome} about=${about} />
-        <button type="button" class="name" title=${name} aria-label=${name} onClick=${open}>${format.tail(name, 20)}</button>
+        <button type="button" class="name" title=${name} aria-label=${name} onClick=${open}>${format.tail(name, 16)}</button>
         <span class="faint">${format.ago(outcome.at, now)}</span>
       </div>
     </li>`;

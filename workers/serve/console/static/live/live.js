@@ -56,6 +56,8 @@ function Following({ about }) {
     <p class="held" role="status">
       ${held && !open ? (paused ? "Paused" : "Held while you point at it") : ""}${held && !open && waiting ? ` · ${format.count(waiting)} new` : ""}
     </p>
+    ${stats?.trouble && html`
+      <${Notice} tone="warn" title="The server cannot read the stream"><p>${stats.trouble}</p></${Notice}>`}
     ${reveals.error && html`
       <${Notice} tone="danger" title="The image stays blurred"><p>The reveal could not be recorded: ${reveals.error.message}</p></${Notice}>`}
     ${connection.state === "refused"

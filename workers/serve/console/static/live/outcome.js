@@ -5,6 +5,7 @@ import { Bars } from "../parts/bars.js";
 import { Dialog } from "../parts/dialog.js";
 import { Badge, Choice, Code } from "../parts/small.js";
 import { Thumbnail } from "../parts/thumbnail.js";
+import { imageOf } from "../logic/filters.js";
 import { toneOf } from "../logic/decide.js";
 import * as format from "../logic/format.js";
 
@@ -20,10 +21,10 @@ export function OutcomeDialog({ outcome, about, reveals, onClose }) {
           ${blurred
             ? html`
               <button type="button" class="picture" aria-label="Reveal the image" onClick=${() => reveals.reveal(outcome)}>
-                <${Thumbnail} image=${outcome.image} size=${640} alt="" blurred />
+                <${Thumbnail} image=${imageOf(outcome)} size=${640} alt="" blurred />
                 <span class="reveal">Reveal</span>
               </button>`
-            : html`<${Thumbnail} image=${outcome.image} size=${640} alt=${`Image of ${outcome.subject}`} />`}
+            : html`<${Thumbnail} image=${imageOf(outcome)} size=${640} alt=${`Image of ${outcome.subject}`} />`}
           <dl class="facts">
             <div><dt>Address</dt><dd class="breaks">${outcome.uri ?? "–"}</dd></div>
             <div><dt>Published</dt><dd>${format.moment(outcome.at)}</dd></div>

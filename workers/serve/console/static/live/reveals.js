@@ -3,6 +3,7 @@
 
 import { useCallback, useState } from "../parts/html.js";
 import { postJson } from "../api.js";
+import { imageOf } from "../logic/filters.js";
 
 // For as long as the page lives: who has seen an image once need not ask again.
 const revealed = new Set();
@@ -20,6 +21,6 @@ export function useReveals(blur) {
       setError(failed);
     }
   }, []);
-  const blurred = (outcome) => blur && Boolean(outcome.image) && !revealed.has(outcome.id);
+  const blurred = (outcome) => blur && Boolean(imageOf(outcome)) && !revealed.has(outcome.id);
   return { blurred, reveal, error };
 }

@@ -47,16 +47,17 @@ export function queryOf(filter) {
   return query.toString();
 }
 
-/** Newest first, each once, at most `most`.
+/** The image of an outcome or of a dead letter, if it can be shown: one that could not be read or
+ * decoded then cannot be now.
+ * @param {{code?: string|null, image: any}} outcome */
+export function imageOf({ code, image }) {
+  return code && /^(fetch|decode|reference|record)\./.test(code) ? null : image;
+}
+
+/** Newest first, each once, at most `most`. A server that is asked again, with another filter or after
+ * a cut, tells again what the page may know.
  * @param {any[]} known @param {any[]} arrived oldest first @param {number} most */
 export function merged(known, arrived, most) {
-  const seen = new Set();
-  const all = [];
-  for (const outcome of [...arrived].reverse().concat(known)) {
-    if (seen.has(outcome.id)) continue;
-    seen.add(outcome.id);
-    all.push(outcome);
-    if (all.length === most) break;
-  }
-  return all;
+  const all = new Map([...arrived].reverse().concat(known).map((each) => [each.id, each]));
+  return [...all.values()].sort((a, b) => b.at - a.at).slice(0, most);
 }

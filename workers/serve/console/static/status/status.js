@@ -9,7 +9,7 @@ import * as format from "../logic/format.js";
 
 const EVERY_MS = 3000;
 
-const TONES = { ready: "good", running: "good", starting: "info", draining: "warn", failed: "danger", halted: "danger" };
+const TONES = { ready: "good", running: "good", starting: "info", draining: "warn", failed: "danger", silent: "danger", halted: "danger" };
 const toneOf = (state) => TONES[state] ?? "calm";
 
 export function Status({ about, reload: again }) {
@@ -106,12 +106,11 @@ function Workers({ workers }) {
         : workers.length === 0
           ? html`<p class="faint">No worker runs.</p>`
           : html`
-            <${Table} head=${["Place", "State", "Driver", "Device", "Committed", "Lag"]} numbers=${[4, 5]}
+            <${Table} head=${["Place", "State", "Driver", "Committed", "Lag"]} numbers=${[3, 4]}
               rows=${workers.map((each) => [
                 each.slot,
-                html`<${State} state=${each.state} why=${each.why} />`,
+                html`<${State} state=${each.state} why=${each.why ?? each.device} />`,
                 each.driver ?? "–",
-                each.device ?? "–",
                 each.committed === null || each.committed === undefined ? "–" : format.count(each.committed),
                 each.lag === null || each.lag === undefined ? "–" : format.count(each.lag),
               ])} />`}
