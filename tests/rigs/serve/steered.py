@@ -21,8 +21,8 @@ from workers.settings.loading import Settings, load_settings
 HOLD = "hold"
 """While this file is there, a batch waits."""
 LOSE = "lose"
-"""The next batch that is not held sees this file, and loses the device. A batch that was held may be
-one whose client has gone, and goes on a moment after the hold."""
+"""The next batch that was not held sees this file, and loses the device. The client of a batch that
+was held may have gone: such a batch still goes on, a moment after the hold."""
 REFUSE = "refuse"
 """While this file is there, the model cannot be loaded."""
 
