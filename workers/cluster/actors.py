@@ -282,13 +282,14 @@ class Cluster:
             Retry: it did not work this time.
             Halt: it cannot work.
         """
-        import ray
-
         policy = settings.workers
         cpus = CPUS_WITHOUT_GPU if policy.cpus_per_worker is None else policy.cpus_per_worker
         # Logical CPUs: as many as the workers ask for, so that a small machine can run them.
         self._most = policy.most if most is None else most
         start_ray(max(available_processors(), math.ceil(self._most * cpus)))
+        # Only now: Ray reads its environment, which ``start_ray`` prepares, when it is imported.
+        import ray
+
         self.resources = resources_of_cluster()
         self.reservation = reserve(settings, self.resources)
         self.settings = self.reservation.resolve(settings)
