@@ -50,6 +50,18 @@ def test_headers_for_ray_serve_change_nothing(server: ServedOnRay) -> None:
     assert [slow.result().status, later.result().status] == [200, 200]
 
 
+@pytest.mark.parametrize("sent", [b"no http", b"GET / HTTP/1.1\r\nno header"])
+def test_a_proxy_refuses_what_is_no_http_by_itself(server: ServedOnRay, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as link:
+        link.sendall(sent + b"\r\n\r\n")
+        assert link.recv(64).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_proxy_answers_paths_of_its_own_without_the_application(server: ServedOnRay) -> None:
+    assert ask(server.port, "/-/routes", method="GET").json == {"/": "clipstream"}
+    assert ask(server.port, "/-/healthz", method="GET").body == b"success"
+
+
 @pytest.mark.parametrize("header", [{}, {"x-request-disconnect-disabled": "?1"}])
 def test_a_client_that_goes_frees_its_slot(server: ServedOnRay, header: dict[str, str]) -> None:
     with server.held():

@@ -21,7 +21,8 @@ from workers.settings.loading import Settings, load_settings
 HOLD = "hold"
 """While this file is there, a batch waits."""
 LOSE = "lose"
-"""Who sees this file loses the device."""
+"""The next batch that was not held sees this file, and loses the device. The client of a batch that
+was held may have gone: such a batch still goes on, a moment after the hold."""
 REFUSE = "refuse"
 """While this file is there, the model cannot be loaded."""
 
@@ -36,8 +37,12 @@ class SteeredEncoder(MemoryEncoder):
         self._folder = folder
 
     def encode_images(self, pixels: Pixels) -> Vector:
+        was_held = False
         while (self._folder / HOLD).exists():
+            was_held = True
             time.sleep(LOOK_S)
+        if was_held:
+            return super().encode_images(pixels)
         try:
             (self._folder / LOSE).unlink()
         except FileNotFoundError:
