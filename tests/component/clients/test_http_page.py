@@ -21,7 +21,7 @@ import pytest
 from deploy.dev import javascript_client
 from tests.rigs.root import ROOT
 from tests.rigs.serve.listening import Listening, listening
-from workers.commands.sample import sample_png
+from workers.commands.serving.sample import sample_png
 from workers.settings.loading import load_settings
 from workers.stages import load_encoder
 
