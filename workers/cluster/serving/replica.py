@@ -33,10 +33,10 @@ from workers.cluster.serving.view import AllReplicas
 from workers.endpoints import EndpointId, MetricsEndpoint, update_discovery
 from workers.logs import configure_logging
 from workers.node_checks import require_node
-from workers.serve.admission.asgi import Application, Message, Receive, Send
+from workers.serve.admission.asgi import Application
 from workers.serve.app import build_app
 from workers.serve.live.cluster import ClusterView
-from workers.serve.services import Services, Standing
+from workers.serve.services import Services
 from workers.serve.wiring import serving
 from workers.settings.loading import Settings
 from workers.stages import tell_model
@@ -69,26 +69,6 @@ class Plan:
     load: Callable[[Settings], Encoder]
 
 
-class Counted:
-    """Counts the requests without an answer that began before the replica drained. Those that come
-    later are refused, and would only hold up the end. Pure ASGI."""
-
-    def __init__(self, application: Application, standing: Standing) -> None:
-        self._application = application
-        self._standing = standing
-        self.in_flight = 0
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._standing.draining:
-            await self._application(scope, receive, send)
-            return
-        self.in_flight += 1
-        try:
-            await self._application(scope, receive, send)
-        finally:
-            self.in_flight -= 1
-
-
 class Replica:
     """Ray Serve makes an object of this class in the replica's process, and calls all methods on
     one event loop. ``application`` makes it a deployment."""
@@ -108,7 +88,6 @@ class Replica:
         self._model = ""
         self._services: Services | None = None
         self._own_view: ClusterView | None = None
-        self._counted: Counted | None = None
         self._call_age_s: Callable[[], float] = float
         self._slot: int | None = None
         self._board: Any = None
@@ -189,8 +168,7 @@ class Replica:
                 services = replace(services, cluster=AllReplicas(services.cluster, self._board))
             self._services = services
             self._owned.push_async_callback(owned.pop_all().aclose)
-        self._counted = Counted(build_app(services, sets_request_id=False), services.standing)
-        return self._counted
+        return build_app(services, sets_request_id=False)
 
     def _fitted(self) -> tuple[Settings, str]:
         """Settings with defaults for this node."""
@@ -260,14 +238,14 @@ class Replica:
         return row
 
     def _said(self) -> Report:
-        services, counted, end = self._services, self._counted, self._end
+        services, end = self._services, self._end
         return Report(
             self._id,
             _host(),
             self._state,
             pid=os.getpid(),
             model=self._model,
-            in_flight=counted.in_flight if counted else 0,
+            in_flight=services.standing.in_flight if services else 0,
             draining=services is not None and services.standing.draining,
             code=end.code if end else "",
             message=end.message if end else "",
