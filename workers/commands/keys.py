@@ -67,7 +67,10 @@ def create(
     rate: Annotated[
         float | None,
         typer.Option(
-            help="Images a second, on average. Default: no bound.", min=0.001, metavar="IMAGES"
+            help="Images a second, on average. Each of n replicas grants an n-th. "
+            "Default: no bound.",
+            min=0.001,
+            metavar="IMAGES",
         ),
     ] = None,
     burst: Annotated[
@@ -94,9 +97,9 @@ def create(
         list[str] | None,
         typer.Option(
             "--objects",
-            help="Objects that the key may have read: bucket, bucket/folder/ or bucket/pattern*, "
-            "and https://host, https://host/folder/ or https://host/pattern*. "
-            "Default: all that the server may read.",
+            help="Objects that the key may have the server read, and see: bucket, bucket/folder/ or "
+            "bucket/pattern*, and https://host, https://host/folder/ or https://host/pattern*. "
+            "Default: all that the server may read. Images inside a request are not bounded.",
         ),
     ] = None,
     ignore_text: Annotated[
@@ -128,8 +131,8 @@ def create(
 ) -> None:
     """Make a key and print it, once. The file holds only its hash.
 
-    A name may have two live keys: create the second, hand it out, then revoke the first. A running
-    server takes changes over within serve.keys_reload_interval_s.
+    A name may have two live keys: create the second with all its options, hand it out, then revoke
+    the first. A running server takes changes over within serve.keys_reload_interval_s.
     """
     key, key_id, hashed = new_key()
     if rate is not None and burst is None:

@@ -45,7 +45,8 @@ class ServePolicy(Policy):
     default_label_set: str | None = Field(
         None,
         description="Label set of requests that name neither a label set nor labels. Unset: the "
-        "first loaded label set by name.",
+        "first by name that the key may use; for moderations the first of these that covers one of "
+        "OpenAI's categories, if there is one.",
     )
     min_replicas: Annotated[int, Tier.EVERYDAY] = Field(
         1, description="Replicas that always run. Each has a model of its own.", gt=0
@@ -71,8 +72,9 @@ class ServePolicy(Policy):
     )
     max_wait_s: float | None = Field(
         None,
-        description="Longest expected wait for the model. A request that would wait longer is "
-        "refused with status 429. null: as long as two full batches take.",
+        description="Longest expected wait for the model, behind the batches that it works on. A "
+        "request that would wait longer is refused with status 429. null: as long as two rounds of "
+        "full batches take.",
         gt=0,
     )
     max_body_bytes: int = Field(
@@ -102,7 +104,9 @@ class ServePolicy(Policy):
     )
     console: bool = Field(True, description="Whether the console is served at `/`.")
     blur: bool = Field(
-        False, description="Whether the console blurs images until a person clicks on them."
+        False,
+        description="Whether the console blurs images until a person clicks on them. The API sends "
+        "images as they are.",
     )
     publish: Literal["none", "kafka"] = Field(
         "none",

@@ -18,8 +18,9 @@ from workers.serve.errors import overloaded
 class Depth:
     """How many images may be in hand, so that each is served within ``max_wait_s``.
 
-    ``full`` images keep all lanes busy: fewer would leave the device idle. ``queued`` more may wait
-    where ``max_wait_s`` is None. ``wait_s`` tells how long so many waiting images take.
+    ``full`` images keep all lanes busy: fewer would leave the device idle. Beside them as many may
+    wait as are encoded in ``max_wait_s``, or ``queued`` where that is None. ``wait_s`` tells how
+    long so many waiting images take.
     """
 
     def __init__(
