@@ -145,6 +145,10 @@ HALTS: dict[str, HaltCode] = {
         "stop the other program, or set `serve.port`",
         of_input=True,
     ),
+    "serve.second_server": _command(
+        "another `clipstream serve` runs on the Ray cluster that RAY_ADDRESS names",
+        "stop the other server, or use another cluster",
+    ),
     "serve.not_started": _command(
         "Ray Serve does not start on the cluster",
         "read Ray's own logs; set `serve.proxy` to `python` if HAProxy is at fault",

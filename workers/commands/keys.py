@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,6 +31,19 @@ from workers.settings.serve import ServePolicy
 
 DURATION = re.compile(r"(\d{1,5})(h|d|w)")
 HOURS = {"h": 1, "d": 24, "w": 24 * 7}
+
+COLUMNS = (
+    "id",
+    "name",
+    "state",
+    "rate",
+    "scopes",
+    "label sets",
+    "tenants",
+    "objects",
+    "further",
+)
+"""Columns of `keys list`."""
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -97,8 +111,8 @@ def create(
         list[str] | None,
         typer.Option(
             "--objects",
-            help="Objects that the key may have the server read, and see: bucket, bucket/folder/ or "
-            "bucket/pattern*, and https://host, https://host/folder/ or https://host/pattern*. "
+            help="Objects that the key may have the server read, and see: bucket, bucket/folder/ "
+            "or bucket/pattern*, and https://host, https://host/folder/ or https://host/pattern*. "
             "Default: all that the server may read. Images inside a request are not bounded.",
         ),
     ] = None,
@@ -188,7 +202,7 @@ def list_keys(file: File = None, config: Config = None, overrides: Set = None) -
     """Show the keys of a file or a folder, without their hashes, and check them."""
     path = _path(file, config, overrides)
     table = Table()
-    for column in ("id", "name", "state", "rate", "scopes", "label sets", "tenants", "objects"):
+    for column in COLUMNS:
         table.add_column(column, overflow="fold")
     for entry in parsed(contents(path)):
         table.add_row(
@@ -201,6 +215,7 @@ def list_keys(file: File = None, config: Config = None, overrides: Set = None) -
                 "all" if each is None else "\n".join(each)
                 for each in (entry.label_sets, entry.tenants, entry.objects)
             ),
+            ", ".join(_further(entry)),
         )
     Console().print(table)
 
@@ -247,6 +262,14 @@ def _entries(path: Path, text: str) -> tuple[KeyEntry, ...]:
 
 def _patterns(given: list[str] | None) -> tuple[str, ...] | None:
     return tuple(given) if given else None
+
+
+def _further(entry: KeyEntry) -> Iterator[str]:
+    """Options of `keys create` that no other column shows."""
+    if entry.ignore_text:
+        yield "ignore-text"
+    if entry.proxy:
+        yield "proxy"
 
 
 def _state(entry: KeyEntry) -> str:

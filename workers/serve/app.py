@@ -17,6 +17,7 @@ from pipeline.errors import (
     WorkerLost,
     is_exhaustion,
 )
+from pipeline.metrics import HTTP_REFUSALS
 from workers.serve.admission.asgi import Application
 from workers.serve.admission.families import FAMILIES, Families
 from workers.serve.admission.gate import INTERNAL, LOST, Gate
@@ -36,6 +37,11 @@ from workers.serve.routes.moderations import moderations
 from workers.serve.services import Services
 
 UNAVAILABLE_RETRY_S = 1.0
+
+NOT_NOW = frozenset({429, 503})
+"""Statuses of requests that are refused although nothing is wrong with them."""
+
+LACKING = "the server lacks what this request needs; its operator finds the reason by the code"
 
 STAGES = frozenset({"encode", "decode"})
 """Stages whose halt ends the replica: its model or its decoders work no more."""
@@ -72,9 +78,10 @@ def build_app(services: Services, *, sets_request_id: bool = True) -> Applicatio
             error = WorkerLost("serve.exhausted", f"{type(error).__name__}: {error}")
         if isinstance(error, Halt | WorkerLost) and ends_replica(error):
             services.standing.failure = error
-        status, headers, body = answer_of(
-            as_api_error(error, request.url.path), admitted.request_id, request.url.path
-        )
+        told = as_api_error(error, request.url.path)
+        if told.status in NOT_NOW:
+            services.meter.add(HTTP_REFUSALS, reason=told.code)
+        status, headers, body = answer_of(told, admitted.request_id, request.url.path)
         if isinstance(error, HTTPException) and error.headers:
             headers |= error.headers  # Allow, beside a 405
         return Response(body, status, headers)
@@ -105,8 +112,10 @@ def as_api_error(error: Exception, path: str) -> ApiError:
         case Retry():
             wait_s = error.retry_after_s or UNAVAILABLE_RETRY_S
             return ApiError(503, error.code, error.message, retry_after_s=wait_s)
-        case Halt() | WorkerLost():
+        case Halt() | WorkerLost() if ends_replica(error):
             return ApiError(503, error.code, LOST, retry_after_s=UNAVAILABLE_RETRY_S)
+        case Halt():
+            return ApiError(503, error.code, LACKING, retry=False)
         case RequestValidationError():
             return _invalid(error)
         case HTTPException(status_code=404):

@@ -11,6 +11,7 @@ import pytest
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from pipeline.adapters.prometheus import PrometheusMeter, exposition, samples
 from pipeline.errors import Halt, Overloaded, Reject, Retry, WorkerLost
 from tests.rigs.serve.application import application
 from tests.rigs.stages.decoding import as_file, noise
@@ -87,9 +88,22 @@ def test_failures_of_the_pipeline_are_answered_and_only_some_end_the_replica(
                 assert (answer.status_code, error["code"]) == (status, code)
                 assert "secret" not in answer.text
                 assert (services.standing.failure is not None) is ends
+                told_not_to_retry = answer.headers.get("x-should-retry") == "false"
+                assert told_not_to_retry is (isinstance(failure, Halt) and not ends)
+                assert counted(services, code) == (status in (429, 503))
                 _frees(services)
 
     asyncio.run(ask())
+
+
+def counted(services: Services, code: str) -> float:
+    assert isinstance(services.meter, PrometheusMeter)
+    text = exposition(services.meter.registry).decode()
+    return sum(
+        value
+        for name, labels, value in samples(text)
+        if name == "clipstream_http_refusals_total" and labels["reason"] == code
+    )
 
 
 def _failing(failure: Exception) -> Callable[..., Any]:

@@ -67,6 +67,10 @@ def test_a_crash_loop_ends_the_driver_and_its_application_alone(shared: Shared) 
         server.wait_until_ready()
         assert f"listens on 127.0.0.1:{shared.port} instead" in server.told
         assert ask(shared.port).status == 200
+        with served_on_ray(shared.settings(), shared.environment) as second:
+            assert second.exit_code() == ExitCode.HALTED
+            assert "serve.second_server" in second.told
+        assert ask(shared.port).status == 200
         assert crashed(server) == ExitCode.CRASH_LOOP
         assert "serve.crash_loop" in server.told
     assert shared.other == b"still here"

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import httpx2
 import numpy as np
+import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
@@ -239,6 +240,11 @@ def console(
         meter=meter,
     )
     return Console(services, topics, objects, clock, caller)
+
+
+def audit(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Lines of the audit log. A client of the test may log its requests, too."""
+    return [line.getMessage() for line in caplog.records if line.name == "clipstream.audit"]
 
 
 def limited(caller: Caller = ANYBODY, **limits: Any) -> Caller:

@@ -9,7 +9,8 @@ PROGRAM = """
 import sys
 import workers.cli
 from workers.cluster import actors
-from workers.commands import serve, stream
+from workers.commands import stream
+from workers.commands.serving import serve
 from workers.settings.loading import Settings
 
 class Started(Exception): ...

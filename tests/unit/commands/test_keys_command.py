@@ -76,7 +76,9 @@ def test_every_option_is_a_field(invoke: Invoke, file: Path) -> None:
         "priority": "batch",
         "proxy": True,
     }
-    assert "batch until 2031-01-31 00:00 UTC" in invoke("list").output
+    listed = invoke("list").output
+    assert "batch until 2031-01-31 00:00 UTC" in " ".join(listed.split())
+    assert "ignore-text" in listed
 
 
 def test_a_rate_alone_allows_ten_seconds_at_once(invoke: Invoke, file: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import CODES, Halt, Retry
-from tests.rigs.serve.console import Console, console, limited
+from tests.rigs.serve.console import Console, audit, console, limited
 from tests.rigs.serve.stream import WRITTEN_S, dead, photo
 from workers.serve.caller import Caller
 from workers.serve.live import letters as surveying
@@ -278,13 +278,13 @@ def test_a_replay_is_logged_with_the_name_of_its_key(caplog: pytest.LogCaptureFi
     asked = with_letters(2, limited(name="carol"))
     with caplog.at_level(logging.INFO, "clipstream.audit"):
         _, shown = post(asked, codes=["fetch.*"])
-        assert caplog.messages == []
+        assert audit(caplog) == []
         post(asked, codes=["fetch.*"], publish=True, token=shown["token"])
-        begins, ends = caplog.messages
+        begins, ends = audit(caplog)
         assert "carol" in begins
         assert "key carol sent 2 dead letters" in ends
         assert "fetch.*" in ends
         _, shown = post(asked)
         asked.topics.fails = Retry("kafka.unavailable", "gone")
         post(asked, publish=True, token=shown["token"])
-    assert "key carol ended early (kafka.unavailable: gone)" in caplog.messages[-1]
+    assert "key carol ended early (kafka.unavailable: gone)" in audit(caplog)[-1]

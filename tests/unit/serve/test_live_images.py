@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.adapters.jpeg import as_jpeg
-from tests.rigs.serve.console import Console, console, limited
+from tests.rigs.serve.console import Console, audit, console, limited
 from workers.serve.live.pictures import AT_ONCE
 
 IMAGE = "/v1/live/image"
@@ -100,7 +100,7 @@ def test_a_reveal_is_a_line_of_the_audit_log(caplog: pytest.LogCaptureFixture) -
     with caplog.at_level(logging.INFO, "clipstream.audit"):
         answer = asyncio.run(asked.ask("POST", "/v1/live/reveal", json=body))
     assert (answer.status_code, answer.content) == (204, b"")
-    (line,) = caplog.messages
+    (line,) = audit(caplog)
     assert "carol" in line
     assert "s3://photos/1.jpg" in line
     assert "\n" not in line

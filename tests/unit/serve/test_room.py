@@ -15,7 +15,7 @@ from pipeline.priority import FIRST
 from workers.serve.admission.memory import Hold
 from workers.serve.admission.rates import Rate, Rates
 from workers.serve.admission.room import Depth, Room
-from workers.serve.caller import Admitted, Caller
+from workers.serve.caller import ANYBODY, Admitted, Caller
 from workers.serve.errors import ApiError
 
 NO_MEMORY = cast("Hold", None)
@@ -122,6 +122,18 @@ def test_a_request_larger_than_the_room_is_taken_while_a_place_is_free() -> None
     bench.asks("a", 9)
     assert bench.asks("b", 64)
     assert not bench.asks("c", 64)
+
+
+def test_without_keys_a_large_request_is_not_kept_out_by_small_ones() -> None:
+    bench = Bench(most=10)
+    with ExitStack() as taken:
+        for number in range(9):
+            small = Admitted(ANYBODY, f"small-{number}", NO_MEMORY)
+            taken.enter_context(bench.room.taken(1, small))
+        taken.enter_context(bench.room.taken(64, Admitted(ANYBODY, "large", NO_MEMORY)))
+        with pytest.raises(ApiError, match="73 images in hand"):
+            taken.enter_context(bench.room.taken(64, Admitted(ANYBODY, "late", NO_MEMORY)))
+    assert bench.room.images == 0
 
 
 def test_batch_keys_get_what_live_keys_leave() -> None:

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 APP = "clipstream"
 """Name of the application on Ray Serve. Other applications of a shared cluster stay as they are."""
 
+BOARD = "board-"
+"""How names of boards begin."""
+
 ANSWER_S = 10.0
 """Longest wait for an answer of the board."""
 
@@ -44,8 +47,9 @@ class ServeApplication:
         Raises:
             Retry: ``serve.not_started``: the proxy of a Ray Serve of our own was too slow. Nothing
                 is left behind.
-            Halt: ``serve.not_started``: Ray Serve does not start on the cluster. ``serve.no_keys``:
-                it runs already, listens where others reach it, and no keys are configured.
+            Halt: ``serve.second_server``: another driver's application runs on the cluster.
+                ``serve.not_started``: Ray Serve does not start there. ``serve.no_keys``: it runs
+                already, listens where others reach it, and no keys are configured.
         """
         import ray
 
@@ -53,13 +57,15 @@ class ServeApplication:
         # Its lines would tell a person what this driver tells already. Ray Serve sets the level of
         # its logger anew, but leaves filters alone.
         logging.getLogger("ray.serve").addFilter(lambda line: line.levelno >= logging.WARNING)
-        name = f"board-{uuid.uuid4().hex}"
+        _require_alone()
+        name = f"{BOARD}{uuid.uuid4().hex}"
         self._board: Any = (
             ray.remote(Board)
             .options(name=name, namespace=NAMESPACE, num_cpus=0, max_restarts=-1)
             .remote()
         )
         self._own = cluster_address() is None
+        self._waits = True
         self.host, self.port = settings.serve.host, settings.serve.port
         try:
             self._start_serve(settings)
@@ -97,13 +103,17 @@ class ServeApplication:
         why += [each.message for each in application.deployments.values()]
         return application.status.value, "; ".join(each for each in why if each)
 
+    def abandon(self) -> None:
+        """Let ``close`` wait for no request: the grace period is over."""
+        self._waits = False
+
     def close(self) -> None:
         """End the application, and the Ray Serve of a Ray of our own. Requests in flight are
         answered first, within the grace period."""
         from ray import serve
 
         with contextlib.suppress(Exception):
-            serve.delete(APP)
+            serve.delete(APP, _blocking=self._waits)
         if self._own:
             with contextlib.suppress(Exception):
                 serve.shutdown()  # type: ignore[no-untyped-call]  # Ray has no types
@@ -171,6 +181,20 @@ class ServeApplication:
             wait_for_ingress_deployment_creation=False,
             wait_for_applications_running=False,
         )
+
+
+def _require_alone() -> None:
+    """Refuse to replace the application of another driver. The board of a driver that has crashed
+    is gone, and its application is taken over."""
+    from ray.util import list_named_actors
+
+    for actor in list_named_actors(all_namespaces=True):
+        if actor["namespace"] == NAMESPACE and actor["name"].startswith(BOARD):
+            raise Halt(
+                "serve.second_server",
+                "serve: another `clipstream serve` runs on this Ray cluster; stop it, or give this "
+                "one a cluster of its own",
+            )
 
 
 def _quiet() -> Any:

@@ -238,6 +238,7 @@ class Driver:
                 return
             time.sleep(TICK_S)
         log.warning("requests are still in flight after %g s", grace_s)
+        self._application.abandon()
 
 
 def _require_port(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from pipeline.ports import Meter
 from pipeline.priority import FIRST
 from workers.serve.admission.rates import Rates
 from workers.serve.admission.shares import Shares
-from workers.serve.caller import Admitted
+from workers.serve.caller import ANYBODY, Admitted
 from workers.serve.errors import overloaded
 
 
@@ -69,9 +69,11 @@ class Room:
             ApiError: 429: there is no room, or the key's rate allows no more.
         """
         caller = admitted.caller
+        # Without keys each request stands for itself, or small ones would keep out a large one.
+        name = admitted.request_id if caller is ANYBODY else caller.name
         lower = caller.level > FIRST
         bound = self._depth()
-        if not self._shares.room_for(caller.name, images, bound, lower=lower):
+        if not self._shares.room_for(name, images, bound, lower=lower):
             wait_s = self._depth.wait_s(self._shares.total)
             raise overloaded(
                 f"the server has {self._shares.total} images in hand against a bound of {bound}; "
@@ -82,10 +84,10 @@ class Room:
         if caller.rate is not None:
             self._rates.charge(caller.name, caller.rate, images - admitted.prepaid)
         admitted.prepaid = max(0, admitted.prepaid - images)
-        self._shares.take(caller.name, images, lower=lower)
+        self._shares.take(name, images, lower=lower)
         self._meter.set(HTTP_IMAGES_IN_HAND, self._shares.total)
         try:
             yield
         finally:
-            self._shares.give_back(caller.name, images, lower=lower)
+            self._shares.give_back(name, images, lower=lower)
             self._meter.set(HTTP_IMAGES_IN_HAND, self._shares.total)
