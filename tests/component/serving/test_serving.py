@@ -23,6 +23,10 @@ pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
 REPLICAS = 2
 
 
+ONE_PROXY = pytest.mark.parametrize("server", ["haproxy"], indirect=True)
+"""What Ray Serve does with replicas is the same behind both proxies, and takes long."""
+
+
 @pytest.fixture(scope="module", params=["python", "haproxy"])
 def server(request: pytest.FixtureRequest) -> Iterator[ServedOnRay]:
     if request.param == "haproxy" and not uses_haproxy(ServePolicy()):
@@ -74,6 +78,7 @@ def test_a_client_that_goes_frees_its_slot(server: ServedOnRay, header: dict[str
         eventually(lambda: server.in_flight == 0)
 
 
+@ONE_PROXY
 def test_a_replica_that_lost_its_device_says_so_and_is_replaced(server: ServedOnRay) -> None:
     before = server.replicas()
     (server.steer / steered.LOSE).touch()
@@ -84,6 +89,7 @@ def test_a_replica_that_lost_its_device_says_so_and_is_replaced(server: ServedOn
     assert ask(server.port).status == 200
 
 
+@ONE_PROXY
 def test_a_killed_replica_is_replaced_and_clients_notice_it_briefly(server: ServedOnRay) -> None:
     before = server.replicas()
     (_, process), *_ = before.values()
