@@ -60,7 +60,7 @@ class ServePolicy(Policy):
     proxy: Literal["auto", "haproxy", "python"] = Field(
         "auto",
         description="What accepts connections: HAProxy, or Ray Serve's own proxy in Python, which "
-        "takes some 12 times the processor time. `auto`: HAProxy where its package is installed "
+        "takes some 6 times the processor time. `auto`: HAProxy where its package is installed "
         "(Linux on x86-64), else Python.",
     )
     metrics_port: int = Field(
