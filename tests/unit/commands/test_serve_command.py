@@ -51,12 +51,16 @@ class Scripted:
         self._status = status
         self.host, self.port = "127.0.0.1", 8123
         self.told: list[bool] = []
+        self.abandoned = False
         self.stopping = threading.Event()
         self.said: list[str] = []
 
     def look(self, *, draining: bool) -> list[Heard]:
         self.told.append(draining)
         return self._looks.pop(0) if len(self._looks) > 1 else self._looks[0]
+
+    def abandon(self) -> None:
+        self.abandoned = True
 
     def status(self) -> tuple[str, str]:
         return self._status, "the constructor raised"
@@ -97,7 +101,8 @@ def test_an_address_that_others_reach_needs_keys() -> None:
 def test_the_line_to_try_is_printed_once_and_names_an_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    application = Scripted([heard(State.STARTING)], *[[heard(model="the model")]] * 4)
+    ready, ends = heard(model="the model"), heard(model="the model", draining=True)
+    application = Scripted([heard(State.STARTING)], *[[ready]] * 4, [ends])
     looks = application.look
 
     def look(*, draining: bool) -> list[Heard]:
@@ -131,6 +136,7 @@ def test_a_drain_waits_until_no_replica_has_a_request_in_flight() -> None:
     application.stopping.set()
     assert application.run() is ExitCode.OK
     assert application.told == [True] * 4
+    assert not application.abandoned
 
 
 def test_a_drain_waits_for_a_replica_that_was_not_told_yet() -> None:
@@ -146,6 +152,7 @@ def test_a_drain_ends_with_the_grace_period() -> None:
     settings = settings_of()
     workers = settings.workers.model_copy(update={"grace_s": 0.05})
     assert application.run(settings.model_copy(update={"workers": workers})) is ExitCode.OK
+    assert application.abandoned
 
 
 def test_an_application_that_ray_serve_gives_up_is_a_crash_loop(
