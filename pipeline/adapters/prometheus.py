@@ -41,9 +41,12 @@ def serve(registry: Registry, host: str, port: int) -> tuple[WSGIServer, threadi
     return start_http_server(port, host, registry)
 
 
-def samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    """Name, labels and value of each sample of an exposition."""
-    for family in text_string_to_metric_families(text):
+def samples(metrics: str | Registry) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Name, labels and value of each sample of an exposition, or of a registry of this process."""
+    families = (
+        text_string_to_metric_families(metrics) if isinstance(metrics, str) else metrics.collect()
+    )
+    for family in families:
         for sample in family.samples:
             yield sample.name, sample.labels, sample.value
 

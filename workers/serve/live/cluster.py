@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline import metrics
-from pipeline.adapters.prometheus import PrometheusMeter, exposition, samples
+from pipeline.adapters.prometheus import PrometheusMeter, Registry, samples
 from pipeline.ports import Meter
 from pipeline.records import ModelIdentity
 from workers.endpoints import STREAM
@@ -87,13 +87,13 @@ def values_in(meter: Meter) -> Values:
     """The values of this process. Only the meter of Prometheus can be read."""
     if not isinstance(meter, PrometheusMeter):
         return {}
-    return values_of(exposition(meter.registry).decode())
+    return values_of(meter.registry)
 
 
-def values_of(exposition: str) -> Values:
-    """The values of an exposition."""
+def values_of(told: str | Registry) -> Values:
+    """The values of an exposition, or of a registry of this process."""
     values: defaultdict[tuple[str, str], float] = defaultdict(float)
-    for name, labels, value in samples(exposition):
+    for name, labels, value in samples(told):
         values[name, labels.get("stage", "")] += value
     return values
 
