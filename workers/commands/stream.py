@@ -138,7 +138,7 @@ def _supervise(
     watch = StreamWatch(stopping, DriverGauges(meter))
     endpoint = HealthEndpoint(
         settings.endpoints,
-        healthy=lambda: time.monotonic() - watch.ticked_at < HEALTHY_S,
+        healthy=lambda: watch.healthy,
         standing=lambda: supervisor.standing,
         registry=meter.registry,
     )
@@ -156,6 +156,11 @@ class StreamWatch:
         self.ticked_at = time.monotonic()
         self._told_at = self.ticked_at
         self._told = 0
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the supervisor's loop turns."""
+        return time.monotonic() - self.ticked_at < HEALTHY_S
 
     def tick(self, supervisor: Supervisor) -> None:
         now = time.monotonic()

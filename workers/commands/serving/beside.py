@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 
 from pipeline.ports import Meter
-from workers.commands.stream import HEALTHY_S, StreamWatch
+from workers.commands.stream import StreamWatch
 from workers.supervise.standing import DriverGauges
 from workers.supervise.supervisor import ExitCode, Supervisor
 
@@ -26,7 +25,7 @@ class StreamBeside:
 
     @property
     def healthy(self) -> bool:
-        return time.monotonic() - self._watch.ticked_at < HEALTHY_S
+        return self._watch.healthy
 
     @property
     def ready(self) -> bool:
