@@ -20,13 +20,14 @@ from pipeline.errors import (
 from pipeline.metrics import HTTP_REFUSALS
 from workers.serve.admission.asgi import Application
 from workers.serve.admission.families import FAMILIES, Families
-from workers.serve.admission.gate import INTERNAL, LOST, Gate
+from workers.serve.admission.gate import DRAINING_RETRY_S, INTERNAL, LOST, Gate
 from workers.serve.caller import Admitted
 from workers.serve.console.pages import console
 from workers.serve.errors import ApiError, answer_of
 from workers.serve.live.routes.letters import letters
 from workers.serve.live.routes.live import live
 from workers.serve.live.routes.overview import overview
+from workers.serve.looking import failed
 from workers.serve.openapi import Described
 from workers.serve.routes.classify import classify
 from workers.serve.routes.embeddings import embeddings
@@ -35,8 +36,6 @@ from workers.serve.routes.huggingface import huggingface
 from workers.serve.routes.models import models
 from workers.serve.routes.moderations import moderations
 from workers.serve.services import Services
-
-UNAVAILABLE_RETRY_S = 1.0
 
 NOT_NOW = frozenset({429, 503})
 """Statuses of requests that are refused although nothing is wrong with them."""
@@ -107,13 +106,10 @@ def as_api_error(error: Exception, path: str) -> ApiError:
             return error
         case Overloaded():
             return ApiError(429, error.code, error.message, retry_after_s=error.wait_s)
-        case Reject():
-            return ApiError(400, error.code, error.message)
-        case Retry():
-            wait_s = error.retry_after_s or UNAVAILABLE_RETRY_S
-            return ApiError(503, error.code, error.message, retry_after_s=wait_s)
+        case Reject() | Retry():
+            return failed(error)
         case Halt() | WorkerLost() if ends_replica(error):
-            return ApiError(503, error.code, LOST, retry_after_s=UNAVAILABLE_RETRY_S)
+            return ApiError(503, error.code, LOST, retry_after_s=DRAINING_RETRY_S)
         case Halt():
             return ApiError(503, error.code, LACKING, retry=False)
         case RequestValidationError():

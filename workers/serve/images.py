@@ -77,28 +77,16 @@ class Images:
         self._meter = meter
         self._deadline_s = deadline_s
 
-    async def seen(self, image: Given, admitted: Admitted) -> Seen:
-        """Read, decode and encode one image.
-
-        Raises:
-            Reject: the image is at fault, with the codes of dead letters.
-            Retry: its store is; another request may succeed.
-            ApiError: 429: there is no room for the image in memory.
-            Overloaded: there is no room before the model.
-            Halt, WorkerLost, MemoryError, OSError: this replica cannot go on.
-        """
-        (seen,) = await self.seen_all([image], admitted)
-        if isinstance(seen, Seen):
-            return seen
-        raise seen
-
     async def seen_all(self, images: Sequence[Given], admitted: Admitted) -> list[Seen | Failure]:
         """Each image, or why it could not be looked at, in order. Counts in ``admitted`` what was
         looked at.
 
         Raises:
-            ApiError, Overloaded, Halt, WorkerLost, MemoryError, OSError: as ``seen``. Nothing of
-                the request goes on then.
+            ApiError: 429: there is no room for the images in memory.
+            Overloaded: there is no room before the model.
+            Halt, WorkerLost, MemoryError, OSError: this replica cannot go on.
+
+        Nothing of the request goes on then.
         """
         share = _Share(admitted.memory)
         for image in images:

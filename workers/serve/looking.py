@@ -25,12 +25,15 @@ async def look_at(
 
     Raises:
         ApiError: 400: too many images; 429: there is no room for them.
-        Overloaded, Halt, WorkerLost, MemoryError, OSError: as ``Images.seen``.
+        Overloaded, Halt, WorkerLost, MemoryError, OSError: as ``Images.seen_all``.
     """
     require_few(len(images), services.settings.serve.max_images)
     with services.room.taken(len(images), admitted):
         outcomes = await services.images.seen_all([image for _, image in images], admitted)
-    return [_told(param, outcome) for (param, _), outcome in zip(images, outcomes, strict=True)]
+    return [
+        outcome if isinstance(outcome, Seen) else failed(outcome, param)
+        for (param, _), outcome in zip(images, outcomes, strict=True)
+    ]
 
 
 def require_few(images: int, most: int, param: str | None = None) -> None:
@@ -48,12 +51,11 @@ def require_few(images: int, most: int, param: str | None = None) -> None:
         )
 
 
-def _told(param: str, outcome: Seen | Failure) -> Seen | ApiError:
-    match outcome:
-        case Seen():
-            return outcome
-        case Reject():
-            status = 500 if outcome.code.startswith(OURS) else 400
-            return ApiError(status, outcome.code, outcome.message, param=param)
-    wait_s = outcome.retry_after_s or RETRY_S
-    return ApiError(503, outcome.code, outcome.message, param=param, retry_after_s=wait_s)
+def failed(failure: Failure, param: str | None = None) -> ApiError:
+    """What is answered for an image that could not be looked at, and its store. ``param`` names
+    the image in the request."""
+    if isinstance(failure, Reject):
+        status = 500 if failure.code.startswith(OURS) else 400
+        return ApiError(status, failure.code, failure.message, param=param)
+    wait_s = failure.retry_after_s or RETRY_S
+    return ApiError(503, failure.code, failure.message, param=param, retry_after_s=wait_s)

@@ -14,7 +14,7 @@ from pipeline.events.builder import EventsPolicy
 from pipeline.records import EmbeddingDtype
 from tests.rigs.serve.application import application, served
 from workers.serve.caller import ANYBODY, Admitted
-from workers.serve.images import Inline
+from workers.serve.images import Inline, Seen
 
 pytestmark = pytest.mark.component
 
@@ -37,10 +37,9 @@ def test_both_formats_have_the_published_values_in_the_order_of_the_request(
             services,
         ):
             admitted = Admitted(ANYBODY, "test", services.memory.hold())
-            published = [
-                (await services.images.seen(Inline(body), admitted)).looked.embedding
-                for body in (blue, red)
-            ]
+            given = [Inline(blue), Inline(red)]
+            seen = await services.images.seen_all(given, admitted)
+            published = [each.looked.embedding for each in seen if isinstance(each, Seen)]
             (text,) = await services.prompts.embed(["a cat"], "input")
             expected = np.stack([published[0], text, published[1]]).astype(np.float32)
             items = [

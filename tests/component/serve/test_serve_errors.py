@@ -63,6 +63,7 @@ def test_paths_methods_and_probes_answer_as_clients_read_it() -> None:
 
 FAILURES = [
     (Reject("decode.corrupt", "no image"), 400, "decode.corrupt", False),
+    (Reject("encode.non_finite", "the device"), 500, "encode.non_finite", False),
     (Retry("fetch.timeout", "slow", 2.5), 503, "fetch.timeout", False),
     (Overloaded("encode.overloaded", "busy", 0.75), 429, "encode.overloaded", False),
     (Halt("s3.no_credentials", "none"), 503, "s3.no_credentials", False),
@@ -80,7 +81,6 @@ def test_failures_of_the_pipeline_are_answered_and_only_some_end_the_replica(
     async def ask() -> None:
         async with application() as (client, services):
             for failure, status, code, ends in FAILURES:
-                monkeypatch.setattr(Images, "seen", _failing(failure))
                 monkeypatch.setattr(Images, "seen_all", _failing(failure))
                 services.standing.failure = None
                 answer = await client.post("/v1/classify", content=as_file(noise(40, 30)))

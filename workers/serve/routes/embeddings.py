@@ -179,7 +179,7 @@ async def embedded(
 
     Raises:
         ApiError: 400: there are too many items; 429: there is no room for them.
-        Overloaded, Halt, WorkerLost: as ``Images.seen``.
+        Overloaded, Halt, WorkerLost: as ``Images.seen_all``.
     """
     texts = [each for each in items if isinstance(each.content, Text)]
     images = [
