@@ -45,8 +45,8 @@ HTTP_HELD_BYTES = metric(
 HTTP_REFUSALS = metric(
     Kind.COUNTER,
     "http_refusals_total",
-    "Requests that were refused for now or for good before they were looked at, and answers of "
-    "status 429 and 503, by code of the error.",
+    "Requests that were refused before a route read them, and later answers of status 429 and 503, "
+    "by code of the error.",
     "overloaded, encode.overloaded: add replicas. publish_failed: look at the brokers. "
     "rate_limit_exceeded: a key asks for more than its rate. "
     "invalid_api_key: a client has an old key, or somebody is guessing.",
