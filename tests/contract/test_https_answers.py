@@ -93,10 +93,28 @@ def test_an_etag_that_no_event_should_carry_is_left_out(
 def test_an_announced_size_over_the_limit_is_refused_before_a_place_is_asked_for(web: Web) -> None:
     web.server.play(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n")
 
-    async def never() -> None:
+    async def never(_: int | None = None) -> None:
         raise AssertionError("a place was asked for")
 
     assert failure(web, on_answer=never).code == "fetch.too_large"
+
+
+@pytest.mark.parametrize(
+    ("head", "announced"),
+    [("Content-Length: 5", 5), ("Transfer-Encoding: chunked", None)],
+)
+def test_who_bounds_memory_hears_the_size_that_the_server_announces(
+    web: Web, head: str, announced: int | None
+) -> None:
+    body = b"image" if announced else b"5\r\nimage\r\n0\r\n\r\n"
+    web.server.play(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode() + body)
+    heard: list[int | None] = []
+
+    async def answered(size_bytes: int | None = None) -> None:
+        heard.append(size_bytes)
+
+    assert read(web, on_answer=answered).body == b"image"
+    assert heard == [announced]
 
 
 def test_a_body_of_no_announced_size_is_cut_at_the_limit(web: Web) -> None:
@@ -167,7 +185,7 @@ def test_a_read_that_is_given_up_leaves_its_connection(web: Web) -> None:
         async with web.opened() as store:
             waiting = asyncio.Event()
 
-            async def wait_for_room() -> None:
+            async def wait_for_room(_: int | None = None) -> None:
                 waiting.set()
                 await asyncio.sleep(LONG_S)
 

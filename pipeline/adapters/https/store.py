@@ -4,7 +4,7 @@ be on a list, its address must be public, and each redirect is checked like a re
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import urljoin
 
@@ -17,6 +17,7 @@ from pipeline.adapters.https.policy import ALLOW_LIST, HttpsPolicy
 from pipeline.adapters.https.resolver import Resolver
 from pipeline.errors import Halt, Reject
 from pipeline.formats.https_url import PREFIX, HttpsUrl, parse
+from pipeline.ports import OnAnswer
 from pipeline.records import ObjectBody
 
 _HEADERS = {
@@ -57,7 +58,7 @@ class HttpsStore:
         version_id: str | None,
         etag: str | None,
         max_bytes: int,
-        on_answer: Callable[[], Awaitable[None]],
+        on_answer: OnAnswer,
     ) -> ObjectBody:
         if version_id is not None:
             raise answers.no_versions()
@@ -166,7 +167,7 @@ async def _read(
     answer: aiohttp.ClientResponse,
     etag: str | None,
     max_bytes: int,
-    on_answer: Callable[[], Awaitable[None]],
+    on_answer: OnAnswer,
 ) -> ObjectBody:
     """The image that an answer holds."""
     if answer.status != 200:
@@ -177,7 +178,7 @@ async def _read(
     answers.check_size(answer.content_length or 0, max_bytes)
     if answer.content_length == 0:
         raise answers.empty()
-    await on_answer()
+    await on_answer(answer.content_length)
     chunks: list[bytes] = []
     held_bytes = 0
     async for chunk in answer.content.iter_any():
