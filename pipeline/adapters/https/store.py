@@ -3,10 +3,13 @@ be on a list, its address must be public, and each redirect is checked like a re
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import urljoin
+from weakref import WeakSet
 
 import aiohttp
 from yarl import URL
@@ -25,6 +28,12 @@ _HEADERS = {
     "Accept": "*/*",  # `image/*` would let a server choose another format than it keeps
     "Accept-Encoding": "identity",
 }
+
+
+CLOSE_S = 1.0
+"""Longest wait for servers that are slow to end their connections."""
+
+LOOK_S = 0.005
 
 
 class HttpsStore:
@@ -48,6 +57,7 @@ class HttpsStore:
         self._trust = trusted(policy)
         self._sockets = guarded_sockets(rule)
         self._resolver = resolver or Resolver()
+        self._opened: WeakSet[socket.socket] = WeakSet()
         self._session: aiohttp.ClientSession | None = None
 
     async def fetch(
@@ -84,7 +94,15 @@ class HttpsStore:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._disconnected(), CLOSE_S)
         await self._resolver.close()
+
+    async def _disconnected(self) -> None:
+        """The end of TLS is negotiated, and aiohttp waits for no connection that it gave up. A
+        socket tells nobody of its end."""
+        while any(each.fileno() >= 0 for each in list(self._opened)):  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_S)
 
     @asynccontextmanager
     async def _answer(
@@ -107,7 +125,7 @@ class HttpsStore:
                 connector=aiohttp.TCPConnector(
                     ssl=self._trust,
                     resolver=self._resolver,
-                    socket_factory=self._sockets,
+                    socket_factory=self._socket,
                     limit=0,  # the caller bounds the attempts
                 ),
                 timeout=aiohttp.ClientTimeout(
@@ -121,6 +139,11 @@ class HttpsStore:
                 auto_decompress=False,
             )
         return self._session
+
+    def _socket(self, dialled: aiohttp.AddrInfoType) -> socket.socket:
+        opened = self._sockets(dialled)
+        self._opened.add(opened)
+        return opened
 
     def _target(self, url: HttpsUrl, location: str) -> HttpsUrl:
         """Where a redirect leads.
