@@ -1,10 +1,15 @@
-"""Several images of a request, each with its place in the request."""
+"""Images of a request, each with its place in the request, and their scores."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from pipeline.errors import Reject
+from pipeline.labels.scoring import CompiledLabelSet
+from pipeline.metrics import STAGE_SECONDS
+from pipeline.records import LabelSetResult
 from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError
 from workers.serve.images import Failure, Given, Seen
@@ -34,6 +39,22 @@ async def look_at(
         outcome if isinstance(outcome, Seen) else failed(outcome, param)
         for (param, _), outcome in zip(images, outcomes, strict=True)
     ]
+
+
+def scores_of(
+    seen: Seen, label_sets: Sequence[CompiledLabelSet], services: Services
+) -> tuple[LabelSetResult, ...]:
+    """What each label set says of an image.
+
+    Raises:
+        Reject: ``encode.non_finite``.
+    """
+    started = services.clock.monotonic()
+    # Scores come from the published values of the embedding, as in the stream.
+    vector = seen.looked.embedding.astype(np.float32, copy=False)
+    results = tuple(label_set.score(vector) for label_set in label_sets)
+    services.meter.observe(STAGE_SECONDS, services.clock.monotonic() - started, stage="score")
+    return results
 
 
 def require_few(images: int, most: int, param: str | None = None) -> None:

@@ -20,7 +20,7 @@ from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError
 from workers.serve.images import Given, Inline
 from workers.serve.label_sets import named_label_sets, own_label_set
-from workers.serve.looking import look_at
+from workers.serve.looking import look_at, scores_of
 from workers.serve.openapi import PIXEL, errors
 from workers.serve.publishing.records import Answered
 from workers.serve.reading.bodies import json_body, read_json
@@ -211,7 +211,7 @@ async def _scored(
     if isinstance(seen, ApiError):
         await services.records.publish(admitted, route, {0: Answered(image, seen)})
         raise seen
-    result = label_set.score(seen.looked.embedding)
+    (result,) = scores_of(seen, [label_set], services)
     answered = {0: Answered(image, seen, (result,))}
     await services.records.publish(admitted, route, answered, own_labels=own_labels)
     return result

@@ -23,7 +23,7 @@ from workers.serve.caller import Admitted, Caller
 from workers.serve.errors import ApiError
 from workers.serve.images import Given, Seen
 from workers.serve.label_sets import named_label_sets
-from workers.serve.looking import look_at
+from workers.serve.looking import look_at, scores_of
 from workers.serve.openapi import PIXEL, errors
 from workers.serve.publishing.records import Answered
 from workers.serve.reading.bodies import json_body, read_json
@@ -123,7 +123,7 @@ def moderations(services: Services) -> APIRouter:
         images = [image for of_input in inputs for image in of_input]
         outcomes = await look_at(services, images, admitted)
         answered = {
-            index: _answered(label_set, image, outcome)
+            index: _answered(services, label_set, image, outcome)
             for index, ((_, image), outcome) in enumerate(zip(images, outcomes, strict=True))
         }
         await services.records.publish(admitted, PATH, answered)
@@ -184,10 +184,12 @@ def _input(written: JsonValue, param: str, ignore_text: bool) -> Images:
     return tuple(images)
 
 
-def _answered(compiled: CompiledLabelSet, image: Given, outcome: Seen | ApiError) -> Answered:
+def _answered(
+    services: Services, compiled: CompiledLabelSet, image: Given, outcome: Seen | ApiError
+) -> Answered:
     if isinstance(outcome, ApiError):
         return Answered(image, outcome)
-    return Answered(image, outcome, (compiled.score(outcome.looked.embedding),))
+    return Answered(image, outcome, scores_of(outcome, [compiled], services))
 
 
 def result_of(compiled: CompiledLabelSet, of_images: Sequence[LabelSetResult]) -> ModerationResult:

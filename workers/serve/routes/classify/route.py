@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic_core import to_json
 
 from pipeline.errors import Reject, Retry
 from pipeline.labels.scoring import CompiledLabelSet
-from pipeline.metrics import STAGE_SECONDS
 from pipeline.records import JsonValue, LabelSetResult
 from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError
 from workers.serve.images import Seen
-from workers.serve.looking import OURS, RETRY_S
+from workers.serve.looking import OURS, RETRY_S, scores_of
 from workers.serve.publishing.records import Answered
 from workers.serve.routes.classify.answer import image_value, model_value
 from workers.serve.routes.classify.bodies import Item, Question, read
@@ -86,26 +84,11 @@ def _scored(
     scored: list[Scored] = []
     for outcome in outcomes:
         try:
-            results = _results(outcome, label_sets, services) if isinstance(outcome, Seen) else ()
+            results = scores_of(outcome, label_sets, services) if isinstance(outcome, Seen) else ()
             scored.append((outcome, results))
         except Reject as failure:
             scored.append((failure, ()))
     return scored
-
-
-def _results(
-    seen: Seen, label_sets: Sequence[CompiledLabelSet], services: Services
-) -> tuple[LabelSetResult, ...]:
-    """
-    Raises:
-        Reject: ``encode.non_finite``.
-    """
-    started = services.clock.monotonic()
-    # Scores come from the published values of the embedding, as in the stream.
-    vector = seen.looked.embedding.astype(np.float32, copy=False)
-    results = tuple(label_set.score(vector) for label_set in label_sets)
-    services.meter.observe(STAGE_SECONDS, services.clock.monotonic() - started, stage="score")
-    return results
 
 
 def _values(question: Question, scored: Sequence[Scored]) -> list[dict[str, Any]]:
