@@ -96,7 +96,7 @@ async def serving(
         rates = Rates(clock, replicas)
         depth = Depth(
             encoder.lanes * lane,
-            QUEUED_BATCHES * encoder.parallel * lane,
+            max(QUEUED_BATCHES, encoder.parallel) * lane,
             policy.max_wait_s,
             seeing.batcher.wait_s,
         )

@@ -73,8 +73,8 @@ class ServePolicy(Policy):
     max_wait_s: float | None = Field(
         None,
         description="Longest expected wait for the model, behind the batches that it works on. A "
-        "request that would wait longer is refused with status 429. null: as long as two rounds of "
-        "full batches take.",
+        "request that would wait longer is refused with status 429. null: as long as the next full "
+        "batch of each lane takes, and two batches at least.",
         gt=0,
     )
     max_body_bytes: int = Field(

@@ -119,7 +119,7 @@ def _rate(load: Load, folder: Path) -> float:
 
 def _model() -> dict[str, Any]:
     # Both tell under this name what they run: infinity takes it from the request.
-    return {"model": {"directory": str(full_size.checkpoint()), "device": "cpu"}}
+    return {"model": {"name": MODEL, "directory": str(full_size.checkpoint()), "device": "cpu"}}
 
 
 def _others(folder: Path, tell: Callable[[str], None]) -> dict[str, tuple[Begin, MakeLoad]]:
