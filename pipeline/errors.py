@@ -375,6 +375,10 @@ CODES: dict[str, Code] = {
         "this reference brought out a defect of Clipstream",
         "look at the traceback in the worker's log, report it, and replay after the update",
     ),
+    "internal.process_died": Code(
+        "each process that worked on this object of a backfill died",
+        "keep the object, look at the workers' logs, and report it",
+    ),
     "publish.too_large": Code(
         "the outcome exceeds the output topic's max.message.bytes",
         "raise the topic's limit (`clipstream doctor` compares the limits), or send less metadata",

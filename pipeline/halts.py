@@ -359,4 +359,53 @@ HALTS: dict[str, HaltCode] = {
     "calibrate.failed": _command(
         "the calibration did not succeed", "follow the message", of_input=True
     ),
+    # -- backfill
+    "backfill.invalid": _command(
+        "a source or an output is not named as it must be",
+        "write it as the message says",
+        of_input=True,
+    ),
+    "backfill.no_rows": _command(
+        "the source of a job holds nothing to classify",
+        "check its prefix, or what was left out",
+        of_input=True,
+    ),
+    "backfill.too_many_shards": _command(
+        "the source has more rows than a job's shards can hold",
+        "raise `backfill.shard_rows`",
+        of_input=True,
+    ),
+    "backfill.unreadable": _stream(
+        "an object of the output was not written by this release",
+        "use the release that began the job, or another output",
+    ),
+    "backfill.foreign_output": _stream(
+        "the output holds objects of another job, or of another program",
+        "choose an empty output",
+    ),
+    "backfill.plan_missing": _stream(
+        "a file of the job's plan is gone",
+        "restore it, or begin another job",
+    ),
+    "backfill.another_identity": _stream(
+        "this worker would compute the rows of the job in another way than the first one: with "
+        "another model, label set, precision or decode mode",
+        "restore what the job began with, or begin another job with another output",
+    ),
+    "backfill.column_taken": _stream(
+        "a label set has the name of another column of the results",
+        "give the label set another name",
+    ),
+    "backfill.too_many_failures": _stream(
+        "more rows of a shard failed than `backfill.max_failed_share` allows",
+        "mend the cause, or raise the share",
+    ),
+    "backfill.second_driver": _command(
+        "another driver runs the job",
+        "let it finish, or stop it",
+    ),
+    "backfill.lease_lost": _stream(
+        "another driver has taken the job over",
+        "let it finish, or stop it",
+    ),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -93,6 +93,47 @@ class ObjectStore(Protocol):
         """
 
     async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An object of a folder. ``etag`` names this version of it for ``Folder.replace``."""
+
+    body: bytes
+    etag: str
+
+
+class Folder(Protocol):
+    """Objects of a bucket below a prefix, named relative to it. Thread-safe. Every call blocks, and
+    tries a few times.
+
+    Raises:
+        StoreDenied: access is refused, or there is no such bucket.
+        Retry: the store failed several times.
+    """
+
+    def read(self, name: str) -> StoredFile | None:
+        """The object, or None if there is none."""
+
+    def metadata(self, name: str) -> Mapping[str, str] | None:
+        """The user metadata that the object was created with, or None if there is none."""
+
+    def create(self, name: str, body: bytes, metadata: Mapping[str, str] = {}) -> bool:
+        """Write an object that must not exist. False if it does, or if it may: the answer to a
+        write that happened can be lost, and a second try then finds its own object."""
+
+    def replace(self, name: str, body: bytes, etag: str) -> str | None:
+        """Write an object that must still have this ETag. Returns the new ETag; None if the object
+        is another by now, or may be."""
+
+    def write(self, name: str, body: bytes) -> None:
+        """Write an object, whether it exists or not."""
+
+    def delete(self, name: str) -> None:
+        """Delete an object, if it exists."""
+
+    def names(self, prefix: str = "") -> Iterator[str]:
+        """Names of the objects that start with ``prefix``, in order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import typer
 from pipeline.errors import Halt, Retry
 from pipeline.halts import is_of_input
 from workers.commands import keys, labels
+from workers.commands.backfill import commands as backfill
 from workers.commands.config import config
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Classify images as they arrive: references from Kafka, objects from S3, CLIP on GPUs, "
     "outcomes back to Kafka, exactly once.",
 )
+app.add_typer(backfill.app, name="backfill")
 app.add_typer(keys.app, name="keys")
 app.add_typer(labels.app, name="labels")
 

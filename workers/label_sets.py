@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from pipeline import metrics
@@ -44,6 +44,8 @@ class Rules:
     router: Router
     scoring: Scoring
     versions: Mapping[str, str]
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The labels of each label set, in its order."""
 
 
 class Versioned(Protocol):
@@ -76,7 +78,8 @@ def load_rules(settings: Settings, model: ModelIdentity, encode_texts: EncodeTex
     """
     label_sets, router = load_routes(settings)
     compiled = _compiled(label_sets, settings.label_sets, model, encode_texts)
-    return Rules(router, compiled.scoring, compiled.versions)
+    labels = {each.name: [label.name for label in each.labels] for each in label_sets}
+    return Rules(router, compiled.scoring, compiled.versions, labels)
 
 
 def load_routes(settings: Settings) -> tuple[tuple[LabelSet, ...], Router]:

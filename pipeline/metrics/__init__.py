@@ -74,11 +74,15 @@ from pipeline.metrics.stream import (
 STREAM_WORKER = (*IMAGE_METRICS, *STORE_METRICS, *STREAM_METRICS)
 """What each stream worker exposes."""
 
+BACKFILL_WORKER = (*IMAGE_METRICS, *STORE_METRICS)
+"""What each worker of a backfill exposes."""
+
 SERVE_REPLICA = (*IMAGE_METRICS, *HTTP_METRICS)
 """What each replica of the server exposes."""
 
 __all__ = [
     "ASSIGNED",
+    "BACKFILL_WORKER",
     "BATCH_SIZE",
     "BREAKER_OPEN",
     "BUDGET_SPENT",

@@ -59,7 +59,7 @@ from tests.rigs.stages.pipeline_of_fakes import rules_of
 from tests.rigs.waiting import eventually
 from tests.rigs.workers.stream_worker import POLICY, stream_worker
 from workers.embedded.kafka import EmbeddedKafka
-from workers.stream.event_loop import EventLoopThread
+from workers.event_loop import EventLoopThread
 from workers.stream.worker import StreamWorker
 
 RESULT = RESULTS / "priority.json"

@@ -8,8 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
+from workers.health import Health
 from workers.settings.loading import Settings
-from workers.stream.health import Health
 
 
 class SeeingWorker:

@@ -56,8 +56,7 @@ class Fleet:
         self.folder = folder
         build = partial(seeing_worker.build, folder)
         self.workers: list[RayWorker] = [
-            cluster.launch(build, slot)  # type: ignore[arg-type]
-            for slot in range(cluster.settings.workers.count)
+            cluster.launch(build, slot) for slot in range(cluster.settings.workers.count)
         ]
         self._begun: set[int] = set()
 

@@ -40,7 +40,7 @@ from pipeline.records import OutputRecord, OutputTopic
 from tests.rigs.stages.fault_steps import Step, Steps
 from tests.rigs.stages.pipeline_of_fakes import FakeEncoder, FakeStages, flow_of, rules_of
 from tests.rigs.workers.stream_worker import POLICY, stream_worker
-from workers.stream.event_loop import EventLoopThread
+from workers.event_loop import EventLoopThread
 from workers.stream.worker import StreamWorker
 
 VERSION = "0"

@@ -7,7 +7,7 @@ import contextlib
 from types import TracebackType
 from typing import Self
 
-from workers.stream.event_loop import EventLoopThread
+from workers.event_loop import EventLoopThread
 
 CHUNK_BYTES = 64 * 1024
 CALL_S = 10.0

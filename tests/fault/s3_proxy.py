@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from workers.stream.event_loop import EventLoopThread
+from workers.event_loop import EventLoopThread
 
 CALL_S = 10.0
 LATENCY_S = 0.2

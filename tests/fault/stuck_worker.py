@@ -21,8 +21,8 @@ from tests.rigs.workers.stream_worker import (
     send,
     stream_worker,
 )
+from workers.event_loop import EventLoopThread
 from workers.settings.loading import Settings
-from workers.stream.event_loop import EventLoopThread
 from workers.stream.wiring import BuiltStreamWorker
 
 PROCESSES = "CLIPSTREAM_TEST_PROCESSES"

@@ -1,4 +1,4 @@
-"""Stream workers as Ray actors. Only this module, ``start``, ``resources``, ``drains``,
+"""Workers as Ray actors. Only this module, ``start``, ``resources``, ``drains``,
 ``node_survey`` and the room ``serving`` import Ray.
 
 The code works around measured traps of Ray 2.60. A threaded actor whose method runs ignores SIGTERM
@@ -21,7 +21,7 @@ import socket
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.processors import available_processors
@@ -33,10 +33,9 @@ from workers.cluster.fitting import fitted
 from workers.cluster.reservation import CPUS_WITHOUT_GPU, Reservation, reserve, workers_on
 from workers.cluster.resources import living_nodes, resources_of_cluster
 from workers.cluster.start import cluster_address, start_ray
+from workers.health import Health, Heard
 from workers.logs import configure_logging
 from workers.settings.loading import Settings
-from workers.stream.health import Health, Heard
-from workers.stream.worker import StreamWorker
 from workers.supervise.node import Node
 from workers.supervise.slot import Ended, Fate
 
@@ -55,17 +54,35 @@ class Build(Protocol):
     def __call__(self, settings: Settings, slot: int) -> BuiltWorker: ...
 
 
+class Worker(Protocol):
+    """A worker of any kind. ``stop`` and ``health`` are called from other threads while ``run``
+    runs."""
+
+    def run(self) -> None: ...
+
+    def stop(self, grace_s: float) -> None: ...
+
+    def health(self) -> Health | None: ...
+
+
+@runtime_checkable
+class ToldWorker(Worker, Protocol):
+    """A worker that takes messages of its driver, from another thread too."""
+
+    def tell(self, message: Any) -> None: ...
+
+
 class BuiltWorker(Protocol):
     """A worker with everything it owns."""
 
     @property
-    def worker(self) -> StreamWorker: ...
+    def worker(self) -> Worker: ...
 
     def close(self) -> None: ...
 
 
-class StreamActor:
-    """A stream worker in a process of its own. A plain class; ``Cluster`` makes it an actor."""
+class WorkerActor:
+    """A worker in a process of its own. A plain class; ``Cluster`` makes it an actor."""
 
     def __init__(self, build: Build, settings: Settings, slot: int) -> None:
         if settings.workers.gpus_per_worker == 0:
@@ -76,7 +93,7 @@ class StreamActor:
         self._build = build
         self._settings = settings
         self._slot = slot
-        self._worker: StreamWorker | None = None
+        self._worker: Worker | None = None
         self._stopped = False
         # How the run ended. The first entry is reported.
         self._end: queue.SimpleQueue[Ended | BaseException] = queue.SimpleQueue()
@@ -156,9 +173,14 @@ class StreamActor:
         self._end.put(Ended(Fate.STOPPED))
 
     def health(self) -> Health | None:
-        """None while the worker is being built or has no producer yet."""
+        """None while the worker is being built."""
         worker = self._worker
         return worker.health() if worker is not None else None
+
+    def tell(self, message: object) -> None:
+        """A message for the worker. One that is still being built has been told nothing."""
+        if isinstance(self._worker, ToldWorker):
+            self._worker.tell(message)
 
     def _on_sigterm(self, *_: object) -> None:
         # In a thread, because a signal handler must not wait for a lock that its own thread may
@@ -248,6 +270,9 @@ class RayWorker:
             self._health_call = None
         return self._heard
 
+    def tell(self, message: object) -> None:
+        self._actor.tell.remote(message)
+
     def stop(self, grace_s: float) -> None:
         self._actor.stop.remote(grace_s)
 
@@ -295,7 +320,7 @@ class Cluster:
         self.settings = self.reservation.resolve(settings)
         """The settings that workers get. They leave no decision about GPUs to the workers."""
         # Made once, because Ray's head registers each such class, and the caller waits for it.
-        self._actors = ray.remote(StreamActor)
+        self._actors = ray.remote(WorkerActor)
         # A Ray of our own has one node, which ends with the driver.
         self._notices = DrainNotices() if cluster_address() else None
 

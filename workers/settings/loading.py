@@ -24,6 +24,7 @@ from pipeline.adapters.s3.policy import (
     check_stores,
     in_order,
 )
+from pipeline.backfill.policy import BackfillPolicy
 from pipeline.commit.budget import BudgetPolicy
 from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.policy import BatchPolicy
@@ -84,6 +85,7 @@ class Settings(Policy):
     events: EventsPolicy = Field(default_factory=EventsPolicy)
     workers: WorkersPolicy = Field(default_factory=WorkersPolicy)
     serve: ServePolicy = Field(default_factory=ServePolicy)
+    backfill: BackfillPolicy = Field(default_factory=BackfillPolicy)
     endpoints: EndpointsPolicy = Field(default_factory=EndpointsPolicy)
     log: LogPolicy = Field(default_factory=LogPolicy)
 

@@ -12,7 +12,7 @@ from pipeline.decode.good_images import GOOD_IMAGES
 from pipeline.decode.policy import ImageFormat
 from pipeline.errors import Reject
 from pipeline.priority import BEFORE_ALL, FIRST
-from workers.stream.event_loop import EventLoopThread
+from workers.event_loop import EventLoopThread
 
 log = logging.getLogger(__name__)
 

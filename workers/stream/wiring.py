@@ -22,13 +22,13 @@ from pipeline.commit.budget import FailureBudget
 from pipeline.events import EventBuilder, EventContext
 from pipeline.ports import Encoder, Meter
 from workers.endpoints import STREAM, EndpointId, MetricsEndpoint
+from workers.event_loop import EventLoopThread
 from workers.instruments import Instruments
 from workers.label_sets import LiveRules, load_rules
 from workers.node_checks import require_node
 from workers.settings.loading import Settings
 from workers.stages import Stages, load_encoder, stages, tell_model
 from workers.stream.commit_gate import CommitGate
-from workers.stream.event_loop import EventLoopThread
 from workers.stream.intake import MIB
 from workers.stream.overload import OverloadWatch
 from workers.stream.trials import StageTrials

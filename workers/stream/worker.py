@@ -35,14 +35,14 @@ from pipeline.records import (
 )
 from pipeline.references import ReferencesPolicy, parse
 from workers.backoff import Backoff
+from workers.event_loop import EventLoopThread
+from workers.health import Health
 from workers.instruments import Instruments
 from workers.label_sets import Rules
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.commit_gate import CommitGate
 from workers.stream.committing import Committer, Publishing, dead_lettered
-from workers.stream.event_loop import EventLoopThread
 from workers.stream.gauges import Gauges
-from workers.stream.health import Health
 from workers.stream.intake import Intake, Supply
 from workers.stream.pausing import Pausing
 

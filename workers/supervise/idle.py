@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from pipeline.ports import Clock
-from workers.stream.health import Health
+from workers.health import Health
 from workers.supervise.reminder import Reminder
 
 log = logging.getLogger(__name__)
@@ -20,6 +20,13 @@ TOLD_S = 60.0
 GroupLag = Callable[[], Future[int | None]]
 """Asks how many records the group has not committed, in all partitions of its topics, whoever owns
 them. None if the broker does not say."""
+
+
+def lag_unknown() -> Future[int | None]:
+    """For workers of no group."""
+    unknown: Future[int | None] = Future()
+    unknown.set_result(None)
+    return unknown
 
 
 class Idle:

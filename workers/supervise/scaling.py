@@ -34,10 +34,11 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from pipeline.ports import Clock
+from workers.health import Health
 from workers.settings.workers import WorkersPolicy
-from workers.stream.health import Health
 
 MEASURED_S = 30.0
 """Span over which rates are measured. Long compared with a commit, short compared with a drain."""
@@ -99,6 +100,14 @@ class _Trial:
     before: int
     done: float
     at: float
+
+
+class Sizing(Protocol):
+    """Decides how many workers are wanted."""
+
+    def decide(self, workers: Sequence[Health | None]) -> Resize | None:
+        """The change to make now, if any. ``workers`` has an answer for each worker that is wanted
+        or has not ended yet, or None without a fresh answer. The workers added last come last."""
 
 
 class Scaling:

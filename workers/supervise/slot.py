@@ -16,8 +16,8 @@ from typing import Protocol
 from pipeline.ports import Clock
 from pipeline.retry import RetryPolicy
 from workers.backoff import Backoff
+from workers.health import Health, Heard
 from workers.settings.workers import WorkersPolicy
-from workers.stream.health import Health, Heard
 from workers.supervise.node import Node
 from workers.supervise.trouble import Trouble
 
@@ -97,6 +97,9 @@ class WorkerHandle(Protocol):
     def health(self) -> Heard | None:
         """The latest answer and its time, or None while the worker is being built."""
 
+    def tell(self, message: object) -> None:
+        """A message for the worker, which may be lost with it."""
+
     def stop(self, grace_s: float) -> None:
         """Ask for a drain. Called only after ``begin``."""
 
@@ -136,6 +139,8 @@ class Slot:
         self.moving = False
         """The worker was asked to end because its node goes away. Another worker takes the
         place."""
+        self.last_end: Ended | None = None
+        """How the worker before the current one ended."""
         self._policy = policy
         self._clock = clock
         self._rng = rng
@@ -297,6 +302,7 @@ class Slot:
             if ended is None:
                 return None
             self.handle.kill()
+        self.last_end = ended
         self._vacate()
         return ended
 

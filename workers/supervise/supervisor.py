@@ -7,16 +7,16 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 
 from pipeline.halts import Fault, fault_of
 from pipeline.ports import Clock
 from workers.settings.workers import WorkersPolicy
 from workers.supervise.crashes import Crashes
-from workers.supervise.idle import GroupLag, Idle
+from workers.supervise.idle import GroupLag, Idle, lag_unknown
 from workers.supervise.reminder import Reminder
-from workers.supervise.scaling import Scaling
+from workers.supervise.scaling import Scaling, Sizing
 from workers.supervise.slot import Dismiss, Ended, Fate, Launch, Slot
 from workers.supervise.standing import NOTHING_YET, standing_of
 from workers.supervise.trouble import Trouble
@@ -60,8 +60,13 @@ class Supervisor:
         wait: Callable[[float], object],
         *,
         dismiss: Dismiss,
-        group_lag: GroupLag,
+        group_lag: GroupLag = lag_unknown,
+        sizing: Sizing | None = None,
+        forgives: Callable[[Slot], bool] = lambda slot: False,
     ) -> None:
+        """``sizing`` decides how many workers are wanted; ``Scaling`` by default, if the policy
+        leaves a choice. ``forgives`` says of a worker that has died whether it is its work that
+        kills it: such a death makes no crash loop."""
         self._launch = launch
         self._policy = policy
         self._clock = clock
@@ -71,7 +76,10 @@ class Supervisor:
         self._slots = [Slot(number, policy, clock, rng) for number in range(policy.most)]
         # The first this many slots should have a worker.
         self._wanted = policy.count
-        self._scaling = Scaling(policy, clock) if policy.most > policy.count else None
+        if sizing is None and policy.most > policy.count:
+            sizing = Scaling(policy, clock)
+        self._sizing = sizing
+        self._forgives = forgives
         self._idle: Idle | None = None
         self._crashes = Crashes(policy.crash_window_s)
         self._looked_at = self._awake_since = clock.monotonic()
@@ -121,6 +129,11 @@ class Supervisor:
     def workers(self) -> int:
         """Number of workers that are wanted."""
         return self._wanted
+
+    @property
+    def slots(self) -> Sequence[Slot]:
+        """All places, used or not."""
+        return self._slots
 
     @property
     def lag(self) -> int | None:
@@ -227,6 +240,10 @@ class Supervisor:
         if slot.leaving:
             # No worker takes the place, so this makes no crash loop.
             return
+        if ended.fate is Fate.DIED and self._forgives(slot):
+            log.warning("worker %d starts again: what it worked on killed it", slot.number)
+            slot.stopped()
+            return
         if ended.fate is Fate.DIED and (slot.trouble is not None or self._crash_loop(slot)):
             self._follow_crash_loop(slot, ended)
             return
@@ -305,11 +322,11 @@ class Supervisor:
         )
 
     def _scale(self, *, job: bool) -> None:
-        if self._scaling is None:
+        if self._sizing is None:
             return
         # Empty places neither work nor start, so scaling looks at the other places only.
         in_use = [slot for slot in self._in_use() if not slot.empty]
-        decision = self._scaling.decide([None if slot.leaving else slot.fresh for slot in in_use])
+        decision = self._sizing.decide([None if slot.leaving else slot.fresh for slot in in_use])
         if decision is None:
             return
         wanted = self._places_for(decision.workers)

@@ -158,7 +158,13 @@ GROUPS = (
     Group(
         "e2e",
         "the commands as a person types them: Kafka, S3, Ray",
-        files=("tests/e2e/test_*.py",),
+        files=("tests/e2e/test_demo.py", "tests/e2e/test_stream_*.py"),
+        alone=True,
+    ),
+    Group(
+        "backfill",
+        "a backfill's rows are committed once, whatever dies on the way",
+        files=("tests/e2e/test_backfill*.py", "tests/component/backfill/test_*.py"),
         alone=True,
     ),
     Group(

@@ -38,10 +38,10 @@ from pipeline.references import ReferencesPolicy
 from pipeline.routes import Router
 from tests.rigs.workers.open_gate import open_gate
 from tests.rigs.workers.plenty import Plenty
+from workers.event_loop import EventLoopThread
 from workers.instruments import Instruments
 from workers.label_sets import Rules
 from workers.stream.commit_gate import CommitGate
-from workers.stream.event_loop import EventLoopThread
 from workers.stream.intake import Supply
 from workers.stream.worker import Classifying, Images, StreamPolicy, StreamWorker
 

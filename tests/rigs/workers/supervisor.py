@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from pipeline.adapters.memory.clock import HandClock
+from workers.health import Health, Heard
 from workers.settings.workers import WorkersPolicy
-from workers.stream.health import Health, Heard
 from workers.supervise.node import Node
 from workers.supervise.slot import Ended, Fate
 from workers.supervise.supervisor import ExitCode, Supervisor
@@ -56,6 +56,7 @@ class Worker:
         self.answer: Health | None = health()
         self.frozen = False
         self.stops: list[float] = []
+        self.told: list[object] = []
         self.killed = False
         self.last: Ended | None = Ended(Fate.STOPPED)
         """How it ends when it is asked to; None: it does not."""
@@ -78,6 +79,9 @@ class Worker:
         if not self.frozen:
             self._heard = Heard(self.answer, self._clock.now) if self.answer else None
         return self._heard
+
+    def tell(self, message: object) -> None:
+        self.told.append(message)
 
     def stop(self, grace_s: float) -> None:
         assert self.begun

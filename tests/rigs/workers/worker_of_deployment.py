@@ -16,7 +16,7 @@ from pipeline.metrics import STREAM_WORKER
 from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import eventually
 from tests.rigs.workers.stream_worker import POLICY, MadeUpFlow, rules_of, stream_worker
-from workers.stream.event_loop import EventLoopThread
+from workers.event_loop import EventLoopThread
 
 COMMIT_INTERVAL_S = 0.02
 WAIT_S = 30.0

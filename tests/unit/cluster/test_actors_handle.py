@@ -16,9 +16,9 @@ from pipeline.errors import Halt, WorkerLost
 from pipeline.halts import Fault, fault_of
 from tests.rigs.waiting import eventually
 from workers.cluster import heap
-from workers.cluster.actors import RayWorker, StreamActor
+from workers.cluster.actors import RayWorker, WorkerActor
+from workers.health import Health, Heard
 from workers.settings.loading import Settings
-from workers.stream.health import Health, Heard
 from workers.supervise.node import Node
 from workers.supervise.slot import Ended, Fate
 
@@ -199,13 +199,13 @@ def test_a_run_says_how_it_ended_however_its_closing_ends(
     monkeypatch.setattr(heap, "freeze", lambda: None)  # this process goes on
     built = Built(end, end_of_closing)
     settings = Settings(s3=S3Policy(allowed_buckets=("photos",)))
-    actor = StreamActor(lambda *_: built, settings, 0)  # type: ignore[arg-type]
+    actor = WorkerActor(lambda *_: built, settings, 0)  # type: ignore[arg-type]
     assert actor.run() == ended
     assert built.closed
 
 
-def actor_of(build: Callable[..., Any]) -> StreamActor:
-    return StreamActor(build, Settings(s3=S3Policy(allowed_buckets=("photos",))), 0)
+def actor_of(build: Callable[..., Any]) -> WorkerActor:
+    return WorkerActor(build, Settings(s3=S3Policy(allowed_buckets=("photos",))), 0)
 
 
 def test_a_stop_while_the_model_is_loaded_ends_the_run_at_once() -> None:

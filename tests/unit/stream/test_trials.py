@@ -9,7 +9,7 @@ import pytest
 from pipeline.decode.good_images import GOOD_IMAGES
 from pipeline.errors import Halt, Reject
 from pipeline.priority import FIRST, PriorityQueue
-from workers.stream.event_loop import EventLoopThread
+from workers.event_loop import EventLoopThread
 from workers.stream.trials import StageTrials
 
 WAIT_S = 10.0

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.memory.clock import HandClock
+from workers.health import Health
 from workers.settings.workers import WorkersPolicy
-from workers.stream.health import Health
 from workers.supervise.scaling import MEASURED_S, TRIAL_S, Scaling
 
 STEP_S = 2.0

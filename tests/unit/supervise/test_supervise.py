@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.rigs.workers.supervisor import Stage, Worker, health
-from workers.stream.health import Health
+from workers.health import Health
 from workers.supervise.slot import COMMIT_STALLS, FRESH_S, KILL_MARGIN_S, RESTARTS, Ended, Fate
 from workers.supervise.supervisor import ExitCode
 

@@ -1,0 +1,32 @@
+"""The rows of a shard that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.adapters.parquet.columns import FAILURES, REPEATING
+from pipeline.adapters.parquet.values import object_columns
+from pipeline.backfill.rows import PlanRow
+from pipeline.records import DeadLetter
+
+
+def failures_bytes(rows: Sequence[tuple[PlanRow, DeadLetter]]) -> bytes:
+    """An errors file. The same rows give the same bytes, in whatever order they came."""
+    ordered = sorted(rows, key=lambda each: each[0].number)
+    letters = [letter for _, letter in ordered]
+    columns = object_columns([row for row, _ in ordered])
+    for name in ("code", "message", "attempts", "format", "unclassified_action"):
+        columns[name] = [getattr(each, name) for each in letters]
+    table = pa.Table.from_pydict(columns, schema=FAILURES)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        buffer,
+        compression="zstd",
+        use_dictionary=[name for name in FAILURES.names if name in REPEATING],
+    )
+    body: bytes = buffer.getvalue().to_pybytes()
+    return body

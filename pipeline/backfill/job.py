@@ -1,0 +1,120 @@
+"""What a job is, as ``job.json`` says, and what computes its rows, as ``identity.json`` says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import Halt
+
+FORMAT = 1
+"""Version of the objects below the output prefix."""
+
+Count = Annotated[int, Field(ge=0)]
+
+AnyRecord = TypeVar("AnyRecord", bound="Written")
+
+
+class Written(BaseModel):
+    """A JSON object below a job's output prefix."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def as_bytes(self) -> bytes:
+        return self.model_dump_json(indent=1).encode() + b"\n"
+
+    @classmethod
+    def of_bytes(cls, body: bytes, name: str) -> Self:
+        """
+        Raises:
+            Halt: ``backfill.unreadable``: another release wrote the object, or another program.
+        """
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            raise Halt(
+                "backfill.unreadable",
+                f"{name}: is not what this release of Clipstream writes "
+                f"({error.error_count()} problems, the first: {error.errors()[0]['msg']}); use the "
+                "release that began the job, or another output",
+            ) from error
+
+
+class Source(Written):
+    """Where the rows come from. ``kind`` is how ``uri`` was read; ``options`` are those of the
+    command that decide which rows there are."""
+
+    uri: str
+    kind: str
+    options: Mapping[str, str] = {}
+
+
+class Job(Written):
+    """A job and its plan. Never changes once it is written.
+
+    ``rows`` were cut into ``shards``, each of at most ``shard_rows``, below ``plan/<attempt>/``.
+    ``plan_hash`` is the SHA-256 of the plan files' hashes. ``left_out`` counts the entries of the
+    source that became no rows, by reason. ``bytes`` is the sum of the known sizes.
+    """
+
+    format: int = FORMAT
+    id: str
+    created_at: str
+    clipstream_version: str
+    source: Source
+    attempt: str
+    rows: Count
+    bytes: Count
+    shards: Count
+    shard_rows: Count
+    plan_hash: str
+    left_out: Mapping[str, Count] = {}
+    parent: str | None = None
+    """Output of the job that this one repeats in part, or scores again."""
+
+
+class Identity(Written):
+    """What computes the rows of a job. Every worker must be able to say the same."""
+
+    model: str
+    revision: str
+    dimension: Count
+    logit_scale: float
+    precision: str
+    engine: str
+    decode_mode: str
+    decode_crop: str
+    embedding_dtype: str
+    label_sets: Mapping[str, str]
+    """Names of the label sets with their versions."""
+
+    def difference(self, here: Identity) -> str | None:
+        """What would be computed differently here, in words; None if nothing would."""
+        job, ours = self.model_dump(), here.model_dump()
+        told = [
+            f"{name} is {ours[name]} here and {job[name]} in the job"
+            for name in job
+            if job[name] != ours[name] and name != "label_sets"
+        ]
+        for name in sorted(self.label_sets.keys() | here.label_sets.keys()):
+            in_job, in_here = self.label_sets.get(name), here.label_sets.get(name)
+            if in_job != in_here:
+                told.append(
+                    f"label set {name} is {in_here or 'not loaded'} here and "
+                    f"{in_job or 'not loaded'} in the job"
+                )
+        return "; ".join(told) or None
+
+    def require(self, here: Identity) -> None:
+        """
+        Raises:
+            Halt: ``backfill.another_identity``.
+        """
+        if (told := self.difference(here)) is not None:
+            raise Halt(
+                "backfill.another_identity",
+                f"backfill: rows of one job are computed in one way, and {told}; restore what the "
+                "job began with, or begin another job with another output",
+            )

@@ -1,0 +1,64 @@
+"""Settings of backfills."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.policy import Policy, Tier
+
+CPU_SHARD_ROWS = 5_000
+GPU_SHARD_ROWS = 100_000
+
+
+class BackfillPolicy(Policy):
+    """How `clipstream backfill` cuts, runs and commits."""
+
+    tier = Tier.TUNING
+
+    shard_rows: Literal["auto"] | int = Field(
+        "auto",
+        description="Rows of a shard, the unit that is committed. A lost worker costs at most two "
+        f"shards of work. `auto`: {CPU_SHARD_ROWS:,} for workers without a GPU, "
+        f"{GPU_SHARD_ROWS:,} for workers with one. Choose the rows that a worker classifies in 60 "
+        "to 120 seconds.",
+    )
+    max_failed_share: float = Field(
+        0.5,
+        description="Largest share of a shard's rows that may fail. A shard above it is not "
+        "committed, and the job halts, because something other than its images is wrong. 1: a "
+        "shard of failures is committed too.",
+        ge=0,
+        le=1,
+    )
+    stuck_s: Annotated[float, Tier.EXPERT] = Field(
+        600.0,
+        description="Seconds after which the job halts if no worker has classified or refused a "
+        "single row meanwhile, although workers run.",
+        gt=0,
+    )
+    objects_per_s: float | None = Field(
+        None,
+        description="Most objects a second that all workers of the job read together. null: no "
+        "limit.",
+        gt=0,
+    )
+    bytes_per_s: float | None = Field(
+        None,
+        description="Most bytes a second that all workers of the job read together. null: no "
+        "limit.",
+        gt=0,
+    )
+    ramp_up_s: Annotated[float, Tier.EXPERT] = Field(
+        0.0,
+        description="Seconds in which the rate of a job grows to its full size. S3 splits its "
+        "partitions under load, and refuses some requests until it has.",
+        ge=0,
+    )
+    embeddings: bool = Field(True, description="Write each image's embedding.")
+    store_schema: Annotated[bool, Tier.EXPERT] = Field(
+        True,
+        description="Keep Arrow's schema in the files, which tells readers that embeddings have a "
+        "fixed size. ClickHouse cannot read such files; without the schema all readers see a list.",
+    )

@@ -1,0 +1,113 @@
+"""A backfill through the command line: a real S3 server, a listing, workers on Ray, and a second
+run that finds nothing left to do."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from pipeline.adapters.s3.admin import S3Admin
+from pipeline.adapters.s3.policy import S3Policy
+from tests.rigs.root import ROOT
+from tests.rigs.stages.decoding import as_file, noise
+from workers.embedded.processes import command_environment
+from workers.embedded.s3 import S3Server
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+IMAGES = 90
+SHARD_ROWS = 40
+MODEL = ROOT / "workers/demo/model"
+LABEL_SET = ROOT / "workers/demo/labels.yaml"
+
+
+@dataclass
+class Place:
+    """A bucket of photographs and a bucket for results."""
+
+    settings: Path
+    admin: S3Admin
+
+    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "workers.cli", "backfill", "run", "s3://photos/2024/"]
+        command += ["--output", "s3://derived/2024", "-c", str(self.settings), *options]
+        return subprocess.run(
+            command, env=command_environment(), capture_output=True, text=True, timeout=400
+        )
+
+    def names(self, prefix: str) -> list[str]:
+        return [each.key for each in self.admin.list_objects("derived", f"2024/{prefix}")]
+
+    def table(self, name: str) -> list[dict[str, object]]:
+        rows: list[dict[str, object]] = pq.read_table(io.BytesIO(self.read(name))).to_pylist()
+        return rows
+
+    def read(self, name: str) -> bytes:
+        return self.admin._client.get_object(Bucket="derived", Key=name)["Body"].read()
+
+
+@pytest.fixture(scope="module")
+def place(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("backfill")
+    os.environ.update(
+        AWS_ACCESS_KEY_ID=s3_server.access_key, AWS_SECRET_ACCESS_KEY=s3_server.secret_key
+    )
+    s3 = {
+        "endpoint": s3_server.endpoint,
+        "region": s3_server.region,
+        "allowed_buckets": ["photos"],
+    }
+    settings = folder / "settings.yaml"
+    settings.write_text(
+        yaml.safe_dump(
+            {
+                "s3": s3,
+                "model": {"directory": str(MODEL), "device": "cpu"},
+                "label_sets": {"paths": [str(LABEL_SET)]},
+                "endpoints": {"health_port": 0, "metrics_port": 0},
+                "backfill": {"shard_rows": SHARD_ROWS},
+            }
+        )
+    )
+    with contextlib.closing(S3Admin(S3Policy(**s3))) as admin:
+        admin.create_bucket("photos")
+        admin.create_bucket("derived")
+        admin.put("photos", "2024/", b"")
+        for number in range(IMAGES):
+            admin.put("photos", f"2024/{number:04}.png", as_file(noise(40, 30 + number % 7)))
+        admin.put("photos", "2024/notes.txt", b"no image")
+        admin.put("photos", "2023/0.png", as_file(noise(40, 30)))
+        yield Place(settings, admin)
+
+
+def test_each_object_of_the_prefix_becomes_one_row_and_a_second_run_does_nothing(
+    place: Place,
+) -> None:
+    first = place.run()
+    assert first.returncode == 0, first.stderr
+    data, errors = place.names("data/"), place.names("errors/")
+    assert data == [f"2024/data/{shard:06}.parquet" for shard in range(3)]
+    rows = [row for name in data for row in place.table(name)]
+    assert sorted(str(row["key"]) for row in rows) == [
+        f"2024/{number:04}.png" for number in range(IMAGES)
+    ]
+    (failed,) = [row for name in errors for row in place.table(name)]
+    assert (failed["key"], failed["code"]) == ("2024/notes.txt", "decode.unsupported_format")
+    before = {each.key: each.etag for each in place.admin.list_objects("derived", "2024/data/")}
+    second = place.run()
+    assert second.returncode == 0, second.stderr
+    after = {each.key: each.etag for each in place.admin.list_objects("derived", "2024/data/")}
+    assert after == before
+    job = json.loads(place.read("2024/job.json"))
+    assert (job["rows"], job["shards"], job["left_out"]) == (IMAGES + 1, 3, {"folder": 1})

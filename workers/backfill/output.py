@@ -1,0 +1,50 @@
+"""A job's objects: its output prefix, opened with the store of the settings that has the bucket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from pipeline.adapters.s3.folder import S3Folder
+from pipeline.adapters.s3.policy import S3Policy
+from pipeline.errors import Halt
+from workers.settings.loading import Settings
+
+_SCHEME = "s3://"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """``s3://bucket/prefix``; ``prefix`` is empty or ends with a slash."""
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def of(cls, uri: str) -> Self:
+        """
+        Raises:
+            Halt: ``backfill.invalid``: this is no URI of a prefix.
+        """
+        bucket, _, key = uri.removeprefix(_SCHEME).partition("/")
+        if not uri.startswith(_SCHEME) or not bucket:
+            raise Halt("backfill.invalid", f"{uri}: is not an s3:// URI; write s3://BUCKET/PREFIX")
+        prefix = key.strip("/")
+        return cls(bucket, f"{prefix}/" if prefix else "")
+
+    def __str__(self) -> str:
+        return f"{_SCHEME}{self.bucket}/{self.prefix}".rstrip("/")
+
+
+def store_for(settings: Settings, bucket: str) -> S3Policy:
+    """The store that has a bucket which a person names: the one that may read it, else that of the
+    section ``s3``. Unlike a message, a person may name any bucket."""
+    return settings.s3_store_of(bucket) or settings.s3
+
+
+def open_output(settings: Settings, output: Output) -> S3Folder:
+    """
+    Raises:
+        Halt: there are no credentials.
+    """
+    return S3Folder(store_for(settings, output.bucket), output.bucket, output.prefix)

@@ -1,0 +1,189 @@
+"""A backfill's worker: two shards at a time over one shared path, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+
+from pipeline.backfill.ledger import Task
+from pipeline.backfill.summary import Summary
+from pipeline.errors import Halt, Retry
+from pipeline.ports import Clock
+from workers.backfill.shard import Progress, ShardRunner
+from workers.event_loop import EventLoopThread
+from workers.health import Health
+
+log = logging.getLogger(__name__)
+
+CYCLE_S = 0.1
+
+AT_ONCE = 2
+"""Shards in work. With one, the last slow objects of each shard would leave the worker idle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A task with what became of its rows."""
+
+    task: Task
+    summary: Summary
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillHealth(Health):
+    """``working`` are the tasks in work, ``done`` those that the driver has not acknowledged, and
+    ``rows`` counts rows that have an outcome, of all tasks since the start. ``ready`` says whether
+    the worker takes tasks."""
+
+    working: tuple[Task, ...]
+    done: tuple[Done, ...]
+    rows: int
+    failed: int
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """From the driver: begin these, and forget those, whose summaries have arrived."""
+
+    begin: tuple[Task, ...]
+    forget: tuple[Task, ...]
+
+
+class BackfillWorker:
+    """``stop``, ``health`` and ``tell`` may be called from other threads while ``run`` runs."""
+
+    def __init__(
+        self,
+        loop: EventLoopThread,
+        shards: ShardRunner,
+        available: Callable[[], bool],
+        encode_age_s: Callable[[], float],
+        clock: Clock,
+    ) -> None:
+        self._loop = loop
+        self._shards = shards
+        self._available = available
+        self._encode_age_s = encode_age_s
+        self._clock = clock
+        self._told: queue.SimpleQueue[Assignment] = queue.SimpleQueue()
+        self._running: dict[Task, tuple[Future[Summary], Progress]] = {}
+        self._done: dict[Task, Done] = {}
+        self._rows_before = self._failed_before = 0
+        self._stopping = threading.Event()
+        self._deadline: float | None = None
+        self._cycled_at = self._active_at = clock.monotonic()
+        self._health = self._look()
+
+    def stop(self, grace_s: float) -> None:
+        """Finish the shards that can be finished within ``grace_s``, and return the others."""
+        deadline = self._clock.monotonic() + grace_s
+        if self._deadline is None or deadline < self._deadline:
+            self._deadline = deadline
+        self._stopping.set()
+
+    def tell(self, assignment: Assignment) -> None:
+        self._told.put(assignment)
+
+    def health(self) -> BackfillHealth:
+        return self._health
+
+    def run(self) -> None:
+        """Work until ``stop``.
+
+        Raises:
+            Halt: the job must stop.
+            Exception: this process cannot go on.
+        """
+        try:
+            while not self._over():
+                self._cycled_at = self._clock.monotonic()
+                self._follow()
+                self._collect()
+                self._health = self._look()
+                self._stopping.wait(CYCLE_S) if not self._stopping.is_set() else _nap()
+        finally:
+            for future, _ in self._running.values():
+                future.cancel()
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        while True:
+            try:
+                told = self._told.get_nowait()
+            except queue.Empty:
+                return
+            for task in told.forget:
+                self._done.pop(task, None)
+            for task in told.begin:
+                if task in self._running or task in self._done or self._stopping.is_set():
+                    continue
+                progress = Progress()
+                future = self._loop.submit(self._shards.run(task, progress))
+                self._running[task] = (future, progress)
+
+    def _collect(self) -> None:
+        for task, (future, progress) in list(self._running.items()):
+            if not future.done():
+                continue
+            del self._running[task]
+            self._rows_before += progress.tally.rows
+            self._failed_before += progress.tally.failed
+            self._active_at = self._clock.monotonic()
+            try:
+                self._done[task] = Done(task, future.result())
+            except CancelledError:
+                continue
+            except Retry as failure:
+                # The driver sees that the task is neither in work nor done, and assigns it again.
+                log.warning("shard %d: %s; it is returned", task.shard, failure)
+            except BaseExceptionGroup as group:
+                raise _first(group) from group
+
+    def _over(self) -> bool:
+        if not self._loop.alive:
+            raise Halt("worker.loop_died", "worker: the event loop has ended; see the log above")
+        if not self._stopping.is_set():
+            return False
+        return not self._running or self._clock.monotonic() >= (self._deadline or 0.0)
+
+    def _look(self) -> BackfillHealth:
+        now = self._clock.monotonic()
+        tallies = [progress.tally for _, progress in self._running.values()]
+        rows = self._rows_before + sum(tally.rows for tally in tallies)
+        available = self._available()
+        return BackfillHealth(
+            cycle_age_s=now - self._cycled_at,
+            encode_age_s=self._encode_age_s(),
+            commit_age_s=0.0,
+            idle_s=now - self._active_at,
+            partitions=len(self._running),
+            unfinished=0,
+            lag=None,
+            committed=rows,
+            passed=rows,
+            available=available,
+            held_up=not available,
+            working=tuple(self._running),
+            done=tuple(self._done.values()),
+            rows=rows,
+            failed=self._failed_before + sum(tally.failed for tally in tallies),
+            ready=not self._stopping.is_set(),
+        )
+
+
+def _nap() -> None:
+    threading.Event().wait(CYCLE_S)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first failure of a group of tasks: the others were cancelled for it."""
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found

@@ -1,0 +1,174 @@
+"""Runs a job to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import threading
+import time
+from concurrent.futures import Future
+from functools import partial
+
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.backfill import layout
+from pipeline.backfill.job import Job
+from pipeline.backfill.ledger import Ledger
+from pipeline.backfill.policy import CPU_SHARD_ROWS, GPU_SHARD_ROWS
+from pipeline.metrics import DRIVER_METRICS
+from pipeline.ports import Folder
+from workers.backfill.output import Output, open_output
+from workers.backfill.planning import plan, read_job
+from workers.backfill.wiring import build_backfill_worker
+from workers.cluster.actors import Cluster
+from workers.cluster.reservation import decided_before
+from workers.cluster.start import patiently
+from workers.commands.backfill.dispatch import Dispatcher
+from workers.commands.backfill.lease import HeldLease, take_lease
+from workers.commands.signals import signals
+from workers.endpoints import HealthEndpoint
+from workers.settings.loading import Settings
+from workers.supervise.standing import DriverGauges
+from workers.supervise.supervisor import ExitCode, Supervisor
+
+log = logging.getLogger(__name__)
+
+HEALTHY_S = 30.0
+PROGRESS_S = 10.0
+
+
+def run_backfill(settings: Settings, source: str, output: str) -> ExitCode:
+    """Cut the job if it is new, and run what is left of it.
+
+    Raises:
+        Halt: a person must act.
+        StoreDenied, Retry: the output's store failed.
+    """
+    place = Output.of(output)
+    rng = random.Random()  # noqa: S311 - jitter, no secret
+    stopping = threading.Event()
+    with (
+        signals(stopping),
+        contextlib.closing(open_output(settings, place)) as folder,
+    ):
+        lease = take_lease(folder, SystemClock(), stopping.wait)
+        if lease is None:
+            return ExitCode.OK
+        try:
+            job = read_job(folder) or plan(settings, folder, source, shard_rows(settings))
+            return _run(settings, place, folder, job, lease, stopping, rng)
+        finally:
+            lease.give_back()
+
+
+def _run(
+    settings: Settings,
+    place: Output,
+    folder: Folder,
+    job: Job,
+    lease: HeldLease,
+    stopping: threading.Event,
+    rng: random.Random,
+) -> ExitCode:
+    ledger = Ledger(job.shards, committed(folder), job.shard_rows)
+    log.info(
+        "job %s: %d rows in %d shards, %d of them committed",
+        job.id,
+        job.rows,
+        job.shards,
+        len(ledger.done),
+    )
+    if ledger.complete:
+        return ExitCode.OK
+    joined = patiently(partial(Cluster, settings), stopping.wait, SystemClock(), rng)
+    if joined is None:
+        return ExitCode.OK
+    with contextlib.closing(joined) as cluster:
+        dispatcher = Dispatcher(ledger)
+        supervisor = Supervisor(
+            partial(cluster.launch, partial(build_backfill_worker, place, job)),
+            settings.workers,
+            SystemClock(),
+            rng,
+            time.sleep,
+            dismiss=_nothing_to_leave,
+            forgives=dispatcher.blames_work,
+        )
+        meter = PrometheusMeter(DRIVER_METRICS)
+        watch = Watch(ledger, dispatcher, lease, stopping, DriverGauges(meter))
+        endpoint = HealthEndpoint(
+            settings.endpoints,
+            healthy=lambda: watch.healthy,
+            standing=lambda: supervisor.standing,
+            registry=meter.registry,
+        )
+        with contextlib.closing(endpoint):
+            code = supervisor.run(None, watch.tick)
+    return code
+
+
+def shard_rows(settings: Settings) -> int:
+    """Rows of a shard. Without Ray it is not known whether `auto` finds a GPU, so a job that is to
+    run on GPUs says so in its settings."""
+    rows = settings.backfill.shard_rows
+    if rows != "auto":
+        return rows
+    decided = decided_before(settings)
+    return GPU_SHARD_ROWS if decided is not None and decided[0] else CPU_SHARD_ROWS
+
+
+def committed(folder: Folder) -> set[int]:
+    """The shards that are committed."""
+    shards = (layout.shard_of(name) for name in folder.names(layout.DATA))
+    return {shard for shard in shards if shard is not None}
+
+
+class Watch:
+    """The driver's own work at every look at its workers."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        dispatcher: Dispatcher,
+        lease: HeldLease,
+        stopping: threading.Event,
+        gauges: DriverGauges,
+    ) -> None:
+        self._ledger = ledger
+        self._dispatcher = dispatcher
+        self._lease = lease
+        self._stopping = stopping
+        self._gauges = gauges
+        self._ticked_at = self._told_at = time.monotonic()
+        self._told_rows = 0
+
+    @property
+    def healthy(self) -> bool:
+        return time.monotonic() - self._ticked_at < HEALTHY_S
+
+    def tick(self, supervisor: Supervisor) -> None:
+        now = self._ticked_at = time.monotonic()
+        self._lease.renew_when_due()
+        self._dispatcher.look(supervisor.slots)
+        if self._stopping.is_set() or self._ledger.complete:
+            supervisor.request_stop()
+        self._gauges.follow(supervisor.standing)
+        if now - self._told_at >= PROGRESS_S:
+            rows = self._dispatcher.rows
+            log.info(
+                "%d of %d shards, %.1f rows/s, %d failed, %d workers",
+                len(self._ledger.done),
+                self._ledger.shards,
+                (rows - self._told_rows) / (now - self._told_at),
+                self._dispatcher.failed,
+                supervisor.workers,
+            )
+            self._told_at, self._told_rows = now, rows
+
+
+def _nothing_to_leave(slot: int, *, for_good: bool) -> Future[None]:
+    """A backfill's worker is no member of anything."""
+    done: Future[None] = Future()
+    done.set_result(None)
+    return done
