@@ -1,5 +1,6 @@
 """A backfill's tables as Parquet, through pyarrow.
 
-``plan`` has the rows of a shard before they are classified, ``results`` those that were, and
-``failures`` those that failed. ``columns`` says which columns there are.
+Read ``columns`` first: which columns there are. ``cutting`` cuts rows into shards, ``plan`` has the
+rows of a shard before they are classified, ``results`` those that were, and ``failures`` those that
+failed. ``values`` are what several tables share.
 """
