@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline.content import content_id
 from pipeline.errors import Code
 from pipeline.events.envelope import (
     EventContext,
@@ -86,10 +87,13 @@ class EventBuilder:
         match outcome:
             case Classification():
                 own_id = event_id(self._context, origin, family_of(outcome.ref).classification)
-                classification = self._classification(origin, outcome, own_id)
+                content = content_id(
+                    outcome.looked, outcome.ref.uri, outcome.etag, outcome.version_id
+                )
+                classification = self._classification(origin, outcome, own_id, content)
                 if not self._policy.embeddings:
                     return (classification,)
-                return (classification, self._embedding(origin, outcome, own_id))
+                return (classification, self._embedding(origin, outcome, own_id, content))
             case DeadLetter():
                 return (self._dead_letter(origin, outcome, record),)
             case Skipped():
@@ -120,17 +124,19 @@ class EventBuilder:
         )
         return OutputRecord(OutputTopic.DEAD_LETTERS, key, b"", headers + omitted)
 
-    def _classification(self, origin: Origin, outcome: Classification, own_id: str) -> OutputRecord:
+    def _classification(
+        self, origin: Origin, outcome: Classification, own_id: str, content: str
+    ) -> OutputRecord:
         subject, family = outcome.ref.subject, family_of(outcome.ref)
         headers = (
             *attributes(self._context, origin, family.classification, own_id, subject),
             *family.classification_content,
         )
-        value = as_json(classification_value(origin, outcome, self._context.version))
+        value = as_json(classification_value(origin, outcome, self._context.version, content))
         return OutputRecord(OutputTopic.CLASSIFICATIONS, origin.key, value, headers)
 
     def _embedding(
-        self, origin: Origin, outcome: Classification, classification_id: str
+        self, origin: Origin, outcome: Classification, classification_id: str, content: str
     ) -> OutputRecord:
         ref, looked = outcome.ref, outcome.looked
         vector = looked.embedding
@@ -152,6 +158,7 @@ class EventBuilder:
             *optional("object.version-id", outcome.version_id),
             *optional("tenant", ref.tenant),
             ("clipstream.version", text(self._context.version)),
+            ("content.id", text(content)),
         )
         return OutputRecord(OutputTopic.EMBEDDINGS, origin.key, as_bytes(vector), headers)
 

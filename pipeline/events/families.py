@@ -122,8 +122,9 @@ def _reference_value_v2(ref: ImageRef) -> ReferenceValueV2:
 
 
 def classification_value(
-    origin: Origin, outcome: Classification, version: str
+    origin: Origin, outcome: Classification, version: str, content: str
 ) -> ClassificationValue | ClassificationValueV2:
+    """``content`` is the ``content_id``."""
     ref, looked = outcome.ref, outcome.looked
     partition = origin.position.partition
     value: ClassificationValue = {
@@ -142,6 +143,7 @@ def classification_value(
         },
         "record_timestamp": timestamp(origin.timestamp_ms),
         "clipstream_version": version,
+        "content_id": content,
     }
     if family_of(ref) is _OF_BUCKETS:
         return value

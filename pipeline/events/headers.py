@@ -107,6 +107,13 @@ VECTOR = (
     Header("embedding.normalised", "`true`: the length is 1, up to the dtype's rounding."),
 )
 VERSION = Header("clipstream.version", "Version of Clipstream that wrote the event.")
+CONTENT_ID = Header(
+    "content.id",
+    "`content_id` of the same image in other events. Absent in events of versions that did not "
+    "write it.",
+    required=False,
+    pattern=r"^[0-9a-f]{32}$",
+)
 
 SERVED = (
     SPECVERSION,
@@ -170,6 +177,7 @@ _V1: dict[EventType, tuple[Header, ...]] = {
         Header("object.version-id", "Version of the object that was read.", required=False),
         Header("tenant", "Tenant that the route decided.", required=False),
         VERSION,
+        CONTENT_ID,
     ),
     EventType.DEAD_LETTER: (
         SPECVERSION,
@@ -296,6 +304,7 @@ _SERVED: dict[EventType, tuple[Header, ...]] = {
         Header("decode.crop", "`decode_crop` of the served-image event."),
         Header("object.sha256", "SHA-256 of the image's bytes.", pattern=_SHA256),
         VERSION,
+        CONTENT_ID,
     ),
     EventType.SERVED_ERROR: (*SERVED, JSON_CONTENT, DATA_SCHEMA),
 }

@@ -21,6 +21,7 @@ Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ContentId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
@@ -182,6 +183,9 @@ class ClassificationValue(TypedDict):
     """Timestamp of the input record, RFC 3339 in UTC with milliseconds. null if it has none."""
     clipstream_version: str
     """Version of Clipstream that wrote the event."""
+    content_id: NotRequired[ContentId]
+    """Identity of the object as this model sees it, the same in the stream, over HTTP and in
+    backfills. Absent in events of versions that did not write it."""
 
 
 @_described
@@ -209,6 +213,9 @@ class ClassificationValueV2(TypedDict):
     """Timestamp of the input record, RFC 3339 in UTC with milliseconds. null if it has none."""
     clipstream_version: str
     """Version of Clipstream that wrote the event."""
+    content_id: NotRequired[ContentId]
+    """Identity of the object as this model sees it, the same in the stream, over HTTP and in
+    backfills. Absent in events of versions that did not write it."""
 
 
 @_described
@@ -344,6 +351,9 @@ class ServedImageValue(TypedDict):
     """Where the model's square was cut out: see `decode.crop` in the settings."""
     clipstream_version: str
     """Version of Clipstream that wrote the event."""
+    content_id: NotRequired[ContentId]
+    """Identity of the object as this model sees it, the same in the stream, over HTTP and in
+    backfills. Absent in events of versions that did not write it."""
 
 
 @_described
