@@ -96,7 +96,7 @@ def dead_reference_value(ref: ImageRef) -> DeadReferenceValue | DeadReferenceVal
     return value
 
 
-def _reference_value(ref: ImageRef) -> ReferenceValue:
+def reference_value(ref: ImageRef) -> ReferenceValue:
     return {
         "uri": ref.uri,
         "bucket": ref.bucket,
@@ -128,7 +128,7 @@ def classification_value(
     ref, looked = outcome.ref, outcome.looked
     partition = origin.position.partition
     value: ClassificationValue = {
-        "reference": _reference_value(ref),
+        "reference": reference_value(ref),
         "object": object_value(looked, outcome.etag, outcome.version_id),
         "image": image_value(looked.image),
         "model": model_value(looked.model),

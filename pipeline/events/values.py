@@ -219,6 +219,48 @@ class ClassificationValueV2(TypedDict):
 
 
 @_described
+class JobValue(TypedDict):
+    """The row of a backfill that the image came from."""
+
+    id: str
+    """Id of the job."""
+    shard: Count
+    """Number of the shard in the job, from 0."""
+    row: Count
+    """Number of the row in the shard, from 0."""
+
+
+@_described
+class BackfillClassificationValue(TypedDict):
+    """One classified row of a backfill: the value of a `clipstream.backfill-classification.v1`
+    event."""
+
+    reference: ReferenceValue
+    """The row of the manifest and what it asked for."""
+    object: ObjectValue
+    """The object that the store returned."""
+    image: ImageValue
+    """The image that the decoder found."""
+    model: ModelValue
+    """The model that looked at the image."""
+    results: list[ResultValue]
+    """One entry for each label set, in the order of the results' columns."""
+    decode_mode: str
+    """How the image was resized to the model's size: see `decode.mode` in the settings."""
+    decode_crop: str
+    """Where the model's square was cut out: see `decode.crop` in the settings."""
+    job: JobValue
+    """The row that the image came from."""
+    record_timestamp: Timestamp | None
+    """Always null: a row has no timestamp. As in `clipstream.classification.v1`."""
+    clipstream_version: str
+    """Version of Clipstream that wrote the event."""
+    content_id: ContentId
+    """Identity of the object as this model sees it, the same in the stream, over HTTP and in
+    backfills."""
+
+
+@_described
 class AskedValue(TypedDict):
     """What the sender of the reference asked for, before a route decided."""
 
@@ -291,6 +333,16 @@ class DeadReferenceValueV2(TypedDict):
     asked: NotRequired[AskedValue]
     """What the sender asked for. `clipstream replay` asks for the same again. Without meaning in an
     input record."""
+
+
+@_described
+class BackfillDeadReferenceValue(DeadReferenceValue):
+    """A row that could not be classified: the value of a `clipstream.backfill-dead-letter.v1` event
+    whose header `dlq.payload` is `reference`.
+
+    The value is in the native input format, so it can be published to an input topic unchanged.
+    Unknown fields are left out.
+    """
 
 
 @_described
