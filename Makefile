@@ -8,6 +8,7 @@ INSTALLED := .venv/.installed
 PYTEST := $(BIN)/pytest
 JOBS ?= 2
 SCHEDULES ?= 1000
+KILLS ?= 300
 MUTANTS ?= 10000
 SEED ?= 1
 REFERENCES ?= 1000000
@@ -59,6 +60,10 @@ types: $(INSTALLED) ## Strict type checks
 .PHONY: chaos
 chaos: $(INSTALLED) ## Kill, freeze and cut off workers: SCHEDULES=1000 SEED=1 OUTPUT=FILE
 	@$(BIN)/python -m tests.fault.chaos --schedules $(SCHEDULES) --seed $(SEED) --output $(OUTPUT)
+
+.PHONY: backfill-kills
+backfill-kills: $(INSTALLED) ## Kill drivers and workers of backfills: KILLS=300 SEED=1
+	@$(BIN)/python -m tests.fault.backfill.kills --kills $(KILLS) --seed $(SEED)
 
 .PHONY: mutate
 mutate: $(INSTALLED) ## Decode files with flipped bits, count what becomes of them: MUTANTS=10000 SEED=1
