@@ -74,18 +74,23 @@ def build_backfill_worker(
         path = owned.enter_context(loop.holding(stages(settings, encoder, meter), START_S, CLOSE_S))
         folder = open_output(settings, output)
         owned.callback(folder.close)
-        runner = _runner(settings, encoder.model, path, folder, job)
+        run = runner(settings, encoder.model, path, folder, job)
         worker = BackfillWorker(
-            loop, runner, lambda: path.fetcher.serving, encoder.call_age_s, SystemClock()
+            loop, run, lambda: path.fetcher.serving, encoder.call_age_s, SystemClock()
         )
         tell_model(meter, encoder.model)
         return BuiltBackfillWorker(worker, owned.pop_all())
     raise AssertionError("unreachable: nothing owned here suppresses exceptions")
 
 
-def _runner(
+def runner(
     settings: Settings, model: ModelIdentity, path: Stages, folder: Folder, job: Job
 ) -> ShardRunner:
+    """What runs the job's shards over a path.
+
+    Raises:
+        Halt: ``backfill.another_identity``.
+    """
     rules = load_rules(settings, model, path.batcher.encode_texts)
     identity = Identity(
         model=model.name,
