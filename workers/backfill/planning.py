@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pipeline.adapters.parquet.cutting import Cutter, Rows, listed, require_rows, without_folders
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.backfill import layout
+from pipeline.backfill.committing import create_once, require_unused
 from pipeline.backfill.job import Job, Source
 from pipeline.errors import Halt
 from pipeline.ports import Folder
@@ -32,6 +33,7 @@ def plan(
         Halt: ``backfill.*``: the source cannot be read as a manifest, or holds nothing.
         StoreDenied, Retry: a store failed.
     """
+    require_unused(folder)
     attempt = uuid.uuid4().hex[:8]
     cutter = Cutter(
         shard_rows, lambda shard, body: folder.write(layout.plan_file(attempt, shard), body)
@@ -63,11 +65,8 @@ def plan(
         plan_hash=plan_hash,
         left_out={"folder": left_out} if left_out else {},
     )
-    if not folder.create(layout.JOB, job.as_bytes()):
-        found = read_job(folder)
-        if found is not None:
-            return found
-    return job
+    # A planner that was believed dead may come late: the plan in use is the one that came first.
+    return Job.of_bytes(create_once(folder, layout.JOB, job.as_bytes()), layout.JOB)
 
 
 def read_job(folder: Folder) -> Job | None:

@@ -12,8 +12,8 @@ from pipeline.adapters.clip.watched import WatchedEncoder
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.backfill import layout
+from pipeline.backfill.committing import create_once
 from pipeline.backfill.job import Identity, Job
-from pipeline.errors import Halt
 from pipeline.ports import Encoder, Folder
 from pipeline.records import ModelIdentity
 from workers.backfill.output import Output, open_output
@@ -117,9 +117,5 @@ def require_identity(folder: Folder, here: Identity) -> None:
     Raises:
         Halt: ``backfill.another_identity``.
     """
-    if folder.create(layout.IDENTITY, here.as_bytes()):
-        return
-    found = folder.read(layout.IDENTITY)
-    if found is None:
-        raise Halt("backfill.unreadable", f"{layout.IDENTITY}: the store says that it exists")
-    Identity.of_bytes(found.body, layout.IDENTITY).require(here)
+    found = create_once(folder, layout.IDENTITY, here.as_bytes())
+    Identity.of_bytes(found, layout.IDENTITY).require(here)

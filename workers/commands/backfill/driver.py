@@ -12,13 +12,13 @@ from functools import partial
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.backfill import layout
+from pipeline.backfill.committing import committed_shards
 from pipeline.backfill.job import Job
 from pipeline.backfill.ledger import Ledger
 from pipeline.backfill.policy import CPU_SHARD_ROWS, GPU_SHARD_ROWS
 from pipeline.metrics import DRIVER_METRICS
 from pipeline.ports import Folder
-from workers.backfill.output import Output, open_output
+from workers.backfill.output import Output, open_output, probed
 from workers.backfill.planning import plan, read_job
 from workers.backfill.wiring import build_backfill_worker
 from workers.cluster.actors import Cluster
@@ -45,7 +45,7 @@ def run_backfill(settings: Settings, source: str, output: str) -> ExitCode:
         Halt: a person must act.
         StoreDenied, Retry: the output's store failed.
     """
-    place = Output.of(output)
+    place = probed(settings, Output.of(output))
     rng = random.Random()  # noqa: S311 - jitter, no secret
     stopping = threading.Event()
     with (
@@ -71,7 +71,7 @@ def _run(
     stopping: threading.Event,
     rng: random.Random,
 ) -> ExitCode:
-    ledger = Ledger(job.shards, committed(folder), job.shard_rows)
+    ledger = Ledger(job.shards, committed_shards(folder, job.shards, job.plan_hash), job.shard_rows)
     log.info(
         "job %s: %d rows in %d shards, %d of them committed",
         job.id,
@@ -116,12 +116,6 @@ def shard_rows(settings: Settings) -> int:
         return rows
     decided = decided_before(settings)
     return GPU_SHARD_ROWS if decided is not None and decided[0] else CPU_SHARD_ROWS
-
-
-def committed(folder: Folder) -> set[int]:
-    """The shards that are committed."""
-    shards = (layout.shard_of(name) for name in folder.names(layout.DATA))
-    return {shard for shard in shards if shard is not None}
 
 
 class Watch:
