@@ -26,6 +26,7 @@ from workers.cluster.reservation import decided_before
 from workers.cluster.start import patiently
 from workers.commands.backfill.dispatch import Dispatcher
 from workers.commands.backfill.lease import HeldLease, take_lease
+from workers.commands.backfill.stuck import Stuck
 from workers.commands.signals import signals
 from workers.endpoints import HealthEndpoint
 from workers.settings.loading import Settings
@@ -85,7 +86,7 @@ def _run(
     if joined is None:
         return ExitCode.OK
     with contextlib.closing(joined) as cluster:
-        dispatcher = Dispatcher(ledger)
+        dispatcher = Dispatcher(ledger, Stuck(settings.backfill.stuck_s, SystemClock()))
         supervisor = Supervisor(
             partial(cluster.launch, partial(build_backfill_worker, place, job)),
             settings.workers,
@@ -105,6 +106,8 @@ def _run(
         )
         with contextlib.closing(endpoint):
             code = supervisor.run(None, watch.tick)
+    if dispatcher.halt is not None:
+        raise dispatcher.halt
     return code
 
 
@@ -145,7 +148,8 @@ class Watch:
         now = self._ticked_at = time.monotonic()
         self._lease.renew_when_due()
         self._dispatcher.look(supervisor.slots)
-        if self._stopping.is_set() or self._ledger.complete:
+        halted = self._dispatcher.halt is not None
+        if self._stopping.is_set() or self._ledger.complete or halted:
             supervisor.request_stop()
         self._gauges.follow(supervisor.standing)
         if now - self._told_at >= PROGRESS_S:
