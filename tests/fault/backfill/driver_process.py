@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 from pipeline.adapters.clock import SystemClock
+from pipeline.backfill.committing import committed_shards
 from pipeline.backfill.ledger import Ledger
 from pipeline.retry import RetryPolicy
 from tests.fault.backfill.dying import Fates
@@ -20,7 +21,6 @@ from tests.fault.backfill.local_workers import LocalWorker
 from workers.backfill.output import Output, open_output
 from workers.backfill.planning import read_job
 from workers.commands.backfill.dispatch import Dispatcher
-from workers.commands.backfill.driver import committed
 from workers.commands.backfill.lease import take_lease
 from workers.logs import configure_logging
 from workers.settings.loading import load_settings
@@ -44,7 +44,9 @@ def main() -> int:
         job = read_job(folder)
         assert lease is not None
         assert job is not None
-        ledger = Ledger(job.shards, committed(folder), job.shard_rows)
+        ledger = Ledger(
+            job.shards, committed_shards(folder, job.shards, job.plan_hash), job.shard_rows
+        )
         dispatcher = Dispatcher(ledger)
 
         def launch(slot: int, avoid: frozenset[str]) -> LocalWorker:
