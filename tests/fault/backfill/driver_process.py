@@ -22,6 +22,7 @@ from workers.backfill.output import Output, open_output
 from workers.backfill.planning import read_job
 from workers.commands.backfill.dispatch import Dispatcher
 from workers.commands.backfill.lease import take_lease
+from workers.commands.backfill.stuck import Stuck
 from workers.logs import configure_logging
 from workers.settings.loading import load_settings
 from workers.supervise import slot as places
@@ -44,10 +45,9 @@ def main() -> int:
         job = read_job(folder)
         assert lease is not None
         assert job is not None
-        ledger = Ledger(
-            job.shards, committed_shards(folder, job.shards, job.plan_hash), job.shard_rows
-        )
-        dispatcher = Dispatcher(ledger)
+        done = committed_shards(folder, job.shards, job.plan_hash)
+        ledger = Ledger(job.shards, done, job.shard_rows)
+        dispatcher = Dispatcher(ledger, Stuck(settings.backfill.stuck_s, SystemClock()))
 
         def launch(slot: int, avoid: frozenset[str]) -> LocalWorker:
             return LocalWorker(place, job, settings, slot, fates, rng.randrange(2**32))
