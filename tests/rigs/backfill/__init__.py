@@ -1,0 +1,1 @@
+"""Jobs of backfills for tests. ``written`` writes what workers have committed."""
