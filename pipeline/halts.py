@@ -375,6 +375,21 @@ HALTS: dict[str, HaltCode] = {
         "raise `backfill.shard_rows`",
         of_input=True,
     ),
+    "backfill.manifest_invalid": _command(
+        "a row or a column of a manifest is not as it must be",
+        "mend the row that the message names",
+        of_input=True,
+    ),
+    "backfill.manifest_damaged": _command(
+        "a manifest is cut off, or differs from its checksum",
+        "write or copy the manifest again",
+        of_input=True,
+    ),
+    "backfill.another_source": _command(
+        "the output has a job that was cut from another source, or with other options",
+        "repeat the command of the job, or choose another output",
+        of_input=True,
+    ),
     "backfill.unreadable": _stream(
         "an object of the output was not written by this release",
         "use the release that began the job, or another output",
@@ -420,12 +435,25 @@ HALTS: dict[str, HaltCode] = {
         "another publisher has taken over the shards that this one published",
         "let it finish. Start several publishers with different `--share`",
     ),
+    "backfill.poison": _stream(
+        "workers die on too many shards or rows of a job for single objects to be the cause",
+        "look at why the workers die, such as too little memory, and run the command again",
+    ),
+    "backfill.stuck": _stream(
+        "workers have shards in work, and no row has had an outcome for `backfill.stuck_s`: a "
+        "store refuses or fails everything that is left",
+        "mend what the message names, and run the command again",
+    ),
+    "backfill.output_refused": _stream(
+        "the store of the output refuses results",
+        "give the workers the rights that the message names, and run the command again",
+    ),
     "backfill.second_driver": _command(
         "another driver runs the job",
         "let it finish, or stop it",
     ),
     "backfill.lease_lost": _stream(
-        "another driver has taken the job over",
-        "let it finish, or stop it",
+        "another driver has taken the job over, or may have: this driver could not renew its lease",
+        "let the other driver finish, or run the command again",
     ),
 }
