@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
+from typer.testing import CliRunner
 
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.backfill.lanes import LanePublisher, group_of
@@ -38,6 +40,8 @@ from tests.rigs.backfill.written import WrittenJob, classified, mixed
 from tests.rigs.waiting import eventually
 from workers.backfill.publishing import Commits, Destination, JobPublisher, Progress, lanes_of
 from workers.backoff import Backoff
+from workers.commands.backfill import publish as publish_command
+from workers.commands.backfill.commands import app
 
 pytestmark = [pytest.mark.component]
 
@@ -314,6 +318,39 @@ def test_what_does_not_fit_is_published_as_a_dead_letter_and_perhaps_without_its
     letters = [dict(each.headers) for each in small.visible(small.topics.dead_letters)]
     assert {each["dlq.code"] for each in letters} == {b"publish.too_large"}
     assert sorted(each["dlq.payload"] for each in letters) == [b"omitted", b"reference"]
+
+
+def test_the_command_publishes_what_the_output_holds_and_says_what_is_left(
+    broker: Broker, job: WrittenJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job.commit(SOME)
+    file = tmp_path / "settings.yaml"
+    kafka = broker.kafka.model_dump(include={"bootstrap_servers", "transactional_id_prefix"})
+    written = {"kafka": kafka, "backfill": {"topics": broker.topics.model_dump()}}
+    file.write_text(json.dumps(written, default=list))
+    monkeypatch.setattr(publish_command, "open_output", lambda *_: closing_of(job.folder))
+
+    def typed(*options: str) -> Any:
+        command = ["publish", "s3://derived/2024", "-c", str(file), *options]
+        return CliRunner().invoke(app, command)
+
+    first = typed("--share", "1/2")
+    assert first.exit_code == 0, first.output
+    assert "3 of 3 committed shards are published, 6 shards are not committed yet" in first.output
+    second = typed()
+    assert "4 of 4 committed shards are published" in second.output
+    broker.judge(job, SOME)
+    empty = MemoryFolder()
+    monkeypatch.setattr(publish_command, "open_output", lambda *_: closing_of(empty))
+    refused = typed()
+    assert isinstance(refused.exception, Halt)
+    assert refused.exception.code == "backfill.no_job"
+
+
+def closing_of(folder: MemoryFolder) -> Any:
+    """The folder, as a store's that is closed after use."""
+    folder.close = lambda: None  # type: ignore[attr-defined]
+    return folder
 
 
 def test_the_doctor_wants_a_partition_of_marks_for_each_lane(broker: Broker) -> None:
