@@ -42,6 +42,8 @@ from workers.backfill.publishing import Commits, Destination, JobPublisher, Prog
 from workers.backoff import Backoff
 from workers.commands.backfill import publish as publish_command
 from workers.commands.backfill.commands import app
+from workers.commands.doctor import NewTopics, _backfill_topics
+from workers.settings.loading import Settings
 
 pytestmark = [pytest.mark.component]
 
@@ -328,7 +330,7 @@ def test_the_command_publishes_what_the_output_holds_and_says_what_is_left(
     kafka = broker.kafka.model_dump(include={"bootstrap_servers", "transactional_id_prefix"})
     written = {"kafka": kafka, "backfill": {"topics": broker.topics.model_dump()}}
     file.write_text(json.dumps(written, default=list))
-    monkeypatch.setattr(publish_command, "open_output", lambda *_: closing_of(job.folder))
+    monkeypatch.setattr(publish_command, "open_output", lambda *_: job.folder)
 
     def typed(*options: str) -> Any:
         command = ["publish", "s3://derived/2024", "-c", str(file), *options]
@@ -341,16 +343,22 @@ def test_the_command_publishes_what_the_output_holds_and_says_what_is_left(
     assert "4 of 4 committed shards are published" in second.output
     broker.judge(job, SOME)
     empty = MemoryFolder()
-    monkeypatch.setattr(publish_command, "open_output", lambda *_: closing_of(empty))
+    monkeypatch.setattr(publish_command, "open_output", lambda *_: empty)
     refused = typed()
     assert isinstance(refused.exception, Halt)
     assert refused.exception.code == "backfill.no_job"
 
 
-def closing_of(folder: MemoryFolder) -> Any:
-    """The folder, as a store's that is closed after use."""
-    folder.close = lambda: None  # type: ignore[attr-defined]
-    return folder
+def test_the_doctor_creates_the_topics_that_a_job_is_published_to(broker: Broker) -> None:
+    named = {key: f"{name}-2" for key, name in broker.topics}
+    settings = Settings.model_validate({"kafka": broker.kafka, "backfill": {"topics": named}})
+    before = [check.result for check in _backfill_topics(settings, None)]
+    assert before == [CheckResult.FAILED] * 4
+    list(_backfill_topics(settings, NewTopics(2, 1)))
+    after = [check.result for check in _backfill_topics(settings, None)]
+    assert CheckResult.FAILED not in after
+    with KafkaAdmin(broker.kafka) as admin:
+        assert require_topics(admin, settings.backfill.topics)
 
 
 def test_the_doctor_wants_a_partition_of_marks_for_each_lane(broker: Broker) -> None:
