@@ -2,5 +2,6 @@
 
 Read ``commands`` first: what a person types. ``driver`` runs a job to its end, ``dispatch`` hands
 shards to workers, and ``lease`` keeps a second driver away. ``new_job`` cuts the job of a new
-output, and ``dry_run`` says what that would take.
+output, and ``dry_run`` says what that would take. ``publish`` sends events of what is committed to
+Kafka.
 """

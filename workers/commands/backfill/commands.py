@@ -201,7 +201,7 @@ def publish(
     Exit codes: 0 all that is committed is published, or stopped; 2 the settings are wrong; 3
     halted, a person must act.
     """
-    settings = load(config, overrides, {})
+    settings = load(config, overrides, {}, must_read=False)
     settings = settings.model_copy(update={"log": settings.log.resolved()})
     configure_logging(settings.log, "publish")
     from workers.commands.backfill.publish import run_publish
