@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from pipeline.adapters.parquet.cutting import Cutter, Rows, listed, require_rows, without_folders
-from pipeline.adapters.s3.admin import S3Admin
+from pipeline.adapters.s3.listing import S3Listing
 from pipeline.backfill import layout
 from pipeline.backfill.job import Job, Source
 from pipeline.errors import Halt
@@ -78,5 +78,6 @@ def read_job(folder: Folder) -> Job | None:
 
 def _rows(settings: Settings, source: str) -> Iterator[Rows]:
     place = Output.of(source)
-    with contextlib.closing(S3Admin(store_for(settings, place.bucket))) as admin:
-        yield from listed(admin.list_objects(place.bucket, place.prefix))
+    store = store_for(settings, place.bucket)
+    with contextlib.closing(S3Listing(store, settings.backfill.listing_requests)) as listing:
+        yield from listed(listing.pages(place.bucket, place.prefix))

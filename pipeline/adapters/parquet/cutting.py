@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pipeline.adapters.parquet.columns import PLAN
 from pipeline.adapters.parquet.plan import plan_bytes
 from pipeline.errors import Halt
-from pipeline.ports import ListedObject
+from pipeline.ports import ListedObject, ListedPage
 
 Rows: TypeAlias = pa.Table
 """Some rows of a plan, with the columns of ``PLAN``."""
@@ -58,10 +58,13 @@ class Cutter:
         self.bytes += pc.sum(rows.column("size_bytes")).as_py() or 0
 
 
-def listed(objects: Iterable[ListedObject]) -> Iterator[Rows]:
+def listed(objects: Iterable[ListedObject | ListedPage]) -> Iterator[Rows]:
     """Rows of a listing."""
     some: list[ListedObject] = []
     for each in objects:
+        if isinstance(each, ListedPage):
+            yield _of_page(each)
+            continue
         some.append(each)
         if len(some) == _LISTED_AT_ONCE:
             yield _of_objects(some)
@@ -82,7 +85,20 @@ def _of_objects(objects: Sequence[ListedObject]) -> Rows:
     )
 
 
-def complete(columns: dict[str, list[object]], rows: int) -> Rows:
+def _of_page(page: ListedPage) -> Rows:
+    rows = len(page.keys)
+    return complete(
+        {
+            "bucket": pa.repeat(pa.scalar(page.bucket, pa.string()), rows),
+            "key": page.keys,
+            "etag": page.etags,
+            "size_bytes": page.sizes_bytes,
+        },
+        rows,
+    )
+
+
+def complete(columns: Mapping[str, Sequence[object] | pa.Array], rows: int) -> Rows:
     """Rows with all columns; those that are not given are null."""
     arrays = [
         pa.array(columns[field.name], field.type)
