@@ -64,7 +64,9 @@ class S3Listing:
             self._always["RequestPayer"] = "requester"
         session = open_session(policy)
         self._client = open_client(session, policy, attempts=1, connections=requests + 1)
-        self._client.meta.events.register_first("before-parse.s3.ListObjectsV2", _parse)
+        # Of handlers, those with the widest names come first. botocore's own handler would parse
+        # the whole page to look for an error in it.
+        self._client.meta.events.register_first("*.s3.*", _parse)
 
     def pages(self, bucket: str, prefix: str) -> Iterator[ListedPage]:
         """The objects whose key starts with ``prefix``, each once. Pages come in no order. A caller
@@ -290,11 +292,18 @@ class _SideBySide:
 
 
 def _parse(
-    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
+    event_name: str,
+    response_dict: dict[str, Any] | None = None,
+    customized_response_dict: dict[str, Any] | None = None,
+    **_: object,
 ) -> None:
-    """Parse a page in the place of botocore, which would do so twice."""
-    if response_dict["status_code"] == 200:
-        page = read_page(response_dict["body"])
-        if page is not None:
-            customized_response_dict[_PAGE] = page
-            response_dict["body"] = _NOTHING
+    """Parse a page in the place of botocore."""
+    if (
+        event_name == "before-parse.s3.ListObjectsV2"
+        and response_dict is not None
+        and customized_response_dict is not None
+        and response_dict["status_code"] == 200
+        and (page := read_page(response_dict["body"])) is not None
+    ):
+        customized_response_dict[_PAGE] = page
+        response_dict["body"] = _NOTHING

@@ -15,8 +15,8 @@ from operator import lt
 PAGE_KEYS = 1_000
 """Most keys that S3 puts into a page."""
 
-_LEAST_KEYS = 2 * PAGE_KEYS
-"""A range that seems to have fewer keys left is not split."""
+_LEAST_PAGES = 2
+"""A range that seems to have fewer pages left is not split."""
 
 _DIGITS = 12
 """Characters after the common beginning of two keys that a point between them may have."""
@@ -58,8 +58,10 @@ class Range:
 class Ranges:
     """The ranges of one listing."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, page_keys: int = PAGE_KEYS) -> None:
+        """``page_keys`` is the most keys that a page holds."""
         self._prefix = prefix
+        self._least_keys = _LEAST_PAGES * page_keys
         self.first = Range("", None)
         self._open = [self.first]
         self._pending: list[str] = []
@@ -111,7 +113,7 @@ class Ranges:
             for low, high in pairwise((part.at, *within, end)):
                 hints = bisect_left(self._hints, high) - bisect_right(self._hints, low)
                 likely = density * self._share(part.first, end, low, high)
-                if hints or likely >= _LEAST_KEYS:
+                if hints or likely >= self._least_keys:
                     gaps.append((hints, likely, low, high))
         for hints, _, low, high in sorted(gaps, reverse=True):
             if hints:

@@ -57,7 +57,8 @@ class ListingServer(Script):
     def _page(self, asked: dict[str, str]) -> bytes:
         keys, prefix = self.keys, asked.get("prefix", "")
         delimiter = asked.get("delimiter")
-        after = asked.get("continuation-token", "")[1:] or asked.get("start-after", "")
+        token = bytes.fromhex(asked.get("continuation-token", "")).decode()
+        after = token or asked.get("start-after", "")
         place = max(bisect_left(keys, prefix), bisect_right(keys, after))
         entries: list[str] = []
         last, more = "", False
@@ -81,7 +82,7 @@ class ListingServer(Script):
                 f"<Size>{place}</Size><StorageClass>STANDARD</StorageClass></Contents>"
             )
             place += 1
-        token = f"<NextContinuationToken>{_escaped('t' + last)}</NextContinuationToken>"
+        token = f"<NextContinuationToken>{last.encode().hex()}</NextContinuationToken>"
         return (
             '<?xml version="1.0" encoding="UTF-8"?>\n'
             '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
@@ -94,7 +95,3 @@ class ListingServer(Script):
 
 def _quoted(key: str) -> str:
     return key if _PLAIN(key) else quote_plus(key, safe="/")
-
-
-def _escaped(text: str) -> str:
-    return "".join(f"&#{ord(each)};" for each in text)
