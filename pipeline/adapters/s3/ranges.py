@@ -212,12 +212,15 @@ class Ranges:
         for place in range(begin + _DIGITS - 1, begin - 1, -1):
             alphabet = self._alphabets.get(place, "")
             middle, digit = divmod(middle, len(alphabet) + 2)
-            digits.append(alphabet[digit - 1] if 0 < digit <= len(alphabet) else "")
+            digits.append((digit, alphabet))
         text = ""
-        for character in reversed(digits):
-            if not character:
+        for digit, alphabet in reversed(digits):
+            if digit == 0 or not alphabet:
                 break
-            text += character
+            if digit > len(alphabet):
+                text += _following(alphabet[-1])
+                break
+            text += alphabet[digit - 1]
         point = low[:begin] + text
         if not low < point < high:
             point = low[:begin] + _character_between(low[begin : begin + 1], high[begin])
@@ -233,9 +236,8 @@ class Ranges:
             place += 1
         if place == begin:
             return None
-        following = ord(key[place - 1]) + 1
-        point = key[: place - 1] + chr(following)
-        return point if chr(following).isprintable() else None
+        following = _following(key[place - 1])
+        return key[: place - 1] + following if following else None
 
     def _number(self, key: str, begin: int) -> int:
         """The key's characters from ``begin`` on as a number, so that keys in order are numbers in
@@ -269,6 +271,12 @@ def _common(one: str, other: str) -> int:
         if one[place] != other[place]:
             return place
     return length
+
+
+def _following(character: str) -> str:
+    """The next character by number; empty if requests should not have it."""
+    following = chr(min(ord(character) + 1, ord(_END)))
+    return following if following.isprintable() else ""
 
 
 def _character_between(low: str, high: str) -> str:

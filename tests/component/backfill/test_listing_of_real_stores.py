@@ -17,8 +17,8 @@ from workers.embedded.s3 import MotoS3, S3Server
 pytestmark = pytest.mark.component
 
 REQUESTS = 16
-PLAIN = [f"p/{at % 7}/{at:05}+ é%~,x.jpg" for at in range(2_000)]
-FLAT = [f"p/{at:05}-{at * at}.jpg" for at in range(2_000)]
+PLAIN = [f"p/{at % 7}/{at:05}+ é%~,x.jpg" for at in range(1_100)]
+FLAT = [f"p/{at:05}-{at * at}.jpg" for at in range(1_100)]
 ODD = [f"p/{odd}{at}" for odd in ("/", "../", "./", "\x01", "a//b/", "<&> ") for at in range(20)]
 
 
@@ -48,6 +48,6 @@ def test_versitygw_lists_each_key_once(s3_server: S3Server) -> None:
 
 
 def test_moto_lists_keys_that_are_no_paths_once(tmp_path: Path) -> None:
-    keys = sorted([*ODD, *FLAT[:1_500]])
+    keys = sorted([*ODD, *FLAT])
     with MotoS3(tmp_path / "moto") as server, filled(server, "odd", keys) as listing:
         assert listed(listing, "odd", "p/") == keys

@@ -98,7 +98,7 @@ SHAPES = {
 }
 
 
-LEAST_RATIO = {"with a number of its own length": 6}
+LEAST_RATIO = {"with a number of its own length": 5}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
