@@ -11,7 +11,7 @@ from pipeline.adapters.parquet.cutting import listed
 from pipeline.adapters.s3.listing import S3Listing
 from pipeline.adapters.s3.pages import read_page
 from pipeline.errors import Halt, Retry, StoreDenied
-from pipeline.ports import ListedObject, ListedPage
+from pipeline.ports import ListedPage
 from tests.rigs.services.listing_server import ListingServer
 from tests.rigs.services.scripted_s3 import answer, credentials, error, policy
 
@@ -141,11 +141,14 @@ def test_a_caller_that_needs_no_more_ends_the_listing(opened: Opened) -> None:
     assert len(server.requests) < len(NUMBERED)
 
 
-def test_pages_and_objects_become_the_same_rows() -> None:
-    page = ListedPage("b", ["k", "l"], ["e", None], [3, 0])
-    objects = [ListedObject("b", "k", "e", 3), ListedObject("b", "l", None, 0)]
-    (of_page,), (of_objects,) = listed([page]), listed(objects)
-    assert of_page.to_pylist() == of_objects.to_pylist()
+def test_pages_become_rows() -> None:
+    (rows,) = listed(
+        [ListedPage("b", ["k", "l"], ["e", None], [3, 0]), ListedPage("c", [], [], [])]
+    )
+    assert rows.select(["bucket", "key", "etag", "size_bytes", "version_id"]).to_pylist() == [
+        {"bucket": "b", "key": "k", "etag": "e", "size_bytes": 3, "version_id": None},
+        {"bucket": "b", "key": "l", "etag": None, "size_bytes": 0, "version_id": None},
+    ]
 
 
 def _page(inside: str) -> bytes:
