@@ -9,6 +9,7 @@
     data/000123.parquet                   the rows that were classified; this object is the commit
     driver.json, control.json, progress.json
     published/<cluster>/07.json           how far a lane is published to Kafka (see ``marks``)
+    removed.parquet                       objects of earlier jobs that the source has lost
     _SUCCESS.json                         the job is complete: all its files and counts
 
 An errors file that no data file names is left of a lost attempt and belongs to no row.
@@ -24,6 +25,7 @@ LEASE = "driver.json"
 CONTROL = "control.json"
 PROGRESS = "progress.json"
 SUCCESS = "_SUCCESS.json"
+REMOVED = "removed.parquet"
 
 DATA = "data/"
 ERRORS = "errors/"

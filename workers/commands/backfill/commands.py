@@ -93,6 +93,16 @@ def run(
             rich_help_panel=_ROWS,
         ),
     ] = None,
+    since: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Leave out the objects that the job of this OUTPUT has, unless their ETag has "
+            "changed. Objects that the job has and SOURCE lacks are listed in removed.parquet. May "
+            "be repeated.",
+            metavar="OUTPUT",
+            rich_help_panel=_ROWS,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -154,7 +164,7 @@ def run(
     from workers.backfill.planning_request import Request
 
     choice = Choice(where, sample, seed, all_versions)
-    request = Request.of(source, input_kind, choice, limit, tuple(carry or ()))
+    request = Request.of(source, input_kind, choice, limit, tuple(carry or ()), tuple(since or ()))
     if dry_run:
         from rich.console import Console
 
