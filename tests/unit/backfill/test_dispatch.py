@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -10,63 +10,14 @@ import pytest
 from pipeline.adapters.memory.clock import HandClock
 from pipeline.backfill.ledger import POISON_DEATHS, Ledger, Task
 from pipeline.backfill.summary import Summary
-from workers.backfill.worker import Assignment, BackfillHealth, Done
+from pipeline.errors import Halt
+from tests.rigs.workers.backfill_places import IDLE, Place
+from workers.backfill.worker import Done
 from workers.commands.backfill.dispatch import TOLD_AGAIN, Dispatcher
 from workers.commands.backfill.stuck import Stuck
-from workers.supervise.slot import Ended, Fate, Slot
+from workers.supervise.slot import Fate, Slot
 
 STUCK_S = 600.0
-
-IDLE = BackfillHealth(
-    cycle_age_s=0.0,
-    encode_age_s=0.0,
-    commit_age_s=0.0,
-    idle_s=0.0,
-    partitions=0,
-    unfinished=0,
-    lag=None,
-    committed=0,
-    passed=0,
-    available=True,
-    held_up=False,
-    working=(),
-    done=(),
-    rows=0,
-    failed=0,
-    ready=True,
-)
-
-
-@dataclass
-class Handle:
-    told: list[Assignment] = field(default_factory=list)
-
-    def tell(self, message: object) -> None:
-        assert isinstance(message, Assignment)
-        self.told.append(message)
-
-
-@dataclass
-class Place:
-    """What a dispatcher sees of a slot."""
-
-    number: int = 0
-    handle: Handle | None = field(default_factory=Handle)
-    fresh: BackfillHealth | None = IDLE
-    last_end: Ended | None = None
-    leaving: bool = False
-    moving: bool = False
-
-    def end(self, fate: Fate) -> None:
-        self.handle, self.fresh, self.last_end = None, None, Ended(fate)
-
-    def start(self) -> None:
-        self.handle, self.fresh = Handle(), IDLE
-
-    @property
-    def begun(self) -> list[Task]:
-        assert self.handle is not None
-        return [task for each in self.handle.told for task in each.begin]
 
 
 class Rig:
@@ -78,6 +29,9 @@ class Rig:
 
     def look(self) -> None:
         self.dispatcher.look(cast("list[Slot]", self.places))
+
+    def halt(self) -> Halt | None:
+        return self.dispatcher.halt
 
     def answer(self, number: int = 0, **changes: object) -> None:
         self.places[number].fresh = replace(IDLE, **changes)  # type: ignore[arg-type]
@@ -212,14 +166,14 @@ def test_rows_of_workers_that_have_ended_still_count() -> None:
 def test_a_poison_shard_ends_the_job_only_with_a_reason() -> None:
     rig = Rig(1)
     deaths = 0
-    while rig.dispatcher.halt is None and deaths < 200:
+    while rig.halt() is None and deaths < 200:
         rig.look()
         rig.places[0].end(Fate.DIED)
         rig.look()
         rig.places[0].start()
         deaths += 1
     assert POISON_DEATHS < deaths < 200
-    halt = rig.dispatcher.halt
+    halt = rig.halt()
     assert halt is not None
     assert halt.code == "backfill.poison"
     rig.look()
@@ -234,12 +188,12 @@ def test_a_job_without_an_outcome_for_long_ends_with_the_reason() -> None:
     rig.answer(working=tasks, rows=3, trouble=refused)
     rig.clock.now += STUCK_S - 1
     rig.look()
-    assert rig.dispatcher.halt is None
+    assert rig.halt() is None
     rig.clock.now += 1
     rig.look()
-    assert rig.dispatcher.halt is not None
-    assert rig.dispatcher.halt.code == "backfill.stuck"
-    assert refused in rig.dispatcher.halt.message
+    assert rig.halt() is not None
+    assert rig.halt().code == "backfill.stuck"
+    assert refused in rig.halt().message
 
 
 def test_a_job_that_waits_for_workers_or_gets_outcomes_is_not_stuck() -> None:
@@ -252,4 +206,4 @@ def test_a_job_that_waits_for_workers_or_gets_outcomes_is_not_stuck() -> None:
     for rows in range(10):
         rig.clock.now += STUCK_S - 1
         rig.answer(working=tasks, rows=rows)
-    assert rig.dispatcher.halt is None
+    assert rig.halt() is None
