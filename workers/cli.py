@@ -193,6 +193,14 @@ def doctor(
             "credentials, versions, decoders, devices.",
         ),
     ] = False,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            help="Also check that backfills can write to s3://BUCKET/PREFIX, and whether its store "
+            "keeps the conditions of conditional writes.",
+            metavar="OUTPUT",
+        ),
+    ] = None,
 ) -> None:
     """Check Kafka, its topics and permissions, each store, the label sets, the model, the device.
 
@@ -205,7 +213,7 @@ def doctor(
     from workers.commands.doctor import NewTopics, run_doctor
 
     create = NewTopics(partitions, replication) if create_topics else None
-    passed = run_doctor(settings, Console(soft_wrap=True), create, nodes=nodes)
+    passed = run_doctor(settings, Console(soft_wrap=True), create, nodes=nodes, output=output)
     raise typer.Exit(0 if passed else 1)
 
 

@@ -36,6 +36,7 @@ SHARD_ROWS = 8
 SHARDS = 5
 WORKERS = 2
 STEPS = 25
+MOVES = 4
 DISTURBED = 0.25
 """Share of the writes that something happens to."""
 
@@ -58,6 +59,11 @@ class Output(MemoryFolder):
         if created and name.startswith(layout.DATA):
             self.committed[name] = body
         return created
+
+    def write(self, name: str, body: bytes, metadata: Mapping[str, str] = NO_METADATA) -> None:
+        super().write(name, body, metadata)
+        if name.startswith(layout.DATA):
+            self.committed.setdefault(name, body)
 
 
 class World:
@@ -296,15 +302,17 @@ def disturb(world: World, pool: ThreadPoolExecutor) -> list[Driver]:
 
 
 def finish(world: World, pool: ThreadPoolExecutor) -> None:
-    """A driver that nothing happens to."""
+    """A driver that nothing happens to, but for nodes that go away at first."""
     world.calm = True
     world.clock.now += 2 * LEASE_S
     driver = start(world, pool, force=True)
-    for _ in range(500):
+    for turn in range(500):
         if driver.ledger.complete:
             return
         driver.turn()
         assert driver.dispatcher.halt is None
+        if turn < MOVES:
+            driver.stop_one(turn % WORKERS)
         for number in range(WORKERS):
             driver.work(number)
     raise AssertionError("the job does not end")

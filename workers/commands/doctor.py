@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,8 +14,10 @@ from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import SAFE_MIN_ISR, SAFE_REPLICATION, KafkaDoctor, sound_topics
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.policy import S3Policy
+from pipeline.backfill.conditions import probe
 from pipeline.errors import Halt, PipelineError
 from pipeline.ports import Check, CheckResult
+from workers.backfill.output import Output, open_output
 from workers.cluster.actors import Cluster
 from workers.cluster.node_survey import survey
 from workers.cluster.reservation import places
@@ -39,10 +42,15 @@ class NewTopics(NamedTuple):
 
 
 def run_doctor(
-    settings: Settings, console: Console, create: NewTopics | None, *, nodes: bool = False
+    settings: Settings,
+    console: Console,
+    create: NewTopics | None,
+    *,
+    nodes: bool = False,
+    output: str | None = None,
 ) -> bool:
-    """Print every check as it is made; with ``nodes``, also those of every node of the cluster.
-    Returns whether none failed."""
+    """Print every check as it is made; with ``nodes``, also those of every node of the cluster, and
+    with ``output``, that of a place where backfills write. Returns whether none failed."""
     counts = dict.fromkeys(CheckResult, 0)
     areas = [
         ("kafka", "reach", _kafka(settings, create)),
@@ -53,6 +61,8 @@ def run_doctor(
         ("model", "load", _model(settings)),
         ("ray", "start", _ray(settings)),
     ]
+    if output is not None:
+        areas.append(("output", "write", _output(settings, output)))
     if nodes:
         areas.append(("nodes", "join", survey(settings)))
     for area, subject, checks in areas:
@@ -122,6 +132,22 @@ def _s3(store: S3Policy) -> Iterator[Check]:
         yield from admin.check()
     finally:
         admin.close()
+
+
+def _output(settings: Settings, uri: str) -> Iterator[Check]:
+    """Writes, reads, lists and deletes an object, and tries conditional writes."""
+    output = Output.of(uri)
+    with contextlib.closing(open_output(settings, output)) as folder:
+        conditions = probe(folder)
+        next(folder.names(), None)
+    if conditions.kept:
+        yield Check("write", CheckResult.PASSED, f"{output}: its store {conditions}")
+        return
+    yield Check(
+        "write",
+        CheckResult.WARNING,
+        f"{output}: its store {conditions}; run one driver of a backfill at a time there",
+    )
 
 
 def _label_sets(settings: Settings) -> Iterator[Check]:

@@ -22,6 +22,7 @@ from pipeline.flow import Flow, Scoring
 from pipeline.ports import Folder
 from pipeline.priority import FIRST
 from pipeline.records import Classification, DeadLetter, ImageFacts, ImageRef, Looked
+from pipeline.routes import RoutePolicy, Router
 from tests.rigs.stages.pipeline_of_fakes import LABEL_SET, FakeEncoder, nowhere, rules_of
 from workers.backfill.shard import ShardRunner
 from workers.label_sets import Rules
@@ -89,9 +90,10 @@ class NullFlow:
         return Classification(ref, looked, results, "e1", None)
 
 
-def null_rules() -> Rules:
+def null_rules(*routes: RoutePolicy) -> Rules:
     labels = [each["name"] for each in cast("Any", LABEL_SET)["labels"]]
-    return replace(rules_of(FakeEncoder(nowhere)), labels={"chaos": labels})
+    rules = replace(rules_of(FakeEncoder(nowhere)), labels={"chaos": labels})
+    return replace(rules, router=Router(routes, ["chaos"])) if routes else rules
 
 
 def null_identity() -> Identity:
@@ -114,7 +116,11 @@ _RULES = null_rules()
 
 
 def null_runner(
-    folder: Folder, job: Job, look: Look = lambda ref: None, **policy: Any
+    folder: Folder,
+    job: Job,
+    look: Look = lambda ref: None,
+    rules: Rules = _RULES,
+    **policy: Any,
 ) -> ShardRunner:
     """Runs shards, and does not wait for the output's store."""
     return ShardRunner(
@@ -122,7 +128,7 @@ def null_runner(
         job,
         null_identity(),
         cast("Flow", NullFlow(look)),
-        _RULES,
+        rules,
         BackfillPolicy(**policy),
         8,
         sleep=lambda _: asyncio.sleep(0),

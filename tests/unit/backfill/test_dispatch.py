@@ -191,9 +191,10 @@ def test_a_job_without_an_outcome_for_long_ends_with_the_reason() -> None:
     assert rig.halt() is None
     rig.clock.now += 1
     rig.look()
-    assert rig.halt() is not None
-    assert rig.halt().code == "backfill.stuck"
-    assert refused in rig.halt().message
+    halt = rig.halt()
+    assert halt is not None
+    assert halt.code == "backfill.stuck"
+    assert refused in halt.message
 
 
 def test_a_job_that_waits_for_workers_or_gets_outcomes_is_not_stuck() -> None:

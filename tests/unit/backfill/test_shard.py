@@ -16,11 +16,13 @@ from pipeline.backfill.ledger import Task
 from pipeline.backfill.summary import Summary
 from pipeline.errors import Halt, Retry, StoreDenied
 from pipeline.records import ImageRef
+from pipeline.routes import RoutePolicy
 from tests.rigs.stages.null_shards import (
     committed_metadata,
     expected,
     keys_of,
     null_job,
+    null_rules,
     null_runner,
     outcomes,
     table,
@@ -97,6 +99,22 @@ def test_a_shard_of_failures_alone_is_committed_if_the_budget_allows(folder: Mem
     run(null_runner(folder, job, max_failed_share=1.0), Task(0))
     assert table(folder, layout.data_file(0)) == []
     assert outcomes(folder) == expected(keys)
+
+
+def test_a_shard_that_its_route_skips_is_committed_without_rows(folder: MemoryFolder) -> None:
+    rules = null_rules(RoutePolicy(skip=True))
+    job = null_job(folder, keys_of(ROWS, bad=range(ROWS)), ROWS)
+    summary = run(null_runner(folder, job, rules=rules), Task(0))
+    assert (summary.rows, summary.skipped, summary.failed) == (ROWS, ROWS, 0)
+    assert table(folder, layout.data_file(0)) == []
+    assert outcomes(folder) == {}
+
+
+def test_a_row_without_a_route_is_an_error_row(folder: MemoryFolder) -> None:
+    rules = null_rules(RoutePolicy(bucket="others", skip=True))
+    keys = keys_of(ROWS)
+    run(null_runner(folder, null_job(folder, keys, ROWS), rules=rules), Task(0))
+    assert outcomes(folder) == dict.fromkeys(keys, "reference.no_route")
 
 
 def test_a_few_failures_halt_no_job(folder: MemoryFolder) -> None:
