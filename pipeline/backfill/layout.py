@@ -35,7 +35,7 @@ PUBLISHED = "published/"
 MAX_SHARDS = 1_000_000
 """Names have six digits, so that they sort as their numbers do."""
 
-_DATA = re.compile(r"data/(\d{6})\.parquet")
+_DATA = re.compile(r"data/([0-9]{6})\.parquet")
 
 
 def data_file(shard: int) -> str:
