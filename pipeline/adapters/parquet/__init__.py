@@ -1,6 +1,8 @@
 """A backfill's tables as Parquet, through pyarrow.
 
-Read ``columns`` first: which columns there are. ``cutting`` cuts rows into shards, ``plan`` has the
-rows of a shard before they are classified, ``results`` those that were, and ``failures`` those that
-failed. ``values`` are what several tables share.
+Read ``columns`` first: which columns there are, and what they mean. ``plan`` has the rows of a
+shard before they are classified, and ``cutting`` makes it. ``results`` has the rows that were
+classified, and ``failures`` those that failed; ``values`` and ``scored`` make their columns.
+``committed`` reads files of results again, ``rescoring`` scores their embeddings with other label
+sets, and ``erasing`` takes rows out.
 """
