@@ -404,6 +404,26 @@ HALTS: dict[str, HaltCode] = {
         "another driver runs the job",
         "let it finish, or stop it",
     ),
+    "backfill.no_job": _command(
+        "the output has no job, or no worker of the job has begun",
+        "check the output's name, or run the job first",
+        of_input=True,
+    ),
+    "backfill.no_embeddings": _command(
+        "the job was run without embeddings, so nothing can be scored again",
+        "run a job with `backfill.embeddings`, or run the job anew with the other label sets",
+    ),
+    "backfill.another_model": _command(
+        "the settings name another model than the job's, so its embeddings cannot be compared with "
+        "prompts",
+        "name the job's model in the settings",
+        of_input=True,
+    ),
+    "backfill.another_rescore": _command(
+        "the output has another job than this rescoring",
+        "choose an empty output",
+        of_input=True,
+    ),
     "backfill.lease_lost": _stream(
         "another driver has taken the job over",
         "let it finish, or stop it",

@@ -8,6 +8,8 @@
     errors/000123-<hash>.parquet          the rows of a shard that failed
     data/000123.parquet                   the rows that were classified; this object is the commit
     driver.json, control.json, progress.json
+    changes/000123.json, changes.json     of a rescored job: what other label sets changed
+    erased.json                           what was erased, and when
     _SUCCESS.json                         the job is complete: all its files and counts
 
 An errors file that no data file names is left of a lost attempt and belongs to no row.
@@ -23,6 +25,8 @@ LEASE = "driver.json"
 CONTROL = "control.json"
 PROGRESS = "progress.json"
 SUCCESS = "_SUCCESS.json"
+CHANGES = "changes.json"
+ERASED = "erased.json"
 
 DATA = "data/"
 ERRORS = "errors/"
@@ -41,6 +45,11 @@ def data_file(shard: int) -> str:
 def errors_file(shard: int, digest: str) -> str:
     """``digest`` is of the file's bytes, so that attempts do not replace one another's errors."""
     return f"{ERRORS}{shard:06}-{digest[:16]}.parquet"
+
+
+def changes_file(shard: int) -> str:
+    """What other label sets changed about a shard's rows."""
+    return f"changes/{shard:06}.json"
 
 
 def plan_file(attempt: str, shard: int) -> str:

@@ -81,6 +81,9 @@ class ResultsFile:
             columns[EMBEDDING] = self._embeddings(outcomes)
         self.write_columns(columns)
 
+    def type_of(self, column: str) -> pa.DataType:
+        return self._schema.field(column).type
+
     def write_columns(self, columns: Mapping[str, Any]) -> None:
         """Add a row group. ``columns`` has the values of each column by its name: an Arrow array of
         the column's type, or a list."""

@@ -1,5 +1,5 @@
-"""`clipstream backfill …`: one module a command, and what runs a job.
+"""`clipstream backfill …`: ``commands`` is its command line.
 
-Read ``commands`` first: what a person types. ``driver`` runs a job to its end, ``dispatch`` hands
-shards to workers, and ``lease`` keeps a second driver away.
+Read ``driver`` first: it runs a job to its end. ``dispatch`` hands shards to workers, and ``lease``
+keeps a second driver away. ``rescore`` and ``erase`` work on what a job has written.
 """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
@@ -43,3 +45,47 @@ def run(
     from workers.commands.backfill.driver import run_backfill
 
     raise typer.Exit(run_backfill(settings, source, output))
+
+
+@app.command()
+def rescore(
+    output: Output,
+    label_sets: Annotated[
+        list[Path],
+        typer.Option(
+            "--label-set",
+            "-l",
+            help="A YAML file with a label set, or a folder of such files; repeat it for more.",
+            metavar="FILE",
+        ),
+    ],
+    child: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="s3://BUCKET/PREFIX of the new scores. Default: beside the job's output, with a "
+            "name that follows from the label sets.",
+            metavar="OUTPUT",
+        ),
+    ] = None,
+    config: Config = None,
+    overrides: Set = None,
+) -> None:
+    """Score a job's rows with other label sets, from the embeddings that it wrote.
+
+    No image is read. The new scores become a job of their own, with the rows of the first one in
+    the same order and without embeddings. The first job stays as it is. A label set with a name of
+    the first job scores the rows that had that label set; one with a new name scores all rows.
+
+    The command shows which decisions change, with samples, and writes them to changes.json. The
+    same command goes on after any end.
+
+    Exit codes: 0 done; 2 the settings are wrong; 3 halted, a person must act.
+    """
+    settings = load(config, overrides, {}, must_read=False)
+    settings = settings.model_copy(update={"log": settings.log.resolved()})
+    configure_logging(settings.log, "rescore")
+    from workers.commands.backfill.rescore import run_rescore
+
+    raise typer.Exit(run_rescore(settings, output, label_sets, child, Console()))
