@@ -400,6 +400,26 @@ HALTS: dict[str, HaltCode] = {
         "more rows of a shard failed than `backfill.max_failed_share` allows",
         "mend the cause, or raise the share",
     ),
+    "backfill.no_job": _command(
+        "the output holds no job",
+        "name the output of `clipstream backfill run`",
+        of_input=True,
+    ),
+    "backfill.invalid_share": _command(
+        "`--share` is not as it must be",
+        "write it as the message says",
+        of_input=True,
+    ),
+    "backfill.mark_lost": _command(
+        "events of the job were published, and Kafka has forgotten how many: its offsets expire "
+        "after `offsets.retention.minutes` (7 days) without a commit",
+        "raise this setting of the brokers before the next job. `--again` publishes all events of "
+        "this job once more, under the same ids",
+    ),
+    "backfill.second_publisher": _command(
+        "another publisher has taken over the shards that this one published",
+        "let it finish. Start several publishers with different `--share`",
+    ),
     "backfill.second_driver": _command(
         "another driver runs the job",
         "let it finish, or stop it",

@@ -2,6 +2,6 @@
 
 Read ``job`` first, then ``layout``: the objects of a job. ``rows`` are what a shard holds,
 ``ledger`` hands shards out, ``committing`` makes one count, and ``summary`` says what became of its
-rows. ``control`` is what a person asks of a running job, and ``policy`` has the settings.
-``changes`` says what other label sets change.
+rows. ``marks`` say what of a job is published to Kafka. ``changes`` say what other label sets
+change. ``control`` is what a person asks of a running job, and ``policy`` has the settings.
 """

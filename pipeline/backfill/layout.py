@@ -10,6 +10,7 @@
     driver.json, control.json, progress.json
     changes/000123.json, changes.json     of a rescored job: what other label sets changed
     erased.json                           what was erased, and when
+    published/<cluster>/07.json           how far a lane is published to Kafka (see ``marks``)
     _SUCCESS.json                         the job is complete: all its files and counts
 
 An errors file that no data file names is left of a lost attempt and belongs to no row.
@@ -31,6 +32,7 @@ ERASED = "erased.json"
 DATA = "data/"
 ERRORS = "errors/"
 PLAN = "plan/"
+PUBLISHED = "published/"
 
 MAX_SHARDS = 1_000_000
 """Names have six digits, so that they sort as their numbers do."""
@@ -55,6 +57,11 @@ def changes_file(shard: int) -> str:
 def plan_file(attempt: str, shard: int) -> str:
     """``attempt`` names one cut of the plan, so that no other cut can replace its files."""
     return f"{PLAN}{attempt}/{shard:06}.parquet"
+
+
+def published_file(cluster: str, lane: int) -> str:
+    """``cluster`` is the id of the Kafka cluster."""
+    return f"{PUBLISHED}{cluster}/{lane:02}.json"
 
 
 def shard_of(name: str) -> int | None:

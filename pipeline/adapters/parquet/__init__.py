@@ -1,8 +1,8 @@
 """A backfill's tables as Parquet, through pyarrow.
 
-Read ``columns`` first: which columns there are, and what they mean. ``plan`` has the rows of a
-shard before they are classified, and ``cutting`` makes it. ``results`` has the rows that were
-classified, and ``failures`` those that failed; ``values`` and ``scored`` make their columns.
-``committed`` reads files of results again, ``rescoring`` scores their embeddings with other label
-sets, and ``erasing`` takes rows out.
+Read ``columns`` first: which columns there are, and what they mean. ``cutting`` cuts rows into
+shards, and ``plan`` has the rows of a shard before they are classified. ``results`` has those that
+were classified, and ``failures`` those that failed; ``values`` and ``scored`` make their columns.
+``outcomes`` reads both back row by row, and ``committed`` in columns. ``rescoring`` scores
+embeddings with other label sets, and ``erasing`` takes rows out.
 """
