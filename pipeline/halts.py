@@ -424,11 +424,6 @@ HALTS: dict[str, HaltCode] = {
         "another driver runs the job",
         "let it finish, or stop it",
     ),
-    "backfill.no_job": _command(
-        "the output has no job, or no worker of the job has begun",
-        "check the output's name, or run the job first",
-        of_input=True,
-    ),
     "backfill.no_embeddings": _command(
         "the job was run without embeddings, so nothing can be scored again",
         "run a job with `backfill.embeddings`, or run the job anew with the other label sets",
