@@ -375,6 +375,21 @@ HALTS: dict[str, HaltCode] = {
         "raise `backfill.shard_rows`",
         of_input=True,
     ),
+    "backfill.manifest_invalid": _command(
+        "a row or a column of a manifest is not as it must be",
+        "mend the row that the message names",
+        of_input=True,
+    ),
+    "backfill.manifest_damaged": _command(
+        "a manifest is cut off, or differs from its checksum",
+        "write or copy the manifest again",
+        of_input=True,
+    ),
+    "backfill.another_source": _command(
+        "the output has a job that was cut from another source, or with other options",
+        "repeat the command of the job, or choose another output",
+        of_input=True,
+    ),
     "backfill.unreadable": _stream(
         "an object of the output was not written by this release",
         "use the release that began the job, or another output",

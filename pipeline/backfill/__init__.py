@@ -2,6 +2,7 @@
 
 Read ``job`` first, then ``layout``: the objects of a job. ``rows`` are what a shard holds,
 ``ledger`` hands shards out, ``committing`` makes one count, and ``summary`` says what became of its
-rows. ``marks`` say what of a job is published to Kafka. ``changes`` say what other label sets
-change. ``control`` is what a person asks of a running job, and ``policy`` has the settings.
+rows. ``marks`` say what of a job is published to Kafka. ``control`` is what a person asks of a
+running job, ``policy`` has the settings, and ``cost`` estimates hours and money. ``changes`` say
+what other label sets change.
 """

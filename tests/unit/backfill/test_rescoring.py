@@ -30,7 +30,7 @@ from tests.rigs.stages.backfill_job import (
     write_job,
 )
 from tests.rigs.stages.backfill_rows import Dtype
-from workers.backfill.rescoring import (
+from workers.backfill.revising.rescoring import (
     Parent,
     Rescorer,
     begin,

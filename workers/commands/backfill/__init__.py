@@ -1,5 +1,7 @@
-"""`clipstream backfill …`: ``commands`` is its command line.
+"""`clipstream backfill …`: what a person types, and what runs a job.
 
-Read ``driver`` first: it runs a job to its end. ``dispatch`` hands shards to workers, and ``lease``
-keeps a second driver away. ``rescore`` and ``erase`` work on what a job has written.
+Read ``commands`` first: what a person types. ``driver`` runs a job to its end, ``dispatch`` hands
+shards to workers, and ``lease`` keeps a second driver away. ``new_job`` cuts the job of a new
+output, and ``dry_run`` says what that would take. ``publish`` sends events to Kafka, and
+``revising`` works on what a job has written.
 """

@@ -17,7 +17,7 @@ from pipeline.adapters.processors import available_processors
 from pipeline.backfill.changes import Change, Changes, LabelSetChanges
 from pipeline.ports import Encoder
 from workers.backfill.output import Output, open_output
-from workers.backfill.rescoring import (
+from workers.backfill.revising.rescoring import (
     Rescorer,
     begin,
     child_of,
