@@ -443,6 +443,10 @@ HALTS: dict[str, HaltCode] = {
         "the job was run without embeddings, so nothing can be scored again",
         "run a job with `backfill.embeddings`, or run the job anew with the other label sets",
     ),
+    "backfill.changed_meanwhile": _command(
+        "another program has written to a file of the output while rows were erased from it",
+        "stop the other program and its workers, then run the command again",
+    ),
     "backfill.another_model": _command(
         "the settings name another model than the job's, so its embeddings cannot be compared with "
         "prompts",

@@ -4,5 +4,5 @@ Read ``job`` first, then ``layout``: the objects of a job. ``rows`` are what a s
 ``ledger`` hands shards out, ``committing`` makes one count, and ``summary`` says what became of its
 rows. ``marks`` say what of a job is published to Kafka. ``control`` is what a person asks of a
 running job, ``policy`` has the settings, and ``cost`` estimates hours and money. ``changes`` say
-what other label sets change.
+what other label sets change, and ``erasure`` what was erased.
 """

@@ -46,6 +46,11 @@ class CommittedFile:
         }
 
     @property
+    def stores_schema(self) -> bool:
+        """Whether the file keeps Arrow's schema."""
+        return b"ARROW:schema" in self.file.metadata.metadata
+
+    @property
     def has_embeddings(self) -> bool:
         return EMBEDDING in self.schema.names
 

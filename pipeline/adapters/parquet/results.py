@@ -44,21 +44,7 @@ class ResultsFile:
         self._schema = results(label_sets, dimension, dtype)
         # Unlike Arrow's own stream, it hands its bytes over without a copy.
         self._buffer = io.BytesIO()
-        split = [f"{EMBEDDING}.list.element"] if dimension and dtype == "float32" else False
-        self._writer = pq.ParquetWriter(
-            self._buffer,
-            self._schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=[name for name in self._schema.names if name in REPEATING],
-            # Of float16, DuckDB and older Polars cannot read it.
-            use_byte_stream_split=split,
-            # An embedding's least and largest element help no reader.
-            write_statistics=[
-                path for path in leaves(self._schema) if path != f"{EMBEDDING}.list.element"
-            ],
-            store_schema=store_schema,
-        )
+        self._writer = results_writer(self._buffer, self._schema, store_schema=store_schema)
 
     def write(self, rows: Sequence[Result]) -> None:
         """Add a row group."""
@@ -130,6 +116,26 @@ class ResultsFile:
         flat = np.concatenate([each.looked.embedding for each in outcomes])
         values = pa.array(flat, type=kind.value_type)
         return pa.FixedSizeListArray.from_arrays(values, type=kind)
+
+
+def results_writer(
+    sink: io.BytesIO, schema: pa.Schema, *, store_schema: bool = True
+) -> pq.ParquetWriter:
+    """Writes rows with the columns of results."""
+    element = f"{EMBEDDING}.list.element"
+    vectors = schema.field(EMBEDDING).type.value_type if EMBEDDING in schema.names else None
+    return pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=[name for name in schema.names if name in REPEATING],
+        # Of float16, DuckDB and older Polars cannot read it.
+        use_byte_stream_split=[element] if vectors == pa.float32() else False,
+        # An embedding's least and largest element help no reader.
+        write_statistics=[path for path in leaves(schema) if path != element],
+        store_schema=store_schema,
+    )
 
 
 def _result(outcome: Classification, name: str) -> LabelSetResult | None:

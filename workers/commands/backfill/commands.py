@@ -253,3 +253,35 @@ def publish(
     from workers.commands.backfill.publish import run_publish
 
     typer.echo(run_publish(settings, output, share, again=again))
+
+
+@app.command()
+def erase(
+    output: Output,
+    keys: Annotated[
+        Path,
+        typer.Option(
+            "--keys",
+            help="A text file with an object a line: s3://BUCKET/KEY, or a key of any bucket. A "
+            "line in double quotes is read as a JSON string.",
+            metavar="FILE",
+        ),
+    ],
+    config: Config = None,
+    overrides: Set = None,
+) -> None:
+    """Take the rows of objects out of a job's files: results, failures, plan, samples.
+
+    Files are rewritten on the condition that nobody else has changed them. Rows that stay keep
+    their numbers. erased.json says what was erased and when, without keys. The command refuses
+    while a driver runs the job; stop its workers first. The same command goes on after any end.
+
+    Exit codes: 0 erased, or nothing to erase; 2 the settings or the file are wrong; 3 halted, a
+    person must act.
+    """
+    settings = load(config, overrides, {}, must_read=False)
+    settings = settings.model_copy(update={"log": settings.log.resolved()})
+    configure_logging(settings.log, "erase")
+    from workers.commands.backfill.revising.erase import run_erase
+
+    raise typer.Exit(run_erase(settings, output, keys, Console()))
