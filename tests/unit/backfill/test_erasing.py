@@ -325,6 +325,7 @@ def test_the_command_refuses_while_a_driver_renews_its_lease(
     write_job(folder, SCORING)
     assert lease.take_lease(folder, SystemClock(), lambda seconds: False) is not None
     monkeypatch.setattr(erase, "open_output", lambda settings, place: folder)
+    monkeypatch.setattr(erase, "probed", lambda settings, place: place)
     monkeypatch.setattr(lease, "LEASE_S", 0.0)
     keys = tmp_path / "keys.txt"
     keys.write_text(f"{RESULT}\n")
@@ -338,6 +339,7 @@ def test_the_command_refuses_while_a_driver_renews_its_lease(
 def test_the_command_says_what_it_did(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = written()
     monkeypatch.setattr(erase, "open_output", lambda settings, place: folder)
+    monkeypatch.setattr(erase, "probed", lambda settings, place: place)
     keys = tmp_path / "keys.txt"
     keys.write_text(f"s3://photos/{RESULT}\n{FAILURE}\n")
     told = io.StringIO()

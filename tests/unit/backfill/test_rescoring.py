@@ -35,7 +35,6 @@ from workers.backfill.revising.rescoring import (
     Rescorer,
     begin,
     child_of,
-    committed,
     open_parent,
     rescored,
     rules_for,
@@ -73,7 +72,7 @@ class Rescoring:
 
     def run(self, *documents: JsonValue) -> Changes:
         rescorer = self.rescorer(*documents)
-        left = sorted(set(committed(self.parent)) - set(committed(self.child)))
+        left = sorted(rescorer.committed(self.parent) - rescorer.committed(self.child))
         list(rescored(rescorer, left, 2, threading.Event(), lambda: None))
         return rescorer.changes()
 
@@ -190,7 +189,7 @@ def test_shards_that_are_done_stay_and_the_others_follow(rescoring: Rescoring) -
     rescoring.rescorer(NEW).shard(1)
     before = rescoring.child.read(layout.data_file(1))
     rescoring.run(NEW)
-    assert committed(rescoring.child) == {0, 1, 2}
+    assert rescoring.rescorer(NEW).committed(rescoring.child) == {0, 1, 2}
     assert rescoring.child.read(layout.data_file(1)) == before
     assert len(rows(rescoring.child)) == 3 * LAST_FAILS
 
@@ -256,7 +255,7 @@ def test_a_request_to_stop_ends_after_the_shards_in_work(rescoring: Rescoring) -
     for summary in rescored(rescoring.rescorer(NEW), range(5), 1, stopping, lambda: None):
         done.append(summary)
         stopping.set()
-    assert len(done) == len(committed(rescoring.child)) == 1
+    assert len(done) == len(list(rescoring.child.names(layout.DATA))) == 1
 
 
 def _metadata(folder: MemoryFolder, name: str) -> dict[str, Any]:

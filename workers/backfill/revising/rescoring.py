@@ -7,7 +7,7 @@ import hashlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from pipeline.adapters.parquet.committed import CommittedFile
 from pipeline.adapters.parquet.rescoring import rescore_failures, rescore_rows
 from pipeline.backfill import layout
 from pipeline.backfill.changes import Changes
-from pipeline.backfill.committing import commit
+from pipeline.backfill.committing import commit, committed_shards
 from pipeline.backfill.job import Identity, Job, Source
 from pipeline.backfill.policy import BackfillPolicy
 from pipeline.backfill.summary import Summary
@@ -209,6 +209,15 @@ class Rescorer:
         commit(self._folder, name, body, attempt, self._job.plan_hash)
         return summary
 
+    def committed(self, folder: Folder) -> set[int]:
+        """The shards that are committed in the output of the child, or of the parent.
+
+        Raises:
+            Halt: ``backfill.foreign_output``.
+            StoreDenied, Retry: the store failed.
+        """
+        return committed_shards(folder, self._job.shards, self._job.plan_hash)
+
     def changes(self) -> Changes:
         """What changed in all shards so far, written as ``changes.json``."""
 
@@ -217,7 +226,7 @@ class Rescorer:
             return Changes.of_bytes(_read(self._folder, name), name)
 
         with ThreadPoolExecutor(_READERS) as pool:
-            total = Changes.of_all(pool.map(of, sorted(committed(self._folder))))
+            total = Changes.of_all(pool.map(of, sorted(self.committed(self._folder))))
         self._folder.write(layout.CHANGES, total.as_bytes())
         return total
 
@@ -254,12 +263,6 @@ def rescored(
             beat()
             for each in done:
                 yield each.result()
-
-
-def committed(folder: Folder) -> Collection[int]:
-    """The shards that are committed."""
-    shards = (layout.shard_of(name) for name in folder.names(layout.DATA))
-    return {shard for shard in shards if shard is not None}
 
 
 def _for_texts(settings: Settings) -> Settings:

@@ -13,7 +13,7 @@ from pipeline.adapters.clock import SystemClock
 from pipeline.backfill import layout
 from pipeline.backfill.erasure import Erasure, Targets
 from pipeline.errors import Halt
-from workers.backfill.output import Output, open_output
+from workers.backfill.output import Output, open_output, probed
 from workers.backfill.planning import read_job
 from workers.backfill.revising.erasing import Eraser
 from workers.commands.backfill.lease import take_lease
@@ -30,7 +30,7 @@ def run_erase(settings: Settings, output: str, keys: Path, console: Console) -> 
         StoreDenied, Retry: the output's store failed.
     """
     targets = read_targets(keys)
-    place = Output.of(output)
+    place = probed(settings, Output.of(output))
     stopping = threading.Event()
     with signals(stopping), contextlib.closing(open_output(settings, place)) as folder:
         job = read_job(folder)

@@ -16,12 +16,11 @@ from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.processors import available_processors
 from pipeline.backfill.changes import Change, Changes, LabelSetChanges
 from pipeline.ports import Encoder
-from workers.backfill.output import Output, open_output
+from workers.backfill.output import Output, open_output, probed
 from workers.backfill.revising.rescoring import (
     Rescorer,
     begin,
     child_of,
-    committed,
     open_parent,
     rescored,
     rules_for,
@@ -58,7 +57,7 @@ def run_rescore(
         owned.callback(folder.close)
         parent = open_parent(folder, str(place))
         rules = rules_for(parent, settings, files, load)
-        child_place = Output.of(output or default_output(place, rules.versions))
+        child_place = probed(settings, Output.of(output or default_output(place, rules.versions)))
         child = open_output(settings, child_place)
         owned.callback(child.close)
         stopping = threading.Event()
@@ -71,8 +70,8 @@ def run_rescore(
         job = begin(child, job)
         require_identity(child, identity)
         rescorer = Rescorer(parent, child, job, identity, rules.scoring, settings.backfill)
-        ready = committed(folder)
-        left = sorted(set(ready) - set(committed(child)))
+        ready = rescorer.committed(folder)
+        left = sorted(ready - rescorer.committed(child))
         rows = 0
         threads = min(available_processors(), MOST_THREADS)
         with open_ended(console) as progress:
