@@ -456,6 +456,25 @@ HALTS: dict[str, HaltCode] = {
         "another driver runs the job",
         "let it finish, or stop it",
     ),
+    "backfill.no_embeddings": _command(
+        "the job was run without embeddings, so nothing can be scored again",
+        "run a job with `backfill.embeddings`, or run the job anew with the other label sets",
+    ),
+    "backfill.changed_meanwhile": _command(
+        "another program has written to a file of the output while rows were erased from it",
+        "stop the other program and its workers, then run the command again",
+    ),
+    "backfill.another_model": _command(
+        "the settings name another model than the job's, so its embeddings cannot be compared with "
+        "prompts",
+        "name the job's model in the settings",
+        of_input=True,
+    ),
+    "backfill.another_rescore": _command(
+        "the output has another job than this rescoring",
+        "choose an empty output",
+        of_input=True,
+    ),
     "backfill.lease_lost": _stream(
         "another driver has taken the job over, or may have: this driver could not renew its lease",
         "let the other driver finish, or run the command again",

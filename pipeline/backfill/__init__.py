@@ -4,5 +4,6 @@ Read ``job`` first, then ``layout``: the objects of a job. ``rows`` are what a s
 ``ledger`` hands shards out, ``committing`` makes one count, ``conditions`` finds out what the store
 makes of that, and ``summary`` says what became of the rows. ``marks`` say what of a job is
 published to Kafka. ``control`` is what a person asks of a running job, ``policy`` has the settings,
-and ``cost`` estimates hours and money.
+and ``cost`` estimates hours and money. ``changes`` say what other label sets change, and
+``erasure`` what was erased.
 """

@@ -6,4 +6,5 @@ process of its own, at its ``pace``, and ``wiring`` builds it. ``output`` opens 
 ``planning`` cuts a job. ``planning_request`` is what a person asks for, ``planning_sources`` reads
 it, from ``planning_files``, ``planning_since`` leaves out what earlier jobs have, and
 ``planning_rate`` measures for a dry run. ``publishing`` sends what is committed to Kafka.
+``revising`` works on rows that are committed.
 """

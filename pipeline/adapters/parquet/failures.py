@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -26,13 +27,16 @@ def failures_bytes(rows: Sequence[tuple[PlanRow, DeadLetter]]) -> bytes:
     ]
     for name in ("code", "message", "attempts", "format", "unclassified_action"):
         columns[name] = [getattr(each, name) for each in letters]
-    table = pa.Table.from_pydict(columns, schema=FAILURES)
-    buffer = pa.BufferOutputStream()
+    return failures_table_bytes(pa.Table.from_pydict(columns, schema=FAILURES))
+
+
+def failures_table_bytes(rows: pa.Table) -> bytes:
+    """An errors file. ``rows`` have the columns of ``FAILURES``."""
+    buffer = io.BytesIO()
     pq.write_table(
-        table,
+        rows,
         buffer,
         compression="zstd",
         use_dictionary=[name for name in FAILURES.names if name in REPEATING],
     )
-    body: bytes = buffer.getvalue().to_pybytes()
-    return body
+    return buffer.getvalue()

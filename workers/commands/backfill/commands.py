@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from pipeline.adapters.manifests.kinds import InputKind
 from workers.commands.options import Config, Set, load
@@ -181,6 +183,50 @@ def run(
 
 
 @app.command()
+def rescore(
+    output: Output,
+    label_sets: Annotated[
+        list[Path],
+        typer.Option(
+            "--label-set",
+            "-l",
+            help="A YAML file with a label set, or a folder of such files; repeat it for more.",
+            metavar="FILE",
+        ),
+    ],
+    child: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="s3://BUCKET/PREFIX of the new scores. Default: beside the job's output, with a "
+            "name that follows from the label sets.",
+            metavar="OUTPUT",
+        ),
+    ] = None,
+    config: Config = None,
+    overrides: Set = None,
+) -> None:
+    """Score a job's rows with other label sets, from the embeddings that it wrote.
+
+    No image is read. The new scores become a job of their own, with the rows of the first one in
+    the same order and without embeddings. The first job stays as it is. A label set with a name of
+    the first job scores the rows that had that label set; one with a new name scores all rows.
+
+    The command shows which decisions change, with samples, and writes them to changes.json. The
+    same command goes on after any end.
+
+    Exit codes: 0 done; 2 the settings are wrong; 3 halted, a person must act.
+    """
+    settings = load(config, overrides, {}, must_read=False)
+    settings = settings.model_copy(update={"log": settings.log.resolved()})
+    configure_logging(settings.log, "rescore")
+    from workers.commands.backfill.revising.rescore import run_rescore
+
+    raise typer.Exit(run_rescore(settings, output, label_sets, child, Console()))
+
+
+@app.command()
 def publish(
     output: Output,
     config: Config = None,
@@ -217,3 +263,35 @@ def publish(
     from workers.commands.backfill.publish import run_publish
 
     typer.echo(run_publish(settings, output, share, again=again))
+
+
+@app.command()
+def erase(
+    output: Output,
+    keys: Annotated[
+        Path,
+        typer.Option(
+            "--keys",
+            help="A text file with an object a line: s3://BUCKET/KEY, or a key of any bucket. A "
+            "line in double quotes is read as a JSON string.",
+            metavar="FILE",
+        ),
+    ],
+    config: Config = None,
+    overrides: Set = None,
+) -> None:
+    """Take the rows of objects out of a job's files: results, failures, plan, samples.
+
+    Files are rewritten on the condition that nobody else has changed them. Rows that stay keep
+    their numbers. erased.json says what was erased and when, without keys. The command refuses
+    while a driver runs the job; stop its workers first. The same command goes on after any end.
+
+    Exit codes: 0 erased, or nothing to erase; 2 the settings or the file are wrong; 3 halted, a
+    person must act.
+    """
+    settings = load(config, overrides, {}, must_read=False)
+    settings = settings.model_copy(update={"log": settings.log.resolved()})
+    configure_logging(settings.log, "erase")
+    from workers.commands.backfill.revising.erase import run_erase
+
+    raise typer.Exit(run_erase(settings, output, keys, Console()))
