@@ -404,6 +404,21 @@ HALTS: dict[str, HaltCode] = {
         "another driver runs the job",
         "let it finish, or stop it",
     ),
+    "backfill.no_job": _command(
+        "there is no job at the output that a command names",
+        "check the output; `clipstream backfill run` begins a job",
+        of_input=True,
+    ),
+    "backfill.no_errors": _command(
+        "no row of the job failed with the codes that `retry` was given",
+        "check the codes; `clipstream backfill status` lists them",
+        of_input=True,
+    ),
+    "backfill.stuck": _stream(
+        "workers ran and not one row had an outcome for `backfill.stuck_s`: the store refuses or "
+        "fails everything that is left",
+        "mend the store, or the rights on the objects that are left, and run the job again",
+    ),
     "backfill.lease_lost": _stream(
         "another driver has taken the job over",
         "let it finish, or stop it",

@@ -1,6 +1,7 @@
 """Backfills: a plan of shards, classified by workers on a Ray cluster, committed shard by shard.
 
 Read ``shard`` first: from a plan file to a committed results file. ``worker`` runs shards in a
-process of its own, and ``wiring`` builds it. ``output`` opens a job's objects. ``planning`` cuts a
-job. ``dispatch`` hands shards to workers, and ``driver`` runs a job to its end.
+process of its own, and ``wiring`` builds it. ``pacer`` keeps a worker within its share of the job's
+rate. ``output`` opens a job's objects. ``planning`` cuts a job, and ``repeating`` one of the failed
+rows of another job.
 """

@@ -76,7 +76,7 @@ def build_backfill_worker(
         owned.callback(folder.close)
         runner = _runner(settings, encoder.model, path, folder, job)
         worker = BackfillWorker(
-            loop, runner, lambda: path.fetcher.serving, encoder.call_age_s, SystemClock()
+            loop, runner, lambda: path.fetcher.serving, encoder.call_age_s, SystemClock(), meter
         )
         tell_model(meter, encoder.model)
         return BuiltBackfillWorker(worker, owned.pop_all())

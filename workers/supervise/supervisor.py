@@ -38,13 +38,15 @@ WAITING_TOLD_AGAIN_S = 60.0
 
 
 class ExitCode(IntEnum):
-    """Exit codes of ``clipstream stream``, documented in docs/operations.md."""
+    """Exit codes of ``clipstream stream``, documented in docs/operations.md, and of ``clipstream
+    backfill run``, which alone knows an incomplete end."""
 
     OK = 0
     USAGE = 2
     HALTED = 3
     CRASH_LOOP = 4
     UNCLEAN_STOP = 5
+    INCOMPLETE = 6
 
 
 class Supervisor:
@@ -63,19 +65,22 @@ class Supervisor:
         group_lag: GroupLag = lag_unknown,
         sizing: Sizing | None = None,
         forgives: Callable[[Slot], bool] = lambda slot: False,
+        range_of_places: tuple[int, int] | None = None,
     ) -> None:
         """``sizing`` decides how many workers are wanted; ``Scaling`` by default, if the policy
-        leaves a choice. ``forgives`` says of a worker that has died whether it is its work that
-        kills it: such a death makes no crash loop."""
+        leaves a choice. ``range_of_places`` are the fewest and the most places that ``sizing`` may
+        ask for; the policy's by default. ``forgives`` says of a worker that has died whether it is
+        its work that kills it: such a death makes no crash loop."""
         self._launch = launch
         self._policy = policy
         self._clock = clock
         self._wait = wait
         self._dismiss = dismiss
         self._group_lag = group_lag
-        self._slots = [Slot(number, policy, clock, rng) for number in range(policy.most)]
+        self._fewest, most = range_of_places or (policy.count, policy.most)
+        self._slots = [Slot(number, policy, clock, rng) for number in range(most)]
         # The first this many slots should have a worker.
-        self._wanted = policy.count
+        self._wanted = policy.count if range_of_places is None else self._fewest
         if sizing is None and policy.most > policy.count:
             sizing = Scaling(policy, clock)
         self._sizing = sizing
@@ -271,7 +276,7 @@ class Supervisor:
         ``start_timeout_s`` no worker without a trouble was in the group."""
         wanted = self._slots[: self._wanted]
         now = self._clock.monotonic()
-        if any(slot.fresh is not None and slot.trouble is None for slot in wanted):
+        if not wanted or any(slot.fresh is not None and slot.trouble is None for slot in wanted):
             self._attended_at = now
         if any(slot.fresh is not None for slot in wanted):
             return None
@@ -343,10 +348,10 @@ class Supervisor:
         """The number of places, from the first on, of which ``workers`` are not empty."""
         able = 0
         for slot in self._slots:
-            if able >= workers and slot.number >= self._policy.count:
+            if able >= workers and slot.number >= self._fewest:
                 return slot.number
             able += not slot.empty
-        return self._policy.most
+        return len(self._slots)
 
     def _drain(self, code: ExitCode, why: str) -> None:
         log.info("stopping: %s", why)

@@ -51,6 +51,16 @@ class S3Folder:
 
         return self._unless(_ABSENT, get)
 
+    def tail(self, name: str, length: int) -> bytes | None:
+        def get() -> bytes:
+            answer = self._client.get_object(
+                Bucket=self._bucket, Key=self._prefix + name, Range=f"bytes=-{length}"
+            )
+            with answer["Body"] as body:
+                return body.read()
+
+        return self._unless(_ABSENT, get)
+
     def metadata(self, name: str) -> Mapping[str, str] | None:
         answer = self._unless(
             _ABSENT,

@@ -1,0 +1,66 @@
+"""`clipstream backfill retry`: the failed rows of a job, as a job of its own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+from pipeline.backfill import layout
+from pipeline.backfill.job import Job
+from pipeline.backfill.running.limits import Limits
+from pipeline.ports import Folder
+from workers.backfill.output import Output, open_output
+from workers.backfill.planning import read_job
+from workers.backfill.repeating import plan_failed
+from workers.commands.backfill.driver import run_job, shard_rows
+from workers.settings.loading import Settings
+from workers.supervise.supervisor import ExitCode
+
+
+def run_retry(
+    settings: Settings,
+    output: str,
+    codes: Sequence[str],
+    into: str | None,
+    limits: Limits,
+) -> ExitCode:
+    """Cut a child job from the failed rows of the job at ``output``, and run it to its end.
+
+    Raises:
+        Halt: a person must act.
+        StoreDenied, Retry: the output's store failed.
+    """
+    parent_place = Output.of(output)
+    with contextlib.closing(open_output(settings, parent_place)) as parent:
+
+        def plan(child: Folder, tell: Callable[[int], object]) -> Job:
+            uri = str(parent_place)
+            return plan_failed(parent, uri, child, codes, shard_rows(settings), tell)
+
+        def opened(number: int) -> contextlib.AbstractContextManager[Folder]:
+            place = Output.of(child_of(parent_place, number))
+            return contextlib.closing(open_output(settings, place))
+
+        child = into or child_of(parent_place, next_child(opened, codes))
+        return run_job(settings, child, plan, limits)
+
+
+def child_of(parent: Output, number: int) -> str:
+    return f"{parent}/retry-{number}"
+
+
+def next_child(
+    opened: Callable[[int], contextlib.AbstractContextManager[Folder]], codes: Sequence[str]
+) -> int:
+    """The number of the child that is to run: the first one that is free, or that repeats the same
+    codes and is not complete. ``opened`` opens the output of a child by its number."""
+    number = 0
+    while True:
+        number += 1
+        with opened(number) as folder:
+            job = read_job(folder)
+            if job is None:
+                return number
+            same = job.source.options.get("codes") == " ".join(sorted(codes))
+            if same and folder.read(layout.SUCCESS) is None:
+                return number
