@@ -8,6 +8,7 @@ INSTALLED := .venv/.installed
 PYTEST := $(BIN)/pytest
 JOBS ?= 2
 SCHEDULES ?= 1000
+KILLS ?= 300
 MUTANTS ?= 10000
 SEED ?= 1
 REFERENCES ?= 1000000
@@ -60,6 +61,10 @@ types: $(INSTALLED) ## Strict type checks
 chaos: $(INSTALLED) ## Kill, freeze and cut off workers: SCHEDULES=1000 SEED=1 OUTPUT=FILE
 	@$(BIN)/python -m tests.fault.chaos --schedules $(SCHEDULES) --seed $(SEED) --output $(OUTPUT)
 
+.PHONY: backfill-kills
+backfill-kills: $(INSTALLED) ## Kill drivers and workers of backfills: KILLS=300 SEED=1
+	@$(BIN)/python -m tests.fault.backfill.kills --kills $(KILLS) --seed $(SEED)
+
 .PHONY: mutate
 mutate: $(INSTALLED) ## Decode files with flipped bits, count what becomes of them: MUTANTS=10000 SEED=1
 	@$(BIN)/python -m tests.component.mutants --mutants $(MUTANTS) --seed $(SEED)
@@ -83,6 +88,10 @@ scaling: $(INSTALLED) ## Measure 1 to 16 workers against as many times what one 
 .PHONY: serve-bench
 serve-bench: $(INSTALLED) ## Measure `clipstream serve`; PART="overhead overload" measures some parts
 	@$(BIN)/python -m tests.benchmarks.serve $(if $(PART),--only $(PART))
+
+.PHONY: backfill-bench
+backfill-bench: $(INSTALLED) ## Measure a backfill's worker; PART="overhead photographs" measures some parts
+	@$(BIN)/python -m tests.benchmarks.backfill $(if $(PART),--only $(PART))
 
 .PHONY: bench
 bench: $(INSTALLED) ## Run every benchmark and write tests/benchmarks/results/REPORT.md; less than 40 minutes, on an idle machine

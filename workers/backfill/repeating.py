@@ -30,11 +30,12 @@ def plan_failed(
     child: Folder,
     codes: Sequence[str],
     shard_rows: int,
-    tell: Callable[[int], object] = lambda rows: None,
-) -> Job:
+    tell: Callable[[int], bool] = lambda rows: True,
+) -> Job | None:
     """Cut the rows of ``parent`` that failed with one of ``codes`` into shards of ``child``, and
     write its job. Only rows of committed shards count. The child's rows must be computed in the
-    way of the parent's. ``tell`` is called with the number of rows so far.
+    way of the parent's. ``tell`` is called with the number of rows so far, and says whether to go
+    on; if not, nothing is planned, and None is returned.
 
     Raises:
         Halt: ``backfill.no_job``, ``backfill.no_errors``, or a file of the parent is gone.
@@ -49,7 +50,8 @@ def plan_failed(
     )
     for rows in _failed(parent, job, codes):
         cutter.add(rows)
-        tell(cutter.rows)
+        if not tell(cutter.rows):
+            return None
     plan_hash = cutter.finish()
     if not cutter.rows:
         raise Halt(
@@ -64,7 +66,7 @@ def plan_failed(
         id=str(uuid.uuid4()),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         clipstream_version=version("clipstream"),
-        source=Source(uri=parent_uri, kind=KIND, options={"codes": " ".join(sorted(codes))}),
+        source=Source(uri=parent_uri, kind=KIND, options=options_of(codes)),
         attempt=attempt,
         rows=cutter.rows,
         bytes=cutter.bytes,
@@ -76,6 +78,24 @@ def plan_failed(
     if not child.create(layout.JOB, planned.as_bytes()):
         return read_job(child) or planned
     return planned
+
+
+def options_of(codes: Sequence[str]) -> dict[str, str]:
+    """What of the command decides which rows there are."""
+    return {"codes": " ".join(sorted(codes))}
+
+
+def require_same(job: Job, parent_uri: str, codes: Sequence[str]) -> None:
+    """
+    Raises:
+        Halt: ``backfill.another_source``: the job repeats something else.
+    """
+    if (job.parent, job.source.options) != (parent_uri, options_of(codes)):
+        raise Halt(
+            "backfill.another_source",
+            f"backfill: the job of this output was cut from {job.source.uri} with "
+            f"{dict(job.source.options)}; name another --output",
+        )
 
 
 def _failed(parent: Folder, job: Job, codes: Sequence[str]) -> Iterator[Rows]:

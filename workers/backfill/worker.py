@@ -21,6 +21,7 @@ from pipeline.metrics import (
     BACKFILL_SHARD_SECONDS,
 )
 from pipeline.ports import Clock, Meter
+from workers.backfill.pace import Pace
 from workers.backfill.shard import Progress, ShardRunner
 from workers.event_loop import EventLoopThread
 from workers.health import Health
@@ -28,6 +29,9 @@ from workers.health import Health
 log = logging.getLogger(__name__)
 
 CYCLE_S = 0.1
+
+FINISH_SHARE = 0.8
+"""Share of the time that is left which may be planned for rows. The rest is for the commit."""
 
 AT_ONCE = 2
 """Shards in work. With one, the last slow objects of each shard would leave the worker idle."""
@@ -43,7 +47,8 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """How far a task is: ``done`` of ``rows`` have an outcome after ``seconds``."""
+    """How far a task is: ``done`` of ``rows`` have an outcome after ``seconds``. ``rows`` is 0
+    until it is known."""
 
     task: Task
     done: int
@@ -56,13 +61,14 @@ class BackfillHealth(Health):
     """``working`` are the tasks in work, and ``parts`` how far they are. ``done`` are those that
     the driver has not acknowledged. ``rows`` counts rows that have an outcome, of all tasks since
     the start, and so do ``failed``, ``skipped``, ``bytes`` and ``codes``. ``ready`` says whether
-    the worker takes tasks."""
+    the worker takes tasks. ``trouble`` says which store fails, and why."""
 
     working: tuple[Task, ...]
     done: tuple[Done, ...]
     rows: int
     failed: int
     ready: bool
+    trouble: str | None = None
     skipped: int = 0
     bytes: int = 0
     codes: Mapping[str, int] = field(default_factory=dict)
@@ -89,14 +95,19 @@ class BackfillWorker:
         available: Callable[[], bool],
         encode_age_s: Callable[[], float],
         clock: Clock,
+        trouble: Callable[[], str | None],
         meter: Meter,
     ) -> None:
+        """``available`` says whether a store serves, and ``trouble`` which one fails and why.
+        ``encode_age_s`` is the age of the batch on the device."""
         self._loop = loop
         self._shards = shards
         self._available = available
         self._encode_age_s = encode_age_s
         self._clock = clock
+        self._trouble = trouble
         self._meter = meter
+        self._pace = Pace()
         self._told: queue.SimpleQueue[Assignment] = queue.SimpleQueue()
         self._running: dict[Task, tuple[Future[Summary], Progress]] = {}
         self._done: dict[Task, Done] = {}
@@ -132,8 +143,10 @@ class BackfillWorker:
                 self._cycled_at = self._clock.monotonic()
                 self._follow()
                 self._collect()
+                if self._stopping.is_set():
+                    self._return_what_takes_too_long()
                 self._health = self._look()
-                self._stopping.wait(CYCLE_S) if not self._stopping.is_set() else _nap()
+                _nap() if self._stopping.is_set() else self._stopping.wait(CYCLE_S)
         finally:
             for future, _ in self._running.values():
                 future.cancel()
@@ -186,6 +199,18 @@ class BackfillWorker:
         self._meter.observe(BACKFILL_SHARD_SECONDS, summary.seconds)
         self._meter.set(BACKFILL_LAST_PROGRESS, self._clock.time())
 
+    def _return_what_takes_too_long(self) -> None:
+        """What cannot be finished in time is returned at once, so that the rest is done sooner."""
+        left_s = FINISH_SHARE * ((self._deadline or 0.0) - self._clock.monotonic())
+        ahead = 0
+        for task, (future, progress) in sorted(
+            self._running.items(), key=lambda each: each[1][1].left or 0
+        ):
+            ahead += progress.left or 0
+            if progress.left is None or self._pace.seconds_for(ahead) > left_s:
+                log.info("shard %d is returned: it cannot be finished in time", task.shard)
+                future.cancel()
+
     def _over(self) -> bool:
         if not self._loop.alive:
             raise Halt("worker.loop_died", "worker: the event loop has ended; see the log above")
@@ -200,6 +225,7 @@ class BackfillWorker:
             counts += _counts(progress.tally)
             codes += Counter(dict(progress.tally.codes))
         rows = counts["rows"]
+        self._pace.note(now, rows)
         available = self._available()
         return BackfillHealth(
             cycle_age_s=now - self._cycled_at,
@@ -218,11 +244,12 @@ class BackfillWorker:
             rows=rows,
             failed=counts["failed"],
             ready=not self._stopping.is_set(),
+            trouble=self._trouble(),
             skipped=counts["skipped"],
             bytes=counts["bytes"],
             codes=dict(codes),
             parts=tuple(
-                Part(task, progress.tally.rows, progress.rows, now - progress.began)
+                Part(task, progress.tally.rows, progress.rows or 0, now - progress.began)
                 for task, (_, progress) in self._running.items()
             ),
         )

@@ -164,7 +164,11 @@ GROUPS = (
     Group(
         "backfill",
         "a backfill's rows are committed once, whatever dies on the way",
-        files=("tests/e2e/test_backfill*.py", "tests/component/backfill/test_*.py"),
+        files=(
+            "tests/component/backfill/test_*.py",
+            "tests/e2e/test_backfill*.py",
+            "tests/fault/backfill/test_*.py",
+        ),
         alone=True,
     ),
     Group(

@@ -2,6 +2,6 @@
 
 Read ``columns`` first: which columns there are. ``cutting`` cuts rows into shards, ``plan`` has the
 rows of a shard before they are classified, ``results`` those that were, and ``failures`` those that
-failed, which ``failed`` reads again. ``notes`` are what a data file says of itself. ``values`` are
-what several tables share.
+failed, which ``failed`` reads again. ``outcomes`` reads both back. ``notes`` are what a data file
+says of itself. ``values`` are what several tables share.
 """

@@ -106,7 +106,7 @@ def test_progress_that_nobody_can_read_is_no_reason_to_stop() -> None:
 
 def test_changes_that_two_people_make_at_once_are_both_kept() -> None:
     folder = MemoryFolder()
-    raced = []
+    raced: list[bool] = []
 
     def change(control: Control) -> Control:
         if not raced:

@@ -12,7 +12,7 @@ from pipeline.backfill import layout
 from pipeline.backfill.job import Job
 from pipeline.errors import Halt
 from tests.rigs.workers.committed_job import commit_shard, plan_job
-from workers.backfill.repeating import plan_failed
+from workers.backfill.repeating import plan_failed, require_same
 from workers.commands.backfill.retrying import next_child
 
 PARENT = "s3://derived/2024"
@@ -37,6 +37,12 @@ def keys(child: MemoryFolder, job: Job) -> list[str]:
     return found
 
 
+def planned(folder: MemoryFolder, child: MemoryFolder, codes: list[str], rows: int) -> Job:
+    job = plan_failed(folder, PARENT, child, codes, rows)
+    assert job is not None
+    return job
+
+
 @pytest.mark.parametrize(
     ("codes", "failed"),
     [
@@ -47,7 +53,7 @@ def keys(child: MemoryFolder, job: Job) -> list[str]:
 )
 def test_the_rows_with_the_named_codes_are_planned(codes: list[str], failed: list[str]) -> None:
     child = MemoryFolder()
-    job = plan_failed(parent(), PARENT, child, codes, 2)
+    job = planned(parent(), child, codes, 2)
     assert keys(child, job) == failed
     assert (job.rows, job.shards) == (len(failed), (len(failed) + 1) // 2)
     assert (job.parent, job.source.kind) == (PARENT, "errors")
@@ -55,7 +61,7 @@ def test_the_rows_with_the_named_codes_are_planned(codes: list[str], failed: lis
 
 def test_rows_keep_what_the_plan_knows_of_them() -> None:
     child = MemoryFolder()
-    job = plan_failed(parent(), PARENT, child, ["fetch.denied"], 10)
+    job = planned(parent(), child, ["fetch.denied"], 10)
     plan = child.read(layout.plan_file(job.attempt, 0))
     assert plan is not None
     (row,) = plan_rows(plan.body)
@@ -80,7 +86,7 @@ def test_errors_of_lost_attempts_do_not_count() -> None:
     stray = folder.read(next(iter(folder.names("errors/"))))
     assert stray is not None
     folder.write(layout.errors_file(1, "f" * 16), stray.body)
-    job = plan_failed(folder, PARENT, MemoryFolder(), ["*"], 10)
+    job = planned(folder, MemoryFolder(), ["*"], 10)
     assert job.rows == 4
 
 
@@ -117,3 +123,18 @@ def test_the_same_retry_goes_on_until_it_is_complete_and_then_gets_a_new_number(
     assert number_of("decode.*") == 2
     children[1].write(layout.SUCCESS, b"")
     assert number_of("fetch.*") == 2
+
+
+def test_an_output_of_another_retry_is_refused() -> None:
+    job = planned(parent(), MemoryFolder(), ["fetch.*"], 10)
+    require_same(job, PARENT, ["fetch.*"])
+    for uri, codes in ((PARENT, ["decode.*"]), ("s3://derived/2023", ["fetch.*"])):
+        with pytest.raises(Halt) as halted:
+            require_same(job, uri, codes)
+        assert halted.value.code == "backfill.another_source"
+
+
+def test_a_plan_that_is_stopped_leaves_no_job() -> None:
+    child = MemoryFolder()
+    assert plan_failed(parent(), PARENT, child, ["*"], 10, lambda rows: False) is None
+    assert child.read(layout.JOB) is None

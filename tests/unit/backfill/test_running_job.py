@@ -157,7 +157,7 @@ def test_a_job_whose_workers_get_nowhere_halts() -> None:
         stage.run()
     assert halted.value.code == "backfill.stuck"
     assert stage.progress.state is State.STOPPED
-    assert "no row had an outcome" in stage.progress.reason
+    assert "without an outcome of any row" in stage.progress.reason
 
 
 def test_a_slow_job_does_not_halt() -> None:

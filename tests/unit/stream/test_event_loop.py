@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.rigs.waiting import eventually
+from workers import event_loop
 from workers.event_loop import EventLoopThread
-from workers.stream import event_loop
 
 WAIT_S = 20.0
 SHORT_S = 0.05

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.backfill.ledger import Ledger, Task
 from pipeline.backfill.running.manners import UNLIMITED, Rates
 from pipeline.backfill.summary import Summary
+from pipeline.errors import Halt
 from workers.backfill.worker import AT_ONCE, Assignment, BackfillHealth, Part
+from workers.commands.backfill.stuck import Stuck
 from workers.supervise.slot import Fate, Slot, WorkerHandle
 
 log = logging.getLogger(__name__)
 
 
+TOLD_AGAIN = 50
+"""A task that a worker has not been seen to begin for so many looks is told again: a message can be
+lost. A worker ignores what it has in work or done."""
+
+
 @dataclass(slots=True)
 class _Place:
     """What the worker in a place was given and has not reported as done. ``seen`` are those that it
-    has reported as in work: one that is neither in work nor done any more was returned."""
+    has reported as in work: one that is neither in work nor done any more was returned. The others
+    have been looked for ``unseen`` times."""
 
     handle: WorkerHandle
     given: set[Task] = field(default_factory=set)
     seen: set[Task] = field(default_factory=set)
+    unseen: Counter[Task] = field(default_factory=Counter)
     health: BackfillHealth | None = None
     share: Rates = UNLIMITED
 
@@ -31,8 +40,9 @@ class _Place:
 class Dispatcher:
     """One driver's hands. Called at every look of the supervisor at its workers."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, stuck: Stuck) -> None:
         self._ledger = ledger
+        self._stuck = stuck
         self._places: dict[int, _Place] = {}
         self._before: Counter[str] = Counter()
         self._codes_before: Counter[str] = Counter()
@@ -42,6 +52,8 @@ class Dispatcher:
         """Whether shards are handed out. Off while the job is paused."""
         self.share: Callable[[int], Rates] = lambda workers: UNLIMITED
         """What each of so many workers may read a second."""
+        self.halt: Halt | None = None
+        """Why the job must stop. Nothing is handed out any more."""
 
     @property
     def counts(self) -> Counter[str]:
@@ -74,7 +86,7 @@ class Dispatcher:
         """The number of places up to the last one that has something in work."""
         return max((number + 1 for number, place in self._places.items() if place.given), default=0)
 
-    def look(self, slots: Iterable[Slot]) -> None:
+    def look(self, slots: Sequence[Slot]) -> None:
         share = self.share(len(self._places))
         for slot in slots:
             place = self._places.get(slot.number)
@@ -87,6 +99,11 @@ class Dispatcher:
                 place = self._places[slot.number] = _Place(slot.handle)
                 share = self.share(len(self._places))
             self._exchange(slot, place, slot.fresh, share)
+        if self.halt is None:
+            self.halt = self._ledger.trouble or self._stuck.look(
+                self.counts["rows"],
+                [slot.fresh for slot in slots if isinstance(slot.fresh, BackfillHealth)],
+            )
 
     def blames_work(self, slot: Slot) -> bool:
         """Whether the death of the worker in a place is the fault of what it worked on."""
@@ -110,15 +127,26 @@ class Dispatcher:
         for task in [each for each in place.seen & place.given if each not in health.working]:
             place.given.discard(task)
             self._ledger.give_back(task)
-        begin = self._for(slot, place, health)
+        place.seen &= place.given
+        begin = (*self._again(place, health), *self._for(slot, place, health))
         forget = tuple(done.task for done in health.done)
         told = share if share != place.share else None
         if begin or forget or told is not None:
             place.share = share
             place.handle.tell(Assignment(begin, forget, told))
 
+    def _again(self, place: _Place, health: BackfillHealth) -> tuple[Task, ...]:
+        """Tasks that the worker was told and has not begun."""
+        unseen = place.given - place.seen
+        place.unseen = Counter({task: place.unseen[task] + 1 for task in unseen})
+        if not health.ready:
+            return ()
+        return tuple(task for task in unseen if place.unseen[task] % TOLD_AGAIN == 0)
+
     def _for(self, slot: Slot, place: _Place, health: BackfillHealth) -> tuple[Task, ...]:
-        if not (self.dispensing and health.ready and not slot.leaving and not slot.moving):
+        if not (self.dispensing and health.ready) or self.halt is not None:
+            return ()
+        if slot.leaving or slot.moving:
             return ()
         begin: list[Task] = []
         while len(place.given) < AT_ONCE and not any(task.alone for task in place.given):

@@ -14,18 +14,16 @@ from functools import partial
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.backfill import layout
+from pipeline.backfill.committing import committed_shards
 from pipeline.backfill.job import Job
 from pipeline.backfill.ledger import Ledger
-from pipeline.backfill.policy import CPU_SHARD_ROWS, GPU_SHARD_ROWS
 from pipeline.backfill.running.limits import NO_LIMITS, Account, Limits, Used
 from pipeline.metrics import BACKFILL_DRIVER
 from pipeline.ports import Folder
-from workers.backfill.output import Output, open_output
-from workers.backfill.planning import plan, read_job
+from workers.backfill.output import Output, open_output, probed
+from workers.backfill.planning_request import Request
 from workers.backfill.wiring import build_backfill_worker
 from workers.cluster.actors import Cluster
-from workers.cluster.reservation import decided_before
 from workers.cluster.start import patiently
 from workers.commands.backfill.driving.ending import close_job
 from workers.commands.backfill.driving.gate import may_begin, used_before
@@ -33,6 +31,7 @@ from workers.commands.backfill.driving.running import Around, RunningJob
 from workers.commands.backfill.driving.telling import PROGRESS_S
 from workers.commands.backfill.driving.view import open_view
 from workers.commands.backfill.lease import HeldLease, take_lease
+from workers.commands.backfill.new_job import job_of
 from workers.commands.signals import signals
 from workers.endpoints import HealthEndpoint
 from workers.settings.loading import Settings
@@ -43,12 +42,12 @@ log = logging.getLogger(__name__)
 _ERRANDS = 3
 """Calls to services that the driver makes at once."""
 
-Plan = Callable[[Folder, Callable[[int], object]], Job]
-"""Cuts a job that is new. The second argument is to be called now and then."""
+FindJob = Callable[[Folder, HeldLease, threading.Event], Job | None]
+"""The job of an output, cut now if it is new. None if the driver was asked to stop meanwhile."""
 
 
 def run_backfill(
-    settings: Settings, source: str, output: str, limits: Limits = NO_LIMITS
+    settings: Settings, request: Request, output: str, limits: Limits = NO_LIMITS
 ) -> ExitCode:
     """Cut the job if it is new, and run what is left of it.
 
@@ -56,20 +55,21 @@ def run_backfill(
         Halt: a person must act.
         StoreDenied, Retry: the output's store failed.
     """
-    rows = shard_rows(settings)
-    return run_job(
-        settings, output, lambda folder, tell: plan(settings, folder, source, rows, tell), limits
-    )
+
+    def find(folder: Folder, lease: HeldLease, stopping: threading.Event) -> Job | None:
+        return job_of(settings, folder, request, lease, stopping)
+
+    return run_job(settings, output, find, limits)
 
 
-def run_job(settings: Settings, output: str, plan_new: Plan, limits: Limits) -> ExitCode:
-    """Run what is left of the job of an output. ``plan_new`` cuts it if there is none.
+def run_job(settings: Settings, output: str, find: FindJob, limits: Limits) -> ExitCode:
+    """Run what is left of the job of an output.
 
     Raises:
         Halt: a person must act.
         StoreDenied, Retry: the output's store failed.
     """
-    place = Output.of(output)
+    place = probed(settings, Output.of(output))
     stopping = threading.Event()
     with (
         signals(stopping),
@@ -79,7 +79,9 @@ def run_job(settings: Settings, output: str, plan_new: Plan, limits: Limits) -> 
         if lease is None:
             return ExitCode.INCOMPLETE
         try:
-            job = read_job(folder) or plan_new(folder, lambda rows: lease.renew_when_due())
+            job = find(folder, lease, stopping)
+            if job is None:
+                return ExitCode.INCOMPLETE
             return _run(settings, place, folder, job, lease, stopping, limits)
         finally:
             lease.give_back()
@@ -94,7 +96,7 @@ def _run(
     stopping: threading.Event,
     limits: Limits,
 ) -> ExitCode:
-    ledger = Ledger(job.shards, committed(folder), job.shard_rows)
+    ledger = Ledger(job.shards, committed_shards(folder, job.shards, job.plan_hash), job.shard_rows)
     log.info(
         "job %s: %d rows in %d shards, %d of them committed",
         job.id,
@@ -179,19 +181,3 @@ def _stream_lag(settings: Settings) -> Callable[[], int] | None:
             return admin.lag()
 
     return lag
-
-
-def shard_rows(settings: Settings) -> int:
-    """Rows of a shard. Without Ray it is not known whether `auto` finds a GPU, so a job that is to
-    run on GPUs says so in its settings."""
-    rows = settings.backfill.shard_rows
-    if rows != "auto":
-        return rows
-    decided = decided_before(settings)
-    return GPU_SHARD_ROWS if decided is not None and decided[0] else CPU_SHARD_ROWS
-
-
-def committed(folder: Folder) -> set[int]:
-    """The shards that are committed."""
-    shards = (layout.shard_of(name) for name in folder.names(layout.DATA))
-    return {shard for shard in shards if shard is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Sequence
 
 from pipeline.backfill import layout
@@ -11,8 +12,10 @@ from pipeline.backfill.running.limits import Limits
 from pipeline.ports import Folder
 from workers.backfill.output import Output, open_output
 from workers.backfill.planning import read_job
-from workers.backfill.repeating import plan_failed
-from workers.commands.backfill.driver import run_job, shard_rows
+from workers.backfill.repeating import options_of, plan_failed, require_same
+from workers.commands.backfill.driver import run_job
+from workers.commands.backfill.lease import HeldLease
+from workers.commands.backfill.new_job import shard_rows
 from workers.settings.loading import Settings
 from workers.supervise.supervisor import ExitCode
 
@@ -33,16 +36,25 @@ def run_retry(
     parent_place = Output.of(output)
     with contextlib.closing(open_output(settings, parent_place)) as parent:
 
-        def plan(child: Folder, tell: Callable[[int], object]) -> Job:
-            uri = str(parent_place)
-            return plan_failed(parent, uri, child, codes, shard_rows(settings), tell)
+        def find(child: Folder, lease: HeldLease, stopping: threading.Event) -> Job | None:
+            found = read_job(child)
+            if found is not None:
+                require_same(found, str(parent_place), codes)
+                return found
+
+            def tell(rows: int) -> bool:
+                lease.renew_when_due()
+                return not stopping.is_set()
+
+            uri, rows = str(parent_place), shard_rows(settings)
+            return plan_failed(parent, uri, child, codes, rows, tell)
 
         def opened(number: int) -> contextlib.AbstractContextManager[Folder]:
             place = Output.of(child_of(parent_place, number))
             return contextlib.closing(open_output(settings, place))
 
         child = into or child_of(parent_place, next_child(opened, codes))
-        return run_job(settings, child, plan, limits)
+        return run_job(settings, child, find, limits)
 
 
 def child_of(parent: Output, number: int) -> str:
@@ -61,6 +73,6 @@ def next_child(
             job = read_job(folder)
             if job is None:
                 return number
-            same = job.source.options.get("codes") == " ".join(sorted(codes))
+            same = job.source.options == options_of(codes)
             if same and folder.read(layout.SUCCESS) is None:
                 return number

@@ -27,6 +27,7 @@ from workers.commands.backfill.driving.orders import CONTROL_S, LAG_S, Orders
 from workers.commands.backfill.driving.sizing import MOST_PLACES, JobSizing
 from workers.commands.backfill.driving.telling import PROGRESS_S, Teller, View
 from workers.commands.backfill.driving.watch import Watch
+from workers.commands.backfill.stuck import Stuck
 from workers.settings.workers import WorkersPolicy
 from workers.supervise.slot import Launch
 from workers.supervise.standing import NOTHING_YET, DriverGauges
@@ -67,7 +68,7 @@ class RunningJob:
         self._account = account
         policy, workers = policies
         clock = around.clock
-        dispatcher = Dispatcher(ledger)
+        dispatcher = self._dispatcher = Dispatcher(ledger, Stuck(policy.stuck_s, clock))
         sizing = JobSizing(ledger, workers.most, lambda: dispatcher.busy)
         orders = Orders(
             self._errand(CONTROL_S, partial(read_control, around.folder), "reading control.json"),
@@ -82,9 +83,7 @@ class RunningJob:
         self._teller = Teller(
             job, socket.gethostname(), ledger, dispatcher, sizing, clock, self._show
         )
-        self._watch = Watch(
-            ledger, dispatcher, orders, self._teller, account, policy.stuck_s, clock
-        )
+        self._watch = Watch(ledger, dispatcher, orders, self._teller, account, clock)
         self._notes = self._errand(PROGRESS_S, self._write, "writing progress.json")
         self.supervisor = Supervisor(
             launch,
@@ -125,8 +124,8 @@ class RunningJob:
         state = watch.state if watch.state is not State.STOPPING else State.STOPPED
         self._teller.tell(state, watch.reason, NOTHING_YET, self._account.used)
         self._write()
-        if watch.halt is not None:
-            raise watch.halt
+        if self._dispatcher.halt is not None:
+            raise self._dispatcher.halt
         return code
 
     def _errand(self, every_s: float, call: Callable[[], T], doing: str) -> Errand[T]:

@@ -1,0 +1,90 @@
+"""How processes of a backfill die: at a random moment, or at a step of a shard's life."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.ports import Folder, StoredFile
+
+STEPS = ("before errors", "after errors", "before data", "after data")
+MOMENTS_S = (0.3, 3.0)
+
+
+@dataclass(frozen=True)
+class Fates:
+    """Draws how a process dies. ``counted`` is a file with a byte for each death; once it has
+    ``kills`` of them, processes live."""
+
+    counted: Path
+    kills: int
+
+    @property
+    def deaths(self) -> int:
+        return self.counted.stat().st_size if self.counted.exists() else 0
+
+    def of_worker(self, rng: random.Random) -> str | None:
+        """``moment``, one of ``STEPS``, or None."""
+        if self.deaths >= self.kills:
+            return None
+        return rng.choice(("moment", "moment", "moment", *STEPS, None))
+
+    def of_driver(self, rng: random.Random) -> str | None:
+        return "moment" if self.deaths < self.kills and rng.random() < 0.4 else None
+
+    def die(self) -> None:
+        """SIGKILL of this process."""
+        with self.counted.open("ab") as file:
+            file.write(b".")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def at_some_moment(self, rng: random.Random, *, scale: float = 1.0) -> None:
+        timer = threading.Timer(scale * rng.uniform(*MOMENTS_S), self.die)
+        timer.daemon = True
+        timer.start()
+
+
+class DyingFolder:
+    """A folder whose process dies at a step."""
+
+    def __init__(self, inner: Folder, step: str, fates: Fates) -> None:
+        self._inner = inner
+        self._when, self._what = step.split()
+        self._fates = fates
+
+    def read(self, name: str) -> StoredFile | None:
+        return self._inner.read(name)
+
+    def metadata(self, name: str) -> Mapping[str, str] | None:
+        return self._inner.metadata(name)
+
+    def create(self, name: str, body: bytes, metadata: Mapping[str, str] = {}) -> bool:
+        self._meet("before", name)
+        created = self._inner.create(name, body, metadata)
+        self._meet("after", name)
+        return created
+
+    def replace(self, name: str, body: bytes, etag: str) -> str | None:
+        return self._inner.replace(name, body, etag)
+
+    def write(self, name: str, body: bytes) -> None:
+        self._meet("before", name)
+        self._inner.write(name, body)
+        self._meet("after", name)
+
+    def delete(self, name: str) -> None:
+        self._inner.delete(name)
+
+    def names(self, prefix: str = "") -> Iterator[str]:
+        return self._inner.names(prefix)
+
+    def close(self) -> None: ...
+
+    def _meet(self, when: str, name: str) -> None:
+        if when == self._when and name.startswith(f"{self._what}/"):
+            self._fates.die()

@@ -1,0 +1,293 @@
+"""`python -m tests.fault.backfill.kills`: drivers and workers of backfills are killed at every step
+of a shard's life, drivers run in twos, and a judge counts the rows.
+
+Each round is a job of its own on a real S3 server, with the real planning files, supervisor,
+dispatcher, worker, decoders and commits, and a model that costs nothing. Ray is left out: its part
+is to start processes and to tell when they have died.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import yaml
+
+from deploy.dev.versitygw import VersityS3
+from pipeline.adapters.parquet.cutting import Cutter, complete
+from pipeline.adapters.s3.admin import S3Admin
+from pipeline.adapters.s3.folder import S3Folder
+from pipeline.backfill import layout
+from pipeline.backfill.job import Job, Source
+from tests.fault.backfill.dying import Fates
+from tests.rigs.checkout import commit
+from tests.rigs.root import RESULTS, ROOT
+from tests.rigs.stages.decoding import as_file, noise
+from workers.embedded.processes import command_environment
+from workers.settings.loading import load_settings
+
+SUMMARY = RESULTS / "backfill-kills.json"
+LABEL_SET = ROOT / "deploy/examples/label-sets/general-objects.yaml"
+PHOTOS, DERIVED = "photos", "derived"
+GOOD, SHARDS, SHARD_ROWS = 12, 40, 30
+WORKERS = 2
+LIVES_S = (1.0, 6.0)
+ROUND_S = 180.0
+CLOSE = 0.99999
+
+
+@dataclass
+class Verdict:
+    """What a judge found in the outputs of all rounds."""
+
+    rounds: int = 0
+    kills: int = 0
+    drivers: int = 0
+    rows: int = 0
+    missing: int = 0
+    doubled: int = 0
+    different: int = 0
+    rewritten: int = 0
+    stuck: int = 0
+    codes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def clean(self) -> bool:
+        return not (self.missing + self.doubled + self.different + self.rewritten + self.stuck)
+
+
+class Bench:
+    """A server with images, and settings of the driver."""
+
+    def __init__(self, folder: Path, s3: VersityS3) -> None:
+        self.folder = folder
+        policy = {"endpoint": s3.endpoint, "region": s3.region, "allowed_buckets": [PHOTOS]}
+        self.file = folder / "settings.yaml"
+        self.file.write_text(
+            yaml.safe_dump(
+                {
+                    "s3": policy,
+                    "label_sets": {"paths": [str(LABEL_SET)]},
+                    "endpoints": {"health_port": 0, "metrics_port": 0},
+                    "workers": {"count": WORKERS, "max_crashes": 100_000, "grace_s": 5.0},
+                    "decode": {"processes": 1},
+                    "model": {"device": "cpu"},
+                    "log": {"level": "warning"},
+                }
+            )
+        )
+        self.settings = load_settings(self.file, environment={})
+        with contextlib.closing(S3Admin(self.settings.s3)) as admin:
+            admin.create_bucket(PHOTOS)
+            admin.create_bucket(DERIVED)
+            for number in range(GOOD):
+                admin.put(PHOTOS, f"{number}.png", as_file(noise(20, 20 + number)))
+            admin.put(PHOTOS, "bad", b"no image")
+
+    def plan(self) -> str:
+        """A job; returns its output."""
+        name = uuid.uuid4().hex
+        out = S3Folder(self.settings.s3, DERIVED, f"{name}/")
+        keys = [*(f"{number}.png" for number in range(GOOD)), "bad", "gone.png"]
+        cutter = Cutter(
+            SHARD_ROWS, lambda shard, body: out.write(layout.plan_file("0", shard), body)
+        )
+        rows = SHARDS * SHARD_ROWS
+        cutter.add(
+            complete(
+                {
+                    "bucket": [PHOTOS] * rows,
+                    "key": [keys[number % len(keys)] for number in range(rows)],
+                },
+                rows,
+            )
+        )
+        job = Job(
+            id=name,
+            created_at="2026-01-01T00:00:00+00:00",
+            clipstream_version="0",
+            source=Source(uri="s3://photos/", kind="listing"),
+            attempt="0",
+            rows=rows,
+            bytes=0,
+            shards=SHARDS,
+            shard_rows=SHARD_ROWS,
+            plan_hash=cutter.finish(),
+        )
+        out.create(layout.JOB, job.as_bytes())
+        out.close()
+        return f"s3://{DERIVED}/{name}"
+
+    def driver(self, output: str, fates: Fates, seed: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tests.fault.backfill.driver_process", str(self.file)]
+        command += [output, str(fates.counted), str(fates.kills), str(seed)]
+        log = (self.folder / "drivers.log").open("ab")
+        with log:
+            return subprocess.Popen(command, env=command_environment(), stdout=log, stderr=log)
+
+    def files(self, output: str, prefix: str) -> dict[str, str]:
+        """Names below a prefix, with their ETags."""
+        name = output.rpartition("/")[2]
+        with contextlib.closing(S3Admin(self.settings.s3)) as admin:
+            return {
+                each.key.partition("/")[2]: each.etag or ""
+                for each in admin.list_objects(DERIVED, f"{name}/{prefix}")
+            }
+
+    def parquet(self, output: str, name: str) -> pq.ParquetFile:
+        out = S3Folder(self.settings.s3, DERIVED, f"{output.rpartition('/')[2]}/")
+        found = out.read(name)
+        out.close()
+        assert found is not None
+        return pq.ParquetFile(io.BytesIO(found.body))
+
+
+@contextlib.contextmanager
+def bench() -> Iterator[Bench]:
+    with (
+        tempfile.TemporaryDirectory(prefix="clipstream-kills-") as name,
+        VersityS3(Path(name) / "s3") as s3,
+    ):
+        os.environ.update(AWS_ACCESS_KEY_ID=s3.access_key, AWS_SECRET_ACCESS_KEY=s3.secret_key)
+        yield Bench(Path(name), s3)
+
+
+Row = tuple[str, str, Any]
+"""The key, the decision or the code, and the embedding of a classified row."""
+
+
+def rows_of(here: Bench, output: str) -> dict[tuple[int, int], list[Row]]:
+    """What a reader finds of each row of a job."""
+    found: dict[tuple[int, int], list[Row]] = {}
+    for name in here.files(output, layout.DATA):
+        shard = layout.shard_of(name)
+        assert shard is not None
+        file = here.parquet(output, name)
+        for row in file.read().to_pylist():
+            decision = row["general-objects"]["decision"]
+            found.setdefault((shard, row["row"]), []).append(
+                (row["key"], decision, row["embedding"])
+            )
+        errors = json.loads(file.metadata.metadata[b"clipstream"])["errors_file"]
+        for row in here.parquet(output, errors).read().to_pylist() if errors else []:
+            found.setdefault((shard, row["row"]), []).append((row["key"], row["code"], None))
+    return found
+
+
+def judge(
+    expected: dict[tuple[int, int], list[Row]],
+    found: dict[tuple[int, int], list[Row]],
+    verdict: Verdict,
+) -> None:
+    for place, (wanted,) in expected.items():
+        rows = found.get(place, [])
+        verdict.rows += 1
+        verdict.missing += not rows
+        verdict.doubled += len(rows) > 1
+        verdict.different += bool(rows) and not _same(wanted, rows[0])
+        verdict.codes.update(row[1] for row in rows[:1])
+    verdict.doubled += len(found.keys() - expected.keys())
+
+
+def _same(one: Row, other: Row) -> bool:
+    if one[:2] != other[:2] or (one[2] is None) != (other[2] is None):
+        return False
+    return one[2] is None or float(np.dot(one[2], other[2])) > CLOSE
+
+
+def calm(here: Bench) -> dict[tuple[int, int], list[Row]]:
+    """The rows of an undisturbed run."""
+    output = here.plan()
+    quiet = Fates(here.folder / "calm", 0)
+    assert here.driver(output, quiet, 0).wait(ROUND_S) == 0
+    return rows_of(here, output)
+
+
+def run_round(
+    here: Bench,
+    expected: dict[tuple[int, int], list[Row]],
+    kills: int,
+    rng: random.Random,
+    verdict: Verdict,
+) -> None:
+    """One job, whose processes die ``kills`` times and then are left in peace."""
+    output = here.plan()
+    fates = Fates(here.folder / f"deaths-{verdict.rounds}", kills)
+    drivers: list[subprocess.Popen[bytes]] = []
+    seen: dict[str, str] = {}
+    until = time.monotonic() + ROUND_S
+    try:
+        while len(seen) < SHARDS and time.monotonic() < until:
+            alive = [each for each in drivers if each.poll() is None]
+            if not alive or (len(alive) == 1 and rng.random() < 0.05):
+                drivers.append(here.driver(output, fates, rng.randrange(2**32)))
+                verdict.drivers += 1
+            time.sleep(0.5)
+            files = here.files(output, layout.DATA)
+            verdict.rewritten += sum(files.get(name) != etag for name, etag in seen.items())
+            seen |= files
+        verdict.stuck += len(seen) < SHARDS
+    finally:
+        for each in drivers:
+            each.kill()
+            each.wait()
+    verdict.rounds += 1
+    verdict.kills += fates.deaths
+    files = here.files(output, layout.DATA)
+    verdict.rewritten += sum(files.get(name) != etag for name, etag in seen.items())
+    judge(expected, rows_of(here, output), verdict)
+
+
+def run(
+    kills: int, seed: int, tell: Callable[[str], None] = lambda line: None, each: int = 20
+) -> Verdict:
+    """Rounds until so many processes were killed."""
+    rng = random.Random(seed)
+    verdict = Verdict()
+    with bench() as here:
+        expected = calm(here)
+        while verdict.kills < kills and not verdict.stuck:
+            run_round(here, expected, min(each, kills - verdict.kills), rng, verdict)
+            tell(f"{verdict.kills} of {kills} killed, {verdict.rows} rows judged")
+    return verdict
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=SUMMARY)
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    verdict = run(arguments.kills, arguments.seed, lambda line: print(line, flush=True))
+    told = {
+        "commit": commit(),
+        "seed": arguments.seed,
+        "seconds": round(time.monotonic() - began),
+        "clean": verdict.clean,
+        **{name: value for name, value in vars(verdict).items() if name != "codes"},
+        "codes": dict(sorted(verdict.codes.items())),
+    }
+    arguments.output.write_text(json.dumps(told, indent=1) + "\n")
+    print(json.dumps(told, indent=1))
+    return 0 if verdict.clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""Processes of a backfill are killed twenty times; `make backfill-kills` kills three hundred."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deploy.dev import versitygw
+from tests.fault.backfill.kills import SUMMARY, run
+
+pytestmark = [pytest.mark.component, pytest.mark.timeout(600)]
+
+KILLS = 20
+
+
+@pytest.mark.skipif(not versitygw.available(), reason=versitygw.WHAT_IT_NEEDS)
+def test_whatever_is_killed_each_row_is_committed_once_and_as_in_an_undisturbed_run() -> None:
+    verdict = run(KILLS, seed=7)
+    assert verdict.kills >= KILLS
+    assert verdict.rows > 0
+    assert verdict.clean, verdict
+
+
+def test_the_committed_summary_is_of_three_hundred_kills_and_clean() -> None:
+    told = json.loads(SUMMARY.read_text())
+    assert told["kills"] >= 300
+    assert told["clean"]
