@@ -44,8 +44,7 @@ class Shards:
         progress.rows = 10
         progress.tally.add(None)
         progress.tally.add(DeadLetter("fetch.denied", "no", 1))
-        while not self.may_end.is_set():
-            await asyncio.sleep(0)
+        await asyncio.to_thread(self.may_end.wait)
         return SUMMARY
 
 
