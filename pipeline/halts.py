@@ -475,6 +475,11 @@ HALTS: dict[str, HaltCode] = {
         "choose an empty output",
         of_input=True,
     ),
+    "backfill.no_errors": _command(
+        "no row of the job failed with the codes that `retry` was given",
+        "check the codes; `clipstream backfill status` lists them",
+        of_input=True,
+    ),
     "backfill.lease_lost": _stream(
         "another driver has taken the job over, or may have: this driver could not renew its lease",
         "let the other driver finish, or run the command again",
