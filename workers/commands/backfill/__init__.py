@@ -2,6 +2,5 @@
 
 Read ``commands`` first: what a person types. ``driver`` runs a job to its end, ``dispatch`` hands
 shards to workers, ``stuck`` notices that nothing comes of it, and ``lease`` keeps a second driver
-away. ``new_job`` cuts the job of a new
-output, and ``dry_run`` says what that would take.
+away. ``new_job`` cuts the job of a new output, and ``dry_run`` says what that would take.
 """
