@@ -15,8 +15,8 @@ from pipeline.backfill.control import Control, Lease, Wish, read_control
 from pipeline.backfill.running.limits import Used
 from pipeline.backfill.running.progress import Left
 from pipeline.errors import Halt
-from tests.rigs.workers.committed_job import commit_shard, plan_job
-from tests.rigs.workers.job_driver import JobStage, job_of
+from tests.rigs.backfill.committed_job import commit_shard, plan_job
+from tests.rigs.backfill.job_driver import JobStage, job_of
 from workers.commands.backfill.asking import ask_in, cancelled, paused, resumed, scaled
 from workers.commands.backfill.driving.ending import close_job
 from workers.commands.backfill.driving.view import duration, left_in_words, told

@@ -9,7 +9,7 @@ from pipeline.backfill import layout
 from pipeline.backfill.control import Control, Wish, change_control, read_control
 from pipeline.backfill.running.limits import NO_LIMITS, Account, Limits, Used
 from pipeline.errors import Retry
-from tests.rigs.workers.job_driver import JobStage, job_of
+from tests.rigs.backfill.job_driver import JobStage, job_of
 from workers.commands.backfill.driving.gate import may_begin, used_before
 
 

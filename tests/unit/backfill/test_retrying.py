@@ -11,7 +11,7 @@ from pipeline.adapters.parquet.plan import plan_rows
 from pipeline.backfill import layout
 from pipeline.backfill.job import Job
 from pipeline.errors import Halt
-from tests.rigs.workers.committed_job import commit_shard, plan_job
+from tests.rigs.backfill.committed_job import commit_shard, plan_job
 from workers.backfill.repeating import plan_failed, require_same
 from workers.commands.backfill.retrying import next_child
 

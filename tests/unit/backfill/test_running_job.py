@@ -11,7 +11,7 @@ from pipeline.backfill.running.limits import Limits, Used
 from pipeline.backfill.running.manners import Rates
 from pipeline.backfill.running.progress import State
 from pipeline.errors import Halt, Retry
-from tests.rigs.workers.job_driver import ROWS, JobStage
+from tests.rigs.backfill.job_driver import ROWS, JobStage
 from workers.supervise.supervisor import ExitCode
 
 

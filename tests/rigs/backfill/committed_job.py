@@ -14,7 +14,7 @@ from pipeline.backfill.job import Job
 from pipeline.backfill.summary import Summary
 from pipeline.ports import ListedPage
 from pipeline.records import DeadLetter
-from tests.rigs.workers.job_driver import job_of
+from tests.rigs.backfill.job_driver import job_of
 
 
 def plan_job(folder: MemoryFolder, rows: int, shard_rows: int) -> Job:
