@@ -2,6 +2,6 @@
 
 Read ``job`` first, then ``layout``: the objects of a job. ``rows`` are what a shard holds,
 ``ledger`` hands shards out, ``committing`` makes one count, and ``summary`` says what became of its
-rows. ``control`` is what a person asks of a running job, and ``policy`` has the settings. ``cost``
-estimates hours and money.
+rows. ``marks`` say what of a job is published to Kafka. ``control`` is what a person asks of a
+running job, ``policy`` has the settings, and ``cost`` estimates hours and money.
 """

@@ -37,5 +37,7 @@ class Lease(Written):
     driver: str
     host: str
     renewed_at: str
+    renewals: int = 0
+    """Makes each renewal another object."""
     ended: bool = False
     """The driver has ended, so that the next one need not wait."""

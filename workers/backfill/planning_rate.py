@@ -19,7 +19,7 @@ from pipeline.backfill.job import Job
 from pipeline.backfill.ledger import Task
 from pipeline.ports import Encoder
 from workers.backfill.shard import Progress
-from workers.backfill.wiring import CLOSE_S, START_S, runner
+from workers.backfill.wiring import CLOSE_S, START_S, shard_runner
 from workers.event_loop import EventLoopThread
 from workers.settings.loading import Settings
 from workers.stages import load_encoder, stages
@@ -67,7 +67,7 @@ def measured_rate(
         owned.callback(loop.close)
         meter = PrometheusMeter(metrics.BACKFILL_WORKER)
         path = owned.enter_context(loop.holding(stages(settings, encoder, meter), START_S, CLOSE_S))
-        run = runner(settings, encoder.model, path, folder, job)
+        run = shard_runner(settings, encoder.model, path, folder, job)
         loop.submit(run.run(Task(0), Progress())).result()
         summary = loop.submit(run.run(Task(1), Progress())).result()
         return summary.rows / summary.seconds

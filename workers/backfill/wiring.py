@@ -12,8 +12,8 @@ from pipeline.adapters.clip.watched import WatchedEncoder
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.backfill import layout
+from pipeline.backfill.committing import create_once
 from pipeline.backfill.job import Identity, Job
-from pipeline.errors import Halt
 from pipeline.ports import Encoder, Folder
 from pipeline.records import ModelIdentity
 from workers.backfill.output import Output, open_output
@@ -74,16 +74,21 @@ def build_backfill_worker(
         path = owned.enter_context(loop.holding(stages(settings, encoder, meter), START_S, CLOSE_S))
         folder = open_output(settings, output)
         owned.callback(folder.close)
-        run = runner(settings, encoder.model, path, folder, job)
+        runner = shard_runner(settings, encoder.model, path, folder, job)
         worker = BackfillWorker(
-            loop, run, lambda: path.fetcher.serving, encoder.call_age_s, SystemClock()
+            loop,
+            runner,
+            lambda: path.fetcher.serving,
+            encoder.call_age_s,
+            SystemClock(),
+            lambda: path.fetcher.trouble,
         )
         tell_model(meter, encoder.model)
         return BuiltBackfillWorker(worker, owned.pop_all())
     raise AssertionError("unreachable: nothing owned here suppresses exceptions")
 
 
-def runner(
+def shard_runner(
     settings: Settings, model: ModelIdentity, path: Stages, folder: Folder, job: Job
 ) -> ShardRunner:
     """What runs the job's shards over a path.
@@ -122,9 +127,5 @@ def require_identity(folder: Folder, here: Identity) -> None:
     Raises:
         Halt: ``backfill.another_identity``.
     """
-    if folder.create(layout.IDENTITY, here.as_bytes()):
-        return
-    found = folder.read(layout.IDENTITY)
-    if found is None:
-        raise Halt("backfill.unreadable", f"{layout.IDENTITY}: the store says that it exists")
-    Identity.of_bytes(found.body, layout.IDENTITY).require(here)
+    found = create_once(folder, layout.IDENTITY, here.as_bytes())
+    Identity.of_bytes(found, layout.IDENTITY).require(here)

@@ -2,5 +2,5 @@
 
 Read ``columns`` first: which columns there are. ``cutting`` cuts rows into shards, ``plan`` has the
 rows of a shard before they are classified, ``results`` those that were, and ``failures`` those that
-failed. ``values`` are what several tables share.
+failed. ``outcomes`` reads both back. ``values`` are what several tables share.
 """

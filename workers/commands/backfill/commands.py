@@ -168,3 +168,42 @@ def run(
     from workers.commands.backfill.driver import run_backfill
 
     raise typer.Exit(run_backfill(settings, request, output))
+
+
+@app.command()
+def publish(
+    output: Output,
+    config: Config = None,
+    overrides: Set = None,
+    share: Annotated[
+        str,
+        typer.Option(
+            help="The part of the job to publish, for several publishers: 1/4 to 4/4 for four. At "
+            "most 16 publishers.",
+            metavar="NUMBER/COUNT",
+        ),
+    ] = "1/1",
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again",
+            help="Publish the job from its beginning where Kafka has forgotten what was published. "
+            "The events have the same ids as before.",
+        ),
+    ] = False,
+) -> None:
+    """Publish the events of committed shards to Kafka, each once.
+
+    Run it again after any end: it goes on where it was. It may run while the job runs, and
+    publishes what is committed when it starts. A publisher that starts takes over from an earlier
+    one of the same share.
+
+    Exit codes: 0 all that is committed is published, or stopped; 2 the settings are wrong; 3
+    halted, a person must act.
+    """
+    settings = load(config, overrides, {})
+    settings = settings.model_copy(update={"log": settings.log.resolved()})
+    configure_logging(settings.log, "publish")
+    from workers.commands.backfill.publish import run_publish
+
+    typer.echo(run_publish(settings, output, share, again=again))
