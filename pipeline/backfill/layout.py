@@ -11,7 +11,8 @@
     published/<cluster>/07.json           how far a lane is published to Kafka (see ``marks``)
     _SUCCESS.json                         the job is complete: all its files and counts
 
-An errors file that no data file names is left of a lost attempt and belongs to no row.
+An errors file that no data file names is left of a lost attempt and belongs to no row. So is a
+plan of another attempt than that of ``job.json``.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,7 @@ def test_a_plan_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_store_that_fails_ends_the_plan(tmp_path: Path) -> None:
     class Failing(MemoryFolder):
-        def write(self, name: str, body: bytes) -> None:
+        def write(self, name: str, body: bytes, metadata: Mapping[str, str] = {}) -> None:
             raise Retry("fetch.failed", "the store is down")
 
     with pytest.raises(Retry, match="the store is down"):

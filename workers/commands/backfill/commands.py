@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Annotated
 
 import typer
 
 from pipeline.adapters.manifests.kinds import InputKind
+from pipeline.errors import Halt
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
 
-app = typer.Typer(no_args_is_help=True, help="Classify the objects of a bucket or a manifest once.")
+app = typer.Typer(no_args_is_help=True)
+
+_PACKAGES = ("pyarrow", "duckdb")
+
+
+@app.callback()
+def root() -> None:
+    """Classify the objects of a bucket or a manifest once."""
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Halt(
+            "backfill.packages_missing",
+            f"backfill: {' and '.join(missing)} are not installed; install clipstream[backfill]",
+        )
+
 
 Output = Annotated[
     str, typer.Argument(help="s3://BUCKET/PREFIX where the job writes.", metavar="OUTPUT")
