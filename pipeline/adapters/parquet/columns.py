@@ -56,6 +56,7 @@ FAILURES = pa.schema(
         ("attempts", pa.int32()),
         ("format", pa.string()),
         ("unclassified_action", pa.string()),
+        ("label_sets", pa.list_(pa.string())),
     ]
 )
 

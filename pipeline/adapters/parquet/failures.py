@@ -18,6 +18,12 @@ def failures_bytes(rows: Sequence[tuple[PlanRow, DeadLetter]]) -> bytes:
     ordered = sorted(rows, key=lambda each: each[0].number)
     letters = [letter for _, letter in ordered]
     columns = object_columns([row for row, _ in ordered])
+    columns["tenant"] = [
+        row.tenant if letter.ref is None else letter.ref.tenant for row, letter in ordered
+    ]
+    columns["label_sets"] = [
+        row.label_sets if letter.ref is None else letter.ref.label_sets for row, letter in ordered
+    ]
     for name in ("code", "message", "attempts", "format", "unclassified_action"):
         columns[name] = [getattr(each, name) for each in letters]
     table = pa.Table.from_pydict(columns, schema=FAILURES)

@@ -69,6 +69,7 @@ class ResultsFile:
         for name in ("format", "width", "height", "frames", "cropped_share"):
             columns[name] = [getattr(each.looked.image, name) for each in outcomes]
         columns["truth"] = [row.truth for row, _ in rows]
+        columns["tenant"] = [each.ref.tenant for each in outcomes]
         for name in self._label_sets:
             columns[name] = self._results(name, outcomes)
         if EMBEDDING in self._schema.names:
