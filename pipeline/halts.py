@@ -365,6 +365,11 @@ HALTS: dict[str, HaltCode] = {
         "write it as the message says",
         of_input=True,
     ),
+    "backfill.packages_missing": _command(
+        "the packages of backfills are not installed",
+        "install `clipstream[backfill]`",
+        of_input=True,
+    ),
     "backfill.no_rows": _command(
         "the source of a job holds nothing to classify",
         "check its prefix, or what was left out",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 
 from pipeline.adapters.manifests.kinds import InputKind
+from pipeline.errors import Halt
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
 
@@ -18,7 +20,21 @@ if TYPE_CHECKING:
     from pipeline.backfill.running.limits import Limits
     from workers.settings.loading import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Classify the objects of a bucket or a manifest once.")
+app = typer.Typer(no_args_is_help=True)
+
+_PACKAGES = ("pyarrow", "duckdb")
+
+
+@app.callback()
+def root() -> None:
+    """Classify the objects of a bucket or a manifest once."""
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Halt(
+            "backfill.packages_missing",
+            f"backfill: {' and '.join(missing)} are not installed; install clipstream[backfill]",
+        )
+
 
 Output = Annotated[
     str, typer.Argument(help="s3://BUCKET/PREFIX where the job writes.", metavar="OUTPUT")
