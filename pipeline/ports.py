@@ -115,6 +115,10 @@ class Folder(Protocol):
     def read(self, name: str) -> StoredFile | None:
         """The object, or None if there is none."""
 
+    def tail(self, name: str, size: int) -> bytes | None:
+        """The last ``size`` bytes of an object, or the whole of a smaller one; None if there is
+        none. Objects without bytes have no tail to ask for."""
+
     def metadata(self, name: str) -> Mapping[str, str] | None:
         """The user metadata that the object was created with, or None if there is none."""
 

@@ -9,6 +9,7 @@
     data/000123.parquet                   the rows that were classified; this object is the commit
     driver.json, control.json, progress.json
     _SUCCESS.json                         the job is complete: all its files and counts
+    report.html                           what became of the rows, for people
 
 An errors file that no data file names is left of a lost attempt and belongs to no row.
 """
@@ -23,6 +24,7 @@ LEASE = "driver.json"
 CONTROL = "control.json"
 PROGRESS = "progress.json"
 SUCCESS = "_SUCCESS.json"
+REPORT = "report.html"
 
 DATA = "data/"
 ERRORS = "errors/"

@@ -2,5 +2,5 @@
 
 Read ``shard`` first: from a plan file to a committed results file. ``worker`` runs shards in a
 process of its own, and ``wiring`` builds it. ``output`` opens a job's objects. ``planning`` cuts a
-job. ``dispatch`` hands shards to workers, and ``driver`` runs a job to its end.
+job. ``report`` is the page about what became of it.
 """

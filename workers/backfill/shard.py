@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,6 +20,8 @@ from pipeline.backfill.committing import Committed, commit
 from pipeline.backfill.job import Identity, Job
 from pipeline.backfill.ledger import Task
 from pipeline.backfill.policy import BackfillPolicy
+from pipeline.backfill.report.footer import Footer
+from pipeline.backfill.report.samples import Sampler
 from pipeline.backfill.rows import PlanRow
 from pipeline.backfill.summary import Summary, Tally
 from pipeline.errors import Halt, Reject
@@ -53,8 +57,11 @@ class ShardRunner:
         rules: Rules,
         policy: BackfillPolicy,
         max_in_flight: int,
+        *,
+        gpus: float = 0.0,
     ) -> None:
-        """``max_in_flight`` bounds the rows of one shard that are in work."""
+        """``max_in_flight`` bounds the rows of one shard that are in work. ``gpus`` is this
+        worker's part of a GPU, for the report."""
         self._folder = folder
         self._job = job
         self._identity = identity
@@ -63,6 +70,8 @@ class ShardRunner:
         self._routes = rules.router.open_to("", ())
         self._policy = policy
         self._max_in_flight = max_in_flight
+        self._gpus = gpus
+        self._worker = f"{socket.gethostname()}/{os.getpid()}"
 
     async def run(self, task: Task, progress: Progress) -> Summary:
         """Classify the task's rows. Those of a whole shard are committed.
@@ -72,12 +81,12 @@ class ShardRunner:
             Retry: the output's store failed.
             WorkerLost, MemoryError, OSError: this process cannot go on.
         """
-        started = time.monotonic()
+        started, began_at = time.monotonic(), time.time()
         rows = await asyncio.to_thread(self._read, task.shard)
         if task.rows is not None:
             rows = rows[slice(*task.rows)]
         progress.rows = len(rows)
-        shard = _Shard(self._results_file(), progress.tally)
+        shard = _Shard(self._results_file(), progress.tally, Sampler(task.shard), began_at)
         pulling = iter(rows)
         lanes = min(self._max_in_flight, len(rows))
         async with asyncio.TaskGroup() as group:
@@ -169,18 +178,22 @@ class ShardRunner:
             body = failures_bytes(shard.failures)
             errors = layout.errors_file(number, hashlib.sha256(body).hexdigest())
             self._folder.write(errors, body)
-        body = shard.results.finish(
-            {
-                "job": self._job.id,
-                "shard": number,
-                "attempt": attempt,
-                "plan_hash": self._job.plan_hash,
-                "errors_file": errors,
-                "clipstream_version": self._job.clipstream_version,
-                "identity": self._identity.model_dump(),
-                "summary": summary.model_dump(),
-            }
+        footer = Footer(
+            job=self._job.id,
+            shard=number,
+            attempt=attempt,
+            plan_hash=self._job.plan_hash,
+            errors_file=errors,
+            clipstream_version=self._job.clipstream_version,
+            identity=self._identity,
+            summary=summary,
+            samples=shard.sampler.samples(),
+            began_at=shard.began_at,
+            ended_at=time.time(),
+            worker=self._worker,
+            gpus=self._gpus,
         )
+        body = shard.results.finish(footer.model_dump(mode="json"))
         name = layout.data_file(number)
         if commit(self._folder, name, body, attempt, self._job.plan_hash) is Committed.BEFORE:
             log.info("shard %d was committed before, by another worker", number)
@@ -189,15 +202,20 @@ class ShardRunner:
 class _Shard:
     """What became of a shard's rows so far."""
 
-    def __init__(self, results: ResultsFile, tally: Tally) -> None:
+    def __init__(
+        self, results: ResultsFile, tally: Tally, sampler: Sampler, began_at: float
+    ) -> None:
         self.results = results
+        self.sampler = sampler
+        self.began_at = began_at
         self.failures: list[tuple[PlanRow, DeadLetter]] = []
         self._tally = tally
         self._group: list[Result] = []
         self._writing = asyncio.Lock()
 
     async def add(self, row: PlanRow, outcome: Classification | DeadLetter | None) -> None:
-        self._tally.add(outcome)
+        self._tally.add(outcome, row.truth)
+        self.sampler.add(row, outcome)
         if isinstance(outcome, DeadLetter):
             self.failures.append((row, outcome))
         elif outcome is not None:

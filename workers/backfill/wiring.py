@@ -100,6 +100,7 @@ def _runner(
         label_sets=dict(rules.versions),
     )
     require_identity(folder, identity)
+    gpus = settings.workers.gpus_per_worker
     return ShardRunner(
         folder,
         job,
@@ -108,6 +109,7 @@ def _runner(
         rules,
         settings.backfill,
         max(1, settings.flow.max_in_flight // AT_ONCE),
+        gpus=0.0 if gpus == "auto" else gpus,
     )
 
 

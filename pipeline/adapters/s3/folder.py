@@ -51,6 +51,17 @@ class S3Folder:
 
         return self._unless(_ABSENT, get)
 
+    def tail(self, name: str, size: int) -> bytes | None:
+        def get() -> bytes:
+            answer = self._client.get_object(
+                Bucket=self._bucket, Key=self._prefix + name, Range=f"bytes=-{size}"
+            )
+            with answer["Body"] as body:
+                # A server may ignore the range, and send the whole object.
+                return body.read()[-size:]
+
+        return self._unless(_ABSENT, get)
+
     def metadata(self, name: str) -> Mapping[str, str] | None:
         answer = self._unless(
             _ABSENT,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from workers.commands.backfill.report import report
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
 
@@ -14,6 +15,9 @@ app = typer.Typer(no_args_is_help=True, help="Classify the objects of a bucket o
 Output = Annotated[
     str, typer.Argument(help="s3://BUCKET/PREFIX where the job writes.", metavar="OUTPUT")
 ]
+
+
+app.command()(report)
 
 
 @app.command()

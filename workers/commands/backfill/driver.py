@@ -16,10 +16,13 @@ from pipeline.backfill import layout
 from pipeline.backfill.job import Job
 from pipeline.backfill.ledger import Ledger
 from pipeline.backfill.policy import CPU_SHARD_ROWS, GPU_SHARD_ROWS
+from pipeline.errors import Halt, Retry
 from pipeline.metrics import DRIVER_METRICS
 from pipeline.ports import Folder
 from workers.backfill.output import Output, open_output
 from workers.backfill.planning import plan, read_job
+from workers.backfill.report.page import Choice
+from workers.backfill.report.write import write_report
 from workers.backfill.wiring import build_backfill_worker
 from workers.cluster.actors import Cluster
 from workers.cluster.reservation import decided_before
@@ -57,9 +60,24 @@ def run_backfill(settings: Settings, source: str, output: str) -> ExitCode:
             return ExitCode.OK
         try:
             job = read_job(folder) or plan(settings, folder, source, shard_rows(settings))
-            return _run(settings, place, folder, job, lease, stopping, rng)
+            code = _run(settings, place, folder, job, lease, stopping, rng)
+            if code is ExitCode.OK and len(committed(folder)) == job.shards:
+                leave_report(settings, folder, Choice())
+            return code
         finally:
             lease.give_back()
+
+
+def leave_report(settings: Settings, folder: Folder, choice: Choice) -> None:
+    """Put the report into the output of a complete job, which it is with or without one."""
+    try:
+        write_report(settings, folder, choice)
+    except (Halt, Retry) as failure:
+        log.warning(
+            "the report could not be written: %s; see `clipstream backfill report`", failure
+        )
+    else:
+        log.info("the report is in the output: %s", layout.REPORT)
 
 
 def _run(
