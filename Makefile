@@ -89,6 +89,10 @@ scaling: $(INSTALLED) ## Measure 1 to 16 workers against as many times what one 
 serve-bench: $(INSTALLED) ## Measure `clipstream serve`; PART="overhead overload" measures some parts
 	@$(BIN)/python -m tests.benchmarks.serve $(if $(PART),--only $(PART))
 
+.PHONY: backfill-bench
+backfill-bench: $(INSTALLED) ## Measure a backfill's worker; PART="overhead photographs" measures some parts
+	@$(BIN)/python -m tests.benchmarks.backfill $(if $(PART),--only $(PART))
+
 .PHONY: bench
 bench: $(INSTALLED) ## Run every benchmark and write tests/benchmarks/results/REPORT.md; less than 40 minutes, on an idle machine
 	@$(BIN)/python -m tests.benchmarks.report

@@ -23,6 +23,7 @@ import torch
 from rich.console import Console
 
 from tests.benchmarks import between, decode, encode, fidelity, latency, scaling, stream
+from tests.benchmarks.backfill import parts as backfill
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.serve import parts
 from tests.rigs.checkout import commit
@@ -39,6 +40,7 @@ STREAM_ROUNDS = 2
 SCALING_WORKERS = (1, 16)
 SCALING_ROUNDS = 1
 SCALING_S = 15.0
+BACKFILL_ROUNDS = 1
 DPI = 110
 WIDTH_IN = 9.0
 BAR_IN = 0.32
@@ -58,6 +60,7 @@ def benchmarks(console: Console) -> dict[str, Benchmark]:
         "Scaling": lambda: scaling.measure(
             SCALING_WORKERS, SCALING_ROUNDS, SCALING_S, tell=console.print
         ),
+        "Backfill": lambda: backfill.measure(backfill.PARTS, BACKFILL_ROUNDS, console.print),
         "Serve": lambda: parts.measure(tell=console.print),
     }
 

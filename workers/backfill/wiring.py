@@ -74,7 +74,7 @@ def build_backfill_worker(
         path = owned.enter_context(loop.holding(stages(settings, encoder, meter), START_S, CLOSE_S))
         folder = open_output(settings, output)
         owned.callback(folder.close)
-        runner = _runner(settings, encoder.model, path, folder, job)
+        runner = shard_runner(settings, encoder.model, path, folder, job)
         worker = BackfillWorker(
             loop, runner, lambda: path.fetcher.serving, encoder.call_age_s, SystemClock()
         )
@@ -83,7 +83,7 @@ def build_backfill_worker(
     raise AssertionError("unreachable: nothing owned here suppresses exceptions")
 
 
-def _runner(
+def shard_runner(
     settings: Settings, model: ModelIdentity, path: Stages, folder: Folder, job: Job
 ) -> ShardRunner:
     rules = load_rules(settings, model, path.batcher.encode_texts)
