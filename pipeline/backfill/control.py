@@ -7,10 +7,8 @@ from enum import StrEnum
 
 from pipeline.backfill.job import Written
 
-LEASE_S = 60.0
-"""A driver that has not renewed its lease for this long has lost the job to the next one."""
-
-RENEW_S = 15.0
+RENEWALS = 4
+"""How often a driver renews its lease in the time after which others take it over."""
 
 
 class Wish(StrEnum):

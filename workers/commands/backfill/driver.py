@@ -55,7 +55,7 @@ def run_backfill(settings: Settings, source: str, output: str) -> ExitCode:
         signals(stopping),
         contextlib.closing(open_output(settings, place)) as folder,
     ):
-        lease = take_lease(folder, SystemClock(), stopping.wait)
+        lease = take_lease(folder, SystemClock(), stopping.wait, settings.backfill.lease_s)
         if lease is None:
             return ExitCode.OK
         try:

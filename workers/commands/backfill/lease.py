@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from pipeline.backfill import layout
-from pipeline.backfill.control import LEASE_S, RENEW_S, Lease
+from pipeline.backfill.control import RENEWALS, Lease
 from pipeline.errors import Halt
 from pipeline.ports import Clock, Folder
 
@@ -19,11 +19,14 @@ log = logging.getLogger(__name__)
 class HeldLease:
     """This driver's right to run the job. Belongs to one thread."""
 
-    def __init__(self, folder: Folder, clock: Clock, etag: str, driver: str) -> None:
+    def __init__(
+        self, folder: Folder, clock: Clock, etag: str, driver: str, renew_s: float
+    ) -> None:
         self._folder = folder
         self._clock = clock
         self._etag = etag
         self._driver = driver
+        self._renew_s = renew_s
         self._renewed_at = clock.monotonic()
 
     def renew_when_due(self) -> None:
@@ -33,7 +36,7 @@ class HeldLease:
             StoreDenied, Retry: the store failed.
         """
         now = self._clock.monotonic()
-        if now - self._renewed_at >= RENEW_S:
+        if now - self._renewed_at >= self._renew_s:
             self._write(ended=False)
             self._renewed_at = now
 
@@ -56,7 +59,12 @@ class HeldLease:
 
 
 def take_lease(
-    folder: Folder, clock: Clock, wait: Callable[[float], bool], *, force: bool = False
+    folder: Folder,
+    clock: Clock,
+    wait: Callable[[float], bool],
+    lease_s: float = 60.0,
+    *,
+    force: bool = False,
 ) -> HeldLease | None:
     """The right to run the job. Waits until a lease that somebody has is no longer renewed, because
     that driver may have crashed. None if ``wait`` says that this driver was asked to stop.
@@ -76,7 +84,7 @@ def take_lease(
                 seen, lease = found.etag, Lease.of_bytes(found.body, layout.LEASE)
                 if not (lease.ended or force):
                     log.info("waiting for the lease of a driver on %s to expire", lease.host)
-                    if wait(LEASE_S):
+                    if wait(lease_s):
                         return None
                     found = folder.read(layout.LEASE)
                     if found is not None and found.etag != seen:
@@ -88,9 +96,9 @@ def take_lease(
                 etag = folder.replace(layout.LEASE, body, seen)
                 if etag is None:
                     continue
-                return HeldLease(folder, clock, etag, driver)
+                return HeldLease(folder, clock, etag, driver, lease_s / RENEWALS)
         if found is not None and _is(found.body, driver):
-            return HeldLease(folder, clock, found.etag, driver)
+            return HeldLease(folder, clock, found.etag, driver, lease_s / RENEWALS)
 
 
 def _is(body: bytes, driver: str) -> bool:
