@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 
-from pipeline.records import Classification
+from pipeline.records import Looked, ModelIdentity
 
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+LENGTH = 32
+
+_UNVERSIONED = (None, "null")
+"""Version ids of objects that their bucket may replace under the same version id."""
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def content_id(outcome: Classification) -> str:
-    """128 bits in hexadecimal: SHA-256, cut, over URI, version or else ETag, model, revision,
-    precision, decode mode and crop, as a JSON array.
+def content_id(
+    looked: Looked, uri: str | None, etag: str | None = None, version_id: str | None = None
+) -> str:
+    """128 bits in hexadecimal: SHA-256, cut, over URI, version, model, revision, precision, decode
+    mode and crop, as a JSON array.
+
+    The version is the object's version id, else its ETag, else ``sha256:`` and the hash of its
+    bytes. ``uri`` has no query; None stands for bytes without a name, whose URI is that hash too.
 
     The stream, the server and a backfill give the same id to the same object seen in the same way,
     so an index that upserts by it holds one vector an object.
     """
-    looked = outcome.looked
-    model = looked.model
-    version = outcome.version_id if outcome.version_id not in (None, "null") else outcome.etag
-    named = _encode(
-        [
-            outcome.ref.uri,
-            version,
-            model.name,
-            model.revision,
-            model.precision,
-            looked.decode_mode,
-            looked.decode_crop,
-        ]
+    version = etag if version_id in _UNVERSIONED else version_id
+    if uri is None or version is None:
+        version = f"sha256:{looked.sha256}"
+    name = (
+        f"[{_encode(uri or version)},{_encode(version)},"
+        f"{_seen_by(looked.model, looked.decode_mode, looked.decode_crop)}]"
     )
-    return hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return hashlib.sha256(name.encode()).hexdigest()[:LENGTH]
+
+
+@lru_cache(maxsize=16)  # a worker has one model and one mode
+def _seen_by(model: ModelIdentity, *decode: str) -> str:
+    return _encode([model.name, model.revision, model.precision, *decode])[1:-1]

@@ -380,6 +380,21 @@ HALTS: dict[str, HaltCode] = {
         "raise `backfill.shard_rows`",
         of_input=True,
     ),
+    "backfill.manifest_invalid": _command(
+        "a row or a column of a manifest is not as it must be",
+        "mend the row that the message names",
+        of_input=True,
+    ),
+    "backfill.manifest_damaged": _command(
+        "a manifest is cut off, or differs from its checksum",
+        "write or copy the manifest again",
+        of_input=True,
+    ),
+    "backfill.another_source": _command(
+        "the output has a job that was cut from another source, or with other options",
+        "repeat the command of the job, or choose another output",
+        of_input=True,
+    ),
     "backfill.unreadable": _stream(
         "an object of the output was not written by this release",
         "use the release that began the job, or another output",
@@ -404,6 +419,26 @@ HALTS: dict[str, HaltCode] = {
     "backfill.too_many_failures": _stream(
         "more rows of a shard failed than `backfill.max_failed_share` allows",
         "mend the cause, or raise the share",
+    ),
+    "backfill.no_job": _command(
+        "the output holds no job",
+        "name the output of `clipstream backfill run`",
+        of_input=True,
+    ),
+    "backfill.invalid_share": _command(
+        "`--share` is not as it must be",
+        "write it as the message says",
+        of_input=True,
+    ),
+    "backfill.mark_lost": _command(
+        "events of the job were published, and Kafka has forgotten how many: its offsets expire "
+        "after `offsets.retention.minutes` (7 days) without a commit",
+        "raise this setting of the brokers before the next job. `--again` publishes all events of "
+        "this job once more, under the same ids",
+    ),
+    "backfill.second_publisher": _command(
+        "another publisher has taken over the shards that this one published",
+        "let it finish. Start several publishers with different `--share`",
     ),
     "backfill.second_driver": _command(
         "another driver runs the job",

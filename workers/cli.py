@@ -217,6 +217,13 @@ def doctor(
             "credentials, versions, decoders, devices.",
         ),
     ] = False,
+    backfill_topics: Annotated[
+        bool,
+        typer.Option(
+            "--backfill-topics",
+            help="Also check, or create, the topics that `clipstream backfill publish` writes to.",
+        ),
+    ] = False,
 ) -> None:
     """Check Kafka, its topics and permissions, each store, the label sets, the model, the device.
 
@@ -229,7 +236,9 @@ def doctor(
     from workers.commands.doctor import NewTopics, run_doctor
 
     create = NewTopics(partitions, replication) if create_topics else None
-    passed = run_doctor(settings, Console(soft_wrap=True), create, nodes=nodes)
+    passed = run_doctor(
+        settings, Console(soft_wrap=True), create, nodes=nodes, backfill_topics=backfill_topics
+    )
     raise typer.Exit(0 if passed else 1)
 
 

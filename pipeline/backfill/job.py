@@ -71,6 +71,8 @@ class Job(Written):
     shard_rows: Count
     plan_hash: str
     left_out: Mapping[str, Count] = {}
+    repeated: Count = 0
+    """Rows of a manifest whose object, in the same version, an earlier row has too."""
     parent: str | None = None
     """Output of the job that this one repeats in part, or scores again."""
 

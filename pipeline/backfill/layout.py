@@ -8,6 +8,7 @@
     errors/000123-<hash>.parquet          the rows of a shard that failed
     data/000123.parquet                   the rows that were classified; this object is the commit
     driver.json, control.json, progress.json
+    published/<cluster>/07.json           how far a lane is published to Kafka (see ``marks``)
     _SUCCESS.json                         the job is complete: all its files and counts
     report.html                           what became of the rows, for people
 
@@ -29,6 +30,7 @@ REPORT = "report.html"
 DATA = "data/"
 ERRORS = "errors/"
 PLAN = "plan/"
+PUBLISHED = "published/"
 
 MAX_SHARDS = 1_000_000
 """Names have six digits, so that they sort as their numbers do."""
@@ -48,6 +50,11 @@ def errors_file(shard: int, digest: str) -> str:
 def plan_file(attempt: str, shard: int) -> str:
     """``attempt`` names one cut of the plan, so that no other cut can replace its files."""
     return f"{PLAN}{attempt}/{shard:06}.parquet"
+
+
+def published_file(cluster: str, lane: int) -> str:
+    """``cluster`` is the id of the Kafka cluster."""
+    return f"{PUBLISHED}{cluster}/{lane:02}.json"
 
 
 def shard_of(name: str) -> int | None:

@@ -12,6 +12,27 @@ CPU_SHARD_ROWS = 5_000
 GPU_SHARD_ROWS = 100_000
 
 
+class BackfillTopics(Policy):
+    """Names of the topics of `clipstream backfill publish`."""
+
+    tier = Tier.TUNING
+
+    classifications: str = Field(
+        "clipstream.backfill.classifications", description="One event per classified row."
+    )
+    embeddings: str = Field(
+        "clipstream.backfill.embeddings", description="One embedding per classified row."
+    )
+    dead_letters: str = Field(
+        "clipstream.backfill.dead-letters", description="Rows that failed, and why."
+    )
+    marks: str = Field(
+        "clipstream.backfill.marks",
+        description="Always empty. The offsets of a job's group on this topic say what of the job "
+        "is published.",
+    )
+
+
 class BackfillPolicy(Policy):
     """How `clipstream backfill` cuts, runs and commits."""
 
@@ -64,6 +85,11 @@ class BackfillPolicy(Policy):
         ge=0,
     )
     embeddings: bool = Field(True, description="Write each image's embedding.")
+    topics: BackfillTopics = Field(
+        default_factory=BackfillTopics,
+        description="Topics of `clipstream backfill publish`. None of them may be a topic of the "
+        "stream or of the server.",
+    )
     store_schema: Annotated[bool, Tier.EXPERT] = Field(
         True,
         description="Keep Arrow's schema in the files, which tells readers that embeddings have a "

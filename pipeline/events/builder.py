@@ -6,18 +6,16 @@ random source, so an outcome that is published again is the same event, byte for
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.errors import Code
+from pipeline.content import content_id
 from pipeline.events.envelope import (
     EventContext,
     TextHeaders,
     attributes,
-    bounded_text,
     event_id,
     optional,
     text,
@@ -25,7 +23,13 @@ from pipeline.events.envelope import (
 )
 from pipeline.events.families import classification_value, dead_reference_value, family_of
 from pipeline.events.headers import ORIGINAL_PREFIX, Payload
-from pipeline.events.parts import as_bytes, as_json, embedding_headers
+from pipeline.events.parts import (
+    as_bytes,
+    as_json,
+    failure_headers,
+    omitted_headers,
+    vector_headers,
+)
 from pipeline.policy import Policy, Tier
 from pipeline.records import (
     Classification,
@@ -38,9 +42,6 @@ from pipeline.records import (
     Record,
     Skipped,
 )
-
-MAX_MESSAGE_BYTES = 1024
-"""Limit of a dead letter's message in UTF-8."""
 
 MAX_SHRUNK_FIELD_BYTES = 2048
 """A dead letter without payload drops a longer key, subject or trace context. An S3 URI, the
@@ -86,10 +87,13 @@ class EventBuilder:
         match outcome:
             case Classification():
                 own_id = event_id(self._context, origin, family_of(outcome.ref).classification)
-                classification = self._classification(origin, outcome, own_id)
+                content = content_id(
+                    outcome.looked, outcome.ref.uri, outcome.etag, outcome.version_id
+                )
+                classification = self._classification(origin, outcome, own_id, content)
                 if not self._policy.embeddings:
                     return (classification,)
-                return (classification, self._embedding(origin, outcome, own_id))
+                return (classification, self._embedding(origin, outcome, own_id, content))
             case DeadLetter():
                 return (self._dead_letter(origin, outcome, record),)
             case Skipped():
@@ -112,48 +116,31 @@ class EventBuilder:
             for name, value in self._dead_letter_headers(origin, letter)
             if name not in _SENDERS_HEADERS or len(value) <= MAX_SHRUNK_FIELD_BYTES
         )
-        omitted = (
-            ("dlq.payload", text(Payload.OMITTED)),
-            ("dlq.full-bytes", b"%d" % full.size_bytes),
-            ("dlq.value-bytes", b"%d" % len(full.value)),
-            ("dlq.value-sha256", text(hashlib.sha256(full.value).hexdigest())),
-        )
-        return OutputRecord(OutputTopic.DEAD_LETTERS, key, b"", headers + omitted)
+        return OutputRecord(OutputTopic.DEAD_LETTERS, key, b"", headers + omitted_headers(full))
 
-    def _classification(self, origin: Origin, outcome: Classification, own_id: str) -> OutputRecord:
+    def _classification(
+        self, origin: Origin, outcome: Classification, own_id: str, content: str
+    ) -> OutputRecord:
         subject, family = outcome.ref.subject, family_of(outcome.ref)
         headers = (
             *attributes(self._context, origin, family.classification, own_id, subject),
             *family.classification_content,
         )
-        value = as_json(classification_value(origin, outcome, self._context.version))
+        value = as_json(classification_value(origin, outcome, self._context.version, content))
         return OutputRecord(OutputTopic.CLASSIFICATIONS, origin.key, value, headers)
 
     def _embedding(
-        self, origin: Origin, outcome: Classification, classification_id: str
+        self, origin: Origin, outcome: Classification, classification_id: str, content: str
     ) -> OutputRecord:
-        ref, looked = outcome.ref, outcome.looked
-        vector = looked.embedding
+        ref = outcome.ref
         kind = family_of(ref).embedding
         own_id = event_id(self._context, origin, kind)
         headers = (
             *attributes(self._context, origin, kind, own_id, ref.subject),
-            ("content-type", b"application/octet-stream"),
-            ("classification.id", text(classification_id)),
-            *embedding_headers(
-                looked.model,
-                vector.dtype,
-                vector.size,
-                looked.decode_mode,
-                looked.decode_crop,
-            ),
-            ("object.sha256", text(looked.sha256)),
-            *optional("object.etag", outcome.etag),
-            *optional("object.version-id", outcome.version_id),
-            *optional("tenant", ref.tenant),
-            ("clipstream.version", text(self._context.version)),
+            *vector_headers(outcome, classification_id, self._context.version, content),
         )
-        return OutputRecord(OutputTopic.EMBEDDINGS, origin.key, as_bytes(vector), headers)
+        value = as_bytes(outcome.looked.embedding)
+        return OutputRecord(OutputTopic.EMBEDDINGS, origin.key, value, headers)
 
     def _dead_letter(
         self, origin: Origin, letter: DeadLetter, record: Record | None
@@ -170,11 +157,7 @@ class EventBuilder:
         own_id = event_id(self._context, origin, kind)
         return (
             *attributes(self._context, origin, kind, own_id, subject),
-            ("dlq.code", text(letter.code)),
-            ("dlq.stage", text(Code.stage(letter.code))),
-            ("dlq.message", bounded_text(letter.message, MAX_MESSAGE_BYTES)),
-            *optional("dlq.format", letter.format),
-            ("dlq.attempts", b"%d" % letter.attempts),
+            *failure_headers(letter),
             ("dlq.topic", text(partition.topic)),
             ("dlq.partition", b"%d" % partition.number),
             ("dlq.offset", b"%d" % origin.position.offset),

@@ -96,7 +96,7 @@ def dead_reference_value(ref: ImageRef) -> DeadReferenceValue | DeadReferenceVal
     return value
 
 
-def _reference_value(ref: ImageRef) -> ReferenceValue:
+def reference_value(ref: ImageRef) -> ReferenceValue:
     return {
         "uri": ref.uri,
         "bucket": ref.bucket,
@@ -122,12 +122,13 @@ def _reference_value_v2(ref: ImageRef) -> ReferenceValueV2:
 
 
 def classification_value(
-    origin: Origin, outcome: Classification, version: str
+    origin: Origin, outcome: Classification, version: str, content: str
 ) -> ClassificationValue | ClassificationValueV2:
+    """``content`` is the ``content_id``."""
     ref, looked = outcome.ref, outcome.looked
     partition = origin.position.partition
     value: ClassificationValue = {
-        "reference": _reference_value(ref),
+        "reference": reference_value(ref),
         "object": object_value(looked, outcome.etag, outcome.version_id),
         "image": image_value(looked.image),
         "model": model_value(looked.model),
@@ -142,6 +143,7 @@ def classification_value(
         },
         "record_timestamp": timestamp(origin.timestamp_ms),
         "clipstream_version": version,
+        "content_id": content,
     }
     if family_of(ref) is _OF_BUCKETS:
         return value

@@ -6,7 +6,7 @@ Within a type's major version, headers are only added, and only with ``required=
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -33,6 +33,9 @@ class EventType(StrEnum):
     SERVED_IMAGE = "clipstream.served-image.v1"
     SERVED_EMBEDDING = "clipstream.served-embedding.v1"
     SERVED_ERROR = "clipstream.served-error.v1"
+    BACKFILL_CLASSIFICATION = "clipstream.backfill-classification.v1"
+    BACKFILL_EMBEDDING = "clipstream.backfill-embedding.v1"
+    BACKFILL_DEAD_LETTER = "clipstream.backfill-dead-letter.v1"
 
 
 DEAD_LETTERS = frozenset({EventType.DEAD_LETTER, EventType.DEAD_LETTER_V2})
@@ -107,6 +110,13 @@ VECTOR = (
     Header("embedding.normalised", "`true`: the length is 1, up to the dtype's rounding."),
 )
 VERSION = Header("clipstream.version", "Version of Clipstream that wrote the event.")
+CONTENT_ID = Header(
+    "content.id",
+    "`content_id` of the same image in other events. Absent in events of versions that did not "
+    "write it.",
+    required=False,
+    pattern=r"^[0-9a-f]{32}$",
+)
 
 SERVED = (
     SPECVERSION,
@@ -170,6 +180,7 @@ _V1: dict[EventType, tuple[Header, ...]] = {
         Header("object.version-id", "Version of the object that was read.", required=False),
         Header("tenant", "Tenant that the route decided.", required=False),
         VERSION,
+        CONTENT_ID,
     ),
     EventType.DEAD_LETTER: (
         SPECVERSION,
@@ -296,11 +307,69 @@ _SERVED: dict[EventType, tuple[Header, ...]] = {
         Header("decode.crop", "`decode_crop` of the served-image event."),
         Header("object.sha256", "SHA-256 of the image's bytes.", pattern=_SHA256),
         VERSION,
+        CONTENT_ID,
     ),
     EventType.SERVED_ERROR: (*SERVED, JSON_CONTENT, DATA_SCHEMA),
 }
 
+_OF_RECORDS = frozenset(
+    {"ce_time", "traceparent", REPLAY_OF, REPLAY_COUNT}
+    | {"dlq.partition", "dlq.offset", "dlq.index", "dlq.timestamp"}
+    | {"dlq.null-headers", "dlq.null-value"}
+)
+"""Headers that come from a record of the stream. A row of a backfill has none."""
+
+_OF_ROWS: dict[str, tuple[Header, ...]] = {
+    "ce_source": (
+        Header(
+            "ce_source",
+            "`/clipstream/backfill/<job>`: the id of the job.",
+            pattern=r"^/clipstream/backfill/[0-9A-Za-z-]+$",
+        ),
+    ),
+    "ce_id": (
+        Header(
+            "ce_id",
+            "UUIDv5 of job id, shard, row and type. The same row has the same id whenever it is "
+            "published.",
+            pattern=_UUID5,
+        ),
+    ),
+    "ce_subject": (SUBJECT,),
+    "content.id": (
+        replace(
+            CONTENT_ID, meaning="`content_id` of the same image in other events.", required=True
+        ),
+    ),
+    "dlq.topic": (
+        Header("dlq.job", "Id of the job."),
+        Header("dlq.shard", "Number of the shard in the job, from 0.", pattern=_NUMBER),
+        Header("dlq.row", "Number of the row in the shard, from 0.", pattern=_NUMBER),
+    ),
+    "dlq.payload": (
+        Header(
+            "dlq.payload",
+            "What the value is. `reference`: one native reference. `omitted`: empty, because the "
+            "value did not fit.",
+            pattern="^(reference|omitted)$",
+        ),
+    ),
+}
+
+
+def _of_rows(stream: EventType) -> tuple[Header, ...]:
+    """The headers of a type of the stream, about a row in place of a record."""
+    kept = [header for header in _V1[stream] if header.name not in _OF_RECORDS]
+    return tuple(own for header in kept for own in _OF_ROWS.get(header.name, (header,)))
+
+
+_BACKFILL = {
+    EventType.BACKFILL_CLASSIFICATION: _of_rows(EventType.CLASSIFICATION),
+    EventType.BACKFILL_EMBEDDING: _of_rows(EventType.EMBEDDING),
+    EventType.BACKFILL_DEAD_LETTER: _of_rows(EventType.DEAD_LETTER),
+}
+
 HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
-    _V1 | {newer: _V1[older] for newer, older in _V2.items()} | _SERVED
+    _V1 | {newer: _V1[older] for newer, older in _V2.items()} | _SERVED | _BACKFILL
 )
 """Versions 1 and 2 have the same headers; their values differ."""

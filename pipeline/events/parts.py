@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,9 +12,22 @@ import numpy as np
 import numpy.typing as npt
 from pydantic_core import PydanticSerializationError, to_json
 
-from pipeline.events.envelope import TextHeaders, text
+from pipeline.errors import Code
+from pipeline.events.envelope import TextHeaders, bounded_text, optional, text
+from pipeline.events.headers import Payload
 from pipeline.events.values import ImageValue, ModelValue, ObjectValue, ResultValue
-from pipeline.records import ImageFacts, LabelSetResult, Looked, ModelIdentity
+from pipeline.records import (
+    Classification,
+    DeadLetter,
+    ImageFacts,
+    LabelSetResult,
+    Looked,
+    ModelIdentity,
+    OutputRecord,
+)
+
+MAX_MESSAGE_BYTES = 1024
+"""Limit of a dead letter's message in UTF-8."""
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -84,6 +98,50 @@ def embedding_headers(
         ("model.engine", text(model.engine)),
         ("decode.mode", text(decode_mode)),
         ("decode.crop", text(decode_crop)),
+    )
+
+
+def vector_headers(
+    outcome: Classification, classification_id: str, version: str, content: str
+) -> TextHeaders:
+    """The headers of an embedding but for its CloudEvents attributes. ``version`` is Clipstream's,
+    ``content`` the content id."""
+    looked = outcome.looked
+    vector = looked.embedding
+    return (
+        ("content-type", b"application/octet-stream"),
+        ("classification.id", text(classification_id)),
+        *embedding_headers(
+            looked.model, vector.dtype, vector.size, looked.decode_mode, looked.decode_crop
+        ),
+        ("object.sha256", text(looked.sha256)),
+        *optional("object.etag", outcome.etag),
+        *optional("object.version-id", outcome.version_id),
+        *optional("tenant", outcome.ref.tenant),
+        ("clipstream.version", text(version)),
+        ("content.id", text(content)),
+    )
+
+
+def failure_headers(letter: DeadLetter) -> TextHeaders:
+    """What a dead letter says of the failure."""
+    return (
+        ("dlq.code", text(letter.code)),
+        ("dlq.stage", text(Code.stage(letter.code))),
+        ("dlq.message", bounded_text(letter.message, MAX_MESSAGE_BYTES)),
+        *optional("dlq.format", letter.format),
+        ("dlq.attempts", b"%d" % letter.attempts),
+    )
+
+
+def omitted_headers(full: OutputRecord) -> TextHeaders:
+    """What a dead letter says of its payload that did not fit. ``full`` is the dead letter with
+    it."""
+    return (
+        ("dlq.payload", text(Payload.OMITTED)),
+        ("dlq.full-bytes", b"%d" % full.size_bytes),
+        ("dlq.value-bytes", b"%d" % len(full.value)),
+        ("dlq.value-sha256", text(hashlib.sha256(full.value).hexdigest())),
     )
 
 

@@ -9,6 +9,8 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from pipeline.events.headers import HEADERS, TYPE, EventType
 from pipeline.events.values import (
+    BackfillClassificationValue,
+    BackfillDeadReferenceValue,
     ClassificationValue,
     ClassificationValueV2,
     DeadReferenceValue,
@@ -32,6 +34,8 @@ DEAD_LETTER_SCHEMA = "dead-letter.v1"
 DEAD_LETTER_SCHEMA_V2 = "dead-letter.v2"
 SERVED_IMAGE_SCHEMA = "served-image.v1"
 SERVED_ERROR_SCHEMA = "served-error.v1"
+BACKFILL_CLASSIFICATION_SCHEMA = "backfill-classification.v1"
+BACKFILL_DEAD_LETTER_SCHEMA = "backfill-dead-letter.v1"
 
 
 class _Generator(GenerateJsonSchema):
@@ -72,6 +76,12 @@ def schemas() -> dict[str, dict[str, Any]]:
         DEAD_LETTER_SCHEMA_V2: _value_schema(DEAD_LETTER_SCHEMA_V2, DeadReferenceValueV2),
         SERVED_IMAGE_SCHEMA: _value_schema(SERVED_IMAGE_SCHEMA, ServedImageValue),
         SERVED_ERROR_SCHEMA: _value_schema(SERVED_ERROR_SCHEMA, ServedErrorValue),
+        BACKFILL_CLASSIFICATION_SCHEMA: _value_schema(
+            BACKFILL_CLASSIFICATION_SCHEMA, BackfillClassificationValue
+        ),
+        BACKFILL_DEAD_LETTER_SCHEMA: _value_schema(
+            BACKFILL_DEAD_LETTER_SCHEMA, BackfillDeadReferenceValue
+        ),
     }
     for event_type in EventType:
         kind, _, version = event_type.removeprefix("clipstream.").rpartition(".")

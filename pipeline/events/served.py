@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import uuid5
 
+from pipeline.content import content_id
 from pipeline.errors import Code
 from pipeline.events.builder import EventsPolicy
 from pipeline.events.envelope import EVENT_NAMESPACE, TextHeaders, optional, text
@@ -86,6 +87,7 @@ class ServedEvents:
         """The events of an image that was looked at. ``own_labels`` says that the request brought
         the labels: their names are the sender's text, and are left out."""
         own_id = image.event_id(EventType.SERVED_IMAGE)
+        content = content_id(looked, image.uri, etag, version_id)
         value: ServedImageValue = {
             "request": _request(image),
             "uri": image.uri,
@@ -96,13 +98,16 @@ class ServedEvents:
             "decode_mode": looked.decode_mode,
             "decode_crop": looked.decode_crop,
             "clipstream_version": self._version,
+            "content_id": content,
         }
         headers = (
             *_attributes(image, EventType.SERVED_IMAGE, own_id),
             *_json_content(SERVED_IMAGE_SCHEMA),
         )
         served = EventRecord(_key(image), as_json(value), headers)
-        return (served, self._embedding(image, looked, own_id)) if self._embeds else (served,)
+        if not self._policy.embeddings:
+            return (served,)
+        return (served, self._embedding(image, looked, own_id, content))
 
     def failed(self, image: ServedImage, code: str) -> EventRecord:
         """The event of an image that was answered with an error."""
@@ -121,11 +126,9 @@ class ServedEvents:
         )
         return EventRecord(_key(image), as_json(value), headers)
 
-    @property
-    def _embeds(self) -> bool:
-        return self._policy.embeddings
-
-    def _embedding(self, image: ServedImage, looked: Looked, image_id: str) -> EventRecord:
+    def _embedding(
+        self, image: ServedImage, looked: Looked, image_id: str, content: str
+    ) -> EventRecord:
         kind, vector = EventType.SERVED_EMBEDDING, looked.embedding
         headers = (
             *_attributes(image, kind, image.event_id(kind)),
@@ -136,6 +139,7 @@ class ServedEvents:
             ),
             ("object.sha256", text(looked.sha256)),
             ("clipstream.version", text(self._version)),
+            ("content.id", text(content)),
         )
         return EventRecord(_key(image), as_bytes(vector), headers)
 

@@ -21,6 +21,7 @@ Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ContentId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
@@ -182,6 +183,9 @@ class ClassificationValue(TypedDict):
     """Timestamp of the input record, RFC 3339 in UTC with milliseconds. null if it has none."""
     clipstream_version: str
     """Version of Clipstream that wrote the event."""
+    content_id: NotRequired[ContentId]
+    """Identity of the object as this model sees it, the same in the stream, over HTTP and in
+    backfills. Absent in events of versions that did not write it."""
 
 
 @_described
@@ -209,6 +213,51 @@ class ClassificationValueV2(TypedDict):
     """Timestamp of the input record, RFC 3339 in UTC with milliseconds. null if it has none."""
     clipstream_version: str
     """Version of Clipstream that wrote the event."""
+    content_id: NotRequired[ContentId]
+    """Identity of the object as this model sees it, the same in the stream, over HTTP and in
+    backfills. Absent in events of versions that did not write it."""
+
+
+@_described
+class JobValue(TypedDict):
+    """The row of a backfill that the image came from."""
+
+    id: str
+    """Id of the job."""
+    shard: Count
+    """Number of the shard in the job, from 0."""
+    row: Count
+    """Number of the row in the shard, from 0."""
+
+
+@_described
+class BackfillClassificationValue(TypedDict):
+    """One classified row of a backfill: the value of a `clipstream.backfill-classification.v1`
+    event."""
+
+    reference: ReferenceValue
+    """The row of the manifest and what it asked for."""
+    object: ObjectValue
+    """The object that the store returned."""
+    image: ImageValue
+    """The image that the decoder found."""
+    model: ModelValue
+    """The model that looked at the image."""
+    results: list[ResultValue]
+    """One entry for each label set, in the order of the results' columns."""
+    decode_mode: str
+    """How the image was resized to the model's size: see `decode.mode` in the settings."""
+    decode_crop: str
+    """Where the model's square was cut out: see `decode.crop` in the settings."""
+    job: JobValue
+    """The row that the image came from."""
+    record_timestamp: Timestamp | None
+    """Always null: a row has no timestamp. As in `clipstream.classification.v1`."""
+    clipstream_version: str
+    """Version of Clipstream that wrote the event."""
+    content_id: ContentId
+    """Identity of the object as this model sees it, the same in the stream, over HTTP and in
+    backfills."""
 
 
 @_described
@@ -287,6 +336,16 @@ class DeadReferenceValueV2(TypedDict):
 
 
 @_described
+class BackfillDeadReferenceValue(DeadReferenceValue):
+    """A row that could not be classified: the value of a `clipstream.backfill-dead-letter.v1` event
+    whose header `dlq.payload` is `reference`.
+
+    The value is in the native input format, so it can be published to an input topic unchanged.
+    Unknown fields are left out.
+    """
+
+
+@_described
 class ServedRequestValue(TypedDict):
     """The request that an image came in. It holds nothing of the request's body."""
 
@@ -344,6 +403,9 @@ class ServedImageValue(TypedDict):
     """Where the model's square was cut out: see `decode.crop` in the settings."""
     clipstream_version: str
     """Version of Clipstream that wrote the event."""
+    content_id: NotRequired[ContentId]
+    """Identity of the object as this model sees it, the same in the stream, over HTTP and in
+    backfills. Absent in events of versions that did not write it."""
 
 
 @_described

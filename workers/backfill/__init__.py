@@ -1,6 +1,9 @@
 """Backfills: a plan of shards, classified by workers on a Ray cluster, committed shard by shard.
 
 Read ``shard`` first: from a plan file to a committed results file. ``worker`` runs shards in a
-process of its own, and ``wiring`` builds it. ``output`` opens a job's objects. ``planning`` cuts a
-job. ``report`` is the page about what became of it.
+process of its own, and ``wiring`` builds it. ``output`` opens a job's objects. ``report`` is the
+page about what became of it.
+
+``planning`` cuts a job. ``planning_request`` is what a person asks for, ``planning_sources`` reads
+it, from ``planning_files``, and ``planning_rate`` measures for a dry run.
 """

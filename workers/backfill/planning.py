@@ -3,71 +3,144 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from pipeline.adapters.parquet.cutting import Cutter, Rows, listed, require_rows, without_folders
-from pipeline.adapters.s3.admin import S3Admin
+from pipeline.adapters.manifests.deciding import Decider
+from pipeline.adapters.manifests.kinds import OWN
+from pipeline.adapters.manifests.repeats import Repeats
+from pipeline.adapters.parquet.cutting import Cutter, Rows
 from pipeline.backfill import layout
-from pipeline.backfill.job import Job, Source
+from pipeline.backfill.job import Job
 from pipeline.errors import Halt
 from pipeline.ports import Folder
-from workers.backfill.output import Output, store_for
+from workers.backfill.planning_request import Request
+from workers.backfill.planning_sources import entries
 from workers.settings.loading import Settings
+
+log = logging.getLogger(__name__)
+
+PlanFile = Callable[[int, bytes], object]
+"""Stores the file of a shard."""
+
+
+@dataclass(slots=True)
+class Planned:
+    """How far a plan is. ``read`` counts entries of the source."""
+
+    read: int = 0
+    rows: int = 0
+    shards: int = 0
+
+
+Tell = Callable[[Planned], bool]
+"""Called at least once for each chunk of the source. False: stop planning."""
+
+
+class _Stopped(Exception):
+    """Somebody has asked to stop."""
 
 
 def plan(
     settings: Settings,
     folder: Folder,
-    source: str,
+    request: Request,
     shard_rows: int,
-    tell: Callable[[int], object] = lambda rows: None,
-) -> Job:
-    """Cut the source into shards and write them, then the job. ``tell`` is called with the number
-    of rows so far.
+    tell: Tell = lambda planned: True,
+) -> Job | None:
+    """Cut the source into shards and write them, then the job. None if ``tell`` asked to stop.
 
     Raises:
-        Halt: ``backfill.*``: the source cannot be read as a manifest, or holds nothing.
+        Halt: ``backfill.*``: the source cannot be read, or holds nothing. Nothing is left of the
+            plan then.
         StoreDenied, Retry: a store failed.
     """
     attempt = uuid.uuid4().hex[:8]
-    cutter = Cutter(
-        shard_rows, lambda shard, body: folder.write(layout.plan_file(attempt, shard), body)
-    )
-    left_out = 0
-    for rows in _rows(settings, source):
-        kept = without_folders(rows)
-        left_out += rows.num_rows - kept.num_rows
-        cutter.add(kept)
-        tell(cutter.rows)
-        if cutter.shards >= layout.MAX_SHARDS:
-            raise Halt(
-                "backfill.too_many_shards",
-                f"{source}: needs more than {layout.MAX_SHARDS:,} shards; raise "
-                "backfill.shard_rows",
-            )
-    plan_hash = cutter.finish()
-    require_rows(cutter, source)
-    job = Job(
-        id=str(uuid.uuid4()),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        clipstream_version=version("clipstream"),
-        source=Source(uri=source, kind="listing"),
-        attempt=attempt,
-        rows=cutter.rows,
-        bytes=cutter.bytes,
-        shards=cutter.shards,
-        shard_rows=shard_rows,
-        plan_hash=plan_hash,
-        left_out={"folder": left_out} if left_out else {},
-    )
+
+    def write(shard: int, body: bytes) -> None:
+        folder.write(layout.plan_file(attempt, shard), body)
+
+    try:
+        job = cut(settings, request, shard_rows, attempt, write, tell)
+    except _Stopped:
+        _forget(folder, attempt)
+        return None
+    except Halt:
+        _forget(folder, attempt)
+        raise
     if not folder.create(layout.JOB, job.as_bytes()):
         found = read_job(folder)
         if found is not None:
+            request.require_same(found)
             return found
     return job
+
+
+def cut(
+    settings: Settings,
+    request: Request,
+    shard_rows: int,
+    attempt: str,
+    write: PlanFile | None,
+    tell: Tell = lambda planned: True,
+    each: Callable[[Rows], object] = lambda rows: None,
+) -> Job:
+    """The job as it would be written. ``write`` None: rows are only counted. ``each`` sees all
+    rows."""
+    planned = Planned()
+
+    def go_on() -> None:
+        if not tell(planned):
+            raise _Stopped
+
+    with contextlib.ExitStack() as owned:
+        cutter = owned.enter_context(contextlib.closing(Cutter(shard_rows, write)))
+        decider = owned.enter_context(
+            contextlib.closing(
+                Decider(request.choice, lambda bucket: settings.s3_store_of(bucket) is not None)
+            )
+        )
+        repeats = None
+        if request.kind in OWN:
+            repeats = owned.enter_context(contextlib.closing(Repeats()))
+        for found in entries(settings, request, go_on):
+            rows = decider.rows(found)
+            if request.limit is not None:
+                rows = rows.slice(0, request.limit - planned.rows)
+            cutter.add(rows)
+            each(rows)
+            if repeats is not None:
+                repeats.add(rows)
+            planned.read += found.num_rows
+            planned.rows += rows.num_rows
+            planned.shards = cutter.shards
+            go_on()
+            _require_room(request, cutter)
+            if planned.rows == request.limit:
+                break
+        plan_hash = cutter.finish()
+        _require_room(request, cutter)
+        _require_rows(request, planned, decider)
+        _warn(decider)
+        return Job(
+            id=str(uuid.uuid4()),
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            clipstream_version=version("clipstream"),
+            source=request.source,
+            attempt=attempt,
+            rows=cutter.rows,
+            bytes=cutter.bytes,
+            shards=cutter.shards,
+            shard_rows=shard_rows,
+            plan_hash=plan_hash,
+            left_out=dict(decider.left_out),
+            repeated=0 if repeats is None else repeats.count(),
+        )
+    raise AssertionError("unreachable: nothing owned here suppresses exceptions")
 
 
 def read_job(folder: Folder) -> Job | None:
@@ -76,7 +149,39 @@ def read_job(folder: Folder) -> Job | None:
     return None if found is None else Job.of_bytes(found.body, layout.JOB)
 
 
-def _rows(settings: Settings, source: str) -> Iterator[Rows]:
-    place = Output.of(source)
-    with contextlib.closing(S3Admin(store_for(settings, place.bucket))) as admin:
-        yield from listed(admin.list_objects(place.bucket, place.prefix))
+# -- inside ---------------------------------------------------------------------------------
+
+
+def _require_room(request: Request, cutter: Cutter) -> None:
+    if cutter.shards > layout.MAX_SHARDS:
+        raise Halt(
+            "backfill.too_many_shards",
+            f"{request.uri}: needs more than {layout.MAX_SHARDS:,} shards; raise "
+            "backfill.shard_rows",
+        )
+
+
+def _require_rows(request: Request, planned: Planned, decider: Decider) -> None:
+    if planned.rows:
+        return
+    out = ", ".join(f"{count:,} {reason}" for reason, count in decider.left_out.items())
+    told = f"{planned.read:,} entries, of which none is left ({out})" if out else "nothing"
+    hint = "check the source"
+    if refused := decider.refused_buckets:
+        hint = f"allow bucket {refused[0]} in s3.allowed_buckets, or check the source"
+    raise Halt("backfill.no_rows", f"{request.uri}: holds {told}; {hint}")
+
+
+def _warn(decider: Decider) -> None:
+    if refused := decider.refused_buckets:
+        log.warning(
+            "%d rows were left out, because s3.allowed_buckets does not name their buckets: %s",
+            decider.left_out["bucket_not_allowed"],
+            ", ".join(refused[:5]),
+        )
+
+
+def _forget(folder: Folder, attempt: str) -> None:
+    """Delete what a plan that failed has written."""
+    for name in list(folder.names(f"{layout.PLAN}{attempt}/")):
+        folder.delete(name)

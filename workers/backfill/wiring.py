@@ -86,6 +86,11 @@ def build_backfill_worker(
 def shard_runner(
     settings: Settings, model: ModelIdentity, path: Stages, folder: Folder, job: Job
 ) -> ShardRunner:
+    """What runs the job's shards over a path.
+
+    Raises:
+        Halt: ``backfill.another_identity``.
+    """
     rules = load_rules(settings, model, path.batcher.encode_texts)
     identity = Identity(
         model=model.name,

@@ -10,6 +10,12 @@ from rich.text import Text
 
 from pipeline.adapters.https.doctor import check_hosts
 from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.backfill.topics import (
+    check_marks,
+    create_marks,
+    publishing_to,
+    sound_backfill_topics,
+)
 from pipeline.adapters.kafka.doctor import SAFE_MIN_ISR, SAFE_REPLICATION, KafkaDoctor, sound_topics
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.policy import S3Policy
@@ -39,10 +45,16 @@ class NewTopics(NamedTuple):
 
 
 def run_doctor(
-    settings: Settings, console: Console, create: NewTopics | None, *, nodes: bool = False
+    settings: Settings,
+    console: Console,
+    create: NewTopics | None,
+    *,
+    nodes: bool = False,
+    backfill_topics: bool = False,
 ) -> bool:
-    """Print every check as it is made; with ``nodes``, also those of every node of the cluster.
-    Returns whether none failed."""
+    """Print every check as it is made; with ``nodes``, also those of every node of the cluster,
+    with ``backfill_topics``, also those of the topics that backfills are published to. Returns
+    whether none failed."""
     counts = dict.fromkeys(CheckResult, 0)
     areas = [
         ("kafka", "reach", _kafka(settings, create)),
@@ -53,6 +65,8 @@ def run_doctor(
         ("model", "load", _model(settings)),
         ("ray", "start", _ray(settings)),
     ]
+    if backfill_topics:
+        areas.insert(1, ("backfill", "reach", _backfill_topics(settings, create)))
     if nodes:
         areas.append(("nodes", "join", survey(settings)))
     for area, subject, checks in areas:
@@ -84,7 +98,8 @@ def _kafka(settings: Settings, create: NewTopics | None) -> Iterator[Check]:
         brokers = ", ".join(settings.kafka.bootstrap_servers)
         yield Check("connection", CheckResult.PASSED, f"{brokers} answers")
         if create is not None:
-            yield from _guarded("create topics", _created(settings, admin, create))
+            sound = sound_topics(settings.kafka, _served(settings))
+            yield from _guarded("create topics", _created(admin, sound, create))
         yield from KafkaDoctor(
             admin,
             settings.kafka,
@@ -100,8 +115,29 @@ def _served(settings: Settings) -> str | None:
     return settings.serve.topic if settings.serve.publish == "kafka" else None
 
 
-def _created(settings: Settings, admin: KafkaAdmin, create: NewTopics) -> Iterator[Check]:
-    topics = sound_topics(settings.kafka, _served(settings))
+def _backfill_topics(settings: Settings, create: NewTopics | None) -> Iterator[Check]:
+    """The topics of `clipstream backfill publish`."""
+    topics = settings.backfill.topics
+    with KafkaAdmin(settings.kafka) as admin:
+        if create is not None:
+            sound = sound_backfill_topics(settings.kafka, topics)
+            yield from _guarded("create topics", _created(admin, sound, create))
+            for name in create_marks(admin, topics, create.replication):
+                yield Check("create topics", CheckResult.PASSED, f"created topic {name}")
+        yield from KafkaDoctor(
+            admin,
+            publishing_to(settings.kafka, topics),
+            settings.delivery,
+            member_of(settings, 0),
+            settings.workers.most,
+        ).check_outputs()
+        yield from check_marks(admin, topics)
+
+
+def _created(
+    admin: KafkaAdmin, topics: dict[str, dict[str, str]], create: NewTopics
+) -> Iterator[Check]:
+    """``topics`` are names with their settings."""
     durable = {"min.insync.replicas": str(SAFE_MIN_ISR)}
     if create.replication >= SAFE_REPLICATION:
         topics = {name: configs | durable for name, configs in topics.items()}

@@ -1,8 +1,8 @@
 """`clipstream demo --backfill`: a bucket of generated images, classified once, killed on the way.
 
-It starts an S3 server, puts images there, and runs `clipstream backfill run` as a person does. It
-kills the driver when some shards are committed, and runs the same command again. It ends with the
-report and with queries on what was written.
+It starts an S3 server, puts images there, and writes a manifest that says what each of them shows.
+It runs `clipstream backfill run` as a person does, kills the driver when some shards are committed,
+and runs the same command again. It ends with the report and with queries on what was written.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ SEED = 20_260_102
 IMAGES = "demo-images"
 DERIVED = "demo-derived"
 PREFIX = "shapes/"
-SOURCE = f"s3://{IMAGES}/"
 OUTPUT = f"s3://{DERIVED}/{PREFIX}"
 SIDE_PX = (96, 320)
 """Smaller images than those of the stream's demo: there are many more."""
@@ -59,6 +58,7 @@ class _Job:
     """The job's objects, and the command that runs it."""
 
     admin: S3Admin
+    manifest: Path
     settings: Path
     logs: Path
     shards: int
@@ -69,7 +69,7 @@ class _Job:
         return {each.key: each.etag for each in found}
 
     def driver(self, name: str) -> ChildProcess:
-        command = [sys.executable, "-m", "workers.cli", "backfill", "run", SOURCE]
+        command = [sys.executable, "-m", "workers.cli", "backfill", "run", str(self.manifest)]
         command += ["--output", OUTPUT, "--config", str(self.settings)]
         log = self.logs / f"{name}.log"
         return ChildProcess(name, command, log=log, environment=command_environment())
@@ -96,8 +96,9 @@ def run_backfill_demo(console: Console, output: Path, images: int) -> bool:
         _write_settings(file, s3, images)
         settings = load_settings(file, environment={})
         admin = owned.enter_context(contextlib.closing(S3Admin(settings.s3)))
-        _put_images(console, admin, images)
-        job = _Job(admin, file, logs, -(-images // _shard_rows(images)))
+        manifest = output / "backfill-manifest.jsonl"
+        _put_images(console, admin, images, manifest)
+        job = _Job(admin, manifest, file, logs, -(-images // _shard_rows(images)))
         before = _run_and_kill(console, job)
         kept = _resume(console, job, before)
         page = output / "backfill-report.html"
@@ -144,13 +145,18 @@ def _write_settings(file: Path, s3: MotoS3, images: int) -> None:
     )
 
 
-def _put_images(console: Console, admin: S3Admin, count: int) -> None:
+def _put_images(console: Console, admin: S3Admin, count: int, manifest: Path) -> None:
+    """Upload the images, and list them in a manifest with their versions and what they show."""
     admin.create_bucket(IMAGES)
     admin.create_bucket(DERIVED)
-    with _progress(console, "images") as progress:
+    with _progress(console, "images") as progress, manifest.open("w", encoding="utf-8") as lines:
         task = progress.add_task("generating images, uploading them", total=count)
         for image in _images(count):
-            admin.put(IMAGES, image.key, image.body)
+            stored = admin.put(IMAGES, image.key, image.body)
+            line: dict[str, object] = {"bucket": IMAGES, "key": image.key, "etag": stored.etag}
+            if image.truth is not None:
+                line["truth"] = [image.truth]
+            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
             progress.advance(task)
 
 

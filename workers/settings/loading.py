@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from pipeline.adapters.clip.policy import ModelPolicy
 from pipeline.adapters.https.policy import HttpsPolicy
-from pipeline.adapters.kafka.policy import MAX_PORT, DeliveryPolicy, KafkaPolicy
+from pipeline.adapters.kafka.policy import MAX_PORT, DeliveryPolicy, KafkaPolicy, check_topic
 from pipeline.adapters.s3.policy import (
     NOTHING_READABLE,
     NamedS3Policy,
@@ -180,6 +180,28 @@ class Settings(Policy):
                 f"serve.topic: {self.serve.topic} is a topic of the stream too, whose readers do "
                 "not expect events of requests; use another topic"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _backfill_topics_are_their_own(self) -> Self:
+        theirs = {self.kafka.output_topics.name(topic) for topic in OutputTopic}
+        theirs |= {*self.kafka.input_topics, self.serve.topic}
+        seen: set[str] = set()
+        for key, name in self.backfill.topics:
+            try:
+                check_topic(name)
+            except ValueError as error:
+                raise ValueError(f"backfill.topics.{key}: {error}") from error
+            if name in theirs:
+                raise ValueError(
+                    f"backfill.topics.{key}: {name} is a topic of the stream or of the server too, "
+                    "whose readers do not expect events of backfills; use another topic"
+                )
+            if name in seen:
+                raise ValueError(
+                    f"backfill.topics.{key}: {name} is the name of two topics; use four topics"
+                )
+            seen.add(name)
         return self
 
     @model_validator(mode="after")

@@ -92,6 +92,15 @@ class KafkaDoctor:
             yield self._transactional_id()
             yield self._hanging()
 
+    def check_outputs(self) -> Iterator[Check]:
+        """Findings about the output topics alone."""
+        outputs = [self._kafka.output_topics.name(topic) for topic in OutputTopic]
+        topics = self._admin.topics(outputs)
+        settings = self._settings(ConfigResourceType.TOPIC, list(topics))
+        for name in outputs:
+            yield from self._topic(name, topics, settings, "WRITE")
+            yield from self._output(name, settings)
+
     # -- topics -----------------------------------------------------------------------------
 
     def _topic(

@@ -61,7 +61,9 @@ class ResultsFile:
         outcomes = [outcome for _, outcome in rows]
         columns["etag"] = [each.etag for each in outcomes]
         columns["version_id"] = [each.version_id for each in outcomes]
-        columns["content_id"] = [content_id(each) for each in outcomes]
+        columns["content_id"] = [
+            content_id(each.looked, each.ref.uri, each.etag, each.version_id) for each in outcomes
+        ]
         columns["sha256"] = [each.looked.sha256 for each in outcomes]
         columns["size_bytes"] = [each.looked.size_bytes for each in outcomes]
         for name in ("format", "width", "height", "frames", "cropped_share"):

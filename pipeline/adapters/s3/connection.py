@@ -54,6 +54,11 @@ def open_session(policy: S3Policy) -> boto3.session.Session:
         ) from error
 
 
+def own_region() -> str | None:
+    """The region that AWS's environment or files give this machine, if they do."""
+    return boto3.session.Session().region_name
+
+
 def certificate_authorities(policy: S3Policy) -> bytes | None:
     """The contents of the store's ``ca_file``, if it is set.
 

@@ -259,6 +259,7 @@ def test_an_object_is_answered_with_its_etag_and_the_version_that_was_read(serve
     assert (newest["version_id"], older["version_id"]) == (new.version_id, old.version_id)
     assert older["sha256"] == hashlib.sha256(PNG).hexdigest()
     assert newest["etag"] == new.etag
+    assert newest["content_id"] != older["content_id"]
     assert missing["error"]["code"] == "fetch.not_found"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
+from pipeline.content import content_id
 from pipeline.events import EventBuilder, EventContext, EventsPolicy, event_id
 from pipeline.events.headers import HEADERS, EventType
 from pipeline.events.schemas import CLASSIFICATION_SCHEMA, schemas
@@ -146,6 +147,7 @@ def test_a_classification_has_every_field_of_its_outcome() -> None:
         "position": {"topic": "images", "partition": 3, "offset": 1234, "index": 2},
         "record_timestamp": "2026-01-01T00:00:00.123Z",
         "clipstream_version": "1.2.3",
+        "content_id": content_id(LOOKED, "s3://photos/2026/café 1.jpg", "read-etag", "read"),
     }
     check(record, CLASSIFICATION_SCHEMA)
 
@@ -181,7 +183,7 @@ def test_what_is_unknown_is_null_in_a_value_and_absent_from_headers() -> None:
     assert value["object"]["version_id"] is None
     assert value["reference"]["metadata"] == {}
     optional = {header.name for header in HEADERS[EventType.EMBEDDING] if not header.required}
-    optional.remove("decode.crop")  # always known; absent in events of earlier versions
+    optional -= {"decode.crop", "content.id"}  # always known; absent in events of earlier versions
     assert optional.isdisjoint(texts(embedding))
     assert classification.key is None
 
@@ -284,6 +286,7 @@ def test_an_embedding_names_model_object_and_classification() -> None:
         ("object.version-id", b"read"),
         ("tenant", b"gallery"),
         ("clipstream.version", b"1.2.3"),
+        ("content.id", json.loads(build()[0].value)["content_id"].encode()),
     )
 
 

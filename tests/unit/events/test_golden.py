@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from pathlib import Path
 
 from tests.golden import label_sets, run
+
+WITHOUT_CONTENT_IDS = "6f931b2c50ad6f092279e228ea9dea6a35400483fd292c1f06a4f60af8e236d4"
+"""SHA-256 of ``events.json`` before events had a content id."""
+
+TOO_LARGE = ("4501 bytes are too many", "4453 bytes are too many")
+"""A dead letter says how large the classification would have been, now and before."""
+
+CONTENT_ID_FIELD = re.compile(r',"content_id":"[0-9a-f]{32}"}$')
 
 
 def test_a_worker_publishes_and_exposes_what_it_always_has() -> None:
@@ -16,6 +26,26 @@ def test_a_worker_publishes_and_exposes_what_it_always_has() -> None:
         assert own == other
     assert len(events) == len(expected)
     assert run.metrics(meter) == json.loads(run.METRICS.read_text())
+
+
+def test_content_ids_are_all_that_was_added_to_events() -> None:
+    events = json.loads(run.EVENTS.read_text())
+    named = 0
+    for event in events:
+        for header in event["headers"]:
+            if header[1].get("text") == TOO_LARGE[0]:
+                header[1]["text"] = TOO_LARGE[1]
+        last = event["headers"][-1]
+        if last[0] == "content.id":
+            named += 1
+            event["headers"].pop()
+        elif "text" in event["value"]:
+            event["value"]["text"], found = CONTENT_ID_FIELD.subn("}", event["value"]["text"])
+            named += found
+    before = json.dumps(events, indent=1, ensure_ascii=False) + "\n"
+    assert hashlib.sha256(before.encode()).hexdigest() == WITHOUT_CONTENT_IDS
+    published = [each for each in events if each["topic"] != "dead_letters"]
+    assert named == len(published) > 0
 
 
 def test_a_label_set_keeps_its_version_however_oddly_it_is_written(tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def test_an_image_has_an_event_and_its_embedding_another() -> None:
     assert result["label_set"] == "animals"
     assert [score["label"] for score in result["scores"]] == ["walrus", "dog"]
     assert embedding.value == LOOKED.embedding.tobytes()
+    assert headers_of(embedding)["content.id"] == value["content_id"]
     assert headers_of(embedding)["image.id"] == headers_of(image)["ce_id"]
     assert image.key == embedding.key == b"request-1"
 

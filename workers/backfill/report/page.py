@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.backfill.cost import GET_PRICE, PRICES_OF, PUT_PRICE
 from pipeline.backfill.report.evidence import LabelEvidence, Share, Verdict
 from pipeline.backfill.report.pace import Pace, WorkerTime, busy_s, pace, worker_time
 from pipeline.backfill.report.samples import BANDS, JobSamples, SampledObject, Shown
@@ -17,10 +18,6 @@ from pipeline.backfill.summary import BINS, LabelSetTally, LabelTally
 from pipeline.errors import CODES
 from workers.backfill.report.charts import area, bars, between, line
 from workers.backfill.report.gather import Gathered
-
-GET_PRICE = 0.0004 / 1000
-PUT_PRICE = 0.005 / 1000
-"""Dollars a request: AWS list prices of S3 Standard in us-east-1."""
 
 THRESHOLDS = tuple(range(5, BINS, 5))
 """Edges of bins at which the page judges a label: 0.1, 0.2, … 0.9."""
@@ -33,7 +30,7 @@ _TEMPLATE = "report.html.jinja"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a person chose. ``gpu_hour_price`` is in the currency that the page shows as $."""
+    """What a person chose. ``gpu_hour_price`` is in US dollars."""
 
     gpu_hour_price: float | None = None
     thumbnails: bool = False
@@ -165,6 +162,7 @@ def render(
         pictures=pictures,
         labels_open=LABELS_OPEN,
         bins=BINS,
+        prices_of=PRICES_OF,
     )
 
 

@@ -1,5 +1,6 @@
-"""`clipstream backfill …`: one module a command, and what runs a job.
+"""`clipstream backfill …`: what a person types, and what runs a job.
 
 Read ``commands`` first: what a person types. ``driver`` runs a job to its end, ``dispatch`` hands
-shards to workers, and ``lease`` keeps a second driver away.
+shards to workers, and ``lease`` keeps a second driver away. ``new_job`` cuts the job of a new
+output, and ``dry_run`` says what that would take.
 """

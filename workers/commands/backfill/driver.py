@@ -15,20 +15,19 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.backfill import layout
 from pipeline.backfill.job import Job
 from pipeline.backfill.ledger import Ledger
-from pipeline.backfill.policy import CPU_SHARD_ROWS, GPU_SHARD_ROWS
 from pipeline.errors import Halt, Retry
 from pipeline.metrics import DRIVER_METRICS
 from pipeline.ports import Folder
 from workers.backfill.output import Output, open_output
-from workers.backfill.planning import plan, read_job
+from workers.backfill.planning_request import Request
 from workers.backfill.report.page import Choice
 from workers.backfill.report.write import write_report
 from workers.backfill.wiring import build_backfill_worker
 from workers.cluster.actors import Cluster
-from workers.cluster.reservation import decided_before
 from workers.cluster.start import patiently
 from workers.commands.backfill.dispatch import Dispatcher
 from workers.commands.backfill.lease import HeldLease, take_lease
+from workers.commands.backfill.new_job import job_of
 from workers.commands.signals import signals
 from workers.endpoints import HealthEndpoint
 from workers.settings.loading import Settings
@@ -41,8 +40,10 @@ HEALTHY_S = 30.0
 PROGRESS_S = 10.0
 
 
-def run_backfill(settings: Settings, source: str, output: str) -> ExitCode:
-    """Cut the job if it is new, and run what is left of it.
+def run_backfill(
+    settings: Settings, request: Request, output: str, gpu_hour_price: float | None = None
+) -> ExitCode:
+    """Cut the job if it is new, and run what is left of it. A complete job has a report.
 
     Raises:
         Halt: a person must act.
@@ -59,10 +60,12 @@ def run_backfill(settings: Settings, source: str, output: str) -> ExitCode:
         if lease is None:
             return ExitCode.OK
         try:
-            job = read_job(folder) or plan(settings, folder, source, shard_rows(settings))
+            job = job_of(settings, folder, request, lease, stopping)
+            if job is None:
+                return ExitCode.OK
             code = _run(settings, place, folder, job, lease, stopping, rng)
             if code is ExitCode.OK and len(committed(folder)) == job.shards:
-                leave_report(settings, folder, Choice())
+                leave_report(settings, folder, Choice(gpu_hour_price))
             return code
         finally:
             lease.give_back()
@@ -124,16 +127,6 @@ def _run(
         with contextlib.closing(endpoint):
             code = supervisor.run(None, watch.tick)
     return code
-
-
-def shard_rows(settings: Settings) -> int:
-    """Rows of a shard. Without Ray it is not known whether `auto` finds a GPU, so a job that is to
-    run on GPUs says so in its settings."""
-    rows = settings.backfill.shard_rows
-    if rows != "auto":
-        return rows
-    decided = decided_before(settings)
-    return GPU_SHARD_ROWS if decided is not None and decided[0] else CPU_SHARD_ROWS
 
 
 def committed(folder: Folder) -> set[int]:

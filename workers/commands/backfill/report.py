@@ -37,7 +37,7 @@ def report(
     clear: Annotated[bool, typer.Option("--clear", help="Do not blur the pictures.")] = False,
     gpu_hour_price: Annotated[
         float | None,
-        typer.Option(help="Price of an hour of one GPU, for the cost.", min=0, metavar="AMOUNT"),
+        typer.Option(help="US dollars that one GPU costs an hour.", min=0, metavar="DOLLARS"),
     ] = None,
     config: Config = None,
     overrides: Set = None,

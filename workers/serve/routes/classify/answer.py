@@ -8,8 +8,9 @@ from typing import Annotated, Any, NotRequired
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic refuses typing's below Python 3.12
 
+from pipeline.content import content_id
 from pipeline.events import parts
-from pipeline.events.values import Count, ImageValue, ModelValue, ResultValue, Sha256
+from pipeline.events.values import ContentId, Count, ImageValue, ModelValue, ResultValue, Sha256
 from pipeline.records import LabelSetResult, ModelIdentity
 from workers.serve.images import Seen
 
@@ -62,6 +63,9 @@ class AnsweredImage(TypedDict):
     """Version of the object that was read, where its bucket has versions."""
     embedding: NotRequired[list[float] | str]
     """The embedding, if it was asked for: unit length, as published in events."""
+    content_id: NotRequired[ContentId]
+    """Identity of the image as this model sees it, the same in the stream, over HTTP and in
+    backfills."""
     error: NotRequired[AnsweredProblem]
     """Why the image could not be looked at. All other fields but `index` and `id` are absent."""
 
@@ -97,9 +101,9 @@ def model_value(model: ModelIdentity, embedding_dtype: str) -> AnsweredModel:
 
 
 def image_value(
-    seen: Seen, results: tuple[LabelSetResult, ...], embedding: bool | str
+    seen: Seen, results: tuple[LabelSetResult, ...], embedding: bool | str, uri: str | None
 ) -> dict[str, Any]:
-    """All of an answered image but its index and id."""
+    """All of an answered image but its index and id. ``uri`` is None for bytes of the request."""
     looked = seen.looked
     value: dict[str, Any] = {
         "sha256": looked.sha256,
@@ -114,4 +118,5 @@ def image_value(
         value["embedding"] = base64.b64encode(looked.embedding.tobytes()).decode()
     elif embedding:
         value["embedding"] = looked.embedding.tolist()
+    value["content_id"] = content_id(looked, uri, seen.etag, seen.version_id)
     return value

@@ -14,7 +14,7 @@ from pipeline.labels.scoring import CompiledLabelSet
 from pipeline.records import JsonValue, LabelSetResult
 from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError
-from workers.serve.images import Seen
+from workers.serve.images import Located, Seen
 from workers.serve.looking import OURS, RETRY_S, scores_of
 from workers.serve.publishing.records import Answered
 from workers.serve.routes.classify.answer import image_value, model_value
@@ -104,7 +104,8 @@ def _values(question: Question, scored: Sequence[Scored]) -> list[dict[str, Any]
         if item.id is not None:
             value["id"] = item.id
         if isinstance(outcome, Seen):
-            value |= image_value(outcome, results, question.options.embedding)
+            uri = item.given.ref.uri if isinstance(item.given, Located) else None
+            value |= image_value(outcome, results, question.options.embedding, uri)
         else:
             failures[index] = outcome
             value["error"] = {"code": outcome.code, "message": outcome.message}

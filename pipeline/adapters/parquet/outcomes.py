@@ -1,0 +1,187 @@
+"""What became of a shard's rows, read back from its files."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.adapters.parquet.columns import EMBEDDING
+from pipeline.adapters.parquet.plan import plan_rows
+from pipeline.backfill.job import Identity
+from pipeline.backfill.rows import PlanRow
+from pipeline.errors import Halt
+from pipeline.records import (
+    Asked,
+    Classification,
+    DeadLetter,
+    ImageFacts,
+    ImageRef,
+    LabelScore,
+    LabelSetResult,
+    Looked,
+    ModelIdentity,
+)
+
+_AT_ONCE = 1_000
+"""Rows that are Python objects at a time."""
+
+NO_EMBEDDING = np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOutcome:
+    """One row of a shard. ``content_id`` is empty for a dead letter. The embedding of a
+    classification is empty where the job wrote none."""
+
+    row: int
+    outcome: Classification | DeadLetter
+    content_id: str = ""
+
+
+class ResultsOfShard:
+    """A results file. Its metadata is read at once, its rows when they are asked for."""
+
+    def __init__(self, body: bytes, name: str) -> None:
+        """
+        Raises:
+            Halt: ``backfill.unreadable``.
+        """
+        try:
+            self._file = pq.ParquetFile(io.BytesIO(body))
+            told = json.loads(self._file.metadata.metadata[b"clipstream"])
+            self.errors_file: str | None = told["errors_file"]
+            self._identity = Identity.model_validate(told["identity"])
+        except (pa.ArrowException, LookupError, TypeError, ValueError) as error:
+            raise Halt(
+                "backfill.unreadable",
+                f"{name}: is no results file that this release can read ({error}); use the "
+                "release that began the job",
+            ) from error
+
+    def outcomes(
+        self, plan: bytes, errors: bytes | None, from_row: int = 0
+    ) -> Iterator[StoredOutcome]:
+        """What became of the rows from ``from_row`` on, in the order of the plan. ``plan`` and
+        ``errors`` are the files of this shard. Rows that their route skipped are left out."""
+        rows = list(plan_rows(plan))
+        failed = iter(_failures(errors, rows, from_row)) if errors is not None else iter(())
+        waiting = next(failed, None)
+        for stored in self._classified(rows, from_row):
+            while waiting is not None and waiting.row < stored.row:
+                yield waiting
+                waiting = next(failed, None)
+            yield stored
+        while waiting is not None:
+            yield waiting
+            waiting = next(failed, None)
+
+    def _classified(self, rows: Sequence[PlanRow], from_row: int) -> Iterator[StoredOutcome]:
+        table = self._file.read()
+        label_sets = [name for name in self._identity.label_sets if name in table.column_names]
+        label_sets.sort(key=table.column_names.index)
+        vectors = EMBEDDING in table.column_names
+        numbers = table.column("row")
+        order = pc.sort_indices(numbers)
+        begin = pc.sum(pc.less(numbers, from_row)).as_py() or 0
+        plain = table.drop_columns([EMBEDDING]) if vectors else table
+        for at in range(begin, table.num_rows, _AT_ONCE):
+            some = order.slice(at, _AT_ONCE)
+            embeddings = _vectors(table.column(EMBEDDING).take(some)) if vectors else None
+            for index, values in enumerate(plain.take(some).to_pylist()):
+                vector = NO_EMBEDDING if embeddings is None else embeddings[index]
+                outcome = self._classification(rows[values["row"]], values, label_sets, vector)
+                yield StoredOutcome(values["row"], outcome, values["content_id"])
+
+    def _classification(
+        self,
+        row: PlanRow,
+        values: Mapping[str, Any],
+        label_sets: Sequence[str],
+        vector: Any,
+    ) -> Classification:
+        identity = self._identity
+        results = tuple(
+            _result(name, identity.label_sets[name], values[name])
+            for name in label_sets
+            if values[name] is not None
+        )
+        looked = Looked(
+            vector,
+            ModelIdentity(
+                identity.model,
+                identity.revision,
+                identity.dimension,
+                identity.logit_scale,
+                identity.precision,
+                identity.engine,
+            ),
+            ImageFacts(
+                values["format"],
+                values["width"],
+                values["height"],
+                values["frames"],
+                values["cropped_share"],
+            ),
+            values["sha256"],
+            values["size_bytes"],
+            identity.decode_mode,
+            identity.decode_crop,
+        )
+        ref = _ref(row, tuple(result.label_set for result in results), values["tenant"])
+        return Classification(ref, looked, results, values["etag"], values["version_id"])
+
+
+def _failures(body: bytes, rows: Sequence[PlanRow], from_row: int) -> Iterator[StoredOutcome]:
+    table = pq.read_table(pa.BufferReader(body)).sort_by("row")
+    for values in table.filter(pc.greater_equal(table.column("row"), from_row)).to_pylist():
+        row = rows[values["row"]]
+        label_sets = values.get("label_sets")
+        ref = _ref(
+            row, tuple(row.label_sets if label_sets is None else label_sets), values["tenant"]
+        )
+        letter = DeadLetter(
+            values["code"],
+            values["message"],
+            values["attempts"],
+            ref=ref,
+            unclassified_action=values["unclassified_action"],
+            format=values["format"],
+        )
+        yield StoredOutcome(row.number, letter)
+
+
+def _ref(row: PlanRow, label_sets: tuple[str, ...], tenant: str | None) -> ImageRef:
+    """The reference as its route decided; what the manifest asked for stands in the plan."""
+    return ImageRef(
+        row.bucket,
+        row.key,
+        label_sets,
+        row.version_id,
+        row.etag,
+        row.id,
+        tenant,
+        row.metadata,
+        Asked(row.label_sets, row.tenant),
+    )
+
+
+def _result(name: str, version: str, values: Mapping[str, Any]) -> LabelSetResult:
+    similarities = values["similarities"]
+    scores = tuple(
+        LabelScore(label, score, similarities[label]) for label, score in values["scores"].items()
+    )
+    return LabelSetResult(name, version, scores, tuple(values["matched"]), values["decision"])
+
+
+def _vectors(column: pa.ChunkedArray) -> Any:
+    """[rows, dimension], of the column's element type."""
+    flat = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
+    return flat.reshape(len(column), -1)
