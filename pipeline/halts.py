@@ -365,11 +365,6 @@ HALTS: dict[str, HaltCode] = {
         "write it as the message says",
         of_input=True,
     ),
-    "backfill.no_job": _command(
-        "an output that a command was given holds no job",
-        "name the output of a job, as `--output` of `backfill run` did",
-        of_input=True,
-    ),
     "backfill.no_rows": _command(
         "the source of a job holds nothing to classify",
         "check its prefix, or what was left out",

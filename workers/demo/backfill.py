@@ -48,7 +48,7 @@ LEASE_S = 8.0
 """Patience of the second driver with the first, which is dead. The default suits clusters."""
 COMMIT_S = 300.0
 """Longest wait for another shard. A slow machine needs long to load torch for the first time."""
-LOOK_S = 0.2
+LOOK_S = 0.5
 STOP_S = 45.0
 HERE = Path(__file__).parent
 
