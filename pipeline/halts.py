@@ -435,12 +435,25 @@ HALTS: dict[str, HaltCode] = {
         "another publisher has taken over the shards that this one published",
         "let it finish. Start several publishers with different `--share`",
     ),
+    "backfill.poison": _stream(
+        "workers die on too many shards or rows of a job for single objects to be the cause",
+        "look at why the workers die, such as too little memory, and run the command again",
+    ),
+    "backfill.stuck": _stream(
+        "workers have shards in work, and no row has had an outcome for `backfill.stuck_s`: a "
+        "store refuses or fails everything that is left",
+        "mend what the message names, and run the command again",
+    ),
+    "backfill.output_refused": _stream(
+        "the store of the output refuses results",
+        "give the workers the rights that the message names, and run the command again",
+    ),
     "backfill.second_driver": _command(
         "another driver runs the job",
         "let it finish, or stop it",
     ),
     "backfill.lease_lost": _stream(
-        "another driver has taken the job over",
-        "let it finish, or stop it",
+        "another driver has taken the job over, or may have: this driver could not renew its lease",
+        "let the other driver finish, or run the command again",
     ),
 }

@@ -104,11 +104,12 @@ class StoredFile:
 
 
 class Folder(Protocol):
-    """Objects of a bucket below a prefix, named relative to it. Thread-safe. Every call blocks, and
-    tries a few times.
+    """Objects of a bucket below a prefix, named relative to it. Each is written in one request, so
+    nobody sees half of one. Thread-safe. Every call blocks, and tries a few times.
 
     Raises:
-        StoreDenied: access is refused, or there is no such bucket.
+        StoreDenied: access is refused, or there is no such bucket. ``output.unsupported``: the
+            store does not know conditional writes.
         Retry: the store failed several times.
     """
 
@@ -120,24 +121,31 @@ class Folder(Protocol):
         none. Objects without bytes have no tail to ask for."""
 
     def metadata(self, name: str) -> Mapping[str, str] | None:
-        """The user metadata that the object was created with, or None if there is none."""
+        """The user metadata that the object was written with, its names in lower case; None if
+        there is no object."""
 
     def create(self, name: str, body: bytes, metadata: Mapping[str, str] = {}) -> bool:
         """Write an object that must not exist. False if it does, or if it may: the answer to a
-        write that happened can be lost, and a second try then finds its own object."""
+        write that happened can be lost, and a second try then finds its own object. A store may
+        also answer so while two writers are at it (409), and neither has written yet."""
 
-    def replace(self, name: str, body: bytes, etag: str) -> str | None:
+    def replace(
+        self, name: str, body: bytes, etag: str, metadata: Mapping[str, str] = {}
+    ) -> str | None:
         """Write an object that must still have this ETag. Returns the new ETag; None if the object
-        is another by now, or may be."""
+        is another by now, or may be, for the reasons that ``create`` names."""
 
-    def write(self, name: str, body: bytes) -> None:
+    def write(self, name: str, body: bytes, metadata: Mapping[str, str] = {}) -> None:
         """Write an object, whether it exists or not."""
 
     def delete(self, name: str) -> None:
         """Delete an object, if it exists."""
 
     def names(self, prefix: str = "") -> Iterator[str]:
-        """Names of the objects that start with ``prefix``, in order."""
+        """Names of the objects that start with ``prefix``, in the order of their UTF-8 bytes."""
+
+    def close(self) -> None:
+        """Release the connections. Who has opened the folder closes it."""
 
 
 @dataclass(frozen=True, slots=True)

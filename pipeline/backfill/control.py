@@ -7,8 +7,10 @@ from enum import StrEnum
 
 from pipeline.backfill.job import Written
 
-RENEWALS = 4
-"""How often a driver renews its lease in the time after which others take it over."""
+LEASE_S = 60.0
+"""A driver that has not renewed its lease for this long has lost the job to the next one."""
+
+RENEW_S = 15.0
 
 
 class Wish(StrEnum):
@@ -35,5 +37,7 @@ class Lease(Written):
     driver: str
     host: str
     renewed_at: str
+    renewals: int = 0
+    """Makes each renewal another object."""
     ended: bool = False
     """The driver has ended, so that the next one need not wait."""

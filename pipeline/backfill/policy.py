@@ -59,13 +59,6 @@ class BackfillPolicy(Policy):
         "single row meanwhile, although workers run.",
         gt=0,
     )
-    lease_s: Annotated[float, Tier.EXPERT] = Field(
-        60.0,
-        description="Seconds that a driver waits for another driver of the same job to show that "
-        "it runs. A driver shows it four times in this period. After a crash, the next driver "
-        "takes over after this time.",
-        ge=4,
-    )
     objects_per_s: float | None = Field(
         None,
         description="Most objects a second that all workers of the job read together. null: no "

@@ -79,8 +79,8 @@ class Fetcher:
     A host that only a pattern names was chosen by a message, and perhaps it never existed. Nobody
     waits for it without end: its objects are given up while other web servers answer.
 
-    Belongs to one event loop; ``available``, ``serving``, ``held_up``, ``sources_aside`` and
-    ``room_aside`` may be read from any thread.
+    Belongs to one event loop; ``available``, ``serving``, ``trouble``, ``held_up``,
+    ``sources_aside`` and ``room_aside`` may be read from any thread.
     """
 
     def __init__(
@@ -118,6 +118,12 @@ class Fetcher:
         or that references wait for: a store that nobody uses does not make up for one that is
         down."""
         return self._healths.serving
+
+    @property
+    def trouble(self) -> str | None:
+        """Which store fails, and why, if one has failed since it last answered for an object."""
+        found = [(each.called, each.failure) for each in self._healths if each.failure is not None]
+        return "; ".join(f"{called}: {failure}" for called, failure in found) or None
 
     @property
     def held_up(self) -> frozenset[Hashable]:

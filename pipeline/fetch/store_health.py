@@ -39,8 +39,8 @@ class StoreHealth:
     ``called`` is the store's name in the log. ``on_turn`` is called after the breaker has opened or
     closed.
 
-    Belongs to one event loop; ``serves``, ``wants_more``, ``starved`` and ``used`` may be read from
-    any thread.
+    Belongs to one event loop; ``serves``, ``wants_more``, ``starved``, ``used``, ``called`` and
+    ``failure`` may be read from any thread.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class StoreHealth:
         self._attempts = attempts
         self._breaker = Breaker(breaker)
         self._clock = attempts.clock
-        self._called = called
+        self.called = called
         self._on_turn = on_turn
         self._untried = 0  # fetches in progress without an attempt so far
         self._under_way = 0  # all fetches in progress
@@ -70,6 +70,8 @@ class StoreHealth:
         )
         self._changed = asyncio.Event()
         self._down_since = 0.0
+        self.failure: str | None = None
+        """The latest failure, if the store has answered for no object since."""
 
     @property
     def closed(self) -> bool:
@@ -238,20 +240,21 @@ class StoreHealth:
 
     def _answered(self, ref: ImageRef, permit: Permit, begun: float) -> None:
         self._answers.add(ref, begun)
-        self._broken = None
+        self._broken = self.failure = None
         was_closed = self._breaker.closed()
         self._breaker.succeeded(permit)
         if self._breaker.closed() and not was_closed:
             down_s = self._clock.monotonic() - self._down_since
-            log.warning("fetch: %s is back after %.0f s; references go on", self._called, down_s)
+            log.warning("fetch: %s is back after %.0f s; references go on", self.called, down_s)
             self._on_turn()
             self._changed.set()
 
     def _failed(self, ref: ImageRef, permit: Permit, failure: Retry) -> None:
         now = self._clock.monotonic()
+        self.failure = str(failure)
         self._breaker.failed(permit, (ref.bucket, ref.full_key), now)
         if not self._breaker.closed():
-            log.debug("fetch: %s is still out of service (%s)", self._called, failure)
+            log.debug("fetch: %s is still out of service (%s)", self.called, failure)
         elif self._breaker.doubtful:
             if self._answers:
                 self._look_into_it()
@@ -264,7 +267,7 @@ class StoreHealth:
         log.warning(
             "fetch: %s is out of service: several objects failed in a row (%s); its references "
             "wait, and none is dead-lettered, until it answers",
-            self._called,
+            self.called,
             failure,
         )
         self._on_turn()
@@ -300,7 +303,7 @@ class StoreHealth:
             # Nobody awaits this task; the fetches that wait for the store raise its error.
             self._broken = error
             if not isinstance(error, Halt) and not ends_worker(error):
-                log.exception("fetch: asking whether %s serves failed unexpectedly", self._called)
+                log.exception("fetch: asking whether %s serves failed unexpectedly", self.called)
                 self._broken = Halt(
                     "worker.unexpected", f"fetch: {type(error).__name__}; see the traceback above"
                 )

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import logging
+from dataclasses import dataclass, replace
 from typing import Self
 
 from pipeline.adapters.s3.folder import S3Folder
 from pipeline.adapters.s3.policy import S3Policy
+from pipeline.backfill.conditions import KEPT, Conditions, LookingFolder, probe
 from pipeline.errors import Halt
+from pipeline.ports import Folder
 from workers.settings.loading import Settings
+
+log = logging.getLogger(__name__)
 
 _SCHEME = "s3://"
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """``s3://bucket/prefix``; ``prefix`` is empty or ends with a slash."""
+    """``s3://bucket/prefix``; ``prefix`` is empty or ends with a slash. ``conditions`` are those
+    that its store keeps, as far as is known."""
 
     bucket: str
     prefix: str
+    conditions: Conditions = KEPT
 
     @classmethod
     def of(cls, uri: str) -> Self:
@@ -42,9 +50,30 @@ def store_for(settings: Settings, bucket: str) -> S3Policy:
     return settings.s3_store_of(bucket) or settings.s3
 
 
-def open_output(settings: Settings, output: Output) -> S3Folder:
-    """
+def open_output(settings: Settings, output: Output) -> Folder:
+    """The caller closes it.
+
     Raises:
         Halt: there are no credentials.
     """
-    return S3Folder(store_for(settings, output.bucket), output.bucket, output.prefix)
+    folder = S3Folder(store_for(settings, output.bucket), output.bucket, output.prefix)
+    return folder if output.conditions.kept else LookingFolder(folder, output.conditions)
+
+
+def probed(settings: Settings, output: Output) -> Output:
+    """The output with what its store makes of conditions, which is tried. Blocks.
+
+    Raises:
+        Halt: there are no credentials.
+        StoreDenied, Retry: the store failed.
+    """
+    with contextlib.closing(open_output(settings, output)) as folder:
+        conditions = probe(folder)
+    if not conditions.kept:
+        log.warning(
+            "%s: its store %s; run one driver of the job at a time. A shard that is done twice is "
+            "written twice, with the same rows",
+            output,
+            conditions,
+        )
+    return replace(output, conditions=conditions)

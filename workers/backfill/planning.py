@@ -15,6 +15,7 @@ from pipeline.adapters.manifests.kinds import OWN
 from pipeline.adapters.manifests.repeats import Repeats
 from pipeline.adapters.parquet.cutting import Cutter, Rows
 from pipeline.backfill import layout
+from pipeline.backfill.committing import create_once, require_unused
 from pipeline.backfill.job import Job
 from pipeline.errors import Halt
 from pipeline.ports import Folder
@@ -59,6 +60,7 @@ def plan(
             plan then.
         StoreDenied, Retry: a store failed.
     """
+    require_unused(folder)
     attempt = uuid.uuid4().hex[:8]
 
     def write(shard: int, body: bytes) -> None:
@@ -72,12 +74,10 @@ def plan(
     except Halt:
         _forget(folder, attempt)
         raise
-    if not folder.create(layout.JOB, job.as_bytes()):
-        found = read_job(folder)
-        if found is not None:
-            request.require_same(found)
-            return found
-    return job
+    # A planner that was believed dead may come late: the plan in use is the one that came first.
+    found = Job.of_bytes(create_once(folder, layout.JOB, job.as_bytes()), layout.JOB)
+    request.require_same(found)
+    return found
 
 
 def cut(

@@ -9,8 +9,9 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pipeline.adapters.parquet.failures import failures_bytes
 from pipeline.adapters.parquet.plan import plan_rows
@@ -24,7 +25,7 @@ from pipeline.backfill.report.footer import Footer
 from pipeline.backfill.report.samples import Sampler
 from pipeline.backfill.rows import PlanRow
 from pipeline.backfill.summary import Summary, Tally
-from pipeline.errors import Halt, Reject
+from pipeline.errors import Halt, Reject, Retry, StoreDenied
 from pipeline.flow import Flow
 from pipeline.formats.reference import SkipReason
 from pipeline.ports import Folder
@@ -36,13 +37,24 @@ log = logging.getLogger(__name__)
 LEAST_FAILURES = 100
 """Fewer failed rows never halt a job."""
 
+PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0, 15.0, 15.0, 15.0)
+"""Waits between tries on the output's store. A shard whose rows are done is worth some."""
+
+T = TypeVar("T")
+
 
 @dataclass(slots=True)
 class Progress:
-    """How far a shard is. Read from other threads."""
+    """How far a shard is. Read from other threads. ``rows`` are those of the task; None until they
+    are known."""
 
     tally: Tally = field(default_factory=Tally)
-    rows: int = 0
+    rows: int | None = None
+
+    @property
+    def left(self) -> int | None:
+        """Rows without an outcome; None while their number is not known."""
+        return None if self.rows is None else self.rows - self.tally.rows
 
 
 class ShardRunner:
@@ -57,11 +69,12 @@ class ShardRunner:
         rules: Rules,
         policy: BackfillPolicy,
         max_in_flight: int,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         *,
         gpus: float = 0.0,
     ) -> None:
-        """``max_in_flight`` bounds the rows of one shard that are in work. ``gpus`` is this
-        worker's part of a GPU, for the report."""
+        """``max_in_flight`` bounds the rows of one shard that are in work. ``sleep`` waits between
+        tries on the output's store. ``gpus`` is this worker's part of a GPU, for the report."""
         self._folder = folder
         self._job = job
         self._identity = identity
@@ -70,6 +83,7 @@ class ShardRunner:
         self._routes = rules.router.open_to("", ())
         self._policy = policy
         self._max_in_flight = max_in_flight
+        self._sleep = sleep
         self._gpus = gpus
         self._worker = f"{socket.gethostname()}/{os.getpid()}"
 
@@ -77,12 +91,13 @@ class ShardRunner:
         """Classify the task's rows. Those of a whole shard are committed.
 
         Raises:
-            Halt: the job must stop.
-            Retry: the output's store failed.
+            Halt: the job must stop: too many rows failed, the output belongs to another job, or its
+                store refuses us.
+            Retry: the output's store failed for minutes.
             WorkerLost, MemoryError, OSError: this process cannot go on.
         """
         started, began_at = time.monotonic(), time.time()
-        rows = await asyncio.to_thread(self._read, task.shard)
+        rows = await self._patiently(lambda: self._read(task.shard))
         if task.rows is not None:
             rows = rows[slice(*task.rows)]
         progress.rows = len(rows)
@@ -95,8 +110,8 @@ class ShardRunner:
         await shard.flush()
         summary = progress.tally.summary(time.monotonic() - started)
         if task.rows is None:
-            self._require_few_failures(task.shard, summary)
-            await asyncio.to_thread(self._commit, task.shard, shard, summary)
+            self._require_few_failures(task.shard, shard, summary)
+            await self._commit(task.shard, shard, summary)
         return summary
 
     # -- inside -----------------------------------------------------------------------------
@@ -159,25 +174,23 @@ class ShardRunner:
         )
         return await self._flow.classify(ref, self._rules.scoring, source=task.shard)
 
-    def _require_few_failures(self, shard: int, summary: Summary) -> None:
+    def _require_few_failures(self, number: int, shard: _Shard, summary: Summary) -> None:
         bound = self._policy.max_failed_share * (summary.rows - summary.skipped)
         if summary.failed <= max(bound, LEAST_FAILURES):
             return
         code = max(summary.codes, key=lambda each: summary.codes[each])
+        example = next(letter.message for _, letter in shard.failures if letter.code == code)
         raise Halt(
             "backfill.too_many_failures",
-            f"backfill: {summary.failed} of {summary.rows} rows of shard {shard} failed, most of "
-            f"them with {code}, and backfill.max_failed_share is "
+            f"backfill: {summary.failed} of {summary.rows} rows of shard {number} failed, most of "
+            f"them with {code} ({example}), and backfill.max_failed_share is "
             f"{self._policy.max_failed_share:g}; mend the cause, or raise it",
         )
 
-    def _commit(self, number: int, shard: _Shard, summary: Summary) -> None:
+    async def _commit(self, number: int, shard: _Shard, summary: Summary) -> None:
+        """Errors first: what a results file names is there."""
         attempt = uuid.uuid4().hex
-        errors = None
-        if shard.failures:
-            body = failures_bytes(shard.failures)
-            errors = layout.errors_file(number, hashlib.sha256(body).hexdigest())
-            self._folder.write(errors, body)
+        errors = await self._write_failures(number, shard)
         footer = Footer(
             job=self._job.id,
             shard=number,
@@ -193,10 +206,40 @@ class ShardRunner:
             worker=self._worker,
             gpus=self._gpus,
         )
-        body = shard.results.finish(footer.model_dump(mode="json"))
-        name = layout.data_file(number)
-        if commit(self._folder, name, body, attempt, self._job.plan_hash) is Committed.BEFORE:
+        body = await asyncio.to_thread(shard.results.finish, footer.model_dump(mode="json"))
+        name, plan_hash = layout.data_file(number), self._job.plan_hash
+        committed = await self._patiently(
+            lambda: commit(self._folder, name, body, attempt, plan_hash)
+        )
+        if committed is Committed.BEFORE:
             log.info("shard %d was committed before, by another worker", number)
+
+    async def _write_failures(self, number: int, shard: _Shard) -> str | None:
+        if not shard.failures:
+            return None
+        body = await asyncio.to_thread(failures_bytes, shard.failures)
+        name = layout.errors_file(number, hashlib.sha256(body).hexdigest())
+        await self._patiently(lambda: self._folder.write(name, body))
+        return name
+
+    async def _patiently(self, call: Callable[[], T]) -> T:
+        """A call to the output's store, in a thread. What fails is tried again for some minutes.
+
+        Raises:
+            Halt: ``backfill.output_refused``.
+            Retry: the store still fails.
+        """
+        for seconds in PATIENCE_S:
+            try:
+                return await asyncio.to_thread(call)
+            except Retry as failure:
+                log.warning("%s; next try in %.0f s", failure, seconds)
+            await self._sleep(seconds)
+        try:
+            return await asyncio.to_thread(call)
+        except StoreDenied as refusal:
+            # Every worker would meet it, after as much work.
+            raise Halt("backfill.output_refused", refusal.message) from refusal
 
 
 class _Shard:

@@ -12,8 +12,8 @@ from pipeline.adapters.clip.watched import WatchedEncoder
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.backfill import layout
+from pipeline.backfill.committing import create_once
 from pipeline.backfill.job import Identity, Job
-from pipeline.errors import Halt
 from pipeline.ports import Encoder, Folder
 from pipeline.records import ModelIdentity
 from workers.backfill.output import Output, open_output
@@ -76,7 +76,12 @@ def build_backfill_worker(
         owned.callback(folder.close)
         runner = shard_runner(settings, encoder.model, path, folder, job)
         worker = BackfillWorker(
-            loop, runner, lambda: path.fetcher.serving, encoder.call_age_s, SystemClock()
+            loop,
+            runner,
+            lambda: path.fetcher.serving,
+            encoder.call_age_s,
+            SystemClock(),
+            lambda: path.fetcher.trouble,
         )
         tell_model(meter, encoder.model)
         return BuiltBackfillWorker(worker, owned.pop_all())
@@ -124,9 +129,5 @@ def require_identity(folder: Folder, here: Identity) -> None:
     Raises:
         Halt: ``backfill.another_identity``.
     """
-    if folder.create(layout.IDENTITY, here.as_bytes()):
-        return
-    found = folder.read(layout.IDENTITY)
-    if found is None:
-        raise Halt("backfill.unreadable", f"{layout.IDENTITY}: the store says that it exists")
-    Identity.of_bytes(found.body, layout.IDENTITY).require(here)
+    found = create_once(folder, layout.IDENTITY, here.as_bytes())
+    Identity.of_bytes(found, layout.IDENTITY).require(here)

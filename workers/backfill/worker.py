@@ -13,6 +13,7 @@ from pipeline.backfill.ledger import Task
 from pipeline.backfill.summary import Summary
 from pipeline.errors import Halt, Retry
 from pipeline.ports import Clock
+from workers.backfill.pace import Pace
 from workers.backfill.shard import Progress, ShardRunner
 from workers.event_loop import EventLoopThread
 from workers.health import Health
@@ -20,6 +21,9 @@ from workers.health import Health
 log = logging.getLogger(__name__)
 
 CYCLE_S = 0.1
+
+FINISH_SHARE = 0.8
+"""Share of the time that is left which may be planned for rows. The rest is for the commit."""
 
 AT_ONCE = 2
 """Shards in work. With one, the last slow objects of each shard would leave the worker idle."""
@@ -37,13 +41,14 @@ class Done:
 class BackfillHealth(Health):
     """``working`` are the tasks in work, ``done`` those that the driver has not acknowledged, and
     ``rows`` counts rows that have an outcome, of all tasks since the start. ``ready`` says whether
-    the worker takes tasks."""
+    the worker takes tasks. ``trouble`` says which store fails, and why."""
 
     working: tuple[Task, ...]
     done: tuple[Done, ...]
     rows: int
     failed: int
     ready: bool
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,17 @@ class BackfillWorker:
         available: Callable[[], bool],
         encode_age_s: Callable[[], float],
         clock: Clock,
+        trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """``available`` says whether a store serves, and ``trouble`` which one fails and why.
+        ``encode_age_s`` is the age of the batch on the device."""
         self._loop = loop
         self._shards = shards
         self._available = available
         self._encode_age_s = encode_age_s
         self._clock = clock
+        self._trouble = trouble
+        self._pace = Pace()
         self._told: queue.SimpleQueue[Assignment] = queue.SimpleQueue()
         self._running: dict[Task, tuple[Future[Summary], Progress]] = {}
         self._done: dict[Task, Done] = {}
@@ -104,8 +114,10 @@ class BackfillWorker:
                 self._cycled_at = self._clock.monotonic()
                 self._follow()
                 self._collect()
+                if self._stopping.is_set():
+                    self._return_what_takes_too_long()
                 self._health = self._look()
-                self._stopping.wait(CYCLE_S) if not self._stopping.is_set() else _nap()
+                _nap() if self._stopping.is_set() else self._stopping.wait(CYCLE_S)
         finally:
             for future, _ in self._running.values():
                 future.cancel()
@@ -145,6 +157,18 @@ class BackfillWorker:
             except BaseExceptionGroup as group:
                 raise _first(group) from group
 
+    def _return_what_takes_too_long(self) -> None:
+        """What cannot be finished in time is returned at once, so that the rest is done sooner."""
+        left_s = FINISH_SHARE * ((self._deadline or 0.0) - self._clock.monotonic())
+        ahead = 0
+        for task, (future, progress) in sorted(
+            self._running.items(), key=lambda each: each[1][1].left or 0
+        ):
+            ahead += progress.left or 0
+            if progress.left is None or self._pace.seconds_for(ahead) > left_s:
+                log.info("shard %d is returned: it cannot be finished in time", task.shard)
+                future.cancel()
+
     def _over(self) -> bool:
         if not self._loop.alive:
             raise Halt("worker.loop_died", "worker: the event loop has ended; see the log above")
@@ -156,6 +180,7 @@ class BackfillWorker:
         now = self._clock.monotonic()
         tallies = [progress.tally for _, progress in self._running.values()]
         rows = self._rows_before + sum(tally.rows for tally in tallies)
+        self._pace.note(now, rows)
         available = self._available()
         return BackfillHealth(
             cycle_age_s=now - self._cycled_at,
@@ -174,6 +199,7 @@ class BackfillWorker:
             rows=rows,
             failed=self._failed_before + sum(tally.failed for tally in tallies),
             ready=not self._stopping.is_set(),
+            trouble=self._trouble(),
         )
 
 

@@ -44,8 +44,6 @@ SHARDS = 16
 WORKERS = 2
 KILL_AT = 0.3
 """Share of the shards that are committed when the driver is killed."""
-LEASE_S = 8.0
-"""Patience of the second driver with the first, which is dead. The default suits clusters."""
 COMMIT_S = 300.0
 """Longest wait for another shard. A slow machine needs long to load torch for the first time."""
 LOOK_S = 0.5
@@ -68,9 +66,9 @@ class _Job:
         found = self.admin.list_objects(DERIVED, f"{PREFIX}data/")
         return {each.key: each.etag for each in found}
 
-    def driver(self, name: str) -> ChildProcess:
+    def driver(self, name: str, *options: str) -> ChildProcess:
         command = [sys.executable, "-m", "workers.cli", "backfill", "run", str(self.manifest)]
-        command += ["--output", OUTPUT, "--config", str(self.settings)]
+        command += ["--output", OUTPUT, "--config", str(self.settings), *options]
         log = self.logs / f"{name}.log"
         return ChildProcess(name, command, log=log, environment=command_environment())
 
@@ -135,7 +133,7 @@ def _write_settings(file: Path, s3: MotoS3, images: int) -> None:
         "label_sets": {"paths": [str(HERE / "labels.yaml")], "text_cache_dir": None},
         "decode": {"processes": 1},
         "workers": {"count": WORKERS, "gpus_per_worker": 0, "cpus_per_worker": 1},
-        "backfill": {"shard_rows": _shard_rows(images), "lease_s": LEASE_S},
+        "backfill": {"shard_rows": _shard_rows(images)},
         "endpoints": {"health_port": 0, "metrics_port": 0},
         "log": {"format": "text"},
     }
@@ -186,7 +184,8 @@ def _run_and_kill(console: Console, job: _Job) -> Mapping[str, str | None]:
 
 def _resume(console: Console, job: _Job, before: Mapping[str, str | None]) -> bool:
     """Run the same command again, to the end. Returns whether it left alone what was committed."""
-    driver = job.driver("backfill-resumed")
+    # The first driver is dead, so that there is no lease to wait for.
+    driver = job.driver("backfill-resumed", "--take-over")
     with ExitStack() as owned:
         owned.callback(driver.stop, STOP_S)
         driver.start()

@@ -29,7 +29,7 @@ class MemoryFolder:
     def metadata(self, name: str) -> Mapping[str, str] | None:
         with self._lock:
             found = self._files.get(name)
-        return None if found is None else found[1]
+        return None if found is None else {key.lower(): value for key, value in found[1].items()}
 
     def create(self, name: str, body: bytes, metadata: Mapping[str, str] = {}) -> bool:
         with self._lock:
@@ -38,17 +38,19 @@ class MemoryFolder:
             self._files[name] = (body, dict(metadata))
         return True
 
-    def replace(self, name: str, body: bytes, etag: str) -> str | None:
+    def replace(
+        self, name: str, body: bytes, etag: str, metadata: Mapping[str, str] = {}
+    ) -> str | None:
         with self._lock:
             found = self._files.get(name)
             if found is None or _etag(found[0]) != etag:
                 return None
-            self._files[name] = (body, {})
+            self._files[name] = (body, dict(metadata))
         return _etag(body)
 
-    def write(self, name: str, body: bytes) -> None:
+    def write(self, name: str, body: bytes, metadata: Mapping[str, str] = {}) -> None:
         with self._lock:
-            self._files[name] = (body, {})
+            self._files[name] = (body, dict(metadata))
 
     def delete(self, name: str) -> None:
         with self._lock:
@@ -58,6 +60,9 @@ class MemoryFolder:
         with self._lock:
             found = sorted(name for name in self._files if name.startswith(prefix))
         return iter(found)
+
+    def close(self) -> None:
+        """Nothing to release."""
 
 
 def _etag(body: bytes) -> str:

@@ -66,9 +66,11 @@ def bare_etag(header: str | None) -> str | None:
 @dataclass(frozen=True, slots=True)
 class Answers:
     """The meaning of one store's answers. ``section`` is the store's section of the settings.
-    Messages begin with it and name its settings."""
+    Messages begin with it and name its settings. ``grant`` says what to allow whoever is
+    refused."""
 
     section: str
+    grant: str = _GRANT
 
     def failure(
         self, status: int, code: str | None, *, versioned: bool, retry_after_s: float | None = None
@@ -92,7 +94,7 @@ class Answers:
                 f"{answer}; create the bucket, or mend {self.section}.allowed_buckets",
             )
         if status in (401, 403) or 300 <= status < 400 or code in _NOT_US:
-            remedy = _REMEDIES.get(code or "", _GRANT).format(section=self.section)
+            remedy = _REMEDIES.get(code or "", self.grant).format(section=self.section)
             return StoreDenied("fetch.forbidden", f"{answer}; {remedy}", retry_after_s)
         of_kms = code is not None and code.startswith(_KMS)
         kms_passes = of_kms and _KMS_PASSES.search(code or "") is not None

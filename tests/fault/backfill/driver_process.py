@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 from pipeline.adapters.clock import SystemClock
+from pipeline.backfill.committing import committed_shards
 from pipeline.backfill.ledger import Ledger
 from pipeline.retry import RetryPolicy
 from tests.fault.backfill.dying import Fates
@@ -20,8 +21,8 @@ from tests.fault.backfill.local_workers import LocalWorker
 from workers.backfill.output import Output, open_output
 from workers.backfill.planning import read_job
 from workers.commands.backfill.dispatch import Dispatcher
-from workers.commands.backfill.driver import committed
 from workers.commands.backfill.lease import take_lease
+from workers.commands.backfill.stuck import Stuck
 from workers.logs import configure_logging
 from workers.settings.loading import load_settings
 from workers.supervise import slot as places
@@ -44,8 +45,9 @@ def main() -> int:
         job = read_job(folder)
         assert lease is not None
         assert job is not None
-        ledger = Ledger(job.shards, committed(folder), job.shard_rows)
-        dispatcher = Dispatcher(ledger)
+        done = committed_shards(folder, job.shards, job.plan_hash)
+        ledger = Ledger(job.shards, done, job.shard_rows)
+        dispatcher = Dispatcher(ledger, Stuck(settings.backfill.stuck_s, SystemClock()))
 
         def launch(slot: int, avoid: frozenset[str]) -> LocalWorker:
             return LocalWorker(place, job, settings, slot, fates, rng.randrange(2**32))

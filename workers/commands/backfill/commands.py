@@ -43,6 +43,14 @@ def run(
         int | None,
         typer.Option("--workers", "-w", help="Overrides workers.count.", min=1, metavar="NUMBER"),
     ] = None,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            help="Do not wait until the lease of an earlier driver has expired. For drivers that "
+            "have crashed; one that still runs ends.",
+        ),
+    ] = False,
     input_kind: Annotated[
         InputKind | None,
         typer.Option(
@@ -171,7 +179,7 @@ def run(
     configure_logging(settings.log, "driver")
     from workers.commands.backfill.driver import run_backfill
 
-    raise typer.Exit(run_backfill(settings, request, output, gpu_hour_price))
+    raise typer.Exit(run_backfill(settings, request, output, gpu_hour_price, take_over=take_over))
 
 
 @app.command()

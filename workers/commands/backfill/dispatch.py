@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.backfill.ledger import Ledger, Task
 from pipeline.backfill.summary import Summary
+from pipeline.errors import Halt
 from workers.backfill.worker import AT_ONCE, Assignment, BackfillHealth
+from workers.commands.backfill.stuck import Stuck
 from workers.supervise.slot import Fate, Slot, WorkerHandle
 
 log = logging.getLogger(__name__)
 
 
+TOLD_AGAIN = 50
+"""A task that a worker has not been seen to begin for so many looks is told again: a message can be
+lost. A worker ignores what it has in work or done."""
+
+
 @dataclass(slots=True)
 class _Place:
     """What the worker in a place was given and has not reported as done. ``seen`` are those that it
-    has reported as in work: one that is neither in work nor done any more was returned."""
+    has reported as in work: one that is neither in work nor done any more was returned. The others
+    have been looked for ``unseen`` times."""
 
     handle: WorkerHandle
     given: set[Task] = field(default_factory=set)
     seen: set[Task] = field(default_factory=set)
+    unseen: Counter[Task] = field(default_factory=Counter)
     rows: int = 0
     failed: int = 0
 
@@ -29,14 +39,17 @@ class _Place:
 class Dispatcher:
     """One driver's hands. Called at every look of the supervisor at its workers."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, stuck: Stuck) -> None:
         self._ledger = ledger
+        self._stuck = stuck
         self._places: dict[int, _Place] = {}
         self._rows_before = self._failed_before = 0
         self.committed = Summary()
         """Of the shards that this driver has seen committed."""
         self.dispensing = True
         """Whether shards are handed out. Off while the job is paused."""
+        self.halt: Halt | None = None
+        """Why the job must stop. Nothing is handed out any more."""
 
     @property
     def rows(self) -> int:
@@ -47,7 +60,7 @@ class Dispatcher:
     def failed(self) -> int:
         return self._failed_before + sum(place.failed for place in self._places.values())
 
-    def look(self, slots: Iterable[Slot]) -> None:
+    def look(self, slots: Sequence[Slot]) -> None:
         for slot in slots:
             place = self._places.get(slot.number)
             if place is not None and slot.handle is not place.handle:
@@ -58,6 +71,11 @@ class Dispatcher:
             if place is None:
                 place = self._places[slot.number] = _Place(slot.handle)
             self._exchange(slot, place, slot.fresh)
+        if self.halt is None:
+            self.halt = self._ledger.trouble or self._stuck.look(
+                self.rows,
+                [slot.fresh for slot in slots if isinstance(slot.fresh, BackfillHealth)],
+            )
 
     def blames_work(self, slot: Slot) -> bool:
         """Whether the death of the worker in a place is the fault of what it worked on."""
@@ -78,13 +96,24 @@ class Dispatcher:
         for task in [each for each in place.seen & place.given if each not in health.working]:
             place.given.discard(task)
             self._ledger.give_back(task)
-        begin = self._for(slot, place, health)
+        place.seen &= place.given
+        begin = (*self._again(place, health), *self._for(slot, place, health))
         forget = tuple(done.task for done in health.done)
         if begin or forget:
             place.handle.tell(Assignment(begin, forget))
 
+    def _again(self, place: _Place, health: BackfillHealth) -> tuple[Task, ...]:
+        """Tasks that the worker was told and has not begun."""
+        unseen = place.given - place.seen
+        place.unseen = Counter({task: place.unseen[task] + 1 for task in unseen})
+        if not health.ready:
+            return ()
+        return tuple(task for task in unseen if place.unseen[task] % TOLD_AGAIN == 0)
+
     def _for(self, slot: Slot, place: _Place, health: BackfillHealth) -> tuple[Task, ...]:
-        if not (self.dispensing and health.ready and not slot.leaving and not slot.moving):
+        if not (self.dispensing and health.ready) or self.halt is not None:
+            return ()
+        if slot.leaving or slot.moving:
             return ()
         begin: list[Task] = []
         while len(place.given) < AT_ONCE and not any(task.alone for task in place.given):

@@ -12,13 +12,13 @@ from functools import partial
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.backfill import layout
+from pipeline.backfill.committing import committed_shards
 from pipeline.backfill.job import Job
 from pipeline.backfill.ledger import Ledger
 from pipeline.errors import Halt, Retry
 from pipeline.metrics import DRIVER_METRICS
 from pipeline.ports import Folder
-from workers.backfill.output import Output, open_output
+from workers.backfill.output import Output, open_output, probed
 from workers.backfill.planning_request import Request
 from workers.backfill.report.page import Choice
 from workers.backfill.report.write import write_report
@@ -28,6 +28,7 @@ from workers.cluster.start import patiently
 from workers.commands.backfill.dispatch import Dispatcher
 from workers.commands.backfill.lease import HeldLease, take_lease
 from workers.commands.backfill.new_job import job_of
+from workers.commands.backfill.stuck import Stuck
 from workers.commands.signals import signals
 from workers.endpoints import HealthEndpoint
 from workers.settings.loading import Settings
@@ -41,22 +42,28 @@ PROGRESS_S = 10.0
 
 
 def run_backfill(
-    settings: Settings, request: Request, output: str, gpu_hour_price: float | None = None
+    settings: Settings,
+    request: Request,
+    output: str,
+    gpu_hour_price: float | None = None,
+    *,
+    take_over: bool = False,
 ) -> ExitCode:
     """Cut the job if it is new, and run what is left of it. A complete job has a report.
+    ``take_over`` does not wait for another driver's lease to expire.
 
     Raises:
         Halt: a person must act.
         StoreDenied, Retry: the output's store failed.
     """
-    place = Output.of(output)
+    place = probed(settings, Output.of(output))
     rng = random.Random()  # noqa: S311 - jitter, no secret
     stopping = threading.Event()
     with (
         signals(stopping),
         contextlib.closing(open_output(settings, place)) as folder,
     ):
-        lease = take_lease(folder, SystemClock(), stopping.wait, settings.backfill.lease_s)
+        lease = take_lease(folder, SystemClock(), stopping.wait, force=take_over)
         if lease is None:
             return ExitCode.OK
         try:
@@ -92,7 +99,7 @@ def _run(
     stopping: threading.Event,
     rng: random.Random,
 ) -> ExitCode:
-    ledger = Ledger(job.shards, committed(folder), job.shard_rows)
+    ledger = Ledger(job.shards, committed_shards(folder, job.shards, job.plan_hash), job.shard_rows)
     log.info(
         "job %s: %d rows in %d shards, %d of them committed",
         job.id,
@@ -106,7 +113,7 @@ def _run(
     if joined is None:
         return ExitCode.OK
     with contextlib.closing(joined) as cluster:
-        dispatcher = Dispatcher(ledger)
+        dispatcher = Dispatcher(ledger, Stuck(settings.backfill.stuck_s, SystemClock()))
         supervisor = Supervisor(
             partial(cluster.launch, partial(build_backfill_worker, place, job)),
             settings.workers,
@@ -126,13 +133,9 @@ def _run(
         )
         with contextlib.closing(endpoint):
             code = supervisor.run(None, watch.tick)
+    if dispatcher.halt is not None:
+        raise dispatcher.halt
     return code
-
-
-def committed(folder: Folder) -> set[int]:
-    """The shards that are committed."""
-    shards = (layout.shard_of(name) for name in folder.names(layout.DATA))
-    return {shard for shard in shards if shard is not None}
 
 
 class Watch:
@@ -162,7 +165,8 @@ class Watch:
         now = self._ticked_at = time.monotonic()
         self._lease.renew_when_due()
         self._dispatcher.look(supervisor.slots)
-        if self._stopping.is_set() or self._ledger.complete:
+        halted = self._dispatcher.halt is not None
+        if self._stopping.is_set() or self._ledger.complete or halted:
             supervisor.request_stop()
         self._gauges.follow(supervisor.standing)
         if now - self._told_at >= PROGRESS_S:
