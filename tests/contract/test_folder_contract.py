@@ -62,6 +62,12 @@ class FolderContract:
         assert found.body == b"first"
         assert folder.metadata("data/1") == {"clipstream-attempt": "one"}
 
+    def test_the_end_of_an_object_is_read_alone(self, folder: Folder) -> None:
+        folder.write("a", b"0123456789")
+        assert folder.tail("a", 3) == b"789"
+        assert folder.tail("a", 10) == folder.tail("a", 1_000) == b"0123456789"
+        assert folder.tail("b", 3) is None
+
     def test_names_of_metadata_are_in_lower_case(self, folder: Folder) -> None:
         folder.write("a", b"", {"Clipstream-Plan": "Of this"})
         assert folder.metadata("a") == {"clipstream-plan": "Of this"}

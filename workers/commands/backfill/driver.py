@@ -12,6 +12,7 @@ from functools import partial
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.backfill import layout
 from pipeline.backfill.committing import committed_shards
 from pipeline.backfill.job import Job
 from pipeline.backfill.ledger import Ledger
@@ -71,7 +72,7 @@ def run_backfill(
             if job is None:
                 return ExitCode.OK
             code = _run(settings, place, folder, job, lease, stopping, rng)
-            if code is ExitCode.OK and len(committed(folder)) == job.shards:
+            if code is ExitCode.OK and len(committed_shards(folder)) == job.shards:
                 leave_report(settings, folder, Choice(gpu_hour_price))
             return code
         finally:
