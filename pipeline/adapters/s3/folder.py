@@ -64,26 +64,18 @@ class S3Folder:
             with contextlib.closing(answer["Body"]) as body:
                 return StoredFile(body.read(), bare_etag(answer["ETag"]) or "")
 
-        for _ in range(_BODIES - 1):
-            try:
-                return self._unless(get, absent=_ABSENT)
-            except StoreDenied:
-                raise
-            except Retry:
-                # boto3 does not try again once the answer has begun, and a body can break off.
-                continue
-        return self._unless(get, absent=_ABSENT)
+        return self._with_body(get)
 
     def tail(self, name: str, size: int) -> bytes | None:
         def get() -> bytes:
             answer = self._client.get_object(
                 Bucket=self._bucket, Key=self._prefix + name, Range=f"bytes=-{size}"
             )
-            with answer["Body"] as body:
+            with contextlib.closing(answer["Body"]) as body:
                 # A server may ignore the range, and send the whole object.
                 return body.read()[-size:]
 
-        return self._unless(_ABSENT, get)
+        return self._with_body(get)
 
     def metadata(self, name: str) -> Mapping[str, str] | None:
         answer = self._unless(
@@ -153,6 +145,18 @@ class S3Folder:
 
     def close(self) -> None:
         self._client.close()
+
+    def _with_body(self, get: Callable[[], T]) -> T | None:
+        """What is read, or None if there is no such object."""
+        for _ in range(_BODIES - 1):
+            try:
+                return self._unless(get, absent=_ABSENT)
+            except StoreDenied:
+                raise
+            except Retry:
+                # boto3 does not try again once the answer has begun, and a body can break off.
+                continue
+        return self._unless(get, absent=_ABSENT)
 
     def _unless(
         self,

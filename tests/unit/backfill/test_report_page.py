@@ -204,8 +204,3 @@ def test_pictures_are_blurred_until_a_person_wants_to_see_them() -> None:
     assert 'class="picture blurred"' not in clear
     assert "show pictures clearly" not in clear
     assert "<img" not in page(gathered)
-
-
-def test_pictures_of_the_highest_scores_come_first() -> None:
-    gathered = gather(output(1, 1))
-    assert len(shown_objects(gathered, 1)) == 1
