@@ -72,7 +72,8 @@ def run_backfill(
             if job is None:
                 return ExitCode.OK
             code = _run(settings, place, folder, job, lease, stopping, rng)
-            if code is ExitCode.OK and len(committed_shards(folder)) == job.shards:
+            done = committed_shards(folder, job.shards, job.plan_hash)
+            if code is ExitCode.OK and len(done) == job.shards:
                 leave_report(settings, folder, Choice(gpu_hour_price))
             return code
         finally:
