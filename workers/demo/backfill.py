@@ -109,7 +109,7 @@ def run_backfill_demo(console: Console, output: Path, images: int) -> bool:
         complete = _tell_rows(console, tables.rows(), images, before, kept=kept)
         for question, query, answer in tables.answers(dimension):
             console.print(f"\n{question}", style="bold")
-            console.print(query, style="dim", highlight=False, markup=False)
+            console.print(query, style="dim", highlight=False, markup=False, soft_wrap=True)
             console.print(answer.rstrip(), highlight=False, markup=False, soft_wrap=True)
     console.print(f"\nreport   {page}", soft_wrap=True)
     console.print(f"tables   {copy}", soft_wrap=True)

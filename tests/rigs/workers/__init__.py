@@ -5,5 +5,6 @@ one on a real Kafka, ``stream_in_virtual_time`` only its intake, commit window a
 ``committing`` has the parts that commit. ``outcomes``, ``open_gate``, ``scripted_trials`` and
 ``plenty`` are what these parts are given. ``supervisor`` has a supervisor and made-up workers, and
 ``driver_here`` the real driver in the tests' own process. ``fixed_time_worker`` and ``faulty_node``
-build workers in Ray actors.
+build workers in Ray actors. ``outcomes_of_backfills`` are outcomes of rows, and ``left_behind``
+finds processes that a command has left.
 """
