@@ -116,9 +116,9 @@ class Folder(Protocol):
     def read(self, name: str) -> StoredFile | None:
         """The object, or None if there is none."""
 
-    def tail(self, name: str, size: int) -> bytes | None:
-        """The last ``size`` bytes of an object, or the whole of a smaller one; None if there is
-        none. Objects without bytes have no tail to ask for."""
+    def tail(self, name: str, length: int) -> bytes | None:
+        """The last ``length`` bytes of the object, or all of a shorter one. None if there is
+        none."""
 
     def metadata(self, name: str) -> Mapping[str, str] | None:
         """The user metadata that the object was written with, its names in lower case; None if
@@ -154,6 +154,16 @@ class ListedObject:
     key: str
     etag: str | None
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPage:
+    """Some objects of a bucket, as columns of the same length: cheaper than an object each."""
+
+    bucket: str
+    keys: Sequence[str]
+    etags: Sequence[str | None]
+    sizes_bytes: Sequence[int]
 
 
 class CheckResult(StrEnum):

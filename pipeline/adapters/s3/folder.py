@@ -64,18 +64,17 @@ class S3Folder:
             with contextlib.closing(answer["Body"]) as body:
                 return StoredFile(body.read(), bare_etag(answer["ETag"]) or "")
 
-        return self._with_body(get)
+        return self._whole(get)
 
-    def tail(self, name: str, size: int) -> bytes | None:
+    def tail(self, name: str, length: int) -> bytes | None:
         def get() -> bytes:
             answer = self._client.get_object(
-                Bucket=self._bucket, Key=self._prefix + name, Range=f"bytes=-{size}"
+                Bucket=self._bucket, Key=self._prefix + name, Range=f"bytes=-{length}"
             )
             with contextlib.closing(answer["Body"]) as body:
-                # A server may ignore the range, and send the whole object.
-                return body.read()[-size:]
+                return body.read()
 
-        return self._with_body(get)
+        return self._whole(get)
 
     def metadata(self, name: str) -> Mapping[str, str] | None:
         answer = self._unless(
@@ -146,8 +145,8 @@ class S3Folder:
     def close(self) -> None:
         self._client.close()
 
-    def _with_body(self, get: Callable[[], T]) -> T | None:
-        """What is read, or None if there is no such object."""
+    def _whole(self, get: Callable[[], T]) -> T | None:
+        """What ``get`` reads to its end, or None if the object is absent."""
         for _ in range(_BODIES - 1):
             try:
                 return self._unless(get, absent=_ABSENT)

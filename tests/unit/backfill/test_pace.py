@@ -1,52 +1,76 @@
-"""The rate of a job and the time of its workers, from the times of its shards."""
+"""The rate of a job, and the time that it will take."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pipeline.backfill.report.pace import Span, busy_s, pace, worker_time
-
-SPANS = st.lists(
-    st.builds(
-        lambda began, took, rows: Span(began, began + took, rows, "w"),
-        st.floats(0, 1e6),
-        st.floats(0, 1e5),
-        st.integers(0, 100_000),
-    ),
-    min_size=1,
-    max_size=20,
-)
+from pipeline.adapters.memory.clock import HandClock
+from pipeline.backfill.running.pace import Pace
 
 
-def test_rows_count_as_spread_over_their_shard_and_a_gap_has_none() -> None:
-    rate = pace([Span(0, 40, 400, "a"), Span(20, 40, 100, "b"), Span(80, 100, 40, "a")], steps=5)
-    assert rate is not None
-    assert (rate.began_at, rate.step_s, rate.ended_at) == (0, 20, 100)
-    assert rate.rows_per_s == pytest.approx((10, 15, 0, 0, 2))
+class Driven:
+    """A job that goes at the rates that a test names, looked at every second."""
+
+    def __init__(self) -> None:
+        self.clock = HandClock()
+        self.pace = Pace(self.clock)
+        self.rows = 0.0
+
+    def go(self, rate: float, seconds: int, *, running: bool = True) -> None:
+        for _ in range(seconds):
+            self.clock.now += 1
+            self.rows += rate
+            self.pace.see(int(self.rows), int(self.rows) * 1000, running=running)
 
 
-def test_a_job_without_shards_has_no_rate() -> None:
-    assert pace([]) is None
+def test_a_steady_rate_gives_a_narrow_range() -> None:
+    job = Driven()
+    job.go(50, 600)
+    assert job.pace.rate == pytest.approx(50, rel=0.03)
+    assert job.pace.byte_rate == pytest.approx(50_000, rel=0.03)
+    left = job.pace.left(50_000)
+    assert left is not None
+    assert (left.soonest, left.likely, left.latest) == pytest.approx((1000,) * 3, rel=0.03)
 
 
-@given(spans=SPANS)
-def test_the_rate_accounts_for_every_row(spans: list[Span]) -> None:
-    rate = pace(spans)
-    assert rate is not None
-    lasting = [span for span in spans if span.ended_at - span.began_at > 1e-3]
-    total = sum(rate.rows_per_s) * rate.step_s
-    assert total <= sum(span.rows for span in spans) * 1.001 + 1e-3
-    assert total >= sum(span.rows for span in lasting) * 0.999 - 1e-3
+def test_an_uneven_rate_gives_a_range_from_good_to_bad_minutes() -> None:
+    job = Driven()
+    for _ in range(8):
+        job.go(20, 60)
+        job.go(80, 60)
+    left = job.pace.left(50_000)
+    assert left is not None
+    assert left.soonest < 50_000 / 70
+    assert left.latest > 50_000 / 30
+    assert left.soonest < left.likely < left.latest
 
 
-def test_shards_of_one_worker_at_a_time_are_its_time_once() -> None:
-    spans = [Span(0, 10, 1, "a"), Span(5, 20, 1, "a"), Span(30, 40, 1, "a")]
-    assert busy_s(spans) == 30
+def test_the_rate_is_that_of_the_last_minutes() -> None:
+    job = Driven()
+    job.go(10, 1200)
+    job.go(100, 360)
+    assert job.pace.rate == pytest.approx(100, rel=0.03)
 
 
-def test_workers_that_share_a_gpu_pay_for_their_part_of_it() -> None:
-    spans = [Span(0, 10, 1, "a", 0.25), Span(5, 10, 1, "a", 0.25), Span(0, 20, 1, "b", 0.25)]
-    time = worker_time(spans)
-    assert (time.worker_s, time.gpu_s, time.workers) == (30, 7.5, 2)
+def test_the_time_is_unknown_until_a_minute_has_been_measured() -> None:
+    job = Driven()
+    job.go(50, 30)
+    assert job.pace.left(1000) is None
+    assert job.pace.rate == pytest.approx(50, rel=0.1)
+
+
+def test_neither_a_start_nor_a_pause_counts_as_slow() -> None:
+    job = Driven()
+    job.go(0, 300)
+    job.go(50, 300)
+    job.go(0, 3000, running=False)
+    job.go(50, 120)
+    assert job.pace.rate == pytest.approx(50, rel=0.05)
+
+
+def test_a_standstill_has_no_end() -> None:
+    job = Driven()
+    job.go(50, 120)
+    job.go(0, 400)
+    assert job.pace.rate == 0
+    assert job.pace.left(1000) is None
