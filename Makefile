@@ -25,6 +25,10 @@ help: ## List these commands
 demo: $(INSTALLED) ## Run the main job here: Kafka, S3, a small CLIP, the real stream worker, a report
 	@$(BIN)/clipstream demo
 
+.PHONY: backfill
+backfill: $(INSTALLED) ## Classify a bucket into Parquet here: killed once, resumed, a report, queries
+	@$(BIN)/clipstream demo --backfill
+
 .PHONY: serve
 serve: $(INSTALLED) ## Answer HTTP requests here, with the demo's model and the console
 	@$(BIN)/clipstream serve -c deploy/examples/serve.yaml

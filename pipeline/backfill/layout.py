@@ -13,6 +13,7 @@
     published/<cluster>/07.json           how far a lane is published to Kafka (see ``marks``)
     removed.parquet                       objects of earlier jobs that the source has lost
     _SUCCESS.json                         the job is complete: all its files and counts
+    report.html                           what became of the rows, for people
 
 An errors file that no data file names is left of a lost attempt and belongs to no row. So is a
 plan of another attempt than that of ``job.json``.
@@ -28,6 +29,7 @@ LEASE = "driver.json"
 CONTROL = "control.json"
 PROGRESS = "progress.json"
 SUCCESS = "_SUCCESS.json"
+REPORT = "report.html"
 REMOVED = "removed.parquet"
 CHANGES = "changes.json"
 ERASED = "erased.json"

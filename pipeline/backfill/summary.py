@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Self
 
 from pipeline.backfill.job import Count, Written
+from pipeline.backfill.report.evidence import EvidenceTally, LabelEvidence
 from pipeline.records import Classification, DeadLetter, LabelSetResult
 
 BINS = 50
 """Bins of a histogram of scores, each as wide as the others, from 0 to 1."""
 
+MOST_UNKNOWN = 20
+"""Labels of ``truth`` that no label set has, and that are named."""
+
 
 class LabelTally(Written):
-    """``matched`` counts rows; ``scores`` counts them by score, in ``BINS`` bins."""
+    """``matched`` counts rows; ``scores`` counts them by score, in ``BINS`` bins. ``evidence`` is
+    of the rows whose truth is known, None if there are none."""
 
     matched: Count
     scores: tuple[Count, ...]
+    evidence: LabelEvidence | None = None
 
 
 class LabelSetTally(Written):
@@ -27,7 +33,8 @@ class LabelSetTally(Written):
 
 class Summary(Written):
     """Counts of rows. ``rows`` = ``classified`` + ``failed`` + ``skipped``. ``codes`` counts the
-    failed rows by code. ``bytes`` were read. ``seconds`` is how long it took."""
+    failed rows by code. ``bytes`` were read. ``seconds`` is how long it took. ``unknown_truth``
+    counts labels of the rows' truth that no label set of theirs has, the most frequent ones."""
 
     rows: Count = 0
     classified: Count = 0
@@ -37,6 +44,7 @@ class Summary(Written):
     seconds: float = 0.0
     codes: Mapping[str, Count] = {}
     label_sets: Mapping[str, LabelSetTally] = {}
+    unknown_truth: Mapping[str, Count] = {}
 
     def __add__(self, other: Summary) -> Summary:
         return Summary(
@@ -51,6 +59,7 @@ class Summary(Written):
                 name: _merged(self.label_sets.get(name), other.label_sets.get(name))
                 for name in {**self.label_sets, **other.label_sets}
             },
+            unknown_truth=_most(_sum(self.unknown_truth, other.unknown_truth)),
         )
 
     @classmethod
@@ -68,13 +77,19 @@ class Tally:
         self.classified = self.failed = self.skipped = self.bytes = 0
         self.codes: dict[str, int] = {}
         self._sets: dict[str, _Counted] = {}
+        self._unknown: dict[str, int] = {}
 
     @property
     def rows(self) -> int:
         return self.classified + self.failed + self.skipped
 
-    def add(self, outcome: Classification | DeadLetter | None) -> None:
-        """None: the row was skipped by its route."""
+    def add(
+        self,
+        outcome: Classification | DeadLetter | None,
+        truth: Collection[str] | None = None,
+    ) -> None:
+        """None: the row was skipped by its route. ``truth`` are the labels that are true of the
+        image; None if nobody knows."""
         if outcome is None:
             self.skipped += 1
         elif isinstance(outcome, DeadLetter):
@@ -87,7 +102,11 @@ class Tally:
                 counted = self._sets.get(result.label_set)
                 if counted is None:
                     counted = self._sets[result.label_set] = _Counted(result)
-                counted.add(result)
+                counted.add(result, truth)
+            if truth:
+                known = {each.label for result in outcome.results for each in result.scores}
+                for label in set(truth) - known:
+                    self._unknown[label] = self._unknown.get(label, 0) + 1
 
     def summary(self, seconds: float) -> Summary:
         return Summary(
@@ -99,6 +118,7 @@ class Tally:
             seconds=seconds,
             codes=dict(sorted(self.codes.items())),
             label_sets={name: counted.tally() for name, counted in sorted(self._sets.items())},
+            unknown_truth=_most(self._unknown),
         )
 
 
@@ -110,21 +130,37 @@ class _Counted:
         self._decisions: dict[str, int] = {}
         self._matched = {score.label: 0 for score in first.scores}
         self._scores = {score.label: [0] * BINS for score in first.scores}
+        self._evidence: dict[str, EvidenceTally] = {}
 
-    def add(self, result: LabelSetResult) -> None:
+    def add(self, result: LabelSetResult, truth: Collection[str] | None) -> None:
         self._rows += 1
         self._decisions[result.decision] = self._decisions.get(result.decision, 0) + 1
         for label in result.matched:
             self._matched[label] += 1
         for each in result.scores:
-            self._scores[each.label][min(BINS - 1, int(each.score * BINS))] += 1
+            place = min(BINS - 1, int(each.score * BINS))
+            self._scores[each.label][place] += 1
+            if truth is not None:
+                self._judged(each.label).add(
+                    place, true=each.label in truth, matched=each.label in result.matched
+                )
+
+    def _judged(self, label: str) -> EvidenceTally:
+        found = self._evidence.get(label)
+        if found is None:
+            found = self._evidence[label] = EvidenceTally(BINS)
+        return found
 
     def tally(self) -> LabelSetTally:
         return LabelSetTally(
             rows=self._rows,
             decisions=dict(sorted(self._decisions.items())),
             labels={
-                label: LabelTally(matched=self._matched[label], scores=tuple(bins))
+                label: LabelTally(
+                    matched=self._matched[label],
+                    scores=tuple(bins),
+                    evidence=self._evidence[label].evidence() if label in self._evidence else None,
+                )
                 for label, bins in self._scores.items()
             },
         )
@@ -143,16 +179,23 @@ def _merged(one: LabelSetTally | None, other: LabelSetTally | None) -> LabelSetT
     return LabelSetTally(
         rows=one.rows + other.rows,
         decisions=_sum(one.decisions, other.decisions),
-        labels={
-            label: LabelTally(
-                matched=one.labels[label].matched + other.labels[label].matched,
-                scores=tuple(
-                    a + b
-                    for a, b in zip(
-                        one.labels[label].scores, other.labels[label].scores, strict=True
-                    )
-                ),
-            )
-            for label in one.labels
-        },
+        labels={label: _together(one.labels[label], other.labels[label]) for label in one.labels},
     )
+
+
+def _together(one: LabelTally, other: LabelTally) -> LabelTally:
+    if one.evidence is None or other.evidence is None:
+        evidence = one.evidence or other.evidence
+    else:
+        evidence = one.evidence + other.evidence
+    return LabelTally(
+        matched=one.matched + other.matched,
+        scores=tuple(a + b for a, b in zip(one.scores, other.scores, strict=True)),
+        evidence=evidence,
+    )
+
+
+def _most(counts: Mapping[str, int]) -> dict[str, int]:
+    """The most frequent ones, so that free text as truth does not grow without bound."""
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    return dict(ordered[:MOST_UNKNOWN])

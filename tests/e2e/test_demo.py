@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.rigs.workers.left_behind import children_of
 from workers.embedded.processes import command_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 MIN_ACCURACY = 0.95
 """What the demo promises of its model."""
-
-
-def children_of(session: str) -> list[str]:
-    """Command lines of the processes that inherited a marked environment."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit() or int(process.name) == os.getpid():
-            continue
-        try:
-            environment = (process / "environ").read_bytes()
-            command = (process / "cmdline").read_bytes()
-        except OSError:
-            continue  # it has ended, or is not ours
-        if f"DEMO_TEST_SESSION={session}".encode() in environment:
-            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,8 @@
 
 Read ``shard`` first: from a plan file to a committed results file. ``worker`` runs shards in a
 process of its own, and ``wiring`` builds it. ``pace`` measures how fast a worker is, and ``pacer``
-keeps it within its share of the job's rate. ``output`` opens a job's objects.
+keeps it within its share of the job's rate. ``output`` opens a job's objects. ``report`` is the
+page about what became of it.
 
 ``planning`` cuts a job. ``planning_request`` is what a person asks for, ``planning_sources`` reads
 it, from ``planning_files``, ``planning_since`` leaves out what earlier jobs have, and

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
+import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -19,6 +21,8 @@ from pipeline.backfill.committing import Committed, commit
 from pipeline.backfill.job import Identity, Job
 from pipeline.backfill.ledger import Task
 from pipeline.backfill.policy import BackfillPolicy
+from pipeline.backfill.report.footer import Footer
+from pipeline.backfill.report.samples import Sampler
 from pipeline.backfill.rows import PlanRow
 from pipeline.backfill.summary import Summary, Tally
 from pipeline.errors import Halt, Reject, Retry, StoreDenied
@@ -69,9 +73,11 @@ class ShardRunner:
         policy: BackfillPolicy,
         max_in_flight: int,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        *,
+        gpus: float = 0.0,
     ) -> None:
         """``max_in_flight`` bounds the rows of one shard that are in work. ``sleep`` waits between
-        tries on the output's store."""
+        tries on the output's store. ``gpus`` is this worker's part of a GPU, for the report."""
         self._folder = folder
         self._job = job
         self._identity = identity
@@ -81,6 +87,8 @@ class ShardRunner:
         self._policy = policy
         self._max_in_flight = max_in_flight
         self._sleep = sleep
+        self._gpus = gpus
+        self._worker = f"{socket.gethostname()}/{os.getpid()}"
         self.pacer = Pacer()
         """Keeps the worker within its share of the job's rate."""
 
@@ -93,12 +101,12 @@ class ShardRunner:
             Retry: the output's store failed for minutes.
             WorkerLost, MemoryError, OSError: this process cannot go on.
         """
-        started = time.monotonic()
+        started, began_at = time.monotonic(), time.time()
         rows = await self._patiently(lambda: self._read(task.shard))
         if task.rows is not None:
             rows = rows[slice(*task.rows)]
         progress.rows = len(rows)
-        shard = _Shard(self._results_file(), progress.tally)
+        shard = _Shard(self._results_file(), progress.tally, Sampler(task.shard), began_at)
         pulling = iter(rows)
         lanes = min(self._max_in_flight, len(rows))
         async with asyncio.TaskGroup() as group:
@@ -194,19 +202,22 @@ class ShardRunner:
         """Errors first: what a results file names is there."""
         attempt = uuid.uuid4().hex
         errors = await self._write_failures(number, shard)
-        body = await asyncio.to_thread(
-            shard.results.finish,
-            {
-                "job": self._job.id,
-                "shard": number,
-                "attempt": attempt,
-                "plan_hash": self._job.plan_hash,
-                "errors_file": errors,
-                "clipstream_version": self._job.clipstream_version,
-                "identity": self._identity.model_dump(),
-                "summary": summary.model_dump(),
-            },
+        footer = Footer(
+            job=self._job.id,
+            shard=number,
+            attempt=attempt,
+            plan_hash=self._job.plan_hash,
+            errors_file=errors,
+            clipstream_version=self._job.clipstream_version,
+            identity=self._identity,
+            summary=summary,
+            samples=shard.sampler.samples(),
+            began_at=shard.began_at,
+            ended_at=time.time(),
+            worker=self._worker,
+            gpus=self._gpus,
         )
+        body = await asyncio.to_thread(shard.results.finish, footer.model_dump(mode="json"))
         name, plan_hash = layout.data_file(number), self._job.plan_hash
         committed = await self._patiently(
             lambda: commit(self._folder, name, body, attempt, plan_hash)
@@ -245,15 +256,20 @@ class ShardRunner:
 class _Shard:
     """What became of a shard's rows so far."""
 
-    def __init__(self, results: ResultsFile, tally: Tally) -> None:
+    def __init__(
+        self, results: ResultsFile, tally: Tally, sampler: Sampler, began_at: float
+    ) -> None:
         self.results = results
+        self.sampler = sampler
+        self.began_at = began_at
         self.failures: list[tuple[PlanRow, DeadLetter]] = []
         self._tally = tally
         self._group: list[Result] = []
         self._writing = asyncio.Lock()
 
     async def add(self, row: PlanRow, outcome: Classification | DeadLetter | None) -> None:
-        self._tally.add(outcome)
+        self._tally.add(outcome, row.truth)
+        self.sampler.add(row, outcome)
         if isinstance(outcome, DeadLetter):
             self.failures.append((row, outcome))
         elif outcome is not None:

@@ -111,6 +111,7 @@ def shard_runner(
         label_sets=dict(rules.versions),
     )
     require_identity(folder, identity)
+    gpus = settings.workers.gpus_per_worker
     return ShardRunner(
         folder,
         job,
@@ -119,6 +120,7 @@ def shard_runner(
         rules,
         settings.backfill,
         max(1, settings.flow.max_in_flight // AT_ONCE),
+        gpus=0.0 if gpus == "auto" else gpus,
     )
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipeline.adapters.manifests.kinds import InputKind
 from pipeline.errors import Halt
+from workers.commands.backfill.report import report
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
 
@@ -70,6 +71,9 @@ _ROWS = "Which objects"
 _DRY = "Dry run"
 
 
+app.command()(report)
+
+
 @app.command()
 def run(
     source: Annotated[
@@ -86,6 +90,14 @@ def run(
     config: Config = None,
     overrides: Set = None,
     workers: Workers = None,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            help="Do not wait until the lease of an earlier driver has expired. For drivers that "
+            "have crashed; one that still runs ends.",
+        ),
+    ] = False,
     max_hours: MaxHours = None,
     max_cost: MaxCost = None,
     gpu_hour_price: GpuHourPrice = None,
@@ -220,7 +232,7 @@ def run(
     configure_logging(settings.log, "driver")
     from workers.commands.backfill.driver import run_backfill
 
-    raise typer.Exit(run_backfill(settings, request, output, limits))
+    raise typer.Exit(run_backfill(settings, request, output, limits, take_over=take_over))
 
 
 @app.command()

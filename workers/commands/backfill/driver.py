@@ -14,14 +14,18 @@ from functools import partial
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.backfill import layout
 from pipeline.backfill.committing import committed_shards
 from pipeline.backfill.job import Job
 from pipeline.backfill.ledger import Ledger
 from pipeline.backfill.running.limits import NO_LIMITS, Account, Limits, Used
+from pipeline.errors import Halt, Retry
 from pipeline.metrics import BACKFILL_DRIVER
 from pipeline.ports import Folder
 from workers.backfill.output import Output, open_output, probed
 from workers.backfill.planning_request import Request
+from workers.backfill.report.page import Choice
+from workers.backfill.report.write import write_report
 from workers.backfill.wiring import build_backfill_worker
 from workers.cluster.actors import Cluster
 from workers.cluster.start import patiently
@@ -47,9 +51,15 @@ FindJob = Callable[[Folder, HeldLease, threading.Event], Job | None]
 
 
 def run_backfill(
-    settings: Settings, request: Request, output: str, limits: Limits = NO_LIMITS
+    settings: Settings,
+    request: Request,
+    output: str,
+    limits: Limits = NO_LIMITS,
+    *,
+    take_over: bool = False,
 ) -> ExitCode:
-    """Cut the job if it is new, and run what is left of it.
+    """Cut the job if it is new, and run what is left of it. A complete job has a report.
+    ``take_over`` does not wait for another driver's lease to expire.
 
     Raises:
         Halt: a person must act.
@@ -59,10 +69,12 @@ def run_backfill(
     def find(folder: Folder, lease: HeldLease, stopping: threading.Event) -> Job | None:
         return job_of(settings, folder, request, lease, stopping)
 
-    return run_job(settings, output, find, limits)
+    return run_job(settings, output, find, limits, take_over=take_over)
 
 
-def run_job(settings: Settings, output: str, find: FindJob, limits: Limits) -> ExitCode:
+def run_job(
+    settings: Settings, output: str, find: FindJob, limits: Limits, *, take_over: bool = False
+) -> ExitCode:
     """Run what is left of the job of an output.
 
     Raises:
@@ -75,16 +87,32 @@ def run_job(settings: Settings, output: str, find: FindJob, limits: Limits) -> E
         signals(stopping),
         contextlib.closing(open_output(settings, place)) as folder,
     ):
-        lease = take_lease(folder, SystemClock(), stopping.wait)
+        lease = take_lease(folder, SystemClock(), stopping.wait, force=take_over)
         if lease is None:
             return ExitCode.INCOMPLETE
         try:
             job = find(folder, lease, stopping)
             if job is None:
                 return ExitCode.INCOMPLETE
-            return _run(settings, place, folder, job, lease, stopping, limits)
+            code = _run(settings, place, folder, job, lease, stopping, limits)
+            done = committed_shards(folder, job.shards, job.plan_hash)
+            if len(done) == job.shards:
+                leave_report(settings, folder, Choice(limits.gpu_hour_price))
+            return code
         finally:
             lease.give_back()
+
+
+def leave_report(settings: Settings, folder: Folder, choice: Choice) -> None:
+    """Put the report into the output of a complete job, which it is with or without one."""
+    try:
+        write_report(settings, folder, choice)
+    except (Halt, Retry) as failure:
+        log.warning(
+            "the report could not be written: %s; see `clipstream backfill report`", failure
+        )
+    else:
+        log.info("the report is in the output: %s", layout.REPORT)
 
 
 def _run(

@@ -1,0 +1,50 @@
+"""What data files say about themselves, read from their ends alone."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.backfill.report.footer import Footer
+from pipeline.errors import Halt
+from pipeline.ports import Folder
+
+FIRST_TAIL = 128 * 1024
+"""Bytes that are read at first. The footer says whether it is longer."""
+
+_TRAILER = 8
+"""A Parquet file ends with the length of its footer, four bytes, and ``PAR1``."""
+
+_MAGIC = b"PAR1"
+
+
+def read_footer(folder: Folder, name: str) -> Footer | None:
+    """The footer of a data file, by one or two reads; None if there is no such file. Blocks.
+
+    Raises:
+        Halt: ``backfill.unreadable``: this is no data file of a job.
+        StoreDenied, Retry: the store failed.
+    """
+    tail = folder.tail(name, FIRST_TAIL)
+    if tail is None:
+        return None
+    if tail[-len(_MAGIC) :] != _MAGIC:
+        raise _unreadable(name, "is no Parquet file")
+    needed = int.from_bytes(tail[-_TRAILER:-4], "little") + _TRAILER
+    if needed > len(tail):
+        longer = folder.tail(name, needed)
+        if longer is None:
+            return None
+        tail = longer
+    try:
+        metadata = pq.read_metadata(pa.BufferReader(_MAGIC + tail[-needed:])).metadata or {}
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(name, f"cannot be read as Parquet ({error})") from error
+    told = metadata.get(b"clipstream")
+    if told is None:
+        raise _unreadable(name, "was not written by Clipstream")
+    return Footer.of_bytes(told, name)
+
+
+def _unreadable(name: str, what: str) -> Halt:
+    return Halt("backfill.unreadable", f"{name}: {what}; choose the output of a job")
