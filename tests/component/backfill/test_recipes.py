@@ -123,7 +123,7 @@ def test_python_recipes_run_in_their_order(
 ) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
-    printed = {}
+    printed: dict[str, list[str]] = {}
     for recipe in RECIPES:
         if recipe.language == "python":
             with contextlib.redirect_stdout(io.StringIO()) as told:
