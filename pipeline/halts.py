@@ -370,6 +370,10 @@ HALTS: dict[str, HaltCode] = {
         "check its prefix, or what was left out",
         of_input=True,
     ),
+    "backfill.unlistable": _command(
+        "a store lists its keys in another order than S3 does, or lists a key that is no UTF-8",
+        "set `backfill.listing_requests` to 1, or rename the object",
+    ),
     "backfill.too_many_shards": _command(
         "the source has more rows than a job's shards can hold",
         "raise `backfill.shard_rows`",

@@ -11,6 +11,7 @@
     changes/000123.json, changes.json     of a rescored job: what other label sets changed
     erased.json                           what was erased, and when
     published/<cluster>/07.json           how far a lane is published to Kafka (see ``marks``)
+    removed.parquet                       objects of earlier jobs that the source has lost
     _SUCCESS.json                         the job is complete: all its files and counts
 
 An errors file that no data file names is left of a lost attempt and belongs to no row.
@@ -26,6 +27,7 @@ LEASE = "driver.json"
 CONTROL = "control.json"
 PROGRESS = "progress.json"
 SUCCESS = "_SUCCESS.json"
+REMOVED = "removed.parquet"
 CHANGES = "changes.json"
 ERASED = "erased.json"
 
@@ -37,7 +39,7 @@ PUBLISHED = "published/"
 MAX_SHARDS = 1_000_000
 """Names have six digits, so that they sort as their numbers do."""
 
-_DATA = re.compile(r"data/(\d{6})\.parquet")
+_DATA = re.compile(r"data/([0-9]{6})\.parquet")
 
 
 def data_file(shard: int) -> str:

@@ -154,6 +154,11 @@ FAILURE = (
         pa.string(),
         "Action of the label sets for an image that nobody looked at.",
     ),
+    Column(
+        "label_sets",
+        pa.list_(pa.string()),
+        "Label sets that were to score the image. A retry and a publication ask for them.",
+    ),
 )
 
 

@@ -22,6 +22,9 @@ def failures_bytes(rows: Sequence[tuple[PlanRow, DeadLetter]]) -> bytes:
     columns["tenant"] = [
         row.tenant if letter.ref is None else letter.ref.tenant for row, letter in ordered
     ]
+    columns["label_sets"] = [
+        row.label_sets if letter.ref is None else letter.ref.label_sets for row, letter in ordered
+    ]
     for name in ("code", "message", "attempts", "format", "unclassified_action"):
         columns[name] = [getattr(each, name) for each in letters]
     return failures_table_bytes(pa.Table.from_pydict(columns, schema=FAILURES))

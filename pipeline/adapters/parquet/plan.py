@@ -45,3 +45,10 @@ def plan_rows(body: bytes) -> Iterator[PlanRow]:
             json.loads(metadata) if metadata else NO_JSON,
             None if truth is None else tuple(truth),
         )
+
+
+def stated_objects(body: bytes) -> pa.Table:
+    """Which objects a plan file or a results file names: ``bucket``, ``key``, ``version_id``,
+    ``etag``."""
+    columns = ["bucket", "key", "version_id", "etag"]
+    return pq.ParquetFile(pa.BufferReader(body)).read(columns)

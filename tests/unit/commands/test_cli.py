@@ -130,6 +130,8 @@ def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() ->
         "enqueue.unreadable",
         "replay.invalid",
         "backfill.invalid",
+        "backfill.no_job",
+        "backfill.invalid_share",
         "backfill.no_rows",
         "backfill.too_many_shards",
         "calibrate.no_images",

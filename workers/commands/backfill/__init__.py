@@ -1,7 +1,8 @@
 """`clipstream backfill …`: what a person types, and what runs a job.
 
 Read ``commands`` first: what a person types. ``driver`` runs a job to its end, ``dispatch`` hands
-shards to workers, and ``lease`` keeps a second driver away. ``new_job`` cuts the job of a new
-output, and ``dry_run`` says what that would take. ``publish`` sends events to Kafka, and
-``revising`` works on what a job has written.
+shards to workers, ``stuck`` notices that nothing comes of it, and ``lease`` keeps a second driver
+away. ``new_job`` cuts the job of a new output, and ``dry_run`` says what that would take.
+``publish`` sends events of what is committed to Kafka, and ``revising`` works on what a job has
+written.
 """

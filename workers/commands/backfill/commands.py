@@ -95,6 +95,16 @@ def run(
             rich_help_panel=_ROWS,
         ),
     ] = None,
+    since: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Leave out the objects that the job of this OUTPUT has, unless their ETag has "
+            "changed. Objects that the job has and SOURCE lacks are listed in removed.parquet. May "
+            "be repeated.",
+            metavar="OUTPUT",
+            rich_help_panel=_ROWS,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -156,7 +166,7 @@ def run(
     from workers.backfill.planning_request import Request
 
     choice = Choice(where, sample, seed, all_versions)
-    request = Request.of(source, input_kind, choice, limit, tuple(carry or ()))
+    request = Request.of(source, input_kind, choice, limit, tuple(carry or ()), tuple(since or ()))
     if dry_run:
         from rich.console import Console
 
@@ -247,7 +257,7 @@ def publish(
     Exit codes: 0 all that is committed is published, or stopped; 2 the settings are wrong; 3
     halted, a person must act.
     """
-    settings = load(config, overrides, {})
+    settings = load(config, overrides, {}, must_read=False)
     settings = settings.model_copy(update={"log": settings.log.resolved()})
     configure_logging(settings.log, "publish")
     from workers.commands.backfill.publish import run_publish

@@ -156,6 +156,8 @@ def _of_plan(job: Job, seen: _Seen) -> Iterator[str]:
     if job.left_out:
         reasons = (f"{count:,} {reason}" for reason, count in job.left_out.items())
         yield f"left out   {', '.join(reasons)}"
+    if job.removed is not None:
+        yield f"removed    {job.removed:,} objects of earlier jobs are gone from the source"
     if job.repeated:
         yield f"repeated   {job.repeated:,} rows name an object that an earlier row names too"
     unknown = f", without {seen.without_size:,} rows of unknown size" if seen.without_size else ""
