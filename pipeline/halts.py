@@ -365,6 +365,11 @@ HALTS: dict[str, HaltCode] = {
         "write it as the message says",
         of_input=True,
     ),
+    "backfill.packages_missing": _command(
+        "the packages of backfills are not installed",
+        "install `clipstream[backfill]`",
+        of_input=True,
+    ),
     "backfill.no_rows": _command(
         "the source of a job holds nothing to classify",
         "check its prefix, or what was left out",
@@ -473,6 +478,11 @@ HALTS: dict[str, HaltCode] = {
     "backfill.another_rescore": _command(
         "the output has another job than this rescoring",
         "choose an empty output",
+        of_input=True,
+    ),
+    "backfill.no_errors": _command(
+        "no row of the job failed with the codes that `retry` was given",
+        "check the codes; `clipstream backfill status` lists them",
         of_input=True,
     ),
     "backfill.lease_lost": _stream(

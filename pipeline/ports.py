@@ -116,6 +116,10 @@ class Folder(Protocol):
     def read(self, name: str) -> StoredFile | None:
         """The object, or None if there is none."""
 
+    def tail(self, name: str, length: int) -> bytes | None:
+        """The last ``length`` bytes of the object, or all of a shorter one. None if there is
+        none."""
+
     def metadata(self, name: str) -> Mapping[str, str] | None:
         """The user metadata that the object was written with, its names in lower case; None if
         there is no object."""

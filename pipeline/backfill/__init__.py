@@ -5,5 +5,6 @@ Read ``job`` first, then ``layout``: the objects of a job. ``rows`` are what a s
 makes of that, and ``summary`` says what became of the rows. ``marks`` say what of a job is
 published to Kafka. ``control`` is what a person asks of a running job, ``policy`` has the settings,
 and ``cost`` estimates hours and money. ``changes`` say what other label sets change, and
-``erasure`` what was erased.
+``erasure`` what was erased. The room ``running`` has what a driver knows and decides while the job
+runs.
 """

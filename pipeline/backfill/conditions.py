@@ -111,6 +111,9 @@ class LookingFolder:
     def read(self, name: str) -> StoredFile | None:
         return self._inner.read(name)
 
+    def tail(self, name: str, length: int) -> bytes | None:
+        return self._inner.tail(name, length)
+
     def metadata(self, name: str) -> Mapping[str, str] | None:
         return self._inner.metadata(name)
 

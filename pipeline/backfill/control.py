@@ -3,9 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
+from typing import Annotated
 
+from pydantic import Field
+
+from pipeline.backfill import layout
 from pipeline.backfill.job import Written
+from pipeline.errors import Retry
+from pipeline.ports import Folder
 
 LEASE_S = 60.0
 """A driver that has not renewed its lease for this long has lost the job to the next one."""
@@ -25,9 +32,46 @@ class Control(Written):
     """Polled by the driver. None leaves a value to the driver's settings."""
 
     wish: Wish = Wish.RUN
-    max_workers: int | None = None
-    objects_per_s: float | None = None
-    bytes_per_s: float | None = None
+    reason: str = ""
+    """Why the job is paused, for people."""
+    by_limit: bool = False
+    """The driver paused the job, because a limit was reached, and has ended."""
+    max_workers: Annotated[int | None, Field(gt=0)] = None
+    objects_per_s: Annotated[float | None, Field(gt=0)] = None
+    bytes_per_s: Annotated[float | None, Field(gt=0)] = None
+
+
+_TRIES = 10
+
+
+def read_control(folder: Folder) -> Control:
+    """What a person asks of the job: to run, if nobody has asked for anything yet.
+
+    Raises:
+        Halt: ``backfill.unreadable``.
+        StoreDenied, Retry: the store failed.
+    """
+    found = folder.read(layout.CONTROL)
+    return Control() if found is None else Control.of_bytes(found.body, layout.CONTROL)
+
+
+def change_control(folder: Folder, change: Callable[[Control], Control]) -> Control:
+    """Change what is asked, while others may do so too: nobody's change is lost.
+
+    Raises:
+        Halt: ``backfill.unreadable``.
+        StoreDenied, Retry: the store failed, or others changed the object each time.
+    """
+    for _ in range(_TRIES):
+        found = folder.read(layout.CONTROL)
+        before = Control() if found is None else Control.of_bytes(found.body, layout.CONTROL)
+        after = change(before)
+        if found is None:
+            if folder.create(layout.CONTROL, after.as_bytes()):
+                return after
+        elif after == before or folder.replace(layout.CONTROL, after.as_bytes(), found.etag):
+            return after
+    raise Retry("backfill.undecided", f"{layout.CONTROL}: others change it all the time")
 
 
 class Lease(Written):

@@ -14,7 +14,8 @@
     removed.parquet                       objects of earlier jobs that the source has lost
     _SUCCESS.json                         the job is complete: all its files and counts
 
-An errors file that no data file names is left of a lost attempt and belongs to no row.
+An errors file that no data file names is left of a lost attempt and belongs to no row. So is a
+plan of another attempt than that of ``job.json``.
 """
 
 from __future__ import annotations

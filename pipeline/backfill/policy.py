@@ -69,20 +69,30 @@ class BackfillPolicy(Policy):
     objects_per_s: float | None = Field(
         None,
         description="Most objects a second that all workers of the job read together. null: no "
-        "limit.",
+        "limit. `clipstream backfill scale` changes it while the job runs.",
         gt=0,
     )
     bytes_per_s: float | None = Field(
         None,
         description="Most bytes a second that all workers of the job read together. null: no "
-        "limit.",
+        "limit. `clipstream backfill scale` changes it while the job runs.",
         gt=0,
     )
     ramp_up_s: Annotated[float, Tier.EXPERT] = Field(
         0.0,
         description="Seconds in which the rate of a job grows to its full size. S3 splits its "
-        "partitions under load, and refuses some requests until it has.",
+        "partitions under load, and refuses some requests until it has. Needs objects_per_s or "
+        "bytes_per_s.",
         ge=0,
+    )
+    yield_above_lag: int | None = Field(
+        None,
+        description="Lag of `kafka.group` on `kafka.input_topics`, in records, above which the job "
+        "gives places for workers back, so that the stream's workers find room on the same "
+        "cluster. A worker that leaves has `workers.grace_s` to finish its shards. The job takes "
+        "the places again once the lag has been below half of this number for 2 minutes. null: the "
+        "job keeps its places.",
+        gt=0,
     )
     embeddings: bool = Field(True, description="Write each image's embedding.")
     topics: BackfillTopics = Field(

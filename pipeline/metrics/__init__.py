@@ -4,12 +4,23 @@ A process registers only the groups of metrics that it can change. Any other gau
 and look like a measurement. Each metric is in one group. ``tests/unit/project/test_metrics.py``
 walks the code and fails if a module touches a metric outside its groups.
 
-Read ``metric`` first: what a metric is. The groups are ``image``, ``store``, ``stream``, ``driver``
-and ``http``.
+Read ``metric`` first: what a metric is. The groups are ``image``, ``store``, ``stream``,
+``driver``, ``http`` and ``backfill``.
 """
 
 from __future__ import annotations
 
+from pipeline.metrics.backfill import (
+    BACKFILL_FAILURES,
+    BACKFILL_GIVEN_BACK,
+    BACKFILL_JOB_METRICS,
+    BACKFILL_LAST_PROGRESS,
+    BACKFILL_METRICS,
+    BACKFILL_ROWS,
+    BACKFILL_SECONDS_LEFT,
+    BACKFILL_SHARD_SECONDS,
+    BACKFILL_SHARDS,
+)
 from pipeline.metrics.driver import (
     DRIVER_EMPTY,
     DRIVER_METRICS,
@@ -74,14 +85,27 @@ from pipeline.metrics.stream import (
 STREAM_WORKER = (*IMAGE_METRICS, *STORE_METRICS, *STREAM_METRICS)
 """What each stream worker exposes."""
 
-BACKFILL_WORKER = (*IMAGE_METRICS, *STORE_METRICS)
+BACKFILL_WORKER = (*IMAGE_METRICS, *STORE_METRICS, *BACKFILL_METRICS)
 """What each worker of a backfill exposes."""
+
+BACKFILL_DRIVER = (*DRIVER_METRICS, *BACKFILL_JOB_METRICS)
+"""What the driver of a backfill exposes."""
 
 SERVE_REPLICA = (*IMAGE_METRICS, *HTTP_METRICS)
 """What each replica of the server exposes."""
 
 __all__ = [
     "ASSIGNED",
+    "BACKFILL_DRIVER",
+    "BACKFILL_FAILURES",
+    "BACKFILL_GIVEN_BACK",
+    "BACKFILL_JOB_METRICS",
+    "BACKFILL_LAST_PROGRESS",
+    "BACKFILL_METRICS",
+    "BACKFILL_ROWS",
+    "BACKFILL_SECONDS_LEFT",
+    "BACKFILL_SHARDS",
+    "BACKFILL_SHARD_SECONDS",
     "BACKFILL_WORKER",
     "BATCH_SIZE",
     "BREAKER_OPEN",

@@ -54,6 +54,13 @@ class FolderContract:
         folder.delete("a")
         assert list(folder.names()) == []
 
+    def test_the_end_of_an_object_is_read_alone(self, folder: Folder) -> None:
+        folder.create("tail", b"0123456789")
+        assert folder.tail("tail", 3) == b"789"
+        assert folder.tail("tail", 10) == b"0123456789"
+        assert folder.tail("tail", 99) == b"0123456789"
+        assert folder.tail("nothing", 3) is None
+
     def test_an_object_is_created_once(self, folder: Folder) -> None:
         assert folder.create("data/1", b"first", {"clipstream-attempt": "one"})
         assert not folder.create("data/1", b"second", {"clipstream-attempt": "two"})

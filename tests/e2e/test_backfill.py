@@ -104,6 +104,10 @@ def test_each_object_of_the_prefix_becomes_one_row_and_a_second_run_does_nothing
     ]
     (failed,) = [row for name in errors for row in place.table(name)]
     assert (failed["key"], failed["code"]) == ("2024/notes.txt", "decode.unsupported_format")
+    success = json.loads(place.read("2024/_SUCCESS.json"))
+    assert [each["data"] for each in success["files"]] == [name[len("2024/") :] for name in data]
+    assert (success["summary"]["classified"], success["summary"]["failed"]) == (IMAGES, 1)
+    assert json.loads(place.read("2024/progress.json"))["state"] == "complete"
     before = {each.key: each.etag for each in place.admin.list_objects("derived", "2024/data/")}
     second = place.run()
     assert second.returncode == 0, second.stderr

@@ -26,6 +26,7 @@ from pipeline.flow import Flow
 from pipeline.formats.reference import SkipReason
 from pipeline.ports import Folder
 from pipeline.records import Asked, Classification, DeadLetter, ImageRef
+from workers.backfill.pacer import Pacer
 from workers.label_sets import Rules
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class Progress:
 
     tally: Tally = field(default_factory=Tally)
     rows: int | None = None
+    began: float = 0.0
+    """On the worker's monotonic clock."""
 
     @property
     def left(self) -> int | None:
@@ -78,6 +81,8 @@ class ShardRunner:
         self._policy = policy
         self._max_in_flight = max_in_flight
         self._sleep = sleep
+        self.pacer = Pacer()
+        """Keeps the worker within its share of the job's rate."""
 
     async def run(self, task: Task, progress: Progress) -> Summary:
         """Classify the task's rows. Those of a whole shard are committed.
@@ -166,7 +171,11 @@ class ShardRunner:
             row.metadata,
             ref.asked,
         )
-        return await self._flow.classify(ref, self._rules.scoring, source=task.shard)
+        await self.pacer.begin(row.size_bytes)
+        outcome = await self._flow.classify(ref, self._rules.scoring, source=task.shard)
+        if row.size_bytes is None and isinstance(outcome, Classification):
+            self.pacer.charge(outcome.looked.size_bytes)
+        return outcome
 
     def _require_few_failures(self, number: int, shard: _Shard, summary: Summary) -> None:
         bound = self._policy.max_failed_share * (summary.rows - summary.skipped)

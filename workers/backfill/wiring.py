@@ -82,6 +82,7 @@ def build_backfill_worker(
             encoder.call_age_s,
             SystemClock(),
             lambda: path.fetcher.trouble,
+            meter,
         )
         tell_model(meter, encoder.model)
         return BuiltBackfillWorker(worker, owned.pop_all())

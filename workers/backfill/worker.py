@@ -5,14 +5,22 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.backfill.ledger import Task
-from pipeline.backfill.summary import Summary
+from pipeline.backfill.running.manners import Rates
+from pipeline.backfill.summary import Summary, Tally
 from pipeline.errors import Halt, Retry
-from pipeline.ports import Clock
+from pipeline.metrics import (
+    BACKFILL_FAILURES,
+    BACKFILL_LAST_PROGRESS,
+    BACKFILL_ROWS,
+    BACKFILL_SHARD_SECONDS,
+)
+from pipeline.ports import Clock, Meter
 from workers.backfill.pace import Pace
 from workers.backfill.shard import Progress, ShardRunner
 from workers.event_loop import EventLoopThread
@@ -41,9 +49,21 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """How far a task is: ``done`` of ``rows`` have an outcome after ``seconds``. ``rows`` is 0
+    until it is known."""
+
+    task: Task
+    done: int
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class BackfillHealth(Health):
-    """``working`` are the tasks in work, ``done`` those that the driver has not acknowledged, and
-    ``rows`` counts rows that have an outcome, of all tasks since the start. ``ready`` says whether
+    """``working`` are the tasks in work, and ``parts`` how far they are. ``done`` are those that
+    the driver has not acknowledged. ``rows`` counts rows that have an outcome, of all tasks since
+    the start, and so do ``failed``, ``skipped``, ``bytes`` and ``codes``. ``ready`` says whether
     the worker takes tasks. ``trouble`` says which store fails, and why."""
 
     working: tuple[Task, ...]
@@ -52,14 +72,20 @@ class BackfillHealth(Health):
     failed: int
     ready: bool
     trouble: str | None = None
+    skipped: int = 0
+    bytes: int = 0
+    codes: Mapping[str, int] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """From the driver: begin these, and forget those, whose summaries have arrived."""
+    """From the driver: begin these, and forget those, whose summaries have arrived. ``share`` is
+    what this worker may read a second from now on; None: as before."""
 
     begin: tuple[Task, ...]
     forget: tuple[Task, ...]
+    share: Rates | None = None
 
 
 class BackfillWorker:
@@ -72,7 +98,8 @@ class BackfillWorker:
         available: Callable[[], bool],
         encode_age_s: Callable[[], float],
         clock: Clock,
-        trouble: Callable[[], str | None] = lambda: None,
+        trouble: Callable[[], str | None],
+        meter: Meter,
     ) -> None:
         """``available`` says whether a store serves, and ``trouble`` which one fails and why.
         ``encode_age_s`` is the age of the batch on the device."""
@@ -82,11 +109,13 @@ class BackfillWorker:
         self._encode_age_s = encode_age_s
         self._clock = clock
         self._trouble = trouble
+        self._meter = meter
         self._pace = Pace()
         self._told: queue.SimpleQueue[Assignment] = queue.SimpleQueue()
         self._running: dict[Task, tuple[Future[Summary], Progress]] = {}
         self._done: dict[Task, Done] = {}
-        self._rows_before = self._failed_before = 0
+        self._before: Counter[str] = Counter()
+        self._codes_before: Counter[str] = Counter()
         self._stopping = threading.Event()
         self._deadline: float | None = None
         self._cycled_at = self._active_at = clock.monotonic()
@@ -134,12 +163,14 @@ class BackfillWorker:
                 told = self._told.get_nowait()
             except queue.Empty:
                 return
+            if told.share is not None:
+                self._loop.call_soon(self._shards.pacer.follow, told.share)
             for task in told.forget:
                 self._done.pop(task, None)
             for task in told.begin:
                 if task in self._running or task in self._done or self._stopping.is_set():
                     continue
-                progress = Progress()
+                progress = Progress(began=self._clock.monotonic())
                 future = self._loop.submit(self._shards.run(task, progress))
                 self._running[task] = (future, progress)
 
@@ -148,11 +179,13 @@ class BackfillWorker:
             if not future.done():
                 continue
             del self._running[task]
-            self._rows_before += progress.tally.rows
-            self._failed_before += progress.tally.failed
+            self._before += _counts(progress.tally)
+            self._codes_before += Counter(progress.tally.codes)
             self._active_at = self._clock.monotonic()
             try:
-                self._done[task] = Done(task, future.result())
+                done = self._done[task] = Done(task, future.result())
+                if task.rows is None:
+                    self._count(done.summary)
             except CancelledError:
                 continue
             except Retry as failure:
@@ -160,6 +193,15 @@ class BackfillWorker:
                 log.warning("shard %d: %s; it is returned", task.shard, failure)
             except BaseExceptionGroup as group:
                 raise _first(group) from group
+
+    def _count(self, summary: Summary) -> None:
+        """A shard is committed."""
+        for outcome in ("classified", "failed", "skipped"):
+            self._meter.add(BACKFILL_ROWS, getattr(summary, outcome), outcome=outcome)
+        for code, rows in summary.codes.items():
+            self._meter.add(BACKFILL_FAILURES, rows, code=code)
+        self._meter.observe(BACKFILL_SHARD_SECONDS, summary.seconds)
+        self._meter.set(BACKFILL_LAST_PROGRESS, self._clock.time())
 
     def _return_what_takes_too_long(self) -> None:
         """What cannot be finished in time is returned at once, so that the rest is done sooner."""
@@ -188,8 +230,11 @@ class BackfillWorker:
 
     def _look(self) -> BackfillHealth:
         now = self._clock.monotonic()
-        tallies = [progress.tally for _, progress in self._running.values()]
-        rows = self._rows_before + sum(tally.rows for tally in tallies)
+        counts, codes = self._before.copy(), self._codes_before.copy()
+        for _, progress in self._running.values():
+            counts += _counts(progress.tally)
+            codes += Counter(dict(progress.tally.codes))
+        rows = counts["rows"]
         self._pace.note(now, rows)
         available = self._available()
         return BackfillHealth(
@@ -207,10 +252,21 @@ class BackfillWorker:
             working=tuple(self._running),
             done=tuple(self._done.values()),
             rows=rows,
-            failed=self._failed_before + sum(tally.failed for tally in tallies),
+            failed=counts["failed"],
             ready=not self._stopping.is_set(),
             trouble=self._trouble(),
+            skipped=counts["skipped"],
+            bytes=counts["bytes"],
+            codes=dict(codes),
+            parts=tuple(
+                Part(task, progress.tally.rows, progress.rows or 0, now - progress.began)
+                for task, (_, progress) in self._running.items()
+            ),
         )
+
+
+def _counts(tally: Tally) -> Counter[str]:
+    return Counter(rows=tally.rows, failed=tally.failed, skipped=tally.skipped, bytes=tally.bytes)
 
 
 def _nap() -> None:

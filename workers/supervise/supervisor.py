@@ -9,6 +9,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from enum import IntEnum
+from functools import partial
 
 from pipeline.halts import Fault, fault_of
 from pipeline.ports import Clock
@@ -38,13 +39,15 @@ WAITING_TOLD_AGAIN_S = 60.0
 
 
 class ExitCode(IntEnum):
-    """Exit codes of ``clipstream stream``, documented in docs/operations.md."""
+    """Exit codes of ``clipstream stream``, documented in docs/operations.md, and of ``clipstream
+    backfill run``, which alone knows an incomplete end."""
 
     OK = 0
     USAGE = 2
     HALTED = 3
     CRASH_LOOP = 4
     UNCLEAN_STOP = 5
+    INCOMPLETE = 6
 
 
 class Supervisor:
@@ -63,19 +66,24 @@ class Supervisor:
         group_lag: GroupLag = lag_unknown,
         sizing: Sizing | None = None,
         forgives: Callable[[Slot], bool] = lambda slot: False,
+        most_places: int | None = None,
     ) -> None:
         """``sizing`` decides how many workers are wanted; ``Scaling`` by default, if the policy
-        leaves a choice. ``forgives`` says of a worker that has died whether it is its work that
-        kills it: such a death makes no crash loop."""
+        leaves a choice. With ``most_places``, ``sizing`` may ask for any number up to that, none
+        included, and an empty place is not replaced by another one. ``forgives`` says of a worker
+        that has died whether it is its work that kills it: such a death makes no crash loop."""
         self._launch = launch
         self._policy = policy
         self._clock = clock
         self._wait = wait
         self._dismiss = dismiss
         self._group_lag = group_lag
-        self._slots = [Slot(number, policy, clock, rng) for number in range(policy.most)]
+        self._most_places = most_places
+        self._new_slot = partial(Slot, policy=policy, clock=clock, rng=rng)
         # The first this many slots should have a worker.
-        self._wanted = policy.count
+        self._wanted = policy.count if most_places is None else 0
+        first = policy.most if most_places is None else 0
+        self._slots = [self._new_slot(number) for number in range(first)]
         if sizing is None and policy.most > policy.count:
             sizing = Scaling(policy, clock)
         self._sizing = sizing
@@ -132,7 +140,7 @@ class Supervisor:
 
     @property
     def slots(self) -> Sequence[Slot]:
-        """All places, used or not."""
+        """All places that may have been used so far."""
         return self._slots
 
     @property
@@ -271,7 +279,7 @@ class Supervisor:
         ``start_timeout_s`` no worker without a trouble was in the group."""
         wanted = self._slots[: self._wanted]
         now = self._clock.monotonic()
-        if any(slot.fresh is not None and slot.trouble is None for slot in wanted):
+        if not wanted or any(slot.fresh is not None and slot.trouble is None for slot in wanted):
             self._attended_at = now
         if any(slot.fresh is not None for slot in wanted):
             return None
@@ -341,6 +349,11 @@ class Supervisor:
 
     def _places_for(self, workers: int) -> int:
         """The number of places, from the first on, of which ``workers`` are not empty."""
+        if self._most_places is not None:
+            wanted = min(workers, self._most_places)
+            while len(self._slots) < wanted:
+                self._slots.append(self._new_slot(len(self._slots)))
+            return wanted
         able = 0
         for slot in self._slots:
             if able >= workers and slot.number >= self._policy.count:

@@ -21,6 +21,8 @@ from pipeline.errors import CODES, Blame, Code
 from pipeline.events.schemas import schemas
 from pipeline.halts import HALTS, Fault
 from pipeline.metrics import (
+    BACKFILL_JOB_METRICS,
+    BACKFILL_METRICS,
     DRIVER_METRICS,
     HTTP_METRICS,
     IMAGE_METRICS,
@@ -102,7 +104,8 @@ def metrics() -> str:
         "the unit: seconds, bytes, records. A metric that ends in `_total` counts from the start "
         "of the process.\n\n"
         "A stream worker exposes the first three groups, and a driver the fourth. A replica that "
-        "serves HTTP exposes the first group and the last one. No label names "
+        "serves HTTP exposes the groups Images and HTTP. A worker of a backfill exposes Images, "
+        "Store and Backfill, and its driver exposes Driver and Backfill job. No label names "
         "the worker: Prometheus adds `instance`, and the discovery file adds `kind`, `worker`, "
         "`group` and `driver`.\n\n"
         "## Images\n\n"
@@ -119,7 +122,13 @@ def metrics() -> str:
         f"{_table_of(DRIVER_METRICS)}\n"
         "## HTTP\n\n"
         "Requests and keys of a replica that serves HTTP.\n\n"
-        f"{_table_of(HTTP_METRICS)}"
+        f"{_table_of(HTTP_METRICS)}\n"
+        "## Backfill\n\n"
+        "Finished shards, of a worker of a backfill.\n\n"
+        f"{_table_of(BACKFILL_METRICS)}\n"
+        "## Backfill job\n\n"
+        "The job, of the driver of a backfill.\n\n"
+        f"{_table_of(BACKFILL_JOB_METRICS)}"
     )
 
 

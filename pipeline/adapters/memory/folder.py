@@ -21,6 +21,10 @@ class MemoryFolder:
             found = self._files.get(name)
         return None if found is None else StoredFile(found[0], _etag(found[0]))
 
+    def tail(self, name: str, length: int) -> bytes | None:
+        found = self.read(name)
+        return None if found is None else found.body[-length:]
+
     def metadata(self, name: str) -> Mapping[str, str] | None:
         with self._lock:
             found = self._files.get(name)

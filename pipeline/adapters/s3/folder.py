@@ -64,15 +64,17 @@ class S3Folder:
             with contextlib.closing(answer["Body"]) as body:
                 return StoredFile(body.read(), bare_etag(answer["ETag"]) or "")
 
-        for _ in range(_BODIES - 1):
-            try:
-                return self._unless(get, absent=_ABSENT)
-            except StoreDenied:
-                raise
-            except Retry:
-                # boto3 does not try again once the answer has begun, and a body can break off.
-                continue
-        return self._unless(get, absent=_ABSENT)
+        return self._whole(get)
+
+    def tail(self, name: str, length: int) -> bytes | None:
+        def get() -> bytes:
+            answer = self._client.get_object(
+                Bucket=self._bucket, Key=self._prefix + name, Range=f"bytes=-{length}"
+            )
+            with contextlib.closing(answer["Body"]) as body:
+                return body.read()
+
+        return self._whole(get)
 
     def metadata(self, name: str) -> Mapping[str, str] | None:
         answer = self._unless(
@@ -142,6 +144,18 @@ class S3Folder:
 
     def close(self) -> None:
         self._client.close()
+
+    def _whole(self, get: Callable[[], T]) -> T | None:
+        """What ``get`` reads to its end, or None if the object is absent."""
+        for _ in range(_BODIES - 1):
+            try:
+                return self._unless(get, absent=_ABSENT)
+            except StoreDenied:
+                raise
+            except Retry:
+                # boto3 does not try again once the answer has begun, and a body can break off.
+                continue
+        return self._unless(get, absent=_ABSENT)
 
     def _unless(
         self,

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -68,7 +68,7 @@ class S3Listing:
         # the whole page to look for an error in it.
         self._client.meta.events.register_first("*.s3.*", _parse)
 
-    def pages(self, bucket: str, prefix: str) -> Iterator[ListedPage]:
+    def pages(self, bucket: str, prefix: str) -> Generator[ListedPage, None, None]:
         """The objects whose key starts with ``prefix``, each once. Pages come in no order. A caller
         that needs no more closes the iterator.
 
@@ -158,7 +158,7 @@ class _Ask(Protocol):
     ) -> Page: ...
 
 
-def _one_by_one(ask: _Ask, prefix: str) -> Iterator[Page]:
+def _one_by_one(ask: _Ask, prefix: str) -> Generator[Page, None, None]:
     token = None
     while True:
         page = ask(prefix, lambda: False, token=token)
@@ -172,13 +172,13 @@ class _SideBySide:
     for a page from the middle of another's, and takes what follows over."""
 
     def __init__(self, ask: _Ask, prefix: str, requests: int) -> None:
+        self._stopped = False
         self._ask = partial(ask, prefix, lambda: self._stopped)
         self._ask_below = ask
         self._prefix = prefix
         self._requests = requests
         self._ranges = Ranges(prefix)
         self._ready: deque[Page] = deque()
-        self._stopped = False
         self._error: BaseException | None = None
         lock = threading.Lock()
         self._split = threading.Condition(lock)
@@ -186,7 +186,7 @@ class _SideBySide:
         self._room = threading.Condition(lock)
         self._found = threading.Condition(lock)
 
-    def pages(self) -> Iterator[Page]:
+    def pages(self) -> Generator[Page, None, None]:
         with ThreadPoolExecutor(self._requests + 1, thread_name_prefix="s3-list") as threads:
             try:
                 threads.submit(self._run, self._list_first)

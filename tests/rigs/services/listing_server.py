@@ -23,7 +23,7 @@ class ComputedKeys(Sequence[str]):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index: object) -> str:  # type: ignore[override]  # no slices
+    def __getitem__(self, index: object) -> str:
         assert isinstance(index, int)
         if not 0 <= index < self._count:
             raise IndexError

@@ -54,7 +54,7 @@ def test_each_worker_gets_two_shards_and_the_next_when_one_is_done() -> None:
     assert place.handle is not None
     assert place.handle.told[-1].forget == (first,)
     assert rig.ledger.done == {first.shard}
-    assert (rig.dispatcher.committed.rows, rig.dispatcher.rows) == (4, 4)
+    assert (rig.dispatcher.committed.rows, rig.dispatcher.counts["rows"]) == (4, 4)
 
 
 def test_a_worker_that_reports_a_task_twice_is_counted_once() -> None:
@@ -160,7 +160,7 @@ def test_rows_of_workers_that_have_ended_still_count() -> None:
     rig.look()
     rig.places[0].start()
     rig.answer(rows=7, failed=1)
-    assert (rig.dispatcher.rows, rig.dispatcher.failed) == (107, 4)
+    assert (rig.dispatcher.counts["rows"], rig.dispatcher.counts["failed"]) == (107, 4)
 
 
 def test_a_poison_shard_ends_the_job_only_with_a_reason() -> None:

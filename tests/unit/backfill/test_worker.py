@@ -13,9 +13,11 @@ from typing import cast
 import pytest
 
 from pipeline.adapters.memory.clock import HandClock
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.backfill.ledger import Task
 from pipeline.backfill.summary import Summary
 from pipeline.errors import Halt, Retry, WorkerLost
+from pipeline.metrics import BACKFILL_WORKER
 from tests.rigs.waiting import eventually
 from workers.backfill import worker as module
 from workers.backfill.shard import Progress, ShardRunner
@@ -68,6 +70,7 @@ class Rig:
             lambda: 0.0,
             self.clock,
             lambda: "the store: 403",
+            MemoryMeter(BACKFILL_WORKER),
         )
         self.run = pool.submit(self.worker.run)
 

@@ -18,7 +18,13 @@ from pipeline.events.backfill import BackfilledRow
 from pipeline.events.headers import HEADERS, EventType
 from pipeline.events.served import ServedImage
 from pipeline.halts import HALTS
-from pipeline.metrics import DRIVER_METRICS, HTTP_METRICS, STREAM_WORKER
+from pipeline.metrics import (
+    BACKFILL_JOB_METRICS,
+    BACKFILL_METRICS,
+    DRIVER_METRICS,
+    HTTP_METRICS,
+    STREAM_WORKER,
+)
 from pipeline.records import Origin, Partition, Position
 
 EVENTS = (reference.ROOT / "docs/events.md").read_text(encoding="utf-8")
@@ -57,7 +63,13 @@ def test_every_code_and_every_metric_has_its_row() -> None:
     assert sorted(re.findall(r"^\| `([a-z0-9_.]+)` \|", codes, re.MULTILINE)) == sorted(
         [*CODES, *HALTS]
     )
-    every = [*STREAM_WORKER, *DRIVER_METRICS, *HTTP_METRICS]
+    every = [
+        *STREAM_WORKER,
+        *DRIVER_METRICS,
+        *HTTP_METRICS,
+        *BACKFILL_METRICS,
+        *BACKFILL_JOB_METRICS,
+    ]
     assert re.findall(r"^\| `(\w+)` \|", metrics, re.MULTILINE) == [each.name for each in every]
     assert all(metric.remedy in metrics and metric.help in metrics for metric in every)
 

@@ -14,6 +14,10 @@ import pytest
 from pipeline import metrics
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.metrics import (
+    BACKFILL_DRIVER,
+    BACKFILL_JOB_METRICS,
+    BACKFILL_METRICS,
+    BACKFILL_WORKER,
     DRIVER_METRICS,
     HTTP_METRICS,
     IMAGE_METRICS,
@@ -44,6 +48,8 @@ BATCHING, FAILURES = "unit/encode/test_batching.py", "unit/encode/test_batching_
 GATE, BODIES = "unit/serve/test_gate_told.py", "unit/serve/test_gate.py"
 KEYS = "unit/serve/test_keys.py"
 ROOM = "unit/serve/test_room.py"
+JOB = "unit/backfill/test_running_job.py"
+TOLD_BY_WORKERS = "unit/backfill/test_told_by_workers.py"
 SANDBOX = "component/test_decoder_sandbox.py"
 
 TOLD: Mapping[Metric, tuple[Told, ...]] = {
@@ -301,6 +307,48 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
             f"{KEYS}::test_a_key_that_is_added_works_and_one_that_is_revoked_does_not_after_a_look",
         ),
     ),
+    metrics.BACKFILL_ROWS: (
+        Told(
+            f"{TOLD_BY_WORKERS}::test_rows_count_once_their_shard_is_finished_by_outcome_and_code",
+            f"{TOLD_BY_WORKERS}::test_a_trial_of_some_rows_counts_nothing",
+        ),
+    ),
+    metrics.BACKFILL_FAILURES: (
+        Told(
+            f"{TOLD_BY_WORKERS}::test_rows_count_once_their_shard_is_finished_by_outcome_and_code",
+            f"{TOLD_BY_WORKERS}::test_a_trial_of_some_rows_counts_nothing",
+        ),
+    ),
+    metrics.BACKFILL_SHARD_SECONDS: (
+        Told(
+            f"{TOLD_BY_WORKERS}::test_rows_count_once_their_shard_is_finished_by_outcome_and_code",
+            f"{TOLD_BY_WORKERS}::test_a_trial_of_some_rows_counts_nothing",
+        ),
+    ),
+    metrics.BACKFILL_LAST_PROGRESS: (
+        Told(
+            f"{TOLD_BY_WORKERS}::test_rows_count_once_their_shard_is_finished_by_outcome_and_code",
+            f"{TOLD_BY_WORKERS}::test_a_trial_of_some_rows_counts_nothing",
+        ),
+    ),
+    metrics.BACKFILL_SHARDS: (
+        Told(
+            f"{JOB}::test_metrics_show_the_shards_by_state",
+            f"{JOB}::test_metrics_show_the_shards_by_state",
+        ),
+    ),
+    metrics.BACKFILL_SECONDS_LEFT: (
+        Told(
+            f"{JOB}::test_metrics_show_the_time_left_once_the_rate_is_known",
+            f"{JOB}::test_metrics_show_the_time_left_once_the_rate_is_known",
+        ),
+    ),
+    metrics.BACKFILL_GIVEN_BACK: (
+        Told(
+            f"{JOB}::test_metrics_show_the_places_that_the_stream_was_given",
+            f"{JOB}::test_metrics_show_the_places_that_the_stream_was_given",
+        ),
+    ),
 }
 
 
@@ -312,7 +360,11 @@ def functions_of(file: str) -> frozenset[str]:
     )
 
 
-@pytest.mark.parametrize("metric", [*STREAM_WORKER, *HTTP_METRICS], ids=lambda metric: metric.name)
+@pytest.mark.parametrize(
+    "metric",
+    [*STREAM_WORKER, *HTTP_METRICS, *BACKFILL_METRICS, *BACKFILL_JOB_METRICS],
+    ids=lambda metric: metric.name,
+)
 def test_every_metric_has_a_test_of_its_condition_and_one_of_another(metric: Metric) -> None:
     assert metric in TOLD, "write two tests, and their names here"
     for test in (each for told in TOLD[metric] for each in told):
@@ -326,6 +378,8 @@ MAY_TOUCH: Mapping[str, tuple[Metric, ...]] = {
     "pipeline": IMAGE_METRICS,
     "pipeline/fetch": (*IMAGE_METRICS, *STORE_METRICS),
     "workers": IMAGE_METRICS,
+    "workers/backfill": BACKFILL_WORKER,
+    "workers/commands/backfill": BACKFILL_DRIVER,
     "workers/serve": SERVE_REPLICA,
     # Reads what stream workers expose, and sets nothing.
     "workers/serve/live": (*IMAGE_METRICS, metrics.REFERENCES, metrics.LAG),
@@ -363,7 +417,15 @@ def test_a_module_touches_only_what_everybody_registers_who_builds_it(module: st
 
 
 def test_every_metric_is_in_one_group_and_is_touched_by_somebody() -> None:
-    groups = (IMAGE_METRICS, STORE_METRICS, STREAM_METRICS, DRIVER_METRICS, HTTP_METRICS)
+    groups = (
+        IMAGE_METRICS,
+        STORE_METRICS,
+        STREAM_METRICS,
+        DRIVER_METRICS,
+        HTTP_METRICS,
+        BACKFILL_METRICS,
+        BACKFILL_JOB_METRICS,
+    )
     grouped = [metric for group in groups for metric in group]
     every = {value for value in vars(metrics).values() if isinstance(value, Metric)}
     assert len(grouped) == len(set(grouped))
@@ -371,7 +433,17 @@ def test_every_metric_is_in_one_group_and_is_touched_by_somebody() -> None:
     assert frozenset().union(*MODULES.values()) == every
 
 
-@pytest.mark.parametrize("group", [IMAGE_METRICS, STREAM_WORKER, DRIVER_METRICS, SERVE_REPLICA])
+@pytest.mark.parametrize(
+    "group",
+    [
+        IMAGE_METRICS,
+        STREAM_WORKER,
+        DRIVER_METRICS,
+        SERVE_REPLICA,
+        BACKFILL_WORKER,
+        BACKFILL_DRIVER,
+    ],
+)
 def test_a_process_exposes_what_it_registers_and_nothing_else(group: tuple[Metric, ...]) -> None:
     exposed = {family.name for family in PrometheusMeter(group).registry.collect()}
     assert exposed == {metric.name.removesuffix("_total") for metric in group}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.backfill.ledger import Ledger, Task
+from pipeline.backfill.running.manners import UNLIMITED, Rates
 from pipeline.backfill.summary import Summary
 from pipeline.errors import Halt
-from workers.backfill.worker import AT_ONCE, Assignment, BackfillHealth
+from workers.backfill.worker import AT_ONCE, Assignment, BackfillHealth, Part
 from workers.commands.backfill.stuck import Stuck
 from workers.supervise.slot import Fate, Slot, WorkerHandle
 
@@ -32,8 +33,8 @@ class _Place:
     given: set[Task] = field(default_factory=set)
     seen: set[Task] = field(default_factory=set)
     unseen: Counter[Task] = field(default_factory=Counter)
-    rows: int = 0
-    failed: int = 0
+    health: BackfillHealth | None = None
+    share: Rates = UNLIMITED
 
 
 class Dispatcher:
@@ -43,24 +44,50 @@ class Dispatcher:
         self._ledger = ledger
         self._stuck = stuck
         self._places: dict[int, _Place] = {}
-        self._rows_before = self._failed_before = 0
+        self._before: Counter[str] = Counter()
+        self._codes_before: Counter[str] = Counter()
         self.committed = Summary()
         """Of the shards that this driver has seen committed."""
         self.dispensing = True
         """Whether shards are handed out. Off while the job is paused."""
+        self.share: Callable[[int], Rates] = lambda workers: UNLIMITED
+        """What each of so many workers may read a second."""
         self.halt: Halt | None = None
         """Why the job must stop. Nothing is handed out any more."""
 
     @property
-    def rows(self) -> int:
-        """Rows that have an outcome since the start of this driver, committed or not."""
-        return self._rows_before + sum(place.rows for place in self._places.values())
+    def counts(self) -> Counter[str]:
+        """``rows`` that have an outcome since the start of this driver, committed or not, and of
+        these ``failed``, ``skipped``; ``bytes`` of those that are classified."""
+        return sum((_counts(each) for each in self._healths()), self._before.copy())
 
     @property
-    def failed(self) -> int:
-        return self._failed_before + sum(place.failed for place in self._places.values())
+    def codes(self) -> Counter[str]:
+        """Failed rows by code, counted like ``counts``."""
+        return sum((Counter(each.codes) for each in self._healths()), self._codes_before.copy())
+
+    @property
+    def parts(self) -> list[tuple[int, Part]]:
+        """What is in work, each with its place."""
+        return [
+            (number, part)
+            for number, place in self._places.items()
+            if place.health is not None
+            for part in place.health.parts
+        ]
+
+    @property
+    def workers(self) -> int:
+        """Workers that take shards, or would."""
+        return len(self._places)
+
+    @property
+    def busy(self) -> int:
+        """The number of places up to the last one that has something in work."""
+        return max((number + 1 for number, place in self._places.items() if place.given), default=0)
 
     def look(self, slots: Sequence[Slot]) -> None:
+        share = self.share(len(self._places))
         for slot in slots:
             place = self._places.get(slot.number)
             if place is not None and slot.handle is not place.handle:
@@ -70,10 +97,11 @@ class Dispatcher:
                 continue
             if place is None:
                 place = self._places[slot.number] = _Place(slot.handle)
-            self._exchange(slot, place, slot.fresh)
+                share = self.share(len(self._places))
+            self._exchange(slot, place, slot.fresh, share)
         if self.halt is None:
             self.halt = self._ledger.trouble or self._stuck.look(
-                self.rows,
+                self.counts["rows"],
                 [slot.fresh for slot in slots if isinstance(slot.fresh, BackfillHealth)],
             )
 
@@ -84,8 +112,11 @@ class Dispatcher:
 
     # -- inside -----------------------------------------------------------------------------
 
-    def _exchange(self, slot: Slot, place: _Place, health: BackfillHealth) -> None:
-        place.rows, place.failed = health.rows, health.failed
+    def _healths(self) -> Iterator[BackfillHealth]:
+        return (place.health for place in self._places.values() if place.health is not None)
+
+    def _exchange(self, slot: Slot, place: _Place, health: BackfillHealth, share: Rates) -> None:
+        place.health = health
         finished = [done for done in health.done if done.task in place.given]
         for done in finished:
             place.given.discard(done.task)
@@ -99,8 +130,10 @@ class Dispatcher:
         place.seen &= place.given
         begin = (*self._again(place, health), *self._for(slot, place, health))
         forget = tuple(done.task for done in health.done)
-        if begin or forget:
-            place.handle.tell(Assignment(begin, forget))
+        told = share if share != place.share else None
+        if begin or forget or told is not None:
+            place.share = share
+            place.handle.tell(Assignment(begin, forget, told))
 
     def _again(self, place: _Place, health: BackfillHealth) -> tuple[Task, ...]:
         """Tasks that the worker was told and has not begun."""
@@ -127,11 +160,18 @@ class Dispatcher:
     def _vacate(self, slot: Slot, place: _Place) -> None:
         """The worker of a place has ended."""
         del self._places[slot.number]
-        self._rows_before += place.rows
-        self._failed_before += place.failed
+        if place.health is not None:
+            self._before += _counts(place.health)
+            self._codes_before += Counter(place.health.codes)
         died = slot.last_end is not None and slot.last_end.fate is Fate.DIED
         for task in place.given:
             if died:
                 self._ledger.die(task)
             else:
                 self._ledger.give_back(task)
+
+
+def _counts(health: BackfillHealth) -> Counter[str]:
+    return Counter(
+        rows=health.rows, failed=health.failed, skipped=health.skipped, bytes=health.bytes
+    )

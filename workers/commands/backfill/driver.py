@@ -7,46 +7,69 @@ import logging
 import random
 import threading
 import time
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.backfill.committing import committed_shards
 from pipeline.backfill.job import Job
 from pipeline.backfill.ledger import Ledger
-from pipeline.metrics import DRIVER_METRICS
+from pipeline.backfill.running.limits import NO_LIMITS, Account, Limits, Used
+from pipeline.metrics import BACKFILL_DRIVER
 from pipeline.ports import Folder
 from workers.backfill.output import Output, open_output, probed
 from workers.backfill.planning_request import Request
 from workers.backfill.wiring import build_backfill_worker
 from workers.cluster.actors import Cluster
 from workers.cluster.start import patiently
-from workers.commands.backfill.dispatch import Dispatcher
+from workers.commands.backfill.driving.ending import close_job
+from workers.commands.backfill.driving.gate import may_begin, used_before
+from workers.commands.backfill.driving.running import Around, RunningJob
+from workers.commands.backfill.driving.telling import PROGRESS_S
+from workers.commands.backfill.driving.view import open_view
 from workers.commands.backfill.lease import HeldLease, take_lease
 from workers.commands.backfill.new_job import job_of
-from workers.commands.backfill.stuck import Stuck
 from workers.commands.signals import signals
 from workers.endpoints import HealthEndpoint
 from workers.settings.loading import Settings
-from workers.supervise.standing import DriverGauges
-from workers.supervise.supervisor import ExitCode, Supervisor
+from workers.supervise.supervisor import ExitCode
 
 log = logging.getLogger(__name__)
 
-HEALTHY_S = 30.0
-PROGRESS_S = 10.0
+_ERRANDS = 3
+"""Calls to services that the driver makes at once."""
+
+FindJob = Callable[[Folder, HeldLease, threading.Event], Job | None]
+"""The job of an output, cut now if it is new. None if the driver was asked to stop meanwhile."""
 
 
-def run_backfill(settings: Settings, request: Request, output: str) -> ExitCode:
+def run_backfill(
+    settings: Settings, request: Request, output: str, limits: Limits = NO_LIMITS
+) -> ExitCode:
     """Cut the job if it is new, and run what is left of it.
 
     Raises:
         Halt: a person must act.
         StoreDenied, Retry: the output's store failed.
     """
+
+    def find(folder: Folder, lease: HeldLease, stopping: threading.Event) -> Job | None:
+        return job_of(settings, folder, request, lease, stopping)
+
+    return run_job(settings, output, find, limits)
+
+
+def run_job(settings: Settings, output: str, find: FindJob, limits: Limits) -> ExitCode:
+    """Run what is left of the job of an output.
+
+    Raises:
+        Halt: a person must act.
+        StoreDenied, Retry: the output's store failed.
+    """
     place = probed(settings, Output.of(output))
-    rng = random.Random()  # noqa: S311 - jitter, no secret
     stopping = threading.Event()
     with (
         signals(stopping),
@@ -54,12 +77,12 @@ def run_backfill(settings: Settings, request: Request, output: str) -> ExitCode:
     ):
         lease = take_lease(folder, SystemClock(), stopping.wait)
         if lease is None:
-            return ExitCode.OK
+            return ExitCode.INCOMPLETE
         try:
-            job = job_of(settings, folder, request, lease, stopping)
+            job = find(folder, lease, stopping)
             if job is None:
-                return ExitCode.OK
-            return _run(settings, place, folder, job, lease, stopping, rng)
+                return ExitCode.INCOMPLETE
+            return _run(settings, place, folder, job, lease, stopping, limits)
         finally:
             lease.give_back()
 
@@ -71,7 +94,7 @@ def _run(
     job: Job,
     lease: HeldLease,
     stopping: threading.Event,
-    rng: random.Random,
+    limits: Limits,
 ) -> ExitCode:
     ledger = Ledger(job.shards, committed_shards(folder, job.shards, job.plan_hash), job.shard_rows)
     log.info(
@@ -81,83 +104,80 @@ def _run(
         job.shards,
         len(ledger.done),
     )
-    if ledger.complete:
-        return ExitCode.OK
-    joined = patiently(partial(Cluster, settings), stopping.wait, SystemClock(), rng)
+    used, code = used_before(folder, job), ExitCode.OK
+    if not ledger.complete:
+        if not may_begin(folder, limits, used, lease.renew_when_due, stopping.wait):
+            return ExitCode.INCOMPLETE
+        code, used = _work(settings, place, folder, job, ledger, lease, stopping, limits, used)
+    if not ledger.complete:
+        return ExitCode.INCOMPLETE if code is ExitCode.OK else code
+    success = close_job(folder, job, used, SystemClock())
+    log.info(
+        "the job is complete: %d rows classified, %d failed, %d skipped",
+        success.summary.classified,
+        success.summary.failed,
+        success.summary.skipped,
+    )
+    return ExitCode.OK
+
+
+def _work(
+    settings: Settings,
+    place: Output,
+    folder: Folder,
+    job: Job,
+    ledger: Ledger,
+    lease: HeldLease,
+    stopping: threading.Event,
+    limits: Limits,
+    used: Used,
+) -> tuple[ExitCode, Used]:
+    """Run workers until nothing is left, or somebody or something ends it. Returns also what the
+    job has used by then.
+
+    Raises:
+        Halt: a person must act.
+        StoreDenied, Retry: the output's store failed.
+    """
+    clock = SystemClock()
+    rng = random.Random()  # noqa: S311 - jitter, no secret
+    joined = patiently(partial(Cluster, settings), stopping.wait, clock, rng)
     if joined is None:
-        return ExitCode.OK
-    with contextlib.closing(joined) as cluster:
-        dispatcher = Dispatcher(ledger, Stuck(settings.backfill.stuck_s, SystemClock()))
-        supervisor = Supervisor(
+        return ExitCode.INCOMPLETE, used
+    with (
+        contextlib.closing(joined) as cluster,
+        ThreadPoolExecutor(_ERRANDS, "errands") as pool,
+        contextlib.closing(open_view(PROGRESS_S, clock)) as view,
+    ):
+        meter = PrometheusMeter(BACKFILL_DRIVER)
+        account = Account(used, cluster.reservation.gpus, limits)
+        running = RunningJob(
+            Around(folder, clock, pool, time.sleep, meter, view),
+            job,
+            ledger,
             partial(cluster.launch, partial(build_backfill_worker, place, job)),
-            settings.workers,
-            SystemClock(),
-            rng,
-            time.sleep,
-            dismiss=_nothing_to_leave,
-            forgives=dispatcher.blames_work,
+            (settings.backfill, settings.workers),
+            account,
+            _stream_lag(settings),
         )
-        meter = PrometheusMeter(DRIVER_METRICS)
-        watch = Watch(ledger, dispatcher, lease, stopping, DriverGauges(meter))
         endpoint = HealthEndpoint(
             settings.endpoints,
-            healthy=lambda: watch.healthy,
-            standing=lambda: supervisor.standing,
+            healthy=lambda: running.healthy,
+            standing=lambda: running.supervisor.standing,
             registry=meter.registry,
         )
         with contextlib.closing(endpoint):
-            code = supervisor.run(None, watch.tick)
-    if dispatcher.halt is not None:
-        raise dispatcher.halt
-    return code
+            code = running.run(stopping, lease.renew_when_due)
+    return code, account.used
 
 
-class Watch:
-    """The driver's own work at every look at its workers."""
+def _stream_lag(settings: Settings) -> Callable[[], int] | None:
+    """Asks how far the stream on the same cluster is behind, if the job is to make room for it."""
+    if settings.backfill.yield_above_lag is None:
+        return None
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        dispatcher: Dispatcher,
-        lease: HeldLease,
-        stopping: threading.Event,
-        gauges: DriverGauges,
-    ) -> None:
-        self._ledger = ledger
-        self._dispatcher = dispatcher
-        self._lease = lease
-        self._stopping = stopping
-        self._gauges = gauges
-        self._ticked_at = self._told_at = time.monotonic()
-        self._told_rows = 0
+    def lag() -> int:
+        with KafkaAdmin(settings.kafka) as admin:
+            return admin.lag()
 
-    @property
-    def healthy(self) -> bool:
-        return time.monotonic() - self._ticked_at < HEALTHY_S
-
-    def tick(self, supervisor: Supervisor) -> None:
-        now = self._ticked_at = time.monotonic()
-        self._lease.renew_when_due()
-        self._dispatcher.look(supervisor.slots)
-        halted = self._dispatcher.halt is not None
-        if self._stopping.is_set() or self._ledger.complete or halted:
-            supervisor.request_stop()
-        self._gauges.follow(supervisor.standing)
-        if now - self._told_at >= PROGRESS_S:
-            rows = self._dispatcher.rows
-            log.info(
-                "%d of %d shards, %.1f rows/s, %d failed, %d workers",
-                len(self._ledger.done),
-                self._ledger.shards,
-                (rows - self._told_rows) / (now - self._told_at),
-                self._dispatcher.failed,
-                supervisor.workers,
-            )
-            self._told_at, self._told_rows = now, rows
-
-
-def _nothing_to_leave(slot: int, *, for_good: bool) -> Future[None]:
-    """A backfill's worker is no member of anything."""
-    done: Future[None] = Future()
-    done.set_result(None)
-    return done
+    return lag

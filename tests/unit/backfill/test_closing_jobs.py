@@ -1,0 +1,218 @@
+"""The end of a job, how it stands, and what a person asks of it: all from the objects of its
+output."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from pipeline.adapters.memory.clock import HandClock
+from pipeline.adapters.memory.folder import MemoryFolder
+from pipeline.adapters.parquet.notes import read_notes
+from pipeline.backfill import layout
+from pipeline.backfill.control import Control, Lease, Wish, read_control
+from pipeline.backfill.running.limits import Used
+from pipeline.backfill.running.progress import Left
+from pipeline.errors import Halt
+from tests.rigs.backfill.committed_job import commit_shard, plan_job
+from tests.rigs.backfill.job_driver import JobStage, job_of
+from workers.commands.backfill.asking import ask_in, cancelled, paused, resumed, scaled
+from workers.commands.backfill.driving.ending import close_job
+from workers.commands.backfill.driving.view import duration, left_in_words, told
+from workers.commands.backfill.standing import lines, standing
+
+OUTPUT = "s3://derived/2024"
+
+
+def finished(folder: MemoryFolder) -> None:
+    job = plan_job(folder, 25, 10)
+    commit_shard(folder, job, 0, {3: "fetch.not_found", 7: "decode.truncated"})
+    commit_shard(folder, job, 1)
+    commit_shard(folder, job, 2, {0: "fetch.not_found"})
+
+
+def test_success_counts_what_the_files_say_and_names_them() -> None:
+    folder = MemoryFolder()
+    finished(folder)
+    job = plan_job(folder, 25, 10)
+    success = close_job(folder, job, Used(hours=2.0), HandClock())
+    assert success.summary.model_dump(include={"rows", "classified", "failed", "seconds"}) == {
+        "rows": 25,
+        "classified": 22,
+        "failed": 3,
+        "seconds": 30.0,
+    }
+    assert success.summary.codes == {"decode.truncated": 1, "fetch.not_found": 2}
+    assert [each.data for each in success.files] == [layout.data_file(shard) for shard in range(3)]
+    assert [each.errors is not None for each in success.files] == [True, False, True]
+    assert success.used.hours == 2.0
+
+
+def test_success_is_written_once() -> None:
+    folder = MemoryFolder()
+    finished(folder)
+    job = plan_job(folder, 25, 10)
+    first = close_job(folder, job, Used(hours=2.0), HandClock())
+    assert close_job(folder, job, Used(hours=9.0), HandClock(9999.0)) == first
+
+
+def test_a_file_of_another_job_is_no_success() -> None:
+    folder = MemoryFolder()
+    finished(folder)
+    job = plan_job(folder, 25, 10).model_copy(update={"plan_hash": "another"})
+    with pytest.raises(Halt, match="belongs to another job"):
+        close_job(folder, job, Used(), HandClock())
+    assert folder.read(layout.SUCCESS) is None
+
+
+def test_notes_are_read_from_the_end_of_a_file_however_long_they_are() -> None:
+    folder = MemoryFolder()
+    job = plan_job(folder, 2000, 2000)
+    codes = {number: f"code.{number:04}{'x' * 60}" for number in range(2000)}
+    commit_shard(folder, job, 0, codes)
+    notes = read_notes(folder, 0)
+    assert (notes.summary.failed, len(notes.summary.codes)) == (2000, 2000)
+
+
+@pytest.mark.parametrize("body", [b"", b"PAR1", b"x" * 100, None])
+def test_a_data_file_that_is_none_is_named(body: bytes | None) -> None:
+    folder = MemoryFolder()
+    if body is not None:
+        folder.write(layout.data_file(4), body)
+    with pytest.raises(Halt, match=r"data/000004\.parquet"):
+        read_notes(folder, 4)
+
+
+def leased(folder: MemoryFolder, clock: HandClock, *, ended: bool = False) -> None:
+    at = datetime.fromtimestamp(clock.time(), UTC).isoformat(timespec="seconds")
+    lease = Lease(driver="d", host="host-a", renewed_at=at, ended=ended)
+    folder.write(layout.LEASE, lease.as_bytes())
+
+
+def shown(folder: MemoryFolder, clock: HandClock) -> dict[str, str]:
+    return dict(lines(standing(folder, OUTPUT, clock), clock))
+
+
+def test_status_of_a_running_job_shows_its_progress_and_its_driver() -> None:
+    stage = JobStage(40)
+    stage.folder.write(layout.JOB, stage.job.as_bytes())
+    leased(stage.folder, stage.clock)
+    looks: list[dict[str, str]] = []
+    stage.at = [
+        (30, lambda: looks.append(shown(stage.folder, stage.clock))),
+        (40, stage.stopping.set),
+    ]
+    stage.run()
+    (look,) = looks
+    assert look["committed"] == "0 of 40 shards (0.0 %) of 4,000 rows"
+    assert look["driver"] == "on host-a, its lease is 30 s old"
+    assert look["asked to"] == "run"
+    assert look["shards"] == "0 of 40, 4 in work"
+    assert look["workers"] == "2 wanted: 2 ready"
+    assert "shard 0" in look
+
+
+def test_status_works_before_a_driver_has_written_anything() -> None:
+    folder = MemoryFolder()
+    finished(folder)
+    look = shown(folder, HandClock())
+    assert look["committed"] == "3 of 3 shards (100.0 %) of 25 rows"
+    assert look["driver"] == "none yet"
+
+
+def test_status_of_a_complete_job_shows_its_counts() -> None:
+    folder = MemoryFolder()
+    finished(folder)
+    close_job(folder, plan_job(folder, 25, 10), Used(), HandClock())
+    look = shown(folder, HandClock())
+    assert look["complete"] == "22 classified, 3 failed, 0 skipped"
+    assert look["by code"] == "decode.truncated 1, fetch.not_found 2"
+
+
+def test_status_tells_a_crashed_driver_from_one_that_has_ended() -> None:
+    folder, clock = MemoryFolder(), HandClock()
+    finished(folder)
+    leased(folder, clock, ended=True)
+    assert shown(folder, clock)["driver"] == "none: the last one, on host-a, has ended"
+    leased(folder, clock)
+    clock.now += 600
+    told = shown(folder, clock)["driver"]
+    assert told == "none: the last one, on host-a, may have crashed; its lease is 10 min old"
+
+
+def test_status_and_orders_need_a_job() -> None:
+    for each in (
+        lambda: standing(MemoryFolder(), OUTPUT, HandClock()),
+        lambda: ask_in(MemoryFolder(), OUTPUT, paused, HandClock()),
+    ):
+        with pytest.raises(Halt) as halted:
+            each()
+        assert halted.value.code == "backfill.no_job"
+
+
+def test_what_a_person_asks_is_written_for_the_driver() -> None:
+    folder, clock = MemoryFolder(), HandClock()
+    folder.write(layout.JOB, job_of(3).as_bytes())
+    leased(folder, clock)
+    assert ask_in(folder, OUTPUT, paused, clock) == (
+        f"{OUTPUT}: is asked to pause; its driver on host-a follows within seconds"
+    )
+    ask_in(folder, OUTPUT, scaled(8, 100.0, None), clock)
+    assert read_control(folder) == Control(wish=Wish.PAUSE, max_workers=8, objects_per_s=100.0)
+    ask_in(folder, OUTPUT, scaled(0, None, 2e6), clock)
+    ask_in(folder, OUTPUT, cancelled, clock)
+    assert read_control(folder) == Control(wish=Wish.CANCEL, objects_per_s=100.0, bytes_per_s=2e6)
+
+
+def test_resuming_a_job_without_a_driver_says_that_one_must_be_started() -> None:
+    folder, clock = MemoryFolder(), HandClock()
+    folder.write(layout.JOB, job_of(3).as_bytes())
+    limit = Control(wish=Wish.PAUSE, by_limit=True, reason="--max-hours 1 is reached")
+    folder.write(layout.CONTROL, limit.as_bytes())
+    assert "give the command `clipstream backfill run` again" in ask_in(
+        folder, OUTPUT, resumed, clock
+    )
+    assert read_control(folder) == Control()
+
+
+def test_asking_of_a_complete_job_says_that_it_is() -> None:
+    folder = MemoryFolder()
+    finished(folder)
+    close_job(folder, plan_job(folder, 25, 10), Used(), HandClock())
+    assert ask_in(folder, OUTPUT, paused, HandClock()).endswith("but the job is complete")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (89, "89 s"),
+        (95, "2 min"),
+        (3600, "1 h"),
+        (11520, "3 h 12 min"),
+        (86400, "1 d"),
+        (100_800, "1 d 4 h"),
+    ],
+)
+def test_durations_have_two_units_at_most(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_the_time_left_is_told_with_its_range() -> None:
+    left = Left(soonest=3600, likely=4200, latest=7200)
+    assert left_in_words(left) == "1 h 10 min (1 h to 2 h)"
+
+
+def test_a_view_names_the_largest_codes_and_shards_that_are_set_aside() -> None:
+    stage = JobStage(4)
+    stage.run()
+    codes = {f"code.{number}": 20 - number for number in range(10)}
+    progress = stage.progress.model_copy(
+        update={"codes": codes, "set_aside": (3, 17), "given_back": 2}
+    )
+    look = dict(told(progress))
+    assert look["by code"].startswith("code.0 20, code.1 19")
+    assert look["by code"].endswith("and 2 other codes")
+    assert look["set aside"].startswith("3, 17")
+    assert look["given back"] == "2 places, to the stream"
