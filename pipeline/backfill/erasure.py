@@ -94,7 +94,8 @@ class Targets:
             return self.mentioned_in(value)
         if not isinstance(value, dict):
             return False
-        return value.get("row") in rows or any(
+        row = value.get("row")
+        return (isinstance(row, int) and row in rows) or any(
             self.mentioned_in(each) for each in value.values() if isinstance(each, str)
         )
 

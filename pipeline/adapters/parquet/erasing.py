@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,19 +59,24 @@ def results_to_erase(file: CommittedFile, targets: Targets) -> tuple[int, ...]:
 
 
 def without_results(
-    file: CommittedFile, targets: Targets, failures: Mapping[str, int], **metadata: object
+    file: CommittedFile,
+    targets: Targets,
+    failures: Mapping[str, int],
+    failed: Sequence[int],
+    **metadata: object,
 ) -> bytes:
     """A data file without rows to be erased, counted anew. ``failures`` are how often each code is
-    in the shard's errors file. ``metadata`` replaces what the file says of itself."""
+    left in the shard's errors file, and ``failed`` the rows that were erased from it. ``metadata``
+    replaces what the file says of itself."""
     buffer = io.BytesIO()
     schema = pa.schema([field.remove_metadata() for field in file.schema])
     writer = results_writer(buffer, schema, store_schema=file.stores_schema)
     counted = Summary()
     rows = 0
-    gone: list[int] = []
+    gone = set(failed)
     for table in file.groups():
         hit = _hits(table, targets)
-        gone += _rows(table, hit)
+        gone.update(_rows(table, hit))
         left = table.filter(pa.array(~hit)).cast(schema)
         rows += len(left)
         counted += Summary(
@@ -85,12 +90,12 @@ def without_results(
             writer.write_table(left)
     told: dict[str, Any] = {**file.metadata}
     before = told["summary"]
-    failed = sum(failures.values())
+    failures_left = sum(failures.values())
     told["summary"] = {
         **before,
-        "rows": rows + failed + before["skipped"],
+        "rows": rows + failures_left + before["skipped"],
         "classified": rows,
-        "failed": failed,
+        "failed": failures_left,
         "bytes": counted.bytes,
         "codes": failures,
         "label_sets": counted.model_dump()["label_sets"],
@@ -100,6 +105,19 @@ def without_results(
         raise TypeError("metadata is an object")
     writer.add_key_value_metadata({"clipstream": as_json({**cleaned, **metadata})})
     writer.close()
+    return buffer.getvalue()
+
+
+def without_rows(body: bytes, targets: Targets) -> bytes | None:
+    """Any other file with the columns ``bucket`` and ``key``; None if it names no target."""
+    table = pq.read_table(io.BytesIO(body), use_threads=False)
+    if not {"bucket", "key"} <= set(table.column_names):
+        return None
+    hit = _hits(table, targets)
+    if not hit.any():
+        return None
+    buffer = io.BytesIO()
+    pq.write_table(table.filter(pa.array(~hit)), buffer, compression="zstd")
     return buffer.getvalue()
 
 

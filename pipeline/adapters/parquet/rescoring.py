@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,14 +87,19 @@ def rescore_rows(
     return Rescored(results, tallies.label_sets, changes)
 
 
-def rescore_failures(body: bytes, action: str) -> bytes:
-    """An errors file whose rows have another action for images that nobody looked at. A row that
-    its route refused keeps the default action."""
+def rescore_failures(body: bytes, scoring: CompiledLabelSets, before: Collection[str]) -> bytes:
+    """An errors file whose rows have the label sets of ``scoring`` that would have scored them, by
+    the rule of ``rescore_rows``, and their action for images that nobody looked at. ``before`` are
+    the label sets of the job. A row that its route refused stays as it is."""
     table = pq.read_table(io.BytesIO(body), schema=FAILURES, use_threads=False)
-    place = table.schema.get_field_index("unclassified_action")
-    refused = pc.starts_with(table.column("code"), "reference.")
-    actions = pc.if_else(refused, table.column(place), pa.scalar(action))
-    return failures_table_bytes(table.set_column(place, FAILURES.field(place), actions))
+    names = [each.label_set.name for each in scoring]
+    rows = table.to_pylist()
+    for row in rows:
+        if not row["code"].startswith("reference."):
+            asked = row["label_sets"] or names
+            row["label_sets"] = [name for name in names if name in asked or name not in before]
+            row["unclassified_action"] = scoring.unclassified_action(row["label_sets"])
+    return failures_table_bytes(pa.Table.from_pylist(rows, schema=FAILURES))
 
 
 def _column(

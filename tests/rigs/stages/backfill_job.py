@@ -111,7 +111,12 @@ def write_job(
             scores = scoring.score(names, vector.astype(dtype))
             results.append((row, classified(row, vector, scores, dtype, ENCODER.model)))
             tally.add(results[-1][1])
-        failures: list[tuple[PlanRow, DeadLetter]] = [failed(row) for row in rows[LAST_FAILS:]]
+        failures: list[tuple[PlanRow, DeadLetter]] = [
+            failed(
+                row, label_sets=tuple(name for name in labels if row.number >= asked.get(name, 0))
+            )
+            for row in rows[LAST_FAILS:]
+        ]
         for _, letter in failures:
             tally.add(letter)
         body = failures_bytes(failures)

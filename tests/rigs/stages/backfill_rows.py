@@ -79,8 +79,10 @@ def some_result(name: str, labels: Sequence[str], number: int) -> LabelSetResult
     return LabelSetResult(name, "sha256:0", scores, tuple(labels[:1]), "review")
 
 
-def failed(row: PlanRow, code: str = "fetch.not_found") -> tuple[PlanRow, DeadLetter]:
-    ref = ImageRef(row.bucket, row.key, ("moderation",), row.version_id, row.etag, row.id)
+def failed(
+    row: PlanRow, code: str = "fetch.not_found", label_sets: tuple[str, ...] = ("moderation",)
+) -> tuple[PlanRow, DeadLetter]:
+    ref = ImageRef(row.bucket, row.key, label_sets, row.version_id, row.etag, row.id)
     return row, DeadLetter(code, f"{ref.uri}: is gone", 1, ref=ref)
 
 

@@ -25,6 +25,7 @@ from pipeline.backfill.job import Job
 from pipeline.backfill.summary import Summary
 from pipeline.errors import Halt, Retry
 from pipeline.ports import StoredFile
+from pipeline.records import JsonValue
 from tests.rigs.stages.backfill_job import (
     LAST_FAILS,
     SHARD_ROWS,
@@ -244,7 +245,13 @@ def test_samples_and_what_sums_up_go_too() -> None:
     folder.write(layout.CHANGES, changes.as_bytes())
     folder.write(layout.SUCCESS, b"{}")
     folder.write("report.html", RESULT.encode())
+    plan = folder.read(layout.plan_file("a1", 0))
+    assert plan is not None
+    folder.write("removed.parquet", plan.body)
     erased_from(folder)
+    assert [row["key"] for row in table_of(folder, "removed.parquet")] == [
+        f"2024/0-{number:03}.jpg" for number in range(SHARD_ROWS) if number != 3
+    ]
     found = folder.read(layout.CHANGES)
     assert found is not None
     left = Changes.of_bytes(found.body, layout.CHANGES).label_sets["animals"].matches["cat"]
@@ -348,3 +355,19 @@ def test_the_command_says_what_it_did(monkeypatch: pytest.MonkeyPatch, tmp_path:
     found = folder.read(layout.LEASE)
     assert found is not None
     assert json.loads(found.body)["ended"] is True
+
+
+def test_what_mentions_an_erased_row_or_object_goes_from_a_files_metadata() -> None:
+    told: JsonValue = {
+        "objects": {"3": {"bucket": "photos", "key": RESULT}, "4": {"key": "2024/0-004.jpg"}},
+        "scored": {"cat": [[{"row": 3, "score": 0.5}, {"row": 4, "score": 0.6}], []]},
+        "failed": {"fetch.not_found": [{"row": 5, "message": f"s3://photos/{RESULT}: is gone"}]},
+        "slowest": f"s3://photos/{RESULT}",
+        "attempt": "a",
+    }
+    assert TARGETS.without(told, {3}) == {
+        "objects": {"4": {"key": "2024/0-004.jpg"}},
+        "scored": {"cat": [[{"row": 4, "score": 0.6}], []]},
+        "failed": {"fetch.not_found": []},
+        "attempt": "a",
+    }

@@ -182,6 +182,18 @@ def test_failed_rows_are_carried_over_with_the_action_of_the_new_label_sets(
         (row, "fetch.not_found") for row in [*range(LAST_FAILS, SHARD_ROWS)] * 2
     ]
     assert {row["unclassified_action"] for row in failures} == {"block"}
+    assert [row["label_sets"] for row in failures] == [["animals"]] * 4
+
+
+def test_a_failed_row_asks_for_what_it_asked_for_before_and_for_new_label_sets(
+    rescoring: Rescoring,
+) -> None:
+    write_job(rescoring.parent, compiled(ELSE, OLD), asked={"animals": 100})
+    rescoring.run(NEW, ELSE, label_set("plants", 0.9))
+    name = _metadata(rescoring.child, layout.data_file(0))["errors_file"]
+    failures = table_of(rescoring.child, name)
+    assert [row["label_sets"] for row in failures] == [["things", "plants"]] * 2
+    assert {row["unclassified_action"] for row in failures} == {"review"}
 
 
 def test_shards_that_are_done_stay_and_the_others_follow(rescoring: Rescoring) -> None:

@@ -21,6 +21,7 @@ from pipeline.adapters.parquet.erasing import (
     without_failures,
     without_plan_rows,
     without_results,
+    without_rows,
 )
 from pipeline.backfill import layout
 from pipeline.backfill.committing import ATTEMPT, PLAN
@@ -158,7 +159,9 @@ class Eraser:
                 errors_file = layout.errors_file(number, digest)
                 self._folder.write(errors_file, failures.body)
         attempt = uuid.uuid4().hex
-        body = without_results(file, self._targets, codes, attempt=attempt, errors_file=errors_file)
+        body = without_results(
+            file, self._targets, codes, failures.erased, attempt=attempt, errors_file=errors_file
+        )
         metadata = {ATTEMPT: attempt, PLAN: self._job.plan_hash}
         self._replace(name, body, stored.etag, metadata)
         found.results, found.failures = len(results), len(failures.erased)
@@ -188,6 +191,11 @@ class Eraser:
         if name.startswith(layout.PLAN):
             if without_plan_rows(stored.body, self._targets).erased:
                 self._folder.delete(name)
+                found.files.append(name)
+        elif name.endswith(".parquet"):
+            left = without_rows(stored.body, self._targets)
+            if left is not None:
+                self._replace(name, left, stored.etag)
                 found.files.append(name)
         elif name.endswith(".json"):
             before = json.loads(stored.body)

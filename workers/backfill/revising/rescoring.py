@@ -233,8 +233,11 @@ class Rescorer:
     def _failures(self, number: int, errors_file: str | None) -> str | None:
         if errors_file is None:
             return None
-        action = self._scoring.unclassified_action([each.label_set.name for each in self._scoring])
-        body = rescore_failures(_read(self._parent.folder, errors_file), action)
+        body = rescore_failures(
+            _read(self._parent.folder, errors_file),
+            self._scoring,
+            self._parent.identity.label_sets,
+        )
         name = layout.errors_file(number, hashlib.sha256(body).hexdigest())
         self._folder.write(name, body)
         return name
