@@ -365,10 +365,19 @@ HALTS: dict[str, HaltCode] = {
         "write it as the message says",
         of_input=True,
     ),
+    "backfill.packages_missing": _command(
+        "the packages of backfills are not installed",
+        "install `clipstream[backfill]`",
+        of_input=True,
+    ),
     "backfill.no_rows": _command(
         "the source of a job holds nothing to classify",
         "check its prefix, or what was left out",
         of_input=True,
+    ),
+    "backfill.unlistable": _command(
+        "a store lists its keys in another order than S3 does, or lists a key that is no UTF-8",
+        "set `backfill.listing_requests` to 1, or rename the object",
     ),
     "backfill.too_many_shards": _command(
         "the source has more rows than a job's shards can hold",
@@ -451,6 +460,25 @@ HALTS: dict[str, HaltCode] = {
     "backfill.second_driver": _command(
         "another driver runs the job",
         "let it finish, or stop it",
+    ),
+    "backfill.no_embeddings": _command(
+        "the job was run without embeddings, so nothing can be scored again",
+        "run a job with `backfill.embeddings`, or run the job anew with the other label sets",
+    ),
+    "backfill.changed_meanwhile": _command(
+        "another program has written to a file of the output while rows were erased from it",
+        "stop the other program and its workers, then run the command again",
+    ),
+    "backfill.another_model": _command(
+        "the settings name another model than the job's, so its embeddings cannot be compared with "
+        "prompts",
+        "name the job's model in the settings",
+        of_input=True,
+    ),
+    "backfill.another_rescore": _command(
+        "the output has another job than this rescoring",
+        "choose an empty output",
+        of_input=True,
     ),
     "backfill.no_errors": _command(
         "no row of the job failed with the codes that `retry` was given",

@@ -156,6 +156,16 @@ class ListedObject:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class ListedPage:
+    """Some objects of a bucket, as columns of the same length: cheaper than an object each."""
+
+    bucket: str
+    keys: Sequence[str]
+    etags: Sequence[str | None]
+    sizes_bytes: Sequence[int]
+
+
 class CheckResult(StrEnum):
     PASSED = "passed"
     WARNING = "warning"

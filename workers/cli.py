@@ -193,6 +193,14 @@ def doctor(
             "credentials, versions, decoders, devices.",
         ),
     ] = False,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            help="Also check that backfills can write to s3://BUCKET/PREFIX, and whether its store "
+            "keeps the conditions of conditional writes.",
+            metavar="OUTPUT",
+        ),
+    ] = None,
     backfill_topics: Annotated[
         bool,
         typer.Option(
@@ -213,7 +221,12 @@ def doctor(
 
     create = NewTopics(partitions, replication) if create_topics else None
     passed = run_doctor(
-        settings, Console(soft_wrap=True), create, nodes=nodes, backfill_topics=backfill_topics
+        settings,
+        Console(soft_wrap=True),
+        create,
+        nodes=nodes,
+        backfill_topics=backfill_topics,
+        output=output,
     )
     raise typer.Exit(0 if passed else 1)
 

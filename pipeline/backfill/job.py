@@ -73,6 +73,8 @@ class Job(Written):
     left_out: Mapping[str, Count] = {}
     repeated: Count = 0
     """Rows of a manifest whose object, in the same version, an earlier row has too."""
+    removed: Count | None = None
+    """Objects of earlier jobs that the source has lost; None if the job was compared with none."""
     parent: str | None = None
     """Output of the job that this one repeats in part, or scores again."""
 

@@ -22,8 +22,8 @@ MOST_CULPRITS = 20
 """Rows of one shard that may kill their process."""
 
 MOST_IN_A_ROW = 20
-"""Deaths of processes that work on one task alone, with nothing finished in between. A search by
-halves of 100,000 rows meets fewer."""
+"""Deaths of processes in searches, with nothing finished in between. A search meets fewer, because
+one half of the rows rarely dies if the other does."""
 
 _TO_BE_SURE = 2
 """A row alone must kill its process so often: a process also dies with its node."""
@@ -141,14 +141,13 @@ class Ledger:
         self._in_work.discard(task.shard)
         if task.shard in self.done:
             return
-        if task.alone:
+        aside = self._aside.get(task.shard)
+        if aside is not None:
             self._in_a_row += 1
             if self._in_a_row >= MOST_IN_A_ROW:
                 self._give_up(
                     f"{MOST_IN_A_ROW} processes in a row have died, whichever rows they worked on"
                 )
-        aside = self._aside.get(task.shard)
-        if aside is not None:
             self._narrow(aside, task)
             return
         self._deaths[task.shard] += 1

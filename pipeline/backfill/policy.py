@@ -45,6 +45,13 @@ class BackfillPolicy(Policy):
         f"{GPU_SHARD_ROWS:,} for workers with one. Choose the rows that a worker classifies in 60 "
         "to 120 seconds.",
     )
+    listing_requests: Annotated[int, Tier.EXPERT] = Field(
+        16,
+        description="Requests that list a prefix at the same time. 1: one after the other, for "
+        "stores that do not list their keys in order.",
+        ge=1,
+        le=256,
+    )
     max_failed_share: float = Field(
         0.5,
         description="Largest share of a shard's rows that may fail. A shard above it is not "

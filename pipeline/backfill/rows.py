@@ -29,6 +29,11 @@ class PlanRow:
     truth: tuple[str, ...] | None = None
 
     @property
+    def erased(self) -> bool:
+        """Whether the row is only a place: its object was erased from the job's files."""
+        return not self.key
+
+    @property
     def reference(self) -> Reference:
         """What a route decides about."""
         return Reference(

@@ -10,7 +10,6 @@ from pydantic.json_schema import GenerateJsonSchema
 from pipeline.events.headers import HEADERS, TYPE, EventType
 from pipeline.events.values import (
     BackfillClassificationValue,
-    BackfillDeadReferenceValue,
     ClassificationValue,
     ClassificationValueV2,
     DeadReferenceValue,
@@ -36,6 +35,14 @@ SERVED_IMAGE_SCHEMA = "served-image.v1"
 SERVED_ERROR_SCHEMA = "served-error.v1"
 BACKFILL_CLASSIFICATION_SCHEMA = "backfill-classification.v1"
 BACKFILL_DEAD_LETTER_SCHEMA = "backfill-dead-letter.v1"
+
+
+_DEAD_ROW = """\
+A row that could not be classified: the value of a `clipstream.backfill-dead-letter.v1` event whose
+header `dlq.payload` is `reference`.
+
+The value is in the native input format, so it can be published to an input topic unchanged. Unknown
+fields are left out."""
 
 
 class _Generator(GenerateJsonSchema):
@@ -79,9 +86,10 @@ def schemas() -> dict[str, dict[str, Any]]:
         BACKFILL_CLASSIFICATION_SCHEMA: _value_schema(
             BACKFILL_CLASSIFICATION_SCHEMA, BackfillClassificationValue
         ),
-        BACKFILL_DEAD_LETTER_SCHEMA: _value_schema(
-            BACKFILL_DEAD_LETTER_SCHEMA, BackfillDeadReferenceValue
-        ),
+        BACKFILL_DEAD_LETTER_SCHEMA: {
+            **_value_schema(BACKFILL_DEAD_LETTER_SCHEMA, DeadReferenceValue),
+            "description": _DEAD_ROW,
+        },
     }
     for event_type in EventType:
         kind, _, version = event_type.removeprefix("clipstream.").rpartition(".")

@@ -336,16 +336,6 @@ class DeadReferenceValueV2(TypedDict):
 
 
 @_described
-class BackfillDeadReferenceValue(DeadReferenceValue):
-    """A row that could not be classified: the value of a `clipstream.backfill-dead-letter.v1` event
-    whose header `dlq.payload` is `reference`.
-
-    The value is in the native input format, so it can be published to an input topic unchanged.
-    Unknown fields are left out.
-    """
-
-
-@_described
 class ServedRequestValue(TypedDict):
     """The request that an image came in. It holds nothing of the request's body."""
 

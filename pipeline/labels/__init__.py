@@ -1,6 +1,7 @@
 """Label sets, and how they score an embedding.
 
-Read ``label_set`` first (what a label set says), then ``scoring`` (the maths). ``parsing`` reads a
-label set from plain data, which ``written`` takes key by key. ``prompts`` checks prompts with the
-tokenizer. ``categories`` lists OpenAI's categories, to which a label may belong.
+Read ``label_set`` first (what a label set says), then ``scoring`` (the maths). ``blocks`` does the
+same for many images at a time. ``parsing`` reads a label set from plain data, which ``written``
+takes key by key. ``prompts`` checks prompts with the tokenizer. ``categories`` lists OpenAI's
+categories, to which a label may belong.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,6 +20,7 @@ from pipeline.backfill.job import Job
 from pipeline.errors import Halt
 from pipeline.ports import Folder
 from workers.backfill.planning_request import Request
+from workers.backfill.planning_since import Since
 from workers.backfill.planning_sources import entries
 from workers.settings.loading import Settings
 
@@ -67,7 +68,15 @@ def plan(
         folder.write(layout.plan_file(attempt, shard), body)
 
     try:
-        job = cut(settings, request, shard_rows, attempt, write, tell)
+        job = cut(
+            settings,
+            request,
+            shard_rows,
+            attempt,
+            write,
+            tell,
+            write_removed=lambda body: folder.write(layout.REMOVED, body),
+        )
     except _Stopped:
         _forget(folder, attempt)
         return None
@@ -88,9 +97,10 @@ def cut(
     write: PlanFile | None,
     tell: Tell = lambda planned: True,
     each: Callable[[Rows], object] = lambda rows: None,
+    write_removed: Callable[[bytes], object] | None = None,
 ) -> Job:
     """The job as it would be written. ``write`` None: rows are only counted. ``each`` sees all
-    rows."""
+    rows. ``write_removed`` stores the list of objects that the source has lost."""
     planned = Planned()
 
     def go_on() -> None:
@@ -107,15 +117,21 @@ def cut(
         repeats = None
         if request.kind in OWN:
             repeats = owned.enter_context(contextlib.closing(Repeats()))
-        for found in entries(settings, request, go_on):
-            rows = decider.rows(found)
+        since = None
+        chosen: Iterator[tuple[int, Rows]] = (
+            (found.num_rows, decider.rows(found)) for found in entries(settings, request, go_on)
+        )
+        if request.since:
+            since = owned.enter_context(contextlib.closing(Since(settings, request.since, go_on)))
+            chosen = since.chosen(chosen, decider.left_out)
+        for read, rows in chosen:
             if request.limit is not None:
                 rows = rows.slice(0, request.limit - planned.rows)
             cutter.add(rows)
             each(rows)
             if repeats is not None:
                 repeats.add(rows)
-            planned.read += found.num_rows
+            planned.read += read
             planned.rows += rows.num_rows
             planned.shards = cutter.shards
             go_on()
@@ -124,7 +140,12 @@ def cut(
                 break
         plan_hash = cutter.finish()
         _require_room(request, cutter)
-        _require_rows(request, planned, decider)
+        # A source without new objects is a job without rows.
+        if since is None or not since.rows:
+            _require_rows(request, planned, decider)
+        removed, read_removed = (None, None) if since is None else since.removed()
+        if write_removed is not None and read_removed is not None:
+            write_removed(read_removed())
         _warn(decider)
         return Job(
             id=str(uuid.uuid4()),
@@ -139,6 +160,7 @@ def cut(
             plan_hash=plan_hash,
             left_out=dict(decider.left_out),
             repeated=0 if repeats is None else repeats.count(),
+            removed=removed,
         )
     raise AssertionError("unreachable: nothing owned here suppresses exceptions")
 

@@ -13,13 +13,15 @@ from pipeline.errors import Halt
 @dataclass(frozen=True, slots=True)
 class Request:
     """``limit`` takes the first rows that are left after ``choice``. ``carried`` are columns of an
-    own manifest that go into the metadata of results."""
+    own manifest that go into the metadata of results. ``since`` are outputs of earlier jobs, whose
+    objects are left out."""
 
     uri: str
     kind: InputKind
     choice: Choice
     limit: int | None = None
     carried: tuple[str, ...] = ()
+    since: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -29,6 +31,7 @@ class Request:
         choice: Choice | None = None,
         limit: int | None = None,
         carried: tuple[str, ...] = (),
+        since: tuple[str, ...] = (),
     ) -> Request:
         """
         Raises:
@@ -42,7 +45,7 @@ class Request:
             )
         if choice.all_versions and kind is not InputKind.INVENTORY:
             raise Halt("backfill.invalid", f"--all-versions: {uri} is no S3 Inventory")
-        return cls(uri, kind, choice, limit, carried)
+        return cls(uri, kind, choice, limit, carried, since)
 
     @property
     def source(self) -> Source:
@@ -54,6 +57,7 @@ class Request:
             "all_versions": "yes" if self.choice.all_versions else None,
             "limit": self.limit,
             "carry": ",".join(self.carried) or None,
+            "since": ",".join(self.since) or None,
         }
         return Source(
             uri=self.uri,

@@ -131,6 +131,8 @@ class ShardRunner:
     async def _classify(self, rows: Iterator[PlanRow], task: Task, shard: _Shard) -> None:
         """One of the coroutines that pull rows until none is left."""
         for row in rows:
+            if row.erased:
+                continue
             await shard.add(row, await self._outcome(row, task))
 
     async def _outcome(self, row: PlanRow, task: Task) -> Classification | DeadLetter | None:

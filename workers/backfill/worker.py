@@ -33,6 +33,9 @@ CYCLE_S = 0.1
 FINISH_SHARE = 0.8
 """Share of the time that is left which may be planned for rows. The rest is for the commit."""
 
+LINGER_S = 3.0
+"""How long a worker that has stopped waits for its driver to hear what it has done."""
+
 AT_ONCE = 2
 """Shards in work. With one, the last slow objects of each shard would leave the worker idle."""
 
@@ -150,6 +153,7 @@ class BackfillWorker:
         finally:
             for future, _ in self._running.values():
                 future.cancel()
+            self._health = self._look()
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -216,7 +220,13 @@ class BackfillWorker:
             raise Halt("worker.loop_died", "worker: the event loop has ended; see the log above")
         if not self._stopping.is_set():
             return False
-        return not self._running or self._clock.monotonic() >= (self._deadline or 0.0)
+        now = self._clock.monotonic()
+        if now >= (self._deadline or 0.0):
+            return True
+        if self._running:
+            return False
+        # The driver would hand out again what it has not heard of.
+        return not self._done or now - self._active_at >= LINGER_S
 
     def _look(self) -> BackfillHealth:
         now = self._clock.monotonic()

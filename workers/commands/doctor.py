@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -19,8 +20,10 @@ from pipeline.adapters.kafka.backfill.topics import (
 from pipeline.adapters.kafka.doctor import SAFE_MIN_ISR, SAFE_REPLICATION, KafkaDoctor, sound_topics
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.policy import S3Policy
+from pipeline.backfill.conditions import probe
 from pipeline.errors import Halt, PipelineError
 from pipeline.ports import Check, CheckResult
+from workers.backfill.output import Output, open_output
 from workers.cluster.actors import Cluster
 from workers.cluster.node_survey import survey
 from workers.cluster.reservation import places
@@ -51,10 +54,11 @@ def run_doctor(
     *,
     nodes: bool = False,
     backfill_topics: bool = False,
+    output: str | None = None,
 ) -> bool:
     """Print every check as it is made; with ``nodes``, also those of every node of the cluster,
-    with ``backfill_topics``, also those of the topics that backfills are published to. Returns
-    whether none failed."""
+    with ``backfill_topics``, also those of the topics that backfills are published to, and with
+    ``output``, that of a place where backfills write. Returns whether none failed."""
     counts = dict.fromkeys(CheckResult, 0)
     areas = [
         ("kafka", "reach", _kafka(settings, create)),
@@ -67,6 +71,8 @@ def run_doctor(
     ]
     if backfill_topics:
         areas.insert(1, ("backfill", "reach", _backfill_topics(settings, create)))
+    if output is not None:
+        areas.append(("output", "write", _output(settings, output)))
     if nodes:
         areas.append(("nodes", "join", survey(settings)))
     for area, subject, checks in areas:
@@ -158,6 +164,22 @@ def _s3(store: S3Policy) -> Iterator[Check]:
         yield from admin.check()
     finally:
         admin.close()
+
+
+def _output(settings: Settings, uri: str) -> Iterator[Check]:
+    """Writes, reads, lists and deletes an object, and tries conditional writes."""
+    output = Output.of(uri)
+    with contextlib.closing(open_output(settings, output)) as folder:
+        conditions = probe(folder)
+        next(folder.names(), None)
+    if conditions.kept:
+        yield Check("write", CheckResult.PASSED, f"{output}: its store {conditions}")
+        return
+    yield Check(
+        "write",
+        CheckResult.WARNING,
+        f"{output}: its store {conditions}; run one driver of a backfill at a time there",
+    )
 
 
 def _label_sets(settings: Settings) -> Iterator[Check]:

@@ -1,5 +1,5 @@
 """The generated pages of docs/reference and docs/schemas, rendered from what they document.
 
-Read ``pages`` first: which pages there are. ``settings``, ``cli`` and ``events`` render one each,
-with the tables of ``markdown``.
+Read ``pages`` first: which pages there are. ``settings``, ``cli``, ``events`` and ``columns``
+render one each, with the tables of ``markdown``.
 """

@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 
 from deploy.dev.reference.markdown import NOTICE, table
+from pipeline.content import content_id
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
+from pipeline.events.backfill import BackfilledRow, BackfillEvents
 from pipeline.events.headers import HEADERS, ORIGINAL_PREFIX, EventType
 from pipeline.events.schemas import (
+    BACKFILL_CLASSIFICATION_SCHEMA,
+    BACKFILL_DEAD_LETTER_SCHEMA,
     CLASSIFICATION_SCHEMA,
     CLASSIFICATION_SCHEMA_V2,
     DEAD_LETTER_SCHEMA,
@@ -75,6 +79,11 @@ _SERVED = """\
 request. Bodies of requests and texts for the model are in no event.
 """
 
+_BACKFILL = """\
+`clipstream backfill publish` publishes these events, to the topics of `backfill.topics`. The key is
+the subject. Values are those of the stream, with `job` in place of `position`.
+"""
+
 Row = tuple[str, str, str]
 
 
@@ -130,6 +139,7 @@ def render() -> str:
             _REPLAY,
             _headers(EventType.REPLAY),
             *_served(values),
+            *_backfill(values),
         )
     )
 
@@ -154,6 +164,30 @@ def _served(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield "Value, JSON in UTF-8:\n"
     yield _fields(values[SERVED_ERROR_SCHEMA])
     yield _example("Example", events.failed(sent, "decode.truncated"))
+
+
+def _backfill(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The part about rows of a backfill."""
+    events, outcome = BackfillEvents(EventsPolicy(), "0.1.0"), _classified()
+    content = content_id(outcome.looked, outcome.ref.uri, outcome.etag, outcome.version_id)
+    row = BackfilledRow("6b1f7c9e-2f0a-4d0c-9a54-0d6b8f1f6f0a", 12, 3071, content)
+    classification, embedding = events.records(row, outcome)
+    (letter,) = events.records(row, _unfetched())
+    yield "## Backfill classification\n"
+    yield _BACKFILL
+    yield _headers(EventType.BACKFILL_CLASSIFICATION)
+    yield "Value, JSON in UTF-8:\n"
+    yield _fields(values[BACKFILL_CLASSIFICATION_SCHEMA])
+    yield _example("Example", classification)
+    yield "## Backfill embedding\n"
+    yield _headers(EventType.BACKFILL_EMBEDDING)
+    yield "Value: the elements, little-endian, nothing else.\n"
+    yield _example("Example", embedding)
+    yield "## Backfill dead letter\n"
+    yield _headers(EventType.BACKFILL_DEAD_LETTER)
+    yield "Value if `dlq.payload` is `reference`, JSON in UTF-8:\n"
+    yield _fields(values[BACKFILL_DEAD_LETTER_SCHEMA])
+    yield _example("Example", letter)
 
 
 def _headers(event_type: EventType) -> str:

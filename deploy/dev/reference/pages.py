@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deploy.dev.reference import cli, events, settings
+from deploy.dev.reference import cli, columns, events, settings
 from deploy.dev.reference.markdown import NOTICE, table
 from pipeline.errors import CODES, Blame, Code
 from pipeline.events.schemas import schemas
@@ -42,6 +42,8 @@ def pages() -> Mapping[str, Callable[[], str]]:
         "docs/reference/events.md": events.render,
         "docs/reference/settings.md": settings.render,
         "docs/reference/cli.md": cli.render,
+        "docs/reference/backfill-columns.md": columns.page,
+        "docs/schemas/backfill/columns.v1.json": columns.document,
         **{
             f"docs/schemas/{name}.json": partial(schema, document)
             for name, document in schemas().items()

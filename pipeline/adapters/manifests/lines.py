@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import pyarrow as pa
@@ -22,13 +23,15 @@ from pipeline.records import JsonValue
 _MAX_LINE_BYTES = 1024 * 1024
 _BUFFER_BYTES = 1024 * 1024
 _MAX_DEPTH = 32
-_TYPES = {
-    **dict.fromkeys(("uri", "bucket", "key", "version_id", "etag", "id", "tenant"), "a string"),
-    **dict.fromkeys(("size", "size_bytes"), "a number"),
-    **dict.fromkeys(("label_sets", "truth"), "a list"),
-    "metadata": "an object",
+_TYPES: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(
+        ("uri", "bucket", "key", "version_id", "etag", "id", "tenant"), (str, "a string")
+    ),
+    **dict.fromkeys(("size", "size_bytes"), (int, "a whole number")),
+    **dict.fromkeys(("label_sets", "truth"), (list, "a list of strings")),
+    "metadata": (dict, "an object"),
 }
-"""What each field holds, in the words of ``pipeline.formats.fields.kind``."""
+"""What each field holds, and the words for it."""
 
 
 def line_chunks(path: Path, file: str, carried: Sequence[str]) -> Iterator[Chunk]:
@@ -55,13 +58,15 @@ def _chunk(file: str, first: int, lines: list[bytes], carried: Sequence[str]) ->
     objects = [_object(file, first + index, line) for index, line in enumerate(lines)]
     fields = dict.fromkeys(name for each in objects for name in each)
     columns: dict[str, pa.Array] = {}
+    numbered = Chunk(file, first, pa.table({}))
     for name in fields:
         values = [each.get(name) for each in objects]
-        wanted = _TYPES.get(name)
-        if wanted is None and name not in carried:
+        if name in _TYPES:
+            columns[name] = _known(numbered, name, values)
+        elif name in carried:
+            columns[name] = _carried(numbered, name, values)
+        else:
             columns[name] = pa.nulls(len(objects))
-            continue
-        columns[name] = _column(Chunk(file, first, pa.table({})), name, values, wanted)
     return Chunk(file, first, pa.table(columns))
 
 
@@ -79,42 +84,44 @@ def _object(file: str, number: int, line: bytes) -> dict[str, JsonValue]:
     return value
 
 
-def _column(chunk: Chunk, name: str, values: list[JsonValue], wanted: str | None) -> pa.Array:
-    if wanted is None:
-        types = {type(each) for each in values if each is not None}
-        if types <= {str} or types <= {bool} or types <= {int, float}:
-            try:
-                return pa.array(values)
-            except (pa.ArrowInvalid, OverflowError):
-                raise chunk.refuse_column(name, "holds a number beyond 64 bits") from None
-        kinds = [kind(each) for each in values]
-        index = next(
-            (i for i, each in enumerate(values) if isinstance(each, (list, dict))),
-            next(
-                (i for i, each in enumerate(kinds) if values[i] is not None and each != kinds[0]), 0
-            ),
-        )
-        raise chunk.refuse(
-            index, name, f"is {kinds[index]}; carry texts, numbers or booleans, one kind a column"
-        )
-    for index, value in enumerate(values):
-        if value is not None and (kind(value) != wanted or isinstance(value, float)):
-            raise chunk.refuse(index, name, f"is {kind(value)}; write {wanted}")
-    if wanted == "an object":
+def _known(chunk: Chunk, name: str, values: list[Any]) -> pa.Array:
+    wanted, words = _TYPES[name]
+    # Most files have nothing wrong, so the types are looked at together first.
+    if not {type(each) for each in values} <= {wanted, NoneType}:
+        index = next(i for i, each in enumerate(values) if type(each) not in (wanted, NoneType))
+        raise chunk.refuse(index, name, f"is {kind(values[index])}; write {words}")
+    if wanted is dict:
         return pa.array([_as_text(chunk, index, each) for index, each in enumerate(values)])
-    if wanted == "a list":
-        return _lists(chunk, name, values)
+    if wanted is list:
+        for index, value in enumerate(values):
+            if not all(isinstance(each, str) for each in value or ()):
+                raise chunk.refuse(index, name, f"holds something else; write {words}")
+        return pa.array(values, pa.list_(pa.string()))
+    return _array(chunk, name, values, pa.string() if wanted is str else pa.int64())
+
+
+def _carried(chunk: Chunk, name: str, values: list[Any]) -> pa.Array:
+    found = {type(each) for each in values} - {NoneType}
+    if found <= {str} or found <= {bool} or found <= {int, float}:
+        return _array(chunk, name, values)
+    first = next(type(each) for each in values if each is not None)
+    index = next(
+        i
+        for i, each in enumerate(values)
+        if each is not None and (type(each) is not first or first in (list, dict))
+    )
+    raise chunk.refuse(
+        index, name, f"is {kind(values[index])}; carry strings, numbers or booleans of one kind"
+    )
+
+
+def _array(
+    chunk: Chunk, name: str, values: list[Any], wanted: pa.DataType | None = None
+) -> pa.Array:
     try:
-        return pa.array(values, pa.string() if wanted == "a string" else pa.int64())
+        return pa.array(values, wanted)
     except (pa.ArrowInvalid, OverflowError):
         raise chunk.refuse_column(name, "holds a number beyond 64 bits") from None
-
-
-def _lists(chunk: Chunk, name: str, values: list[Any]) -> pa.Array:
-    for index, value in enumerate(values):
-        if value is not None and not all(isinstance(each, str) for each in value):
-            raise chunk.refuse(index, name, "holds something else than names; write strings")
-    return pa.array(values, pa.list_(pa.string()))
 
 
 def _as_text(chunk: Chunk, index: int, value: Any) -> str | None:

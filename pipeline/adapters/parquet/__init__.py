@@ -1,7 +1,9 @@
 """A backfill's tables as Parquet, through pyarrow.
 
-Read ``columns`` first: which columns there are. ``cutting`` cuts rows into shards, ``plan`` has the
-rows of a shard before they are classified, ``results`` those that were, and ``failures`` those that
-failed, which ``failed`` reads again. ``outcomes`` reads both back. ``notes`` are what a data file
-says of itself. ``values`` are what several tables share.
+Read ``columns`` first: which columns there are, and what they mean. ``cutting`` cuts rows into
+shards, and ``plan`` has the rows of a shard before they are classified. ``results`` has those that
+were classified, and ``failures`` those that failed, which ``failed`` reads again; ``values`` and
+``scored`` make their columns. ``outcomes`` reads both back row by row, and ``committed`` in
+columns. ``rescoring`` scores embeddings with other label sets, and ``erasing`` takes rows out.
+``notes`` are what a data file says of itself.
 """

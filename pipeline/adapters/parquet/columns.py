@@ -1,8 +1,9 @@
-"""The columns of a backfill's tables. Their meaning stands in docs/backfill.md."""
+"""The columns of a backfill's tables, with their meaning."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -23,59 +24,161 @@ PLAN = pa.schema(
     ]
 )
 
-OBJECT = [
-    ("row", pa.int32()),
-    ("bucket", pa.string()),
-    ("key", pa.string()),
-    ("version_id", pa.string()),
-    ("etag", pa.string()),
-    ("id", pa.string()),
-    ("tenant", pa.string()),
-    ("metadata", pa.string()),
-]
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column, as ``docs/schemas/backfill/columns.v1.json`` describes it. ``null`` says when it
+    is null; None: never."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    null: str | None = None
+
+
+OBJECT = (
+    Column(
+        "row",
+        pa.int32(),
+        "Number of the row in its shard, from 0. The job, the shard (the number in the file's "
+        "name) and this number identify a row.",
+    ),
+    Column("bucket", pa.string(), "Bucket of the object."),
+    Column("key", pa.string(), "Key of the object, as it is stored, without escapes."),
+    Column(
+        "version_id",
+        pa.string(),
+        "Version of the object: in results the version that was read, in failures the version "
+        "that the job asked for.",
+        "the bucket keeps no versions, or the job asked for none",
+    ),
+    Column(
+        "etag",
+        pa.string(),
+        "ETag of the object without quotes: in results of the object that was read, in failures "
+        "of the object that the job asked for.",
+        "the store sent none, or the job asked for none",
+    ),
+    Column("id", pa.string(), "Your own id of the image, from the manifest.", "none was given"),
+    Column("tenant", pa.string(), "Tenant that the route decided.", "none was decided"),
+    Column(
+        "metadata",
+        pa.string(),
+        "Your own metadata, from the manifest: a JSON object as text.",
+        "none was given",
+    ),
+)
 """What results and failures both say of a row's object."""
 
-IMAGE = [
-    ("content_id", pa.string()),
-    ("sha256", pa.string()),
-    ("size_bytes", pa.int64()),
-    ("format", pa.string()),
-    ("width", pa.int32()),
-    ("height", pa.int32()),
-    ("frames", pa.int32()),
-    ("cropped_share", pa.float64()),
-]
+IMAGE = (
+    Column(
+        "content_id",
+        pa.string(),
+        "Identity of what the embedding is of: object, version, model, precision and decode mode. "
+        "Equal in the stream, over HTTP and in every job. An index that upserts by it holds one "
+        "vector an object and model.",
+    ),
+    Column("sha256", pa.string(), "SHA-256 of the stored bytes, in lower-case hexadecimal."),
+    Column("size_bytes", pa.int64(), "Number of stored bytes."),
+    Column("format", pa.string(), "Format, recognised by content: `JPEG`, `PNG`, `WEBP`, ..."),
+    Column("width", pa.int32(), "Width in pixels, after the image was turned upright."),
+    Column("height", pa.int32(), "Height in pixels, after the image was turned upright."),
+    Column(
+        "frames",
+        pa.int32(),
+        "Number of frames or pages; 1 for a single image. The model sees only the first.",
+    ),
+    Column(
+        "cropped_share",
+        pa.float64(),
+        "Share of the image's area, 0 to 1, that the model did not see.",
+    ),
+)
+
+TRUTH = Column(
+    "truth",
+    pa.list_(pa.string()),
+    "Labels that a person gave the image, from the manifest. An empty list: a person looked, and "
+    "no label applies.",
+    "nobody did",
+)
+
+RESULT = (
+    Column(
+        "decision",
+        pa.string(),
+        "Most severe action of the matched labels; without a match, the set's default action.",
+    ),
+    Column(
+        "matched",
+        pa.list_(pa.string()),
+        "Labels whose score is at or above one of their thresholds.",
+    ),
+    Column(
+        "scores",
+        pa.struct([]),
+        "One field a label: the probability by the label set's rule, from 0 to 1, as float64.",
+    ),
+    Column(
+        "similarities",
+        pa.struct([]),
+        "One field a label: the cosine between image and label, from -1 to 1, as float64.",
+    ),
+)
+"""Fields of a label set's column, a struct with the label set's name."""
+
+RESULT_NULL = "the row's route did not ask for this label set"
 
 EMBEDDING = "embedding"
 
-FAILURES = pa.schema(
-    [
-        *OBJECT,
-        ("code", pa.string()),
-        ("message", pa.string()),
-        ("attempts", pa.int32()),
-        ("format", pa.string()),
-        ("unclassified_action", pa.string()),
-    ]
+VECTOR = Column(
+    EMBEDDING,
+    pa.list_(pa.float32()),
+    "The image's embedding, of unit length: a list of the model's dimension, float32 or float16 "
+    "by `events.embedding_dtype`. The column is missing where `backfill.embeddings` is off, and in "
+    "a rescored job.",
 )
+
+FAILURE = (
+    Column("code", pa.string(), "Why the row failed: see the list of codes."),
+    Column("message", pa.string(), "The same in words, for this object."),
+    Column("attempts", pa.int32(), "How often the object was tried."),
+    Column(
+        "format",
+        pa.string(),
+        "Format of a file whose format is recognised but not supported.",
+        "any other failure",
+    ),
+    Column(
+        "unclassified_action",
+        pa.string(),
+        "Action of the label sets for an image that nobody looked at.",
+    ),
+    Column(
+        "label_sets",
+        pa.list_(pa.string()),
+        "Label sets that were to score the image. A retry and a publication ask for them.",
+    ),
+)
+
+
+def schema_of(columns: Iterable[Column]) -> pa.Schema:
+    return pa.schema([(column.name, column.type) for column in columns])
+
+
+FAILURES = schema_of([*OBJECT, *FAILURE])
 
 REPEATING = ("bucket", "tenant", "format", "code", "unclassified_action")
 """Columns with few values, which a dictionary makes small."""
 
-TAKEN = frozenset(name for name, _ in OBJECT + IMAGE) | {EMBEDDING, "truth"}
+TAKEN = frozenset(column.name for column in (*OBJECT, *IMAGE, TRUTH, VECTOR))
 
 
 def result_of(labels: Sequence[str]) -> pa.DataType:
     """One label set's result."""
     per_label = pa.struct([(label, pa.float64()) for label in labels])
-    return pa.struct(
-        [
-            ("decision", pa.string()),
-            ("matched", pa.list_(pa.string())),
-            ("scores", per_label),
-            ("similarities", per_label),
-        ]
-    )
+    types = (per_label if pa.types.is_struct(each.type) else each.type for each in RESULT)
+    return pa.struct([(each.name, kind) for each, kind in zip(RESULT, types, strict=True)])
 
 
 def results(
@@ -85,18 +188,38 @@ def results(
     embeddings.
 
     Raises:
-        Halt: ``backfill.column_taken``: a label set has the name of another column.
+        Halt: ``backfill.column_taken``: a label set has the name of another column. DuckDB and
+            others read columns without regard to case.
     """
+    taken = set(TAKEN)
     for name in label_sets:
-        if name in TAKEN:
+        if name.lower() in taken:
             raise Halt(
                 "backfill.column_taken",
                 f"backfill: label set {name!r} would be a column of the results, which have a "
-                "column of this name; give the label set another name",
+                "column of this name, but perhaps for its case; give the label set another name",
             )
-    fields = [*OBJECT, *IMAGE, ("truth", pa.list_(pa.string()))]
-    fields += [(name, result_of(labels)) for name, labels in label_sets.items()]
+        taken.add(name.lower())
+    schema = schema_of([*OBJECT, *IMAGE, TRUTH])
+    for name, labels in label_sets.items():
+        schema = schema.append(pa.field(name, result_of(labels)))
     if dimension is not None:
         element = pa.float32() if dtype == "float32" else pa.float16()
-        fields.append((EMBEDDING, pa.list_(element, dimension)))
-    return pa.schema(fields)
+        schema = schema.append(pa.field(EMBEDDING, pa.list_(element, dimension)))
+    return schema
+
+
+def leaves(schema: pa.Schema) -> Iterator[str]:
+    """Parquet's paths of the columns, in order."""
+    for field in schema:
+        yield from _leaves(field.name, field.type)
+
+
+def _leaves(path: str, kind: pa.DataType) -> Iterator[str]:
+    if pa.types.is_struct(kind):
+        for field in kind:
+            yield from _leaves(f"{path}.{field.name}", field.type)
+    elif pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        yield from _leaves(f"{path}.list.element", kind.value_type)
+    else:
+        yield path

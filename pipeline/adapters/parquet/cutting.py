@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from pipeline.adapters.parquet.columns import PLAN
 from pipeline.adapters.parquet.plan import plan_bytes
-from pipeline.ports import ListedObject
+from pipeline.ports import ListedPage
 
 Rows: TypeAlias = pa.Table
 """Some rows of a plan, with the columns of ``PLAN``."""
@@ -94,31 +94,36 @@ class Cutter:
         return hashlib.sha256(body).digest()
 
 
-def listed(objects: Iterable[ListedObject]) -> Iterator[Rows]:
+def listed(pages: Iterable[ListedPage]) -> Iterator[Rows]:
     """Rows of a listing."""
-    some: list[ListedObject] = []
-    for each in objects:
-        some.append(each)
-        if len(some) == _LISTED_AT_ONCE:
-            yield _of_objects(some)
-            some = []
+    some: list[ListedPage] = []
+    rows = 0
+    for page in pages:
+        some.append(page)
+        rows += len(page.keys)
+        if rows >= _LISTED_AT_ONCE:
+            yield _of_pages(some)
+            some, rows = [], 0
     if some:
-        yield _of_objects(some)
+        yield _of_pages(some)
 
 
-def _of_objects(objects: Sequence[ListedObject]) -> Rows:
-    return complete(
-        {
-            "bucket": [each.bucket for each in objects],
-            "key": [each.key for each in objects],
-            "etag": [each.etag for each in objects],
-            "size_bytes": [each.size_bytes for each in objects],
-        },
-        len(objects),
-    )
+def _of_pages(pages: Sequence[ListedPage]) -> Rows:
+    return pa.concat_tables(
+        complete(
+            {
+                "bucket": pa.repeat(pa.scalar(page.bucket, pa.string()), len(page.keys)),
+                "key": page.keys,
+                "etag": page.etags,
+                "size_bytes": page.sizes_bytes,
+            },
+            len(page.keys),
+        )
+        for page in pages
+    ).combine_chunks()
 
 
-def complete(columns: dict[str, list[object]], rows: int) -> Rows:
+def complete(columns: Mapping[str, Sequence[object] | pa.Array], rows: int) -> Rows:
     """Rows with all columns; those that are not given are null."""
     arrays = [
         pa.array(columns[field.name], field.type)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -18,15 +19,24 @@ def failures_bytes(rows: Sequence[tuple[PlanRow, DeadLetter]]) -> bytes:
     ordered = sorted(rows, key=lambda each: each[0].number)
     letters = [letter for _, letter in ordered]
     columns = object_columns([row for row, _ in ordered])
+    columns["tenant"] = [
+        row.tenant if letter.ref is None else letter.ref.tenant for row, letter in ordered
+    ]
+    columns["label_sets"] = [
+        row.label_sets if letter.ref is None else letter.ref.label_sets for row, letter in ordered
+    ]
     for name in ("code", "message", "attempts", "format", "unclassified_action"):
         columns[name] = [getattr(each, name) for each in letters]
-    table = pa.Table.from_pydict(columns, schema=FAILURES)
-    buffer = pa.BufferOutputStream()
+    return failures_table_bytes(pa.Table.from_pydict(columns, schema=FAILURES))
+
+
+def failures_table_bytes(rows: pa.Table) -> bytes:
+    """An errors file. ``rows`` have the columns of ``FAILURES``."""
+    buffer = io.BytesIO()
     pq.write_table(
-        table,
+        rows,
         buffer,
         compression="zstd",
         use_dictionary=[name for name in FAILURES.names if name in REPEATING],
     )
-    body: bytes = buffer.getvalue().to_pybytes()
-    return body
+    return buffer.getvalue()

@@ -27,15 +27,15 @@ def plan_bytes(rows: pa.Table) -> bytes:
 
 
 def plan_rows(body: bytes) -> Iterator[PlanRow]:
-    """The rows of a plan file."""
+    """The rows of a plan file. An erased row has neither bucket nor key."""
     table = pq.read_table(pa.BufferReader(body), schema=PLAN)
     columns = [table.column(name).to_pylist() for name in PLAN.names]
     for number, values in enumerate(zip(*columns, strict=True)):
         bucket, key, version_id, etag, size, own_id, tenant, label_sets, metadata, truth = values
         yield PlanRow(
             number,
-            bucket,
-            key,
+            bucket or "",
+            key or "",
             version_id,
             etag,
             size,
@@ -45,3 +45,10 @@ def plan_rows(body: bytes) -> Iterator[PlanRow]:
             json.loads(metadata) if metadata else NO_JSON,
             None if truth is None else tuple(truth),
         )
+
+
+def stated_objects(body: bytes) -> pa.Table:
+    """Which objects a plan file or a results file names: ``bucket``, ``key``, ``version_id``,
+    ``etag``."""
+    columns = ["bucket", "key", "version_id", "etag"]
+    return pq.ParquetFile(pa.BufferReader(body)).read(columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.adapters.parquet.columns import EMBEDDING, REPEATING, results
+from pipeline.adapters.parquet.columns import EMBEDDING, REPEATING, leaves, results
+from pipeline.adapters.parquet.scored import scored
 from pipeline.adapters.parquet.values import as_json, object_columns
 from pipeline.backfill.rows import PlanRow
 from pipeline.content import content_id
@@ -40,18 +42,9 @@ class ResultsFile:
         """
         self._label_sets = label_sets
         self._schema = results(label_sets, dimension, dtype)
-        self._buffer = pa.BufferOutputStream()
-        split = [f"{EMBEDDING}.list.element"] if dimension and dtype == "float32" else False
-        self._writer = pq.ParquetWriter(
-            self._buffer,
-            self._schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=[name for name in self._schema.names if name in REPEATING],
-            # Of float16, DuckDB and older Polars cannot read it.
-            use_byte_stream_split=split,
-            store_schema=store_schema,
-        )
+        # Unlike Arrow's own stream, it hands its bytes over without a copy.
+        self._buffer = io.BytesIO()
+        self._writer = results_writer(self._buffer, self._schema, store_schema=store_schema)
 
     def write(self, rows: Sequence[Result]) -> None:
         """Add a row group."""
@@ -69,12 +62,23 @@ class ResultsFile:
         for name in ("format", "width", "height", "frames", "cropped_share"):
             columns[name] = [getattr(each.looked.image, name) for each in outcomes]
         columns["truth"] = [row.truth for row, _ in rows]
+        columns["tenant"] = [each.ref.tenant for each in outcomes]
         for name in self._label_sets:
             columns[name] = self._results(name, outcomes)
         if EMBEDDING in self._schema.names:
             columns[EMBEDDING] = self._embeddings(outcomes)
+        self.write_columns(columns)
+
+    def type_of(self, column: str) -> pa.DataType:
+        return self._schema.field(column).type
+
+    def write_columns(self, columns: Mapping[str, Any]) -> None:
+        """Add a row group. ``columns`` has the values of each column by its name: an Arrow array of
+        the column's type, or a list."""
         arrays = [
-            column if isinstance(column, pa.Array) else pa.array(column, type=field.type)
+            column
+            if isinstance(column, pa.Array | pa.ChunkedArray)
+            else pa.array(column, type=field.type)
             for field in self._schema
             for column in [columns[field.name]]
         ]
@@ -84,37 +88,27 @@ class ResultsFile:
         """The file. ``metadata`` becomes the key ``clipstream`` of the file's metadata, as JSON."""
         self._writer.add_key_value_metadata({"clipstream": as_json(metadata)})
         self._writer.close()
-        body: bytes = self._buffer.getvalue().to_pybytes()
-        return body
+        return self._buffer.getvalue()
 
     def _results(self, name: str, outcomes: Sequence[Classification]) -> pa.Array:
         """One label set's results. Null where the row's route did not ask for it."""
         found = [_result(each, name) for each in outcomes]
         kind = self._schema.field(name).type
-        per_label = kind.field("scores").type
-        count = per_label.num_fields
-        values = np.zeros((len(found), 2, count))
-        for index, result in enumerate(found):
-            if result is not None:
-                values[index, 0] = [each.score for each in result.scores]
-                values[index, 1] = [each.similarity for each in result.scores]
-        fields = [per_label.field(index) for index in range(count)]
-        scores, similarities = (
-            pa.StructArray.from_arrays(
-                [pa.array(np.ascontiguousarray(values[:, which, each])) for each in range(count)],
-                fields=fields,
-            )
-            for which in (0, 1)
-        )
-        return pa.StructArray.from_arrays(
-            [
-                pa.array([each and each.decision for each in found], pa.string()),
-                pa.array([each and each.matched for each in found], pa.list_(pa.string())),
-                scores,
-                similarities,
-            ],
-            fields=[kind.field(index) for index in range(kind.num_fields)],
-            mask=pa.array([each is None for each in found]),
+        present = np.array([each is not None for each in found])
+        asked = [each for each in found if each is not None]
+        count = len(self._label_sets[name])
+        values = np.zeros((2, len(found), count))
+        flat = [score.score for each in asked for score in each.scores]
+        values[0, present] = np.reshape(flat, (len(asked), count))
+        flat = [score.similarity for each in asked for score in each.scores]
+        values[1, present] = np.reshape(flat, (len(asked), count))
+        return scored(
+            kind,
+            present,
+            pa.array([each and each.decision for each in found], pa.string()),
+            pa.array([each and each.matched for each in found], kind.field("matched").type),
+            values[0],
+            values[1],
         )
 
     def _embeddings(self, outcomes: Sequence[Classification]) -> pa.Array:
@@ -122,6 +116,26 @@ class ResultsFile:
         flat = np.concatenate([each.looked.embedding for each in outcomes])
         values = pa.array(flat, type=kind.value_type)
         return pa.FixedSizeListArray.from_arrays(values, type=kind)
+
+
+def results_writer(
+    sink: io.BytesIO, schema: pa.Schema, *, store_schema: bool = True
+) -> pq.ParquetWriter:
+    """Writes rows with the columns of results."""
+    element = f"{EMBEDDING}.list.element"
+    vectors = schema.field(EMBEDDING).type.value_type if EMBEDDING in schema.names else None
+    return pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=[name for name in schema.names if name in REPEATING],
+        # Of float16, DuckDB and older Polars cannot read it.
+        use_byte_stream_split=[element] if vectors == pa.float32() else False,
+        # An embedding's least and largest element help no reader.
+        write_statistics=[path for path in leaves(schema) if path != element],
+        store_schema=store_schema,
+    )
 
 
 def _result(outcome: Classification, name: str) -> LabelSetResult | None:

@@ -12,7 +12,7 @@ from pipeline.adapters.parquet.results import ResultsFile
 from pipeline.backfill import layout
 from pipeline.backfill.job import Job
 from pipeline.backfill.summary import Summary
-from pipeline.ports import ListedObject
+from pipeline.ports import ListedPage
 from pipeline.records import DeadLetter
 from tests.rigs.backfill.job_driver import job_of
 
@@ -22,10 +22,9 @@ def plan_job(folder: MemoryFolder, rows: int, shard_rows: int) -> Job:
     cutter = Cutter(
         shard_rows, lambda shard, body: folder.write(layout.plan_file("a1", shard), body)
     )
-    objects = (
-        ListedObject("photos", f"{each:04}.jpg", f"etag-{each}", 100) for each in range(rows)
-    )
-    for some in listed(objects):
+    keys = [f"{each:04}.jpg" for each in range(rows)]
+    etags = [f"etag-{each}" for each in range(rows)]
+    for some in listed([ListedPage("photos", keys, etags, [100] * rows)]):
         cutter.add(some)
     plan_hash = cutter.finish()
     job = job_of(cutter.shards, rows=rows, shard_rows=shard_rows, plan_hash=plan_hash)

@@ -49,6 +49,7 @@ class Script:
         self.reply = found()
         self.then = "stay"
         """What follows the answer: ``stay`` connected, ``close``, or ``drip`` bytes slowly."""
+        self.delay_s = 0.0
         self.requests: list[str] = []
         self.client_has_gone = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -108,7 +109,10 @@ class Script:
             while True:
                 request = await reader.readuntil(b"\r\n\r\n")
                 self.requests.append(request.decode("latin-1"))
-                writer.write(self.answer_to(self.requests[-1]))
+                reply = self.answer_to(self.requests[-1])
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                writer.write(reply)
                 await writer.drain()
                 if self.then == "close":
                     break

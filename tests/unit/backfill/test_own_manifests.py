@@ -150,7 +150,7 @@ LARGE = {"album": "x" * 5000}
         ("m.csv", [{"key": "a"}], "has no column uri, nor bucket and key"),
         ("m.csv", [GOOD | {"offset": 1, "length": 2}], "column length: asks for a part of an"),
         ("m.csv", [GOOD | {"size": 1, "size_bytes": 1}], "comes together with size_bytes"),
-        ("m.jsonl", [GOOD, GOOD | {"size": "1"}], "row 2, column size: is a string; write a nu"),
+        ("m.jsonl", [GOOD, GOOD | {"size": "1"}], "row 2, column size: is a string; write a who"),
         ("m.jsonl", [GOOD | {"size": 1.5}], "row 1, column size"),
         ("m.jsonl", [GOOD | {"size": 2**63}], "column size: holds a number beyond 64 bits"),
         ("m.jsonl", [GOOD, GOOD | {"key": 7}], "row 2, column key: is a number; write a string"),
@@ -225,7 +225,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_carried_values_must_be_of_one_kind(tmp_path: Path) -> None:
     rows = [GOOD | {"camera": "x"}, GOOD | {"camera": 1}]
-    with pytest.raises(Halt, match="carry texts, numbers or booleans"):
+    with pytest.raises(Halt, match="carry strings, numbers or booleans"):
         entries(written(tmp_path / "m.jsonl", rows), carried=["camera"])
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import resource
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,24 @@ def test_values_of_the_user_stay(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "the user's")
     with serve_environment(ServePolicy(proxy="python"), alone=False):
         assert {os.environ[name] for name in names} == {"the user's"}
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"),
+    [
+        (4_096, 1_558),  # the least that the documentation asks for
+        (20_000, 7_920),
+        (50_199, 19_999),
+        (1_048_576, 20_000),
+        (resource.RLIM_INFINITY, 20_000),
+    ],
+)
+def test_haproxy_takes_as_many_connections_as_open_files_allow(
+    files: int, connections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, files))
+    given = variables(haproxy=True, folder=Path("/tmp/x"))
+    assert given["RAY_SERVE_HAPROXY_MAXCONN"] == str(connections)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from pipeline.adapters.decode.pool import SandboxedDecoder
 from pipeline.adapters.kafka.doctor import KafkaDoctor
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member
 from pipeline.adapters.kafka.security.policy import KafkaSecurity
+from pipeline.adapters.memory.folder import MemoryFolder
 from pipeline.adapters.s3.policy import NamedS3Policy, S3Policy
-from pipeline.errors import Halt, Retry
+from pipeline.errors import Halt, Retry, StoreDenied
 from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.ports import Check, CheckResult
 from tests.rigs.root import ROOT
@@ -24,6 +26,7 @@ from workers.commands.doctor import NewTopics
 from workers.settings.loading import Settings
 from workers.settings.workers import WorkersPolicy
 
+NO_METADATA: Mapping[str, str] = {}
 LABELS = ROOT / "deploy/examples/label-sets/moderation.yaml"
 
 
@@ -280,3 +283,44 @@ def test_the_nodes_of_a_cluster_are_checked_where_they_are_asked_for(
     console = Console(file=printed, soft_wrap=True)
     assert not doctor.run_doctor(settings, console, None, nodes=True)
     assert "FAIL  nodes: host-b (bbbbbbbb): credentials: s3: no credentials" in printed.getvalue()
+
+
+class Unconditional(MemoryFolder):
+    """A store that ignores conditions."""
+
+    def create(self, name: str, body: bytes, metadata: Mapping[str, str] = NO_METADATA) -> bool:
+        self.write(name, body, metadata)
+        return True
+
+
+class Refusing(MemoryFolder):
+    def create(self, name: str, body: bytes, metadata: Mapping[str, str] = NO_METADATA) -> bool:
+        raise StoreDenied("output.forbidden", "output s3://derived/: 403; grant s3:PutObject")
+
+
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [
+        (MemoryFolder(), "ok    output: write: s3://derived/2024: its store keeps conditions"),
+        (
+            Unconditional(),
+            "warn  output: write: s3://derived/2024: its store ignores the conditions of: create",
+        ),
+        (Refusing(), "FAIL  output: write: output s3://derived/: 403; grant s3:PutObject"),
+    ],
+    ids=["kept", "ignored", "refused"],
+)
+def test_an_output_of_backfills_is_tried(
+    folder: MemoryFolder, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "open_output", lambda *_: folder)
+    settings = Settings(
+        s3=S3Policy(allowed_buckets=("photos",)),
+        kafka=KafkaPolicy(security=KafkaSecurity(protocol="SSL", ca_file="/nope")),
+        label_sets=LabelSetsPolicy(paths=(LABELS,)),
+    )
+    printed = io.StringIO()
+    console = Console(file=printed, soft_wrap=True)
+    doctor.run_doctor(settings, console, None, output="s3://derived/2024/")
+    assert any(line.startswith(told) for line in printed.getvalue().splitlines())
+    assert list(folder.names()) == []

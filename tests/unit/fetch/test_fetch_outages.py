@@ -348,3 +348,17 @@ def test_a_clock_that_the_store_finds_wrong_is_an_outage_that_names_the_remedy(
     with caplog.at_level(logging.WARNING, "pipeline.fetch"):
         run(main())
     assert "RequestTimeTooSkewed; set this machine's clock" in caplog.records[0].getMessage()
+
+
+def test_a_store_that_fails_is_named_with_its_reason_until_it_answers() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.store.scripts["only"] = refuse
+        (task,) = bench.start("only")
+        await asyncio.sleep(HOUR_S)
+        assert (bench.fetcher.trouble or "").startswith("the store: fetch.")
+        bench.store.scripts.clear()
+        await task
+        assert bench.fetcher.trouble is None
+
+    run(main())

@@ -14,6 +14,7 @@ from deploy.dev.reference import pages as reference
 from deploy.dev.reference.markdown import table
 from pipeline.errors import CODES
 from pipeline.events import EventContext, event_id
+from pipeline.events.backfill import BackfilledRow
 from pipeline.events.headers import HEADERS, EventType
 from pipeline.events.served import ServedImage
 from pipeline.halts import HALTS
@@ -99,6 +100,9 @@ def test_the_event_page_has_every_header_and_valid_examples() -> None:
         [EventType.SERVED_IMAGE],
         [EventType.SERVED_EMBEDDING],
         [EventType.SERVED_ERROR],
+        [EventType.BACKFILL_CLASSIFICATION],
+        [EventType.BACKFILL_EMBEDDING],
+        [EventType.BACKFILL_DEAD_LETTER],
     ]
 
 
@@ -118,6 +122,11 @@ def _snippet(name: str) -> Any:
     names: dict[str, Any] = {}
     exec(code, names)
     return names[name]
+
+
+def test_the_documented_event_id_of_a_row_is_the_real_one() -> None:
+    documented = _snippet("backfill_event_id")("job", 3, 41, EventType.BACKFILL_EMBEDDING)
+    assert BackfilledRow("job", 3, 41).event_id(EventType.BACKFILL_EMBEDDING) == documented
 
 
 @pytest.mark.parametrize("group", ["group", 'odd "é" \n group'])

@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import os
 import platform
+import resource
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -32,6 +33,17 @@ slowly would be killed after 5 s."""
 SILENT_CLIENT_S = 60
 """After so long without a byte, HAProxy drops a client that is to send or to read something. The
 default is an hour."""
+
+MOST_CONNECTIONS = 20_000
+"""Connections of clients that HAProxy takes at a time; further ones wait until one ends. Ray
+Serve's default of 4,096 lets one client keep everybody out with connections that say nothing."""
+
+FILES_OF_A_CONNECTION = 2.5
+"""Open files that HAProxy wants to be allowed for each of them: one to the client, one to the
+replica, and two of a pipe for every fourth. HAProxy does not start if it is allowed fewer."""
+
+FILES_BESIDE = 200
+"""Open files that HAProxy needs besides; some 40 with one replica."""
 
 
 def uses_haproxy(policy: ServePolicy) -> bool:
@@ -97,5 +109,14 @@ def variables(haproxy: bool, folder: Path | None) -> Mapping[str, str]:
             "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+            "RAY_SERVE_HAPROXY_MAXCONN": str(_connections()),
         }
     return chosen
+
+
+def _connections() -> int:
+    """As many as HAProxy may take within the limit of open files that it inherits."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return min(MOST_CONNECTIONS, int((files - FILES_BESIDE) / FILES_OF_A_CONNECTION))

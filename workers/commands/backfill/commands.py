@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from pipeline.adapters.manifests.kinds import InputKind
+from pipeline.errors import Halt
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
 
@@ -16,7 +20,21 @@ if TYPE_CHECKING:
     from pipeline.backfill.running.limits import Limits
     from workers.settings.loading import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Classify the objects of a bucket or a manifest once.")
+app = typer.Typer(no_args_is_help=True)
+
+_PACKAGES = ("pyarrow", "duckdb")
+
+
+@app.callback()
+def root() -> None:
+    """Classify the objects of a bucket or a manifest once."""
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Halt(
+            "backfill.packages_missing",
+            f"backfill: {' and '.join(missing)} are not installed; install clipstream[backfill]",
+        )
+
 
 Output = Annotated[
     str, typer.Argument(help="s3://BUCKET/PREFIX where the job writes.", metavar="OUTPUT")
@@ -125,6 +143,16 @@ def run(
             rich_help_panel=_ROWS,
         ),
     ] = None,
+    since: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Leave out the objects that the job of this OUTPUT has, unless their ETag has "
+            "changed. Objects that the job has and SOURCE lacks are listed in removed.parquet. May "
+            "be repeated.",
+            metavar="OUTPUT",
+            rich_help_panel=_ROWS,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -179,7 +207,7 @@ def run(
     from workers.backfill.planning_request import Request
 
     choice = Choice(where, sample, seed, all_versions)
-    request = Request.of(source, input_kind, choice, limit, tuple(carry or ()))
+    request = Request.of(source, input_kind, choice, limit, tuple(carry or ()), tuple(since or ()))
     if dry_run:
         from rich.console import Console
 
@@ -193,6 +221,50 @@ def run(
     from workers.commands.backfill.driver import run_backfill
 
     raise typer.Exit(run_backfill(settings, request, output, limits))
+
+
+@app.command()
+def rescore(
+    output: Output,
+    label_sets: Annotated[
+        list[Path],
+        typer.Option(
+            "--label-set",
+            "-l",
+            help="A YAML file with a label set, or a folder of such files; repeat it for more.",
+            metavar="FILE",
+        ),
+    ],
+    child: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="s3://BUCKET/PREFIX of the new scores. Default: beside the job's output, with a "
+            "name that follows from the label sets.",
+            metavar="OUTPUT",
+        ),
+    ] = None,
+    config: Config = None,
+    overrides: Set = None,
+) -> None:
+    """Score a job's rows with other label sets, from the embeddings that it wrote.
+
+    No image is read. The new scores become a job of their own, with the rows of the first one in
+    the same order and without embeddings. The first job stays as it is. A label set with a name of
+    the first job scores the rows that had that label set; one with a new name scores all rows.
+
+    The command shows which decisions change, with samples, and writes them to changes.json. The
+    same command goes on after any end.
+
+    Exit codes: 0 done; 2 the settings are wrong; 3 halted, a person must act.
+    """
+    settings = load(config, overrides, {}, must_read=False)
+    settings = settings.model_copy(update={"log": settings.log.resolved()})
+    configure_logging(settings.log, "rescore")
+    from workers.commands.backfill.revising.rescore import run_rescore
+
+    raise typer.Exit(run_rescore(settings, output, label_sets, child, Console()))
 
 
 @app.command()
@@ -226,7 +298,7 @@ def publish(
     Exit codes: 0 all that is committed is published, or stopped; 2 the settings are wrong; 3
     halted, a person must act.
     """
-    settings = load(config, overrides, {})
+    settings = load(config, overrides, {}, must_read=False)
     settings = settings.model_copy(update={"log": settings.log.resolved()})
     configure_logging(settings.log, "publish")
     from workers.commands.backfill.publish import run_publish
@@ -235,6 +307,37 @@ def publish(
 
 
 @app.command()
+def erase(
+    output: Output,
+    keys: Annotated[
+        Path,
+        typer.Option(
+            "--keys",
+            help="A text file with an object a line: s3://BUCKET/KEY, or a key of any bucket. A "
+            "line in double quotes is read as a JSON string.",
+            metavar="FILE",
+        ),
+    ],
+    config: Config = None,
+    overrides: Set = None,
+) -> None:
+    """Take the rows of objects out of a job's files: results, failures, plan, samples.
+
+    Files are rewritten on the condition that nobody else has changed them. Rows that stay keep
+    their numbers. erased.json says what was erased and when, without keys. The command refuses
+    while a driver runs the job; stop its workers first. The same command goes on after any end.
+
+    Exit codes: 0 erased, or nothing to erase; 2 the settings or the file are wrong; 3 halted, a
+    person must act.
+    """
+    settings = load(config, overrides, {}, must_read=False)
+    settings = settings.model_copy(update={"log": settings.log.resolved()})
+    configure_logging(settings.log, "erase")
+    from workers.commands.backfill.revising.erase import run_erase
+
+    raise typer.Exit(run_erase(settings, output, keys, Console()))
+
+
 def retry(
     output: Output,
     code: Annotated[

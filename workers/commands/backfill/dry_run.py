@@ -82,7 +82,7 @@ def dry_run(
         if sampled is not None:
             sampled.add(rows)
 
-    progress = open_ended(console)
+    progress = open_ended(Console(stderr=True))
     with progress:
         task = progress.add_task("0 rows")
 
@@ -156,6 +156,8 @@ def _of_plan(job: Job, seen: _Seen) -> Iterator[str]:
     if job.left_out:
         reasons = (f"{count:,} {reason}" for reason, count in job.left_out.items())
         yield f"left out   {', '.join(reasons)}"
+    if job.removed is not None:
+        yield f"removed    {job.removed:,} objects of earlier jobs are gone from the source"
     if job.repeated:
         yield f"repeated   {job.repeated:,} rows name an object that an earlier row names too"
     unknown = f", without {seen.without_size:,} rows of unknown size" if seen.without_size else ""
@@ -168,7 +170,7 @@ def _of_time(settings: Settings, found: Estimate, asked: Asked) -> Iterator[str]
         yield "hours      unknown; add --rows-per-second RATE, or --sample-rate 500 to measure it"
         return
     how = "as given" if asked.sample_rate is None else "as measured on this machine"
-    pace = f"{settings.workers.count} workers of {asked.rows_per_second:,.1f} rows/s"
+    pace = f"{settings.workers.count} workers of {asked.rows_per_second:,.2f} rows/s"
     yield f"hours      {found.hours:,.2f} with {pace}, {how}"
     yield f"GPU hours  {found.gpu_hours:,.2f} with {_gpus(settings):g} GPUs a worker"
 
@@ -190,8 +192,12 @@ def _of_money(found: Estimate, regions: dict[str, str | None], home: str | None)
         elif (price := found.transfer_prices.get(bucket)) is not None:
             per_gb = f"${cost.TRANSFER_PRICE_PER_GB} a GB, the list price of most regions"
             yield f"transfer   ${price:,.2f} from {bucket} in {region} to {home}, at {per_gb}"
-    total = "unknown" if found.total is None else f"${found.total:,.2f}"
-    yield f"total      {total}"
+    if found.total is None:
+        yield "total      unknown"
+    elif home is None and any(regions.values()):
+        yield f"total      ${found.total:,.2f} and the transfer"
+    else:
+        yield f"total      ${found.total:,.2f}"
 
 
 def _size(count: int) -> str:

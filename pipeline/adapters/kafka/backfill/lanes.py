@@ -32,6 +32,11 @@ from pipeline.records import OutputRecord
 INSTANCE = "backfill"
 
 
+def group_of(kafka: KafkaPolicy, job: str) -> str:
+    """The group whose offsets are a job's marks. It never has members."""
+    return f"{kafka.transactional_id_prefix}-backfill-{job}"
+
+
 class LanePublisher:
     """Owns the producer of one lane. Belongs to one thread; every call blocks."""
 
@@ -48,7 +53,7 @@ class LanePublisher:
         self._kafka = publishing_to(kafka, topics)
         self._timeout_ms = round(delivery.delivery_timeout_s * 1000)
         once = delivery.model_copy(update={"mode": "exactly_once"})
-        self._group = f"{kafka.transactional_id_prefix}-backfill-{job}"
+        self._group = group_of(kafka, job)
         self._mark = TopicPartition(topics.marks, lane)
         member = Member(kafka.transactional_id_prefix, job, INSTANCE, lane)
         self._sink = KafkaSink(self._kafka, once, member)

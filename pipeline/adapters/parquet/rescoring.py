@@ -1,0 +1,200 @@
+"""A data file scored again from its embeddings, with other label sets."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.adapters.parquet.columns import FAILURES, IMAGE, OBJECT, TRUTH
+from pipeline.adapters.parquet.committed import (
+    CommittedFile,
+    matched_by,
+    scores_of,
+    tallied,
+    vectors,
+    whole,
+)
+from pipeline.adapters.parquet.failures import failures_table_bytes
+from pipeline.adapters.parquet.results import ResultsFile
+from pipeline.adapters.parquet.scored import scored
+from pipeline.backfill.changes import SAMPLES, Change, Changes, LabelSetChanges, Sample
+from pipeline.backfill.summary import LabelSetTally, Summary
+from pipeline.labels.blocks import Block, score_block
+from pipeline.labels.scoring import CompiledLabelSet, CompiledLabelSets
+
+KEPT = [column.name for column in (*OBJECT, *IMAGE, TRUTH)]
+"""Columns that do not depend on label sets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rescored:
+    """``results`` lack only their metadata. ``label_sets`` and ``changes`` sum the rows up."""
+
+    results: ResultsFile
+    label_sets: Mapping[str, LabelSetTally]
+    changes: Changes
+
+
+def rescore_rows(
+    file: CommittedFile, scoring: CompiledLabelSets, shard: int, *, store_schema: bool = True
+) -> Rescored:
+    """The rows of ``file`` with the scores of ``scoring`` and without embeddings, in the same order
+    and row groups.
+
+    A label set with the name of one of the file's scores the rows that had that one. A label set
+    with a new name scores every row.
+
+    Raises:
+        Reject: ``encode.non_finite``.
+        Halt: ``backfill.column_taken``.
+    """
+    compiled = {each.label_set.name: each for each in scoring}
+    labels = {
+        name: [label.name for label in each.label_set.labels] for name, each in compiled.items()
+    }
+    results = ResultsFile(labels, None, "float32", store_schema=store_schema)
+    compared = [name for name in compiled if name in file.label_sets]
+    tallies, changes = Summary(), Changes()
+    for table in file.groups([*KEPT, *compared, "embedding"]):
+        # Once for all label sets.
+        embeddings = vectors(table).astype(np.float64)
+        columns = {name: table.column(name) for name in KEPT}
+        tallies_here, changes_here = {}, {}
+        for name, each in compiled.items():
+            before = whole(table.column(name)) if name in compared else None
+            block = score_block(each, embeddings)
+            present = (
+                np.ones(len(table), dtype=np.bool_)
+                if before is None
+                else before.is_valid().to_numpy(zero_copy_only=False)
+            )
+            block.matched[~present] = False
+            column = columns[name] = _column(results.type_of(name), each, block, present)
+            tallies_here[name] = tallied(column, labels[name])
+            if before is not None:
+                told = _Told(table, shard)
+                changes_here[name] = told.changes(before, column, file.label_sets[name], block)
+        results.write_columns(columns)
+        tallies += Summary(label_sets=tallies_here)
+        changes += Changes(label_sets=changes_here)
+    return Rescored(results, tallies.label_sets, changes)
+
+
+def rescore_failures(body: bytes, action: str) -> bytes:
+    """An errors file whose rows have another action for images that nobody looked at. A row that
+    its route refused keeps the default action."""
+    table = pq.read_table(io.BytesIO(body), schema=FAILURES, use_threads=False)
+    place = table.schema.get_field_index("unclassified_action")
+    refused = pc.starts_with(table.column("code"), "reference.")
+    actions = pc.if_else(refused, table.column(place), pa.scalar(action))
+    return failures_table_bytes(table.set_column(place, FAILURES.field(place), actions))
+
+
+def _column(
+    kind: pa.DataType, compiled: CompiledLabelSet, block: Block, present: npt.NDArray[np.bool_]
+) -> pa.Array:
+    label_set = compiled.label_set
+    labels = pa.array([label.name for label in label_set.labels], pa.string())
+    offsets = np.zeros(len(present) + 1, dtype=np.int32)
+    np.cumsum(block.matched.sum(axis=1), out=offsets[1:])
+    matched = pa.ListArray.from_arrays(
+        pa.array(offsets),
+        labels.take(pa.array(np.nonzero(block.matched)[1])),
+        type=kind.field("matched").type,
+    )
+    decisions = pa.array(label_set.actions, pa.string()).take(pa.array(block.decisions))
+    return scored(kind, present, decisions, matched, block.scores, block.similarities)
+
+
+class _Told:
+    """Finds samples in some rows of a shard."""
+
+    def __init__(self, table: pa.Table, shard: int) -> None:
+        self._table = table
+        self._shard = shard
+
+    def changes(
+        self, before: pa.Array, after: pa.Array, labels_before: Sequence[str], block: Block
+    ) -> LabelSetChanges:
+        labels_after = [field.name for field in after.type.field("scores").type]
+        every = list(dict.fromkeys([*labels_after, *labels_before]))
+        matched_before = _spread(matched_by(before, labels_before), labels_before, every)
+        matched_after = _spread(block.matched, labels_after, every)
+        matches: dict[str, Change] = {}
+        matches_no_more: dict[str, Change] = {}
+        for place, label in enumerate(every):
+            was, now = matched_before[:, place], matched_after[:, place]
+            score_before = _scores(before, label, labels_before)
+            score_after = _scores(after, label, labels_after)
+            for found, rows in ((matches, now & ~was), (matches_no_more, was & ~now)):
+                if rows.any():
+                    found[label] = self._change(rows, score_before, score_after)
+        return LabelSetChanges(
+            rows=len(before) - before.null_count,
+            decisions=self._decisions(before.field("decision"), after.field("decision")),
+            matches=matches,
+            matches_no_more=matches_no_more,
+        )
+
+    def _decisions(self, before: pa.Array, after: pa.Array) -> dict[str, Change]:
+        differing = pc.fill_null(pc.not_equal(before, after), False)
+        rows = np.flatnonzero(differing.to_numpy(zero_copy_only=False))
+        if not len(rows):
+            return {}
+        pairs = pc.binary_join_element_wise(before.take(rows), after.take(rows), " -> ").to_numpy(
+            zero_copy_only=False
+        )
+        return {
+            pair: self._change(_mask(len(before), rows[pairs == pair]))
+            for pair in sorted(set(pairs))
+        }
+
+    def _change(
+        self, rows: npt.NDArray[np.bool_], *scores: Callable[[int], float | None]
+    ) -> Change:
+        return Change(
+            rows=int(rows.sum()),
+            samples=tuple(
+                Sample(
+                    uri=f"s3://{self._cell('bucket', row)}/{self._cell('key', row)}",
+                    shard=self._shard,
+                    row=self._cell("row", row),
+                    **dict(
+                        zip(("before", "after"), (score(row) for score in scores), strict=False)
+                    ),
+                )
+                for row in np.flatnonzero(rows)[:SAMPLES].tolist()
+            ),
+        )
+
+    def _cell(self, column: str, row: int) -> object:
+        return self._table.column(column)[row].as_py()
+
+
+def _scores(column: pa.Array, label: str, labels: Sequence[str]) -> Callable[[int], float | None]:
+    if label not in labels:
+        return lambda row: None
+    values = scores_of(column, label)
+    return lambda row: float(values[row])
+
+
+def _spread(
+    matched: npt.NDArray[np.bool_], labels: Sequence[str], every: Sequence[str]
+) -> npt.NDArray[np.bool_]:
+    """The same with a column for each of ``every``."""
+    spread = np.zeros((len(matched), len(every)), dtype=np.bool_)
+    spread[:, [every.index(label) for label in labels]] = matched
+    return spread
+
+
+def _mask(count: int, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    mask = np.zeros(count, dtype=np.bool_)
+    mask[rows] = True
+    return mask

@@ -1,0 +1,38 @@
+"""A label set's column, from its values."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Floats = npt.NDArray[np.float64]
+
+
+def scored(
+    kind: pa.DataType,
+    present: npt.NDArray[np.bool_],
+    decisions: pa.Array,
+    matched: pa.Array,
+    scores: Floats,
+    similarities: Floats,
+) -> pa.Array:
+    """A column of the type ``columns.result_of(labels)``, null where ``present`` is false.
+
+    All values have a row for each row of the column. ``scores`` and ``similarities`` are
+    [rows, labels], and finite.
+    """
+    per_label = kind.field("scores").type
+    fields = [per_label.field(index) for index in range(per_label.num_fields)]
+    structs = (
+        pa.StructArray.from_arrays(
+            [pa.array(np.ascontiguousarray(values[:, each])) for each in range(len(fields))],
+            fields=fields,
+        )
+        for values in (scores, similarities)
+    )
+    return pa.StructArray.from_arrays(
+        [decisions, matched, *structs],
+        fields=[kind.field(index) for index in range(kind.num_fields)],
+        mask=pa.array(~present),
+    )

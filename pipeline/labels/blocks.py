@@ -1,0 +1,78 @@
+"""Computes the scores of many embeddings at a time, by the formulas of ``scoring``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import Reject
+from pipeline.labels.label_set import Decision, LabelSet
+from pipeline.labels.scoring import CompiledLabelSet, Float64s, sigmoid
+
+_AT_ONCE = 4_096
+"""Rows whose float64 copy is in memory at a time: 16 MiB at 512 dimensions."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """One label set's results for many images: ``scores``, ``similarities`` and ``matched`` are
+    [images, labels]. ``decisions`` [images] are places in the label set's ``actions``."""
+
+    scores: Float64s
+    similarities: Float64s
+    matched: npt.NDArray[np.bool_]
+    decisions: npt.NDArray[np.intp]
+
+
+def score_block(compiled: CompiledLabelSet, embeddings: npt.NDArray[np.floating]) -> Block:
+    """Score embeddings [images, dimension], with the values that are published. The result of each
+    is that of ``compiled.score`` but for the last bits: sums are taken in another order.
+
+    Raises:
+        Reject: ``encode.non_finite``, as ``compiled.score``.
+    """
+    count = len(compiled.label_set.labels)
+    similarities = np.empty((len(embeddings), count))
+    scores = np.empty((len(embeddings), count))
+    for first in range(0, len(embeddings), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        products = embeddings[part].astype(np.float64, copy=False) @ compiled.rows.T
+        if not np.isfinite(products).all():
+            raise Reject(
+                "encode.non_finite",
+                "scoring: an embedding has values that are not finite; check the precision",
+            )
+        np.clip(products, -1.0, 1.0, out=products)
+        own = similarities[part] = products[:, :count]
+        if compiled.label_set.decision is Decision.EXCLUSIVE:
+            scores[part] = _softmax(compiled.logit_scale * own)
+        else:
+            contrast = products[:, compiled.contrast_rows]
+            scores[part] = sigmoid(compiled.logit_scale * (own - contrast))
+    matched, decisions = _decide(compiled.label_set, scores)
+    return Block(scores, similarities, matched, decisions)
+
+
+def _softmax(logits: Float64s) -> Float64s:
+    exponentials: Float64s = np.exp(logits - logits.max(axis=1, keepdims=True))
+    exponentials /= exponentials.sum(axis=1, keepdims=True)
+    return exponentials
+
+
+def _decide(
+    label_set: LabelSet, scores: Float64s
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
+    """As ``LabelSet.decide``: which labels match, and the most severe action they call for."""
+    none = len(label_set.actions)
+    calls = np.full(scores.shape, none, dtype=np.intp)
+    for place, label in enumerate(label_set.labels):
+        # The first threshold that is reached counts, so it is written last.
+        for threshold in (label.review, label.act):
+            if threshold is not None:
+                reached = scores[:, place] >= threshold.score
+                calls[reached, place] = label_set.actions.index(threshold.action)
+    decisions = calls.min(axis=1, initial=none)
+    decisions[decisions == none] = label_set.actions.index(label_set.default_action)
+    return calls < none, decisions
