@@ -136,6 +136,8 @@ def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() ->
         "backfill.packages_missing",
         "backfill.no_job",
         "backfill.no_errors",
+        "backfill.another_model",
+        "backfill.another_rescore",
         "backfill.invalid_share",
         "backfill.no_rows",
         "backfill.too_many_shards",
