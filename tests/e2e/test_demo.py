@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rigs.workers.left_behind import children_of
+from tests.rigs.left_behind import children_of
 from workers.embedded.processes import command_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

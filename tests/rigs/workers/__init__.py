@@ -6,6 +6,5 @@ one on a real Kafka, ``stream_in_virtual_time`` only its intake, commit window a
 ``plenty`` are what these parts are given. ``supervisor`` has a supervisor and made-up workers, and
 ``driver_here`` the real driver in the tests' own process. ``backfill_places`` are workers as a
 backfill's driver sees them, and ``outcomes_of_backfills`` outcomes of rows. ``fixed_time_worker``
-and ``faulty_node`` build workers in Ray actors. ``left_behind`` finds processes that a command has
-left.
+and ``faulty_node`` build workers in Ray actors.
 """

@@ -6,5 +6,5 @@ keeps a second driver away. The room ``driving`` has what the driver does meanwh
 cuts the job of a new output, and ``dry_run`` says what that would take. ``publish`` sends events of
 what is committed to Kafka, and ``revising`` works on what a job has written. ``asking`` pauses,
 resumes, cancels and scales a job, ``standing`` shows how far it is, and ``retrying`` runs its
-failed rows again.
+failed rows again. ``report`` makes its report.
 """
