@@ -26,6 +26,7 @@ from workers.embedded.s3 import S3Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
+SOURCE_BUCKET, OUTPUT_BUCKET = "e2e-photos", "e2e-derived"
 IMAGES = 90
 SHARD_ROWS = 40
 MODEL = ROOT / "workers/demo/model"
@@ -40,21 +41,21 @@ class Place:
     admin: S3Admin
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "workers.cli", "backfill", "run", "s3://photos/2024/"]
-        command += ["--output", "s3://derived/2024", "-c", str(self.settings), *options]
+        command = [sys.executable, "-m", "workers.cli", "backfill", "run", "s3://e2e-photos/2024/"]
+        command += ["--output", "s3://e2e-derived/2024", "-c", str(self.settings), *options]
         return subprocess.run(
             command, env=command_environment(), capture_output=True, text=True, timeout=400
         )
 
     def names(self, prefix: str) -> list[str]:
-        return [each.key for each in self.admin.list_objects("derived", f"2024/{prefix}")]
+        return [each.key for each in self.admin.list_objects(OUTPUT_BUCKET, f"2024/{prefix}")]
 
     def table(self, name: str) -> list[dict[str, object]]:
         rows: list[dict[str, object]] = pq.read_table(io.BytesIO(self.read(name))).to_pylist()
         return rows
 
     def read(self, name: str) -> bytes:
-        return self.admin._client.get_object(Bucket="derived", Key=name)["Body"].read()
+        return self.admin._client.get_object(Bucket=OUTPUT_BUCKET, Key=name)["Body"].read()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def place(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
     s3 = {
         "endpoint": s3_server.endpoint,
         "region": s3_server.region,
-        "allowed_buckets": ["photos"],
+        "allowed_buckets": [SOURCE_BUCKET],
     }
     settings = folder / "settings.yaml"
     settings.write_text(
@@ -81,13 +82,13 @@ def place(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
         )
     )
     with contextlib.closing(S3Admin(S3Policy(**s3))) as admin:
-        admin.create_bucket("photos")
-        admin.create_bucket("derived")
-        admin.put("photos", "2024/", b"")
+        admin.create_bucket(SOURCE_BUCKET)
+        admin.create_bucket(OUTPUT_BUCKET)
+        admin.put(SOURCE_BUCKET, "2024/", b"")
         for number in range(IMAGES):
-            admin.put("photos", f"2024/{number:04}.png", as_file(noise(40, 30 + number % 7)))
-        admin.put("photos", "2024/notes.txt", b"no image")
-        admin.put("photos", "2023/0.png", as_file(noise(40, 30)))
+            admin.put(SOURCE_BUCKET, f"2024/{number:04}.png", as_file(noise(40, 30 + number % 7)))
+        admin.put(SOURCE_BUCKET, "2024/notes.txt", b"no image")
+        admin.put(SOURCE_BUCKET, "2023/0.png", as_file(noise(40, 30)))
         yield Place(settings, admin)
 
 
@@ -108,10 +109,10 @@ def test_each_object_of_the_prefix_becomes_one_row_and_a_second_run_does_nothing
     assert [each["data"] for each in success["files"]] == [name[len("2024/") :] for name in data]
     assert (success["summary"]["classified"], success["summary"]["failed"]) == (IMAGES, 1)
     assert json.loads(place.read("2024/progress.json"))["state"] == "complete"
-    before = {each.key: each.etag for each in place.admin.list_objects("derived", "2024/data/")}
+    before = {each.key: each.etag for each in place.admin.list_objects(OUTPUT_BUCKET, "2024/data/")}
     second = place.run()
     assert second.returncode == 0, second.stderr
-    after = {each.key: each.etag for each in place.admin.list_objects("derived", "2024/data/")}
+    after = {each.key: each.etag for each in place.admin.list_objects(OUTPUT_BUCKET, "2024/data/")}
     assert after == before
     job = json.loads(place.read("2024/job.json"))
     assert (job["rows"], job["shards"], job["left_out"]) == (IMAGES + 1, 3, {"folder": 1})

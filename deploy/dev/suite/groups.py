@@ -175,6 +175,7 @@ GROUPS = (
         "ray",
         "workers as Ray actors: nodes that come, lack something, go away",
         files=(
+            "tests/component/test_backfill_on_ray.py",
             "tests/component/test_faulty_node.py",
             "tests/component/test_gpus_of_a_cluster.py",
             "tests/component/test_ray_start.py",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from deploy.dev import versitygw
-from tests.fault.backfill.kills import SUMMARY, run
+from tests.fault.backfill.kills import run
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(600)]
 
@@ -20,9 +18,3 @@ def test_whatever_is_killed_each_row_is_committed_once_and_as_in_an_undisturbed_
     assert verdict.kills >= KILLS
     assert verdict.rows > 0
     assert verdict.clean, verdict
-
-
-def test_the_committed_summary_is_of_three_hundred_kills_and_clean() -> None:
-    told = json.loads(SUMMARY.read_text())
-    assert told["kills"] >= 300
-    assert told["clean"]
