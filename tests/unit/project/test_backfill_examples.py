@@ -15,7 +15,7 @@ from tests.rigs.root import ROOT
 from workers.cli import app
 from workers.settings.loading import Settings
 
-EXAMPLES = ROOT / "deploy/examples"
+EXAMPLES = ROOT / "deploy/examples/kubernetes"
 RAY_JOB = EXAMPLES / "backfill-rayjob.yaml"
 CRON_JOB = EXAMPLES / "backfill-cronjob.yaml"
 
