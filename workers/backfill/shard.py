@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import TypeVar
 
 from pipeline.adapters.parquet.failures import failures_bytes
@@ -208,7 +209,7 @@ class ShardRunner:
             attempt=attempt,
             plan_hash=self._job.plan_hash,
             errors_file=errors,
-            clipstream_version=self._job.clipstream_version,
+            clipstream_version=version("clipstream"),
             identity=self._identity,
             summary=summary,
             samples=shard.sampler.samples(),

@@ -353,7 +353,7 @@ class Slot:
         if stuck_s > self._policy.stall_timeout_s:
             if silent_s > FRESH_S:
                 return _stalled(f"it has not answered for {silent_s:.0f} s")
-            return _stalled(f"its Kafka thread is stuck for {stuck_s:.0f} s")
+            return _stalled(f"its main thread is stuck for {stuck_s:.0f} s")
         encode_age_s = self._heard.health.encode_age_s
         if encode_age_s and encode_age_s + silent_s > self._policy.stall_timeout_s:
             return _stalled(

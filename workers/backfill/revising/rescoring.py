@@ -201,7 +201,7 @@ class Rescorer:
                 "attempt": attempt,
                 "plan_hash": self._job.plan_hash,
                 "errors_file": errors,
-                "clipstream_version": self._job.clipstream_version,
+                "clipstream_version": version("clipstream"),
                 "identity": self._identity.model_dump(),
                 "summary": summary.model_dump(),
             }
