@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.formats.reference import Reference
-from pipeline.records import NO_JSON, JsonValue
+from pipeline.records import NO_JSON, Asked, ImageRef, JsonValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +45,18 @@ class PlanRow:
             self.tenant,
             self.label_sets,
             self.metadata,
+        )
+
+    def ref(self, label_sets: tuple[str, ...], tenant: str | None) -> ImageRef:
+        """The reference with what its route decided. What the plan asked for stands beside it."""
+        return ImageRef(
+            self.bucket,
+            self.key,
+            label_sets,
+            self.version_id,
+            self.etag,
+            self.id,
+            tenant,
+            self.metadata,
+            Asked(self.label_sets, self.tenant),
         )

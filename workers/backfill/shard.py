@@ -30,7 +30,7 @@ from pipeline.errors import Halt, Reject, Retry, StoreDenied
 from pipeline.flow import Flow
 from pipeline.formats.reference import SkipReason
 from pipeline.ports import Folder
-from pipeline.records import Asked, Classification, DeadLetter, ImageRef
+from pipeline.records import Classification, DeadLetter
 from workers.backfill.pacer import Pacer
 from workers.label_sets import Rules
 
@@ -145,41 +145,25 @@ class ShardRunner:
             await shard.add(row, await self._outcome(row, task))
 
     async def _outcome(self, row: PlanRow, task: Task) -> Classification | DeadLetter | None:
-        ref = ImageRef(
-            row.bucket,
-            row.key,
-            row.label_sets,
-            row.version_id,
-            row.etag,
-            row.id,
-            row.tenant,
-            row.metadata,
-            Asked(row.label_sets, row.tenant),
-        )
         if row.number in task.excluded:
             return DeadLetter(
                 "internal.process_died",
                 "each process that worked on this object died",
                 1,
-                ref=ref,
+                ref=row.ref(row.label_sets, row.tenant),
             )
         try:
             routed = self._rules.router.decide(self._routes, row.reference)
         except Reject as reject:
-            return DeadLetter(reject.code, reject.message, reject.attempts, ref=ref)
+            return DeadLetter(
+                reject.code,
+                reject.message,
+                reject.attempts,
+                ref=row.ref(row.label_sets, row.tenant),
+            )
         if isinstance(routed, SkipReason):
             return None
-        ref = ImageRef(
-            row.bucket,
-            row.key,
-            routed.label_sets,
-            row.version_id,
-            row.etag,
-            row.id,
-            routed.tenant,
-            row.metadata,
-            ref.asked,
-        )
+        ref = row.ref(routed.label_sets, routed.tenant)
         await self.pacer.begin(row.size_bytes)
         outcome = await self._flow.classify(ref, self._rules.scoring, source=task.shard)
         if row.size_bytes is None and isinstance(outcome, Classification):

@@ -19,11 +19,9 @@ from pipeline.backfill.job import Identity
 from pipeline.backfill.rows import PlanRow
 from pipeline.errors import Halt
 from pipeline.records import (
-    Asked,
     Classification,
     DeadLetter,
     ImageFacts,
-    ImageRef,
     LabelScore,
     LabelSetResult,
     Looked,
@@ -135,7 +133,7 @@ class ResultsOfShard:
             identity.decode_mode,
             identity.decode_crop,
         )
-        ref = _ref(row, tuple(result.label_set for result in results), values["tenant"])
+        ref = row.ref(tuple(result.label_set for result in results), values["tenant"])
         return Classification(ref, looked, results, values["etag"], values["version_id"])
 
 
@@ -144,9 +142,7 @@ def _failures(body: bytes, rows: Sequence[PlanRow], from_row: int) -> Iterator[S
     for values in table.filter(pc.greater_equal(table.column("row"), from_row)).to_pylist():
         row = rows[values["row"]]
         label_sets = values.get("label_sets")
-        ref = _ref(
-            row, tuple(row.label_sets if label_sets is None else label_sets), values["tenant"]
-        )
+        ref = row.ref(tuple(row.label_sets if label_sets is None else label_sets), values["tenant"])
         letter = DeadLetter(
             values["code"],
             values["message"],
@@ -156,21 +152,6 @@ def _failures(body: bytes, rows: Sequence[PlanRow], from_row: int) -> Iterator[S
             format=values["format"],
         )
         yield StoredOutcome(row.number, letter)
-
-
-def _ref(row: PlanRow, label_sets: tuple[str, ...], tenant: str | None) -> ImageRef:
-    """The reference as its route decided; what the manifest asked for stands in the plan."""
-    return ImageRef(
-        row.bucket,
-        row.key,
-        label_sets,
-        row.version_id,
-        row.etag,
-        row.id,
-        tenant,
-        row.metadata,
-        Asked(row.label_sets, row.tenant),
-    )
 
 
 def _result(name: str, version: str, values: Mapping[str, Any]) -> LabelSetResult:
