@@ -6,12 +6,10 @@ from the row and its outcome, so a row that is published again repeats its event
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from uuid import uuid5
 
 from pipeline.events.builder import EventsPolicy
-from pipeline.events.envelope import EVENT_NAMESPACE, TextHeaders, text
+from pipeline.events.envelope import TextHeaders, named_id, own_attributes, text
 from pipeline.events.families import dead_reference_value, reference_value
 from pipeline.events.headers import EventType, Payload
 from pipeline.events.parts import (
@@ -19,17 +17,14 @@ from pipeline.events.parts import (
     as_json,
     failure_headers,
     image_value,
+    json_content,
     model_value,
     object_value,
     omitted_headers,
     result_value,
     vector_headers,
 )
-from pipeline.events.schemas import (
-    BACKFILL_CLASSIFICATION_SCHEMA,
-    BACKFILL_DEAD_LETTER_SCHEMA,
-    schema_id,
-)
+from pipeline.events.schemas import BACKFILL_CLASSIFICATION_SCHEMA, BACKFILL_DEAD_LETTER_SCHEMA
 from pipeline.events.values import BackfillClassificationValue
 from pipeline.records import Classification, DeadLetter, ImageRef, OutputRecord, OutputTopic
 
@@ -49,8 +44,7 @@ class BackfilledRow:
 
     def event_id(self, event_type: EventType) -> str:
         """The UUIDv5 of one event of this row."""
-        name = json.dumps([self.job, self.shard, self.row, event_type], separators=(",", ":"))
-        return str(uuid5(EVENT_NAMESPACE, name))
+        return named_id(self.job, self.shard, self.row, event_type)
 
 
 class BackfillEvents:
@@ -99,7 +93,7 @@ class BackfillEvents:
         }
         headers = (
             *_attributes(row, EventType.BACKFILL_CLASSIFICATION, own_id, outcome.ref),
-            *_json_content(BACKFILL_CLASSIFICATION_SCHEMA),
+            *json_content(BACKFILL_CLASSIFICATION_SCHEMA),
         )
         return OutputRecord(OutputTopic.CLASSIFICATIONS, _key(outcome.ref), as_json(value), headers)
 
@@ -118,7 +112,7 @@ class BackfillEvents:
         ref = _ref(letter)
         headers = (
             *self._dead_letter_headers(row, letter),
-            *_json_content(BACKFILL_DEAD_LETTER_SCHEMA),
+            *json_content(BACKFILL_DEAD_LETTER_SCHEMA),
             ("dlq.payload", text(Payload.REFERENCE)),
         )
         value = as_json(dead_reference_value(ref))
@@ -149,17 +143,4 @@ def _key(ref: ImageRef) -> bytes:
 
 
 def _attributes(row: BackfilledRow, kind: EventType, own_id: str, ref: ImageRef) -> TextHeaders:
-    return (
-        ("ce_specversion", b"1.0"),
-        ("ce_type", text(kind)),
-        ("ce_source", text(f"/clipstream/backfill/{row.job}")),
-        ("ce_id", text(own_id)),
-        ("ce_subject", text(ref.subject)),
-    )
-
-
-def _json_content(schema: str) -> TextHeaders:
-    return (
-        ("content-type", b"application/json"),
-        ("ce_dataschema", text(schema_id(schema))),
-    )
+    return own_attributes(kind, text(f"/clipstream/backfill/{row.job}"), own_id, ref.subject)

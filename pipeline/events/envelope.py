@@ -68,6 +68,11 @@ def event_id(context: EventContext, origin: Origin, event_type: EventType) -> st
     return _uuid5(EVENT_NAMESPACE.bytes + name.encode())
 
 
+def named_id(*name: str | int | None) -> str:
+    """The UUIDv5 of an event that comes from no record. The hashed name is a JSON array."""
+    return _uuid5(EVENT_NAMESPACE.bytes + _encode(name).encode())
+
+
 @lru_cache(maxsize=64)
 def _name_begins(*strings: str) -> str:
     return _encode(strings).removesuffix("]") + ","
@@ -99,6 +104,19 @@ def attributes(
         *optional("ce_subject", subject),
         *optional("traceparent", origin.traceparent),
         *replay_headers(origin.replay),
+    )
+
+
+def own_attributes(
+    event_type: EventType, source: bytes, own_id: str, subject: str | None
+) -> TextHeaders:
+    """The headers that all types of events have that come from no record."""
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_type", text(event_type)),
+        ("ce_source", source),
+        ("ce_id", text(own_id)),
+        *optional("ce_subject", subject),
     )
 
 

@@ -15,6 +15,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from pipeline.errors import Code
 from pipeline.events.envelope import TextHeaders, bounded_text, optional, text
 from pipeline.events.headers import Payload
+from pipeline.events.schemas import schema_id
 from pipeline.events.values import ImageValue, ModelValue, ObjectValue, ResultValue
 from pipeline.records import (
     Classification,
@@ -30,6 +31,14 @@ MAX_MESSAGE_BYTES = 1024
 """Limit of a dead letter's message in UTF-8."""
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def json_content(schema: str) -> TextHeaders:
+    """The headers of a value in JSON. ``schema`` is the name of its schema."""
+    return (
+        ("content-type", b"application/json"),
+        ("ce_dataschema", text(schema_id(schema))),
+    )
 
 
 def object_value(looked: Looked, etag: str | None, version_id: str | None) -> ObjectValue:

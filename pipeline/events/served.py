@@ -7,26 +7,25 @@ image, or text that the sender wrote for the model.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import uuid5
 
 from pipeline.content import content_id
 from pipeline.errors import Code
 from pipeline.events.builder import EventsPolicy
-from pipeline.events.envelope import EVENT_NAMESPACE, TextHeaders, optional, text
+from pipeline.events.envelope import TextHeaders, named_id, own_attributes, text
 from pipeline.events.headers import EventType
 from pipeline.events.parts import (
     as_bytes,
     as_json,
     embedding_headers,
     image_value,
+    json_content,
     model_value,
     object_value,
     result_value,
 )
-from pipeline.events.schemas import SERVED_ERROR_SCHEMA, SERVED_IMAGE_SCHEMA, schema_id
+from pipeline.events.schemas import SERVED_ERROR_SCHEMA, SERVED_IMAGE_SCHEMA
 from pipeline.events.values import (
     ServedErrorValue,
     ServedImageValue,
@@ -62,8 +61,7 @@ class ServedImage:
     def event_id(self, event_type: EventType) -> str:
         """The UUIDv5 of one event of this image. The subject is part of the name, because a sender
         may use one request id for several requests."""
-        name = [self.key, self.request_id, self.route, self.index, self.subject, event_type]
-        return str(uuid5(EVENT_NAMESPACE, json.dumps(name, separators=(",", ":"))))
+        return named_id(self.key, self.request_id, self.route, self.index, self.subject, event_type)
 
 
 class ServedEvents:
@@ -102,7 +100,7 @@ class ServedEvents:
         }
         headers = (
             *_attributes(image, EventType.SERVED_IMAGE, own_id),
-            *_json_content(SERVED_IMAGE_SCHEMA),
+            *json_content(SERVED_IMAGE_SCHEMA),
         )
         served = EventRecord(_key(image), as_json(value), headers)
         if not self._policy.embeddings:
@@ -122,7 +120,7 @@ class ServedEvents:
         kind = EventType.SERVED_ERROR
         headers = (
             *_attributes(image, kind, image.event_id(kind)),
-            *_json_content(SERVED_ERROR_SCHEMA),
+            *json_content(SERVED_ERROR_SCHEMA),
         )
         return EventRecord(_key(image), as_json(value), headers)
 
@@ -150,20 +148,7 @@ def _key(image: ServedImage) -> bytes:
 
 
 def _attributes(image: ServedImage, kind: EventType, own_id: str) -> TextHeaders:
-    return (
-        ("ce_specversion", b"1.0"),
-        ("ce_type", text(kind)),
-        ("ce_source", SOURCE),
-        ("ce_id", text(own_id)),
-        *optional("ce_subject", image.subject),
-    )
-
-
-def _json_content(schema: str) -> TextHeaders:
-    return (
-        ("content-type", b"application/json"),
-        ("ce_dataschema", text(schema_id(schema))),
-    )
+    return own_attributes(kind, SOURCE, own_id, image.subject)
 
 
 def _request(image: ServedImage) -> ServedRequestValue:

@@ -44,7 +44,6 @@ def publish(
     halted, a person must act.
     """
     settings = load(config, overrides, {}, must_read=False)
-    settings = settings.model_copy(update={"log": settings.log.resolved()})
     configure_logging(settings.log, "publish")
     from workers.commands.backfill.publish import run_publish
 
@@ -87,7 +86,6 @@ def rescore(
     Exit codes: 0 done; 2 the settings are wrong; 3 halted, a person must act.
     """
     settings = load(config, overrides, {}, must_read=False)
-    settings = settings.model_copy(update={"log": settings.log.resolved()})
     configure_logging(settings.log, "rescore")
     from workers.commands.backfill.revising.rescore import run_rescore
 
@@ -118,7 +116,6 @@ def erase(
     person must act.
     """
     settings = load(config, overrides, {}, must_read=False)
-    settings = settings.model_copy(update={"log": settings.log.resolved()})
     configure_logging(settings.log, "erase")
     from workers.commands.backfill.revising.erase import run_erase
 
