@@ -95,8 +95,7 @@ def run_job(
             if job is None:
                 return ExitCode.INCOMPLETE
             code = _run(settings, place, folder, job, lease, stopping, limits)
-            done = committed_shards(folder, job.shards, job.plan_hash)
-            if len(done) == job.shards:
+            if code is ExitCode.OK:
                 leave_report(settings, folder, Choice(limits.gpu_hour_price))
             return code
         finally:
