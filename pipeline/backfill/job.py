@@ -8,6 +8,7 @@ from typing import Annotated, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import Halt
+from pipeline.records import ModelIdentity
 
 FORMAT = 1
 """Version of the objects below the output prefix."""
@@ -93,6 +94,41 @@ class Identity(Written):
     embedding_dtype: str
     label_sets: Mapping[str, str]
     """Names of the label sets with their versions."""
+
+    @classmethod
+    def of(
+        cls,
+        model: ModelIdentity,
+        *,
+        decode_mode: str,
+        decode_crop: str,
+        embedding_dtype: str,
+        label_sets: Mapping[str, str],
+    ) -> Self:
+        return cls(
+            model=model.name,
+            revision=model.revision,
+            dimension=model.dimension,
+            logit_scale=model.logit_scale,
+            precision=model.precision,
+            engine=model.engine,
+            decode_mode=decode_mode,
+            decode_crop=decode_crop,
+            embedding_dtype=embedding_dtype,
+            label_sets=dict(label_sets),
+        )
+
+    @property
+    def of_model(self) -> ModelIdentity:
+        """The part that is the model's."""
+        return ModelIdentity(
+            self.model,
+            self.revision,
+            self.dimension,
+            self.logit_scale,
+            self.precision,
+            self.engine,
+        )
 
     def difference(self, here: Identity) -> str | None:
         """What would be computed differently here, in words; None if nothing would."""

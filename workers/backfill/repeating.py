@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from pipeline.adapters.parquet.cutting import Cutter
 from pipeline.adapters.parquet.failed import Rows, failed_rows
-from pipeline.adapters.parquet.notes import read_notes
+from pipeline.adapters.parquet.footer import committed_footer
 from pipeline.backfill import layout
 from pipeline.backfill.job import Job, Source
 from pipeline.errors import Halt
@@ -111,12 +111,12 @@ def _failed(parent: Folder, job: Job, codes: Sequence[str]) -> Iterator[Rows]:
 
 
 def _failed_of(parent: Folder, job: Job, codes: Sequence[str], shard: int) -> Rows | None:
-    notes = read_notes(parent, shard)
-    if notes.errors_file is None:
+    errors_file = committed_footer(parent, shard).errors_file
+    if errors_file is None:
         return None
     plan = parent.read(layout.plan_file(job.attempt, shard))
-    errors = parent.read(notes.errors_file)
+    errors = parent.read(errors_file)
     if plan is None or errors is None:
-        missing = layout.plan_file(job.attempt, shard) if plan is None else notes.errors_file
+        missing = layout.plan_file(job.attempt, shard) if plan is None else errors_file
         raise Halt("backfill.plan_missing", f"{missing}: is gone; restore it")
     return failed_rows(plan.body, errors.body, codes)

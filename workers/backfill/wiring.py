@@ -98,17 +98,12 @@ def shard_runner(
         Halt: ``backfill.another_identity``.
     """
     rules = load_rules(settings, model, path.batcher.encode_texts)
-    identity = Identity(
-        model=model.name,
-        revision=model.revision,
-        dimension=model.dimension,
-        logit_scale=model.logit_scale,
-        precision=model.precision,
-        engine=model.engine,
+    identity = Identity.of(
+        model,
         decode_mode=settings.decode.mode,
         decode_crop=settings.decode.crop,
         embedding_dtype=settings.events.embedding_dtype,
-        label_sets=dict(rules.versions),
+        label_sets=rules.versions,
     )
     require_identity(folder, identity)
     gpus = settings.workers.gpus_per_worker

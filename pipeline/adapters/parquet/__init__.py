@@ -5,6 +5,5 @@ shards, and ``plan`` has the rows of a shard before they are classified. ``resul
 were classified, and ``failures`` those that failed, which ``failed`` reads again; ``values`` and
 ``scored`` make their columns. ``outcomes`` reads both back row by row, and ``committed`` in
 columns. ``rescoring`` scores embeddings with other label sets, and ``erasing`` takes rows out.
-``notes`` are what a data file says of itself, and
-``footer`` reads them from its end alone.
+``footer`` reads what a data file says of itself from its end alone.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.backfill import layout
 from pipeline.backfill.report.footer import Footer
 from pipeline.errors import Halt
 from pipeline.ports import Folder
@@ -44,6 +45,20 @@ def read_footer(folder: Folder, name: str) -> Footer | None:
     if told is None:
         raise _unreadable(name, "was not written by Clipstream")
     return Footer.of_bytes(told, name)
+
+
+def committed_footer(folder: Folder, shard: int) -> Footer:
+    """The footer of a shard that is committed. Blocks.
+
+    Raises:
+        Halt: ``backfill.unreadable``: the data file is gone, or is none.
+        StoreDenied, Retry: the store failed.
+    """
+    name = layout.data_file(shard)
+    footer = read_footer(folder, name)
+    if footer is None:
+        raise Halt("backfill.unreadable", f"{name}: is gone; restore it, or run the job again")
+    return footer
 
 
 def _unreadable(name: str, what: str) -> Halt:

@@ -25,7 +25,6 @@ from pipeline.records import (
     LabelScore,
     LabelSetResult,
     Looked,
-    ModelIdentity,
 )
 
 _AT_ONCE = 1_000
@@ -57,6 +56,7 @@ class ResultsOfShard:
             told = json.loads(self._file.metadata.metadata[b"clipstream"])
             self.errors_file: str | None = told["errors_file"]
             self._identity = Identity.model_validate(told["identity"])
+            self._model = self._identity.of_model
         except (pa.ArrowException, LookupError, TypeError, ValueError) as error:
             raise Halt(
                 "backfill.unreadable",
@@ -113,14 +113,7 @@ class ResultsOfShard:
         )
         looked = Looked(
             vector,
-            ModelIdentity(
-                identity.model,
-                identity.revision,
-                identity.dimension,
-                identity.logit_scale,
-                identity.precision,
-                identity.engine,
-            ),
+            self._model,
             ImageFacts(
                 values["format"],
                 values["width"],

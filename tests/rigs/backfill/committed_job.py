@@ -11,10 +11,12 @@ from pipeline.adapters.parquet.plan import plan_rows
 from pipeline.adapters.parquet.results import ResultsFile
 from pipeline.backfill import layout
 from pipeline.backfill.job import Job
+from pipeline.backfill.report.footer import Footer
 from pipeline.backfill.summary import Summary
 from pipeline.ports import ListedPage
 from pipeline.records import DeadLetter
 from tests.rigs.backfill.job_driver import job_of
+from tests.rigs.backfill.written import IDENTITY
 
 
 def plan_job(folder: MemoryFolder, rows: int, shard_rows: int) -> Job:
@@ -56,16 +58,15 @@ def commit_shard(
         codes={code: codes.count(code) for code in codes},
     )
     results = ResultsFile({"moderation": ("nudity", "safe")}, None, "float32", store_schema=True)
-    body = results.finish(
-        {
-            "job": job.id,
-            "shard": shard,
-            "attempt": "x",
-            "plan_hash": job.plan_hash,
-            "errors_file": errors,
-            "clipstream_version": "0",
-            "identity": {},
-            "summary": summary.model_dump(),
-        }
+    footer = Footer(
+        job=job.id,
+        shard=shard,
+        attempt="x",
+        plan_hash=job.plan_hash,
+        errors_file=errors,
+        clipstream_version="0",
+        identity=IDENTITY,
+        summary=summary,
     )
+    body = results.finish(footer.model_dump(mode="json"))
     folder.write(layout.data_file(shard), body)

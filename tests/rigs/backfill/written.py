@@ -31,13 +31,8 @@ from pipeline.records import (
 
 MODEL = ModelIdentity("clip", "r1", 4, 100.0, "fp32", "torch-cpu")
 LABELS = ("cat", "dog")
-IDENTITY = Identity(
-    model=MODEL.name,
-    revision=MODEL.revision,
-    dimension=MODEL.dimension,
-    logit_scale=MODEL.logit_scale,
-    precision=MODEL.precision,
-    engine=MODEL.engine,
+IDENTITY = Identity.of(
+    MODEL,
     decode_mode="strict",
     decode_crop="transformers",
     embedding_dtype="float32",

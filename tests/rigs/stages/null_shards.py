@@ -98,13 +98,8 @@ def null_rules(*routes: RoutePolicy) -> Rules:
 
 def null_identity() -> Identity:
     model = FakeEncoder(nowhere).model
-    return Identity(
-        model=model.name,
-        revision=model.revision,
-        dimension=model.dimension,
-        logit_scale=model.logit_scale,
-        precision=model.precision,
-        engine=model.engine,
+    return Identity.of(
+        model,
         decode_mode="full",
         decode_crop="center",
         embedding_dtype="float32",

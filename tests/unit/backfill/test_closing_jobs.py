@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.memory.folder import MemoryFolder
-from pipeline.adapters.parquet.notes import read_notes
+from pipeline.adapters.parquet.footer import committed_footer
 from pipeline.backfill import layout
 from pipeline.backfill.control import Control, Lease, Wish, read_control
 from pipeline.backfill.running.limits import Used
@@ -66,13 +66,13 @@ def test_a_file_of_another_job_is_no_success() -> None:
     assert folder.read(layout.SUCCESS) is None
 
 
-def test_notes_are_read_from_the_end_of_a_file_however_long_they_are() -> None:
+def test_footers_are_read_from_the_end_of_a_file_however_long_they_are() -> None:
     folder = MemoryFolder()
     job = plan_job(folder, 2000, 2000)
     codes = {number: f"code.{number:04}{'x' * 60}" for number in range(2000)}
     commit_shard(folder, job, 0, codes)
-    notes = read_notes(folder, 0)
-    assert (notes.summary.failed, len(notes.summary.codes)) == (2000, 2000)
+    footer = committed_footer(folder, 0)
+    assert (footer.summary.failed, len(footer.summary.codes)) == (2000, 2000)
 
 
 @pytest.mark.parametrize("body", [b"", b"PAR1", b"x" * 100, None])
@@ -81,7 +81,7 @@ def test_a_data_file_that_is_none_is_named(body: bytes | None) -> None:
     if body is not None:
         folder.write(layout.data_file(4), body)
     with pytest.raises(Halt, match=r"data/000004\.parquet"):
-        read_notes(folder, 4)
+        committed_footer(folder, 4)
 
 
 def leased(folder: MemoryFolder, clock: HandClock, *, ended: bool = False) -> None:

@@ -279,4 +279,5 @@ def _metadata(folder: MemoryFolder, name: str) -> dict[str, Any]:
 def test_parents_model_is_that_of_its_identity(rescoring: Rescoring) -> None:
     write_job(rescoring.parent, compiled(OLD))
     parent: Parent = open_parent(rescoring.parent, URI)
-    assert (parent.model.name, parent.model.precision) == ("memory", "bf16")
+    model = parent.identity.of_model
+    assert (model.name, model.precision) == ("memory", "bf16")

@@ -8,11 +8,10 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 
 from pipeline.adapters.parquet.committed import CommittedFile
 from pipeline.adapters.parquet.erasing import (
@@ -29,6 +28,7 @@ from pipeline.backfill.erasure import Erasure, Erasures, Targets
 from pipeline.backfill.job import Job
 from pipeline.errors import Halt
 from pipeline.ports import Folder
+from workers.backfill.revising.threads import in_threads
 
 THREADS = 4
 """Shards in work: each may hold a results file of 200 MB twice."""
@@ -122,7 +122,7 @@ class Eraser:
             (partial(self._shard, each, errors.get(each, ())) for each in range(self._job.shards)),
             (partial(self._other, name) for name in others),
         )
-        yield from _in_threads(tasks, stopping, beat)
+        yield from in_threads(tasks, THREADS, stopping, beat)
 
     def _shard(self, number: int, errors: Iterable[str]) -> Found:
         found = Found()
@@ -237,22 +237,6 @@ class Eraser:
 
     def _write_down(self, erasures: Iterable[Erasure]) -> None:
         self._folder.write(layout.ERASED, Erasures(erasures=tuple(erasures)).as_bytes())
-
-
-def _in_threads(
-    tasks: Iterator[Callable[[], Found]], stopping: threading.Event, beat: Callable[[], object]
-) -> Iterator[Found]:
-    """The results of the tasks, ``THREADS`` of which run at a time, until ``stopping``. What was
-    begun is finished."""
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="erase") as pool:
-        running = {pool.submit(task) for task in islice(tasks, THREADS)}
-        while running:
-            done, running = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-            beat()
-            for each in done:
-                yield each.result()
-                if not stopping.is_set():
-                    running |= {pool.submit(task) for task in islice(tasks, 1)}
 
 
 def _now() -> str:

@@ -8,9 +8,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from pipeline.labels.scoring import CompiledLabelSets
 from pipeline.ports import Encoder, Folder
 from pipeline.records import ModelIdentity, Vector
 from workers.backfill.planning import read_job
+from workers.backfill.revising.threads import in_threads
 from workers.label_sets import ScoringRules, load_scoring
 from workers.settings.loading import Settings
 
@@ -46,13 +48,6 @@ class Parent:
     folder: Folder
     job: Job
     identity: Identity
-
-    @property
-    def model(self) -> ModelIdentity:
-        of = self.identity
-        return ModelIdentity(
-            of.model, of.revision, of.dimension, of.logit_scale, of.precision, of.engine
-        )
 
 
 def open_parent(folder: Folder, uri: str) -> Parent:
@@ -87,7 +82,7 @@ def rules_for(
         return encoder.encode_texts(prompts)
 
     policy = settings.label_sets.model_copy(update={"paths": tuple(files)})
-    return load_scoring(policy, parent.model, encode_texts)
+    return load_scoring(policy, parent.identity.of_model, encode_texts)
 
 
 def require_model(identity: Identity, here: ModelIdentity) -> None:
@@ -256,16 +251,7 @@ def rescored(
     Raises:
         Halt, StoreDenied, Retry: as ``Rescorer.shard``. What was begun is finished first.
     """
-    waiting = list(reversed(shards))
-    running: set[Future[Summary]] = set()
-    with ThreadPoolExecutor(threads, thread_name_prefix="rescore") as pool:
-        while running or (waiting and not stopping.is_set()):
-            while waiting and not stopping.is_set() and len(running) < threads:
-                running.add(pool.submit(rescorer.shard, waiting.pop()))
-            done, running = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-            beat()
-            for each in done:
-                yield each.result()
+    return in_threads((partial(rescorer.shard, shard) for shard in shards), threads, stopping, beat)
 
 
 def _for_texts(settings: Settings) -> Settings:

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 
-from pipeline.adapters.parquet.notes import Notes, read_notes
+from pipeline.adapters.parquet.footer import committed_footer
 from pipeline.backfill import layout
 from pipeline.backfill.job import Job
+from pipeline.backfill.report.footer import Footer
 from pipeline.backfill.running.ending import Files, Success
 from pipeline.backfill.running.limits import Used
 from pipeline.backfill.summary import Summary
@@ -45,12 +46,12 @@ def close_job(folder: Folder, job: Job, used: Used, clock: Clock) -> Success:
 def _success(folder: Folder, job: Job, used: Used, clock: Clock) -> Success:
     total = Summary()
     files: list[Files] = []
-    with ThreadPoolExecutor(_READERS, "notes") as pool:
+    with ThreadPoolExecutor(_READERS, "footers") as pool:
         for first in range(0, job.shards, _AT_ONCE):
             shards = range(first, min(first + _AT_ONCE, job.shards))
-            for notes in pool.map(partial(read_notes, folder), shards):
-                total += notes.summary
-                files.append(_files(notes, job))
+            for footer in pool.map(partial(committed_footer, folder), shards):
+                total += footer.summary
+                files.append(_files(footer, job))
     return Success(
         job=job.id,
         plan_hash=job.plan_hash,
@@ -62,16 +63,16 @@ def _success(folder: Folder, job: Job, used: Used, clock: Clock) -> Success:
     )
 
 
-def _files(notes: Notes, job: Job) -> Files:
-    name = layout.data_file(notes.shard)
-    if notes.plan_hash != job.plan_hash:
+def _files(footer: Footer, job: Job) -> Files:
+    name = layout.data_file(footer.shard)
+    if footer.plan_hash != job.plan_hash:
         raise Halt(
             "backfill.foreign_output",
             f"{name}: belongs to another job; choose an empty output",
         )
     return Files(
         data=name,
-        rows=notes.summary.classified,
-        errors=notes.errors_file,
-        failed=notes.summary.failed,
+        rows=footer.summary.classified,
+        errors=footer.errors_file,
+        failed=footer.summary.failed,
     )
