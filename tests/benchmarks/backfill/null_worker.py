@@ -14,8 +14,8 @@ from pipeline.backfill.ledger import Task
 from pipeline.fetch import Store, Stores
 from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.metrics import BACKFILL_WORKER
-from tests.benchmarks.backfill.jobs import planned
 from tests.benchmarks.worker_rig import LABEL_SET
+from tests.rigs.backfill.planned import planned
 from tests.rigs.stages.at_no_cost import NullDecoder, NullEncoder, NullStore
 from workers import decoding
 from workers.backfill.shard import Progress, ShardRunner
@@ -30,7 +30,7 @@ async def measure(rows: int, shard_rows: int) -> float:
     settings = Settings(label_sets=LabelSetsPolicy(paths=(LABEL_SET,)))
     vars(decoding).update(SandboxedDecoder=NullDecoder)
     folder = MemoryFolder()
-    job = planned(folder, "photos", [f"{n:06}.jpg" for n in range(1000)], rows, shard_rows)
+    job = planned(folder, "photos", [f"{n % 1000:06}.jpg" for n in range(rows)], shard_rows)
     encoder = NullEncoder()
     store = Store("null", "s3", lambda bucket: True, "nothing", NullStore(None))
     async with stages(settings, encoder, PrometheusMeter(BACKFILL_WORKER), Stores([store])) as path:

@@ -6,12 +6,13 @@ import argparse
 import contextlib
 import threading
 import time
+import uuid
 from pathlib import Path
 
 from pipeline.backfill.ledger import Task
-from tests.benchmarks.backfill.jobs import planned
 from tests.benchmarks.cpu_time import Spending
 from tests.benchmarks.worker_rig import BUCKET
+from tests.rigs.backfill.planned import planned
 from workers.backfill.output import Output, open_output
 from workers.backfill.wiring import build_backfill_worker
 from workers.backfill.worker import Assignment
@@ -35,11 +36,11 @@ def main() -> None:
     settings = load_settings(arguments.settings, environment={})
     configure_logging(settings.log, "worker")
     place = Output(BUCKET, f"derived/{arguments.output.stem}/")
-    keys = [f"photos/{number:04}.jpg" for number in range(arguments.keys)]
     # As long again, so that the counted rows are not the last ones of a shard.
     rows = 2 * (arguments.warm + arguments.images)
+    keys = [f"photos/{number % arguments.keys:04}.jpg" for number in range(rows)]
     with contextlib.closing(open_output(settings, place)) as folder:
-        job = planned(folder, BUCKET, keys, rows, rows // 2)
+        job = planned(folder, BUCKET, keys, rows // 2, id=str(uuid.uuid4()))
     built = build_backfill_worker(place, job, settings, 0)
     worker = built.worker
     worker.tell(Assignment((Task(0), Task(1)), ()))

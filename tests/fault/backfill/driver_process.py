@@ -8,25 +8,27 @@ import random
 import sys
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
 from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.backfill.committing import committed_shards
 from pipeline.backfill.ledger import Ledger
+from pipeline.backfill.running.limits import NO_LIMITS, Account, Used
+from pipeline.metrics import BACKFILL_DRIVER
 from pipeline.retry import RetryPolicy
 from tests.fault.backfill.dying import Fates
 from tests.fault.backfill.local_workers import LocalWorker
+from tests.rigs.backfill.job_driver import NoView
 from workers.backfill.output import Output, open_output
 from workers.backfill.planning import read_job
-from workers.commands.backfill.dispatch import Dispatcher
+from workers.commands.backfill.driving.running import Around, RunningJob
 from workers.commands.backfill.lease import take_lease
-from workers.commands.backfill.stuck import Stuck
 from workers.logs import configure_logging
 from workers.settings.loading import load_settings
 from workers.supervise import slot as places
-from workers.supervise.supervisor import Supervisor
 
 QUICK = RetryPolicy(first_wait_s=0.05, longest_wait_s=0.2)
 
@@ -47,33 +49,21 @@ def main() -> int:
         assert job is not None
         done = committed_shards(folder, job.shards, job.plan_hash)
         ledger = Ledger(job.shards, done, job.shard_rows)
-        dispatcher = Dispatcher(ledger, Stuck(settings.backfill.stuck_s, SystemClock()))
 
         def launch(slot: int, avoid: frozenset[str]) -> LocalWorker:
             return LocalWorker(place, job, settings, slot, fates, rng.randrange(2**32))
 
-        def dismiss(slot: int, *, for_good: bool) -> Future[None]:
-            done: Future[None] = Future()
-            done.set_result(None)
-            return done
-
-        def tick(supervisor: Supervisor) -> None:
-            lease.renew_when_due()
-            dispatcher.look(supervisor.slots)
-            if ledger.complete:
-                supervisor.request_stop()
-
-        with mock.patch.object(places, "RESTARTS", QUICK):
-            supervisor = Supervisor(
+        with ThreadPoolExecutor() as pool, mock.patch.object(places, "RESTARTS", QUICK):
+            meter = MemoryMeter(BACKFILL_DRIVER)
+            running = RunningJob(
+                Around(folder, SystemClock(), pool, time.sleep, meter, NoView()),
+                job,
+                ledger,
                 launch,
-                settings.workers,
-                SystemClock(),
-                rng,
-                time.sleep,
-                dismiss=dismiss,
-                forgives=dispatcher.blames_work,
+                (settings.backfill, settings.workers),
+                Account(Used(), 0.0, NO_LIMITS),
             )
-            code = supervisor.run(None, tick)
+            code = running.run(threading.Event(), lease.renew_when_due)
         lease.give_back()
         return int(code)
 

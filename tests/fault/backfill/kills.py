@@ -30,12 +30,11 @@ import pyarrow.parquet as pq
 import yaml
 
 from deploy.dev.versitygw import VersityS3
-from pipeline.adapters.parquet.cutting import Cutter, complete
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.folder import S3Folder
 from pipeline.backfill import layout
-from pipeline.backfill.job import Job, Source
 from tests.fault.backfill.dying import Fates
+from tests.rigs.backfill.planned import planned
 from tests.rigs.checkout import commit
 from tests.rigs.root import RESULTS, ROOT
 from tests.rigs.stages.decoding import as_file, noise
@@ -105,32 +104,8 @@ class Bench:
         name = uuid.uuid4().hex
         out = S3Folder(self.settings.s3, DERIVED, f"{name}/")
         keys = [*(f"{number}.png" for number in range(GOOD)), "bad", "gone.png"]
-        cutter = Cutter(
-            SHARD_ROWS, lambda shard, body: out.write(layout.plan_file("0", shard), body)
-        )
-        rows = SHARDS * SHARD_ROWS
-        cutter.add(
-            complete(
-                {
-                    "bucket": [PHOTOS] * rows,
-                    "key": [keys[number % len(keys)] for number in range(rows)],
-                },
-                rows,
-            )
-        )
-        job = Job(
-            id=name,
-            created_at="2026-01-01T00:00:00+00:00",
-            clipstream_version="0",
-            source=Source(uri="s3://photos/", kind="listing"),
-            attempt="0",
-            rows=rows,
-            bytes=0,
-            shards=SHARDS,
-            shard_rows=SHARD_ROWS,
-            plan_hash=cutter.finish(),
-        )
-        out.create(layout.JOB, job.as_bytes())
+        named = [keys[number % len(keys)] for number in range(SHARDS * SHARD_ROWS)]
+        planned(out, PHOTOS, named, SHARD_ROWS, id=name)
         out.close()
         return f"s3://{DERIVED}/{name}"
 

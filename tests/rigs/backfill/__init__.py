@@ -2,5 +2,5 @@
 
 Read ``job_driver`` first: a running job on a clock that a test moves, with made-up workers.
 ``committed_job`` writes the files of a job as workers do. ``timed_worker`` is built in Ray actors.
-``written`` writes what workers have committed.
+``written`` writes what workers have committed. ``planned`` cuts a job of objects that a test names.
 """

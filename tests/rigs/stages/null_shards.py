@@ -14,15 +14,15 @@ from typing import Any, cast
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.adapters.parquet.cutting import Cutter, complete
 from pipeline.backfill import layout
-from pipeline.backfill.job import Identity, Job, Source
+from pipeline.backfill.job import Identity, Job
 from pipeline.backfill.policy import BackfillPolicy
 from pipeline.flow import Flow, Scoring
 from pipeline.ports import Folder
 from pipeline.priority import FIRST
 from pipeline.records import Classification, DeadLetter, ImageFacts, ImageRef, Looked
 from pipeline.routes import RoutePolicy, Router
+from tests.rigs.backfill.planned import planned
 from tests.rigs.stages.pipeline_of_fakes import LABEL_SET, FakeEncoder, nowhere, rules_of
 from workers.backfill.shard import ShardRunner
 from workers.label_sets import Rules
@@ -39,25 +39,7 @@ def keys_of(rows: int, *, bad: Iterable[int] = ()) -> list[str]:
 
 def null_job(folder: Folder, keys: list[str], shard_rows: int, attempt: str = "a1") -> Job:
     """Cut and write a job of these keys."""
-    cutter = Cutter(
-        shard_rows, lambda shard, body: folder.write(layout.plan_file(attempt, shard), body)
-    )
-    bucket: list[object] = ["images"] * len(keys)
-    cutter.add(complete({"bucket": bucket, "key": cast("list[object]", keys)}, len(keys)))
-    job = Job(
-        id="job-1",
-        created_at="2026-11-01T00:00:00+00:00",
-        clipstream_version="0",
-        source=Source(uri="s3://images/", kind="listing"),
-        attempt=attempt,
-        rows=len(keys),
-        bytes=0,
-        shards=(len(keys) + shard_rows - 1) // shard_rows,
-        shard_rows=shard_rows,
-        plan_hash=cutter.finish(),
-    )
-    folder.create(layout.JOB, job.as_bytes())
-    return job
+    return planned(folder, "images", keys, shard_rows, attempt=attempt)
 
 
 class NullFlow:

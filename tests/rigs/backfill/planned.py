@@ -1,8 +1,7 @@
-"""Jobs that are measured: a plan whose rows name the same objects in turn."""
+"""Jobs that are cut and not begun, of objects that a test names."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 
 from pipeline.adapters.parquet.cutting import Cutter, complete
@@ -11,20 +10,27 @@ from pipeline.backfill.job import Job, Source
 from pipeline.ports import Folder
 
 
-def planned(folder: Folder, bucket: str, keys: Sequence[str], rows: int, shard_rows: int) -> Job:
-    """A job of so many rows, written into a folder."""
+def planned(
+    folder: Folder,
+    bucket: str,
+    keys: Sequence[str],
+    shard_rows: int,
+    *,
+    id: str = "job-1",
+    attempt: str = "a1",
+) -> Job:
+    """Cut the objects into shards and write them, then the job."""
     cutter = Cutter(
-        shard_rows, lambda shard, body: folder.write(layout.plan_file("0", shard), body)
+        shard_rows, lambda shard, body: folder.write(layout.plan_file(attempt, shard), body)
     )
-    named = [keys[number % len(keys)] for number in range(rows)]
-    cutter.add(complete({"bucket": [bucket] * rows, "key": [*named]}, rows))
+    cutter.add(complete({"bucket": [bucket] * len(keys), "key": [*keys]}, len(keys)))
     plan_hash = cutter.finish()
     job = Job(
-        id=str(uuid.uuid4()),
-        created_at="2026-01-01T00:00:00+00:00",
+        id=id,
+        created_at="2026-11-01T00:00:00+00:00",
         clipstream_version="0",
         source=Source(uri=f"s3://{bucket}/", kind="listing"),
-        attempt="0",
+        attempt=attempt,
         rows=cutter.rows,
         bytes=0,
         shards=cutter.shards,
