@@ -7,7 +7,9 @@ from typing import Annotated, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.backfill import layout
 from pipeline.errors import Halt
+from pipeline.ports import Folder
 from pipeline.records import ModelIdentity
 
 FORMAT = 1
@@ -78,6 +80,27 @@ class Job(Written):
     """Objects of earlier jobs that the source has lost; None if the job was compared with none."""
     parent: str | None = None
     """Output of the job that this one repeats in part, or scores again."""
+
+
+def read_job(folder: Folder) -> Job | None:
+    """The job of an output, or None if there is none."""
+    found = folder.read(layout.JOB)
+    return None if found is None else Job.of_bytes(found.body, layout.JOB)
+
+
+def require_job(folder: Folder, output: str) -> Job:
+    """The job of an output, which a command needs. ``output`` is its name, for people.
+
+    Raises:
+        Halt: ``backfill.no_job``.
+    """
+    job = read_job(folder)
+    if job is None:
+        raise Halt(
+            "backfill.no_job",
+            f"{output}: holds no job; name the output of `clipstream backfill run`",
+        )
+    return job
 
 
 class Identity(Written):

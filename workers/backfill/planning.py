@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 from pipeline.adapters.manifests.deciding import Decider
 from pipeline.adapters.manifests.kinds import OWN
@@ -16,7 +17,7 @@ from pipeline.adapters.manifests.repeats import Repeats
 from pipeline.adapters.parquet.cutting import Cutter, Rows
 from pipeline.backfill import layout
 from pipeline.backfill.committing import create_once, require_unused
-from pipeline.backfill.job import Job
+from pipeline.backfill.job import Job, Source
 from pipeline.errors import Halt
 from pipeline.ports import Folder
 from workers.backfill.planning_request import Request
@@ -147,17 +148,12 @@ def cut(
         if write_removed is not None and read_removed is not None:
             write_removed(read_removed())
         _warn(decider)
-        return Job(
-            id=str(uuid.uuid4()),
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            clipstream_version=version("clipstream"),
-            source=request.source,
-            attempt=attempt,
-            rows=cutter.rows,
-            bytes=cutter.bytes,
-            shards=cutter.shards,
-            shard_rows=shard_rows,
-            plan_hash=plan_hash,
+        return described(
+            cutter,
+            plan_hash,
+            request.source,
+            attempt,
+            shard_rows,
             left_out=dict(decider.left_out),
             repeated=0 if repeats is None else repeats.count(),
             removed=removed,
@@ -165,10 +161,23 @@ def cut(
     raise AssertionError("unreachable: nothing owned here suppresses exceptions")
 
 
-def read_job(folder: Folder) -> Job | None:
-    """The job of an output, or None if there is none."""
-    found = folder.read(layout.JOB)
-    return None if found is None else Job.of_bytes(found.body, layout.JOB)
+def described(
+    cutter: Cutter, plan_hash: str, source: Source, attempt: str, shard_rows: int, **more: Any
+) -> Job:
+    """The job of rows that were cut."""
+    return Job(
+        id=str(uuid.uuid4()),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        clipstream_version=version("clipstream"),
+        source=source,
+        attempt=attempt,
+        rows=cutter.rows,
+        bytes=cutter.bytes,
+        shards=cutter.shards,
+        shard_rows=shard_rows,
+        plan_hash=plan_hash,
+        **more,
+    )
 
 
 # -- inside ---------------------------------------------------------------------------------

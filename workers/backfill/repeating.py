@@ -5,18 +5,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 
 from pipeline.adapters.parquet.cutting import Cutter
 from pipeline.adapters.parquet.failed import Rows, failed_rows
 from pipeline.adapters.parquet.footer import committed_footer
 from pipeline.backfill import layout
-from pipeline.backfill.job import Job, Source
+from pipeline.backfill.committing import create_once
+from pipeline.backfill.job import Job, Source, require_job
 from pipeline.errors import Halt
 from pipeline.ports import Folder
-from workers.backfill.planning import read_job
+from workers.backfill.planning import described
 
 KIND = "errors"
 
@@ -41,9 +40,7 @@ def plan_failed(
         Halt: ``backfill.no_job``, ``backfill.no_errors``, or a file of the parent is gone.
         StoreDenied, Retry: the store failed.
     """
-    job = read_job(parent)
-    if job is None:
-        raise Halt("backfill.no_job", f"{parent_uri}: holds no job; check the output")
+    job = require_job(parent, parent_uri)
     attempt = uuid.uuid4().hex[:8]
     cutter = Cutter(
         shard_rows, lambda shard, body: child.write(layout.plan_file(attempt, shard), body)
@@ -62,22 +59,9 @@ def plan_failed(
     identity = parent.read(layout.IDENTITY)
     if identity is not None:
         child.create(layout.IDENTITY, identity.body)
-    planned = Job(
-        id=str(uuid.uuid4()),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        clipstream_version=version("clipstream"),
-        source=Source(uri=parent_uri, kind=KIND, options=options_of(codes)),
-        attempt=attempt,
-        rows=cutter.rows,
-        bytes=cutter.bytes,
-        shards=cutter.shards,
-        shard_rows=shard_rows,
-        plan_hash=plan_hash,
-        parent=parent_uri,
-    )
-    if not child.create(layout.JOB, planned.as_bytes()):
-        return read_job(child) or planned
-    return planned
+    source = Source(uri=parent_uri, kind=KIND, options=options_of(codes))
+    planned = described(cutter, plan_hash, source, attempt, shard_rows, parent=parent_uri)
+    return Job.of_bytes(create_once(child, layout.JOB, planned.as_bytes()), layout.JOB)
 
 
 def options_of(codes: Sequence[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from unittest import mock
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.backfill.committing import committed_shards
+from pipeline.backfill.job import read_job
 from pipeline.backfill.ledger import Ledger
 from pipeline.backfill.running.limits import NO_LIMITS, Account, Used
 from pipeline.metrics import BACKFILL_DRIVER
@@ -23,7 +24,6 @@ from tests.fault.backfill.dying import Fates
 from tests.fault.backfill.local_workers import LocalWorker
 from tests.rigs.backfill.job_driver import NoView
 from workers.backfill.output import Output, open_output
-from workers.backfill.planning import read_job
 from workers.commands.backfill.driving.running import Around, RunningJob
 from workers.commands.backfill.lease import take_lease
 from workers.logs import configure_logging

@@ -15,9 +15,9 @@ from pipeline.adapters.parquet.cutting import Cutter, complete
 from pipeline.adapters.parquet.plan import plan_rows
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.backfill import layout
-from pipeline.backfill.job import Job
+from pipeline.backfill.job import Job, read_job
 from pipeline.errors import Halt, Retry
-from workers.backfill.planning import Planned, cut, plan, read_job
+from workers.backfill.planning import Planned, cut, plan
 from workers.backfill.planning_request import Request
 from workers.settings.loading import Settings
 

@@ -9,12 +9,11 @@ from itertools import islice
 
 from pipeline.adapters.parquet.footer import read_footer
 from pipeline.backfill import layout
-from pipeline.backfill.job import Identity, Job
+from pipeline.backfill.job import Identity, Job, require_job
 from pipeline.backfill.report.footer import Footer
 from pipeline.backfill.report.pace import Span
 from pipeline.backfill.report.samples import JobSamples
 from pipeline.backfill.summary import Summary
-from pipeline.errors import Halt
 from pipeline.ports import Folder
 
 READERS = 16
@@ -49,10 +48,7 @@ def gather(folder: Folder) -> Gathered:
         Halt: ``backfill.no_job``: this is no output of a job. ``backfill.unreadable``.
         StoreDenied, Retry: the store failed.
     """
-    found = folder.read(layout.JOB)
-    if found is None:
-        raise Halt("backfill.no_job", "backfill: there is no job.json; name the output of a job")
-    gathered = Gathered(Job.of_bytes(found.body, layout.JOB))
+    gathered = Gathered(require_job(folder, layout.JOB))
     names = (name for name in folder.names(layout.DATA) if layout.shard_of(name) is not None)
     for footer in _footers(folder, names):
         gathered.identity = gathered.identity or footer.identity

@@ -20,14 +20,13 @@ from pipeline.adapters.parquet.rescoring import rescore_failures, rescore_rows
 from pipeline.backfill import layout
 from pipeline.backfill.changes import Changes
 from pipeline.backfill.committing import commit, committed_shards
-from pipeline.backfill.job import Identity, Job, Source
+from pipeline.backfill.job import Identity, Job, Source, read_job
 from pipeline.backfill.policy import BackfillPolicy
 from pipeline.backfill.summary import Summary
 from pipeline.errors import Halt, Reject
 from pipeline.labels.scoring import CompiledLabelSets
 from pipeline.ports import Encoder, Folder
 from pipeline.records import ModelIdentity, Vector
-from workers.backfill.planning import read_job
 from workers.backfill.revising.threads import in_threads
 from workers.label_sets import ScoringRules, load_scoring
 from workers.settings.loading import Settings

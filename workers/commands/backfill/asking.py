@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pipeline.adapters.clock import SystemClock
 from pipeline.backfill import layout
 from pipeline.backfill.control import Control, Wish, change_control
-from pipeline.errors import Halt
+from pipeline.backfill.job import require_job
 from pipeline.ports import Clock, Folder
 from workers.backfill.output import Output, open_output
 from workers.commands.backfill.standing import driver_of
@@ -29,8 +29,7 @@ def ask(settings: Settings, output: str, change: Callable[[Control], Control]) -
 
 
 def ask_in(folder: Folder, output: str, change: Callable[[Control], Control], clock: Clock) -> str:
-    if folder.read(layout.JOB) is None:
-        raise Halt("backfill.no_job", f"{output}: holds no job; check the output")
+    require_job(folder, output)
     control = change_control(folder, change)
     told = f"{output}: {_asked(control)}"
     if folder.read(layout.SUCCESS) is not None:

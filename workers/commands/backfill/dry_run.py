@@ -16,9 +16,9 @@ from pipeline.adapters.s3.connection import own_region
 from pipeline.adapters.s3.downloads import S3Downloads
 from pipeline.backfill import cost
 from pipeline.backfill.cost import Estimate, Pace
-from pipeline.backfill.job import Job
+from pipeline.backfill.job import Job, read_job
 from workers.backfill.output import Output, open_output, store_for
-from workers.backfill.planning import Planned, cut, read_job
+from workers.backfill.planning import Planned, cut
 from workers.backfill.planning_request import Request
 from workers.commands.backfill.new_job import shard_rows
 from workers.commands.progress import open_ended

@@ -6,10 +6,10 @@ import logging
 import threading
 import time
 
-from pipeline.backfill.job import Job
+from pipeline.backfill.job import Job, read_job
 from pipeline.backfill.policy import CPU_SHARD_ROWS, GPU_SHARD_ROWS
 from pipeline.ports import Folder
-from workers.backfill.planning import Planned, plan, read_job
+from workers.backfill.planning import Planned, plan
 from workers.backfill.planning_request import Request
 from workers.cluster.reservation import decided_before
 from workers.commands.backfill.lease import HeldLease

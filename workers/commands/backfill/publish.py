@@ -12,10 +12,9 @@ from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.backfill.lanes import LanePublisher
 from pipeline.adapters.kafka.backfill.topics import require_topics
-from pipeline.errors import Halt
+from pipeline.backfill.job import require_job
 from pipeline.events.backfill import BackfillEvents
 from workers.backfill.output import Output, open_output
-from workers.backfill.planning import read_job
 from workers.backfill.publishing import Commits, Destination, JobPublisher, Progress, lanes_of
 from workers.backoff import Backoff
 from workers.commands.signals import signals
@@ -36,9 +35,7 @@ def run_publish(settings: Settings, output: str, share: str, *, again: bool = Fa
         signals(stopping),
         contextlib.closing(open_output(settings, Output.of(output))) as folder,
     ):
-        job = read_job(folder)
-        if job is None:
-            raise Halt("backfill.no_job", f"{output}: holds no job; name the output of a run")
+        job = require_job(folder, output)
         with KafkaAdmin(settings.kafka) as admin:
             cluster = require_topics(admin, topics)
         open_lane = partial(LanePublisher, settings.kafka, settings.delivery, topics, job.id)

@@ -7,11 +7,10 @@ import threading
 from collections.abc import Callable, Sequence
 
 from pipeline.backfill import layout
-from pipeline.backfill.job import Job
+from pipeline.backfill.job import Job, read_job
 from pipeline.backfill.running.limits import Limits
 from pipeline.ports import Folder
 from workers.backfill.output import Output, open_output
-from workers.backfill.planning import read_job
 from workers.backfill.repeating import options_of, plan_failed, require_same
 from workers.commands.backfill.driver import run_job
 from workers.commands.backfill.lease import HeldLease

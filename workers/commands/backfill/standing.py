@@ -11,11 +11,10 @@ from pydantic import BaseModel
 from pipeline.adapters.clock import SystemClock
 from pipeline.backfill import layout
 from pipeline.backfill.control import LEASE_S, Control, Lease, read_control
-from pipeline.backfill.job import Job
+from pipeline.backfill.job import Job, require_job
 from pipeline.backfill.running.ending import Success
 from pipeline.backfill.running.progress import Progress
 from pipeline.backfill.summary import Summary
-from pipeline.errors import Halt
 from pipeline.ports import Clock, Folder
 from workers.backfill.output import Output, open_output
 from workers.commands.backfill.driving.view import duration, told
@@ -59,10 +58,7 @@ def look_at(settings: Settings, output: str) -> Standing:
 
 
 def standing(folder: Folder, output: str, clock: Clock) -> Standing:
-    found = folder.read(layout.JOB)
-    if found is None:
-        raise Halt("backfill.no_job", f"{output}: holds no job; check the output")
-    job = Job.of_bytes(found.body, layout.JOB)
+    job = require_job(folder, output)
     success = folder.read(layout.SUCCESS)
     noted = folder.read(layout.PROGRESS)
     counts = None

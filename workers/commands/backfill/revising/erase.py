@@ -12,9 +12,9 @@ from rich.markup import escape
 from pipeline.adapters.clock import SystemClock
 from pipeline.backfill import layout
 from pipeline.backfill.erasure import Erasure, Targets
+from pipeline.backfill.job import require_job
 from pipeline.errors import Halt
 from workers.backfill.output import Output, open_output, probed
-from workers.backfill.planning import read_job
 from workers.backfill.revising.erasing import Eraser
 from workers.commands.backfill.lease import take_lease
 from workers.commands.signals import signals
@@ -33,9 +33,7 @@ def run_erase(settings: Settings, output: str, keys: Path, console: Console) -> 
     place = probed(settings, Output.of(output))
     stopping = threading.Event()
     with signals(stopping), contextlib.closing(open_output(settings, place)) as folder:
-        job = read_job(folder)
-        if job is None:
-            raise Halt("backfill.no_job", f"{place}: holds no job; check the output's name")
+        job = require_job(folder, str(place))
         lease = take_lease(folder, SystemClock(), stopping.wait)
         if lease is None:
             return ExitCode.OK
