@@ -13,7 +13,7 @@ from pipeline.halts import is_of_input
 from workers.commands import keys, labels
 from workers.commands.backfill import commands as backfills
 from workers.commands.config import config
-from workers.commands.options import Config, Set, load
+from workers.commands.options import Config, Set, load, log_here
 from workers.logs import configure_logging
 from workers.supervise.supervisor import ExitCode
 
@@ -143,10 +143,7 @@ def stream(
     Exit codes: 0 stopped or idle; 2 the settings are wrong; 3 halted, a person must act; 4 crash
     loop; 5 stopped, but a worker had to be killed.
     """
-    settings = load(config, overrides, {"workers.count": workers})
-    # Workers log in the format of this process.
-    settings = settings.model_copy(update={"log": settings.log.resolved()})
-    configure_logging(settings.log, "driver")
+    settings = log_here(load(config, overrides, {"workers.count": workers}), "driver")
     # Imported here because importing torch takes seconds, and a mistyped setting should fail at
     # once.
     from workers.commands.stream import run_stream
@@ -184,10 +181,7 @@ def serve(
     Exit codes: 0 stopped; 2 the settings are wrong; 3 halted, a person must act; 4 crash loop.
     """
     flags = {"serve.host": host, "serve.port": port, "serve.min_replicas": replicas}
-    settings = load(config, overrides, flags, must_read=with_stream)
-    # Replicas log in the format of this process.
-    settings = settings.model_copy(update={"log": settings.log.resolved()})
-    configure_logging(settings.log, "driver")
+    settings = log_here(load(config, overrides, flags, must_read=with_stream), "driver")
     from workers.commands.serving.serve import run_serve
 
     raise typer.Exit(run_serve(settings, typer.echo, with_stream=with_stream))

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from workers.logs import configure_logging
 from workers.settings.loading import Settings, read_settings, validated
 from workers.settings.sources import Given
 
@@ -39,6 +40,13 @@ def load(
 ) -> Settings:
     """Settings of a command. ``must_read``: the command reads objects, so it needs a store."""
     return validated(read(config, overrides, flags), must_read=must_read)
+
+
+def log_here(settings: Settings, process: str) -> Settings:
+    """Set up this process's log. The result lets remote workers log in the same format."""
+    settings = settings.model_copy(update={"log": settings.log.resolved()})
+    configure_logging(settings.log, process)
+    return settings
 
 
 def read(config: Path | None, overrides: list[str] | None, flags: dict[str, Any]) -> Given:

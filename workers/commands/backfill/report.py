@@ -9,14 +9,13 @@ from typing import Annotated
 import typer
 
 from pipeline.backfill import layout
+from workers.commands.backfill.typed.options import GpuHourPrice, Output
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
 
 
 def report(
-    output: Annotated[
-        str, typer.Argument(help="s3://BUCKET/PREFIX where the job writes.", metavar="OUTPUT")
-    ],
+    output: Output,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -35,10 +34,7 @@ def report(
         ),
     ] = False,
     clear: Annotated[bool, typer.Option("--clear", help="Do not blur the pictures.")] = False,
-    gpu_hour_price: Annotated[
-        float | None,
-        typer.Option(help="US dollars that one GPU costs an hour.", min=0, metavar="DOLLARS"),
-    ] = None,
+    gpu_hour_price: GpuHourPrice = None,
     config: Config = None,
     overrides: Set = None,
 ) -> None:
@@ -48,13 +44,13 @@ def report(
     """
     settings = load(config, overrides, {}, must_read=thumbnails)
     configure_logging(settings.log, "report")
-    from workers.backfill.output import Output, open_output
+    from workers.backfill import output as outputs
     from workers.backfill.report.page import Choice
     from workers.backfill.report.write import make_report
 
-    place = Output.of(output)
+    place = outputs.Output.of(output)
     choice = Choice(gpu_hour_price, thumbnails, clear)
-    with contextlib.closing(open_output(settings, place)) as folder:
+    with contextlib.closing(outputs.open_output(settings, place)) as folder:
         page = make_report(settings, folder, choice).encode()
         if file is None:
             folder.write(layout.REPORT, page)

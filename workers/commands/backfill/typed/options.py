@@ -6,12 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workers.commands.options import Config, Set, load
-from workers.logs import configure_logging
-
 if TYPE_CHECKING:
     from pipeline.backfill.running.limits import Limits
-    from workers.settings.loading import Settings
 
 Output = Annotated[
     str, typer.Argument(help="s3://BUCKET/PREFIX where the job writes.", metavar="OUTPUT")
@@ -42,14 +38,6 @@ GpuHourPrice = Annotated[
     float | None,
     typer.Option(help="US dollars that one GPU costs an hour.", min=0, metavar="DOLLARS"),
 ]
-
-
-def prepared(config: Config, overrides: Set, workers: int | None) -> Settings:
-    """The settings of a command that runs workers, which log as this process does."""
-    settings = load(config, overrides, {"workers.count": workers})
-    settings = settings.model_copy(update={"log": settings.log.resolved()})
-    configure_logging(settings.log, "driver")
-    return settings
 
 
 def limits_of(

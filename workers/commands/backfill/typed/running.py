@@ -15,10 +15,8 @@ from workers.commands.backfill.typed.options import (
     Output,
     Workers,
     limits_of,
-    prepared,
 )
-from workers.commands.options import Config, Set, load
-from workers.logs import configure_logging
+from workers.commands.options import Config, Set, load, log_here
 
 _ROWS = "Which objects"
 _DRY = "Dry run"
@@ -161,7 +159,6 @@ def run(
     """
     limits = limits_of(max_hours, max_cost, gpu_hour_price)
     settings = load(config, overrides, {"workers.count": workers})
-    settings = settings.model_copy(update={"log": settings.log.resolved()})
     # Imported here because pyarrow and DuckDB take a second, and Ray takes several. A mistyped
     # setting should fail at once.
     from pipeline.adapters.manifests.deciding import Choice
@@ -176,7 +173,7 @@ def run(
         asked = Asked(gpu_hour_price, rows_per_second, sample_rate, cluster_region)
         run_dry(settings, request, output, asked, Console())
         return
-    configure_logging(settings.log, "driver")
+    settings = log_here(settings, "driver")
     from workers.commands.backfill.driver import run_backfill
 
     raise typer.Exit(run_backfill(settings, request, output, limits, take_over=take_over))
@@ -212,7 +209,7 @@ def retry(
     end. Exit codes as of `run`.
     """
     limits = limits_of(max_hours, max_cost, gpu_hour_price)
-    settings = prepared(config, overrides, workers)
+    settings = log_here(load(config, overrides, {"workers.count": workers}), "driver")
     from workers.commands.backfill.retrying import run_retry
 
     raise typer.Exit(run_retry(settings, output, code or ["*"], into, limits))
