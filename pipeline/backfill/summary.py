@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Self
 
 from pipeline.backfill.job import Count, Written
 from pipeline.backfill.report.evidence import EvidenceTally, LabelEvidence
@@ -62,12 +61,9 @@ class Summary(Written):
             unknown_truth=_most(_sum(self.unknown_truth, other.unknown_truth)),
         )
 
-    @classmethod
-    def of_all(cls, summaries: Iterable[Summary]) -> Self:
-        total: Summary = cls()
-        for each in summaries:
-            total += each
-        return total  # type: ignore[return-value]
+    @staticmethod
+    def of_all(summaries: Iterable[Summary]) -> Summary:
+        return sum(summaries, start=Summary())
 
 
 class Tally:

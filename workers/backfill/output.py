@@ -61,7 +61,7 @@ def open_output(settings: Settings, output: Output) -> Folder:
 
 
 def probed(settings: Settings, output: Output) -> Output:
-    """The output with what its store makes of conditions, which is tried. Blocks.
+    """Tries conditional writes at the output, and returns it with what its store kept. Blocks.
 
     Raises:
         Halt: there are no credentials.

@@ -7,7 +7,7 @@ import asyncio
 from pipeline.backfill.running.manners import UNLIMITED, Rates
 
 BURST_S = 1.0
-"""What was not used for so long may be used at once, and no more."""
+"""A share left unused is kept for this time, and may then be used at once. Older ones lapse."""
 
 
 class Pacer:

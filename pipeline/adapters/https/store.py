@@ -101,7 +101,7 @@ class HttpsStore:
     async def _disconnected(self) -> None:
         """The end of TLS is negotiated, and aiohttp waits for no connection that it gave up. A
         socket tells nobody of its end."""
-        while any(each.fileno() >= 0 for each in list(self._opened)):  # noqa: ASYNC110
+        while any(each.fileno() >= 0 for each in list(self._opened)):  # noqa: ASYNC110 - has no event
             await asyncio.sleep(LOOK_S)
 
     @asynccontextmanager

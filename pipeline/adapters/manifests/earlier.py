@@ -47,10 +47,10 @@ class EarlierObjects:
         """Objects of an earlier job. Needs ``bucket``, ``key``, ``version_id`` and ``etag``."""
         self._engine.register("objects", objects)
         self._engine.execute(
-            f"INSERT INTO earlier SELECT bucket, key, {_OF_NAME} FROM objects"  # noqa: S608
+            f"INSERT INTO earlier SELECT bucket, key, {_OF_NAME} FROM objects"  # noqa: S608 - of constants
         )
         self._engine.execute(
-            "INSERT INTO had SELECT unnest(list_filter("  # noqa: S608
+            "INSERT INTO had SELECT unnest(list_filter("  # noqa: S608 - of constants
             f"[{_OF_NAME}, {_OF_VERSION}, {_OF_ETAG}], lambda id: id IS NOT NULL)) FROM objects"
         )
         self._engine.unregister("objects")
@@ -59,7 +59,7 @@ class EarlierObjects:
         """Rows of the source, with the columns of a plan."""
         self._engine.register("rows_of_source", rows)
         select = (
-            f"SELECT *, {_OF_NAME} AS _name, "  # noqa: S608
+            f"SELECT *, {_OF_NAME} AS _name, "  # noqa: S608 - of constants
             f"coalesce({_OF_ETAG}, {_OF_VERSION}, {_OF_NAME}) AS _id FROM rows_of_source"
         )
         if self._rows is None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 _PARTS = 64
-_HASH = "hash(bucket, key, version_id) AS hashed"
+_HASHES = "SELECT hash(bucket, key, version_id) AS hashed FROM rows"
 
 
 class Repeats:
@@ -26,7 +26,7 @@ class Repeats:
 
     def add(self, rows: pa.Table) -> None:
         self._engine.register("rows", rows)
-        hashes = self._engine.sql(f"SELECT {_HASH} FROM rows").fetchnumpy()["hashed"]  # noqa: S608
+        hashes = self._engine.sql(_HASHES).fetchnumpy()["hashed"]
         part_of = hashes % _PARTS
         for part in np.unique(part_of):
             self._parts[part].write(hashes[part_of == part].tobytes())

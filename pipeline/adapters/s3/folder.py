@@ -177,7 +177,7 @@ class S3Folder:
             raise self._failure(error) from error
 
     def _failure(self, error: ClientError | BotoCoreError) -> PipelineError:
-        """The failure as one of the output, which is no image's."""
+        """The failure with an `output.` code. A failure of the output is not one of an image."""
         meaning = failure(self._answers, error, versioned=False)
         message = f"output s3://{self._bucket}/{self._prefix}: {meaning.message}"
         if isinstance(error, ClientError) and error.response["Error"].get("Code") in _UNSUPPORTED:

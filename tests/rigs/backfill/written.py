@@ -150,7 +150,7 @@ class WrittenJob:
     ) -> None:
         results = ResultsFile({"animals": LABELS}, dimension, "float32")
         found = [(row, each) for row, each in outcomes if isinstance(each, Classification)]
-        # In the order in which they were done, which is not that of the plan.
+        # A worker writes rows as they are done. That order is not the order of the plan.
         results.write(found[::2])
         results.write(found[1::2])
         failed = [(row, each) for row, each in outcomes if isinstance(each, DeadLetter)]
