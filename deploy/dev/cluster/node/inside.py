@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -16,15 +17,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-PRIVATE = (
-    "/run/containerd",
-    "/run/netns",
-    "/var/lib/cni",
-    "/var/lib/kubelet",
-    "/var/log/containers",
-)
-"""Folders with fixed names that containerd and the kubelet write to. They get empty ones."""
 
 CONTAINERD_DEADLINE_S = 60.0
 INTERVAL_S = 0.05
@@ -35,9 +27,10 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="deploy.dev.cluster.node.inside", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--containerd", nargs="+", required=True)
-    parser.add_argument("--kubelet", nargs="+", required=True)
+    parser.add_argument("folder", type=Path, help="of logs, and of containerd's socket")
+    parser.add_argument("containerd", type=json.loads, help="its command line, a list in JSON")
+    parser.add_argument("kubelet", type=json.loads, help="its command line, a list in JSON")
+    parser.add_argument("private", nargs="*", help="folders that are empty in the namespaces")
     arguments = parser.parse_args()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNS | _CLONE_NEWPID) != 0:
@@ -63,7 +56,7 @@ def _first_process(arguments: argparse.Namespace) -> int:
         signal.signal(number, signal.SIG_DFL)
     _mount("--make-rprivate", "/")
     _mount("-t", "proc", "proc", "/proc")
-    for private in PRIVATE:
+    for private in arguments.private:
         _mount("-t", "tmpfs", "-o", "mode=0755", "private", private)
     folder: Path = arguments.folder
     started = [_start(folder, "containerd", arguments.containerd)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import resource
 import shutil
 import subprocess
@@ -14,7 +15,6 @@ import yaml
 from deploy.dev.cluster import keys, programs
 from deploy.dev.cluster.kubectl import Kubectl, KubectlError
 from deploy.dev.cluster.node import image
-from deploy.dev.cluster.node.inside import PRIVATE
 from deploy.dev.cluster.node.network import Network
 from deploy.dev.cluster.node.requirements import PLUGINS, need
 from deploy.dev.cluster.processes import Processes
@@ -23,6 +23,15 @@ from workers.embedded.processes import ServiceError
 NAME = "node-1"
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
+
+PRIVATE = (
+    "/run/containerd",
+    "/run/netns",
+    "/var/lib/cni",
+    "/var/lib/kubelet",
+    "/var/log/containers",
+)
+"""Folders with fixed names that containerd and the kubelet write to. The node has its own."""
 
 IMPORT_DEADLINE_S = 300.0
 
@@ -56,14 +65,18 @@ class Node:
         self._network.write_plugins(folder / "cni")
         (folder / "containerd.toml").write_text(self._containerd())
         (folder / "kubelet.yaml").write_text(yaml.safe_dump(self._kubelet()))
+        containerd = [need("containerd"), "--config", folder / "containerd.toml"]
+        agent = [
+            *(kubelet, "--kubeconfig", folder / "kubeconfig"),
+            *("--config", folder / "kubelet.yaml", "--root-dir", folder / "kubelet"),
+            *("--hostname-override", NAME, "--node-ip", self._network.gateway),
+        ]
         self._processes.start(
             "node",
             [
                 *(sys.executable, "-m", "deploy.dev.cluster.node.inside", folder),
-                *("--containerd", need("containerd"), f"--config={folder / 'containerd.toml'}"),
-                *("--kubelet", kubelet, f"--kubeconfig={folder / 'kubeconfig'}"),
-                *(f"--config={folder / 'kubelet.yaml'}", f"--root-dir={folder / 'kubelet'}"),
-                *(f"--hostname-override={NAME}", f"--node-ip={self._network.gateway}"),
+                *(json.dumps([str(part) for part in command]) for command in (containerd, agent)),
+                *PRIVATE,
             ],
             lambda: _is_ready(kubectl),
             environment={"PYTHONPATH": str(programs.ROOT)},
