@@ -15,8 +15,12 @@ from deploy.dev.cluster.clusters import Cluster
 from deploy.dev.cluster.kubectl import Kubectl
 from deploy.dev.cluster.node import image, probe
 from deploy.dev.cluster.node.probe import Refused
+from deploy.dev.versitygw import VersityS3
 from tests.rigs.kubernetes.namespaces import REPORTS, keep_evidence, own_namespace
+from tests.rigs.services.broker_settings import IMPATIENT_BROKER
+from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import ServiceError
+from workers.embedded.s3 import S3Server
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -72,6 +76,25 @@ def real_cluster(cluster_programs: None) -> Iterator[Cluster]:
             yield cluster
     except Refused as refusal_of_a_node:
         pytest.skip(f"no kubelet can run here: {refusal_of_a_node}")
+
+
+@pytest.fixture(scope="session")
+def kafka_for_pods(
+    real_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmbeddedKafka]:
+    """A real broker that pods of the real node reach, and tests too."""
+    folder = tmp_path_factory.mktemp("kafka-for-pods")
+    with EmbeddedKafka(folder, properties=IMPATIENT_BROKER, address=real_cluster.address) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def s3_for_pods(
+    real_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[S3Server]:
+    """A real S3 server on the same address."""
+    with VersityS3(tmp_path_factory.mktemp("s3-for-pods"), address=real_cluster.address) as server:
+        yield server
 
 
 @pytest.fixture

@@ -36,6 +36,8 @@ def own_namespace(cluster: Cluster, test: str) -> Iterator[Kubectl]:
             "metadata": {"name": name, "labels": labels},
         }
     )
+    # No pod is admitted before.
+    kubectl.wait("create", "serviceaccount/default")
     try:
         mounted_code.provide(kubectl)
         yield kubectl

@@ -16,6 +16,7 @@ from deploy.dev.cluster import keys, programs
 from deploy.dev.cluster.kubectl import Kubectl, KubectlError
 from deploy.dev.cluster.node import image
 from deploy.dev.cluster.node.network import Network
+from deploy.dev.cluster.node.probe import Refused
 from deploy.dev.cluster.node.requirements import PLUGINS, need
 from deploy.dev.cluster.processes import Processes
 from workers.embedded.processes import ServiceError
@@ -34,6 +35,9 @@ PRIVATE = (
 """Folders with fixed names that containerd and the kubelet write to. The node has its own."""
 
 IMPORT_DEADLINE_S = 300.0
+
+FIRST_POD_S = 60.0
+"""It runs after 2 s, and later on a busy machine."""
 
 
 class Node:
@@ -55,7 +59,10 @@ class Node:
         self._network.create()
 
     def start(self) -> None:
-        """Start the node and wait until it is Ready: some 20 s."""
+        """Start the node and wait until it has run a pod: some 20 s.
+
+        Raises ``Refused`` where it does not come so far, with the words of what failed.
+        """
         folder = self._folder
         kubectl = Kubectl(folder / "kubeconfig")
         kubelet = programs.program("kubelet")
@@ -71,17 +78,20 @@ class Node:
             *("--config", folder / "kubelet.yaml", "--root-dir", folder / "kubelet"),
             *("--hostname-override", NAME, "--node-ip", self._network.gateway),
         ]
-        self._processes.start(
-            "node",
-            [
-                *(sys.executable, "-m", "deploy.dev.cluster.node.inside", folder),
-                *(json.dumps([str(part) for part in command]) for command in (containerd, agent)),
-                *PRIVATE,
-            ],
-            lambda: _is_ready(kubectl),
-            environment={"PYTHONPATH": str(programs.ROOT)},
-        )
-        self._import(images)
+        inside = [sys.executable, "-m", "deploy.dev.cluster.node.inside", folder]
+        for command in (containerd, agent):
+            inside.append(json.dumps([str(part) for part in command]))
+        try:
+            self._processes.start(
+                "node",
+                [*inside, *PRIVATE],
+                lambda: _is_ready(kubectl),
+                environment={"PYTHONPATH": str(programs.ROOT)},
+            )
+            self._import(images)
+            _try_a_pod(kubectl)
+        except (ServiceError, KubectlError) as failed:
+            raise Refused(f"the node does not work here: {failed}") from failed
         self._processes.start(
             "dns",
             [
@@ -208,6 +218,28 @@ def _is_ready(kubectl: Kubectl) -> bool:
     except (KubectlError, KeyError):
         return False
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _try_a_pod(kubectl: Kubectl) -> None:
+    """Run a pod and delete it: what a kernel refuses late shows here."""
+    name = "first-pod"
+    pause = {"name": "pause", "image": image.PAUSE, "imagePullPolicy": "Never"}
+    # No pod is admitted before.
+    kubectl.wait("create", "serviceaccount/default")
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name},
+            "spec": {"containers": [pause], "automountServiceAccountToken": False},
+        }
+    )
+    try:
+        kubectl.wait("condition=Ready", f"pod/{name}", within_s=FIRST_POD_S)
+    except KubectlError as late:
+        events = kubectl("get", "events", "--field-selector", f"involvedObject.name={name}")
+        raise KubectlError(f"{late}\n{events}") from late
+    kubectl("delete", "pod", name, "--now")
 
 
 def _remove_groups(top: Path) -> None:
