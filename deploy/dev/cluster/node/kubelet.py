@@ -78,7 +78,7 @@ class Node:
             *("--config", folder / "kubelet.yaml", "--root-dir", folder / "kubelet"),
             *("--hostname-override", NAME, "--node-ip", self._network.gateway),
         ]
-        inside = [sys.executable, "-m", "deploy.dev.cluster.node.inside", folder]
+        inside: list[str | Path] = [sys.executable, "-m", "deploy.dev.cluster.node.inside", folder]
         for command in (containerd, agent):
             inside.append(json.dumps([str(part) for part in command]))
         try:
