@@ -11,20 +11,23 @@ from workers.embedded.processes import ServiceError
 
 PLUGINS = Path("/usr/lib/cni")
 """Where Debian keeps the programs that connect pods to networks."""
+PLUGINS_PACKAGE = "containernetworking-plugins"
 
-_PACKAGES = {
+PACKAGES = {
     "containerd": "containerd",
     "ctr": "containerd",
     "runc": "runc",
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
 }
-_OTHER_FOLDERS = "/usr/sbin:/sbin"
+"""Debian's package of each program."""
+SYSTEM_FOLDERS = "/usr/sbin:/sbin"
+"""Where only root's PATH leads."""
 
 
 def program(name: str) -> Path | None:
     """Path of a system program, also where only root's PATH would find it."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_OTHER_FOLDERS}")
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}")
     return Path(found) if found else None
 
 
@@ -33,7 +36,7 @@ def need(name: str) -> Path:
     found = program(name)
     if found is None:
         raise ServiceError(
-            f"cluster: no {name}; type: apt-get install --no-install-recommends {_PACKAGES[name]}"
+            f"cluster: no {name}; type: apt-get install --no-install-recommends {PACKAGES[name]}"
         )
     return found
 
@@ -44,9 +47,9 @@ def missing() -> str | None:
         return "a real node needs Linux"
     if os.geteuid() != 0:
         return "a real node needs root: it makes a bridge, mounts and control groups"
-    lacking = {package for name, package in _PACKAGES.items() if program(name) is None}
+    lacking = {package for name, package in PACKAGES.items() if program(name) is None}
     if not (PLUGINS / "bridge").is_file():
-        lacking.add("containernetworking-plugins")
+        lacking.add(PLUGINS_PACKAGE)
     if lacking:
         return (
             "a real node needs Debian's packages; type: apt-get install --no-install-recommends "
