@@ -9,26 +9,17 @@ from pathlib import Path
 
 import yaml
 
-from deploy.dev.cluster import clusters
+from deploy.dev.cluster import clusters, supplies
 from deploy.dev.cluster.clusters import DEVELOPERS_SLOT, Cluster, folder_of
-from deploy.dev.cluster.node import mounted_code
-from deploy.dev.cluster.node.image import IMAGE
 from deploy.dev.cluster.node.network import SLOTS
 from deploy.dev.cluster.processes import Processes, stop_recorded
 from deploy.dev.cluster.programs import program
 from deploy.dev.versitygw import VersityS3
-from pipeline.adapters.kafka.admin import KafkaAdmin
-from pipeline.adapters.kafka.doctor import sound_topics
-from pipeline.adapters.kafka.policy import KafkaPolicy
 from workers.embedded.cache import locked
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import ServiceError
 
 NAMESPACE = "clipstream"
-
-BUCKET = "images"
-
-PARTITIONS = 6
 
 
 def up() -> None:
@@ -49,6 +40,7 @@ A cluster with one node, KubeRay's operator, Kafka and an S3 server runs. Type n
   export PATH={program("helm").parent}:{program("kubectl").parent}:$PATH
   kubectl get nodes
   helm install clipstream helm/clipstream --namespace {NAMESPACE} -f {values}
+  helm test clipstream --namespace {NAMESPACE}
 
 `make cluster-down` removes all of it."""
     )
@@ -83,40 +75,10 @@ def _prepare(cluster: Cluster) -> Path:
     )
     store.start()
     record(store.pid)
-    policy = KafkaPolicy(bootstrap_servers=(kafka.bootstrap,))
-    with KafkaAdmin(policy) as admin:
-        admin.create_topics(sound_topics(policy), PARTITIONS, replication=1)
-    kubectl = cluster.kubectl.within(NAMESPACE)
-    kubectl.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {
-                "name": NAMESPACE,
-                "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
-            },
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "s3", "namespace": NAMESPACE},
-            "stringData": {
-                "AWS_ACCESS_KEY_ID": store.access_key,
-                "AWS_SECRET_ACCESS_KEY": store.secret_key,
-            },
-        },
-    )
-    mounted_code.provide(kubectl)
-    repository, _, tag = IMAGE.rpartition(":")
-    values = {
-        "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
-        "settings": {
-            "kafka": {"bootstrap_servers": [kafka.bootstrap]},
-            "s3": {"endpoint": store.endpoint, "region": store.region},
-        },
-        "extraVolumes": mounted_code.volumes(),
-        "extraVolumeMounts": mounted_code.mounts(),
-    }
+    supplies.create_topics(kafka.bootstrap)
+    supplies.upload_images(store)
+    supplies.create_namespace(cluster.kubectl.within(NAMESPACE), store)
+    values = supplies.chart_values(kafka.bootstrap, store)
     file = cluster.folder / "values.yaml"
     file.write_text(yaml.safe_dump(values, sort_keys=False))
     return file

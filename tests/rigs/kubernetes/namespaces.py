@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from deploy.dev.cluster import supplies
 from deploy.dev.cluster.clusters import Cluster
 from deploy.dev.cluster.kubectl import Kubectl, KubectlError
 from deploy.dev.cluster.node import mounted_code
@@ -28,14 +29,7 @@ def own_namespace(cluster: Cluster, test: str) -> Iterator[Kubectl]:
     readable = re.sub(r"[^a-z0-9]+", "-", test.lower()).strip("-")[:40].rstrip("-")
     name = f"{readable}-{uuid.uuid4().hex[:8]}"
     kubectl = cluster.kubectl.within(name)
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    kubectl.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": name, "labels": labels},
-        }
-    )
+    kubectl.apply(supplies.namespace(name))
     # No pod is admitted before.
     kubectl.wait("create", "serviceaccount/default")
     try:

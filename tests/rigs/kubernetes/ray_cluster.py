@@ -6,8 +6,9 @@ from typing import Any
 
 from deploy.dev.cluster.kubectl import Object
 from deploy.dev.cluster.node import image, mounted_code
+from deploy.dev.cluster.supplies import S3_SECRET
 from tests.rigs.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY
-from tests.rigs.kubernetes.stream import S3_KEYS, SETTINGS
+from tests.rigs.kubernetes.stream import SETTINGS
 
 FILE = "/etc/clipstream/settings/settings.yaml"
 HEALTH = 8080
@@ -91,8 +92,11 @@ def _container(name: str, *, env: dict[str, str] | None = None, **more: Any) -> 
         "image": image.IMAGE,
         "imagePullPolicy": "Never",
         "securityContext": CONTAINER_SECURITY,
-        "env": [{"name": key, "value": value} for key, value in variables.items()],
-        "envFrom": [{"secretRef": {"name": S3_KEYS}}],
+        "env": [
+            *({"name": key, "value": value} for key, value in variables.items()),
+            _secret("AWS_ACCESS_KEY_ID", "access-key-id"),
+            _secret("AWS_SECRET_ACCESS_KEY", "secret-access-key"),
+        ],
         "volumeMounts": [
             *mounted_code.mounts(),
             {"name": "settings", "mountPath": "/etc/clipstream/settings", "readOnly": True},
@@ -101,6 +105,10 @@ def _container(name: str, *, env: dict[str, str] | None = None, **more: Any) -> 
         ],
         **more,
     }
+
+
+def _secret(variable: str, key: str) -> Object:
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": S3_SECRET, "key": key}}}
 
 
 def _probe(path: str, failures: int) -> Object:

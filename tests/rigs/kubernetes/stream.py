@@ -13,6 +13,7 @@ import yaml
 
 from deploy.dev.cluster.kubectl import Kubectl, Object
 from deploy.dev.cluster.node.image import CODE
+from deploy.dev.cluster.supplies import s3_secret
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
@@ -27,9 +28,6 @@ from workers.settings.loading import Settings
 
 SETTINGS = "settings"
 """Name of the ConfigMap with the settings file."""
-
-S3_KEYS = "s3-keys"
-"""Name of the Secret whose keys are the variables that AWS' clients read."""
 
 OUTCOMES_S = 120.0
 
@@ -132,7 +130,7 @@ def open_stream(
         patch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
         stream = PodStream(kafka, s3, kubectl.namespace, partitions)
         try:
-            kubectl.apply(settings_map(stream.values), s3_keys(s3))
+            kubectl.apply(settings_map(stream.values), s3_secret(s3))
             yield stream
         finally:
             stream.close()
@@ -145,15 +143,4 @@ def settings_map(values: Object) -> Object:
         "kind": "ConfigMap",
         "metadata": {"name": SETTINGS},
         "data": {"settings.yaml": yaml.safe_dump(values)},
-    }
-
-
-def s3_keys(s3: S3Server) -> Object:
-    """The Secret of the server's keys."""
-    keys = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": S3_KEYS},
-        "stringData": keys,
     }

@@ -174,6 +174,7 @@ state = "{folder / "state"}"
             },
             "authorization": {"mode": "AlwaysAllow"},
             "containerRuntimeEndpoint": f"unix://{self._folder / 'containerd.sock'}",
+            "volumePluginDir": str(self._folder / "kubelet/plugins"),
             "podLogsDir": str(self._folder / "pod-logs"),
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": f"/{self._group}",
