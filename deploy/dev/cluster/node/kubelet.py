@@ -111,7 +111,7 @@ class Node:
                 # Whoever else uses it now keeps it.
                 with contextlib.suppress(OSError):
                     Path(made).rmdir()
-        for name in ("containerd", "state", "kubelet", "pod-logs", "cni"):
+        for name in ("containerd", "state", "opt", "kubelet", "pod-logs", "cni"):
             shutil.rmtree(self._folder / name, ignore_errors=True)
         (self._folder / "containerd.sock").unlink(missing_ok=True)
         (self._folder / "containerd.sock.ttrpc").unlink(missing_ok=True)
@@ -149,6 +149,8 @@ root = "{folder / "containerd"}"
 state = "{folder / "state"}"
 [grpc]
   address = "{folder / "containerd.sock"}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{folder / "opt"}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{image.PAUSE}"
   disable_apparmor = true
