@@ -122,6 +122,8 @@ def _build(programs: Sequence[GoProgram], environment: Mapping[str, str]) -> Non
             "install it"
         )
     for number, program in enumerate(programs, start=1):
+        if program.path.is_file():  # built by another process, before this one's turn
+            continue
         _say(f"building {program.name} {program.version}, once: {number} of {len(programs)}")
         began, cpu_began = time.monotonic(), _cpu_s()
         _build_one(program, environment)
