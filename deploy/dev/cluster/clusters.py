@@ -109,7 +109,8 @@ def remove(slot: int) -> list[int]:
     Node(Processes(folder), Network(slot)).remove()
     for name in ("etcd", "keys"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / "kubeconfig").unlink(missing_ok=True)
+    for name in ("kubeconfig", "values.yaml"):
+        (folder / name).unlink(missing_ok=True)
     return ended
 
 

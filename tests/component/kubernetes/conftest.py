@@ -17,6 +17,7 @@ from deploy.dev.cluster.node import image, probe
 from deploy.dev.cluster.node.probe import Refused
 from deploy.dev.versitygw import VersityS3
 from tests.rigs.kubernetes.namespaces import REPORTS, keep_evidence, own_namespace
+from tests.rigs.kubernetes.traces import traces
 from tests.rigs.services.broker_settings import IMPATIENT_BROKER
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import ServiceError
@@ -74,6 +75,7 @@ def real_cluster(cluster_programs: None) -> Iterator[Cluster]:
     try:
         with clusters.real() as cluster:
             yield cluster
+        assert traces(cluster) == []
     except Refused as refusal_of_a_node:
         pytest.skip(f"no kubelet can run here: {refusal_of_a_node}")
 
