@@ -30,7 +30,7 @@ def up() -> None:
         try:
             values = _prepare(cluster)
         except BaseException:
-            down()
+            _remove(DEVELOPERS_SLOT)
             raise
     print(
         f"""
@@ -50,15 +50,19 @@ def down() -> None:
     """Remove the cluster, and what tests that were killed have left."""
     for slot in SLOTS:
         folder = folder_of(slot)
-        if not folder.is_dir():
-            continue
-        with locked(folder, wait=False) as held:
-            if held or slot == DEVELOPERS_SLOT:
-                stop_recorded(folder / "services")
-                ended = clusters.remove(slot)
-                shutil.rmtree(folder / "services", ignore_errors=True)
-                if ended:
-                    print(f"ended {len(ended)} processes; logs are in {folder / 'logs'}")
+        if folder.is_dir():
+            # A running test holds its slot.
+            with locked(folder, wait=slot == DEVELOPERS_SLOT) as held:
+                if held:
+                    _remove(slot)
+
+
+def _remove(slot: int) -> None:
+    folder = folder_of(slot)
+    ended = [*stop_recorded(folder / "services"), *clusters.remove(slot)]
+    shutil.rmtree(folder / "services", ignore_errors=True)
+    if ended:
+        print(f"ended {len(ended)} processes; logs are in {folder / 'logs'}")
 
 
 def _prepare(cluster: Cluster) -> Path:
