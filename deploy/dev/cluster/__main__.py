@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from pathlib import Path
 
 import yaml
 
 from deploy.dev.cluster import clusters, supplies
 from deploy.dev.cluster.clusters import DEVELOPERS_SLOT, Cluster, folder_of
 from deploy.dev.cluster.node.network import SLOTS
-from deploy.dev.cluster.processes import Processes, stop_recorded
+from deploy.dev.cluster.processes import Processes, all_run, stop_recorded
 from deploy.dev.cluster.programs import program
 from deploy.dev.versitygw import VersityS3
 from workers.embedded.cache import locked
@@ -23,23 +22,25 @@ NAMESPACE = "clipstream"
 
 
 def up() -> None:
-    """Start the cluster, Kafka and S3, and say what to type next."""
+    """Start the cluster, Kafka and S3, unless they run; say what to type next."""
     folder = folder_of(DEVELOPERS_SLOT)
     with locked(folder):
-        cluster = clusters.start(DEVELOPERS_SLOT, detached=True)
-        try:
-            values = _prepare(cluster)
-        except BaseException:
+        if not (all_run(folder) and all_run(folder / "services")):
             _remove(DEVELOPERS_SLOT)
-            raise
+            cluster = clusters.start(DEVELOPERS_SLOT, detached=True)
+            try:
+                _prepare(cluster)
+            except BaseException:
+                _remove(DEVELOPERS_SLOT)
+                raise
     print(
         f"""
 A cluster with one node, KubeRay's operator, Kafka and an S3 server runs. Type next:
 
-  export KUBECONFIG={cluster.kubeconfig}
+  export KUBECONFIG={folder / "kubeconfig"}
   export PATH={program("helm").parent}:{program("kubectl").parent}:$PATH
   kubectl get nodes
-  helm install clipstream helm/clipstream --namespace {NAMESPACE} -f {values}
+  helm install clipstream helm/clipstream --namespace {NAMESPACE} -f {folder / "values.yaml"}
   helm test clipstream --namespace {NAMESPACE}
 
 `make cluster-down` removes all of it."""
@@ -65,8 +66,8 @@ def _remove(slot: int) -> None:
         print(f"ended {len(ended)} processes; logs are in {folder / 'logs'}")
 
 
-def _prepare(cluster: Cluster) -> Path:
-    """Start the services, give the namespace what pods mount. A file of the chart's values."""
+def _prepare(cluster: Cluster) -> None:
+    """Start the services, give the namespace what pods mount, and write the chart's values."""
     folder = cluster.folder / "services"
     record = Processes(folder, detached=True).record
     kafka = EmbeddedKafka(
@@ -83,9 +84,7 @@ def _prepare(cluster: Cluster) -> Path:
     supplies.upload_images(store)
     supplies.create_namespace(cluster.kubectl.within(NAMESPACE), store)
     values = supplies.chart_values(kafka.bootstrap, store)
-    file = cluster.folder / "values.yaml"
-    file.write_text(yaml.safe_dump(values, sort_keys=False))
-    return file
+    (cluster.folder / "values.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
 
 
 def main() -> int:
