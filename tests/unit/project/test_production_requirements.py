@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from importlib.metadata import distribution, distributions
+from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 
 import pytest
@@ -65,7 +65,7 @@ def test_everything_in_production_is_needed_by_something_in_it() -> None:
     asked = [*PROJECT["project"]["dependencies"]]
     asked += [each for extra in extras.keys() - NOT_IN_THE_IMAGE for each in extras[extra]]
     needed = {canonicalize_name(Requirement(each).name) for each in asked}
-    found = {canonicalize_name(each.name): each for each in distributions()}
+    found: dict[str, Distribution] = {canonicalize_name(e.name): e for e in distributions()}
     for name in pins(PRODUCTION).keys() & found.keys():
         needed |= {canonicalize_name(Requirement(each).name) for each in found[name].requires or []}
     assert pins(PRODUCTION).keys() & found.keys() <= needed
@@ -118,7 +118,7 @@ def test_torch_of_another_index_keeps_its_version_and_loses_the_libraries_of_cud
 
 def test_only_torch_needs_the_libraries_of_cuda() -> None:
     """So they can go with it."""
-    found = {canonicalize_name(each.name): each for each in distributions()}
+    found: dict[str, Distribution] = {canonicalize_name(e.name): e for e in distributions()}
     installed = [name for name in pins(PRODUCTION) if name in found]
     assert "torch" in installed
     for name in installed:
