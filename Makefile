@@ -6,6 +6,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/pytest
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 JOBS ?= 2
 SCHEDULES ?= 1000
 KILLS ?= 300
@@ -155,9 +156,29 @@ cluster-tests: $(INSTALLED) ## The tests on a real and on a simulated Kubernetes
 	@CLIPSTREAM_TEST_NODE=yes $(BIN)/python -m deploy.dev.suite cluster kubernetes
 
 .PHONY: lock
-lock: $(INSTALLED) ## Choose the versions in constraints.txt again
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--all-extras --group dev --upgrade pyproject.toml -o constraints.txt
+lock: $(INSTALLED) ## Choose all versions again: constraints*.txt
+	$(COMPILE) --all-extras --group dev --upgrade pyproject.toml -o constraints.txt
+	@$(MAKE) --no-print-directory lock-production
+
+# The versions of constraints.txt, without what only development needs. And what builds a release.
+.PHONY: lock-production
+lock-production: $(INSTALLED)
+	$(COMPILE) --extra backfill --extra compression --extra heif --extra int8 \
+		-c constraints.txt pyproject.toml -o constraints-production.txt
+	printf 'cyclonedx-bom>=7.5,<8\nhatchling\nuv==%s\n' $(UV_VERSION) | \
+		$(COMPILE) -c constraints.txt - -o constraints-build.txt
+
+.PHONY: image
+image: $(INSTALLED) ## Build the container image: ARGS="--target compiler", docs/image.md
+	@$(BIN)/python -m deploy.dev.image $(ARGS)
+
+.PHONY: image-tests
+image-tests: $(INSTALLED) ## Build the image and check it: 10 minutes, 30 GB of disk; needs docker or podman
+	@$(BIN)/python -m tests.packaging.image $(ARGS)
+
+.PHONY: sbom
+sbom: $(INSTALLED) ## Write the SBOM of the production packages: dist/*.cdx.json
+	@$(BIN)/python -m deploy.dev.sbom
 
 .PHONY: audit
 audit: $(INSTALLED) ## Look the pinned dependencies up in a vulnerability database

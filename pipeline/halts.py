@@ -240,6 +240,16 @@ HALTS: dict[str, HaltCode] = {
         "a file of the model is missing or damaged",
         "download the checkpoint again",
     ),
+    "model.another_revision": _command(
+        "the checkpoint in S3 is not the one that the command names",
+        "name the prefix of that checkpoint, or the revision that is there",
+        of_input=True,
+    ),
+    "model.unwritable": _command(
+        "the directory that a checkpoint is copied to cannot be written",
+        "fix its owner, or give it more space",
+        of_input=True,
+    ),
     "model.unsupported": _node(
         "the checkpoint is not a CLIP model that Clipstream supports",
         "choose another model; if only one node reports this, download its copy again",

@@ -13,6 +13,7 @@ from pipeline.halts import is_of_input
 from workers.commands import keys, labels
 from workers.commands.backfill import commands as backfills
 from workers.commands.config import config
+from workers.commands.model import commands as models
 from workers.commands.options import Config, Set, load, log_here
 from workers.demo.command import demo
 from workers.logs import configure_logging
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(backfills.app, name="backfill")
 app.add_typer(keys.app, name="keys")
 app.add_typer(labels.app, name="labels")
+app.add_typer(models.app, name="model")
 
 
 def _print_version(wanted: bool) -> None:

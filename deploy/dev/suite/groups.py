@@ -146,7 +146,11 @@ GROUPS = (
     Group(
         "s3",
         "real S3 servers: versions, keys, outages, two at once",
-        files=("tests/component/test_object_store_*.py", "tests/component/test_two_stores.py"),
+        files=(
+            "tests/component/test_model_fetch.py",
+            "tests/component/test_object_store_*.py",
+            "tests/component/test_two_stores.py",
+        ),
     ),
     Group(
         "serve",
