@@ -77,6 +77,7 @@ GROUPS = (
             "tests/component/test_kafka_members.py",
             "tests/component/test_kafka_paused.py",
             "tests/component/test_kafka_replay.py",
+            "tests/component/test_kafka_scale_in.py",
             "tests/component/test_kafka_secured.py",
             "tests/component/test_kafka_served.py",
             "tests/component/test_kafka_too_large.py",
