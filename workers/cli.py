@@ -14,6 +14,7 @@ from workers.commands import keys, labels
 from workers.commands.backfill import commands as backfills
 from workers.commands.config import config
 from workers.commands.options import Config, Set, load, log_here
+from workers.commands.verify.command import verify
 from workers.demo.command import demo
 from workers.logs import configure_logging
 from workers.supervise.supervisor import ExitCode
@@ -344,6 +345,8 @@ def replay(
         as_routed=as_routed,
     )
 
+
+app.command()(verify)
 
 # It needs no heavy library, so its options stand beside what it does.
 app.command()(config)

@@ -84,6 +84,7 @@ GROUPS = (
             "tests/component/test_kafka_transactions.py",
             "tests/component/test_kafka_unreadable.py",
             "tests/component/test_kafka_watching.py",
+            "tests/component/test_verify.py",
         ),
     ),
     Group("types", "strict types of product and tests", command=shell("mypy")),
