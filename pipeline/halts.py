@@ -352,6 +352,15 @@ HALTS: dict[str, HaltCode] = {
     "enqueue.unreadable": _command(
         "the list cannot be read", "fix the path or the encoding", of_input=True
     ),
+    "verify.invalid": _command(
+        "the object, the image or the prefix given to `verify` is not valid",
+        "fix what the message names",
+        of_input=True,
+    ),
+    "verify.exists": _command(
+        "`verify --upload` would overwrite an object",
+        "leave `--upload` out, or name a key that is free",
+    ),
     "replay.invalid": _command(
         "the input of `replay` is not valid", "fix what the message names", of_input=True
     ),

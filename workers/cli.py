@@ -15,6 +15,7 @@ from workers.commands.backfill import commands as backfills
 from workers.commands.config import config
 from workers.commands.model import commands as models
 from workers.commands.options import Config, Set, load, log_here
+from workers.commands.verify.command import verify
 from workers.demo.command import demo
 from workers.logs import configure_logging
 from workers.supervise.supervisor import ExitCode
@@ -346,6 +347,8 @@ def replay(
         as_routed=as_routed,
     )
 
+
+app.command()(verify)
 
 # It needs no heavy library, so its options stand beside what it does.
 app.command()(config)

@@ -25,6 +25,8 @@ from pipeline.metrics.driver import (
     DRIVER_EMPTY,
     DRIVER_METRICS,
     DRIVER_WORKERS,
+    FLEET_METRICS,
+    WORKER_UP,
 )
 from pipeline.metrics.http import (
     HTTP_HELD_BYTES,
@@ -120,6 +122,7 @@ __all__ = [
     "DRIVER_WORKERS",
     "FETCHED_BYTES",
     "FETCH_RETRIES",
+    "FLEET_METRICS",
     "HTTP_HELD_BYTES",
     "HTTP_IMAGES",
     "HTTP_IMAGES_IN_HAND",
@@ -154,6 +157,7 @@ __all__ = [
     "STREAM_METRICS",
     "STREAM_WORKER",
     "UNSUPPORTED_FORMATS",
+    "WORKER_UP",
     "Kind",
     "Metric",
 ]

@@ -133,6 +133,9 @@ class LocalWorker:
         self._read()
         return self._heard
 
+    def metrics_at(self) -> str | None:
+        return None
+
     def tell(self, message: object) -> None:
         self._send(("tell", message))
 

@@ -154,6 +154,7 @@ def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() ->
         "keys.unknown",
         "serve.port_taken",
         "serve.proxy",
+        "verify.invalid",
     }
 
 

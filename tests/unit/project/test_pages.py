@@ -11,12 +11,12 @@ import pytest
 from pipeline.adapters.kafka.policy import Member
 from pipeline.errors import CODES, Blame
 from pipeline.halts import HALTS
-from pipeline.metrics import DRIVER_METRICS, HTTP_METRICS, STREAM_WORKER
+from pipeline.metrics import DRIVER_METRICS, FLEET_METRICS, HTTP_METRICS, STREAM_WORKER
 from tests.rigs.root import ROOT
 from workers.settings.loading import CATALOGUE
 from workers.supervise.supervisor import ExitCode
 
-METRICS = (*STREAM_WORKER, *DRIVER_METRICS, *HTTP_METRICS)
+METRICS = (*STREAM_WORKER, *DRIVER_METRICS, *FLEET_METRICS, *HTTP_METRICS)
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 TROUBLESHOOTING = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")

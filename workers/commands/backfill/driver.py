@@ -26,7 +26,7 @@ from workers.backfill.output import Output, open_output, probed
 from workers.backfill.planning_request import Request
 from workers.backfill.report.page import Choice
 from workers.backfill.report.write import write_report
-from workers.backfill.wiring import build_backfill_worker
+from workers.backfill.wiring import build_backfill_worker, endpoint_of
 from workers.cluster.actors import Cluster
 from workers.cluster.start import patiently
 from workers.commands.backfill.driving.ending import close_job
@@ -37,7 +37,8 @@ from workers.commands.backfill.driving.view import open_view
 from workers.commands.backfill.lease import HeldLease, take_lease
 from workers.commands.backfill.new_job import job_of
 from workers.commands.signals import signals
-from workers.endpoints import HealthEndpoint
+from workers.endpoints.driver import HealthEndpoint
+from workers.endpoints.fleet import Place
 from workers.settings.loading import Settings
 from workers.supervise.supervisor import ExitCode
 
@@ -192,6 +193,10 @@ def _work(
             healthy=lambda: running.healthy,
             standing=lambda: running.supervisor.standing,
             registry=meter.registry,
+            places=lambda: [
+                Place(endpoint_of(settings, job, slot), address)
+                for slot, address in running.supervisor.standing.metrics_at.items()
+            ],
         )
         with contextlib.closing(endpoint):
             code = running.run(stopping, lease.renew_when_due)
