@@ -97,7 +97,23 @@ def test_a_complete_job_is_closed_and_reported_with_one_read_of_each_file(
     assert driver.run_job(Settings(), OUTPUT, lambda *found: job, NO_LIMITS) is ExitCode.OK
     assert folder.read(layout.SUCCESS) is not None
     assert folder.read(layout.REPORT) is not None
-    assert sorted(folder.read_ends) == [layout.data_file(shard) for shard in range(3)]
+    names = [layout.data_file(shard) for shard in range(3)]
+    assert sorted(folder.read_ends) == names
+
+
+def test_the_same_command_leaves_a_complete_job_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = MemoryFolder()
+    finished(folder)
+    job = plan_job(folder, 25, 10)
+    monkeypatch.setattr(driver, "probed", lambda settings, place: place)
+    monkeypatch.setattr(driver, "open_output", lambda settings, place: folder)
+    seen = []
+    for _ in range(2):
+        assert driver.run_job(Settings(), OUTPUT, lambda *found: job, NO_LIMITS) is ExitCode.OK
+        names = [*folder.names(layout.DATA), *folder.names(layout.ERRORS), layout.SUCCESS]
+        seen.append([(name, folder.read(name)) for name in names])
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 6
 
 
 def test_footers_are_read_from_the_end_of_a_file_however_long_they_are() -> None:
