@@ -10,6 +10,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 JOBS ?= 2
 SCHEDULES ?= 1000
 KILLS ?= 300
+ROWS ?= 10000000
 MUTANTS ?= 10000
 SEED ?= 1
 REFERENCES ?= 1000000
@@ -70,6 +71,10 @@ chaos: $(INSTALLED) ## Kill, freeze and cut off workers: SCHEDULES=1000 SEED=1 O
 backfill-kills: $(INSTALLED) ## Kill drivers and workers of backfills: KILLS=300 SEED=1
 	@$(BIN)/python -m tests.fault.backfill.kills --kills $(KILLS) --seed $(SEED)
 
+.PHONY: backfill-soak
+backfill-soak: $(INSTALLED) ## Watch the memory of a backfill's driver and worker: ROWS=10000000
+	@$(BIN)/python -m tests.fault.backfill.soak --rows $(ROWS)
+
 .PHONY: mutate
 mutate: $(INSTALLED) ## Decode files with flipped bits, count what becomes of them: MUTANTS=10000 SEED=1
 	@$(BIN)/python -m tests.component.mutants --mutants $(MUTANTS) --seed $(SEED)
@@ -95,7 +100,7 @@ serve-bench: $(INSTALLED) ## Measure `clipstream serve`; PART="overhead overload
 	@$(BIN)/python -m tests.benchmarks.serve $(if $(PART),--only $(PART))
 
 .PHONY: backfill-bench
-backfill-bench: $(INSTALLED) ## Measure a backfill's worker; PART="overhead photographs" measures some parts
+backfill-bench: $(INSTALLED) ## Measure backfills; PART="overhead listing" measures some parts
 	@$(BIN)/python -m tests.benchmarks.backfill $(if $(PART),--only $(PART))
 
 .PHONY: bench

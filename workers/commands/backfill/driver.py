@@ -24,6 +24,7 @@ from pipeline.metrics import BACKFILL_DRIVER
 from pipeline.ports import Folder
 from workers.backfill.output import Output, open_output, probed
 from workers.backfill.planning_request import Request
+from workers.backfill.report.gather import Gathered, gather
 from workers.backfill.report.page import Choice
 from workers.backfill.report.write import write_report
 from workers.backfill.wiring import build_backfill_worker, endpoint_of
@@ -95,18 +96,15 @@ def run_job(
             job = find(folder, lease, stopping)
             if job is None:
                 return ExitCode.INCOMPLETE
-            code = _run(settings, place, folder, job, lease, stopping, limits)
-            if code is ExitCode.OK:
-                leave_report(settings, folder, Choice(limits.gpu_hour_price))
-            return code
+            return _run(settings, place, folder, job, lease, stopping, limits)
         finally:
             lease.give_back()
 
 
-def leave_report(settings: Settings, folder: Folder, choice: Choice) -> None:
+def leave_report(settings: Settings, folder: Folder, gathered: Gathered, choice: Choice) -> None:
     """Put the report into the output of a complete job, which it is with or without one."""
     try:
-        write_report(settings, folder, choice)
+        write_report(settings, folder, gathered, choice)
     except (Halt, Retry) as failure:
         log.warning(
             "the report could not be written: %s; see `clipstream backfill report`", failure
@@ -139,13 +137,15 @@ def _run(
         code, used = _work(settings, place, folder, job, ledger, lease, stopping, limits, used)
     if not ledger.complete:
         return ExitCode.INCOMPLETE if code is ExitCode.OK else code
-    success = close_job(folder, job, used, SystemClock())
+    gathered = gather(folder)
+    success = close_job(folder, gathered, used, SystemClock())
     log.info(
         "the job is complete: %d rows classified, %d failed, %d skipped",
         success.summary.classified,
         success.summary.failed,
         success.summary.skipped,
     )
+    leave_report(settings, folder, gathered, Choice(limits.gpu_hour_price))
     return ExitCode.OK
 
 
