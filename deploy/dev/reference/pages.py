@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from deploy.dev.reference import cli, columns, events, settings
+from deploy.dev.reference.chart import readme
+from deploy.dev.reference.chart import schema as values_schema
+from deploy.dev.reference.chart.copies import copies
 from deploy.dev.reference.markdown import NOTICE, table
 from pipeline.errors import CODES, Blame, Code
 from pipeline.events.schemas import schemas
@@ -48,6 +51,9 @@ def pages() -> Mapping[str, Callable[[], str]]:
             f"docs/schemas/{name}.json": partial(schema, document)
             for name, document in schemas().items()
         },
+        "helm/clipstream/values.schema.json": values_schema.render,
+        "helm/clipstream/README.md": readme.render,
+        **copies(),
     }
 
 

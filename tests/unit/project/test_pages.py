@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.dev.reference.chart.values import read
 from pipeline.adapters.kafka.policy import Member
 from pipeline.errors import CODES, Blame
 from pipeline.halts import HALTS
@@ -16,6 +17,7 @@ from tests.rigs.root import ROOT
 from workers.settings.loading import CATALOGUE
 from workers.supervise.supervisor import ExitCode
 
+CHART = read()
 METRICS = (*STREAM_WORKER, *DRIVER_METRICS, *HTTP_METRICS)
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
@@ -81,8 +83,10 @@ def unknown(text: str) -> set[str]:
     """Dotted names that look like settings, by their section or last part, and are none."""
     sections = {path.partition(".")[0] for path in CATALOGUE.settings}
     last_parts = {path.rpartition(".")[2] for path in CATALOGUE.settings}
-    known = {*CATALOGUE.settings, *CATALOGUE.sections, *CODES, *HALTS}
+    known = {*CATALOGUE.settings, *CATALOGUE.sections, *CODES, *HALTS, *CHART}
     names = set(re.findall(r"(?<![\w./-])([a-z0-9_]+(?:\.[a-z0-9_]+)+)(?![\w(-])", text))
+    # The chart has a value `settings`, which holds all of them.
+    names = {name.removeprefix("settings.") for name in names}
     return {
         name
         for name in names - known
