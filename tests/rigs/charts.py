@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,12 @@ def helm_binary() -> str:
     return Path("/tmp/briefs/helm-path").read_text().strip()
 
 
-def helm(*arguments: str, values: Any = None) -> subprocess.CompletedProcess[str]:
-    """Run Helm. ``values`` go to its standard input, where an argument names ``-``."""
+def helm(*arguments: str, values: str = "") -> subprocess.CompletedProcess[str]:
+    """Run Helm. ``values`` (YAML or JSON) go to its standard input, where an argument names
+    ``-``."""
     return subprocess.run(
         [helm_binary(), *arguments],
-        input=yaml.safe_dump(values) if values is not None else "",
+        input=values,
         capture_output=True,
         text=True,
         timeout=60,
@@ -38,16 +40,16 @@ def helm(*arguments: str, values: Any = None) -> subprocess.CompletedProcess[str
     )
 
 
-def rendered(
-    values: Any = SMALL, *, release: str = "live", files: Iterable[Path] = (), notes: bool = False
-) -> str:
-    """What ``helm template`` prints, or the notes of an installation."""
+def rendered(values: Any = SMALL, *, release: str = "live", files: Sequence[Path] = ()) -> str:
+    """What ``helm template`` prints."""
+    return _rendered(json.dumps(values), release, tuple(files))
+
+
+@cache
+def _rendered(values: str, release: str, files: tuple[Path, ...]) -> str:
     named = [word for file in files for word in ("--values", str(file))]
-    command = ("install", "--dry-run=client") if notes else ("template",)
-    done = helm(
-        *(*command, release, str(CHART), "--namespace", "images", *named, "--values", "-"),
-        values=values,
-    )
+    command = ("template", release, str(CHART), "--namespace", "images")
+    done = helm(*command, *named, "--values", "-", values=values)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -55,7 +57,16 @@ def rendered(
 def objects(values: Any = SMALL, **options: Any) -> list[Object]:
     """Every object of the manifest, hooks included."""
     text = rendered(values, **options)
-    return [each for each in yaml.safe_load_all(text) if each is not None]
+    return [each for each in yaml.load_all(text, yaml.CSafeLoader) if each is not None]
+
+
+def notes(values: Any = SMALL, files: Sequence[Path] = ()) -> str:
+    """What ``helm install`` tells a person at its end."""
+    named = [word for file in files for word in ("--values", str(file))]
+    command = ("install", "live", str(CHART), "--namespace", "images", "--dry-run=client")
+    done = helm(*command, *named, "--values", "-", values=json.dumps(values))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.partition("NOTES:")[2]
 
 
 def example(path: Path, values: Any = None) -> list[Object]:
@@ -65,7 +76,7 @@ def example(path: Path, values: Any = None) -> list[Object]:
 
 def refusal(values: Any) -> str:
     """Why Helm refuses values."""
-    done = helm("template", "live", str(CHART), "--values", "-", values=values)
+    done = helm("template", "live", str(CHART), "--values", "-", values=json.dumps(values))
     assert done.returncode != 0, "Helm takes these values"
     return done.stderr
 

@@ -8,7 +8,7 @@
   {{- if .labelSets }}
   {{- .labelSets | nindent 2 }}
   {{- else }}
-  configMap: {name: {{ include "clipstream.labelSetsName" .root }}, optional: true}
+  configMap: {name: {{ include "clipstream.labelSetsName" .root }}}
   {{- end }}
 - name: tmp
   emptyDir: {sizeLimit: {{ $values.temporaryStorage }}}
@@ -91,4 +91,15 @@
 - {key: {{ .privateKeyKey }}, path: tls.key}
 {{- end }}
 {{- end }}{{ end -}}
+{{- end }}
+
+{{/* A token of the ServiceAccount, for the one container that mounts it. Takes root. */}}
+{{- define "clipstream.tokenVolume" -}}
+- name: kubernetes
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: {{ .Values.scaleIn.tokenSeconds }}}
+      - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+      - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
 {{- end }}

@@ -134,6 +134,20 @@ def test_rays_token_can_be_that_of_a_secret() -> None:
     assert environment(head(spec)["containers"][1])["RAY_AUTH_MODE"] == "disabled"
 
 
+def test_the_ports_of_ray_and_of_the_driver_differ() -> None:
+    spec = cluster()
+    ray, driver = head(spec)["containers"]
+    numbers = [port["containerPort"] for each in (ray, driver) for port in each["ports"]]
+    assert len(set(numbers)) == len(numbers)
+    exported = spec["headGroupSpec"]["rayStartParams"]["metrics-export-port"]
+    assert int(exported) in numbers
+    assert int(exported) != driver["ports"][0]["containerPort"]
+    # What KubeRay looks for by its name.
+    assert {"gcs-server", "dashboard", "client", "metrics"} == {
+        each["name"] for each in ray["ports"]
+    }
+
+
 def test_the_dashboard_listens_on_loopback() -> None:
     assert cluster()["headGroupSpec"]["rayStartParams"]["dashboard-host"] == "127.0.0.1"
 
@@ -146,6 +160,15 @@ def test_the_autoscaler_is_restricted_too() -> None:
     assert options["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert options["resources"]["limits"] == {"memory": "512Mi"}
     (group,) = spec["workerGroupSpecs"]
+    # The driver cannot start again in a pod that autoscaling v2 makes.
+    assert options["version"] == "v1"
+    token = {each["mountPath"]: each["name"] for each in options["volumeMounts"]}
+    assert token["/var/run/secrets/kubernetes.io/serviceaccount"] == "kubernetes"
+    # KubeRay mounts a volume of its own over the head's /tmp/ray. The driver must see the same.
+    for container in head(spec)["containers"]:
+        mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+        assert mounts["/tmp/ray"] == "ray-logs"
+        assert "kubernetes" not in mounts.values()
     # Ray decides how many there are.
     assert "replicas" not in group
     assert (group["minReplicas"], group["maxReplicas"]) == (1, 4)

@@ -2,8 +2,8 @@
 The spec of a RayCluster: a head without workers, and kinds of worker pods.
 
 Takes root, component (of the worker pods), headComponent, settings (name), text (of the settings),
-groups, dashboardHost, headContainers (text), headEnv and headSpec (by choice), annotations, grace (of
-the head).
+groups, dashboardHost, headContainers (text), headSpec and headVolumes (by choice), annotations, grace
+(of the head), autoscales (by choice).
 */}}
 {{- define "clipstream.rayClusterSpec" -}}
 {{- $values := .root.Values -}}
@@ -23,12 +23,14 @@ headGroupSpec:
     num-gpus: "0"
     dashboard-host: {{ .dashboardHost }}
     object-store-memory: {{ $values.ray.objectStoreBytes | int64 | quote }}
+    # KubeRay's default, 8080, is the driver's.
+    metrics-export-port: "8089"
     temp-dir: /tmp/ray
   template:
     {{- include "clipstream.pod" (dict
           "root" .root "component" .headComponent "role" $values.head "grace" .grace "settings" .settings
           "annotations" .annotations "spec" (.headSpec | default dict)
-          "containers" .headContainers) | nindent 4 }}
+          "containers" .headContainers "volumes" .headVolumes) | nindent 4 }}
 workerGroupSpecs:
   {{- range .groups }}
   - groupName: {{ .name | default "workers" }}
@@ -42,6 +44,7 @@ workerGroupSpecs:
     {{- end }}
     rayStartParams:
       num-gpus: {{ .gpu.count | int | quote }}
+      metrics-export-port: "8089"
       object-store-memory: {{ $values.ray.objectStoreBytes | int64 | quote }}
     template:
       {{- $kind := dict "clipstream/group" (.name | default "workers") }}
@@ -61,6 +64,8 @@ workerGroupSpecs:
   env:
     {{- include "clipstream.rayNodeEnv" . | nindent 4 }}
     {{- include "clipstream.env" (dict "root" .root "role" .group "gpu" (gt (int .group.gpu.count) 0)) | nindent 4 }}
+  ports:
+    - {name: metrics, containerPort: 8089}
   {{- include "clipstream.resources" (dict "resources" .group.resources "gpu" .group.gpu) | nindent 2 }}
 {{- end }}
 
@@ -71,6 +76,9 @@ driver beside it, lines (more variables).
 {{- define "clipstream.rayHead" -}}
 - name: ray-head
   {{- include "clipstream.container" . | nindent 2 }}
+    {{- if and .healthPort .root.Values.ray.autoscaler.enabled }}
+    - {name: ray-logs, mountPath: /tmp/ray}
+    {{- end }}
   env:
     # No worker runs here, so nothing is left to drain.
     {{- include "clipstream.rayNodeEnv" (dict "root" .root "drain" 0) | nindent 4 }}
@@ -78,6 +86,12 @@ driver beside it, lines (more variables).
     {{- . | nindent 4 }}
     {{- end }}
     {{- include "clipstream.env" (dict "root" .root "role" .root.Values.head) | nindent 4 }}
+  ports:
+    # By their names KubeRay makes its Service of the head.
+    - {name: gcs-server, containerPort: 6379}
+    - {name: dashboard, containerPort: 8265}
+    - {name: client, containerPort: 10001}
+    - {name: metrics, containerPort: 8089}
   {{- with .healthPort }}
   lifecycle:
     preStop:

@@ -27,15 +27,3 @@
   {{- include "clipstream.probes" . | nindent 2 }}
   {{- include "clipstream.resources" (dict "resources" .group.resources "gpu" .group.gpu) | nindent 2 }}
 {{- end }}
-
-{{/* A token of the ServiceAccount for the driver's container alone. */}}
-{{- define "clipstream.tokenVolume" -}}
-{{- if .Values.scaleIn.enabled -}}
-- name: kubernetes
-  projected:
-    defaultMode: 0440
-    sources:
-      - serviceAccountToken: {path: token, expirationSeconds: {{ .Values.scaleIn.tokenSeconds }}}
-      - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
-{{- end -}}
-{{- end }}
