@@ -19,7 +19,7 @@ OUTPUT ?= tests/benchmarks/results/chaos-summary.json
 
 .PHONY: help
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(INSTALLED) ## Run the main job here: Kafka, S3, a small CLIP, the real stream worker, a report
@@ -137,6 +137,22 @@ services: $(INSTALLED) ## Start Kafka and an S3 server for development, and prin
 .PHONY: services-down
 services-down: $(INSTALLED) ## Stop what `make services` started
 	@$(BIN)/python deploy/dev/services.py down
+
+.PHONY: cluster
+cluster: $(INSTALLED) ## Start a real Kubernetes with Kafka and S3 here, as root; say how to install the chart
+	@$(BIN)/python -m deploy.dev.cluster up
+
+.PHONY: cluster-down
+cluster-down: $(INSTALLED) ## Remove what `make cluster` started
+	@$(BIN)/python -m deploy.dev.cluster down
+
+.PHONY: cluster-programs
+cluster-programs: $(INSTALLED) ## Build Kubernetes' programs, once: 10 minutes on two processors
+	@$(BIN)/python -m deploy.dev.cluster.build
+
+.PHONY: cluster-tests
+cluster-tests: $(INSTALLED) ## The tests on a real and on a simulated Kubernetes, as root
+	@CLIPSTREAM_TEST_NODE=yes $(BIN)/python -m deploy.dev.suite cluster kubernetes
 
 .PHONY: lock
 lock: $(INSTALLED) ## Choose the versions in constraints.txt again

@@ -3,7 +3,8 @@
 Every test file belongs to exactly one group: ``tests/unit/project/test_suite.py`` fails for a file
 that belongs to none or to two. The groups that may run beside another come first: lint, then long
 ones before short ones, so that no long one runs on by itself. `kafka` waits more than it computes
-and runs beside three that compute. The groups that run alone follow.
+and runs beside three that compute. The groups that run alone follow; those that need a Kubernetes
+come last, because its programs are built meanwhile, once on a machine.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Group:
 
     ``files`` are patterns of test files, relative to the root of the tree. ``command`` is what
     runs instead of pytest. An ``alone`` group never runs beside another: it judges time, or it
-    keeps all processors busy.
+    keeps all processors busy. A ``background`` group runs beside every other and takes the place of
+    none: it must leave the processors to them.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Group:
     files: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     alone: bool = False
+    background: bool = False
 
     def test_files(self, root: Path = ROOT) -> list[str]:
         """The test files that its patterns find, relative to ``root``."""
@@ -58,6 +61,12 @@ GROUPS = (
         "Kafka's jars and the S3 server are there before tests start them",
         command=(sys.executable, "-m", "deploy.dev.suite.binaries"),
         alone=True,
+    ),
+    Group(
+        "cluster",
+        "Kubernetes' programs are built, while the other groups wait for something",
+        command=(sys.executable, "-m", "deploy.dev.cluster.build", "--in-background"),
+        background=True,
     ),
     Group(
         "lint",
@@ -222,6 +231,12 @@ GROUPS = (
             "tests/fault/test_takeover.py",
             "tests/fault/test_worker_faults.py",
         ),
+        alone=True,
+    ),
+    Group(
+        "kubernetes",
+        "pods, scheduling and operators: on nodes that kwok plays, and on a real one in CI",
+        files=("tests/component/kubernetes/test_*.py",),
         alone=True,
     ),
 )
