@@ -22,9 +22,11 @@ from pipeline.metrics.backfill import (
     BACKFILL_SHARDS,
 )
 from pipeline.metrics.driver import (
+    CERTIFICATE_EXPIRY,
     DRIVER_EMPTY,
     DRIVER_METRICS,
     DRIVER_WORKERS,
+    WORKER_DEATHS,
 )
 from pipeline.metrics.http import (
     HTTP_HELD_BYTES,
@@ -44,8 +46,11 @@ from pipeline.metrics.image import (
     DECODER_RESTARTS,
     FETCHED_BYTES,
     IMAGE_METRICS,
+    LABEL_DECISIONS,
+    LABEL_MATCHES,
     LABEL_SET_INFO,
     LABEL_SET_RELOADS,
+    LABEL_SETS_REFUSED,
     MAX_BATCH,
     MODEL_INFO,
     QUEUE_DEPTH,
@@ -110,6 +115,7 @@ __all__ = [
     "BATCH_SIZE",
     "BREAKER_OPEN",
     "BUDGET_SPENT",
+    "CERTIFICATE_EXPIRY",
     "COMMITS",
     "COMMIT_AGE_SECONDS",
     "COMMIT_FAILURES",
@@ -134,6 +140,9 @@ __all__ = [
     "IN_FLIGHT",
     "IN_FLIGHT_BYTES",
     "KEY_RELOADS",
+    "LABEL_DECISIONS",
+    "LABEL_MATCHES",
+    "LABEL_SETS_REFUSED",
     "LABEL_SET_INFO",
     "LABEL_SET_RELOADS",
     "LAG",
@@ -154,6 +163,7 @@ __all__ = [
     "STREAM_METRICS",
     "STREAM_WORKER",
     "UNSUPPORTED_FORMATS",
+    "WORKER_DEATHS",
     "Kind",
     "Metric",
 ]

@@ -32,6 +32,7 @@ from workers.endpoints import HealthEndpoint, update_discovery
 from workers.label_sets import load_routes
 from workers.settings.loading import Settings
 from workers.stream.wiring import build_stream_worker, endpoint_of, member_of
+from workers.supervise.certificates import Certificates
 from workers.supervise.standing import DriverGauges
 from workers.supervise.supervisor import ExitCode, Supervisor
 
@@ -142,7 +143,8 @@ def _supervise(
         standing=lambda: supervisor.standing,
         registry=meter.registry,
     )
-    with contextlib.closing(endpoint):
+    certificates = Certificates(settings, meter)
+    with contextlib.closing(endpoint), contextlib.closing(certificates):
         log.info("health and the driver's metrics on port %d", endpoint.port)
         return supervisor.run(until_idle_s, watch.tick)
 

@@ -32,12 +32,13 @@ class State(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Standing:
     """One look at all places. ``empty`` counts the empty places by code. ``lines`` are for
-    people."""
+    people. ``deaths`` counts the workers that have died so far."""
 
     ready: bool
     states: Mapping[State, int]
     empty: Mapping[str, int]
     lines: tuple[str, ...]
+    deaths: int = 0
 
 
 NOTHING_YET = Standing(ready=False, states={}, empty={}, lines=())
@@ -56,7 +57,9 @@ def state_of(slot: Slot) -> State:
     return State.WAITING if slot.waiting_s is not None else State.STARTING
 
 
-def standing_of(slots: Iterable[Slot], min_ready: int, *, stopping: bool) -> Standing:
+def standing_of(
+    slots: Iterable[Slot], min_ready: int, *, stopping: bool, deaths: int = 0
+) -> Standing:
     """The states of the places in use."""
     states = {slot: state_of(slot) for slot in slots}
     ready = sum(state is State.READY for state in states.values())
@@ -73,6 +76,7 @@ def standing_of(slots: Iterable[Slot], min_ready: int, *, stopping: bool) -> Sta
             if state is State.EMPTY and slot.trouble is not None
         ),
         lines=tuple(lines),
+        deaths=deaths,
     )
 
 
@@ -95,6 +99,7 @@ class DriverGauges:
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._codes: set[str] = set()
+        self._deaths = 0
 
     def follow(self, standing: Standing) -> None:
         """Expose this look, and nothing of the previous one."""
@@ -105,3 +110,5 @@ class DriverGauges:
         for code, places in standing.empty.items():
             self._meter.set(metrics.DRIVER_EMPTY, places, code=code)
         self._codes = set(standing.empty)
+        self._meter.add(metrics.WORKER_DEATHS, standing.deaths - self._deaths)
+        self._deaths = standing.deaths

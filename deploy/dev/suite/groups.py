@@ -139,6 +139,11 @@ GROUPS = (
         files=("tests/property/test_*.py",),
     ),
     Group(
+        "monitoring",
+        "each alert fires and stays silent as it should, in promtool",
+        files=("tests/component/monitoring/test_*.py",),
+    ),
+    Group(
         "packaging",
         "the wheel is complete; CI skips nothing",
         files=("tests/packaging/test_*.py",),
