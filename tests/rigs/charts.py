@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from deploy.dev.cluster.programs import program
 from tests.rigs.root import ROOT
 
 CHART = ROOT / "helm/clipstream"
@@ -22,16 +23,11 @@ SMALL: Mapping[str, Any] = {"labelSets": {"files": {"shapes": "name: shapes\n"}}
 """The least that the chart asks for."""
 
 
-@cache
-def helm_binary() -> str:
-    return Path("/tmp/briefs/helm-path").read_text().strip()
-
-
 def helm(*arguments: str, values: str = "") -> subprocess.CompletedProcess[str]:
     """Run Helm. ``values`` (YAML or JSON) go to its standard input, where an argument names
     ``-``."""
     return subprocess.run(
-        [helm_binary(), *arguments],
+        [program("helm"), *arguments],
         input=values,
         capture_output=True,
         text=True,

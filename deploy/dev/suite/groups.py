@@ -168,11 +168,6 @@ GROUPS = (
         "the console in a real browser: images, thresholds, the stream, replays",
         files=("tests/component/console/test_*.py",),
     ),
-    Group(
-        "helm",
-        "the chart: every value, every example, what each pod may and has",
-        files=("tests/component/helm/test_*.py",),
-    ),
     Group("gpu", "a CUDA device; skipped without one", files=("tests/gpu/test_*.py",)),
     Group(
         "e2e",
@@ -236,6 +231,12 @@ GROUPS = (
             "tests/fault/test_takeover.py",
             "tests/fault/test_worker_faults.py",
         ),
+        alone=True,
+    ),
+    Group(
+        "helm",
+        "the chart: every value, every example, what each pod may and has",
+        files=("tests/component/helm/test_*.py",),
         alone=True,
     ),
     Group(
