@@ -36,15 +36,21 @@ def helm(*arguments: str, values: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
-def rendered(values: Any = SMALL, *, release: str = "live", files: Sequence[Path] = ()) -> str:
+def rendered(
+    values: Any = SMALL,
+    *,
+    release: str = "live",
+    namespace: str = "images",
+    files: Sequence[Path] = (),
+) -> str:
     """What ``helm template`` prints."""
-    return _rendered(json.dumps(values), release, tuple(files))
+    return _rendered(json.dumps(values), release, namespace, tuple(files))
 
 
 @cache
-def _rendered(values: str, release: str, files: tuple[Path, ...]) -> str:
+def _rendered(values: str, release: str, namespace: str, files: tuple[Path, ...]) -> str:
     named = [word for file in files for word in ("--values", str(file))]
-    command = ("template", release, str(CHART), "--namespace", "images")
+    command = ("template", release, str(CHART), "--namespace", namespace)
     done = helm(*command, *named, "--values", "-", values=values)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -65,9 +71,9 @@ def notes(values: Any = SMALL, files: Sequence[Path] = ()) -> str:
     return done.stdout.partition("NOTES:")[2]
 
 
-def example(path: Path, values: Any = None) -> list[Object]:
+def example(path: Path, **options: Any) -> list[Object]:
     """The objects of one of the chart's complete examples."""
-    return objects(values or {}, files=[path])
+    return objects({}, files=[path], **options)
 
 
 def refusal(values: Any) -> str:

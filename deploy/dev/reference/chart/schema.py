@@ -73,7 +73,7 @@ def _property(values: Mapping[str, Value], value: Value) -> dict[str, Any]:
 
 def _entry(section: str) -> str:
     """Name of the definition of entries with the keys of a section."""
-    return f"entry of {section}"
+    return f"entry.of.{section}"
 
 
 def _of_default(default: Any) -> dict[str, Any]:
