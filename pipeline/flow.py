@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.errors import Halt, Overloaded, Reject, ends_worker
+from pipeline.labels import counting
 from pipeline.look import Look
 from pipeline.metrics import STAGE_SECONDS
 from pipeline.policy import Policy, Tier
@@ -125,4 +126,5 @@ class Flow:
         # Scores come from the values that are published, so that anyone can derive them again.
         results = scoring.score(ref.label_sets, looked.embedding.astype(np.float32, copy=False))
         self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started, stage="score")
+        counting.count(results, self._meter)
         return Classification(ref, looked, results, etag, version_id)

@@ -173,6 +173,7 @@ class LiveRules(Generic[InForce]):
             rules = self._load()
         except Halt as refused:
             self._meter.add(metrics.LABEL_SET_RELOADS, outcome="refused")
+            self._meter.set(metrics.LABEL_SETS_REFUSED, 1)
             log.error(  # noqa: TRY400 - an expected failure, its message says it all
                 "label sets: the changed files cannot be loaded, those loaded before stay in "
                 "force: %s",
@@ -185,6 +186,7 @@ class LiveRules(Generic[InForce]):
         kept = {name: at for name, at in self.changed_at.items() if name in rules.versions}
         self.changed_at = kept | dict.fromkeys(fresh, self._now())
         self._meter.add(metrics.LABEL_SET_RELOADS, outcome="loaded")
+        self._meter.set(metrics.LABEL_SETS_REFUSED, 0)
         self._tell(replaced.versions)
 
     def _tell(self, replaced: Mapping[str, str]) -> None:

@@ -24,6 +24,23 @@ DRIVER_EMPTY = metric(
     "the node.",
     ("code",),
 )
+WORKER_DEATHS = metric(
+    Kind.COUNTER,
+    "driver_worker_deaths_total",
+    "Workers of this driver that died, or hung and were killed. Workers that were asked to stop, "
+    "or whose node went away, are not counted.",
+    "The driver's log has a line for each death with its code. A record or a broken node kills "
+    "again and again: see docs/troubleshooting.md, Workers die again and again.",
+)
+CERTIFICATE_EXPIRY = metric(
+    Kind.GAUGE,
+    "certificate_expiry_timestamp_seconds",
+    "Unix time at which the file of this setting can no longer be used: a client certificate or "
+    "its chain expires, or the last one of several authorities. The file is read again every "
+    "hour.",
+    "Renew the file on every node, and restart the drivers one after the other.",
+    ("setting",),
+)
 
 WORKER_UP = metric(
     Kind.GAUGE,
@@ -40,8 +57,10 @@ WORKER_UP = metric(
 DRIVER_METRICS: tuple[Metric, ...] = (
     DRIVER_WORKERS,
     DRIVER_EMPTY,
+    WORKER_DEATHS,
+    CERTIFICATE_EXPIRY,
 )
-"""The places for workers: exposed by the driver only."""
+"""The places for workers, and the driver's files: exposed by the driver only."""
 
 FLEET_METRICS: tuple[Metric, ...] = (WORKER_UP,)
 """What the driver finds out when it asks its workers: exposed at /metrics/all only."""

@@ -73,6 +73,30 @@ LABEL_SET_RELOADS = metric(
     "and `clipstream labels check` say what to fix.",
     ("outcome",),
 )
+LABEL_SETS_REFUSED = metric(
+    Kind.GAUGE,
+    "label_sets_refused",
+    "1 while the changed label set files of this process are not valid and the earlier label sets "
+    "stay in force, else 0.",
+    "`clipstream labels check` names the line to mend. No restart is needed.",
+)
+LABEL_DECISIONS = metric(
+    Kind.COUNTER,
+    "label_decisions_total",
+    "Images that were scored, by label set and decision. An image that is read again after a "
+    "restart counts again. Labels that came with a request are not counted.",
+    "A share that changes from one day to the next: the input has changed, or the label set "
+    "(clipstream_label_set_info).",
+    ("label_set", "decision"),
+)
+LABEL_MATCHES = metric(
+    Kind.COUNTER,
+    "label_matches_total",
+    "Labels that matched an image, by label set and label: their score reached a threshold. Label "
+    "sets of more than 200 labels count under the label `other`.",
+    "As for clipstream_label_decisions_total.",
+    ("label_set", "label"),
+)
 
 IMAGE_METRICS: tuple[Metric, ...] = (
     STAGE_SECONDS,
@@ -84,6 +108,9 @@ IMAGE_METRICS: tuple[Metric, ...] = (
     MODEL_INFO,
     LABEL_SET_INFO,
     LABEL_SET_RELOADS,
+    LABEL_SETS_REFUSED,
+    LABEL_DECISIONS,
+    LABEL_MATCHES,
 )
 """Metrics of an image's path, whatever its source. The stream worker exposes these, and another
 kind of worker would too."""

@@ -35,6 +35,7 @@ from workers.kubernetes.stateful_set import was_scaled_in
 from workers.label_sets import load_routes
 from workers.settings.loading import Settings
 from workers.stream.wiring import build_stream_worker, endpoint_of, member_of
+from workers.supervise.certificates import Certificates
 from workers.supervise.standing import DriverGauges
 from workers.supervise.supervisor import ExitCode, Supervisor
 
@@ -150,7 +151,8 @@ def _supervise(
         registry=meter.registry,
         places=lambda: stream_places(settings, supervisor),
     )
-    with contextlib.closing(endpoint):
+    certificates = Certificates(settings, meter)
+    with contextlib.closing(endpoint), contextlib.closing(certificates):
         log.info("health and the driver's metrics on port %d", endpoint.port)
         return supervisor.run(until_idle_s, watch.tick)
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.errors import Reject
+from pipeline.labels import counting
 from pipeline.labels.scoring import CompiledLabelSet
 from pipeline.metrics import STAGE_SECONDS
 from pipeline.records import LabelSetResult
 from workers.serve.caller import Admitted
 from workers.serve.errors import ApiError
 from workers.serve.images import Failure, Given, Seen
+from workers.serve.label_sets import OWN_NAME
 from workers.serve.services import Services
 
 RETRY_S = 1.0
@@ -54,6 +56,9 @@ def scores_of(
     vector = seen.looked.embedding.astype(np.float32, copy=False)
     results = tuple(label_set.score(vector) for label_set in label_sets)
     services.meter.observe(STAGE_SECONDS, services.clock.monotonic() - started, stage="score")
+    # A client chooses the names of its own labels, and would choose names of series.
+    ours = (result for result in results if result.label_set != OWN_NAME)
+    counting.count(ours, services.meter)
     return results
 
 

@@ -33,13 +33,14 @@ class State(StrEnum):
 class Standing:
     """One look at all places. ``empty`` counts the empty places by code. ``lines`` are for
     people. ``metrics_at`` has each place's number, with the address of its worker's metrics or
-    None."""
+    None. ``deaths`` counts the workers that have died so far."""
 
     ready: bool
     states: Mapping[State, int]
     empty: Mapping[str, int]
     lines: tuple[str, ...]
     metrics_at: Mapping[int, str | None] = field(default_factory=dict)
+    deaths: int = 0
 
 
 NOTHING_YET = Standing(ready=False, states={}, empty={}, lines=())
@@ -58,7 +59,9 @@ def state_of(slot: Slot) -> State:
     return State.WAITING if slot.waiting_s is not None else State.STARTING
 
 
-def standing_of(slots: Iterable[Slot], min_ready: int, *, stopping: bool) -> Standing:
+def standing_of(
+    slots: Iterable[Slot], min_ready: int, *, stopping: bool, deaths: int = 0
+) -> Standing:
     """The states of the places in use."""
     states = {slot: state_of(slot) for slot in slots}
     ready = sum(state is State.READY for state in states.values())
@@ -76,6 +79,7 @@ def standing_of(slots: Iterable[Slot], min_ready: int, *, stopping: bool) -> Sta
         ),
         lines=tuple(lines),
         metrics_at={slot.number: slot.metrics_at for slot in states},
+        deaths=deaths,
     )
 
 
@@ -98,6 +102,7 @@ class DriverGauges:
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._codes: set[str] = set()
+        self._deaths = 0
 
     def follow(self, standing: Standing) -> None:
         """Expose this look, and nothing of the previous one."""
@@ -108,3 +113,5 @@ class DriverGauges:
         for code, places in standing.empty.items():
             self._meter.set(metrics.DRIVER_EMPTY, places, code=code)
         self._codes = set(standing.empty)
+        self._meter.add(metrics.WORKER_DEATHS, standing.deaths - self._deaths)
+        self._deaths = standing.deaths

@@ -94,6 +94,7 @@ class Supervisor:
         # When a worker without trouble was last in the group.
         self._attended_at = clock.monotonic()
         self._waiting_told: dict[int, Reminder] = {}
+        self._deaths = 0
         self._stop: ExitCode | None = None
         self._stop_requested = threading.Event()
         self.standing = NOTHING_YET
@@ -119,7 +120,10 @@ class Supervisor:
             if self._stop is None:
                 self._decide()
             self.standing = standing_of(
-                self._in_use(), self._policy.min_ready, stopping=self._stop is not None
+                self._in_use(),
+                self._policy.min_ready,
+                stopping=self._stop is not None,
+                deaths=self._deaths,
             )
             if on_tick is not None:
                 on_tick(self)
@@ -227,6 +231,7 @@ class Supervisor:
             )
             slot.stopped()
             return
+        self._deaths += ended.fate is Fate.DIED
         if nodes and self._stop is None:
             self._leave_empty(slot, ended)
             return

@@ -15,7 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from deploy.dev.monitoring import rules
 from deploy.dev.reference import cli, columns, events, settings
+from deploy.dev.reference.chart import readme
+from deploy.dev.reference.chart import schema as values_schema
+from deploy.dev.reference.chart.copies import copies
 from deploy.dev.reference.markdown import NOTICE, table
 from pipeline.errors import CODES, Blame, Code
 from pipeline.events.schemas import schemas
@@ -45,10 +49,14 @@ def pages() -> Mapping[str, Callable[[], str]]:
         "docs/reference/cli.md": cli.render,
         "docs/reference/backfill-columns.md": columns.page,
         "docs/schemas/backfill/columns.v1.json": columns.document,
+        "monitoring/clipstream.rules.yaml": rules.default_rules,
         **{
             f"docs/schemas/{name}.json": partial(schema, document)
             for name, document in schemas().items()
         },
+        "helm/clipstream/values.schema.json": values_schema.render,
+        "helm/clipstream/README.md": readme.render,
+        **copies(),
     }
 
 

@@ -1,8 +1,9 @@
 """Fetches and builds what tests start, before any test runs: Kafka's jars, the S3 server, OpenAI's
-client for JavaScript, the tools that build a release.
+client for JavaScript, the tools that build a release, Prometheus.
 
 All are kept in the user's cache. Without a Go toolchain the tests that need the S3 server skip
-themselves, and fail in CI; so do the tests that need JavaScript, without node and npm.
+themselves, and fail in CI; so do the tests that need JavaScript, without node and npm, and those of
+the alerts, without Debian's tools.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import sys
 
 from deploy.dev import javascript_client, sbom, versitygw
+from deploy.dev.monitoring import promtool
 from workers.embedded.jars import KAFKA_VERSION, kafka_jars
 from workers.embedded.processes import ServiceError
 
@@ -28,6 +30,10 @@ def main() -> int:
         else:
             print(f"no client for JavaScript: {javascript_client.WHAT_IT_NEEDS}")
         print(f"the tools that build a release are in {sbom.tools()}")
+        if promtool.available():
+            print(f"promtool is {promtool.program('promtool')}")
+        else:
+            print(f"no promtool: {promtool.WHAT_IT_NEEDS}")
     except ServiceError as problem:
         print(problem)
         return 1

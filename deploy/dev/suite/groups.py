@@ -141,6 +141,11 @@ GROUPS = (
         files=("tests/property/test_*.py",),
     ),
     Group(
+        "monitoring",
+        "each alert fires and stays silent as it should, in promtool",
+        files=("tests/component/monitoring/test_*.py",),
+    ),
+    Group(
         "packaging",
         "the wheel is complete; CI skips nothing",
         files=("tests/packaging/test_*.py",),
@@ -232,6 +237,12 @@ GROUPS = (
             "tests/fault/test_takeover.py",
             "tests/fault/test_worker_faults.py",
         ),
+        alone=True,
+    ),
+    Group(
+        "helm",
+        "the chart: every value, every example, what each pod may and has",
+        files=("tests/component/helm/test_*.py",),
         alone=True,
     ),
     Group(

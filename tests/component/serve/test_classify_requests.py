@@ -7,15 +7,17 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import numpy as np
 import pytest
 
 from pipeline.adapters.memory.store import MemoryStore
+from pipeline.adapters.prometheus import PrometheusMeter, samples
 from pipeline.errors import Retry
 from pipeline.fetch import Attempts, Stores
+from pipeline.metrics import LABEL_DECISIONS
 from tests.rigs.serve.application import application, served
 from tests.rigs.stages.decoding import as_file, noise
 from tests.rigs.stages.fetching import store_of
@@ -350,3 +352,21 @@ def test_options_that_would_be_passed_over_are_refused(server: Server) -> None:
         assert error_of(server.post(url, **how), 400)["code"].startswith("invalid_")
     text = server.post("/v1/classify", content=b"cat", headers={"content-type": "text/plain"})
     assert error_of(text, 415)["code"] == "unsupported_media_type"
+
+
+def test_decisions_of_configured_label_sets_are_counted_and_those_of_a_clients_own_are_not(
+    server: Server,
+) -> None:
+    def counted() -> dict[str, float]:
+        return {
+            labels["label_set"]: value
+            for name, labels, value in samples(
+                cast(PrometheusMeter, server.services.meter).registry
+            )
+            if name == LABEL_DECISIONS.name
+        }
+
+    before = counted()
+    assert server.ask(images=[URI], label_set="moderation").status_code == 200
+    assert server.ask(images=[URI], labels=LABELS).status_code == 200
+    assert counted() == before | {"moderation": before.get("moderation", 0) + 1}

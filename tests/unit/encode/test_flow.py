@@ -19,7 +19,7 @@ from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Halt, Overloaded, Reject
 from pipeline.flow import Flow
 from pipeline.look import Look
-from pipeline.metrics import IMAGE_METRICS, STAGE_SECONDS
+from pipeline.metrics import IMAGE_METRICS, LABEL_DECISIONS, STAGE_SECONDS
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -106,6 +106,14 @@ def flow_of(
     encoder = MemoryEncoder(dimension=3, crop=2)
     look = Look(stages, stages, encoder, DecodePolicy(mode="fast"), dtype, clock, meter)
     return Flow(stages, look, clock, meter)
+
+
+def test_the_decision_of_a_scored_image_is_counted_and_that_of_no_other() -> None:
+    meter = MemoryMeter(IMAGE_METRICS)
+    outcome_of(Stages("decode", Reject("decode.corrupt", "broken")), meter=meter)
+    assert meter.labels(LABEL_DECISIONS) == []
+    outcome_of(Stages(), meter=meter)
+    assert meter.value(LABEL_DECISIONS, label_set="things", decision="allow") == 1
 
 
 def test_a_classification_says_what_was_read_and_how() -> None:

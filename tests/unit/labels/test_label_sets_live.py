@@ -14,7 +14,12 @@ from pipeline.adapters.label_files import fingerprint
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import Halt
-from pipeline.metrics import IMAGE_METRICS, LABEL_SET_INFO, LABEL_SET_RELOADS
+from pipeline.metrics import (
+    IMAGE_METRICS,
+    LABEL_SET_INFO,
+    LABEL_SET_RELOADS,
+    LABEL_SETS_REFUSED,
+)
 from pipeline.records import ImageRef, Partition, Position, Record
 from pipeline.references import ReferencesPolicy, parse
 from tests.rigs.waiting import eventually
@@ -141,10 +146,22 @@ def test_an_invalid_change_leaves_what_was_in_force(
     (told,) = caplog.records
     assert "animals.yaml:7" in told.getMessage()
     assert bench.count("refused") == 1
+    assert bench.meter.value(LABEL_SETS_REFUSED) == 1
     bench.write("animals", TWO)
     bench.rules.look()
     bench.rules.look()
     assert bench.rules() is not before
+    assert bench.meter.value(LABEL_SETS_REFUSED) == 0
+
+
+def test_label_sets_that_are_as_they_were_before_the_refusal_are_refused_no_longer(
+    bench: Bench,
+) -> None:
+    for text, refused in ((INVALID, 1), (ONE, 0)):
+        bench.write("animals", text)
+        bench.rules.look()
+        bench.rules.look()
+        assert bench.meter.value(LABEL_SETS_REFUSED) == refused
 
 
 @pytest.mark.parametrize("prompt", ["a cat", "A Cat"])

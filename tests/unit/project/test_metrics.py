@@ -53,6 +53,8 @@ ROOM = "unit/serve/test_room.py"
 JOB = "unit/backfill/test_running_job.py"
 TOLD_BY_WORKERS = "unit/backfill/test_told_by_workers.py"
 SANDBOX = "component/test_decoder_sandbox.py"
+COUNTING = "unit/labels/test_counting.py"
+LIVE = "unit/labels/test_label_sets_live.py"
 
 TOLD: Mapping[Metric, tuple[Told, ...]] = {
     metrics.WORKER_UP: (
@@ -239,14 +241,33 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
     ),
     metrics.LABEL_SET_INFO: (
         Told(
-            "unit/labels/test_label_sets_live.py::test_label_sets_come_and_go",
-            "unit/labels/test_label_sets_live.py::test_an_invalid_change_leaves_what_was_in_force",
+            f"{LIVE}::test_label_sets_come_and_go",
+            f"{LIVE}::test_an_invalid_change_leaves_what_was_in_force",
+        ),
+    ),
+    metrics.LABEL_SETS_REFUSED: (
+        Told(
+            f"{LIVE}::test_an_invalid_change_leaves_what_was_in_force",
+            f"{LIVE}::test_label_sets_that_are_as_they_were_before_the_refusal_are_refused_no_longer",
+        ),
+    ),
+    metrics.LABEL_DECISIONS: (
+        Told(
+            "unit/encode/test_flow.py"
+            "::test_the_decision_of_a_scored_image_is_counted_and_that_of_no_other",
+            f"{COUNTING}::test_an_image_that_matches_nothing_counts_as_a_decision_alone",
+        ),
+    ),
+    metrics.LABEL_MATCHES: (
+        Told(
+            f"{COUNTING}::test_each_label_set_counts_its_decision_and_the_labels_that_matched",
+            f"{COUNTING}::test_an_image_that_matches_nothing_counts_as_a_decision_alone",
         ),
     ),
     metrics.LABEL_SET_RELOADS: (
         Told(
-            "unit/labels/test_label_sets_live.py::test_an_invalid_change_leaves_what_was_in_force",
-            "unit/labels/test_label_sets_live.py::test_a_file_that_is_still_being_written_is_not_loaded",
+            f"{LIVE}::test_an_invalid_change_leaves_what_was_in_force",
+            f"{LIVE}::test_a_file_that_is_still_being_written_is_not_loaded",
         ),
     ),
     metrics.LAST_PROGRESS: (

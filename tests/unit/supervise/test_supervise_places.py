@@ -293,6 +293,21 @@ def test_the_drivers_metrics_follow_the_places() -> None:
     assert value(metrics.DRIVER_EMPTY, code="model.device") is None
 
 
+def test_deaths_are_counted_and_halts_are_not() -> None:
+    stage = Stage(count=3)
+    stage.at = [
+        (5, end(stage, 0, DIED)),
+        (6, end(stage, 1, NO_CREDENTIALS)),
+        (200, end(stage, 2, DIED)),
+        (300, stage.supervisor.request_stop),
+    ]
+    meter = MemoryMeter(metrics.DRIVER_METRICS)
+    gauges = DriverGauges(meter)
+    stage.each_tick = lambda: gauges.follow(stage.supervisor.standing)
+    assert stage.run() is ExitCode.OK
+    assert meter.value(metrics.WORKER_DEATHS) == 2
+
+
 def fails_soon_after_loading(stage: Stage, ended: Ended, load_s: float) -> None:
     """Each worker loads for so long, answers, and ends 5 s later."""
     begun_at: dict[int, float] = {}

@@ -41,6 +41,7 @@ from workers.serve.admission.keys import require_keys
 from workers.serve.live.live import with_stream_named
 from workers.settings.loading import Settings
 from workers.stages import load_encoder
+from workers.supervise.certificates import Certificates
 from workers.supervise.supervisor import ExitCode
 
 log = logging.getLogger(__name__)
@@ -172,7 +173,8 @@ class Driver:
             registry=meter.registry,
             places=self._places,
         )
-        with contextlib.closing(endpoint):
+        certificates = Certificates(self._settings, meter)
+        with contextlib.closing(endpoint), contextlib.closing(certificates):
             log.info("health and the driver's metrics on port %d", endpoint.port)
             while not self._stopping.wait(TICK_S):
                 self._look(draining=False)

@@ -1,0 +1,94 @@
+"""Prometheus and promtool: taken from PATH, or out of Debian's package into the user's cache.
+
+Debian's package would start a server when it is installed. So the package is only downloaded and
+unpacked, which needs no root.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from workers.embedded.cache import cache_folder, locked
+from workers.embedded.processes import ServiceError
+
+PROGRAMS = ("prometheus", "promtool")
+
+DOWNLOAD_DEADLINE_S = 600.0
+"""The package has 40 MB."""
+
+WHAT_IT_NEEDS = (
+    "the rules are checked with promtool: put it on PATH, or have Debian's apt-get and dpkg-deb, "
+    "which fetch the package `prometheus` into the user's cache without installing it"
+)
+
+
+def _unpacked() -> Path:
+    return cache_folder("prometheus", "debian")
+
+
+def available() -> bool:
+    """Whether the programs are there, or can be fetched."""
+    return (
+        shutil.which("promtool") is not None
+        or (_unpacked() / "promtool").is_file()
+        or all(shutil.which(tool) for tool in ("apt-get", "dpkg-deb"))
+    )
+
+
+def program(name: str) -> Path:
+    """``prometheus`` or ``promtool``, fetched if neither PATH nor the cache has it.
+
+    Raises ``ServiceError`` where neither is possible, with the tools' own words.
+    """
+    if name not in PROGRAMS:
+        raise ValueError(f"{name!r} is none of {PROGRAMS}")
+    on_path = shutil.which(name)
+    if on_path is not None:
+        return Path(on_path)
+    kept = _unpacked() / name
+    if kept.is_file():
+        return kept
+    if not available():
+        raise ServiceError(f"{name}: {WHAT_IT_NEEDS}")
+    with locked(_unpacked().parent), tempfile.TemporaryDirectory(dir=_unpacked().parent) as folder:
+        if not kept.is_file():
+            print("fetching Debian's package prometheus, once", file=sys.stderr)
+            _fetch(Path(folder))
+            found = Path(folder) / "files/usr/bin"
+            _unpacked().mkdir(exist_ok=True)
+            for each in PROGRAMS:
+                (found / each).replace(_unpacked() / each)
+    return kept
+
+
+def _fetch(folder: Path) -> None:
+    _run(["apt-get", "download", "-q", "prometheus"], folder)
+    (package,) = folder.glob("prometheus_*.deb")
+    _run(["dpkg-deb", "-x", package.name, "files"], folder)
+
+
+def _run(command: list[str], folder: Path) -> None:
+    # apt drops its rights for downloads, and then could not write into this folder.
+    options = (
+        ["-o", "APT::Sandbox::User=root"] if command[0] == "apt-get" and not os.getuid() else []
+    )
+    done = subprocess.run(  # noqa: S603 - the commands are ours, no shell
+        [command[0], *options, *command[1:]],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=DOWNLOAD_DEADLINE_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ServiceError(
+            f"prometheus: {' '.join(command)} failed (status {done.returncode}); check the network "
+            f"and apt's sources, or put promtool on PATH:\n{done.stdout}"
+        )

@@ -1,0 +1,24 @@
+"""Counts what label sets decide, for metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipeline.metrics import LABEL_DECISIONS, LABEL_MATCHES
+from pipeline.ports import Meter
+from pipeline.records import LabelSetResult
+
+MAX_LABELS = 200
+"""Label sets of more labels count their matches as those of one label. Each label is a series in
+each worker, and a set may have thousands."""
+
+OTHER = "other"
+
+
+def count(results: Iterable[LabelSetResult], meter: Meter) -> None:
+    """Count the decision and the matched labels of one image, for each label set that scored it."""
+    for result in results:
+        meter.add(LABEL_DECISIONS, label_set=result.label_set, decision=result.decision)
+        by_name = len(result.scores) <= MAX_LABELS
+        for label in result.matched if by_name else result.matched[:1]:
+            meter.add(LABEL_MATCHES, label_set=result.label_set, label=label if by_name else OTHER)
