@@ -6,9 +6,11 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/pytest
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 JOBS ?= 2
 SCHEDULES ?= 1000
 KILLS ?= 300
+ROWS ?= 10000000
 MUTANTS ?= 10000
 SEED ?= 1
 REFERENCES ?= 1000000
@@ -19,7 +21,7 @@ OUTPUT ?= tests/benchmarks/results/chaos-summary.json
 
 .PHONY: help
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(INSTALLED) ## Run the main job here: Kafka, S3, a small CLIP, the real stream worker, a report
@@ -69,6 +71,10 @@ chaos: $(INSTALLED) ## Kill, freeze and cut off workers: SCHEDULES=1000 SEED=1 O
 backfill-kills: $(INSTALLED) ## Kill drivers and workers of backfills: KILLS=300 SEED=1
 	@$(BIN)/python -m tests.fault.backfill.kills --kills $(KILLS) --seed $(SEED)
 
+.PHONY: backfill-soak
+backfill-soak: $(INSTALLED) ## Watch the memory of a backfill's driver and worker: ROWS=10000000
+	@$(BIN)/python -m tests.fault.backfill.soak --rows $(ROWS)
+
 .PHONY: mutate
 mutate: $(INSTALLED) ## Decode files with flipped bits, count what becomes of them: MUTANTS=10000 SEED=1
 	@$(BIN)/python -m tests.component.mutants --mutants $(MUTANTS) --seed $(SEED)
@@ -94,7 +100,7 @@ serve-bench: $(INSTALLED) ## Measure `clipstream serve`; PART="overhead overload
 	@$(BIN)/python -m tests.benchmarks.serve $(if $(PART),--only $(PART))
 
 .PHONY: backfill-bench
-backfill-bench: $(INSTALLED) ## Measure a backfill's worker; PART="overhead photographs" measures some parts
+backfill-bench: $(INSTALLED) ## Measure backfills; PART="overhead listing" measures some parts
 	@$(BIN)/python -m tests.benchmarks.backfill $(if $(PART),--only $(PART))
 
 .PHONY: bench
@@ -138,10 +144,46 @@ services: $(INSTALLED) ## Start Kafka and an S3 server for development, and prin
 services-down: $(INSTALLED) ## Stop what `make services` started
 	@$(BIN)/python deploy/dev/services.py down
 
+.PHONY: cluster
+cluster: $(INSTALLED) ## Start a real Kubernetes with Kafka and S3 here, as root; say how to install the chart
+	@$(BIN)/python -m deploy.dev.cluster up
+
+.PHONY: cluster-down
+cluster-down: $(INSTALLED) ## Remove what `make cluster` started
+	@$(BIN)/python -m deploy.dev.cluster down
+
+.PHONY: cluster-programs
+cluster-programs: $(INSTALLED) ## Build Kubernetes' programs, once: 10 minutes on two processors
+	@$(BIN)/python -m deploy.dev.cluster.build
+
+.PHONY: cluster-tests
+cluster-tests: $(INSTALLED) ## The tests on a real and on a simulated Kubernetes, as root
+	@CLIPSTREAM_TEST_NODE=yes $(BIN)/python -m deploy.dev.suite cluster kubernetes
+
 .PHONY: lock
-lock: $(INSTALLED) ## Choose the versions in constraints.txt again
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--all-extras --group dev --upgrade pyproject.toml -o constraints.txt
+lock: $(INSTALLED) ## Choose all versions again: constraints*.txt
+	$(COMPILE) --all-extras --group dev --upgrade pyproject.toml -o constraints.txt
+	@$(MAKE) --no-print-directory lock-production
+
+# The versions of constraints.txt, without what only development needs. And what builds a release.
+.PHONY: lock-production
+lock-production: $(INSTALLED)
+	$(COMPILE) --extra backfill --extra compression --extra heif --extra int8 \
+		-c constraints.txt pyproject.toml -o constraints-production.txt
+	printf 'cyclonedx-bom>=7.5,<8\nhatchling\nuv==%s\n' $(UV_VERSION) | \
+		$(COMPILE) -c constraints.txt - -o constraints-build.txt
+
+.PHONY: image
+image: $(INSTALLED) ## Build the container image: ARGS="--target compiler", docs/image.md
+	@$(BIN)/python -m deploy.dev.image $(ARGS)
+
+.PHONY: image-tests
+image-tests: $(INSTALLED) ## Build the image and check it: 10 minutes, 30 GB of disk; needs docker or podman
+	@$(BIN)/python -m tests.packaging.image $(ARGS)
+
+.PHONY: sbom
+sbom: $(INSTALLED) ## Write the SBOM of the production packages: dist/*.cdx.json
+	@$(BIN)/python -m deploy.dev.sbom
 
 .PHONY: audit
 audit: $(INSTALLED) ## Look the pinned dependencies up in a vulnerability database

@@ -240,6 +240,16 @@ HALTS: dict[str, HaltCode] = {
         "a file of the model is missing or damaged",
         "download the checkpoint again",
     ),
+    "model.another_revision": _command(
+        "the checkpoint in S3 is not the one that the command names",
+        "name the prefix of that checkpoint, or the revision that is there",
+        of_input=True,
+    ),
+    "model.unwritable": _command(
+        "the directory that a checkpoint is copied to cannot be written",
+        "fix its owner, or give it more space",
+        of_input=True,
+    ),
     "model.unsupported": _node(
         "the checkpoint is not a CLIP model that Clipstream supports",
         "choose another model; if only one node reports this, download its copy again",
@@ -341,6 +351,15 @@ HALTS: dict[str, HaltCode] = {
     ),
     "enqueue.unreadable": _command(
         "the list cannot be read", "fix the path or the encoding", of_input=True
+    ),
+    "verify.invalid": _command(
+        "the object, the image or the prefix given to `verify` is not valid",
+        "fix what the message names",
+        of_input=True,
+    ),
+    "verify.exists": _command(
+        "`verify --upload` would overwrite an object",
+        "leave `--upload` out, or name a key that is free",
     ),
     "replay.invalid": _command(
         "the input of `replay` is not valid", "fix what the message names", of_input=True

@@ -13,7 +13,9 @@ from pipeline.halts import is_of_input
 from workers.commands import keys, labels
 from workers.commands.backfill import commands as backfills
 from workers.commands.config import config
+from workers.commands.model import commands as models
 from workers.commands.options import Config, Set, load, log_here
+from workers.commands.verify.command import verify
 from workers.demo.command import demo
 from workers.logs import configure_logging
 from workers.supervise.supervisor import ExitCode
@@ -32,6 +34,7 @@ app = typer.Typer(
 app.add_typer(backfills.app, name="backfill")
 app.add_typer(keys.app, name="keys")
 app.add_typer(labels.app, name="labels")
+app.add_typer(models.app, name="model")
 
 
 def _print_version(wanted: bool) -> None:
@@ -344,6 +347,8 @@ def replay(
         as_routed=as_routed,
     )
 
+
+app.command()(verify)
 
 # It needs no heavy library, so its options stand beside what it does.
 app.command()(config)

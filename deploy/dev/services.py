@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from deploy.dev.state import state_folder
 from deploy.dev.versitygw import VersityS3
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import sound_topics
@@ -168,19 +168,12 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _state_folder() -> Path:
-    base = os.environ.get("XDG_STATE_HOME", "")
-    # The XDG specification has relative paths ignored.
-    root = Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "state"
-    return root / "clipstream" / "services"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="services.py")
     parser.add_argument(
         "--folder",
         type=Path,
-        default=_state_folder(),
+        default=state_folder("services"),
         help="where state, data and logs are kept (default: %(default)s)",
     )
     commands = parser.add_subparsers(dest="command", required=True)

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from workers.embedded.cache import cache_folder, locked
+from deploy.dev import go_programs
+from deploy.dev.go_programs import GO_VERSION, GoProgram
 from workers.embedded.processes import LOOPBACK, ServiceError, remembered_ports, service_environment
 from workers.embedded.s3 import S3Server
 
 VERSION = "v1.8.0"
-PACKAGE = "github.com/versity/versitygw/cmd/versitygw"
-
-BUILD_DEADLINE_S = 1800.0
-"""Two to four minutes on two cores; the source of 150 modules is fetched first."""
+MODULE = "github.com/versity/versitygw"
+PROGRAM = GoProgram("versitygw", MODULE, VERSION, f"{MODULE}/cmd/versitygw")
 
 WHAT_IT_NEEDS = (
-    "the S3 server versitygw is built once, by a Go toolchain (1.25 or newer, `go` on the PATH)"
+    "the S3 server versitygw is built once, by a Go toolchain "
+    f"({GO_VERSION} or newer, `go` on the PATH)"
 )
-
-
-def _cached() -> Path:
-    return cache_folder("versitygw", VERSION) / "versitygw"
 
 
 def available() -> bool:
     """Whether the server is built, or can be."""
-    return _cached().is_file() or shutil.which("go") is not None
+    return go_programs.available([PROGRAM])
 
 
 def binary() -> Path:
@@ -38,38 +31,10 @@ def binary() -> Path:
 
     Raises ``ServiceError`` without a Go toolchain, and with the toolchain's words when it fails.
     """
-    path = _cached()
-    if path.is_file():
-        return path
-    go = shutil.which("go")
-    if go is None:
+    if not available():
         raise ServiceError(f"versitygw: {WHAT_IT_NEEDS}; install it, or use --s3 moto")
-    with locked(path.parent), tempfile.TemporaryDirectory(dir=path.parent) as incoming:
-        # Another process may have built it while this one waited for the lock.
-        if not path.is_file():
-            print(f"building versitygw {VERSION}, once: this takes minutes", file=sys.stderr)
-            _build(go, Path(incoming))
-            (Path(incoming) / path.name).replace(path)
+    (path,) = go_programs.built([PROGRAM])
     return path
-
-
-def _build(go: str, folder: Path) -> None:
-    # The toolchain checks what it fetches against Go's public log of module checksums.
-    done = subprocess.run(  # noqa: S603 - the command is ours, no shell
-        [go, "install", "-trimpath", f"{PACKAGE}@{VERSION}"],
-        env={**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=BUILD_DEADLINE_S,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise ServiceError(
-            f"versitygw: go install {PACKAGE}@{VERSION} failed (status {done.returncode}); "
-            f"check the network and the version of Go:\n{done.stdout}"
-        )
 
 
 class VersityS3(S3Server):
@@ -84,20 +49,22 @@ class VersityS3(S3Server):
         data_dir: Path,
         log_dir: Path | None = None,
         *,
+        address: str = LOOPBACK,
         detached: bool = False,
     ) -> None:
         data_dir = data_dir.resolve()
-        (port,) = remembered_ports(data_dir / "ports.json", 1)
+        (port,) = remembered_ports(data_dir / "ports.json", 1, address)
         objects, versions = data_dir / "objects", data_dir / "versions"
         for folder in (objects, versions):
             folder.mkdir(parents=True, exist_ok=True)
         super().__init__(
             "versitygw",
             [
-                *(binary(), "--port", f"{LOOPBACK}:{port}", "--region", self.region),
+                *(binary(), "--port", f"{address}:{port}", "--region", self.region),
                 *("--health", "/health", "--keep-alive"),
                 *("posix", "--versioning-dir", versions, *_metadata_options(data_dir), objects),
             ],
+            address=address,
             port=port,
             health_path="/health",
             log=(log_dir.resolve() if log_dir else data_dir) / "versitygw.log",

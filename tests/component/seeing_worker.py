@@ -15,6 +15,8 @@ from workers.settings.loading import Settings
 class SeeingWorker:
     """Built, and the worker itself."""
 
+    metrics_port = None
+
     def __init__(self) -> None:
         self._stopped = threading.Event()
 

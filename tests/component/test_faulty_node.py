@@ -24,7 +24,7 @@ from tests.rigs.workers import faulty_node
 from tests.rigs.workers.driver_here import run_driver_during
 from tests.rigs.workers.worker_of_deployment import references
 from workers.commands import stream
-from workers.endpoints import EndpointsPolicy
+from workers.endpoints.policy import EndpointsPolicy
 from workers.settings.loading import Settings
 from workers.settings.workers import WorkersPolicy
 from workers.supervise import trouble

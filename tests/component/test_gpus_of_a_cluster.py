@@ -19,7 +19,8 @@ from tests.component import seeing_worker
 from tests.rigs.root import ROOT
 from tests.rigs.services.ray_nodes import ray_nodes
 from tests.rigs.waiting import eventually
-from workers.cluster.actors import Cluster, RayWorker
+from workers.cluster.actors import Cluster
+from workers.cluster.handle import RayWorker
 from workers.cluster.reservation import Room
 from workers.cluster.resources import resources_of_cluster
 from workers.settings.loading import Settings

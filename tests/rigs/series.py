@@ -26,9 +26,8 @@ OF_DRIVERS = {metric.name for metric in (*DRIVER_METRICS, *BACKFILL_JOB_METRICS)
 FURTHER = {
     "up": SCRAPE,
     "ALERTS": SCRAPE | {"alertname", "alertstate", "severity"},
-    "clipstream_worker_up": WORKER | {"backfill", "node"},
 }
-"""Series of Prometheus, and of the driver about the answers of its workers."""
+"""Series of Prometheus itself."""
 
 
 def metric_of(series: str) -> Metric | None:

@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 
+MAY_BE_LACKING = ("gpu", "kubelet")
+"""Markers of tests that need what no package can bring."""
+
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With ``CI=true`` only tests marked ``gpu`` may be skipped; an expected failure is no skip."""
+    """With ``CI=true`` only tests that need a device or a kernel that CI may lack can be skipped;
+    an expected failure is no skip."""
     report = yield
-    if _counts_as_failed(report) and item.get_closest_marker("gpu") is None:
+    if _counts_as_failed(report) and not any(map(item.get_closest_marker, MAY_BE_LACKING)):
         _fail(report)
     return report
 
@@ -38,5 +42,6 @@ def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
     reason = skipped[2] if isinstance(skipped, tuple) else str(skipped)
     report.outcome = "failed"
     report.longrepr = (
-        f"{reason}\nCI=true: nothing is skipped here but tests marked gpu; provide what it needs"
+        f"{reason}\nCI=true: nothing is skipped here but tests marked "
+        f"{' or '.join(MAY_BE_LACKING)}; provide what it needs"
     )

@@ -10,7 +10,9 @@ WAIT_S = 60.0
 INTERVAL_S = 0.005
 
 
-def eventually(holds: Callable[[], bool], within_s: float = WAIT_S) -> None:
+def eventually(
+    holds: Callable[[], bool], within_s: float = WAIT_S, interval_s: float = INTERVAL_S
+) -> None:
     """Look until the condition holds.
 
     Raises:
@@ -19,4 +21,4 @@ def eventually(holds: Callable[[], bool], within_s: float = WAIT_S) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline, f"it did not come true within {within_s:g} s"
-        time.sleep(INTERVAL_S)
+        time.sleep(interval_s)

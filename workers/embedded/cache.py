@@ -19,8 +19,9 @@ def cache_folder(*names: str) -> Path:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder against other processes. Blocks while another process holds it.
+def locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the folder against other processes. Whether it is held: while another process holds it,
+    this one waits, or, told not to ``wait``, goes on without it.
 
     The kernel releases the lock when the process ends, so none is ever left behind. The lock is
     advisory. Its file stays, because removing it would let two processes hold locks on different
@@ -28,5 +29,10 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held = False
+        else:
+            held = True
+        yield held

@@ -50,7 +50,8 @@ _API_VERSIONS_ANSWER = struct.Struct(">iih")
 
 
 class EmbeddedKafka:
-    """One Kafka broker that is its own controller, on free ports of the loopback address.
+    """One Kafka broker that is its own controller, on free ports of one address: by default, of
+    loopback.
 
     ``data_dir`` holds all of the broker's data. A later broker on the same folder has the same
     cluster id, topics and records, and the same address if its ports are still free. ``properties``
@@ -68,21 +69,23 @@ class EmbeddedKafka:
         log_dir: Path | None = None,
         properties: Mapping[str, str] | None = None,
         *,
+        address: str = LOOPBACK,
         proxied: Mapping[int, int] | None = None,
         detached: bool = False,
     ) -> None:
+        self._address = address
         self._data = data_dir.resolve()
         self._log = (log_dir.resolve() if log_dir else self._data) / "kafka.log"
         self._properties = dict(properties or {})
         self._proxied = dict(proxied or {})
         self._detached = detached
         self._process: ChildProcess | None = None
-        self._ports = remembered_ports(self._data / "ports.json", 2)
+        self._ports = remembered_ports(self._data / "ports.json", 2, address)
 
     @property
     def bootstrap(self) -> str:
         """Address for clients, ``host:port``; the same after a restart."""
-        return f"{LOOPBACK}:{self._ports[0]}"
+        return f"{self._address}:{self._ports[0]}"
 
     @property
     def pid(self) -> int:
@@ -191,9 +194,9 @@ class EmbeddedKafka:
         return {
             "process.roles": "broker,controller",
             "node.id": "1",
-            "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
-            "listeners": _addresses(clients | {"CONTROLLER": controller}),
-            "advertised.listeners": _addresses(advertised),
+            "controller.quorum.voters": f"1@{self._address}:{controller}",
+            "listeners": self._listeners(clients | {"CONTROLLER": controller}),
+            "advertised.listeners": self._listeners(advertised),
             "listener.security.protocol.map": ",".join(
                 f"{name}:PLAINTEXT" for name in [*clients, "CONTROLLER"]
             ),
@@ -215,6 +218,9 @@ class EmbeddedKafka:
             **self._properties,
         }
 
+    def _listeners(self, ports: Mapping[str, int]) -> str:
+        return ",".join(f"{name}://{self._address}:{port}" for name, port in ports.items())
+
     def _answers(self) -> bool:
         """Whether the broker's port answers an ApiVersions request (version 0).
 
@@ -223,7 +229,7 @@ class EmbeddedKafka:
         client that finds no broker.
         """
         try:
-            with socket.create_connection((LOOPBACK, self._ports[0]), PROBE_TIMEOUT_S) as link:
+            with socket.create_connection((self._address, self._ports[0]), PROBE_TIMEOUT_S) as link:
                 link.sendall(_API_VERSIONS_REQUEST)
                 answer = link.recv(_API_VERSIONS_ANSWER.size, socket.MSG_WAITALL)
         except OSError:
@@ -232,10 +238,6 @@ class EmbeddedKafka:
             return False
         _, correlation_id, error_code = _API_VERSIONS_ANSWER.unpack(answer)
         return (correlation_id, error_code) == (_CORRELATION_ID, 0)
-
-
-def _addresses(ports: Mapping[str, int]) -> str:
-    return ",".join(f"{name}://{LOOPBACK}:{port}" for name, port in ports.items())
 
 
 def _format(java: list[str], configuration: Path) -> None:

@@ -51,8 +51,8 @@ class ServiceError(RuntimeError):
     """A service of the demo or of development cannot be started; the message says what to do."""
 
 
-def free_ports(count: int) -> list[int]:
-    """Distinct TCP ports of ``PORTS`` that nothing on the loopback address listens on at this
+def free_ports(count: int, address: str = LOOPBACK) -> list[int]:
+    """Distinct TCP ports of ``PORTS`` that nothing on this machine's address listens on at this
     moment."""
     found: list[int] = []
     with contextlib.ExitStack() as held:
@@ -62,25 +62,25 @@ def free_ports(count: int) -> list[int]:
             if len(found) == count:
                 break
             with contextlib.suppress(OSError):
-                held.enter_context(socket.create_server((LOOPBACK, port)))
+                held.enter_context(socket.create_server((address, port)))
                 found.append(port)
     if len(found) < count:
         raise ServiceError(
             f"ports: {len(found)} of {count} are free between {PORTS[0]} and {PORTS[-1]} on "
-            f"{LOOPBACK}; end what listens there"
+            f"{address}; end what listens there"
         )
     return found
 
 
-def remembered_ports(file: Path, count: int) -> list[int]:
+def remembered_ports(file: Path, count: int, address: str = LOOPBACK) -> list[int]:
     """Ports that the file names, so that a restarted service keeps its address. If there is no such
     file, or a port is taken, these are free ports, which are written to the file."""
     try:
         ports: list[int] = json.loads(file.read_text())
         for port in ports:
-            socket.create_server((LOOPBACK, port)).close()
+            socket.create_server((address, port)).close()
     except (OSError, ValueError):
-        ports = free_ports(count)
+        ports = free_ports(count, address)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(ports))
     return ports

@@ -1,4 +1,4 @@
-"""S3 servers on loopback: what all of them share, and moto's, which needs only Python."""
+"""S3 servers on this machine: what all of them share, and moto's, which needs only Python."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROBE_TIMEOUT_S = 2.0
 
 
 class S3Server:
-    """An S3 server as a child process on a free port of the loopback address.
+    """An S3 server as a child process on a free port of one address of this machine.
 
     Clients use path style, ``endpoint``, ``region`` and the two keys. Unless ``detached``, the
     server ends with this process, however the process ends. Not thread-safe.
@@ -33,12 +33,14 @@ class S3Server:
         name: str,
         command: Sequence[str | Path],
         *,
+        address: str = LOOPBACK,
         port: int,
         health_path: str,
         log: Path,
         environment: Mapping[str, str],
         detached: bool,
     ) -> None:
+        self._address = address
         self._port = port
         self._health_path = health_path
         self._process = ChildProcess(
@@ -48,7 +50,7 @@ class S3Server:
     @property
     def endpoint(self) -> str:
         """URL for clients; the same after a restart."""
-        return f"http://{LOOPBACK}:{self._port}"
+        return f"http://{self._address}:{self._port}"
 
     @property
     def pid(self) -> int:
@@ -89,7 +91,7 @@ class S3Server:
 
     def _answers(self) -> bool:
         # Not urllib, which would use a proxy of the environment for the loopback address.
-        connection = HTTPConnection(LOOPBACK, self._port, timeout=PROBE_TIMEOUT_S)
+        connection = HTTPConnection(self._address, self._port, timeout=PROBE_TIMEOUT_S)
         try:
             connection.request("GET", self._health_path)
             return connection.getresponse().status == 200

@@ -3,7 +3,8 @@
 Every test file belongs to exactly one group: ``tests/unit/project/test_suite.py`` fails for a file
 that belongs to none or to two. The groups that may run beside another come first: lint, then long
 ones before short ones, so that no long one runs on by itself. `kafka` waits more than it computes
-and runs beside three that compute. The groups that run alone follow.
+and runs beside three that compute. The groups that run alone follow; those that need a Kubernetes
+come last, because its programs are built meanwhile, once on a machine.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Group:
 
     ``files`` are patterns of test files, relative to the root of the tree. ``command`` is what
     runs instead of pytest. An ``alone`` group never runs beside another: it judges time, or it
-    keeps all processors busy.
+    keeps all processors busy. A ``background`` group runs beside every other and takes the place of
+    none: it must leave the processors to them.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Group:
     files: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     alone: bool = False
+    background: bool = False
 
     def test_files(self, root: Path = ROOT) -> list[str]:
         """The test files that its patterns find, relative to ``root``."""
@@ -60,6 +63,12 @@ GROUPS = (
         alone=True,
     ),
     Group(
+        "cluster",
+        "Kubernetes' programs are built, while the other groups wait for something",
+        command=(sys.executable, "-m", "deploy.dev.cluster.build", "--in-background"),
+        background=True,
+    ),
+    Group(
         "lint",
         "style, formatting, who imports whom",
         command=shell("ruff check .", "ruff format --check .", "lint-imports --no-logo"),
@@ -77,12 +86,14 @@ GROUPS = (
             "tests/component/test_kafka_members.py",
             "tests/component/test_kafka_paused.py",
             "tests/component/test_kafka_replay.py",
+            "tests/component/test_kafka_scale_in.py",
             "tests/component/test_kafka_secured.py",
             "tests/component/test_kafka_served.py",
             "tests/component/test_kafka_too_large.py",
             "tests/component/test_kafka_transactions.py",
             "tests/component/test_kafka_unreadable.py",
             "tests/component/test_kafka_watching.py",
+            "tests/component/test_verify.py",
         ),
     ),
     Group("types", "strict types of product and tests", command=shell("mypy")),
@@ -142,7 +153,11 @@ GROUPS = (
     Group(
         "s3",
         "real S3 servers: versions, keys, outages, two at once",
-        files=("tests/component/test_object_store_*.py", "tests/component/test_two_stores.py"),
+        files=(
+            "tests/component/test_model_fetch.py",
+            "tests/component/test_object_store_*.py",
+            "tests/component/test_two_stores.py",
+        ),
     ),
     Group(
         "serve",
@@ -222,6 +237,18 @@ GROUPS = (
             "tests/fault/test_takeover.py",
             "tests/fault/test_worker_faults.py",
         ),
+        alone=True,
+    ),
+    Group(
+        "helm",
+        "the chart: every value, every example, what each pod may and has",
+        files=("tests/component/helm/test_*.py",),
+        alone=True,
+    ),
+    Group(
+        "kubernetes",
+        "pods, scheduling and operators: on nodes that kwok plays, and on a real one in CI",
+        files=("tests/component/kubernetes/test_*.py",),
         alone=True,
     ),
 )

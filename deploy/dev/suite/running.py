@@ -102,7 +102,9 @@ class Running:
 
 def may_start(group: Group, running: Iterable[Group], jobs: int) -> bool:
     """Whether the next group may run beside those that run."""
-    others = list(running)
+    others = [each for each in running if not each.background]
+    if group.background:
+        return True
     if group.alone or any(other.alone for other in others):
         return not others
     return len(others) < jobs

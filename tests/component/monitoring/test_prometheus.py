@@ -22,8 +22,10 @@ from pipeline.adapters.prometheus import PrometheusMeter, serve
 from pipeline.metrics import (
     BACKFILL_DRIVER,
     BACKFILL_METRICS,
+    FLEET_METRICS,
     HTTP_METRICS,
     STREAM_WORKER,
+    WORKER_UP,
     Kind,
     Metric,
 )
@@ -32,10 +34,6 @@ from tests.rigs.waiting import eventually
 from workers.embedded.processes import LOOPBACK
 
 pytestmark = pytest.mark.component
-
-WORKER_UP = Metric(
-    "clipstream_worker_up", Kind.GAUGE, "", "", ("kind", "worker", "group", "driver")
-)
 
 VALUES = {
     "state": ("ready", "held", "starting", "waiting", "empty", "leaving", "committed", "in_work"),
@@ -91,7 +89,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     with ExitStack() as owned:
         worker = Exposed((*STREAM_WORKER, *HTTP_METRICS, *BACKFILL_METRICS))
         owned.callback(worker.close)
-        driver = Exposed((*BACKFILL_DRIVER, WORKER_UP))
+        driver = Exposed((*BACKFILL_DRIVER, *FLEET_METRICS))
         owned.callback(driver.close)
         labels = {"kind": "stream", "worker": "0", "group": "live", "driver": "pod-0"}
         scrapes = [
@@ -114,11 +112,13 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
             Prometheus(tmp_path_factory.mktemp("prometheus"), scrapes, rules)
         )
 
+        missing = dict.fromkeys(WORKER_UP.labels, "") | labels | {"worker": "1"}
+
         def scraped() -> bool:
             """Moves what is exposed, until Prometheus has seen it several times."""
             worker.move()
             driver.move()
-            driver.meter.set(WORKER_UP, 0, **labels | {"worker": "1"})
+            driver.meter.set(WORKER_UP, 0, **missing)
             time.sleep(0.2)  # between two scrapes
             seen = running.query("min(count_over_time(up[1h]))")
             return bool(seen) and float(seen[0]["value"][1]) >= 8
@@ -166,6 +166,6 @@ def test_a_query_that_is_wrong_is_told(prometheus: Prometheus) -> None:
 
 def test_the_catalogue_is_what_is_exposed_here() -> None:
     """Else a panel of a new metric could have no data here."""
-    here = {*STREAM_WORKER, *HTTP_METRICS, *BACKFILL_METRICS, *BACKFILL_DRIVER}
+    here = {*STREAM_WORKER, *HTTP_METRICS, *BACKFILL_METRICS, *BACKFILL_DRIVER, *FLEET_METRICS}
     every = {value for value in vars(metrics).values() if isinstance(value, Metric)}
-    assert {metric.name for metric in every - here} <= {WORKER_UP.name}
+    assert every == here

@@ -20,7 +20,7 @@ from pipeline.backfill.ledger import Ledger
 from pipeline.backfill.running.limits import NO_LIMITS, Account, Used
 from pipeline.metrics import BACKFILL_DRIVER
 from pipeline.retry import RetryPolicy
-from tests.fault.backfill.dying import Fates
+from tests.fault.backfill.dying import DRIVER, Fates
 from tests.fault.backfill.local_workers import LocalWorker
 from tests.rigs.backfill.job_driver import NoView
 from workers.backfill.output import Output, open_output
@@ -41,7 +41,7 @@ def main() -> int:
     fates = Fates(Path(counted), int(kills))
     place = Output.of(output)
     if fates.of_driver(rng):
-        fates.at_some_moment(rng, scale=2.0)
+        fates.at_some_moment(rng, DRIVER, scale=2.0)
     with contextlib.closing(open_output(settings, place)) as folder:
         lease = take_lease(folder, SystemClock(), threading.Event().wait, force=True)
         job = read_job(folder)

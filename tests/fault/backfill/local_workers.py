@@ -14,7 +14,7 @@ from unittest import mock
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.backfill.job import Job
 from pipeline.errors import Halt, Retry
-from tests.fault.backfill.dying import DyingFolder, Fates
+from tests.fault.backfill.dying import WORKER, DyingFolder, Fates
 from workers.backfill import wiring
 from workers.backfill.output import Output, open_output
 from workers.backfill.wiring import build_backfill_worker
@@ -45,7 +45,7 @@ def worker_process(
     rng = random.Random(seed)
     fate = fates.of_worker(rng)
     if fate == "moment":
-        fates.at_some_moment(rng)
+        fates.at_some_moment(rng, WORKER)
 
     def dying(given: Settings, place: Output) -> Any:
         folder = open_output(given, place)
@@ -132,6 +132,9 @@ class LocalWorker:
     def health(self) -> Heard | None:
         self._read()
         return self._heard
+
+    def metrics_at(self) -> str | None:
+        return None
 
     def tell(self, message: object) -> None:
         self._send(("tell", message))

@@ -20,6 +20,7 @@ from workers.embedded.processes import ProcessIdentity
 
 QUIET, OTHER = Group("quiet", "x"), Group("other", "x")
 LOUD = Group("loud", "x", alone=True)
+BACKGROUND = Group("background", "x", background=True)
 
 
 def python(name: str, program: str, *, alone: bool = False) -> Group:
@@ -75,6 +76,11 @@ def test_what_judges_time_runs_alone(folder: str) -> None:
         (LOUD, [], True),
         (LOUD, [QUIET], False),
         (LOUD, [LOUD], False),
+        (BACKGROUND, [LOUD], True),
+        (BACKGROUND, [QUIET, OTHER], True),
+        (LOUD, [BACKGROUND], True),
+        (QUIET, [BACKGROUND, OTHER], True),
+        (QUIET, [BACKGROUND, OTHER, QUIET], False),
     ],
 )
 def test_a_group_starts_where_there_is_room_and_quiet(

@@ -1,0 +1,31 @@
+"""Operators that run beside the cluster as processes: KubeRay's."""
+
+from __future__ import annotations
+
+from deploy.dev.cluster import programs
+from deploy.dev.cluster.kubectl import Kubectl
+from deploy.dev.cluster.processes import Processes
+from workers.embedded.processes import LOOPBACK
+
+NO_PORT = f"{LOOPBACK}:0"
+
+
+def install_custom_resources(kubectl: Kubectl) -> None:
+    """Have the API server know the kinds of KubeRay, KEDA and the Prometheus operator."""
+    kubectl("apply", "--server-side", "-f", str(programs.custom_resources()))
+    kubectl.wait("condition=Established", "crd", "--all")
+
+
+def start_kuberay(processes: Processes, kubectl: Kubectl) -> None:
+    """Start KubeRay's operator. It makes Ray clusters of RayCluster objects in all namespaces."""
+    program = programs.program("kuberay")
+    processes.start(
+        "kuberay",
+        [
+            *(program, "--kubeconfig", kubectl.kubeconfig, "--enable-leader-election=false"),
+            *("--metrics-addr", NO_PORT, "--health-probe-bind-address", NO_PORT),
+            # It is outside the cluster, where a service's name means nothing.
+            "--use-kubernetes-proxy",
+        ],
+        environment={"POD_NAMESPACE": "default"},
+    )

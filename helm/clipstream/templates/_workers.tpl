@@ -1,0 +1,67 @@
+{{/* Kinds of worker pods, and what the driver of the stream has in both modes. */}}
+
+{{/* The kinds: {groups: [the keys of `workers`, and name]}. Without `groups` one kind without a name. */}}
+{{- define "clipstream.groups" -}}
+{{- $groups := list -}}
+{{- range .Values.groups -}}
+{{- $groups = append $groups (mustMergeOverwrite (deepCopy $.Values.workers) (deepCopy .)) -}}
+{{- end -}}
+{{- toYaml (dict "groups" ($groups | default (list (set (deepCopy .Values.workers) "name" "")))) -}}
+{{- end }}
+
+{{/* Name of the objects of a kind. Takes root, group. */}}
+{{- define "clipstream.groupName" -}}
+{{- $fullname := include "clipstream.fullname" .root -}}
+{{- if .group.name }}{{ printf "%s-%s" $fullname .group.name | trunc 50 | trimSuffix "-" }}{{ else }}{{ $fullname }}{{ end -}}
+{{- end }}
+
+{{/* Spreads the pods of a component over zones. Takes root, component, and by choice more labels. */}}
+{{- define "clipstream.spread" -}}
+{{- with .root.Values.topologySpread }}{{ if .enabled -}}
+topologySpreadConstraints:
+  - topologyKey: {{ .topologyKey }}
+    maxSkew: {{ .maxSkew }}
+    whenUnsatisfiable: {{ .whenUnsatisfiable }}
+    labelSelector:
+      matchLabels:
+        {{- include "clipstream.selector" $ | nindent 8 }}
+        {{- with $.labels }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+{{- end }}{{ end -}}
+{{- end }}
+
+{{/* Probes of a driver. Takes root, and by choice ready (name of another port for readiness). */}}
+{{- define "clipstream.probes" -}}
+{{- with .root.Values.probes -}}
+startupProbe:
+  httpGet: {path: /healthz, port: health}
+  {{- toYaml .startup | nindent 2 }}
+livenessProbe:
+  httpGet: {path: /healthz, port: health}
+  {{- toYaml .liveness | nindent 2 }}
+readinessProbe:
+  httpGet: {path: /readyz, port: {{ $.ready | default "health" }}}
+  {{- toYaml .readiness | nindent 2 }}
+{{- end -}}
+{{- end }}
+
+{{/* Annotations of a driver's pod: a checksum of its settings, and where its metrics are. */}}
+{{- define "clipstream.driverAnnotations" -}}
+checksum/settings: {{ sha256sum .text }}
+{{- if .root.Values.monitoring.annotations }}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ include "clipstream.port" (dict "text" .text "section" "endpoints" "key" "health_port" "default" 8080) | quote }}
+prometheus.io/path: {{ include "clipstream.metricsPath" .root }}
+{{- end }}
+{{- end }}
+
+{{/* Where a driver's port has series: with a ScrapeConfig its own, otherwise its workers' too. */}}
+{{- define "clipstream.metricsPath" -}}
+{{ ternary "/metrics" "/metrics/all" .Values.monitoring.scrapeConfig.enabled }}
+{{- end }}
+
+{{/* The label by which Kueue admits an object. */}}
+{{- define "clipstream.queue" -}}
+{{- with .Values.kueue.queueName }}kueue.x-k8s.io/queue-name: {{ . }}{{ end -}}
+{{- end }}

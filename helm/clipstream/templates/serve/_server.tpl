@@ -1,0 +1,19 @@
+{{/* The container of an HTTP server with a Ray of its own. Takes root, text (of the settings). */}}
+{{- define "clipstream.ownServer" -}}
+{{- $serve := .root.Values.serve -}}
+- name: serve
+  args: [serve, --config, /etc/clipstream/settings/settings.yaml]
+  {{- include "clipstream.container" . | nindent 2 }}
+  env:
+    {{- include "clipstream.ownRayEnv" . | nindent 4 }}
+    {{- include "clipstream.env" (dict "root" .root "role" $serve "gpu" (gt (int $serve.gpu.count) 0)) | nindent 4 }}
+  ports:
+    - {name: http, containerPort: {{ include "clipstream.port" (dict "text" .text "section" "serve" "key" "port" "default" 8000) }}}
+    - {name: health, containerPort: {{ include "clipstream.port" (dict "text" .text "section" "endpoints" "key" "health_port" "default" 8080) }}}
+  {{- include "clipstream.probes" (dict "root" .root "ready" "http") | nindent 2 }}
+  lifecycle:
+    preStop:
+      # Load balancers need this long to notice that the pod is going.
+      exec: {command: [sleep, {{ $serve.preStopSeconds | quote }}]}
+  {{- include "clipstream.resources" (dict "resources" $serve.resources "gpu" $serve.gpu) | nindent 2 }}
+{{- end }}

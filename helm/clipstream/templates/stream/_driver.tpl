@@ -1,0 +1,29 @@
+{{/* The container of a driver with a Ray of its own. Takes root, group, name, text (of the settings). */}}
+{{- define "clipstream.ownDriver" -}}
+{{- $values := .root.Values -}}
+{{- $hasGpu := gt (int .group.gpu.count) 0 -}}
+- name: driver
+  args: [stream, --config, /etc/clipstream/settings/settings.yaml]
+  {{- include "clipstream.container" . | nindent 2 }}
+    {{- if $values.scaleIn.enabled }}
+    - {name: kubernetes, mountPath: /var/run/secrets/clipstream/kubernetes, readOnly: true}
+    {{- end }}
+  env:
+    # A pod that comes back has its old name, and with it its old partitions.
+    - name: CLIPSTREAM_KAFKA__INSTANCE
+      valueFrom: {fieldRef: {fieldPath: metadata.name}}
+    {{- if $values.scaleIn.enabled }}
+    - {name: CLIPSTREAM_KUBERNETES__STATEFULSET, value: {{ .name }}}
+    - name: CLIPSTREAM_KUBERNETES__NAMESPACE
+      valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+    - name: CLIPSTREAM_KUBERNETES__POD
+      valueFrom: {fieldRef: {fieldPath: metadata.name}}
+    - {name: CLIPSTREAM_KUBERNETES__TOKEN_FOLDER, value: /var/run/secrets/clipstream/kubernetes}
+    {{- end }}
+    {{- include "clipstream.ownRayEnv" . | nindent 4 }}
+    {{- include "clipstream.env" (dict "root" .root "role" .group "gpu" $hasGpu) | nindent 4 }}
+  ports:
+    - {name: health, containerPort: {{ include "clipstream.port" (dict "text" .text "section" "endpoints" "key" "health_port" "default" 8080) }}}
+  {{- include "clipstream.probes" . | nindent 2 }}
+  {{- include "clipstream.resources" (dict "resources" .group.resources "gpu" .group.gpu) | nindent 2 }}
+{{- end }}

@@ -1,0 +1,125 @@
+"""Hooks: checks before an upgrade and after an install, and `helm test`."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import typer
+
+from tests.rigs.charts import SMALL, Object, environment, kinds, objects, one
+from workers.cli import app
+
+
+def values(**more: Any) -> dict[str, Any]:
+    return {**SMALL, **more}
+
+
+def annotations(each: Object) -> dict[str, str]:
+    found: dict[str, str] = each["metadata"]["annotations"]
+    return found
+
+
+def doctor(manifest: list[Object]) -> Object:
+    return one(manifest, "Job", "live-clipstream-doctor")
+
+
+def test_the_checks_run_when_what_they_mount_is_there() -> None:
+    """A pre-install hook would run before the ServiceAccount and the ConfigMaps of the release."""
+    manifest = objects()
+    assert annotations(doctor(manifest))["helm.sh/hook"] == "post-install,pre-upgrade"
+    hooks = [each for each in manifest if "helm.sh/hook" in each["metadata"].get("annotations", {})]
+    assert not [each for each in hooks if "pre-install" in annotations(each)["helm.sh/hook"]]
+
+
+def test_before_an_upgrade_the_checks_see_the_new_settings_and_label_sets() -> None:
+    manifest = objects(values(settings={"kafka": {"group": "new"}}))
+    own = one(manifest, "ConfigMap", "live-clipstream-doctor")
+    assert annotations(own)["helm.sh/hook"] == "post-install,pre-upgrade"
+    weights = [int(annotations(each)["helm.sh/hook-weight"]) for each in (own, doctor(manifest))]
+    assert weights[0] < weights[1]
+    assert "group: new" in own["data"]["settings.yaml"]
+    volumes = {
+        each["name"]: each for each in doctor(manifest)["spec"]["template"]["spec"]["volumes"]
+    }
+    assert volumes["settings"]["configMap"]["name"] == "live-clipstream-doctor"
+    assert volumes["label-sets"]["configMap"] == {
+        "name": "live-clipstream-doctor",
+        "items": [{"key": "label-set-shapes", "path": "shapes.yaml"}],
+    }
+
+
+def test_hooks_can_run_again_and_leave_nothing() -> None:
+    manifest = objects()
+    for each in manifest:
+        if "helm.sh/hook" in each["metadata"].get("annotations", {}):
+            policy = annotations(each)["helm.sh/hook-delete-policy"]
+            assert policy == "before-hook-creation,hook-succeeded"
+    assert doctor(manifest)["spec"]["ttlSecondsAfterFinished"] > 0
+    assert doctor(manifest)["spec"]["activeDeadlineSeconds"] > 0
+
+
+def test_the_checks_create_topics_if_asked_to() -> None:
+    def arguments(**topics: Any) -> list[str]:
+        (container,) = doctor(objects(values(topics=topics)))["spec"]["template"]["spec"][
+            "containers"
+        ]
+        found: list[str] = container["args"]
+        return found
+
+    assert "--create-topics" not in arguments()
+    command: Any = typer.main.get_command(app)
+    words = arguments(create=True, partitions=24, replication=3)
+    options = command.commands[words[0]].make_context(words[0], words[1:]).params
+    assert (options["create_topics"], options["partitions"], options["replication"]) == (
+        True,
+        24,
+        3,
+    )
+
+
+def test_hooks_have_no_gpu_and_ask_for_none() -> None:
+    manifest = objects(
+        values(settings={"model": {"device": "cuda"}}, workers={"gpu": {"count": 1}})
+    )
+    pods = [doctor(manifest)["spec"]["template"], one(manifest, "Pod")]
+    for pod in pods:
+        (container,) = pod["spec"]["containers"]
+        assert environment(container)["CLIPSTREAM_MODEL__DEVICE"] == "auto"
+        assert not [each for each in container["resources"]["limits"] if "gpu" in each]
+
+
+def test_argo_cd_can_run_the_checks_as_a_hook_of_its_own() -> None:
+    manifest = objects(values(doctor={"annotations": {"argocd.argoproj.io/hook": "Sync"}}))
+    assert annotations(doctor(manifest))["argocd.argoproj.io/hook"] == "Sync"
+
+
+def test_without_a_stream_nothing_asks_for_topics() -> None:
+    serve = {"serve": {"enabled": True}, "secrets": {"httpKeys": {"name": "keys"}}}
+    assert "Job" not in kinds(objects(values(stream={"enabled": False}, **serve)))
+    assert "Job" not in kinds(objects(values(doctor={"enabled": False})))
+
+
+def script(**more: Any) -> str:
+    (container,) = one(objects(values(**more)), "Pod")["spec"]["containers"]
+    assert container["command"] == ["tini", "--", "bash", "-uc"]
+    (text,) = container["args"]
+    return str(text)
+
+
+def test_the_test_waits_for_a_ready_driver_and_then_classifies_an_image() -> None:
+    text = script(test={"bucket": "images", "key": "it's one.jpg"})
+    assert "/dev/tcp/live-clipstream-driver/8080" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("exec clipstream")]
+    assert shlex.split(line)[1:4] == ["clipstream", "verify", "s3://images/it's one.jpg"]
+    assert "--upload" not in line
+    assert "--upload bundled" in script(test={"bucket": "images", "key": "a.jpg", "upload": True})
+
+
+def test_the_test_of_a_server_alone_asks_the_server() -> None:
+    serve = {"serve": {"enabled": True}, "secrets": {"httpKeys": {"name": "keys"}}}
+    assert "/dev/tcp/live-clipstream-http/80" in script(stream={"enabled": False}, **serve)
+
+
+def test_a_test_without_an_image_says_so() -> None:
+    assert "no image was classified" in script()

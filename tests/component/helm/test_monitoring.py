@@ -1,0 +1,128 @@
+"""How Prometheus finds the drivers, and what the chart brings of monitoring/."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+
+from tests.rigs.charts import CHART, SMALL, Object, kinds, objects, one, pods, refusal
+
+FILES = CHART / "files"
+
+
+def monitored(**more: Any) -> list[Object]:
+    values = {
+        key: more.pop(key) for key in list(more) if key in ("mode", "workers", "groups", "keda")
+    }
+    on = {name: {"enabled": True, **given} for name, given in more.items()}
+    return objects({**SMALL, **values, "monitoring": on})
+
+
+def test_nothing_of_an_operator_is_made_unless_asked_for() -> None:
+    of_operators = {
+        "PodMonitor",
+        "ServiceMonitor",
+        "ScrapeConfig",
+        "PrometheusRule",
+        "ScaledObject",
+    }
+    assert not of_operators & kinds(objects())
+
+
+def test_a_monitor_reads_the_workers_through_their_driver() -> None:
+    for mode, of_driver in (("deployment", "driver"), ("kuberay", "head")):
+        manifest = monitored(mode=mode, podMonitor={"labels": {"release": "prometheus"}})
+        monitor = one(manifest, "PodMonitor")
+        assert monitor["metadata"]["labels"]["release"] == "prometheus"
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        assert (endpoint["port"], endpoint["path"]) == ("health", "/metrics/all")
+        (expression,) = monitor["spec"]["selector"]["matchExpressions"]
+        assert of_driver in expression["values"]
+        scraped = [
+            pod
+            for pod in pods(manifest)
+            if any(
+                port["name"] == "health"
+                for each in pod["spec"]["containers"]
+                for port in each.get("ports", ())
+            )
+        ]
+        assert len(scraped) == 1
+
+
+def test_a_service_monitor_finds_the_service_of_the_drivers() -> None:
+    manifest = monitored(serviceMonitor={})
+    wanted = one(manifest, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
+    service = one(manifest, "Service")
+    assert wanted.items() <= service["metadata"]["labels"].items()
+    assert [port["name"] for port in service["spec"]["ports"]] == ["health"]
+
+
+def test_discovery_asks_every_driver_and_the_monitors_read_no_series_twice() -> None:
+    manifest = monitored(workers={"replicas": 2}, scrapeConfig={}, podMonitor={})
+    urls = [each["url"] for each in one(manifest, "ScrapeConfig")["spec"]["httpSDConfigs"]]
+    assert urls == [
+        f"http://live-clipstream-{n}.live-clipstream-driver.images.svc:8080/targets"
+        for n in range(2)
+    ]
+    (endpoint,) = one(manifest, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert endpoint["path"] == "/metrics"
+    (sd,) = one(monitored(mode="kuberay", scrapeConfig={}), "ScrapeConfig")["spec"]["httpSDConfigs"]
+    assert sd["url"] == "http://live-clipstream-driver.images.svc:8080/targets"
+
+
+def test_discovery_asks_as_many_drivers_as_there_may_be() -> None:
+    manifest = monitored(keda={"enabled": True, "maxReplicas": 3}, scrapeConfig={})
+    assert len(one(manifest, "ScrapeConfig")["spec"]["httpSDConfigs"]) == 3
+
+
+def test_plain_annotations_lead_to_the_same_port() -> None:
+    manifest = objects({**SMALL, "monitoring": {"annotations": True}})
+    pod = one(manifest, "StatefulSet")["spec"]["template"]
+    found = {k: v for k, v in pod["metadata"]["annotations"].items() if k.startswith("prometheus")}
+    assert found == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": "8080",
+        "prometheus.io/path": "/metrics/all",
+    }
+
+
+def test_the_rules_are_those_of_the_monitoring() -> None:
+    rule = one(monitored(rules={"labels": {"release": "prometheus"}}), "PrometheusRule")
+    found = [group["name"] for group in rule["spec"]["groups"]]
+    written = [
+        group["name"]
+        for path in sorted((FILES / "rules").glob("*.yaml"))
+        for group in yaml.safe_load(path.read_text())["groups"]
+    ]
+    assert found == written
+    assert written
+    assert "${" not in json.dumps(rule)
+
+
+def test_parameters_of_rules_can_be_changed_and_not_misspelt() -> None:
+    defaults = yaml.safe_load((FILES / "parameters.yaml").read_text())
+    name = next(iter(defaults))
+    plain = one(monitored(rules={}), "PrometheusRule")
+    changed = one(monitored(rules={"parameters": {name: "4711"}}), "PrometheusRule")
+    assert "4711" in json.dumps(changed)
+    assert "4711" not in json.dumps(plain)
+    values = {**SMALL, "monitoring": {"rules": {"enabled": True, "parameters": {"nonsense": 1}}}}
+    assert "there is no nonsense" in refusal(values)
+
+
+def test_the_dashboards_are_those_of_the_monitoring() -> None:
+    manifest = monitored(dashboards={"annotations": {"grafana_folder": "Clipstream"}})
+    maps = [
+        each for each in manifest if each["metadata"].get("labels", {}).get("grafana_dashboard")
+    ]
+    written = {
+        path.name: json.loads(path.read_text()) for path in (FILES / "dashboards").glob("*.json")
+    }
+    assert {
+        name: json.loads(text) for each in maps for name, text in each["data"].items()
+    } == written
+    assert written
+    assert all(each["metadata"]["annotations"]["grafana_folder"] == "Clipstream" for each in maps)

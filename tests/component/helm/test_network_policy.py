@@ -1,0 +1,51 @@
+"""The NetworkPolicy: what the release's pods need, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.rigs.charts import SMALL, Object, kinds, objects, one, pods
+
+
+def policy(**more: Any) -> Object:
+    given = {**SMALL, "networkPolicy": {"enabled": True, **more.pop("networkPolicy", {})}, **more}
+    found: Object = one(objects(given), "NetworkPolicy")["spec"]
+    return found
+
+
+def ports(rules: list[Object]) -> set[int]:
+    """The first port of each entry."""
+    return {each["port"] for rule in rules for each in rule.get("ports", ())}
+
+
+def test_there_is_none_unless_asked_for() -> None:
+    assert "NetworkPolicy" not in kinds(objects())
+
+
+@pytest.mark.parametrize("mode", ["deployment", "kuberay"])
+def test_it_holds_for_every_pod_of_the_release(mode: str) -> None:
+    manifest = objects({**SMALL, "mode": mode, "networkPolicy": {"enabled": True}})
+    selector = one(manifest, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
+    labelled = [pod for pod in pods(manifest) if "labels" in pod["metadata"]]
+    assert all(selector.items() <= pod["metadata"]["labels"].items() for pod in labelled)
+
+
+def test_it_admits_the_ports_of_the_settings() -> None:
+    settings = {"endpoints": {"health_port": 8090, "metrics_port": 9500}}
+    assert {8090, 9500} <= ports(policy(settings=settings)["ingress"])
+
+
+def test_http_and_the_operator_come_in_where_they_are_used() -> None:
+    assert not {8000, 8265} & ports(policy()["ingress"])
+    serve = {"serve": {"enabled": True}, "secrets": {"httpKeys": {"name": "keys"}}}
+    assert {8000, 8265} <= ports(policy(mode="kuberay", **serve)["ingress"])
+
+
+def test_kafka_stores_and_the_api_server_are_reached_where_they_are() -> None:
+    brokers = [{"ipBlock": {"cidr": "10.20.0.0/16"}}]
+    egress = policy(networkPolicy={"egress": {"kafka": {"to": brokers, "ports": [9093]}}})["egress"]
+    (kafka,) = [rule for rule in egress if {"port": 9093} in rule.get("ports", ())]
+    assert kafka["to"] == brokers
+    assert {53, 443, 6443} <= ports(egress)

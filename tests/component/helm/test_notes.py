@@ -1,0 +1,28 @@
+"""What Helm tells a person after an installation."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.rigs.charts import EXAMPLES, SMALL, example, notes, one
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_notes_name_objects_that_are_there(path: object) -> None:
+    (file,) = [each for each in EXAMPLES if each == path]
+    text, manifest = notes({}, files=[file]), example(file)
+    for word in text.split():
+        kind, _, name = word.partition("/")
+        if kind == "svc":
+            assert one(manifest, "Service", name)
+        if kind.startswith("statefulset"):
+            assert one(manifest, "StatefulSet", name)
+
+
+def test_the_notes_say_where_to_look() -> None:
+    text = notes({**SMALL, "settings": {"kafka": {"group": "mine"}}})
+    assert "/readyz" in text
+    assert "--group mine --describe" in text
+    assert "helm test live -n images" in text
+    assert "kubectl drain NODE" in text
+    assert "within 30 s" in text

@@ -1,0 +1,358 @@
+"""Mode deployment: a StatefulSet of drivers, its names, its end, and who scales it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.rigs.charts import (
+    SMALL,
+    Object,
+    component,
+    containers,
+    environment,
+    kinds,
+    objects,
+    one,
+    pods,
+    refusal,
+)
+
+
+def values(**more: Any) -> dict[str, Any]:
+    return {**SMALL, **more}
+
+
+def driver(manifest: list[Object]) -> Object:
+    (container,) = one(manifest, "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    return container
+
+
+def test_a_driver_keeps_its_name_and_so_its_partitions() -> None:
+    manifest = objects()
+    assert environment(driver(manifest))["CLIPSTREAM_KAFKA__INSTANCE"] == {
+        "fieldRef": {"fieldPath": "metadata.name"}
+    }
+    assert one(manifest, "StatefulSet")["spec"]["podManagementPolicy"] == "Parallel"
+
+
+def test_a_name_for_all_drivers_is_refused() -> None:
+    assert "the chart names each driver" in refusal(values(settings={"kafka": {"instance": "one"}}))
+
+
+def test_the_kubelet_reaches_the_driver_and_lets_it_start() -> None:
+    manifest = objects()
+    settings = yaml.safe_load(
+        one(manifest, "ConfigMap", "live-clipstream-settings")["data"]["settings.yaml"]
+    )
+    assert settings["endpoints"]["host"] == "0.0.0.0"
+    container = driver(manifest)
+    startup = container["startupProbe"]
+    assert startup["httpGet"] == {"path": "/healthz", "port": "health"}
+    assert startup["periodSeconds"] * startup["failureThreshold"] == 300
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["readinessProbe"]["periodSeconds"] == 2
+    assert container["ports"] == [{"name": "health", "containerPort": 8080}]
+
+
+def test_the_ports_follow_the_settings() -> None:
+    manifest = objects(values(settings={"endpoints": {"health_port": 8090}}))
+    assert driver(manifest)["ports"][0]["containerPort"] == 8090
+    assert one(manifest, "Service")["spec"]["ports"][0]["port"] == 8090
+
+
+@pytest.mark.parametrize(("grace", "seconds"), [(None, 60), (0.5, 31), (40, 70)])
+def test_a_pod_has_longer_than_its_workers(grace: float | None, seconds: int) -> None:
+    settings = {} if grace is None else {"workers": {"grace_s": grace}}
+    pod = one(objects(values(settings=settings)), "StatefulSet")["spec"]["template"]
+    assert pod["spec"]["terminationGracePeriodSeconds"] == seconds
+
+
+def test_a_pod_with_less_time_than_its_workers_is_refused() -> None:
+    given = values(
+        settings={"workers": {"grace_s": 40}}, workers={"terminationGracePeriodSeconds": 69}
+    )
+    assert "write 70 or more" in refusal(given)
+    given["workers"]["terminationGracePeriodSeconds"] = 70
+    assert objects(given)
+
+
+def test_a_driver_may_read_its_stateful_set_alone() -> None:
+    manifest = objects()
+    assert one(manifest, "Role")["rules"] == [
+        {
+            "apiGroups": ["apps"],
+            "resources": ["statefulsets"],
+            "resourceNames": ["live-clipstream"],
+            "verbs": ["get"],
+        }
+    ]
+    (subject,) = one(manifest, "RoleBinding")["subjects"]
+    assert subject["name"] == one(manifest, "ServiceAccount")["metadata"]["name"]
+    variables = environment(driver(manifest))
+    assert variables["CLIPSTREAM_KUBERNETES__STATEFULSET"] == "live-clipstream"
+    folder = variables["CLIPSTREAM_KUBERNETES__TOKEN_FOLDER"]
+    assert folder in {each["mountPath"] for each in driver(manifest)["volumeMounts"]}
+
+
+def test_without_scale_in_nothing_asks_the_api() -> None:
+    manifest = objects(values(scaleIn={"enabled": False}))
+    assert not {"Role", "RoleBinding"} & kinds(manifest)
+    assert not [name for name in environment(driver(manifest)) if "KUBERNETES" in name]
+    assert not [
+        each for pod in pods(manifest) for each in pod["spec"]["volumes"] if "projected" in each
+    ]
+
+
+def test_settings_restart_pods_and_label_sets_do_not() -> None:
+    def template(**more: Any) -> Object:
+        found: Object = one(objects(values(**more)), "StatefulSet")["spec"]["template"]
+        return found
+
+    before = template()
+    assert template(labelSets={"files": {"shapes": "name: other\n"}}) == before
+    assert template(settings={"log": {"level": "debug"}}) != before
+
+
+def test_several_kinds_of_gpus_are_several_stateful_sets() -> None:
+    groups = [
+        {"name": "h100", "replicas": 7, "gpu": {"count": 1, "resource": "nvidia.com/mig-1g.10gb"}},
+        {"name": "l4", "gpu": {"count": 2}},
+    ]
+    manifest = objects(values(groups=groups, workers={"replicas": 3}))
+    sets = {
+        each["metadata"]["name"]: each["spec"] for each in manifest if each["kind"] == "StatefulSet"
+    }
+    assert {name: spec["replicas"] for name, spec in sets.items()} == {
+        "live-clipstream-h100": 7,
+        "live-clipstream-l4": 3,
+    }
+    limits = [
+        spec["template"]["spec"]["containers"][0]["resources"]["limits"] for spec in sets.values()
+    ]
+    assert limits[0]["nvidia.com/mig-1g.10gb"] == 1
+    assert limits[1]["nvidia.com/gpu"] == 2
+    assert one(manifest, "Role")["rules"][0]["resourceNames"] == list(sets)
+    selectors = [spec["selector"]["matchLabels"] for spec in sets.values()]
+    assert selectors[0] != selectors[1]
+
+
+def test_workers_that_would_wait_for_ever_are_refused() -> None:
+    given = values(
+        settings={"workers": {"count": 3, "gpus_per_worker": 0.5}}, workers={"gpu": {"count": 1}}
+    )
+    assert "do not fit on workers.gpu.count 1" in refusal(given)
+    given["workers"]["gpu"]["count"] = 0
+    assert "write the GPUs of each pod" in refusal(given)
+    given["workers"]["gpu"]["count"] = 2
+    assert objects(given)
+
+
+def test_pods_are_spread_over_zones() -> None:
+    spec = one(objects(), "StatefulSet")["spec"]["template"]["spec"]
+    (constraint,) = spec["topologySpreadConstraints"]
+    assert constraint["topologyKey"] == "topology.kubernetes.io/zone"
+    assert constraint["labelSelector"]["matchLabels"]["app.kubernetes.io/component"] == "driver"
+
+
+# -- who scales ------------------------------------------------------------------------------------
+
+
+def test_who_scales_decides_alone() -> None:
+    assert "replicas" in one(objects(), "StatefulSet")["spec"]
+    for scaler in ("keda", "hpa"):
+        assert (
+            "replicas"
+            not in one(objects(values(**{scaler: {"enabled": True}})), "StatefulSet")["spec"]
+        )
+    assert "choose one" in refusal(values(keda={"enabled": True}, hpa={"enabled": True}))
+    two = [{"name": "a"}, {"name": "b"}]
+    assert "one kind of worker pods" in refusal(values(keda={"enabled": True}, groups=two))
+    assert "need mode deployment" in refusal(values(hpa={"enabled": True}, mode="kuberay"))
+
+
+SCRAM = {"protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512"}
+SECRET = {"name": "kafka", "usernameKey": "user", "passwordKey": "pass", "caKey": "ca.crt"}
+
+
+def test_keda_signs_in_with_the_secret_of_the_drivers() -> None:
+    kafka = {
+        "bootstrap_servers": ["a:9094", "b:9094"],
+        "group": "live",
+        "input_topics": ["one", "two"],
+        "security": SCRAM,
+    }
+    manifest = objects(
+        values(settings={"kafka": kafka}, secrets={"kafka": SECRET}, keda={"enabled": True})
+    )
+    scaled = one(manifest, "ScaledObject")["spec"]
+    assert scaled["scaleTargetRef"]["name"] == one(manifest, "StatefulSet")["metadata"]["name"]
+    assert scaled["minReplicaCount"] == 1
+    assert scaled["fallback"] == {"failureThreshold": 3, "replicas": 2}
+    down = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
+    assert down["stabilizationWindowSeconds"] == 300
+    assert [trigger["metadata"]["topic"] for trigger in scaled["triggers"]] == ["one", "two"]
+    metadata = scaled["triggers"][0]["metadata"]
+    assert metadata["bootstrapServers"] == "a:9094,b:9094"
+    assert metadata["consumerGroup"] == "live"
+    assert (metadata["sasl"], metadata["tls"]) == ("scram_sha512", "enable")
+    authentication = one(manifest, "TriggerAuthentication")
+    assert scaled["triggers"][0]["authenticationRef"] == {
+        "name": authentication["metadata"]["name"]
+    }
+    assert {
+        each["parameter"]: each["key"] for each in authentication["spec"]["secretTargetRef"]
+    } == {
+        "username": "user",
+        "password": "pass",
+        "ca": "ca.crt",
+    }
+    assert {each["name"] for each in authentication["spec"]["secretTargetRef"]} == {"kafka"}
+
+
+def test_keda_uses_the_pods_role_for_msk() -> None:
+    security = {"protocol": "SASL_SSL", "sasl_mechanism": "AWS_MSK_IAM"}
+    given = values(settings={"kafka": {"security": security}}, keda={"enabled": True})
+    assert "keda.awsRegion" in refusal(given)
+    given["keda"]["awsRegion"] = "eu-central-1"
+    manifest = objects(given)
+    assert one(manifest, "TriggerAuthentication")["spec"] == {"podIdentity": {"provider": "aws"}}
+    (trigger,) = one(manifest, "ScaledObject")["spec"]["triggers"]
+    assert trigger["metadata"]["sasl"] == "aws_msk_iam"
+
+
+def test_keda_without_sign_in_has_no_authentication() -> None:
+    manifest = objects(values(keda={"enabled": True}))
+    assert "TriggerAuthentication" not in kinds(manifest)
+    (trigger,) = one(manifest, "ScaledObject")["spec"]["triggers"]
+    assert "authenticationRef" not in trigger
+
+
+def test_keda_makes_no_more_members_than_partitions() -> None:
+    given = values(
+        settings={"workers": {"count": 2}},
+        topics={"partitions": 12},
+        keda={"enabled": True, "maxReplicas": 7},
+    )
+    assert "above topics.partitions 12" in refusal(given)
+    given["keda"]["maxReplicas"] = 6
+    assert objects(given)
+
+
+def test_keda_needs_the_user_name_in_the_secret() -> None:
+    given = values(
+        settings={"kafka": {"security": {**SCRAM, "username": "me"}}},
+        secrets={"kafka": {"name": "kafka", "passwordKey": "pass"}},
+        keda={"enabled": True},
+    )
+    assert "write name, usernameKey and passwordKey" in refusal(given)
+
+
+# -- what every pod has ----------------------------------------------------------------------------
+
+
+def test_workers_read_secrets_from_their_own_pod() -> None:
+    secrets = {
+        "kafka": {**SECRET, "certificateKey": "tls.crt", "privateKeyKey": "tls.key"},
+        "s3": {"name": "s3", "caKey": "ca"},
+        "hub": {"name": "hub"},
+    }
+    for mode in ("deployment", "kuberay"):
+        manifest = objects(values(secrets=secrets, mode=mode))
+        for pod in pods(manifest):
+            for container in containers(pod):
+                variables = environment(container)
+                reference = variables["CLIPSTREAM_KAFKA__SECURITY__PASSWORD"]
+                assert reference == {"secretKeyRef": {"name": "kafka", "key": "pass"}}
+                assert variables["AWS_SECRET_ACCESS_KEY"]["secretKeyRef"]["name"] == "s3"
+                assert variables["HF_TOKEN"]["secretKeyRef"] == {"name": "hub", "key": "token"}
+        name = "live-clipstream-settings"
+        settings = yaml.safe_load(one(manifest, "ConfigMap", name)["data"]["settings.yaml"])
+        assert settings["kafka"]["security"] == {
+            "ca_file": "/etc/clipstream/kafka/ca.crt",
+            "certificate_file": "/etc/clipstream/kafka/tls.crt",
+            "key_file": "/etc/clipstream/kafka/tls.key",
+        }
+        assert settings["s3"]["ca_file"] == "/etc/clipstream/s3/ca.crt"
+
+
+@pytest.mark.parametrize(
+    ("model", "directory"),
+    [
+        ({"source": "hub"}, None),
+        ({"source": "baked", "directory": "/opt/models/clip"}, "/opt/models/clip"),
+        ({"source": "volume", "volume": {"emptyDir": {}}, "directory": "clip"}, "/models/clip"),
+        ({"source": "volume", "volume": {"emptyDir": {}}}, "/models"),
+        ({"source": "s3", "uri": "s3://models/clip"}, "/models/checkpoint"),
+    ],
+)
+def test_the_weights_are_where_the_settings_say(
+    model: dict[str, Any], directory: str | None
+) -> None:
+    manifest = objects(values(model=model))
+    text = one(manifest, "ConfigMap", "live-clipstream-settings")["data"]["settings.yaml"]
+    assert yaml.safe_load(text).get("model", {}).get("directory") == directory
+    for pod in pods(manifest):
+        first = pod["spec"].get("initContainers", [])
+        assert [each["name"] for each in first] == (["model"] if model["source"] == "s3" else [])
+        mounts = {each["name"]: each for each in pod["spec"]["containers"][0]["volumeMounts"]}
+        if model["source"] in ("volume", "s3"):
+            assert mounts["model"] == {"name": "model", "mountPath": "/models", "readOnly": True}
+        if first:
+            assert first[0]["args"][:4] == [
+                "model",
+                "fetch",
+                "s3://models/clip",
+                "/models/checkpoint",
+            ]
+            (own,) = [each for each in first[0]["volumeMounts"] if each["name"] == "model"]
+            assert own["readOnly"] is False
+
+
+@pytest.mark.parametrize("source", ["baked", "volume", "s3"])
+def test_a_source_of_weights_without_its_place_is_refused(source: str) -> None:
+    assert f"because model.source is {source}" in refusal(values(model={"source": source}))
+
+
+def test_a_release_without_label_sets_is_refused() -> None:
+    assert "labelSets: there is none" in refusal({})
+    assert objects({"settings": {"label_sets": {"paths": ["/sets"]}}})
+    named = objects({"labelSets": {"existingConfigMap": "sets"}})
+    assert "live-clipstream-label-sets" not in {each["metadata"]["name"] for each in named}
+    pod = one(named, "StatefulSet")["spec"]["template"]["spec"]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "label-sets"]
+    assert volume["configMap"]["name"] == "sets"
+
+
+def test_labels_of_pods_say_whose_they_are() -> None:
+    for pod in pods(objects(values(podLabels={"team": "trust"}, commonLabels={"cost": "7"}))):
+        labels = pod["metadata"]["labels"]
+        if pod.get("kind") != "Pod":
+            assert labels["team"] == "trust"
+        assert labels["cost"] == "7"
+        assert labels["app.kubernetes.io/name"] == "clipstream"
+        assert labels["app.kubernetes.io/instance"] == "live"
+        assert component(pod) in {"driver", "doctor", "test"}
+
+
+def test_two_releases_in_one_namespace_share_no_object() -> None:
+    first, second = objects(release="live"), objects(release="archive")
+    names = [
+        {(each["kind"], each["metadata"]["name"]) for each in found} for found in (first, second)
+    ]
+    assert not names[0] & names[1]
+
+
+def test_nothing_to_run_is_refused() -> None:
+    assert "nothing to run" in refusal(values(stream={"enabled": False}))
+
+
+def test_further_objects_are_templates() -> None:
+    extra = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "{{ .Release.Name }}-own"},
+    }
+    assert one(objects(values(extraObjects=[extra])), "ConfigMap", "live-own")

@@ -1,0 +1,121 @@
+"""Clusters, and a namespace of a cluster for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+
+from deploy.dev import go_programs
+from deploy.dev.cluster import build, clusters, programs
+from deploy.dev.cluster.clusters import Cluster
+from deploy.dev.cluster.kubectl import Kubectl
+from deploy.dev.cluster.node import image, probe
+from deploy.dev.cluster.node.probe import Refused
+from deploy.dev.versitygw import VersityS3
+from tests.rigs.kubernetes.namespaces import REPORTS, keep_evidence, own_namespace
+from tests.rigs.kubernetes.traces import traces
+from tests.rigs.services.broker_settings import IMPATIENT_BROKER
+from workers.embedded.kafka import EmbeddedKafka
+from workers.embedded.processes import ServiceError
+from workers.embedded.s3 import S3Server
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build what the chosen tests need: the first time takes longer than a test may."""
+    fixtures = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if session.config.option.collectonly or "cluster_programs" not in fixtures:
+        return
+    # What cannot be had is said by the fixture, to the tests that need it.
+    with contextlib.suppress(ServiceError):
+        go_programs.built(programs.EVERY_RUN)
+        programs.custom_resources()
+        if "real_cluster" in fixtures and _may_start_a_node():
+            image.archive()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash.setdefault(REPORTS, {})[call.when] = report
+    return report
+
+
+@pytest.fixture(scope="session")
+def cluster_programs() -> None:
+    """Skips where the cluster's programs are not there and cannot be built."""
+    if not programs.available():
+        pytest.skip(f"{build.WHAT_IT_NEEDS}; install Go, then: make cluster-programs")
+
+
+@pytest.fixture(scope="session")
+def simulated_cluster(
+    cluster_programs: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """A real control plane with KubeRay's operator; kwok plays nodes and pods."""
+    with clusters.simulated(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def real_cluster(cluster_programs: None) -> Iterator[Cluster]:
+    """A control plane with KubeRay's operator and a real node, where one was asked for.
+
+    It makes a bridge, mounts and control groups: in CI, or by `make cluster-tests`.
+    """
+    if not _may_start_a_node():
+        pytest.skip("a real node changes the machine while it runs; type: make cluster-tests")
+    if refusal := probe.refusal():
+        pytest.skip(f"no kubelet can run here: {refusal}")
+    try:
+        with clusters.real() as cluster:
+            yield cluster
+        assert traces(cluster) == []
+    except Refused as refusal_of_a_node:
+        pytest.skip(f"no kubelet can run here: {refusal_of_a_node}")
+
+
+@pytest.fixture(scope="session")
+def kafka_for_pods(
+    real_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmbeddedKafka]:
+    """A real broker that pods of the real node reach, and tests too."""
+    folder = tmp_path_factory.mktemp("kafka-for-pods")
+    with EmbeddedKafka(folder, properties=IMPATIENT_BROKER, address=real_cluster.address) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def s3_for_pods(
+    real_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[S3Server]:
+    """A real S3 server on the same address."""
+    with VersityS3(tmp_path_factory.mktemp("s3-for-pods"), address=real_cluster.address) as server:
+        yield server
+
+
+@pytest.fixture
+def simulated(simulated_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
+    """kubectl in a namespace of the test's own, on nodes that are played."""
+    yield from _namespace(simulated_cluster, request)
+
+
+@pytest.fixture
+def real(real_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
+    """kubectl in a namespace of the test's own, on a real node."""
+    yield from _namespace(real_cluster, request)
+
+
+def _namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
+    with own_namespace(cluster, request.node.name) as kubectl:
+        yield kubectl
+        keep_evidence(request.node, kubectl)
+
+
+def _may_start_a_node() -> bool:
+    return os.environ.get("CI") == "true" or os.environ.get("CLIPSTREAM_TEST_NODE") == "yes"

@@ -1,0 +1,53 @@
+"""The API server takes every example of the chart, in a namespace that enforces `restricted`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deploy.dev.cluster.kubectl import Kubectl
+from tests.rigs.charts import EXAMPLES, Object, example, objects
+
+pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
+
+SHAPES = {"labelSets": {"files": {"shapes": "name: shapes\n"}}}
+
+
+def strictly(kubectl: Kubectl, manifest: list[Object]) -> str:
+    """What the API server answers. It refuses fields that it does not know. It warns of pod
+    templates that PodSecurity refuses, and kubectl makes errors of warnings."""
+    # A pod is refused without its ServiceAccount.
+    accounts = [each for each in manifest if each["kind"] == "ServiceAccount"]
+    kubectl.apply(*accounts)
+    listed = {"apiVersion": "v1", "kind": "List", "items": manifest}
+    return kubectl(
+        *("apply", "--dry-run=server", "--validate=strict", "--warnings-as-errors", "-f", "-"),
+        stdin=yaml.safe_dump(listed),
+    )
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_admitted(path: Path, simulated: Kubectl) -> None:
+    manifest = example(path, namespace=simulated.namespace)
+    answer = strictly(simulated, manifest)
+    assert answer.count("(server dry run)") == len(manifest)
+
+
+@pytest.mark.parametrize("mode", ["deployment", "kuberay"])
+def test_what_no_example_has_is_admitted_too(mode: str, simulated: Kubectl) -> None:
+    monitors = ("podMonitor", "serviceMonitor", "scrapeConfig", "rules", "dashboards")
+    values = {
+        **SHAPES,
+        "mode": mode,
+        "monitoring": {name: {"enabled": True} for name in monitors},
+        "networkPolicy": {"enabled": True},
+        "ray": {"autoscaler": {"enabled": True}},
+        "secrets": {"ray": {"name": "token"}, "httpKeys": {"name": "keys"}},
+        "serve": {"enabled": True, "hpa": {"enabled": True}},
+        "backfill": {"jobs": [{"name": "once", "source": "s3://a/", "output": "s3://b/c"}]},
+    }
+    if mode == "deployment":
+        values["hpa"] = {"enabled": True}
+    assert strictly(simulated, objects(values, namespace=simulated.namespace))
