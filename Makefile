@@ -125,7 +125,7 @@ format: $(INSTALLED) ## Rewrite the code in the project's style
 	$(BIN)/ruff format .
 
 .PHONY: docs
-docs: $(INSTALLED) ## Regenerate docs/reference and docs/schemas
+docs: $(INSTALLED) ## Regenerate docs/reference, docs/schemas, alert rules and dashboards
 	$(BIN)/python -m deploy.dev.reference
 
 .PHONY: architecture

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deploy.dev.monitoring import rules
+from deploy.dev.monitoring import grafana, rules
 from deploy.dev.reference import cli, columns, events, settings
 from deploy.dev.reference.chart import readme
 from deploy.dev.reference.chart import schema as values_schema
@@ -50,6 +50,7 @@ def pages() -> Mapping[str, Callable[[], str]]:
         "docs/reference/backfill-columns.md": columns.page,
         "docs/schemas/backfill/columns.v1.json": columns.document,
         "monitoring/clipstream.rules.yaml": rules.default_rules,
+        **grafana.dashboards(),
         **{
             f"docs/schemas/{name}.json": partial(schema, document)
             for name, document in schemas().items()

@@ -142,7 +142,7 @@ GROUPS = (
     ),
     Group(
         "monitoring",
-        "each alert fires and stays silent as it should, in promtool",
+        "each alert fires and stays silent as it should; each panel's query has an answer",
         files=("tests/component/monitoring/test_*.py",),
     ),
     Group(
