@@ -26,6 +26,7 @@ def values(**more: Any) -> dict[str, Any]:
 
 
 def driver(manifest: list[Object]) -> Object:
+    container: Object
     (container,) = one(manifest, "StatefulSet")["spec"]["template"]["spec"]["containers"]
     return container
 
