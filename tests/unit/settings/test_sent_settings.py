@@ -143,7 +143,7 @@ def test_no_secret_is_in_the_plan_of_replicas() -> None:
     from workers.cluster.reservation import Reservation
     from workers.cluster.serving.replica import Plan
 
-    plan = Plan(SentSettings.of(with_secrets()), Reservation(0.0, 1.0, "a test"), 1, "board", build)
+    plan = Plan(SentSettings.of(with_secrets()), Reservation(0.0, 1.0, "a test"), 1, "board", model)
     raw = pickled(plan)
     assert [path for path in SECRETS if path[::-1].encode() in raw] == []
 
