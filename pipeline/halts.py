@@ -179,6 +179,12 @@ HALTS: dict[str, HaltCode] = {
         "check the path, the permissions and the encoding",
         of_input=True,
     ),
+    "settings.secret_missing": _node(
+        "the driver has a secret that the worker's machine has not. Secrets do not travel through "
+        "Ray",
+        "set the variable that the message names in the environment of Ray's processes on that "
+        "machine, as from a Secret of the pod",
+    ),
     "label_set.none": _node(
         "no label set is configured",
         "name at least one file in `label_sets.paths`",

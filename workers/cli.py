@@ -175,6 +175,9 @@ def doctor(
             help="Also check, or create, the topics that `clipstream backfill publish` writes to.",
         ),
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object for each check, one a line.")
+    ] = False,
 ) -> None:
     """Check Kafka, its topics and permissions, each store, the label sets, the model, the device.
 
@@ -194,6 +197,7 @@ def doctor(
         nodes=nodes,
         backfill_topics=backfill_topics,
         output=output,
+        as_json=as_json,
     )
     raise typer.Exit(0 if passed else 1)
 

@@ -95,7 +95,8 @@ def engine(named: str = "") -> str:
 def command(wanted: Wanted, engine: str, certificates: str = "", netrc: str = "") -> list[str]:
     """The command that builds the image. ``certificates`` and ``netrc`` are files, which the build
     sees and the image does not."""
-    build = ["buildah", "bud"] if engine == "buildah" else [engine, "build"]
+    # Of the three, buildah alone keeps no layers for the next build unless it is told to.
+    build = ["buildah", "bud", "--layers"] if engine == "buildah" else [engine, "build"]
     # HEALTHCHECK is Docker's word: podman and buildah keep it only in Docker's format.
     own = [] if engine == "docker" else ["--format", "docker"]
     secrets = {"certificates": certificates, "netrc": netrc}

@@ -176,7 +176,7 @@ def test_a_model_that_cannot_be_loaded_is_told_and_the_topics_are_removed(scene:
     request = Request(f"s3://{scene.bucket}/a.png", None, PREFIX, 60.0)
     assert not run_verify(scene.settings, request, scene.lines.append, broken)
     assert scene.steps == [*DONE[:2], ("FAIL", "worker"), ("ok", "clean-up")]
-    assert scene.told("worker").startswith("model.not_found: model: no such directory; ")
+    assert scene.told("worker") == "model.not_found: model: no such directory"
     assert scene.left() == ([], [])
 
 

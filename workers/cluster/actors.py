@@ -16,6 +16,7 @@ import random
 import signal
 import socket
 import threading
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -33,6 +34,7 @@ from workers.endpoints.fleet import reached
 from workers.health import Health
 from workers.logs import configure_logging
 from workers.settings.loading import Settings
+from workers.settings.sent import SentSettings, secrets_in_environment
 from workers.supervise.node import Node
 from workers.supervise.slot import Ended, Fate
 
@@ -83,14 +85,15 @@ class BuiltWorker(Protocol):
 class WorkerActor:
     """A worker in a process of its own. A plain class; ``Cluster`` makes it an actor."""
 
-    def __init__(self, build: Build, settings: Settings, slot: int) -> None:
+    def __init__(self, build: Build, sent: SentSettings, slot: int) -> None:
+        settings = sent.settings
         if settings.workers.gpus_per_worker == 0:
             # Ray hides no device from an actor that asked for none. CUDA reads this when it is
             # first used, and nothing has loaded torch in this process yet.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         configure_logging(settings.log, f"worker-{slot}")
         self._build = build
-        self._settings = settings
+        self._sent = sent
         self._slot = slot
         self._worker: Worker | None = None
         self._metrics_port: int | None = None
@@ -128,7 +131,7 @@ class WorkerActor:
 
     def _built_and_run(self) -> Ended:
         try:
-            built = self._build(self._settings, self._slot)
+            built = self._build(self._sent.resolved(), self._slot)
         except Halt as halt:
             return Ended(Fate.HALTED, halt.code, halt.message)
         except Retry as failure:
@@ -191,7 +194,7 @@ class WorkerActor:
     def _on_sigterm(self, *_: object) -> None:
         # In a thread, because a signal handler must not wait for a lock that its own thread may
         # hold.
-        grace_s = self._settings.workers.grace_s * SIGTERM_GRACE_SHARE
+        grace_s = self._sent.settings.workers.grace_s * SIGTERM_GRACE_SHARE
         threading.Thread(target=self.stop, args=(grace_s,), daemon=True).start()
 
 
@@ -211,7 +214,11 @@ class Cluster:
         cpus = CPUS_WITHOUT_GPU if policy.cpus_per_worker is None else policy.cpus_per_worker
         # Logical CPUs: as many as the workers ask for, so that a small machine can run them.
         self._most = policy.most if most is None else most
-        start_ray(max(available_processors(), math.ceil(self._most * cpus)))
+        # A Ray of our own hands its environment on to the workers. On a cluster of other machines
+        # each has its own secrets.
+        alone = cluster_address() is None
+        with secrets_in_environment(settings) if alone else nullcontext():
+            start_ray(max(available_processors(), math.ceil(self._most * cpus)))
         # Only now: Ray reads its environment, which ``start_ray`` prepares, when it is imported.
         import ray
 
@@ -245,7 +252,7 @@ class Cluster:
         if policy.gpus_per_worker:
             wants += f" and {policy.gpus_per_worker:g} GPU"
         fitting = partial(_build_fitted, build, self.reservation, self._most)
-        worker = actor.remote(fitting, self.settings, slot)
+        worker = actor.remote(fitting, SentSettings.of(self.settings), slot)
         goes_in = (lambda _: None) if self._notices is None else self._notices.goes_in
         return RayWorker(worker, SystemClock(), wants, goes_in, self._reached)
 

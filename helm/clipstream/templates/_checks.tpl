@@ -28,17 +28,15 @@
 {{- end -}}
 {{- if and $values.test.upload (not $values.test.bucket) }}{{ fail "test.bucket and test.key: write where test.upload puts its image" }}{{ end -}}
 {{- include "clipstream.checkScaling" . -}}
-{{- $share := $workers.gpus_per_worker | default 0 -}}
-{{- if and $values.stream.enabled (ne (toString $share) "auto") (gt (float64 $share) 0.0) -}}
+{{- if $values.stream.enabled -}}
 {{- range (fromYaml (include "clipstream.groups" .)).groups -}}
-{{- if not .gpu.count -}}
-{{- fail (printf "workers.gpu.count is 0 and settings.workers.gpus_per_worker is %v: write the GPUs of each pod%s" $share (ternary (printf " of the group %s" .name) "" (ne .name ""))) -}}
-{{- end -}}
-{{- $most := $workers.max_count | default $workers.count | default 1 -}}
-{{- if and (eq $values.mode "deployment") (gt (mulf $most $share) (float64 .gpu.count)) -}}
-{{- fail (printf "settings.workers: %v workers with %v of a GPU each do not fit on workers.gpu.count %v: some would wait for ever; raise the count of GPUs, or lower one of the others" $most $share .gpu.count) -}}
+{{- include "clipstream.checkGpus" (dict "settings" $settings "gpu" .gpu "most" ($workers.max_count | default $workers.count | default 1) "fits" (eq $values.mode "deployment") "of" (ternary (printf "groups: %s: gpu.count" .name) "workers.gpu.count" (ne .name ""))) -}}
 {{- end -}}
 {{- end -}}
+{{- if and $values.serve.enabled (eq $values.mode "deployment") -}}
+{{- $own := fromYaml (include "clipstream.settings" (dict "root" . "overrides" $values.serve.settings)) -}}
+{{- $replicas := $own.serve.max_replicas | default $own.serve.min_replicas | default 1 -}}
+{{- include "clipstream.checkGpus" (dict "settings" $own "gpu" $values.serve.gpu "most" $replicas "fits" true "of" "serve.gpu.count") -}}
 {{- end -}}
 {{- $names := list -}}
 {{- range $jobs -}}
@@ -46,7 +44,25 @@
 {{- if not (and $job.source $job.output) }}{{ fail (printf "backfill.jobs: %s needs source and output" $job.name) }}{{ end -}}
 {{- if has $job.name $names }}{{ fail (printf "backfill.jobs: two jobs are called %s" $job.name) }}{{ end -}}
 {{- $names = append $names $job.name -}}
+{{- $own := fromYaml (include "clipstream.settings" (dict "root" $ "overrides" $job.settings)) -}}
+{{- include "clipstream.checkGpus" (dict "settings" $own "gpu" $job.gpu "most" (dig "workers" "count" 1 $own) "fits" (eq $values.mode "deployment") "of" (printf "backfill.jobs: %s: gpu.count" $job.name)) -}}
 {{- if and $job.firstDay (not (contains "${DAY}" $job.output)) }}{{ fail (printf "backfill.jobs: %s has firstDay; write ${DAY} in its output, so that each day has an output of its own" $job.name) }}{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Whether the workers of a pod find the GPUs that they ask for. Takes settings, gpu, most (workers), fits
+(whether all of them are in one pod), of (the value to change).
+*/}}
+{{- define "clipstream.checkGpus" -}}
+{{- $share := dig "workers" "gpus_per_worker" "auto" .settings -}}
+{{- $number := ternary 0.0 $share (eq (toString $share) "auto") | float64 -}}
+{{- $count := int .gpu.count -}}
+{{- if and (or (gt $number 0.0) (eq (dig "model" "device" "auto" .settings) "cuda")) (not $count) -}}
+{{- fail (printf "%s is 0, and the settings ask for a GPU (workers.gpus_per_worker, model.device): write the GPUs of each pod" .of) -}}
+{{- end -}}
+{{- if and .fits (gt (mulf .most $number) (float64 $count)) -}}
+{{- fail (printf "%s is %d, and %v workers with %v of a GPU each do not fit: some would wait for ever; raise it, or lower workers.count or workers.gpus_per_worker in the settings" .of $count .most $share) -}}
 {{- end -}}
 {{- end }}
 

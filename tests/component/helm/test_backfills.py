@@ -93,6 +93,8 @@ def test_a_ray_job_has_a_cluster_of_its_own() -> None:
     # Ray kills a stopped job after 3 s otherwise.
     assert environment(head)["RAY_JOB_STOP_WAIT_TIME_S"] == "50"
     assert "lifecycle" not in head
+    # The job's driver runs in this container, and Prometheus finds its port by this name.
+    assert {"name": "health", "containerPort": 8080} in head["ports"]
     (submitter,) = job["submitterPodTemplate"]["spec"]["containers"]
     assert submitter["securityContext"]["readOnlyRootFilesystem"] is True
 

@@ -26,6 +26,7 @@ def values(**more: Any) -> dict[str, Any]:
 
 
 def driver(manifest: list[Object]) -> Object:
+    container: Object
     (container,) = one(manifest, "StatefulSet")["spec"]["template"]["spec"]["containers"]
     return container
 
@@ -139,14 +140,52 @@ def test_several_kinds_of_gpus_are_several_stateful_sets() -> None:
     assert selectors[0] != selectors[1]
 
 
-def test_workers_that_would_wait_for_ever_are_refused() -> None:
-    given = values(
-        settings={"workers": {"count": 3, "gpus_per_worker": 0.5}}, workers={"gpu": {"count": 1}}
-    )
-    assert "do not fit on workers.gpu.count 1" in refusal(given)
-    given["workers"]["gpu"]["count"] = 0
-    assert "write the GPUs of each pod" in refusal(given)
-    given["workers"]["gpu"]["count"] = 2
+@pytest.mark.parametrize(
+    ("settings", "gpus", "words"),
+    [
+        ({"workers": {"count": 3, "gpus_per_worker": 0.5}}, 1, "do not fit"),
+        ({"workers": {"max_count": 3, "gpus_per_worker": 0.5}}, 1, "do not fit"),
+        ({"workers": {"count": 3, "gpus_per_worker": 0.5}}, 0, "ask for a GPU"),
+        ({"model": {"device": "cuda"}}, 0, "ask for a GPU"),
+        ({"workers": {"count": 3, "gpus_per_worker": 0.5}}, 2, None),
+        ({"workers": {"count": 3, "gpus_per_worker": 0.33}}, 1, None),
+        ({"workers": {"count": 3, "gpus_per_worker": "auto"}}, 1, None),
+        ({"workers": {"count": 3, "gpus_per_worker": 0}}, 0, None),
+    ],
+)
+def test_workers_that_would_wait_for_ever_are_refused(
+    settings: Any, gpus: int, words: str | None
+) -> None:
+    own = {"gpu": {"count": gpus}}
+    job = {"name": "a", "source": "s3://a/", "output": "s3://b/c", **own}
+    pods_of = {
+        "workers.gpu.count": values(settings=settings, workers=own),
+        "groups: l4: gpu.count": values(settings=settings, groups=[{"name": "l4", **own}]),
+        "backfill.jobs: a: gpu.count": values(
+            stream={"enabled": False}, settings=settings, backfill={"jobs": [job]}
+        ),
+    }
+    if settings.get("workers", {}).get("max_count"):
+        # A job runs as many workers as it has shards for, and no more than count.
+        del pods_of["backfill.jobs: a: gpu.count"]
+    for name, given in pods_of.items():
+        if words is None:
+            assert objects(given)
+        else:
+            refused = refusal(given)
+            assert words in refused
+            assert f"{name} is {gpus}" in refused
+
+
+def test_replicas_of_a_server_share_the_gpus_of_its_pod() -> None:
+    serve = {
+        "enabled": True,
+        "gpu": {"count": 1},
+        "settings": {"serve": {"min_replicas": 2}, "workers": {"gpus_per_worker": 1}},
+    }
+    given = values(stream={"enabled": False}, secrets={"httpKeys": {"name": "keys"}}, serve=serve)
+    assert "serve.gpu.count is 1" in refusal(given)
+    serve["gpu"] = {"count": 2}
     assert objects(given)
 
 

@@ -14,7 +14,6 @@ import io
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.folder import S3Folder
 from pipeline.backfill import layout
 from tests.fault.backfill.dying import Fates
+from tests.fault.backfill.local_driver import drive
+from tests.fault.backfill.local_workers import PROCESSES
 from tests.rigs.backfill.planned import planned
 from tests.rigs.checkout import commit
 from tests.rigs.root import RESULTS, ROOT
 from tests.rigs.stages.decoding import as_file, noise
-from workers.embedded.processes import command_environment
 from workers.settings.loading import load_settings
 
 SUMMARY = RESULTS / "backfill-kills.json"
@@ -46,11 +47,12 @@ LABEL_SET = ROOT / "deploy/examples/label-sets/general-objects.yaml"
 PHOTOS, DERIVED = "photos", "derived"
 GOOD, SHARDS, SHARD_ROWS = 12, 40, 30
 WORKERS = 2
+KILLS_A_ROUND = 20
 LOOK_S = 0.5
 SECOND_DRIVER = 0.05
 """How likely a driver is started beside one that lives, at each look."""
 
-STUCK_S = 180.0
+STUCK_S = 300.0
 """A job is stuck when for so long no shard was committed and no process died."""
 
 CLOSE = 0.99999
@@ -79,6 +81,13 @@ class Verdict:
     def clean(self) -> bool:
         return not (self.missing + self.doubled + self.different + self.rewritten + self.stuck)
 
+    def told(self) -> dict[str, object]:
+        counts = vars(self) | {"least_cosine": round(self.least_cosine, 7)}
+        return {
+            name: dict(sorted(each.items())) if isinstance(each, Counter) else each
+            for name, each in counts.items()
+        }
+
 
 class Bench:
     """A server with images, and settings of the driver."""
@@ -101,6 +110,11 @@ class Bench:
             )
         )
         self.settings = load_settings(self.file, environment={})
+        self._environment = {
+            "AWS_ACCESS_KEY_ID": s3.access_key,
+            "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+        }
+        os.environ.update(self._environment)
         # A client takes a second of CPU to make.
         self._admin = S3Admin(self.settings.s3)
         self._admin.create_bucket(PHOTOS)
@@ -124,12 +138,12 @@ class Bench:
         out.close()
         return f"s3://{DERIVED}/{name}"
 
-    def driver(self, output: str, fates: Fates, seed: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tests.fault.backfill.driver_process", str(self.file)]
-        command += [output, str(fates.counted), str(fates.kills), str(seed)]
-        log = (self.folder / "drivers.log").open("ab")
-        with log:
-            return subprocess.Popen(command, env=command_environment(), stdout=log, stderr=log)
+    def driver(self, output: str, fates: Fates, seed: int) -> BaseProcess:
+        log = self.folder / "drivers.log"
+        given = (self.file, output, self._environment, fates, seed, log)
+        process = PROCESSES.Process(target=drive, args=given)
+        process.start()
+        return process
 
     def files(self, output: str, prefix: str) -> dict[str, str]:
         """Names below a prefix, with their ETags."""
@@ -150,10 +164,9 @@ def bench() -> Iterator[Bench]:
     with (
         tempfile.TemporaryDirectory(prefix="clipstream-kills-") as name,
         VersityS3(Path(name) / "s3") as s3,
+        contextlib.closing(Bench(Path(name), s3)) as built,
     ):
-        os.environ.update(AWS_ACCESS_KEY_ID=s3.access_key, AWS_SECRET_ACCESS_KEY=s3.secret_key)
-        with contextlib.closing(Bench(Path(name), s3)) as built:
-            yield built
+        yield built
 
 
 Row = tuple[str, str, Any]
@@ -208,7 +221,9 @@ def calm(here: Bench) -> dict[tuple[int, int], list[Row]]:
     """The rows of an undisturbed run."""
     output = here.plan()
     quiet = Fates(here.folder / "calm", 0)
-    assert here.driver(output, quiet, 0).wait(STUCK_S) == 0
+    driver = here.driver(output, quiet, 0)
+    driver.join(STUCK_S)
+    assert driver.exitcode == 0
     return rows_of(here, output)
 
 
@@ -222,12 +237,12 @@ def run_round(
     """One job, whose processes die ``kills`` times and then are left in peace."""
     output = here.plan()
     fates = Fates(here.folder / f"deaths-{verdict.rounds}", kills)
-    drivers: list[subprocess.Popen[bytes]] = []
+    drivers: list[BaseProcess] = []
     seen: dict[str, str] = {}
     moved, moved_at = (0, 0), time.monotonic()
     try:
         while len(seen) < SHARDS and time.monotonic() < moved_at + STUCK_S:
-            alive = [each for each in drivers if each.poll() is None]
+            alive = [each for each in drivers if each.exitcode is None]
             if not alive or (len(alive) == 1 and rng.random() < SECOND_DRIVER):
                 drivers.append(here.driver(output, fates, rng.randrange(2**32)))
                 verdict.drivers += 1
@@ -242,7 +257,7 @@ def run_round(
     finally:
         for each in drivers:
             each.kill()
-            each.wait()
+            each.join()
     verdict.rounds += 1
     verdict.kills += fates.deaths
     verdict.by_fate.update(fates.met)
@@ -251,17 +266,16 @@ def run_round(
     judge(expected, rows_of(here, output), verdict)
 
 
-def run(
-    kills: int, seed: int, tell: Callable[[str], None] = lambda line: None, each: int = 20
-) -> Verdict:
-    """Rounds until so many processes were killed."""
+def run(kills: int, seed: int, tell: Callable[[Verdict], None] = lambda so_far: None) -> Verdict:
+    """Rounds until so many processes were killed. ``tell`` hears of each round."""
     rng = random.Random(seed)
     verdict = Verdict()
     with bench() as here:
         expected = calm(here)
         while verdict.kills < kills and not verdict.stuck:
-            run_round(here, expected, min(each, kills - verdict.kills), rng, verdict)
-            tell(f"{verdict.kills} of {kills} killed, {verdict.rows} rows judged")
+            most = min(KILLS_A_ROUND, kills - verdict.kills)
+            run_round(here, expected, most, rng, verdict)
+            tell(verdict)
     return verdict
 
 
@@ -272,19 +286,21 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=SUMMARY)
     arguments = parser.parse_args()
     began = time.monotonic()
-    verdict = run(arguments.kills, arguments.seed, lambda line: print(line, flush=True))
-    counts = vars(verdict) | {"least_cosine": round(verdict.least_cosine, 7)}
-    told = {
-        **{
-            name: dict(sorted(each.items())) if isinstance(each, Counter) else each
-            for name, each in counts.items()
-        },
-        "seed": arguments.seed,
-        "seconds": round(time.monotonic() - began),
-        "commit": commit(),
-    }
-    arguments.output.write_text(json.dumps(told, indent=1) + "\n")
-    print(json.dumps(told, indent=1))
+    head = commit()
+
+    def tell(so_far: Verdict) -> None:
+        """Also of a run that is ended early, the summary is there."""
+        seconds = round(time.monotonic() - began)
+        told = so_far.told() | {"seed": arguments.seed, "seconds": seconds, "commit": head}
+        arguments.output.write_text(json.dumps(told, indent=1) + "\n")
+        clean = "clean" if so_far.clean else "NOT CLEAN"
+        print(
+            f"{so_far.kills} of {arguments.kills} killed, {so_far.rows} rows judged: {clean}",
+            flush=True,
+        )
+
+    verdict = run(arguments.kills, arguments.seed, tell)
+    print(arguments.output.read_text())
     return 0 if verdict.clean else 1
 
 

@@ -49,7 +49,7 @@ class Image:
             CheckError: it failed.
         """
         rights = CONFINED if confined else ()
-        place = ("run", "--rm", "--network", "none", "--user", user, *rights)
+        place = ("run", "--rm", "--no-healthcheck", "--network", "none", "--user", user, *rights)
         return self._engine(*place, "--entrypoint", command[0], self.name, *command[1:])
 
     @contextlib.contextmanager
@@ -65,7 +65,8 @@ class Image:
         volumes = [f"--volume={source}:{target}:ro" for source, target in mounts]
         set_here = [f"--env={each}" for each in variables]
         self._engine(
-            *("run", "--detach", "--name", name, "--network", network, "--user", ANY_USER),
+            *("run", "--detach", "--no-healthcheck", "--name", name),
+            *("--network", network, "--user", ANY_USER),
             *("--shm-size", "1g", *CONFINED, *volumes, *set_here, self.name, *arguments),
         )
         try:

@@ -20,6 +20,7 @@ from workers.cluster.actors import WorkerActor
 from workers.cluster.handle import RayWorker
 from workers.health import Health, Heard
 from workers.settings.loading import Settings
+from workers.settings.sent import SentSettings
 from workers.supervise.node import Node
 from workers.supervise.slot import Ended, Fate
 
@@ -202,13 +203,14 @@ def test_a_run_says_how_it_ended_however_its_closing_ends(
     monkeypatch.setattr(heap, "freeze", lambda: None)  # this process goes on
     built = Built(end, end_of_closing)
     settings = Settings(s3=S3Policy(allowed_buckets=("photos",)))
-    actor = WorkerActor(lambda *_: built, settings, 0)  # type: ignore[arg-type]
+    actor = WorkerActor(lambda *_: built, SentSettings.of(settings), 0)  # type: ignore[arg-type]
     assert actor.run() == ended
     assert built.closed
 
 
 def actor_of(build: Callable[..., Any]) -> WorkerActor:
-    return WorkerActor(build, Settings(s3=S3Policy(allowed_buckets=("photos",))), 0)
+    settings = Settings(s3=S3Policy(allowed_buckets=("photos",)))
+    return WorkerActor(build, SentSettings.of(settings), 0)
 
 
 def test_a_stop_while_the_model_is_loaded_ends_the_run_at_once() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import jsonschema
 import pytest
 import yaml
 
+from deploy.dev.cluster import supplies
 from deploy.dev.reference.chart import readme, schema, values
+from pipeline.adapters.label_files import load_label_sets
 from tests.rigs.root import ROOT
+from workers.embedded.s3 import S3Server
 from workers.settings.loading import CATALOGUE
 
 DOCUMENT = schema.document()
@@ -142,6 +147,34 @@ def test_a_comment_belongs_to_the_key_below_it(tmp_path: Path) -> None:
     assert found["pods"].description == ""
     assert found["pods.count"].description == "Pods, in all."
     assert found["pods.count"].keywords == {"minimum": 1}
+
+
+def test_the_values_of_the_page_fit() -> None:
+    page = (ROOT / "docs/kubernetes.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) >= 4
+    for block in blocks:
+        assert problems(yaml.safe_load(block)) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(path.read_text() for path in EXAMPLES),
+        *re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/kubernetes.md").read_text(), re.DOTALL),
+    ],
+)
+def test_label_sets_of_examples_are_as_the_product_reads_them(text: str, tmp_path: Path) -> None:
+    for name, content in yaml.safe_load(text).get("labelSets", {}).get("files", {}).items():
+        (tmp_path / f"{name}.yaml").write_text(content)
+        (found,) = load_label_sets([tmp_path])
+        assert found.name == name
+
+
+def test_the_developers_cluster_has_values_that_fit() -> None:
+    server = SimpleNamespace(endpoint="http://10.88.77.1:9000", region="us-east-1")
+    given = supplies.chart_values("10.88.77.1:9092", cast("S3Server", server))
+    assert problems(given) == []
 
 
 def test_the_gitops_examples_have_valid_values() -> None:

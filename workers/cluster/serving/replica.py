@@ -41,6 +41,7 @@ from workers.serve.live.cluster import ClusterView
 from workers.serve.services import Services
 from workers.serve.wiring import serving
 from workers.settings.loading import Settings
+from workers.settings.sent import SentSettings
 from workers.stages import tell_model
 
 log = logging.getLogger(__name__)
@@ -61,11 +62,16 @@ class Plan:
     """What each replica gets. ``most`` are the actors of this driver that may run at once.
     ``board`` is the name of the board. ``load`` returns the model."""
 
-    settings: Settings
+    sent: SentSettings
     reserved: Reservation
     most: int
     board: str
     load: Callable[[Settings], Encoder]
+
+    @property
+    def settings(self) -> Settings:
+        """Without their secrets."""
+        return self.sent.settings
 
 
 class Replica:
@@ -178,7 +184,7 @@ class Replica:
         nodes = living_nodes()
         (room,) = (room for node, room in nodes.items() if node.id == here)
         count = workers_on(room, list(nodes.values()), self._plan.reserved, self._plan.most)
-        return fitted(self._plan.settings, available_processors(), count)
+        return fitted(self._plan.sent.resolved(), available_processors(), count)
 
     def _listen(self, settings: Settings, meter: PrometheusMeter, owned: AsyncExitStack) -> None:
         """Expose metrics: replica n of a host n ports above the first."""

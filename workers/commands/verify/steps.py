@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 
 from pipeline.errors import PipelineError
-from pipeline.halts import HALTS, remedy_of
 
 
 class StepFailed(Exception):
@@ -49,7 +48,7 @@ class Steps:
         try:
             yield step
         except (PipelineError, StepFailed) as error:
-            self._fail(name, began, explained(error))
+            self._fail(name, began, str(error))
             raise StepFailed(name) from error
         except BaseException as error:
             # A defect, or Ctrl-C. Whoever sees it tells more.
@@ -63,11 +62,3 @@ class Steps:
 
     def _line(self, mark: str, name: str, began: float, message: str) -> None:
         self._tell(f"{mark}  {self._monotonic() - began:6.1f} s  {name}: {message}")
-
-
-def explained(error: PipelineError | StepFailed) -> str:
-    """What happened, and what to do about it."""
-    if isinstance(error, StepFailed):
-        return str(error)
-    remedy = f"; {remedy_of(error.code)}" if error.code in HALTS else ""
-    return f"{error}{remedy}"

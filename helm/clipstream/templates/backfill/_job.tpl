@@ -28,7 +28,10 @@ rayClusterSpec:
         "root" .root "component" "backfill" "headComponent" "backfill" "settings" (printf "%s-settings" .name) "text" .text
         "groups" (list (merge (dict "name" "workers" "terminationGracePeriodSeconds" nil) .job))
         "dashboardHost" "0.0.0.0"
-        "headContainers" (include "clipstream.rayHead" (dict "root" .root "lines" (printf "- {name: RAY_JOB_STOP_WAIT_TIME_S, value: %q}" (toString $grace))))
+        "headContainers" (include "clipstream.rayHead" (dict
+          "root" .root
+          "jobPort" (include "clipstream.port" (dict "text" .text "section" "endpoints" "key" "health_port" "default" 8080))
+          "lines" (printf "- {name: RAY_JOB_STOP_WAIT_TIME_S, value: %q}" (toString $grace))))
         "annotations" (fromYaml (include "clipstream.driverAnnotations" (dict "root" .root "text" .text)))
         "grace" (add $grace 10)) | nindent 2 }}
 {{- end }}

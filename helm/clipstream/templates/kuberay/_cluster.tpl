@@ -71,7 +71,7 @@ workerGroupSpecs:
 
 {{/*
 The container of Ray's head; KubeRay writes its command. Takes root, and by choice healthPort of the
-driver beside it, lines (more variables).
+driver beside it, jobPort (that of a driver that runs here as a job), lines (more variables).
 */}}
 {{- define "clipstream.rayHead" -}}
 - name: ray-head
@@ -92,6 +92,9 @@ driver beside it, lines (more variables).
     - {name: dashboard, containerPort: 8265}
     - {name: client, containerPort: 10001}
     - {name: metrics, containerPort: 8089}
+    {{- with .jobPort }}
+    - {name: health, containerPort: {{ . }}}
+    {{- end }}
   {{- with .healthPort }}
   lifecycle:
     preStop:
