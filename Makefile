@@ -6,9 +6,11 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/pytest
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 JOBS ?= 2
 SCHEDULES ?= 1000
 KILLS ?= 300
+ROWS ?= 10000000
 MUTANTS ?= 10000
 SEED ?= 1
 REFERENCES ?= 1000000
@@ -69,6 +71,10 @@ chaos: $(INSTALLED) ## Kill, freeze and cut off workers: SCHEDULES=1000 SEED=1 O
 backfill-kills: $(INSTALLED) ## Kill drivers and workers of backfills: KILLS=300 SEED=1
 	@$(BIN)/python -m tests.fault.backfill.kills --kills $(KILLS) --seed $(SEED)
 
+.PHONY: backfill-soak
+backfill-soak: $(INSTALLED) ## Watch the memory of a backfill's driver and worker: ROWS=10000000
+	@$(BIN)/python -m tests.fault.backfill.soak --rows $(ROWS)
+
 .PHONY: mutate
 mutate: $(INSTALLED) ## Decode files with flipped bits, count what becomes of them: MUTANTS=10000 SEED=1
 	@$(BIN)/python -m tests.component.mutants --mutants $(MUTANTS) --seed $(SEED)
@@ -94,7 +100,7 @@ serve-bench: $(INSTALLED) ## Measure `clipstream serve`; PART="overhead overload
 	@$(BIN)/python -m tests.benchmarks.serve $(if $(PART),--only $(PART))
 
 .PHONY: backfill-bench
-backfill-bench: $(INSTALLED) ## Measure a backfill's worker; PART="overhead photographs" measures some parts
+backfill-bench: $(INSTALLED) ## Measure backfills; PART="overhead listing" measures some parts
 	@$(BIN)/python -m tests.benchmarks.backfill $(if $(PART),--only $(PART))
 
 .PHONY: bench
@@ -119,7 +125,7 @@ format: $(INSTALLED) ## Rewrite the code in the project's style
 	$(BIN)/ruff format .
 
 .PHONY: docs
-docs: $(INSTALLED) ## Regenerate docs/reference and docs/schemas
+docs: $(INSTALLED) ## Regenerate docs/reference, docs/schemas, alert rules and dashboards
 	$(BIN)/python -m deploy.dev.reference
 
 .PHONY: architecture
@@ -155,9 +161,29 @@ cluster-tests: $(INSTALLED) ## The tests on a real and on a simulated Kubernetes
 	@CLIPSTREAM_TEST_NODE=yes $(BIN)/python -m deploy.dev.suite cluster kubernetes
 
 .PHONY: lock
-lock: $(INSTALLED) ## Choose the versions in constraints.txt again
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--all-extras --group dev --upgrade pyproject.toml -o constraints.txt
+lock: $(INSTALLED) ## Choose all versions again: constraints*.txt
+	$(COMPILE) --all-extras --group dev --upgrade pyproject.toml -o constraints.txt
+	@$(MAKE) --no-print-directory lock-production
+
+# The versions of constraints.txt, without what only development needs. And what builds a release.
+.PHONY: lock-production
+lock-production: $(INSTALLED)
+	$(COMPILE) --extra backfill --extra compression --extra heif --extra int8 \
+		-c constraints.txt pyproject.toml -o constraints-production.txt
+	printf 'cyclonedx-bom>=7.5,<8\nhatchling\nuv==%s\n' $(UV_VERSION) | \
+		$(COMPILE) -c constraints.txt - -o constraints-build.txt
+
+.PHONY: image
+image: $(INSTALLED) ## Build the container image: ARGS="--target compiler", docs/image.md
+	@$(BIN)/python -m deploy.dev.image $(ARGS)
+
+.PHONY: image-tests
+image-tests: $(INSTALLED) ## Build the image and check it: 10 minutes, 30 GB of disk; needs docker or podman
+	@$(BIN)/python -m tests.packaging.image $(ARGS)
+
+.PHONY: sbom
+sbom: $(INSTALLED) ## Write the SBOM of the production packages: dist/*.cdx.json
+	@$(BIN)/python -m deploy.dev.sbom
 
 .PHONY: audit
 audit: $(INSTALLED) ## Look the pinned dependencies up in a vulnerability database

@@ -179,6 +179,12 @@ HALTS: dict[str, HaltCode] = {
         "check the path, the permissions and the encoding",
         of_input=True,
     ),
+    "settings.secret_missing": _node(
+        "the driver has a secret that the worker's machine has not. Secrets do not travel through "
+        "Ray",
+        "set the variable that the message names in the environment of Ray's processes on that "
+        "machine, as from a Secret of the pod",
+    ),
     "label_set.none": _node(
         "no label set is configured",
         "name at least one file in `label_sets.paths`",
@@ -239,6 +245,16 @@ HALTS: dict[str, HaltCode] = {
     "model.incomplete": _node(
         "a file of the model is missing or damaged",
         "download the checkpoint again",
+    ),
+    "model.another_revision": _command(
+        "the checkpoint in S3 is not the one that the command names",
+        "name the prefix of that checkpoint, or the revision that is there",
+        of_input=True,
+    ),
+    "model.unwritable": _command(
+        "the directory that a checkpoint is copied to cannot be written",
+        "fix its owner, or give it more space",
+        of_input=True,
     ),
     "model.unsupported": _node(
         "the checkpoint is not a CLIP model that Clipstream supports",
@@ -341,6 +357,15 @@ HALTS: dict[str, HaltCode] = {
     ),
     "enqueue.unreadable": _command(
         "the list cannot be read", "fix the path or the encoding", of_input=True
+    ),
+    "verify.invalid": _command(
+        "the object, the image or the prefix given to `verify` is not valid",
+        "fix what the message names",
+        of_input=True,
+    ),
+    "verify.exists": _command(
+        "`verify --upload` would overwrite an object",
+        "leave `--upload` out, or name a key that is free",
     ),
     "replay.invalid": _command(
         "the input of `replay` is not valid", "fix what the message names", of_input=True

@@ -13,7 +13,9 @@ from pipeline.halts import is_of_input
 from workers.commands import keys, labels
 from workers.commands.backfill import commands as backfills
 from workers.commands.config import config
+from workers.commands.model import commands as models
 from workers.commands.options import Config, Set, load, log_here
+from workers.commands.verify.command import verify
 from workers.demo.command import demo
 from workers.logs import configure_logging
 from workers.supervise.supervisor import ExitCode
@@ -32,6 +34,7 @@ app = typer.Typer(
 app.add_typer(backfills.app, name="backfill")
 app.add_typer(keys.app, name="keys")
 app.add_typer(labels.app, name="labels")
+app.add_typer(models.app, name="model")
 
 
 def _print_version(wanted: bool) -> None:
@@ -172,6 +175,9 @@ def doctor(
             help="Also check, or create, the topics that `clipstream backfill publish` writes to.",
         ),
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object for each check, one a line.")
+    ] = False,
 ) -> None:
     """Check Kafka, its topics and permissions, each store, the label sets, the model, the device.
 
@@ -191,6 +197,7 @@ def doctor(
         nodes=nodes,
         backfill_topics=backfill_topics,
         output=output,
+        as_json=as_json,
     )
     raise typer.Exit(0 if passed else 1)
 
@@ -344,6 +351,8 @@ def replay(
         as_routed=as_routed,
     )
 
+
+app.command()(verify)
 
 # It needs no heavy library, so its options stand beside what it does.
 app.command()(config)

@@ -4,6 +4,7 @@ devices. No check loads the model."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pipeline.metrics import IMAGE_METRICS
 from pipeline.ports import Check, CheckResult
 from workers.decoding import decoding
 from workers.settings.loading import Settings
+from workers.settings.sent import SentSettings
 
 DEV = Path("/dev")
 
@@ -49,22 +51,30 @@ def require_node(settings: Settings, *, must_read: bool = True) -> None:
         open_session(store)
 
 
-def examine_node(settings: Settings, gpus: float) -> list[Finding]:
+def examine_node(sent: SentSettings, gpus: float) -> list[Finding]:
     """Make all checks. ``gpus`` is what Ray may reserve on the node. Never raises for what is
     found. Blocks for seconds; a large model directory is read once."""
-    return [
-        finding
-        for subject, look in (
-            ("versions", _versions),
-            ("label sets", _label_sets),
-            ("model", _model),
-            ("certificates", _certificates),
-            ("credentials", _credentials),
-            ("decoders", _decoders),
-            ("devices", lambda settings: _devices(gpus)),
-        )
-        for finding in _guarded(subject, look, settings)
-    ]
+    looks: dict[str, Callable[[Settings], Finding]] = {
+        "versions": _versions,
+        "label sets": _label_sets,
+        "model": _model,
+        "certificates": _certificates,
+        "credentials": _credentials,
+        "decoders": _decoders,
+        "devices": lambda settings: _devices(gpus),
+    }
+    settings = sent.settings
+    try:
+        settings = sent.resolved()
+    except Halt as halt:
+        secrets = [Finding(check) for check in failed("secrets", halt)]
+        # A key file without its password would ask a terminal for the password.
+        del looks["certificates"]
+    else:
+        names = ", ".join(sent.secrets)
+        secrets = [_passed("secrets", f"{names} can be had here" if names else "none needed")]
+    found = (_guarded(subject, look, settings) for subject, look in looks.items())
+    return [*secrets, *itertools.chain.from_iterable(found)]
 
 
 def failed(subject: str, error: PipelineError) -> Iterator[Check]:

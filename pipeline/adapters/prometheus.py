@@ -4,7 +4,8 @@ that Prometheus reads, written, served and read back."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from wsgiref.simple_server import WSGIServer
 
@@ -39,6 +40,46 @@ def serve(registry: Registry, host: str, port: int) -> tuple[WSGIServer, threadi
         OSError: the address cannot be listened on.
     """
     return start_http_server(port, host, registry)
+
+
+def merged(expositions: Iterable[tuple[str, Mapping[str, str]]]) -> str:
+    """Several expositions as one. Each sample gets the labels of its exposition, and the lines HELP
+    and TYPE of a metric stand once, before the samples of all.
+
+    The expositions are trusted to be valid, because parsing those of a large fleet would hold up
+    the driver. Their samples must not have the added labels already.
+    """
+    heads: dict[str, dict[str, str]] = {}
+    lines: defaultdict[str, list[str]] = defaultdict(list)
+    for text, labels in expositions:
+        added = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+        family = ""
+        # Not splitlines(), which would also part a line at the rarer ends that a label may hold.
+        for line in filter(None, text.split("\n")):
+            if line.startswith("#"):
+                what, _, rest = line.removeprefix("# ").partition(" ")
+                family = rest.partition(" ")[0]
+                heads.setdefault(family, {}).setdefault(what, line)
+            else:
+                lines[family].append(_labelled(line, added))
+    return "".join(
+        f"{line}\n" for family, head in heads.items() for line in (*head.values(), *lines[family])
+    )
+
+
+def _labelled(sample: str, added: str) -> str:
+    """A line of a sample, with more labels. Names contain neither braces nor spaces."""
+    if not added:
+        return sample
+    name, has_labels, rest = sample.partition("{")
+    if " " in name or not has_labels:
+        name, _, value = sample.partition(" ")
+        return f"{name}{{{added}}} {value}"
+    return f"{name}{{{added}{'' if rest.startswith('}') else ','}{rest}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 def samples(metrics: str | Registry) -> Iterator[tuple[str, dict[str, str], float]]:

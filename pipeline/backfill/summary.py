@@ -58,7 +58,7 @@ class Summary(Written):
                 name: _merged(self.label_sets.get(name), other.label_sets.get(name))
                 for name in {**self.label_sets, **other.label_sets}
             },
-            unknown_truth=_most(_sum(self.unknown_truth, other.unknown_truth)),
+            unknown_truth=most_frequent(_sum(self.unknown_truth, other.unknown_truth)),
         )
 
     @staticmethod
@@ -114,7 +114,7 @@ class Tally:
             seconds=seconds,
             codes=dict(sorted(self.codes.items())),
             label_sets={name: counted.tally() for name, counted in sorted(self._sets.items())},
-            unknown_truth=_most(self._unknown),
+            unknown_truth=most_frequent(self._unknown),
         )
 
 
@@ -191,7 +191,7 @@ def _together(one: LabelTally, other: LabelTally) -> LabelTally:
     )
 
 
-def _most(counts: Mapping[str, int]) -> dict[str, int]:
+def most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
     """The most frequent ones, so that free text as truth does not grow without bound."""
     ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
     return dict(ordered[:MOST_UNKNOWN])

@@ -26,7 +26,9 @@ from pipeline.metrics.driver import (
     DRIVER_EMPTY,
     DRIVER_METRICS,
     DRIVER_WORKERS,
+    FLEET_METRICS,
     WORKER_DEATHS,
+    WORKER_UP,
 )
 from pipeline.metrics.http import (
     HTTP_HELD_BYTES,
@@ -126,6 +128,7 @@ __all__ = [
     "DRIVER_WORKERS",
     "FETCHED_BYTES",
     "FETCH_RETRIES",
+    "FLEET_METRICS",
     "HTTP_HELD_BYTES",
     "HTTP_IMAGES",
     "HTTP_IMAGES_IN_HAND",
@@ -164,6 +167,7 @@ __all__ = [
     "STREAM_WORKER",
     "UNSUPPORTED_FORMATS",
     "WORKER_DEATHS",
+    "WORKER_UP",
     "Kind",
     "Metric",
 ]

@@ -42,6 +42,18 @@ CERTIFICATE_EXPIRY = metric(
     ("setting",),
 )
 
+WORKER_UP = metric(
+    Kind.GAUGE,
+    "worker_up",
+    "1 if the worker in this place answered the driver with its metrics, else 0. Each place for a "
+    "worker has a series, also while no worker is there. A label that a kind of worker lacks is "
+    "empty.",
+    "0 for longer than a start takes: the body of /readyz and clipstream_driver_workers say why "
+    "the place has no worker. If they call the worker ready, the driver cannot reach its port: "
+    "set endpoints.host to 0.0.0.0 on the workers' machines and open the port.",
+    ("kind", "worker", "group", "backfill", "node", "driver"),
+)
+
 DRIVER_METRICS: tuple[Metric, ...] = (
     DRIVER_WORKERS,
     DRIVER_EMPTY,
@@ -49,3 +61,6 @@ DRIVER_METRICS: tuple[Metric, ...] = (
     CERTIFICATE_EXPIRY,
 )
 """The places for workers, and the driver's files: exposed by the driver only."""
+
+FLEET_METRICS: tuple[Metric, ...] = (WORKER_UP,)
+"""What the driver finds out when it asks its workers: exposed at /metrics/all only."""

@@ -224,12 +224,12 @@ class Bench:
         ends += seconds
         while (due := due + rng.expovariate(LIVE_RATE)) < ends:
             time.sleep(max(0.0, due - time.monotonic()))
-            self.live_producer.send(None, _reference())
+            self.live_producer.send(None, reference())
 
     def send_backfill(self, count: int) -> None:
         with ReferenceProducer(self.kafka, self.backfill) as producer:
             for _ in range(count):
-                producer.send(None, _reference())
+                producer.send(None, reference())
 
     def seen(self, topic: str, since: float, until: float) -> list[float]:
         """Latencies of the references sent in a span of time."""
@@ -238,7 +238,7 @@ class Bench:
         ]
 
 
-def _reference() -> bytes:
+def reference() -> bytes:
     return json.dumps(
         {"bucket": "images", "key": "a", "id": str(round(time.time() * 1000))}
     ).encode()

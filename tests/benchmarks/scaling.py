@@ -33,7 +33,8 @@ from tests.rigs.root import ROOT
 from tests.rigs.services.kafka_deployment import retrying
 from tests.rigs.waiting import eventually
 from tests.rigs.workers.fixed_time_worker import build
-from workers.cluster.actors import Cluster, RayWorker
+from workers.cluster.actors import Cluster
+from workers.cluster.handle import RayWorker
 from workers.embedded.kafka import EmbeddedKafka
 from workers.settings.loading import Settings
 

@@ -15,6 +15,8 @@ from workers.settings.loading import Settings
 class SeeingWorker:
     """Built, and the worker itself."""
 
+    metrics_port = None
+
     def __init__(self) -> None:
         self._stopped = threading.Event()
 
@@ -38,6 +40,7 @@ def build(folder: Path, settings: Settings, slot: int) -> SeeingWorker:
     """With its first argument bound, a ``workers.cluster.actors.Build``."""
     import ray
 
+    password = settings.kafka.security.password
     seen = {
         "node": ray.get_runtime_context().get_node_id(),
         "reserved": ray.get_runtime_context().get_accelerator_ids()["GPU"],
@@ -48,6 +51,7 @@ def build(folder: Path, settings: Settings, slot: int) -> SeeingWorker:
         "cpus": settings.workers.cpus_per_worker,
         "max_size": settings.batch.max_size,
         "processes": settings.decode.processes,
+        "password": password.get_secret_value() if password else None,
     }
     unfinished = folder / f"{slot}.part"
     unfinished.write_text(json.dumps(seen))

@@ -3,6 +3,7 @@ stream goes on, the group loses the member, and the place fills again."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -10,9 +11,12 @@ import time
 import urllib.request
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline import metrics
+from pipeline.adapters.prometheus import samples
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.retry import RetryPolicy
@@ -24,7 +28,7 @@ from tests.rigs.workers import faulty_node
 from tests.rigs.workers.driver_here import run_driver_during
 from tests.rigs.workers.worker_of_deployment import references
 from workers.commands import stream
-from workers.endpoints import EndpointsPolicy
+from workers.endpoints.policy import EndpointsPolicy
 from workers.settings.loading import Settings
 from workers.settings.workers import WorkersPolicy
 from workers.supervise import trouble
@@ -83,7 +87,7 @@ def test_a_stream_outlives_the_fault_of_a_node(
             workers=WorkersPolicy(count=2, cpus_per_worker=0.5, max_crashes=2),
             endpoints=EndpointsPolicy(health_port=0, metrics_port=0),
         )
-        seen: dict[str, object] = {}
+        seen: dict[str, Any] = {}
 
         def produce_and_wait(rounds: int) -> float:
             for number in range(PARTITIONS):
@@ -108,6 +112,8 @@ def test_a_stream_outlives_the_fault_of_a_node(
             eventually(lambda: "place 1 is empty" in get(int(port), "/readyz"), WITHIN_S)
             seen["readyz"] = get(int(port), "/readyz")
             seen["metrics"] = get(int(port), "/metrics")
+            seen["all"] = get(int(port), "/metrics/all")
+            seen["targets"] = json.loads(get(int(port), "/targets"))
             faulty_node.fault(tmp_path).unlink()
             eventually(lambda: shared(deployment), WITHIN_S)
             seen["together_s"] = produce_and_wait(3)
@@ -118,6 +124,17 @@ def test_a_stream_outlives_the_fault_of_a_node(
     assert "place 1 is empty: s3.no_credentials on node" in str(seen["readyz"])
     assert str(seen["readyz"]).startswith("ok\n")
     assert 'places_empty{code="s3.no_credentials"} 1.0' in str(seen["metrics"])
+    all_series = [*samples(str(seen["all"]))]
+    group = deployment.kafka.group
+    labels = {"kind": "stream", "worker": "0", "group": group, "driver": "node"}
+    assert {
+        of["worker"]: value for name, of, value in all_series if name == metrics.WORKER_UP.name
+    } == {"0": 1.0, "1": 0.0}
+    (commits,) = ((of, value) for name, of, value in all_series if name == metrics.COMMITS.name)
+    assert commits[0] == labels
+    assert commits[1] > 0
+    (target,) = seen["targets"]
+    assert target["labels"] == labels
     assert seen.keys() >= {"together_s"}, seen
     gap_s = seen["gap_s"]
     assert isinstance(gap_s, float)

@@ -12,21 +12,27 @@ from typing import Any
 
 import pytest
 import ray
+from pydantic import SecretStr
 from ray.core.generated import autoscaler_pb2
 
+from pipeline.adapters.kafka.policy import KafkaPolicy
+from pipeline.adapters.kafka.security.policy import KafkaSecurity
 from pipeline.adapters.s3.policy import S3Policy
 from tests.component import seeing_worker
 from tests.rigs.root import ROOT
 from tests.rigs.services.ray_nodes import ray_nodes
 from tests.rigs.waiting import eventually
-from workers.cluster.actors import Cluster, RayWorker
+from workers.cluster.actors import Cluster
+from workers.cluster.handle import RayWorker
 from workers.cluster.reservation import Room
 from workers.cluster.resources import resources_of_cluster
+from workers.settings.catalogue import variable_of
 from workers.settings.loading import Settings
 from workers.settings.workers import WorkersPolicy
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(180)]
 
+PASSWORD = variable_of("kafka.security.password")
 DEVICES = ["6", "7"]
 """Of the first node. The second has one that it does not lend: Ray counts no GPU there."""
 CPUS = 4
@@ -41,7 +47,7 @@ def nodes() -> Iterator[dict[str, str]]:
         ray_nodes({"PYTHONPATH": str(ROOT)}) as cluster,
         pytest.MonkeyPatch.context() as environment,
     ):
-        visible = {"CUDA_VISIBLE_DEVICES": ",".join(DEVICES)}
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(DEVICES), PASSWORD: "of the node"}
         with_gpus = cluster.add(visible, num_cpus=CPUS, num_gpus=len(DEVICES))
         without = cluster.add({"CUDA_VISIBLE_DEVICES": "3"}, num_cpus=CPUS, num_gpus=0)
         environment.setenv("RAY_ADDRESS", cluster.address)
@@ -148,3 +154,23 @@ def test_what_an_autoscaler_reports_is_known(nodes: dict[str, str], tmp_path: Pa
         gcs = client(address=ray.get_runtime_context().gcs_address)
         gcs.report_cluster_config(config.SerializeToString())
         assert resources_of_cluster().addable == (Room(16.0, 0.0), Room(16.0, 8.0))
+
+
+def test_a_worker_has_the_secrets_of_its_node_and_not_those_of_its_driver(
+    nodes: dict[str, str], tmp_path: Path
+) -> None:
+    security = KafkaSecurity(
+        protocol="SASL_SSL", sasl_mechanism="PLAIN", username="u", password=SecretStr("driver's")
+    )
+    settings = Settings(
+        s3=S3Policy(allowed_buckets=("photos",)),
+        kafka=KafkaPolicy(security=security),
+        workers=WorkersPolicy(count=1, gpus_per_worker=1),
+    )
+    joined = Cluster(settings)
+    try:
+        workers = Fleet(joined, tmp_path)
+        (seen,) = workers.started(1)
+        assert (seen["node"], seen["password"]) == (nodes["gpus"], "of the node")
+    finally:
+        joined.close()

@@ -19,7 +19,7 @@ from tests.rigs.workers.driver_here import run_driver_during
 from tests.rigs.workers.fixed_time_worker import build
 from tests.rigs.workers.worker_of_deployment import references
 from workers.commands import stream
-from workers.endpoints import EndpointsPolicy
+from workers.endpoints.policy import EndpointsPolicy
 from workers.settings.loading import Settings
 from workers.settings.workers import WorkersPolicy
 from workers.supervise import scaling

@@ -200,6 +200,7 @@ def versions(operator: Operator) -> set[str]:
 
 def test_the_life_of_a_deployment(operator: Operator) -> None:
     put_images(operator)
+    verify_sends_an_image_all_the_way(operator)
     doctor_says_what_is_missing_and_creates_it(operator)
     enqueue_publishes_a_prefix_and_a_list(operator)
     with OutcomeReader(operator.settings.kafka) as reader, operator.stream() as process:
@@ -249,6 +250,25 @@ def put_images(operator: Operator) -> None:
         admin.create_bucket("shapes")
         for image in demo_images(SEED, IMAGES):
             admin.put("shapes", image.key, image.body)
+
+
+def verify_sends_an_image_all_the_way(operator: Operator) -> None:
+    """It needs none of the stream's topics, and leaves none of its own."""
+    key = next(iter(demo_images(SEED, 1))).key
+    verified = operator.run("verify", f"s3://shapes/{key}")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    *steps, last = verified.stdout.splitlines()
+    assert [step.split()[3] for step in steps] == [
+        "topics:",
+        "reference:",
+        "worker:",
+        "outcome:",
+        "clean-up:",
+    ]
+    assert last.startswith(f"passed: s3://shapes/{key} was classified in ")
+    refused = operator.run("verify", "s3://elsewhere/a.png")
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    assert "verify.invalid" in refused.stderr
 
 
 def doctor_says_what_is_missing_and_creates_it(operator: Operator) -> None:

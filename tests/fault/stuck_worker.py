@@ -60,7 +60,7 @@ def build(settings: Settings, slot: int) -> BuiltStreamWorker:
         loop,
         PrometheusMeter(STREAM_WORKER),
     )
-    return BuiltStreamWorker(worker, owned)
+    return BuiltStreamWorker(worker, None, owned)
 
 
 def build_or_load_forever(settings: Settings, slot: int) -> BuiltStreamWorker:

@@ -35,6 +35,7 @@ START_S = 120.0
 NO_CREDENTIALS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
 NOTICE_S = 30
 SUBJECTS = {
+    "secrets",
     "versions",
     "label sets",
     "model",

@@ -19,7 +19,8 @@ from pipeline.records import ModelIdentity
 from workers.backfill.output import Output, open_output
 from workers.backfill.shard import ShardRunner
 from workers.backfill.worker import AT_ONCE, BackfillWorker
-from workers.endpoints import EndpointId, MetricsEndpoint
+from workers.endpoints.identity import EndpointId
+from workers.endpoints.worker import MetricsEndpoint
 from workers.event_loop import EventLoopThread
 from workers.label_sets import load_rules
 from workers.node_checks import require_node
@@ -38,12 +39,20 @@ CLOSE_S = 15.0
 class BuiltBackfillWorker:
     """A worker with everything it owns."""
 
-    def __init__(self, worker: BackfillWorker, owned: ExitStack) -> None:
+    def __init__(self, worker: BackfillWorker, metrics_port: int | None, owned: ExitStack) -> None:
         self.worker = worker
+        self.metrics_port = metrics_port
         self._owned = owned
 
     def close(self) -> None:
         self._owned.close()
+
+
+def endpoint_of(settings: Settings, job: Job, slot: int) -> EndpointId:
+    """Identity of a worker's endpoint. The label is not called ``job``, because Prometheus uses
+    that for the scrape's own name."""
+    instance = settings.kafka.instance or socket.gethostname()
+    return EndpointId(KIND, instance, slot, {"backfill": job.id})
 
 
 def build_backfill_worker(
@@ -61,10 +70,9 @@ def build_backfill_worker(
     """
     with ExitStack() as owned:
         meter = PrometheusMeter(metrics.BACKFILL_WORKER)
-        identity = EndpointId(
-            KIND, settings.kafka.instance or socket.gethostname(), slot, {"job": job.id}
+        endpoint = MetricsEndpoint(
+            meter.registry, settings.endpoints, endpoint_of(settings, job, slot)
         )
-        endpoint = MetricsEndpoint(meter.registry, settings.endpoints, identity)
         owned.callback(endpoint.close)
         log.info("metrics on port %d", endpoint.port)
         require_node(settings)
@@ -85,7 +93,7 @@ def build_backfill_worker(
             meter,
         )
         tell_model(meter, encoder.model)
-        return BuiltBackfillWorker(worker, owned.pop_all())
+        return BuiltBackfillWorker(worker, endpoint.port, owned.pop_all())
     raise AssertionError("unreachable: nothing owned here suppresses exceptions")
 
 

@@ -1,5 +1,4 @@
-"""Workers as Ray actors. Only this module, ``start``, ``resources``, ``drains``,
-``node_survey`` and the room ``serving`` import Ray.
+"""Workers as Ray actors. Only this room imports Ray.
 
 The code works around measured traps of Ray 2.60. A threaded actor whose method runs ignores SIGTERM
 unless it installs its own handler in its constructor. ``ray.kill`` and ``ray.shutdown`` run none of
@@ -9,39 +8,37 @@ without CPUs, so the encoder sets torch's threads explicitly.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
 import queue
 import random
-import re
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.processors import available_processors
 from pipeline.errors import Halt, Retry, WorkerLost
-from pipeline.ports import Clock
 from workers.cluster import heap
 from workers.cluster.drains import DrainNotices
 from workers.cluster.fitting import fitted
+from workers.cluster.handle import RayWorker
 from workers.cluster.reservation import CPUS_WITHOUT_GPU, Reservation, reserve, workers_on
-from workers.cluster.resources import living_nodes, resources_of_cluster
+from workers.cluster.resources import address_here, living_nodes, resources_of_cluster
 from workers.cluster.start import cluster_address, start_ray
-from workers.health import Health, Heard
+from workers.endpoints.fleet import reached
+from workers.health import Health
 from workers.logs import configure_logging
 from workers.settings.loading import Settings
+from workers.settings.sent import SentSettings, secrets_in_environment
 from workers.supervise.node import Node
 from workers.supervise.slot import Ended, Fate
 
 log = logging.getLogger(__name__)
-
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 SIGTERM_GRACE_SHARE = 0.8
 """Share of the grace period that an actor uses for its drain after SIGTERM."""
@@ -78,22 +75,28 @@ class BuiltWorker(Protocol):
     @property
     def worker(self) -> Worker: ...
 
+    @property
+    def metrics_port(self) -> int | None:
+        """The port of this machine on which the worker serves its metrics, if it does."""
+
     def close(self) -> None: ...
 
 
 class WorkerActor:
     """A worker in a process of its own. A plain class; ``Cluster`` makes it an actor."""
 
-    def __init__(self, build: Build, settings: Settings, slot: int) -> None:
+    def __init__(self, build: Build, sent: SentSettings, slot: int) -> None:
+        settings = sent.settings
         if settings.workers.gpus_per_worker == 0:
             # Ray hides no device from an actor that asked for none. CUDA reads this when it is
             # first used, and nothing has loaded torch in this process yet.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         configure_logging(settings.log, f"worker-{slot}")
         self._build = build
-        self._settings = settings
+        self._sent = sent
         self._slot = slot
         self._worker: Worker | None = None
+        self._metrics_port: int | None = None
         self._stopped = False
         # How the run ended. The first entry is reported.
         self._end: queue.SimpleQueue[Ended | BaseException] = queue.SimpleQueue()
@@ -128,7 +131,7 @@ class WorkerActor:
 
     def _built_and_run(self) -> Ended:
         try:
-            built = self._build(self._settings, self._slot)
+            built = self._build(self._sent.resolved(), self._slot)
         except Halt as halt:
             return Ended(Fate.HALTED, halt.code, halt.message)
         except Retry as failure:
@@ -143,7 +146,7 @@ class WorkerActor:
             with self._lock:
                 if self._stopped:
                     return Ended(Fate.STOPPED)
-                self._worker = built.worker
+                self._worker, self._metrics_port = built.worker, built.metrics_port
             heap.freeze()  # the process belongs to this worker only
             built.worker.run()
         except Halt as halt:
@@ -177,6 +180,12 @@ class WorkerActor:
         worker = self._worker
         return worker.health() if worker is not None else None
 
+    def listening(self) -> tuple[str, int] | None:
+        """Address of this node as Ray's other nodes know it, and the port of the worker's metrics.
+        None while the worker is being built."""
+        port = self._metrics_port
+        return None if port is None else (address_here(), port)
+
     def tell(self, message: object) -> None:
         """A message for the worker. One that is still being built has been told nothing."""
         if isinstance(self._worker, ToldWorker):
@@ -185,114 +194,8 @@ class WorkerActor:
     def _on_sigterm(self, *_: object) -> None:
         # In a thread, because a signal handler must not wait for a lock that its own thread may
         # hold.
-        grace_s = self._settings.workers.grace_s * SIGTERM_GRACE_SHARE
+        grace_s = self._sent.settings.workers.grace_s * SIGTERM_GRACE_SHARE
         threading.Thread(target=self.stop, args=(grace_s,), daemon=True).start()
-
-
-class RayWorker:
-    """Implements ``slot.WorkerHandle`` with an actor."""
-
-    def __init__(
-        self,
-        actor: Any,
-        clock: Clock,
-        wants: str,
-        goes_in: Callable[[str], float | None] = lambda _: None,
-    ) -> None:
-        """``goes_in`` gives the seconds until a node (id) goes away; see ``DrainNotices``."""
-        self._actor = actor
-        self._clock = clock
-        self._wants = wants
-        self._goes_in = goes_in
-        # Answered once Ray has found room and the process runs.
-        self._placed = actor.node.remote()
-        self._node: Node | None = None
-        self._run: Any = None
-        self._health_call: Any = None
-        self._heard: Heard | None = None
-
-    @property
-    def wants(self) -> str:
-        return self._wants
-
-    def node(self) -> Node | None:
-        import ray
-
-        if self._node is None and _ready(self._placed):
-            # If there will be no node, ``ended`` says why.
-            with contextlib.suppress(ray.exceptions.RayError):
-                self._node = ray.get(self._placed)
-        return self._node
-
-    def node_goes_in(self) -> float | None:
-        node = self.node()
-        return self._goes_in(node.id) if node else None
-
-    def begin(self) -> None:
-        self._run = self._actor.run.remote()
-
-    def ended(self) -> Ended | None:
-        import ray
-
-        call = self._placed if self._run is None else self._run
-        if not _ready(call):
-            return None
-        try:
-            end = ray.get(call)
-        except ray.exceptions.RayActorError as error:
-            # Also raised if Ray has only lost contact. Then nothing watches the process any more.
-            self.kill()
-            return Ended(Fate.DIED, "worker.died", _told(error))
-        except ray.exceptions.RayError as error:
-            # The run failed, but its process goes on with its memory and GPU.
-            self.kill()
-            return Ended(Fate.DIED, "worker.failed", str(error))
-        if self._run is None:
-            return None
-        self.kill()
-        ended: Ended = end
-        return ended
-
-    def health(self) -> Heard | None:
-        import ray
-
-        # One call at a time, because calls to an actor that does not answer would pile up.
-        if self._health_call is None:
-            self._health_call = self._actor.health.remote()
-        elif _ready(self._health_call):
-            try:
-                health: Health | None = ray.get(self._health_call)
-            except ray.exceptions.RayError:
-                # ``ended`` says more, at the next look.
-                log.debug("a worker does not answer")
-            else:
-                self._heard = Heard(health, self._clock.monotonic()) if health else None
-            self._health_call = None
-        return self._heard
-
-    def tell(self, message: object) -> None:
-        self._actor.tell.remote(message)
-
-    def stop(self, grace_s: float) -> None:
-        self._actor.stop.remote(grace_s)
-
-    def kill(self) -> None:
-        import ray
-
-        ray.kill(self._actor)
-
-
-def _told(error: Exception) -> str:
-    """The line that says what happened: the first, or the last if a process did not start."""
-    lines = _COLOURS.sub("", str(error)).strip().splitlines()
-    return lines[-1 if "creation task" in lines[0] else 0].strip()
-
-
-def _ready(call: Any) -> bool:
-    import ray
-
-    done, _ = ray.wait([call], timeout=0)
-    return bool(done)
 
 
 class Cluster:
@@ -311,14 +214,19 @@ class Cluster:
         cpus = CPUS_WITHOUT_GPU if policy.cpus_per_worker is None else policy.cpus_per_worker
         # Logical CPUs: as many as the workers ask for, so that a small machine can run them.
         self._most = policy.most if most is None else most
-        start_ray(max(available_processors(), math.ceil(self._most * cpus)))
+        # A Ray of our own hands its environment on to the workers. On a cluster of other machines
+        # each has its own secrets.
+        alone = cluster_address() is None
+        with secrets_in_environment(settings) if alone else nullcontext():
+            start_ray(max(available_processors(), math.ceil(self._most * cpus)))
         # Only now: Ray reads its environment, which ``start_ray`` prepares, when it is imported.
         import ray
 
         self.resources = resources_of_cluster()
         self.reservation = reserve(settings, self.resources)
-        self.settings = self.reservation.resolve(settings)
-        """The settings that workers get. They leave no decision about GPUs to the workers."""
+        self.settings = self.reservation.resolve(settings).named()
+        """The settings that workers get. They leave no decision about GPUs to the workers, and give
+        all of them the driver's name, wherever they run."""
         # Made once, because Ray's head registers each such class, and the caller waits for it.
         self._actors = ray.remote(WorkerActor)
         # A Ray of our own has one node, which ends with the driver.
@@ -344,10 +252,19 @@ class Cluster:
         if policy.gpus_per_worker:
             wants += f" and {policy.gpus_per_worker:g} GPU"
         fitting = partial(_build_fitted, build, self.reservation, self._most)
-        worker = actor.remote(fitting, self.settings, slot)
-        if self._notices is None:
-            return RayWorker(worker, SystemClock(), wants)
-        return RayWorker(worker, SystemClock(), wants, self._notices.goes_in)
+        worker = actor.remote(fitting, SentSettings.of(self.settings), slot)
+        goes_in = (lambda _: None) if self._notices is None else self._notices.goes_in
+        return RayWorker(worker, SystemClock(), wants, goes_in, self._reached)
+
+    def _reached(self, node: Node, listening: tuple[str, int]) -> str | None:
+        """Where the driver reaches what listens on a node."""
+        address, port = listening
+        return reached(
+            self.settings.endpoints.host,
+            port,
+            address,
+            same_machine=node.host == socket.gethostname(),
+        )
 
     def close(self) -> None:
         import ray

@@ -13,6 +13,7 @@ from workers.cluster.resources import living_nodes
 from workers.cluster.start import cluster_address, start_ray
 from workers.node_checks import Finding, examine_node
 from workers.settings.loading import Settings
+from workers.settings.sent import SentSettings
 from workers.supervise.node import Node
 
 ANSWER_S = 120.0
@@ -86,7 +87,7 @@ def _reports(settings: Settings) -> list[Report]:
             max_retries=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
         )
-        .remote(settings, room.gpus)
+        .remote(SentSettings.of(settings), room.gpus)
         for node, room in alive.items()
     ]
     ray.wait(calls, num_returns=len(calls), timeout=ANSWER_S)

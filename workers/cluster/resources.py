@@ -24,6 +24,14 @@ def living_nodes() -> dict[Node, Room]:
     }
 
 
+def address_here() -> str:
+    """The address by which other nodes know this one."""
+    from ray.util import get_node_ip_address
+
+    address: str = get_node_ip_address()  # type: ignore[no-untyped-call]  # Ray has no types
+    return address
+
+
 def resources_of_cluster() -> Resources:
     """The living nodes, and one node of each group that an autoscaler can add."""
     return Resources(tuple(living_nodes().values()), tuple(_addable()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -55,10 +56,12 @@ def run_doctor(
     nodes: bool = False,
     backfill_topics: bool = False,
     output: str | None = None,
+    as_json: bool = False,
 ) -> bool:
     """Print every check as it is made; with ``nodes``, also those of every node of the cluster,
     with ``backfill_topics``, also those of the topics that backfills are published to, and with
-    ``output``, that of a place where backfills write. Returns whether none failed."""
+    ``output``, that of a place where backfills write. ``as_json``: for programs, each check is a
+    JSON object. Returns whether none failed."""
     counts = dict.fromkeys(CheckResult, 0)
     areas = [
         ("kafka", "reach", _kafka(settings, create)),
@@ -77,8 +80,10 @@ def run_doctor(
         areas.append(("nodes", "join", survey(settings)))
     for area, subject, checks in areas:
         for check in _guarded(subject, checks):
-            _print(console, area, check)
+            (_print_json if as_json else _print)(console, area, check)
             counts[check.result] += 1
+    if as_json:
+        return counts[CheckResult.FAILED] == 0
     console.print(
         f"{counts[CheckResult.PASSED]} ok, {counts[CheckResult.WARNING]} warnings, "
         f"{counts[CheckResult.FAILED]} failed"
@@ -97,6 +102,16 @@ def _guarded(subject: str, checks: Iterator[Check]) -> Iterator[Check]:
 def _print(console: Console, area: str, check: Check) -> None:
     mark, style = MARKS[check.result]
     console.print(Text.assemble((mark, style), f"  {area}: {check.subject}: {check.message}"))
+
+
+def _print_json(console: Console, area: str, check: Check) -> None:
+    row = {
+        "area": area,
+        "subject": check.subject,
+        "result": check.result.value,
+        "message": check.message,
+    }
+    console.out(json.dumps(row, ensure_ascii=False), highlight=False)
 
 
 def _kafka(settings: Settings, create: NewTopics | None) -> Iterator[Check]:

@@ -28,7 +28,10 @@ from workers.cluster.actors import Cluster
 from workers.cluster.reservation import Reservation
 from workers.cluster.start import patiently
 from workers.commands.signals import signals
-from workers.endpoints import HealthEndpoint, update_discovery
+from workers.endpoints.discovery import update_discovery
+from workers.endpoints.driver import HealthEndpoint
+from workers.endpoints.fleet import Place
+from workers.kubernetes.stateful_set import was_scaled_in
 from workers.label_sets import load_routes
 from workers.settings.loading import Settings
 from workers.stream.wiring import build_stream_worker, endpoint_of, member_of
@@ -91,7 +94,8 @@ def stream_group(
 ) -> Iterator[ThreadPoolExecutor]:
     """The right to drive the group's workers on this host, once the group has offsets. Threads for
     what the driver asks the group. Waits for a broker that does not answer yet, until
-    ``stopping``.
+    ``stopping``. At an orderly end the members leave the group, if Kubernetes brings the driver's
+    pod not back.
 
     Raises:
         Halt: another driver runs, or a person must act.
@@ -99,6 +103,9 @@ def stream_group(
     with _only_driver(settings), ThreadPoolExecutor(2, "group") as group:
         _initialise_group(settings, stopping, rng)
         yield group
+        # Asked now and not when the signal came: a pod that is wanted again by now comes back.
+        if was_scaled_in(settings.kubernetes):
+            _leave_for_good(settings, range(settings.workers.most))
 
 
 def supervisor_on(
@@ -142,11 +149,20 @@ def _supervise(
         healthy=lambda: watch.healthy,
         standing=lambda: supervisor.standing,
         registry=meter.registry,
+        places=lambda: stream_places(settings, supervisor),
     )
     certificates = Certificates(settings, meter)
     with contextlib.closing(endpoint), contextlib.closing(certificates):
         log.info("health and the driver's metrics on port %d", endpoint.port)
         return supervisor.run(until_idle_s, watch.tick)
+
+
+def stream_places(settings: Settings, supervisor: Supervisor) -> list[Place]:
+    """The places for workers at the supervisor's last look. Any thread may ask."""
+    return [
+        Place(endpoint_of(member_of(settings, slot)), address)
+        for slot, address in supervisor.standing.metrics_at.items()
+    ]
 
 
 class StreamWatch:

@@ -8,6 +8,7 @@ library and no torch, so that commands that only read settings start at once.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -39,7 +40,8 @@ from pipeline.records import OutputTopic
 from pipeline.references import ReferencesPolicy
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from pipeline.routes import RoutePolicy
-from workers.endpoints import EndpointsPolicy
+from workers.endpoints.policy import EndpointsPolicy
+from workers.kubernetes.policy import KubernetesPolicy
 from workers.logs import LogPolicy
 from workers.settings.catalogue import Catalogue
 from workers.settings.problems import problem_lines
@@ -87,6 +89,7 @@ class Settings(Policy):
     serve: ServePolicy = Field(default_factory=ServePolicy)
     backfill: BackfillPolicy = Field(default_factory=BackfillPolicy)
     endpoints: EndpointsPolicy = Field(default_factory=EndpointsPolicy)
+    kubernetes: KubernetesPolicy = Field(default_factory=KubernetesPolicy)
     log: LogPolicy = Field(default_factory=LogPolicy)
 
     @property
@@ -103,6 +106,14 @@ class Settings(Policy):
     def has_stores(self) -> bool:
         """Whether anything may be read: from S3, or from web servers."""
         return bool(self.s3_stores or self.https.allowed_hosts)
+
+    def named(self) -> Self:
+        """The settings with the driver's name in the group, which is this machine's by default.
+        Workers on other machines could not know it."""
+        instance = self.kafka.instance or socket.gethostname()
+        return self.model_copy(
+            update={"kafka": self.kafka.model_copy(update={"instance": instance})}
+        )
 
     def require_stores(self) -> None:
         """Check that there is a store. Settings may have none: a worker may bring stores of its

@@ -21,7 +21,8 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.commit.budget import FailureBudget
 from pipeline.events import EventBuilder, EventContext
 from pipeline.ports import Encoder, Meter
-from workers.endpoints import STREAM, EndpointId, MetricsEndpoint
+from workers.endpoints.identity import STREAM, EndpointId
+from workers.endpoints.worker import MetricsEndpoint
 from workers.event_loop import EventLoopThread
 from workers.instruments import Instruments
 from workers.label_sets import LiveRules, load_rules
@@ -44,8 +45,9 @@ CLOSE_S = 15.0
 class BuiltStreamWorker:
     """A stream worker with everything it owns. ``close`` releases it in reverse order."""
 
-    def __init__(self, worker: StreamWorker, owned: ExitStack) -> None:
+    def __init__(self, worker: StreamWorker, metrics_port: int | None, owned: ExitStack) -> None:
         self.worker = worker
+        self.metrics_port = metrics_port
         self._owned = owned
 
     def close(self) -> None:
@@ -114,7 +116,7 @@ def build_stream_worker(
             Instruments(SystemClock(), meter, random.Random()),  # noqa: S311 - jitter, no secret
         )
         tell_model(meter, encoder.model)
-        return BuiltStreamWorker(worker, owned.pop_all())
+        return BuiltStreamWorker(worker, endpoint.port, owned.pop_all())
     raise AssertionError("unreachable: nothing owned here suppresses exceptions")
 
 

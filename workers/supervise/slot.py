@@ -97,6 +97,10 @@ class WorkerHandle(Protocol):
     def health(self) -> Heard | None:
         """The latest answer and its time, or None while the worker is being built."""
 
+    def metrics_at(self) -> str | None:
+        """Where the driver reaches the worker's metrics (host:port). None until the worker has been
+        built, or if it cannot be reached from here."""
+
     def tell(self, message: object) -> None:
         """A message for the worker, which may be lost with it."""
 
@@ -176,6 +180,12 @@ class Slot:
         if self._heard is None or self._clock.monotonic() - self._heard.at > FRESH_S:
             return None
         return self._heard.health
+
+    @property
+    def metrics_at(self) -> str | None:
+        """Where the driver reaches the metrics of the worker here (host:port). None if no worker
+        runs here that can be asked."""
+        return self.handle.metrics_at() if self.handle and self._heard else None
 
     @property
     def empty(self) -> bool:

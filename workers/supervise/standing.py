@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pipeline import metrics
@@ -32,12 +32,14 @@ class State(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Standing:
     """One look at all places. ``empty`` counts the empty places by code. ``lines`` are for
-    people. ``deaths`` counts the workers that have died so far."""
+    people. ``metrics_at`` has each place's number, with the address of its worker's metrics or
+    None. ``deaths`` counts the workers that have died so far."""
 
     ready: bool
     states: Mapping[State, int]
     empty: Mapping[str, int]
     lines: tuple[str, ...]
+    metrics_at: Mapping[int, str | None] = field(default_factory=dict)
     deaths: int = 0
 
 
@@ -76,6 +78,7 @@ def standing_of(
             if state is State.EMPTY and slot.trouble is not None
         ),
         lines=tuple(lines),
+        metrics_at={slot.number: slot.metrics_at for slot in states},
         deaths=deaths,
     )
 

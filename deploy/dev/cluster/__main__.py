@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from pathlib import Path
 
 import yaml
 
 from deploy.dev.cluster import clusters, supplies
 from deploy.dev.cluster.clusters import DEVELOPERS_SLOT, Cluster, folder_of
 from deploy.dev.cluster.node.network import SLOTS
-from deploy.dev.cluster.processes import Processes, stop_recorded
+from deploy.dev.cluster.processes import Processes, all_run, stop_recorded
 from deploy.dev.cluster.programs import program
 from deploy.dev.versitygw import VersityS3
 from workers.embedded.cache import locked
@@ -23,23 +22,25 @@ NAMESPACE = "clipstream"
 
 
 def up() -> None:
-    """Start the cluster, Kafka and S3, and say what to type next."""
+    """Start the cluster, Kafka and S3, unless they run; say what to type next."""
     folder = folder_of(DEVELOPERS_SLOT)
     with locked(folder):
-        cluster = clusters.start(DEVELOPERS_SLOT, detached=True)
-        try:
-            values = _prepare(cluster)
-        except BaseException:
-            down()
-            raise
+        if not (all_run(folder) and all_run(folder / "services")):
+            _remove(DEVELOPERS_SLOT)
+            cluster = clusters.start(DEVELOPERS_SLOT, detached=True)
+            try:
+                _prepare(cluster)
+            except BaseException:
+                _remove(DEVELOPERS_SLOT)
+                raise
     print(
         f"""
 A cluster with one node, KubeRay's operator, Kafka and an S3 server runs. Type next:
 
-  export KUBECONFIG={cluster.kubeconfig}
+  export KUBECONFIG={folder / "kubeconfig"}
   export PATH={program("helm").parent}:{program("kubectl").parent}:$PATH
   kubectl get nodes
-  helm install clipstream helm/clipstream --namespace {NAMESPACE} -f {values}
+  helm install clipstream helm/clipstream --namespace {NAMESPACE} -f {folder / "values.yaml"}
   helm test clipstream --namespace {NAMESPACE}
 
 `make cluster-down` removes all of it."""
@@ -50,19 +51,23 @@ def down() -> None:
     """Remove the cluster, and what tests that were killed have left."""
     for slot in SLOTS:
         folder = folder_of(slot)
-        if not folder.is_dir():
-            continue
-        with locked(folder, wait=False) as held:
-            if held or slot == DEVELOPERS_SLOT:
-                stop_recorded(folder / "services")
-                ended = clusters.remove(slot)
-                shutil.rmtree(folder / "services", ignore_errors=True)
-                if ended:
-                    print(f"ended {len(ended)} processes; logs are in {folder / 'logs'}")
+        if folder.is_dir():
+            # A running test holds its slot.
+            with locked(folder, wait=slot == DEVELOPERS_SLOT) as held:
+                if held:
+                    _remove(slot)
 
 
-def _prepare(cluster: Cluster) -> Path:
-    """Start the services, give the namespace what pods mount. A file of the chart's values."""
+def _remove(slot: int) -> None:
+    folder = folder_of(slot)
+    ended = [*stop_recorded(folder / "services"), *clusters.remove(slot)]
+    shutil.rmtree(folder / "services", ignore_errors=True)
+    if ended:
+        print(f"ended {len(ended)} processes; logs are in {folder / 'logs'}")
+
+
+def _prepare(cluster: Cluster) -> None:
+    """Start the services, give the namespace what pods mount, and write the chart's values."""
     folder = cluster.folder / "services"
     record = Processes(folder, detached=True).record
     kafka = EmbeddedKafka(
@@ -79,9 +84,7 @@ def _prepare(cluster: Cluster) -> Path:
     supplies.upload_images(store)
     supplies.create_namespace(cluster.kubectl.within(NAMESPACE), store)
     values = supplies.chart_values(kafka.bootstrap, store)
-    file = cluster.folder / "values.yaml"
-    file.write_text(yaml.safe_dump(values, sort_keys=False))
-    return file
+    (cluster.folder / "values.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
 
 
 def main() -> int:

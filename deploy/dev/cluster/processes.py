@@ -74,6 +74,12 @@ def stop_recorded(folder: Path) -> list[int]:
     return [each.pid for each in running]
 
 
+def all_run(folder: Path) -> bool:
+    """Whether an earlier process has started some in the folder, and all of them run."""
+    recorded = _recorded(folder / "processes.json")
+    return bool(recorded) and all(each.running for each in recorded)
+
+
 def _recorded(file: Path) -> list[ProcessIdentity]:
     if not file.is_file():
         return []

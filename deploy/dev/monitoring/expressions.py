@@ -62,11 +62,11 @@ def _nodes(node: Any) -> Iterator[Any]:
         case promql_parser.BinaryExpr():
             yield from _nodes(node.lhs)
             yield from _nodes(node.rhs)
-        case promql_parser.AggregateExpr() | promql_parser.ParenExpr() | promql_parser.UnaryExpr():
+        case promql_parser.AggregateExpr():
             yield from _nodes(node.expr)
-            if getattr(node, "param", None) is not None:
+            if node.param is not None:
                 yield from _nodes(node.param)
-        case promql_parser.SubqueryExpr():
+        case promql_parser.ParenExpr() | promql_parser.UnaryExpr() | promql_parser.SubqueryExpr():
             yield from _nodes(node.expr)
         case promql_parser.MatrixSelector():
             yield from _nodes(node.vector_selector)

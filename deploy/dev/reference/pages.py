@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deploy.dev.monitoring import rules
+from deploy.dev.monitoring import grafana, rules
 from deploy.dev.reference import cli, columns, events, settings
 from deploy.dev.reference.chart import readme
 from deploy.dev.reference.chart import schema as values_schema
@@ -28,6 +28,7 @@ from pipeline.metrics import (
     BACKFILL_JOB_METRICS,
     BACKFILL_METRICS,
     DRIVER_METRICS,
+    FLEET_METRICS,
     HTTP_METRICS,
     IMAGE_METRICS,
     STORE_METRICS,
@@ -49,6 +50,7 @@ def pages() -> Mapping[str, Callable[[], str]]:
         "docs/reference/backfill-columns.md": columns.page,
         "docs/schemas/backfill/columns.v1.json": columns.document,
         "monitoring/clipstream.rules.yaml": rules.default_rules,
+        **grafana.dashboards(),
         **{
             f"docs/schemas/{name}.json": partial(schema, document)
             for name, document in schemas().items()
@@ -114,8 +116,9 @@ def metrics() -> str:
         "A stream worker exposes the first three groups, and a driver the fourth. A replica that "
         "serves HTTP exposes the groups Images and HTTP. A worker of a backfill exposes Images, "
         "Store and Backfill, and its driver exposes Driver and Backfill job. No label names "
-        "the worker: Prometheus adds `instance`, and the discovery file adds `kind`, `worker`, "
-        "`group` and `driver`.\n\n"
+        "the worker. `/metrics/all` of the driver, the discovery file and `/targets` add `kind`, "
+        "`worker` and `driver`; `group` to those of a stream, `backfill` (the job's id) to those "
+        "of a backfill, and `node` to those of a replica. Prometheus adds `instance`.\n\n"
         "## Images\n\n"
         "The path of an image, whatever its source.\n\n"
         f"{_table_of(IMAGE_METRICS)}\n"
@@ -128,6 +131,9 @@ def metrics() -> str:
         "## Driver\n\n"
         "Each driver exposes these on its health port.\n\n"
         f"{_table_of(DRIVER_METRICS)}\n"
+        "## Fleet\n\n"
+        "Each driver finds this out when it is asked for `/metrics/all`.\n\n"
+        f"{_table_of(FLEET_METRICS)}\n"
         "## HTTP\n\n"
         "Requests and keys of a replica that serves HTTP.\n\n"
         f"{_table_of(HTTP_METRICS)}\n"

@@ -1,5 +1,5 @@
 """Fetches and builds what tests start, before any test runs: Kafka's jars, the S3 server, OpenAI's
-client for JavaScript, Prometheus.
+client for JavaScript, the tools that build a release, Prometheus.
 
 All are kept in the user's cache. Without a Go toolchain the tests that need the S3 server skip
 themselves, and fail in CI; so do the tests that need JavaScript, without node and npm, and those of
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from deploy.dev import javascript_client, versitygw
+from deploy.dev import javascript_client, sbom, versitygw
 from deploy.dev.monitoring import promtool
 from workers.embedded.jars import KAFKA_VERSION, kafka_jars
 from workers.embedded.processes import ServiceError
@@ -29,6 +29,7 @@ def main() -> int:
             print(f"the client for JavaScript is in {javascript_client.modules()}")
         else:
             print(f"no client for JavaScript: {javascript_client.WHAT_IT_NEEDS}")
+        print(f"the tools that build a release are in {sbom.tools()}")
         if promtool.available():
             print(f"promtool is {promtool.program('promtool')}")
         else:

@@ -86,12 +86,14 @@ GROUPS = (
             "tests/component/test_kafka_members.py",
             "tests/component/test_kafka_paused.py",
             "tests/component/test_kafka_replay.py",
+            "tests/component/test_kafka_scale_in.py",
             "tests/component/test_kafka_secured.py",
             "tests/component/test_kafka_served.py",
             "tests/component/test_kafka_too_large.py",
             "tests/component/test_kafka_transactions.py",
             "tests/component/test_kafka_unreadable.py",
             "tests/component/test_kafka_watching.py",
+            "tests/component/test_verify.py",
         ),
     ),
     Group("types", "strict types of product and tests", command=shell("mypy")),
@@ -140,7 +142,7 @@ GROUPS = (
     ),
     Group(
         "monitoring",
-        "each alert fires and stays silent as it should, in promtool",
+        "each alert fires and stays silent as it should; each panel's query has an answer",
         files=("tests/component/monitoring/test_*.py",),
     ),
     Group(
@@ -151,7 +153,11 @@ GROUPS = (
     Group(
         "s3",
         "real S3 servers: versions, keys, outages, two at once",
-        files=("tests/component/test_object_store_*.py", "tests/component/test_two_stores.py"),
+        files=(
+            "tests/component/test_model_fetch.py",
+            "tests/component/test_object_store_*.py",
+            "tests/component/test_two_stores.py",
+        ),
     ),
     Group(
         "serve",

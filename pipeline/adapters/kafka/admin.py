@@ -177,6 +177,32 @@ class KafkaAdmin:
         with administrating("removing members"):
             self._client.remove_group_members(self._kafka.group, members)
 
+    def remove_group(self) -> None:
+        """Remove the group with its offsets. A group that does not exist is ignored.
+
+        Raises:
+            Retry: the group still has members, or its coordinator does not answer.
+            Halt: not allowed.
+        """
+        group = self._kafka.group
+        with administrating(f"removing group {group}"):
+            answers = self._client.delete_groups([group])
+        answer = answers.get(group, "OK")
+        if answer == "GroupAuthorizationFailedError":
+            raise Halt(
+                "kafka.not_authorized",
+                f"kafka: removing group {group} is not allowed; grant Delete on the group",
+            )
+        if answer not in ("OK", "GroupIdNotFoundError"):
+            raise Retry("kafka.unavailable", f"kafka: group {group} cannot be removed ({answer})")
+
+    def remove_topics(self, names: Collection[str]) -> None:
+        """Remove topics with their records. Topics that do not exist are ignored."""
+        there = self.topics(names)
+        if there:
+            with administrating("removing topics"):
+                self._client.delete_topics(list(there))
+
     def create_topics(
         self, topics: Mapping[str, Mapping[str, str]], partitions: int, replication: int
     ) -> tuple[str, ...]:

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.adapters.parquet.columns import EMBEDDING, TAKEN
-from pipeline.backfill.summary import BINS, LabelSetTally, LabelTally
-from pipeline.errors import Halt
-
-METADATA = b"clipstream"
-"""Key of the file's metadata that has what is constant in it, as a JSON object."""
+from pipeline.adapters.parquet.footer import open_results
 
 
 class CommittedFile:
-    """The rows of a data file, a row group at a time."""
+    """The rows of a data file, a row group at a time. ``footer`` is what it says about itself."""
 
     def __init__(self, body: bytes, name: str) -> None:
         """``name`` is for messages.
@@ -30,14 +22,7 @@ class CommittedFile:
         Raises:
             Halt: ``backfill.unreadable``: this is no data file of a job.
         """
-        try:
-            self.file = pq.ParquetFile(io.BytesIO(body))
-            self.metadata: Mapping[str, Any] = json.loads(self.file.metadata.metadata[METADATA])
-        except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
-            raise Halt(
-                "backfill.unreadable",
-                f"{name}: is not a data file of a job ({error}); restore it, or remove it",
-            ) from error
+        self.file, self.footer = open_results(body, name)
         self.schema: pa.Schema = self.file.schema_arrow
         self.label_sets: Mapping[str, Sequence[str]] = {
             field.name: [label.name for label in field.type.field("scores").type]
@@ -77,13 +62,18 @@ def whole(column: pa.ChunkedArray) -> pa.Array:
 
 def matched_by(column: pa.Array, labels: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Which labels match which rows of a label set's column: [rows, labels]."""
-    lists = column.field("matched")
+    return named_in(column.field("matched"), labels)
+
+
+def named_in(lists: pa.Array, labels: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Which labels are in which of some lists of text: [lists, labels]. Null names none."""
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     places = pc.index_in(lists.flatten(), value_set=pa.array(labels, pa.string()))
-    matched = np.zeros((len(column), len(labels)), dtype=np.bool_)
-    rows = np.repeat(np.arange(len(column)), lengths)
-    matched[rows, places.to_numpy(zero_copy_only=False).astype(np.intp)] = True
-    return matched
+    known = places.is_valid().to_numpy(zero_copy_only=False)
+    rows = np.repeat(np.arange(len(lists)), lengths)[known]
+    named = np.zeros((len(lists), len(labels)), dtype=np.bool_)
+    named[rows, places.drop_null().to_numpy().astype(np.intp)] = True
+    return named
 
 
 def scores_of(column: pa.Array, label: str) -> npt.NDArray[np.float64]:
@@ -92,25 +82,3 @@ def scores_of(column: pa.Array, label: str) -> npt.NDArray[np.float64]:
         column.field("scores").field(label).to_numpy(zero_copy_only=False)
     )
     return np.where(column.is_valid().to_numpy(zero_copy_only=False), found, np.nan)
-
-
-def tallied(column: pa.Array, labels: Sequence[str]) -> LabelSetTally:
-    """What a label set's column says in sum."""
-    present = column.drop_null()
-    decisions = pc.value_counts(present.field("decision")).to_pylist()
-    matched = matched_by(present, labels).sum(axis=0)
-    return LabelSetTally(
-        rows=len(present),
-        decisions=dict(sorted((each["values"], each["counts"]) for each in decisions)),
-        labels={
-            label: LabelTally(
-                matched=int(matched[place]), scores=_binned(scores_of(present, label))
-            )
-            for place, label in enumerate(labels)
-        },
-    )
-
-
-def _binned(scores: npt.NDArray[np.float64]) -> tuple[int, ...]:
-    places = np.minimum((scores * BINS).astype(np.intp), BINS - 1)
-    return tuple(np.bincount(places, minlength=BINS).tolist())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.adapters.parquet.columns import FAILURES
-from pipeline.adapters.parquet.committed import CommittedFile, tallied, whole
+from pipeline.adapters.parquet.columns import FAILURES, TRUTH
+from pipeline.adapters.parquet.committed import CommittedFile, whole
 from pipeline.adapters.parquet.failures import failures_table_bytes
 from pipeline.adapters.parquet.plan import plan_bytes
 from pipeline.adapters.parquet.results import results_writer
+from pipeline.adapters.parquet.tally import TableTally
 from pipeline.adapters.parquet.values import as_json
 from pipeline.backfill.erasure import Targets
-from pipeline.backfill.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,36 +70,34 @@ def without_results(
     buffer = io.BytesIO()
     schema = pa.schema([field.remove_metadata() for field in file.schema])
     writer = results_writer(buffer, schema, store_schema=file.stores_schema)
-    counted = Summary()
-    rows = 0
+    counted = TableTally(file.label_sets)
+    rows = size = 0
     gone = set(failed)
     for table in file.groups():
         hit = _hits(table, targets)
         gone.update(_rows(table, hit))
         left = table.filter(pa.array(~hit)).cast(schema)
         rows += len(left)
-        counted += Summary(
-            bytes=pc.sum(left.column("size_bytes")).as_py() or 0,
-            label_sets={
-                name: tallied(whole(left.column(name)), labels)
-                for name, labels in file.label_sets.items()
-            },
-        )
+        size += pc.sum(left.column("size_bytes")).as_py() or 0
+        columns = {name: whole(left.column(name)) for name in (*file.label_sets, TRUTH.name)}
+        counted.add(columns, columns[TRUTH.name])
         if len(left):
             writer.write_table(left)
-    told: dict[str, Any] = {**file.metadata}
-    before = told["summary"]
+    before = file.footer.summary
     failures_left = sum(failures.values())
-    told["summary"] = {
-        **before,
-        "rows": rows + failures_left + before["skipped"],
-        "classified": rows,
-        "failed": failures_left,
-        "bytes": counted.bytes,
-        "codes": failures,
-        "label_sets": counted.model_dump()["label_sets"],
-    }
-    cleaned = targets.without(told, gone)
+    summary = counted.summary.model_copy(
+        update={
+            "rows": rows + failures_left + before.skipped,
+            "classified": rows,
+            "failed": failures_left,
+            "skipped": before.skipped,
+            "bytes": size,
+            "seconds": before.seconds,
+            "codes": failures,
+        }
+    )
+    footer = file.footer.model_copy(update={"summary": summary})
+    cleaned = targets.without(footer.model_dump(mode="json"), gone)
     if not isinstance(cleaned, dict):
         raise TypeError("metadata is an object")
     writer.add_key_value_metadata({"clipstream": as_json({**cleaned, **metadata})})

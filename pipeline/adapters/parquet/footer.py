@@ -1,6 +1,9 @@
-"""What data files say about themselves, read from their ends alone."""
+"""What data files say about themselves."""
 
 from __future__ import annotations
+
+import io
+from collections.abc import Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,9 +21,13 @@ _TRAILER = 8
 
 _MAGIC = b"PAR1"
 
+_KEY = b"clipstream"
+"""Key of the file's metadata that has the footer, as a JSON object."""
+
 
 def read_footer(folder: Folder, name: str) -> Footer | None:
-    """The footer of a data file, by one or two reads; None if there is no such file. Blocks.
+    """The footer of a data file, by one or two reads of its end; None if there is no such file.
+    Blocks.
 
     Raises:
         Halt: ``backfill.unreadable``: this is no data file of a job.
@@ -41,10 +48,7 @@ def read_footer(folder: Folder, name: str) -> Footer | None:
         metadata = pq.read_metadata(pa.BufferReader(_MAGIC + tail[-needed:])).metadata or {}
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(name, f"cannot be read as Parquet ({error})") from error
-    told = metadata.get(b"clipstream")
-    if told is None:
-        raise _unreadable(name, "was not written by Clipstream")
-    return Footer.of_bytes(told, name)
+    return _footer(metadata, name)
 
 
 def committed_footer(folder: Folder, shard: int) -> Footer:
@@ -59,6 +63,26 @@ def committed_footer(folder: Folder, shard: int) -> Footer:
     if footer is None:
         raise Halt("backfill.unreadable", f"{name}: is gone; restore it, or run the job again")
     return footer
+
+
+def open_results(body: bytes, name: str) -> tuple[pq.ParquetFile, Footer]:
+    """A data file that is in memory.
+
+    Raises:
+        Halt: ``backfill.unreadable``: this is no data file of a job.
+    """
+    try:
+        file = pq.ParquetFile(io.BytesIO(body))
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(name, f"cannot be read as Parquet ({error})") from error
+    return file, _footer(file.metadata.metadata or {}, name)
+
+
+def _footer(metadata: Mapping[bytes, bytes], name: str) -> Footer:
+    told = metadata.get(_KEY)
+    if told is None:
+        raise _unreadable(name, "was not written by Clipstream")
+    return Footer.of_bytes(told, name)
 
 
 def _unreadable(name: str, what: str) -> Halt:

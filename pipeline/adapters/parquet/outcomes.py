@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.adapters.parquet.columns import EMBEDDING
+from pipeline.adapters.parquet.footer import open_results
 from pipeline.adapters.parquet.plan import plan_rows
-from pipeline.backfill.job import Identity
 from pipeline.backfill.rows import PlanRow
-from pipeline.errors import Halt
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -51,18 +48,10 @@ class ResultsOfShard:
         Raises:
             Halt: ``backfill.unreadable``.
         """
-        try:
-            self._file = pq.ParquetFile(io.BytesIO(body))
-            told = json.loads(self._file.metadata.metadata[b"clipstream"])
-            self.errors_file: str | None = told["errors_file"]
-            self._identity = Identity.model_validate(told["identity"])
-            self._model = self._identity.of_model
-        except (pa.ArrowException, LookupError, TypeError, ValueError) as error:
-            raise Halt(
-                "backfill.unreadable",
-                f"{name}: is no results file that this release can read ({error}); use the "
-                "release that began the job",
-            ) from error
+        self._file, footer = open_results(body, name)
+        self.errors_file = footer.errors_file
+        self._identity = footer.identity
+        self._model = footer.identity.of_model
 
     def outcomes(
         self, plan: bytes, errors: bytes | None, from_row: int = 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +18,15 @@ from pipeline.adapters.parquet.committed import (
     CommittedFile,
     matched_by,
     scores_of,
-    tallied,
     vectors,
     whole,
 )
 from pipeline.adapters.parquet.failures import failures_table_bytes
 from pipeline.adapters.parquet.results import ResultsFile
 from pipeline.adapters.parquet.scored import scored
+from pipeline.adapters.parquet.tally import TableTally
 from pipeline.backfill.changes import SAMPLES, Change, Changes, LabelSetChanges, Sample
-from pipeline.backfill.summary import LabelSetTally, Summary
+from pipeline.backfill.summary import Summary
 from pipeline.labels.blocks import Block, score_block
 from pipeline.labels.scoring import CompiledLabelSet, CompiledLabelSets
 
@@ -35,10 +36,11 @@ KEPT = [column.name for column in (*OBJECT, *IMAGE, TRUTH)]
 
 @dataclass(frozen=True, slots=True)
 class Rescored:
-    """``results`` lack only their metadata. ``label_sets`` and ``changes`` sum the rows up."""
+    """``results`` lack only their metadata. ``summary``, which has no counts of rows, and
+    ``changes`` sum the rows up."""
 
     results: ResultsFile
-    label_sets: Mapping[str, LabelSetTally]
+    summary: Summary
     changes: Changes
 
 
@@ -61,12 +63,12 @@ def rescore_rows(
     }
     results = ResultsFile(labels, None, "float32", store_schema=store_schema)
     compared = [name for name in compiled if name in file.label_sets]
-    tallies, changes = Summary(), Changes()
+    tally, changes = TableTally(labels), Changes()
     for table in file.groups([*KEPT, *compared, "embedding"]):
         # Once for all label sets.
         embeddings = vectors(table).astype(np.float64)
-        columns = {name: table.column(name) for name in KEPT}
-        tallies_here, changes_here = {}, {}
+        columns: dict[str, Any] = {name: table.column(name) for name in KEPT}
+        changes_here = {}
         for name, each in compiled.items():
             before = whole(table.column(name)) if name in compared else None
             block = score_block(each, embeddings)
@@ -77,14 +79,13 @@ def rescore_rows(
             )
             block.matched[~present] = False
             column = columns[name] = _column(results.type_of(name), each, block, present)
-            tallies_here[name] = tallied(column, labels[name])
             if before is not None:
                 told = _Told(table, shard)
                 changes_here[name] = told.changes(before, column, file.label_sets[name], block)
         results.write_columns(columns)
-        tallies += Summary(label_sets=tallies_here)
+        tally.add(columns, whole(table.column(TRUTH.name)))
         changes += Changes(label_sets=changes_here)
-    return Rescored(results, tallies.label_sets, changes)
+    return Rescored(results, tally.summary, changes)
 
 
 def rescore_failures(body: bytes, scoring: CompiledLabelSets, before: Collection[str]) -> bytes:

@@ -32,8 +32,11 @@ class S3Downloads:
         Halt: there are no credentials.
     """
 
-    def __init__(self, policy: S3Policy) -> None:
+    def __init__(self, policy: S3Policy, changed: str = "backfill.manifest_damaged") -> None:
+        """``changed`` is the code of the Halt for an object that is written anew while it is
+        read."""
         self._policy = policy
+        self._changed = changed
         self._answers = Answers(policy.section)
         session = open_session(policy)
         self._client = open_client(session, policy, attempts=_ATTEMPTS, connections=_CONNECTIONS)
@@ -45,7 +48,7 @@ class S3Downloads:
         False if there is no such object. ``tell`` is called for each part that has come.
 
         Raises:
-            Halt: ``backfill.manifest_damaged``: the object was written anew meanwhile.
+            Halt: the object was written anew meanwhile.
             StoreDenied: the store refuses.
             Retry: the store failed several times without a byte.
         """
@@ -72,7 +75,7 @@ class S3Downloads:
                     return False
                 if code in _CHANGED:
                     raise Halt(
-                        "backfill.manifest_damaged",
+                        self._changed,
                         f"s3://{bucket}/{key}: was written anew while it was read; run the command "
                         "again",
                     ) from error

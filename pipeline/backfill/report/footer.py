@@ -15,8 +15,8 @@ class Footer(Written):
     none. ``began_at`` and ``ended_at`` are Unix seconds, by the clock of ``worker``, which had
     ``gpus`` of a GPU."""
 
-    # A later release may say more.
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # A later release may say more. Whoever rewrites the file keeps it.
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     job: str
     shard: Count

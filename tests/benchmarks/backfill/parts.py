@@ -1,5 +1,5 @@
-"""A backfill's worker against its encoder alone, the stream worker and Ray Data, and what a row
-costs beside its image."""
+"""A backfill's worker against its encoder alone, the stream worker and Ray Data; what a row costs
+beside its image; listings and plans."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from tests.benchmarks import full_size, peers, stream
-from tests.benchmarks.backfill import null_worker, photo_worker
+from tests.benchmarks.backfill import beside, listing, overhead_process, photo_worker, planning
 from tests.benchmarks.encode import precisions
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.worker_rig import Bench, bench
@@ -31,7 +31,7 @@ RAY_DATA_IMAGES = 96
 
 def overhead(rounds: int = 3) -> list[Figure]:
     """CPU of the worker a row, with a store, a decoder and a model at no cost."""
-    command = [sys.executable, "-m", null_worker.__name__]
+    command = [sys.executable, "-m", overhead_process.__name__]
     command += [str(OVERHEAD_ROWS), str(OVERHEAD_SHARD)]
     took = [
         float(
@@ -112,7 +112,13 @@ def measure(only: Sequence[str], rounds: int, tell: Callable[[str], None]) -> li
         figures += overhead()
     if "photographs" in only:
         figures += photographs(rounds, tell)
+    if "listing" in only:
+        figures += listing.measure(tell)
+    if "planning" in only:
+        figures += planning.measure(tell)
+    if "beside" in only:
+        figures += beside.measure(tell)
     return figures
 
 
-PARTS = ("overhead", "photographs")
+PARTS = ("overhead", "photographs", "listing", "planning", "beside")

@@ -28,7 +28,10 @@ from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.stages.decoding import as_file, clouds
 from tests.rigs.waiting import eventually
 from workers.embedded.s3 import S3Server
-from workers.endpoints import EndpointId, EndpointsPolicy, MetricsEndpoint, update_discovery
+from workers.endpoints.discovery import update_discovery
+from workers.endpoints.identity import EndpointId
+from workers.endpoints.policy import EndpointsPolicy
+from workers.endpoints.worker import MetricsEndpoint
 from workers.serve.live.cluster import values_in
 
 pytestmark = [pytest.mark.component]

@@ -13,20 +13,29 @@ from pathlib import Path
 from pipeline.ports import Folder, StoredFile
 
 STEPS = ("before errors", "after errors", "before data", "after data")
+DRIVER, WORKER = "driver at a moment", "worker at a moment"
+HOW = (DRIVER, WORKER, *STEPS)
+"""How processes die; at a step it is a worker that does."""
+
 MOMENTS_S = (0.3, 3.0)
 
 
 @dataclass(frozen=True)
 class Fates:
-    """Draws how a process dies. ``counted`` is a file with a byte for each death; once it has
+    """Draws how a process dies. ``counted`` is a file with a line for each death; once it has
     ``kills`` of them, processes live."""
 
     counted: Path
     kills: int
 
     @property
+    def met(self) -> list[str]:
+        """How processes died, in order: of ``HOW``."""
+        return self.counted.read_text().splitlines() if self.counted.exists() else []
+
+    @property
     def deaths(self) -> int:
-        return self.counted.stat().st_size if self.counted.exists() else 0
+        return len(self.met)
 
     def of_worker(self, rng: random.Random) -> str | None:
         """``moment``, one of ``STEPS``, or None."""
@@ -37,14 +46,15 @@ class Fates:
     def of_driver(self, rng: random.Random) -> str | None:
         return "moment" if self.deaths < self.kills and rng.random() < 0.4 else None
 
-    def die(self) -> None:
+    def die(self, how: str) -> None:
         """SIGKILL of this process."""
         with self.counted.open("ab") as file:
-            file.write(b".")
+            file.write(f"{how}\n".encode())
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def at_some_moment(self, rng: random.Random, *, scale: float = 1.0) -> None:
-        timer = threading.Timer(scale * rng.uniform(*MOMENTS_S), self.die)
+    def at_some_moment(self, rng: random.Random, who: str, *, scale: float = 1.0) -> None:
+        """Let this process, a ``DRIVER`` or a ``WORKER``, die soon."""
+        timer = threading.Timer(scale * rng.uniform(*MOMENTS_S), self.die, [who])
         timer.daemon = True
         timer.start()
 
@@ -87,4 +97,4 @@ class DyingFolder:
 
     def _meet(self, when: str, name: str) -> None:
         if when == self._when and name.startswith(f"{self._what}/"):
-            self._fates.die()
+            self._fates.die(f"{self._when} {self._what}")

@@ -14,7 +14,6 @@ import io
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.folder import S3Folder
 from pipeline.backfill import layout
 from tests.fault.backfill.dying import Fates
+from tests.fault.backfill.local_driver import drive
+from tests.fault.backfill.local_workers import PROCESSES
 from tests.rigs.backfill.planned import planned
 from tests.rigs.checkout import commit
 from tests.rigs.root import RESULTS, ROOT
 from tests.rigs.stages.decoding import as_file, noise
-from workers.embedded.processes import command_environment
 from workers.settings.loading import load_settings
 
 SUMMARY = RESULTS / "backfill-kills.json"
@@ -46,9 +47,16 @@ LABEL_SET = ROOT / "deploy/examples/label-sets/general-objects.yaml"
 PHOTOS, DERIVED = "photos", "derived"
 GOOD, SHARDS, SHARD_ROWS = 12, 40, 30
 WORKERS = 2
-LIVES_S = (1.0, 6.0)
-ROUND_S = 180.0
+KILLS_A_ROUND = 20
+LOOK_S = 0.5
+SECOND_DRIVER = 0.05
+"""How likely a driver is started beside one that lives, at each look."""
+
+STUCK_S = 300.0
+"""A job is stuck when for so long no shard was committed and no process died."""
+
 CLOSE = 0.99999
+"""Least cosine of a row's embedding with that of an undisturbed run."""
 
 
 @dataclass
@@ -58,17 +66,27 @@ class Verdict:
     rounds: int = 0
     kills: int = 0
     drivers: int = 0
+    drivers_in_twos: int = 0
     rows: int = 0
     missing: int = 0
     doubled: int = 0
     different: int = 0
     rewritten: int = 0
     stuck: int = 0
-    codes: Counter[str] = field(default_factory=Counter)
+    least_cosine: float = 1.0
+    by_fate: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
 
     @property
     def clean(self) -> bool:
         return not (self.missing + self.doubled + self.different + self.rewritten + self.stuck)
+
+    def told(self) -> dict[str, object]:
+        counts = vars(self) | {"least_cosine": round(self.least_cosine, 7)}
+        return {
+            name: dict(sorted(each.items())) if isinstance(each, Counter) else each
+            for name, each in counts.items()
+        }
 
 
 class Bench:
@@ -92,12 +110,23 @@ class Bench:
             )
         )
         self.settings = load_settings(self.file, environment={})
-        with contextlib.closing(S3Admin(self.settings.s3)) as admin:
-            admin.create_bucket(PHOTOS)
-            admin.create_bucket(DERIVED)
-            for number in range(GOOD):
-                admin.put(PHOTOS, f"{number}.png", as_file(noise(20, 20 + number)))
-            admin.put(PHOTOS, "bad", b"no image")
+        self._environment = {
+            "AWS_ACCESS_KEY_ID": s3.access_key,
+            "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+        }
+        os.environ.update(self._environment)
+        # A client takes a second of CPU to make.
+        self._admin = S3Admin(self.settings.s3)
+        self._admin.create_bucket(PHOTOS)
+        self._admin.create_bucket(DERIVED)
+        for number in range(GOOD):
+            self._admin.put(PHOTOS, f"{number}.png", as_file(noise(20, 20 + number)))
+        self._admin.put(PHOTOS, "bad", b"no image")
+        self._derived = S3Folder(self.settings.s3, DERIVED, "")
+
+    def close(self) -> None:
+        self._derived.close()
+        self._admin.close()
 
     def plan(self) -> str:
         """A job; returns its output."""
@@ -109,26 +138,23 @@ class Bench:
         out.close()
         return f"s3://{DERIVED}/{name}"
 
-    def driver(self, output: str, fates: Fates, seed: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tests.fault.backfill.driver_process", str(self.file)]
-        command += [output, str(fates.counted), str(fates.kills), str(seed)]
-        log = (self.folder / "drivers.log").open("ab")
-        with log:
-            return subprocess.Popen(command, env=command_environment(), stdout=log, stderr=log)
+    def driver(self, output: str, fates: Fates, seed: int) -> BaseProcess:
+        log = self.folder / "drivers.log"
+        given = (self.file, output, self._environment, fates, seed, log)
+        process = PROCESSES.Process(target=drive, args=given)
+        process.start()
+        return process
 
     def files(self, output: str, prefix: str) -> dict[str, str]:
         """Names below a prefix, with their ETags."""
         name = output.rpartition("/")[2]
-        with contextlib.closing(S3Admin(self.settings.s3)) as admin:
-            return {
-                each.key.partition("/")[2]: each.etag or ""
-                for each in admin.list_objects(DERIVED, f"{name}/{prefix}")
-            }
+        return {
+            each.key.partition("/")[2]: each.etag or ""
+            for each in self._admin.list_objects(DERIVED, f"{name}/{prefix}")
+        }
 
     def parquet(self, output: str, name: str) -> pq.ParquetFile:
-        out = S3Folder(self.settings.s3, DERIVED, f"{output.rpartition('/')[2]}/")
-        found = out.read(name)
-        out.close()
+        found = self._derived.read(f"{output.rpartition('/')[2]}/{name}")
         assert found is not None
         return pq.ParquetFile(io.BytesIO(found.body))
 
@@ -138,9 +164,9 @@ def bench() -> Iterator[Bench]:
     with (
         tempfile.TemporaryDirectory(prefix="clipstream-kills-") as name,
         VersityS3(Path(name) / "s3") as s3,
+        contextlib.closing(Bench(Path(name), s3)) as built,
     ):
-        os.environ.update(AWS_ACCESS_KEY_ID=s3.access_key, AWS_SECRET_ACCESS_KEY=s3.secret_key)
-        yield Bench(Path(name), s3)
+        yield built
 
 
 Row = tuple[str, str, Any]
@@ -175,22 +201,29 @@ def judge(
         verdict.rows += 1
         verdict.missing += not rows
         verdict.doubled += len(rows) > 1
-        verdict.different += bool(rows) and not _same(wanted, rows[0])
-        verdict.codes.update(row[1] for row in rows[:1])
+        for row in rows[:1]:
+            verdict.outcomes[row[1]] += 1
+            cosine = _cosine(wanted, row)
+            verdict.least_cosine = min(verdict.least_cosine, cosine)
+            verdict.different += wanted[:2] != row[:2] or cosine <= CLOSE
     verdict.doubled += len(found.keys() - expected.keys())
 
 
-def _same(one: Row, other: Row) -> bool:
-    if one[:2] != other[:2] or (one[2] is None) != (other[2] is None):
-        return False
-    return one[2] is None or float(np.dot(one[2], other[2])) > CLOSE
+def _cosine(one: Row, other: Row) -> float:
+    """Of two unit vectors. Rows without embeddings agree, and one without does not with one that
+    has one."""
+    if one[2] is None or other[2] is None:
+        return float(one[2] is other[2])
+    return float(np.dot(one[2], other[2]))
 
 
 def calm(here: Bench) -> dict[tuple[int, int], list[Row]]:
     """The rows of an undisturbed run."""
     output = here.plan()
     quiet = Fates(here.folder / "calm", 0)
-    assert here.driver(output, quiet, 0).wait(ROUND_S) == 0
+    driver = here.driver(output, quiet, 0)
+    driver.join(STUCK_S)
+    assert driver.exitcode == 0
     return rows_of(here, output)
 
 
@@ -204,42 +237,45 @@ def run_round(
     """One job, whose processes die ``kills`` times and then are left in peace."""
     output = here.plan()
     fates = Fates(here.folder / f"deaths-{verdict.rounds}", kills)
-    drivers: list[subprocess.Popen[bytes]] = []
+    drivers: list[BaseProcess] = []
     seen: dict[str, str] = {}
-    until = time.monotonic() + ROUND_S
+    moved, moved_at = (0, 0), time.monotonic()
     try:
-        while len(seen) < SHARDS and time.monotonic() < until:
-            alive = [each for each in drivers if each.poll() is None]
-            if not alive or (len(alive) == 1 and rng.random() < 0.05):
+        while len(seen) < SHARDS and time.monotonic() < moved_at + STUCK_S:
+            alive = [each for each in drivers if each.exitcode is None]
+            if not alive or (len(alive) == 1 and rng.random() < SECOND_DRIVER):
                 drivers.append(here.driver(output, fates, rng.randrange(2**32)))
                 verdict.drivers += 1
-            time.sleep(0.5)
+                verdict.drivers_in_twos += bool(alive)
+            time.sleep(LOOK_S)
             files = here.files(output, layout.DATA)
             verdict.rewritten += sum(files.get(name) != etag for name, etag in seen.items())
             seen |= files
+            if moved != (len(seen), fates.deaths):
+                moved, moved_at = (len(seen), fates.deaths), time.monotonic()
         verdict.stuck += len(seen) < SHARDS
     finally:
         for each in drivers:
             each.kill()
-            each.wait()
+            each.join()
     verdict.rounds += 1
     verdict.kills += fates.deaths
+    verdict.by_fate.update(fates.met)
     files = here.files(output, layout.DATA)
     verdict.rewritten += sum(files.get(name) != etag for name, etag in seen.items())
     judge(expected, rows_of(here, output), verdict)
 
 
-def run(
-    kills: int, seed: int, tell: Callable[[str], None] = lambda line: None, each: int = 20
-) -> Verdict:
-    """Rounds until so many processes were killed."""
+def run(kills: int, seed: int, tell: Callable[[Verdict], None] = lambda so_far: None) -> Verdict:
+    """Rounds until so many processes were killed. ``tell`` hears of each round."""
     rng = random.Random(seed)
     verdict = Verdict()
     with bench() as here:
         expected = calm(here)
         while verdict.kills < kills and not verdict.stuck:
-            run_round(here, expected, min(each, kills - verdict.kills), rng, verdict)
-            tell(f"{verdict.kills} of {kills} killed, {verdict.rows} rows judged")
+            most = min(KILLS_A_ROUND, kills - verdict.kills)
+            run_round(here, expected, most, rng, verdict)
+            tell(verdict)
     return verdict
 
 
@@ -250,17 +286,21 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=SUMMARY)
     arguments = parser.parse_args()
     began = time.monotonic()
-    verdict = run(arguments.kills, arguments.seed, lambda line: print(line, flush=True))
-    told = {
-        "commit": commit(),
-        "seed": arguments.seed,
-        "seconds": round(time.monotonic() - began),
-        "clean": verdict.clean,
-        **{name: value for name, value in vars(verdict).items() if name != "codes"},
-        "codes": dict(sorted(verdict.codes.items())),
-    }
-    arguments.output.write_text(json.dumps(told, indent=1) + "\n")
-    print(json.dumps(told, indent=1))
+    head = commit()
+
+    def tell(so_far: Verdict) -> None:
+        """Also of a run that is ended early, the summary is there."""
+        seconds = round(time.monotonic() - began)
+        told = so_far.told() | {"seed": arguments.seed, "seconds": seconds, "commit": head}
+        arguments.output.write_text(json.dumps(told, indent=1) + "\n")
+        clean = "clean" if so_far.clean else "NOT CLEAN"
+        print(
+            f"{so_far.kills} of {arguments.kills} killed, {so_far.rows} rows judged: {clean}",
+            flush=True,
+        )
+
+    verdict = run(arguments.kills, arguments.seed, tell)
+    print(arguments.output.read_text())
     return 0 if verdict.clean else 1
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
@@ -14,7 +16,7 @@ from unittest import mock
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.backfill.job import Job
 from pipeline.errors import Halt, Retry
-from tests.fault.backfill.dying import DyingFolder, Fates
+from tests.fault.backfill.dying import WORKER, DyingFolder, Fates
 from workers.backfill import wiring
 from workers.backfill.output import Output, open_output
 from workers.backfill.wiring import build_backfill_worker
@@ -29,7 +31,13 @@ ORPHAN_S = 2.0
 stranger."""
 
 PROCESSES = get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__])
+"""Drivers and workers are forked from one process that has imported everything and opened nothing.
+A driver asks the same one for its workers."""
+
+PROCESSES.set_forkserver_preload([__name__, "tests.fault.backfill.local_driver"])
+
+Life = tuple[Mapping[str, str], Fates, int]
+"""A process' environment, beside that of its start; how it may die; and a seed."""
 
 
 def worker_process(
@@ -38,14 +46,15 @@ def worker_process(
     job: Job,
     settings: Settings,
     slot: int,
-    fates: Fates,
-    seed: int,
+    life: Life,
 ) -> None:
     """The process of one worker: answers of its health, then how it ended."""
+    environment, fates, seed = life
+    os.environ.update(environment)
     rng = random.Random(seed)
     fate = fates.of_worker(rng)
     if fate == "moment":
-        fates.at_some_moment(rng)
+        fates.at_some_moment(rng, WORKER)
 
     def dying(given: Settings, place: Output) -> Any:
         folder = open_output(given, place)
@@ -101,12 +110,10 @@ class LocalWorker:
 
     wants = "a process"
 
-    def __init__(
-        self, output: Output, job: Job, settings: Settings, slot: int, fates: Fates, seed: int
-    ) -> None:
+    def __init__(self, output: Output, job: Job, settings: Settings, slot: int, life: Life) -> None:
         self._connection, theirs = PROCESSES.Pipe()
         self._process = PROCESSES.Process(
-            target=worker_process, args=(theirs, output, job, settings, slot, fates, seed)
+            target=worker_process, args=(theirs, output, job, settings, slot, life)
         )
         self._process.start()
         theirs.close()
@@ -132,6 +139,9 @@ class LocalWorker:
     def health(self) -> Heard | None:
         self._read()
         return self._heard
+
+    def metrics_at(self) -> str | None:
+        return None
 
     def tell(self, message: object) -> None:
         self._send(("tell", message))

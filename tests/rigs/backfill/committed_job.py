@@ -10,6 +10,7 @@ from pipeline.adapters.parquet.failures import failures_bytes
 from pipeline.adapters.parquet.plan import plan_rows
 from pipeline.adapters.parquet.results import ResultsFile
 from pipeline.backfill import layout
+from pipeline.backfill.committing import ATTEMPT, PLAN
 from pipeline.backfill.job import Job
 from pipeline.backfill.report.footer import Footer
 from pipeline.backfill.summary import Summary
@@ -69,4 +70,5 @@ def commit_shard(
         summary=summary,
     )
     body = results.finish(footer.model_dump(mode="json"))
-    folder.write(layout.data_file(shard), body)
+    metadata = {ATTEMPT: footer.attempt, PLAN: footer.plan_hash}
+    folder.write(layout.data_file(shard), body, metadata)

@@ -47,4 +47,4 @@ def build(seconds: float, settings: Settings, slot: int) -> BuiltBackfillWorker:
         lambda: None,
         MemoryMeter(metrics.BACKFILL_WORKER),
     )
-    return BuiltBackfillWorker(worker, owned)
+    return BuiltBackfillWorker(worker, None, owned)

@@ -15,7 +15,9 @@ from pipeline.adapters.parquet.plan import plan_rows
 from pipeline.adapters.parquet.results import ResultsFile
 from pipeline.backfill import layout
 from pipeline.backfill.job import Identity, Job, Source
+from pipeline.backfill.report.footer import Footer
 from pipeline.backfill.rows import PlanRow
+from pipeline.backfill.summary import Summary
 from pipeline.ports import Folder
 from pipeline.records import (
     Asked,
@@ -159,10 +161,15 @@ class WrittenJob:
             body = failures_bytes(failed)
             errors = layout.errors_file(shard, hashlib.sha256(body).hexdigest())
             self.folder.write(errors, body)
-        told = {
-            "job": self.job.id,
-            "shard": shard,
-            "errors_file": errors,
-            "identity": IDENTITY.model_dump(),
-        }
-        self.folder.create(layout.data_file(shard), results.finish(told))
+        footer = Footer(
+            job=self.job.id,
+            shard=shard,
+            attempt="a1",
+            plan_hash=self.job.plan_hash,
+            errors_file=errors,
+            clipstream_version="1",
+            identity=IDENTITY,
+            summary=Summary(),
+        )
+        body = results.finish(footer.model_dump(mode="json"))
+        self.folder.create(layout.data_file(shard), body)

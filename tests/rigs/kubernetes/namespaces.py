@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Iterator
@@ -46,14 +47,19 @@ def describe(kubectl: Kubectl) -> str:
         _say(kubectl, "get", "all,pvc,rayclusters,rayjobs", "-o", "wide"),
         _say(kubectl, "get", "events", "--sort-by=.lastTimestamp"),
     ]
-    for pod in _say(kubectl, "get", "pods", "-o", "name").split():
-        if not pod.startswith("pod/"):
-            continue
-        told.append(_say(kubectl, "get", pod, "-o", "jsonpath={.status}"))
-        logs = ("logs", pod, "--all-containers", "--prefix", f"--tail={LOG_LINES}")
+    try:
+        pods = kubectl.get("pods")["items"]
+    except KubectlError:
+        pods = []
+    for pod in pods:
+        name, status = pod["metadata"]["name"], pod["status"]
+        told.append(f"{name}: {json.dumps(status, indent=1)}")
+        logs = ("logs", name, "--all-containers", "--prefix", f"--tail={LOG_LINES}")
         told.append(_say(kubectl, *logs))
-        if "restartCount: 0" not in told[-2]:
-            told.append(_say(kubectl, *logs, "--previous"))
+        for container in status.get("containerStatuses", ()):
+            if container["restartCount"]:
+                before = ("logs", name, "-c", container["name"], f"--tail={LOG_LINES}")
+                told.append(_say(kubectl, *before, "--previous"))
     return "\n".join(told)
 
 

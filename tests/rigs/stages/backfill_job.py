@@ -18,6 +18,7 @@ from pipeline.adapters.parquet.results import Result
 from pipeline.backfill import layout
 from pipeline.backfill.committing import commit
 from pipeline.backfill.job import Identity, Job, Source
+from pipeline.backfill.report.footer import Footer
 from pipeline.backfill.rows import PlanRow
 from pipeline.backfill.summary import Tally
 from pipeline.labels.parsing import parse_label_set
@@ -74,9 +75,10 @@ def write_job(
     embeddings: bool = True,
     asked: Mapping[str, int] = {},
     uncommitted: Sequence[int] = (),
+    truths: Sequence[tuple[str, ...] | None] = (None,),
 ) -> Job:
     """Run a job. ``asked`` has, for a label set that not every row asks for, the row from which on
-    rows do."""
+    rows do. ``truths`` are those of its rows, over and over."""
     job = Job(
         id="5b0f",
         created_at="2026-11-28T12:00:00+00:00",
@@ -98,7 +100,10 @@ def write_job(
     }
     for shard in range(shards):
         rows = [
-            plan_row(number, key=f"2024/{shard}-{number:03}.jpg") for number in range(SHARD_ROWS)
+            plan_row(
+                number, key=f"2024/{shard}-{number:03}.jpg", truth=truths[number % len(truths)]
+            )
+            for number in range(SHARD_ROWS)
         ]
         folder.write(layout.plan_file(job.attempt, shard), plan_of(rows))
         if shard in uncommitted:
@@ -110,7 +115,7 @@ def write_job(
             vector = vectors[shard * SHARD_ROWS + row.number]
             scores = scoring.score(names, vector.astype(dtype))
             results.append((row, classified(row, vector, scores, dtype, ENCODER.model)))
-            tally.add(results[-1][1])
+            tally.add(results[-1][1], row.truth)
         failures: list[tuple[PlanRow, DeadLetter]] = [
             failed(
                 row, label_sets=tuple(name for name in labels if row.number >= asked.get(name, 0))
@@ -122,25 +127,25 @@ def write_job(
         body = failures_bytes(failures)
         errors = layout.errors_file(shard, hashlib.sha256(body).hexdigest())
         folder.write(errors, body)
-        metadata: dict[str, Any] = {
-            "job": job.id,
-            "shard": shard,
-            "attempt": f"attempt {shard}",
-            "plan_hash": job.plan_hash,
-            "errors_file": errors,
-            "clipstream_version": "0",
-            "identity": identity.model_dump(),
-            "summary": tally.summary(1.0).model_dump(),
-        }
+        footer = Footer(
+            job=job.id,
+            shard=shard,
+            attempt=f"attempt {shard}",
+            plan_hash=job.plan_hash,
+            errors_file=errors,
+            clipstream_version="0",
+            identity=identity,
+            summary=tally.summary(1.0),
+        )
         data = results_file(
             results,
             labels,
             dtype=dtype,
             dimension=ENCODER.model.dimension if embeddings else None,
-            metadata=metadata,
+            metadata=footer.model_dump(mode="json"),
             group=8,
         )
-        commit(folder, layout.data_file(shard), data, metadata["attempt"], job.plan_hash)
+        commit(folder, layout.data_file(shard), data, footer.attempt, job.plan_hash)
     return job
 
 
@@ -163,7 +168,7 @@ def identity_of(scoring: CompiledLabelSets, dtype: Dtype = "float32") -> Identit
 def plan_of(rows: Sequence[PlanRow]) -> bytes:
     columns: dict[str, list[object]] = {
         name: [getattr(row, name) for row in rows]
-        for name in ("bucket", "key", "etag", "size_bytes")
+        for name in ("bucket", "key", "etag", "size_bytes", "truth")
     }
     table = complete(columns, len(rows))
     assert table.schema == PLAN

@@ -51,6 +51,8 @@ class Worker:
         """None while Ray has no room for it."""
         self.goes_at: float | None = None
         """When its node goes away, where that is announced."""
+        self.address: str | None = None
+        """Of its metrics."""
         self.begun = False
         self.end: Ended | None = None
         self.answer: Health | None = health()
@@ -79,6 +81,9 @@ class Worker:
         if not self.frozen:
             self._heard = Heard(self.answer, self._clock.now) if self.answer else None
         return self._heard
+
+    def metrics_at(self) -> str | None:
+        return self.address
 
     def tell(self, message: object) -> None:
         self.told.append(message)

@@ -4,6 +4,7 @@ output."""
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import ClassVar
 
 import pytest
 
@@ -12,15 +13,19 @@ from pipeline.adapters.memory.folder import MemoryFolder
 from pipeline.adapters.parquet.footer import committed_footer
 from pipeline.backfill import layout
 from pipeline.backfill.control import Control, Lease, Wish, read_control
-from pipeline.backfill.running.limits import Used
+from pipeline.backfill.running.limits import NO_LIMITS, Used
 from pipeline.backfill.running.progress import Left
 from pipeline.errors import Halt
 from tests.rigs.backfill.committed_job import commit_shard, plan_job
 from tests.rigs.backfill.job_driver import JobStage, job_of
+from workers.backfill.report.gather import gather
+from workers.commands.backfill import driver
 from workers.commands.backfill.asking import ask_in, cancelled, paused, resumed, scaled
 from workers.commands.backfill.driving.ending import close_job
 from workers.commands.backfill.driving.view import duration, left_in_words, told
 from workers.commands.backfill.standing import lines, standing
+from workers.settings.loading import Settings
+from workers.supervise.supervisor import ExitCode
 
 OUTPUT = "s3://derived/2024"
 
@@ -35,8 +40,7 @@ def finished(folder: MemoryFolder) -> None:
 def test_success_counts_what_the_files_say_and_names_them() -> None:
     folder = MemoryFolder()
     finished(folder)
-    job = plan_job(folder, 25, 10)
-    success = close_job(folder, job, Used(hours=2.0), HandClock())
+    success = close_job(folder, gather(folder), Used(hours=2.0), HandClock())
     assert success.summary.model_dump(include={"rows", "classified", "failed", "seconds"}) == {
         "rows": 25,
         "classified": 22,
@@ -52,18 +56,64 @@ def test_success_counts_what_the_files_say_and_names_them() -> None:
 def test_success_is_written_once() -> None:
     folder = MemoryFolder()
     finished(folder)
-    job = plan_job(folder, 25, 10)
-    first = close_job(folder, job, Used(hours=2.0), HandClock())
-    assert close_job(folder, job, Used(hours=9.0), HandClock(9999.0)) == first
+    gathered = gather(folder)
+    first = close_job(folder, gathered, Used(hours=2.0), HandClock())
+    assert close_job(folder, gathered, Used(hours=9.0), HandClock(9999.0)) == first
 
 
 def test_a_file_of_another_job_is_no_success() -> None:
     folder = MemoryFolder()
     finished(folder)
     job = plan_job(folder, 25, 10).model_copy(update={"plan_hash": "another"})
+    folder.write(layout.JOB, job.as_bytes())
     with pytest.raises(Halt, match="belongs to another job"):
-        close_job(folder, job, Used(), HandClock())
+        gather(folder)
+
+
+def test_a_job_one_of_whose_files_is_gone_is_no_success() -> None:
+    folder = MemoryFolder()
+    finished(folder)
+    folder.delete(layout.data_file(1))
+    with pytest.raises(Halt, match=r"data/000001\.parquet: is gone"):
+        close_job(folder, gather(folder), Used(), HandClock())
     assert folder.read(layout.SUCCESS) is None
+
+
+def test_a_complete_job_is_closed_and_reported_with_one_read_of_each_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Counting(MemoryFolder):
+        read_ends: ClassVar[list[str]] = []
+
+        def tail(self, name: str, length: int) -> bytes | None:
+            self.read_ends.append(name)
+            return super().tail(name, length)
+
+    folder = Counting()
+    finished(folder)
+    job = plan_job(folder, 25, 10)
+    monkeypatch.setattr(driver, "probed", lambda settings, place: place)
+    monkeypatch.setattr(driver, "open_output", lambda settings, place: folder)
+    assert driver.run_job(Settings(), OUTPUT, lambda *found: job, NO_LIMITS) is ExitCode.OK
+    assert folder.read(layout.SUCCESS) is not None
+    assert folder.read(layout.REPORT) is not None
+    names = [layout.data_file(shard) for shard in range(3)]
+    assert sorted(folder.read_ends) == names
+
+
+def test_the_same_command_leaves_a_complete_job_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = MemoryFolder()
+    finished(folder)
+    job = plan_job(folder, 25, 10)
+    monkeypatch.setattr(driver, "probed", lambda settings, place: place)
+    monkeypatch.setattr(driver, "open_output", lambda settings, place: folder)
+    seen = []
+    for _ in range(2):
+        assert driver.run_job(Settings(), OUTPUT, lambda *found: job, NO_LIMITS) is ExitCode.OK
+        names = [*folder.names(layout.DATA), *folder.names(layout.ERRORS), layout.SUCCESS]
+        seen.append([(name, folder.read(name)) for name in names])
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 6
 
 
 def test_footers_are_read_from_the_end_of_a_file_however_long_they_are() -> None:
@@ -124,7 +174,7 @@ def test_status_works_before_a_driver_has_written_anything() -> None:
 def test_status_of_a_complete_job_shows_its_counts() -> None:
     folder = MemoryFolder()
     finished(folder)
-    close_job(folder, plan_job(folder, 25, 10), Used(), HandClock())
+    close_job(folder, gather(folder), Used(), HandClock())
     look = shown(folder, HandClock())
     assert look["complete"] == "22 classified, 3 failed, 0 skipped"
     assert look["by code"] == "decode.truncated 1, fetch.not_found 2"
@@ -179,7 +229,7 @@ def test_resuming_a_job_without_a_driver_says_that_one_must_be_started() -> None
 def test_asking_of_a_complete_job_says_that_it_is() -> None:
     folder = MemoryFolder()
     finished(folder)
-    close_job(folder, plan_job(folder, 25, 10), Used(), HandClock())
+    close_job(folder, gather(folder), Used(), HandClock())
     assert ask_in(folder, OUTPUT, paused, HandClock()).endswith("but the job is complete")
 
 

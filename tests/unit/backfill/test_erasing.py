@@ -69,7 +69,7 @@ def rows(folder: MemoryFolder, shard: int) -> list[dict[str, Any]]:
 def metadata(folder: MemoryFolder, shard: int) -> Mapping[str, Any]:
     found = folder.read(layout.data_file(shard))
     assert found is not None
-    return CommittedFile(found.body, "").metadata
+    return CommittedFile(found.body, "").footer.model_dump(mode="json")
 
 
 def everything(folder: MemoryFolder) -> dict[str, Any]:
@@ -133,6 +133,40 @@ def test_counts_and_histograms_are_of_the_rows_that_are_left() -> None:
         decisions = [row["animals"]["decision"] for row in rows(folder, shard)]
         assert animals.decisions == {each: decisions.count(each) for each in set(decisions)}
         assert {sum(label.scores) for label in animals.labels.values()} == {classified}
+
+
+def test_evidence_is_of_the_rows_that_are_left() -> None:
+    folder = written(truths=(("cat",), None, (), ("dog", "wolf")))
+    before = Summary.model_validate(metadata(folder, 0)["summary"])
+    erased_from(folder)
+    summary = Summary.model_validate(metadata(folder, 0)["summary"])
+    known = [row for row in rows(folder, 0) if row["truth"] is not None]
+    for label in ("cat", "dog"):
+        evidence = summary.label_sets["animals"].labels[label].evidence
+        assert evidence is not None
+        true = [row for row in known if label in row["truth"]]
+        assert (evidence.rows, evidence.true_rows) == (len(known), len(true))
+        matched = [row["row"] for row in known if label in row["animals"]["matched"]]
+        assert evidence.true_matched + evidence.false_matched == len(matched)
+        assert evidence.true_matched == sum(row["row"] in matched for row in true)
+    wolves = [row for row in known if "wolf" in row["truth"]]
+    assert (before.unknown_truth["wolf"], summary.unknown_truth["wolf"]) == (4, len(wolves))
+    assert len(wolves) == 3
+
+
+def test_what_a_later_release_says_of_a_file_stays() -> None:
+    folder = written()
+    found = folder.read(layout.data_file(0))
+    assert found is not None
+    file = CommittedFile(found.body, "")
+    told = file.footer.model_dump(mode="json") | {"later": {"said": 1}}
+    results = io.BytesIO()
+    with pq.ParquetWriter(results, file.schema.remove_metadata()) as writer:
+        writer.write_table(pq.read_table(io.BytesIO(found.body)).cast(writer.schema))
+        writer.add_key_value_metadata({"clipstream": json.dumps(told)})
+    folder.write(layout.data_file(0), results.getvalue())
+    erased_from(folder)
+    assert metadata(folder, 0)["later"] == {"said": 1}
 
 
 def test_the_last_failure_of_a_shard_leaves_no_errors_file() -> None:

@@ -44,6 +44,7 @@ from workers.settings.loading import Settings
 OLD, NEW = label_set("animals", 0.9), label_set("animals", 0.2, "dog", "cat", "owl")
 ELSE = label_set("things", 0.5, "car")
 URI = "s3://derived/2024"
+TRUTHS = (("cat",), None, (), ("dog", "wolf"), ("cat", "owl"), ("car",), ("wolf", "wolf"))
 
 
 class Rescoring:
@@ -124,6 +125,22 @@ def test_counts_and_histograms_are_those_of_a_run_with_these_label_sets(
         assert ours["summary"]["codes"] == theirs["summary"]["codes"]
         assert ours["identity"] == theirs["identity"]
         assert ours.keys() == theirs.keys()
+
+
+def test_evidence_is_that_of_a_run_with_these_label_sets(rescoring: Rescoring) -> None:
+    asked = {"animals": 5}
+    write_job(rescoring.parent, compiled(ELSE, OLD), asked=asked, truths=TRUTHS)
+    rescoring.run(NEW, ELSE)
+    whole = MemoryFolder()
+    write_job(whole, compiled(NEW, ELSE), asked=asked, truths=TRUTHS)
+    for name in whole.names(layout.DATA):
+        ours, theirs = (_metadata(folder, name) for folder in (rescoring.child, whole))
+        assert ours["summary"]["label_sets"] == theirs["summary"]["label_sets"]
+        assert ours["summary"]["unknown_truth"] == theirs["summary"]["unknown_truth"]
+        judged = theirs["summary"]["label_sets"]["animals"]["labels"]["cat"]["evidence"]
+        assert sum(judged["true_scores"]) > 0
+        assert sum(judged["false_scores"]) > 0
+        assert set(theirs["summary"]["unknown_truth"]) == {"cat", "dog", "owl", "wolf"}
 
 
 def test_a_row_that_did_not_ask_for_a_label_set_has_no_scores_of_it(rescoring: Rescoring) -> None:
@@ -273,7 +290,7 @@ def test_a_request_to_stop_ends_after_the_shards_in_work(rescoring: Rescoring) -
 def _metadata(folder: MemoryFolder, name: str) -> dict[str, Any]:
     found = folder.read(name)
     assert found is not None
-    return dict(CommittedFile(found.body, name).metadata)
+    return CommittedFile(found.body, name).footer.model_dump(mode="json")
 
 
 def test_parents_model_is_that_of_its_identity(rescoring: Rescoring) -> None:

@@ -15,10 +15,12 @@ from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, WorkerLost
 from pipeline.halts import Fault, fault_of
 from tests.rigs.waiting import eventually
-from workers.cluster import heap
-from workers.cluster.actors import RayWorker, WorkerActor
+from workers.cluster import actors, heap
+from workers.cluster.actors import WorkerActor
+from workers.cluster.handle import RayWorker
 from workers.health import Health, Heard
 from workers.settings.loading import Settings
+from workers.settings.sent import SentSettings
 from workers.supervise.node import Node
 from workers.supervise.slot import Ended, Fate
 
@@ -70,6 +72,7 @@ class Method:
 class Actor:
     def __init__(self) -> None:
         self.node, self.run, self.health, self.stop = Method(), Method(), Method(), Method()
+        self.listening = Method()
 
 
 class MadeUpRay:
@@ -167,6 +170,7 @@ class Built:
 
     def __init__(self, end: Exception | None, end_of_closing: Exception | None = None) -> None:
         self.worker = self
+        self.metrics_port = 9400
         self.closed = False
         self._end, self._end_of_closing = end, end_of_closing
 
@@ -199,13 +203,14 @@ def test_a_run_says_how_it_ended_however_its_closing_ends(
     monkeypatch.setattr(heap, "freeze", lambda: None)  # this process goes on
     built = Built(end, end_of_closing)
     settings = Settings(s3=S3Policy(allowed_buckets=("photos",)))
-    actor = WorkerActor(lambda *_: built, settings, 0)  # type: ignore[arg-type]
+    actor = WorkerActor(lambda *_: built, SentSettings.of(settings), 0)  # type: ignore[arg-type]
     assert actor.run() == ended
     assert built.closed
 
 
 def actor_of(build: Callable[..., Any]) -> WorkerActor:
-    return WorkerActor(build, Settings(s3=S3Policy(allowed_buckets=("photos",))), 0)
+    settings = Settings(s3=S3Policy(allowed_buckets=("photos",)))
+    return WorkerActor(build, SentSettings.of(settings), 0)
 
 
 def test_a_stop_while_the_model_is_loaded_ends_the_run_at_once() -> None:
@@ -266,3 +271,52 @@ def test_an_actor_that_cannot_be_made_has_died() -> None:
     actor.node.calls[0].finish(RayActorError("the node died\nmore"))
     assert worker.node() is None
     assert worker.ended() == Ended(Fate.DIED, "worker.died", "the node died")
+
+
+@pytest.mark.usefixtures("ray")
+def test_the_handle_knows_where_the_workers_metrics_are_once_it_was_built() -> None:
+    actor, clock = Actor(), HandClock()
+    asked: list[tuple[Node, tuple[str, int]]] = []
+
+    def reached(node: Node, listening: tuple[str, int]) -> str:
+        asked.append((node, listening))
+        return "10.1.2.3:9400"
+
+    worker = RayWorker(actor, clock, "1 CPU", reached=reached)
+    actor.node.calls[0].finish(NODE)
+    assert worker.node() == NODE
+    worker.begin()
+    assert worker.metrics_at() is None
+    assert actor.listening.calls == [], "it listens when it has been built"
+    worker.health()
+    actor.health.calls[0].finish(HEALTH)
+    worker.health()
+    assert worker.metrics_at() is None
+    actor.listening.calls[0].finish(("10.1.2.3", 9400))
+    assert worker.metrics_at() == "10.1.2.3:9400"
+    assert worker.metrics_at() == "10.1.2.3:9400"
+    assert asked == [(NODE, ("10.1.2.3", 9400))]
+    assert len(actor.listening.calls) == 1
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_worker_that_ends_while_it_is_asked_for_its_metrics_has_none() -> None:
+    actor, clock = Actor(), HandClock()
+    worker = begun(actor, clock)
+    worker.health()
+    actor.health.calls[0].finish(HEALTH)
+    worker.health()
+    assert worker.metrics_at() is None
+    actor.listening.calls[0].finish(RayActorError("killed by signal 9"))
+    assert worker.metrics_at() is None
+
+
+def test_an_actor_says_where_its_worker_listens_once_it_was_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(heap, "freeze", lambda: None)
+    monkeypatch.setattr(actors, "address_here", lambda: "10.1.2.3")
+    actor = actor_of(lambda *_: Built(None))
+    assert actor.listening() is None
+    actor.run()
+    assert actor.listening() == ("10.1.2.3", 9400)

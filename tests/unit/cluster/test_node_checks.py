@@ -17,6 +17,7 @@ from workers.cluster.node_survey import Report, differences, survey
 from workers.demo import shapes
 from workers.node_checks import Finding, examine_node, require_node
 from workers.settings.loading import Settings
+from workers.settings.sent import SentSettings
 from workers.stream.wiring import build_stream_worker
 from workers.supervise.node import Node
 
@@ -63,9 +64,10 @@ def test_a_node_that_has_everything_passes(node: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(node_checks, "DEV", node)
     settings = settings_of(node)
     require_node(settings)
-    findings = examine_node(settings, 0)
+    findings = examine_node(SentSettings.of(settings), 0)
     assert {finding.check.result for finding in findings} == {CheckResult.PASSED}, findings
     assert [finding.check.subject for finding in findings] == [
+        "secrets",
         "versions",
         "label sets",
         "model",
@@ -88,7 +90,7 @@ def test_a_node_that_reads_web_servers_alone_needs_no_credentials(
     without_credentials(monkeypatch)
     settings = settings_of(node, s3={})
     require_node(settings)
-    found = {each.check.subject: each.check for each in examine_node(settings, 0)}
+    found = {each.check.subject: each.check for each in examine_node(SentSettings.of(settings), 0)}
     assert found["credentials"].result is CheckResult.PASSED
     assert found["credentials"].message == "none needed"
     assert str(node / "web.pem") in found["certificates"].message
@@ -125,7 +127,7 @@ def test_what_a_node_lacks_is_named_before_a_model_is_loaded(
     happens(node, monkeypatch)
     failed = [
         finding.check
-        for finding in examine_node(settings, 0)
+        for finding in examine_node(SentSettings.of(settings), 0)
         if finding.check.result is CheckResult.FAILED
     ]
     assert [check.subject for check in failed] == [subject]
@@ -151,7 +153,7 @@ def test_what_a_further_store_needs_of_the_node_is_looked_at_too(node: Path) -> 
     assert caught.value.code == "s3.session"
     failed = [
         finding.check.message
-        for finding in examine_node(settings, 0)
+        for finding in examine_node(SentSettings.of(settings), 0)
         if finding.check.result is CheckResult.FAILED
     ]
     assert len(failed) == 1
@@ -161,7 +163,7 @@ def test_what_a_further_store_needs_of_the_node_is_looked_at_too(node: Path) -> 
 def test_a_hub_cache_that_is_not_filled_is_a_failure_only_offline(node: Path) -> None:
     def result(*, offline: bool) -> Check:
         model = {"cache_directory": node / "cache", "offline": offline}
-        findings = examine_node(settings_of(node, model=model), 0)
+        findings = examine_node(SentSettings.of(settings_of(node, model=model)), 0)
         return next(each.check for each in findings if each.check.subject == "model")
 
     assert result(offline=True).result is CheckResult.FAILED
@@ -181,7 +183,7 @@ def test_devices_are_compared_with_those_that_ray_may_reserve(
     monkeypatch.setattr(node_checks, "DEV", node)
     (check,) = [
         each.check
-        for each in examine_node(settings_of(node), reserved)
+        for each in examine_node(SentSettings.of(settings_of(node)), reserved)
         if each.check.subject == "devices"
     ]
     assert check.result is result

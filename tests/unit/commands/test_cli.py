@@ -144,6 +144,8 @@ def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() ->
         "calibrate.no_images",
         "calibrate.too_few",
         "calibrate.failed",
+        "model.another_revision",
+        "model.unwritable",
         "serve.no_keys",
         "keys.invalid",
         "keys.unwritable",
@@ -152,6 +154,7 @@ def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() ->
         "keys.unknown",
         "serve.port_taken",
         "serve.proxy",
+        "verify.invalid",
     }
 
 

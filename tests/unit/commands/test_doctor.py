@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -324,3 +325,26 @@ def test_an_output_of_backfills_is_tried(
     doctor.run_doctor(settings, console, None, output="s3://derived/2024/")
     assert any(line.startswith(told) for line in printed.getvalue().splitlines())
     assert list(folder.names()) == []
+
+
+def test_programs_get_each_check_as_json_and_no_other_line() -> None:
+    settings = Settings(
+        s3=S3Policy(allowed_buckets=("photos",)),
+        kafka=KafkaPolicy(security=KafkaSecurity(protocol="SSL", ca_file="/nope")),
+        label_sets=LabelSetsPolicy(paths=(LABELS,)),
+    )
+    printed = io.StringIO()
+    # Narrow: a line must not be broken where a terminal would end.
+    console = Console(file=printed, soft_wrap=True, width=40)
+    assert not doctor.run_doctor(settings, console, None, as_json=True)
+    rows = [json.loads(line) for line in printed.getvalue().splitlines()]
+    assert [(row["area"], row["result"]) for row in rows] == [
+        ("kafka", "failed"),
+        ("s3", "failed"),
+        ("label sets", "passed"),
+        ("decoder", "passed"),
+        ("model", "failed"),
+        ("ray", "passed"),
+    ]
+    assert rows[0]["subject"] == "reach"
+    assert rows[0]["message"].startswith("kafka.security.ca_file: /nope cannot be read")

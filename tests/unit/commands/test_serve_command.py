@@ -24,7 +24,7 @@ from workers.cluster.serving.board import Heard, Report, State
 from workers.commands.serving import serve
 from workers.commands.serving.sample import sample_png
 from workers.commands.serving.serve import Driver, run_serve
-from workers.endpoints import EndpointsPolicy
+from workers.endpoints.policy import EndpointsPolicy
 from workers.settings.loading import Settings
 from workers.settings.serve import ServePolicy
 from workers.supervise.supervisor import ExitCode

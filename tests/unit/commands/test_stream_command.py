@@ -16,7 +16,7 @@ from pipeline.routes import RoutePolicy
 from tests.rigs.root import ROOT
 from workers.cluster.reservation import Reservation
 from workers.commands import stream
-from workers.endpoints import EndpointsPolicy
+from workers.endpoints.policy import EndpointsPolicy
 from workers.label_sets import load_routes
 from workers.settings.loading import Settings
 

@@ -8,11 +8,10 @@ import shlex
 from typing import Any
 
 import pytest
-import typer
 import yaml
 
+from tests.rigs.command_line import parsed
 from tests.rigs.root import ROOT
-from workers.cli import app
 from workers.settings.loading import Settings
 
 EXAMPLES = ROOT / "deploy/examples/kubernetes"
@@ -30,18 +29,6 @@ def command_of(text: str) -> list[str]:
     for name, value in (("day", "2026-11-27"), ("since", "--since s3://derived/2024")):
         command = re.sub(rf"\$\{{?{name}\}}?", value, command)
     return shlex.split(command)
-
-
-def parsed(words: list[str]) -> dict[str, Any]:
-    """The options of a command, read by the command line and not run."""
-    group: Any = typer.main.get_command(app)
-    name, rest = words[0], words[1:]
-    context = group.make_context(name, list(rest))
-    while hasattr(group, "resolve_command"):
-        name, group, rest = group.resolve_command(context, rest)
-        context = group.make_context(name, list(rest), parent=context)
-    found: dict[str, Any] = context.params
-    return found
 
 
 @pytest.fixture

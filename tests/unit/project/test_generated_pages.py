@@ -22,6 +22,7 @@ from pipeline.metrics import (
     BACKFILL_JOB_METRICS,
     BACKFILL_METRICS,
     DRIVER_METRICS,
+    FLEET_METRICS,
     HTTP_METRICS,
     STREAM_WORKER,
 )
@@ -66,6 +67,7 @@ def test_every_code_and_every_metric_has_its_row() -> None:
     every = [
         *STREAM_WORKER,
         *DRIVER_METRICS,
+        *FLEET_METRICS,
         *HTTP_METRICS,
         *BACKFILL_METRICS,
         *BACKFILL_JOB_METRICS,

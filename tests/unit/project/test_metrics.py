@@ -19,6 +19,7 @@ from pipeline.metrics import (
     BACKFILL_METRICS,
     BACKFILL_WORKER,
     DRIVER_METRICS,
+    FLEET_METRICS,
     HTTP_METRICS,
     IMAGE_METRICS,
     SERVE_REPLICA,
@@ -47,6 +48,7 @@ STORES = "unit/fetch/test_fetch_stores.py"
 BATCHING, FAILURES = "unit/encode/test_batching.py", "unit/encode/test_batching_failures.py"
 GATE, BODIES = "unit/serve/test_gate_told.py", "unit/serve/test_gate.py"
 KEYS = "unit/serve/test_keys.py"
+FLEET = "unit/endpoints/test_fleet.py"
 ROOM = "unit/serve/test_room.py"
 JOB = "unit/backfill/test_running_job.py"
 TOLD_BY_WORKERS = "unit/backfill/test_told_by_workers.py"
@@ -55,6 +57,12 @@ COUNTING = "unit/labels/test_counting.py"
 LIVE = "unit/labels/test_label_sets_live.py"
 
 TOLD: Mapping[Metric, tuple[Told, ...]] = {
+    metrics.WORKER_UP: (
+        Told(
+            f"{FLEET}::test_the_driver_serves_the_series_of_all_its_workers_with_their_labels",
+            f"{FLEET}::test_an_absent_worker_is_visible_and_its_series_are_not",
+        ),
+    ),
     metrics.REFERENCES: (
         Told(
             f"{COMMITS}::test_outcomes_are_counted_once_committed_by_what_became_of_them",
@@ -383,7 +391,13 @@ def functions_of(file: str) -> frozenset[str]:
 
 @pytest.mark.parametrize(
     "metric",
-    [*STREAM_WORKER, *HTTP_METRICS, *BACKFILL_METRICS, *BACKFILL_JOB_METRICS],
+    [
+        *STREAM_WORKER,
+        *FLEET_METRICS,
+        *HTTP_METRICS,
+        *BACKFILL_METRICS,
+        *BACKFILL_JOB_METRICS,
+    ],
     ids=lambda metric: metric.name,
 )
 def test_every_metric_has_a_test_of_its_condition_and_one_of_another(metric: Metric) -> None:
@@ -401,6 +415,7 @@ MAY_TOUCH: Mapping[str, tuple[Metric, ...]] = {
     "workers": IMAGE_METRICS,
     "workers/backfill": BACKFILL_WORKER,
     "workers/commands/backfill": BACKFILL_DRIVER,
+    "workers/endpoints": FLEET_METRICS,
     "workers/serve": SERVE_REPLICA,
     # Reads what stream workers expose, and sets nothing.
     "workers/serve/live": (*IMAGE_METRICS, metrics.REFERENCES, metrics.LAG),
@@ -443,6 +458,7 @@ def test_every_metric_is_in_one_group_and_is_touched_by_somebody() -> None:
         STORE_METRICS,
         STREAM_METRICS,
         DRIVER_METRICS,
+        FLEET_METRICS,
         HTTP_METRICS,
         BACKFILL_METRICS,
         BACKFILL_JOB_METRICS,

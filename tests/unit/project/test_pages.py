@@ -161,8 +161,7 @@ def test_metrics_that_a_page_names_exist(page: Path) -> None:
     # A histogram's series in PromQL has a suffix.
     text = re.sub("_seconds_(bucket|sum|count)", "_seconds", page.read_text(encoding="utf-8"))
     named = set(re.findall(r"clipstream_[a-z_]+", text))
-    # The driver says this of its workers, and counts nothing.
-    assert named <= {metric.name for metric in METRICS} | {"clipstream_worker_up"}
+    assert named <= {metric.name for metric in METRICS}
 
 
 def test_codes_that_troubleshooting_names_exist() -> None:

@@ -372,3 +372,23 @@ def test_one_death_in_a_place_that_is_empty_anyway_is_no_crash_loop_of_another()
     ]
     assert stage.run() is ExitCode.OK
     assert len(starts_of(stage, 1)) >= 2
+
+
+def test_each_place_is_shown_with_the_address_of_its_workers_metrics() -> None:
+    stage = Stage(count=3)
+    each_of_slot(stage, 1, NO_CREDENTIALS)
+
+    def prepare(worker: Worker) -> None:
+        worker.address = f"host:{9400 + worker.slot}"
+        worker.answer = None if worker.slot == 2 else health()
+        worker.end = NO_CREDENTIALS if worker.slot == 1 else None
+
+    stage.prepare = prepare
+    seen: list[dict[int, str | None]] = []
+    stage.at = [
+        (30, lambda: seen.append({**stage.supervisor.standing.metrics_at})),
+        (40, stage.supervisor.request_stop),
+    ]
+    assert stage.run() is ExitCode.OK
+    # One is empty, and one is still being built.
+    assert seen == [{0: "host:9400", 1: None, 2: None}]

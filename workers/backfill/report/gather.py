@@ -13,7 +13,9 @@ from pipeline.backfill.job import Identity, Job, require_job
 from pipeline.backfill.report.footer import Footer
 from pipeline.backfill.report.pace import Span
 from pipeline.backfill.report.samples import JobSamples
+from pipeline.backfill.running.ending import Files
 from pipeline.backfill.summary import Summary
+from pipeline.errors import Halt
 from pipeline.ports import Folder
 
 READERS = 16
@@ -29,6 +31,7 @@ class Gathered:
     summary: Summary = field(default_factory=Summary)
     samples: JobSamples = field(default_factory=JobSamples)
     spans: list[Span] = field(default_factory=list)
+    files: list[Files] = field(default_factory=list)
 
     @property
     def shards(self) -> int:
@@ -42,10 +45,11 @@ class Gathered:
 
 def gather(folder: Folder) -> Gathered:
     """Read the job and the footers of all its data files. Blocks. Memory holds one summary, the
-    samples that are shown, and a few numbers for each shard.
+    samples that are shown, and a few numbers and names for each shard.
 
     Raises:
-        Halt: ``backfill.no_job``: this is no output of a job. ``backfill.unreadable``.
+        Halt: ``backfill.no_job``: this is no output of a job. ``backfill.foreign_output``: a data
+            file is of another one. ``backfill.unreadable``.
         StoreDenied, Retry: the store failed.
     """
     gathered = Gathered(require_job(folder, layout.JOB))
@@ -54,8 +58,24 @@ def gather(folder: Folder) -> Gathered:
         gathered.identity = gathered.identity or footer.identity
         gathered.samples.add(footer.shard, footer.samples)
         gathered.spans.append(footer.span)
+        gathered.files.append(_files(footer, gathered.job))
         gathered.summary += footer.summary
     return gathered
+
+
+def _files(footer: Footer, job: Job) -> Files:
+    name = layout.data_file(footer.shard)
+    if footer.plan_hash != job.plan_hash:
+        raise Halt(
+            "backfill.foreign_output",
+            f"{name}: belongs to another job; choose an empty output",
+        )
+    return Files(
+        data=name,
+        rows=footer.summary.classified,
+        errors=footer.errors_file,
+        failed=footer.summary.failed,
+    )
 
 
 def _footers(folder: Folder, names: Iterable[str]) -> Iterator[Footer]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pipeline.backfill import layout
 from pipeline.backfill.report.samples import SampledObject
 from pipeline.ports import Folder
-from workers.backfill.report.gather import Gathered, gather
+from workers.backfill.report.gather import Gathered
 from workers.backfill.report.page import Choice, render, shown_objects
 from workers.backfill.report.thumbnails import thumbnails
 from workers.settings.loading import Settings
@@ -20,20 +20,23 @@ MOST_PICTURES = 400
 """Pictures of a page. Each has some 5 KB."""
 
 
-def make_report(settings: Settings, folder: Folder, choice: Choice) -> str:
-    """The page. Blocks: it reads the end of each data file, and with thumbnails some objects.
+def make_report(settings: Settings, gathered: Gathered, choice: Choice) -> str:
+    """The page. Blocks: with thumbnails, some objects are read.
 
     Raises:
-        Halt: this is no output of a job; with thumbnails, as ``thumbnails``.
-        StoreDenied, Retry: the output's store failed.
+        Halt: with thumbnails, as ``thumbnails``.
     """
-    gathered = gather(folder)
     return render(gathered, choice, _pictures(settings, gathered, choice), datetime.now(UTC))
 
 
-def write_report(settings: Settings, folder: Folder, choice: Choice) -> None:
-    """Put the page into the job's output. Raises as ``make_report``."""
-    folder.write(layout.REPORT, make_report(settings, folder, choice).encode())
+def write_report(settings: Settings, folder: Folder, gathered: Gathered, choice: Choice) -> None:
+    """Put the page into the job's output.
+
+    Raises:
+        Halt: as ``make_report``.
+        StoreDenied, Retry: the output's store failed.
+    """
+    folder.write(layout.REPORT, make_report(settings, gathered, choice).encode())
 
 
 def _pictures(

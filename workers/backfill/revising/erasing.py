@@ -147,7 +147,7 @@ class Eraser:
         if stored is None:
             return
         file = CommittedFile(stored.body, name)
-        errors_file: str | None = file.metadata["errors_file"]
+        errors_file: str | None = file.footer.errors_file
         results = results_to_erase(file, self._targets)
         failures, codes = self._failures(errors_file)
         if not results and not failures.erased:

@@ -4,6 +4,8 @@ job without fetching, decoding or encoding an image."""
 from __future__ import annotations
 
 import hashlib
+import os
+import socket
 import threading
 import time
 import uuid
@@ -22,6 +24,7 @@ from pipeline.backfill.changes import Changes
 from pipeline.backfill.committing import commit, committed_shards
 from pipeline.backfill.job import Identity, Job, Source, read_job
 from pipeline.backfill.policy import BackfillPolicy
+from pipeline.backfill.report.footer import Footer
 from pipeline.backfill.summary import Summary
 from pipeline.errors import Halt, Reject
 from pipeline.labels.scoring import CompiledLabelSets
@@ -159,10 +162,10 @@ class Rescorer:
             Halt: ``backfill.no_embeddings``, ``backfill.foreign_output``, ``backfill.unreadable``.
             StoreDenied, Retry: a store failed.
         """
-        started = time.monotonic()
+        began_at, started = time.time(), time.monotonic()
         name = layout.data_file(number)
         file = CommittedFile(_read(self._parent.folder, name), name)
-        if file.metadata.get("job") != self._parent.job.id:
+        if file.footer.job != self._parent.job.id:
             raise Halt("backfill.foreign_output", f"{name}: is of another job; restore the job's")
         if not file.has_embeddings:
             raise Halt(
@@ -178,29 +181,30 @@ class Rescorer:
             raise Halt("backfill.unreadable", f"{name}: {reject.message}") from reject
         plan = layout.plan_file(self._job.attempt, number)
         self._folder.write(plan, _read(self._parent.folder, plan))
-        errors = self._failures(number, file.metadata["errors_file"])
+        errors = self._failures(number, file.footer.errors_file)
         self._folder.write(layout.changes_file(number), rescored.changes.as_bytes())
-        before = file.metadata["summary"]
-        summary = Summary(
-            **{key: before[key] for key in ("rows", "classified", "failed", "skipped", "bytes")},
-            codes=before["codes"],
-            seconds=time.monotonic() - started,
-            label_sets=rescored.label_sets,
-        )
-        attempt = uuid.uuid4().hex
-        body = rescored.results.finish(
-            {
-                "job": self._job.id,
-                "shard": number,
-                "attempt": attempt,
-                "plan_hash": self._job.plan_hash,
-                "errors_file": errors,
-                "clipstream_version": version("clipstream"),
-                "identity": self._identity.model_dump(),
-                "summary": summary.model_dump(),
+        summary = file.footer.summary.model_copy(
+            update={
+                "seconds": time.monotonic() - started,
+                "label_sets": rescored.summary.label_sets,
+                "unknown_truth": rescored.summary.unknown_truth,
             }
         )
-        commit(self._folder, name, body, attempt, self._job.plan_hash)
+        footer = Footer(
+            job=self._job.id,
+            shard=number,
+            attempt=uuid.uuid4().hex,
+            plan_hash=self._job.plan_hash,
+            errors_file=errors,
+            clipstream_version=version("clipstream"),
+            identity=self._identity,
+            summary=summary,
+            began_at=began_at,
+            ended_at=time.time(),
+            worker=f"{socket.gethostname()}/{os.getpid()}",
+        )
+        body = rescored.results.finish(footer.model_dump(mode="json"))
+        commit(self._folder, name, body, footer.attempt, footer.plan_hash)
         return summary
 
     def committed(self, folder: Folder) -> set[int]:

@@ -16,6 +16,7 @@ from workers.cluster.serving.replica import NAMESPACE, Plan, Replica
 from workers.cluster.start import cluster_address
 from workers.serve.admission.keys import require_keys
 from workers.settings.loading import Settings
+from workers.settings.sent import SentSettings
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class ServeApplication:
             self.close()
             raise Retry("serve.not_started", message) from error
         self._follow_what_runs(settings)
-        self._run(settings, Plan(settings, cluster.reservation, most, name, load))
+        self._run(settings, Plan(SentSettings.of(settings), cluster.reservation, most, name, load))
 
     def look(self, *, draining: bool) -> list[Heard]:
         """What the replicas said last; the same as before while the board does not answer.

@@ -53,6 +53,8 @@ class Report:
     message: str = ""
     row: Mapping[str, Any] = field(default_factory=dict)
     """What the console shows of it."""
+    listening: tuple[str, int] | None = None
+    """Its node's address in the cluster, and the port of its metrics."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,10 +27,12 @@ from workers.backoff import BROKER
 from workers.cluster import heap
 from workers.cluster.fitting import fitted
 from workers.cluster.reservation import Reservation, workers_on
-from workers.cluster.resources import living_nodes
+from workers.cluster.resources import address_here, living_nodes
 from workers.cluster.serving.board import REPORT_S, Report, State
+from workers.cluster.serving.places import endpoint_of
 from workers.cluster.serving.view import AllReplicas
-from workers.endpoints import EndpointId, MetricsEndpoint, update_discovery
+from workers.endpoints.discovery import update_discovery
+from workers.endpoints.worker import MetricsEndpoint
 from workers.logs import configure_logging
 from workers.node_checks import require_node
 from workers.serve.admission.asgi import Application
@@ -39,12 +41,10 @@ from workers.serve.live.cluster import ClusterView
 from workers.serve.services import Services
 from workers.serve.wiring import serving
 from workers.settings.loading import Settings
+from workers.settings.sent import SentSettings
 from workers.stages import tell_model
 
 log = logging.getLogger(__name__)
-
-KIND = "serve"
-"""The kind of a replica in a discovery file."""
 
 NAMESPACE = "clipstream"
 """Ray's namespace of boards."""
@@ -62,11 +62,16 @@ class Plan:
     """What each replica gets. ``most`` are the actors of this driver that may run at once.
     ``board`` is the name of the board. ``load`` returns the model."""
 
-    settings: Settings
+    sent: SentSettings
     reserved: Reservation
     most: int
     board: str
     load: Callable[[Settings], Encoder]
+
+    @property
+    def settings(self) -> Settings:
+        """Without their secrets."""
+        return self.sent.settings
 
 
 class Replica:
@@ -90,6 +95,7 @@ class Replica:
         self._own_view: ClusterView | None = None
         self._call_age_s: Callable[[], float] = float
         self._slot: int | None = None
+        self._listening: tuple[str, int] | None = None
         self._board: Any = None
         self._owned = AsyncExitStack()
 
@@ -178,20 +184,20 @@ class Replica:
         nodes = living_nodes()
         (room,) = (room for node, room in nodes.items() if node.id == here)
         count = workers_on(room, list(nodes.values()), self._plan.reserved, self._plan.most)
-        return fitted(self._plan.settings, available_processors(), count)
+        return fitted(self._plan.sent.resolved(), available_processors(), count)
 
     def _listen(self, settings: Settings, meter: PrometheusMeter, owned: AsyncExitStack) -> None:
         """Expose metrics: replica n of a host n ports above the first."""
         policy = settings.endpoints
         port = 0 if self._slot is None else settings.serve.metrics_port
-        instance = settings.kafka.instance or _host()
-        identity = EndpointId(KIND, instance, self._slot or 0)
+        identity = endpoint_of(settings, _host(), self._slot or 0)
         endpoint = MetricsEndpoint(
             meter.registry, policy.model_copy(update={"metrics_port": port}), identity
         )
         if policy.discovery_file is not None:
             owned.callback(partial(update_discovery, Path(policy.discovery_file), identity, None))
         owned.callback(endpoint.close)
+        self._listening = (address_here(), endpoint.port)
         log.info("metrics on port %d", endpoint.port)
 
     async def _halted(self, halt: Halt) -> None:
@@ -249,6 +255,7 @@ class Replica:
             draining=services is not None and services.standing.draining,
             code=end.code if end else "",
             message=end.message if end else "",
+            listening=self._listening,
         )
 
 

@@ -24,9 +24,10 @@ from pipeline.metrics import BACKFILL_DRIVER
 from pipeline.ports import Folder
 from workers.backfill.output import Output, open_output, probed
 from workers.backfill.planning_request import Request
+from workers.backfill.report.gather import Gathered, gather
 from workers.backfill.report.page import Choice
 from workers.backfill.report.write import write_report
-from workers.backfill.wiring import build_backfill_worker
+from workers.backfill.wiring import build_backfill_worker, endpoint_of
 from workers.cluster.actors import Cluster
 from workers.cluster.start import patiently
 from workers.commands.backfill.driving.ending import close_job
@@ -37,7 +38,8 @@ from workers.commands.backfill.driving.view import open_view
 from workers.commands.backfill.lease import HeldLease, take_lease
 from workers.commands.backfill.new_job import job_of
 from workers.commands.signals import signals
-from workers.endpoints import HealthEndpoint
+from workers.endpoints.driver import HealthEndpoint
+from workers.endpoints.fleet import Place
 from workers.settings.loading import Settings
 from workers.supervise.supervisor import ExitCode
 
@@ -94,18 +96,15 @@ def run_job(
             job = find(folder, lease, stopping)
             if job is None:
                 return ExitCode.INCOMPLETE
-            code = _run(settings, place, folder, job, lease, stopping, limits)
-            if code is ExitCode.OK:
-                leave_report(settings, folder, Choice(limits.gpu_hour_price))
-            return code
+            return _run(settings, place, folder, job, lease, stopping, limits)
         finally:
             lease.give_back()
 
 
-def leave_report(settings: Settings, folder: Folder, choice: Choice) -> None:
+def leave_report(settings: Settings, folder: Folder, gathered: Gathered, choice: Choice) -> None:
     """Put the report into the output of a complete job, which it is with or without one."""
     try:
-        write_report(settings, folder, choice)
+        write_report(settings, folder, gathered, choice)
     except (Halt, Retry) as failure:
         log.warning(
             "the report could not be written: %s; see `clipstream backfill report`", failure
@@ -138,13 +137,15 @@ def _run(
         code, used = _work(settings, place, folder, job, ledger, lease, stopping, limits, used)
     if not ledger.complete:
         return ExitCode.INCOMPLETE if code is ExitCode.OK else code
-    success = close_job(folder, job, used, SystemClock())
+    gathered = gather(folder)
+    success = close_job(folder, gathered, used, SystemClock())
     log.info(
         "the job is complete: %d rows classified, %d failed, %d skipped",
         success.summary.classified,
         success.summary.failed,
         success.summary.skipped,
     )
+    leave_report(settings, folder, gathered, Choice(limits.gpu_hour_price))
     return ExitCode.OK
 
 
@@ -192,6 +193,10 @@ def _work(
             healthy=lambda: running.healthy,
             standing=lambda: running.supervisor.standing,
             registry=meter.registry,
+            places=lambda: [
+                Place(endpoint_of(settings, job, slot), address)
+                for slot, address in running.supervisor.standing.metrics_at.items()
+            ],
         )
         with contextlib.closing(endpoint):
             code = running.run(stopping, lease.renew_when_due)

@@ -45,13 +45,14 @@ def report(
     settings = load(config, overrides, {}, must_read=thumbnails)
     configure_logging(settings.log, "report")
     from workers.backfill import output as outputs
+    from workers.backfill.report.gather import gather
     from workers.backfill.report.page import Choice
     from workers.backfill.report.write import make_report
 
     place = outputs.Output.of(output)
     choice = Choice(gpu_hour_price, thumbnails, clear)
     with contextlib.closing(outputs.open_output(settings, place)) as folder:
-        page = make_report(settings, folder, choice).encode()
+        page = make_report(settings, gather(folder), choice).encode()
         if file is None:
             folder.write(layout.REPORT, page)
         else:

@@ -6,7 +6,9 @@ import threading
 from collections.abc import Sequence
 
 from pipeline.ports import Meter
-from workers.commands.stream import StreamWatch
+from workers.commands.stream import StreamWatch, stream_places
+from workers.endpoints.fleet import Place
+from workers.settings.loading import Settings
 from workers.supervise.standing import DriverGauges
 from workers.supervise.supervisor import ExitCode, Supervisor
 
@@ -34,6 +36,10 @@ class StreamBeside:
     @property
     def lines(self) -> Sequence[str]:
         return self._supervisor.standing.lines
+
+    def places(self, settings: Settings) -> Sequence[Place]:
+        """The places for workers, for whoever collects their metrics."""
+        return stream_places(settings, self._supervisor)
 
     def close(self) -> ExitCode:
         """Drain the workers, and wait for their end."""

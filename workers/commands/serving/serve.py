@@ -28,13 +28,15 @@ from workers.cluster.actors import Cluster
 from workers.cluster.serving.application import ServeApplication
 from workers.cluster.serving.board import Heard
 from workers.cluster.serving.environment import serve_environment, uses_haproxy
+from workers.cluster.serving.places import replica_places
 from workers.cluster.serving.watch import Verdict, Watch
 from workers.cluster.start import cluster_address, patiently
 from workers.commands.serving.beside import StreamBeside
 from workers.commands.serving.sample import sample_png
 from workers.commands.signals import signals
 from workers.commands.stream import check_stream, stream_group, supervisor_on
-from workers.endpoints import HealthEndpoint
+from workers.endpoints.driver import HealthEndpoint
+from workers.endpoints.fleet import Place
 from workers.serve.admission.keys import require_keys
 from workers.serve.live.live import with_stream_named
 from workers.settings.loading import Settings
@@ -169,6 +171,7 @@ class Driver:
             healthy=lambda: self._healthy,
             standing=lambda: self,
             registry=meter.registry,
+            places=self._places,
         )
         certificates = Certificates(self._settings, meter)
         with contextlib.closing(endpoint), contextlib.closing(certificates):
@@ -183,6 +186,14 @@ class Driver:
                     self._announce_when_ready()
             self._drain()
         return ExitCode.OK
+
+    def _places(self) -> Sequence[Place]:
+        """The replicas and the places for workers, with the addresses of their metrics. Any thread
+        may ask."""
+        return [
+            *replica_places(self._settings, self._replicas),
+            *(self._stream.places(self._settings) if self._stream is not None else ()),
+        ]
 
     def _look(self, *, draining: bool) -> None:
         self._replicas = self._application.look(draining=draining)

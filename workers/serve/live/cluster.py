@@ -17,7 +17,7 @@ from pipeline import metrics
 from pipeline.adapters.prometheus import PrometheusMeter, Registry, samples
 from pipeline.ports import Meter
 from pipeline.records import ModelIdentity
-from workers.endpoints import STREAM
+from workers.endpoints.identity import STREAM
 from workers.serve.admission.room import Room
 from workers.serve.live.outcome import Object
 

@@ -53,7 +53,8 @@ class Node:
         self._network = network
         self._folder = processes.folder
         self._group = network.bridge
-        self._made_file = self._folder / "made-folders"
+        # Of all slots: a folder that another cluster's namespaces cover must stay.
+        self._made_file = self._folder.parent / "made-folders"
 
     def create_network(self) -> None:
         self._network.create()
@@ -106,26 +107,25 @@ class Node:
         self._network.remove()
         for controller in [CONTROL_GROUPS, *CONTROL_GROUPS.glob("*")]:
             _remove_groups(controller / self._group)
-        if self._made_file.is_file():
+        if self._made_file.is_file() and not Network.any():
             for made in reversed(self._made_file.read_text().splitlines()):
                 # Whoever else uses it now keeps it.
                 with contextlib.suppress(OSError):
                     Path(made).rmdir()
+            self._made_file.unlink()
         for name in ("containerd", "state", "opt", "kubelet", "pod-logs", "cni"):
             shutil.rmtree(self._folder / name, ignore_errors=True)
         (self._folder / "containerd.sock").unlink(missing_ok=True)
         (self._folder / "containerd.sock.ttrpc").unlink(missing_ok=True)
-        self._made_file.unlink(missing_ok=True)
 
     def _make_folders(self) -> None:
         """The folders that the namespaces cover; those that were not there are noted."""
-        made = []
-        for name in PRIVATE:
-            lacking = [each for each in (Path(name), *Path(name).parents) if not each.exists()]
-            made += [str(each) for each in reversed(lacking)]
-        self._made_file.write_text("\n".join(made))
-        for name in made:
-            Path(name).mkdir()
+        with self._made_file.open("a") as made:
+            for name in PRIVATE:
+                for folder in reversed([Path(name), *Path(name).parents]):
+                    if not folder.exists():
+                        folder.mkdir()
+                        made.write(f"{folder}\n")
 
     def _make_control_groups(self) -> None:
         """The group under which the kubelet keeps the pods', apart from any other kubelet's."""

@@ -45,6 +45,11 @@ class Network:
         """The first address of the services, which Kubernetes gives to its own API server."""
         return f"10.87.{77 + self.slot}.1"
 
+    @staticmethod
+    def any() -> bool:
+        """Whether the network of any slot is there."""
+        return any(Path("/sys/class/net", Network(slot).bridge).exists() for slot in SLOTS)
+
     def create(self) -> None:
         """Make the bridge, and give it both addresses. What an earlier cluster left is replaced."""
         self.remove()

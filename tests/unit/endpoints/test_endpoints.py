@@ -20,15 +20,12 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.errors import Halt
 from pipeline.halts import Fault, fault_of
 from pipeline.metrics import STREAM_WORKER
-from workers import endpoints
-from workers.endpoints import (
-    PORT_WAIT_S,
-    EndpointId,
-    EndpointsPolicy,
-    HealthEndpoint,
-    MetricsEndpoint,
-    update_discovery,
-)
+from workers.endpoints import worker
+from workers.endpoints.discovery import update_discovery
+from workers.endpoints.driver import HealthEndpoint
+from workers.endpoints.identity import EndpointId
+from workers.endpoints.policy import EndpointsPolicy
+from workers.endpoints.worker import PORT_WAIT_S, MetricsEndpoint
 from workers.stream.wiring import endpoint_of
 from workers.supervise.standing import Standing
 
@@ -249,7 +246,7 @@ def foreign_server() -> Iterator[int]:
 
 def test_a_frozen_predecessor_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds the port and answers nothing."""
-    monkeypatch.setattr(endpoints, "LISTENER_ANSWER_S", 0.1)
+    monkeypatch.setattr(worker, "LISTENER_ANSWER_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as frozen:
         policy = EndpointsPolicy(metrics_port=frozen.getsockname()[1])
         successor = MetricsEndpoint(registry(), policy, stream(0), lambda _: frozen.close())

@@ -1,0 +1,141 @@
+"""Label decisions, for moderators and for authors of label sets."""
+
+from __future__ import annotations
+
+from deploy.dev.monitoring.boards.board import NAMESPACE, Board, Panel, Query, Row, rate
+
+SETS = f'{NAMESPACE},label_set=~"$label_set"'
+OF_A_SET = rate("clipstream_label_decisions_total", SETS, "label_set")
+MATCHES = rate("clipstream_label_matches_total", SETS, "label_set, label")
+
+DECISIONS = Board(
+    "decisions",
+    "Clipstream / Label decisions",
+    "What label sets decide, in the stream, over HTTP and in backfills. Images that are scored "
+    "again "
+    "after a restart count again; consumers of the events have the exact numbers.",
+    (
+        Row(
+            "Decisions",
+            (
+                Panel(
+                    "Decisions",
+                    "Images a second, by decision.",
+                    "ops",
+                    (
+                        Query(
+                            rate("clipstream_label_decisions_total", SETS, "label_set, decision"),
+                            "{{label_set}}: {{decision}}",
+                        ),
+                    ),
+                    width=12,
+                    stacked=True,
+                ),
+                Panel(
+                    "Share of each decision",
+                    "A share that changes: the input has changed, or the label set.",
+                    "percentunit",
+                    (
+                        Query(
+                            rate("clipstream_label_decisions_total", SETS, "label_set, decision")
+                            + f" / on (label_set) group_left () ({OF_A_SET} > 0)",
+                            "{{label_set}}: {{decision}}",
+                        ),
+                    ),
+                    width=12,
+                ),
+                Panel(
+                    "Decisions of the last day",
+                    "Images in 24 hours, by decision.",
+                    "short",
+                    (
+                        Query(
+                            "sum by (label_set, decision) "
+                            "(increase(clipstream_label_decisions_total"
+                            f"{{{SETS}}}[24h]))",
+                            "{{label_set}}: {{decision}}",
+                        ),
+                    ),
+                    width=24,
+                    figure=True,
+                ),
+            ),
+        ),
+        Row(
+            "Labels",
+            (
+                Panel(
+                    "Labels that matched",
+                    "Images a second whose score for a label reached a threshold: the 20 most "
+                    "frequent. "
+                    "other: label sets of more than 200 labels.",
+                    "ops",
+                    (
+                        Query(
+                            f"topk(20, {MATCHES})",
+                            "{{label_set}}: {{label}}",
+                        ),
+                    ),
+                    width=16,
+                ),
+                Panel(
+                    "Images without a decision",
+                    "Dead letters of the stream: nobody looked at these images. The event has the "
+                    "label set's unclassified_action.",
+                    "ops",
+                    (
+                        Query(
+                            rate(
+                                "clipstream_references_total", f'{NAMESPACE},outcome="dead_letter"'
+                            ),
+                            "dead letters",
+                        ),
+                    ),
+                ),
+            ),
+        ),
+        Row(
+            "Label sets",
+            (
+                Panel(
+                    "Versions in force",
+                    "Workers by version of a label set. Two versions for longer than a minute: "
+                    "some "
+                    "workers decide by an older file.",
+                    "short",
+                    (
+                        Query(
+                            f"count by (label_set, version) (clipstream_label_set_info{{{SETS}}})",
+                            "{{label_set}} {{version}}",
+                        ),
+                    ),
+                    width=12,
+                ),
+                Panel(
+                    "Workers that have refused a change",
+                    "The files were changed and are not valid. The label sets before are in force.",
+                    "short",
+                    (
+                        Query(
+                            f"sum by (driver) (clipstream_label_sets_refused{{{NAMESPACE}}})",
+                            "{{driver}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Changes",
+                    "Changes of the files in the last hour, by what the workers did with them.",
+                    "short",
+                    (
+                        Query(
+                            "sum by (outcome) (increase(clipstream_label_set_reloads_total"
+                            f"{{{NAMESPACE}}}[1h]))",
+                            "{{outcome}}",
+                        ),
+                    ),
+                    width=4,
+                ),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,177 @@
+"""The stream: how much, how late, and where it is held up."""
+
+from __future__ import annotations
+
+from deploy.dev.monitoring.boards.board import ALL, Board, Panel, Query, Row, mean, quantile, rate
+
+STREAM = Board(
+    "stream",
+    "Clipstream / Stream",
+    "How much is classified, how late, and which stage holds it up.",
+    (
+        Row(
+            "Rate and lag",
+            (
+                Panel(
+                    "Outcomes",
+                    "References whose outcome was committed, a second.",
+                    "ops",
+                    (Query(rate("clipstream_references_total", by="outcome"), "{{outcome}}"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Outcomes by worker",
+                    "One worker far below the others: look at its node.",
+                    "ops",
+                    (
+                        Query(
+                            rate("clipstream_references_total", by="driver, worker"),
+                            "{{driver}}/{{worker}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Lag by partition",
+                    "The partitions that are furthest behind. One alone: a hot or a stuck "
+                    "partition.",
+                    "short",
+                    (
+                        Query(
+                            "topk(12, sum by (topic, partition) "
+                            f"(clipstream_consumer_lag_records{{{ALL}}}))",
+                            "{{topic}}[{{partition}}]",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Skipped",
+                    "Records that a rule left out, by reason. A sudden rise: a producer changed.",
+                    "ops",
+                    (Query(rate("clipstream_skipped_total", by="reason"), "{{reason}}"),),
+                ),
+                Panel(
+                    "Time since the last progress",
+                    "Of each worker. It matters only while records wait.",
+                    "s",
+                    (
+                        Query(
+                            "time() - max by (driver, worker) "
+                            f"(clipstream_last_progress_timestamp_seconds{{{ALL}}})",
+                            "{{driver}}/{{worker}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Oldest reference without an outcome",
+                    "Above 40 s, the sum of the deadlines, it waits for a store, a model or a "
+                    "broker.",
+                    "s",
+                    (
+                        Query(
+                            "max by (driver, worker) "
+                            f"(clipstream_oldest_unfinished_seconds{{{ALL}}})",
+                            "{{driver}}/{{worker}}",
+                        ),
+                    ),
+                ),
+            ),
+        ),
+        Row(
+            "Latency",
+            (
+                Panel(
+                    "End to end",
+                    "From the record's timestamp to the commit of its outcome.",
+                    "s",
+                    tuple(
+                        Query(quantile(q, "clipstream_end_to_end_latency_seconds"), name)
+                        for q, name in ((0.5, "half"), (0.9, "90 %"), (0.99, "99 %"))
+                    ),
+                ),
+                Panel(
+                    "Mean time of an image in a stage",
+                    "encode is a batch, commit a transaction. The stage that grows is the "
+                    "bottleneck.",
+                    "s",
+                    (Query(mean("clipstream_stage_duration_seconds", by="stage"), "{{stage}}"),),
+                ),
+                Panel(
+                    "Slowest time of an image in a stage",
+                    "One image of a hundred takes longer.",
+                    "s",
+                    (
+                        Query(
+                            quantile(0.99, "clipstream_stage_duration_seconds", by="stage"),
+                            "{{stage}}",
+                        ),
+                    ),
+                ),
+            ),
+        ),
+        Row(
+            "What workers hold",
+            (
+                Panel(
+                    "Images before a stage",
+                    "The stage behind the full queue is the limit.",
+                    "short",
+                    (
+                        Query(
+                            f"sum by (stage) (clipstream_queue_depth{{{ALL}}})",
+                            "{{stage}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "References in flight",
+                    "Admitted and not committed. At flow.max_in_flight (1,024) a worker "
+                    "pauses: this "
+                    "is backpressure and no error.",
+                    "short",
+                    (
+                        Query(
+                            f"sum by (driver, worker) (clipstream_in_flight_references{{{ALL}}})",
+                            "{{driver}}/{{worker}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Bytes that wait for their commit",
+                    "At flow.max_pending_mib (256 MiB) a worker pauses.",
+                    "bytes",
+                    (
+                        Query(
+                            f"sum by (driver, worker) (clipstream_in_flight_bytes{{{ALL}}})",
+                            "{{driver}}/{{worker}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Held back by the failure budget",
+                    "Share of what was ready to be committed that had failed for one reason. "
+                    "Above 0 "
+                    "for long, the driver stops.",
+                    "percentunit",
+                    (
+                        Query(
+                            f"max by (driver, worker) (clipstream_failure_budget_share{{{ALL}}})",
+                            "{{driver}}/{{worker}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Dead letters by code",
+                    "docs/reference/codes.md says what each code means and what to do.",
+                    "ops",
+                    (
+                        Query(
+                            f"topk(10, {rate('clipstream_dead_letters_total', by='code')})",
+                            "{{code}}",
+                        ),
+                    ),
+                    width=16,
+                ),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,103 @@
+"""Counts the rows of a data file by its columns, as ``summary.Tally`` counts outcomes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.adapters.parquet.committed import matched_by, named_in, scores_of
+from pipeline.backfill.report.evidence import LabelEvidence
+from pipeline.backfill.summary import BINS, LabelSetTally, LabelTally, Summary, most_frequent
+
+
+class TableTally:
+    """Counts rows as their tables come. ``labels`` are those of each label set."""
+
+    def __init__(self, labels: Mapping[str, Sequence[str]]) -> None:
+        self._labels = labels
+        self._sum = Summary()
+        self._unknown: Counter[str] = Counter()
+
+    def add(self, results: Mapping[str, pa.Array], truth: pa.Array) -> None:
+        """``results`` has the column of each label set, and ``truth`` the rows' column of that
+        name: lists of labels, null where nobody knows."""
+        counted = {
+            name: _tallied(results[name], labels, truth) for name, labels in self._labels.items()
+        }
+        self._sum += Summary(label_sets=counted)
+        if truth.null_count < len(truth):
+            self._unknown.update(self._strangers(results, truth))
+
+    @property
+    def summary(self) -> Summary:
+        """With ``label_sets`` and ``unknown_truth`` alone."""
+        return self._sum.model_copy(update={"unknown_truth": most_frequent(self._unknown)})
+
+    def _strangers(self, results: Mapping[str, pa.Array], truth: pa.Array) -> list[str]:
+        """The labels of each row's truth that no label set of the row has."""
+        flat, rows = truth.flatten(), _parents(truth)
+        known = np.zeros(len(flat), dtype=np.bool_)
+        for name, labels in self._labels.items():
+            here = pc.is_in(flat, value_set=pa.array(labels, pa.string()))
+            known |= here.to_numpy(zero_copy_only=False) & _present(results[name])[rows]
+        strangers = flat.filter(pa.array(~known)).to_pylist()
+        return [label for _, label in {*zip(rows[~known].tolist(), strangers, strict=True)}]
+
+
+def _tallied(column: pa.Array, labels: Sequence[str], truth: pa.Array) -> LabelSetTally:
+    """What a label set's column says in sum."""
+    present = column.drop_null()
+    judged = truth.filter(column.is_valid())
+    decisions = pc.value_counts(present.field("decision")).to_pylist()
+    matched, true = matched_by(present, labels), named_in(judged, labels)
+    known = _present(judged)
+    tallies = {}
+    for place, label in enumerate(labels):
+        bins = np.minimum((scores_of(present, label) * BINS).astype(np.intp), BINS - 1)
+        tallies[label] = LabelTally(
+            matched=int(matched[:, place].sum()),
+            scores=_counts(bins),
+            evidence=_evidence(bins, matched[:, place], true[:, place], known)
+            if known.any()
+            else None,
+        )
+    return LabelSetTally(
+        rows=len(present),
+        decisions=dict(sorted((each["values"], each["counts"]) for each in decisions)),
+        labels=tallies,
+    )
+
+
+def _evidence(
+    bins: npt.NDArray[np.intp],
+    matched: npt.NDArray[np.bool_],
+    true: npt.NDArray[np.bool_],
+    known: npt.NDArray[np.bool_],
+) -> LabelEvidence:
+    false = known & ~true
+    return LabelEvidence(
+        true_scores=_counts(bins[true]),
+        false_scores=_counts(bins[false]),
+        true_matched=int((matched & true).sum()),
+        false_matched=int((matched & false).sum()),
+    )
+
+
+def _counts(bins: npt.NDArray[np.intp]) -> tuple[int, ...]:
+    return tuple(np.bincount(bins, minlength=BINS).tolist())
+
+
+def _present(column: pa.Array) -> npt.NDArray[np.bool_]:
+    valid: npt.NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
+    return valid
+
+
+def _parents(lists: pa.Array) -> npt.NDArray[np.intp]:
+    """The row of each element."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return np.repeat(np.arange(len(lists)), lengths)

@@ -1,0 +1,45 @@
+"""Where the driver finds the metrics of its replicas."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+from workers.cluster.serving.board import Heard, State
+from workers.endpoints.fleet import Place, reached
+from workers.endpoints.identity import EndpointId
+from workers.settings.loading import Settings
+
+KIND = "serve"
+"""The kind of a replica in a discovery file."""
+
+
+def endpoint_of(settings: Settings, node: str, slot: int) -> EndpointId:
+    """Identity of a replica's endpoint. Replicas of each node (a host's name) are counted from 0,
+    so that the node is a part of it."""
+    return EndpointId(KIND, settings.kafka.instance or socket.gethostname(), slot, {"node": node})
+
+
+def replica_places(settings: Settings, replicas: Sequence[Heard]) -> list[Place]:
+    """The replicas that live, and those that died and have no successor yet: no address."""
+    latest: dict[tuple[str, int], Heard] = {}
+    for each in sorted(replicas, key=lambda heard: heard.age_s, reverse=True):
+        latest[each.report.node, each.slot] = each
+    return [
+        Place(endpoint_of(settings, node, slot), _address(settings, heard))
+        for (node, slot), heard in sorted(latest.items())
+        if heard.report.state is not State.ENDED
+    ]
+
+
+def _address(settings: Settings, heard: Heard) -> str | None:
+    listening = heard.report.listening
+    if listening is None or not heard.lives:
+        return None
+    address, port = listening
+    return reached(
+        settings.endpoints.host,
+        port,
+        address,
+        same_machine=heard.report.node == socket.gethostname(),
+    )
