@@ -25,7 +25,7 @@ from tests.rigs.charts import (
     pods,
     rendered,
 )
-from workers.settings.loading import Settings
+from workers.settings.loading import CATALOGUE, Settings
 
 IDS = [path.name.removesuffix("-values.yaml") for path in EXAMPLES]
 
@@ -200,6 +200,15 @@ def test_a_stateful_sets_own_pods_match_its_selector(path: Path) -> None:
         if each["kind"] in ("StatefulSet", "Deployment"):
             wanted = each["spec"]["selector"]["matchLabels"]
             assert wanted.items() <= each["spec"]["template"]["metadata"]["labels"].items()
+
+
+@every_example
+def test_every_variable_of_a_setting_is_one(path: Path) -> None:
+    known = {setting.variable for setting in CATALOGUE.settings.values()}
+    for pod in pods(example(path)):
+        for container in containers(pod):
+            ours = {name for name in environment(container) if name.startswith("CLIPSTREAM_")}
+            assert ours <= known
 
 
 @every_example
