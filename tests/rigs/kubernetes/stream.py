@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -132,14 +132,15 @@ class PodStream:
         self.poll(1.0)
         assert set(self.outcomes.values()) == {1}, self.outcomes.most_common(5)
 
-    def gaps_s(self) -> dict[int, float]:
-        """Longest time between two outcomes, by partition of the references.
+    def gaps_s(self, sent: Collection[bytes]) -> dict[int, float]:
+        """Longest time between two outcomes of the references ``sent``, by their partition.
 
-        While references come steadily, it is the time without progress.
+        If they were sent steadily, it is the time without progress.
         """
         times: dict[int, list[int]] = {}
         for partition, _, key in input_keys(self._settings.kafka):
-            times.setdefault(partition, []).append(self._published_ms[key])
+            if key in sent:
+                times.setdefault(partition, []).append(self._published_ms[key])
         return {
             partition: max(b - a for a, b in itertools.pairwise(sorted(published))) / 1000
             for partition, published in sorted(times.items())
