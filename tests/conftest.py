@@ -33,9 +33,6 @@ GENERATED_PHOTOS = 12
 def pytest_configure(config: pytest.Config) -> None:
     # Tests that need a Ray start one, whatever cluster the user works with.
     os.environ.pop("RAY_ADDRESS", None)
-    # kafka-python reads its message schemas by a call that Python 3.11 alone calls deprecated.
-    for name in ("open_text", "read_text"):
-        config.addinivalue_line("filterwarnings", f"ignore:{name} is deprecated:DeprecationWarning")
     # Whole pages for each broker that a test stops.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
 

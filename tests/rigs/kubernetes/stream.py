@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +19,7 @@ from deploy.dev.cluster.supplies import s3_secret
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
-from pipeline.adapters.kafka.outcomes import OutcomeReader
+from pipeline.adapters.kafka.outcomes import OutcomeReader, input_keys
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.records import OutputTopic
 from workers.demo.messages import StoredObject, messages
@@ -72,11 +74,16 @@ class PodStream:
         with KafkaAdmin(self._settings.kafka) as admin:
             admin.create_topics(sound_topics(self._settings.kafka), partitions, replication=1)
         self._objects = list(self._put(name))
+        self.one_image = (self._objects[0].bucket, self._objects[0].key)
+        """Bucket and key."""
         self._reader = OutcomeReader(self._settings.kafka)
         self._sent = 0
         self.outcomes: Counter[bytes] = Counter()
         """By the key of the reference: its classifications and dead letters seen so far."""
         self.dead_letters = 0
+        self.label_sets: dict[bytes, set[str]] = {}
+        """Versions of the label sets by which a reference was classified, by its key."""
+        self._published_ms: dict[bytes, int] = {}
 
     def _put(self, bucket: str) -> Iterator[StoredObject]:
         admin = S3Admin(self._settings.s3)
@@ -87,22 +94,31 @@ class PodStream:
             yield StoredObject(bucket, key, written.etag or "", len(image.body))
         admin.close()
 
-    def send(self, count: int) -> None:
-        """Enqueue references to the images, each with a key of its own."""
+    def send(self, count: int) -> list[bytes]:
+        """Enqueue references to the images, each with a key of its own; return the keys."""
         native = list(messages(self._objects))
         with ReferenceProducer(self._settings.kafka, self._topic) as producer:
             for number in range(self._sent, self._sent + count):
                 chosen = native[number % len(native)]
                 producer.send(b"%d" % number, chosen.value, chosen.headers)
             producer.flush()
+        keys = [b"%d" % number for number in range(self._sent, self._sent + count)]
         self._sent += count
+        return keys
 
     def poll(self, timeout_s: float = 0.2) -> int:
         """Read what is visible; the number of references with an outcome so far."""
         for outcome in self._reader.poll(timeout_s):
-            if outcome.topic is not OutputTopic.EMBEDDINGS:
-                self.outcomes[outcome.key or b""] += 1
-                self.dead_letters += outcome.topic is OutputTopic.DEAD_LETTERS
+            if outcome.topic is OutputTopic.EMBEDDINGS:
+                continue
+            key = outcome.key or b""
+            self.outcomes[key] += 1
+            self._published_ms[key] = outcome.timestamp_ms
+            if outcome.topic is OutputTopic.DEAD_LETTERS:
+                self.dead_letters += 1
+            else:
+                results = json.loads(outcome.value)["results"]
+                self.label_sets[key] = {it["version"] for it in results}
         return len(self.outcomes)
 
     def until_all(self, within_s: float = OUTCOMES_S) -> None:
@@ -115,6 +131,27 @@ class PodStream:
             assert time.monotonic() < deadline, f"{len(self.outcomes)} of {self._sent} outcomes"
         self.poll(1.0)
         assert set(self.outcomes.values()) == {1}, self.outcomes.most_common(5)
+
+    def gaps_s(self, sent: Collection[bytes]) -> dict[int, float]:
+        """Longest time between two outcomes of the references ``sent``, by their partition.
+
+        If they were sent steadily, it is the time without progress.
+        """
+        times: dict[int, list[int]] = {}
+        for partition, _, key in input_keys(self._settings.kafka):
+            if key in sent:
+                times.setdefault(partition, []).append(self._published_ms[key])
+        return {
+            partition: max(b - a for a, b in itertools.pairwise(sorted(published))) / 1000
+            for partition, published in sorted(times.items())
+        }
+
+    def members(self) -> set[str]:
+        """Instances of the group's members, as the broker has them now."""
+        with KafkaAdmin(self._settings.kafka) as admin:
+            group = self._settings.kafka.group
+            described = admin.client.describe_groups([group])
+        return {it["group_instance_id"] for it in described[group]["members"]}
 
     def close(self) -> None:
         self._reader.__exit__(None, None, None)

@@ -1,0 +1,156 @@
+"""Releases of the chart on nodes that kwok plays: what becomes of objects, pods and GPUs.
+
+Pods here run nothing: every pod of a Job is complete and every other one Ready at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from deploy.dev.cluster import simulation
+from deploy.dev.cluster.kubectl import Kubectl, KubectlError, Object
+from tests.rigs.charts import CHART
+from tests.rigs.kubernetes.release import NAME, OBJECTS, Release, end, evict
+from tests.rigs.waiting import eventually
+
+pytestmark = [pytest.mark.component, pytest.mark.timeout(600)]
+
+GPU = "nvidia.com/gpu"
+TAINT = {"key": GPU, "value": "present", "effect": "NoSchedule"}
+MODES = ("deployment", "kuberay")
+WITHIN_S = 180.0
+
+KINDS = (
+    "pods,services,configmaps,secrets,serviceaccounts,roles,rolebindings,poddisruptionbudgets,"
+    "statefulsets,jobs,rayclusters,rayjobs,persistentvolumeclaims"
+)
+
+
+@pytest.fixture
+def nodes(simulated: Kubectl) -> Iterator[list[str]]:
+    """A node without GPUs, and two of four that only pods that tolerate it may use."""
+    names = [f"{simulated.namespace}-{number}" for number in range(3)]
+    for name, gpus in zip(names, (0, 4, 4), strict=True):
+        simulated.apply(simulation.node(name, gpus=gpus, taints=(TAINT,) if gpus else ()))
+    simulated.wait("condition=Ready", *(f"node/{name}" for name in names))
+    yield names
+    # A pod whose node has gone first does not end.
+    simulated("uncordon", *names)
+    simulated("delete", "statefulsets,rayjobs,rayclusters,jobs", "--all", "--timeout=60s")
+    eventually(lambda: not simulated.get("pods")["items"], WITHIN_S, 0.3)
+    simulated("delete", "node", *names)
+
+
+def values(mode: str, **more: Any) -> dict[str, Any]:
+    return {"mode": mode, "labelSets": {"files": {"shapes": "name: shapes\n"}}, **more}
+
+
+def of_release(kubectl: Kubectl) -> set[str]:
+    """What there is of the release in its namespace, as kind/name."""
+    listed: str = kubectl("get", KINDS, "-l", f"app.kubernetes.io/instance={NAME}", "-o", "name")
+    return set(listed.split())
+
+
+def everything(kubectl: Kubectl) -> set[str]:
+    """All that the namespace has, with what controllers have made."""
+    return set(kubectl("get", KINDS, "-o", "name").split())
+
+
+def running(release: Release, component: str) -> dict[str, Object]:
+    """Running pods of a component by name."""
+    pods = release.pods(component)
+    return {name: it for name, it in pods.items() if it["status"]["phase"] == "Running"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_release_comes_changes_goes_back_and_leaves_nothing(
+    mode: str, simulated: Kubectl, nodes: list[str]
+) -> None:
+    before = everything(simulated)
+    component = "driver" if mode == "deployment" else "worker"
+    release = Release(simulated, values(mode))
+    with release.install() as installing:
+        end(installing)
+    eventually(lambda: len(running(release, component)) == 1, WITHIN_S, 0.3)
+    installed = of_release(simulated)
+    first = release.identities(component)
+
+    release.values = values(mode, settings={"batch": {"max_size": 8}}, workers={"replicas": 2})
+    with release.upgrade() as upgrading:
+        end(upgrading)
+    eventually(lambda: len(running(release, component)) == 2, WITHIN_S, 0.3)
+    eventually(lambda: not set(first.values()) & set(uids(release, component)), WITHIN_S, 0.3)
+
+    release.helm("rollback", NAME)
+    eventually(lambda: len(release.pods(component)) == 1, WITHIN_S, 0.3)
+    assert without_pods(of_release(simulated)) == without_pods(installed)
+
+    release.helm("uninstall", NAME)
+    eventually(lambda: everything(simulated) == before, WITHIN_S, 0.3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_only_pods_with_workers_get_gpus_and_those_too_many_wait(
+    mode: str, simulated: Kubectl, nodes: list[str]
+) -> None:
+    component = "driver" if mode == "deployment" else "worker"
+    workers = {
+        "replicas": 3,
+        "gpu": {"count": 4},
+        "tolerations": [{"key": GPU, "operator": "Exists"}],
+    }
+    release = Release(simulated, values(mode, workers=workers))
+    release.helm("install", NAME, str(CHART), values=release.values)
+    eventually(lambda: len(running(release, component)) == 2, WITHIN_S, 0.3)
+    eventually(lambda: len(release.pods(component)) == 3, WITHIN_S, 0.3)
+    taken = {it["spec"]["nodeName"] for it in running(release, component).values()}
+    assert taken == set(nodes[1:])
+    if mode == "kuberay":
+        eventually(lambda: len(running(release, "head")) == 1, WITHIN_S, 0.3)
+        (head,) = running(release, "head").values()
+        assert head["spec"]["nodeName"] == nodes[0]
+
+
+def test_an_eviction_waits_until_the_pod_before_is_back(
+    simulated: Kubectl, nodes: list[str]
+) -> None:
+    release = Release(simulated, values("deployment", workers={"replicas": 2}))
+    release.helm("install", NAME, str(CHART), values=release.values)
+    eventually(lambda: len(running(release, "driver")) == 2, WITHIN_S, 0.3)
+    eventually(lambda: allowed(simulated) == 1, WITHIN_S, 0.3)
+    simulated("cordon", *nodes)
+    evict(simulated, f"{OBJECTS}-1")
+    eventually(lambda: allowed(simulated) == 0, WITHIN_S, 0.3)
+    with pytest.raises(KubectlError, match="disruption budget"):
+        evict(simulated, f"{OBJECTS}-0")
+    simulated("uncordon", *nodes)
+    eventually(lambda: allowed(simulated) == 1, WITHIN_S, 0.3)
+
+
+def test_a_backfill_gets_a_cluster_of_its_own(simulated: Kubectl, nodes: list[str]) -> None:
+    job = {"name": "once", "source": "s3://photos/", "output": "s3://derived/once", "replicas": 2}
+    release = Release(
+        simulated, values("kuberay", stream={"enabled": False}, backfill={"jobs": [job]})
+    )
+    release.helm("install", NAME, str(CHART), values=release.values)
+    # A head and two with workers.
+    eventually(lambda: len(running(release, "backfill")) == 3, WITHIN_S, 0.3)
+    release.helm("uninstall", NAME)
+    eventually(lambda: not release.pods("backfill"), WITHIN_S, 0.3)
+
+
+def uids(release: Release, component: str) -> list[str]:
+    return list(release.identities(component).values())
+
+
+def allowed(kubectl: Kubectl) -> int:
+    """Pods that the budget of the workers lets go now."""
+    budget = kubectl.get("poddisruptionbudget", f"{OBJECTS}-workers")
+    return int(budget["status"].get("disruptionsAllowed", 0))
+
+
+def without_pods(names: set[str]) -> set[str]:
+    return {name for name in names if not name.startswith("pod/")}

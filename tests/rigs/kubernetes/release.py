@@ -1,0 +1,153 @@
+"""A release of the chart in a namespace of the real node, and the end of one of its pods."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from deploy.dev.cluster import supplies
+from deploy.dev.cluster.kubectl import Kubectl, Object
+from deploy.dev.cluster.programs import program
+from tests.rigs.charts import CHART
+from tests.rigs.kubernetes.stream import PodStream
+from tests.rigs.waiting import eventually
+from workers.embedded.kafka import EmbeddedKafka
+from workers.embedded.s3 import S3Server
+
+NAME = "live"
+"""Of the release. The chart's objects are called ``live-clipstream``."""
+OBJECTS = f"{NAME}-clipstream"
+
+PATIENCE_S = 480.0
+"""For each command of Helm. On an idle machine none takes longer than 60 s."""
+
+READY_S = 300.0
+FINALIZER = "clipstream.dev/test-reads-exit-codes"
+
+
+class HelmFailed(RuntimeError):
+    """Helm has failed; the message has its words."""
+
+
+class Release:
+    """Commands of Helm for one release. ``values`` are what the next ``upgrade`` installs."""
+
+    def __init__(self, kubectl: Kubectl, values: dict[str, Any]) -> None:
+        self.kubectl = kubectl
+        self.values = values
+
+    def helm(self, *arguments: str, values: Mapping[str, Any] | None = None) -> str:
+        """What the command prints. Raises ``HelmFailed`` with it when the command fails."""
+        with self.begin(*arguments, values=values) as running:
+            return end(running)
+
+    def begin(
+        self, *arguments: str, values: Mapping[str, Any] | None = None
+    ) -> subprocess.Popen[str]:
+        """Start a command; ``end`` waits for it."""
+        given = () if values is None else ("--values", "-")
+        running = subprocess.Popen(
+            [
+                *(program("helm"), "--kubeconfig", str(self.kubectl.kubeconfig)),
+                *("--namespace", self.kubectl.namespace, *arguments, *given),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert running.stdin
+        running.stdin.write(json.dumps(values or {}))
+        running.stdin.close()
+        running.stdin = None
+        return running
+
+    def install(self) -> subprocess.Popen[str]:
+        """Begin an installation that returns when the pods are Ready."""
+        wait = ("--wait", "--timeout", f"{PATIENCE_S:g}s")
+        return self.begin("install", NAME, str(CHART), *wait, values=self.values)
+
+    def upgrade(self, *arguments: str) -> subprocess.Popen[str]:
+        """Begin an upgrade to ``values`` that returns when the pods are Ready."""
+        wait = ("--wait", "--timeout", f"{PATIENCE_S:g}s")
+        return self.begin("upgrade", NAME, str(CHART), *wait, *arguments, values=self.values)
+
+    def pods(self, component: str) -> dict[str, Object]:
+        """Pods of a component by name."""
+        selector = f"app.kubernetes.io/instance={NAME},app.kubernetes.io/component={component}"
+        return {
+            it["metadata"]["name"]: it for it in self.kubectl.get("pods", "-l", selector)["items"]
+        }
+
+    def identities(self, component: str) -> dict[str, str]:
+        """The pods' UIDs by name: another pod of the same name has another one."""
+        return {name: it["metadata"]["uid"] for name, it in self.pods(component).items()}
+
+
+def end(running: subprocess.Popen[str]) -> str:
+    """What a command of Helm has printed, after its end."""
+    printed, _ = running.communicate(timeout=PATIENCE_S + 60)
+    if running.returncode != 0:
+        raise HelmFailed(printed)
+    return printed
+
+
+@contextmanager
+def watched_end(kubectl: Kubectl, pod: str) -> Iterator[dict[str, int]]:
+    """Exit codes of the pod's containers by name, filled after the block has ended the pod.
+
+    A pod that is gone has no exit code, so the pod is kept until its codes were read.
+    """
+    codes: dict[str, int] = {}
+    _set_finalizers(kubectl, pod, [FINALIZER])
+    try:
+        yield codes
+        eventually(lambda: len(_terminated(kubectl, pod)) > 0, READY_S, interval_s=0.3)
+        codes.update(_terminated(kubectl, pod))
+    finally:
+        _set_finalizers(kubectl, pod, [])
+
+
+def evict(kubectl: Kubectl, pod: str) -> None:
+    """Ask for the pod's eviction, as `kubectl drain` does. A budget may refuse it."""
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": pod, "namespace": kubectl.namespace},
+    }
+    path = f"/api/v1/namespaces/{kubectl.namespace}/pods/{pod}/eviction"
+    kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+
+
+def chart_values(kafka: EmbeddedKafka, s3: S3Server, stream: PodStream) -> dict[str, Any]:
+    """Values for the stream: the thin image, the developer's code, one worker."""
+    values = supplies.chart_values(kafka.bootstrap, s3)
+    left_to_the_chart = ("label_sets", "endpoints")
+    settings = {key: it for key, it in stream.values.items() if key not in left_to_the_chart}
+    settings["kafka"] = {key: it for key, it in settings["kafka"].items() if key != "instance"}
+    bucket, key = stream.one_image
+    small = {"requests": {"cpu": "300m", "memory": "1Gi"}, "limits": {"memory": "3Gi"}}
+    return {
+        **values,
+        "settings": settings,
+        "test": {**values["test"], "bucket": bucket, "key": key},
+        "doctor": {"resources": small},
+        "workers": {"resources": small, "replicas": 1},
+    }
+
+
+def _terminated(kubectl: Kubectl, pod: str) -> dict[str, int]:
+    """Exit codes of the pod's containers, when all have ended."""
+    containers = kubectl.get("pod", pod)["status"].get("containerStatuses", ())
+    ended = {it["name"]: it["state"].get("terminated") for it in containers}
+    if not all(ended.values()):
+        return {}
+    return {name: state["exitCode"] for name, state in ended.items() if state}
+
+
+def _set_finalizers(kubectl: Kubectl, pod: str, finalizers: list[str]) -> None:
+    patch = json.dumps({"metadata": {"finalizers": finalizers}})
+    kubectl("patch", "pod", pod, "--type=merge", "-p", patch)
