@@ -33,9 +33,9 @@ created=$(git log -1 --format=%cI)
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
-publish() { # TARGET TAG
-  local target=$1 tag=$2 digest
-  echo "== $image:$tag"
+publish() { # TARGET: pushes and signs it, under its digest alone
+  local target=$1 digest
+  echo "== $target"
   # Only the digest is pushed here, no tag: what fails below never gets a name. BuildKit records how
   # it was built (SLSA provenance). No argument is a secret, so all of them may stand there.
   docker buildx build --file deploy/Dockerfile --target "$target" --platform "$PLATFORMS" \
@@ -61,9 +61,18 @@ publish() { # TARGET TAG
     sbom=$out/$target-${platform//\//-}.cdx.json
     cosign attest --yes --type cyclonedx --predicate "$sbom" "$image@$digest"
   done
-  docker buildx imagetools create --tag "$image:$tag" "$image@$digest"
-  echo "$image:$tag@$digest"
+  echo "$digest" > "$out/$target.digest"
 }
 
-publish runtime "$version"
-publish compiler "$version-compiler"
+name() { # TARGET TAG
+  local digest
+  digest=$(cat "$out/$1.digest")
+  docker buildx imagetools create --tag "$image:$2" "$image@$digest"
+  echo "$image:$2@$digest"
+}
+
+publish runtime
+publish compiler
+# Only now: a release has both images or none.
+name runtime "$version"
+name compiler "$version-compiler"

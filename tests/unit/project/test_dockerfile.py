@@ -139,6 +139,8 @@ def test_labels_are_those_of_oci_and_the_version_is_the_projects() -> None:
         "licenses",
     }
     assert f"VERSION={project_version()}" in of(RUNTIME, "ARG")
+    chart = (ROOT / "helm/clipstream/Chart.yaml").read_text()
+    assert f"\nappVersion: {project_version()}\n" in chart
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f'description = "{labels["description"]}"' in project
     assert f'license = "{labels["licenses"]}"' in project
