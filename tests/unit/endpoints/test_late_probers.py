@@ -32,7 +32,7 @@ def test_a_prober_that_hangs_up_leaves_no_trace_in_the_log(
     endpoint = HealthEndpoint(
         EndpointsPolicy(health_port=0),
         healthy,
-        lambda: Standing(False, {}, {}),
+        lambda: Standing(False, {}, {}, ()),
         PrometheusMeter(DRIVER_METRICS).registry,
     )
     try:
