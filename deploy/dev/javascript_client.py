@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
+from deploy.dev.installing import install
 from workers.embedded.cache import cache_folder, locked
 from workers.embedded.processes import ServiceError
 
@@ -53,18 +53,9 @@ def _install(npm: str, folder: Path) -> None:
     for name in FILES:
         shutil.copy(LOCKED / name, folder)
     # npm compares what it fetches with the hash in the lock. No package may run a script.
-    done = subprocess.run(  # noqa: S603 - the command is ours, no shell
+    install(
         [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=optional"],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=INSTALL_DEADLINE_S,
-        check=False,
+        INSTALL_DEADLINE_S,
+        "check the network",
+        folder=folder,
     )
-    if done.returncode != 0:
-        raise ServiceError(
-            f"javascript: npm ci failed (status {done.returncode}); check the network:\n"
-            f"{done.stdout}"
-        )

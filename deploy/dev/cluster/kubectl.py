@@ -78,3 +78,9 @@ class Kubectl:
         """Change an object's status, as its controller does."""
         patch = json.dumps({"status": status})
         self("patch", kind, name, "--subresource=status", "--type=merge", "-p", patch)
+
+
+def restricted_namespace(name: str) -> Object:
+    """A namespace that admits only pods that satisfy PodSecurity `restricted`."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}

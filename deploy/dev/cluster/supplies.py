@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
-from deploy.dev.cluster.kubectl import Kubectl, Object
+from deploy.dev.cluster.kubectl import Kubectl, Object, restricted_namespace
 from deploy.dev.cluster.node import mounted_code
 from deploy.dev.cluster.node.image import CODE, IMAGE
 from deploy.dev.cluster.programs import ROOT
@@ -27,16 +26,6 @@ IMAGES = 20
 PARTITIONS = 6
 
 
-def namespace(name: str, labels: Mapping[str, str] | None = None) -> Object:
-    """A namespace that admits only pods that satisfy PodSecurity `restricted`."""
-    restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": name, "labels": {**restricted, **(labels or {})}},
-    }
-
-
 def s3_secret(server: S3Server) -> Object:
     """The server's keys under the names that the chart expects."""
     return {
@@ -52,7 +41,7 @@ def s3_secret(server: S3Server) -> Object:
 
 def create_namespace(kubectl: Kubectl, server: S3Server) -> None:
     """Make the namespace of ``kubectl`` with the keys of S3 and the claims of the code in it."""
-    kubectl.apply(namespace(kubectl.namespace))
+    kubectl.apply(restricted_namespace(kubectl.namespace))
     kubectl.apply(s3_secret(server))
     mounted_code.provide(kubectl)
 

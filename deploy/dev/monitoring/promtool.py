@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from deploy.dev.installing import install
 from workers.embedded.cache import cache_folder, locked
 from workers.embedded.processes import ServiceError
 
@@ -77,18 +77,9 @@ def _run(command: list[str], folder: Path) -> None:
     options = (
         ["-o", "APT::Sandbox::User=root"] if command[0] == "apt-get" and not os.getuid() else []
     )
-    done = subprocess.run(  # noqa: S603 - the commands are ours, no shell
+    install(
         [command[0], *options, *command[1:]],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=DOWNLOAD_DEADLINE_S,
-        check=False,
+        DOWNLOAD_DEADLINE_S,
+        "check the network and apt's sources, or put promtool on PATH",
+        folder=folder,
     )
-    if done.returncode != 0:
-        raise ServiceError(
-            f"prometheus: {' '.join(command)} failed (status {done.returncode}); check the network "
-            f"and apt's sources, or put promtool on PATH:\n{done.stdout}"
-        )

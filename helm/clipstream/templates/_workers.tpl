@@ -52,11 +52,11 @@ checksum/settings: {{ sha256sum .text }}
 {{- if .root.Values.monitoring.annotations }}
 prometheus.io/scrape: "true"
 prometheus.io/port: {{ include "clipstream.port" (dict "text" .text "section" "endpoints" "key" "health_port" "default" 8080) | quote }}
-prometheus.io/path: {{ include "clipstream.metricsPath" .root }}
+prometheus.io/path: {{ ternary (include "clipstream.metricsPath" .root) "/metrics/all" (.ofStream | default false) }}
 {{- end }}
 {{- end }}
 
-{{/* Where a driver's port has series: with a ScrapeConfig its own, otherwise its workers' too. */}}
+{{/* Where the port of a stream's driver has series: with a ScrapeConfig its own, otherwise its workers' too. */}}
 {{- define "clipstream.metricsPath" -}}
 {{ ternary "/metrics" "/metrics/all" .Values.monitoring.scrapeConfig.enabled }}
 {{- end }}

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 
 from tests.rigs.charts import SMALL, Object, containers, environment, kinds, objects, one, refusal
-from workers.cli import app
+from tests.rigs.command_line import parsed
 
 ONCE = {
     "name": "archive",
@@ -30,18 +29,6 @@ DAILY = {
 
 def jobs(*given: Any, **more: Any) -> list[Object]:
     return objects({**SMALL, "backfill": {"jobs": list(given)}, **more})
-
-
-def parsed(words: list[str]) -> dict[str, Any]:
-    """The options of a command, read by the command line and not run."""
-    group: Any = typer.main.get_command(app)
-    name, rest = words[0], words[1:]
-    context = group.make_context(name, list(rest))
-    while hasattr(group, "resolve_command"):
-        name, group, rest = group.resolve_command(context, rest)
-        context = group.make_context(name, list(rest), parent=context)
-    found: dict[str, Any] = context.params
-    return found
 
 
 def test_a_job_runs_the_command_and_resumes() -> None:

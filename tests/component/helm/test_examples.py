@@ -25,7 +25,7 @@ from tests.rigs.charts import (
     pods,
     rendered,
 )
-from workers.settings.loading import Settings
+from workers.settings.loading import CATALOGUE, Settings
 
 IDS = [path.name.removesuffix("-values.yaml") for path in EXAMPLES]
 
@@ -89,8 +89,7 @@ def test_every_pod_is_restricted(path: Path) -> None:
         security = spec.get("securityContext") or {}
         assert security["runAsNonRoot"] is True
         assert security.get("runAsUser") == (None if chosen_by_the_cluster else 1000)
-        profile = None if chosen_by_the_cluster else {"type": "RuntimeDefault"}
-        assert security.get("seccompProfile") == profile
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
         assert not [each for each in spec["volumes"] if "hostPath" in each]
         for container in containers(pod):
@@ -201,6 +200,15 @@ def test_a_stateful_sets_own_pods_match_its_selector(path: Path) -> None:
         if each["kind"] in ("StatefulSet", "Deployment"):
             wanted = each["spec"]["selector"]["matchLabels"]
             assert wanted.items() <= each["spec"]["template"]["metadata"]["labels"].items()
+
+
+@every_example
+def test_every_variable_of_a_setting_is_one(path: Path) -> None:
+    known = {setting.variable for setting in CATALOGUE.settings.values()}
+    for pod in pods(example(path)):
+        for container in containers(pod):
+            ours = {name for name in environment(container) if name.startswith("CLIPSTREAM_")}
+            assert ours <= known
 
 
 @every_example

@@ -9,10 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from tests.rigs.charts import SMALL, Object, environment, kinds, objects, one
-from workers.cli import app
+from tests.rigs.command_line import parsed
 
 
 def values(**more: Any) -> dict[str, Any]:
@@ -72,9 +70,8 @@ def test_the_checks_create_topics_if_asked_to() -> None:
         return found
 
     assert "--create-topics" not in arguments()
-    command: Any = typer.main.get_command(app)
     words = arguments(create=True, partitions=24, replication=3)
-    options = command.commands[words[0]].make_context(words[0], words[1:]).params
+    options = parsed(["clipstream", *words])
     assert (options["create_topics"], options["partitions"], options["replication"]) == (
         True,
         24,
@@ -115,9 +112,12 @@ def test_the_test_waits_for_a_ready_driver_and_then_classifies_an_image() -> Non
     text = script(test={"bucket": "images", "key": "it's one.jpg"})
     assert "/dev/tcp/live-clipstream-driver/8080" in text
     (line,) = [line for line in text.splitlines() if line.startswith("exec clipstream")]
-    assert shlex.split(line)[1:4] == ["clipstream", "verify", "s3://images/it's one.jpg"]
-    assert "--upload" not in line
-    assert "--upload bundled" in script(test={"bucket": "images", "key": "a.jpg", "upload": True})
+    options = parsed(shlex.split(line)[1:])
+    assert options["uri"] == "s3://images/it's one.jpg"
+    assert options["upload"] is None
+    text = script(test={"bucket": "images", "key": "a.jpg", "upload": True})
+    (line,) = [line for line in text.splitlines() if line.startswith("exec clipstream")]
+    assert parsed(shlex.split(line)[1:])["upload"] == "bundled"
 
 
 def test_the_test_of_a_server_alone_asks_the_server() -> None:

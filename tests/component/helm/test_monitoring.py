@@ -68,7 +68,14 @@ def test_discovery_asks_every_driver_and_the_monitors_read_no_series_twice() -> 
         for n in range(2)
     ]
     (endpoint,) = one(manifest, "PodMonitor")["spec"]["podMetricsEndpoints"]
-    assert endpoint["path"] == "/metrics"
+    (of_drivers,) = endpoint["relabelings"]
+    assert (of_drivers["targetLabel"], of_drivers["replacement"]) == (
+        "__metrics_path__",
+        "/metrics",
+    )
+    assert of_drivers["regex"] == "driver|head"
+    # HTTP servers and backfills are not discovered: their drivers answer for their workers.
+    assert endpoint["path"] == "/metrics/all"
     (sd,) = one(monitored(mode="kuberay", scrapeConfig={}), "ScrapeConfig")["spec"]["httpSDConfigs"]
     assert sd["url"] == "http://live-clipstream-driver.images.svc:8080/targets"
 
@@ -100,6 +107,17 @@ def test_the_rules_are_those_of_the_monitoring() -> None:
     assert found == written
     assert written
     assert "${" not in json.dumps(rule)
+
+
+def test_a_release_of_backfills_alone_misses_no_driver() -> None:
+    job = {"name": "archive", "source": "s3://photos/", "output": "s3://derived/"}
+    values = {"stream": {"enabled": False}, "backfill": {"jobs": [job]}}
+    rule = one(
+        objects({**SMALL, **values, "monitoring": {"rules": {"enabled": True}}}), "PrometheusRule"
+    )
+    alerts = {each.get("alert") for group in rule["spec"]["groups"] for each in group["rules"]}
+    assert "ClipstreamDriverDown" not in alerts
+    assert "ClipstreamBackfillStalled" in alerts
 
 
 def test_parameters_of_rules_can_be_changed_and_not_misspelt() -> None:

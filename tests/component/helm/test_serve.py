@@ -90,7 +90,9 @@ def test_ways_to_it_lead_to_its_service() -> None:
     assert backend == {"name": "live-clipstream-http", "port": {"name": "http"}}
     assert ingress["tls"] == [{"hosts": ["a.example.com"], "secretName": "tls"}]
     route = one(manifest, "HTTPRoute")["spec"]
-    assert route["rules"][0]["backendRefs"] == [{"name": "live-clipstream-http", "port": 80}]
+    closed, served = route["rules"]
+    assert closed == {"matches": [{"path": {"type": "PathPrefix", "value": "/-/"}}]}
+    assert served["backendRefs"] == [{"name": "live-clipstream-http", "port": 80}]
 
 
 def test_on_a_ray_cluster_the_heads_proxy_is_the_way() -> None:

@@ -19,6 +19,7 @@ from tests.rigs.charts import (
     pods,
     refusal,
 )
+from tests.rigs.command_line import parsed
 
 
 def values(**more: Any) -> dict[str, Any]:
@@ -340,12 +341,9 @@ def test_the_weights_are_where_the_settings_say(
         if model["source"] in ("volume", "s3"):
             assert mounts["model"] == {"name": "model", "mountPath": "/models", "readOnly": True}
         if first:
-            assert first[0]["args"][:4] == [
-                "model",
-                "fetch",
-                "s3://models/clip",
-                "/models/checkpoint",
-            ]
+            options = parsed(["clipstream", *first[0]["args"]])
+            assert options["source"] == "s3://models/clip"
+            assert str(options["directory"]) == directory
             (own,) = [each for each in first[0]["volumeMounts"] if each["name"] == "model"]
             assert own["readOnly"] is False
 

@@ -9,7 +9,7 @@ import pytest
 
 from deploy.dev.cluster.kubectl import Kubectl
 from deploy.dev.cluster.node.kubelet import NAME
-from tests.rigs.kubernetes.pods import ANY_USER, phase, pod, run_to_end
+from tests.rigs.kubernetes.pods import ANY_USER, STAY, phase, pod, run_to_end
 from tests.rigs.waiting import eventually
 
 pytestmark = [pytest.mark.component, pytest.mark.kubelet, pytest.mark.timeout(300)]
@@ -26,7 +26,7 @@ def two_gpus(real: Kubectl) -> Iterator[None]:
 
 
 def test_a_pod_becomes_ready_answers_and_is_deleted(real: Kubectl) -> None:
-    probed = pod("probed", command=["sleep", "infinity"])
+    probed = pod("probed", command=STAY)
     probed["spec"]["containers"][0]["readinessProbe"] = {"exec": {"command": ["true"]}}
     real.apply(probed)
     real.wait("condition=Ready", "pod/probed")
@@ -42,8 +42,8 @@ def test_the_command_runs_as_any_user_on_a_root_that_cannot_be_written(real: Kub
 def test_a_pod_gets_the_gpus_that_the_node_says_it_has(real: Kubectl, two_gpus: None) -> None:
     wanted = {"limits": {"nvidia.com/gpu": "2"}}
     real.apply(
-        pod("first", command=["sleep", "infinity"], resources=wanted),
-        pod("second", command=["sleep", "infinity"], resources=wanted),
+        pod("first", command=STAY, resources=wanted),
+        pod("second", command=STAY, resources=wanted),
     )
     eventually(
         lambda: sorted((phase(real, "first"), phase(real, "second"))) == ["Pending", "Running"],
@@ -62,6 +62,6 @@ def test_a_pod_reaches_the_api_server_by_its_usual_name(real: Kubectl) -> None:
         "os.environ['KUBERNETES_SERVICE_HOST']]));"
         "socket.create_connection(('kubernetes.default.svc', 443), 10).close()"
     )
-    printed = run_to_end(real, pod("asking", command=["python", "-c", program]))
+    printed = run_to_end(real, pod("asking", command=["python3", "-c", program]))
     named, told = json.loads(printed)
     assert named == told

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from deploy.dev.cluster import supplies
 from deploy.dev.cluster.clusters import Cluster
-from deploy.dev.cluster.kubectl import Kubectl, KubectlError
+from deploy.dev.cluster.kubectl import Kubectl, KubectlError, restricted_namespace
 from deploy.dev.cluster.node import mounted_code
 
 LOG_LINES = 200
@@ -30,7 +29,7 @@ def own_namespace(cluster: Cluster, test: str) -> Iterator[Kubectl]:
     readable = re.sub(r"[^a-z0-9]+", "-", test.lower()).strip("-")[:40].rstrip("-")
     name = f"{readable}-{uuid.uuid4().hex[:8]}"
     kubectl = cluster.kubectl.within(name)
-    kubectl.apply(supplies.namespace(name))
+    kubectl.apply(restricted_namespace(name))
     # No pod is admitted before.
     kubectl.wait("create", "serviceaccount/default")
     try:

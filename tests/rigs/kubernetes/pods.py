@@ -12,6 +12,9 @@ from tests.rigs.waiting import eventually
 ANY_USER = 1000650000
 """A user that the image does not know, of the range that OpenShift draws from."""
 
+STAY = ("tini", "--", "sleep", "infinity")
+"""The command of a pod that does nothing until it is told to end, and then ends at once."""
+
 READY_S = 120.0
 """From the pod's creation to Ready: 2 s, and longer on a busy machine."""
 

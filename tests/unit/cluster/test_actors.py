@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import socket
 import sys
 from typing import Any
 
 import pytest
 
+from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.adapters.s3.policy import S3Policy
 from workers.cluster.actors import Cluster
 from workers.settings.loading import Settings
@@ -93,6 +95,13 @@ def test_the_share_of_a_gpu_reaches_ray_which_puts_workers_together(
         cluster.launch(lambda *_: None, slot)  # type: ignore[arg-type]
     assert [actor["num_gpus"] for actor in ray.actors] == [share, share]
     assert [actor["num_cpus"] for actor in ray.actors] == [3, 3]
+
+
+def test_workers_on_all_machines_have_the_name_of_their_driver(ray: NotingRay) -> None:
+    """Each machine's own name would make another member of the group."""
+    assert Cluster(settings_of()).settings.kafka.instance == socket.gethostname()
+    kafka = KafkaPolicy(instance="live")
+    assert Cluster(Settings(kafka=kafka)).settings.kafka.instance == "live"
 
 
 def test_ray_restarts_no_worker_by_itself(ray: NotingRay) -> None:

@@ -240,7 +240,10 @@ def test_workers_that_hang_are_asked_together_and_not_one_after_the_other(
 def test_a_driver_without_workers_serves_its_own_series() -> None:
     with driver([]) as port:
         samples = read(get(port, "/metrics/all")[1])
-    assert samples == []
+    assert [name for name, _, _ in samples] == [
+        metrics.WORKER_DEATHS.name,
+        metrics.WORKER_DEATHS.name.replace("_total", "_created"),
+    ]
 
 
 def test_targets_are_those_of_workers_that_can_be_asked() -> None:

@@ -13,7 +13,7 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.metrics import DRIVER_METRICS
 from workers.endpoints.driver import HealthEndpoint
 from workers.endpoints.policy import EndpointsPolicy
-from workers.supervise.standing import Standing
+from workers.supervise.standing import NOTHING_YET
 
 WAIT_S = 20.0
 RESET = struct.pack("ii", 1, 0)
@@ -32,7 +32,7 @@ def test_a_prober_that_hangs_up_leaves_no_trace_in_the_log(
     endpoint = HealthEndpoint(
         EndpointsPolicy(health_port=0),
         healthy,
-        lambda: Standing(False, {}, {}, ()),
+        lambda: NOTHING_YET,
         PrometheusMeter(DRIVER_METRICS).registry,
     )
     try:

@@ -269,7 +269,12 @@ EXAMPLES = sorted((ROOT / "deploy/examples").glob("*.yaml"))
 
 
 def test_there_are_examples() -> None:
-    assert [path.name for path in EXAMPLES] == ["local.yaml", "moderation.yaml", "serve.yaml"]
+    assert [path.name for path in EXAMPLES] == [
+        "containers.yaml",
+        "local.yaml",
+        "moderation.yaml",
+        "serve.yaml",
+    ]
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda path: path.stem)

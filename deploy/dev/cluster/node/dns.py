@@ -23,7 +23,7 @@ from deploy.dev.cluster.kubectl import Kubectl
 DOMAIN = "svc.cluster.local"
 PORT = 53
 
-FRESH_S = 0.5
+FRESH_S = 1.0
 """How old an answer may be."""
 
 _A, _IN = 1, 1

@@ -11,14 +11,13 @@ import hashlib
 import io
 import json
 import os
-import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
 
 from deploy.dev.cluster.node.requirements import need
+from deploy.dev.installing import install
 from workers.embedded.cache import cache_folder, locked
-from workers.embedded.processes import ServiceError
 
 RELEASE = "bookworm"
 """Debian's release whose Python loads the wheels of a developer's 3.11."""
@@ -100,8 +99,8 @@ def _make(folder: Path) -> Path:
 def _install_debian(target: Path) -> None:
     need("mmdebstrap")
     left_out = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
-    done = subprocess.run(  # noqa: S603 - the command is ours, no shell
-        [  # noqa: S607
+    install(
+        [
             "mmdebstrap",
             "--variant=minbase",
             f"--include={','.join(PACKAGES)}",
@@ -109,20 +108,11 @@ def _install_debian(target: Path) -> None:
             RELEASE,
             str(target),
         ],
+        BUILD_DEADLINE_S,
+        "check the network",
         # A build of the same packages has the same bytes.
-        env={**os.environ, "SOURCE_DATE_EPOCH": "0"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=BUILD_DEADLINE_S,
-        check=False,
+        environment={**os.environ, "SOURCE_DATE_EPOCH": "0"},
     )
-    if done.returncode != 0:
-        raise ServiceError(
-            f"image: mmdebstrap failed (status {done.returncode}); check the network:\n"
-            f"{done.stdout}"
-        )
 
 
 def _add_files(target: Path) -> None:

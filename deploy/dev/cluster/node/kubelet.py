@@ -28,6 +28,8 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 PRIVATE = (
     "/run/containerd",
     "/run/netns",
+    # The kubelet makes it, whatever `volumePluginDir` says.
+    "/usr/libexec/kubernetes",
     "/var/lib/cni",
     "/var/lib/kubelet",
     "/var/log/containers",

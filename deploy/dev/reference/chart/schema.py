@@ -93,7 +93,8 @@ def _settings() -> tuple[dict[str, Any], dict[str, Any]]:
         for name in [name for name, each in properties.items() if _is_secret(each)]:
             del properties[name]
     # The chart itself says where the driver's pod is.
-    schema["properties"].pop("kubernetes", None)
+    own = schema["properties"].pop("kubernetes")
+    del parts[own["$ref"].rpartition("/")[2]]
     return _plain(schema), {name: _plain(part) for name, part in parts.items()}
 
 
