@@ -188,10 +188,12 @@ def test_a_rollback_after_a_bad_setting(release: Release, stream: PodStream) -> 
 
 def test_an_uninstalled_release_leaves_nothing(release: Release) -> None:
     release.helm("uninstall", NAME, "--wait", "--timeout", "5m")
-    left = release.kubectl(
-        *("get", "all,configmaps,serviceaccounts,roles,rolebindings,pdb,secrets"),
-        # A doctor that has failed stays for a person to read, until the next one or for an hour.
-        *("-l", f"app.kubernetes.io/instance={NAME},app.kubernetes.io/component!=doctor"),
-        *("-o", "name"),
+    # A doctor that has failed stays for a person to read, until the next one or for an hour.
+    left = f"app.kubernetes.io/instance={NAME},app.kubernetes.io/component!=doctor"
+    kinds = "all,configmaps,serviceaccounts,roles,rolebindings,poddisruptionbudgets,secrets"
+    # Helm does not wait for the pods.
+    eventually(
+        lambda: release.kubectl("get", kinds, "-l", left, "-o", "name") == "",
+        READY_S,
+        interval_s=0.5,
     )
-    assert left == ""
