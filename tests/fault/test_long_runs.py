@@ -7,9 +7,12 @@ from dataclasses import fields
 from typing import Any
 
 from tests.fault import soak
+from tests.fault.backfill import soak as backfill_soak
 from tests.fault.schedules import Kind
 from tests.rigs.root import RESULTS
 from tests.rigs.stages.fault_steps import Step
+
+LEAST_SOAK_ROWS = 1_000_000
 
 
 def read(name: str) -> dict[str, Any]:
@@ -24,6 +27,18 @@ def test_a_thousand_schedules_lost_doubled_and_changed_nothing() -> None:
     assert set(summary["by_fault"]) == {str(kind) for kind in Kind}
     assert sum(summary["by_step"].values()) >= summary["schedules"]
     assert [summary[name] for name in ("lost", "duplicated", "mismatched", "stuck")] == [0] * 4
+
+
+def test_millions_of_rows_leave_a_backfills_driver_small_and_its_worker_as_it_was() -> None:
+    content = read("backfill-soak.json")
+    samples = [backfill_soak.Sample(*each) for each in content["samples"]]
+    names = {field.name for field in fields(backfill_soak.Result)} - {"samples"}
+    result = backfill_soak.Result(**{name: content[name] for name in names}, samples=samples)
+    assert result.rows >= LEAST_SOAK_ROWS
+    assert result.faults() == []
+    assert result.driver_mib == max(each.driver_mib for each in samples)
+    assert samples[-1].committed == result.rows
+    assert (RESULTS / "backfill-soak.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_million_references_and_ten_minutes_without_a_store_leave_a_worker_as_it_was() -> None:

@@ -38,10 +38,10 @@ class Fates:
         return len(self.met)
 
     def of_worker(self, rng: random.Random) -> str | None:
-        """``moment``, one of ``STEPS``, or None."""
+        """``moment``, or one of ``STEPS``; None once enough have died."""
         if self.deaths >= self.kills:
             return None
-        return rng.choice(("moment", "moment", "moment", *STEPS, None))
+        return rng.choice(("moment", "moment", "moment", *STEPS))
 
     def of_driver(self, rng: random.Random) -> str | None:
         return "moment" if self.deaths < self.kills and rng.random() < 0.4 else None

@@ -52,7 +52,7 @@ LOOK_S = 0.5
 SECOND_DRIVER = 0.05
 """How likely a driver is started beside one that lives, at each look."""
 
-STUCK_S = 300.0
+STUCK_S = 600.0
 """A job is stuck when for so long no shard was committed and no process died."""
 
 CLOSE = 0.99999
