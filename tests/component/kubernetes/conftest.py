@@ -102,7 +102,7 @@ def s3_for_pods(
 @pytest.fixture
 def simulated(simulated_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
     """kubectl in a namespace of the test's own, on nodes that are played."""
-    yield from _namespace(simulated_cluster, request)
+    yield from _namespace(simulated_cluster, request, played=True)
 
 
 @pytest.fixture
@@ -111,8 +111,10 @@ def real(real_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Kube
     yield from _namespace(real_cluster, request)
 
 
-def _namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
-    with own_namespace(cluster, request.node.name) as kubectl:
+def _namespace(
+    cluster: Cluster, request: pytest.FixtureRequest, *, played: bool = False
+) -> Iterator[Kubectl]:
+    with own_namespace(cluster, request.node.name, played=played) as kubectl:
         yield kubectl
         keep_evidence(request.node, kubectl)
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from deploy.dev.cluster.clusters import Cluster
 from deploy.dev.cluster.kubectl import Kubectl
 from tests.rigs.charts import EXAMPLES, Object, example, objects
+from tests.rigs.kubernetes.namespaces import own_namespace
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
 
 SHAPES = {"labelSets": {"files": {"shapes": "name: shapes\n"}}}
+
+
+@pytest.fixture(scope="module")
+def namespace(simulated_cluster: Cluster) -> Iterator[Kubectl]:
+    """One for all: nothing but ServiceAccounts is made in it."""
+    with own_namespace(simulated_cluster, "admission", played=True) as kubectl:
+        yield kubectl
 
 
 def strictly(kubectl: Kubectl, manifest: list[Object]) -> str:
@@ -29,14 +39,14 @@ def strictly(kubectl: Kubectl, manifest: list[Object]) -> str:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_is_admitted(path: Path, simulated: Kubectl) -> None:
-    manifest = example(path, namespace=simulated.namespace)
-    answer = strictly(simulated, manifest)
+def test_an_example_is_admitted(path: Path, namespace: Kubectl) -> None:
+    manifest = example(path, namespace=namespace.namespace)
+    answer = strictly(namespace, manifest)
     assert answer.count("(server dry run)") == len(manifest)
 
 
 @pytest.mark.parametrize("mode", ["deployment", "kuberay"])
-def test_what_no_example_has_is_admitted_too(mode: str, simulated: Kubectl) -> None:
+def test_what_no_example_has_is_admitted_too(mode: str, namespace: Kubectl) -> None:
     monitors = ("podMonitor", "serviceMonitor", "scrapeConfig", "rules", "dashboards")
     values = {
         **SHAPES,
@@ -50,4 +60,4 @@ def test_what_no_example_has_is_admitted_too(mode: str, simulated: Kubectl) -> N
     }
     if mode == "deployment":
         values["hpa"] = {"enabled": True}
-    assert strictly(simulated, objects(values, namespace=simulated.namespace))
+    assert strictly(namespace, objects(values, namespace=namespace.namespace))

@@ -21,10 +21,11 @@ DELETION_S = 90.0
 
 
 @contextmanager
-def own_namespace(cluster: Cluster, test: str) -> Iterator[Kubectl]:
+def own_namespace(cluster: Cluster, test: str, *, played: bool = False) -> Iterator[Kubectl]:
     """kubectl in a new namespace that enforces `restricted`; all in it is deleted afterwards.
 
-    Claims `code` and `site-packages` are in it, for ``pods``.
+    Claims `code` and `site-packages` are in it, for ``pods``. Pods that are only ``played`` have no
+    process that must end first.
     """
     readable = re.sub(r"[^a-z0-9]+", "-", test.lower()).strip("-")[:40].rstrip("-")
     name = f"{readable}-{uuid.uuid4().hex[:8]}"
@@ -36,7 +37,12 @@ def own_namespace(cluster: Cluster, test: str) -> Iterator[Kubectl]:
         mounted_code.provide(kubectl)
         yield kubectl
     finally:
-        kubectl("delete", "namespace", name, f"--timeout={DELETION_S:g}s", within_s=2 * DELETION_S)
+        if played:
+            kubectl("delete", "namespace", name, "--wait=false")
+            kubectl("delete", "pods", "--all", "--force", "--grace-period=0", "--wait=false")
+        else:
+            deadline = f"--timeout={DELETION_S:g}s"
+            kubectl("delete", "namespace", name, deadline, within_s=2 * DELETION_S)
         mounted_code.withdraw(kubectl)
 
 
