@@ -1,8 +1,8 @@
 """Clusters for tests: a namespace a test, pods that satisfy PodSecurity `restricted`.
 
 Read ``namespaces`` first: where a test's objects live, and what is kept of them when it fails.
-``pods`` describes pods and runs them to their end. ``stream`` is work for them: topics, images,
-settings; ``ray_cluster`` runs it, and ``release`` installs the chart for it. ``traces`` finds what
-a cluster has left behind. The clusters themselves are in ``deploy/dev/cluster``; the fixtures that
-start them are in ``tests/component/kubernetes/conftest.py``.
+``pods`` describes pods and runs them to their end. ``stream`` is work for a release of the chart:
+topics, images, settings; ``release`` installs it. ``traces`` finds what a cluster has left behind.
+The clusters themselves are in ``deploy/dev/cluster``; the fixtures that start them are in
+``tests/component/kubernetes/conftest.py``.
 """
