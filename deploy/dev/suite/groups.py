@@ -243,12 +243,24 @@ GROUPS = (
         "helm",
         "the chart: every value, every example, what each pod may and has",
         files=("tests/component/helm/test_*.py",),
-        alone=True,
+    ),
+    Group(
+        "simulated",
+        "scheduling, admission, operators and releases, on nodes that kwok plays",
+        files=(
+            "tests/component/kubernetes/test_chart_is_admitted.py",
+            "tests/component/kubernetes/test_simulated_*.py",
+        ),
     ),
     Group(
         "kubernetes",
-        "pods, scheduling and operators: on nodes that kwok plays, and on a real one in CI",
-        files=("tests/component/kubernetes/test_*.py",),
+        "pods and releases on a real node: outcomes, drains, upgrades, in CI",
+        files=(
+            "tests/component/kubernetes/test_node_namespaces.py",
+            "tests/component/kubernetes/test_ray_release.py",
+            "tests/component/kubernetes/test_real_node.py",
+            "tests/component/kubernetes/test_release.py",
+        ),
         alone=True,
     ),
 )
