@@ -158,7 +158,7 @@ cluster-programs: $(INSTALLED) ## Build Kubernetes' programs, once: 10 minutes o
 
 .PHONY: cluster-tests
 cluster-tests: $(INSTALLED) ## The tests on a real and on a simulated Kubernetes, as root
-	@CLIPSTREAM_TEST_NODE=yes $(BIN)/python -m deploy.dev.suite cluster kubernetes
+	@CLIPSTREAM_TEST_NODE=yes $(BIN)/python -m deploy.dev.suite cluster simulated kubernetes
 
 .PHONY: lock
 lock: $(INSTALLED) ## Choose all versions again: constraints*.txt
