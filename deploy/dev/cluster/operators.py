@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 from deploy.dev.cluster import programs
-from deploy.dev.cluster.kubectl import Kubectl
+from deploy.dev.cluster.kubectl import Kubectl, Object
 from deploy.dev.cluster.processes import Processes
-from workers.embedded.processes import LOOPBACK
+from workers.embedded.processes import LOOPBACK, ServiceError
 
 CUSTOM_RESOURCES_S = 300.0
 """It takes 5 s, and a minute on a machine that is busy with ten other things."""
+
+INTERVAL_S = 0.5
 
 NO_PORT = f"{LOOPBACK}:0"
 
@@ -18,7 +22,23 @@ def install_custom_resources(kubectl: Kubectl) -> None:
     # Their schemas have 5 MB: `apply` would take several times as long as `create`.
     folder = str(programs.custom_resources())
     kubectl("create", "--validate=false", "-f", folder, within_s=CUSTOM_RESOURCES_S)
-    kubectl.wait("condition=Established", "crd", "--all")
+    # `kubectl wait` fails on a resource whose conditions nobody has written yet.
+    deadline = time.monotonic() + CUSTOM_RESOURCES_S
+    while missing := [
+        each["metadata"]["name"]
+        for each in kubectl.get("customresourcedefinitions")["items"]
+        if not _is_established(each)
+    ]:
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"cluster: the API server serves no {missing} after {CUSTOM_RESOURCES_S:g} s"
+            )
+        time.sleep(INTERVAL_S)
+
+
+def _is_established(custom_resource: Object) -> bool:
+    conditions = custom_resource.get("status", {}).get("conditions") or ()
+    return any(it["type"] == "Established" and it["status"] == "True" for it in conditions)
 
 
 def start_kuberay(processes: Processes, kubectl: Kubectl) -> None:
