@@ -170,6 +170,8 @@ state = "{folder / "state"}"
             "kind": "KubeletConfiguration",
             "address": self._network.gateway,
             "healthzPort": 0,
+            # A changed ConfigMap reaches the pods' files so soon; after a minute by default.
+            "syncFrequency": "5s",
             # Only the API server, by its certificate.
             "authentication": {
                 "anonymous": {"enabled": False},
