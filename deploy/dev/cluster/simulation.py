@@ -7,6 +7,10 @@ from deploy.dev.cluster.kubectl import Kubectl, Object
 from deploy.dev.cluster.processes import Processes
 from workers.embedded.processes import LOOPBACK
 
+GPU = "nvidia.com/gpu"
+GPU_TAINT: Object = {"key": GPU, "value": "present", "effect": "NoSchedule"}
+"""Keeps pods off nodes with GPUs that do not tolerate it."""
+
 
 def start_kwok(processes: Processes, kubectl: Kubectl) -> None:
     """Have kwok play every node of the cluster: pods become Ready whatever their probes say."""
@@ -34,7 +38,7 @@ def node(
         "topology.kubernetes.io/zone": zone,
     }
     if gpus:
-        resources["nvidia.com/gpu"] = str(gpus)
+        resources[GPU] = str(gpus)
         labels["nvidia.com/gpu.present"] = "true"
     if spot:
         labels["karpenter.sh/capacity-type"] = "spot"

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from deploy.dev import go_programs
-from deploy.dev.cluster import build, clusters, programs
+from deploy.dev.cluster import build, clusters, programs, simulation
 from deploy.dev.cluster.clusters import Cluster
 from deploy.dev.cluster.kubectl import Kubectl
 from deploy.dev.cluster.node import image, probe
 from deploy.dev.cluster.node.probe import Refused
 from deploy.dev.versitygw import VersityS3
 from tests.rigs.kubernetes.namespaces import REPORTS, keep_evidence, own_namespace
+from tests.rigs.kubernetes.release import Release
+from tests.rigs.kubernetes.stream import PodStream, open_stream
 from tests.rigs.kubernetes.traces import traces
 from tests.rigs.services.broker_settings import IMPATIENT_BROKER
 from workers.embedded.kafka import EmbeddedKafka
@@ -109,6 +111,42 @@ def simulated(simulated_cluster: Cluster, request: pytest.FixtureRequest) -> Ite
 def real(real_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
     """kubectl in a namespace of the test's own, on a real node."""
     yield from _namespace(real_cluster, request)
+
+
+@pytest.fixture(scope="module")
+def namespace(real_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
+    """kubectl in a namespace of the module's own, on a real node, for its release."""
+    with own_namespace(real_cluster, request.module.__name__.rpartition(".")[2]) as kubectl:
+        yield kubectl
+
+
+@pytest.fixture(scope="module")
+def stream(
+    namespace: Kubectl, kafka_for_pods: EmbeddedKafka, s3_for_pods: S3Server
+) -> Iterator[PodStream]:
+    """What the module's release works on."""
+    with open_stream(namespace, kafka_for_pods, s3_for_pods) as opened:
+        yield opened
+
+
+@pytest.fixture
+def release(installed: Release, request: pytest.FixtureRequest) -> Iterator[Release]:
+    """The release that the module's fixture ``installed`` has installed."""
+    yield installed
+    keep_evidence(request.node, installed.kubectl)
+
+
+@pytest.fixture
+def gpu_nodes(simulated: Kubectl) -> Iterator[list[str]]:
+    """Names of three nodes that are played: one without GPUs, and two of four GPUs that admit only
+    pods that tolerate it."""
+    names = [f"{simulated.namespace}-{number}" for number in range(3)]
+    for name, gpus in zip(names, (0, 4, 4), strict=True):
+        taints = (simulation.GPU_TAINT,) if gpus else ()
+        simulated.apply(simulation.node(name, gpus=gpus, taints=taints))
+    simulated.wait("condition=Ready", *(f"node/{name}" for name in names))
+    yield names
+    simulated("delete", "node", *names)
 
 
 def _namespace(

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from deploy.dev.cluster.clusters import Cluster
 from deploy.dev.cluster.kubectl import Kubectl
 from deploy.dev.monitoring.boards import BOARDS
 from deploy.dev.monitoring.rules import defaults, rules_file
-from tests.rigs.kubernetes.namespaces import keep_evidence, own_namespace
 from tests.rigs.kubernetes.release import NAME, Release, chart_values, end, watched_end
-from tests.rigs.kubernetes.stream import PodStream, open_stream
+from tests.rigs.kubernetes.stream import PARTITIONS, PodStream
 from tests.rigs.services.prometheus import Prometheus
 from tests.rigs.waiting import eventually
 from workers.embedded.kafka import EmbeddedKafka
@@ -23,8 +20,6 @@ from workers.embedded.s3 import S3Server
 pytestmark = [pytest.mark.component, pytest.mark.kubelet, pytest.mark.timeout(900)]
 
 REFERENCES = 60
-PARTITIONS = 6
-OUTCOMES_S = 420.0
 HEALTH = 8080
 
 QUIET = {
@@ -45,20 +40,6 @@ QUIET = {
 
 
 @pytest.fixture(scope="module")
-def namespace(real_cluster: Cluster) -> Iterator[Kubectl]:
-    with own_namespace(real_cluster, "ray-release") as kubectl:
-        yield kubectl
-
-
-@pytest.fixture(scope="module")
-def stream(
-    namespace: Kubectl, kafka_for_pods: EmbeddedKafka, s3_for_pods: S3Server
-) -> Iterator[PodStream]:
-    with open_stream(namespace, kafka_for_pods, s3_for_pods, PARTITIONS) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
 def installed(
     namespace: Kubectl, stream: PodStream, kafka_for_pods: EmbeddedKafka, s3_for_pods: S3Server
 ) -> Release:
@@ -67,12 +48,6 @@ def installed(
     with release.install() as running:
         end(running)
     return release
-
-
-@pytest.fixture
-def release(installed: Release, request: pytest.FixtureRequest) -> Iterator[Release]:
-    yield installed
-    keep_evidence(request.node, installed.kubectl)
 
 
 def test_helm_test_waits_for_the_cluster_and_classifies_one_object(release: Release) -> None:
@@ -94,7 +69,7 @@ def test_prometheus_answers_every_panel_and_rule_from_the_drivers_port(
         eventually(lambda: bool(prometheus.query("clipstream_worker_up == 1")), interval_s=0.5)
         for _ in range(10):
             stream.send(PARTITIONS)
-            stream.until_all(OUTCOMES_S)
+            stream.until_all()
         empty = {
             f"{board.name}: {panel.title}"
             for board in BOARDS
@@ -121,7 +96,7 @@ def test_a_deleted_head_drains_and_comes_back(release: Release, stream: PodStrea
     while not back & stream.outcomes.keys():
         sent.update(stream.send(PARTITIONS))
         stream.poll()
-    stream.until_all(OUTCOMES_S)
+    stream.until_all()
     print("longest time without an outcome, by partition:", stream.gaps_s(sent))
 
 
@@ -132,4 +107,4 @@ def test_a_deleted_worker_pod_loses_nothing(release: Release, stream: PodStream)
     stream.send(REFERENCES)
     eventually(lambda: before not in release.identities("worker").values(), interval_s=0.5)
     stream.send(REFERENCES)
-    stream.until_all(OUTCOMES_S)
+    stream.until_all()

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from deploy.dev.cluster import simulation
 from deploy.dev.cluster.kubectl import Kubectl, KubectlError
+from deploy.dev.cluster.simulation import GPU
 from tests.rigs.kubernetes.pods import phase, phases, pod
 from tests.rigs.waiting import eventually
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
 
-GPU = "nvidia.com/gpu"
-TAINT = {"key": GPU, "value": "present", "effect": "NoSchedule"}
 TOLERATED = [{"key": GPU, "operator": "Exists"}]
-
-
-@pytest.fixture
-def gpu_nodes(simulated: Kubectl) -> Iterator[list[str]]:
-    """Two nodes of four GPUs that admit only pods that tolerate it, and one without."""
-    names = [f"{simulated.namespace}-{number}" for number in range(3)]
-    for name, gpus in zip(names, (4, 4, 0), strict=True):
-        simulated.apply(simulation.node(name, gpus=gpus, taints=(TAINT,) if gpus else ()))
-    simulated.wait("condition=Ready", *(f"node/{name}" for name in names))
-    yield names
-    simulated("delete", "node", *names)
 
 
 def test_a_pod_gets_a_whole_gpu_or_waits(simulated: Kubectl, gpu_nodes: list[str]) -> None:
@@ -51,7 +36,7 @@ def test_a_pod_without_a_toleration_stays_off_the_gpu_nodes(
 ) -> None:
     simulated.apply(pod("driver", "--version"))
     eventually(lambda: phase(simulated, "driver") == "Running", interval_s=0.2)
-    assert simulated.get("pod", "driver")["spec"]["nodeName"] == gpu_nodes[2]
+    assert simulated.get("pod", "driver")["spec"]["nodeName"] == gpu_nodes[0]
 
 
 def test_the_namespace_refuses_a_pod_that_may_become_root(simulated: Kubectl) -> None:

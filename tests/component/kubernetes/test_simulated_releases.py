@@ -5,21 +5,18 @@ Pods here run nothing: every pod of a Job is complete and every other one Ready 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from deploy.dev.cluster import simulation
 from deploy.dev.cluster.kubectl import Kubectl, KubectlError, Object
+from deploy.dev.cluster.simulation import GPU
 from tests.rigs.charts import CHART
 from tests.rigs.kubernetes.release import NAME, OBJECTS, Release, end, evict
 from tests.rigs.waiting import eventually
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(600)]
 
-GPU = "nvidia.com/gpu"
-TAINT = {"key": GPU, "value": "present", "effect": "NoSchedule"}
 MODES = ("deployment", "kuberay")
 WITHIN_S = 180.0
 
@@ -27,21 +24,6 @@ KINDS = (
     "pods,services,configmaps,secrets,serviceaccounts,roles,rolebindings,poddisruptionbudgets,"
     "statefulsets,jobs,rayclusters,rayjobs,persistentvolumeclaims"
 )
-
-
-@pytest.fixture
-def nodes(simulated: Kubectl) -> Iterator[list[str]]:
-    """A node without GPUs, and two of four that only pods that tolerate it may use."""
-    names = [f"{simulated.namespace}-{number}" for number in range(3)]
-    for name, gpus in zip(names, (0, 4, 4), strict=True):
-        simulated.apply(simulation.node(name, gpus=gpus, taints=(TAINT,) if gpus else ()))
-    simulated.wait("condition=Ready", *(f"node/{name}" for name in names))
-    yield names
-    # A pod whose node has gone first does not end.
-    simulated("uncordon", *names)
-    simulated("delete", "statefulsets,rayjobs,rayclusters,jobs", "--all", "--timeout=60s")
-    eventually(lambda: not simulated.get("pods")["items"], WITHIN_S, 0.3)
-    simulated("delete", "node", *names)
 
 
 def values(mode: str, **more: Any) -> dict[str, Any]:
@@ -67,7 +49,7 @@ def running(release: Release, component: str) -> dict[str, Object]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_release_comes_changes_goes_back_and_leaves_nothing(
-    mode: str, simulated: Kubectl, nodes: list[str]
+    mode: str, simulated: Kubectl, gpu_nodes: list[str]
 ) -> None:
     before = everything(simulated)
     component = "driver" if mode == "deployment" else "worker"
@@ -94,7 +76,7 @@ def test_a_release_comes_changes_goes_back_and_leaves_nothing(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_only_pods_with_workers_get_gpus_and_those_too_many_wait(
-    mode: str, simulated: Kubectl, nodes: list[str]
+    mode: str, simulated: Kubectl, gpu_nodes: list[str]
 ) -> None:
     component = "driver" if mode == "deployment" else "worker"
     workers = {
@@ -107,30 +89,30 @@ def test_only_pods_with_workers_get_gpus_and_those_too_many_wait(
     eventually(lambda: len(running(release, component)) == 2, WITHIN_S, 0.3)
     eventually(lambda: len(release.pods(component)) == 3, WITHIN_S, 0.3)
     taken = {it["spec"]["nodeName"] for it in running(release, component).values()}
-    assert taken == set(nodes[1:])
+    assert taken == set(gpu_nodes[1:])
     if mode == "kuberay":
         eventually(lambda: len(running(release, "head")) == 1, WITHIN_S, 0.3)
         (head,) = running(release, "head").values()
-        assert head["spec"]["nodeName"] == nodes[0]
+        assert head["spec"]["nodeName"] == gpu_nodes[0]
 
 
 def test_an_eviction_waits_until_the_pod_before_is_back(
-    simulated: Kubectl, nodes: list[str]
+    simulated: Kubectl, gpu_nodes: list[str]
 ) -> None:
     release = Release(simulated, values("deployment", workers={"replicas": 2}))
     release.helm("install", NAME, str(CHART), values=release.values)
     eventually(lambda: len(running(release, "driver")) == 2, WITHIN_S, 0.3)
     eventually(lambda: allowed(simulated) == 1, WITHIN_S, 0.3)
-    simulated("cordon", *nodes)
+    simulated("cordon", *gpu_nodes)
     evict(simulated, f"{OBJECTS}-1")
     eventually(lambda: allowed(simulated) == 0, WITHIN_S, 0.3)
     with pytest.raises(KubectlError, match="disruption budget"):
         evict(simulated, f"{OBJECTS}-0")
-    simulated("uncordon", *nodes)
+    simulated("uncordon", *gpu_nodes)
     eventually(lambda: allowed(simulated) == 1, WITHIN_S, 0.3)
 
 
-def test_a_backfill_gets_a_cluster_of_its_own(simulated: Kubectl, nodes: list[str]) -> None:
+def test_a_backfill_gets_a_cluster_of_its_own(simulated: Kubectl, gpu_nodes: list[str]) -> None:
     job = {"name": "once", "source": "s3://photos/", "output": "s3://derived/once", "replicas": 2}
     release = Release(
         simulated, values("kuberay", stream={"enabled": False}, backfill={"jobs": [job]})

@@ -75,6 +75,12 @@ class Release:
         wait = ("--wait", "--timeout", f"{PATIENCE_S:g}s")
         return self.begin("upgrade", NAME, str(CHART), *wait, *arguments, values=self.values)
 
+    def last_good(self) -> int:
+        """The number of the last revision that was installed completely."""
+        revisions = json.loads(self.helm("history", NAME, "--output", "json"))
+        good = ("deployed", "superseded")
+        return max(int(it["revision"]) for it in revisions if it["status"] in good)
+
     def pods(self, component: str) -> dict[str, Object]:
         """Pods of a component by name."""
         selector = f"app.kubernetes.io/instance={NAME},app.kubernetes.io/component={component}"
@@ -125,14 +131,11 @@ def evict(kubectl: Kubectl, pod: str) -> None:
 def chart_values(kafka: EmbeddedKafka, s3: S3Server, stream: PodStream) -> dict[str, Any]:
     """Values for the stream: the thin image, the developer's code, one worker."""
     values = supplies.chart_values(kafka.bootstrap, s3)
-    left_to_the_chart = ("label_sets", "endpoints")
-    settings = {key: it for key, it in stream.values.items() if key not in left_to_the_chart}
-    settings["kafka"] = {key: it for key, it in settings["kafka"].items() if key != "instance"}
     bucket, key = stream.one_image
     small = {"requests": {"cpu": "300m", "memory": "1Gi"}, "limits": {"memory": "3Gi"}}
     return {
         **values,
-        "settings": settings,
+        "settings": stream.settings,
         "test": {**values["test"], "bucket": bucket, "key": key},
         "doctor": {"resources": small},
         "workers": {"resources": small, "replicas": 1},

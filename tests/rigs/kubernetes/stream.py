@@ -1,4 +1,4 @@
-"""A stream for pods to work on: topics, images in a bucket, settings, references, outcomes."""
+"""A stream for a release to work on: topics, images in a bucket, references, outcomes."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import yaml
 
-from deploy.dev.cluster.kubectl import Kubectl, Object
-from deploy.dev.cluster.node.image import CODE
+from deploy.dev.cluster.kubectl import Kubectl
 from deploy.dev.cluster.supplies import s3_secret
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.adapters.kafka.outcomes import OutcomeReader, input_keys
+from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.adapters.s3.admin import S3Admin
+from pipeline.adapters.s3.policy import S3Policy
 from pipeline.records import OutputTopic
 from workers.demo.messages import StoredObject, messages
 from workers.demo.shapes import demo_images
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.s3 import S3Server
-from workers.settings.loading import Settings
 
-SETTINGS = "settings"
-"""Name of the ConfigMap with the settings file."""
+OUTCOMES_S = 420.0
+"""For all outcomes, a start of Ray on a busy machine included."""
 
-OUTCOMES_S = 120.0
+PARTITIONS = 6
 
 IMAGES = 9
 """So few that the demo puts no two into one message."""
@@ -40,12 +39,11 @@ IMAGES = 9
 class PodStream:
     """One deployment's topics and bucket. ``open_stream`` makes and closes it."""
 
-    def __init__(self, kafka: EmbeddedKafka, s3: S3Server, name: str, partitions: int) -> None:
-        self.values: dict[str, Any] = {
+    def __init__(self, kafka: EmbeddedKafka, s3: S3Server, name: str) -> None:
+        self.settings: dict[str, Any] = {
             "kafka": {
                 "bootstrap_servers": [kafka.bootstrap],
                 "group": name,
-                "instance": name,
                 "input_topics": [f"{name}.references"],
                 "output_topics": {
                     "classifications": f"{name}.classifications",
@@ -54,29 +52,20 @@ class PodStream:
                 },
             },
             "s3": {"endpoint": s3.endpoint, "region": s3.region, "allowed_buckets": [name]},
-            "model": {
-                "directory": f"{CODE}/workers/demo/model",
-                "device": "cpu",
-                "precision": "fp32",
-                "threads": 1,
-            },
-            "label_sets": {
-                "paths": [f"{CODE}/workers/demo/labels.yaml"],
-                "text_cache_dir": "/tmp/texts",
-            },
+            "model": {"device": "cpu", "precision": "fp32", "threads": 1},
             "decode": {"processes": 1},
             "batch": {"max_size": 8},
             "workers": {"count": 1, "grace_s": 20},
-            "endpoints": {"host": "0.0.0.0", "health_port": 8080, "metrics_port": 9400},
         }
-        self._settings = Settings.model_validate(self.values)
-        self._topic = self._settings.kafka.input_topics[0]
-        with KafkaAdmin(self._settings.kafka) as admin:
-            admin.create_topics(sound_topics(self._settings.kafka), partitions, replication=1)
+        """What a release must be told of it, and little work at a time."""
+        self._kafka = KafkaPolicy.model_validate(self.settings["kafka"])
+        self._s3 = S3Policy.model_validate(self.settings["s3"])
+        with KafkaAdmin(self._kafka) as admin:
+            admin.create_topics(sound_topics(self._kafka), PARTITIONS, replication=1)
         self._objects = list(self._put(name))
         self.one_image = (self._objects[0].bucket, self._objects[0].key)
         """Bucket and key."""
-        self._reader = OutcomeReader(self._settings.kafka)
+        self._reader = OutcomeReader(self._kafka)
         self._sent = 0
         self.outcomes: Counter[bytes] = Counter()
         """By the key of the reference: its classifications and dead letters seen so far."""
@@ -86,7 +75,7 @@ class PodStream:
         self._published_ms: dict[bytes, int] = {}
 
     def _put(self, bucket: str) -> Iterator[StoredObject]:
-        admin = S3Admin(self._settings.s3)
+        admin = S3Admin(self._s3)
         admin.create_bucket(bucket)
         for number, image in enumerate(demo_images(1, IMAGES)):
             key = f"{number}-{image.key}"
@@ -97,7 +86,7 @@ class PodStream:
     def send(self, count: int) -> list[bytes]:
         """Enqueue references to the images, each with a key of its own; return the keys."""
         native = list(messages(self._objects))
-        with ReferenceProducer(self._settings.kafka, self._topic) as producer:
+        with ReferenceProducer(self._kafka, self._kafka.input_topics[0]) as producer:
             for number in range(self._sent, self._sent + count):
                 chosen = native[number % len(native)]
                 producer.send(b"%d" % number, chosen.value, chosen.headers)
@@ -138,7 +127,7 @@ class PodStream:
         If they were sent steadily, it is the time without progress.
         """
         times: dict[int, list[int]] = {}
-        for partition, _, key in input_keys(self._settings.kafka):
+        for partition, _, key in input_keys(self._kafka):
             if key in sent:
                 times.setdefault(partition, []).append(self._published_ms[key])
         return {
@@ -148,8 +137,8 @@ class PodStream:
 
     def members(self) -> set[str]:
         """Instances of the group's members, as the broker has them now."""
-        with KafkaAdmin(self._settings.kafka) as admin:
-            group = self._settings.kafka.group
+        group = self._kafka.group
+        with KafkaAdmin(self._kafka) as admin:
             described = admin.client.describe_groups([group])
         return {it["group_instance_id"] for it in described[group]["members"]}
 
@@ -158,26 +147,14 @@ class PodStream:
 
 
 @contextmanager
-def open_stream(
-    kubectl: Kubectl, kafka: EmbeddedKafka, s3: S3Server, partitions: int = 6
-) -> Iterator[PodStream]:
-    """A stream named after the namespace, which gets its settings and the keys of S3."""
+def open_stream(kubectl: Kubectl, kafka: EmbeddedKafka, s3: S3Server) -> Iterator[PodStream]:
+    """A stream named after the namespace, which gets the keys of S3."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
         patch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
-        stream = PodStream(kafka, s3, kubectl.namespace, partitions)
+        stream = PodStream(kafka, s3, kubectl.namespace)
         try:
-            kubectl.apply(settings_map(stream.values), s3_secret(s3))
+            kubectl.apply(s3_secret(s3))
             yield stream
         finally:
             stream.close()
-
-
-def settings_map(values: Object) -> Object:
-    """The ConfigMap of a settings file."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": SETTINGS},
-        "data": {"settings.yaml": yaml.safe_dump(values)},
-    }
