@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.adapters.parquet.columns import FAILURES, IMAGE, OBJECT, TRUTH
 from pipeline.adapters.parquet.committed import (
     CommittedFile,
+    has_value,
     matched_by,
     scores_of,
     vectors,
@@ -72,11 +73,7 @@ def rescore_rows(
         for name, each in compiled.items():
             before = whole(table.column(name)) if name in compared else None
             block = score_block(each, embeddings)
-            present = (
-                np.ones(len(table), dtype=np.bool_)
-                if before is None
-                else before.is_valid().to_numpy(zero_copy_only=False)
-            )
+            present = np.ones(len(table), dtype=np.bool_) if before is None else has_value(before)
             block.matched[~present] = False
             column = columns[name] = _column(results.type_of(name), each, block, present)
             if before is not None:
