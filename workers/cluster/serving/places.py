@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 
 from workers.cluster.serving.board import Heard, State
-from workers.endpoints.fleet import Place, reached
+from workers.endpoints.fleet import Place, reached_from_here
 from workers.endpoints.identity import EndpointId
 from workers.settings.loading import Settings
 
@@ -36,10 +36,4 @@ def _address(settings: Settings, heard: Heard) -> str | None:
     listening = heard.report.listening
     if listening is None or not heard.lives:
         return None
-    address, port = listening
-    return reached(
-        settings.endpoints.host,
-        port,
-        address,
-        same_machine=heard.report.node == socket.gethostname(),
-    )
+    return reached_from_here(settings.endpoints.host, listening, heard.report.node)
