@@ -107,13 +107,16 @@ class Settings(Policy):
         """Whether anything may be read: from S3, or from web servers."""
         return bool(self.s3_stores or self.https.allowed_hosts)
 
+    @property
+    def instance(self) -> str:
+        """The driver's name in the group, by default this machine's. On another machine it is right
+        only in settings that are ``named``."""
+        return self.kafka.instance or socket.gethostname()
+
     def named(self) -> Self:
-        """The settings with the driver's name in the group, which is this machine's by default.
-        Workers on other machines could not know it."""
-        instance = self.kafka.instance or socket.gethostname()
-        return self.model_copy(
-            update={"kafka": self.kafka.model_copy(update={"instance": instance})}
-        )
+        """The settings with the driver's name written out, for workers on other machines."""
+        kafka = self.kafka.model_copy(update={"instance": self.instance})
+        return self.model_copy(update={"kafka": kafka})
 
     def require_stores(self) -> None:
         """Check that there is a store. Settings may have none: a worker may bring stores of its

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 
 from workers.cluster.serving.board import Heard, State
@@ -17,7 +16,7 @@ KIND = "serve"
 def endpoint_of(settings: Settings, node: str, slot: int) -> EndpointId:
     """Identity of a replica's endpoint. Replicas of each node (a host's name) are counted from 0,
     so that the node is a part of it."""
-    return EndpointId(KIND, settings.kafka.instance or socket.gethostname(), slot, {"node": node})
+    return EndpointId(KIND, settings.instance, slot, {"node": node})
 
 
 def replica_places(settings: Settings, replicas: Sequence[Heard]) -> list[Place]:
