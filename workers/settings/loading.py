@@ -102,6 +102,11 @@ class Settings(Policy):
         it."""
         return store_of(self.s3_stores, bucket)
 
+    def s3_store_named(self, bucket: str) -> S3Policy:
+        """The store of a bucket that a person names: the one that may read it, else that of the
+        section ``s3``. Unlike a message, a person may name any bucket."""
+        return self.s3_store_of(bucket) or self.s3
+
     @property
     def has_stores(self) -> bool:
         """Whether anything may be read: from S3, or from web servers."""
