@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import TypeVar
 
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import sound_topics
@@ -15,8 +15,6 @@ from pipeline.records import OutputTopic
 from pipeline.routes import Route, RoutePolicy
 from workers.settings.loading import Settings
 from workers.stream.wiring import member_of
-
-T = TypeVar("T")
 
 ANSWER_S = 60.0
 """Longest wait for a broker that is busy creating what it was asked for."""
@@ -83,9 +81,10 @@ def routes_of(routes: tuple[RoutePolicy, ...], topic: str) -> tuple[RoutePolicy,
 class Place:
     """Topics and a group, from ``create`` to ``remove``."""
 
-    def __init__(self, settings: Settings, stopped: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, settings: Settings, stopping: threading.Event) -> None:
+        """Once ``stopping``, a failure is final."""
         self.settings = settings
-        self._stopped = stopped
+        self._stopping = stopping
 
     @property
     def member(self) -> Member:
@@ -119,12 +118,12 @@ class Place:
             self._patiently(admin.remove_group)
             admin.remove_topics(self.topics)
 
-    def _patiently(self, call: Callable[[], T]) -> T:
+    def _patiently(self, call: Callable[[], None]) -> None:
         until = time.monotonic() + ANSWER_S
         while True:
             try:
                 return call()
             except Retry:
-                if time.monotonic() > until or self._stopped():
+                if time.monotonic() > until or self._stopping.is_set():
                     raise
-                time.sleep(PAUSE_S)
+                self._stopping.wait(PAUSE_S)
