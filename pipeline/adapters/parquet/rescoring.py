@@ -37,8 +37,8 @@ KEPT = [column.name for column in (*OBJECT, *IMAGE, TRUTH)]
 
 @dataclass(frozen=True, slots=True)
 class Rescored:
-    """``results`` lack only their metadata. ``summary``, which has no counts of rows, and
-    ``changes`` sum the rows up."""
+    """``results`` lack only their metadata. ``summary`` and ``changes`` sum the rows up; the
+    summary has no counts of rows."""
 
     results: ResultsFile
     summary: Summary

@@ -14,8 +14,8 @@ KIND = "serve"
 
 
 def endpoint_of(settings: Settings, node: str, slot: int) -> EndpointId:
-    """Identity of a replica's endpoint. Replicas of each node (a host's name) are counted from 0,
-    so that the node is a part of it."""
+    """Identity of a replica's endpoint. The node (a host's name) is part of the identity, because
+    each node counts its replicas from 0."""
     return EndpointId(KIND, settings.instance, slot, {"node": node})
 
 

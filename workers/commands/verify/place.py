@@ -23,8 +23,8 @@ PAUSE_S = 0.5
 
 
 def settings_of_place(settings: Settings, prefix: str) -> Settings:
-    """The settings with another place, and with what one worker of one record needs: everything
-    that decides about the object stays as it is.
+    """The settings of one worker for one record, with topics and a group of their own. What decides
+    about the object stays as it is.
 
     Raises:
         Halt: ``verify.invalid``: no topic may have such a name.
@@ -51,13 +51,13 @@ def settings_of_place(settings: Settings, prefix: str) -> Settings:
             "delivery": settings.delivery.model_copy(update={"start": "earliest"}),
             "routes": routes_of(settings.routes, kafka.input_topics[0]),
             "priority": settings.priority.model_copy(update={"lower": ()}),
-            # One failure is what the command is to show, and not to hold back.
+            # The command shows a failure. A spent budget would hold its dead letter back.
             "failure_budget": settings.failure_budget.model_copy(update={"max_share": 1.0}),
             "decode": settings.decode.model_copy(update={"processes": 1}),
             "model": model.model_copy(
                 update={
                     "device": "auto",
-                    # A precision of GPUs may be none of this machine's; 8 bits run on CPUs alone.
+                    # This machine may have no GPU for the precision. int8 runs on CPUs alone.
                     "precision": "int8" if model.precision == "int8" else "auto",
                     "compile": "off",
                 }
@@ -70,7 +70,7 @@ def settings_of_place(settings: Settings, prefix: str) -> Settings:
 
 
 def routes_of(routes: tuple[RoutePolicy, ...], topic: str) -> tuple[RoutePolicy, ...]:
-    """The routes of records of ``topic``, for whatever topic."""
+    """The routes that match records of ``topic``. Each of them now matches any topic."""
     return tuple(
         route.model_copy(update={"topic": None})
         for route in routes
