@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from pipeline.adapters.s3.folder import S3Folder
-from pipeline.adapters.s3.policy import S3Policy
 from pipeline.backfill.conditions import KEPT, Conditions, LookingFolder, probe
 from pipeline.errors import Halt
 from pipeline.ports import Folder
@@ -44,19 +43,13 @@ class Output:
         return f"{_SCHEME}{self.bucket}/{self.prefix}".rstrip("/")
 
 
-def store_for(settings: Settings, bucket: str) -> S3Policy:
-    """The store that has a bucket which a person names: the one that may read it, else that of the
-    section ``s3``. Unlike a message, a person may name any bucket."""
-    return settings.s3_store_of(bucket) or settings.s3
-
-
 def open_output(settings: Settings, output: Output) -> Folder:
     """The caller closes it.
 
     Raises:
         Halt: there are no credentials.
     """
-    folder = S3Folder(store_for(settings, output.bucket), output.bucket, output.prefix)
+    folder = S3Folder(settings.s3_store_named(output.bucket), output.bucket, output.prefix)
     return folder if output.conditions.kept else LookingFolder(folder, output.conditions)
 
 

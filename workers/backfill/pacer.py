@@ -7,7 +7,7 @@ import asyncio
 from pipeline.backfill.running.manners import UNLIMITED, Rates
 
 BURST_S = 1.0
-"""A share left unused is kept for this time, and may then be used at once. Older ones lapse."""
+"""A bucket holds the tokens of this time at most."""
 
 
 class Pacer:

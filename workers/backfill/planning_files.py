@@ -11,7 +11,6 @@ from pathlib import Path
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.downloads import S3Downloads
 from pipeline.errors import Halt
-from workers.backfill.output import store_for
 from workers.settings.loading import Settings
 
 _SCHEME = "s3://"
@@ -61,7 +60,7 @@ class ManifestFiles:
             yield folder
         elif folder.startswith(_SCHEME):
             bucket, key = _parts(folder)
-            with contextlib.closing(S3Admin(store_for(self._settings, bucket))) as admin:
+            with contextlib.closing(S3Admin(self._settings.s3_store_named(bucket))) as admin:
                 for each in admin.list_objects(bucket, key):
                     if each.size_bytes and not _is_hidden(each.key):
                         yield f"{_SCHEME}{bucket}/{each.key}"
@@ -72,7 +71,7 @@ class ManifestFiles:
 
     def _download(self, name: str, into: io.BytesIO | io.BufferedWriter) -> bool:
         bucket, key = _parts(name)
-        with contextlib.closing(S3Downloads(store_for(self._settings, bucket))) as downloads:
+        with contextlib.closing(S3Downloads(self._settings.s3_store_named(bucket))) as downloads:
             return downloads.download(bucket, key, into, self._tell)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -51,8 +50,7 @@ class BuiltBackfillWorker:
 def endpoint_of(settings: Settings, job: Job, slot: int) -> EndpointId:
     """Identity of a worker's endpoint. The label is not called ``job``, because Prometheus uses
     that for the scrape's own name."""
-    instance = settings.kafka.instance or socket.gethostname()
-    return EndpointId(KIND, instance, slot, {"backfill": job.id})
+    return EndpointId(KIND, settings.instance, slot, {"backfill": job.id})
 
 
 def build_backfill_worker(

@@ -30,7 +30,7 @@ from workers.cluster.handle import RayWorker
 from workers.cluster.reservation import CPUS_WITHOUT_GPU, Reservation, reserve, workers_on
 from workers.cluster.resources import address_here, living_nodes, resources_of_cluster
 from workers.cluster.start import cluster_address, start_ray
-from workers.endpoints.fleet import reached
+from workers.endpoints.fleet import reached_from_here
 from workers.health import Health
 from workers.logs import configure_logging
 from workers.settings.loading import Settings
@@ -258,13 +258,7 @@ class Cluster:
 
     def _reached(self, node: Node, listening: tuple[str, int]) -> str | None:
         """Where the driver reaches what listens on a node."""
-        address, port = listening
-        return reached(
-            self.settings.endpoints.host,
-            port,
-            address,
-            same_machine=node.host == socket.gethostname(),
-        )
+        return reached_from_here(self.settings.endpoints.host, listening, node.host)
 
     def close(self) -> None:
         import ray

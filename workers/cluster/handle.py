@@ -36,14 +36,15 @@ class RayWorker:
         self._wants = wants
         self._goes_in = goes_in
         self._reached = reached
-        self._listening_call: Any = None
-        self._metrics_at: str | None = None
         # Answered once Ray has found room and the process runs.
         self._placed = actor.node.remote()
         self._node: Node | None = None
         self._run: Any = None
         self._health_call: Any = None
         self._heard: Heard | None = None
+        self._listening_call: Any = None
+        self._listening_read = False
+        self._metrics_at: str | None = None
 
     @property
     def wants(self) -> str:
@@ -108,10 +109,12 @@ class RayWorker:
         import ray
 
         if self._listening_call is None:
-            # It knows its port once it has been built.
+            # The worker knows its port once it has been built.
             if self._heard is not None:
                 self._listening_call = self._actor.listening.remote()
-        elif self._metrics_at is None and self._node is not None and _ready(self._listening_call):
+        elif not self._listening_read and self._node is not None and _ready(self._listening_call):
+            # Once, because a worker that cannot be reached from here would be read at every look.
+            self._listening_read = True
             # A worker that has ended is asked no more; ``ended`` says more about it.
             with contextlib.suppress(ray.exceptions.RayError):
                 listening = ray.get(self._listening_call)

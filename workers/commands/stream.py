@@ -94,8 +94,7 @@ def stream_group(
 ) -> Iterator[ThreadPoolExecutor]:
     """The right to drive the group's workers on this host, once the group has offsets. Threads for
     what the driver asks the group. Waits for a broker that does not answer yet, until
-    ``stopping``. At an orderly end the members leave the group, if Kubernetes brings the driver's
-    pod not back.
+    ``stopping``. At an orderly end the members leave the group if the driver's pod was scaled in.
 
     Raises:
         Halt: another driver runs, or a person must act.

@@ -20,8 +20,8 @@ def cache_folder(*names: str) -> Path:
 
 @contextmanager
 def locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold the folder against other processes. Whether it is held: while another process holds it,
-    this one waits, or, told not to ``wait``, goes on without it.
+    """Hold the folder against other processes. Yields whether it is held. While another process
+    holds the folder, this call blocks; without ``wait`` it yields False at once.
 
     The kernel releases the lock when the process ends, so none is ever left behind. The lock is
     advisory. Its file stays, because removing it would let two processes hold locks on different

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -46,6 +47,13 @@ def reached(host: str, port: int, node: str, *, same_machine: bool) -> str | Non
         # Another worker may have the same port on the driver's own machine.
         return None
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reached_from_here(host: str, listening: tuple[str, int], machine: str) -> str | None:
+    """As ``reached``, for a worker on ``machine`` (the name of a host). ``listening`` is that
+    machine's address with the port of the worker's metrics."""
+    address, port = listening
+    return reached(host, port, address, same_machine=machine == socket.gethostname())
 
 
 class Fleet:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pipeline.policy import Policy, Tier
 
-EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104
+EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - recognised here, not bound
 """Values of ``host`` that listen on every address of the machine."""
 
 

@@ -102,18 +102,26 @@ class Settings(Policy):
         it."""
         return store_of(self.s3_stores, bucket)
 
+    def s3_store_named(self, bucket: str) -> S3Policy:
+        """The store of a bucket that a person names: the one that may read it, else that of the
+        section ``s3``. Unlike a message, a person may name any bucket."""
+        return self.s3_store_of(bucket) or self.s3
+
     @property
     def has_stores(self) -> bool:
         """Whether anything may be read: from S3, or from web servers."""
         return bool(self.s3_stores or self.https.allowed_hosts)
 
+    @property
+    def instance(self) -> str:
+        """The driver's name in the group, by default this machine's. On another machine it is right
+        only in settings that are ``named``."""
+        return self.kafka.instance or socket.gethostname()
+
     def named(self) -> Self:
-        """The settings with the driver's name in the group, which is this machine's by default.
-        Workers on other machines could not know it."""
-        instance = self.kafka.instance or socket.gethostname()
-        return self.model_copy(
-            update={"kafka": self.kafka.model_copy(update={"instance": instance})}
-        )
+        """The settings with the driver's name written out, for workers on other machines."""
+        kafka = self.kafka.model_copy(update={"instance": self.instance})
+        return self.model_copy(update={"kafka": kafka})
 
     def require_stores(self) -> None:
         """Check that there is a store. Settings may have none: a worker may bring stores of its

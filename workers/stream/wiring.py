@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -56,8 +55,7 @@ class BuiltStreamWorker:
 
 def member_of(settings: Settings, slot: int) -> Member:
     kafka = settings.kafka
-    instance = kafka.instance or socket.gethostname()
-    return Member(kafka.transactional_id_prefix, kafka.group, instance, slot)
+    return Member(kafka.transactional_id_prefix, kafka.group, settings.instance, slot)
 
 
 def endpoint_of(member: Member) -> EndpointId:

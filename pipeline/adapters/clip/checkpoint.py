@@ -73,12 +73,21 @@ def from_directory(name: str, directory: Path) -> Checkpoint:
         )
     _require_complete(directory, where=f"model.directory {directory}")
     manifest = hashlib.sha256()
-    for path in sorted(directory.iterdir()):
-        if any(fnmatch.fnmatchcase(path.name, pattern) for pattern in RELEVANT):
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            manifest.update(f"{path.name} {digest}\n".encode())
+    for path in relevant_files(directory):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        manifest.update(f"{path.name} {digest}\n".encode())
     return Checkpoint(name, f"sha256:{manifest.hexdigest()}", directory)
+
+
+def relevant_files(directory: Path) -> list[Path]:
+    """The files of a directory that are part of a checkpoint, in order of name."""
+    return sorted(path for path in directory.iterdir() if is_relevant(path.name))
+
+
+def is_relevant(file: str) -> bool:
+    """Whether a file is part of a checkpoint. A name in a further folder is not."""
+    return "/" not in file and any(fnmatch.fnmatchcase(file, pattern) for pattern in RELEVANT)
 
 
 def from_hub(

@@ -67,13 +67,23 @@ def matched_by(column: pa.Array, labels: Sequence[str]) -> npt.NDArray[np.bool_]
 
 def named_in(lists: pa.Array, labels: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Which labels are in which of some lists of text: [lists, labels]. Null names none."""
-    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     places = pc.index_in(lists.flatten(), value_set=pa.array(labels, pa.string()))
-    known = places.is_valid().to_numpy(zero_copy_only=False)
-    rows = np.repeat(np.arange(len(lists)), lengths)[known]
     named = np.zeros((len(lists), len(labels)), dtype=np.bool_)
+    rows = parents(lists)[has_value(places)]
     named[rows, places.drop_null().to_numpy().astype(np.intp)] = True
     return named
+
+
+def parents(lists: pa.Array) -> npt.NDArray[np.intp]:
+    """The row of each element of ``lists.flatten()``."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return np.repeat(np.arange(len(lists)), lengths)
+
+
+def has_value(column: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which rows have a value."""
+    valid: npt.NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
+    return valid
 
 
 def scores_of(column: pa.Array, label: str) -> npt.NDArray[np.float64]:
@@ -81,4 +91,4 @@ def scores_of(column: pa.Array, label: str) -> npt.NDArray[np.float64]:
     found: npt.NDArray[np.float64] = (
         column.field("scores").field(label).to_numpy(zero_copy_only=False)
     )
-    return np.where(column.is_valid().to_numpy(zero_copy_only=False), found, np.nan)
+    return np.where(has_value(column), found, np.nan)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.adapters.parquet.columns import FAILURES, IMAGE, OBJECT, TRUTH
 from pipeline.adapters.parquet.committed import (
     CommittedFile,
+    has_value,
     matched_by,
     scores_of,
     vectors,
@@ -36,8 +37,8 @@ KEPT = [column.name for column in (*OBJECT, *IMAGE, TRUTH)]
 
 @dataclass(frozen=True, slots=True)
 class Rescored:
-    """``results`` lack only their metadata. ``summary``, which has no counts of rows, and
-    ``changes`` sum the rows up."""
+    """``results`` lack only their metadata. ``summary`` and ``changes`` sum the rows up; the
+    summary has no counts of rows."""
 
     results: ResultsFile
     summary: Summary
@@ -72,11 +73,7 @@ def rescore_rows(
         for name, each in compiled.items():
             before = whole(table.column(name)) if name in compared else None
             block = score_block(each, embeddings)
-            present = (
-                np.ones(len(table), dtype=np.bool_)
-                if before is None
-                else before.is_valid().to_numpy(zero_copy_only=False)
-            )
+            present = np.ones(len(table), dtype=np.bool_) if before is None else has_value(before)
             block.matched[~present] = False
             column = columns[name] = _column(results.type_of(name), each, block, present)
             if before is not None:

@@ -10,7 +10,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.adapters.parquet.committed import matched_by, named_in, scores_of
+from pipeline.adapters.parquet.committed import (
+    has_value,
+    matched_by,
+    named_in,
+    parents,
+    scores_of,
+)
 from pipeline.backfill.report.evidence import LabelEvidence
 from pipeline.backfill.summary import BINS, LabelSetTally, LabelTally, Summary, most_frequent
 
@@ -40,11 +46,11 @@ class TableTally:
 
     def _strangers(self, results: Mapping[str, pa.Array], truth: pa.Array) -> list[str]:
         """The labels of each row's truth that no label set of the row has."""
-        flat, rows = truth.flatten(), _parents(truth)
+        flat, rows = truth.flatten(), parents(truth)
         known = np.zeros(len(flat), dtype=np.bool_)
         for name, labels in self._labels.items():
             here = pc.is_in(flat, value_set=pa.array(labels, pa.string()))
-            known |= here.to_numpy(zero_copy_only=False) & _present(results[name])[rows]
+            known |= here.to_numpy(zero_copy_only=False) & has_value(results[name])[rows]
         strangers = flat.filter(pa.array(~known)).to_pylist()
         return [label for _, label in {*zip(rows[~known].tolist(), strangers, strict=True)}]
 
@@ -55,7 +61,7 @@ def _tallied(column: pa.Array, labels: Sequence[str], truth: pa.Array) -> LabelS
     judged = truth.filter(column.is_valid())
     decisions = pc.value_counts(present.field("decision")).to_pylist()
     matched, true = matched_by(present, labels), named_in(judged, labels)
-    known = _present(judged)
+    known = has_value(judged)
     tallies = {}
     for place, label in enumerate(labels):
         bins = np.minimum((scores_of(present, label) * BINS).astype(np.intp), BINS - 1)
@@ -90,14 +96,3 @@ def _evidence(
 
 def _counts(bins: npt.NDArray[np.intp]) -> tuple[int, ...]:
     return tuple(np.bincount(bins, minlength=BINS).tolist())
-
-
-def _present(column: pa.Array) -> npt.NDArray[np.bool_]:
-    valid: npt.NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
-    return valid
-
-
-def _parents(lists: pa.Array) -> npt.NDArray[np.intp]:
-    """The row of each element."""
-    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-    return np.repeat(np.arange(len(lists)), lengths)

@@ -299,6 +299,28 @@ def test_the_handle_knows_where_the_workers_metrics_are_once_it_was_built() -> N
     assert len(actor.listening.calls) == 1
 
 
+def test_a_worker_that_cannot_be_reached_from_here_is_read_once(
+    ray: MadeUpRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver looks five times a second."""
+    actor = Actor()
+    worker = begun(actor, HandClock())
+    worker.health()
+    actor.health.calls[0].finish(HEALTH)
+    worker.health()
+    assert worker.metrics_at() is None
+    actor.listening.calls[0].finish(("10.1.2.3", 9400))
+    read: list[Call] = []
+
+    def get(call: Call) -> Any:
+        read.append(call)
+        return call.answer
+
+    monkeypatch.setattr(ray, "get", get)
+    assert [worker.metrics_at() for _ in range(3)] == [None] * 3
+    assert read == actor.listening.calls
+
+
 @pytest.mark.usefixtures("ray")
 def test_a_worker_that_ends_while_it_is_asked_for_its_metrics_has_none() -> None:
     actor, clock = Actor(), HandClock()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 
 from workers.cluster.serving.board import Heard, State
-from workers.endpoints.fleet import Place, reached
+from workers.endpoints.fleet import Place, reached_from_here
 from workers.endpoints.identity import EndpointId
 from workers.settings.loading import Settings
 
@@ -15,9 +14,9 @@ KIND = "serve"
 
 
 def endpoint_of(settings: Settings, node: str, slot: int) -> EndpointId:
-    """Identity of a replica's endpoint. Replicas of each node (a host's name) are counted from 0,
-    so that the node is a part of it."""
-    return EndpointId(KIND, settings.kafka.instance or socket.gethostname(), slot, {"node": node})
+    """Identity of a replica's endpoint. The node (a host's name) is part of the identity, because
+    each node counts its replicas from 0."""
+    return EndpointId(KIND, settings.instance, slot, {"node": node})
 
 
 def replica_places(settings: Settings, replicas: Sequence[Heard]) -> list[Place]:
@@ -36,10 +35,4 @@ def _address(settings: Settings, heard: Heard) -> str | None:
     listening = heard.report.listening
     if listening is None or not heard.lives:
         return None
-    address, port = listening
-    return reached(
-        settings.endpoints.host,
-        port,
-        address,
-        same_machine=heard.report.node == socket.gethostname(),
-    )
+    return reached_from_here(settings.endpoints.host, listening, heard.report.node)

@@ -17,7 +17,7 @@ from pipeline.adapters.s3.downloads import S3Downloads
 from pipeline.backfill import cost
 from pipeline.backfill.cost import Estimate, Pace
 from pipeline.backfill.job import Job, read_job
-from workers.backfill.output import Output, open_output, store_for
+from workers.backfill.output import Output, open_output
 from workers.backfill.planning import Planned, cut
 from workers.backfill.planning_request import Request
 from workers.commands.backfill.new_job import shard_rows
@@ -141,7 +141,7 @@ def _regions(settings: Settings, buckets: Counter[str]) -> dict[str, str | None]
     """Where AWS has the buckets; None for another store."""
     found: dict[str, str | None] = {}
     for bucket in buckets:
-        store = store_for(settings, bucket)
+        store = settings.s3_store_named(bucket)
         if store.endpoint is not None:
             found[bucket] = None
             continue

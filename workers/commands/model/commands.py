@@ -72,7 +72,6 @@ def fetch(
     # Imported here because the clients of S3 and of the hub take seconds to import.
     from workers.commands.model.fetch import Origin, fetch_checkpoint
 
-    # Unlike a message, a person may name any bucket.
-    origin = Origin(settings.s3_store_of(bucket) or settings.s3, bucket, prefix and f"{prefix}/")
+    origin = Origin(settings.s3_store_named(bucket), bucket, prefix and f"{prefix}/")
     fetched = fetch_checkpoint(origin, directory, revision, typer.echo)
     typer.echo(f"{directory}: {fetched.name} at {fetched.revision}")

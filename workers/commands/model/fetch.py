@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.adapters.clip.checkpoint import CONFIG, RELEVANT, Checkpoint, from_directory
+from pipeline.adapters.clip.checkpoint import (
+    CONFIG,
+    Checkpoint,
+    from_directory,
+    is_relevant,
+    relevant_files,
+)
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.downloads import S3Downloads
 from pipeline.adapters.s3.policy import S3Policy
@@ -78,7 +83,7 @@ def _download(origin: Origin, into: Path, tell: Callable[[str], object]) -> None
     ):
         for listed in admin.list_objects(origin.bucket, origin.prefix):
             file = listed.key.removeprefix(origin.prefix)
-            if not _is_relevant(file):
+            if not is_relevant(file):
                 continue
             found = True
             with _writing(into), (into / file).open("wb") as incoming:
@@ -102,19 +107,10 @@ def _replace(directory: Path, incoming: Path) -> None:
     The old configuration goes first and the new one comes last: without one, a directory is no
     checkpoint.
     """
-    for file in sorted(_files(directory), key=lambda file: file.name != CONFIG):
+    for file in sorted(relevant_files(directory), key=lambda file: file.name != CONFIG):
         file.unlink()
-    for file in sorted(_files(incoming), key=lambda file: file.name == CONFIG):
+    for file in sorted(relevant_files(incoming), key=lambda file: file.name == CONFIG):
         file.replace(directory / file.name)
-
-
-def _files(directory: Path) -> list[Path]:
-    return [path for path in directory.iterdir() if _is_relevant(path.name)]
-
-
-def _is_relevant(file: str) -> bool:
-    """Whether a file is part of a checkpoint. A name in a further folder is not."""
-    return "/" not in file and any(fnmatch.fnmatchcase(file, pattern) for pattern in RELEVANT)
 
 
 @contextlib.contextmanager

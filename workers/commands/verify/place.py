@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import TypeVar
 
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import sound_topics
@@ -16,8 +16,6 @@ from pipeline.routes import Route, RoutePolicy
 from workers.settings.loading import Settings
 from workers.stream.wiring import member_of
 
-T = TypeVar("T")
-
 ANSWER_S = 60.0
 """Longest wait for a broker that is busy creating what it was asked for."""
 
@@ -25,8 +23,8 @@ PAUSE_S = 0.5
 
 
 def settings_of_place(settings: Settings, prefix: str) -> Settings:
-    """The settings with another place, and with what one worker of one record needs: everything
-    that decides about the object stays as it is.
+    """The settings of one worker for one record, with topics and a group of their own. What decides
+    about the object stays as it is.
 
     Raises:
         Halt: ``verify.invalid``: no topic may have such a name.
@@ -53,13 +51,13 @@ def settings_of_place(settings: Settings, prefix: str) -> Settings:
             "delivery": settings.delivery.model_copy(update={"start": "earliest"}),
             "routes": routes_of(settings.routes, kafka.input_topics[0]),
             "priority": settings.priority.model_copy(update={"lower": ()}),
-            # One failure is what the command is to show, and not to hold back.
+            # The command shows a failure. A spent budget would hold its dead letter back.
             "failure_budget": settings.failure_budget.model_copy(update={"max_share": 1.0}),
             "decode": settings.decode.model_copy(update={"processes": 1}),
             "model": model.model_copy(
                 update={
                     "device": "auto",
-                    # A precision of GPUs may be none of this machine's; 8 bits run on CPUs alone.
+                    # This machine may have no GPU for the precision. int8 runs on CPUs alone.
                     "precision": "int8" if model.precision == "int8" else "auto",
                     "compile": "off",
                 }
@@ -72,7 +70,7 @@ def settings_of_place(settings: Settings, prefix: str) -> Settings:
 
 
 def routes_of(routes: tuple[RoutePolicy, ...], topic: str) -> tuple[RoutePolicy, ...]:
-    """The routes of records of ``topic``, for whatever topic."""
+    """The routes that match records of ``topic``. Each of them now matches any topic."""
     return tuple(
         route.model_copy(update={"topic": None})
         for route in routes
@@ -83,9 +81,10 @@ def routes_of(routes: tuple[RoutePolicy, ...], topic: str) -> tuple[RoutePolicy,
 class Place:
     """Topics and a group, from ``create`` to ``remove``."""
 
-    def __init__(self, settings: Settings, stopped: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, settings: Settings, stopping: threading.Event) -> None:
+        """Once ``stopping``, a failure is final."""
         self.settings = settings
-        self._stopped = stopped
+        self._stopping = stopping
 
     @property
     def member(self) -> Member:
@@ -119,12 +118,12 @@ class Place:
             self._patiently(admin.remove_group)
             admin.remove_topics(self.topics)
 
-    def _patiently(self, call: Callable[[], T]) -> T:
+    def _patiently(self, call: Callable[[], None]) -> None:
         until = time.monotonic() + ANSWER_S
         while True:
             try:
                 return call()
             except Retry:
-                if time.monotonic() > until or self._stopped():
+                if time.monotonic() > until or self._stopping.is_set():
                     raise
-                time.sleep(PAUSE_S)
+                self._stopping.wait(PAUSE_S)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
@@ -26,6 +25,7 @@ from workers.commands.serving.sample import sample_png
 from workers.commands.signals import signals
 from workers.commands.verify.place import Place, settings_of_place
 from workers.commands.verify.steps import StepFailed, Steps
+from workers.health import Health
 from workers.label_sets import load_routes
 from workers.settings.loading import Settings
 from workers.stages import load_encoder
@@ -66,7 +66,7 @@ def run_verify(
     image = _image(request.upload)
     load_routes(settings)
     stopping = threading.Event()
-    place = Place(settings_of_place(settings, request.prefix), stopping.is_set)
+    place = Place(settings_of_place(settings, request.prefix), stopping)
     steps = Steps(tell)
     with signals(stopping), contextlib.suppress(StepFailed), contextlib.ExitStack() as cleaning:
         if image is not None:
@@ -227,7 +227,7 @@ def _outcome(
     return found[OutputTopic.CLASSIFICATIONS]
 
 
-def _why(health: Any) -> str:
+def _why(health: Health) -> str:
     if not health.partitions:
         return "the worker has not been given its partition; look at the brokers and the log above"
     if health.held_up or not health.available:
