@@ -1,11 +1,13 @@
-"""Programs of others that fetch or build what tests start."""
+"""Programs of others that fetch or build what tests start, and what they have made once."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from workers.embedded.cache import locked
 from workers.embedded.processes import ServiceError
 
 
@@ -40,3 +42,17 @@ def install(
             f"{words} failed (status {done.returncode}); {advice}:\n{done.stdout}{done.stderr}"
         )
     return done.stdout
+
+
+def made_once(path: Path, make: Callable[[Path], Path]) -> Path:
+    """The path, which is made if it is not there, in one step: there is never a part of it.
+
+    ``make`` works in an empty folder and returns what becomes the path. Processes that want the
+    same path wait for one another.
+    """
+    if not path.exists():
+        with locked(path.parent), tempfile.TemporaryDirectory(dir=path.parent) as incoming:
+            # Another process may have made it while this one waited for the lock.
+            if not path.exists():
+                make(Path(incoming)).rename(path)
+    return path
