@@ -11,7 +11,6 @@ import json
 import os
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploy.dev.installing import install
 from workers.embedded.cache import cache_folder, locked
 from workers.embedded.processes import ServiceError
 
@@ -193,27 +193,14 @@ def _download(module: str, version: str, environment: Mapping[str, str]) -> dict
 def _go(
     arguments: Sequence[str | Path], environment: Mapping[str, str], folder: Path | None = None
 ) -> str:
-    try:
-        done = subprocess.run(  # noqa: S603 - the command is ours, no shell
-            ["go", *arguments],  # noqa: S607 - the user's toolchain
-            # Outside every module: a go.mod here would count.
-            cwd=folder or Path(environment["GOMODCACHE"]).parent,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=BUILD_DEADLINE_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as late:
-        raise ServiceError(f"go {arguments[0]}: no end within {BUILD_DEADLINE_S:g} s") from late
-    if done.returncode != 0:
-        raise ServiceError(
-            f"go {' '.join(map(str, arguments))} failed (status {done.returncode}); "
-            f"check the network and the version of Go ({GO_VERSION} or newer):\n"
-            f"{done.stdout}{done.stderr}"
-        )
-    return done.stdout
+    return install(
+        ["go", *arguments],
+        BUILD_DEADLINE_S,
+        f"check the network and the version of Go ({GO_VERSION} or newer)",
+        # Outside every module: a go.mod here would count.
+        folder=folder or Path(environment["GOMODCACHE"]).parent,
+        environment=environment,
+    )
 
 
 def _cpu_s() -> float:

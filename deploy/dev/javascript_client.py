@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 from pathlib import Path
 
-from deploy.dev.installing import install
-from workers.embedded.cache import cache_folder, locked
+from deploy.dev.installing import install, made_once
+from workers.embedded.cache import cache_folder
 from workers.embedded.processes import ServiceError
 
 LOCKED = Path(__file__).with_name("javascript")
@@ -34,22 +33,13 @@ def modules() -> Path:
 
     Raises ``ServiceError`` without npm, and with npm's words when it fails.
     """
-    folder = _folder()
-    installed = folder / "node_modules"
-    if installed.is_dir():
-        return installed
+    return made_once(_folder() / "node_modules", _install)
+
+
+def _install(folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise ServiceError(f"javascript: {WHAT_IT_NEEDS}")
-    with locked(folder), tempfile.TemporaryDirectory(dir=folder) as incoming:
-        # Another process may have installed it while this one waited for the lock.
-        if not installed.is_dir():
-            _install(npm, Path(incoming))
-            (Path(incoming) / "node_modules").rename(installed)
-    return installed
-
-
-def _install(npm: str, folder: Path) -> None:
     for name in FILES:
         shutil.copy(LOCKED / name, folder)
     # npm compares what it fetches with the hash in the lock. No package may run a script.
@@ -59,3 +49,4 @@ def _install(npm: str, folder: Path) -> None:
         "check the network",
         folder=folder,
     )
+    return folder / "node_modules"

@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import json
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Set
@@ -19,12 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from deploy.dev.image import project_version
+from deploy.dev.installing import install
 from deploy.image.requirements import pins
 from workers.embedded.cache import cache_folder, locked
+from workers.embedded.processes import ServiceError
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / "constraints-build.txt"
 PRODUCTION = ROOT / "constraints-production.txt"
+
+DEADLINE_S = 600.0
+"""Of one command. The longest fetches and installs the tools."""
 
 
 def normalized(name: str) -> str:
@@ -57,11 +61,11 @@ def tools() -> Path:
     done = folder / ".installed"
     with locked(folder):
         if not done.is_file():
-            uv = str(Path(sys.executable).parent / "uv")
-            _run(uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(folder))
+            uv = Path(sys.executable).parent / "uv"
+            _run(uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, folder)
             _run(
-                *(uv, "pip", "install", "--quiet", "--python", str(folder / "bin/python")),
-                *("--require-hashes", "--requirement", str(TOOLS)),
+                *(uv, "pip", "install", "--quiet", "--python", folder / "bin/python"),
+                *("--require-hashes", "--requirement", TOOLS),
             )
             done.touch()
     return folder / "bin"
@@ -72,27 +76,30 @@ def sbom(python: str = sys.executable) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "all.json"
         _run(
-            *(str(tools() / "cyclonedx-py"), "environment", "--output-reproducible"),
-            *("--pyproject", str(ROOT / "pyproject.toml")),
-            *("--output-file", str(file), python),
+            *(tools() / "cyclonedx-py", "environment", "--output-reproducible"),
+            *("--pyproject", ROOT / "pyproject.toml", "--output-file", file, python),
         )
         everything: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     names = {normalized(name) for name in pins(PRODUCTION.read_text(encoding="utf-8"))}
     return only(everything, names)
 
 
-def _run(*words: str) -> None:
-    subprocess.run(words, check=True)  # noqa: S603 - the words are ours
+def _run(*words: str | Path) -> None:
+    install(words, DEADLINE_S, "check the network")
 
 
 def main() -> int:
-    """Write the file, and say how many packages it names."""
+    """Write the file, and say how many packages it names. 1: the tools do not work, and why."""
     parser = argparse.ArgumentParser(prog="make sbom", description="Write the SBOM.")
     parser.add_argument(
         "--output", type=Path, default=ROOT / f"dist/clipstream-{project_version()}.cdx.json"
     )
     output: Path = parser.parse_args().output
-    bom = sbom()
+    try:
+        bom = sbom()
+    except ServiceError as problem:
+        print(problem, file=sys.stderr)
+        return 1
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(bom, indent=2) + "\n", encoding="utf-8")
     print(f"{output}: CycloneDX {bom['specVersion']}, {len(bom['components'])} packages")

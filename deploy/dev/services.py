@@ -75,7 +75,8 @@ def up(folder: Path, s3: str) -> None:
             state.services[name] = service
             state.save()
             _say(f"{name}: {service.title} answers, process {service.process.pid}")
-        _create_topics(state.services["kafka"].variables)
+        variables = state.services["kafka"].variables
+        create_topics(*json.loads(variables["CLIPSTREAM_KAFKA__BOOTSTRAP_SERVERS"]))
     _print_variables(state)
 
 
@@ -144,16 +145,13 @@ def _identity(pid: int) -> ProcessIdentity:
     return identity
 
 
-def _create_topics(variables: dict[str, str]) -> None:
-    servers = tuple(json.loads(variables["CLIPSTREAM_KAFKA__BOOTSTRAP_SERVERS"]))
+def create_topics(*servers: str) -> None:
+    """Create the topics with the default names, unless they are there; say which were created."""
     policy = KafkaPolicy(bootstrap_servers=servers)
-    topics = sound_topics(policy)
     with KafkaAdmin(policy) as admin:
-        existing = admin.topics(topics)
-        missing = {name: topics[name] for name in topics if name not in existing}
-        if missing:
-            admin.create_topics(missing, PARTITIONS, replication=1)
-            _say(f"kafka: created {', '.join(missing)}, {PARTITIONS} partitions each")
+        created = admin.create_topics(sound_topics(policy), PARTITIONS, replication=1)
+    if created:
+        _say(f"kafka: created {', '.join(created)}, {PARTITIONS} partitions each")
 
 
 def _print_variables(state: State) -> None:

@@ -13,6 +13,7 @@ from deploy.dev.cluster.clusters import DEVELOPERS_SLOT, Cluster, folder_of
 from deploy.dev.cluster.node.network import SLOTS
 from deploy.dev.cluster.processes import Processes, all_run, stop_recorded
 from deploy.dev.cluster.programs import program
+from deploy.dev.services import create_topics
 from deploy.dev.versitygw import VersityS3
 from workers.embedded.cache import locked
 from workers.embedded.kafka import EmbeddedKafka
@@ -80,7 +81,7 @@ def _prepare(cluster: Cluster) -> None:
     )
     store.start()
     record(store.pid)
-    supplies.create_topics(kafka.bootstrap)
+    create_topics(kafka.bootstrap)
     supplies.upload_images(store)
     supplies.create_namespace(cluster.kubectl.within(NAMESPACE), store)
     values = supplies.chart_values(kafka.bootstrap, store)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.dev import go_programs
 from deploy.dev.go_programs import GoProgram
+from deploy.dev.installing import made_once
 from workers.embedded.cache import cache_folder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -111,13 +111,7 @@ def custom_resources() -> Path:
 
     They lie in the operators' modules, which are fetched once.
     """
-    folder = _custom_resources_folder()
-    if not folder.is_dir():
-        with go_programs.sole_build() as environment:
-            assert environment is not None  # noqa: S101 - it has waited
-            if not folder.is_dir():
-                _fetch_custom_resources(folder, environment)
-    return folder
+    return made_once(_custom_resources_folder(), _fetch_custom_resources)
 
 
 def _custom_resources_folder() -> Path:
@@ -125,12 +119,12 @@ def _custom_resources_folder() -> Path:
     return cache_folder("custom-resources", digest[:16])
 
 
-def _fetch_custom_resources(folder: Path, environment: Mapping[str, str]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as incoming:
-        complete = Path(incoming) / "complete"
-        complete.mkdir()
+def _fetch_custom_resources(folder: Path) -> Path:
+    complete = folder / "complete"
+    complete.mkdir()
+    with go_programs.sole_build() as environment:
+        assert environment is not None  # noqa: S101 - it has waited
         for module, version, pattern in _CUSTOM_RESOURCES:
             for file in go_programs.module_folder(module, version, environment).glob(pattern):
                 shutil.copyfile(file, complete / file.name)
-        complete.rename(folder)
+    return complete

@@ -1,4 +1,4 @@
-"""What a release of the chart needs in a cluster: Kafka, S3 with images, keys, values."""
+"""What a release of the chart needs in a cluster: S3 with images, keys, values."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from deploy.dev.cluster.kubectl import Kubectl, Object, restricted_namespace
 from deploy.dev.cluster.node import mounted_code
 from deploy.dev.cluster.node.image import CODE, IMAGE
 from deploy.dev.cluster.programs import ROOT
-from pipeline.adapters.kafka.admin import KafkaAdmin
-from pipeline.adapters.kafka.doctor import sound_topics
-from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.policy import S3Policy
 from workers.demo.shapes import demo_images
@@ -22,8 +19,6 @@ S3_SECRET = "s3"  # noqa: S105 - its name
 BUCKET = "images"
 TEST_IMAGE = "test.png"
 IMAGES = 20
-
-PARTITIONS = 6
 
 
 def s3_secret(server: S3Server) -> Object:
@@ -44,13 +39,6 @@ def create_namespace(kubectl: Kubectl, server: S3Server) -> None:
     kubectl.apply(restricted_namespace(kubectl.namespace))
     kubectl.apply(s3_secret(server))
     mounted_code.provide(kubectl)
-
-
-def create_topics(bootstrap: str) -> None:
-    """Make the topics with the default names."""
-    policy = KafkaPolicy(bootstrap_servers=(bootstrap,))
-    with KafkaAdmin(policy) as admin:
-        admin.create_topics(sound_topics(policy), PARTITIONS, replication=1)
 
 
 def upload_images(server: S3Server) -> None:

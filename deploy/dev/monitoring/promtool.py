@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
-from deploy.dev.installing import install
-from workers.embedded.cache import cache_folder, locked
+from deploy.dev.installing import install, made_once
+from workers.embedded.cache import cache_folder
 from workers.embedded.processes import ServiceError
 
 PROGRAMS = ("prometheus", "promtool")
@@ -50,26 +49,17 @@ def program(name: str) -> Path:
     on_path = shutil.which(name)
     if on_path is not None:
         return Path(on_path)
-    kept = _unpacked() / name
-    if kept.is_file():
-        return kept
     if not available():
         raise ServiceError(f"{name}: {WHAT_IT_NEEDS}")
-    with locked(_unpacked().parent), tempfile.TemporaryDirectory(dir=_unpacked().parent) as folder:
-        if not kept.is_file():
-            print("fetching Debian's package prometheus, once", file=sys.stderr)
-            _fetch(Path(folder))
-            found = Path(folder) / "files/usr/bin"
-            _unpacked().mkdir(exist_ok=True)
-            for each in PROGRAMS:
-                (found / each).replace(_unpacked() / each)
-    return kept
+    return made_once(_unpacked(), _fetch) / name
 
 
-def _fetch(folder: Path) -> None:
+def _fetch(folder: Path) -> Path:
+    print("fetching Debian's package prometheus, once", file=sys.stderr)
     _run(["apt-get", "download", "-q", "prometheus"], folder)
     (package,) = folder.glob("prometheus_*.deb")
     _run(["dpkg-deb", "-x", package.name, "files"], folder)
+    return folder / "files/usr/bin"
 
 
 def _run(command: list[str], folder: Path) -> None:

@@ -8,11 +8,9 @@ a pod with a host name. Every other name is unknown.
 from __future__ import annotations
 
 import argparse
-import json
 import socket
 import socketserver
 import struct
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -62,7 +60,7 @@ def answer(query: bytes, lookup: Callable[[], Addresses]) -> bytes:
     kind, _ = struct.unpack_from(">HH", query, at + 1)
     try:
         found = lookup().get(".".join(labels).lower())
-    except (OSError, ValueError, subprocess.SubprocessError, RuntimeError):
+    except (OSError, ValueError, RuntimeError):
         flags, found = _SERVER_FAILED, None
     else:
         flags = _NO_SUCH_NAME if found is None else _NO_ERROR
@@ -85,8 +83,7 @@ class Endpoints:
     def __call__(self) -> Addresses:
         now = time.monotonic()
         if now - self._asked >= FRESH_S:
-            everywhere = self._kubectl("get", "endpointslices", "-A", "-o", "json")
-            self._known = addresses(json.loads(everywhere)["items"])
+            self._known = addresses(self._kubectl.get("endpointslices", "-A")["items"])
             self._asked = now
         return self._known
 

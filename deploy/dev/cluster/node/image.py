@@ -12,12 +12,11 @@ import io
 import json
 import os
 import tarfile
-import tempfile
 from pathlib import Path
 
 from deploy.dev.cluster.node.requirements import need
-from deploy.dev.installing import install
-from workers.embedded.cache import cache_folder, locked
+from deploy.dev.installing import install, made_once
+from workers.embedded.cache import cache_folder
 
 RELEASE = "bookworm"
 """Debian's release whose Python loads the wheels of a developer's 3.11."""
@@ -69,12 +68,7 @@ def archive() -> Path:
     """
     recipe = repr((RELEASE, PACKAGES, _FILES, _FOLDERS, _ENVIRONMENT, _configurations("", "")))
     folder = cache_folder("thin-image", hashlib.sha256(recipe.encode()).hexdigest()[:16])
-    file = folder / "images.tar"
-    if not file.is_file():
-        with locked(folder), tempfile.TemporaryDirectory(dir=folder) as incoming:
-            if not file.is_file():
-                _make(Path(incoming)).replace(file)
-    return file
+    return made_once(folder / "images.tar", _make)
 
 
 def _make(folder: Path) -> Path:

@@ -30,25 +30,35 @@ class Network:
 
     @property
     def gateway(self) -> str:
-        return f"10.88.{77 + self.slot}.1"
+        return f"10.88.{self._number}.1"
 
     @property
     def pods(self) -> str:
-        return f"10.88.{77 + self.slot}.0/24"
+        return f"10.88.{self._number}.0/24"
 
     @property
     def services(self) -> str:
-        return f"10.87.{77 + self.slot}.0/24"
+        return f"10.87.{self._number}.0/24"
 
     @property
     def api(self) -> str:
         """The first address of the services, which Kubernetes gives to its own API server."""
-        return f"10.87.{77 + self.slot}.1"
+        return f"10.87.{self._number}.1"
+
+    @property
+    def _number(self) -> int:
+        """Third part of every address."""
+        return 77 + self.slot
+
+    @property
+    def exists(self) -> bool:
+        """Whether the bridge is there."""
+        return Path("/sys/class/net", self.bridge).exists()
 
     @staticmethod
     def any() -> bool:
         """Whether the network of any slot is there."""
-        return any(Path("/sys/class/net", Network(slot).bridge).exists() for slot in SLOTS)
+        return any(Network(slot).exists for slot in SLOTS)
 
     def create(self) -> None:
         """Make the bridge, and give it both addresses. What an earlier cluster left is replaced."""
@@ -60,7 +70,7 @@ class Network:
 
     def remove(self) -> None:
         """Remove the bridge with all that is plugged into it. Idempotent."""
-        if Path("/sys/class/net", self.bridge).exists():
+        if self.exists:
             _ip("link", "delete", self.bridge)
 
     def write_plugins(self, folder: Path) -> None:

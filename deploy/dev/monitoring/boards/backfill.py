@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from deploy.dev.monitoring.boards.board import (
     NAMESPACE,
+    WORKER_LEGEND,
     Board,
     Panel,
     Query,
     Row,
+    gauge,
     mean,
     quantile,
     rate,
@@ -43,7 +45,9 @@ BACKFILL = Board(
                     "s",
                     (
                         Query(
-                            f"max by (instance) (clipstream_backfill_left_seconds{{{NAMESPACE}}})",
+                            gauge(
+                                "max", "clipstream_backfill_left_seconds", NAMESPACE, by="instance"
+                            ),
                             "{{instance}}",
                         ),
                     ),
@@ -53,8 +57,7 @@ BACKFILL = Board(
                 Panel(
                     "Shards by state",
                     "set_aside: they killed their process several times, and are done last. "
-                    "in_work is "
-                    "0 while the job is paused.",
+                    "in_work is 0 while the job is paused.",
                     "short",
                     (Query(f"sum by (state) ({SHARDS}{{{NAMESPACE}}})", "{{state}}"),),
                     width=12,
@@ -113,7 +116,7 @@ BACKFILL = Board(
                             "time() - max by (driver, worker) "
                             "(clipstream_backfill_last_progress_timestamp_seconds"
                             f"{{{NAMESPACE}}} > 0)",
-                            "{{driver}}/{{worker}}",
+                            WORKER_LEGEND,
                         ),
                     ),
                 ),
@@ -123,8 +126,12 @@ BACKFILL = Board(
                     "short",
                     (
                         Query(
-                            "sum by (instance) "
-                            f"(clipstream_backfill_given_back_places{{{NAMESPACE}}})",
+                            gauge(
+                                "sum",
+                                "clipstream_backfill_given_back_places",
+                                NAMESPACE,
+                                by="instance",
+                            ),
                             "{{instance}}",
                         ),
                     ),

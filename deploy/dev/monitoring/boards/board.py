@@ -14,6 +14,11 @@ NAMESPACE = 'namespace=~"$namespace"'
 
 RATE = "$__rate_interval"
 
+WORKER = "driver, worker"
+"""The labels that tell one worker from all others."""
+
+WORKER_LEGEND = "{{driver}}/{{worker}}"
+
 SOURCES: Mapping[str, str] = {
     "namespace": "clipstream_driver_workers",
     "group": "clipstream_references_total",
@@ -86,6 +91,16 @@ def rate(metric: str, matchers: str = ALL, by: str = "") -> str:
     return f"sum by ({by}) (rate({metric}{{{matchers}}}[{RATE}]))"
 
 
+def increase(metric: str, window: str, matchers: str = ALL, by: str = "") -> str:
+    """Events in the last ``window``, such as ``1h``, summed ``by`` labels."""
+    return f"sum by ({by}) (increase({metric}{{{matchers}}}[{window}]))"
+
+
+def gauge(how: str, metric: str, matchers: str = ALL, by: str = "") -> str:
+    """The values of a gauge put together ``by`` labels. ``how``: ``sum``, ``max``, ``count`` …"""
+    return f"{how} by ({by}) ({metric}{{{matchers}}})"
+
+
 def quantile(share: float, metric: str, matchers: str = ALL, by: str = "") -> str:
     """A quantile of a histogram with classic buckets, ``by`` labels."""
     labels = f"{by}, le" if by else "le"
@@ -95,3 +110,12 @@ def quantile(share: float, metric: str, matchers: str = ALL, by: str = "") -> st
 def mean(metric: str, matchers: str = ALL, by: str = "") -> str:
     """The mean of what a histogram observed."""
     return f"{rate(f'{metric}_sum', matchers, by)} / {rate(f'{metric}_count', matchers, by)}"
+
+
+def stage_time(stage: str) -> tuple[Query, Query]:
+    """How long an image is in a stage: the mean, and what one image of a hundred exceeds."""
+    metric, matchers = "clipstream_stage_duration_seconds", f'{ALL},stage="{stage}"'
+    return (
+        Query(mean(metric, matchers), "mean"),
+        Query(quantile(0.99, metric, matchers), "99 %"),
+    )

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from deploy.dev.monitoring.boards.board import NAMESPACE, Board, Panel, Query, Row, rate
+from deploy.dev.monitoring.boards.board import (
+    NAMESPACE,
+    Board,
+    Panel,
+    Query,
+    Row,
+    gauge,
+    increase,
+    rate,
+)
 
 SETS = f'{NAMESPACE},label_set=~"$label_set"'
 OF_A_SET = rate("clipstream_label_decisions_total", SETS, "label_set")
@@ -12,8 +21,7 @@ DECISIONS = Board(
     "decisions",
     "Clipstream / Label decisions",
     "What label sets decide, in the stream, over HTTP and in backfills. Images that are scored "
-    "again "
-    "after a restart count again; consumers of the events have the exact numbers.",
+    "again after a restart count again; consumers of the events have the exact numbers.",
     (
         Row(
             "Decisions",
@@ -50,9 +58,12 @@ DECISIONS = Board(
                     "short",
                     (
                         Query(
-                            "sum by (label_set, decision) "
-                            "(increase(clipstream_label_decisions_total"
-                            f"{{{SETS}}}[24h]))",
+                            increase(
+                                "clipstream_label_decisions_total",
+                                "24h",
+                                SETS,
+                                by="label_set, decision",
+                            ),
                             "{{label_set}}: {{decision}}",
                         ),
                     ),
@@ -67,15 +78,9 @@ DECISIONS = Board(
                 Panel(
                     "Labels that matched",
                     "Images a second whose score for a label reached a threshold: the 20 most "
-                    "frequent. "
-                    "other: label sets of more than 200 labels.",
+                    "frequent. other: label sets of more than 200 labels.",
                     "ops",
-                    (
-                        Query(
-                            f"topk(20, {MATCHES})",
-                            "{{label_set}}: {{label}}",
-                        ),
-                    ),
+                    (Query(f"topk(20, {MATCHES})", "{{label_set}}: {{label}}"),),
                     width=16,
                 ),
                 Panel(
@@ -100,12 +105,13 @@ DECISIONS = Board(
                 Panel(
                     "Versions in force",
                     "Workers by version of a label set. Two versions for longer than a minute: "
-                    "some "
-                    "workers decide by an older file.",
+                    "some workers decide by an older file.",
                     "short",
                     (
                         Query(
-                            f"count by (label_set, version) (clipstream_label_set_info{{{SETS}}})",
+                            gauge(
+                                "count", "clipstream_label_set_info", SETS, by="label_set, version"
+                            ),
                             "{{label_set}} {{version}}",
                         ),
                     ),
@@ -117,7 +123,7 @@ DECISIONS = Board(
                     "short",
                     (
                         Query(
-                            f"sum by (driver) (clipstream_label_sets_refused{{{NAMESPACE}}})",
+                            gauge("sum", "clipstream_label_sets_refused", NAMESPACE, by="driver"),
                             "{{driver}}",
                         ),
                     ),
@@ -128,8 +134,9 @@ DECISIONS = Board(
                     "short",
                     (
                         Query(
-                            "sum by (outcome) (increase(clipstream_label_set_reloads_total"
-                            f"{{{NAMESPACE}}}[1h]))",
+                            increase(
+                                "clipstream_label_set_reloads_total", "1h", NAMESPACE, by="outcome"
+                            ),
                             "{{outcome}}",
                         ),
                     ),

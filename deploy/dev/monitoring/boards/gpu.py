@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from deploy.dev.monitoring.boards.board import (
     ALL,
-    RATE,
+    WORKER,
+    WORKER_LEGEND,
     Board,
     Panel,
     Query,
     Row,
+    gauge,
     mean,
     quantile,
     rate,
-)
-
-BUSY = (
-    "sum by (driver, worker) (rate(clipstream_stage_duration_seconds_sum"
-    f'{{{ALL},stage="encode"}}[{RATE}]))'
+    stage_time,
 )
 
 GPU = Board(
@@ -29,22 +27,25 @@ GPU = Board(
             (
                 Panel(
                     "Time with a batch",
-                    "Share of the time in which the model has a batch. Batches of a GPU "
-                    "overlap, so up "
-                    "to 200 %. A low share is normal while the group keeps up.",
+                    "Share of the time in which the model has a batch. Batches of a GPU overlap, "
+                    "so up to 200 %. A low share is normal while the group keeps up.",
                     "percentunit",
-                    (Query(BUSY, "{{driver}}/{{worker}}"),),
+                    (
+                        Query(
+                            rate(
+                                "clipstream_stage_duration_seconds_sum",
+                                f'{ALL},stage="encode"',
+                                WORKER,
+                            ),
+                            WORKER_LEGEND,
+                        ),
+                    ),
                 ),
                 Panel(
                     "Images encoded",
                     "A second, by worker.",
                     "ops",
-                    (
-                        Query(
-                            rate("clipstream_batch_size_sum", by="driver, worker"),
-                            "{{driver}}/{{worker}}",
-                        ),
-                    ),
+                    (Query(rate("clipstream_batch_size_sum", by=WORKER), WORKER_LEGEND),),
                 ),
                 Panel(
                     "Workers on a GPU",
@@ -52,8 +53,12 @@ GPU = Board(
                     "short",
                     (
                         Query(
-                            "count by (model, precision, engine) "
-                            f'(clipstream_model_info{{{ALL},engine=~"torch-cuda.*"}})',
+                            gauge(
+                                "count",
+                                "clipstream_model_info",
+                                f'{ALL},engine=~"torch-cuda.*"',
+                                by="model, precision, engine",
+                            ),
                             "{{model}} {{precision}} {{engine}}",
                         ),
                     ),
@@ -77,29 +82,13 @@ GPU = Board(
                     "Time of a batch",
                     "On the device, copies included.",
                     "s",
-                    (
-                        Query(
-                            mean("clipstream_stage_duration_seconds", f'{ALL},stage="encode"'),
-                            "mean",
-                        ),
-                        Query(
-                            quantile(
-                                0.99, "clipstream_stage_duration_seconds", f'{ALL},stage="encode"'
-                            ),
-                            "99 %",
-                        ),
-                    ),
+                    stage_time("encode"),
                 ),
                 Panel(
                     "Largest batch in use",
                     "Below batch.max_size the device ran out of memory once.",
                     "short",
-                    (
-                        Query(
-                            f"min by (driver, worker) (clipstream_max_batch_images{{{ALL}}})",
-                            "{{driver}}/{{worker}}",
-                        ),
-                    ),
+                    (Query(gauge("min", "clipstream_max_batch_images", by=WORKER), WORKER_LEGEND),),
                 ),
             ),
         ),
@@ -113,8 +102,12 @@ GPU = Board(
                     "short",
                     (
                         Query(
-                            "sum by (stage) (clipstream_queue_depth"
-                            f'{{{ALL},stage=~"decode|encode"}})',
+                            gauge(
+                                "sum",
+                                "clipstream_queue_depth",
+                                f'{ALL},stage=~"decode|encode"',
+                                by="stage",
+                            ),
                             "{{stage}}",
                         ),
                     ),
@@ -124,18 +117,7 @@ GPU = Board(
                     "Wait before encode",
                     "From a decoded image to the start of its batch.",
                     "s",
-                    (
-                        Query(
-                            mean("clipstream_stage_duration_seconds", f'{ALL},stage="queue"'),
-                            "mean",
-                        ),
-                        Query(
-                            quantile(
-                                0.99, "clipstream_stage_duration_seconds", f'{ALL},stage="queue"'
-                            ),
-                            "99 %",
-                        ),
-                    ),
+                    stage_time("queue"),
                     width=12,
                 ),
             ),

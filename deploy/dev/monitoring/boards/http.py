@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from deploy.dev.monitoring.boards.board import NAMESPACE, Board, Panel, Query, Row, quantile, rate
+from deploy.dev.monitoring.boards.board import (
+    NAMESPACE,
+    Board,
+    Panel,
+    Query,
+    Row,
+    increase,
+    quantile,
+    rate,
+)
 
 ROUTES = f'{NAMESPACE},route=~"$route"'
 REQUESTS = "clipstream_http_requests_total"
@@ -51,9 +60,8 @@ HTTP = Board(
                 ),
                 Panel(
                     "Refusals by reason",
-                    "overloaded: add replicas. rate_limit_exceeded: a key asks for more than "
-                    "its rate. "
-                    "invalid_api_key: an old key, or somebody is guessing.",
+                    "overloaded: add replicas. rate_limit_exceeded: a key asks for more than its "
+                    "rate. invalid_api_key: an old key, or somebody is guessing.",
                     "reqps",
                     (
                         Query(
@@ -112,8 +120,7 @@ HTTP = Board(
                     "short",
                     (
                         Query(
-                            f"count(clipstream_http_requests_in_flight{{{NAMESPACE}}})",
-                            "replicas",
+                            f"count(clipstream_http_requests_in_flight{{{NAMESPACE}}})", "replicas"
                         ),
                     ),
                     width=4,
@@ -148,8 +155,7 @@ HTTP = Board(
                     "short",
                     (
                         Query(
-                            "sum by (outcome) (increase(clipstream_key_reloads_total"
-                            f"{{{NAMESPACE}}}[1h]))",
+                            increase("clipstream_key_reloads_total", "1h", NAMESPACE, by="outcome"),
                             "{{outcome}}",
                         ),
                     ),

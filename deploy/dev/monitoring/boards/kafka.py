@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from deploy.dev.monitoring.boards.board import ALL, Board, Panel, Query, Row, mean, quantile, rate
+from deploy.dev.monitoring.boards.board import (
+    ALL,
+    WORKER,
+    WORKER_LEGEND,
+    Board,
+    Panel,
+    Query,
+    Row,
+    gauge,
+    increase,
+    rate,
+    stage_time,
+)
 
 KAFKA = Board(
     "kafka",
@@ -16,40 +28,19 @@ KAFKA = Board(
                     "Commits",
                     "Transactions that succeeded, a second.",
                     "ops",
-                    (
-                        Query(
-                            rate("clipstream_commits_total", by="driver, worker"),
-                            "{{driver}}/{{worker}}",
-                        ),
-                    ),
+                    (Query(rate("clipstream_commits_total", by=WORKER), WORKER_LEGEND),),
                 ),
                 Panel(
                     "Failed commits",
                     "A few during a broker's restart are normal.",
                     "ops",
-                    (
-                        Query(
-                            rate("clipstream_commit_failures_total", by="driver, worker"),
-                            "{{driver}}/{{worker}}",
-                        ),
-                    ),
+                    (Query(rate("clipstream_commit_failures_total", by=WORKER), WORKER_LEGEND),),
                 ),
                 Panel(
                     "Time of a commit",
                     "From the first record of the transaction to its end.",
                     "s",
-                    (
-                        Query(
-                            mean("clipstream_stage_duration_seconds", f'{ALL},stage="commit"'),
-                            "mean",
-                        ),
-                        Query(
-                            quantile(
-                                0.99, "clipstream_stage_duration_seconds", f'{ALL},stage="commit"'
-                            ),
-                            "99 %",
-                        ),
-                    ),
+                    stage_time("commit"),
                 ),
                 Panel(
                     "Outcomes in a commit",
@@ -69,8 +60,7 @@ KAFKA = Board(
                     "s",
                     (
                         Query(
-                            f"max by (driver, worker) (clipstream_commit_age_seconds{{{ALL}}})",
-                            "{{driver}}/{{worker}}",
+                            gauge("max", "clipstream_commit_age_seconds", by=WORKER), WORKER_LEGEND
                         ),
                     ),
                     width=16,
@@ -86,8 +76,7 @@ KAFKA = Board(
                     "short",
                     (
                         Query(
-                            f"sum by (driver, worker) (clipstream_assigned_partitions{{{ALL}}})",
-                            "{{driver}}/{{worker}}",
+                            gauge("sum", "clipstream_assigned_partitions", by=WORKER), WORKER_LEGEND
                         ),
                     ),
                 ),
@@ -98,9 +87,7 @@ KAFKA = Board(
                     "short",
                     (
                         Query(
-                            "sum by (driver, worker) (increase(clipstream_rebalances_total"
-                            f"{{{ALL}}}[1h]))",
-                            "{{driver}}/{{worker}}",
+                            increase("clipstream_rebalances_total", "1h", by=WORKER), WORKER_LEGEND
                         ),
                     ),
                 ),

@@ -9,6 +9,8 @@ from deploy.dev.monitoring.boards.board import (
     Panel,
     Query,
     Row,
+    gauge,
+    increase,
     quantile,
     rate,
 )
@@ -113,13 +115,11 @@ OVERVIEW = Board(
                 Panel(
                     "Lag by topic",
                     "Records between the committed position and the end of the partitions. A "
-                    "partition "
-                    "without an owner is not in it.",
+                    "partition without an owner is not in it.",
                     "short",
                     (
                         Query(
-                            f"sum by (topic) (clipstream_consumer_lag_records{{{ALL}}})",
-                            "{{topic}}",
+                            gauge("sum", "clipstream_consumer_lag_records", by="topic"), "{{topic}}"
                         ),
                     ),
                     width=12,
@@ -136,13 +136,12 @@ OVERVIEW = Board(
                 ),
                 Panel(
                     "Places for workers",
-                    "ready takes in work. held waits for a store or the brokers. waiting has "
-                    "no room "
-                    "in Ray. empty has a fault of its node: the driver's /readyz says which.",
+                    "ready takes in work. held waits for a store or the brokers. waiting has no "
+                    "room in Ray. empty has a fault of its node: the driver's /readyz says which.",
                     "short",
                     (
                         Query(
-                            f"sum by (state) (clipstream_driver_workers{{{NAMESPACE}}})",
+                            gauge("sum", "clipstream_driver_workers", NAMESPACE, by="state"),
                             "{{state}}",
                         ),
                     ),
@@ -171,7 +170,7 @@ OVERVIEW = Board(
                     "short",
                     (
                         Query(
-                            f"sum by (code) (clipstream_driver_places_empty{{{NAMESPACE}}})",
+                            gauge("sum", "clipstream_driver_places_empty", NAMESPACE, by="code"),
                             "{{code}}",
                         ),
                     ),
@@ -182,8 +181,12 @@ OVERVIEW = Board(
                     "short",
                     (
                         Query(
-                            "sum by (instance) (increase(clipstream_driver_worker_deaths_total"
-                            f"{{{NAMESPACE}}}[1h]))",
+                            increase(
+                                "clipstream_driver_worker_deaths_total",
+                                "1h",
+                                NAMESPACE,
+                                by="instance",
+                            ),
                             "{{instance}}",
                         ),
                     ),
@@ -194,8 +197,13 @@ OVERVIEW = Board(
                     "s",
                     (
                         Query(
-                            "min by (setting) (clipstream_certificate_expiry_timestamp_seconds"
-                            f"{{{NAMESPACE}}}) - time()",
+                            gauge(
+                                "min",
+                                "clipstream_certificate_expiry_timestamp_seconds",
+                                NAMESPACE,
+                                by="setting",
+                            )
+                            + " - time()",
                             "{{setting}}",
                         ),
                     ),
@@ -219,8 +227,12 @@ OVERVIEW = Board(
                     "short",
                     (
                         Query(
-                            "count by (version, model, revision, precision, engine) "
-                            f"(clipstream_model_info{{{NAMESPACE}}})",
+                            gauge(
+                                "count",
+                                "clipstream_model_info",
+                                NAMESPACE,
+                                by="version, model, revision, precision, engine",
+                            ),
                             "{{version}} {{model}} {{precision}} {{engine}}",
                         ),
                     ),

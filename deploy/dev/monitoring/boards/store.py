@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from deploy.dev.monitoring.boards.board import ALL, Board, Panel, Query, Row, mean, quantile, rate
+from deploy.dev.monitoring.boards.board import (
+    ALL,
+    WORKER,
+    WORKER_LEGEND,
+    Board,
+    Panel,
+    Query,
+    Row,
+    gauge,
+    increase,
+    rate,
+    stage_time,
+)
 
 STORE = Board(
     "store",
@@ -18,8 +30,7 @@ STORE = Board(
                     "short",
                     (
                         Query(
-                            f"max by (store) (clipstream_store_breaker_open{{{ALL}}})",
-                            "{{store}}",
+                            gauge("max", "clipstream_store_breaker_open", by="store"), "{{store}}"
                         ),
                     ),
                 ),
@@ -27,12 +38,7 @@ STORE = Board(
                     "Attempts that failed and were repeated",
                     "A rise often precedes an open breaker.",
                     "ops",
-                    (
-                        Query(
-                            rate("clipstream_fetch_retries_total", by="driver, worker"),
-                            "{{driver}}/{{worker}}",
-                        ),
-                    ),
+                    (Query(rate("clipstream_fetch_retries_total", by=WORKER), WORKER_LEGEND),),
                 ),
                 Panel(
                     "Bytes read",
@@ -44,18 +50,7 @@ STORE = Board(
                     "Time of a fetch",
                     "Attempts and the waits between them.",
                     "s",
-                    (
-                        Query(
-                            mean("clipstream_stage_duration_seconds", f'{ALL},stage="fetch"'),
-                            "mean",
-                        ),
-                        Query(
-                            quantile(
-                                0.99, "clipstream_stage_duration_seconds", f'{ALL},stage="fetch"'
-                            ),
-                            "99 %",
-                        ),
-                    ),
+                    stage_time("fetch"),
                 ),
                 Panel(
                     "Images before fetch",
@@ -63,9 +58,10 @@ STORE = Board(
                     "short",
                     (
                         Query(
-                            "sum by (driver, worker) (clipstream_queue_depth"
-                            f'{{{ALL},stage="fetch"}})',
-                            "{{driver}}/{{worker}}",
+                            gauge(
+                                "sum", "clipstream_queue_depth", f'{ALL},stage="fetch"', by=WORKER
+                            ),
+                            WORKER_LEGEND,
                         ),
                     ),
                 ),
@@ -91,18 +87,7 @@ STORE = Board(
                     "Time of a decode",
                     "The wait for a free process included.",
                     "s",
-                    (
-                        Query(
-                            mean("clipstream_stage_duration_seconds", f'{ALL},stage="decode"'),
-                            "mean",
-                        ),
-                        Query(
-                            quantile(
-                                0.99, "clipstream_stage_duration_seconds", f'{ALL},stage="decode"'
-                            ),
-                            "99 %",
-                        ),
-                    ),
+                    stage_time("decode"),
                 ),
                 Panel(
                     "Images before decode",
@@ -110,9 +95,10 @@ STORE = Board(
                     "short",
                     (
                         Query(
-                            "sum by (driver, worker) (clipstream_queue_depth"
-                            f'{{{ALL},stage="decode"}})',
-                            "{{driver}}/{{worker}}",
+                            gauge(
+                                "sum", "clipstream_queue_depth", f'{ALL},stage="decode"', by=WORKER
+                            ),
+                            WORKER_LEGEND,
                         ),
                     ),
                 ),
@@ -123,9 +109,8 @@ STORE = Board(
                     "short",
                     (
                         Query(
-                            "sum by (driver, worker) (increase(clipstream_decoder_restarts_total"
-                            f"{{{ALL}}}[1h]))",
-                            "{{driver}}/{{worker}}",
+                            increase("clipstream_decoder_restarts_total", "1h", by=WORKER),
+                            WORKER_LEGEND,
                         ),
                     ),
                 ),

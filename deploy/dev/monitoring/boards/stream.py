@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from deploy.dev.monitoring.boards.board import ALL, Board, Panel, Query, Row, mean, quantile, rate
+from deploy.dev.monitoring.boards.board import (
+    ALL,
+    WORKER,
+    WORKER_LEGEND,
+    Board,
+    Panel,
+    Query,
+    Row,
+    gauge,
+    mean,
+    quantile,
+    rate,
+)
 
 STREAM = Board(
     "stream",
@@ -23,12 +35,7 @@ STREAM = Board(
                     "Outcomes by worker",
                     "One worker far below the others: look at its node.",
                     "ops",
-                    (
-                        Query(
-                            rate("clipstream_references_total", by="driver, worker"),
-                            "{{driver}}/{{worker}}",
-                        ),
-                    ),
+                    (Query(rate("clipstream_references_total", by=WORKER), WORKER_LEGEND),),
                 ),
                 Panel(
                     "Lag by partition",
@@ -55,9 +62,9 @@ STREAM = Board(
                     "s",
                     (
                         Query(
-                            "time() - max by (driver, worker) "
-                            f"(clipstream_last_progress_timestamp_seconds{{{ALL}}})",
-                            "{{driver}}/{{worker}}",
+                            "time() - "
+                            + gauge("max", "clipstream_last_progress_timestamp_seconds", by=WORKER),
+                            WORKER_LEGEND,
                         ),
                     ),
                 ),
@@ -68,9 +75,8 @@ STREAM = Board(
                     "s",
                     (
                         Query(
-                            "max by (driver, worker) "
-                            f"(clipstream_oldest_unfinished_seconds{{{ALL}}})",
-                            "{{driver}}/{{worker}}",
+                            gauge("max", "clipstream_oldest_unfinished_seconds", by=WORKER),
+                            WORKER_LEGEND,
                         ),
                     ),
                 ),
@@ -115,23 +121,17 @@ STREAM = Board(
                     "Images before a stage",
                     "The stage behind the full queue is the limit.",
                     "short",
-                    (
-                        Query(
-                            f"sum by (stage) (clipstream_queue_depth{{{ALL}}})",
-                            "{{stage}}",
-                        ),
-                    ),
+                    (Query(gauge("sum", "clipstream_queue_depth", by="stage"), "{{stage}}"),),
                 ),
                 Panel(
                     "References in flight",
-                    "Admitted and not committed. At flow.max_in_flight (1,024) a worker "
-                    "pauses: this "
-                    "is backpressure and no error.",
+                    "Admitted and not committed. At flow.max_in_flight (1,024) a worker pauses: "
+                    "this is backpressure and no error.",
                     "short",
                     (
                         Query(
-                            f"sum by (driver, worker) (clipstream_in_flight_references{{{ALL}}})",
-                            "{{driver}}/{{worker}}",
+                            gauge("sum", "clipstream_in_flight_references", by=WORKER),
+                            WORKER_LEGEND,
                         ),
                     ),
                 ),
@@ -139,23 +139,17 @@ STREAM = Board(
                     "Bytes that wait for their commit",
                     "At flow.max_pending_mib (256 MiB) a worker pauses.",
                     "bytes",
-                    (
-                        Query(
-                            f"sum by (driver, worker) (clipstream_in_flight_bytes{{{ALL}}})",
-                            "{{driver}}/{{worker}}",
-                        ),
-                    ),
+                    (Query(gauge("sum", "clipstream_in_flight_bytes", by=WORKER), WORKER_LEGEND),),
                 ),
                 Panel(
                     "Held back by the failure budget",
                     "Share of what was ready to be committed that had failed for one reason. "
-                    "Above 0 "
-                    "for long, the driver stops.",
+                    "Above 0 for long, the driver stops.",
                     "percentunit",
                     (
                         Query(
-                            f"max by (driver, worker) (clipstream_failure_budget_share{{{ALL}}})",
-                            "{{driver}}/{{worker}}",
+                            gauge("max", "clipstream_failure_budget_share", by=WORKER),
+                            WORKER_LEGEND,
                         ),
                     ),
                 ),

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
-from deploy.dev.reference.chart.values import Value, read
+from deploy.dev.reference.chart.values import Value, read, type_of
 from deploy.dev.reference.markdown import NOTICE, table
 
 _INTRODUCTION = """\
@@ -70,7 +69,7 @@ def _type(value: Value) -> str:
         return value.type
     if choices := value.keywords.get("enum"):
         return " or ".join(f"`{choice}`" for choice in choices)
-    types = value.keywords.get("type") or _of(value.default)
+    types = value.keywords.get("type") or type_of(value.default)
     names = types if isinstance(types, list) else [types]
     bounds = [
         f"{words} {value.keywords[keyword]}"
@@ -78,8 +77,3 @@ def _type(value: Value) -> str:
         if keyword in value.keywords
     ]
     return ", ".join([" or ".join(_NAMES[name] for name in names), *bounds])
-
-
-def _of(default: Any) -> str:
-    kinds = {bool: "boolean", int: "integer", str: "string", dict: "object", list: "array"}
-    return kinds[type(default)]

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from deploy.dev.reference.chart.values import TEXT, TYPES, Value, read
+from deploy.dev.reference.chart.values import TYPES, Value, read, type_of
 from workers.settings.loading import Settings
 
 NAME = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$"}
@@ -67,21 +67,13 @@ def _property(values: Mapping[str, Value], value: Value) -> dict[str, Any]:
     elif value.type:
         shape = dict(TYPES[value.type])
     else:
-        shape = _of_default(value.default) | dict(value.keywords)
+        shape = {"type": type_of(value.default), **value.keywords}
     return {"description": value.description} | shape if value.description else shape
 
 
 def _entry(section: str) -> str:
     """Name of the definition of entries with the keys of a section."""
     return f"entry.of.{section}"
-
-
-def _of_default(default: Any) -> dict[str, Any]:
-    if isinstance(default, bool):
-        return {"type": "boolean"}
-    if isinstance(default, int):
-        return {"type": "integer"}
-    return dict(TEXT) if isinstance(default, str) else {}
 
 
 def _settings() -> tuple[dict[str, Any], dict[str, Any]]:

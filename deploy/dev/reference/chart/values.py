@@ -79,6 +79,21 @@ def read(path: Path = VALUES) -> dict[str, Value]:
     return {value.path: value for value in _keys(root, "", text.splitlines())}
 
 
+def type_of(default: Any) -> str:
+    """The type of a default, as JSON Schema calls it."""
+    return _TYPES_OF_PYTHON[type(default)]
+
+
+_TYPES_OF_PYTHON = {
+    bool: "boolean",
+    int: "integer",
+    str: "string",
+    dict: "object",
+    list: "array",
+    type(None): "null",
+}
+
+
 def _keys(node: yaml.MappingNode, prefix: str, lines: list[str]) -> Iterator[Value]:
     for key, child in node.value:
         path = f"{prefix}{key.value}"
