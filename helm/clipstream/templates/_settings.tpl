@@ -41,9 +41,13 @@
 {{ dig "workers" "grace_s" 30 (fromYaml .) | float64 | ceil | int }}
 {{- end }}
 
-{{/* A port of a settings file. Takes text, section, key, default. */}}
-{{- define "clipstream.port" -}}
-{{ dig .section .key .default (fromYaml .text) | int }}
+{{/* The driver's port and that of the HTTP server in a settings file. Each takes the file's text. */}}
+{{- define "clipstream.healthPort" -}}
+{{ dig "endpoints" "health_port" 8080 (fromYaml .) | int }}
+{{- end }}
+
+{{- define "clipstream.httpPort" -}}
+{{ dig "serve" "port" 8000 (fromYaml .) | int }}
 {{- end }}
 
 {{/* Seconds that a pod has to end: what the user says, if it is enough. Takes grace, more, own, of. */}}

@@ -51,7 +51,7 @@ readinessProbe:
 checksum/settings: {{ sha256sum .text }}
 {{- if .root.Values.monitoring.annotations }}
 prometheus.io/scrape: "true"
-prometheus.io/port: {{ include "clipstream.port" (dict "text" .text "section" "endpoints" "key" "health_port" "default" 8080) | quote }}
+prometheus.io/port: {{ include "clipstream.healthPort" .text | quote }}
 prometheus.io/path: {{ ternary (include "clipstream.metricsPath" .root) "/metrics/all" (.ofStream | default false) }}
 {{- end }}
 {{- end }}

@@ -67,7 +67,7 @@ by choice script.
     {{- include "clipstream.ownRayEnv" . | nindent 4 }}
     {{- include "clipstream.env" (dict "root" .root "role" .job "gpu" (gt (int .job.gpu.count) 0)) | nindent 4 }}
   ports:
-    - {name: health, containerPort: {{ include "clipstream.port" (dict "text" .text "section" "endpoints" "key" "health_port" "default" 8080) }}}
+    - {name: health, containerPort: {{ include "clipstream.healthPort" .text }}}
   {{- include "clipstream.resources" (dict "resources" .job.resources "gpu" .job.gpu) | nindent 2 }}
 {{- end }}
 

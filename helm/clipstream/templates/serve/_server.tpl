@@ -8,8 +8,8 @@
     {{- include "clipstream.ownRayEnv" . | nindent 4 }}
     {{- include "clipstream.env" (dict "root" .root "role" $serve "gpu" (gt (int $serve.gpu.count) 0)) | nindent 4 }}
   ports:
-    - {name: http, containerPort: {{ include "clipstream.port" (dict "text" .text "section" "serve" "key" "port" "default" 8000) }}}
-    - {name: health, containerPort: {{ include "clipstream.port" (dict "text" .text "section" "endpoints" "key" "health_port" "default" 8080) }}}
+    - {name: http, containerPort: {{ include "clipstream.httpPort" .text }}}
+    - {name: health, containerPort: {{ include "clipstream.healthPort" .text }}}
   {{- include "clipstream.probes" (dict "root" .root "ready" "http") | nindent 2 }}
   lifecycle:
     preStop:

@@ -23,7 +23,7 @@
     {{- include "clipstream.ownRayEnv" . | nindent 4 }}
     {{- include "clipstream.env" (dict "root" .root "role" .group "gpu" $hasGpu) | nindent 4 }}
   ports:
-    - {name: health, containerPort: {{ include "clipstream.port" (dict "text" .text "section" "endpoints" "key" "health_port" "default" 8080) }}}
+    - {name: health, containerPort: {{ include "clipstream.healthPort" .text }}}
   {{- include "clipstream.probes" . | nindent 2 }}
   {{- include "clipstream.resources" (dict "resources" .group.resources "gpu" .group.gpu) | nindent 2 }}
 {{- end }}
