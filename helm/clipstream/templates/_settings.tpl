@@ -32,8 +32,16 @@
 
 {{/* Settings of the driver of the stream. On a RayCluster it drives the HTTP server too. */}}
 {{- define "clipstream.driverSettings" -}}
-{{- $serves := and .Values.serve.enabled (eq .Values.mode "kuberay") -}}
-{{- include "clipstream.settings" (dict "root" . "overrides" (ternary .Values.serve.settings dict $serves)) -}}
+{{- if and .Values.serve.enabled (eq .Values.mode "kuberay") -}}
+{{- include "clipstream.serveSettings" . -}}
+{{- else -}}
+{{- include "clipstream.settings" (dict "root" .) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Settings of whoever answers HTTP requests, in both modes. */}}
+{{- define "clipstream.serveSettings" -}}
+{{- include "clipstream.settings" (dict "root" . "overrides" .Values.serve.settings) -}}
 {{- end }}
 
 {{/* workers.grace_s of a settings file, in whole seconds, rounded up. Takes the file's text. */}}
