@@ -37,6 +37,14 @@ def test_it_admits_the_ports_of_the_settings() -> None:
     assert {8090, 9500} <= ports(policy(settings=settings)["ingress"])
 
 
+def test_it_admits_the_ports_that_http_servers_have_of_their_own() -> None:
+    own = {"serve": {"port": 8100, "metrics_port": 9700}, "endpoints": {"health_port": 8091}}
+    serve = {"enabled": True, "settings": own}
+    admitted = ports(policy(serve=serve, secrets={"httpKeys": {"name": "keys"}})["ingress"])
+    assert {8080, 8091, 8100, 9700} <= admitted
+    assert 8000 not in admitted
+
+
 def test_http_and_the_operator_come_in_where_they_are_used() -> None:
     assert not {8000, 8265} & ports(policy()["ingress"])
     serve = {"serve": {"enabled": True}, "secrets": {"httpKeys": {"name": "keys"}}}
