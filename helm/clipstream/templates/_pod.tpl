@@ -2,8 +2,8 @@
 The pod template of every pod in both modes: `metadata` and `spec`.
 
 Takes root, component, role (the section of the values that says where the pod runs), grace (seconds),
-settings (name of the ConfigMap), containers (text), and by choice initContainers and volumes (texts),
-annotations and spec (maps), labelSets (text of a volume source).
+settings (name of the ConfigMap), containers (text), and by choice volumes (text), annotations and spec
+(maps), labelSets (text of a volume source), claimsCache (whether a claim of the pod's own is /cache).
 */}}
 {{- define "clipstream.pod" -}}
 {{- $values := .root.Values -}}
@@ -51,14 +51,9 @@ spec:
   {{- with .spec }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-  {{- $init := list }}
-  {{- if eq $values.model.source "s3" }}{{ $init = append $init (include "clipstream.modelCopy" .) }}{{ end }}
-  {{- with .initContainers }}{{ $init = append $init . }}{{ end }}
-  {{- with $init }}
+  {{- if eq $values.model.source "s3" }}
   initContainers:
-    {{- range . }}
-    {{- . | nindent 4 }}
-    {{- end }}
+    {{- include "clipstream.modelCopy" . | nindent 4 }}
   {{- end }}
   containers:
     {{- .containers | nindent 4 }}

@@ -65,7 +65,7 @@ by choice script.
       valueFrom: {fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/job-name']"}}
     {{- end }}
     {{- include "clipstream.ownRayEnv" . | nindent 4 }}
-    {{- include "clipstream.env" (dict "root" .root "role" .job "gpu" (gt (int .job.gpu.count) 0)) | nindent 4 }}
+    {{- include "clipstream.env" (dict "root" .root "role" .job) | nindent 4 }}
   ports:
     - {name: health, containerPort: {{ include "clipstream.healthPort" .text }}}
   {{- include "clipstream.resources" (dict "resources" .job.resources "gpu" .job.gpu) | nindent 2 }}

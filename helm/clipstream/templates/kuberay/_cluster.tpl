@@ -63,7 +63,7 @@ workerGroupSpecs:
   {{- include "clipstream.container" . | nindent 2 }}
   env:
     {{- include "clipstream.rayNodeEnv" . | nindent 4 }}
-    {{- include "clipstream.env" (dict "root" .root "role" .group "gpu" (gt (int .group.gpu.count) 0)) | nindent 4 }}
+    {{- include "clipstream.env" (dict "root" .root "role" .group) | nindent 4 }}
   ports:
     - {name: metrics, containerPort: 8089}
   {{- include "clipstream.resources" (dict "resources" .group.resources "gpu" .group.gpu) | nindent 2 }}

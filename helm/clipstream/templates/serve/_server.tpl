@@ -6,7 +6,7 @@
   {{- include "clipstream.container" . | nindent 2 }}
   env:
     {{- include "clipstream.ownRayEnv" . | nindent 4 }}
-    {{- include "clipstream.env" (dict "root" .root "role" $serve "gpu" (gt (int $serve.gpu.count) 0)) | nindent 4 }}
+    {{- include "clipstream.env" (dict "root" .root "role" $serve) | nindent 4 }}
   ports:
     - {name: http, containerPort: {{ include "clipstream.httpPort" .text }}}
     - {name: health, containerPort: {{ include "clipstream.healthPort" .text }}}
