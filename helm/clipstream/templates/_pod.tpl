@@ -75,7 +75,7 @@ volumeMounts:
   {{- include "clipstream.volumeMounts" . | nindent 2 }}
 {{- end }}
 
-{{/* Resources of a container, with its GPUs. Takes resources, gpu. */}}
+{{/* Resources of a container, with its GPUs. Takes a section of the values with resources and, by choice, gpu. */}}
 {{- define "clipstream.resources" -}}
 {{- $resources := deepCopy .resources -}}
 {{- with .gpu }}{{ if .count -}}
@@ -94,5 +94,5 @@ resources:
   {{- include "clipstream.container" (dict "root" .root "copies" true) | nindent 2 }}
   env:
     {{- include "clipstream.env" (dict "root" .root) | nindent 4 }}
-  {{- include "clipstream.resources" (dict "resources" .root.Values.model.resources) | nindent 2 }}
+  {{- include "clipstream.resources" .root.Values.model | nindent 2 }}
 {{- end }}

@@ -68,7 +68,7 @@ by choice script.
     {{- include "clipstream.env" (dict "root" .root "role" .job) | nindent 4 }}
   ports:
     - {name: health, containerPort: {{ include "clipstream.healthPort" .text }}}
-  {{- include "clipstream.resources" (dict "resources" .job.resources "gpu" .job.gpu) | nindent 2 }}
+  {{- include "clipstream.resources" .job | nindent 2 }}
 {{- end }}
 
 {{/* What ends a job for good: wrong settings, and a halt that a person must mend. */}}

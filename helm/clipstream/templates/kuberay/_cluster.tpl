@@ -66,7 +66,7 @@ workerGroupSpecs:
     {{- include "clipstream.env" (dict "root" .root "role" .group) | nindent 4 }}
   ports:
     - {name: metrics, containerPort: 8089}
-  {{- include "clipstream.resources" (dict "resources" .group.resources "gpu" .group.gpu) | nindent 2 }}
+  {{- include "clipstream.resources" .group | nindent 2 }}
 {{- end }}
 
 {{/*
@@ -105,5 +105,5 @@ driver beside it, jobPort (that of a driver that runs here as a job), lines (mor
           - -c
           - while (exec 3<>/dev/tcp/127.0.0.1/{{ . }}) 2>/dev/null; do sleep 0.5; done
   {{- end }}
-  {{- include "clipstream.resources" (dict "resources" .root.Values.head.resources) | nindent 2 }}
+  {{- include "clipstream.resources" .root.Values.head | nindent 2 }}
 {{- end }}

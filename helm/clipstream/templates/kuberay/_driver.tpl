@@ -25,5 +25,5 @@
     - {name: http, containerPort: {{ include "clipstream.httpPort" .text }}}
     {{- end }}
   {{- include "clipstream.probes" . | nindent 2 }}
-  {{- include "clipstream.resources" (dict "resources" $values.driver.resources) | nindent 2 }}
+  {{- include "clipstream.resources" $values.driver | nindent 2 }}
 {{- end }}

@@ -15,5 +15,5 @@
     preStop:
       # Load balancers need this long to notice that the pod is going.
       exec: {command: [sleep, {{ $serve.preStopSeconds | quote }}]}
-  {{- include "clipstream.resources" (dict "resources" $serve.resources "gpu" $serve.gpu) | nindent 2 }}
+  {{- include "clipstream.resources" $serve | nindent 2 }}
 {{- end }}

@@ -24,5 +24,5 @@
   ports:
     - {name: health, containerPort: {{ include "clipstream.healthPort" .text }}}
   {{- include "clipstream.probes" . | nindent 2 }}
-  {{- include "clipstream.resources" (dict "resources" .group.resources "gpu" .group.gpu) | nindent 2 }}
+  {{- include "clipstream.resources" .group | nindent 2 }}
 {{- end }}
