@@ -2,7 +2,7 @@
 The pod template of every pod in both modes: `metadata` and `spec`.
 
 Takes root, component, role (the section of the values that says where the pod runs), grace (seconds),
-settings (name of the ConfigMap), containers (text), and by choice volumes (text), annotations and spec
+settings (name of the ConfigMap), containers (text), and by choice kind, volumes (text), annotations and spec
 (maps), labelSets (text of a volume source), claimsCache (whether a claim of the pod's own is /cache).
 */}}
 {{- define "clipstream.pod" -}}

@@ -26,7 +26,7 @@ submitterPodTemplate:
 rayClusterSpec:
   {{- include "clipstream.rayClusterSpec" (dict
         "root" .root "component" "backfill" "headComponent" "backfill" "settings" (printf "%s-settings" .name) "text" .text
-        "groups" (list (merge (dict "name" "workers" "terminationGracePeriodSeconds" nil) .job))
+        "groups" (list (merge (dict "kind" "workers" "terminationGracePeriodSeconds" nil) .job))
         "dashboardHost" "0.0.0.0"
         "headContainers" (include "clipstream.rayHead" (dict
           "root" .root

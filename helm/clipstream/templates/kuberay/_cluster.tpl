@@ -33,7 +33,7 @@ headGroupSpec:
           "containers" .headContainers "volumes" .headVolumes) | nindent 4 }}
 workerGroupSpecs:
   {{- range .groups }}
-  - groupName: {{ .name | default "workers" }}
+  - groupName: {{ .kind }}
     {{- if $.autoscales }}
     minReplicas: {{ .minReplicas }}
     maxReplicas: {{ .maxReplicas }}
@@ -47,11 +47,10 @@ workerGroupSpecs:
       metrics-export-port: "8089"
       object-store-memory: {{ $values.ray.objectStoreBytes | int64 | quote }}
     template:
-      {{- $kind := dict "clipstream/group" (.name | default "workers") }}
-      {{- $spread := include "clipstream.spread" (dict "root" $.root "component" $.component "labels" $kind) }}
+      {{- $spread := include "clipstream.spread" (dict "root" $.root "component" $.component "kind" .kind) }}
       {{- $grace := include "clipstream.terminationGrace" (dict "grace" (include "clipstream.grace" $.text) "more" 20 "own" .terminationGracePeriodSeconds "of" "workers") }}
       {{- include "clipstream.pod" (dict
-            "root" $.root "component" $.component "role" (set (deepCopy .) "podLabels" (merge (dict) $kind .podLabels))
+            "root" $.root "component" $.component "kind" .kind "role" .
             "grace" $grace "settings" $.settings "annotations" $.annotations "spec" (fromYaml $spread)
             "containers" (include "clipstream.rayWorker" (dict "root" $.root "group" . "drain" $drain))) | nindent 6 }}
   {{- end }}
