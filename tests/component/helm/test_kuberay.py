@@ -192,8 +192,7 @@ def test_kueue_admits_the_cluster() -> None:
     labels = one(manifest, "RayCluster")["metadata"]["labels"]
     assert labels["kueue.x-k8s.io/queue-name"] == "gpus"
     assert all(
-        "kueue.x-k8s.io/queue-name" not in pod["metadata"].get("labels", {})
-        for pod in pods(manifest)
+        "kueue.x-k8s.io/queue-name" not in pod["metadata"]["labels"] for pod in pods(manifest)
     )
 
 

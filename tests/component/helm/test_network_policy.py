@@ -28,8 +28,7 @@ def test_there_is_none_unless_asked_for() -> None:
 def test_it_holds_for_every_pod_of_the_release(mode: str) -> None:
     manifest = objects({**SMALL, "mode": mode, "networkPolicy": {"enabled": True}})
     selector = one(manifest, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
-    labelled = [pod for pod in pods(manifest) if "labels" in pod["metadata"]]
-    assert all(selector.items() <= pod["metadata"]["labels"].items() for pod in labelled)
+    assert all(selector.items() <= pod["metadata"]["labels"].items() for pod in pods(manifest))
 
 
 def test_it_admits_the_ports_of_the_settings() -> None:
