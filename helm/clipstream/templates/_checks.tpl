@@ -34,7 +34,7 @@
 {{- end -}}
 {{- end -}}
 {{- if and $values.serve.enabled (eq $values.mode "deployment") -}}
-{{- $own := fromYaml (include "clipstream.settings" (dict "root" . "overrides" $values.serve.settings)) -}}
+{{- $own := fromYaml (include "clipstream.serveSettings" .) -}}
 {{- $replicas := $own.serve.max_replicas | default $own.serve.min_replicas | default 1 -}}
 {{- include "clipstream.checkGpus" (dict "settings" $own "gpu" $values.serve.gpu "most" $replicas "fits" true "of" "serve.gpu.count") -}}
 {{- end -}}

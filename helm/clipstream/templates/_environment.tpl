@@ -1,14 +1,15 @@
 {{/*
 Variables of every container. Workers read secrets from their own pod, and never through Ray.
 
-Takes root, and by choice gpu (whether the container has one) and role (whose `env` is added).
+Takes root, and by choice role: the section of the values with the container's `env` and `gpu`.
 */}}
 {{- define "clipstream.env" -}}
 {{- $values := .root.Values -}}
+{{- $role := .role | default dict -}}
 - {name: HF_HOME, value: /cache/huggingface}
 - {name: TORCHINDUCTOR_CACHE_DIR, value: /cache/inductor}
 - {name: TRITON_CACHE_DIR, value: /cache/triton}
-{{- if not .gpu }}
+{{- if not (dig "gpu" "count" 0 $role) }}
 # Without a limit on GPUs, some runtimes show a container all of them.
 - {name: NVIDIA_VISIBLE_DEVICES, value: void}
 {{- end }}
@@ -26,7 +27,7 @@ Takes root, and by choice gpu (whether the container has one) and role (whose `e
 {{- with $values.secrets.hub }}{{ if .name }}
 {{- include "clipstream.secretVariable" (list "HF_TOKEN" .name .tokenKey) }}
 {{- end }}{{ end }}
-{{- with concat $values.extraEnv (dig "env" list (.role | default dict)) }}
+{{- with concat $values.extraEnv ($role.env | default list) }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}

@@ -24,23 +24,29 @@
 {{- end -}}
 {{- end }}
 
-{{/* Labels that select the pods of a component. They never change. Takes root, component. */}}
+{{/*
+Labels that select pods. They never change. Takes root, and by choice component and kind (of worker pods,
+as `clipstream.groups` names it).
+*/}}
 {{- define "clipstream.selector" -}}
 app.kubernetes.io/name: {{ include "clipstream.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- with .component }}
 app.kubernetes.io/component: {{ . }}
 {{- end }}
+{{- with .kind }}
+clipstream/group: {{ . | quote }}
+{{- end }}
 {{- end }}
 
-{{/* Labels of pods. Takes root, component. */}}
+{{/* Labels of pods. Takes what the selector takes. */}}
 {{- define "clipstream.podLabels" -}}
 {{ include "clipstream.selector" . }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 app.kubernetes.io/version: {{ include "clipstream.version" .root | quote }}
 {{- end }}
 
-{{/* The `metadata` of an object. Takes root, name, and by choice component, labels, annotations. */}}
+{{/* The `metadata` of an object. Takes root, name, and by choice component, kind, labels, annotations. */}}
 {{- define "clipstream.metadata" -}}
 name: {{ .name }}
 namespace: {{ .root.Release.Namespace }}

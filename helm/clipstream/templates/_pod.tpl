@@ -2,8 +2,8 @@
 The pod template of every pod in both modes: `metadata` and `spec`.
 
 Takes root, component, role (the section of the values that says where the pod runs), grace (seconds),
-settings (name of the ConfigMap), containers (text), and by choice initContainers and volumes (texts),
-annotations and spec (maps), labelSets (text of a volume source).
+settings (name of the ConfigMap), containers (text), and by choice kind, volumes (text), annotations and spec
+(maps), labelSets (text of a volume source), claimsCache (whether a claim of the pod's own is /cache).
 */}}
 {{- define "clipstream.pod" -}}
 {{- $values := .root.Values -}}
@@ -51,14 +51,9 @@ spec:
   {{- with .spec }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-  {{- $init := list }}
-  {{- if eq $values.model.source "s3" }}{{ $init = append $init (include "clipstream.modelCopy" .) }}{{ end }}
-  {{- with .initContainers }}{{ $init = append $init . }}{{ end }}
-  {{- with $init }}
+  {{- if eq $values.model.source "s3" }}
   initContainers:
-    {{- range . }}
-    {{- . | nindent 4 }}
-    {{- end }}
+    {{- include "clipstream.modelCopy" . | nindent 4 }}
   {{- end }}
   containers:
     {{- .containers | nindent 4 }}
@@ -80,7 +75,7 @@ volumeMounts:
   {{- include "clipstream.volumeMounts" . | nindent 2 }}
 {{- end }}
 
-{{/* Resources of a container, with its GPUs. Takes resources, gpu. */}}
+{{/* Resources of a container, with its GPUs. Takes a section of the values with resources and, by choice, gpu. */}}
 {{- define "clipstream.resources" -}}
 {{- $resources := deepCopy .resources -}}
 {{- with .gpu }}{{ if .count -}}
@@ -99,5 +94,5 @@ resources:
   {{- include "clipstream.container" (dict "root" .root "copies" true) | nindent 2 }}
   env:
     {{- include "clipstream.env" (dict "root" .root) | nindent 4 }}
-  {{- include "clipstream.resources" (dict "resources" .root.Values.model.resources) | nindent 2 }}
+  {{- include "clipstream.resources" .root.Values.model | nindent 2 }}
 {{- end }}

@@ -32,8 +32,16 @@
 
 {{/* Settings of the driver of the stream. On a RayCluster it drives the HTTP server too. */}}
 {{- define "clipstream.driverSettings" -}}
-{{- $serves := and .Values.serve.enabled (eq .Values.mode "kuberay") -}}
-{{- include "clipstream.settings" (dict "root" . "overrides" (ternary .Values.serve.settings dict $serves)) -}}
+{{- if and .Values.serve.enabled (eq .Values.mode "kuberay") -}}
+{{- include "clipstream.serveSettings" . -}}
+{{- else -}}
+{{- include "clipstream.settings" (dict "root" .) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Settings of whoever answers HTTP requests, in both modes. */}}
+{{- define "clipstream.serveSettings" -}}
+{{- include "clipstream.settings" (dict "root" . "overrides" .Values.serve.settings) -}}
 {{- end }}
 
 {{/* workers.grace_s of a settings file, in whole seconds, rounded up. Takes the file's text. */}}
@@ -41,9 +49,13 @@
 {{ dig "workers" "grace_s" 30 (fromYaml .) | float64 | ceil | int }}
 {{- end }}
 
-{{/* A port of a settings file. Takes text, section, key, default. */}}
-{{- define "clipstream.port" -}}
-{{ dig .section .key .default (fromYaml .text) | int }}
+{{/* The driver's port and that of the HTTP server in a settings file. Each takes the file's text. */}}
+{{- define "clipstream.healthPort" -}}
+{{ dig "endpoints" "health_port" 8080 (fromYaml .) | int }}
+{{- end }}
+
+{{- define "clipstream.httpPort" -}}
+{{ dig "serve" "port" 8000 (fromYaml .) | int }}
 {{- end }}
 
 {{/* Seconds that a pod has to end: what the user says, if it is enough. Takes grace, more, own, of. */}}

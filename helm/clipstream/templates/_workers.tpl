@@ -1,12 +1,16 @@
 {{/* Kinds of worker pods, and what the driver of the stream has in both modes. */}}
 
-{{/* The kinds: {groups: [the keys of `workers`, and name]}. Without `groups` one kind without a name. */}}
+{{/*
+The kinds: {groups: [the keys of `workers`, name, and kind]}. Without `groups` one kind without a name.
+`kind` is what its pods and its group in a RayCluster are called.
+*/}}
 {{- define "clipstream.groups" -}}
 {{- $groups := list -}}
-{{- range .Values.groups -}}
-{{- $groups = append $groups (mustMergeOverwrite (deepCopy $.Values.workers) (deepCopy .)) -}}
+{{- range .Values.groups | default (list (dict "name" "")) -}}
+{{- $group := mustMergeOverwrite (deepCopy $.Values.workers) (deepCopy .) -}}
+{{- $groups = append $groups (set $group "kind" (.name | default "workers")) -}}
 {{- end -}}
-{{- toYaml (dict "groups" ($groups | default (list (set (deepCopy .Values.workers) "name" "")))) -}}
+{{- toYaml (dict "groups" $groups) -}}
 {{- end }}
 
 {{/* Name of the objects of a kind. Takes root, group. */}}
@@ -15,7 +19,7 @@
 {{- if .group.name }}{{ printf "%s-%s" $fullname .group.name | trunc 50 | trimSuffix "-" }}{{ else }}{{ $fullname }}{{ end -}}
 {{- end }}
 
-{{/* Spreads the pods of a component over zones. Takes root, component, and by choice more labels. */}}
+{{/* Spreads pods over zones. Takes what their selector takes. */}}
 {{- define "clipstream.spread" -}}
 {{- with .root.Values.topologySpread }}{{ if .enabled -}}
 topologySpreadConstraints:
@@ -25,9 +29,6 @@ topologySpreadConstraints:
     labelSelector:
       matchLabels:
         {{- include "clipstream.selector" $ | nindent 8 }}
-        {{- with $.labels }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
 {{- end }}{{ end -}}
 {{- end }}
 
@@ -51,7 +52,7 @@ readinessProbe:
 checksum/settings: {{ sha256sum .text }}
 {{- if .root.Values.monitoring.annotations }}
 prometheus.io/scrape: "true"
-prometheus.io/port: {{ include "clipstream.port" (dict "text" .text "section" "endpoints" "key" "health_port" "default" 8080) | quote }}
+prometheus.io/port: {{ include "clipstream.healthPort" .text | quote }}
 prometheus.io/path: {{ ternary (include "clipstream.metricsPath" .root) "/metrics/all" (.ofStream | default false) }}
 {{- end }}
 {{- end }}

@@ -95,6 +95,17 @@ def test_a_schedule_is_a_cron_job(mode: str) -> None:
     assert spec["concurrencyPolicy"] == "Forbid"
 
 
+@pytest.mark.parametrize("mode", ["deployment", "kuberay"])
+def test_kueue_admits_each_job(mode: str) -> None:
+    queue = {"kueue.x-k8s.io/queue-name": "gpus"}
+    queued = {"mode": mode, "kueue": {"queueName": "gpus"}, "doctor": {"enabled": False}}
+    job = one(jobs(ONCE, **queued), "Job" if mode == "deployment" else "RayJob")
+    assert queue.items() <= job["metadata"]["labels"].items()
+    # Kueue knows no CronJob, but the Jobs that it makes.
+    scheduled = one(jobs(DAILY, **queued), "CronJob")
+    assert queue.items() <= scheduled["spec"]["jobTemplate"]["metadata"]["labels"].items()
+
+
 def script_of(*given: Any) -> str:
     manifest = jobs(*given)
     pod = one(manifest, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.rigs.charts import (
     pods,
     refusal,
 )
+from tests.rigs.root import ROOT
 
 
 def cluster(**more: Any) -> Object:
@@ -26,6 +28,13 @@ def cluster(**more: Any) -> Object:
 def head(spec: Object) -> Object:
     found: Object = spec["headGroupSpec"]["template"]["spec"]
     return found
+
+
+def test_the_version_of_ray_is_that_of_the_image() -> None:
+    pinned = re.findall(
+        r"^ray==(\S+)", (ROOT / "constraints-production.txt").read_text(), re.MULTILINE
+    )
+    assert pinned == [cluster()["rayVersion"]]
 
 
 def test_the_driver_shares_what_it_needs_of_the_head() -> None:
@@ -192,8 +201,7 @@ def test_kueue_admits_the_cluster() -> None:
     labels = one(manifest, "RayCluster")["metadata"]["labels"]
     assert labels["kueue.x-k8s.io/queue-name"] == "gpus"
     assert all(
-        "kueue.x-k8s.io/queue-name" not in pod["metadata"].get("labels", {})
-        for pod in pods(manifest)
+        "kueue.x-k8s.io/queue-name" not in pod["metadata"]["labels"] for pod in pods(manifest)
     )
 
 

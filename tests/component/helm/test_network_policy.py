@@ -28,13 +28,20 @@ def test_there_is_none_unless_asked_for() -> None:
 def test_it_holds_for_every_pod_of_the_release(mode: str) -> None:
     manifest = objects({**SMALL, "mode": mode, "networkPolicy": {"enabled": True}})
     selector = one(manifest, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
-    labelled = [pod for pod in pods(manifest) if "labels" in pod["metadata"]]
-    assert all(selector.items() <= pod["metadata"]["labels"].items() for pod in labelled)
+    assert all(selector.items() <= pod["metadata"]["labels"].items() for pod in pods(manifest))
 
 
 def test_it_admits_the_ports_of_the_settings() -> None:
     settings = {"endpoints": {"health_port": 8090, "metrics_port": 9500}}
     assert {8090, 9500} <= ports(policy(settings=settings)["ingress"])
+
+
+def test_it_admits_the_ports_that_http_servers_have_of_their_own() -> None:
+    own = {"serve": {"port": 8100, "metrics_port": 9700}, "endpoints": {"health_port": 8091}}
+    serve = {"enabled": True, "settings": own}
+    admitted = ports(policy(serve=serve, secrets={"httpKeys": {"name": "keys"}})["ingress"])
+    assert {8080, 8091, 8100, 9700} <= admitted
+    assert 8000 not in admitted
 
 
 def test_http_and_the_operator_come_in_where_they_are_used() -> None:

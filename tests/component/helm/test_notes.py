@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.rigs.charts import EXAMPLES, SMALL, example, notes, one
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_the_notes_name_objects_that_are_there(path: object) -> None:
-    (file,) = [each for each in EXAMPLES if each == path]
-    text, manifest = notes({}, files=[file]), example(file)
+def test_the_notes_name_objects_that_are_there(path: Path) -> None:
+    text, manifest = notes({}, files=[path]), example(path)
     for word in text.split():
         kind, _, name = word.partition("/")
         if kind == "svc":

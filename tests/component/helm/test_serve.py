@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from tests.rigs.charts import SMALL, Object, kinds, objects, one, pods, refusal
+from tests.rigs.charts import SMALL, Object, component, kinds, objects, one, pods, refusal
 
 KEYS = {"httpKeys": {"name": "keys"}}
 
@@ -24,11 +24,7 @@ def test_a_server_runs_with_or_without_the_stream() -> None:
     assert {"StatefulSet", "Deployment"} <= kinds(server())
     alone = server(stream={"enabled": False})
     assert "StatefulSet" not in kinds(alone)
-    assert {
-        pod["metadata"]["labels"]["app.kubernetes.io/component"]
-        for pod in pods(alone)
-        if "labels" in pod["metadata"]
-    } <= {"serve", "test"}
+    assert {component(pod) for pod in pods(alone)} <= {"serve", "test"}
 
 
 def test_its_settings_are_those_of_the_release_and_its_own() -> None:

@@ -364,10 +364,15 @@ def test_a_release_without_label_sets_is_refused() -> None:
 
 
 def test_labels_of_pods_say_whose_they_are() -> None:
-    for pod in pods(objects(values(podLabels={"team": "trust"}, commonLabels={"cost": "7"}))):
+    given = values(
+        podLabels={"team": "trust"},
+        podAnnotations={"mesh": "no"},
+        commonLabels={"cost": "7"},
+    )
+    for pod in pods(objects(given)):
         labels = pod["metadata"]["labels"]
-        if pod.get("kind") != "Pod":
-            assert labels["team"] == "trust"
+        assert labels["team"] == "trust"
+        assert pod["metadata"]["annotations"]["mesh"] == "no"
         assert labels["cost"] == "7"
         assert labels["app.kubernetes.io/name"] == "clipstream"
         assert labels["app.kubernetes.io/instance"] == "live"

@@ -7,7 +7,6 @@ fills the panels is another test's business.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -115,15 +114,14 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         missing = dict.fromkeys(WORKER_UP.labels, "") | labels | {"worker": "1"}
 
         def scraped() -> bool:
-            """Moves what is exposed, until Prometheus has seen it several times."""
+            """Moves what is exposed, and says whether Prometheus has seen it several times."""
             worker.move()
             driver.move()
             driver.meter.set(WORKER_UP, 0, **missing)
-            time.sleep(0.2)  # between two scrapes
             seen = running.query("min(count_over_time(up[1h]))")
             return bool(seen) and float(seen[0]["value"][1]) >= 8
 
-        eventually(scraped)
+        eventually(scraped, interval_s=0.2)
         yield running
 
 

@@ -65,10 +65,10 @@ by choice script.
       valueFrom: {fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/job-name']"}}
     {{- end }}
     {{- include "clipstream.ownRayEnv" . | nindent 4 }}
-    {{- include "clipstream.env" (dict "root" .root "role" .job "gpu" (gt (int .job.gpu.count) 0)) | nindent 4 }}
+    {{- include "clipstream.env" (dict "root" .root "role" .job) | nindent 4 }}
   ports:
-    - {name: health, containerPort: {{ include "clipstream.port" (dict "text" .text "section" "endpoints" "key" "health_port" "default" 8080) }}}
-  {{- include "clipstream.resources" (dict "resources" .job.resources "gpu" .job.gpu) | nindent 2 }}
+    - {name: health, containerPort: {{ include "clipstream.healthPort" .text }}}
+  {{- include "clipstream.resources" .job | nindent 2 }}
 {{- end }}
 
 {{/* What ends a job for good: wrong settings, and a halt that a person must mend. */}}

@@ -26,11 +26,11 @@ submitterPodTemplate:
 rayClusterSpec:
   {{- include "clipstream.rayClusterSpec" (dict
         "root" .root "component" "backfill" "headComponent" "backfill" "settings" (printf "%s-settings" .name) "text" .text
-        "groups" (list (merge (dict "name" "workers" "terminationGracePeriodSeconds" nil) .job))
+        "groups" (list (merge (dict "kind" "workers" "terminationGracePeriodSeconds" nil) .job))
         "dashboardHost" "0.0.0.0"
         "headContainers" (include "clipstream.rayHead" (dict
           "root" .root
-          "jobPort" (include "clipstream.port" (dict "text" .text "section" "endpoints" "key" "health_port" "default" 8080))
+          "jobPort" (include "clipstream.healthPort" .text)
           "lines" (printf "- {name: RAY_JOB_STOP_WAIT_TIME_S, value: %q}" (toString $grace))))
         "annotations" (fromYaml (include "clipstream.driverAnnotations" (dict "root" .root "text" .text)))
         "grace" (add $grace 10)) | nindent 2 }}

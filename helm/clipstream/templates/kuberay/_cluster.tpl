@@ -33,7 +33,7 @@ headGroupSpec:
           "containers" .headContainers "volumes" .headVolumes) | nindent 4 }}
 workerGroupSpecs:
   {{- range .groups }}
-  - groupName: {{ .name | default "workers" }}
+  - groupName: {{ .kind }}
     {{- if $.autoscales }}
     minReplicas: {{ .minReplicas }}
     maxReplicas: {{ .maxReplicas }}
@@ -47,11 +47,10 @@ workerGroupSpecs:
       metrics-export-port: "8089"
       object-store-memory: {{ $values.ray.objectStoreBytes | int64 | quote }}
     template:
-      {{- $kind := dict "clipstream/group" (.name | default "workers") }}
-      {{- $spread := include "clipstream.spread" (dict "root" $.root "component" $.component "labels" $kind) }}
+      {{- $spread := include "clipstream.spread" (dict "root" $.root "component" $.component "kind" .kind) }}
       {{- $grace := include "clipstream.terminationGrace" (dict "grace" (include "clipstream.grace" $.text) "more" 20 "own" .terminationGracePeriodSeconds "of" "workers") }}
       {{- include "clipstream.pod" (dict
-            "root" $.root "component" $.component "role" (set (deepCopy .) "podLabels" (merge (dict) $kind .podLabels))
+            "root" $.root "component" $.component "kind" .kind "role" .
             "grace" $grace "settings" $.settings "annotations" $.annotations "spec" (fromYaml $spread)
             "containers" (include "clipstream.rayWorker" (dict "root" $.root "group" . "drain" $drain))) | nindent 6 }}
   {{- end }}
@@ -63,10 +62,10 @@ workerGroupSpecs:
   {{- include "clipstream.container" . | nindent 2 }}
   env:
     {{- include "clipstream.rayNodeEnv" . | nindent 4 }}
-    {{- include "clipstream.env" (dict "root" .root "role" .group "gpu" (gt (int .group.gpu.count) 0)) | nindent 4 }}
+    {{- include "clipstream.env" (dict "root" .root "role" .group) | nindent 4 }}
   ports:
     - {name: metrics, containerPort: 8089}
-  {{- include "clipstream.resources" (dict "resources" .group.resources "gpu" .group.gpu) | nindent 2 }}
+  {{- include "clipstream.resources" .group | nindent 2 }}
 {{- end }}
 
 {{/*
@@ -105,5 +104,5 @@ driver beside it, jobPort (that of a driver that runs here as a job), lines (mor
           - -c
           - while (exec 3<>/dev/tcp/127.0.0.1/{{ . }}) 2>/dev/null; do sleep 0.5; done
   {{- end }}
-  {{- include "clipstream.resources" (dict "resources" .root.Values.head.resources) | nindent 2 }}
+  {{- include "clipstream.resources" .root.Values.head | nindent 2 }}
 {{- end }}

@@ -20,10 +20,10 @@
     {{- include "clipstream.rayTokenEnv" . | nindent 4 }}
     {{- include "clipstream.env" (dict "root" .root "role" $values.driver) | nindent 4 }}
   ports:
-    - {name: health, containerPort: {{ include "clipstream.port" (dict "text" .text "section" "endpoints" "key" "health_port" "default" 8080) }}}
+    - {name: health, containerPort: {{ include "clipstream.healthPort" .text }}}
     {{- if $values.serve.enabled }}
-    - {name: http, containerPort: {{ include "clipstream.port" (dict "text" .text "section" "serve" "key" "port" "default" 8000) }}}
+    - {name: http, containerPort: {{ include "clipstream.httpPort" .text }}}
     {{- end }}
   {{- include "clipstream.probes" . | nindent 2 }}
-  {{- include "clipstream.resources" (dict "resources" $values.driver.resources) | nindent 2 }}
+  {{- include "clipstream.resources" $values.driver | nindent 2 }}
 {{- end }}

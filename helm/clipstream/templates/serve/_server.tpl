@@ -6,14 +6,14 @@
   {{- include "clipstream.container" . | nindent 2 }}
   env:
     {{- include "clipstream.ownRayEnv" . | nindent 4 }}
-    {{- include "clipstream.env" (dict "root" .root "role" $serve "gpu" (gt (int $serve.gpu.count) 0)) | nindent 4 }}
+    {{- include "clipstream.env" (dict "root" .root "role" $serve) | nindent 4 }}
   ports:
-    - {name: http, containerPort: {{ include "clipstream.port" (dict "text" .text "section" "serve" "key" "port" "default" 8000) }}}
-    - {name: health, containerPort: {{ include "clipstream.port" (dict "text" .text "section" "endpoints" "key" "health_port" "default" 8080) }}}
+    - {name: http, containerPort: {{ include "clipstream.httpPort" .text }}}
+    - {name: health, containerPort: {{ include "clipstream.healthPort" .text }}}
   {{- include "clipstream.probes" (dict "root" .root "ready" "http") | nindent 2 }}
   lifecycle:
     preStop:
       # Load balancers need this long to notice that the pod is going.
       exec: {command: [sleep, {{ $serve.preStopSeconds | quote }}]}
-  {{- include "clipstream.resources" (dict "resources" $serve.resources "gpu" $serve.gpu) | nindent 2 }}
+  {{- include "clipstream.resources" $serve | nindent 2 }}
 {{- end }}

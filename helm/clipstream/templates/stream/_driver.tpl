@@ -1,7 +1,6 @@
 {{/* The container of a driver with a Ray of its own. Takes root, group, name, text (of the settings). */}}
 {{- define "clipstream.ownDriver" -}}
 {{- $values := .root.Values -}}
-{{- $hasGpu := gt (int .group.gpu.count) 0 -}}
 - name: driver
   args: [stream, --config, /etc/clipstream/settings/settings.yaml]
   {{- include "clipstream.container" . | nindent 2 }}
@@ -21,9 +20,9 @@
     - {name: CLIPSTREAM_KUBERNETES__TOKEN_FOLDER, value: /var/run/secrets/clipstream/kubernetes}
     {{- end }}
     {{- include "clipstream.ownRayEnv" . | nindent 4 }}
-    {{- include "clipstream.env" (dict "root" .root "role" .group "gpu" $hasGpu) | nindent 4 }}
+    {{- include "clipstream.env" (dict "root" .root "role" .group) | nindent 4 }}
   ports:
-    - {name: health, containerPort: {{ include "clipstream.port" (dict "text" .text "section" "endpoints" "key" "health_port" "default" 8080) }}}
+    - {name: health, containerPort: {{ include "clipstream.healthPort" .text }}}
   {{- include "clipstream.probes" . | nindent 2 }}
-  {{- include "clipstream.resources" (dict "resources" .group.resources "gpu" .group.gpu) | nindent 2 }}
+  {{- include "clipstream.resources" .group | nindent 2 }}
 {{- end }}
