@@ -157,8 +157,8 @@ cluster-programs: $(INSTALLED) ## Build Kubernetes' programs, once: 10 minutes o
 	@$(BIN)/python -m deploy.dev.cluster.build
 
 .PHONY: cluster-tests
-cluster-tests: $(INSTALLED) ## The tests on a real and on a simulated Kubernetes, as root
-	@CLIPSTREAM_TEST_NODE=yes $(BIN)/python -m deploy.dev.suite cluster simulated kubernetes
+cluster-tests: $(INSTALLED) ## The tests on real and on simulated nodes of Kubernetes, as root
+	@CLIPSTREAM_TEST_NODE=yes $(BIN)/python -m deploy.dev.suite cluster kubernetes kuberay simulated
 
 .PHONY: lock
 lock: $(INSTALLED) ## Choose all versions again: constraints*.txt

@@ -107,7 +107,7 @@ def remove(slot: int) -> list[int]:
     folder = folder_of(slot)
     ended = stop_recorded(folder)
     Node(Processes(folder), Network(slot)).remove()
-    for name in ("etcd", "keys"):
+    for name in ("etcd", "keys", "volume-plugins"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("kubeconfig", "values.yaml"):
         (folder / name).unlink(missing_ok=True)

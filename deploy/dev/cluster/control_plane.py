@@ -131,6 +131,8 @@ class ControlPlane:
                 *(program, *self._identity(port), "--use-service-account-credentials"),
                 *("--service-account-private-key-file", self._keys / "service-accounts.key"),
                 *("--root-ca-file", self._keys / "apiserver.crt"),
+                # Else it makes one outside its folder.
+                *("--flex-volume-plugin-dir", self._folder / "volume-plugins"),
                 # A claim that comes before its volume would wait for 15 s.
                 "--pvclaimbinder-sync-period=1s",
             ],

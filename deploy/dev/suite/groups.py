@@ -240,6 +240,20 @@ GROUPS = (
         alone=True,
     ),
     Group(
+        "kubernetes",
+        "a release on a real node: outcomes, drains, upgrades, rollbacks, in CI",
+        files=(
+            "tests/component/kubernetes/test_node_namespaces.py",
+            "tests/component/kubernetes/test_real_node.py",
+            "tests/component/kubernetes/test_release.py",
+        ),
+    ),
+    Group(
+        "kuberay",
+        "a release with a RayCluster on a real node: outcomes, lost pods, in CI",
+        files=("tests/component/kubernetes/test_ray_release.py",),
+    ),
+    Group(
         "helm",
         "the chart: every value, every example, what each pod may and has",
         files=("tests/component/helm/test_*.py",),
@@ -251,17 +265,6 @@ GROUPS = (
             "tests/component/kubernetes/test_chart_is_admitted.py",
             "tests/component/kubernetes/test_simulated_*.py",
         ),
-    ),
-    Group(
-        "kubernetes",
-        "pods and releases on a real node: outcomes, drains, upgrades, in CI",
-        files=(
-            "tests/component/kubernetes/test_node_namespaces.py",
-            "tests/component/kubernetes/test_ray_release.py",
-            "tests/component/kubernetes/test_real_node.py",
-            "tests/component/kubernetes/test_release.py",
-        ),
-        alone=True,
     ),
 )
 
