@@ -30,7 +30,8 @@ from workers.serve.live.replays import Replays
 from workers.serve.live.watch import Watch
 from workers.serve.prompts import Prompts
 from workers.serve.publishing.records import Records
-from workers.serve.services import Services, Standing
+from workers.serve.services import Services
+from workers.serve.standing import Standing
 from workers.settings.loading import Settings
 from workers.stages import looking
 from workers.stores import open_stores

@@ -19,7 +19,8 @@ from workers.serve.admission.key_file import KeyEntry, new_key
 from workers.serve.admission.keys import Keys
 from workers.serve.admission.memory import MemoryBudget
 from workers.serve.admission.rates import Rates
-from workers.serve.services import Services, Standing
+from workers.serve.services import Services
+from workers.serve.standing import Standing
 from workers.settings.loading import Settings
 from workers.settings.serve import ServePolicy
 

@@ -46,7 +46,8 @@ from workers.serve.live.routes.letters import letters
 from workers.serve.live.routes.live import TICK_S, live
 from workers.serve.live.routes.overview import overview
 from workers.serve.live.watch import Watch
-from workers.serve.services import Services, Standing
+from workers.serve.services import Services
+from workers.serve.standing import Standing
 from workers.settings.loading import Settings
 
 ROOM = 8

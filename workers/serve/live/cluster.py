@@ -11,7 +11,7 @@ import socket
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from pipeline import metrics
 from pipeline.adapters.prometheus import PrometheusMeter, Registry, samples
@@ -20,9 +20,7 @@ from pipeline.records import ModelIdentity
 from workers.endpoints.identity import STREAM
 from workers.serve.admission.room import Room
 from workers.serve.live.outcome import Object
-
-if TYPE_CHECKING:
-    from workers.serve.services import Standing
+from workers.serve.standing import Standing
 
 ANSWER_S = 1.0
 """Wait for the metrics of a worker."""
