@@ -26,6 +26,7 @@ from tests.rigs.services.kafka_deployment import (
     held,
     no_more_than,
     outcome,
+    retrying,
     settle,
 )
 from tests.rigs.waiting import eventually
@@ -73,7 +74,7 @@ def test_a_commit_to_a_broker_that_hangs_is_doubtful_and_has_one_fate_in_the_end
             assert polling.stream.positions().keys() == polling.owned
             eventually(lambda: not polling.stream.confirmed)
         settle(polling, doubtful)
-        polling.stream.recover()
+        retrying(polling.stream.recover)
         polling.until(lambda: polling.stream.confirmed)
         assert {*deployment.values()} == {b"before", b"doubtful"}
         assert len(deployment.values()) == 2

@@ -135,7 +135,7 @@ class Deployment:
         polling = Polling(self.stream(slot))
         wanted = self.partitions if partitions is None else partitions
         polling.until(lambda: len(polling.owned) == wanted)
-        polling.stream.recover()
+        retrying(polling.stream.recover)
         return polling
 
     def sink(self, monotonic: Callable[[], float] = time.monotonic, slot: int = 0) -> KafkaSink:
