@@ -2,6 +2,6 @@
 
 Read ``rules`` first: parameters → rules. ``promtool`` fetches the program that checks them, and
 ``expressions`` says what a query asks for. ``boards`` are the dashboards, and ``grafana`` makes
-Grafana's JSON of them. ``python -m deploy.dev.monitoring`` renders the rules for parameters of your
-own.
+Grafana's JSON of them. ``pictures`` draws them from what a Prometheus answers. ``python -m
+deploy.dev.monitoring`` renders the rules for parameters of your own.
 """

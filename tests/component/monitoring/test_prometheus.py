@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from deploy.dev.monitoring import promtool
+from deploy.dev.monitoring import pictures, promtool
 from deploy.dev.monitoring.boards import BOARDS
 from deploy.dev.monitoring.boards.board import Board
 from deploy.dev.monitoring.rules import defaults, rules_file, scaled
@@ -134,6 +135,13 @@ def test_every_panel_has_data(prometheus: Prometheus, board: Board) -> None:
             if not prometheus.query(re.sub(r"\$\w+", ".*", asked)):
                 empty.append(f"{panel.title}: {query.expr}")
     assert empty == []
+
+
+def test_the_dashboards_are_drawn_without_grafana(prometheus: Prometheus, tmp_path: Path) -> None:
+    address = f"http://{LOOPBACK}:{prometheus.port}"
+    look_back = ("--minutes", "1", "--rate", "5s", "--folder", str(tmp_path))
+    assert pictures.main([address, *look_back]) == 0
+    assert {file.name for file in tmp_path.iterdir()} == {f"{board.name}.png" for board in BOARDS}
 
 
 def test_every_rule_is_evaluated(prometheus: Prometheus) -> None:
