@@ -96,18 +96,21 @@ def test_only_pods_with_workers_get_gpus_and_those_too_many_wait(
         assert head["spec"]["nodeName"] == gpu_nodes[0]
 
 
+@pytest.mark.parametrize("mode", MODES)
 def test_an_eviction_waits_until_the_pod_before_is_back(
-    simulated: Kubectl, gpu_nodes: list[str]
+    mode: str, simulated: Kubectl, gpu_nodes: list[str]
 ) -> None:
-    release = Release(simulated, values("deployment", workers={"replicas": 2}))
+    component = "driver" if mode == "deployment" else "worker"
+    release = Release(simulated, values(mode, workers={"replicas": 2}))
     release.helm("install", NAME, str(CHART), values=release.values)
-    eventually(lambda: len(running(release, "driver")) == 2, WITHIN_S, 0.3)
+    eventually(lambda: len(running(release, component)) == 2, WITHIN_S, 0.3)
     eventually(lambda: allowed(simulated) == 1, WITHIN_S, 0.3)
     simulated("cordon", *gpu_nodes)
-    evict(simulated, f"{OBJECTS}-1")
+    first, second = running(release, component)
+    evict(simulated, first)
     eventually(lambda: allowed(simulated) == 0, WITHIN_S, 0.3)
     with pytest.raises(KubectlError, match="disruption budget"):
-        evict(simulated, f"{OBJECTS}-0")
+        evict(simulated, second)
     simulated("uncordon", *gpu_nodes)
     eventually(lambda: allowed(simulated) == 1, WITHIN_S, 0.3)
 
