@@ -17,6 +17,7 @@ from tests.rigs.kubernetes.release import (
     NAME,
     OBJECTS,
     READY_S,
+    WITHOUT_DOCTOR,
     HelmFailed,
     Release,
     chart_values,
@@ -34,8 +35,6 @@ pytestmark = [pytest.mark.component, pytest.mark.kubelet, pytest.mark.timeout(90
 REFERENCES = 60
 NOTICE_S = 30
 """Of a spot node."""
-
-WITHOUT_DOCTOR = ("--set", "doctor.enabled=false")
 
 STATEFUL_SET = f"statefulset/{OBJECTS}"
 FIRST, SECOND = f"{OBJECTS}-0", f"{OBJECTS}-1"
@@ -172,7 +171,7 @@ def test_a_rollback_leads_back_over_upgrades_whose_pods_never_start(
             release.upgrade(*WITHOUT_DOCTOR, "--timeout", "15s") as running,
         ):
             end(running)
-        eventually(partial(is_stopped_by, release, FIRST, reason), READY_S, interval_s=1)
+        eventually(partial(release.a_pod_is_stopped_by, "driver", reason), READY_S, interval_s=1)
     release.values = good
     began = time.monotonic()
     # Without a number Helm takes the revision before, which has failed too.
@@ -193,16 +192,3 @@ def test_an_uninstalled_release_leaves_nothing(release: Release) -> None:
         READY_S,
         interval_s=0.5,
     )
-
-
-def is_stopped_by(release: Release, pod: str, reason: str) -> bool:
-    """Whether the pod's container does not run for this reason: one of Kubernetes, or an exit."""
-    found = release.pods("driver").get(pod)
-    for container in found["status"].get("containerStatuses", ()) if found else ():
-        for state in (container["state"], container.get("lastState", {})):
-            ended = state.get("terminated")
-            if ended and reason == f"exit code {ended['exitCode']}":
-                return True
-        if container["state"].get("waiting", {}).get("reason") == reason:
-            return True
-    return False

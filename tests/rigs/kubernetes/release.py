@@ -25,6 +25,10 @@ PATIENCE_S = 480.0
 """For each command of Helm. On an idle machine none takes longer than 60 s."""
 
 READY_S = 300.0
+
+WITHOUT_DOCTOR = ("--set", "doctor.enabled=false")
+"""For an upgrade to values that *doctor* would refuse."""
+
 FINALIZER = "clipstream.dev/test-reads-exit-codes"
 
 
@@ -98,6 +102,19 @@ class Release:
             return False
         conditions = found["status"].get("conditions", ())
         return any(it["type"] == "Ready" and it["status"] == "True" for it in conditions)
+
+    def a_pod_is_stopped_by(self, component: str, reason: str) -> bool:
+        """Whether a container of the component does not run for this reason: one of Kubernetes, or
+        an ``exit code``."""
+        for pod in self.pods(component).values():
+            for container in pod["status"].get("containerStatuses", ()):
+                for state in (container["state"], container.get("lastState", {})):
+                    ended = state.get("terminated")
+                    if ended and reason == f"exit code {ended['exitCode']}":
+                        return True
+                if container["state"].get("waiting", {}).get("reason") == reason:
+                    return True
+        return False
 
     def evictable(self) -> int:
         """Pods with workers that their budget lets go now."""
