@@ -4,6 +4,7 @@ where it stopped, and nothing is left behind."""
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.kafka.admin import KafkaAdmin
+from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
 from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.s3.admin import S3Admin
@@ -159,6 +161,19 @@ def test_a_record_that_a_route_skips_is_told(scene: Scene, monkeypatch: pytest.M
     assert not scene.verify("a.png", routes=(RoutePolicy(skip=True),))
     assert "`skip: true`" in scene.told("outcome")
     assert scene.left() == ([], [])
+
+
+def test_an_outcome_that_is_read_late_is_no_skipped_record(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing_yet(reader: OutcomeReader, timeout_s: float) -> Iterator[PublishedOutcome]:
+        time.sleep(timeout_s)
+        return iter(())
+
+    monkeypatch.setattr(verifying, "SKIPPED_S", 0.5)
+    monkeypatch.setattr(OutcomeReader, "poll", nothing_yet)
+    scene.admin.put(scene.bucket, "a.png", sample_png())
+    assert scene.verify("a.png"), scene.lines
 
 
 def test_a_store_that_does_not_serve_ends_in_the_time_that_was_given(scene: Scene) -> None:

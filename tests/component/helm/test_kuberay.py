@@ -189,11 +189,25 @@ def test_there_is_no_stateful_set_and_nobody_asks_the_api() -> None:
     assert one(manifest, "Service")["spec"]["selector"]["app.kubernetes.io/component"] == "head"
 
 
-def test_one_head_can_be_evicted() -> None:
-    manifest = objects({**SMALL, "mode": "kuberay"})
-    budget = one(manifest, "PodDisruptionBudget", "live-clipstream-head")
-    assert budget["spec"]["maxUnavailable"] == 1
-    assert one(manifest, "PodDisruptionBudget", "live-clipstream-workers")
+@pytest.mark.parametrize(
+    ("workers", "autoscales", "stay"),
+    [
+        ({"replicas": 1}, False, 0),
+        ({"replicas": 4}, False, 3),
+        ({"replicas": 4, "podDisruptionBudget": {"maxUnavailable": 2}}, False, 2),
+        ({"replicas": 5, "podDisruptionBudget": {"maxUnavailable": "50%"}}, False, 2),
+        ({"replicas": 1, "podDisruptionBudget": {"maxUnavailable": 3}}, False, 0),
+        ({"minReplicas": 3, "maxReplicas": 8}, True, 2),
+    ],
+)
+def test_evictions_leave_so_many_worker_pods(workers: Object, autoscales: bool, stay: int) -> None:
+    ray = {"autoscaler": {"enabled": autoscales}}
+    manifest = objects({**SMALL, "mode": "kuberay", "workers": workers, "ray": ray})
+    budget = one(manifest, "PodDisruptionBudget")
+    assert budget["metadata"]["name"] == "live-clipstream-workers"
+    # With `maxUnavailable` Kubernetes asks the RayCluster for a scale, which it has not.
+    assert "maxUnavailable" not in budget["spec"]
+    assert budget["spec"]["minAvailable"] == stay
 
 
 def test_kueue_admits_the_cluster() -> None:

@@ -1,17 +1,33 @@
-"""One release of the chart on the real node, mode `kuberay`: a head with the driver, one worker."""
+"""One release of the chart on the real node, mode `kuberay`: a head with the driver, two workers on
+pods of their own, and a backfill with a cluster of its own.
+
+Each test leaves a stream that works to the next one.
+"""
 
 from __future__ import annotations
 
+import copy
+import io
 import re
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from deploy.dev.cluster.kubectl import Kubectl
+from deploy.dev.cluster.kubectl import Kubectl, KubectlError
 from deploy.dev.monitoring.boards import BOARDS
 from deploy.dev.monitoring.rules import defaults, rules_file
-from tests.rigs.kubernetes.release import NAME, Release, chart_values, end, watched_end
-from tests.rigs.kubernetes.stream import PARTITIONS, PodStream
+from tests.rigs.kubernetes.release import (
+    NAME,
+    READY_S,
+    WITHOUT_DOCTOR,
+    Release,
+    chart_values,
+    end,
+    evict,
+    watched_end,
+)
+from tests.rigs.kubernetes.stream import IMAGES, PARTITIONS, PodStream, report
 from tests.rigs.services.prometheus import Prometheus
 from tests.rigs.waiting import eventually
 from workers.embedded.kafka import EmbeddedKafka
@@ -19,7 +35,10 @@ from workers.embedded.s3 import S3Server
 
 pytestmark = [pytest.mark.component, pytest.mark.kubelet, pytest.mark.timeout(900)]
 
-REFERENCES = 60
+NOTICE_S = 30
+"""Of a spot node."""
+ENDED_BY_SIGTERM = 1
+"""Ray's exit code after SIGTERM, once its node has drained. A node that was killed has 137."""
 HEALTH = 8080
 
 QUIET = {
@@ -44,6 +63,15 @@ def installed(
     namespace: Kubectl, stream: PodStream, kafka_for_pods: EmbeddedKafka, s3_for_pods: S3Server
 ) -> Release:
     values = {**chart_values(kafka_for_pods, s3_for_pods, stream), "mode": "kuberay"}
+    values["settings"]["workers"]["count"] = values["workers"]["replicas"] = 2
+    job = {
+        "name": "once",
+        "source": f"s3://{stream.one_image[0]}/",
+        "output": f"s3://{stream.derived}/once",
+        "resources": values["workers"]["resources"],
+        "ttlSecondsAfterFinished": 1,
+    }
+    values["backfill"] = {"jobs": [job]}
     release = Release(namespace, values)
     with release.install() as running:
         end(running)
@@ -54,6 +82,36 @@ def test_helm_test_waits_for_the_cluster_and_classifies_one_object(release: Rele
     printed = release.helm("test", NAME, "--timeout", "8m")
     assert "Phase:          Succeeded" in printed
     assert "was classified" in printed
+
+
+def test_ray_refuses_a_client_without_the_token(release: Release) -> None:
+    (head,) = release.pods("head")
+    asks = ("exec", head, "-c", "driver", "--")
+    command = ("ray", "health-check", "--address", "127.0.0.1:6379")
+    release.kubectl(*asks, *command)
+    with pytest.raises(KubectlError, match="Authentication token is missing or incorrect"):
+        release.kubectl(*asks, "env", "-u", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE=disabled", *command)
+
+
+def test_a_backfill_succeeds_on_a_cluster_of_its_own(release: Release, stream: PodStream) -> None:
+    def succeeded() -> bool:
+        (job,) = release.kubectl.get("rayjobs")["items"]
+        status = job.get("status", {})
+        assert status.get("jobDeploymentStatus") != "Failed", status
+        return bool(status.get("jobStatus") == "SUCCEEDED")
+
+    eventually(succeeded, READY_S, interval_s=1)
+    written = stream.derived_folder("once/").read("data/000000.parquet")
+    assert written
+    assert pq.read_table(io.BytesIO(written.body)).num_rows == IMAGES
+    # Its cluster goes. What handed the command to the cluster stays with the RayJob.
+    eventually(
+        lambda: (
+            [it["status"]["phase"] for it in release.pods("backfill").values()] == ["Succeeded"]
+        ),
+        READY_S,
+        interval_s=1,
+    )
 
 
 def test_prometheus_answers_every_panel_and_rule_from_the_drivers_port(
@@ -86,25 +144,72 @@ def filled(expression: str) -> str:
     return re.sub(r"\$\w+", ".*", expression.replace("$__rate_interval", "1m"))
 
 
-def test_a_deleted_head_drains_and_comes_back(release: Release, stream: PodStream) -> None:
-    (head,) = release.pods("head")
-    sent = set(stream.send(PARTITIONS))
-    with watched_end(release.kubectl, head) as codes:
-        release.kubectl("delete", "pod", head, "--wait=false")
-    assert codes["driver"] == 0
-    back = set(stream.send(1))
-    while not back & stream.outcomes.keys():
-        sent.update(stream.send(PARTITIONS))
-        stream.poll()
+def test_a_spot_notice_hands_the_partitions_of_a_worker_to_the_other(
+    release: Release, stream: PodStream
+) -> None:
+    eventually(lambda: len(set(stream.owners().values())) == 2, READY_S, interval_s=1)
+    eventually(lambda: release.evictable() == 1, READY_S, interval_s=0.5)
+    before, owners = release.identities("worker"), stream.owners()
+    leaver = next(iter(before))
+    with stream.under_load() as sent:
+        with watched_end(release.kubectl, leaver) as codes:
+            evict(release.kubectl, leaver, NOTICE_S)
+            eventually(lambda: len(set(stream.owners().values())) == 1, READY_S, interval_s=0.5)
+        (stayed,) = set(stream.owners().values())
+        eventually(lambda: len(set(stream.owners().values())) == 2, READY_S, interval_s=1)
     stream.until_all()
-    print("longest time without an outcome, by partition:", stream.gaps_s(sent))
+    its = sorted(partition for partition, owner in owners.items() if owner != stayed)
+    report(f"spot notice to one of two worker pods, which had {its}", stream.published(sent))
+    assert codes == {"ray-worker": ENDED_BY_SIGTERM}
+    assert before[leaver] not in release.identities("worker").values()
 
 
-def test_a_deleted_worker_pod_loses_nothing(release: Release, stream: PodStream) -> None:
-    (before,) = release.identities("worker").values()
-    stream.send(REFERENCES)
-    release.kubectl(*("delete", "pod", "--wait=false"), *release.pods("worker"))
-    stream.send(REFERENCES)
-    eventually(lambda: before not in release.identities("worker").values(), interval_s=0.5)
-    stream.send(REFERENCES)
+def test_an_evicted_head_drains_and_comes_back(release: Release, stream: PodStream) -> None:
+    before = release.identities("head")
+    (head,) = before
+    with stream.under_load() as sent:
+        with watched_end(release.kubectl, head) as codes:
+            evict(release.kubectl, head)
+        eventually(lambda: another_is_ready(release, before), READY_S, interval_s=0.5)
     stream.until_all()
+    report("eviction of the head", stream.published(sent))
+    assert codes == {"driver": 0, "ray-head": ENDED_BY_SIGTERM}
+
+
+def test_an_upgrade_under_load_replaces_the_cluster_and_loses_nothing(
+    release: Release, stream: PodStream
+) -> None:
+    head, workers = release.identities("head"), release.identities("worker")
+    release.values = copy.deepcopy(release.values)
+    release.values["settings"]["batch"]["max_size"] = 4
+    # It is complete; another setting would make another job of it.
+    del release.values["backfill"]
+    with stream.under_load() as sent:
+        with release.upgrade() as running:
+            end(running)
+        eventually(lambda: another_is_ready(release, head), READY_S, interval_s=0.5)
+    stream.until_all()
+    report("upgrade of the cluster", stream.published(sent))
+    assert not set(workers.values()) & set(release.identities("worker").values())
+
+
+def test_a_rollback_replaces_a_cluster_whose_image_does_not_exist(
+    release: Release, stream: PodStream
+) -> None:
+    good, revision = release.values, release.revision()
+    release.values = {**good, "image": {**good["image"], "tag": "absent"}}
+    with release.upgrade(*WITHOUT_DOCTOR) as running:
+        end(running)
+    eventually(
+        lambda: release.a_pod_is_stopped_by("head", "ErrImageNeverPull"), READY_S, interval_s=1
+    )
+    release.values = good
+    release.helm("rollback", NAME, str(revision))
+    stream.send(PARTITIONS)
+    stream.until_all()
+
+
+def another_is_ready(release: Release, before: dict[str, str]) -> bool:
+    """Whether a head is ready that is none of those before."""
+    heads = release.identities("head")
+    return any(heads[it] not in before.values() and release.is_ready("head", it) for it in heads)

@@ -1,4 +1,4 @@
-"""One release of the chart on the real node, mode `deployment`: one pod, one worker.
+"""One release of the chart on the real node, mode `deployment`: one pod or two, a worker in each.
 
 Each test leaves a pod that works to the next one.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.rigs.kubernetes.release import (
     NAME,
     OBJECTS,
     READY_S,
+    WITHOUT_DOCTOR,
     HelmFailed,
     Release,
     chart_values,
@@ -23,7 +25,7 @@ from tests.rigs.kubernetes.release import (
     evict,
     watched_end,
 )
-from tests.rigs.kubernetes.stream import OUTCOMES_S, PARTITIONS, PodStream
+from tests.rigs.kubernetes.stream import OUTCOMES_S, PARTITIONS, PodStream, report
 from tests.rigs.waiting import eventually
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.s3 import S3Server
@@ -31,6 +33,8 @@ from workers.embedded.s3 import S3Server
 pytestmark = [pytest.mark.component, pytest.mark.kubelet, pytest.mark.timeout(900)]
 
 REFERENCES = 60
+NOTICE_S = 30
+"""Of a spot node."""
 
 STATEFUL_SET = f"statefulset/{OBJECTS}"
 FIRST, SECOND = f"{OBJECTS}-0", f"{OBJECTS}-1"
@@ -70,35 +74,6 @@ def test_every_reference_has_one_outcome(release: Release, stream: PodStream) ->
     assert stream.members() == {f"{FIRST}-0"}
 
 
-def test_an_evicted_pod_drains_and_comes_back(release: Release, stream: PodStream) -> None:
-    before = release.identities("driver")
-    stream.send(REFERENCES)
-    with watched_end(release.kubectl, FIRST) as codes:
-        evict(release.kubectl, FIRST)
-    assert codes == {"driver": 0}
-    stream.send(REFERENCES)
-    stream.until_all()
-    assert set(release.identities("driver")) == {FIRST}
-    assert release.identities("driver") != before
-
-
-def test_an_upgrade_under_load_loses_and_doubles_nothing(
-    release: Release, stream: PodStream
-) -> None:
-    before = release.identities("driver")
-    release.values = changed(release.values, "batch", max_size=4)
-    sent = set[bytes]()
-    with release.upgrade() as running:
-        while running.poll() is None:
-            sent.update(stream.send(PARTITIONS))
-            stream.poll()
-        end(running)
-    sent.update(stream.send(REFERENCES))
-    stream.until_all()
-    assert not set(before.values()) & set(release.identities("driver").values())
-    print("longest time without an outcome, by partition:", stream.gaps_s(sent))
-
-
 def test_a_changed_label_set_takes_effect_and_no_pod_restarts(
     release: Release, stream: PodStream
 ) -> None:
@@ -109,7 +84,7 @@ def test_a_changed_label_set_takes_effect_and_no_pod_restarts(
         **release.values,
         "labelSets": {"files": {"shapes": files["shapes"].replace("0.8", "0.7")}},
     }
-    with release.upgrade("--set", "doctor.enabled=false") as running:
+    with release.upgrade(*WITHOUT_DOCTOR) as running:
         end(running)
 
     def all_are_classified_by_the_new_one() -> bool:
@@ -131,11 +106,33 @@ def test_a_setting_that_does_not_work_changes_nothing(release: Release) -> None:
     assert release.identities("driver") == before
 
 
-def test_a_removed_pod_gives_its_partitions_back_at_once(
+def test_a_spot_notice_stops_only_the_partitions_of_its_pod(
     release: Release, stream: PodStream
 ) -> None:
     release.kubectl("scale", STATEFUL_SET, "--replicas=2")
-    eventually(lambda: stream.members() == {f"{FIRST}-0", f"{SECOND}-0"}, READY_S, interval_s=1)
+    eventually(lambda: len(set(stream.owners().values())) == 2, READY_S, interval_s=1)
+    eventually(lambda: release.evictable() == 1, READY_S, interval_s=0.5)
+    before, owners = release.identities("driver"), stream.owners()
+    with stream.under_load() as sent:
+        # As handlers of notices do, which drain the node with what the notice leaves.
+        with watched_end(release.kubectl, SECOND) as codes:
+            evict(release.kubectl, SECOND, NOTICE_S)
+        left = time.time()
+        eventually(lambda: release.is_ready("driver", SECOND), READY_S, interval_s=0.5)
+        back = time.time()
+    stream.until_all()
+    published = stream.published(sent)
+    stayed = {partition for partition, owner in owners.items() if owner == f"{FIRST}-0"}
+    report(f"spot notice to one of two pods, {sorted(stayed)} are not its partitions", published)
+    assert codes == {"driver": 0}
+    assert release.identities("driver")[SECOND] != before[SECOND]
+    for partition in stayed:
+        assert any(left < at < back for at in published[partition])
+
+
+def test_a_removed_pod_gives_its_partitions_back_at_once(
+    release: Release, stream: PodStream
+) -> None:
     with watched_end(release.kubectl, SECOND) as codes:
         release.kubectl("scale", STATEFUL_SET, "--replicas=1")
     # A member that ends without leaving stays for delivery.session_timeout_s, which is 45 s.
@@ -145,21 +142,43 @@ def test_a_removed_pod_gives_its_partitions_back_at_once(
     stream.until_all()
 
 
-def test_a_rollback_after_a_bad_setting(release: Release, stream: PodStream) -> None:
-    good = release.values
-    release.values = changed(good, "model", directory="/nowhere")
-    with (
-        pytest.raises(HelmFailed),
-        release.upgrade("--set", "doctor.enabled=false", "--timeout", "40s") as running,
-    ):
+def test_an_upgrade_under_load_loses_and_doubles_nothing(
+    release: Release, stream: PodStream
+) -> None:
+    before = release.identities("driver")
+    release.values = changed(release.values, "batch", max_size=4)
+    with stream.under_load() as sent, release.upgrade() as running:
         end(running)
+    stream.until_all()
+    assert not set(before.values()) & set(release.identities("driver").values())
+    report("upgrade of one pod", stream.published(sent))
+
+
+def test_a_rollback_leads_back_over_upgrades_whose_pods_never_start(
+    release: Release, stream: PodStream
+) -> None:
+    good, revision = release.values, release.revision()
+    no_image = {**good, "image": {**good["image"], "tag": "absent"}}
+    # A bad label set alone restarts no pod, and workers that run refuse it.
+    no_label_set = {
+        **changed(good, "batch", max_size=5),
+        "labelSets": {"files": {"shapes": "name: shapes"}},
+    }
+    for values, reason in ((no_image, "ErrImageNeverPull"), (no_label_set, "exit code 2")):
+        release.values = values
+        with (
+            pytest.raises(HelmFailed),
+            release.upgrade(*WITHOUT_DOCTOR, "--timeout", "15s") as running,
+        ):
+            end(running)
+        eventually(partial(release.a_pod_is_stopped_by, "driver", reason), READY_S, interval_s=1)
     release.values = good
-    # Without a number Helm takes the revision before, which may be one that failed.
-    release.helm("rollback", NAME, str(release.last_good()))
-    # A StatefulSet waits for ever for a pod that does not become Ready.
-    release.kubectl("delete", "pod", FIRST, "--wait=false")
+    began = time.monotonic()
+    # Without a number Helm takes the revision before, which has failed too.
+    release.helm("rollback", NAME, str(revision))
     stream.send(REFERENCES)
     stream.until_all()
+    print(f"from `helm rollback` to the last outcome: {time.monotonic() - began:.0f} s")
 
 
 def test_an_uninstalled_release_leaves_nothing(release: Release) -> None:

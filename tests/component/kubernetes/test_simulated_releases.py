@@ -12,7 +12,7 @@ import pytest
 from deploy.dev.cluster.kubectl import Kubectl, KubectlError, Object
 from deploy.dev.cluster.simulation import GPU
 from tests.rigs.charts import CHART
-from tests.rigs.kubernetes.release import NAME, OBJECTS, Release, end, evict
+from tests.rigs.kubernetes.release import NAME, Release, end, evict
 from tests.rigs.waiting import eventually
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(600)]
@@ -96,20 +96,23 @@ def test_only_pods_with_workers_get_gpus_and_those_too_many_wait(
         assert head["spec"]["nodeName"] == gpu_nodes[0]
 
 
+@pytest.mark.parametrize("mode", MODES)
 def test_an_eviction_waits_until_the_pod_before_is_back(
-    simulated: Kubectl, gpu_nodes: list[str]
+    mode: str, simulated: Kubectl, gpu_nodes: list[str]
 ) -> None:
-    release = Release(simulated, values("deployment", workers={"replicas": 2}))
+    component = "driver" if mode == "deployment" else "worker"
+    release = Release(simulated, values(mode, workers={"replicas": 2}))
     release.helm("install", NAME, str(CHART), values=release.values)
-    eventually(lambda: len(running(release, "driver")) == 2, WITHIN_S, 0.3)
-    eventually(lambda: allowed(simulated) == 1, WITHIN_S, 0.3)
+    eventually(lambda: len(running(release, component)) == 2, WITHIN_S, 0.3)
+    eventually(lambda: release.evictable() == 1, WITHIN_S, 0.3)
     simulated("cordon", *gpu_nodes)
-    evict(simulated, f"{OBJECTS}-1")
-    eventually(lambda: allowed(simulated) == 0, WITHIN_S, 0.3)
+    first, second = running(release, component)
+    evict(simulated, first)
+    eventually(lambda: release.evictable() == 0, WITHIN_S, 0.3)
     with pytest.raises(KubectlError, match="disruption budget"):
-        evict(simulated, f"{OBJECTS}-0")
+        evict(simulated, second)
     simulated("uncordon", *gpu_nodes)
-    eventually(lambda: allowed(simulated) == 1, WITHIN_S, 0.3)
+    eventually(lambda: release.evictable() == 1, WITHIN_S, 0.3)
 
 
 def test_a_backfill_gets_a_cluster_of_its_own(simulated: Kubectl, gpu_nodes: list[str]) -> None:
@@ -126,12 +129,6 @@ def test_a_backfill_gets_a_cluster_of_its_own(simulated: Kubectl, gpu_nodes: lis
 
 def uids(release: Release, component: str) -> list[str]:
     return list(release.identities(component).values())
-
-
-def allowed(kubectl: Kubectl) -> int:
-    """Pods that the budget of the workers lets go now."""
-    budget = kubectl.get("poddisruptionbudget", f"{OBJECTS}-workers")
-    return int(budget["status"].get("disruptionsAllowed", 0))
 
 
 def without_pods(names: set[str]) -> set[str]:

@@ -25,6 +25,10 @@ PATIENCE_S = 480.0
 """For each command of Helm. On an idle machine none takes longer than 60 s."""
 
 READY_S = 300.0
+
+WITHOUT_DOCTOR = ("--set", "doctor.enabled=false")
+"""For an upgrade to values that *doctor* would refuse."""
+
 FINALIZER = "clipstream.dev/test-reads-exit-codes"
 
 
@@ -75,11 +79,10 @@ class Release:
         wait = ("--wait", "--timeout", f"{PATIENCE_S:g}s")
         return self.begin("upgrade", NAME, str(CHART), *wait, *arguments, values=self.values)
 
-    def last_good(self) -> int:
-        """The number of the last revision that was installed completely."""
-        revisions = json.loads(self.helm("history", NAME, "--output", "json"))
-        good = ("deployed", "superseded")
-        return max(int(it["revision"]) for it in revisions if it["status"] in good)
+    def revision(self) -> int:
+        """The number of the latest revision."""
+        (latest,) = json.loads(self.helm("history", NAME, "--max", "1", "--output", "json"))
+        return int(latest["revision"])
 
     def pods(self, component: str) -> dict[str, Object]:
         """Pods of a component by name."""
@@ -91,6 +94,32 @@ class Release:
     def identities(self, component: str) -> dict[str, str]:
         """The pods' UIDs by name: another pod of the same name has another one."""
         return {name: it["metadata"]["uid"] for name, it in self.pods(component).items()}
+
+    def is_ready(self, component: str, pod: str) -> bool:
+        """Whether there is a pod of this name that is ready and is not being deleted."""
+        found = self.pods(component).get(pod)
+        if found is None or "deletionTimestamp" in found["metadata"]:
+            return False
+        conditions = found["status"].get("conditions", ())
+        return any(it["type"] == "Ready" and it["status"] == "True" for it in conditions)
+
+    def a_pod_is_stopped_by(self, component: str, reason: str) -> bool:
+        """Whether a container of the component does not run for this reason: one of Kubernetes, or
+        an ``exit code``."""
+        for pod in self.pods(component).values():
+            for container in pod["status"].get("containerStatuses", ()):
+                for state in (container["state"], container.get("lastState", {})):
+                    ended = state.get("terminated")
+                    if ended and reason == f"exit code {ended['exitCode']}":
+                        return True
+                if container["state"].get("waiting", {}).get("reason") == reason:
+                    return True
+        return False
+
+    def evictable(self) -> int:
+        """Pods with workers that their budget lets go now."""
+        budget = self.kubectl.get("poddisruptionbudget", f"{OBJECTS}-workers")
+        return int(budget["status"].get("disruptionsAllowed", 0))
 
 
 def end(running: subprocess.Popen[str]) -> str:
@@ -117,12 +146,16 @@ def watched_end(kubectl: Kubectl, pod: str) -> Iterator[dict[str, int]]:
         _set_finalizers(kubectl, pod, [])
 
 
-def evict(kubectl: Kubectl, pod: str) -> None:
-    """Ask for the pod's eviction, as `kubectl drain` does. A budget may refuse it."""
+def evict(kubectl: Kubectl, pod: str, grace_s: int | None = None) -> None:
+    """Ask for the pod's eviction, as `kubectl drain` does. A budget may refuse it.
+
+    ``grace_s`` takes the place of the pod's own grace period, as with the notice of a spot node.
+    """
     eviction = {
         "apiVersion": "policy/v1",
         "kind": "Eviction",
         "metadata": {"name": pod, "namespace": kubectl.namespace},
+        "deleteOptions": {} if grace_s is None else {"gracePeriodSeconds": grace_s},
     }
     path = f"/api/v1/namespaces/{kubectl.namespace}/pods/{pod}/eviction"
     kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))

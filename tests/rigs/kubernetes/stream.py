@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +22,7 @@ from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.adapters.kafka.outcomes import OutcomeReader, input_keys
 from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.adapters.s3.admin import S3Admin
+from pipeline.adapters.s3.folder import S3Folder
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.records import OutputTopic
 from workers.demo.messages import StoredObject, messages
@@ -31,6 +34,13 @@ OUTCOMES_S = 420.0
 """For all outcomes, a start of Ray on a busy machine included."""
 
 PARTITIONS = 6
+
+LOAD, LOAD_PAUSE_S = 2 * PARTITIONS, 0.5
+"""References that ``under_load`` sends at once, and how long it rests. Keys choose partitions, so
+that two references of one partition may be some 2 s apart."""
+
+NOTHING: dict[str, Any] = {"assigned_partitions": []}
+"""The assignment of a member that waits for one."""
 
 IMAGES = 9
 """So few that the demo puts no two into one message."""
@@ -65,6 +75,8 @@ class PodStream:
         self._objects = list(self._put(name))
         self.one_image = (self._objects[0].bucket, self._objects[0].key)
         """Bucket and key."""
+        self.derived = f"{name}-derived"
+        """A bucket for what a backfill writes of the images."""
         self._reader = OutcomeReader(self._kafka)
         self._sent = 0
         self.outcomes: Counter[bytes] = Counter()
@@ -77,6 +89,7 @@ class PodStream:
     def _put(self, bucket: str) -> Iterator[StoredObject]:
         admin = S3Admin(self._s3)
         admin.create_bucket(bucket)
+        admin.create_bucket(f"{bucket}-derived")
         for number, image in enumerate(demo_images(1, IMAGES)):
             key = f"{number}-{image.key}"
             written = admin.put(bucket, key, image.body)
@@ -121,29 +134,72 @@ class PodStream:
         self.poll(1.0)
         assert set(self.outcomes.values()) == {1}, self.outcomes.most_common(5)
 
-    def gaps_s(self, sent: Collection[bytes]) -> dict[int, float]:
-        """Longest time between two outcomes of the references ``sent``, by their partition.
+    def derived_folder(self, prefix: str) -> S3Folder:
+        """What is below the prefix of the bucket ``derived``."""
+        return S3Folder(self._s3, self.derived, prefix)
 
-        If they were sent steadily, it is the time without progress.
+    @contextmanager
+    def under_load(self) -> Iterator[set[bytes]]:
+        """Send references steadily while the block runs, and nothing else may send.
+
+        Their keys are in the set when the block has ended.
         """
-        times: dict[int, list[int]] = {}
+        sent: set[bytes] = set()
+        over = threading.Event()
+
+        def send() -> None:
+            while not over.wait(LOAD_PAUSE_S):
+                sent.update(self.send(LOAD))
+
+        with ThreadPoolExecutor(1) as executor:
+            sending = executor.submit(send)
+            try:
+                yield sent
+            finally:
+                over.set()
+            sending.result()
+
+    def published(self, sent: Collection[bytes]) -> dict[int, list[float]]:
+        """When the references ``sent`` got their outcomes (seconds since 1970, in order), by their
+        partition."""
+        times: dict[int, list[float]] = {}
         for partition, _, key in input_keys(self._kafka):
             if key in sent:
-                times.setdefault(partition, []).append(self._published_ms[key])
+                times.setdefault(partition, []).append(self._published_ms[key] / 1000)
+        return {partition: sorted(each) for partition, each in sorted(times.items())}
+
+    def owners(self) -> dict[int, str]:
+        """Instance of the group's member that reads each partition, as the broker has it now."""
         return {
-            partition: max(b - a for a, b in itertools.pairwise(sorted(published))) / 1000
-            for partition, published in sorted(times.items())
+            partition: member["group_instance_id"]
+            for member in self._members()
+            for topic in (member["member_assignment"] or NOTHING)["assigned_partitions"]
+            for partition in topic["partitions"]
         }
 
     def members(self) -> set[str]:
         """Instances of the group's members, as the broker has them now."""
+        return {member["group_instance_id"] for member in self._members()}
+
+    def _members(self) -> Any:
         group = self._kafka.group
         with KafkaAdmin(self._kafka) as admin:
-            described = admin.client.describe_groups([group])
-        return {it["group_instance_id"] for it in described[group]["members"]}
+            return admin.client.describe_groups([group])[group]["members"]
 
     def close(self) -> None:
         self._reader.__exit__(None, None, None)
+
+
+def report(what: str, published: dict[int, list[float]]) -> None:
+    """Print the longest time between two outcomes by partition, and what has happened meanwhile.
+
+    Of references that were sent steadily, it is the longest time without progress.
+    """
+    gaps = {
+        partition: round(max(b - a for a, b in itertools.pairwise(times)), 1)
+        for partition, times in published.items()
+    }
+    print(f"{what}: seconds without an outcome, by partition: {gaps}")
 
 
 @contextmanager
