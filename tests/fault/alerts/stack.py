@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,8 @@ class Stack:
     store: Store
     empty: Bucket
     keys: list[str]
-    nodes: RayNodes
-    raylets: list[RayNode]
+    ray: RayNodes
+    head: RayNode
     targets: Targets
     prometheus: Prometheus
     folder: Path
@@ -113,7 +113,7 @@ class Stack:
         seen = self.deployment.through(self.link.port)
         seen.kafka = seen.kafka.model_copy(update={"instance": instance})
         settings = settings_of(seen, self.store, self.folder, merged)
-        return Driver(settings, self.targets, self.nodes.address, self.folder, module=module)
+        return Driver(settings, self.targets, self.ray.address, self.folder, module=module)
 
     @property
     def image(self) -> bytes:
@@ -160,20 +160,11 @@ class Stack:
     def until_all_is_committed(self) -> None:
         eventually(lambda: self.deployment.admin.lag() == 0, WITHIN_S, LOOK_S)
 
-    def add_node(self, cpus: int) -> None:
-        """Give the Ray cluster a node more."""
-        self.raylets.append(self.nodes.add(num_cpus=cpus))
-
     # -- processes --------------------------------------------------------------------------
 
     def workers(self) -> list[int]:
         """Ids of the processes of all workers, those included that load their model."""
-        daemons = {process for node in self.raylets for process in node.daemons}
-        return [each for each in children(daemons) if b"WorkerActor" in command_of(each)]
-
-    def decoders(self) -> list[int]:
-        """Ids of the decoder processes of all workers."""
-        return [each for each in children(set(self.workers())) if b"child.py" in command_of(each)]
+        return [each for each in children(self.head.daemons) if b"WorkerActor" in command_of(each)]
 
 
 @contextlib.contextmanager
@@ -202,7 +193,7 @@ def stack(folder: Path, server: S3Server) -> Iterator[Stack]:
             empty,
             store.bucket.fill(IMAGES),
             nodes,
-            [nodes.add(num_cpus=WORKERS + SPARE_CPUS)],
+            nodes.add(num_cpus=WORKERS + SPARE_CPUS),
             targets,
             prometheus,
             folder,
@@ -222,7 +213,7 @@ def kill(processes: Sequence[int]) -> None:
             os.kill(process, signal.SIGKILL)
 
 
-def children(parents: set[int]) -> list[int]:
+def children(parents: Collection[int]) -> list[int]:
     """Ids of the processes that one of these has started."""
     found = []
     for process in Path("/proc").iterdir():

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from deploy.dev.certificates import AUTHORITY, certificate
 from tests.fault.alerts.driver import Driver
-from tests.fault.alerts.stack import WORKERS, Stack, kill
+from tests.fault.alerts.stack import SPARE_CPUS, WORKERS, Stack, kill
 from tests.fault.alerts.watch import Watch
 from workers.supervise.supervisor import ExitCode
 
@@ -83,23 +83,23 @@ def test_a_driver_that_halts(here: Stack, main: Driver, watch: Watching) -> None
 
 
 @pytest.mark.on_demand
-def test_a_second_driver_without_room_and_with_another_label_set(
+def test_a_second_driver_without_room_and_then_with_another_label_set(
     here: Stack, watch: Watching, tmp_path: Path
 ) -> None:
+    watching = watch()
+    too_much = {"count": 1, "cpus_per_worker": SPARE_CPUS + 1}
+    with here.driver("second", {"workers": too_much}):
+        watching.until_it_fires("ClipstreamWorkersWaiting", "ticket")
+
     other = tmp_path / "labels.yaml"
     text = here.labels.read_text()
     other.write_text(text.replace("a black star", "a star that is black"))
     assert other.read_text() != text
-    watching = watch()
-    with here.driver(
-        "second",
-        {"workers": {"count": 1, "cpus_per_worker": 2}, "label_sets": {"paths": [other]}},
-    ) as second:
-        watching.until_it_fires("ClipstreamWorkersWaiting", "ticket")
-        here.add_node(2)
-        watching.until_it_is_resolved("ClipstreamWorkersWaiting", "ticket")
+    differing = watch()
+    sections = {"workers": {"count": 1}, "label_sets": {"paths": [other]}}
+    with here.driver("second", sections) as second:
         second.until_all_work()
-        differing = watch()
+        watching.until_it_is_resolved("ClipstreamWorkersWaiting", "ticket")
         alert = differing.until_it_fires("ClipstreamLabelSetsDiffer", "ticket")
         assert alert["labels"]["label_set"] == "shapes"
         other.write_text(text)
