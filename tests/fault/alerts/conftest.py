@@ -55,8 +55,7 @@ def here(deployed: tuple[Stack, Driver]) -> Iterator[Stack]:
     here, main = deployed
 
     def healthy() -> None:
-        here.link.heal()
-        here.store.proxy.heal()
+        here.heal()
         main.until_all_work()
         here.until_all_is_committed()
 

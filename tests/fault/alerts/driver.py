@@ -22,6 +22,7 @@ WITHIN_S = 300.0
 GRACE_S = 60.0
 ANSWER_S = 5.0
 COMMAND = "workers.cli"
+NAMESPACE = "images"
 
 
 class Targets:
@@ -29,7 +30,7 @@ class Targets:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._ports: list[int] = []
+        self._ports: dict[str, int] = {}
         self._write()
 
     @property
@@ -41,18 +42,25 @@ class Targets:
             "file_sd_configs": [{"files": [str(self._file)], "refresh_interval": "1s"}],
         }
 
-    def add(self, port: int) -> None:
-        self._ports.append(port)
+    def add(self, name: str, port: int) -> None:
+        self._ports[name] = port
         self._write()
 
-    def remove(self, port: int) -> None:
-        self._ports.remove(port)
+    def remove(self, name: str) -> None:
+        del self._ports[name]
         self._write()
 
     def _write(self) -> None:
-        addresses = [f"{LOOPBACK}:{port}" for port in self._ports]
+        found = [
+            # The port, which would be the instance, is another one in each run.
+            {
+                "targets": [f"{LOOPBACK}:{port}"],
+                "labels": {"namespace": NAMESPACE, "instance": name},
+            }
+            for name, port in self._ports.items()
+        ]
         written = self._file.with_suffix(".new")
-        written.write_text(json.dumps([{"targets": addresses, "labels": {"namespace": "images"}}]))
+        written.write_text(json.dumps(found))
         written.rename(self._file)
 
 
@@ -69,7 +77,7 @@ class Driver:
         *,
         module: str = COMMAND,
     ) -> None:
-        name = settings.instance
+        self._name = name = settings.instance
         file = folder / f"{name}.yaml"
         file.write_text(as_yaml(settings, changed_only=True), encoding="utf-8")
         self._workers = settings.workers.count
@@ -85,7 +93,7 @@ class Driver:
 
     def __enter__(self) -> Self:
         self.start()
-        self._targets.add(self._port)
+        self._targets.add(self._name, self._port)
         return self
 
     def __exit__(
@@ -96,7 +104,7 @@ class Driver:
     ) -> None:
         if error is not None:
             error.add_note(f"the driver's log ends:\n{self._process.log_tail()}")
-        self._targets.remove(self._port)
+        self._targets.remove(self._name)
         self.stop()
 
     def start(self) -> None:

@@ -46,6 +46,7 @@ WORKERS = 3
 """So many deaths in a window raise an alert."""
 IMAGES = 20
 MAIN = "main"
+LABELS = DEMO / "labels.yaml"
 SPARE_CPUS = 1
 """What the cluster has beside what the workers need."""
 
@@ -106,7 +107,7 @@ class Stack:
         merged = {name: {**section} for name, section in SECTIONS.items()}
         merged["s3"] |= both
         merged["label_sets"] |= {"paths": [self.labels]}
-        merged["model"] = {"directory": self.model}
+        merged["model"] = {"directory": self.model, "precision": "fp32"}
         merged["endpoints"] = {"health_port": port}
         for name, section in sections.items():
             merged[name] = merged.get(name, {}) | section
@@ -119,6 +120,22 @@ class Stack:
     def image(self) -> bytes:
         """A good image's file."""
         return next(demo_images(SEED, 1, SIDE_PX)).body
+
+    def lose_model(self) -> None:
+        """Take the checkpoint away from the node."""
+        self.model.rename(self._away)
+
+    def heal(self) -> None:
+        """End every fault of links, stores and files."""
+        self.link.heal()
+        self.store.proxy.heal()
+        shutil.copy(LABELS, self.labels)
+        if self._away.exists():
+            self._away.rename(self.model)
+
+    @property
+    def _away(self) -> Path:
+        return self.model.with_name("away")
 
     # -- what is sent -----------------------------------------------------------------------
 
@@ -172,7 +189,7 @@ def stack(folder: Path, server: S3Server) -> Iterator[Stack]:
     """Everything but a driver."""
     listener, port = free_ports(2)
     shutil.copytree(DEMO / "model", folder / "model")
-    shutil.copy(DEMO / "labels.yaml", folder / "labels.yaml")
+    shutil.copy(LABELS, folder / "labels.yaml")
     targets = Targets(folder / "targets.json")
     rules = rules_file(scaled(defaults(), FASTER))
     with (

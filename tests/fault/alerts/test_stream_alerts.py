@@ -30,7 +30,7 @@ def test_a_store_that_refuses_connections(here: Stack, watch: Watching) -> None:
     alert = watching.until_it_fires("ClipstreamStoreDown", "page")
     assert alert["labels"]["group"] == here.deployment.kafka.group
     assert alert["labels"]["store"] == "s3"
-    here.store.proxy.heal()
+    here.heal()
     watching.until_it_is_resolved("ClipstreamStoreDown", "page")
 
 
@@ -69,8 +69,7 @@ def test_a_broker_that_is_away_while_records_wait(here: Stack, watch: Watching) 
     }
     for name, severity in alerts.items():
         watching.until_it_fires(name, severity)
-    here.link.heal()
-    here.store.proxy.heal()
+    here.heal()
     for name, severity in alerts.items():
         watching.until_it_is_resolved(name, severity)
 
@@ -84,7 +83,7 @@ def test_more_records_than_the_workers_can_do(here: Stack, watch: Watching) -> N
         # The objective of 30 s is not divided.
         for severity in ("page", "ticket"):
             watching.until_it_fires("ClipstreamLatencyBudgetBurning", severity)
-    here.store.proxy.heal()
+    here.heal()
     here.until_all_is_committed()
     watching.until_it_is_resolved("ClipstreamLagGrowing", "ticket")
     for severity in ("page", "ticket"):

@@ -34,12 +34,11 @@ def test_workers_that_are_killed(here: Stack, watch: Watching) -> None:
 
 
 def test_a_label_set_that_is_no_yaml(here: Stack, watch: Watching) -> None:
-    good = here.labels.read_text()
     watching = watch()
     here.labels.write_text("labels: [")
     alert = watching.until_it_fires("ClipstreamLabelSetRefused", "ticket")
     assert alert["labels"]["group"] == here.deployment.kafka.group
-    here.labels.write_text(good)
+    here.heal()
     watching.until_it_is_resolved("ClipstreamLabelSetRefused", "ticket")
 
 
@@ -48,21 +47,20 @@ def test_a_broker_that_is_away(here: Stack, watch: Watching) -> None:
     watching = watch()
     here.link.cut()
     watching.until_it_fires("ClipstreamWorkersHeld", "page")
-    here.link.heal()
+    here.heal()
     watching.until_it_is_resolved("ClipstreamWorkersHeld", "page")
 
 
 @pytest.mark.on_demand
 def test_workers_that_die_on_a_node_that_has_lost_its_model(here: Stack, watch: Watching) -> None:
-    away = here.model.with_name("away")
     watching = watch()
-    here.model.rename(away)
+    here.lose_model()
     kill(here.workers())
     empty = watching.until_it_fires("ClipstreamPlaceEmpty", "ticket")
     assert empty["labels"]["code"] == "model.not_found"
     watching.until_it_fires("ClipstreamWorkerMissing", "ticket")
     watching.until_it_fires("ClipstreamNoWorkers", "page")
-    away.rename(here.model)
+    here.heal()
     watching.until_it_is_resolved("ClipstreamNoWorkers", "page")
     watching.until_it_is_resolved("ClipstreamWorkerMissing", "ticket")
     watching.until_it_is_resolved("ClipstreamPlaceEmpty", "ticket")
