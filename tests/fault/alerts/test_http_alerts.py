@@ -36,7 +36,7 @@ from tests.rigs.waiting import eventually
 from workers.embedded.processes import LOOPBACK, command_environment
 from workers.embedded.s3 import S3Server
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.on_demand, pytest.mark.timeout(900)]
 
 DEMO = ROOT / "workers" / "demo"
 
@@ -124,10 +124,12 @@ def test_errors_fire_while_the_store_of_the_images_is_down(site: Site, record: R
         eventually(lambda: site.classify(image).status == 200)
         watch = Watch(site.prometheus, record)
         site.store.kill()
-        alert = watch.until_it_fires("ClipstreamHttpErrors", "page", namespace=NAMESPACE)
-        assert site.classify(image).code.startswith("fetch.")
-        assert "of the HTTP requests fail" in alert["annotations"]["summary"]
-        site.store.start()
+        try:
+            alert = watch.until_it_fires("ClipstreamHttpErrors", "page", namespace=NAMESPACE)
+            assert site.classify(image).code.startswith("fetch.")
+            assert "of the HTTP requests fail" in alert["annotations"]["summary"]
+        finally:
+            site.store.start()
         watch.until_it_is_resolved("ClipstreamHttpErrors", "page")
 
 
@@ -164,10 +166,12 @@ def send_slowly(site: Site) -> None:
 def test_keys_refused_fires_until_the_file_is_mended(site: Site, watch: Watch) -> None:
     good = site.keys.read_text()
     site.keys.write_text(good + "{\n")
-    alert = watch.until_it_fires("ClipstreamHttpKeysRefused", "ticket", namespace=NAMESPACE)
-    assert alert["annotations"]["summary"].startswith("1 replicas have refused")
-    assert ask(site.server.port, headers=site.headers()).status == 200, "the keys before hold"
-    site.keys.write_text(good)
+    try:
+        alert = watch.until_it_fires("ClipstreamHttpKeysRefused", "ticket", namespace=NAMESPACE)
+        assert "of keys: 1." in alert["annotations"]["summary"]
+        assert ask(site.server.port, headers=site.headers()).status == 200, "the keys before hold"
+    finally:
+        site.keys.write_text(good)
     watch.until_it_is_resolved("ClipstreamHttpKeysRefused", "ticket")
 
 
