@@ -54,15 +54,12 @@ def here(deployed: tuple[Stack, Driver]) -> Iterator[Stack]:
     """The deployment without a fault: every worker works, nothing waits, no alert fires."""
     here, main = deployed
 
-    def healthy() -> None:
-        here.heal()
-        main.until_all_work()
-        here.until_all_is_committed()
-
-    healthy()
+    here.heal()
+    main.until_all_work()
+    here.until_all_is_committed()
     eventually(lambda: not here.prometheus.firing_alerts(), WITHIN_S, LOOK_S)
     yield here
-    healthy()
+    here.heal()
 
 
 @pytest.fixture

@@ -26,13 +26,6 @@ WINDOW = 100
 """Failures that spend a worker's budget."""
 
 
-def test_workers_that_are_killed(here: Stack, watch: Watching) -> None:
-    watching = watch()
-    kill(here.workers())
-    watching.until_it_fires("ClipstreamWorkersRestarting", "ticket")
-    watching.until_it_is_resolved("ClipstreamWorkersRestarting", "ticket")
-
-
 def test_a_label_set_that_is_no_yaml(here: Stack, watch: Watching) -> None:
     watching = watch()
     here.labels.write_text("labels: [")
@@ -40,6 +33,13 @@ def test_a_label_set_that_is_no_yaml(here: Stack, watch: Watching) -> None:
     assert alert["labels"]["group"] == here.deployment.kafka.group
     here.heal()
     watching.until_it_is_resolved("ClipstreamLabelSetRefused", "ticket")
+
+
+def test_workers_that_are_killed(here: Stack, watch: Watching) -> None:
+    watching = watch()
+    kill(here.workers())
+    watching.until_it_fires("ClipstreamWorkersRestarting", "ticket")
+    watching.until_it_is_resolved("ClipstreamWorkersRestarting", "ticket")
 
 
 @pytest.mark.on_demand
