@@ -85,8 +85,8 @@ def ask(
 
 
 class ServedOnRay:
-    """A process of the command. ``steer`` is the folder of its encoder. With
-    ``as_typed`` it is the command as a person types it, with the model of the settings."""
+    """A process of the command. ``steer`` is the folder of its encoder. With ``as_typed`` it is the
+    command as a person types it, with the model of the settings."""
 
     def __init__(
         self,
