@@ -75,6 +75,10 @@ backfill-kills: $(INSTALLED) ## Kill drivers and workers of backfills: KILLS=300
 backfill-soak: $(INSTALLED) ## Watch the memory of a backfill's driver and worker: ROWS=10000000
 	@$(BIN)/python -m tests.fault.backfill.soak --rows $(ROWS)
 
+.PHONY: alert-tests
+alert-tests: $(INSTALLED) ## Raise every alert by a real fault, and record it in tests/fault/alerts/fired: TESTS="-k store"
+	CLIPSTREAM_TEST_RECORD=yes $(PYTEST) tests/fault/alerts $(TESTS)
+
 .PHONY: mutate
 mutate: $(INSTALLED) ## Decode files with flipped bits, count what becomes of them: MUTANTS=10000 SEED=1
 	@$(BIN)/python -m tests.component.mutants --mutants $(MUTANTS) --seed $(SEED)

@@ -42,6 +42,7 @@ from pipeline.metrics.http import (
     HTTP_REQUEST_SECONDS,
     HTTP_REQUESTS,
     KEY_RELOADS,
+    KEYS_REFUSED,
 )
 from pipeline.metrics.image import (
     BATCH_SIZE,
@@ -142,6 +143,7 @@ __all__ = [
     "IMAGE_METRICS",
     "IN_FLIGHT",
     "IN_FLIGHT_BYTES",
+    "KEYS_REFUSED",
     "KEY_RELOADS",
     "LABEL_DECISIONS",
     "LABEL_MATCHES",

@@ -82,6 +82,13 @@ KEY_RELOADS = metric(
     "too. The log says what to fix.",
     ("outcome",),
 )
+KEYS_REFUSED = metric(
+    Kind.GAUGE,
+    "keys_refused",
+    "1 while the changed files of keys are not valid and the earlier keys stay in force, revoked "
+    "ones too, else 0.",
+    "`clipstream keys list` names the line to mend. No restart is needed.",
+)
 
 HTTP_METRICS: tuple[Metric, ...] = (
     HTTP_REQUESTS,
@@ -94,5 +101,6 @@ HTTP_METRICS: tuple[Metric, ...] = (
     HTTP_IMAGE_BYTES,
     HTTP_IMAGE_OUTCOMES,
     KEY_RELOADS,
+    KEYS_REFUSED,
 )
 """Requests and keys: exposed by a replica that serves HTTP only."""

@@ -76,8 +76,10 @@ class S3Proxy:
     On an event loop in a thread of its own; its methods may be called from any thread.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, latency_s: float = LATENCY_S) -> None:
+        """``latency_s`` is how late an answer comes if it comes late."""
         self._target = urlsplit(target)
+        self._latency_s = latency_s
         self._rules: list[_Rule] = []
         self._asked: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -188,7 +190,7 @@ class S3Proxy:
             await writer.drain()
             return True
         if fault is Fault.LATENCY:
-            await asyncio.sleep(LATENCY_S)
+            await asyncio.sleep(self._latency_s)
         sink.write(request + body)
         await sink.drain()
         head = await upstream.readuntil(b"\r\n\r\n")

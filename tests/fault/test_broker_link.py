@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -58,20 +57,12 @@ def deployment(link: tuple[EmbeddedKafka, TcpProxy]) -> Iterator[Deployment]:
         yield opened
 
 
-def behind(proxy: TcpProxy, deployment: Deployment) -> Deployment:
-    """The same, as it is seen through the proxy."""
-    seen = copy.copy(deployment)
-    servers = (f"127.0.0.1:{proxy.port}",)
-    seen.kafka = deployment.kafka.model_copy(update={"bootstrap_servers": servers})
-    return seen
-
-
 def test_a_broker_that_is_far_away_makes_a_worker_slow_and_nothing_else(
     deployment: Deployment, proxy: TcpProxy
 ) -> None:
     proxy.delay(DELAY_S)
     began = time.monotonic()
-    with working(behind(proxy, deployment)) as worker:
+    with working(deployment.through(proxy.port)) as worker:
         worker.has_committed(len(KEYS))
         # A transaction takes several questions, each of which waits for its answer.
         assert time.monotonic() - began > 4 * 2 * DELAY_S
@@ -83,7 +74,7 @@ def test_a_broker_that_is_far_away_makes_a_worker_slow_and_nothing_else(
 def test_answers_that_break_off_cost_their_connection_and_nothing_else(
     deployment: Deployment, proxy: TcpProxy
 ) -> None:
-    with working(behind(proxy, deployment)) as worker:
+    with working(deployment.through(proxy.port)) as worker:
         worker.has_committed(1)
         proxy.break_answers(BREAKS)
         eventually(lambda: proxy.breaks_left == 0)
@@ -102,7 +93,7 @@ def test_a_member_of_many_partitions_asks_for_all_their_offsets_at_once(
     # Until each has a leader: the client asks for those that have none again and again.
     deployment.admin.client.list_partition_offsets(dict.fromkeys(every, OffsetSpec.LATEST))
     proxy.delay(MANY_DELAY_S)
-    stream = behind(proxy, deployment).stream()
+    stream = deployment.through(proxy.port).stream()
     asked: Counter[str] = Counter()
     send = stream._consumer._manager.send
 
@@ -124,7 +115,7 @@ def test_a_member_of_many_partitions_asks_for_all_their_offsets_at_once(
 def test_while_a_broker_does_not_answer_the_ends_of_paused_partitions_stay_as_last_heard(
     deployment: Deployment, proxy: TcpProxy
 ) -> None:
-    polling = Polling(behind(proxy, deployment).stream())
+    polling = Polling(deployment.through(proxy.port).stream())
     polling.until(lambda: len(polling.owned) == OLD)
     stream, first = polling.stream, deployment.partition(0)
     stream.pause(polling.owned)

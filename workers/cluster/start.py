@@ -93,7 +93,7 @@ def start_ray(num_cpus: int) -> None:
     except Exception as error:
         # Ray raises bare exceptions here, even a plain Exception if its daemons were too slow.
         ray.shutdown()
-        _end_daemons(error)
+        end_daemons(error)
         fate = Halt if isinstance(error, (ValueError, PermissionError)) else Retry
         message = str(error).strip() or type(error).__name__
         if address is None:
@@ -159,7 +159,7 @@ def _knock(address: str) -> None:
         raise ConnectionError(f"nobody answers at {host}:{port} ({error})") from error
 
 
-def _end_daemons(error: Exception) -> None:
+def end_daemons(error: Exception) -> None:
     """End the processes of a node that did not start. Ray drops the node with its processes
     running; only the frames of the error still refer to it."""
     from ray._private.node import Node

@@ -203,7 +203,8 @@ def list_keys(file: File = None, config: Config = None, overrides: Set = None) -
     path = _path(file, config, overrides)
     table = Table()
     for column in COLUMNS:
-        table.add_column(column, overflow="fold")
+        # People copy the id into `keys revoke`.
+        table.add_column(column, overflow="fold", no_wrap=column == "id")
     for entry in parsed(contents(path)):
         table.add_row(
             entry.id,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import re
 import signal
 import subprocess
@@ -24,7 +23,7 @@ from tests.rigs.root import ROOT
 from tests.rigs.serve import steered
 from tests.rigs.waiting import eventually
 from workers.commands.serving.sample import sample_png
-from workers.embedded.processes import free_ports
+from workers.embedded.processes import command_environment, free_ports
 
 PNG = sample_png()
 START_S = 240.0
@@ -86,7 +85,8 @@ def ask(
 
 
 class ServedOnRay:
-    """A process of the command. ``steer`` is the folder of its encoder."""
+    """A process of the command. ``steer`` is the folder of its encoder. With ``as_typed`` it is the
+    command as a person types it, with the model of the settings."""
 
     def __init__(
         self,
@@ -94,8 +94,10 @@ class ServedOnRay:
         settings: Mapping[str, Any],
         environment: Mapping[str, str] | None = None,
         steering: str = "",
+        *,
+        as_typed: bool = False,
     ) -> None:
-        self.port, self._health_port = free_ports(2)
+        self.port, self.health_port = free_ports(2)
         self.steer = folder / "steer"
         self.steer.mkdir()
         if steering:
@@ -108,18 +110,26 @@ class ServedOnRay:
                 "text_cache_dir": None,
             },
             "decode": {"processes": 1},
-            "endpoints": {"health_port": self._health_port},
+            "endpoints": {"health_port": self.health_port},
             "log": {"format": "text"},
             **settings,
         }
         given["serve"] = {"port": self.port, "metrics_port": 0, **settings.get("serve", {})}
         file = folder / "settings.yaml"
         file.write_text(yaml.safe_dump(given))
+        command = ["tests.rigs.serve.steered", str(file), str(self.steer)]
+        if as_typed:
+            command = ["workers.cli", "serve", "--config", str(file)]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.rigs.serve.steered", str(file), str(self.steer)],
+                [sys.executable, "-m", *command],
                 cwd=ROOT,
-                env={**os.environ, **BUSY, "PYTHONPATH": str(ROOT), **(environment or {})},
+                env={
+                    **command_environment(),
+                    **BUSY,
+                    "PYTHONPATH": str(ROOT),
+                    **(environment or {}),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -147,7 +157,7 @@ class ServedOnRay:
         """Requests in flight and the process of each replica in this state, by its id, as the
         driver's readiness probe says."""
         with contextlib.suppress(OSError, http.client.HTTPException):
-            page = ask(self._health_port, "/readyz", method="GET").body.decode()
+            page = ask(self.health_port, "/readyz", method="GET").body.decode()
             lines = re.findall(rf"replica (\S+): {state}, (\d+) in flight \(process (\d+) on", page)
             return {name: (int(count), int(pid)) for name, count, pid in lines}
         return {}
@@ -193,6 +203,8 @@ def served_on_ray(
     settings: Mapping[str, Any],
     environment: Mapping[str, str] | None = None,
     steering: str = "",
+    *,
+    as_typed: bool = False,
 ) -> Iterator[ServedOnRay]:
     """The command, with a Ray of its own unless ``environment`` says otherwise, and a first file to
     steer its encoder. Nothing keeps running."""
@@ -201,7 +213,9 @@ def served_on_ray(
         folder = Path(name)
         own = {"RAY_TMPDIR": name, "TMPDIR": name}
         with contextlib.closing(
-            ServedOnRay(folder, settings, {**own, **(environment or {})}, steering)
+            ServedOnRay(
+                folder, settings, {**own, **(environment or {})}, steering, as_typed=as_typed
+            )
         ) as server:
             yield server
 

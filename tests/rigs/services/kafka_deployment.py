@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
 import threading
 import time
@@ -110,6 +111,13 @@ class Deployment:
 
     def partition(self, number: int) -> Partition:
         return Partition(self.input, number)
+
+    def through(self, port: int) -> Deployment:
+        """The same, as it is seen through a proxy on this port of loopback."""
+        seen = copy.copy(self)
+        servers = (f"127.0.0.1:{port}",)
+        seen.kafka = self.kafka.model_copy(update={"bootstrap_servers": servers})
+        return seen
 
     # -- opening ----------------------------------------------------------------------------
 

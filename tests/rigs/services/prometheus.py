@@ -77,10 +77,14 @@ class Prometheus:
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
+    def firing_alerts(self) -> list[dict[str, Any]]:
+        """All alerts that fire."""
+        alerts = self._asked("alerts")["data"]["alerts"]
+        return [it for it in alerts if it["state"] == "firing"]
+
     def firing(self) -> dict[str, dict[str, Any]]:
         """The alerts that fire, by name; one of several of the same name."""
-        alerts = self._asked("alerts")["data"]["alerts"]
-        return {it["labels"]["alertname"]: it for it in alerts if it["state"] == "firing"}
+        return {it["labels"]["alertname"]: it for it in self.firing_alerts()}
 
     def failing_rules(self) -> dict[str, str]:
         """The rules whose last evaluation failed, with Prometheus' words."""

@@ -19,12 +19,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
-from workers.cluster.start import OBJECT_STORE_BYTES, RAY_ENVIRONMENT
+from workers.cluster.start import OBJECT_STORE_BYTES, RAY_ENVIRONMENT, end_daemons
 
 T = TypeVar("T")
 
 HEAD_LOST_S = 5
 """After so long without Ray's head its clients give up; a minute, where nobody says otherwise."""
+
+ATTEMPTS = 3
+"""To start a node."""
 
 HEALTH = {
     "health_check_initial_delay_ms": 0,
@@ -112,13 +115,25 @@ def _add(environment: dict[str, str | None], options: dict[str, Any]) -> tuple[R
                 patch.delenv(name, raising=False)
             else:
                 patch.setenv(name, value)
-        node = _held[0].add_node(object_store_memory=OBJECT_STORE_BYTES, **options)
+        node = _started(_held[0], options)
     daemons = tuple(
         info.process.pid
         for name in ("raylet", "gcs_server")
         for info in node.all_processes.get(name, [])
     )
     return RayNode(node.node_id, daemons), _held[0].address
+
+
+def _started(cluster: Any, options: dict[str, Any]) -> Any:
+    """Ray gives a node 30 s to start, whatever else the machine does: so try again."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return cluster.add_node(object_store_memory=OBJECT_STORE_BYTES, **options)
+        except Exception as error:
+            end_daemons(error)
+            if attempt + 1 == ATTEMPTS:
+                raise
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _announce_loss(address: str, node: str, in_s: int) -> tuple[bool, str]:

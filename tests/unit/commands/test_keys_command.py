@@ -51,6 +51,12 @@ def test_a_key_is_shown_once_and_its_hash_is_written(invoke: Invoke, file: Path)
     assert digest(secret)[:20] not in listed.output
 
 
+def test_an_id_stands_whole_in_a_narrow_terminal(invoke: Invoke, file: Path) -> None:
+    key_id, _ = key_of(invoke("create", "shop", "--label-set", "shop-*", "--expires", "90d"))
+    listed = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["list", "--file", str(file)])
+    assert key_id in listed.output
+
+
 def test_every_option_is_a_field(invoke: Invoke, file: Path) -> None:
     options = (
         *("--rate", "0.5", "--burst", "9", "--expires", "2031-01-31T00:00:00Z"),

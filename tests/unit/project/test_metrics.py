@@ -336,6 +336,12 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
             f"{KEYS}::test_a_key_that_is_added_works_and_one_that_is_revoked_does_not_after_a_look",
         ),
     ),
+    metrics.KEYS_REFUSED: (
+        Told(
+            f"{KEYS}::test_a_file_that_is_not_valid_changes_nothing_and_is_told_once",
+            f"{KEYS}::test_a_file_that_is_as_it_was_before_the_refusal_is_refused_no_longer",
+        ),
+    ),
     metrics.BACKFILL_ROWS: (
         Told(
             f"{TOLD_BY_WORKERS}::test_rows_count_once_their_shard_is_finished_by_outcome_and_code",

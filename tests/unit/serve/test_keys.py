@@ -11,7 +11,7 @@ import pytest
 from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import Halt
-from pipeline.metrics import KEY_RELOADS, SERVE_REPLICA
+from pipeline.metrics import KEY_RELOADS, KEYS_REFUSED, SERVE_REPLICA
 from workers.serve.admission.key_file import KeyEntry, contents, new_key, parsed
 from workers.serve.admission.keys import Keys, require_keys
 from workers.serve.admission.rates import Rate
@@ -42,6 +42,10 @@ class Bench:
         """Those that were loaded, and those that were refused."""
         value = self.meter.value
         return value(KEY_RELOADS, outcome="loaded"), value(KEY_RELOADS, outcome="refused")
+
+    @property
+    def refused(self) -> float | None:
+        return self.meter.value(KEYS_REFUSED)
 
 
 @pytest.fixture
@@ -165,14 +169,14 @@ def test_a_key_that_is_added_works_and_one_that_is_revoked_does_not_after_a_look
     old = bench.add()
     keys = bench.keys()
     keys.look()
-    assert bench.reloads() == (None, None), "nothing changed"
+    assert bench.reloads() == (0, 0), "nothing changed"
     bench.lines.clear()
     new = bench.add()
     keys.caller(f"Bearer {old}".encode())
     keys.look()
     assert refusal(keys, f"Bearer {old}") == "invalid_api_key"
     keys.caller(f"Bearer {new}".encode())
-    assert bench.reloads() == (1, None)
+    assert bench.reloads() == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -196,12 +200,25 @@ def test_a_file_that_is_not_valid_changes_nothing_and_is_told_once(
     keys.look()
     keys.look()
     keys.caller(f"Bearer {key}".encode())
-    assert bench.reloads() == (None, 1)
+    assert bench.reloads() == (0, 1)
+    assert bench.refused == 1
     (record,) = caplog.records
     assert str(bench.file) in record.getMessage()
     bench.add()
     keys.look()
     assert bench.reloads() == (1, 1)
+    assert bench.refused == 0
+
+
+def test_a_file_that_is_as_it_was_before_the_refusal_is_refused_no_longer(bench: Bench) -> None:
+    bench.add()
+    keys = bench.keys()
+    good = bench.file.read_text()
+    for text, refused in (("{", 1), (good, 0), ("{", 1)):
+        bench.file.write_text(text)
+        keys.look()
+        assert bench.refused == refused
+    assert bench.reloads() == (0, 2)
 
 
 def test_a_file_that_is_gone_changes_nothing(bench: Bench) -> None:
@@ -210,7 +227,7 @@ def test_a_file_that_is_gone_changes_nothing(bench: Bench) -> None:
     bench.file.unlink()
     keys.look()
     keys.caller(f"Bearer {key}".encode())
-    assert bench.reloads() == (None, 1)
+    assert bench.reloads() == (0, 1)
 
 
 def test_a_problem_is_named_by_file_and_line_and_shows_no_value(bench: Bench) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.errors import Halt
-from pipeline.metrics import KEY_RELOADS
+from pipeline.metrics import KEY_RELOADS, KEYS_REFUSED
 from pipeline.ports import Clock, Meter
 from workers.looks import Looks
 from workers.serve.admission.key_file import KeyEntry, contents, digest, parsed, split
@@ -39,6 +39,9 @@ class Keys:
         self._refused = ""
         self._seen = contents(path)
         self._current = _callers(parsed(self._seen))
+        # A counter that is born with its first event has no increase.
+        for outcome in ("loaded", "refused"):
+            meter.add(KEY_RELOADS, 0, outcome=outcome)
 
     def caller(self, authorization: bytes | None) -> Caller:
         """Who sent the header ``authorization``.
@@ -73,13 +76,14 @@ class Keys:
         try:
             seen = contents(self._path)
             if seen == self._seen:
-                self._refused = ""
+                self._accept()
                 return
             current = _callers(parsed(seen))
         except Halt as invalid:
             if invalid.message != self._refused:  # told once, not at every look
                 self._refused = invalid.message
                 self._meter.add(KEY_RELOADS, outcome="refused")
+                self._meter.set(KEYS_REFUSED, 1)
                 log.error(  # noqa: TRY400 - an expected failure, its message says it all
                     "keys: the changed files cannot be used, the keys loaded before stay in "
                     "force: %s",
@@ -89,10 +93,14 @@ class Keys:
             return
         gone = self._current.keys() - current.keys()
         new = current.keys() - self._current.keys()
-        self._refused = ""
+        self._accept()
         self._seen, self._current = seen, current
         self._meter.add(KEY_RELOADS, outcome="loaded")
         log.info("keys: %d in force, %d new, %d revoked", len(current), len(new), len(gone))
+
+    def _accept(self) -> None:
+        self._refused = ""
+        self._meter.set(KEYS_REFUSED, 0)
 
 
 def require_keys(policy: ServePolicy) -> None:
