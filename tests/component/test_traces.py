@@ -312,6 +312,12 @@ def test_another_exporter_is_refused(variable: str, value: str) -> None:
     require_tracing(TracingPolicy(), {variable: value})
 
 
+def test_the_protocol_of_traces_goes_before_that_of_all_signals() -> None:
+    of_platform = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    of_traces = {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
+    require_tracing(TracingPolicy(enabled=True), of_platform | of_traces)
+
+
 def test_a_value_that_the_sdk_refuses_is_told(
     meter: PrometheusMeter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,12 +13,12 @@ from pipeline.policy import Policy, Tier
 
 PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
 
-_ONLY = {
-    "OTEL_TRACES_EXPORTER": "otlp",
-    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
-}
-"""Standard variables of which Clipstream knows one value, the default."""
+_KNOWN = (
+    (("OTEL_TRACES_EXPORTER",), "otlp"),
+    (("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"), "http/protobuf"),
+)
+"""Standard variables, of which the first that is set counts, and the one value that is known. It is
+the default."""
 
 
 class TracingPolicy(Policy):
@@ -29,9 +29,9 @@ class TracingPolicy(Policy):
 
     enabled: bool = Field(
         False,
-        description="Whether stream workers make traces. Needs `clipstream[tracing]`. A setting "
-        "and not the presence of a variable, because platforms set OpenTelemetry's variables for "
-        "every pod.",
+        description="Whether stream workers make traces. Needs `clipstream[tracing]`. "
+        "OpenTelemetry's variables alone turn nothing on, because platforms set them for every "
+        "pod.",
     )
 
 
@@ -53,10 +53,11 @@ def require_tracing(policy: TracingPolicy, environment: Mapping[str, str] = os.e
                 f"tracing.enabled: a package is missing ({error}); install clipstream[tracing], "
                 "or turn tracing off",
             ) from error
-    for variable, known in _ONLY.items():
-        if environment.get(variable, known) not in ("", known):
+    for names, known in _KNOWN:
+        variable = next((name for name in names if environment.get(name)), None)
+        if variable is not None and environment[variable] != known:
             raise Halt(
                 "tracing.invalid",
-                f"tracing.enabled: {variable} is {environment[variable]} (known is only {known}); "
-                "unset the variable, and send through an OpenTelemetry collector",
+                f"tracing.enabled: {variable} is {environment[variable]} and not {known}; write "
+                f"{variable}={known}, and send through an OpenTelemetry collector",
             )
