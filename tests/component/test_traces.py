@@ -249,11 +249,13 @@ def test_a_defect_in_tracing_turns_it_off_and_costs_no_outcome(
         mock.patch.object(tracer, "_recording", None),
         traced_worker(broker, tracer, meter),
     ):
+        begun = tracer.begin(ORIGIN)
         send(broker, "a")
         eventually(lambda: committed(broker) == 1)
         send(broker, "b")
         eventually(lambda: committed(broker) == 2)
         assert tracer.begin(ORIGIN) is UNTRACED
+        tracer.committed([begun], 0.0)
     assert len(visible(broker, OutputTopic.CLASSIFICATIONS)) == 2
     assert caplog.text.count("this worker makes no more traces") == 1
     assert receiver.spans == []

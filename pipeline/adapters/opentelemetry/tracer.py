@@ -15,14 +15,16 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import (
     Link,
+    NonRecordingSpan,
     Span,
     SpanContext,
     SpanKind,
     Status,
     StatusCode,
+    TraceFlags,
+    TraceState,
     set_span_in_context,
 )
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from pipeline.ports import UNTRACED, Clock, ImageTrace, Tracer
 from pipeline.records import Origin, Partition
@@ -32,7 +34,6 @@ log = logging.getLogger(__name__)
 SCOPE = "clipstream"
 _NO_PARENT = Context()
 """Not the context of the calling thread, in which another library may have begun a span."""
-_PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class _Sampled(ImageTrace):
@@ -82,6 +83,8 @@ class OpenTelemetryTracer(Tracer):
             return UNTRACED
 
     def committed(self, traces: Iterable[ImageTrace], began_s: float) -> None:
+        if self._broken:
+            return
         try:
             outcomes = list(traces)
             if sampled := [trace for trace in outcomes if isinstance(trace, _Sampled)]:
@@ -162,12 +165,14 @@ class OpenTelemetryTracer(Tracer):
 
 
 def _parent(origin: Origin) -> Context:
+    """The sender's span. OpenTelemetry's propagator would check again what ``pipeline.references``
+    has checked, which costs more than the decision."""
     if origin.traceparent is None:
         return _NO_PARENT
-    carrier = {"traceparent": origin.traceparent}
-    if origin.tracestate is not None:
-        carrier["tracestate"] = origin.tracestate
-    return _PROPAGATOR.extract(carrier, _NO_PARENT)
+    _, trace, span, flags = origin.traceparent.split("-")
+    state = None if origin.tracestate is None else TraceState.from_header([origin.tracestate])
+    remote = SpanContext(int(trace, 16), int(span, 16), True, TraceFlags(int(flags, 16)), state)
+    return set_span_in_context(NonRecordingSpan(remote), _NO_PARENT)
 
 
 def _mark(span: Span, code: str | None) -> None:
