@@ -95,6 +95,10 @@ priority: $(INSTALLED) ## Measure live traffic alone and beside a backfill
 between: $(INSTALLED) ## Measure what an image costs outside decode and encode, beside the bare clients
 	@$(BIN)/python -m tests.benchmarks.between
 
+.PHONY: tracing
+tracing: $(INSTALLED) ## Measure what traces cost a stream worker
+	@$(BIN)/python -m tests.benchmarks.tracing
+
 .PHONY: scaling
 scaling: $(INSTALLED) ## Measure 1 to 16 workers against as many times what one does
 	@$(BIN)/python -m tests.benchmarks.scaling
@@ -172,7 +176,7 @@ lock: $(INSTALLED) ## Choose all versions again: constraints*.txt
 # The versions of constraints.txt, without what only development needs. And what builds a release.
 .PHONY: lock-production
 lock-production: $(INSTALLED)
-	$(COMPILE) --extra backfill --extra compression --extra heif --extra int8 \
+	$(COMPILE) --extra backfill --extra compression --extra heif --extra int8 --extra tracing \
 		-c constraints.txt pyproject.toml -o constraints-production.txt
 	printf 'cyclonedx-bom>=7.5,<8\nhatchling\nuv==%s\n' $(UV_VERSION) | \
 		$(COMPILE) -c constraints.txt - -o constraints-build.txt

@@ -15,7 +15,7 @@ from pipeline.labels import counting
 from pipeline.look import Look
 from pipeline.metrics import STAGE_SECONDS
 from pipeline.policy import Policy, Tier
-from pipeline.ports import Clock, Meter
+from pipeline.ports import UNTRACED, Clock, ImageTrace, Meter
 from pipeline.priority import FIRST
 from pipeline.records import (
     Classification,
@@ -75,13 +75,19 @@ class Flow:
         self._meter = meter
 
     async def classify(
-        self, ref: ImageRef, scoring: Scoring, level: int = FIRST, source: Hashable = None
+        self,
+        ref: ImageRef,
+        scoring: Scoring,
+        level: int = FIRST,
+        source: Hashable = None,
+        trace: ImageTrace = UNTRACED,
     ) -> Classification | DeadLetter:
         """One image from reference to outcome. Every failure of the image becomes a dead letter.
 
         ``scoring`` is the version of the label sets that was in force when the reference was
         routed. ``level`` says who goes first at each stage (``pipeline.priority``). References of
-        one ``source`` that wait for their objects do not delay other sources.
+        one ``source`` that wait for their objects do not delay other sources. ``trace`` is told the
+        stages: fetch, decode, queue, encode, score.
 
         Raises:
             Halt: the worker must stop; the reference has no outcome.
@@ -91,7 +97,7 @@ class Flow:
             asyncio.CancelledError: the partition was revoked or the worker stops.
         """
         try:
-            return await self._classify(ref, scoring, level, source)
+            return await self._classify(ref, scoring, level, source, trace)
         except Reject as reject:
             code, message, attempts = reject.code, reject.message, reject.attempts
             recognised = reject.format
@@ -115,13 +121,16 @@ class Flow:
         )
 
     async def _classify(
-        self, ref: ImageRef, scoring: Scoring, level: int, source: Hashable
+        self, ref: ImageRef, scoring: Scoring, level: int, source: Hashable, trace: ImageTrace
     ) -> Classification:
+        trace.enter("fetch")
         async with self._fetching.fetch(ref, level, source) as fetched:
+            trace.enter("decode")
             opened = await self._look.decode(fetched.body, fetched.content_encoding, level)
             etag, version_id = fetched.etag, fetched.version_id
             del fetched
-        looked = await self._look.encode(opened, level)
+        looked = await self._look.encode(opened, level, trace)
+        trace.enter("score")
         started = self._clock.monotonic()
         # Scores come from the values that are published, so that anyone can derive them again.
         results = scoring.score(ref.label_sets, looked.embedding.astype(np.float32, copy=False))

@@ -120,6 +120,15 @@ HALTS: dict[str, HaltCode] = {
         "records are compressed with a codec whose package is not installed",
         "install `clipstream[compression]` on the node",
     ),
+    # -- Traces
+    "tracing.packages_missing": _node(
+        "`tracing.enabled` needs packages that are not installed",
+        "install `clipstream[tracing]` on the node",
+    ),
+    "tracing.invalid": _node(
+        "a variable of OpenTelemetry has a value that Clipstream cannot use",
+        "correct the variable that the message names",
+    ),
     # -- What is published, and how much of it may fail
     "publish.too_large": _stream(
         "even a dead letter without its payload is too large for the topic",

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.decode.policy import DecodePolicy
 from pipeline.errors import Reject
 from pipeline.metrics import STAGE_SECONDS
-from pipeline.ports import Clock, Decoder, Encoder, Meter
+from pipeline.ports import UNTRACED, Clock, Decoder, Encoder, ImageTrace, Meter
 from pipeline.priority import FIRST
 from pipeline.records import DecodedImage, EmbeddingDtype, Looked, Pixels, Vector
 
@@ -24,7 +24,9 @@ would block the event loop; in a thread, hashlib releases the interpreter meanwh
 class Encoding(Protocol):
     """The batcher in front of the encoder."""
 
-    async def encode(self, pixels: Pixels, level: int = FIRST) -> Vector: ...
+    async def encode(
+        self, pixels: Pixels, level: int = FIRST, trace: ImageTrace = UNTRACED
+    ) -> Vector: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,11 @@ class Look:
         self._took("decode", started)
         return Opened(image, await sha256_of(body), len(body))
 
-    async def encode(self, opened: Opened, level: int = FIRST) -> Looked:
+    async def encode(
+        self, opened: Opened, level: int = FIRST, trace: ImageTrace = UNTRACED
+    ) -> Looked:
         """The second half. Waiting here for others to fill the batch is not a failure."""
-        embedding = await self._encoding.encode(opened.image.pixels, level)
+        embedding = await self._encoding.encode(opened.image.pixels, level, trace)
         return Looked(
             embedding.astype(self._dtype),
             self._model,

@@ -12,6 +12,7 @@ from pipeline.records import (
     ImageGeometry,
     ModelIdentity,
     ObjectBody,
+    Origin,
     OutputRecord,
     Partition,
     Pixels,
@@ -55,6 +56,32 @@ class Meter(Protocol):
 
     def forget(self, metric: Metric, /, **labels: str) -> None:
         """Stop exposing a gauge with these labels, if it was set."""
+
+
+class ImageTrace:
+    """The trace of one image, told by its stages one after the other. This one records nothing:
+    most images are not traced. Never blocks and never raises."""
+
+    def enter(self, stage: str) -> None:
+        """The image leaves the stage that it is in, if any, and enters this one now."""
+
+    def fail(self, code: str) -> None:
+        """The stage that the image is in makes it a dead letter with this code."""
+
+
+UNTRACED = ImageTrace()
+
+
+class Tracer:
+    """Makes traces. This one makes none. Never blocks and never raises: a trace may be lost."""
+
+    def begin(self, origin: Origin) -> ImageTrace:
+        """Decide once whether the image is traced; ``UNTRACED`` if not."""
+        return UNTRACED
+
+    def committed(self, traces: Iterable[ImageTrace], began_s: float) -> None:
+        """A commit, begun at ``began_s`` of the monotonic clock, has made these images' outcomes
+        visible. That ends their traces. A trace without a commit is never shown."""
 
 
 class OnAnswer(Protocol):

@@ -80,7 +80,8 @@ class Origin:
     """The identity of a reference in a stream: the place of its record, and what its outcome keeps
     of the record.
 
-    ``index`` is the reference's place among the record's references, from 0.
+    ``index`` is the reference's place among the record's references, from 0. ``tracestate`` is of
+    the sender's trace and in no event.
     """
 
     position: Position
@@ -89,6 +90,7 @@ class Origin:
     key: bytes | None = None
     traceparent: str | None = None
     replay: Replay | None = None
+    tracestate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,12 +34,18 @@ MAX_REPEATED_BYTES = 16 * 1024
 them."""
 
 _HEADERS_READ = frozenset(
-    {*cloudevents.HEADERS, "traceparent", "ce_traceparent", REPLAY_OF, REPLAY_COUNT}
+    {
+        *cloudevents.HEADERS,
+        *("traceparent", "tracestate", "ce_traceparent", "ce_tracestate"),
+        *(REPLAY_OF, REPLAY_COUNT),
+    }
 )
 # W3C Trace Context, version 00. Later versions begin with the same shape.
 _TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
+# As much of it as W3C Trace Context asks everybody to keep. OpenTelemetry reads the entries.
+_TRACESTATE = re.compile(rb"[\t\x20-\x7e]{1,512}")
 
 _EVENT_ID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _COUNT = re.compile(rb"[1-9][0-9]{0,5}")
@@ -79,13 +85,15 @@ def parse(record: Record, policy: ReferencesPolicy, router: Router) -> tuple[Ent
     Pure. Raises nothing for any record.
     """
     headers = _headers(record.headers)
+    traceparent, tracestate = _trace(headers)
     origin = Origin(
         record.position,
         0,
         record.timestamp_ms,
         record.key,
-        _traceparent(headers),
+        traceparent,
         _replay(headers),
+        tracestate,
     )
     if record.value is None:
         return (Entry(origin, Skipped(SkipReason.TOMBSTONE)),)
@@ -199,10 +207,15 @@ def _headers(headers: Headers) -> dict[str, bytes]:
     }
 
 
-def _traceparent(headers: dict[str, bytes]) -> str | None:
-    """The trace to pass on. A malformed one is dropped, as W3C Trace Context asks."""
-    value = headers.get("traceparent", headers.get("ce_traceparent"))
-    return value.decode() if value is not None and _TRACEPARENT.fullmatch(value) else None
+def _trace(headers: dict[str, bytes]) -> tuple[str | None, str | None]:
+    """The sender's trace and its state. A malformed one is dropped, as W3C Trace Context asks, and
+    with a trace its state."""
+    prefix = "" if "traceparent" in headers else "ce_"
+    parent = headers.get(f"{prefix}traceparent")
+    if parent is None or not _TRACEPARENT.fullmatch(parent):
+        return None, None
+    state = headers.get(f"{prefix}tracestate", b"")
+    return parent.decode(), state.decode() if _TRACESTATE.fullmatch(state) else None
 
 
 def _replay(headers: dict[str, bytes]) -> Replay | None:

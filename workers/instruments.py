@@ -1,11 +1,11 @@
-"""``Instruments``: clock, meter and randomness as one argument, for all parts of a worker."""
+"""``Instruments``: clock, meter, randomness and tracer as one argument, for a worker's parts."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pipeline.ports import Clock, Meter
+from pipeline.ports import Clock, Meter, Tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,3 +15,4 @@ class Instruments:
     clock: Clock
     meter: Meter
     random: random.Random
+    tracer: Tracer = field(default_factory=Tracer)

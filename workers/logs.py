@@ -15,9 +15,10 @@ from pipeline.errors import PipelineError
 from pipeline.policy import Policy, Tier
 from pipeline.records import Partition, Position
 
-KAFKA_LOG_INTERVAL_S = 10.0
-"""Shortest interval between repeated messages of kafka-python. Some of its failures flood the
-log."""
+FLOODING = ("kafka.", "opentelemetry.")
+"""Libraries some of whose failures flood the log."""
+FLOOD_INTERVAL_S = 10.0
+"""Shortest interval between repeated messages of these libraries."""
 
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -124,8 +125,8 @@ def configure_logging(policy: LogPolicy, process: str) -> None:
         handler.setFormatter(TextFormatter(layout, "%H:%M:%S"))
     else:
         handler.setFormatter(JsonFormatter(process))
-    limit = RateLimit(KAFKA_LOG_INTERVAL_S)
-    handler.addFilter(lambda record: not record.name.startswith("kafka.") or limit.filter(record))
+    limit = RateLimit(FLOOD_INTERVAL_S)
+    handler.addFilter(lambda record: not record.name.startswith(FLOODING) or limit.filter(record))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(policy.level.upper())

@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline.adapters.clip.checkpoint import from_directory, from_hub
 from pipeline.adapters.https.store import trusted
 from pipeline.adapters.label_files import load_label_sets
+from pipeline.adapters.opentelemetry.policy import require_tracing
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.adapters.s3.connection import certificate_authorities, open_session
 from pipeline.errors import Halt, PipelineError
@@ -64,6 +65,8 @@ def examine_node(sent: SentSettings, gpus: float) -> list[Finding]:
         "devices": lambda settings: _devices(gpus),
     }
     settings = sent.settings
+    if settings.tracing.enabled:
+        looks["tracing"] = _tracing
     try:
         settings = sent.resolved()
     except Halt as halt:
@@ -183,6 +186,11 @@ def _credentials(settings: Settings) -> Finding:
 def _decoders(settings: Settings) -> Finding:
     try_decoder(settings)
     return _passed("decoders", f"decode {', '.join(settings.decode.formats)} in their sandbox")
+
+
+def _tracing(settings: Settings) -> Finding:
+    require_tracing(settings.tracing)
+    return _passed("tracing", "its packages are there")
 
 
 def _devices(gpus: float) -> Finding:

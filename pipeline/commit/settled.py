@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pipeline.ports import UNTRACED, ImageTrace
 from pipeline.records import DeadLetter, ImageRef, Origin, OutputRecord, Record
 
 
@@ -27,6 +28,7 @@ class Classified(_Published):
 
     ref: ImageRef
     unclassified_action: str
+    trace: ImageTrace = field(default=UNTRACED, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class DeadLettered(_Published):
 
     letter: DeadLetter
     record: Record | None = None
+    trace: ImageTrace = field(default=UNTRACED, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,10 @@ class PassedOver:
     @property
     def size_bytes(self) -> int:
         return 0
+
+    @property
+    def trace(self) -> ImageTrace:
+        return UNTRACED
 
 
 Settled = Classified | DeadLettered | PassedOver

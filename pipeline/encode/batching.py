@@ -20,7 +20,7 @@ from pipeline.encode.pace import Pace
 from pipeline.encode.policy import BatchPolicy, lane_share
 from pipeline.errors import Halt, Overloaded, Reject, WorkerLost, ends_worker
 from pipeline.metrics import BATCH_SIZE, MAX_BATCH, QUEUE_DEPTH, STAGE_SECONDS
-from pipeline.ports import Clock, Encoder, Meter
+from pipeline.ports import UNTRACED, Clock, Encoder, ImageTrace, Meter
 from pipeline.priority import FIRST, PriorityQueue
 from pipeline.records import Pixels, Vector
 
@@ -75,6 +75,7 @@ class _Block:
     pixels: Pixels
     waiter: asyncio.Future[list[Vector | Reject]]
     arrived_s: float
+    trace: ImageTrace
 
 
 class Batcher:
@@ -118,11 +119,14 @@ class Batcher:
         self._report_max_size()
         meter.set(QUEUE_DEPTH, 0, stage="encode")
 
-    async def encode(self, pixels: Pixels, level: int = FIRST) -> Vector:
+    async def encode(
+        self, pixels: Pixels, level: int = FIRST, trace: ImageTrace = UNTRACED
+    ) -> Vector:
         """Embed one image, uint8 [crop, crop, 3]; returns its unit vector [dimension].
 
         The pixels must not change before this returns. A cancelled caller's image is not encoded
-        unless its batch has already gone to the device.
+        unless its batch has already gone to the device. ``trace`` is told when the image begins to
+        wait, and when its batch goes.
 
         Raises:
             Reject: ``encode.failed`` or ``encode.non_finite``.
@@ -130,12 +134,14 @@ class Batcher:
             Halt: the model or the device is unusable, or the batcher is closed.
             WorkerLost: the device is lost to this process.
         """
-        (row,) = await self.encode_block(pixels[np.newaxis], level)
+        (row,) = await self.encode_block(pixels[np.newaxis], level, trace)
         if isinstance(row, Reject):
             raise row
         return row
 
-    async def encode_block(self, pixels: Pixels, level: int = FIRST) -> list[Vector | Reject]:
+    async def encode_block(
+        self, pixels: Pixels, level: int = FIRST, trace: ImageTrace = UNTRACED
+    ) -> list[Vector | Reject]:
         """Embed several images, uint8 [images, crop, crop, 3], in order, as ``encode`` does each.
 
         The call costs as much as for one image; above ten thousand images a second, one coroutine
@@ -160,7 +166,8 @@ class Batcher:
         if self._dispatcher is None:
             self._dispatcher = asyncio.create_task(self._dispatch(), name="batcher")
         with self._waiting_lock:
-            self._waiting.push(_Block(pixels, waiter, self._clock.monotonic()), level)
+            trace.enter("queue")
+            self._waiting.push(_Block(pixels, waiter, self._clock.monotonic(), trace), level)
             before, waiting = self._images_waiting, self._images_waiting + len(pixels)
             self._images_waiting = waiting
         self._report_depth(waiting)
@@ -313,6 +320,7 @@ class Batcher:
         pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
         started_s = self._clock.monotonic()
         for block in batch:
+            block.trace.enter("encode")
             self._meter.observe(STAGE_SECONDS, started_s - block.arrived_s, stage="queue")
         self._meter.observe(BATCH_SIZE, len(pixels))
         encoded = encode_rows(self._encoder, pixels, self._max_size)

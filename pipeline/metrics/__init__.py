@@ -87,6 +87,8 @@ from pipeline.metrics.stream import (
     REFERENCES,
     SKIPPED,
     STREAM_METRICS,
+    TRACE_SPANS,
+    TRACE_SPANS_EXPORTED,
     UNSUPPORTED_FORMATS,
 )
 
@@ -167,6 +169,8 @@ __all__ = [
     "STORE_METRICS",
     "STREAM_METRICS",
     "STREAM_WORKER",
+    "TRACE_SPANS",
+    "TRACE_SPANS_EXPORTED",
     "UNSUPPORTED_FORMATS",
     "WORKER_DEATHS",
     "WORKER_UP",

@@ -114,6 +114,20 @@ LAST_PROGRESS = metric(
     "Unix time of the last commit that finished a reference, or of start-up.",
     "Old while lag is above zero: the worker is stalled, and its log says why.",
 )
+TRACE_SPANS = metric(
+    Kind.COUNTER,
+    "trace_spans_total",
+    "Spans of traces that were made. None without tracing.enabled.",
+    "More than clipstream_trace_spans_exported_total all the time: the queue of spans is full. "
+    "Raise OTEL_BSP_MAX_QUEUE_SIZE, or sample less.",
+)
+TRACE_SPANS_EXPORTED = metric(
+    Kind.COUNTER,
+    "trace_spans_exported_total",
+    "Spans of traces, by what became of their export (sent, failed). Images never wait for it.",
+    "failed: the log says why. Check OTEL_EXPORTER_OTLP_ENDPOINT and the receiver.",
+    ("outcome",),
+)
 
 STREAM_METRICS: tuple[Metric, ...] = (
     REFERENCES,
@@ -132,5 +146,7 @@ STREAM_METRICS: tuple[Metric, ...] = (
     ASSIGNED,
     BUDGET_SPENT,
     LAST_PROGRESS,
+    TRACE_SPANS,
+    TRACE_SPANS_EXPORTED,
 )
 """References, partitions and commits: exposed by stream workers only."""

@@ -19,6 +19,7 @@ from pipeline.adapters.kafka.backfill.topics import (
     sound_backfill_topics,
 )
 from pipeline.adapters.kafka.doctor import SAFE_MIN_ISR, SAFE_REPLICATION, KafkaDoctor, sound_topics
+from pipeline.adapters.opentelemetry.policy import require_tracing
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.backfill.conditions import probe
@@ -76,6 +77,8 @@ def run_doctor(
         areas.insert(1, ("backfill", "reach", _backfill_topics(settings, create)))
     if output is not None:
         areas.append(("output", "write", _output(settings, output)))
+    if settings.tracing.enabled:
+        areas.append(("tracing", "packages", _tracing(settings)))
     if nodes:
         areas.append(("nodes", "join", survey(settings)))
     for area, subject, checks in areas:
@@ -225,6 +228,14 @@ def _model(settings: Settings) -> Iterator[Check]:
         return  # reported among the label sets
     rules = load_rules(settings, model, encoder.encode_texts)
     yield Check("label sets", CheckResult.PASSED, f"embedded: {', '.join(rules.versions)}")
+
+
+def _tracing(settings: Settings) -> Iterator[Check]:
+    require_tracing(settings.tracing)
+    # Imported here because its packages are an optional extra.
+    from pipeline.adapters.opentelemetry.exporting import check_receiver
+
+    yield from check_receiver()
 
 
 def _ray(settings: Settings) -> Iterator[Check]:

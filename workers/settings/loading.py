@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from pipeline.adapters.clip.policy import ModelPolicy
 from pipeline.adapters.https.policy import HttpsPolicy
 from pipeline.adapters.kafka.policy import MAX_PORT, DeliveryPolicy, KafkaPolicy, check_topic
+from pipeline.adapters.opentelemetry.policy import TracingPolicy
 from pipeline.adapters.s3.policy import (
     NOTHING_READABLE,
     NamedS3Policy,
@@ -91,6 +92,7 @@ class Settings(Policy):
     endpoints: EndpointsPolicy = Field(default_factory=EndpointsPolicy)
     kubernetes: KubernetesPolicy = Field(default_factory=KubernetesPolicy)
     log: LogPolicy = Field(default_factory=LogPolicy)
+    tracing: TracingPolicy = Field(default_factory=TracingPolicy)
 
     @property
     def s3_stores(self) -> tuple[S3Policy, ...]:

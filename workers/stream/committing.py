@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from pipeline import metrics
 from pipeline.commit.settled import Classified, DeadLettered, PassedOver, Settled
 from pipeline.commit.window import Batch, CommitWindow
 from pipeline.errors import CommitDoubtful, Halt, OutcomeTooLarge, Unconfirmed
-from pipeline.ports import Commit, Stream
+from pipeline.ports import UNTRACED, Commit, ImageTrace, Stream
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -47,10 +47,15 @@ class Publishing(Protocol):
 
 
 def dead_lettered(
-    publishing: Publishing, origin: Origin, letter: DeadLetter, record: Record | None = None
+    publishing: Publishing,
+    origin: Origin,
+    letter: DeadLetter,
+    record: Record | None = None,
+    trace: ImageTrace = UNTRACED,
 ) -> DeadLettered:
-    """A dead letter, ready to publish."""
-    return DeadLettered(origin, publishing.records(origin, letter, record), letter, record)
+    """A dead letter, ready to publish. Its trace, if it has one, is told."""
+    trace.fail(letter.code)
+    return DeadLettered(origin, publishing.records(origin, letter, record), letter, record, trace)
 
 
 class Committer:
@@ -78,6 +83,7 @@ class Committer:
         self._gate = gate
         self._clock = instruments.clock
         self._meter = instruments.meter
+        self._tracer = instruments.tracer
         self._recovery = Backoff(instruments.clock, instruments.random)
         self._tried_at = self._succeeded_at = self._clock.monotonic()
         # None: commits can be made. A new worker is out of service until its first ``recover``.
@@ -216,7 +222,9 @@ class Committer:
             log.warning(
                 "%s: %s; dead-lettered instead", where, failure.message, extra={"code": letter.code}
             )
-            self._window.replace(dead_lettered(self._publishing, settled.origin, letter))
+            self._window.replace(
+                dead_lettered(self._publishing, settled.origin, letter, trace=settled.trace)
+            )
             return
         letter = settled.letter
         smaller = (self._publishing.shrink(settled.origin, letter, settled.record),)
@@ -234,7 +242,9 @@ class Committer:
         )
         self._window.replace(replace(settled, records=smaller))
 
-    def _account(self, outcomes: Iterable[Settled]) -> None:
+    def _account(self, outcomes: Sequence[Settled]) -> None:
+        """Note what the latest commit has made visible."""
+        self._tracer.committed((settled.trace for settled in outcomes), self._tried_at)
         now = self._clock.time()
         before = self.committed
         for settled in outcomes:

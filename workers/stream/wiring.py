@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from importlib.metadata import version
 
@@ -16,10 +16,11 @@ from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.policy import Member
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.label_files import fingerprint
+from pipeline.adapters.opentelemetry.policy import require_tracing
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.commit.budget import FailureBudget
 from pipeline.events import EventBuilder, EventContext
-from pipeline.ports import Encoder, Meter
+from pipeline.ports import Encoder, Meter, Tracer
 from workers.endpoints.identity import STREAM, EndpointId
 from workers.endpoints.worker import MetricsEndpoint
 from workers.event_loop import EventLoopThread
@@ -80,6 +81,7 @@ def build_stream_worker(
         owned.callback(endpoint.close)
         log.info("metrics on port %d", endpoint.port)
         require_node(settings)
+        tracer = owned.enter_context(tracer_of(settings, member, meter))
         with KafkaAdmin(settings.kafka) as admin:
             facts = admin.facts()
         encoder = WatchedEncoder(load(settings), SystemClock())
@@ -111,11 +113,31 @@ def build_stream_worker(
             EventBuilder(context, settings.events),
             _gate(settings, path, loop, meter),
             _policy(settings),
-            Instruments(SystemClock(), meter, random.Random()),  # noqa: S311 - jitter, no secret
+            Instruments(SystemClock(), meter, random.Random(), tracer),  # noqa: S311 - jitter
         )
         tell_model(meter, encoder.model)
         return BuiltStreamWorker(worker, endpoint.port, owned.pop_all())
     raise AssertionError("unreachable: nothing owned here suppresses exceptions")
+
+
+def tracer_of(settings: Settings, member: Member, meter: Meter) -> AbstractContextManager[Tracer]:
+    """The worker's tracer, whose last spans are sent at the end of the block.
+
+    Raises:
+        Halt: ``tracing.*``: a package is missing, or a variable cannot be used.
+    """
+    if not settings.tracing.enabled:
+        return nullcontext(Tracer())
+    require_tracing(settings.tracing)
+    # Imported here because its packages are an optional extra.
+    from pipeline.adapters.opentelemetry.exporting import tracing
+
+    service = {
+        "service.name": "clipstream",
+        "service.version": version("clipstream"),
+        "service.instance.id": f"{member.instance}/{member.slot}",
+    }
+    return tracing(service, member.group, SystemClock(), meter)
 
 
 def _policy(settings: Settings) -> StreamPolicy:

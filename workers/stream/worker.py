@@ -21,7 +21,7 @@ from pipeline.commit.settled import Classified, PassedOver, Settled
 from pipeline.commit.window import CommitWindow
 from pipeline.errors import Halt, Retry, ends_worker
 from pipeline.flow import FlowPolicy, Scoring
-from pipeline.ports import Assigned, Polled, Stream, Unreadable
+from pipeline.ports import Assigned, ImageTrace, Polled, Stream, Unreadable
 from pipeline.priority import PriorityPolicy
 from pipeline.records import (
     Classification,
@@ -56,6 +56,7 @@ CLOSE_S = 10.0
 
 STOPPING = "the worker stops"
 NO_STORE = "the store is out of service (clipstream_breaker_open); intake resumes when it answers"
+_Group = tuple[Partition, Epoch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,14 @@ class _Begun:
     ref: ImageRef
     scoring: Scoring
     level: int
+    trace: ImageTrace
 
 
 class Classifying(Protocol):
     """The life of one image; see ``pipeline.flow.Flow``."""
 
     async def classify(
-        self, ref: ImageRef, scoring: Scoring, level: int, source: Hashable
+        self, ref: ImageRef, scoring: Scoring, level: int, source: Hashable, trace: ImageTrace
     ) -> Classification | DeadLetter: ...
 
 
@@ -124,6 +126,7 @@ class StreamWorker:
         self._references = policy.references
         self._clock = clock = instruments.clock
         self._meter = meter = instruments.meter
+        self._tracer = instruments.tracer
         self._window = CommitWindow()
         self._committer = Committer(
             stream,
@@ -140,15 +143,12 @@ class StreamWorker:
         self._completions: queue.SimpleQueue[tuple[Epoch, Settled] | Exception] = (
             queue.SimpleQueue()
         )
-        self._tasks: defaultdict[tuple[Partition, Epoch], set[asyncio.Task[None]]] = defaultdict(
-            set
-        )
+        self._tasks: defaultdict[_Group, set[asyncio.Task[None]]] = defaultdict(set)
         self._polling = Backoff(clock, instruments.random)
         self._deadline: float | None = None
         self._stopping = threading.Event()
         now = clock.monotonic()
-        self._cycled_at = self._active_at = now
-        self._unanswered_at = now
+        self._cycled_at = self._active_at = self._unanswered_at = now
 
     # -- other threads ----------------------------------------------------------------------
 
@@ -276,14 +276,17 @@ class StreamWorker:
             return []
         started = []
         for entry in entries:
+            origin = entry.origin
             match entry.content:
                 case ImageRef() as ref:
-                    started.append(_Begun(entry.origin, epoch, ref, rules.scoring, level))
+                    trace = self._tracer.begin(origin)
+                    started.append(_Begun(origin, epoch, ref, rules.scoring, level, trace))
                 case DeadLetter() as letter:
-                    settled = dead_lettered(self._publishing, entry.origin, letter, entry.record)
+                    trace = self._tracer.begin(origin)
+                    settled = dead_lettered(self._publishing, origin, letter, entry.record, trace)
                     self._window.settle(epoch, settled)
                 case Skipped(reason):
-                    self._window.settle(epoch, PassedOver(entry.origin, reason))
+                    self._window.settle(epoch, PassedOver(origin, reason))
         return started
 
     def _collect(self) -> None:
@@ -357,10 +360,10 @@ class StreamWorker:
             task.add_done_callback(group.discard)
 
     async def _live(self, begun: _Begun) -> None:
-        origin, ref = begun.origin, begun.ref
+        origin, ref, trace = begun.origin, begun.ref, begun.trace
         try:
             outcome = await self._images.flow.classify(
-                ref, begun.scoring, begun.level, origin.position.partition
+                ref, begun.scoring, begun.level, origin.position.partition, trace
             )
             if isinstance(outcome, DeadLetter):
                 log.log(
@@ -371,11 +374,12 @@ class StreamWorker:
                     outcome.code,
                     extra={"code": outcome.code},
                 )
-                settled: Settled = dead_lettered(self._publishing, origin, outcome)
+                settled: Settled = dead_lettered(self._publishing, origin, outcome, trace=trace)
             else:
                 records = self._publishing.records(origin, outcome)
                 action = begun.scoring.unclassified_action(ref.label_sets)
-                settled = Classified(origin, records, ref, action)
+                settled = Classified(origin, records, ref, action, trace)
+            trace.enter("publish")
         except Halt as halt:
             self._completions.put(halt)
         except Exception as error:
@@ -389,7 +393,7 @@ class StreamWorker:
         else:
             self._completions.put((begun.epoch, settled))
 
-    def _cancel(self, group: tuple[Partition, Epoch] | None) -> None:
+    def _cancel(self, group: _Group | None) -> None:
         groups = list(self._tasks) if group is None else [group]
         for each in groups:
             for task in self._tasks.pop(each, set()):

@@ -122,6 +122,7 @@ GROUPS = (
             "tests/component/test_demo_model.py",
             "tests/component/test_int8.py",
             "tests/component/test_stages.py",
+            "tests/component/test_traces.py",
             "tests/component/test_vision_tower.py",
         ),
     ),

@@ -22,7 +22,7 @@ from pipeline.labels.parsing import parse_label_set
 from pipeline.labels.scoring import compile_label_sets
 from pipeline.look import Encoding, Look
 from pipeline.metrics import IMAGE_METRICS
-from pipeline.ports import Encoder
+from pipeline.ports import UNTRACED, Encoder, ImageTrace
 from pipeline.records import (
     DecodedImage,
     Entry,
@@ -116,7 +116,7 @@ class Unbatched:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
 
-    async def encode(self, pixels: Pixels, level: int = 0) -> Vector:
+    async def encode(self, pixels: Pixels, level: int = 0, trace: ImageTrace = UNTRACED) -> Vector:
         vector: Vector = self._encoder.encode_images(pixels[np.newaxis])[0]
         return vector
 

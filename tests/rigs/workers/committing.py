@@ -13,7 +13,7 @@ from pipeline.commit.settled import Settled
 from pipeline.commit.window import CommitWindow
 from pipeline.errors import CommitDoubtful
 from pipeline.metrics import PREFIX, STREAM_WORKER
-from pipeline.ports import Assigned, Commit
+from pipeline.ports import Assigned, Commit, Tracer
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -90,6 +90,7 @@ class Worker:
         *,
         broker: MemoryBroker | None = None,
         gate: Callable[[HandClock, MemoryMeter], CommitGate] = open_gate,
+        tracer: Tracer | None = None,
     ) -> None:
         """``broker``: that of a worker before this one."""
         if broker is None:
@@ -107,7 +108,7 @@ class Worker:
             gate(self.clock, self.meter),
             CommitBounds(max_outcomes, max_bytes),
             0.25,
-            Instruments(self.clock, self.meter, random.Random(0)),
+            Instruments(self.clock, self.meter, random.Random(0), tracer or Tracer()),
         )
         self.gauges = Gauges(
             self.stream, self.window, self.committer, clock=self.clock, meter=self.meter

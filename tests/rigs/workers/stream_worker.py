@@ -19,7 +19,7 @@ from pipeline.errors import Halt, Retry, WorkerLost
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import Flow, FlowPolicy, Scoring
 from pipeline.metrics import STREAM_WORKER
-from pipeline.ports import Polled, Stream
+from pipeline.ports import UNTRACED, ImageTrace, Polled, Stream, Tracer
 from pipeline.priority import PriorityPolicy
 from pipeline.records import (
     Classification,
@@ -95,6 +95,7 @@ def stream_worker(
     gate: CommitGate | None = None,
     policy: StreamPolicy = POLICY,
     events: EventsPolicy | None = None,
+    tracer: Tracer | None = None,
 ) -> StreamWorker:
     """A worker on the machine's clock, which nothing holds up unless it is given."""
     clock = SystemClock()
@@ -105,7 +106,7 @@ def stream_worker(
         EventBuilder(context, events or EventsPolicy()),
         gate or open_gate(clock, meter),
         policy,
-        Instruments(clock, meter, random.Random(0)),
+        Instruments(clock, meter, random.Random(0), tracer or Tracer()),
     )
 
 
@@ -119,7 +120,12 @@ class MadeUpFlow:
         """Levels and sources of what came."""
 
     async def classify(
-        self, ref: ImageRef, scoring: Scoring, level: int = 0, source: Hashable = None
+        self,
+        ref: ImageRef,
+        scoring: Scoring,
+        level: int = 0,
+        source: Hashable = None,
+        trace: ImageTrace = UNTRACED,
     ) -> Classification | DeadLetter:
         self.asked_for.add((level, source))
         self.running.add(ref.key)
@@ -168,6 +174,7 @@ class Running:
         priority: PriorityPolicy | None = None,
         flow: Flow | None = None,
         rules: Rules | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.flow = MadeUpFlow()
         self.meter = PrometheusMeter(STREAM_WORKER)
@@ -191,6 +198,7 @@ class Running:
             encode_age_s=lambda: self.encode_age_s,
             gate=gate,
             policy=replace(POLICY, flow=policy, priority=priority),
+            tracer=tracer,
         )
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -230,8 +238,9 @@ def running(
     priority: PriorityPolicy | None = None,
     flow: Flow | None = None,
     rules: Rules | None = None,
+    tracer: Tracer | None = None,
 ) -> Iterator[Running]:
-    worker = Running(broker, member, policy or FlowPolicy(), gate, priority, flow, rules)
+    worker = Running(broker, member, policy or FlowPolicy(), gate, priority, flow, rules, tracer)
     try:
         yield worker
     finally:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
+from pipeline.adapters.opentelemetry.policy import PACKAGES
 from pipeline.errors import Halt
 from pipeline.ports import Check, CheckResult
 from tests.rigs.services.certificates import certified
@@ -105,6 +107,26 @@ def lose(*names: str) -> Any:
     return remove
 
 
+def no_model(_: Settings) -> NoReturn:
+    raise AssertionError("the model was loaded")
+
+
+@pytest.mark.parametrize("packages", [True, False])
+def test_a_node_is_asked_for_the_packages_of_traces_if_they_are_on(
+    packages: bool, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on = settings_of(node, endpoints={"metrics_port": 0}, tracing={"enabled": True})
+    if not packages:
+        monkeypatch.setitem(sys.modules, PACKAGES[-1], None)
+    found = {each.check.subject: each.check for each in examine_node(SentSettings.of(on), 0)}
+    assert (found["tracing"].result is CheckResult.PASSED) is packages
+    if not packages:
+        assert "install clipstream[tracing]" in found["tracing"].message
+        with pytest.raises(Halt) as caught:
+            build_stream_worker(on, 0, no_model)
+        assert caught.value.code == "tracing.packages_missing"
+
+
 @pytest.mark.parametrize(
     ("happens", "code", "subject", "says"),
     [
@@ -133,11 +155,8 @@ def test_what_a_node_lacks_is_named_before_a_model_is_loaded(
     assert [check.subject for check in failed] == [subject]
     assert says in failed[0].message
 
-    def model(_: Settings) -> NoReturn:
-        raise AssertionError("the model was loaded")
-
     with pytest.raises(Halt, match=says) as caught:
-        build_stream_worker(settings, 0, model)
+        build_stream_worker(settings, 0, no_model)
     assert caught.value.code == code
 
 

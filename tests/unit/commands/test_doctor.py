@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pipeline.adapters.kafka.doctor import KafkaDoctor
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member
 from pipeline.adapters.kafka.security.policy import KafkaSecurity
 from pipeline.adapters.memory.folder import MemoryFolder
+from pipeline.adapters.opentelemetry.policy import PACKAGES, TracingPolicy
 from pipeline.adapters.s3.policy import NamedS3Policy, S3Policy
 from pipeline.errors import Halt, Retry, StoreDenied
 from pipeline.labels.label_set import LabelSetsPolicy
@@ -107,6 +109,19 @@ def test_tls_files_that_cannot_be_read_are_one_failure_and_the_other_checks_go_o
         "3 ok, 0 warnings, 3 failed",
     ]
     assert found[0].startswith("FAIL  kafka: reach: kafka.security.ca_file: /nope cannot be read")
+
+
+def test_traces_are_checked_if_they_are_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, PACKAGES[-1], None)
+    settings = Settings(
+        s3=S3Policy(allowed_buckets=("photos",)),
+        kafka=KafkaPolicy(security=KafkaSecurity(protocol="SSL", ca_file="/nope")),
+        tracing=TracingPolicy(enabled=True),
+    )
+    printed = io.StringIO()
+    assert not doctor.run_doctor(settings, Console(file=printed, soft_wrap=True), None)
+    (line,) = [each for each in printed.getvalue().splitlines() if "tracing" in each]
+    assert line.startswith("FAIL  tracing: packages: tracing.enabled: a package is missing")
 
 
 def test_each_store_is_checked_under_the_name_of_its_section() -> None:

@@ -20,6 +20,7 @@ from pipeline.errors import Halt, Overloaded, Reject
 from pipeline.flow import Flow
 from pipeline.look import Look
 from pipeline.metrics import IMAGE_METRICS, LABEL_DECISIONS, STAGE_SECONDS
+from pipeline.ports import UNTRACED, ImageTrace
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -79,7 +80,7 @@ class Stages:
 
     async def close(self) -> None: ...
 
-    async def encode(self, pixels: Pixels, level: int = 0) -> Vector:
+    async def encode(self, pixels: Pixels, level: int = 0, trace: ImageTrace = UNTRACED) -> Vector:
         self._pass("encode")
         return EMBEDDING
 

@@ -55,6 +55,7 @@ TOLD_BY_WORKERS = "unit/backfill/test_told_by_workers.py"
 SANDBOX = "component/test_decoder_sandbox.py"
 COUNTING = "unit/labels/test_counting.py"
 LIVE = "unit/labels/test_label_sets_live.py"
+TRACES = "component/test_traces.py"
 
 TOLD: Mapping[Metric, tuple[Told, ...]] = {
     metrics.WORKER_UP: (
@@ -276,6 +277,18 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
             f"{COMMITS}::test_a_commit_that_is_lost_is_a_failure",
         ),
     ),
+    metrics.TRACE_SPANS: (
+        Told(
+            f"{TRACES}::test_an_image_has_a_span_below_its_senders_and_one_for_each_stage",
+            f"{TRACES}::test_images_that_are_not_sampled_make_no_span",
+        ),
+    ),
+    metrics.TRACE_SPANS_EXPORTED: (
+        Told(
+            f"{TRACES}::test_a_receiver_that_refuses_costs_spans_and_no_outcome",
+            f"{TRACES}::test_an_image_has_a_span_below_its_senders_and_one_for_each_stage",
+        ),
+    ),
     metrics.HTTP_REQUESTS: (
         Told(
             f"{GATE}::test_requests_are_counted_and_timed_by_route_status_and_name_of_the_key",
@@ -417,6 +430,7 @@ def test_every_metric_has_a_test_of_its_condition_and_one_of_another(metric: Met
 
 MAY_TOUCH: Mapping[str, tuple[Metric, ...]] = {
     "pipeline": IMAGE_METRICS,
+    "pipeline/adapters/opentelemetry": STREAM_WORKER,
     "pipeline/fetch": (*IMAGE_METRICS, *STORE_METRICS),
     "workers": IMAGE_METRICS,
     "workers/backfill": BACKFILL_WORKER,

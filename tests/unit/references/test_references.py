@@ -207,6 +207,23 @@ def test_a_malformed_trace_is_dropped(value: bytes | None) -> None:
     assert entry.origin.traceparent is None
 
 
+@pytest.mark.parametrize(
+    ("headers", "state"),
+    [
+        ((("traceparent", TRACE.encode()), ("tracestate", b"a=1,b=2")), "a=1,b=2"),
+        ((("ce_traceparent", TRACE.encode()), ("ce_tracestate", b"a=1")), "a=1"),
+        ((("traceparent", TRACE.encode()), ("ce_tracestate", b"a=1")), None),
+        ((("traceparent", TRACE.encode()), ("tracestate", b"a=1\n")), None),
+        ((("traceparent", TRACE.encode()), ("tracestate", b"a=" + b"1" * 511)), None),
+        ((("traceparent", b"junk"), ("tracestate", b"a=1")), None),
+        ((("tracestate", b"a=1"),), None),
+    ],
+)
+def test_the_state_of_a_trace_stays_with_its_trace(headers: Headers, state: str | None) -> None:
+    [entry] = entries_of(GOOD, headers)
+    assert entry.origin.tracestate == state
+
+
 def test_headers_that_are_not_read_do_not_matter() -> None:
     hostile: Headers = tuple((f"x-{n}", b"\xff\x00" * 10) for n in range(10_000))
     [ref] = read(GOOD, hostile)

@@ -15,7 +15,7 @@ from pipeline.errors import Halt, Overloaded, PipelineError, Reject, Retry, Stor
 from pipeline.fetch import Attempts, FetchPolicy, Stores
 from pipeline.look import Look
 from pipeline.metrics import FETCHED_BYTES, SERVE_REPLICA
-from pipeline.ports import OnAnswer
+from pipeline.ports import UNTRACED, ImageTrace, OnAnswer
 from pipeline.priority import FIRST
 from pipeline.records import DecodedImage, ImageGeometry, ImageRef, ObjectBody, Pixels, Vector
 from tests.rigs.stages.at_no_cost import NullDecoder, NullEncoder
@@ -95,7 +95,9 @@ class Encoding:
         self.held: list[int] = []
         self.failure: Exception | None = None
 
-    async def encode(self, pixels: Pixels, level: int = FIRST) -> Vector:
+    async def encode(
+        self, pixels: Pixels, level: int = FIRST, trace: ImageTrace = UNTRACED
+    ) -> Vector:
         self.held.append(self._memory.held_bytes)
         if self.failure is not None:
             raise self.failure

@@ -15,7 +15,7 @@ import pytest
 from pipeline.errors import Halt, Retry
 from pipeline.records import Partition, Position
 from workers.logs import (
-    KAFKA_LOG_INTERVAL_S,
+    FLOOD_INTERVAL_S,
     REQUEST_ID,
     JsonFormatter,
     LogPolicy,
@@ -167,14 +167,15 @@ def test_a_second_configuration_replaces_the_first(monkeypatch: pytest.MonkeyPat
     assert len(second.getvalue().splitlines()) == 1
 
 
-def test_a_flood_from_one_place_of_kafka_is_held_back_and_others_are_not(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("flooding", ["kafka.client", "opentelemetry.sdk"])
+def test_a_flood_from_one_place_of_a_library_is_held_back_and_others_are_not(
+    flooding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = configured(monkeypatch)
     for number in range(5):
-        logging.getLogger("kafka.client").warning("node %d is not ready", number)
+        logging.getLogger(flooding).warning("node %d is not ready", number)
         logging.getLogger("pipeline.fetch").warning("attempt %d", number)
-    logging.getLogger("kafka.client").warning("something else")
+    logging.getLogger(flooding).warning("something else")
     messages = [json.loads(text)["message"] for text in written.getvalue().splitlines()]
     assert messages == [
         "node 0 is not ready",
@@ -184,9 +185,9 @@ def test_a_flood_from_one_place_of_kafka_is_held_back_and_others_are_not(
 
 
 def test_a_held_back_message_passes_again_after_the_interval() -> None:
-    limit = RateLimit(KAFKA_LOG_INTERVAL_S)
+    limit = RateLimit(FLOOD_INTERVAL_S)
     passed = []
-    for created in (0.0, KAFKA_LOG_INTERVAL_S - 1, KAFKA_LOG_INTERVAL_S):
+    for created in (0.0, FLOOD_INTERVAL_S - 1, FLOOD_INTERVAL_S):
         of = record("again")
         of.created = created
         passed.append(limit.filter(of))
@@ -194,7 +195,7 @@ def test_a_held_back_message_passes_again_after_the_interval() -> None:
 
 
 def test_what_a_limit_remembers_is_bounded() -> None:
-    limit = RateLimit(KAFKA_LOG_INTERVAL_S)
+    limit = RateLimit(FLOOD_INTERVAL_S)
     for number in range(3 * RateLimit.MAX_REMEMBERED):
         of = record("from many places")
         of.lineno = number

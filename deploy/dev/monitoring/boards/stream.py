@@ -163,7 +163,19 @@ STREAM = Board(
                             "{{code}}",
                         ),
                     ),
-                    width=16,
+                ),
+                Panel(
+                    "Spans of traces",
+                    "Made, and what became of their export. Far fewer sent than made: the queue is "
+                    "full. Empty without tracing.enabled.",
+                    "ops",
+                    (
+                        Query(rate("clipstream_trace_spans_total"), "made"),
+                        Query(
+                            rate("clipstream_trace_spans_exported_total", by="outcome"),
+                            "{{outcome}}",
+                        ),
+                    ),
                 ),
             ),
         ),
