@@ -7,6 +7,6 @@ rows of a file as they were read: from ``text`` (CSV), ``lines`` (JSON lines) or
 (Parquet, ORC). ``own`` makes entries of a person's own manifest, and ``inventory`` of S3 Inventory
 and S3 Batch Operations; both convert with ``values`` and refuse with ``checks``. ``deciding`` says
 which entries become rows of a plan, and ``repeats`` counts objects that stand in a manifest twice.
-``earlier`` knows the objects that earlier jobs have, and ``contents`` brings rows of equal content
-together: both keep the rows on ``disk``.
+``earlier`` knows the objects that earlier jobs have, and ``copies`` brings rows of equal content
+together: both keep what they compare on ``disk``.
 """

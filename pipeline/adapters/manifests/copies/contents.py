@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.adapters.manifests.disk import ROWS_AT_ONCE, engine_on_disk
 from pipeline.adapters.manifests.copies.sorting import (
     KEY,
     keys_of,
@@ -20,6 +19,7 @@ from pipeline.adapters.manifests.copies.sorting import (
     sorted_rows,
     write_run,
 )
+from pipeline.adapters.manifests.disk import ROWS_AT_ONCE, engine_on_disk
 from pipeline.backfill.rows import DIGEST
 from pipeline.errors import Halt
 
