@@ -60,6 +60,8 @@ class _Run:
     def __init__(self, source: pa.NativeFile) -> None:
         self._reader = pa.ipc.open_file(source)
         self._next = 0
+        self._keys = np.empty(0, np.uint64)
+        self.rows: pa.Table | None = None
         self._load()
 
     @property
@@ -70,7 +72,7 @@ class _Run:
     def up_to(self, bound: int) -> pa.Table:
         """The rows in memory whose key is at most ``bound``. They are taken."""
         rows = self.rows
-        count = int(np.searchsorted(self._keys, np.uint64(bound), "right"))
+        count = int(self._keys.searchsorted(np.uint64(bound), "right"))
         if count == len(self._keys):
             self._load()
         else:
@@ -78,7 +80,7 @@ class _Run:
         return rows.slice(0, count)
 
     def _load(self) -> None:
-        self.rows: pa.Table | None = None
+        self.rows = None
         if self._next < self._reader.num_record_batches:
             self.rows = pa.Table.from_batches([self._reader.get_batch(self._next)])
             self._keys = keys_of(self.rows)

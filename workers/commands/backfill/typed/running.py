@@ -115,9 +115,9 @@ def run(
     dedupe: Annotated[
         Dedupe | None,
         typer.Option(
-            help="Read and encode objects of equal content once, and write a row for each. Objects "
-            "are equal if SOURCE states the same size and the same ETag, which must be an MD5 or "
-            "that of a multipart upload.",
+            help="etag+size: read and encode objects of equal content once, and write a row for "
+            "each. Objects are equal if SOURCE states the same size and the same ETag, which must "
+            "be an MD5, or that of a multipart upload.",
             rich_help_panel=_ROWS,
         ),
     ] = None,
