@@ -48,21 +48,25 @@ def merged(paths: Iterable[Path]) -> Iterator[pa.Table]:
     until the last row is taken."""
     with contextlib.ExitStack() as owned:
         runs = [_Run(owned.enter_context(pa.OSFile(str(path)))) for path in paths]
-        while runs := [run for run in runs if run.rows is not None]:
+        while runs := [run for run in runs if not run.over]:
             # No run has a row before this one that is not in memory.
             bound = min(run.last for run in runs)
             yield sorted_rows(pa.concat_tables(run.up_to(bound) for run in runs))
 
 
 class _Run:
-    """``rows`` are those in memory; None at the end."""
+    """Some rows are in memory, until it is over."""
 
     def __init__(self, source: pa.NativeFile) -> None:
         self._reader = pa.ipc.open_file(source)
         self._next = 0
+        self._rows: pa.Table = self._reader.schema.empty_table()
         self._keys = np.empty(0, np.uint64)
-        self.rows: pa.Table | None = None
         self._load()
+
+    @property
+    def over(self) -> bool:
+        return not len(self._keys)
 
     @property
     def last(self) -> int:
@@ -71,17 +75,17 @@ class _Run:
 
     def up_to(self, bound: int) -> pa.Table:
         """The rows in memory whose key is at most ``bound``. They are taken."""
-        rows = self.rows
+        rows = self._rows
         count = int(self._keys.searchsorted(np.uint64(bound), "right"))
         if count == len(self._keys):
             self._load()
         else:
-            self.rows, self._keys = rows.slice(count), self._keys[count:]
+            self._rows, self._keys = rows.slice(count), self._keys[count:]
         return rows.slice(0, count)
 
     def _load(self) -> None:
-        self.rows = None
+        self._keys = np.empty(0, np.uint64)
         if self._next < self._reader.num_record_batches:
-            self.rows = pa.Table.from_batches([self._reader.get_batch(self._next)])
-            self._keys = keys_of(self.rows)
+            self._rows = pa.Table.from_batches([self._reader.get_batch(self._next)])
+            self._keys = keys_of(self._rows)
             self._next += 1
