@@ -22,6 +22,7 @@ from pipeline.records import (
     DeadLetter,
     ImageRef,
     LabelSetResult,
+    Looked,
     ObjectBody,
     Vector,
 )
@@ -81,13 +82,17 @@ class Flow:
         level: int = FIRST,
         source: Hashable = None,
         trace: ImageTrace = UNTRACED,
+        *,
+        looked: Looked | None = None,
     ) -> Classification | DeadLetter:
         """One image from reference to outcome. Every failure of the image becomes a dead letter.
 
         ``scoring`` is the version of the label sets that was in force when the reference was
         routed. ``level`` says who goes first at each stage (``pipeline.priority``). References of
         one ``source`` that wait for their objects do not delay other sources. ``trace`` is told the
-        stages: fetch, decode, queue, encode, score.
+        stages: fetch, decode, queue, encode, score. ``looked`` is what was seen of another object
+        with the same bytes: nothing is read then, and the outcome has the ETag and the version that
+        ``ref`` names.
 
         Raises:
             Halt: the worker must stop; the reference has no outcome.
@@ -97,7 +102,7 @@ class Flow:
             asyncio.CancelledError: the partition was revoked or the worker stops.
         """
         try:
-            return await self._classify(ref, scoring, level, source, trace)
+            return await self._classify(ref, scoring, level, source, trace, looked)
         except Reject as reject:
             code, message, attempts = reject.code, reject.message, reject.attempts
             recognised = reject.format
@@ -121,15 +126,23 @@ class Flow:
         )
 
     async def _classify(
-        self, ref: ImageRef, scoring: Scoring, level: int, source: Hashable, trace: ImageTrace
+        self,
+        ref: ImageRef,
+        scoring: Scoring,
+        level: int,
+        source: Hashable,
+        trace: ImageTrace,
+        looked: Looked | None,
     ) -> Classification:
-        trace.enter("fetch")
-        async with self._fetching.fetch(ref, level, source) as fetched:
-            trace.enter("decode")
-            opened = await self._look.decode(fetched.body, fetched.content_encoding, level)
-            etag, version_id = fetched.etag, fetched.version_id
-            del fetched
-        looked = await self._look.encode(opened, level, trace)
+        etag, version_id = ref.etag, ref.version_id
+        if looked is None:
+            trace.enter("fetch")
+            async with self._fetching.fetch(ref, level, source) as fetched:
+                trace.enter("decode")
+                opened = await self._look.decode(fetched.body, fetched.content_encoding, level)
+                etag, version_id = fetched.etag, fetched.version_id
+                del fetched
+            looked = await self._look.encode(opened, level, trace)
         trace.enter("score")
         started = self._clock.monotonic()
         # Scores come from the values that are published, so that anyone can derive them again.

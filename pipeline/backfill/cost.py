@@ -65,8 +65,9 @@ def estimate(
     """``listed``: the source is a listing. ``bytes_elsewhere`` has the bytes of each bucket that
     lies in another region than the cluster."""
     hours = gpu_hours = gpu_price = None
+    objects = job.rows - (job.copies or 0)
     if pace is not None:
-        hours = job.rows / (pace.rows_per_s * pace.workers) / _HOUR_S
+        hours = objects / (pace.rows_per_s * pace.workers) / _HOUR_S
         gpu_hours = hours * pace.workers * pace.gpus_per_worker
         if pace.gpu_hour_price is not None:
             gpu_price = gpu_hours * pace.gpu_hour_price
@@ -80,7 +81,7 @@ def estimate(
         hours,
         gpu_hours,
         gpu_price,
-        (job.rows + job.shards) * GET_PRICE,
+        (objects + job.shards) * GET_PRICE,
         pages * LIST_PRICE,
         job.shards * _PUTS_OF_A_SHARD * PUT_PRICE,
         {bucket: size / _GB * TRANSFER_PRICE_PER_GB for bucket, size in bytes_elsewhere.items()},

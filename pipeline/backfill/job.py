@@ -76,6 +76,9 @@ class Job(Written):
     left_out: Mapping[str, Count] = {}
     repeated: Count = 0
     """Rows of a manifest whose object, in the same version, an earlier row has too."""
+    copies: Count | None = None
+    """Rows that stand beside a row of the same content in their shard, so that their objects need
+    not be read; None if the plan did not look for them."""
     removed: Count | None = None
     """Objects of earlier jobs that the source has lost; None if the job was compared with none."""
     parent: str | None = None

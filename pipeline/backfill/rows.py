@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from pipeline.formats.reference import Reference
 from pipeline.records import NO_JSON, Asked, ImageRef, JsonValue
+
+DIGEST = "[0-9a-fA-F]{32}(-[0-9]+)?"
+"""ETags that are made of an object's bytes: an MD5, or that of the parts of an upload with their
+number. Stores that make ETags of times or of names write them otherwise."""
+
+_is_digest = re.compile(DIGEST).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,14 @@ class PlanRow:
     def erased(self) -> bool:
         """Whether the row is only a place: its object was erased from the job's files."""
         return not self.key
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """Equal in rows whose objects have the same bytes: they have one digest and one size, or
+        they are one object."""
+        if self.etag is not None and self.size_bytes is not None and _is_digest(self.etag):
+            return self.etag, self.size_bytes
+        return self.bucket, self.key, self.version_id, self.etag
 
     @property
     def reference(self) -> Reference:
@@ -60,3 +76,12 @@ class PlanRow:
             self.metadata,
             Asked(self.label_sets, self.tenant),
         )
+
+
+def rows_by_content(rows: Iterable[PlanRow], *, together: bool) -> Iterator[list[PlanRow]]:
+    """The rows that are left, in their order. ``together``: neighbours with the same content come
+    in one list. Else each row comes alone."""
+    left = (row for row in rows if not row.erased)
+    if not together:
+        return ([row] for row in left)
+    return (list(group) for _, group in groupby(left, lambda row: row.content))

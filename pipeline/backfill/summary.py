@@ -31,14 +31,16 @@ class LabelSetTally(Written):
 
 
 class Summary(Written):
-    """Counts of rows. ``rows`` = ``classified`` + ``failed`` + ``skipped``. ``codes`` counts the
-    failed rows by code. ``bytes`` were read. ``seconds`` is how long it took. ``unknown_truth``
-    counts labels of the rows' truth that no label set of theirs has, the most frequent ones."""
+    """Counts of rows. ``rows`` = ``classified`` + ``failed`` + ``skipped``. ``copied`` of them took
+    over what was found out about another row's object, and read none. ``codes`` counts the failed
+    rows by code. ``bytes`` were read. ``seconds`` is how long it took. ``unknown_truth`` counts
+    labels of the rows' truth that no label set of theirs has, the most frequent ones."""
 
     rows: Count = 0
     classified: Count = 0
     failed: Count = 0
     skipped: Count = 0
+    copied: Count = 0
     bytes: Count = 0
     seconds: float = 0.0
     codes: Mapping[str, Count] = {}
@@ -51,6 +53,7 @@ class Summary(Written):
             classified=self.classified + other.classified,
             failed=self.failed + other.failed,
             skipped=self.skipped + other.skipped,
+            copied=self.copied + other.copied,
             bytes=self.bytes + other.bytes,
             seconds=self.seconds + other.seconds,
             codes=_sum(self.codes, other.codes),
@@ -70,7 +73,7 @@ class Tally:
     """Counts outcomes as they come. Not thread-safe."""
 
     def __init__(self) -> None:
-        self.classified = self.failed = self.skipped = self.bytes = 0
+        self.classified = self.failed = self.skipped = self.copied = self.bytes = 0
         self.codes: dict[str, int] = {}
         self._sets: dict[str, _Counted] = {}
         self._unknown: dict[str, int] = {}
@@ -83,9 +86,12 @@ class Tally:
         self,
         outcome: Classification | DeadLetter | None,
         truth: Collection[str] | None = None,
+        *,
+        copied: bool = False,
     ) -> None:
         """None: the row was skipped by its route. ``truth`` are the labels that are true of the
-        image; None if nobody knows."""
+        image; None if nobody knows. ``copied``: the row's own object was not read."""
+        self.copied += copied
         if outcome is None:
             self.skipped += 1
         elif isinstance(outcome, DeadLetter):
@@ -93,7 +99,7 @@ class Tally:
             self.codes[outcome.code] = self.codes.get(outcome.code, 0) + 1
         else:
             self.classified += 1
-            self.bytes += outcome.looked.size_bytes
+            self.bytes += 0 if copied else outcome.looked.size_bytes
             for result in outcome.results:
                 counted = self._sets.get(result.label_set)
                 if counted is None:
@@ -110,6 +116,7 @@ class Tally:
             classified=self.classified,
             failed=self.failed,
             skipped=self.skipped,
+            copied=self.copied,
             bytes=self.bytes,
             seconds=seconds,
             codes=dict(sorted(self.codes.items())),

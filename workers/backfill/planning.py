@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from pipeline.adapters.manifests.copies.contents import Contents, originals
 from pipeline.adapters.manifests.deciding import Decider
 from pipeline.adapters.manifests.kinds import OWN
 from pipeline.adapters.manifests.repeats import Repeats
+from pipeline.adapters.parquet.columns import PLAN
 from pipeline.adapters.parquet.cutting import Cutter, Rows
 from pipeline.backfill import layout
 from pipeline.backfill.committing import create_once, require_unused
@@ -100,8 +102,9 @@ def cut(
     each: Callable[[Rows], object] = lambda rows: None,
     write_removed: Callable[[bytes], object] | None = None,
 ) -> Job:
-    """The job as it would be written. ``write`` None: rows are only counted. ``each`` sees all
-    rows. ``write_removed`` stores the list of objects that the source has lost."""
+    """The job as it would be written. ``write`` None: rows are only counted. ``each`` sees the
+    rows whose objects are to be read. ``write_removed`` stores the list of objects that the source
+    has lost."""
     planned = Planned()
 
     def go_on() -> None:
@@ -125,11 +128,16 @@ def cut(
         if request.since:
             since = owned.enter_context(contextlib.closing(Since(settings, request.since, go_on)))
             chosen = since.chosen(chosen, decider.left_out)
+        if request.limit is not None:
+            chosen = _first(chosen, request.limit)
+        contents = None
+        if request.dedupe is not None:
+            contents = owned.enter_context(contextlib.closing(Contents(shard_rows)))
+            chosen = contents.together(chosen, go_on)
         for read, rows in chosen:
-            if request.limit is not None:
-                rows = rows.slice(0, request.limit - planned.rows)
+            each(originals(rows))
+            rows = rows.select(PLAN.names)
             cutter.add(rows)
-            each(rows)
             if repeats is not None:
                 repeats.add(rows)
             planned.read += read
@@ -137,8 +145,6 @@ def cut(
             planned.shards = cutter.shards
             go_on()
             _require_room(request, cutter)
-            if planned.rows == request.limit:
-                break
         plan_hash = cutter.finish()
         _require_room(request, cutter)
         # A source without new objects is a job without rows.
@@ -156,6 +162,7 @@ def cut(
             shard_rows,
             left_out=dict(decider.left_out),
             repeated=0 if repeats is None else repeats.count(),
+            copies=None if contents is None else contents.copies,
             removed=removed,
         )
     raise AssertionError("unreachable: nothing owned here suppresses exceptions")
@@ -181,6 +188,16 @@ def described(
 
 
 # -- inside ---------------------------------------------------------------------------------
+
+
+def _first(chosen: Iterable[tuple[int, Rows]], limit: int) -> Iterator[tuple[int, Rows]]:
+    """The first so many rows. Nothing is read of the source beyond them."""
+    left = limit
+    for read, rows in chosen:
+        yield read, rows.slice(0, left)
+        left -= min(left, rows.num_rows)
+        if not left:
+            return
 
 
 def _require_room(request: Request, cutter: Cutter) -> None:

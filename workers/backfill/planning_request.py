@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.adapters.manifests.deciding import Choice
-from pipeline.adapters.manifests.kinds import OWN, InputKind, kind_of
+from pipeline.adapters.manifests.kinds import OWN, Dedupe, InputKind, kind_of
 from pipeline.backfill.job import Job, Source
 from pipeline.errors import Halt
 
@@ -14,7 +14,7 @@ from pipeline.errors import Halt
 class Request:
     """``limit`` takes the first rows that are left after ``choice``. ``carried`` are columns of an
     own manifest that go into the metadata of results. ``since`` are outputs of earlier jobs, whose
-    objects are left out."""
+    objects are left out. ``dedupe`` brings rows of equal content together."""
 
     uri: str
     kind: InputKind
@@ -22,6 +22,7 @@ class Request:
     limit: int | None = None
     carried: tuple[str, ...] = ()
     since: tuple[str, ...] = ()
+    dedupe: Dedupe | None = None
 
     @classmethod
     def of(
@@ -32,6 +33,7 @@ class Request:
         limit: int | None = None,
         carried: tuple[str, ...] = (),
         since: tuple[str, ...] = (),
+        dedupe: Dedupe | None = None,
     ) -> Request:
         """
         Raises:
@@ -45,7 +47,7 @@ class Request:
             )
         if choice.all_versions and kind is not InputKind.INVENTORY:
             raise Halt("backfill.invalid", f"--all-versions: {uri} is no S3 Inventory")
-        return cls(uri, kind, choice, limit, carried, since)
+        return cls(uri, kind, choice, limit, carried, since, dedupe)
 
     @property
     def source(self) -> Source:
@@ -58,6 +60,7 @@ class Request:
             "limit": self.limit,
             "carry": ",".join(self.carried) or None,
             "since": ",".join(self.since) or None,
+            "dedupe": self.dedupe,
         }
         return Source(
             uri=self.uri,

@@ -10,7 +10,7 @@ import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import TypeVar
 
@@ -24,13 +24,13 @@ from pipeline.backfill.ledger import Task
 from pipeline.backfill.policy import BackfillPolicy
 from pipeline.backfill.report.footer import Footer
 from pipeline.backfill.report.samples import Sampler
-from pipeline.backfill.rows import PlanRow
+from pipeline.backfill.rows import PlanRow, rows_by_content
 from pipeline.backfill.summary import Summary, Tally
 from pipeline.errors import Halt, Reject, Retry, StoreDenied
 from pipeline.flow import Flow
 from pipeline.formats.reference import SkipReason
 from pipeline.ports import Folder
-from pipeline.records import Classification, DeadLetter
+from pipeline.records import Classification, DeadLetter, ImageRef
 from workers.backfill.pacer import Pacer
 from workers.label_sets import Rules
 
@@ -41,6 +41,9 @@ LEAST_FAILURES = 100
 
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0, 15.0, 15.0, 15.0)
 """Waits between tries on the output's store. A shard whose rows are done is worth some."""
+
+_OF_BYTES = "decode."
+"""Codes of failures that the same bytes have under any name."""
 
 T = TypeVar("T")
 
@@ -108,7 +111,7 @@ class ShardRunner:
             rows = rows[slice(*task.rows)]
         progress.rows = len(rows)
         shard = _Shard(self._results_file(), progress.tally, Sampler(task.shard), began_at)
-        pulling = iter(rows)
+        pulling = rows_by_content(rows, together=bool(self._job.copies))
         lanes = min(self._max_in_flight, len(rows))
         async with asyncio.TaskGroup() as group:
             for _ in range(lanes):
@@ -137,14 +140,26 @@ class ShardRunner:
             store_schema=self._policy.store_schema,
         )
 
-    async def _classify(self, rows: Iterator[PlanRow], task: Task, shard: _Shard) -> None:
+    async def _classify(self, pulling: Iterator[list[PlanRow]], task: Task, shard: _Shard) -> None:
         """One of the coroutines that pull rows until none is left."""
-        for row in rows:
-            if row.erased:
-                continue
-            await shard.add(row, await self._outcome(row, task))
+        for rows in pulling:
+            known: Classification | DeadLetter | None = None
+            for row in rows:
+                routed = self._routed(row, task)
+                if not isinstance(routed, ImageRef):
+                    await shard.add(row, routed)
+                elif known is None:
+                    outcome = await self._outcome(row, routed, task)
+                    await shard.add(row, outcome)
+                    if _holds_for_copies(row, outcome):
+                        known = outcome
+                else:
+                    await shard.add(row, await self._copied(routed, known), copied=True)
+                    # Thousands of copies must not keep the loop from its other images.
+                    await asyncio.sleep(0)
 
-    async def _outcome(self, row: PlanRow, task: Task) -> Classification | DeadLetter | None:
+    def _routed(self, row: PlanRow, task: Task) -> ImageRef | DeadLetter | None:
+        """What to look at; else the outcome of a row whose object is not looked at."""
         if row.number in task.excluded:
             return DeadLetter(
                 "internal.process_died",
@@ -163,12 +178,26 @@ class ShardRunner:
             )
         if isinstance(routed, SkipReason):
             return None
-        ref = row.ref(routed.label_sets, routed.tenant)
+        return row.ref(routed.label_sets, routed.tenant)
+
+    async def _outcome(
+        self, row: PlanRow, ref: ImageRef, task: Task
+    ) -> Classification | DeadLetter:
         await self.pacer.begin(row.size_bytes)
         outcome = await self._flow.classify(ref, self._rules.scoring, source=task.shard)
         if row.size_bytes is None and isinstance(outcome, Classification):
             self.pacer.charge(outcome.looked.size_bytes)
         return outcome
+
+    async def _copied(
+        self, ref: ImageRef, known: Classification | DeadLetter
+    ) -> Classification | DeadLetter:
+        """The outcome of an object with the bytes of another one, whose outcome is known."""
+        scoring = self._rules.scoring
+        if isinstance(known, Classification):
+            return await self._flow.classify(ref, scoring, looked=known.looked)
+        action = scoring.unclassified_action(ref.label_sets)
+        return replace(known, ref=ref, unclassified_action=action)
 
     def _require_few_failures(self, number: int, shard: _Shard, summary: Summary) -> None:
         bound = self._policy.max_failed_share * (summary.rows - summary.skipped)
@@ -252,9 +281,17 @@ class _Shard:
         self._group: list[Result] = []
         self._writing = asyncio.Lock()
 
-    async def add(self, row: PlanRow, outcome: Classification | DeadLetter | None) -> None:
-        self._tally.add(outcome, row.truth)
-        self.sampler.add(row, outcome)
+    async def add(
+        self,
+        row: PlanRow,
+        outcome: Classification | DeadLetter | None,
+        *,
+        copied: bool = False,
+    ) -> None:
+        self._tally.add(outcome, row.truth, copied=copied)
+        if not copied:
+            # A sample of one picture many times would show a person little.
+            self.sampler.add(row, outcome)
         if isinstance(outcome, DeadLetter):
             self.failures.append((row, outcome))
         elif outcome is not None:
@@ -267,3 +304,11 @@ class _Shard:
         group, self._group = self._group, []
         async with self._writing:
             await asyncio.to_thread(self.results.write, group)
+
+
+def _holds_for_copies(row: PlanRow, outcome: Classification | DeadLetter) -> bool:
+    """Whether the outcome is one of the object's bytes, which are those that the row names. An
+    object that could not be read says nothing of its copies."""
+    if isinstance(outcome, DeadLetter):
+        return outcome.code.startswith(_OF_BYTES)
+    return row.etag is None or outcome.etag == row.etag

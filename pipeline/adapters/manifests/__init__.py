@@ -6,6 +6,7 @@ Read ``kinds`` first: which kinds of sources there are, and how one is recognise
 rows of a file as they were read: from ``text`` (CSV), ``lines`` (JSON lines) or ``columnar``
 (Parquet, ORC). ``own`` makes entries of a person's own manifest, and ``inventory`` of S3 Inventory
 and S3 Batch Operations; both convert with ``values`` and refuse with ``checks``. ``deciding`` says
-which entries become rows of a plan, ``repeats`` counts objects that stand in a manifest twice, and
-``earlier`` knows those that earlier jobs have.
+which entries become rows of a plan, and ``repeats`` counts objects that stand in a manifest twice.
+``earlier`` knows the objects that earlier jobs have, and ``copies`` brings rows of equal content
+together: both keep what they compare on ``disk``.
 """

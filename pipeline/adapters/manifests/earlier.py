@@ -6,12 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
-MEMORY = "1GB"
-_THREADS = 2
-_ROWS_AT_ONCE = 65_536
+from pipeline.adapters.manifests.disk import MEMORY, ROWS_AT_ONCE, engine_on_disk
 
 _OF_NAME = "md5_number(bucket || chr(0) || key)"
 _OF_VERSION = "md5_number('v' || version_id || chr(0) || bucket || chr(0) || key)"
@@ -29,16 +26,7 @@ class EarlierObjects:
     def __init__(self, memory: str = MEMORY) -> None:
         """``memory`` bounds what DuckDB keeps in memory, in its own notation."""
         self._folder = tempfile.TemporaryDirectory(prefix="clipstream-since-")
-        place = Path(self._folder.name)
-        self._engine = duckdb.connect(
-            str(place / "rows.duckdb"),
-            config={
-                "memory_limit": memory,
-                "temp_directory": str(place / "spilled"),
-                "threads": _THREADS,
-                "preserve_insertion_order": False,
-            },
-        )
+        self._engine = engine_on_disk(Path(self._folder.name), memory)
         self._engine.execute("CREATE TABLE had (id UHUGEINT)")
         self._engine.execute("CREATE TABLE earlier (bucket VARCHAR, key VARCHAR, name UHUGEINT)")
         self._rows: pa.Schema | None = None
@@ -74,7 +62,7 @@ class EarlierObjects:
         if self._rows is None:
             return
         query = "SELECT * EXCLUDE (_name, _id) FROM source ANTI JOIN had ON source._id = had.id"
-        for batch in self._engine.sql(query).to_arrow_reader(_ROWS_AT_ONCE):
+        for batch in self._engine.sql(query).to_arrow_reader(ROWS_AT_ONCE):
             yield pa.Table.from_batches([batch]).cast(self._rows)
 
     def removed(self) -> tuple[int, Path]:

@@ -1,4 +1,4 @@
-"""Kinds of sources, and how the name of a source tells its kind."""
+"""Kinds of sources, how the name of a source tells its kind, and what makes two objects equal."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ class InputKind(StrEnum):
     PARQUET = "parquet"
     CSV = "csv"
     JSONL = "jsonl"
+
+
+class Dedupe(StrEnum):
+    """How rows of equal content are recognised, so that it is classified once."""
+
+    ETAG_AND_SIZE = "etag+size"
 
 
 OWN = frozenset({InputKind.PARQUET, InputKind.CSV, InputKind.JSONL})

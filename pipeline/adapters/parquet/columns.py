@@ -48,15 +48,15 @@ OBJECT = (
     Column(
         "version_id",
         pa.string(),
-        "Version of the object: in results the version that was read, in failures the version "
-        "that the job asked for.",
+        "Version of the object: in results the version that was read, in failures and copies "
+        "(`--dedupe`) the version that the job asked for.",
         "the bucket keeps no versions, or the job asked for none",
     ),
     Column(
         "etag",
         pa.string(),
         "ETag of the object without quotes: in results of the object that was read, in failures "
-        "of the object that the job asked for.",
+        "and copies (`--dedupe`) of the object that the job asked for.",
         "the store sent none, or the job asked for none",
     ),
     Column("id", pa.string(), "Your own id of the image, from the manifest.", "none was given"),

@@ -91,7 +91,9 @@ def without_results(
             "classified": rows,
             "failed": failures_left,
             "skipped": before.skipped,
-            "bytes": size,
+            # The file does not say which rows are copies, whose bytes were not read.
+            "copied": min(before.copied, rows + failures_left),
+            "bytes": min(size, before.bytes) if before.copied else size,
             "seconds": before.seconds,
             "codes": failures,
         }

@@ -1,16 +1,16 @@
-"""The process that plans: prints what it took, as JSON. With settings, source, output, and outputs
-of earlier jobs."""
+"""The process that plans: prints what it took, as JSON."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import resource
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipeline.adapters.manifests.kinds import Dedupe
 from pipeline.backfill.policy import GPU_SHARD_ROWS
 from workers.backfill.output import Output, open_output
 from workers.backfill.planning import plan
@@ -27,19 +27,26 @@ class Planned:
     seconds: float
     cpu_s: float
     memory_mib: float
+    copies: int
 
 
 def main() -> None:
-    file, source, output, *since = sys.argv[1:]
-    settings = load_settings(Path(file), environment={})
-    request = Request.of(source, since=tuple(since))
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("settings", "source", "output"):
+        parser.add_argument(name)
+    parser.add_argument("--since", nargs="*", default=[])
+    parser.add_argument("--dedupe", type=Dedupe)
+    asked = parser.parse_args()
+    settings = load_settings(Path(asked.settings), environment={})
+    request = Request.of(asked.source, since=tuple(asked.since), dedupe=asked.dedupe)
     began, cpu = time.monotonic(), time.process_time()
-    with contextlib.closing(open_output(settings, Output.of(output))) as folder:
+    with contextlib.closing(open_output(settings, Output.of(asked.output))) as folder:
         job = plan(settings, folder, request, GPU_SHARD_ROWS)
     assert job is not None
     took, spent = time.monotonic() - began, time.process_time() - cpu
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps(asdict(Planned(job.rows, job.shards, took, spent, most))))
+    found = Planned(job.rows, job.shards, took, spent, most, job.copies or 0)
+    print(json.dumps(asdict(found)))
 
 
 if __name__ == "__main__":

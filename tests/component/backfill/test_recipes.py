@@ -29,7 +29,7 @@ duckdb: Any = importlib.import_module("duckdb")
 
 PAGE = ROOT / "docs/backfill-recipes.md"
 ROWS = 60
-LABELS = {"moderation": ("violence", "nudity")}
+LABELS = {"moderation": ("violence", "sexual")}
 VECTORS = unit_vectors(ROWS)
 
 

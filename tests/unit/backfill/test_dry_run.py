@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from pipeline.adapters.manifests.kinds import Dedupe
 from pipeline.adapters.memory.folder import MemoryFolder
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt
@@ -43,8 +44,12 @@ def said(folder: Path, asked: Asked) -> str:
     path = folder / "m.csv"
     lines = ["bucket,key,size", "photos,a,500000000000", "archive,b,250000000000", "photos,c,"]
     path.write_text("\n".join(lines) + "\n")
+    return printed(Request.of(str(path)), asked)
+
+
+def printed(request: Request, asked: Asked) -> str:
     console = Console(file=io.StringIO(), width=200)
-    dry_run.dry_run(SETTINGS, Request.of(str(path)), "s3://derived/x", asked, console)
+    dry_run.dry_run(SETTINGS, request, "s3://derived/x", asked, console)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
 
@@ -54,6 +59,19 @@ def test_rows_bytes_and_shards_come_from_the_source(tmp_path: Path, output: Outp
     assert "rows       3\n" in text
     assert "bytes      750.0 GB, without 1 rows of unknown size\n" in text
     assert list(output.names()) == []
+
+
+def test_copies_cost_no_request_no_transfer_and_no_time(tmp_path: Path, output: Output) -> None:
+    path = tmp_path / "m.csv"
+    rows = [f"archive,{number},500000000000,{'a' * 32}" for number in range(4)]
+    path.write_text("\n".join(["bucket,key,size,etag", *rows]) + "\n")
+    asked = Asked(rows_per_second=1 / 3600 / 4, cluster_region="us-east-1")
+    request = Request.of(str(path), dedupe=Dedupe.ETAG_AND_SIZE)
+    text = printed(request, asked)
+    assert "rows       4\ncopies     3 rows, whose objects are not read\n" in text
+    assert "bytes      2.0 TB, of which 500.0 GB are read\n" in text
+    assert "hours      1.00 with" in text
+    assert "transfer   $10.00 from archive" in text
 
 
 def test_transfer_is_named_where_bucket_and_cluster_differ(tmp_path: Path, output: Output) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.manifests.deciding import Choice
-from pipeline.adapters.manifests.kinds import InputKind
+from pipeline.adapters.manifests.kinds import Dedupe, InputKind
 from pipeline.adapters.memory.folder import MemoryFolder
 from pipeline.adapters.parquet.cutting import Cutter, complete
 from pipeline.adapters.parquet.plan import plan_rows
@@ -74,6 +74,34 @@ def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
     folder = MemoryFolder()
     job = planned(folder, Request.of(manifest(tmp_path, 10), limit=5))
     assert keys(folder, job) == [["0.jpg", "1.jpg", "2.jpg", "3.jpg"], ["4.jpg"]]
+
+
+def copies_manifest(folder: Path) -> str:
+    """Ten objects of three contents."""
+    path = folder / "copies.csv"
+    lines = (f"photos,{number}.jpg,7,{number % 3:032x}\n" for number in range(10))
+    path.write_text("bucket,key,size,etag\n" + "".join(lines))
+    return str(path)
+
+
+def test_dedupe_brings_copies_together_and_loses_no_row(tmp_path: Path) -> None:
+    folder = MemoryFolder()
+    request = Request.of(copies_manifest(tmp_path), dedupe=Dedupe.ETAG_AND_SIZE)
+    job = planned(folder, request)
+    names = [int(key.removesuffix(".jpg")) for shard in keys(folder, job) for key in shard]
+    assert names == [0, 3, 6, 9, 1, 4, 7, 2, 5, 8]
+    assert (job.rows, job.shards, job.copies) == (10, 3, 6)
+    assert job.source.options == {"dedupe": "etag+size"}
+    assert job.plan_hash == planned(MemoryFolder(), request).plan_hash
+
+
+def test_a_limit_counts_rows_and_copies_are_some(tmp_path: Path) -> None:
+    folder = MemoryFolder()
+    source = copies_manifest(tmp_path)
+    job = planned(folder, Request.of(source, limit=5, dedupe=Dedupe.ETAG_AND_SIZE))
+    assert keys(folder, job) == [["0.jpg", "3.jpg", "1.jpg", "4.jpg"], ["2.jpg"]]
+    assert job.copies == 2
+    assert planned(MemoryFolder(), Request.of(source)).copies is None
 
 
 def test_a_source_without_rows_says_what_was_left_out(tmp_path: Path) -> None:
@@ -156,6 +184,7 @@ def test_a_dry_cut_says_the_same_and_writes_nothing(tmp_path: Path) -> None:
         ({"choice": Choice(sample=0.5)}, "--sample is 0.5 here"),
         ({"limit": 3}, "--limit is 3 here"),
         ({"kind": InputKind.CSV, "carried": ("x",)}, "--carry is x here"),
+        ({"dedupe": Dedupe.ETAG_AND_SIZE}, "--dedupe is etag+size here and not given in the job"),
     ],
 )
 def test_a_job_keeps_its_source_and_options(other: dict[str, object], said: str) -> None:

@@ -148,6 +148,18 @@ def test_an_object_is_fetched_at_the_level_and_for_the_source_of_its_image() -> 
     assert stages.fetched == [(2, "a partition")]
 
 
+def test_what_was_seen_of_the_same_bytes_is_scored_anew_and_nothing_is_read() -> None:
+    first = outcome_of(Stages())
+    assert isinstance(first, Classification)
+    stages = Stages("fetch", Reject("fetch.not_found", "gone"))
+    ref = ImageRef("bucket", "copy", ("things", "brands"), version_id="v2", etag="e2")
+    copy = asyncio.run(flow_of(stages).classify(ref, stages, looked=first.looked))
+    assert isinstance(copy, Classification)
+    assert stages.passed == []
+    assert (copy.ref, copy.looked, copy.etag, copy.version_id) == (ref, first.looked, "e2", "v2")
+    assert [result.label_set for result in copy.results] == ["things", "brands"]
+
+
 @pytest.mark.parametrize("size_bytes", [5, 4 * 1024 * 1024])
 def test_a_large_object_is_hashed_beside_the_event_loop(
     size_bytes: int, monkeypatch: pytest.MonkeyPatch

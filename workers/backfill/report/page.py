@@ -173,7 +173,7 @@ def _cost(gathered: Gathered, choice: Choice) -> Cost:
     return Cost(
         time,
         time.gpu_s / 3600 * (choice.gpu_hour_price or 0.0) if priced else None,
-        gathered.summary.rows * GET_PRICE + files * PUT_PRICE,
+        (gathered.summary.rows - gathered.summary.copied) * GET_PRICE + files * PUT_PRICE,
     )
 
 

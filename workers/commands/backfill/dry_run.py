@@ -40,7 +40,7 @@ class Asked:
 
 @dataclass(slots=True)
 class _Seen:
-    """What the rows of a plan say beyond their number."""
+    """What the rows of a plan say beyond their number: those whose objects are read."""
 
     bytes_of: Counter[str] = field(default_factory=Counter)
     without_size: int = 0
@@ -160,8 +160,11 @@ def _of_plan(job: Job, seen: _Seen) -> Iterator[str]:
         yield f"removed    {job.removed:,} objects of earlier jobs are gone from the source"
     if job.repeated:
         yield f"repeated   {job.repeated:,} rows name an object that an earlier row names too"
+    if job.copies is not None:
+        yield f"copies     {job.copies:,} rows, whose objects are not read"
     unknown = f", without {seen.without_size:,} rows of unknown size" if seen.without_size else ""
-    yield f"bytes      {_size(job.bytes)}{unknown}"
+    read = f", of which {_size(seen.bytes_of.total())} are read" if job.copies else ""
+    yield f"bytes      {_size(job.bytes)}{read}{unknown}"
     yield f"shards     {job.shards:,} of at most {job.shard_rows:,} rows"
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipeline.adapters.manifests.kinds import InputKind
+from pipeline.adapters.manifests.kinds import Dedupe, InputKind
 from workers.commands.backfill.typed.options import (
     GpuHourPrice,
     MaxCost,
@@ -112,6 +112,15 @@ def run(
             rich_help_panel=_ROWS,
         ),
     ] = None,
+    dedupe: Annotated[
+        Dedupe | None,
+        typer.Option(
+            help="etag+size: read and encode objects of equal content once, and write a row for "
+            "each. Objects are equal if SOURCE states the same size and the same ETag, which must "
+            "be an MD5, or that of a multipart upload.",
+            rich_help_panel=_ROWS,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -165,7 +174,9 @@ def run(
     from workers.backfill.planning_request import Request
 
     choice = Choice(where, sample, seed, all_versions)
-    request = Request.of(source, input_kind, choice, limit, tuple(carry or ()), tuple(since or ()))
+    request = Request.of(
+        source, input_kind, choice, limit, tuple(carry or ()), tuple(since or ()), dedupe
+    )
     if dry_run:
         from workers.commands.backfill.dry_run import Asked
         from workers.commands.backfill.dry_run import dry_run as run_dry
