@@ -94,8 +94,9 @@ def test_a_second_driver_without_room_and_then_with_another_label_set(
     other.write_text(text.replace("a black star", "a star that is black"))
     assert other.read_text() != text
     differing = watch()
-    sections = {"workers": {"count": 1}, "label_sets": {"paths": [other]}}
-    with here.driver("second", sections) as second:
+    with here.driver(
+        "second", {"workers": {"count": 1}, "label_sets": {"paths": [other]}}
+    ) as second:
         second.until_all_work()
         watching.until_it_is_resolved("ClipstreamWorkersWaiting", "ticket")
         alert = differing.until_it_fires("ClipstreamLabelSetsDiffer", "ticket")
