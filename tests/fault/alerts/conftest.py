@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from deploy.dev.monitoring import promtool
 from tests.fault.alerts.driver import Driver
+from tests.fault.alerts.pictures import keep_pictures
 from tests.fault.alerts.record import Record, may_write
 from tests.fault.alerts.stack import MAIN, WITHIN_S, Stack, stack
 from tests.fault.alerts.watch import LOOK_S, Watch
@@ -41,7 +43,10 @@ def deployed(
         # What the failure budget compares failures with.
         everything.send(everything.good(400))
         everything.until_all_is_committed()
+        began = time.monotonic()
         yield everything, main
+        boards = ("overview", "stream", "store", "kafka", "decisions")
+        keep_pictures(everything.prometheus, began, *boards)
 
 
 @pytest.fixture

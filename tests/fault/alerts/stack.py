@@ -1,7 +1,8 @@
 """A whole deployment on this machine, with whatever can be broken within reach.
 
 It has a real Kafka and a real S3 server behind proxies that can fail, a Ray cluster, `clipstream
-stream` with its workers on that cluster, and a Prometheus that scrapes the driver.
+stream` with its workers on that cluster, a receiver of their traces, and a Prometheus that scrapes
+the driver.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from tests.fault.s3_rig import (
 from tests.rigs.root import ROOT
 from tests.rigs.services.broker_settings import IMPATIENT_BROKER
 from tests.rigs.services.kafka_deployment import Deployment
+from tests.rigs.services.otlp_receiver import OtlpReceiver
 from tests.rigs.services.prometheus import Prometheus
 from tests.rigs.services.ray_nodes import RayNode, RayNodes, ray_nodes
 from tests.rigs.waiting import eventually
@@ -68,6 +70,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "transaction_timeout_s": 6.0,
     },
     "failure_budget": {"hold_s": 3.0},
+    "tracing": {"enabled": True},
     "log": {"format": "text"},
 }
 
@@ -199,7 +202,10 @@ def stack(folder: Path, server: S3Server) -> Iterator[Stack]:
         ProxyLoop() as loop,
         store_behind_a_proxy(server) as store,
         contextlib.closing(Bucket(server)) as empty,
-        ray_nodes({"PYTHONPATH": str(ROOT)}) as nodes,
+        OtlpReceiver() as traces,
+        ray_nodes(
+            {"PYTHONPATH": str(ROOT), "OTEL_EXPORTER_OTLP_ENDPOINT": traces.endpoint}
+        ) as nodes,
         Deployment(kafka.bootstrap, PARTITIONS) as deployment,
         Prometheus(folder, [targets.scrape], rules) as prometheus,
     ):

@@ -10,6 +10,7 @@ import contextlib
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ import yaml
 from deploy.dev.monitoring import promtool
 from deploy.dev.monitoring.boards.backfill import BACKFILL
 from pipeline.backfill.policy import BackfillPolicy
+from tests.fault.alerts.pictures import keep_pictures
 from tests.fault.alerts.record import FASTER, Record
 from tests.fault.alerts.scraping import NAMESPACE, scraping
 from tests.fault.alerts.watch import Watch
@@ -86,7 +88,10 @@ def job(
         )
         owned.callback(driver.stop, STOP_S)
         driver.start()
-        yield RunningJob(driver, proxy, owned.enter_context(scraping(tmp_path, port)))
+        prometheus = owned.enter_context(scraping(tmp_path, port))
+        began = time.monotonic()
+        yield RunningJob(driver, proxy, prometheus)
+        keep_pictures(prometheus, began, "backfill")
 
 
 def settings_of(

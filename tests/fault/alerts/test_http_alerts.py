@@ -25,6 +25,7 @@ import pytest
 from deploy.dev import versitygw
 from deploy.dev.monitoring import promtool
 from tests.fault.alerts.clients import Pace, clients
+from tests.fault.alerts.pictures import keep_pictures
 from tests.fault.alerts.record import Record
 from tests.fault.alerts.scraping import NAMESPACE, scraping
 from tests.fault.alerts.watch import Watch
@@ -96,7 +97,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         }
         server = owned.enter_context(served_on_ray(settings, as_typed=True)).wait_until_ready()
         prometheus = owned.enter_context(scraping(folder, server.health_port))
+        began = time.monotonic()
         yield Site(server, prometheus, store, bucket, keys, key)
+        keep_pictures(prometheus, began, "http")
 
 
 def new_key(name: str, file: Path) -> str:
