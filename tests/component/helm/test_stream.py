@@ -260,7 +260,9 @@ def test_keda_uses_the_pods_role_for_msk() -> None:
     manifest = objects(given)
     assert one(manifest, "TriggerAuthentication")["spec"] == {"podIdentity": {"provider": "aws"}}
     (trigger,) = one(manifest, "ScaledObject")["spec"]["triggers"]
-    assert trigger["metadata"]["sasl"] == "aws_msk_iam"
+    metadata = trigger["metadata"]
+    assert (metadata["sasl"], metadata["saslTokenProvider"]) == ("oauthbearer", "aws_msk_iam")
+    assert (metadata["tls"], metadata["awsRegion"]) == ("enable", "eu-central-1")
 
 
 def test_keda_without_sign_in_has_no_authentication() -> None:
