@@ -230,7 +230,11 @@ def test_keda_signs_in_with_the_secret_of_the_drivers() -> None:
     scaled = one(manifest, "ScaledObject")["spec"]
     assert scaled["scaleTargetRef"]["name"] == one(manifest, "StatefulSet")["metadata"]["name"]
     assert scaled["minReplicaCount"] == 1
-    assert scaled["fallback"] == {"failureThreshold": 3, "replicas": 2}
+    assert scaled["fallback"] == {
+        "failureThreshold": 3,
+        "replicas": 2,
+        "behavior": "currentReplicasIfHigher",
+    }
     down = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
     assert down["stabilizationWindowSeconds"] == 300
     assert [trigger["metadata"]["topic"] for trigger in scaled["triggers"]] == ["one", "two"]
