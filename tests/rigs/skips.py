@@ -11,15 +11,21 @@ import pytest
 MAY_BE_LACKING = ("gpu", "kubelet")
 """Markers of tests that need what no package can bring."""
 
+ON_DEMAND = "on_demand"
+"""Marker of tests that take so long, or so much to build, that a person asks for them; their last
+result is committed."""
+
+MAY_BE_SKIPPED = (*MAY_BE_LACKING, ON_DEMAND)
+
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With ``CI=true`` only tests that need a device or a kernel that CI may lack can be skipped;
-    an expected failure is no skip."""
+    """With ``CI=true`` only tests that need a device or a kernel that CI may lack, and those that a
+    person asks for, can be skipped; an expected failure is no skip."""
     report = yield
-    if _counts_as_failed(report) and not any(map(item.get_closest_marker, MAY_BE_LACKING)):
+    if _counts_as_failed(report) and not any(map(item.get_closest_marker, MAY_BE_SKIPPED)):
         _fail(report)
     return report
 
@@ -43,5 +49,5 @@ def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
     report.outcome = "failed"
     report.longrepr = (
         f"{reason}\nCI=true: nothing is skipped here but tests marked "
-        f"{' or '.join(MAY_BE_LACKING)}; provide what it needs"
+        f"{' or '.join(MAY_BE_SKIPPED)}; provide what it needs"
     )

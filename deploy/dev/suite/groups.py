@@ -266,6 +266,11 @@ GROUPS = (
             "tests/component/kubernetes/test_simulated_*.py",
         ),
     ),
+    Group(
+        "http",
+        "an upgrade of HTTP servers on a real node fails no request; `make cluster-tests` alone",
+        files=("tests/component/kubernetes/test_http_upgrade.py",),
+    ),
 )
 
 

@@ -16,19 +16,31 @@ from deploy.dev.cluster.kubectl import Kubectl
 from deploy.dev.cluster.node import image, probe
 from deploy.dev.cluster.node.probe import Refused
 from deploy.dev.versitygw import VersityS3
+from tests.rigs.kubernetes import results
 from tests.rigs.kubernetes.namespaces import REPORTS, keep_evidence, own_namespace
 from tests.rigs.kubernetes.release import Release
 from tests.rigs.kubernetes.stream import PodStream, open_stream
 from tests.rigs.kubernetes.traces import traces
 from tests.rigs.services.broker_settings import IMPATIENT_BROKER
+from tests.rigs.skips import ON_DEMAND
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import ServiceError
 from workers.embedded.s3 import S3Server
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what only `make cluster-tests` runs, before anything is built or started for it."""
+    if os.environ.get("CLIPSTREAM_TEST_ON_DEMAND") == "yes":
+        return
+    for item in items:
+        if item.get_closest_marker(ON_DEMAND):
+            item.add_marker(pytest.mark.skip("on demand; type: make cluster-tests"))
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build what the chosen tests need: the first time takes longer than a test may."""
-    fixtures = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    chosen = [item for item in session.items if not item.get_closest_marker("skip")]
+    fixtures = {name for item in chosen for name in getattr(item, "fixturenames", ())}
     if session.config.option.collectonly or "cluster_programs" not in fixtures:
         return
     # What cannot be had is said by the fixture, to the tests that need it.
@@ -134,6 +146,17 @@ def release(installed: Release, request: pytest.FixtureRequest) -> Iterator[Rele
     """The release that the module's fixture ``installed`` has installed."""
     yield installed
     keep_evidence(request.node, installed.kubectl)
+
+
+@pytest.fixture(scope="module")
+def result(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """What the module's tests have measured. It is written where the last one is committed, unless
+    one of them has failed."""
+    failed, measured = request.session.testsfailed, dict[str, Any]()
+    yield measured
+    if request.session.testsfailed == failed:
+        name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
+        print(f"written: {results.write(name, measured)}")
 
 
 @pytest.fixture
