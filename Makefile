@@ -77,7 +77,7 @@ backfill-soak: $(INSTALLED) ## Watch the memory of a backfill's driver and worke
 
 .PHONY: alert-tests
 alert-tests: $(INSTALLED) ## Raise every alert by a real fault, and record it in tests/fault/alerts/fired: TESTS="-k store"
-	CLIPSTREAM_TEST_RECORD=yes $(PYTEST) tests/fault/alerts $(TESTS)
+	CLIPSTREAM_TEST_ON_DEMAND=yes CLIPSTREAM_TEST_RECORD=yes $(PYTEST) tests/fault/alerts $(TESTS)
 
 .PHONY: mutate
 mutate: $(INSTALLED) ## Decode files with flipped bits, count what becomes of them: MUTANTS=10000 SEED=1
@@ -166,7 +166,8 @@ cluster-programs: $(INSTALLED) ## Build Kubernetes' programs, once: 10 minutes o
 
 .PHONY: cluster-tests
 cluster-tests: $(INSTALLED) ## The tests on real and on simulated nodes of Kubernetes, as root
-	@CLIPSTREAM_TEST_NODE=yes $(BIN)/python -m deploy.dev.suite cluster kubernetes kuberay simulated
+	@CLIPSTREAM_TEST_NODE=yes CLIPSTREAM_TEST_ON_DEMAND=yes \
+		$(BIN)/python -m deploy.dev.suite cluster kubernetes kuberay simulated
 
 .PHONY: lock
 lock: $(INSTALLED) ## Choose all versions again: constraints*.txt

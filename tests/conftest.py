@@ -17,13 +17,22 @@ from PIL import Image, ImageDraw
 
 from deploy.dev import versitygw
 from tests.rigs.services.broker_settings import IMPATIENT_BROKER
-from tests.rigs.skips import pytest_make_collect_report, pytest_runtest_makereport
+from tests.rigs.skips import (
+    pytest_collection_modifyitems,
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+)
 from workers.embedded.jars import kafka_jars
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import ServiceError
 from workers.embedded.s3 import MotoS3, S3Server
 
-__all__ = ["MakeTopic", "pytest_make_collect_report", "pytest_runtest_makereport"]
+__all__ = [
+    "MakeTopic",
+    "pytest_collection_modifyitems",
+    "pytest_make_collect_report",
+    "pytest_runtest_makereport",
+]
 
 MakeTopic = Callable[..., str]
 

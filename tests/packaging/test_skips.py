@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.rigs.root import ROOT
+from tests.rigs.skips import ASKED
 
 TESTS = """
 import pytest
@@ -36,13 +37,26 @@ def test_that_is_expected_to_fail():
 
 def test_that_passes(): ...
 """
+ON_DEMAND = """
+import pytest
+
+@pytest.fixture
+def dear():
+    import os
+    assert os.environ["CLIPSTREAM_TEST_ON_DEMAND"] == "yes", "begun for nobody"
+
+@pytest.mark.on_demand("make all-of-it")
+def test_that_takes_long(dear): ...
+"""
 MODULE = "import pytest\npytest.importorskip('no_such_module_anywhere')\n"
 
 
 def run(folder: Path, ci: str | None, text: str) -> str:
     """The last lines of a run of the file's tests with the plugin that our own have."""
     (folder / "test_sample.py").write_text(text)
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers = gpu: needs a CUDA device\n")
+    (folder / "pytest.ini").write_text(
+        "[pytest]\nmarkers =\n    gpu: needs a CUDA device\n    on_demand: takes long\n"
+    )
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
     done = subprocess.run(
         [
@@ -77,6 +91,18 @@ def test_in_ci_only_what_needs_a_gpu_may_be_skipped(tmp_path: Path) -> None:
         assert f"Skipped: {reason}\nCI=true: nothing is skipped here" in said
 
 
+@pytest.mark.parametrize(("asked", "says"), [(None, "1 skipped"), ("yes", "1 passed")])
+def test_what_takes_too_long_runs_when_somebody_asks_for_it(
+    asked: str | None, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ASKED, raising=False)
+    if asked is not None:
+        monkeypatch.setenv(ASKED, asked)
+    said = run(tmp_path, "true", ON_DEMAND)
+    assert says in said
+    assert ("on demand; type: make all-of-it" in said) == (asked is None)
+
+
 def test_in_ci_a_module_may_not_skip_itself(tmp_path: Path) -> None:
     assert "1 skipped" in run(tmp_path, None, MODULE)
     said = run(tmp_path, "true", MODULE)
@@ -90,3 +116,4 @@ def test_our_own_tests_have_the_rule() -> None:
 
     assert conftest.pytest_runtest_makereport is skips.pytest_runtest_makereport
     assert conftest.pytest_make_collect_report is skips.pytest_make_collect_report
+    assert conftest.pytest_collection_modifyitems is skips.pytest_collection_modifyitems

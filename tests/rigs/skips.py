@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
@@ -11,15 +11,34 @@ import pytest
 MAY_BE_LACKING = ("gpu", "kubelet")
 """Markers of tests that need what no package can bring."""
 
+ON_DEMAND = "on_demand"
+"""Marker of tests that take too long for every run. A person asks for them, and their last result
+is committed."""
+
+ASKED = "CLIPSTREAM_TEST_ON_DEMAND"
+"""The environment variable that has such tests run: ``yes``."""
+
+MAY_BE_SKIPPED = (*MAY_BE_LACKING, ON_DEMAND)
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Skip what nobody has asked for, before anything is built or started for it. The marker's
+    argument is the command that runs it."""
+    if os.environ.get(ASKED) == "yes":
+        return
+    for item in items:
+        if marker := item.get_closest_marker(ON_DEMAND):
+            item.add_marker(pytest.mark.skip(f"on demand; type: {marker.args[0]}"))
+
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With ``CI=true`` only tests that need a device or a kernel that CI may lack can be skipped;
-    an expected failure is no skip."""
+    """With ``CI=true`` only tests that need a device or a kernel that CI may lack, and those that a
+    person asks for, can be skipped; an expected failure is no skip."""
     report = yield
-    if _counts_as_failed(report) and not any(map(item.get_closest_marker, MAY_BE_LACKING)):
+    if _counts_as_failed(report) and not any(map(item.get_closest_marker, MAY_BE_SKIPPED)):
         _fail(report)
     return report
 
@@ -43,5 +62,5 @@ def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
     report.outcome = "failed"
     report.longrepr = (
         f"{reason}\nCI=true: nothing is skipped here but tests marked "
-        f"{' or '.join(MAY_BE_LACKING)}; provide what it needs"
+        f"{' or '.join(MAY_BE_SKIPPED)}; provide what it needs"
     )

@@ -26,8 +26,7 @@ class Group:
     ``files`` are patterns of test files, relative to the root of the tree. ``command`` is what
     runs instead of pytest. An ``alone`` group never runs beside another: it judges time, or it
     keeps all processors busy. A ``background`` group runs beside every other and takes the place of
-    none: it must leave the processors to them. ``deselected`` tests have this marker, and run when
-    somebody asks for them.
+    none: it must leave the processors to them.
     """
 
     name: str
@@ -36,7 +35,6 @@ class Group:
     command: tuple[str, ...] = ()
     alone: bool = False
     background: bool = False
-    deselected: str = ""
 
     def test_files(self, root: Path = ROOT) -> list[str]:
         """The test files that its patterns find, relative to ``root``."""
@@ -49,8 +47,6 @@ class Group:
             return [*self.command]
         # Groups that run at the same time would write one cache. Counts are read from plain text.
         pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
-        if self.deselected:
-            pytest += ["-m", f"not {self.deselected}"]
         return [*pytest, *self.test_files(root)]
 
 
@@ -249,12 +245,12 @@ GROUPS = (
         "faults of a running stream raise their alerts in Prometheus, and end them",
         files=("tests/fault/alerts/test_*.py",),
         alone=True,
-        deselected="on_demand",
     ),
     Group(
         "kubernetes",
         "a release on a real node: outcomes, drains, upgrades, rollbacks, in CI",
         files=(
+            "tests/component/kubernetes/test_http_upgrade.py",
             "tests/component/kubernetes/test_node_namespaces.py",
             "tests/component/kubernetes/test_real_node.py",
             "tests/component/kubernetes/test_release.py",

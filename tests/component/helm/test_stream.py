@@ -230,7 +230,11 @@ def test_keda_signs_in_with_the_secret_of_the_drivers() -> None:
     scaled = one(manifest, "ScaledObject")["spec"]
     assert scaled["scaleTargetRef"]["name"] == one(manifest, "StatefulSet")["metadata"]["name"]
     assert scaled["minReplicaCount"] == 1
-    assert scaled["fallback"] == {"failureThreshold": 3, "replicas": 2}
+    assert scaled["fallback"] == {
+        "failureThreshold": 3,
+        "replicas": 2,
+        "behavior": "currentReplicasIfHigher",
+    }
     down = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
     assert down["stabilizationWindowSeconds"] == 300
     assert [trigger["metadata"]["topic"] for trigger in scaled["triggers"]] == ["one", "two"]
@@ -260,7 +264,9 @@ def test_keda_uses_the_pods_role_for_msk() -> None:
     manifest = objects(given)
     assert one(manifest, "TriggerAuthentication")["spec"] == {"podIdentity": {"provider": "aws"}}
     (trigger,) = one(manifest, "ScaledObject")["spec"]["triggers"]
-    assert trigger["metadata"]["sasl"] == "aws_msk_iam"
+    metadata = trigger["metadata"]
+    assert (metadata["sasl"], metadata["saslTokenProvider"]) == ("oauthbearer", "aws_msk_iam")
+    assert (metadata["tls"], metadata["awsRegion"]) == ("enable", "eu-central-1")
 
 
 def test_keda_without_sign_in_has_no_authentication() -> None:

@@ -16,6 +16,7 @@ from deploy.dev.cluster.kubectl import Kubectl
 from deploy.dev.cluster.node import image, probe
 from deploy.dev.cluster.node.probe import Refused
 from deploy.dev.versitygw import VersityS3
+from tests.rigs.kubernetes import results
 from tests.rigs.kubernetes.namespaces import REPORTS, keep_evidence, own_namespace
 from tests.rigs.kubernetes.release import Release
 from tests.rigs.kubernetes.stream import PodStream, open_stream
@@ -28,7 +29,8 @@ from workers.embedded.s3 import S3Server
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build what the chosen tests need: the first time takes longer than a test may."""
-    fixtures = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    chosen = [item for item in session.items if not item.get_closest_marker("skip")]
+    fixtures = {name for item in chosen for name in getattr(item, "fixturenames", ())}
     if session.config.option.collectonly or "cluster_programs" not in fixtures:
         return
     # What cannot be had is said by the fixture, to the tests that need it.
@@ -134,6 +136,17 @@ def release(installed: Release, request: pytest.FixtureRequest) -> Iterator[Rele
     """The release that the module's fixture ``installed`` has installed."""
     yield installed
     keep_evidence(request.node, installed.kubectl)
+
+
+@pytest.fixture(scope="module")
+def result(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """What the module's tests have measured. It is written where the last one is committed, unless
+    one of them has failed."""
+    failed, measured = request.session.testsfailed, dict[str, Any]()
+    yield measured
+    if request.session.testsfailed == failed:
+        name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
+        print(f"written: {results.write(name, measured)}")
 
 
 @pytest.fixture

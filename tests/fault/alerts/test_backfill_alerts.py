@@ -35,7 +35,7 @@ from tests.rigs.waiting import eventually
 from workers.embedded.processes import ChildProcess, command_environment, free_ports
 from workers.embedded.s3 import S3Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.on_demand, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.on_demand("make alert-tests"), pytest.mark.timeout(900)]
 
 DEMO = ROOT / "workers" / "demo"
 SHARDS = 15

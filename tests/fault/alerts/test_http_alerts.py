@@ -37,7 +37,7 @@ from tests.rigs.waiting import eventually
 from workers.embedded.processes import LOOPBACK, command_environment
 from workers.embedded.s3 import S3Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.on_demand, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.on_demand("make alert-tests"), pytest.mark.timeout(900)]
 
 DEMO = ROOT / "workers" / "demo"
 

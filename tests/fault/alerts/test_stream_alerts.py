@@ -53,7 +53,7 @@ def test_a_topic_with_poison(here: Stack, watch: Watching) -> None:
         watching.until_it_is_resolved("ClipstreamDeadLetters", "ticket")
 
 
-@pytest.mark.on_demand
+@pytest.mark.on_demand("make alert-tests")
 def test_a_broker_that_is_away_while_records_wait(here: Stack, watch: Watching) -> None:
     # Slow, so that there are records which the workers know of and have not classified.
     here.store.proxy.inject(Fault.LATENCY)
@@ -74,7 +74,7 @@ def test_a_broker_that_is_away_while_records_wait(here: Stack, watch: Watching) 
         watching.until_it_is_resolved(name, severity)
 
 
-@pytest.mark.on_demand
+@pytest.mark.on_demand("make alert-tests")
 def test_more_records_than_the_workers_can_do(here: Stack, watch: Watching) -> None:
     watching = watch()
     here.store.proxy.inject(Fault.LATENCY)
@@ -90,7 +90,7 @@ def test_more_records_than_the_workers_can_do(here: Stack, watch: Watching) -> N
         watching.until_it_is_resolved("ClipstreamLatencyBudgetBurning", severity)
 
 
-@pytest.mark.on_demand
+@pytest.mark.on_demand("make alert-tests")
 def test_a_bucket_of_which_nothing_can_be_read(here: Stack, watch: Watching) -> None:
     watching = watch()
     here.send([here.empty.reference(f"never/{number}") for number in range(40)])
@@ -98,7 +98,7 @@ def test_a_bucket_of_which_nothing_can_be_read(here: Stack, watch: Watching) -> 
     watching.until_it_is_resolved("ClipstreamFailureBudgetNear", "ticket")
 
 
-@pytest.mark.on_demand
+@pytest.mark.on_demand("make alert-tests")
 def test_a_worker_whose_libraries_fail(here: Stack, watch: Watching) -> None:
     bucket = here.store.bucket
     bucket.put(broken_library.UNREADABLE, here.image)

@@ -42,7 +42,7 @@ def test_workers_that_are_killed(here: Stack, watch: Watching) -> None:
     watching.until_it_is_resolved("ClipstreamWorkersRestarting", "ticket")
 
 
-@pytest.mark.on_demand
+@pytest.mark.on_demand("make alert-tests")
 def test_a_broker_that_is_away(here: Stack, watch: Watching) -> None:
     watching = watch()
     here.link.cut()
@@ -51,7 +51,7 @@ def test_a_broker_that_is_away(here: Stack, watch: Watching) -> None:
     watching.until_it_is_resolved("ClipstreamWorkersHeld", "page")
 
 
-@pytest.mark.on_demand
+@pytest.mark.on_demand("make alert-tests")
 def test_workers_that_die_on_a_node_that_has_lost_its_model(here: Stack, watch: Watching) -> None:
     watching = watch()
     here.lose_model()
@@ -66,7 +66,7 @@ def test_workers_that_die_on_a_node_that_has_lost_its_model(here: Stack, watch: 
     watching.until_it_is_resolved("ClipstreamPlaceEmpty", "ticket")
 
 
-@pytest.mark.on_demand
+@pytest.mark.on_demand("make alert-tests")
 def test_a_driver_that_halts(here: Stack, main: Driver, watch: Watching) -> None:
     missing = [f"late/{number}" for number in range(2 * WORKERS * WINDOW)]
     watching = watch()
@@ -80,7 +80,7 @@ def test_a_driver_that_halts(here: Stack, main: Driver, watch: Watching) -> None
     watching.until_it_is_resolved("ClipstreamDriverDown", "page")
 
 
-@pytest.mark.on_demand
+@pytest.mark.on_demand("make alert-tests")
 def test_a_second_driver_without_room_and_then_with_another_label_set(
     here: Stack, watch: Watching, tmp_path: Path
 ) -> None:
@@ -105,7 +105,7 @@ def test_a_second_driver_without_room_and_then_with_another_label_set(
         differing.until_it_is_resolved("ClipstreamLabelSetsDiffer", "ticket")
 
 
-@pytest.mark.on_demand
+@pytest.mark.on_demand("make alert-tests")
 def test_a_certificate_that_expires_in_a_week(here: Stack, watch: Watching, tmp_path: Path) -> None:
     file = tmp_path / "authorities.pem"
     key = ec.generate_private_key(ec.SECP256R1())

@@ -2,7 +2,9 @@
 
 Read ``namespaces`` first: where a test's objects live, and what is kept of them when it fails.
 ``pods`` describes pods and runs them to their end. ``stream`` is work for a release of the chart:
-topics, images, settings; ``release`` installs it. ``traces`` finds what a cluster has left behind.
+topics, images, settings; ``release`` installs it. ``service_clients`` asks a Service's pods as the
+network of a cluster would. ``results`` writes what tests on demand have measured. ``traces`` finds
+what a cluster has left behind.
 The clusters themselves are in ``deploy/dev/cluster``; the fixtures that start them are in
 ``tests/component/kubernetes/conftest.py``.
 """

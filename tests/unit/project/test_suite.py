@@ -52,15 +52,6 @@ def test_every_pattern_finds_a_file(group: Group) -> None:
     assert [pattern for pattern in group.files if not [*ROOT.glob(pattern)]] == []
 
 
-def test_what_a_group_leaves_to_whoever_asks_for_it_is_deselected(tmp_path: Path) -> None:
-    file = tmp_path / "test_sample.py"
-    file.write_text("import pytest\n@pytest.mark.gpu\ndef test_a(): ...\ndef test_b(): ...\n")
-    group = Group("sample", "x", files=("test_sample.py",), deselected="gpu")
-    arguments = [*group.arguments(tmp_path), "-c", str(ROOT / "pyproject.toml")]
-    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "1 passed, 1 deselected" in done.stdout
-
-
 @pytest.mark.parametrize("folder", ["tests/fault/", "tests/e2e/"])
 def test_what_judges_time_runs_alone(folder: str) -> None:
     alone = {group.name for group in GROUPS if group.alone}
