@@ -55,7 +55,7 @@ def run(folder: Path, ci: str | None, text: str) -> str:
     """The last lines of a run of the file's tests with the plugin that our own have."""
     (folder / "test_sample.py").write_text(text)
     (folder / "pytest.ini").write_text(
-        "[pytest]\nmarkers =\n    gpu: needs a CUDA device\n    on_demand: takes long\n"
+        "[pytest]\nmarkers =\n    gpu: a device\n    on_demand: long\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
     done = subprocess.run(
