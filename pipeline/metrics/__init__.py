@@ -1,8 +1,9 @@
 """Every metric once: name, unit, labels, meaning, and what to do about it.
 
 A process registers only the groups of metrics that it can change. Any other gauge would stay at 0
-and look like a measurement. Each metric is in one group. ``tests/unit/project/test_metrics.py``
-walks the code and fails if a module touches a metric outside its groups.
+and look like a measurement. Each metric is in one group.
+``tests/unit/project/test_metrics_touched.py`` walks the code and fails if a module touches a metric
+outside its groups.
 
 Read ``metric`` first: what a metric is. The groups are ``image``, ``store``, ``stream``,
 ``driver``, ``http`` and ``backfill``.

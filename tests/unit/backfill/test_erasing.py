@@ -6,14 +6,11 @@ import io
 import json
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
-from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.memory.folder import MemoryFolder
 from pipeline.adapters.parquet.committed import CommittedFile
 from pipeline.adapters.parquet.plan import plan_rows
@@ -24,7 +21,6 @@ from pipeline.backfill.erasure import Erasure, Erasures, Targets
 from pipeline.backfill.job import Job
 from pipeline.backfill.summary import Summary
 from pipeline.errors import Halt, Retry
-from pipeline.ports import StoredFile
 from pipeline.records import JsonValue
 from tests.rigs.stages.backfill_job import (
     LAST_FAILS,
@@ -36,9 +32,6 @@ from tests.rigs.stages.backfill_job import (
 )
 from tests.rigs.stages.backfill_rows import Dtype
 from workers.backfill.revising.erasing import Eraser
-from workers.commands.backfill import lease
-from workers.commands.backfill.revising import erase
-from workers.settings.loading import Settings
 
 SCORING = compiled(label_set("animals", 0.4), label_set("things", 0.5, "car"))
 RESULT, FAILURE = "2024/0-003.jpg", "2024/1-019.jpg"
@@ -345,50 +338,6 @@ def test_a_uri_erases_in_its_bucket_alone() -> None:
     folder = written()
     assert erased_from(folder, targets=Targets([f"s3://others/{RESULT}"], [])).rows == 0
     assert len(rows(folder, 0)) == LAST_FAILS
-
-
-def test_the_command_refuses_while_a_driver_renews_its_lease(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    class Driven(MemoryFolder):
-        renewals = 0
-
-        def read(self, name: str) -> StoredFile | None:
-            found = super().read(name)
-            if name == layout.LEASE and found is not None:
-                self.renewals += 1
-                return StoredFile(found.body, f"{found.etag}-{self.renewals}")
-            return found
-
-        def close(self) -> None: ...
-
-    folder = Driven()
-    write_job(folder, SCORING)
-    assert lease.take_lease(folder, SystemClock(), lambda seconds: False) is not None
-    monkeypatch.setattr(erase, "open_output", lambda settings, place: folder)
-    monkeypatch.setattr(erase, "probed", lambda settings, place: place)
-    monkeypatch.setattr(lease, "LEASE_S", 0.0)
-    keys = tmp_path / "keys.txt"
-    keys.write_text(f"{RESULT}\n")
-    before = bodies(folder)
-    with pytest.raises(Halt) as refused:
-        erase.run_erase(Settings(), "s3://derived/2024", keys, Console(file=io.StringIO()))
-    assert refused.value.code == "backfill.second_driver"
-    assert bodies(folder) == before
-
-
-def test_the_command_says_what_it_did(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    folder = written()
-    monkeypatch.setattr(erase, "open_output", lambda settings, place: folder)
-    monkeypatch.setattr(erase, "probed", lambda settings, place: place)
-    keys = tmp_path / "keys.txt"
-    keys.write_text(f"s3://photos/{RESULT}\n{FAILURE}\n")
-    told = io.StringIO()
-    erase.run_erase(Settings(), "s3://derived/2024", keys, Console(file=told))
-    assert "2 rows of 2 named objects erased: 1 results, 1 failures" in told.getvalue()
-    found = folder.read(layout.LEASE)
-    assert found is not None
-    assert json.loads(found.body)["ended"] is True
 
 
 def test_what_mentions_an_erased_row_or_object_goes_from_a_files_metadata() -> None:
