@@ -2,9 +2,10 @@
 
 Read ``builder`` first: it makes the records of the stream. ``families`` says which version of the
 types an outcome has, and makes the JSON values. ``served`` makes the records of images that came
-over HTTP, ``backfill`` those of a backfill's rows. ``values`` and ``headers`` say what is in them,
-``schemas`` renders both as JSON Schemas. ``envelope`` holds the attributes that all events of the
-stream share, ``parts`` what values and headers of several types have in common.
+over HTTP, ``backfill`` those of a backfill's rows. ``values``, ``served_values`` and ``headers``
+say what is in them, ``schemas`` renders them as JSON Schemas. ``envelope`` holds the attributes
+that all events of the stream share, ``parts`` what values and headers of several types have in
+common.
 """
 
 from pipeline.events.builder import EventBuilder, EventsPolicy

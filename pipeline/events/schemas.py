@@ -8,14 +8,16 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from pipeline.events.headers import HEADERS, TYPE, EventType
+from pipeline.events.served_values import (
+    ServedErrorValue,
+    ServedImageValue,
+)
 from pipeline.events.values import (
     BackfillClassificationValue,
     ClassificationValue,
     ClassificationValueV2,
     DeadReferenceValue,
     DeadReferenceValueV2,
-    ServedErrorValue,
-    ServedImageValue,
 )
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

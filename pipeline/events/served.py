@@ -26,7 +26,7 @@ from pipeline.events.parts import (
     result_value,
 )
 from pipeline.events.schemas import SERVED_ERROR_SCHEMA, SERVED_IMAGE_SCHEMA
-from pipeline.events.values import (
+from pipeline.events.served_values import (
     ServedErrorValue,
     ServedImageValue,
     ServedRequestValue,

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NotRequired
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic refuses typing's below Python 3.12
 
-_described = with_config(ConfigDict(use_attribute_docstrings=True))
+described = with_config(ConfigDict(use_attribute_docstrings=True))
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -25,7 +25,7 @@ ContentId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
-@_described
+@described
 class ReferenceValue(TypedDict):
     """The reference as it was read, and the tenant that its route decided."""
 
@@ -47,7 +47,7 @@ class ReferenceValue(TypedDict):
     """The sender's metadata, copied without being read."""
 
 
-@_described
+@described
 class ReferenceValueV2(TypedDict):
     """The reference as it was read, and the tenant that its route decided."""
 
@@ -67,7 +67,7 @@ class ReferenceValueV2(TypedDict):
     """The sender's metadata, copied without being read."""
 
 
-@_described
+@described
 class ObjectValue(TypedDict):
     """The object whose bytes were classified."""
 
@@ -81,7 +81,7 @@ class ObjectValue(TypedDict):
     """Number of stored bytes, before a Content-Encoding is undone."""
 
 
-@_described
+@described
 class ImageValue(TypedDict):
     """The image in the object's bytes."""
 
@@ -97,7 +97,7 @@ class ImageValue(TypedDict):
     """Share of the image's area, 0 to 1, that the model did not see. It sees a centred square."""
 
 
-@_described
+@described
 class ModelValue(TypedDict):
     """The model that computed the embedding."""
 
@@ -115,7 +115,7 @@ class ModelValue(TypedDict):
     """What ran the model: `torch-cpu`, `torch-cuda`, `openvino-cpu:` and a calibration hash, ..."""
 
 
-@_described
+@described
 class ScoreValue(TypedDict):
     """One label's score."""
 
@@ -127,7 +127,7 @@ class ScoreValue(TypedDict):
     """Cosine of the angle between image and label, from -1 to 1, unrounded."""
 
 
-@_described
+@described
 class ResultValue(TypedDict):
     """The result of one label set for the image."""
 
@@ -144,7 +144,7 @@ class ResultValue(TypedDict):
     """The score of every label, in the label set's order."""
 
 
-@_described
+@described
 class PositionValue(TypedDict):
     """Where the reference came from."""
 
@@ -158,7 +158,7 @@ class PositionValue(TypedDict):
     """Place among the record's references, from 0."""
 
 
-@_described
+@described
 class ClassificationValue(TypedDict):
     """One classified image: the value of a `clipstream.classification.v1` event."""
 
@@ -188,7 +188,7 @@ class ClassificationValue(TypedDict):
     backfills. Absent in events of versions that did not write it."""
 
 
-@_described
+@described
 class ClassificationValueV2(TypedDict):
     """One classified image that a URI names: the value of a `clipstream.classification.v2`
     event."""
@@ -218,7 +218,7 @@ class ClassificationValueV2(TypedDict):
     backfills. Absent in events of versions that did not write it."""
 
 
-@_described
+@described
 class JobValue(TypedDict):
     """The row of a backfill that the image came from."""
 
@@ -230,7 +230,7 @@ class JobValue(TypedDict):
     """Number of the row in the shard, from 0."""
 
 
-@_described
+@described
 class BackfillClassificationValue(TypedDict):
     """One classified row of a backfill: the value of a `clipstream.backfill-classification.v1`
     event."""
@@ -260,7 +260,7 @@ class BackfillClassificationValue(TypedDict):
     backfills."""
 
 
-@_described
+@described
 class AskedValue(TypedDict):
     """What the sender of the reference asked for, before a route decided."""
 
@@ -270,7 +270,7 @@ class AskedValue(TypedDict):
     """Tenant that the sender named."""
 
 
-@_described
+@described
 class DeadReferenceValue(TypedDict):
     """A reference that could not be classified: the value of a `clipstream.dead-letter.v1` event
     whose header `dlq.payload` is `reference`.
@@ -301,7 +301,7 @@ class DeadReferenceValue(TypedDict):
     letters of releases that did not write it. Without meaning in an input record."""
 
 
-@_described
+@described
 class DeadReferenceValueV2(TypedDict):
     """A reference that could not be classified: the value of a `clipstream.dead-letter.v2` event
     whose header `dlq.payload` is `reference`.
@@ -333,87 +333,3 @@ class DeadReferenceValueV2(TypedDict):
     asked: NotRequired[AskedValue]
     """What the sender asked for. `clipstream replay` asks for the same again. Without meaning in an
     input record."""
-
-
-@_described
-class ServedRequestValue(TypedDict):
-    """The request that an image came in. It holds nothing of the request's body."""
-
-    id: str
-    """The request's id: its header `x-request-id`, or one that the server made."""
-    key: str
-    """Name of the API key. `anybody` where no keys are configured."""
-    route: str
-    """Path of the route, such as `/v1/classify`."""
-    index: Count
-    """Place of the image in the request, from 0."""
-
-
-@_described
-class ServedResultValue(TypedDict):
-    """The result of one label set for a served image."""
-
-    label_set: str | None
-    """Name of the label set. null if the request brought labels of its own."""
-    version: str
-    """Version of the label set: `sha256:...` over its content."""
-    decision: str
-    """Most severe action of the matched labels. Without a match, the set's default action.
-    Clipstream never performs it."""
-    matched: list[str]
-    """Labels whose score is at or above one of their thresholds. Empty if the request brought
-    labels of its own, because their names are the sender's text."""
-    scores: list[ScoreValue]
-    """The score of every label, in the label set's order. Empty if the request brought labels of
-    its own."""
-
-
-@_described
-class ServedImageValue(TypedDict):
-    """One image that a request was answered for: the value of a `clipstream.served-image.v1`
-    event."""
-
-    request: ServedRequestValue
-    """The request that the image came in."""
-    uri: str | None
-    """URI of the image, without the query of an `https://` URI. null if the image's bytes were in
-    the request."""
-    object: ObjectValue
-    """The bytes that were looked at. `etag` and `version_id` are null for bytes of the request."""
-    image: ImageValue
-    """The image that the decoder found."""
-    model: ModelValue
-    """The model that looked at the image."""
-    results: list[ServedResultValue]
-    """One entry for each label set, in the order of the request. Empty if the request asked for
-    an embedding only."""
-    decode_mode: str
-    """How the image was resized to the model's size: see `decode.mode` in the settings."""
-    decode_crop: str
-    """Where the model's square was cut out: see `decode.crop` in the settings."""
-    clipstream_version: str
-    """Version of Clipstream that wrote the event."""
-    content_id: NotRequired[ContentId]
-    """Identity of the object as this model sees it, the same in the stream, over HTTP and in
-    backfills. Absent in events of versions that did not write it."""
-
-
-@_described
-class ServedErrorValue(TypedDict):
-    """One image that a request was answered for with an error: the value of a
-    `clipstream.served-error.v1` event."""
-
-    request: ServedRequestValue
-    """The request that the image came in."""
-    uri: str | None
-    """URI of the image, without the query of an `https://` URI. null if the image's bytes were in
-    the request."""
-    sha256: Sha256 | None
-    """SHA-256 of the image's bytes, if they were in the request and could be looked at. null for an
-    image with a URI."""
-    code: str
-    """Stable code, listed in codes.md. New codes may appear."""
-    stage: str
-    """Stage that gave up: the part of the code before the dot."""
-    clipstream_version: str
-    """Version of Clipstream that wrote the event."""
