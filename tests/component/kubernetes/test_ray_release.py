@@ -54,8 +54,9 @@ QUIET = {
     "store: Objects that could not be read",
     "stream: Dead letters by code",
     "stream: Skipped",
+    "stream: Spans of traces",
 }
-"""Panels that are empty while nothing fails, nothing changes, and nothing is encrypted."""
+"""Panels that are empty while nothing fails and nothing changes, is encrypted or is traced."""
 
 
 @pytest.fixture(scope="module")
