@@ -94,6 +94,7 @@ def test_ray_refuses_a_client_without_the_token(release: Release) -> None:
         release.kubectl(*asks, "env", "-u", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE=disabled", *command)
 
 
+@pytest.mark.on_demand("make cluster-tests")
 def test_a_backfill_succeeds_on_a_cluster_of_its_own(release: Release, stream: PodStream) -> None:
     def succeeded() -> bool:
         (job,) = release.kubectl.get("rayjobs")["items"]
@@ -185,6 +186,7 @@ def test_an_upgrade_under_load_replaces_the_cluster_and_loses_nothing(
     assert not set(workers.values()) & set(release.identities("worker").values())
 
 
+@pytest.mark.on_demand("make cluster-tests")
 def test_a_rollback_replaces_a_cluster_whose_image_does_not_exist(
     release: Release, stream: PodStream
 ) -> None:
