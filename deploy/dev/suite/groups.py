@@ -271,6 +271,7 @@ GROUPS = (
         "scheduling, admission, operators and releases, on nodes that kwok plays",
         files=(
             "tests/component/kubernetes/test_chart_is_admitted.py",
+            "tests/component/kubernetes/test_keda.py",
             "tests/component/kubernetes/test_simulated_*.py",
         ),
     ),

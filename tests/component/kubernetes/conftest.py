@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deploy.dev import go_programs
-from deploy.dev.cluster import build, clusters, programs, simulation
+from deploy.dev.cluster import build, clusters, keda, programs, simulation
 from deploy.dev.cluster.clusters import Cluster
 from deploy.dev.cluster.kubectl import Kubectl
 from deploy.dev.cluster.node import image, probe
@@ -37,6 +37,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     with contextlib.suppress(ServiceError):
         go_programs.built(programs.EVERY_RUN)
         programs.custom_resources()
+        if "keda_beside" in fixtures:
+            go_programs.built(programs.ON_DEMAND)
         if "real_cluster" in fixtures and _may_start_a_node():
             image.archive()
 
@@ -64,6 +66,15 @@ def simulated_cluster(
     """A real control plane with KubeRay's operator; kwok plays nodes and pods."""
     with clusters.simulated(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def keda_beside(simulated_cluster: Cluster) -> Iterator[None]:
+    """KEDA beside the simulated cluster."""
+    if not go_programs.available(programs.ON_DEMAND):
+        pytest.skip(f"KEDA: {build.WHAT_IT_NEEDS}; install Go")
+    with keda.beside(simulated_cluster):
+        yield
 
 
 @pytest.fixture(scope="session")

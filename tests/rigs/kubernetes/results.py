@@ -13,10 +13,16 @@ from typing import Any
 from deploy.dev.cluster import programs
 from tests.rigs.checkout import commit
 from tests.rigs.root import ROOT
+from workers.embedded.jars import KAFKA_VERSION
 
 RESULTS = ROOT / "tests/component/kubernetes/results"
 
-VERSIONS = {"kubernetes": programs.KUBERNETES, "helm": programs.HELM.version}
+VERSIONS = {
+    "kubernetes": programs.KUBERNETES,
+    "helm": programs.HELM.version,
+    "keda": programs.ON_DEMAND[0].version,
+    "kafka": KAFKA_VERSION,
+}
 
 
 def write(name: str, measured: Mapping[str, Any]) -> Path:
