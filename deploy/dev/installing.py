@@ -45,7 +45,7 @@ def install(
 
 
 def made_once(path: Path, make: Callable[[Path], Path]) -> Path:
-    """The path, which is made if it is not there, in one step: there is never a part of it.
+    """Make the path unless it is there, and return it. Nobody ever sees a part of it.
 
     ``make`` works in an empty folder and returns what becomes the path. Processes that want the
     same path wait for one another.

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from deploy.dev.monitoring.boards import BOARDS
-from deploy.dev.monitoring.boards.board import RATE, Board, Panel, Query
+from deploy.dev.monitoring.boards.board import Board, Panel, Query
 from deploy.dev.monitoring.grafana import FIGURE_HEIGHT, HEIGHT
 
 COLUMNS = 24
@@ -76,7 +76,7 @@ class Window:
         end = time.time()
         seconds = self.minutes * 60
         asked = {
-            "query": re.sub(r"\$\w+", ".*", query.expr.replace(RATE, self.rate)),
+            "query": query.filled(self.rate),
             "start": end - seconds,
             "end": end,
             "step": max(1.0, seconds / POINTS),
@@ -134,7 +134,7 @@ def draw(board: Board, ask: Ask, file: Path) -> None:
     try:
         for place in page:
             if isinstance(place.what, Panel):
-                _panel(figure, place, units, ask)
+                _panel(figure, place, place.what, units, ask)
             else:
                 height = 1 - (place.top + place.height / 2) / units
                 figure.text(0.01, height, place.what, weight="bold", va="center")
@@ -143,9 +143,7 @@ def draw(board: Board, ask: Ask, file: Path) -> None:
         pyplot.close(figure)
 
 
-def _panel(figure: Figure, place: Place, units: float, ask: Ask) -> None:
-    panel = place.what
-    assert isinstance(panel, Panel)  # noqa: S101 - the caller has looked
+def _panel(figure: Figure, place: Place, panel: Panel, units: float, ask: Ask) -> None:
     below = 0.4 if panel.figure else BELOW
     axes = figure.add_axes(
         (

@@ -69,5 +69,5 @@ def here(deployed: tuple[Stack, Driver]) -> Iterator[Stack]:
 
 @pytest.fixture
 def watch(here: Stack, record: Record) -> Callable[[], Watch]:
-    """Makes a watch, which is done right before the fault."""
+    """Makes a watch. Call it right before the fault."""
     return lambda: Watch(here.prometheus, record)

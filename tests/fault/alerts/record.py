@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from deploy.dev.monitoring.boards import BOARDS
+from deploy.dev.monitoring.boards import PANELS
 from deploy.dev.monitoring.expressions import selections
 from deploy.dev.monitoring.rules import defaults, rendered, scaled, templates
 
@@ -114,9 +114,8 @@ def rule_digests(template: str) -> Mapping[str, str]:
 def panel_digests() -> Mapping[str, str]:
     """Each panel as ``board: title`` → a digest of its queries. Panels of a GPU are left out."""
     return {
-        f"{board.name}: {panel.title}": _digest([query.expr for query in panel.queries])
-        for board in BOARDS
-        for panel in board.panels
+        name: _digest([query.expr for query in panel.queries])
+        for name, panel in PANELS.items()
         if not panel.device
     }
 

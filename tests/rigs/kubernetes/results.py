@@ -1,4 +1,4 @@
-"""The last result of tests that only run on demand, committed beside them."""
+"""Results of tests that run on demand alone. The last one of each is committed beside them."""
 
 from __future__ import annotations
 

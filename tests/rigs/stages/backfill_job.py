@@ -175,6 +175,11 @@ def plan_of(rows: Sequence[PlanRow]) -> bytes:
     return plan_bytes(table)
 
 
+def bodies(folder: Folder) -> dict[str, bytes]:
+    """What is in each file, by name."""
+    return {name: found.body for name in folder.names() if (found := folder.read(name))}
+
+
 def table_of(folder: Folder, name: str) -> list[dict[str, Any]]:
     """The rows of a Parquet file."""
     found = folder.read(name)

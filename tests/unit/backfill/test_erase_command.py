@@ -14,17 +14,13 @@ from pipeline.adapters.memory.folder import MemoryFolder
 from pipeline.backfill import layout
 from pipeline.errors import Halt
 from pipeline.ports import StoredFile
-from tests.rigs.stages.backfill_job import compiled, label_set, write_job
+from tests.rigs.stages.backfill_job import bodies, compiled, label_set, write_job
 from workers.commands.backfill import lease
 from workers.commands.backfill.revising import erase
 from workers.settings.loading import Settings
 
 SCORING = compiled(label_set("animals", 0.4), label_set("things", 0.5, "car"))
 RESULT, FAILURE = "2024/0-003.jpg", "2024/1-019.jpg"
-
-
-def bodies(folder: MemoryFolder) -> dict[str, bytes]:
-    return {name: found.body for name in folder.names() if (found := folder.read(name))}
 
 
 def test_the_command_refuses_while_a_driver_renews_its_lease(

@@ -25,6 +25,7 @@ from pipeline.records import JsonValue
 from tests.rigs.stages.backfill_job import (
     LAST_FAILS,
     SHARD_ROWS,
+    bodies,
     compiled,
     label_set,
     table_of,
@@ -49,10 +50,6 @@ def written(**options: Any) -> MemoryFolder:
     folder = MemoryFolder()
     write_job(folder, SCORING, shards=3, **options)
     return folder
-
-
-def bodies(folder: MemoryFolder) -> dict[str, bytes]:
-    return {name: found.body for name in folder.names() if (found := folder.read(name))}
 
 
 def rows(folder: MemoryFolder, shard: int) -> list[dict[str, Any]]:

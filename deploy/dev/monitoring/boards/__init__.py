@@ -6,8 +6,10 @@ for whoever is on duty, ``stream``, ``gpu``, ``store`` (fetching and decoding), 
 Grafana's JSON of them.
 """
 
+from collections.abc import Mapping
+
 from deploy.dev.monitoring.boards.backfill import BACKFILL
-from deploy.dev.monitoring.boards.board import Board
+from deploy.dev.monitoring.boards.board import Board, Panel
 from deploy.dev.monitoring.boards.decisions import DECISIONS
 from deploy.dev.monitoring.boards.gpu import GPU
 from deploy.dev.monitoring.boards.http import HTTP
@@ -26,3 +28,8 @@ BOARDS: tuple[Board, ...] = (
     BACKFILL,
     HTTP,
 )
+
+PANELS: Mapping[str, Panel] = {
+    f"{board.name}: {panel.title}": panel for board in BOARDS for panel in board.panels
+}
+"""Every panel by ``board: title``."""

@@ -36,6 +36,11 @@ class Query:
     expr: str
     legend: str
 
+    def filled(self, rate: str) -> str:
+        """What Grafana asks with all variables at *All*. Rates look back over ``rate``, such as
+        ``2m``."""
+        return re.sub(r"\$\w+", ".*", self.expr.replace(RATE, rate))
+
 
 @dataclass(frozen=True, slots=True)
 class Panel:
