@@ -23,6 +23,11 @@ SMALL: Mapping[str, Any] = {"labelSets": {"files": {"shapes": "name: shapes\n"}}
 """The least that the chart asks for."""
 
 
+def small(**more: Any) -> dict[str, Any]:
+    """The least that the chart asks for, and these values."""
+    return {**SMALL, **more}
+
+
 def helm(*arguments: str, values: str = "") -> subprocess.CompletedProcess[str]:
     """Run Helm. ``values`` (YAML or JSON) go to its standard input, where an argument names
     ``-``."""

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from deploy.dev import certificates, go_programs
 from deploy.dev.cluster import programs
 from deploy.dev.cluster.clusters import Cluster
-from deploy.dev.cluster.kubectl import Kubectl, Object
+from deploy.dev.cluster.kubectl import Object, has_condition
 from deploy.dev.cluster.operators import NO_PORT
 from deploy.dev.cluster.processes import Processes
 from workers.embedded.processes import LOOPBACK, free_ports
@@ -80,7 +80,7 @@ def beside(cluster: Cluster) -> Iterator[None]:
                 *("--authentication-kubeconfig", cluster.kubeconfig),
                 *("--authorization-kubeconfig", cluster.kubeconfig),
             ],
-            lambda: _is_available(cluster.kubectl),
+            lambda: has_condition(cluster.kubectl.get("apiservice", EXTENSION), "Available"),
             environment,
         )
         yield
@@ -142,8 +142,3 @@ def _listens(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _is_available(kubectl: Kubectl) -> bool:
-    conditions = kubectl.get("apiservice", EXTENSION).get("status", {}).get("conditions") or ()
-    return any(it["type"] == "Available" and it["status"] == "True" for it in conditions)

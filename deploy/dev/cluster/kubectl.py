@@ -84,3 +84,9 @@ def restricted_namespace(name: str) -> Object:
     """A namespace that admits only pods that satisfy PodSecurity `restricted`."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+def has_condition(of: Object, name: str) -> bool:
+    """Whether an object has the condition, say ``Ready``. It has none before somebody writes it."""
+    conditions = of.get("status", {}).get("conditions") or ()
+    return any(it["type"] == name and it["status"] == "True" for it in conditions)

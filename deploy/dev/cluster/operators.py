@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from deploy.dev.cluster import programs
-from deploy.dev.cluster.kubectl import Kubectl, Object
+from deploy.dev.cluster.kubectl import Kubectl, has_condition
 from deploy.dev.cluster.processes import Processes
 from workers.embedded.processes import LOOPBACK, ServiceError
 
@@ -27,18 +27,13 @@ def install_custom_resources(kubectl: Kubectl) -> None:
     while missing := [
         each["metadata"]["name"]
         for each in kubectl.get("customresourcedefinitions")["items"]
-        if not _is_established(each)
+        if not has_condition(each, "Established")
     ]:
         if time.monotonic() > deadline:
             raise ServiceError(
                 f"cluster: the API server serves no {missing} after {CUSTOM_RESOURCES_S:g} s"
             )
         time.sleep(INTERVAL_S)
-
-
-def _is_established(custom_resource: Object) -> bool:
-    conditions = custom_resource.get("status", {}).get("conditions") or ()
-    return any(it["type"] == "Established" and it["status"] == "True" for it in conditions)
 
 
 def start_kuberay(processes: Processes, kubectl: Kubectl) -> None:

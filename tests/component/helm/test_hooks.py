@@ -9,12 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.rigs.charts import SMALL, Object, environment, kinds, objects, one
+from tests.rigs.charts import Object, environment, kinds, objects, one, small
 from tests.rigs.command_line import parsed
-
-
-def values(**more: Any) -> dict[str, Any]:
-    return {**SMALL, **more}
 
 
 def annotations_of(each: Object) -> dict[str, str]:
@@ -35,7 +31,7 @@ def test_the_checks_run_when_what_they_mount_is_there() -> None:
 
 
 def test_before_an_upgrade_the_checks_see_the_new_settings_and_label_sets() -> None:
-    manifest = objects(values(settings={"kafka": {"group": "new"}}))
+    manifest = objects(small(settings={"kafka": {"group": "new"}}))
     own = one(manifest, "ConfigMap", "live-clipstream-doctor")
     assert annotations_of(own)["helm.sh/hook"] == "post-install,pre-upgrade"
     weights = [int(annotations_of(each)["helm.sh/hook-weight"]) for each in (own, doctor(manifest))]
@@ -63,7 +59,7 @@ def test_hooks_can_run_again_and_leave_nothing() -> None:
 
 def test_the_checks_create_topics_if_asked_to() -> None:
     def arguments(**topics: Any) -> list[str]:
-        (container,) = doctor(objects(values(topics=topics)))["spec"]["template"]["spec"][
+        (container,) = doctor(objects(small(topics=topics)))["spec"]["template"]["spec"][
             "containers"
         ]
         found: list[str] = container["args"]
@@ -80,9 +76,7 @@ def test_the_checks_create_topics_if_asked_to() -> None:
 
 
 def test_hooks_have_no_gpu_and_ask_for_none() -> None:
-    manifest = objects(
-        values(settings={"model": {"device": "cuda"}}, workers={"gpu": {"count": 1}})
-    )
+    manifest = objects(small(settings={"model": {"device": "cuda"}}, workers={"gpu": {"count": 1}}))
     pods = [doctor(manifest)["spec"]["template"], one(manifest, "Pod")]
     for pod in pods:
         (container,) = pod["spec"]["containers"]
@@ -91,18 +85,18 @@ def test_hooks_have_no_gpu_and_ask_for_none() -> None:
 
 
 def test_argo_cd_can_run_the_checks_as_a_hook_of_its_own() -> None:
-    manifest = objects(values(doctor={"annotations": {"argocd.argoproj.io/hook": "Sync"}}))
+    manifest = objects(small(doctor={"annotations": {"argocd.argoproj.io/hook": "Sync"}}))
     assert annotations_of(doctor(manifest))["argocd.argoproj.io/hook"] == "Sync"
 
 
 def test_without_a_stream_nothing_asks_for_topics() -> None:
     serve = {"serve": {"enabled": True}, "secrets": {"httpKeys": {"name": "keys"}}}
-    assert "Job" not in kinds(objects(values(stream={"enabled": False}, **serve)))
-    assert "Job" not in kinds(objects(values(doctor={"enabled": False})))
+    assert "Job" not in kinds(objects(small(stream={"enabled": False}, **serve)))
+    assert "Job" not in kinds(objects(small(doctor={"enabled": False})))
 
 
 def script(**more: Any) -> str:
-    (container,) = one(objects(values(**more)), "Pod")["spec"]["containers"]
+    (container,) = one(objects(small(**more)), "Pod")["spec"]["containers"]
     assert container["command"] == ["tini", "--", "bash", "-uc"]
     (text,) = container["args"]
     return str(text)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests.rigs.charts import (
-    SMALL,
     kinds,
     objects,
     one,
     refusal,
+    small,
 )
-
-
-def values(**more: Any) -> dict[str, Any]:
-    return {**SMALL, **more}
 
 
 def test_who_scales_decides_alone() -> None:
@@ -22,12 +16,12 @@ def test_who_scales_decides_alone() -> None:
     for scaler in ("keda", "hpa"):
         assert (
             "replicas"
-            not in one(objects(values(**{scaler: {"enabled": True}})), "StatefulSet")["spec"]
+            not in one(objects(small(**{scaler: {"enabled": True}})), "StatefulSet")["spec"]
         )
-    assert "choose one" in refusal(values(keda={"enabled": True}, hpa={"enabled": True}))
+    assert "choose one" in refusal(small(keda={"enabled": True}, hpa={"enabled": True}))
     two = [{"name": "a"}, {"name": "b"}]
-    assert "one kind of worker pods" in refusal(values(keda={"enabled": True}, groups=two))
-    assert "need mode deployment" in refusal(values(hpa={"enabled": True}, mode="kuberay"))
+    assert "one kind of worker pods" in refusal(small(keda={"enabled": True}, groups=two))
+    assert "need mode deployment" in refusal(small(hpa={"enabled": True}, mode="kuberay"))
 
 
 SCRAM = {"protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512"}
@@ -42,7 +36,7 @@ def test_keda_signs_in_with_the_secret_of_the_drivers() -> None:
         "security": SCRAM,
     }
     manifest = objects(
-        values(settings={"kafka": kafka}, secrets={"kafka": SECRET}, keda={"enabled": True})
+        small(settings={"kafka": kafka}, secrets={"kafka": SECRET}, keda={"enabled": True})
     )
     scaled = one(manifest, "ScaledObject")["spec"]
     assert scaled["scaleTargetRef"]["name"] == one(manifest, "StatefulSet")["metadata"]["name"]
@@ -75,7 +69,7 @@ def test_keda_signs_in_with_the_secret_of_the_drivers() -> None:
 
 def test_keda_uses_the_pods_role_for_msk() -> None:
     security = {"protocol": "SASL_SSL", "sasl_mechanism": "AWS_MSK_IAM"}
-    given = values(settings={"kafka": {"security": security}}, keda={"enabled": True})
+    given = small(settings={"kafka": {"security": security}}, keda={"enabled": True})
     assert "keda.awsRegion" in refusal(given)
     given["keda"]["awsRegion"] = "eu-central-1"
     manifest = objects(given)
@@ -87,14 +81,14 @@ def test_keda_uses_the_pods_role_for_msk() -> None:
 
 
 def test_keda_without_sign_in_has_no_authentication() -> None:
-    manifest = objects(values(keda={"enabled": True}))
+    manifest = objects(small(keda={"enabled": True}))
     assert "TriggerAuthentication" not in kinds(manifest)
     (trigger,) = one(manifest, "ScaledObject")["spec"]["triggers"]
     assert "authenticationRef" not in trigger
 
 
 def test_keda_makes_no_more_members_than_partitions() -> None:
-    given = values(
+    given = small(
         settings={"workers": {"count": 2}},
         topics={"partitions": 12},
         keda={"enabled": True, "maxReplicas": 7},
@@ -105,7 +99,7 @@ def test_keda_makes_no_more_members_than_partitions() -> None:
 
 
 def test_keda_needs_the_user_name_in_the_secret() -> None:
-    given = values(
+    given = small(
         settings={"kafka": {"security": {**SCRAM, "username": "me"}}},
         secrets={"kafka": {"name": "kafka", "passwordKey": "pass"}},
         keda={"enabled": True},

@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from tests.rigs.charts import (
-    SMALL,
     Object,
     component,
     containers,
@@ -18,12 +17,9 @@ from tests.rigs.charts import (
     one,
     pods,
     refusal,
+    small,
 )
 from tests.rigs.command_line import parsed
-
-
-def values(**more: Any) -> dict[str, Any]:
-    return {**SMALL, **more}
 
 
 def driver(manifest: list[Object]) -> Object:
@@ -41,7 +37,7 @@ def test_a_driver_keeps_its_name_and_so_its_partitions() -> None:
 
 
 def test_a_name_for_all_drivers_is_refused() -> None:
-    assert "the chart names each driver" in refusal(values(settings={"kafka": {"instance": "one"}}))
+    assert "the chart names each driver" in refusal(small(settings={"kafka": {"instance": "one"}}))
 
 
 def test_the_kubelet_reaches_the_driver_and_lets_it_start() -> None:
@@ -60,7 +56,7 @@ def test_the_kubelet_reaches_the_driver_and_lets_it_start() -> None:
 
 
 def test_the_ports_follow_the_settings() -> None:
-    manifest = objects(values(settings={"endpoints": {"health_port": 8090}}))
+    manifest = objects(small(settings={"endpoints": {"health_port": 8090}}))
     assert driver(manifest)["ports"][0]["containerPort"] == 8090
     assert one(manifest, "Service")["spec"]["ports"][0]["port"] == 8090
 
@@ -68,12 +64,12 @@ def test_the_ports_follow_the_settings() -> None:
 @pytest.mark.parametrize(("grace", "seconds"), [(None, 60), (0.5, 31), (40, 70)])
 def test_a_pod_has_longer_than_its_workers(grace: float | None, seconds: int) -> None:
     settings = {} if grace is None else {"workers": {"grace_s": grace}}
-    pod = one(objects(values(settings=settings)), "StatefulSet")["spec"]["template"]
+    pod = one(objects(small(settings=settings)), "StatefulSet")["spec"]["template"]
     assert pod["spec"]["terminationGracePeriodSeconds"] == seconds
 
 
 def test_a_pod_with_less_time_than_its_workers_is_refused() -> None:
-    given = values(
+    given = small(
         settings={"workers": {"grace_s": 40}}, workers={"terminationGracePeriodSeconds": 69}
     )
     assert "write 70 or more" in refusal(given)
@@ -100,7 +96,7 @@ def test_a_driver_may_read_its_stateful_set_alone() -> None:
 
 
 def test_without_scale_in_nothing_asks_the_api() -> None:
-    manifest = objects(values(scaleIn={"enabled": False}))
+    manifest = objects(small(scaleIn={"enabled": False}))
     assert not {"Role", "RoleBinding"} & kinds(manifest)
     assert not [name for name in environment(driver(manifest)) if "KUBERNETES" in name]
     assert not [
@@ -110,7 +106,7 @@ def test_without_scale_in_nothing_asks_the_api() -> None:
 
 def test_settings_restart_pods_and_label_sets_do_not() -> None:
     def template(**more: Any) -> Object:
-        found: Object = one(objects(values(**more)), "StatefulSet")["spec"]["template"]
+        found: Object = one(objects(small(**more)), "StatefulSet")["spec"]["template"]
         return found
 
     before = template()
@@ -123,7 +119,7 @@ def test_several_kinds_of_gpus_are_several_stateful_sets() -> None:
         {"name": "h100", "replicas": 7, "gpu": {"count": 1, "resource": "nvidia.com/mig-1g.10gb"}},
         {"name": "l4", "gpu": {"count": 2}},
     ]
-    manifest = objects(values(groups=groups, workers={"replicas": 3}))
+    manifest = objects(small(groups=groups, workers={"replicas": 3}))
     sets = {
         each["metadata"]["name"]: each["spec"] for each in manifest if each["kind"] == "StatefulSet"
     }
@@ -160,9 +156,9 @@ def test_workers_that_would_wait_for_ever_are_refused(
     own = {"gpu": {"count": gpus}}
     job = {"name": "a", "source": "s3://a/", "output": "s3://b/c", **own}
     pods_of = {
-        "workers.gpu.count": values(settings=settings, workers=own),
-        "groups: l4: gpu.count": values(settings=settings, groups=[{"name": "l4", **own}]),
-        "backfill.jobs: a: gpu.count": values(
+        "workers.gpu.count": small(settings=settings, workers=own),
+        "groups: l4: gpu.count": small(settings=settings, groups=[{"name": "l4", **own}]),
+        "backfill.jobs: a: gpu.count": small(
             stream={"enabled": False}, settings=settings, backfill={"jobs": [job]}
         ),
     }
@@ -184,7 +180,7 @@ def test_replicas_of_a_server_share_the_gpus_of_its_pod() -> None:
         "gpu": {"count": 1},
         "settings": {"serve": {"min_replicas": 2}, "workers": {"gpus_per_worker": 1}},
     }
-    given = values(stream={"enabled": False}, secrets={"httpKeys": {"name": "keys"}}, serve=serve)
+    given = small(stream={"enabled": False}, secrets={"httpKeys": {"name": "keys"}}, serve=serve)
     assert "serve.gpu.count is 1" in refusal(given)
     serve["gpu"] = {"count": 2}
     assert objects(given)
@@ -214,7 +210,7 @@ def test_workers_read_secrets_from_their_own_pod() -> None:
         "hub": {"name": "hub"},
     }
     for mode in ("deployment", "kuberay"):
-        manifest = objects(values(secrets=secrets, mode=mode))
+        manifest = objects(small(secrets=secrets, mode=mode))
         for pod in pods(manifest):
             for container in containers(pod):
                 variables = environment(container)
@@ -245,7 +241,7 @@ def test_workers_read_secrets_from_their_own_pod() -> None:
 def test_the_weights_are_where_the_settings_say(
     model: dict[str, Any], directory: str | None
 ) -> None:
-    manifest = objects(values(model=model))
+    manifest = objects(small(model=model))
     text = one(manifest, "ConfigMap", "live-clipstream-settings")["data"]["settings.yaml"]
     assert yaml.safe_load(text).get("model", {}).get("directory") == directory
     for pod in pods(manifest):
@@ -264,7 +260,7 @@ def test_the_weights_are_where_the_settings_say(
 
 @pytest.mark.parametrize("source", ["baked", "volume", "s3"])
 def test_a_source_of_weights_without_its_place_is_refused(source: str) -> None:
-    assert f"because model.source is {source}" in refusal(values(model={"source": source}))
+    assert f"because model.source is {source}" in refusal(small(model={"source": source}))
 
 
 def test_a_release_without_label_sets_is_refused() -> None:
@@ -278,7 +274,7 @@ def test_a_release_without_label_sets_is_refused() -> None:
 
 
 def test_labels_of_pods_say_whose_they_are() -> None:
-    given = values(
+    given = small(
         podLabels={"team": "trust"},
         podAnnotations={"mesh": "no"},
         commonLabels={"cost": "7"},
@@ -302,7 +298,7 @@ def test_two_releases_in_one_namespace_share_no_object() -> None:
 
 
 def test_nothing_to_run_is_refused() -> None:
-    assert "nothing to run" in refusal(values(stream={"enabled": False}))
+    assert "nothing to run" in refusal(small(stream={"enabled": False}))
 
 
 def test_further_objects_are_templates() -> None:
@@ -311,4 +307,4 @@ def test_further_objects_are_templates() -> None:
         "kind": "ConfigMap",
         "metadata": {"name": "{{ .Release.Name }}-own"},
     }
-    assert one(objects(values(extraObjects=[extra])), "ConfigMap", "live-own")
+    assert one(objects(small(extraObjects=[extra])), "ConfigMap", "live-own")

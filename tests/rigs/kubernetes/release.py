@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from deploy.dev.cluster import supplies
-from deploy.dev.cluster.kubectl import Kubectl, Object
+from deploy.dev.cluster.kubectl import Kubectl, Object, has_condition
 from deploy.dev.cluster.programs import program
 from tests.rigs.charts import CHART
 from tests.rigs.kubernetes.stream import PodStream
@@ -100,8 +100,7 @@ class Release:
         found = self.pods(component).get(pod)
         if found is None or "deletionTimestamp" in found["metadata"]:
             return False
-        conditions = found["status"].get("conditions", ())
-        return any(it["type"] == "Ready" and it["status"] == "True" for it in conditions)
+        return has_condition(found, "Ready")
 
     def a_pod_is_stopped_by(self, component: str, reason: str) -> bool:
         """Whether a container of the component does not run for this reason: one of Kubernetes, or

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from deploy.dev.cluster import keys, programs
-from deploy.dev.cluster.kubectl import Kubectl, KubectlError
+from deploy.dev.cluster.kubectl import Kubectl, KubectlError, has_condition
 from deploy.dev.cluster.node import image
 from deploy.dev.cluster.node.network import Network
 from deploy.dev.cluster.node.probe import Refused
@@ -227,10 +227,9 @@ state = "{folder / "state"}"
 
 def _is_ready(kubectl: Kubectl) -> bool:
     try:
-        conditions = kubectl.get("node", NAME)["status"]["conditions"]
-    except (KubectlError, KeyError):
+        return has_condition(kubectl.get("node", NAME), "Ready")
+    except KubectlError:
         return False
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 def _try_a_pod(kubectl: Kubectl) -> None:
