@@ -129,7 +129,7 @@ def places(board: Board) -> Iterator[Place]:
 def draw(board: Board, ask: Ask, file: Path) -> None:
     """Write the dashboard's picture as PNG. A panel whose queries have no series says so."""
     page = list(places(board))
-    units = page[-1].top + page[-1].height
+    units = max(place.top + place.height for place in page)
     figure = pyplot.figure(figsize=(COLUMNS * INCHES[0], units * INCHES[1]), facecolor="#f4f5f5")
     try:
         for place in page:
