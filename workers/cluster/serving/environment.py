@@ -34,6 +34,12 @@ SILENT_CLIENT_S = 60
 """After so long without a byte, HAProxy drops a client that is to send or to read something. The
 default is an hour."""
 
+CHECKS_TO_BE_DOWN = 10
+"""Failed checks of a replica, a second apart, after which HAProxy takes it for dead. A replica under
+attack answers slowly. After the default of 2 checks, what comes would go through Ray Serve's Python
+proxy, which holds bodies without bound. A replica whose process has ended refuses connections, and
+HAProxy tries the next one at once."""
+
 MOST_CONNECTIONS = 20_000
 """Connections of clients that HAProxy takes at a time; further ones wait until one ends. Ray
 Serve's default of 4,096 lets one client keep everybody out with connections that say nothing."""
@@ -94,6 +100,10 @@ def variables(haproxy: bool, folder: Path | None) -> Mapping[str, str]:
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(PROXY_ANSWER_S),
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": str(PROXY_ANSWER_S),
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(SILENT_CLIENT_S),
+        "RAY_SERVE_HAPROXY_HEALTH_CHECK_FALL": str(CHECKS_TO_BE_DOWN),
+        "RAY_SERVE_HAPROXY_HEALTH_CHECK_FASTINTER": "1s",
+        # Three slow connections in a row would count as a dead replica.
+        "RAY_SERVE_HAPROXY_OBSERVE_MARK_DOWN_ENABLED": "0",
     }
     if folder is None:
         return chosen
