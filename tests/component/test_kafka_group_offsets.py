@@ -19,6 +19,7 @@ from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, Retry
 from pipeline.ports import Commit
+from pipeline.progress import Progress
 from pipeline.records import OutputTopic
 from tests.rigs.services.kafka_deployment import Deployment, Polling, retrying
 from tests.rigs.waiting import eventually
@@ -131,7 +132,7 @@ def test_a_driver_that_comes_late_leaves_a_working_group_alone(deployment: Deplo
     deployment.initialise("earliest")
     polling = deployment.ready()
     polling.until(lambda: len(polling.records) == 3)
-    polling.stream.commit(Commit({deployment.partition(0): 2}, ()))
+    polling.stream.commit(Commit({deployment.partition(0): Progress(2)}, ()))
     deployment.initialise("latest")
     assert offsets(deployment) == [2, 0]
 
@@ -270,7 +271,10 @@ def test_a_late_answer_does_not_say_what_became_of_a_later_commit(deployment: De
     deployment.initialise("latest")
     polling = deployment.ready()
     late_answer(polling.stream, deployment, 1)
-    assert polling.recover() == {deployment.partition(0): 3, deployment.partition(1): 0}
+    assert polling.recover() == {
+        deployment.partition(0): Progress(3),
+        deployment.partition(1): Progress(0),
+    }
 
 
 def test_offsets_of_a_topic_that_was_created_anew_stop_the_worker(deployment: Deployment) -> None:

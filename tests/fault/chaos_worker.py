@@ -177,10 +177,10 @@ class ChaosStream(KafkaStream):
 
     def commit(self, commit: Commit) -> None:
         if self._sabotage == Sabotage.OFFSETS_FIRST:
-            super().commit(Commit(commit.offsets, ()))
+            super().commit(Commit(commit.progress, ()))
             commit = Commit({}, commit.records)
         elif self._sabotage == Sabotage.WRONG_RESULTS:
-            commit = Commit(commit.offsets, tuple(map(_swapped, commit.records)))
+            commit = Commit(commit.progress, tuple(map(_swapped, commit.records)))
         elif self._sabotage == Sabotage.NO_COMMITS:
             return
         super().commit(commit)
