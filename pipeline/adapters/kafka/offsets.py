@@ -41,8 +41,8 @@ class OffsetNote:
     number without a commit was added later and starts at 0. Any other missing offset was lost.
     ``runs`` are those of ``Progress``.
 
-    Release 0.1 does not know runs, and would publish their outcomes again. So a note with runs
-    names another topic to it, and it halts with ``kafka.topic_recreated`` and that name.
+    A release that does not know runs would publish their outcomes again. So a note with runs names
+    another topic to it, and it halts with ``kafka.topic_recreated`` and that name.
     """
 
     topic_id: str

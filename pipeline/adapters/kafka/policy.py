@@ -167,8 +167,9 @@ class DeliveryPolicy(Policy):
         description="What a finished outcome waits for. key: for earlier outcomes of the same key; "
         "outcomes of records without a key wait for none. none: for nothing. partition: for all "
         "earlier outcomes of its input partition, so one slow image holds up all that came after "
-        "it. With key and none, a committed offset's metadata says what is done beyond it; all "
-        "workers of the group must be of a release that can read it (0.2 or later).",
+        "it. With key and none, a committed offset's metadata says what is done beyond it. A "
+        "release without this setting cannot read that and halts; see docs/operations.md, Roll "
+        "out a version.",
     )
     start: Annotated[Literal["earliest", "latest", "none"] | datetime, Tier.EVERYDAY] = Field(
         "earliest",

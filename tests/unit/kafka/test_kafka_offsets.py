@@ -32,11 +32,11 @@ def test_what_is_done_beyond_an_offset_stands_in_its_note() -> None:
     assert progress_of(OffsetAndMetadata(100, str(note), -1)) == progress
 
 
-def test_release_0_1_takes_a_note_with_outcomes_beyond_its_offset_for_another_topics() -> None:
+def test_a_release_without_orders_takes_a_note_with_more_for_that_of_another_topic() -> None:
     """It halts there, and does not publish these outcomes again."""
-    of_0_1 = re.compile(r"clipstream/1 topic=(\S+) initial=(\d{1,9})(?: \w+=\S+)*")
+    without_orders = re.compile(r"clipstream/1 topic=(\S+) initial=(\d{1,9})(?: \w+=\S+)*")
     plain, ahead = OffsetNote(TOPIC_ID, 12), OffsetNote(TOPIC_ID, 12, (1, 1))
-    found = of_0_1.fullmatch(str(plain)), of_0_1.fullmatch(str(ahead))
+    found = without_orders.fullmatch(str(plain)), without_orders.fullmatch(str(ahead))
     assert [each and each[1] for each in found] == [TOPIC_ID, f"delivery.order:{TOPIC_ID}"]
 
 
