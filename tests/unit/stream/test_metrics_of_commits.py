@@ -101,7 +101,12 @@ def test_what_is_committed_is_no_longer_held() -> None:
     worker = started()
     worker.finish(3)
     worker.cycle(2)
-    for name in ("in_flight_references", "in_flight_bytes", "oldest_unfinished_seconds"):
+    for name in (
+        "in_flight_references",
+        "in_flight_bytes",
+        "oldest_unfinished_seconds",
+        "done_ahead_records",
+    ):
         assert worker.sample(name) == 0
     assert worker.sample("consumer_lag_records", topic=TOPIC, partition="0") == 0
 
