@@ -233,7 +233,10 @@ class LabelSetResult:
     """One label set's result for one image.
 
     ``matched`` are the labels at or above a threshold. ``decision`` is the most severe action among
-    theirs, or the label set's default action.
+    theirs, or the label set's default action. ``severe_label`` is the matched label that called for
+    it. ``severity`` is how many of the set's actions are less severe than the decision.
+    ``is_default`` says whether the decision is the default action. A result that was read back from
+    a file has only the first five fields.
     """
 
     label_set: str
@@ -241,6 +244,9 @@ class LabelSetResult:
     scores: tuple[LabelScore, ...]
     matched: tuple[str, ...]
     decision: str
+    severe_label: str | None = None
+    severity: int = 0
+    is_default: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,11 +312,13 @@ class Entry:
 
 
 class OutputTopic(StrEnum):
-    """The three output topics by role; settings give them names."""
+    """The output topics by role; settings give them names. ``ACTIONS`` is used only if it has a
+    name."""
 
     CLASSIFICATIONS = "classifications"
     EMBEDDINGS = "embeddings"
     DEAD_LETTERS = "dead_letters"
+    ACTIONS = "actions"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.content import content_id
+from pipeline.events.actions import ActionBuilder, decision_headers, leading
 from pipeline.events.envelope import (
     EventContext,
     TextHeaders,
@@ -68,9 +69,13 @@ class EventsPolicy(Policy):
 class EventBuilder:
     """Builds the records that make an outcome visible. Pure, thread-safe, never blocks."""
 
-    def __init__(self, context: EventContext, policy: EventsPolicy) -> None:
+    def __init__(
+        self, context: EventContext, policy: EventsPolicy, *, actions: bool = False
+    ) -> None:
+        """``actions``: whether there is a topic of actions."""
         self._context = context
         self._policy = policy
+        self._actions = ActionBuilder(context) if actions else None
 
     def records(
         self, origin: Origin, outcome: Outcome, record: Record | None = None
@@ -90,12 +95,18 @@ class EventBuilder:
                 content = content_id(
                     outcome.looked, outcome.ref.uri, outcome.etag, outcome.version_id
                 )
-                classification = self._classification(origin, outcome, own_id, content)
-                if not self._policy.embeddings:
-                    return (classification,)
-                return (classification, self._embedding(origin, outcome, own_id, content))
+                records = [self._classification(origin, outcome, own_id, content)]
+                if self._policy.embeddings:
+                    records.append(self._embedding(origin, outcome, own_id, content))
+                if self._actions is not None:
+                    records += self._actions.of_classification(origin, outcome, own_id)
+                return tuple(records)
             case DeadLetter():
-                return (self._dead_letter(origin, outcome, record),)
+                letter = self._dead_letter(origin, outcome, record)
+                if self._actions is None:
+                    return (letter,)
+                own_id = event_id(self._context, origin, family_of(outcome.ref).dead_letter)
+                return (letter, self._actions.of_letter(origin, outcome, own_id))
             case Skipped():
                 return ()
 
@@ -125,6 +136,7 @@ class EventBuilder:
         headers = (
             *attributes(self._context, origin, family.classification, own_id, subject),
             *family.classification_content,
+            *decision_headers(leading(outcome.results)),
         )
         value = as_json(classification_value(origin, outcome, self._context.version, content))
         return OutputRecord(OutputTopic.CLASSIFICATIONS, origin.key, value, headers)

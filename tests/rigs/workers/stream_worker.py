@@ -95,6 +95,7 @@ def stream_worker(
     gate: CommitGate | None = None,
     policy: StreamPolicy = POLICY,
     events: EventsPolicy | None = None,
+    actions: bool = False,
     tracer: Tracer | None = None,
 ) -> StreamWorker:
     """A worker on the machine's clock, which nothing holds up unless it is given."""
@@ -103,7 +104,7 @@ def stream_worker(
         stream,
         Images(loop, flow, supply or Plenty(), encode_age_s),
         rules if callable(rules) else lambda: rules,
-        EventBuilder(context, events or EventsPolicy()),
+        EventBuilder(context, events or EventsPolicy(), actions=actions),
         gate or open_gate(clock, meter),
         policy,
         Instruments(clock, meter, random.Random(0), tracer or Tracer()),
@@ -175,6 +176,7 @@ class Running:
         flow: Flow | None = None,
         rules: Rules | None = None,
         tracer: Tracer | None = None,
+        actions: bool = False,
     ) -> None:
         self.flow = MadeUpFlow()
         self.meter = PrometheusMeter(STREAM_WORKER)
@@ -199,6 +201,7 @@ class Running:
             gate=gate,
             policy=replace(POLICY, flow=policy, priority=priority),
             tracer=tracer,
+            actions=actions,
         )
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -239,8 +242,10 @@ def running(
     flow: Flow | None = None,
     rules: Rules | None = None,
     tracer: Tracer | None = None,
+    actions: bool = False,
 ) -> Iterator[Running]:
-    worker = Running(broker, member, policy or FlowPolicy(), gate, priority, flow, rules, tracer)
+    policy = policy or FlowPolicy()
+    worker = Running(broker, member, policy, gate, priority, flow, rules, tracer, actions)
     try:
         yield worker
     finally:

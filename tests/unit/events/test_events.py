@@ -163,6 +163,8 @@ def test_a_classification_is_a_cloudevent_in_binary_mode() -> None:
         ("traceparent", TRACE.encode()),
         ("content-type", b"application/json"),
         ("ce_dataschema", b"urn:clipstream:schema:classification:v1"),
+        ("decision", b"review"),
+        ("decision.label-set", b"shapes"),
     )
 
 

@@ -99,6 +99,8 @@ def test_the_event_page_has_every_header_and_valid_examples() -> None:
         [EventType.CLASSIFICATION_V2],
         [EventType.EMBEDDING_V2],
         [EventType.DEAD_LETTER_V2],
+        *[[EventType.ACTION]] * 2,
+        [EventType.REVIEW],
         [EventType.SERVED_IMAGE],
         [EventType.SERVED_EMBEDDING],
         [EventType.SERVED_ERROR],
