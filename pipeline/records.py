@@ -146,13 +146,38 @@ class ImageRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Removal:
+    """An object that its store has deleted, as the notification says.
+
+    ``version_id`` is the version that was deleted; ``null`` is a version, too. None: the whole
+    object, for whoever names no version. ``event`` is the store's name of the event.
+    ``notification_id`` is the sender's id of the notification. ``removed_at`` is RFC 3339 in UTC.
+    ``tenant`` is what the object's route decides.
+    """
+
+    bucket: str
+    key: str
+    event: str
+    version_id: str | None = None
+    notification_id: str | None = None
+    removed_at: str | None = None
+    tenant: str | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """A record, or one entry of it, without anything to classify. Decided without I/O.
 
     ``reason`` is one of a small closed set (a metric label): see ``pipeline.references``.
+    ``removal`` is what a deletion says, if it is to be published.
     """
 
     reason: str
+    removal: Removal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The values of actions and of reviewers' verdicts about them, as in ``values``."""
+"""The values of actions, of reviewers' verdicts about them, and of removals, as in ``values``."""
 
 from __future__ import annotations
 
@@ -113,3 +113,33 @@ class ReviewValue(TypedDict):
     """Pseudonym of who says it. No name and no address: reviews are kept for long."""
     reviewed_at: Timestamp
     """When, RFC 3339 in UTC."""
+
+
+@described
+class RemovalValue(TypedDict):
+    """An object that its store has deleted: the value of a `clipstream.removal.v1` event."""
+
+    uri: str
+    """`s3://bucket/key`. The key is as it was stored, without escapes."""
+    bucket: str
+    """Bucket of the object."""
+    key: str
+    """Key of the object, as it was stored."""
+    version_id: str | None
+    """Version that was deleted; other versions may remain. `null` as a text is S3's null version. A
+    JSON null: the whole object, or what a reader without a version sees of it."""
+    event: str
+    """The store's name of the event: `ObjectRemoved:DeleteMarkerCreated`, ..."""
+    notification_id: str | None
+    """The sender's id of the notification: the id of the request or of the event. null without
+    one."""
+    removed_at: Timestamp | None
+    """When the object was deleted, as the store says, RFC 3339 in UTC. null if it does not say."""
+    tenant: str | None
+    """Tenant that the object's route decides, or null."""
+    position: PositionValue
+    """Where the notification came from."""
+    record_timestamp: Timestamp | None
+    """Timestamp of the input record, RFC 3339 in UTC with milliseconds. null if it has none."""
+    clipstream_version: str
+    """Version of Clipstream that wrote the event."""

@@ -23,7 +23,7 @@ from pipeline.events.envelope import (
 )
 from pipeline.events.families import family_of
 from pipeline.events.headers import EventType
-from pipeline.events.parts import MAX_MESSAGE_BYTES, as_json, json_content
+from pipeline.events.parts import MAX_MESSAGE_BYTES, as_json, json_content, position_value
 from pipeline.events.schemas import ACTION_SCHEMA
 from pipeline.records import (
     Classification,
@@ -99,17 +99,11 @@ class ActionBuilder:
         outcome_id: str,
         acting: Sequence[LabelSetResult] = (),
     ) -> ActionValue:
-        partition = origin.position.partition
         return {
             "action": action,
             "outcome": {"type": outcome_type, "id": outcome_id},
             "decisions": [_decision(result) for result in acting],
-            "position": {
-                "topic": partition.topic,
-                "partition": partition.number,
-                "offset": origin.position.offset,
-                "index": origin.index,
-            },
+            "position": position_value(origin),
             "record_timestamp": timestamp(origin.timestamp_ms),
             "clipstream_version": self._context.version,
         }

@@ -59,6 +59,7 @@ class EventType(StrEnum):
     BACKFILL_DEAD_LETTER = "clipstream.backfill-dead-letter.v1"
     ACTION = "clipstream.action.v1"
     REVIEW = "clipstream.review.v1"
+    REMOVAL = "clipstream.removal.v1"
 
 
 DEAD_LETTERS = frozenset({EventType.DEAD_LETTER, EventType.DEAD_LETTER_V2})
@@ -130,6 +131,12 @@ _V1: dict[EventType, tuple[Header, ...]] = {
             "object.sha256",
             "SHA-256 of the object's stored bytes.",
             pattern=SHA256,
+        ),
+        Header(
+            "object.uri",
+            "URI of the object, without the query of an `https://` URI. Absent in events of "
+            "versions that did not write it.",
+            required=False,
         ),
         Header("object.etag", "ETag of the object that was read.", required=False),
         Header("object.version-id", "Version of the object that was read.", required=False),
@@ -315,6 +322,25 @@ _ACTIONS: dict[EventType, tuple[Header, ...]] = {
             "`verdict` of the value.",
             pattern="^(agree|overrule|appeal)$",
         ),
+    ),
+    EventType.REMOVAL: (
+        SPECVERSION,
+        TYPE,
+        SOURCE,
+        ID,
+        TIME,
+        Header("ce_subject", "URI of the object."),
+        TRACEPARENT,
+        *REPLAYED,
+        JSON_CONTENT,
+        DATA_SCHEMA,
+        Header("object.uri", "URI of the object."),
+        Header(
+            "object.version-id",
+            "Version that was deleted. Absent if the whole object was.",
+            required=False,
+        ),
+        Header("tenant", "Tenant that the object's route decides.", required=False),
     ),
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from pipeline.events.action_values import ActionValue, ReviewValue
+from pipeline.events.action_values import ActionValue, RemovalValue, ReviewValue
 from pipeline.events.header import TYPE
 from pipeline.events.headers import HEADERS, EventType
 from pipeline.events.served_values import (
@@ -41,6 +41,7 @@ BACKFILL_CLASSIFICATION_SCHEMA = "backfill-classification.v1"
 BACKFILL_DEAD_LETTER_SCHEMA = "backfill-dead-letter.v1"
 ACTION_SCHEMA = "action.v1"
 REVIEW_SCHEMA = "review.v1"
+REMOVAL_SCHEMA = "removal.v1"
 
 
 _DEAD_ROW = """\
@@ -98,6 +99,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         },
         ACTION_SCHEMA: _value_schema(ACTION_SCHEMA, ActionValue),
         REVIEW_SCHEMA: _value_schema(REVIEW_SCHEMA, ReviewValue),
+        REMOVAL_SCHEMA: _value_schema(REMOVAL_SCHEMA, RemovalValue),
     }
     for event_type in EventType:
         kind, _, version = event_type.removeprefix("clipstream.").rpartition(".")

@@ -26,6 +26,7 @@ from pipeline.events.schemas import (
     CLASSIFICATION_SCHEMA_V2,
     DEAD_LETTER_SCHEMA,
     DEAD_LETTER_SCHEMA_V2,
+    REMOVAL_SCHEMA,
     REVIEW_SCHEMA,
     SERVED_ERROR_SCHEMA,
     SERVED_IMAGE_SCHEMA,
@@ -47,6 +48,8 @@ from pipeline.records import (
     Partition,
     Position,
     Record,
+    Removal,
+    Skipped,
 )
 
 _INTRODUCTION = """\
@@ -85,6 +88,12 @@ that of the input record.
 _REVIEW = """\
 Tools of reviewers write this event. Clipstream defines it, and neither writes nor reads it. Give it
 the key of the action.
+"""
+
+_REMOVAL = """\
+The stream publishes this event where `events.removals` is on: one for each notification that an
+object was deleted. It is on the topic of embeddings, with the key of the input record, so a reader
+of that topic has the vectors of a key and their removal in order.
 """
 
 _SERVED = """\
@@ -156,7 +165,7 @@ def render() -> str:
 
 
 def _actions(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """The part about actions and reviews."""
+    """The part about actions, removals and reviews."""
     builder = EventBuilder(_CONTEXT, EventsPolicy(), actions=True)
     classified = _classified()
     calling = replace(
@@ -171,6 +180,13 @@ def _actions(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield fields_of(values[ACTION_SCHEMA])
     yield example_of("Example", action)
     yield example_of("Example of a dead letter's action", of_letter)
+    (removal,) = builder.records(_origin(46), Skipped("deleted", _removal()))
+    yield "## Removal\n"
+    yield _REMOVAL
+    yield headers_of(EventType.REMOVAL)
+    yield "Value, JSON in UTF-8:\n"
+    yield fields_of(values[REMOVAL_SCHEMA])
+    yield example_of("Example", removal)
     yield "## Review\n"
     yield _REVIEW
     yield headers_of(EventType.REVIEW)
@@ -303,6 +319,18 @@ def _classified(ref: ImageRef | None = None) -> Classification:
         results=(result,),
         etag="9b2cf535f27731c974343645a3985328",
         version_id=None if ref else "L4kqtJlcpXroDTDmpUMLUo",
+    )
+
+
+def _removal() -> Removal:
+    return Removal(
+        bucket="photos",
+        key="2026/01/cat 1.jpg",
+        event="ObjectRemoved:Delete",
+        version_id="L4kqtJlcpXroDTDmpUMLUo",
+        notification_id="C3D13FE58DE4C810",
+        removed_at="2026-01-01T07:59:58.000Z",
+        tenant="gallery",
     )
 
 

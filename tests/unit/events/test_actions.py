@@ -34,7 +34,6 @@ from pipeline.records import (
     Position,
     Skipped,
 )
-from tests.rigs.stages.pipeline_of_fakes import LABEL_SET
 
 ORIGIN = Origin(Position(Partition("images", 3), 1234), 2, 1_767_225_600_123, b"a key")
 CONTEXT = EventContext("cluster", "group", {"images": "a topic id"}, "1.2.3")
@@ -220,7 +219,6 @@ def test_a_decision_without_a_label_says_so() -> None:
 def test_the_most_severe_label_is_the_one_that_called_for_the_decision() -> None:
     label_set = parse_label_set(
         {
-            **LABEL_SET,
             "name": "ranks",
             "decision": "independent",
             "actions": ["block", "review", "allow"],

@@ -100,6 +100,7 @@ def test_the_event_page_has_every_header_and_valid_examples() -> None:
         [EventType.EMBEDDING_V2],
         [EventType.DEAD_LETTER_V2],
         *[[EventType.ACTION]] * 2,
+        [EventType.REMOVAL],
         [EventType.REVIEW],
         [EventType.SERVED_IMAGE],
         [EventType.SERVED_EMBEDDING],
