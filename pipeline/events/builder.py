@@ -113,10 +113,10 @@ class EventBuilder:
                     return (letter,)
                 own_id = event_id(self._context, origin, family_of(outcome.ref).dead_letter)
                 return (letter, self._actions.of_letter(origin, outcome, own_id))
-            case Skipped(removal=None):
-                return ()
-            case Skipped(removal=removal):
+            case Skipped(removal=Removal() as removal):
                 return (self._removal(origin, removal),)
+            case Skipped():
+                return ()
 
     def shrink(
         self, origin: Origin, letter: DeadLetter, record: Record | None = None
