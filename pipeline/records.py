@@ -146,13 +146,38 @@ class ImageRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Removal:
+    """An object that its store has deleted, as the notification says.
+
+    ``version_id`` is the version that was deleted; ``null`` is a version, too. None: the whole
+    object, for whoever names no version. ``event`` is the store's name of the event.
+    ``notification_id`` is the sender's id of the notification. ``removed_at`` is RFC 3339 in UTC.
+    ``tenant`` is what the object's route decides.
+    """
+
+    bucket: str
+    key: str
+    event: str
+    version_id: str | None = None
+    notification_id: str | None = None
+    removed_at: str | None = None
+    tenant: str | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """A record, or one entry of it, without anything to classify. Decided without I/O.
 
     ``reason`` is one of a small closed set (a metric label): see ``pipeline.references``.
+    ``removal`` is what a deletion says, if it is to be published.
     """
 
     reason: str
+    removal: Removal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +258,10 @@ class LabelSetResult:
     """One label set's result for one image.
 
     ``matched`` are the labels at or above a threshold. ``decision`` is the most severe action among
-    theirs, or the label set's default action.
+    theirs, or the label set's default action. ``severe_label`` is the matched label that called for
+    it. ``severity`` is how many of the set's actions are less severe than the decision.
+    ``is_default`` says whether the decision is the default action. A result that was read back from
+    a file has only the first five fields.
     """
 
     label_set: str
@@ -241,6 +269,9 @@ class LabelSetResult:
     scores: tuple[LabelScore, ...]
     matched: tuple[str, ...]
     decision: str
+    severe_label: str | None = None
+    severity: int = 0
+    is_default: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,11 +337,13 @@ class Entry:
 
 
 class OutputTopic(StrEnum):
-    """The three output topics by role; settings give them names."""
+    """The output topics by role; settings give them names. ``ACTIONS`` is used only if it has a
+    name."""
 
     CLASSIFICATIONS = "classifications"
     EMBEDDINGS = "embeddings"
     DEAD_LETTERS = "dead_letters"
+    ACTIONS = "actions"
 
 
 @dataclass(frozen=True, slots=True)

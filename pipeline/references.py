@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pipeline.errors import Reject
 from pipeline.formats import cloudevents, format_of, open_envelopes, strict_json
-from pipeline.formats.reference import Entries, Format, Reference, SkipReason
+from pipeline.formats.reference import Deletion, Entries, Format, Reference, SkipReason
 from pipeline.policy import Policy, Tier
 from pipeline.records import (
     REPLAY_COUNT,
@@ -80,7 +80,8 @@ def parse(record: Record, policy: ReferencesPolicy, router: Router) -> tuple[Ent
     the record as it came. A bad entry becomes a dead letter too, without harm to its neighbours. If
     there are several entries, the record in that dead letter has only the bad entry, in the same
     format, so that a replay repeats no other entry. An entry that the routes refuse becomes a dead
-    letter of that reference.
+    letter of that reference. A deletion is a skip; with ``router.removals`` the skip has the
+    removal, and a deletion that names no object is a dead letter.
 
     Pure. Raises nothing for any record.
     """
@@ -154,6 +155,8 @@ def _entry(
     index = origin.index
     try:
         reference = form.read(entries.items[index], entries.where(index))
+        if isinstance(reference, Deletion):
+            return Entry(origin, _deleted(reference, router, routes))
     except Reject as reject:
         if len(entries.items) > 1:
             record = replace(record, value=strict_json.dump(entries.alone(index)))
@@ -161,6 +164,12 @@ def _entry(
     if isinstance(reference, SkipReason):
         return Entry(origin, Skipped(reference))
     return Entry(origin, _routed(reference, router, routes))
+
+
+def _deleted(deletion: Deletion, router: Router, routes: tuple[Route, ...]) -> Skipped:
+    if not router.removals:
+        return Skipped(SkipReason.DELETED)
+    return Skipped(SkipReason.DELETED, router.removal_of(routes, deletion.read()))
 
 
 def _routed(

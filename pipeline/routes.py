@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from pipeline.errors import Reject
 from pipeline.formats.reference import Reference, SkipReason
 from pipeline.policy import Policy, Tier
-from pipeline.records import Headers
+from pipeline.records import Headers, Removal
 
 _SHOWN_CHARACTERS = 70
 _GLOB = "`*` matches any characters, slashes too, `?` one, `[abc]` one of these; case matters."
@@ -145,9 +145,18 @@ class Router:
     given order), and lets messages choose among them and name any tenant.
     """
 
-    def __init__(self, routes: Sequence[RoutePolicy], label_sets: Iterable[str]) -> None:
-        """Raises ValueError if a route names a label set that is not loaded, or if none is
+    def __init__(
+        self,
+        routes: Sequence[RoutePolicy],
+        label_sets: Iterable[str],
+        *,
+        removals: bool = False,
+    ) -> None:
+        """``removals``: whether removals of objects are to be published.
+
+        Raises ValueError if a route names a label set that is not loaded, or if none is
         loaded."""
+        self.removals = removals
         self._loaded = tuple(label_sets)
         if not self._loaded:
             raise ValueError("label_sets: none is loaded; add a file to label_sets.paths")
@@ -168,6 +177,17 @@ class Router:
     def open_to(self, topic: str, headers: Headers) -> tuple[Route, ...]:
         """The routes whose topic and headers match. Computed once for each record."""
         return tuple(route for route in self._routes if route.takes(topic, headers))
+
+    def removal_of(self, routes: tuple[Route, ...], removal: Removal) -> Removal | None:
+        """The removal with its route's tenant, given the routes from ``open_to``. None if no route
+        classifies such objects: then nobody knows the object."""
+        try:
+            decision = self.decide(routes, Reference(removal.bucket, removal.key))
+        except Reject:
+            return None
+        if isinstance(decision, SkipReason):
+            return None
+        return replace(removal, tenant=decision.tenant)
 
     def decide(self, routes: tuple[Route, ...], reference: Reference) -> Routed | SkipReason:
         """The route's decision about a reference, given the routes from ``open_to``.

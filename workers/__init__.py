@@ -8,7 +8,8 @@ beside them: ``stages`` builds the per-image path over ``stores`` and ``decoding
 keeps label sets and routes current, ``node_checks`` looks whether a machine has what a worker
 needs, ``endpoints`` serves metrics and health, ``kubernetes`` asks whether the driver's pod comes
 back, ``event_loop`` is where images live, ``health`` is what a worker reports about itself,
-``looks`` sees what has changed, and ``instruments``, ``logs`` and ``backoff`` are small tools.
+``looks`` sees what has changed, ``audit`` says who did what, and ``instruments``, ``logs`` and
+``backoff`` are small tools.
 
 Linux only: on another system the import of this package ends the process.
 """

@@ -19,6 +19,7 @@ from pipeline.labels.scoring import CompiledLabelSets, EncodeTexts, compile_labe
 from pipeline.ports import Meter
 from pipeline.records import ModelIdentity
 from pipeline.routes import Router
+from workers.audit import Act, note
 from workers.looks import Looks
 from workers.settings.loading import Settings
 
@@ -196,6 +197,6 @@ class LiveRules(Generic[InForce]):
         for name, version in versions.items():
             self._meter.set(metrics.LABEL_SET_INFO, 1, label_set=name, version=version)
         for name, version in sorted(versions.items() - replaced.items()):
-            log.info("label set %s is in force, version %s", name, version)
+            note(Act.LOADED, "label_sets.paths", f"label set {name}, version {version}")
         for name in sorted(replaced.keys() - versions.keys()):
-            log.info("label set %s is no longer in force", name)
+            note(Act.UNLOADED, "label_sets.paths", f"label set {name}")

@@ -89,6 +89,9 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
                 fields["code"] = argument.code
     if hasattr(record, "code"):  # given as `extra` when no error carries it
         fields["code"] = record.code
+    for name in ("act", "who", "what"):  # of the audit log
+        if hasattr(record, name):
+            fields[name] = getattr(record, name)
     request_id = REQUEST_ID.get()
     if request_id is not None:
         fields["request_id"] = request_id
@@ -130,6 +133,8 @@ def configure_logging(policy: LogPolicy, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(policy.level.upper())
+    # Who wants less of a log still has to answer for what was done.
+    logging.getLogger("clipstream.audit").setLevel(logging.INFO)
     # Its info lines report every connection.
     logging.getLogger("kafka").setLevel(max(logging.WARNING, root.level))
     for noisy in ("botocore", "boto3", "urllib3", "httpx", "transformers"):

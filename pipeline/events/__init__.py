@@ -1,11 +1,12 @@
 """Outcomes as Kafka records: CloudEvents whose form is a published contract.
 
 Read ``builder`` first: it makes the records of the stream. ``families`` says which version of the
-types an outcome has, and makes the JSON values. ``served`` makes the records of images that came
-over HTTP, ``backfill`` those of a backfill's rows. ``values``, ``served_values`` and ``headers``
-say what is in them, ``schemas`` renders them as JSON Schemas. ``envelope`` holds the attributes
-that all events of the stream share, ``parts`` what values and headers of several types have in
-common.
+types an outcome has, and makes the JSON values. ``actions`` makes the small events of outcomes that
+somebody must act on. ``served`` makes the records of images that came over HTTP, ``backfill`` those
+of a backfill's rows. ``values``, ``served_values``, ``action_values`` and ``headers`` say what is
+in them, ``header`` what a header is, and ``schemas`` renders them as JSON Schemas. ``envelope``
+holds the attributes that all events of the stream share, ``parts`` what values and headers of
+several types have in common.
 """
 
 from pipeline.events.builder import EventBuilder, EventsPolicy

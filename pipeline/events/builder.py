@@ -12,6 +12,8 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.content import content_id
+from pipeline.events.action_values import RemovalValue
+from pipeline.events.actions import ActionBuilder, decision_headers, leading
 from pipeline.events.envelope import (
     EventContext,
     TextHeaders,
@@ -22,14 +24,17 @@ from pipeline.events.envelope import (
     timestamp,
 )
 from pipeline.events.families import classification_value, dead_reference_value, family_of
-from pipeline.events.headers import ORIGINAL_PREFIX, Payload
+from pipeline.events.headers import ORIGINAL_PREFIX, EventType, Payload
 from pipeline.events.parts import (
     as_bytes,
     as_json,
     failure_headers,
+    json_content,
     omitted_headers,
+    position_value,
     vector_headers,
 )
+from pipeline.events.schemas import REMOVAL_SCHEMA
 from pipeline.policy import Policy, Tier
 from pipeline.records import (
     Classification,
@@ -40,6 +45,7 @@ from pipeline.records import (
     OutputRecord,
     OutputTopic,
     Record,
+    Removal,
     Skipped,
 )
 
@@ -68,14 +74,19 @@ class EventsPolicy(Policy):
 class EventBuilder:
     """Builds the records that make an outcome visible. Pure, thread-safe, never blocks."""
 
-    def __init__(self, context: EventContext, policy: EventsPolicy) -> None:
+    def __init__(
+        self, context: EventContext, policy: EventsPolicy, *, actions: bool = False
+    ) -> None:
+        """``actions``: whether there is a topic of actions."""
         self._context = context
         self._policy = policy
+        self._actions = ActionBuilder(context) if actions else None
 
     def records(
         self, origin: Origin, outcome: Outcome, record: Record | None = None
     ) -> tuple[OutputRecord, ...]:
-        """Make the records of an outcome. They belong into one commit. A skip has none.
+        """Make the records of an outcome. They belong into one commit. A skip has none, unless it
+        has a removal.
 
         A dead letter without a reference carries ``record``. ``record`` is None if the broker could
         not return it.
@@ -90,12 +101,20 @@ class EventBuilder:
                 content = content_id(
                     outcome.looked, outcome.ref.uri, outcome.etag, outcome.version_id
                 )
-                classification = self._classification(origin, outcome, own_id, content)
-                if not self._policy.embeddings:
-                    return (classification,)
-                return (classification, self._embedding(origin, outcome, own_id, content))
+                records = [self._classification(origin, outcome, own_id, content)]
+                if self._policy.embeddings:
+                    records.append(self._embedding(origin, outcome, own_id, content))
+                if self._actions is not None:
+                    records += self._actions.of_classification(origin, outcome, own_id)
+                return tuple(records)
             case DeadLetter():
-                return (self._dead_letter(origin, outcome, record),)
+                letter = self._dead_letter(origin, outcome, record)
+                if self._actions is None:
+                    return (letter,)
+                own_id = event_id(self._context, origin, family_of(outcome.ref).dead_letter)
+                return (letter, self._actions.of_letter(origin, outcome, own_id))
+            case Skipped(removal=Removal() as removal):
+                return (self._removal(origin, removal),)
             case Skipped():
                 return ()
 
@@ -125,6 +144,7 @@ class EventBuilder:
         headers = (
             *attributes(self._context, origin, family.classification, own_id, subject),
             *family.classification_content,
+            *decision_headers(leading(outcome.results)),
         )
         value = as_json(classification_value(origin, outcome, self._context.version, content))
         return OutputRecord(OutputTopic.CLASSIFICATIONS, origin.key, value, headers)
@@ -141,6 +161,33 @@ class EventBuilder:
         )
         value = as_bytes(outcome.looked.embedding)
         return OutputRecord(OutputTopic.EMBEDDINGS, origin.key, value, headers)
+
+    def _removal(self, origin: Origin, removal: Removal) -> OutputRecord:
+        """On the topic of embeddings: only there has a reader a key's vectors and removals in
+        order."""
+        kind = EventType.REMOVAL
+        value: RemovalValue = {
+            "uri": removal.uri,
+            "bucket": removal.bucket,
+            "key": removal.key,
+            "version_id": removal.version_id,
+            "event": removal.event,
+            "notification_id": removal.notification_id,
+            "removed_at": removal.removed_at,
+            "tenant": removal.tenant,
+            "position": position_value(origin),
+            "record_timestamp": timestamp(origin.timestamp_ms),
+            "clipstream_version": self._context.version,
+        }
+        own_id = event_id(self._context, origin, kind)
+        headers = (
+            *attributes(self._context, origin, kind, own_id, removal.uri),
+            *json_content(REMOVAL_SCHEMA),
+            ("object.uri", text(removal.uri)),
+            *optional("object.version-id", removal.version_id),
+            *optional("tenant", removal.tenant),
+        )
+        return OutputRecord(OutputTopic.EMBEDDINGS, origin.key, as_json(value), headers)
 
     def _dead_letter(
         self, origin: Origin, letter: DeadLetter, record: Record | None

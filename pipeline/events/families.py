@@ -11,7 +11,13 @@ from typing import cast
 
 from pipeline.events.envelope import TextHeaders, text, timestamp
 from pipeline.events.headers import EventType
-from pipeline.events.parts import image_value, model_value, object_value, result_value
+from pipeline.events.parts import (
+    image_value,
+    model_value,
+    object_value,
+    position_value,
+    result_value,
+)
 from pipeline.events.schemas import (
     CLASSIFICATION_SCHEMA,
     CLASSIFICATION_SCHEMA_V2,
@@ -126,7 +132,6 @@ def classification_value(
 ) -> ClassificationValue | ClassificationValueV2:
     """``content`` is the ``content_id``."""
     ref, looked = outcome.ref, outcome.looked
-    partition = origin.position.partition
     value: ClassificationValue = {
         "reference": reference_value(ref),
         "object": object_value(looked, outcome.etag, outcome.version_id),
@@ -135,12 +140,7 @@ def classification_value(
         "results": [result_value(result) for result in outcome.results],
         "decode_mode": looked.decode_mode,
         "decode_crop": looked.decode_crop,
-        "position": {
-            "topic": partition.topic,
-            "partition": partition.number,
-            "offset": origin.position.offset,
-            "index": origin.index,
-        },
+        "position": position_value(origin),
         "record_timestamp": timestamp(origin.timestamp_ms),
         "clipstream_version": version,
         "content_id": content,

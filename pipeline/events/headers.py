@@ -6,10 +6,31 @@ Within a type's major version, headers are only added, and only with ``required=
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 
+from pipeline.events.header import (
+    BYTES_CONTENT,
+    CONTENT_ID,
+    DATA_SCHEMA,
+    DECISION,
+    ID,
+    JSON_CONTENT,
+    NUMBER,
+    REPLAYED,
+    SHA256,
+    SOURCE,
+    SPECVERSION,
+    SUBJECT,
+    TIME,
+    TRACEPARENT,
+    TYPE,
+    UUID5,
+    VECTOR,
+    VERSION,
+    Header,
+)
 from pipeline.records import REPLAY_COUNT, REPLAY_OF
 
 ORIGINAL_PREFIX = "original."
@@ -36,6 +57,9 @@ class EventType(StrEnum):
     BACKFILL_CLASSIFICATION = "clipstream.backfill-classification.v1"
     BACKFILL_EMBEDDING = "clipstream.backfill-embedding.v1"
     BACKFILL_DEAD_LETTER = "clipstream.backfill-dead-letter.v1"
+    ACTION = "clipstream.action.v1"
+    REVIEW = "clipstream.review.v1"
+    REMOVAL = "clipstream.removal.v1"
 
 
 DEAD_LETTERS = frozenset({EventType.DEAD_LETTER, EventType.DEAD_LETTER_V2})
@@ -49,75 +73,6 @@ class Payload(StrEnum):
     OMITTED = "omitted"
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """One header of a type. ``pattern`` (ECMA 262) matches its text."""
-
-    name: str
-    meaning: str
-    required: bool = True
-    pattern: str | None = None
-
-
-_NUMBER = r"^[0-9]+$"
-_SHA256 = r"^[0-9a-f]{64}$"
-_UUID5 = r"^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
-
-SPECVERSION = Header("ce_specversion", "Version of CloudEvents: `1.0`.", pattern=r"^1\.0$")
-TYPE = Header("ce_type", "The event's type, with its major version.")
-SOURCE = Header(
-    "ce_source", "`/clipstream/<cluster id>/<group>/<input topic>`, each part percent-encoded."
-)
-ID = Header(
-    "ce_id",
-    "UUIDv5 of cluster id, group, topic UUID, partition, offset, index and type. Every delivery of "
-    "the same outcome has the same id.",
-    pattern=_UUID5,
-)
-TIME = Header(
-    "ce_time",
-    "Timestamp of the input record, RFC 3339 in UTC. Absent if the record has none. The Kafka "
-    "timestamp of the output record says when the event was written.",
-    required=False,
-)
-TRACEPARENT = Header("traceparent", "Trace context of the input record, unchanged.", required=False)
-REPLAYED = (
-    Header(
-        REPLAY_OF,
-        "For a replayed reference only: `ce_id` of the dead letter that was replayed.",
-        required=False,
-        pattern=_UUID5,
-    ),
-    Header(
-        REPLAY_COUNT,
-        "For a replayed reference only: how often it has been replayed, from 1.",
-        required=False,
-        pattern=_NUMBER,
-    ),
-)
-SUBJECT = Header("ce_subject", "The reference's id. Without an id, its URI.")
-JSON_CONTENT = Header("content-type", "`application/json`.", pattern="^application/json$")
-DATA_SCHEMA = Header("ce_dataschema", "`$id` of the value's JSON Schema.")
-
-BYTES_CONTENT = Header("content-type", "`application/octet-stream`.")
-VECTOR = (
-    Header(
-        "embedding.dtype",
-        "`float32` or `float16`, little-endian.",
-        pattern="^float(32|16)$",
-    ),
-    Header("embedding.dimension", "Number of elements of the embedding.", pattern=_NUMBER),
-    Header("embedding.normalised", "`true`: the length is 1, up to the dtype's rounding."),
-)
-VERSION = Header("clipstream.version", "Version of Clipstream that wrote the event.")
-CONTENT_ID = Header(
-    "content.id",
-    "`content_id` of the same image in other events. Absent in events of versions that did not "
-    "write it.",
-    required=False,
-    pattern=r"^[0-9a-f]{32}$",
-)
-
 SERVED = (
     SPECVERSION,
     TYPE,
@@ -126,7 +81,7 @@ SERVED = (
         "ce_id",
         "UUIDv5 of key name, request id, route, index, subject and type. A request that is sent "
         "again with the same `x-request-id` has the same ids.",
-        pattern=_UUID5,
+        pattern=UUID5,
     ),
     Header(
         "ce_subject",
@@ -148,6 +103,7 @@ _V1: dict[EventType, tuple[Header, ...]] = {
         DATA_SCHEMA,
         TRACEPARENT,
         *REPLAYED,
+        *DECISION,
     ),
     EventType.EMBEDDING: (
         SPECVERSION,
@@ -162,7 +118,7 @@ _V1: dict[EventType, tuple[Header, ...]] = {
         Header(
             "classification.id",
             "`ce_id` of the classification of the same image.",
-            pattern=_UUID5,
+            pattern=UUID5,
         ),
         *VECTOR,
         Header("model.name", "`model.name` of the classification."),
@@ -174,7 +130,13 @@ _V1: dict[EventType, tuple[Header, ...]] = {
         Header(
             "object.sha256",
             "SHA-256 of the object's stored bytes.",
-            pattern=_SHA256,
+            pattern=SHA256,
+        ),
+        Header(
+            "object.uri",
+            "URI of the object, without the query of an `https://` URI. Absent in events of "
+            "versions that did not write it.",
+            required=False,
         ),
         Header("object.etag", "ETag of the object that was read.", required=False),
         Header("object.version-id", "Version of the object that was read.", required=False),
@@ -214,11 +176,11 @@ _V1: dict[EventType, tuple[Header, ...]] = {
             "`PDF`, `MP4`, ...), or `unknown`. New names may appear.",
             required=False,
         ),
-        Header("dlq.attempts", "Number of attempts.", pattern=_NUMBER),
+        Header("dlq.attempts", "Number of attempts.", pattern=NUMBER),
         Header("dlq.topic", "Input topic."),
-        Header("dlq.partition", "Partition of the input topic.", pattern=_NUMBER),
-        Header("dlq.offset", "Offset of the record.", pattern=_NUMBER),
-        Header("dlq.index", "Place among the record's references, from 0.", pattern=_NUMBER),
+        Header("dlq.partition", "Partition of the input topic.", pattern=NUMBER),
+        Header("dlq.offset", "Offset of the record.", pattern=NUMBER),
+        Header("dlq.index", "Place among the record's references, from 0.", pattern=NUMBER),
         Header(
             "dlq.timestamp",
             "Timestamp of the input record, RFC 3339 in UTC. Absent if the record has none.",
@@ -242,19 +204,19 @@ _V1: dict[EventType, tuple[Header, ...]] = {
             "For a payload that did not fit: bytes of key, value and headers of the complete "
             "dead letter. Compare this number with the topic's limit.",
             required=False,
-            pattern=_NUMBER,
+            pattern=NUMBER,
         ),
         Header(
             "dlq.value-bytes",
             "For a payload that did not fit: size of the omitted value in bytes.",
             required=False,
-            pattern=_NUMBER,
+            pattern=NUMBER,
         ),
         Header(
             "dlq.value-sha256",
             "For a payload that did not fit: SHA-256 of the omitted value.",
             required=False,
-            pattern=_SHA256,
+            pattern=SHA256,
         ),
         Header(
             "dlq.null-headers",
@@ -275,13 +237,13 @@ _V1: dict[EventType, tuple[Header, ...]] = {
         SPECVERSION,
         TYPE,
         Header("ce_source", "`ce_source` of the dead letter."),
-        Header("ce_id", "UUIDv5 of the dead letter's `ce_id` and the type.", pattern=_UUID5),
+        Header("ce_id", "UUIDv5 of the dead letter's `ce_id` and the type.", pattern=UUID5),
         Header("ce_subject", "`ce_subject` of the dead letter.", required=False),
-        Header(REPLAY_OF, "`ce_id` of the dead letter that was replayed.", pattern=_UUID5),
+        Header(REPLAY_OF, "`ce_id` of the dead letter that was replayed.", pattern=UUID5),
         Header(
             REPLAY_COUNT,
             "How often the reference has been replayed so far, from 1.",
-            pattern=_NUMBER,
+            pattern=NUMBER,
         ),
     ),
 }
@@ -297,7 +259,7 @@ _SERVED: dict[EventType, tuple[Header, ...]] = {
     EventType.SERVED_EMBEDDING: (
         *SERVED,
         BYTES_CONTENT,
-        Header("image.id", "`ce_id` of the served-image event of the image.", pattern=_UUID5),
+        Header("image.id", "`ce_id` of the served-image event of the image.", pattern=UUID5),
         *VECTOR,
         Header("model.name", "`model.name` of the served-image event."),
         Header("model.revision", "`model.revision` of the served-image event."),
@@ -305,11 +267,81 @@ _SERVED: dict[EventType, tuple[Header, ...]] = {
         Header("model.engine", "`model.engine` of the served-image event."),
         Header("decode.mode", "`decode_mode` of the served-image event."),
         Header("decode.crop", "`decode_crop` of the served-image event."),
-        Header("object.sha256", "SHA-256 of the image's bytes.", pattern=_SHA256),
+        Header("object.sha256", "SHA-256 of the image's bytes.", pattern=SHA256),
         VERSION,
         CONTENT_ID,
     ),
     EventType.SERVED_ERROR: (*SERVED, JSON_CONTENT, DATA_SCHEMA),
+}
+
+_ACTIONS: dict[EventType, tuple[Header, ...]] = {
+    EventType.ACTION: (
+        SPECVERSION,
+        TYPE,
+        SOURCE,
+        ID,
+        TIME,
+        replace(SUBJECT, required=False, meaning=f"{SUBJECT.meaning} Absent without a reference."),
+        TRACEPARENT,
+        *REPLAYED,
+        JSON_CONTENT,
+        DATA_SCHEMA,
+        Header("decision", "The action to take: `action` of the value."),
+        Header(
+            "decision.label-set",
+            "Label set that decided. Absent if the image could not be classified.",
+            required=False,
+        ),
+        Header(
+            "decision.label",
+            "Most severe matched label. Absent if no label matched.",
+            required=False,
+        ),
+        Header(
+            "dlq.code",
+            "For an image that could not be classified only: the code of its dead letter.",
+            required=False,
+        ),
+        Header("tenant", "Tenant that the route decided.", required=False),
+    ),
+    EventType.REVIEW: (
+        SPECVERSION,
+        TYPE,
+        Header("ce_source", "Whose tool wrote the review, as a URI of the tool's own choice."),
+        Header(
+            "ce_id",
+            "Id of the review. The tool repeats it if it sends the same review again.",
+            pattern="^.+$",
+        ),
+        Header("ce_time", "When the verdict was given, RFC 3339 in UTC.", required=False),
+        Header("ce_subject", "`ce_subject` of the action.", required=False),
+        JSON_CONTENT,
+        DATA_SCHEMA,
+        Header(
+            "review.verdict",
+            "`verdict` of the value.",
+            pattern="^(agree|overrule|appeal)$",
+        ),
+    ),
+    EventType.REMOVAL: (
+        SPECVERSION,
+        TYPE,
+        SOURCE,
+        ID,
+        TIME,
+        Header("ce_subject", "URI of the object."),
+        TRACEPARENT,
+        *REPLAYED,
+        JSON_CONTENT,
+        DATA_SCHEMA,
+        Header("object.uri", "URI of the object."),
+        Header(
+            "object.version-id",
+            "Version that was deleted. Absent if the whole object was.",
+            required=False,
+        ),
+        Header("tenant", "Tenant that the object's route decides.", required=False),
+    ),
 }
 
 _OF_RECORDS = frozenset(
@@ -318,6 +350,9 @@ _OF_RECORDS = frozenset(
     | {"dlq.null-headers", "dlq.null-value"}
 )
 """Headers that come from a record of the stream. A row of a backfill has none."""
+
+_OF_SCORING = frozenset(header.name for header in DECISION)
+"""Headers that need the label set. A row of a backfill is read back without it."""
 
 _OF_ROWS: dict[str, tuple[Header, ...]] = {
     "ce_source": (
@@ -332,7 +367,7 @@ _OF_ROWS: dict[str, tuple[Header, ...]] = {
             "ce_id",
             "UUIDv5 of job id, shard, row and type. The same row has the same id whenever it is "
             "published.",
-            pattern=_UUID5,
+            pattern=UUID5,
         ),
     ),
     "ce_subject": (SUBJECT,),
@@ -343,8 +378,8 @@ _OF_ROWS: dict[str, tuple[Header, ...]] = {
     ),
     "dlq.topic": (
         Header("dlq.job", "Id of the job."),
-        Header("dlq.shard", "Number of the shard in the job, from 0.", pattern=_NUMBER),
-        Header("dlq.row", "Number of the row in the shard, from 0.", pattern=_NUMBER),
+        Header("dlq.shard", "Number of the shard in the job, from 0.", pattern=NUMBER),
+        Header("dlq.row", "Number of the row in the shard, from 0.", pattern=NUMBER),
     ),
     "dlq.payload": (
         Header(
@@ -359,7 +394,8 @@ _OF_ROWS: dict[str, tuple[Header, ...]] = {
 
 def _of_rows(stream: EventType) -> tuple[Header, ...]:
     """The headers of a type of the stream, about a row in place of a record."""
-    kept = [header for header in _V1[stream] if header.name not in _OF_RECORDS]
+    left_out = _OF_RECORDS | _OF_SCORING
+    kept = [header for header in _V1[stream] if header.name not in left_out]
     return tuple(own for header in kept for own in _OF_ROWS.get(header.name, (header,)))
 
 
@@ -370,6 +406,6 @@ _BACKFILL = {
 }
 
 HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
-    _V1 | {newer: _V1[older] for newer, older in _V2.items()} | _SERVED | _BACKFILL
+    _V1 | {newer: _V1[older] for newer, older in _V2.items()} | _SERVED | _BACKFILL | _ACTIONS
 )
 """Versions 1 and 2 have the same headers; their values differ."""

@@ -16,7 +16,13 @@ from pipeline.errors import Code
 from pipeline.events.envelope import TextHeaders, bounded_text, optional, text
 from pipeline.events.headers import Payload
 from pipeline.events.schemas import schema_id
-from pipeline.events.values import ImageValue, ModelValue, ObjectValue, ResultValue
+from pipeline.events.values import (
+    ImageValue,
+    ModelValue,
+    ObjectValue,
+    PositionValue,
+    ResultValue,
+)
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -24,6 +30,7 @@ from pipeline.records import (
     LabelSetResult,
     Looked,
     ModelIdentity,
+    Origin,
     OutputRecord,
 )
 
@@ -88,6 +95,15 @@ def result_value(result: LabelSetResult) -> ResultValue:
     }
 
 
+def position_value(origin: Origin) -> PositionValue:
+    return {
+        "topic": origin.position.partition.topic,
+        "partition": origin.position.partition.number,
+        "offset": origin.position.offset,
+        "index": origin.index,
+    }
+
+
 @lru_cache(maxsize=16)  # a worker has one model and one mode
 def embedding_headers(
     model: ModelIdentity,
@@ -124,6 +140,7 @@ def vector_headers(
             looked.model, vector.dtype, vector.size, looked.decode_mode, looked.decode_crop
         ),
         ("object.sha256", text(looked.sha256)),
+        ("object.uri", text(outcome.ref.uri)),
         *optional("object.etag", outcome.etag),
         *optional("object.version-id", outcome.version_id),
         *optional("tenant", outcome.ref.tenant),

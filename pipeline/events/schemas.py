@@ -7,7 +7,9 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from pipeline.events.headers import HEADERS, TYPE, EventType
+from pipeline.events.action_values import ActionValue, RemovalValue, ReviewValue
+from pipeline.events.header import TYPE
+from pipeline.events.headers import HEADERS, EventType
 from pipeline.events.served_values import (
     ServedErrorValue,
     ServedImageValue,
@@ -37,6 +39,9 @@ SERVED_IMAGE_SCHEMA = "served-image.v1"
 SERVED_ERROR_SCHEMA = "served-error.v1"
 BACKFILL_CLASSIFICATION_SCHEMA = "backfill-classification.v1"
 BACKFILL_DEAD_LETTER_SCHEMA = "backfill-dead-letter.v1"
+ACTION_SCHEMA = "action.v1"
+REVIEW_SCHEMA = "review.v1"
+REMOVAL_SCHEMA = "removal.v1"
 
 
 _DEAD_ROW = """\
@@ -92,6 +97,9 @@ def schemas() -> dict[str, dict[str, Any]]:
             **_value_schema(BACKFILL_DEAD_LETTER_SCHEMA, DeadReferenceValue),
             "description": _DEAD_ROW,
         },
+        ACTION_SCHEMA: _value_schema(ACTION_SCHEMA, ActionValue),
+        REVIEW_SCHEMA: _value_schema(REVIEW_SCHEMA, ReviewValue),
+        REMOVAL_SCHEMA: _value_schema(REMOVAL_SCHEMA, RemovalValue),
     }
     for event_type in EventType:
         kind, _, version = event_type.removeprefix("clipstream.").rpartition(".")

@@ -7,15 +7,28 @@ they are stored: neither page mentions an encoding.
 
 from __future__ import annotations
 
+from functools import partial
+
 from pipeline.formats.fields import Fields, unknown_event, unknown_format
-from pipeline.formats.reference import Reference, SkipReason, check_bucket, check_key
-from pipeline.formats.s3_notification import is_folder, optional_version_id
+from pipeline.formats.reference import (
+    Deletion,
+    Read,
+    Reference,
+    SkipReason,
+    check_bucket,
+    check_key,
+    moment,
+)
+from pipeline.formats.s3_notification import is_folder, optional_version_id, removed_version
+from pipeline.records import Removal
 
 EVENT_SOURCE = "s3.amazonaws.com"
 MAJOR_VERSION = "1"
 
 _CREATED = frozenset({"PutObject", "PostObject", "CopyObject", "CompleteMultipartUpload"})
-_DELETED = frozenset({"DeleteObject", "DeleteObjects"})
+_DELETED = "DeleteObject"
+_DELETED_SEVERAL = "DeleteObjects"
+"""Names no object."""
 # Requests that do not change an object's bytes. A part of an upload is not an object yet.
 _OTHER = frozenset(
     """
@@ -55,8 +68,8 @@ _OTHER = frozenset(
 )
 
 
-def read_record(record: Fields) -> Reference | SkipReason:
-    """Read one record: the object that has new bytes, or the reason why there is none.
+def read_record(record: Fields) -> Read:
+    """Read one record: the object that has new bytes or was deleted, or why there is none.
 
     Raises:
         Reject: ``reference.unknown_format`` for another service or version, or an unlisted event.
@@ -73,7 +86,9 @@ def read_record(record: Fields) -> Reference | SkipReason:
     name = record.text("eventName")
     if record.optional_text("errorCode"):  # a request that S3 refused
         return SkipReason.OTHER_EVENT
-    if name in _DELETED:
+    if name == _DELETED:
+        return Deletion(partial(_removal, record, name))
+    if name == _DELETED_SEVERAL:
         return SkipReason.DELETED
     if name in _OTHER:
         return SkipReason.OTHER_EVENT
@@ -85,15 +100,25 @@ def read_record(record: Fields) -> Reference | SkipReason:
 def _reference(record: Fields, name: str) -> Reference | SkipReason:
     request = record.object("requestParameters")
     key = check_key(request.text("key"), request.place("key"))
-    received = _optional(record, "additionalEventData").get("bytesTransferredIn")
+    answer = record.optional_object("responseElements")
+    received = record.optional_object("additionalEventData").get("bytesTransferredIn")
     if name == "PutObject" and is_folder(key, received):  # no other request's body is the object
         return SkipReason.FOLDER
     return Reference(
         check_bucket(request.text("bucketName"), request.place("bucketName")),
         key,
-        version_id=optional_version_id(_optional(record, "responseElements"), "x-amz-version-id"),
+        version_id=optional_version_id(answer, "x-amz-version-id"),
     )
 
 
-def _optional(record: Fields, name: str) -> Fields:
-    return Fields({}, record.place(name)) if record.get(name) is None else record.object(name)
+def _removal(record: Fields, name: str) -> Removal:
+    request = record.object("requestParameters")
+    return Removal(
+        check_bucket(request.text("bucketName"), request.place("bucketName")),
+        check_key(request.text("key"), request.place("key")),
+        name,
+        # Not the answer's version: without one in the request, that is a delete marker's.
+        removed_version(request, "versionId"),
+        notification_id=record.any_text("eventID"),
+        removed_at=moment(record.any_text("eventTime")),
+    )

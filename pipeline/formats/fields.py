@@ -50,6 +50,15 @@ class Fields:
         value = self.get(name)
         return None if value is None else self._text(name, value)
 
+    def optional_object(self, name: str) -> Fields:
+        """The object, or an empty one if the field is absent."""
+        return Fields({}, self.place(name)) if self.get(name) is None else self.object(name)
+
+    def any_text(self, name: str) -> str | None:
+        """The text, or None for anything else: for what a message may get wrong without harm."""
+        value = self.get(name)
+        return value if isinstance(value, str) else None
+
     def _required(self, name: str) -> JsonValue:
         value = self.get(name)
         if value is None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from pipeline.formats.fields import invalid
-from pipeline.records import NO_JSON, JsonValue
+from pipeline.records import NO_JSON, JsonValue, Removal
 
 MAX_KEY_BYTES = 1024
 """S3's limit, in UTF-8."""
@@ -59,6 +60,21 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class Deletion:
+    """A notification that an object was deleted.
+
+    ``read`` reads which object; it raises ``Reject``. It is called only where removals are
+    published. Elsewhere a deletion is skipped, whatever is wrong with it.
+    """
+
+    read: Callable[[], Removal]
+
+
+Read = Reference | SkipReason | Deletion
+"""What one entry says."""
+
+
+@dataclass(frozen=True, slots=True)
 class Entries:
     """A document's entries: each is one reference or event, not yet read.
 
@@ -92,7 +108,7 @@ class Format:
     name: str
     recognises: Callable[[JsonValue], bool]
     entries: Callable[[JsonValue], Entries]
-    read: Callable[[JsonValue, str], Reference | SkipReason]
+    read: Callable[[JsonValue, str], Read]
 
 
 def check_bucket(bucket: str, where: str) -> str:
@@ -148,3 +164,16 @@ def check_etag(etag: str | None, where: str) -> str | None:
             "the store returned it",
         )
     return bare
+
+
+def moment(sent: str | None) -> str | None:
+    """Write a message's time as RFC 3339 in UTC with milliseconds. None for what is no time with a
+    zone."""
+    try:
+        parsed = datetime.fromisoformat(sent or "")
+        if parsed.tzinfo is None:
+            return None
+        in_utc = parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return in_utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -15,16 +15,19 @@ from urllib.parse import unquote_plus
 
 from pipeline.formats.fields import Fields, invalid, kind, unknown_event, unknown_format
 from pipeline.formats.reference import (
+    Deletion,
     Entries,
     Format,
+    Read,
     Reference,
     SkipReason,
     check_bucket,
     check_etag,
     check_key,
     check_version_id,
+    moment,
 )
-from pipeline.records import JsonValue
+from pipeline.records import JsonValue, Removal
 
 MAJOR_VERSION = "2"
 """AWS asks readers to compare the major version of ``eventVersion`` for equality."""
@@ -37,16 +40,27 @@ dialect's ``unchanged`` names."""
 # closed: an event that is not on them is never skipped.
 _DELETED = frozenset(
     """
-    ObjectRemoved:Delete ObjectRemoved:DeleteMarkerCreated
-    LifecycleExpiration:Delete LifecycleExpiration:DeleteMarkerCreated
-    ObjectRemoved:NoOP ObjectRemoved:DeleteAllVersions LifecycleDelMarkerExpiration:Delete
-    ObjectLifecycle:Expiration:Current ObjectLifecycle:Expiration:NonCurrent
-    ObjectLifecycle:Expiration:Noncurrent ObjectLifecycle:Expiration:DeleteMarker
-    ObjectLifecycle:Expiration:AbortMultipartUpload ObjectLifecycle:Expiration:AbortMPU
-    ObjectSynced:Delete ObjectSynced:DeletionMarkerCreated
-    Replication:Delete Replication:DeletionMarkerCreated
+    ObjectRemoved:Delete LifecycleExpiration:Delete ObjectSynced:Delete Replication:Delete
+    ObjectLifecycle:Expiration:NonCurrent ObjectLifecycle:Expiration:Noncurrent
     """.split()  # noqa: SIM905 - names are read in words
 )
+"""The version that they name was deleted; without a version, the object."""
+_HIDDEN = frozenset(
+    """
+    ObjectRemoved:DeleteMarkerCreated LifecycleExpiration:DeleteMarkerCreated
+    ObjectSynced:DeletionMarkerCreated Replication:DeletionMarkerCreated
+    ObjectRemoved:DeleteAllVersions ObjectLifecycle:Expiration:Current
+    """.split()  # noqa: SIM905 - names are read in words
+)
+"""Whoever names no version finds the object no more. A version that they name is often the
+marker's, so it says nothing of the object's."""
+_NOTHING_DELETED = frozenset(
+    """
+    ObjectRemoved:NoOP LifecycleDelMarkerExpiration:Delete ObjectLifecycle:Expiration:DeleteMarker
+    ObjectLifecycle:Expiration:AbortMultipartUpload ObjectLifecycle:Expiration:AbortMPU
+    """.split()  # noqa: SIM905 - names are read in words
+)
+"""Deletions of what no reference can name: nothing, a marker, an unfinished upload."""
 _OTHER = frozenset(
     """
     ObjectTagging:Put ObjectTagging:Delete ObjectAcl:Put
@@ -70,7 +84,7 @@ _NULL_VERSION = "null"
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TEST_EVENT = "s3:TestEvent"
 
-EventReader = Callable[[Fields], Reference | SkipReason]
+EventReader = Callable[[Fields], Read]
 """Reads one entry. Raises ``Reject`` if it cannot."""
 
 
@@ -128,6 +142,17 @@ def optional_version_id(
     return check_version_id(value, fields.place(name))
 
 
+def removed_version(
+    fields: Fields, name: str, no_versions: frozenset[str] = frozenset()
+) -> str | None:
+    """Return the id of the version that was deleted, or None if the message names none. ``null`` is
+    returned as it is: in a bucket that has other versions, they remain."""
+    value = fields.optional_text(name)
+    if not value or value in no_versions:
+        return None
+    return check_version_id(value, fields.place(name))
+
+
 def is_folder(key: str, size: JsonValue) -> bool:
     """Whether an object only makes a folder appear in consoles.
 
@@ -176,9 +201,7 @@ def _entries(document: JsonValue) -> Entries:
     return Entries(records, "Records")
 
 
-def _read(
-    readers: Mapping[str, EventReader], entry: JsonValue, where: str
-) -> Reference | SkipReason:
+def _read(readers: Mapping[str, EventReader], entry: JsonValue, where: str) -> Read:
     if _is_test(entry):
         return SkipReason.TEST_EVENT
     event = Fields.of(entry, where)
@@ -191,25 +214,37 @@ def _read(
     return reader(event)
 
 
-def _read_event(dialect: Dialect, event: Fields) -> Reference | SkipReason:
+def _read_event(dialect: Dialect, event: Fields) -> Read:
     version = event.text("eventVersion")
     if version.partition(".")[0] != MAJOR_VERSION:
         raise unknown_format(
             event.place("eventVersion"), f"{version[:40]!r} is not of version {MAJOR_VERSION}.x"
         )
-    return _skip_reason(event, dialect) or _reference(event.object("s3"), dialect)
-
-
-def _skip_reason(event: Fields, dialect: Dialect) -> SkipReason | None:
     # MinIO writes the prefix in its messages, AWS and Ceph do not.
     name = event.text("eventName").removeprefix("s3:")
     if name in dialect.created or (name.startswith(_CREATED) and name not in dialect.unchanged):
-        return None
-    if name in _DELETED:
+        return _reference(event.object("s3"), dialect)
+    if name in _DELETED or name in _HIDDEN:
+        return Deletion(partial(_removal, event, name, dialect))
+    if name in _NOTHING_DELETED:
         return SkipReason.DELETED
     if name in _OTHER or name in dialect.unchanged:
         return SkipReason.OTHER_EVENT
     raise unknown_event(event.place("eventName"), name)
+
+
+def _removal(event: Fields, name: str, dialect: Dialect) -> Removal:
+    s3 = event.object("s3")
+    bucket, item = s3.object("bucket"), s3.object("object")
+    where = item.place("key")
+    return Removal(
+        check_bucket(bucket.text("name"), bucket.place("name")),
+        check_key(dialect.decode_key(item.text("key"), where), where),
+        name,
+        removed_version(item, "versionId", dialect.no_versions) if name in _DELETED else None,
+        notification_id=event.optional_object("responseElements").any_text("x-amz-request-id"),
+        removed_at=moment(event.any_text("eventTime")),
+    )
 
 
 def _reference(s3: Fields, dialect: Dialect) -> Reference | SkipReason:

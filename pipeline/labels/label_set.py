@@ -155,6 +155,19 @@ class LabelSet:
         decision = min(calls.values(), key=self.actions.index, default=self.default_action)
         return tuple(calls), decision
 
+    def most_severe(self, scores: Iterable[float]) -> str | None:
+        """The matched label that calls for the most severe action, or None if no label matches. Of
+        several, it is the one with the highest score, and of equal scores the first.
+
+        ``scores`` are as in ``decide``.
+        """
+        calls = [
+            (self.actions.index(action), -score, place)
+            for place, (label, score) in enumerate(zip(self.labels, scores, strict=True))
+            if (action := label.action(score)) is not None
+        ]
+        return self.labels[min(calls)[-1]].name if calls else None
+
     def severity(self, action: str) -> int:
         """Rank of one of the set's actions. The least severe has rank 0."""
         return len(self.actions) - 1 - self.actions.index(action)

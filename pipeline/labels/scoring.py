@@ -105,6 +105,9 @@ class CompiledLabelSet:
             ),
             matched=matched,
             decision=decision,
+            severe_label=self.label_set.most_severe(values) if matched else None,
+            severity=self.label_set.severity(decision),
+            is_default=decision == self.label_set.default_action,
         )
 
 

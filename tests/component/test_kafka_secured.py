@@ -335,6 +335,7 @@ def test_the_doctor_names_the_rights_that_are_missing(deployment: Deployment) ->
         f"topic {deployment.input}",
         f"topic {deployment.topic(OutputTopic.EMBEDDINGS)}",
         f"topic {deployment.topic(OutputTopic.DEAD_LETTERS)}",
+        f"topic {deployment.topic(OutputTopic.ACTIONS)}",
         f"group {deployment.kafka.group}",
         "transactional ids test/*",
     }

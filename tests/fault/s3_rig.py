@@ -157,7 +157,8 @@ class Traffic:
 
     def _decided(self) -> int:
         self._outcomes.extend(self._reader.poll(POLL_S))
-        return sum(each.topic is not OutputTopic.EMBEDDINGS for each in self._outcomes)
+        decided = (OutputTopic.CLASSIFICATIONS, OutputTopic.DEAD_LETTERS)
+        return sum(each.topic in decided for each in self._outcomes)
 
     def _works(self) -> bool:
         """Fails where nobody works any more."""

@@ -26,14 +26,13 @@ from pipeline.records import (
 from pipeline.references import ReferencesPolicy, SkipReason, parse
 from pipeline.routes import RoutePolicy, Router
 
-ROUTER = Router(
-    [
-        RoutePolicy(bucket="skipped*", skip=True),
-        RoutePolicy(bucket="a*", label_sets=("moderation",), allowed_label_sets=("objects",)),
-        RoutePolicy(headers={"source": "cms"}, label_sets=("objects",)),
-    ],
-    ["moderation", "objects"],
+ROUTES = (
+    RoutePolicy(bucket="skipped*", skip=True),
+    RoutePolicy(bucket="a*", label_sets=("moderation",), allowed_label_sets=("objects",)),
+    RoutePolicy(headers={"source": "cms"}, label_sets=("objects",)),
 )
+ROUTER = Router(ROUTES, ["moderation", "objects"])
+REMOVING = Router(ROUTES, ["moderation", "objects"], removals=True)
 REFUSALS = {"reference.no_route", "reference.not_allowed", "reference.unknown_label_set"}
 BUILDER = EventBuilder(EventContext("cluster", "group", {"t": "uuid"}, "1"), EventsPolicy())
 POLICY = ReferencesPolicy(max_references_per_record=20, max_depth=8)
@@ -179,11 +178,54 @@ def test_a_reference_that_the_routes_refuse_is_replayed_as_the_same_reference(
     assert (again.content.code, again.content.ref) == (letter.code, letter.ref)
 
 
-def notification(source: str, key: str) -> Record:
+@given(lookalikes | json_values, headers)
+@example(
+    {
+        "Records": [
+            {"eventSource": "aws:s3", "eventVersion": "2.1", "eventName": name}
+            | {"s3": {"bucket": {"name": "abc"}, "object": {"key": "a%"}}}
+            for name in ("ObjectRemoved:Delete", "ObjectRemoved:NoOP", "ObjectTagging:Put")
+        ]
+    },
+    (),
+)
+def test_publishing_removals_changes_what_becomes_of_deletions_alone(
+    document: Any, headers: Headers
+) -> None:
+    source = record(json.dumps(document).encode(), headers)
+    skipping = parse(source, POLICY, ROUTER)
+    for off, on in zip(skipping, parse(source, POLICY, REMOVING), strict=True):
+        assert on.origin == off.origin
+        if off.content != Skipped(SkipReason.DELETED):
+            assert on == off
+        elif isinstance(on.content, DeadLetter):
+            assert on.content.code in {"reference.invalid", "reference.unknown_format"}
+            assert on.record is not None
+        else:
+            assert isinstance(on.content, Skipped)
+            assert on.content.reason == SkipReason.DELETED
+
+
+@given(keys)
+@example("a%20b+c d%2Bé/")
+def test_a_removal_names_the_object_that_the_upload_named(key: str) -> None:
+    for source, sent in (("aws:s3", quote_plus(key, safe="/")), ("ceph:s3", key)):
+        uploaded = parse(notification(source, sent), POLICY, REMOVING)[0].content
+        removed = notification(source, sent, "ObjectRemoved:Delete")
+        [entry] = parse(removed, POLICY, REMOVING)
+        assert isinstance(uploaded, ImageRef)
+        assert isinstance(entry.content, Skipped)
+        assert entry.content.removal is not None
+        assert entry.content.removal.uri == uploaded.uri
+        (published,) = BUILDER.records(entry.origin, entry.content)
+        assert json.loads(published.value)["key"] == key
+
+
+def notification(source: str, key: str, event_name: str = "ObjectCreated:Put") -> Record:
     event = {
         "eventVersion": "2.1",
         "eventSource": source,
-        "eventName": "ObjectCreated:Put",
+        "eventName": event_name,
         "s3": {"bucket": {"name": "abc"}, "object": {"key": key, "size": 1}},
     }
     return record(json.dumps({"Records": [event]}).encode())

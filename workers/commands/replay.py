@@ -12,6 +12,7 @@ from pipeline.adapters.kafka.replay import ReplayProducer, find
 from pipeline.adapters.kafka.replay import publish as publish_found
 from pipeline.errors import Halt
 from pipeline.replay import Found, Search, Selection
+from workers.audit import Act, note, operator
 from workers.commands.progress import open_ended
 from workers.settings.loading import Settings
 
@@ -70,7 +71,10 @@ def run_replay(
     with ReplayProducer(settings.kafka, settings.delivery) as producer:
         found = _find(settings, console, search)
         _show(console, found)
+        who, said = operator(), f"of group {settings.kafka.group}: {selection}, limit {limit}"
+        note(Act.REPLAYED, who, f"begins {said}")
         count = _publish(settings, console, producer, found, as_routed)
+        note(Act.REPLAYED, who, f"sent {count} dead letters {said}")
     console.print(f"{count} dead letters replayed", highlight=False)
     return count
 

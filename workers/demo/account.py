@@ -100,6 +100,8 @@ class Results:
         if outcome.topic is OutputTopic.EMBEDDINGS:
             self.embeddings += 1
             return
+        if outcome.topic is OutputTopic.ACTIONS:  # it follows from an outcome
+            return
         classified = outcome.topic is OutputTopic.CLASSIFICATIONS
         (self.classified if classified else self.dead_letters).append(outcome)
         self._visible[entry_of(outcome)] += 1

@@ -37,7 +37,6 @@ from pipeline.flow import FlowPolicy
 from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.policy import Policy, Tier
 from pipeline.priority import PriorityPolicy
-from pipeline.records import OutputTopic
 from pipeline.references import ReferencesPolicy
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from pipeline.routes import RoutePolicy
@@ -195,7 +194,7 @@ class Settings(Policy):
     def _served_topic_is_its_own(self) -> Self:
         if self.serve.publish == "none":
             return self
-        outputs = [self.kafka.output_topics.name(topic) for topic in OutputTopic]
+        outputs = self.kafka.output_topics.in_use.values()
         if self.serve.topic in (*self.kafka.input_topics, *outputs):
             raise ValueError(
                 f"serve.topic: {self.serve.topic} is a topic of the stream too, whose readers do "
@@ -205,7 +204,7 @@ class Settings(Policy):
 
     @model_validator(mode="after")
     def _backfill_topics_are_their_own(self) -> Self:
-        theirs = {self.kafka.output_topics.name(topic) for topic in OutputTopic}
+        theirs = {*self.kafka.output_topics.in_use.values()}
         theirs |= {*self.kafka.input_topics, self.serve.topic}
         seen: set[str] = set()
         for key, name in self.backfill.topics:

@@ -21,6 +21,7 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.commit.budget import FailureBudget
 from pipeline.events import EventBuilder, EventContext
 from pipeline.ports import Encoder, Meter, Tracer
+from pipeline.records import OutputTopic
 from workers.endpoints.identity import STREAM, EndpointId
 from workers.endpoints.worker import MetricsEndpoint
 from workers.event_loop import EventLoopThread
@@ -110,7 +111,11 @@ def build_stream_worker(
             stream,
             Images(loop, path.flow, path.fetcher, encoder.call_age_s),
             rules,
-            EventBuilder(context, settings.events),
+            EventBuilder(
+                context,
+                settings.events,
+                actions=OutputTopic.ACTIONS in settings.kafka.output_topics.in_use,
+            ),
             _gate(settings, path, loop, meter),
             _policy(settings),
             Instruments(SystemClock(), meter, random.Random(), tracer),  # noqa: S311 - jitter

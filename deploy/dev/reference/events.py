@@ -3,25 +3,31 @@ built by the code that builds the real ones."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from deploy.dev.reference.markdown import NOTICE, table
+from deploy.dev.reference.event_parts import example_of, fields_of, headers_of
+from deploy.dev.reference.markdown import NOTICE
 from pipeline.content import content_id
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
+from pipeline.events.action_values import ReviewValue
 from pipeline.events.backfill import BackfilledRow, BackfillEvents
-from pipeline.events.headers import HEADERS, ORIGINAL_PREFIX, EventType
+from pipeline.events.envelope import own_attributes
+from pipeline.events.headers import ORIGINAL_PREFIX, EventType
+from pipeline.events.parts import as_json, json_content
 from pipeline.events.schemas import (
+    ACTION_SCHEMA,
     BACKFILL_CLASSIFICATION_SCHEMA,
     BACKFILL_DEAD_LETTER_SCHEMA,
     CLASSIFICATION_SCHEMA,
     CLASSIFICATION_SCHEMA_V2,
     DEAD_LETTER_SCHEMA,
     DEAD_LETTER_SCHEMA_V2,
+    REMOVAL_SCHEMA,
+    REVIEW_SCHEMA,
     SERVED_ERROR_SCHEMA,
     SERVED_IMAGE_SCHEMA,
     schemas,
@@ -39,13 +45,12 @@ from pipeline.records import (
     Looked,
     ModelIdentity,
     Origin,
-    OutputRecord,
     Partition,
     Position,
     Record,
+    Removal,
+    Skipped,
 )
-
-SHOWN_BYTES = 16
 
 _INTRODUCTION = """\
 Every event is a CloudEvent in Kafka's binary mode. The attributes are headers, the data is the
@@ -74,6 +79,23 @@ The event is on the dead-letter topic, after the dead letter and with the same k
 empty.
 """
 
+_ACTION = """\
+The stream publishes this event where `kafka.output_topics.actions` names a topic: one for each
+image with a decision that is not its label set's default, and one for each dead letter. The key is
+that of the input record.
+"""
+
+_REVIEW = """\
+Tools of reviewers write this event. Clipstream defines it, and neither writes nor reads it. Give it
+the key of the action.
+"""
+
+_REMOVAL = """\
+The stream publishes this event where `events.removals` is on: one for each notification that an
+object was deleted. It is on the topic of embeddings, with the key of the input record, so a reader
+of that topic has the vectors of a key and their removal in order.
+"""
+
 _SERVED = """\
 `clipstream serve` publishes these events where `serve.publish` is `kafka`. The key is the id of the
 request. Bodies of requests and texts for the model are in no event.
@@ -84,20 +106,17 @@ _BACKFILL = """\
 the subject. Values are those of the stream, with `job` in place of `position`.
 """
 
-Row = tuple[str, str, str]
+_CONTEXT = EventContext(
+    cluster_id="5L6g3nShT-eMCtK--X86sw",
+    group="clipstream",
+    topic_ids={"images": "0b1f6a52-6c1d-4f4e-9d0f-5f6f2d8f7a11"},
+    version="0.1.0",
+)
 
 
 def render() -> str:
     """The page as Markdown."""
-    builder = EventBuilder(
-        EventContext(
-            cluster_id="5L6g3nShT-eMCtK--X86sw",
-            group="clipstream",
-            topic_ids={"images": "0b1f6a52-6c1d-4f4e-9d0f-5f6f2d8f7a11"},
-            version="0.1.0",
-        ),
-        EventsPolicy(),
-    )
+    builder = EventBuilder(_CONTEXT, EventsPolicy())
     classification, embedding = builder.records(_origin(41), _classified())
     (dead_reference,) = builder.records(_origin(42), _unfetched())
     unparsed = (_origin(43), _unparsed(), _unreadable())
@@ -110,38 +129,70 @@ def render() -> str:
         (
             f"# Events\n\n{NOTICE}\n\n{_INTRODUCTION}",
             "## Classification\n",
-            _headers(EventType.CLASSIFICATION),
+            headers_of(EventType.CLASSIFICATION),
             "Value, JSON in UTF-8:\n",
-            _fields(values[CLASSIFICATION_SCHEMA]),
-            _example("Example", classification),
+            fields_of(values[CLASSIFICATION_SCHEMA]),
+            example_of("Example", classification),
             "## Embedding\n",
-            _headers(EventType.EMBEDDING),
+            headers_of(EventType.EMBEDDING),
             "Value: the elements, little-endian, nothing else.\n",
-            _example("Example", embedding),
+            example_of("Example", embedding),
             "## Dead letter\n",
-            _headers(EventType.DEAD_LETTER),
+            headers_of(EventType.DEAD_LETTER),
             _ORIGINAL_HEADERS,
             "Value if `dlq.payload` is `reference`, JSON in UTF-8:\n",
-            _fields(values[DEAD_LETTER_SCHEMA]),
-            _example("Example of a reference", dead_reference),
-            _example("Example of a record that could not be parsed", dead_record),
-            _example("The same, had it not fitted the topic", shrunk),
+            fields_of(values[DEAD_LETTER_SCHEMA]),
+            example_of("Example of a reference", dead_reference),
+            example_of("Example of a record that could not be parsed", dead_record),
+            example_of("The same, had it not fitted the topic", shrunk),
             f"## Version 2: images on web servers\n\n{_VERSION_2}",
             f"Type `{EventType.CLASSIFICATION_V2}`, value, JSON in UTF-8:\n",
-            _fields(values[CLASSIFICATION_SCHEMA_V2]),
-            _example("Example", classification_2),
+            fields_of(values[CLASSIFICATION_SCHEMA_V2]),
+            example_of("Example", classification_2),
             f"Type `{EventType.EMBEDDING_V2}`, with a value as of version 1.\n",
-            _example("Example", embedding_2),
+            example_of("Example", embedding_2),
             f"Type `{EventType.DEAD_LETTER_V2}`, value of a `reference`, JSON in UTF-8:\n",
-            _fields(values[DEAD_LETTER_SCHEMA_V2]),
-            _example("Example of a reference", dead_url),
+            fields_of(values[DEAD_LETTER_SCHEMA_V2]),
+            example_of("Example of a reference", dead_url),
             "## Replay\n",
             _REPLAY,
-            _headers(EventType.REPLAY),
+            headers_of(EventType.REPLAY),
+            *_actions(values),
             *_served(values),
             *_backfill(values),
         )
     )
+
+
+def _actions(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The part about actions, removals and reviews."""
+    builder = EventBuilder(_CONTEXT, EventsPolicy(), actions=True)
+    classified = _classified()
+    calling = replace(
+        classified.results[0], decision="review", severe_label="cat", severity=1, is_default=False
+    )
+    *_, action = builder.records(_origin(41), replace(classified, results=(calling,)))
+    _, of_letter = builder.records(_origin(42), _unfetched())
+    yield "## Action\n"
+    yield _ACTION
+    yield headers_of(EventType.ACTION)
+    yield "Value, JSON in UTF-8:\n"
+    yield fields_of(values[ACTION_SCHEMA])
+    yield example_of("Example", action)
+    yield example_of("Example of a dead letter's action", of_letter)
+    (removal,) = builder.records(_origin(46), Skipped("deleted", _removal()))
+    yield "## Removal\n"
+    yield _REMOVAL
+    yield headers_of(EventType.REMOVAL)
+    yield "Value, JSON in UTF-8:\n"
+    yield fields_of(values[REMOVAL_SCHEMA])
+    yield example_of("Example", removal)
+    yield "## Review\n"
+    yield _REVIEW
+    yield headers_of(EventType.REVIEW)
+    yield "Value, JSON in UTF-8:\n"
+    yield fields_of(values[REVIEW_SCHEMA])
+    yield example_of("Example", _review(dict(action.headers)["ce_id"].decode()))
 
 
 def _served(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -151,19 +202,19 @@ def _served(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     image, embedding = events.looked_at(sent, outcome.looked, outcome.results)
     yield "## Served image\n"
     yield _SERVED
-    yield _headers(EventType.SERVED_IMAGE)
+    yield headers_of(EventType.SERVED_IMAGE)
     yield "Value, JSON in UTF-8:\n"
-    yield _fields(values[SERVED_IMAGE_SCHEMA])
-    yield _example("Example", image)
+    yield fields_of(values[SERVED_IMAGE_SCHEMA])
+    yield example_of("Example", image)
     yield "## Served embedding\n"
-    yield _headers(EventType.SERVED_EMBEDDING)
+    yield headers_of(EventType.SERVED_EMBEDDING)
     yield "Value: the elements, little-endian, nothing else.\n"
-    yield _example("Example", embedding)
+    yield example_of("Example", embedding)
     yield "## Served error\n"
-    yield _headers(EventType.SERVED_ERROR)
+    yield headers_of(EventType.SERVED_ERROR)
     yield "Value, JSON in UTF-8:\n"
-    yield _fields(values[SERVED_ERROR_SCHEMA])
-    yield _example("Example", events.failed(sent, "decode.truncated"))
+    yield fields_of(values[SERVED_ERROR_SCHEMA])
+    yield example_of("Example", events.failed(sent, "decode.truncated"))
 
 
 def _backfill(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -175,78 +226,19 @@ def _backfill(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     (letter,) = events.records(row, _unfetched())
     yield "## Backfill classification\n"
     yield _BACKFILL
-    yield _headers(EventType.BACKFILL_CLASSIFICATION)
+    yield headers_of(EventType.BACKFILL_CLASSIFICATION)
     yield "Value, JSON in UTF-8:\n"
-    yield _fields(values[BACKFILL_CLASSIFICATION_SCHEMA])
-    yield _example("Example", classification)
+    yield fields_of(values[BACKFILL_CLASSIFICATION_SCHEMA])
+    yield example_of("Example", classification)
     yield "## Backfill embedding\n"
-    yield _headers(EventType.BACKFILL_EMBEDDING)
+    yield headers_of(EventType.BACKFILL_EMBEDDING)
     yield "Value: the elements, little-endian, nothing else.\n"
-    yield _example("Example", embedding)
+    yield example_of("Example", embedding)
     yield "## Backfill dead letter\n"
-    yield _headers(EventType.BACKFILL_DEAD_LETTER)
+    yield headers_of(EventType.BACKFILL_DEAD_LETTER)
     yield "Value if `dlq.payload` is `reference`, JSON in UTF-8:\n"
-    yield _fields(values[BACKFILL_DEAD_LETTER_SCHEMA])
-    yield _example("Example", letter)
-
-
-def _headers(event_type: EventType) -> str:
-    rows = [
-        (f"`{header.name}`", "always" if header.required else "optional", header.meaning)
-        for header in HEADERS[event_type]
-    ]
-    return f"Type `{event_type}`.\n\n{table(('Header', 'Present', 'Meaning'), rows)}"
-
-
-def _fields(schema: Mapping[str, Any]) -> str:
-    return table(("Field", "Type", "Meaning"), _rows(schema, schema.get("$defs", {}), ""))
-
-
-def _rows(node: Mapping[str, Any], defs: Mapping[str, Any], prefix: str) -> Iterator[Row]:
-    """One row a field, depth first, in the order of the code."""
-    for name, field in node.get("properties", {}).items():
-        path = prefix + name
-        target, kind = _resolved(field, defs)
-        if name not in node.get("required", ()):
-            kind += ", optional"
-        meaning = field.get("description", target.get("description", ""))
-        yield f"`{path}`", kind, meaning
-        if "items" in target:
-            item, _ = _resolved(target["items"], defs)
-            yield from _rows(item, defs, f"{path}[].")
-        else:
-            yield from _rows(target, defs, f"{path}.")
-
-
-def _resolved(field: Mapping[str, Any], defs: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
-    """A field's own schema and its type in words."""
-    if "$ref" in field:
-        return _resolved(defs[field["$ref"].removeprefix("#/$defs/")], defs)
-    if "anyOf" in field:
-        return field, " or ".join(_resolved(option, defs)[1] for option in field["anyOf"])
-    if "items" in field:
-        return field, f"list of {_resolved(field['items'], defs)[1]}s"
-    return field, str(field["type"])
-
-
-def _example(title: str, record: OutputRecord | EventRecord) -> str:
-    lines = [f"key: {_text(record.key or b'')}"]
-    lines += [f"{name}: {_text(value)}".rstrip() for name, value in record.headers]
-    headers = dict(record.headers)
-    if headers.get("content-type") == b"application/json":
-        lines += ["", json.dumps(json.loads(record.value), indent=2, ensure_ascii=False)]
-    elif "embedding.dtype" in headers:
-        shown = record.value[:SHOWN_BYTES].hex(" ")
-        lines += ["", f"{shown} … ({len(record.value):,} bytes)"]
-    elif record.value:
-        lines += ["", _text(record.value)]
-    body = "\n".join(lines)
-    return f"{title}:\n\n```text\n{body}\n```\n"
-
-
-def _text(value: bytes) -> str:
-    """The examples' own keys, headers and raw values are all text."""
-    return value.decode()
+    yield fields_of(values[BACKFILL_DEAD_LETTER_SCHEMA])
+    yield example_of("Example", letter)
 
 
 def _origin(offset: int) -> Origin:
@@ -328,6 +320,40 @@ def _classified(ref: ImageRef | None = None) -> Classification:
         etag="9b2cf535f27731c974343645a3985328",
         version_id=None if ref else "L4kqtJlcpXroDTDmpUMLUo",
     )
+
+
+def _removal() -> Removal:
+    return Removal(
+        bucket="photos",
+        key="2026/01/cat 1.jpg",
+        event="ObjectRemoved:Delete",
+        version_id="L4kqtJlcpXroDTDmpUMLUo",
+        notification_id="C3D13FE58DE4C810",
+        removed_at="2026-01-01T07:59:58.000Z",
+        tenant="gallery",
+    )
+
+
+def _review(action_id: str) -> EventRecord:
+    value: ReviewValue = {
+        "action_id": action_id,
+        "verdict": "overrule",
+        "decision": "keep",
+        "reason": "a drawing",
+        "reviewer": "r-7f3a",
+        "reviewed_at": "2026-01-01T08:15:00Z",
+    }
+    headers = (
+        *own_attributes(
+            EventType.REVIEW,
+            b"https://review.example.com",
+            "b1c1a0a4-6f5d-4f6c-8d0e-0c6a3f1f2f11",
+            "upload-20417",
+        ),
+        *json_content(REVIEW_SCHEMA),
+        ("review.verdict", value["verdict"].encode()),
+    )
+    return EventRecord(b"user-81", as_json(value), headers)
 
 
 def _sent() -> ServedImage:

@@ -78,6 +78,7 @@ GROUPS = (
         "kafka",
         "one Kafka client: members, transactions, offsets, replays, permissions",
         files=(
+            "tests/component/test_kafka_actions.py",
             "tests/component/test_kafka_doctor.py",
             "tests/component/test_kafka_enqueue.py",
             "tests/component/test_kafka_fencing.py",

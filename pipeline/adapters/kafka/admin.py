@@ -20,7 +20,6 @@ from pipeline.adapters.kafka.failures import administrated, administrating, conn
 from pipeline.adapters.kafka.offsets import OffsetNote, progress_of
 from pipeline.adapters.kafka.policy import KafkaPolicy, common_options
 from pipeline.errors import Halt, Retry
-from pipeline.records import OutputTopic
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ class KafkaAdmin:
             Halt: a topic does not exist, or the brokers are too old.
         """
         self._require_topic_ids()
-        outputs = [self._kafka.output_topics.name(topic) for topic in OutputTopic]
+        outputs = self._kafka.output_topics.in_use.values()
         topics = self.topics([*self._kafka.input_topics, *outputs])
         missing = {*self._kafka.input_topics, *outputs} - topics.keys()
         if missing:

@@ -15,7 +15,6 @@ from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member
 from pipeline.adapters.kafka.sink import KafkaSink
 from pipeline.errors import PipelineError
 from pipeline.ports import Check, CheckResult
-from pipeline.records import OutputTopic
 
 INTERNAL_TOPICS = ("__consumer_offsets", "__transaction_state")
 OFFSET_METADATA_BYTES = 4096
@@ -24,8 +23,8 @@ OFFSET_METADATA_BYTES = 4096
 SAFE_REPLICATION = 3
 SAFE_MIN_ISR = 2
 CREATED_RETENTION_MS = 7 * 24 * 3600 * 1000
-DEAD_LETTER_RETENTION_MS = 30 * 24 * 3600 * 1000
-"""Longer, because dead letters wait for people."""
+WAITING_RETENTION_MS = 30 * 24 * 3600 * 1000
+"""Longer, because dead letters and actions wait for people."""
 
 
 def sound_topics(kafka: KafkaPolicy, served: str | None = None) -> dict[str, dict[str, str]]:
@@ -47,8 +46,13 @@ def sound_topics(kafka: KafkaPolicy, served: str | None = None) -> dict[str, dic
     }
     topics[kafka.output_topics.dead_letters] = durable | {
         "max.message.bytes": str(kafka.max_request_bytes),
-        "retention.ms": str(DEAD_LETTER_RETENTION_MS),
+        "retention.ms": str(WAITING_RETENTION_MS),
     }
+    if kafka.output_topics.actions is not None:
+        topics[kafka.output_topics.actions] = durable | {
+            "max.message.bytes": str(kafka.max_input_bytes),
+            "retention.ms": str(WAITING_RETENTION_MS),
+        }
     return topics
 
 
@@ -75,7 +79,7 @@ class KafkaDoctor:
 
     def check(self) -> Iterator[Check]:
         """All findings. A later check assumes that the earlier ones passed."""
-        outputs = [self._kafka.output_topics.name(topic) for topic in OutputTopic]
+        outputs = list(self._kafka.output_topics.in_use.values())
         outputs += [self._served] if self._served else []
         topics = self._admin.topics([*self._kafka.input_topics, *outputs, *INTERNAL_TOPICS])
         settings = self._settings(ConfigResourceType.TOPIC, list(topics))
@@ -97,7 +101,7 @@ class KafkaDoctor:
 
     def check_outputs(self) -> Iterator[Check]:
         """Findings about the output topics alone."""
-        outputs = [self._kafka.output_topics.name(topic) for topic in OutputTopic]
+        outputs = list(self._kafka.output_topics.in_use.values())
         topics = self._admin.topics(outputs)
         settings = self._settings(ConfigResourceType.TOPIC, list(topics))
         for name in outputs:

@@ -105,7 +105,7 @@ class OutcomeReader:
         Raises:
             Retry, Halt: as ``administrating``, here and in the methods.
         """
-        self._roles = {kafka.output_topics.name(role): role for role in OutputTopic}
+        self._roles = {name: role for role, name in kafka.output_topics.in_use.items()}
         options = {"isolation_level": "read_committed", "fetch_max_wait_ms": 100}
         self._topics = _Topics(kafka, self._roles, "outcomes", options)
 

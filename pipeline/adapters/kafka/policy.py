@@ -59,14 +59,33 @@ class TopicNames(Policy):
     dead_letters: str = Field(
         "clipstream.dead-letters", description="References that could not be classified, and why."
     )
+    actions: str | None = Field(
+        None,
+        description="What somebody must act on: decisions that are not their label set's default, "
+        "and the unclassified actions of dead letters. Usually `clipstream.actions`. null: no such "
+        "topic.",
+    )
 
-    @field_validator("classifications", "embeddings", "dead_letters")
+    @field_validator("*")
     @classmethod
-    def _legal(cls, name: str) -> str:
-        return check_topic(name)
+    def _legal(cls, name: str | None) -> str | None:
+        return None if name is None else check_topic(name)
+
+    @property
+    def in_use(self) -> dict[OutputTopic, str]:
+        """Names of the topics that are published to, by role."""
+        names = {role: getattr(self, role.value) for role in OutputTopic}
+        return {role: name for role, name in names.items() if name is not None}
 
     def name(self, topic: OutputTopic) -> str:
-        value: str = getattr(self, topic.value)
+        """Name of a topic that is in use.
+
+        Raises:
+            KeyError: the topic is not in use.
+        """
+        value: str | None = getattr(self, topic.value)
+        if value is None:
+            raise KeyError(topic)
         return value
 
 
@@ -136,14 +155,14 @@ class KafkaPolicy(Policy):
 
     @model_validator(mode="after")
     def _no_loop(self) -> Self:
-        names = [self.output_topics.name(topic) for topic in OutputTopic]
+        names = list(self.output_topics.in_use.values())
         if clash := set(self.input_topics) & set(names):
             raise ValueError(
                 f"kafka.input_topics: {', '.join(sorted(clash))} is an output topic too; "
                 "Clipstream would read what it writes: use another topic"
             )
         if len(set(names)) < len(names):
-            raise ValueError("kafka.output_topics: two of them have the same name; use three")
+            raise ValueError("kafka.output_topics: two of them have the same name; use one each")
         return self
 
     @property

@@ -62,7 +62,7 @@ def outcome(
 class Deployment:
     """Topics, a group with first offsets, and everything that was opened for it.
 
-    The topics are the input and the three outputs, all with ``partitions`` partitions; ``configs``
+    The topics are the input and all outputs, each with ``partitions`` partitions; ``configs``
     are settings of the outputs by role. ``brokers`` hold every partition, the first as its leader;
     by default the cluster chooses one.
     """

@@ -97,6 +97,7 @@ def stream_worker(
     gate: CommitGate | None = None,
     policy: StreamPolicy = POLICY,
     events: EventsPolicy | None = None,
+    actions: bool = False,
     tracer: Tracer | None = None,
 ) -> StreamWorker:
     """A worker on the machine's clock, which nothing holds up unless it is given."""
@@ -105,7 +106,7 @@ def stream_worker(
         stream,
         Images(loop, flow, supply or Plenty(), encode_age_s),
         rules if callable(rules) else lambda: rules,
-        EventBuilder(context, events or EventsPolicy()),
+        EventBuilder(context, events or EventsPolicy(), actions=actions),
         gate or open_gate(clock, meter),
         policy,
         Instruments(clock, meter, random.Random(0), tracer or Tracer()),
@@ -178,6 +179,7 @@ class Running:
         rules: Rules | None = None,
         tracer: Tracer | None = None,
         order: Order = "key",
+        actions: bool = False,
     ) -> None:
         self.flow = MadeUpFlow()
         self.meter = PrometheusMeter(STREAM_WORKER)
@@ -202,6 +204,7 @@ class Running:
             gate=gate,
             policy=replace(POLICY, flow=policy, priority=priority, order=order),
             tracer=tracer,
+            actions=actions,
         )
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -243,9 +246,11 @@ def running(
     rules: Rules | None = None,
     tracer: Tracer | None = None,
     order: Order = "key",
+    actions: bool = False,
 ) -> Iterator[Running]:
+    policy = policy or FlowPolicy()
     worker = Running(
-        broker, member, policy or FlowPolicy(), gate, priority, flow, rules, tracer, order
+        broker, member, policy, gate, priority, flow, rules, tracer, order, actions=actions
     )
     try:
         yield worker

@@ -43,6 +43,7 @@ class WorkerOfDeployment:
             self._loop,
             self.meter,
             policy=replace(POLICY, commit_interval_s=COMMIT_INTERVAL_S),
+            actions=True,
         )
         self._thread = threading.Thread(target=self._run, name=f"worker-{slot}")
         self._thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,10 @@ def test_the_command_refuses_while_a_driver_renews_its_lease(
     assert bodies(folder) == before
 
 
-def test_the_command_says_what_it_did(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_command_says_what_it_did_also_to_the_audit_log(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "clipstream.audit")
     folder = MemoryFolder()
     write_job(folder, SCORING, shards=3)
     monkeypatch.setattr(erase, "open_output", lambda settings, place: folder)
@@ -66,3 +70,5 @@ def test_the_command_says_what_it_did(monkeypatch: pytest.MonkeyPatch, tmp_path:
     found = folder.read(layout.LEASE)
     assert found is not None
     assert json.loads(found.body)["ended"] is True
+    (line,) = [each for each in caplog.messages if each.startswith("erased by ")]
+    assert line.endswith(": 2 rows of 2 named objects in s3://derived/2024")

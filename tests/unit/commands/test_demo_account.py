@@ -76,6 +76,11 @@ def test_an_embedding_is_no_outcome_of_its_own() -> None:
     assert found.embeddings == 1
 
 
+def test_an_action_is_no_outcome_of_its_own() -> None:
+    action = PublishedOutcome(OutputTopic.ACTIONS, 0, 0, None, b"{}", {})
+    assert results(*map(classification, ENTRIES), action).account() == Account(0, 0)
+
+
 def test_messages_are_found_where_the_broker_put_them() -> None:
     found = iter([(1, 0, b"list"), (1, 1, b"skip-1"), (0, 7, b"one")])
     assert set(placed([ONE, LIST, SKIP], found)) == set(SENT)

@@ -163,6 +163,8 @@ def test_a_classification_is_a_cloudevent_in_binary_mode() -> None:
         ("traceparent", TRACE.encode()),
         ("content-type", b"application/json"),
         ("ce_dataschema", b"urn:clipstream:schema:classification:v1"),
+        ("decision", b"review"),
+        ("decision.label-set", b"shapes"),
     )
 
 
@@ -183,7 +185,8 @@ def test_what_is_unknown_is_null_in_a_value_and_absent_from_headers() -> None:
     assert value["object"]["version_id"] is None
     assert value["reference"]["metadata"] == {}
     optional = {header.name for header in HEADERS[EventType.EMBEDDING] if not header.required}
-    optional -= {"decode.crop", "content.id"}  # always known; absent in events of earlier versions
+    # These are always known, and absent in events of earlier versions.
+    optional -= {"decode.crop", "content.id", "object.uri"}
     assert optional.isdisjoint(texts(embedding))
     assert classification.key is None
 
@@ -282,6 +285,7 @@ def test_an_embedding_names_model_object_and_classification() -> None:
         ("decode.mode", b"strict"),
         ("decode.crop", b"transformers"),
         ("object.sha256", b"ab" * 32),
+        ("object.uri", "s3://photos/2026/café 1.jpg".encode()),
         ("object.etag", b"read-etag"),
         ("object.version-id", b"read"),
         ("tenant", b"gallery"),

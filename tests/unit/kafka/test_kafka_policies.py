@@ -358,9 +358,24 @@ def test_secrets_are_secret_by_type() -> None:
     assert "hidden" not in repr(security)
 
 
-def test_every_output_topic_has_a_name() -> None:
-    assert {KAFKA.output_topics.name(role) for role in OutputTopic} == {
-        "clipstream.classifications",
-        "clipstream.embeddings",
-        "clipstream.dead-letters",
+def test_every_output_topic_has_a_name_but_that_of_actions() -> None:
+    names = KAFKA.output_topics
+    assert names.in_use == {
+        OutputTopic.CLASSIFICATIONS: "clipstream.classifications",
+        OutputTopic.EMBEDDINGS: "clipstream.embeddings",
+        OutputTopic.DEAD_LETTERS: "clipstream.dead-letters",
     }
+    assert {role: names.name(role) for role in names.in_use} == names.in_use
+    with pytest.raises(KeyError):
+        names.name(OutputTopic.ACTIONS)
+
+
+def test_the_topic_of_actions_is_checked_like_the_others() -> None:
+    named = TopicNames(actions="clipstream.actions")
+    assert named.in_use[OutputTopic.ACTIONS] == named.name(OutputTopic.ACTIONS)
+    assert len(named.in_use) == len(OutputTopic)
+    with pytest.raises(ValidationError, match="not a topic's name"):
+        TopicNames(actions="no topic")
+    for clash in ("clipstream.references", "clipstream.dead-letters"):
+        with pytest.raises(ValidationError, match=r"is an output topic too|have the same name"):
+            KafkaPolicy(output_topics=TopicNames(actions=clash))

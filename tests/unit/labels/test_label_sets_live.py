@@ -124,12 +124,18 @@ def test_a_file_that_is_still_being_written_is_not_loaded(bench: Bench) -> None:
     assert bench.count("refused") == 0
 
 
-def test_label_sets_come_and_go(bench: Bench) -> None:
+def test_label_sets_come_and_go(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "clipstream.audit")
     bench.write("plants", ONE.replace("animals", "plants"))
     (bench.folder / "animals.yaml").unlink()
     bench.rules.look()
     bench.rules.look()
     assert list(scored_as(bench.rules())) == list(bench.in_force()) == ["plants"]
+    version = bench.rules().versions["plants"]
+    assert caplog.messages == [
+        f"loaded by label_sets.paths: label set plants, version {version}",
+        "unloaded by label_sets.paths: label set animals",
+    ]
 
 
 def test_an_invalid_change_leaves_what_was_in_force(

@@ -27,7 +27,14 @@ TYPES: dict[str, type] = {"text": str, "integer": int}
 
 def line(message: str, *arguments: object, **how: Any) -> dict[str, Any]:
     made = logging.getLogger("test").makeRecord(
-        "test", logging.INFO, __file__, 7, message, arguments, how.get("exc_info")
+        "test",
+        logging.INFO,
+        __file__,
+        7,
+        message,
+        arguments,
+        how.get("exc_info"),
+        extra=how.get("extra"),
     )
     loaded: dict[str, Any] = json.loads(JsonFormatter("worker-0").format(made))
     return loaded
@@ -35,13 +42,14 @@ def line(message: str, *arguments: object, **how: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def everything() -> dict[str, Any]:
-    """A line about a record, an error and a request, with a traceback."""
+    """A line about a record, an error, a request and what was done, with a traceback."""
     token = REQUEST_ID.set("c10db429")
     try:
         int("broken")
     except ValueError:
         where, failure = Position(Partition("uploads", 3), 41), Retry("kafka.down", "gone", 1.0)
-        return line("%s: %s", where, failure, exc_info=sys.exc_info())
+        audited = {"act": "replayed", "who": "ann@desk", "what": "2 letters"}
+        return line("%s: %s", where, failure, exc_info=sys.exc_info(), extra=audited)
     finally:
         REQUEST_ID.reset(token)
     raise AssertionError("unreachable")

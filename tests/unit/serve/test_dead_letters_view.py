@@ -282,9 +282,9 @@ def test_a_replay_is_logged_with_the_name_of_its_key(caplog: pytest.LogCaptureFi
         post(asked, codes=["fetch.*"], publish=True, token=shown["token"])
         begins, ends = audit(caplog)
         assert "carol" in begins
-        assert "key carol sent 2 dead letters" in ends
+        assert "replayed by key carol: sent 2 dead letters" in ends
         assert "fetch.*" in ends
         _, shown = post(asked)
         asked.topics.fails = Retry("kafka.unavailable", "gone")
         post(asked, publish=True, token=shown["token"])
-    assert "key carol ended early (kafka.unavailable: gone)" in audit(caplog)[-1]
+    assert "replayed by key carol: ended early (kafka.unavailable: gone)" in audit(caplog)[-1]

@@ -11,7 +11,6 @@ from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.policy import Member, TopicNames, check_topic
 from pipeline.errors import Halt, Retry
-from pipeline.records import OutputTopic
 from pipeline.routes import Route, RoutePolicy
 from workers.settings.loading import Settings
 from workers.stream.wiring import member_of
@@ -31,7 +30,9 @@ def settings_of_place(settings: Settings, prefix: str) -> Settings:
     """
     kafka, model = settings.kafka, settings.model
     name = f"{prefix}.{uuid.uuid4().hex[:8]}"
-    outputs = {role.value: f"{name}.{role.value.replace('_', '-')}" for role in OutputTopic}
+    outputs = {
+        role.value: f"{name}.{role.value.replace('_', '-')}" for role in kafka.output_topics.in_use
+    }
     try:
         for topic in outputs.values():
             check_topic(topic)
@@ -93,7 +94,7 @@ class Place:
     @property
     def topics(self) -> tuple[str, ...]:
         kafka = self.settings.kafka
-        return (*kafka.input_topics, *(kafka.output_topics.name(role) for role in OutputTopic))
+        return (*kafka.input_topics, *kafka.output_topics.in_use.values())
 
     def create(self) -> None:
         """Create the topics, and the group with its first offsets.

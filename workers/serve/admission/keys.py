@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.errors import Halt
 from pipeline.metrics import KEY_RELOADS, KEYS_REFUSED
 from pipeline.ports import Clock, Meter
+from workers.audit import Act, note
 from workers.looks import Looks
 from workers.serve.admission.key_file import KeyEntry, contents, digest, parsed, split
 from workers.serve.caller import Caller
@@ -96,7 +97,8 @@ class Keys:
         self._accept()
         self._seen, self._current = seen, current
         self._meter.add(KEY_RELOADS, outcome="loaded")
-        log.info("keys: %d in force, %d new, %d revoked", len(current), len(new), len(gone))
+        changed = f"{len(new)} new, {len(gone)} revoked"
+        note(Act.LOADED, "serve.keys", f"keys: {len(current)} in force, {changed}")
 
     def _accept(self) -> None:
         self._refused = ""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import logging
 import secrets
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -21,12 +20,11 @@ from pydantic import BaseModel, ValidationError
 from pipeline.ports import Clock
 from pipeline.records import Record
 from pipeline.replay import Found, Search, Selection
+from workers.audit import Act, note
 from workers.serve.caller import Caller
 from workers.serve.errors import ApiError
 from workers.serve.live.outcome import Object, outcome_of
 from workers.serve.live.topics import Topics
-
-audit = logging.getLogger("clipstream.audit")
 
 GOOD_S = 600.0
 """Seconds for which a token is good."""
@@ -116,14 +114,15 @@ class Replays:
         # The offsets do what the limit did.
         search = replace(_search(caller, asked), limit=None, upto=shown.upto)
         said = f"{asked.selection}, limit {asked.limit}"
-        audit.info("replay: key %s begins, %s", caller.told, said)
+        who = f"key {caller.told}"
+        note(Act.REPLAYED, who, f"begins, {said}")
         try:
             async with self._one_at_a_time:
                 sent, found = await asyncio.to_thread(self._topics.replay, search, self._told())
         except BaseException as failed:
-            audit.info("replay: key %s ended early (%s), %s", caller.told, failed, said)
+            note(Act.REPLAYED, who, f"ended early ({failed}), {said}")
             raise
-        audit.info("replay: key %s sent %d dead letters, %s", caller.told, sent, said)
+        note(Act.REPLAYED, who, f"sent {sent} dead letters, {said}")
         return {"sent": sent, "skipped": _skipped(found)}
 
     def _shown(self, caller: Caller, asked: Asked, token: str | None) -> _Token:

@@ -14,6 +14,7 @@ from pipeline.backfill import layout
 from pipeline.backfill.erasure import Erasure, Targets
 from pipeline.backfill.job import require_job
 from pipeline.errors import Halt
+from workers.audit import Act, note, operator
 from workers.backfill.output import Output, open_output, probed
 from workers.backfill.revising.erasing import Eraser
 from workers.commands.backfill.lease import take_lease
@@ -42,6 +43,8 @@ def run_erase(settings: Settings, output: str, keys: Path, console: Console) -> 
                 erasure = Eraser(folder, job, targets).run(stopping, lease.renew_when_due)
         finally:
             lease.give_back()
+    rows = f"{erasure.rows} rows of {erasure.targets} named objects in {place}"
+    note(Act.ERASED, operator(), rows)
     show(erasure, place, console)
     return ExitCode.OK
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, Field
 
 from pipeline.records import ImageRef
+from workers.audit import Act, note
 from workers.serve.caller import Caller, Scope
 from workers.serve.errors import ApiError
 from workers.serve.live.fanout import Filter
@@ -21,8 +21,6 @@ from workers.serve.live.routes.asking import needing
 from workers.serve.openapi import errors
 from workers.serve.reading.bodies import json_body, read_json
 from workers.serve.services import Services
-
-audit = logging.getLogger("clipstream.audit")
 
 TICK_S = 0.2
 AT_A_TICK = 50
@@ -103,9 +101,8 @@ def live(services: Services) -> APIRouter:
         admitted = needing(Scope.LIVE, request)
         asked = await read_json(request, Reveal)
         # Lengths and line breaks are the caller's.
-        audit.info(
-            "reveal: key %s looked at %.200r (%.1200r)", admitted.caller.told, asked.id, asked.uri
-        )
+        seen = f"{asked.id!r:.200} ({asked.uri!r:.1200})"
+        note(Act.REVEALED, f"key {admitted.caller.told}", seen)
         return Response(status_code=204)
 
     return router
