@@ -5,7 +5,8 @@ types an outcome has, and makes the JSON values. ``served`` makes the records of
 over HTTP, ``backfill`` those of a backfill's rows. ``values``, ``served_values`` and ``headers``
 say what is in them, ``schemas`` renders them as JSON Schemas. ``envelope`` holds the attributes
 that all events of the stream share, ``parts`` what values and headers of several types have in
-common.
+common. ``label_sets`` and ``label_set_values`` have the record of a label set. ``published`` reads
+events back.
 """
 
 from pipeline.events.builder import EventBuilder, EventsPolicy

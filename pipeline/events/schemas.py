@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from pipeline.events.headers import HEADERS, TYPE, EventType
+from pipeline.events.label_set_values import LABEL_SET_SCHEMA, LabelSetValue
 from pipeline.events.served_values import (
     ServedErrorValue,
     ServedImageValue,
@@ -92,6 +93,7 @@ def schemas() -> dict[str, dict[str, Any]]:
             **_value_schema(BACKFILL_DEAD_LETTER_SCHEMA, DeadReferenceValue),
             "description": _DEAD_ROW,
         },
+        LABEL_SET_SCHEMA: _value_schema(LABEL_SET_SCHEMA, LabelSetValue),
     }
     for event_type in EventType:
         kind, _, version = event_type.removeprefix("clipstream.").rpartition(".")

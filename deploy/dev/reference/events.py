@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from deploy.dev.reference import label_set
 from deploy.dev.reference.markdown import NOTICE, table
 from pipeline.content import content_id
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.events.backfill import BackfilledRow, BackfillEvents
 from pipeline.events.headers import HEADERS, ORIGINAL_PREFIX, EventType
+from pipeline.events.label_set_values import LABEL_SET_SCHEMA
 from pipeline.events.schemas import (
     BACKFILL_CLASSIFICATION_SCHEMA,
     BACKFILL_DEAD_LETTER_SCHEMA,
@@ -84,6 +86,11 @@ _BACKFILL = """\
 the subject. Values are those of the stream, with `job` in place of `position`.
 """
 
+_LABEL_SET = """\
+Workers publish each version of a label set before they use it, to the compacted topic
+`kafka.output_topics.label_sets`. The key is the version. `clipstream labels show` reads it back.
+"""
+
 Row = tuple[str, str, str]
 
 
@@ -140,6 +147,7 @@ def render() -> str:
             _headers(EventType.REPLAY),
             *_served(values),
             *_backfill(values),
+            *_label_set(values),
         )
     )
 
@@ -188,6 +196,16 @@ def _backfill(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield "Value if `dlq.payload` is `reference`, JSON in UTF-8:\n"
     yield _fields(values[BACKFILL_DEAD_LETTER_SCHEMA])
     yield _example("Example", letter)
+
+
+def _label_set(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The part about recorded label sets."""
+    yield "## Label set\n"
+    yield _LABEL_SET
+    yield _headers(EventType.LABEL_SET)
+    yield "Value, JSON in UTF-8:\n"
+    yield _fields(values[LABEL_SET_SCHEMA])
+    yield _example("Example", label_set.example(_classified().looked.model))
 
 
 def _headers(event_type: EventType) -> str:

@@ -46,6 +46,11 @@ def sound_topics(kafka: KafkaPolicy, served: str | None = None) -> dict[str, dic
         "max.message.bytes": str(kafka.max_request_bytes),
         "retention.ms": str(DEAD_LETTER_RETENTION_MS),
     }
+    if kafka.output_topics.label_sets is not None:
+        topics[kafka.output_topics.label_sets] = durable | {
+            "max.message.bytes": str(kafka.max_input_bytes),
+            "cleanup.policy": "compact",
+        }
     return topics
 
 
@@ -83,6 +88,8 @@ class KafkaDoctor:
         for name in outputs:
             yield from self._topic(name, topics, settings, "WRITE")
             yield from self._output(name, settings)
+        if self._kafka.output_topics.label_sets is not None:
+            yield from self._label_sets(self._kafka.output_topics.label_sets)
         for name in INTERNAL_TOPICS:
             if name in topics and name in settings:
                 yield self._durability(name, topics[name], settings[name])
@@ -208,6 +215,31 @@ class KafkaDoctor:
                 f"size limit of {name}",
                 f"max.message.bytes is {limit}"
                 + ("" if limit >= needed else f"; set it to {needed}: {why}"),
+            )
+
+    def _label_sets(self, name: str) -> Iterator[Check]:
+        """The topic may be missing: deployments that are older than it go on without it."""
+        topics = self._admin.topics([name])
+        if name not in topics:
+            yield _warning(
+                f"topic {name}",
+                "does not exist, or may not be described: label sets are used without being "
+                "published, and events cannot be explained once a label set's file is gone; "
+                "create it (--create-topics), or set kafka.output_topics.label_sets to null",
+            )
+            return
+        settings = self._settings(ConfigResourceType.TOPIC, [name])
+        for operation in ("WRITE", "READ"):
+            found = list(self._topic(name, topics, settings, operation))
+            if found[0].result is CheckResult.FAILED:
+                break
+        yield from found
+        policy = settings.get(name, {}).get("cleanup.policy", "compact")
+        if policy != "compact":
+            yield _failed(
+                f"clean-up of {name}",
+                f"cleanup.policy is {policy}, so label sets are lost when they are old; set it to "
+                "compact",
             )
 
     # -- brokers ----------------------------------------------------------------------------

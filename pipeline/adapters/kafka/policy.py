@@ -58,11 +58,18 @@ class TopicNames(Policy):
     dead_letters: str = Field(
         "clipstream.dead-letters", description="References that could not be classified, and why."
     )
+    label_sets: str | None = Field(
+        "clipstream.label-sets",
+        description="Compacted topic that keeps each version of each label set. A version is "
+        "published before it is used, so any event can be explained later (`clipstream explain`). "
+        "While there is no such topic, label sets are used without being published, and each start "
+        "logs a warning. null: publish none.",
+    )
 
-    @field_validator("classifications", "embeddings", "dead_letters")
+    @field_validator("classifications", "embeddings", "dead_letters", "label_sets")
     @classmethod
-    def _legal(cls, name: str) -> str:
-        return check_topic(name)
+    def _legal(cls, name: str | None) -> str | None:
+        return None if name is None else check_topic(name)
 
     def name(self, topic: OutputTopic) -> str:
         value: str = getattr(self, topic.value)
@@ -136,13 +143,14 @@ class KafkaPolicy(Policy):
     @model_validator(mode="after")
     def _no_loop(self) -> Self:
         names = [self.output_topics.name(topic) for topic in OutputTopic]
+        names += [self.output_topics.label_sets] if self.output_topics.label_sets else []
         if clash := set(self.input_topics) & set(names):
             raise ValueError(
                 f"kafka.input_topics: {', '.join(sorted(clash))} is an output topic too; "
                 "Clipstream would read what it writes: use another topic"
             )
         if len(set(names)) < len(names):
-            raise ValueError("kafka.output_topics: two of them have the same name; use three")
+            raise ValueError("kafka.output_topics: two of them have the same name; write others")
         return self
 
     @property

@@ -1,0 +1,79 @@
+"""`clipstream labels show`: read recorded label sets back."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.errors import Halt
+from pipeline.events.label_set_values import LabelSetValue
+from pipeline.labels.recorded import label_set_of
+from workers.commands.labels.check import show_label_set
+from workers.commands.labels.finding import recorded, recorded_label_sets
+from workers.commands.options import Config, Set, load
+
+
+def show(
+    wanted: Annotated[
+        str | None,
+        typer.Argument(
+            help="Version (or its first 8 digits or more), or name: then the newest version. "
+            "Without it, all versions are listed.",
+            metavar="HASH|NAME",
+        ),
+    ] = None,
+    config: Config = None,
+    overrides: Set = None,
+    text: Annotated[
+        bool, typer.Option("--text", help="Print the file's text alone, ready to be saved.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the record's value, as it was published.")
+    ] = False,
+) -> None:
+    """Show a label set that was used once, as workers have published it.
+
+    Reads the topic kafka.output_topics.label_sets. `labels show HASH --text > FILE` gives back the
+    file of a version that events name.
+    """
+    settings = load(config, overrides, {}, must_read=False)
+    label_sets = recorded_label_sets(settings)
+    console = Console()
+    if wanted is None:
+        _list(label_sets, console)
+        return
+    value = recorded(label_sets, wanted)
+    if text:
+        typer.echo(value["text"], nl=False)
+    elif as_json:
+        typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    else:
+        _show(value, console)
+
+
+def _list(label_sets: dict[str, LabelSetValue], console: Console) -> None:
+    table = Table("label set", "version", "first seen", "model", box=None, pad_edge=False)
+    table.columns[1].no_wrap = True
+    for value in label_sets.values():
+        seen, model = value["first_seen"], value["model"]["name"]
+        table.add_row(escape(value["name"]), value["version"], seen, escape(model))
+    console.print(table, soft_wrap=True)
+
+
+def _show(value: LabelSetValue, console: Console) -> None:
+    model = value["model"]
+    console.print(
+        f"[dim]first seen   [/]{value['first_seen']}, by clipstream {value['clipstream_version']}, "
+        f"with {escape(model['name'])} at {escape(model['revision'])}",
+        soft_wrap=True,
+    )
+    try:
+        show_label_set(label_set_of(value["meaning"], value["version"]), console)
+    except Halt as unknown:  # of a later release: its text can be read all the same
+        console.print(f"[yellow]{escape(unknown.message)}[/]", soft_wrap=True)
+    console.print(escape(value["text"]), soft_wrap=True, highlight=False)
