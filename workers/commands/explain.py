@@ -34,6 +34,9 @@ from workers.logs import configure_logging
 from workers.settings.loading import Settings
 
 
+_NOT_AT_HAND = ("label_set.unknown", "label_set.unproven", "label_set.another_model")
+
+
 def explain_event(
     event: Annotated[
         str,
@@ -132,8 +135,10 @@ def run_explain(
 ) -> Explained:
     """Derive every result of the event. ``files`` are as for ``of_version``.
 
+    A label set or a model that is not at hand is among the differences.
+
     Raises:
-        Halt: as ``of_version`` and ``Prompts``; or the label set and the model do not fit.
+        Halt: a given file is not valid, or the model cannot be loaded.
     """
     differences = contradictions(event, embedding)
     if len(embedding.vector) != event.model.dimension:
@@ -141,13 +146,19 @@ def run_explain(
     texts = Prompts(settings, event.model)
     explanations = []
     for result in event.results:
-        label_set = of_version(settings, files, result.version)
+        try:
+            label_set = of_version(settings, files, result.version)
+            (compiled,) = compile_label_sets([label_set], texts, event.model, override_pin=True)
+        except Halt as lacking:
+            if lacking.code not in _NOT_AT_HAND:
+                raise
+            differences.append(f"label set {result.label_set!r}: {lacking.message}")
+            continue
         if label_set.name != result.label_set:
             differences.append(
                 f"label set {result.label_set!r}: the version that the event names is one of "
                 f"{label_set.name!r}"
             )
-        (compiled,) = compile_label_sets([label_set], texts, event.model, override_pin=True)
         explanation = explain(compiled, texts, embedding.vector, result, tolerance)
         differences += explanation.differences
         explanations.append(explanation)

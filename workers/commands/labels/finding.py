@@ -145,8 +145,8 @@ class Prompts:
     def _embed(self, prompts: Sequence[str]) -> Vector:
         if self._encoder is None:
             self._encoder = self._load(self._settings)
-            require_same(self._model, self._encoder.model)
         here = self._encoder.model
+        require_same(self._model, here)
         self.engine = here.engine
         folder = self._settings.label_sets.text_cache_dir
         if folder is None:
