@@ -229,11 +229,14 @@ class KafkaDoctor:
             )
             return
         settings = self._settings(ConfigResourceType.TOPIC, [name])
-        for operation in ("WRITE", "READ"):
-            found = list(self._topic(name, topics, settings, operation))
-            if found[0].result is CheckResult.FAILED:
-                break
-        yield from found
+        yield from self._topic(name, topics, settings, "WRITE")
+        allowed = topics[name].get("authorized_operations")
+        if allowed is not None and not {"READ", "ALL"} & {*allowed}:
+            yield _warning(
+                f"reading of {name}",
+                "READ is not allowed: each start publishes label sets again, and nobody can read "
+                "them by this principal; grant it",
+            )
         policy = settings.get(name, {}).get("cleanup.policy", "compact")
         if policy != "compact":
             yield _failed(

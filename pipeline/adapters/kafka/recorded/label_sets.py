@@ -46,14 +46,14 @@ class LabelSetRecords:
 
         Raises:
             Retry: the broker does not answer.
-            Halt: not allowed, or the topic has gone, or refuses a label set.
+            Halt: writing is not allowed, or the topic has gone, or refuses a label set.
         """
         topic = self._kafka.output_topics.label_sets
         missing = {each.label_set.version: each for each in label_sets}
         missing = {at: each for at, each in missing.items() if at not in self._there}
         if topic is None or not missing or not self._is_found(topic):
             return
-        self._there |= read_label_sets(self._kafka, topic).keys()
+        self._there |= self._read(topic)
         missing = {at: each for at, each in missing.items() if at not in self._there}
         seen = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds")
         with ReferenceProducer(self._kafka, topic) as producer:
@@ -73,6 +73,17 @@ class LabelSetRecords:
         for version, each in missing.items():
             log.info("label set %s, version %s, is published", each.label_set.name, version)
         self._there |= missing.keys()
+
+    def _read(self, topic: str) -> set[str]:
+        """Versions that are there. Who may write alone publishes them again: compaction keeps the
+        last record of a version, and ``first_seen`` is then that of the last publication."""
+        try:
+            return set(read_label_sets(self._kafka, topic))
+        except Halt as refused:
+            if refused.code != "kafka.not_authorized":
+                raise
+            log.warning("%s; grant Read, so that label sets are published once", refused.message)
+            return set()
 
     def _is_found(self, topic: str) -> bool:
         with KafkaAdmin(self._kafka) as admin:
