@@ -62,6 +62,16 @@ COMMANDS: dict[str, HaltCode] = {
         "give its file, or name the topic in `kafka.output_topics.label_sets`",
         of_input=True,
     ),
+    "label_set.no_images": command(
+        "no image of the folder can be decoded",
+        "name a folder with images",
+        of_input=True,
+    ),
+    "label_set.no_embeddings": command(
+        "there are no recorded embeddings to score",
+        "follow the message: name another place, or other images",
+        of_input=True,
+    ),
     "label_set.another_model": command(
         "the settings load another model than the one that embedded the images",
         "name in `model` the model that the events or the job name",

@@ -59,7 +59,7 @@ class Explaining:
 
 @pytest.fixture
 def explaining(tmp_path: Path) -> Explaining:
-    return Explaining(tmp_path, published(60)[0])
+    return Explaining(tmp_path, published(120)[0])
 
 
 def test_every_score_is_derived_within_a_millionth(explaining: Explaining) -> None:
@@ -93,7 +93,7 @@ def test_a_second_look_needs_no_model(explaining: Explaining) -> None:
 
 def test_the_table_names_each_step_and_the_rule(explaining: Explaining) -> None:
     output = explaining.run("--prompts").output
-    truth = published(60)[0].image.truth
+    truth = published(120)[0].image.truth
     assert f"{truth}" in output
     assert "a picture of a red circle" in output
     assert "everything matches the event" in output
@@ -123,7 +123,7 @@ def test_what_was_altered_is_said(explaining: Explaining, change: Change, told: 
 
 
 def test_another_images_embedding_does_not_match(explaining: Explaining) -> None:
-    explaining.vector.write_bytes(published(60)[1].embedding.value)
+    explaining.vector.write_bytes(published(120)[1].embedding.value)
     result = explaining.run()
     assert result.exit_code == 1
     assert "does not match" in result.output
@@ -138,7 +138,7 @@ def test_another_label_set_is_named(explaining: Explaining) -> None:
 
 
 def test_a_line_of_kcat_and_the_consoles_event_are_read_too(explaining: Explaining) -> None:
-    outcome = published(60)[0].classification
+    outcome = published(120)[0].classification
     headers = [part for name, value in outcome.headers for part in (name, value.decode())]
     line = {"topic": "t", "partition": 0, "offset": 3, "ts": 5, "headers": headers}
     explaining.event.write_text(json.dumps(line | {"payload": outcome.value.decode()}))

@@ -221,7 +221,7 @@ def test_an_event_is_explained_by_its_place_alone(scene: Scene) -> None:
     scene.create()
     scene.file.write_text(LABELS_FILE.read_text())
     LabelSetRecords(scene.kafka, "0.1.0").publish(scene.sourced, MemoryEncoder().model)
-    publish(scene.kafka, published(60)[:8])
+    publish(scene.kafka, published(120)[:8])
     topic = scene.kafka.output_topics.classifications
     number, offset, key, _ = scene.deployment.visible()[0]
     result = scene.run("explain", f"{topic}[{number}]@{offset}")

@@ -33,7 +33,6 @@ from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
 from workers.settings.loading import Settings
 
-
 _NOT_AT_HAND = ("label_set.unknown", "label_set.unproven", "label_set.another_model")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from workers.commands.labels.check import check
+from workers.commands.labels.comparing.diff import diff
+from workers.commands.labels.comparing.preview import preview
 from workers.commands.labels.show import show
 
 app = typer.Typer(no_args_is_help=True)
@@ -12,8 +14,10 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def labels() -> None:
-    """Check and show label sets."""
+    """Check label sets, show recorded ones, and see what they decide."""
 
 
 app.command()(check)
 app.command()(show)
+app.command()(diff)
+app.command()(preview)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.adapters.kafka.recorded.topic import RecordedTopic
 from pipeline.errors import Halt
 from pipeline.events.published import ClassificationEvent, EmbeddingEvent, as_text
-from pipeline.records import Partition, Position, Record
+from pipeline.records import ModelIdentity, Partition, Position, Record
 
 NEAR_MS = 10 * 60 * 1000
 """Outcomes of one image are sent in one transaction, so their records were made within this time
@@ -83,51 +83,87 @@ def embedding_of(
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedEmbedding:
-    """An embedding of the embeddings topic. ``at_ms`` is when it was published."""
+class ScoredImage:
+    """A classified image. ``at_s`` is when its reference was sent, else when its classification was
+    published, in Unix seconds."""
 
-    event: EmbeddingEvent
-    at_ms: int
+    uri: str | None
+    etag: str | None
+    version_id: str | None
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredImages:
+    """Classified images by the ids of their classifications. All were embedded by ``model``, which
+    is None without images. ``others`` were embedded by other models, ``unscored`` were not scored
+    with the label set."""
+
+    images: Mapping[str, ScoredImage]
+    model: ModelIdentity | None
+    others: int
+    unscored: int
+
+
+def scored_images(
+    kafka: KafkaPolicy, label_set: str | None, since: datetime | None, newest: int | None
+) -> ScoredImages:
+    """The images on the classifications topic that a label set of this name has scored, or all.
+    ``since`` and ``newest`` as for ``RecordedTopic.records``.
+
+    Raises:
+        Retry: the broker does not answer.
+        Halt: there is no such topic, or it may not be read.
+    """
+    found: dict[tuple[str, str], dict[str, ScoredImage]] = {}
+    models: dict[tuple[str, str], ModelIdentity] = {}
+    newest_model, unscored = None, 0
+    since_ms = None if since is None else round(since.timestamp() * 1000)
+    with RecordedTopic(kafka, kafka.output_topics.classifications) as topic:
+        for record in topic.records(since_ms, newest):
+            try:
+                event = classification_of(record)
+            except Halt:
+                continue  # something else on the same topic
+            if label_set is not None and label_set not in {e.label_set for e in event.results}:
+                unscored += 1
+                continue
+            newest_model = (event.model.name, event.model.revision)
+            models[newest_model] = event.model
+            image = ScoredImage(
+                event.uri, event.object["etag"], event.object["version_id"], _sent_s(event, record)
+            )
+            found.setdefault(newest_model, {})[event.id or str(record.position)] = image
+    images = {} if newest_model is None else found.pop(newest_model)
+    model = None if newest_model is None else models[newest_model]
+    return ScoredImages(images, model, sum(map(len, found.values())), unscored)
+
+
+def _sent_s(event: ClassificationEvent, record: Record) -> float:
+    sent = event.headers.get("ce_time")
+    if sent is None:
+        return record.timestamp_ms / 1000
+    return datetime.fromisoformat(sent).timestamp()
 
 
 def embeddings(
-    kafka: KafkaPolicy, since: datetime | None, newest: int | None
-) -> Iterator[RecordedEmbedding]:
-    """The embeddings that are on the topic by now. ``since`` and ``newest`` as for
-    ``RecordedTopic.records``. Records of other kinds are passed over.
+    kafka: KafkaPolicy, images: Mapping[str, ScoredImage], since: datetime | None
+) -> Iterator[tuple[str, EmbeddingEvent]]:
+    """The embeddings of these images that are on the topic, each with its classification's id.
 
     Raises:
         Retry: the broker does not answer.
         Halt: there is no such topic, or it may not be read.
     """
-    since_ms = None if since is None else round(since.timestamp() * 1000)
+    since_ms = None if since is None else round(since.timestamp() * 1000) - NEAR_MS
+    missing = set(images)
     with RecordedTopic(kafka, kafka.output_topics.embeddings) as topic:
-        for record in topic.records(since_ms, newest):
-            try:
-                event = EmbeddingEvent.of(record.value or b"", as_text(record.headers))
-            except Halt:
+        for record in topic.records(since_ms):
+            headers = as_text(record.headers)
+            own_id = headers.get("classification.id", "")
+            if own_id not in missing:
                 continue
-            yield RecordedEmbedding(event, record.timestamp_ms)
-
-
-def classifications(
-    kafka: KafkaPolicy, ids: Sequence[str], since_ms: int
-) -> dict[str, ClassificationEvent]:
-    """The classifications with these ids that were published from about ``since_ms`` on, by id.
-    Those that are not there any more are left out.
-
-    Raises:
-        Retry: the broker does not answer.
-        Halt: there is no such topic, or it may not be read.
-    """
-    wanted, found = set(ids), {}
-    if not wanted:
-        return {}
-    with RecordedTopic(kafka, kafka.output_topics.classifications) as topic:
-        for record in topic.records(since_ms=since_ms - NEAR_MS):
-            own_id = as_text(record.headers).get("ce_id", "")
-            if own_id in wanted:
-                found[own_id] = classification_of(record)
-                if len(found) == len(wanted):
-                    break
-    return found
+            missing.discard(own_id)
+            yield own_id, EmbeddingEvent.of(record.value or b"", headers)
+            if not missing:
+                return
