@@ -20,7 +20,7 @@ from tests.rigs.recorded import MODEL_DIRECTORY, Published, publish, published
 from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.stages.backfill_job import ENCODER, bodies, compiled, label_set, write_job
 from workers import cli
-from workers.commands.labels.comparing.diff import run_diff
+from workers.commands.labels.comparing.diffing import run_diff
 from workers.commands.labels.comparing.sources import Selection
 from workers.demo.accuracy import LABELS_FILE
 from workers.settings.loading import Settings
@@ -107,7 +107,9 @@ def test_the_topics_images_say_what_changes_and_how_many_a_day(desk: Desk) -> No
     }
     # A hundred images came a day, by the times of their references.
     assert found["images_per_day"] == pytest.approx(100.0)
-    assert changed["tag", "review"]["per_day"] == pytest.approx(counts["tag", "review"] / 2)
+    assert changed["tag", "review"]["per_day"] == pytest.approx(
+        counts["tag", "review"] * 100 / IMAGES
+    )
     samples = {each["uri"]: each for each in found["samples"]}
     assert len(samples) == sum(counts.values())
     for image in published(IMAGES):

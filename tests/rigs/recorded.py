@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -72,6 +73,7 @@ def published(count: int, apart_ms: int = DAY_MS // 100) -> tuple[Published, ...
     made = []
     for offset, (image, seen) in enumerate(zip(images, looked, strict=True)):
         ref = ImageRef(BUCKET, image.key, ("shapes",))
+        etag = hashlib.md5(image.body, usedforsecurity=False).hexdigest()  # as S3's
         results = scoring.score(("shapes",), seen.embedding)
         origin = Origin(
             Position(Partition("references", 0), offset),
@@ -79,7 +81,7 @@ def published(count: int, apart_ms: int = DAY_MS // 100) -> tuple[Published, ...
             timestamp_ms=BEGAN_MS + offset * apart_ms,
             key=image.key.encode(),
         )
-        records = builder.records(origin, Classification(ref, seen, results, "e1", None))
+        records = builder.records(origin, Classification(ref, seen, results, etag, None))
         made.append(Published(image, *records))
     return tuple(made)
 

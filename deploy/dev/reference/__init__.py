@@ -1,6 +1,6 @@
 """The generated pages of docs/reference and docs/schemas, rendered from what they document.
 
 Read ``pages`` first: which pages there are. ``settings``, ``cli``, ``events`` and ``columns``
-render one each, with the tables of ``markdown``. ``chart`` writes what is generated of the Helm
-chart.
+render one each, with the tables of ``markdown``; ``label_set`` has an example of one. ``chart``
+writes what is generated of the Helm chart.
 """

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from pipeline.adapters.memory.encoder import MemoryEncoder
@@ -48,9 +49,10 @@ def compiled(document: JsonValue) -> CompiledLabelSet:
     return found
 
 
-def vectors(count: int = IMAGES) -> np.ndarray:
+def vectors(count: int = IMAGES) -> npt.NDArray[np.float64]:
     found = np.random.default_rng(5).normal(size=(count, 16))
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return found
 
 
 def compared(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import typer
 
 from workers.commands.labels.check import check
-from workers.commands.labels.comparing.diff import diff
-from workers.commands.labels.comparing.preview import preview
+from workers.commands.labels.diff import diff
+from workers.commands.labels.preview import preview
 from workers.commands.labels.show import show
 
 app = typer.Typer(no_args_is_help=True)

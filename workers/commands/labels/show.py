@@ -8,13 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from pipeline.errors import Halt
 from pipeline.events.label_set_values import LabelSetValue
 from pipeline.labels.recorded import label_set_of
 from workers.commands.labels.check import show_label_set
-from workers.commands.labels.finding import recorded, recorded_label_sets
 from workers.commands.options import Config, Set, load
 
 
@@ -42,10 +40,13 @@ def show(
     file of a version that events name.
     """
     settings = load(config, overrides, {}, must_read=False)
+    # Imported here because Kafka's client takes long to import.
+    from workers.commands.labels.finding import recorded, recorded_label_sets
+
     label_sets = recorded_label_sets(settings)
-    console = Console()
     if wanted is None:
-        _list(label_sets, console)
+        for each in label_sets.values():
+            typer.echo(f"{each['first_seen']}  {each['version']}  {each['name']}")
         return
     value = recorded(label_sets, wanted)
     if text:
@@ -53,16 +54,7 @@ def show(
     elif as_json:
         typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
     else:
-        _show(value, console)
-
-
-def _list(label_sets: dict[str, LabelSetValue], console: Console) -> None:
-    table = Table("label set", "version", "first seen", "model", box=None, pad_edge=False)
-    table.columns[1].no_wrap = True
-    for value in label_sets.values():
-        seen, model = value["first_seen"], value["model"]["name"]
-        table.add_row(escape(value["name"]), value["version"], seen, escape(model))
-    console.print(table, soft_wrap=True)
+        _show(value, Console())
 
 
 def _show(value: LabelSetValue, console: Console) -> None:

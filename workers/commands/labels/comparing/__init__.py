@@ -1,5 +1,5 @@
-"""`clipstream labels diff` and `labels preview`: what label sets make of images, seen on a page.
+"""What label sets make of images, for `clipstream labels diff` and `labels preview`.
 
-Read ``diff`` first. ``sources`` reads recorded embeddings. ``preview`` embeds a folder of images.
-``page`` writes reports.
+Read ``diffing`` first: two label sets on recorded embeddings, which ``sources`` reads.
+``previewing`` embeds a folder of images. ``page`` writes reports.
 """

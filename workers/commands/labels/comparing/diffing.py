@@ -1,14 +1,11 @@
-"""`clipstream labels diff`: what another label set would decide about images that were seen."""
+"""Compares what two label sets decide about images that were seen before."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -19,105 +16,16 @@ from pipeline.labels.label_set import LabelSet
 from pipeline.labels.scoring import compile_label_sets
 from pipeline.ports import Encoder
 from pipeline.records import ModelIdentity
-from workers.commands.labels.comparing.page import write_page
 from workers.commands.labels.comparing.sources import (
-    TOPIC,
     FoundImage,
     Selection,
     open_source,
-    time_of,
 )
-from workers.commands.labels.finding import Prompts, named
-from workers.commands.options import Config, Set, load
-from workers.logs import configure_logging
+from workers.commands.labels.finding import Prompts
 from workers.settings.loading import Settings
 from workers.stages import load_for_texts
 
-MOST_IMAGES = 100_000
-"""Images of the topic that are compared unless a person says otherwise: some minutes' reading."""
 SAMPLES = 12
-
-
-def diff(
-    old: Annotated[
-        str,
-        typer.Argument(
-            help="The label set in force: its file, or a version or name on the topic of label "
-            "sets.",
-            metavar="OLD",
-        ),
-    ],
-    new: Annotated[
-        str, typer.Argument(help="The label set that may replace OLD, likewise.", metavar="NEW")
-    ],
-    embeddings: Annotated[
-        str,
-        typer.Option(
-            help="Where the embeddings are. topic: the stream's own. s3://BUCKET/PREFIX: the "
-            "output of a backfill. Else a folder or file with its Parquet data files.",
-            metavar="PLACE",
-        ),
-    ] = TOPIC,
-    config: Config = None,
-    overrides: Set = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            help="Topic: only images published at this time or later, as 2026-01-31T18:00:00Z.",
-            metavar="TIME",
-        ),
-    ] = None,
-    newest: Annotated[
-        int, typer.Option(help="Compare about so many images, the newest.", min=1, metavar="NUMBER")
-    ] = MOST_IMAGES,
-    all_images: Annotated[
-        bool,
-        typer.Option(
-            "--all-images", help="Also images that OLD did not score, because of their route."
-        ),
-    ] = False,
-    images_per_day: Annotated[
-        float | None,
-        typer.Option(
-            help="How many images a day the label set scores. Default: as the times of the images "
-            "on the topic tell. A backfill's rows have no times.",
-            min=0,
-            metavar="NUMBER",
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option("--report", "-o", help="Write an HTML page with samples.", metavar="FILE"),
-    ] = None,
-    pictures: Annotated[
-        bool,
-        typer.Option(
-            "--pictures",
-            help="Show samples' pictures on the page, read again from their store. Blurred until "
-            "a person asks for them.",
-        ),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-) -> None:
-    """Show which decisions change when NEW replaces OLD, on images that were seen before.
-
-    Both label sets score the recorded embeddings, so no image is read and no GPU is used. The
-    label sets may have different names, labels and actions.
-    """
-    settings = load(config, overrides, {}, must_read=pictures)
-    configure_logging(settings.log, "labels")
-    before, now = named(settings, old), named(settings, new)
-    selection = Selection(None if all_images else before.name, time_of(since), newest)
-    found = run_diff(settings, before, now, embeddings, selection, images_per_day)
-    if report is not None:
-        shown = _pictures(settings, found.comparison) if pictures else {}
-        write_page(report, "diff.html.jinja", found.values() | {"pictures": shown})
-    if as_json:
-        typer.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=2))
-        return
-    _show(found, Console())
-    if report is not None:
-        typer.echo(f"{report} written")
 
 
 class Diff(NamedTuple):
@@ -237,7 +145,7 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
-def _pictures(settings: Settings, comparison: Comparison[FoundImage]) -> Mapping[str, str]:
+def pictures(settings: Settings, comparison: Comparison[FoundImage]) -> Mapping[str, str]:
     """Data URIs of the samples' pictures by their URI. Those that cannot be had are left out."""
     from workers.backfill.report.thumbnails import thumbnails
 
@@ -250,7 +158,8 @@ def _pictures(settings: Settings, comparison: Comparison[FoundImage]) -> Mapping
     return {each.uri: picture for each, picture in thumbnails(settings, wanted).items()}
 
 
-def _show(found: Diff, console: Console) -> None:
+def show_diff(found: Diff, console: Console) -> None:
+    """Print what changes."""
     comparison = found.comparison
 
     def line(text: str) -> None:
