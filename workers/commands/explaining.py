@@ -181,7 +181,10 @@ def given_embedding(settings: Settings, given: Given, text: str | None) -> Embed
     return found
 
 
-def _show(explained: Explained, console: Console, most: int | None, *, with_prompts: bool) -> None:
+def show_explained(
+    explained: Explained, console: Console, most: int | None, *, with_prompts: bool
+) -> None:
+    """Print each label set's derivation with its ``most`` best labels, None: all."""
     event, model = explained.event, explained.event.model
 
     def line(text: str) -> None:
