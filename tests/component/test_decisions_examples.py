@@ -37,7 +37,7 @@ LABELS = ("red star", "orange ring", "blue circle")
 """What the images of the previewed folder show."""
 FIRST_SEEN_S = 1_767_225_600.0
 EXAMPLE = re.compile(r"```sh\n(?P<commands>.*?)```\n\n```text\n(?P<output>.*?)```", re.DOTALL)
-NUMBER = re.compile(r"[-+]?\d[\d,]*\.\d+(?:e-?\d+)?")
+NUMBER = re.compile(r"[-+]?\d[\d,]*\.\d+(?:e[-+]?\d+)?")
 
 
 class Examples:

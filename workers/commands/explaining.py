@@ -205,7 +205,7 @@ def show_explained(
                 for step in label.prompts:
                     line(f"  {step.cosine:+.6f}  {escape(step.prompt)}")
         line(f"decision [bold]{escape(each.decision)}[/]: {escape(each.rule)}")
-        line(f"largest difference of a score from the event's: {each.largest_difference:.2g}\n")
+        line(f"largest difference of a score from the event's: {each.largest_difference:.1e}\n")
     for difference in explained.differences:
         line(f"[red]does not match:[/] {escape(difference)}")
     if not explained.differences:
