@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,7 @@ NUMBER = re.compile(r"[-+]?\d[\d,]*\.\d+(?:e[-+]?\d+)?")
 class Examples:
     """A folder with the files that the page names, and the topics that its commands read."""
 
-    def __init__(self, deployment: Deployment, folder: Path, store: dict[str, object]) -> None:
+    def __init__(self, deployment: Deployment, folder: Path, store: Mapping[str, object]) -> None:
         topics = deployment.kafka.output_topics
         topic = f"{deployment.kafka.group}.label-sets"
         self.kafka = deployment.kafka.model_copy(
@@ -70,7 +70,7 @@ class Examples:
                 {
                     "model": {"directory": str(MODEL_DIRECTORY)},
                     "label_sets": {"text_cache_dir": str(folder / "texts")},
-                    "s3": store,
+                    "s3": dict(store),
                     "kafka": {
                         "bootstrap_servers": list(self.kafka.bootstrap_servers),
                         "output_topics": self.kafka.output_topics.model_dump(),

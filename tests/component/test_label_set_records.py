@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -20,7 +21,10 @@ from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.adapters.kafka.recorded.label_sets import LabelSetRecords, read_label_sets
 from pipeline.adapters.label_files import fingerprint, load_sourced
 from pipeline.adapters.memory.encoder import MemoryEncoder
+from pipeline.adapters.memory.folder import MemoryFolder
 from pipeline.adapters.memory.meter import MemoryMeter
+from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.backfill import layout
 from pipeline.errors import Halt, Retry
 from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.labels.recorded import SourcedLabelSet, label_set_of
@@ -28,9 +32,13 @@ from pipeline.metrics import IMAGE_METRICS
 from pipeline.ports import CheckResult
 from tests.rigs.recorded import MODEL_DIRECTORY, publish, published
 from tests.rigs.services.kafka_deployment import Deployment
+from tests.rigs.stages.backfill_job import compiled, identity_of
 from workers import cli
+from workers.commands.backfill.publish import record_label_sets
 from workers.demo.accuracy import LABELS_FILE
 from workers.label_sets import LiveRules, load_scoring
+from workers.serve.wiring import serving
+from workers.settings.loading import Settings
 
 pytestmark = pytest.mark.component
 
@@ -230,3 +238,46 @@ def test_an_event_is_explained_by_its_place_alone(scene: Scene) -> None:
     assert "everything matches the event" in result.output
     gone = scene.run("explain", f"{topic}[{number}]@999")
     assert "there is no record" in str(gone.exception)
+
+
+def test_serving_with_publication_records_its_label_sets(scene: Scene) -> None:
+    scene.create()
+    settings = Settings.model_validate(
+        {
+            "kafka": scene.kafka,
+            "label_sets": {"paths": [scene.file], "text_cache_dir": None},
+            "serve": {"publish": "kafka"},
+            "decode": {"processes": 1},
+        }
+    )
+
+    async def serve() -> None:
+        async with serving(settings, MemoryEncoder(), PrometheusMeter(metrics.SERVE_REPLICA)):
+            pass
+
+    asyncio.run(serve())
+    assert set(read_label_sets(scene.kafka, scene.topic)) == {scene.version}
+
+
+def test_publishing_a_backfill_records_the_versions_that_its_events_name(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.create()
+    folder = MemoryFolder()
+    identity = identity_of(compiled()).model_copy(
+        update={"label_sets": {"pets": scene.version, "gone": "sha256:gone"}}
+    )
+    folder.write(layout.IDENTITY, identity.as_bytes())
+    settings = Settings.model_validate(
+        {"kafka": scene.kafka, "label_sets": {"paths": [scene.file]}}
+    )
+    with caplog.at_level(logging.WARNING):
+        record_label_sets(settings, folder)
+    assert set(read_label_sets(scene.kafka, scene.topic)) == {scene.version}
+    assert "label set gone, version sha256:gone: label_sets.paths has no file" in caplog.text
+    assert "label set pets" not in caplog.text
+    caplog.clear()
+    scene.file.write_text(PETS.replace("0.7", "0.8"))  # edited since
+    record_label_sets(settings, folder)
+    assert "label set pets" in caplog.text
+    assert scene.records() == 1
