@@ -154,6 +154,15 @@ def test_a_topic_that_is_gone_is_missed(scene: Scene) -> None:
     assert gone.value.code == "kafka.topic_missing"
 
 
+def test_a_label_set_that_fits_no_record_is_not_used(scene: Scene) -> None:
+    scene.create()
+    kafka = scene.kafka.model_copy(update={"max_input_bytes": 900})
+    with pytest.raises(Halt, match="split the label set") as halt:
+        LabelSetRecords(kafka, "0.1.0").publish(scene.sourced, MemoryEncoder().model)
+    assert halt.value.code == "label_set.too_large"
+    assert scene.records() == 0
+
+
 def test_a_change_that_cannot_be_published_is_not_used_until_it_can(scene: Scene) -> None:
     scene.create()
     encoder, meter = MemoryEncoder(), MemoryMeter(IMAGE_METRICS)

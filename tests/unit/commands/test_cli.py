@@ -126,6 +126,7 @@ def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() ->
         "label_set.duplicate",
         "label_set.not_embeddable",
         "label_set.pinned",
+        "label_set.too_large",
         "label_set.unknown",
         "label_set.unproven",
         "label_set.another_model",

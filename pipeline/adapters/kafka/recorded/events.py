@@ -14,9 +14,9 @@ from pipeline.errors import Halt
 from pipeline.events.published import ClassificationEvent, EmbeddingEvent, as_text
 from pipeline.records import ModelIdentity, Partition, Position, Record
 
-NEAR_MS = 10 * 60 * 1000
-"""Outcomes of one image are sent in one transaction, so their records were made within this time
-of each other."""
+NEAR_MS = 60_000
+"""Outcomes of one image are sent in one transaction, which takes 15 s at most, so their records
+were made within this time of each other."""
 
 _POSITION = re.compile(r"([A-Za-z0-9._-]+)\[([0-9]+)\]@([0-9]+)")
 
@@ -67,15 +67,15 @@ def embedding_of(
 ) -> EmbeddingEvent | None:
     """The embedding whose header ``classification.id`` is this. None if it is not on the
     embeddings topic any more, or was never published. ``at_ms`` is when the classification was
-    published; without it the whole topic is read.
+    published: the records of the minutes around it are read, and without it the whole topic.
 
     Raises:
         Retry: the broker does not answer.
         Halt: there is no such topic, or it may not be read.
     """
-    since_ms = None if at_ms is None else at_ms - NEAR_MS
+    since_ms, until_ms = (None, None) if at_ms is None else (at_ms - NEAR_MS, at_ms + NEAR_MS)
     with RecordedTopic(kafka, kafka.output_topics.embeddings) as topic:
-        for record in topic.records(since_ms=since_ms):
+        for record in topic.records(since_ms, until_ms=until_ms):
             headers = as_text(record.headers)
             if headers.get("classification.id") == classification_id:
                 return EmbeddingEvent.of(record.value or b"", headers)

@@ -18,7 +18,7 @@ from pipeline.events.label_sets import label_set_record, read_label_set
 from pipeline.events.parts import model_value
 from pipeline.labels.label_set import canonical_json, version_of
 from pipeline.labels.recorded import SourcedLabelSet
-from pipeline.records import ModelIdentity, Record
+from pipeline.records import EventRecord, ModelIdentity, Record
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +69,21 @@ class LabelSetRecords:
                         "clipstream_version": self._version,
                     }
                 )
+                self._check_size(each, record)
                 producer.send(record.key, record.value, record.headers)
         for version, each in missing.items():
             log.info("label set %s, version %s, is published", each.label_set.name, version)
         self._there |= missing.keys()
+
+    def _check_size(self, sourced: SourcedLabelSet, record: EventRecord) -> None:
+        if record.size_bytes > self._kafka.max_input_bytes:
+            raise Halt(
+                "label_set.too_large",
+                f"label set {sourced.label_set.name!r}: its record has {record.size_bytes} bytes, "
+                f"more than kafka.max_input_bytes = {self._kafka.max_input_bytes}; split the label "
+                "set, or raise the setting together with max.message.bytes of the topics, or set "
+                "kafka.output_topics.label_sets to null",
+            )
 
     def _read(self, topic: str) -> set[str]:
         """Versions that are there. Who may write alone publishes them again: compaction keeps the

@@ -75,16 +75,23 @@ class RecordedTopic:
     ) -> None:
         self._consumer.close()
 
-    def records(self, since_ms: int | None = None, newest: int | None = None) -> Iterator[Record]:
-        """All records that are visible now, in order within each partition. With ``since_ms``, none
-        written before that time in milliseconds. With ``newest``, about so many of the last
-        offsets."""
+    def records(
+        self,
+        since_ms: int | None = None,
+        newest: int | None = None,
+        until_ms: int | None = None,
+    ) -> Iterator[Record]:
+        """All records that are visible now, in order within each partition. ``since_ms`` and
+        ``until_ms`` leave out what was written before or after, in milliseconds. With ``newest``,
+        about so many of the last offsets."""
         with administrating(self._doing):
             ends = self._offsets(OffsetSpec.LATEST)
             begins = self._offsets(OffsetSpec.EARLIEST)
             if since_ms is not None:
                 young = listed_offsets(self._consumer, self._partitions, since_ms, ANSWER_MS)
                 begins = {tp: young.get(tp, ends[tp]) for tp in ends}
+            if until_ms is not None:
+                ends |= listed_offsets(self._consumer, self._partitions, until_ms, ANSWER_MS)
         if newest is not None:
             each = max(1, newest // len(ends))
             begins = {tp: max(first, ends[tp] - each) for tp, first in begins.items()}
