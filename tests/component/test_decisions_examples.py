@@ -143,6 +143,8 @@ def test_the_example_prints_what_the_page_says(
 
         shutil.copytree(examples._folder, Path(told, "folder"), dirs_exist_ok=True)
         Path(told, re.sub(r"\W+", "-", commands)[:60]).write_text(printed)
+    for page in re.findall(r"--report (\S+)", commands):
+        assert Path(page).read_text().count("data:image/jpeg;base64,") >= 4
     assert NUMBER.sub("#", printed) == NUMBER.sub("#", output)
     figures = [
         [float(each.replace(",", "")) for each in NUMBER.findall(t)] for t in (printed, output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.memory.folder import MemoryFolder
+from pipeline.adapters.s3.admin import S3Admin
 from pipeline.errors import Halt
 from tests.rigs.recorded import MODEL_DIRECTORY, Published, publish, published
 from tests.rigs.services.kafka_deployment import Deployment
@@ -23,11 +25,13 @@ from workers import cli
 from workers.commands.labels.comparing.diffing import run_diff
 from workers.commands.labels.comparing.sources import Selection
 from workers.demo.accuracy import LABELS_FILE
+from workers.embedded.s3 import S3Server
 from workers.settings.loading import Settings
 
 pytestmark = pytest.mark.component
 
 IMAGES = 120
+DERIVED = "derived"
 NEW = (
     LABELS_FILE.read_text()
     .replace("[a red star], act_threshold: 0.8", "[a red star], act_threshold: 1.0")
@@ -153,32 +157,48 @@ def test_the_page_shows_what_the_command_says(desk: Desk) -> None:
     assert "://" not in page.replace("s3://", "")
 
 
-@pytest.mark.parametrize("name", ["as a job", "files alone"])
-def test_a_backfills_files_are_compared_without_times(tmp_path: Path, name: str) -> None:
+@pytest.fixture
+def store(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Settings of a store with an empty bucket `derived`."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", moto_s3.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", moto_s3.secret_key)
+    return {"endpoint": moto_s3.endpoint, "region": moto_s3.region, "allowed_buckets": [DERIVED]}
+
+
+@pytest.mark.parametrize("kind", ["folder of a job", "files alone", "in a store"])
+def test_a_backfills_files_are_compared_without_times(
+    tmp_path: Path, store: dict[str, Any], kind: str
+) -> None:
     folder = MemoryFolder()
     before, now = label_set("animals", 0.9), label_set("animals", 0.2, "dog", "cat", "owl")
     job = write_job(folder, compiled(before), asked={"animals": 3})
-    for file, body in bodies(folder).items():
-        if name == "as a job" or file.startswith("data/"):
-            place = tmp_path / "out" / (file if name == "as a job" else Path(file).name)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(body)
-    settings = Settings.model_validate({"label_sets": {"text_cache_dir": str(tmp_path / "texts")}})
+    texts = {"text_cache_dir": str(tmp_path / "texts")}
+    settings = Settings.model_validate({"label_sets": texts, "s3": store})
+    place = _written(bodies(folder), settings, tmp_path / "out", kind)
     sets = [each.label_set for document in (before, now) for each in compiled(document)]
-    found = run_diff(
-        settings,
-        sets[0],
-        sets[1],
-        str(tmp_path / "out"),
-        Selection("animals"),
-        None,
-        lambda settings: ENCODER,
-    )
+    selection = Selection("animals")
+    found = run_diff(settings, sets[0], sets[1], place, selection, None, lambda settings: ENCODER)
     rows = job.shards * (18 - 3)  # in each shard two of twenty failed, and three did not ask
     assert found.comparison.images == rows
     assert found.images_per_day is None
     assert found.comparison.changed > 0
     assert all(each.image.uri.startswith("s3://") for each in _samples(found))
+
+
+def _written(files: dict[str, bytes], settings: Settings, out: Path, kind: str) -> str:
+    """Where the job's files are."""
+    if kind == "in a store":
+        with contextlib.closing(S3Admin(settings.s3)) as admin:
+            admin.create_bucket(DERIVED)
+            for name, body in files.items():
+                admin.put(DERIVED, f"out/{name}", body)
+        return f"s3://{DERIVED}/out"
+    for name, body in files.items():
+        if kind == "folder of a job" or name.startswith("data/"):
+            path = out / (name if kind == "folder of a job" else Path(name).name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(body)
+    return str(out)
 
 
 def _samples(found: Any) -> list[Any]:

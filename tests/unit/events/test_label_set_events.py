@@ -44,8 +44,9 @@ def test_a_label_set_is_recorded_as_its_schemas_say() -> None:
 
 def test_the_same_version_is_the_same_event() -> None:
     value = read_label_set(example(MODEL).value, "here")
-    later = {**value, "first_seen": "2027-01-01T00:00:00.000Z"}
-    records = [label_set_record(value), label_set_record(later)]  # type: ignore[typeddict-item]
+    first = label_set_record(value)
+    value["first_seen"] = "2027-01-01T00:00:00.000Z"
+    records = [first, label_set_record(value)]
     assert records[0].key == records[1].key
     ids = {headers_of(record)["ce_id"] for record in records}
     assert len(ids) == 1

@@ -55,6 +55,8 @@ class LabelSetRecords:
             return
         self._there |= self._read(topic)
         missing = {at: each for at, each in missing.items() if at not in self._there}
+        if not missing:
+            return
         seen = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds")
         with ReferenceProducer(self._kafka, topic) as producer:
             for version, each in missing.items():
