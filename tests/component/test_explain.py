@@ -146,12 +146,17 @@ def test_a_line_of_kcat_and_the_consoles_event_are_read_too(explaining: Explaini
     line = {"topic": "t", "partition": 0, "offset": 3, "ts": 5, "headers": headers}
     explaining.event.write_text(json.dumps(line | {"payload": outcome.value.decode()}))
     assert explaining.run().exit_code == 0
-    own_id = dict(outcome.headers)["ce_id"].decode()
+    by_name = dict(zip(headers[::2], headers[1::2], strict=True))
+    explaining.event.write_text(json.dumps({"value": explaining.value, "headers": by_name}))
+    assert explaining.run().exit_code == 0
+    own_id = by_name["ce_id"]
     explaining.event.write_text(json.dumps({"id": own_id, "data": explaining.value}))
     assert explaining.run().exit_code == 0
 
 
 def test_what_is_no_event_is_refused(explaining: Explaining) -> None:
+    explaining.event.write_text('{"payload": "{}", "headers": ["one"]}')
+    assert "its headers are no pairs" in str(explaining.run().exception)
     explaining.event.write_text('{"bucket": "b"}')
     assert "no classification event" in str(explaining.run().exception)
     explaining.event.write_text("{")

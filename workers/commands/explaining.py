@@ -126,24 +126,34 @@ def given_event(settings: Settings, text: str) -> Given:
 
 
 def _of_document(document: dict[str, Any]) -> Given:
-    """An event's value; a record as `kcat -J` prints it; or the console's whole event."""
-    payload, data = document.get("payload"), document.get("data")
-    if isinstance(payload, str):
-        pairs = document.get("headers") or []
-        headers = dict(zip(pairs[::2], map(str, pairs[1::2]), strict=True))
-        at_ms = document.get("ts")
-        try:
-            value = json.loads(payload)
-        except ValueError as error:
-            raise Halt("event.unreadable", f"the payload is no JSON ({error})") from error
-        return Given(
-            ClassificationEvent.of(value, headers), at_ms if isinstance(at_ms, int) else None
-        )
-    if isinstance(data, dict):
+    """An event's value; a record as `kcat -J` prints it, or with `value` and `headers` by name; or
+    the console's whole event."""
+    if isinstance(document.get("data"), dict):
         own_id = document.get("id")
         headers = {"ce_id": own_id} if isinstance(own_id, str) else {}
-        return Given(ClassificationEvent.of(data, headers), None)
-    return Given(ClassificationEvent.of(document, {}), None)
+        return Given(ClassificationEvent.of(document["data"], headers), None)
+    value = document.get("payload", document.get("value"))
+    if value is None:
+        return Given(ClassificationEvent.of(document, {}), None)
+    try:
+        value = json.loads(value) if isinstance(value, str) else value
+        headers = _headers(document.get("headers"))
+    except ValueError as error:
+        raise Halt(
+            "event.unreadable",
+            f"the record's value is no JSON, or its headers are no pairs ({error}); give the "
+            "record as `kcat -J` prints it",
+        ) from error
+    at_ms = document.get("ts")
+    return Given(ClassificationEvent.of(value, headers), at_ms if isinstance(at_ms, int) else None)
+
+
+def _headers(given: Any) -> dict[str, str]:
+    """Headers by name, or names and values in turn."""
+    if isinstance(given, dict):
+        return {str(name): str(value) for name, value in given.items()}
+    flat = given if isinstance(given, list) else []
+    return {str(name): str(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def given_embedding(settings: Settings, given: Given, text: str | None) -> EmbeddingEvent:
