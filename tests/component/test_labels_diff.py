@@ -131,6 +131,15 @@ def test_nothing_changes_for_the_same_label_set(desk: Desk) -> None:
     assert found["samples"] == []
 
 
+def test_only_images_since_a_time_count(desk: Desk) -> None:
+    later = desk.run("diff", str(LABELS_FILE), str(desk.new), "--since", "2100-01-01T00:00:00Z")
+    assert "the classifications topic has no image" in str(later.exception)
+    assert desk.diff("--since", "2026-01-01T00:00:00Z")["images"] == IMAGES
+    wrong = desk.run("diff", str(LABELS_FILE), str(desk.new), "--since", "yesterday")
+    assert wrong.exit_code == 2
+    assert "yesterday" in wrong.output
+
+
 def test_images_of_other_routes_are_left_out_unless_asked_for(desk: Desk) -> None:
     other = desk.folder / "other.yaml"
     other.write_text(LABELS_FILE.read_text().replace("name: shapes", "name: others"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -39,9 +40,10 @@ def diff(
     config: Config = None,
     overrides: Set = None,
     since: Annotated[
-        str | None,
+        datetime | None,
         typer.Option(
             help="Topic: only images published at this time or later, as 2026-01-31T18:00:00Z.",
+            formats=["%Y-%m-%dT%H:%M:%S%z"],
             metavar="TIME",
         ),
     ] = None,
@@ -88,11 +90,11 @@ def diff(
     from workers.commands.labels.comparing.diffing import pictures as pictures_of
     from workers.commands.labels.comparing.diffing import run_diff, show_diff
     from workers.commands.labels.comparing.page import write_page
-    from workers.commands.labels.comparing.sources import Selection, time_of
+    from workers.commands.labels.comparing.sources import Selection
     from workers.commands.labels.finding import named
 
     before, now = named(settings, old), named(settings, new)
-    selection = Selection(None if all_images else before.name, time_of(since), newest)
+    selection = Selection(None if all_images else before.name, since, newest)
     found = run_diff(settings, before, now, embeddings, selection, images_per_day)
     if report is not None:
         shown = pictures_of(settings, found.comparison) if pictures else {}

@@ -7,7 +7,7 @@ import importlib.util
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -194,20 +194,3 @@ def _blocks_of_files(
             left -= count
             if not left:
                 return
-
-
-def time_of(text: str | None) -> datetime | None:
-    """
-    Raises:
-        Halt: ``label_set.no_embeddings``: this is no time with a zone.
-    """
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise Halt(
-            "label_set.no_embeddings",
-            f"--since {text}: is not a time; write it as 2026-01-31T18:00:00Z",
-        ) from error
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
