@@ -11,10 +11,11 @@ from typing import Generic, Protocol, TypeVar
 
 from pipeline import metrics
 from pipeline.adapters.clip.text_cache import CachedTexts
-from pipeline.adapters.label_files import load_label_sets
-from pipeline.errors import Halt
+from pipeline.adapters.label_files import load_sourced
+from pipeline.errors import Halt, Retry
 from pipeline.flow import Scoring
 from pipeline.labels.label_set import LabelSet, LabelSetsPolicy
+from pipeline.labels.recorded import SourcedLabelSet
 from pipeline.labels.scoring import CompiledLabelSets, EncodeTexts, compile_label_sets
 from pipeline.ports import Meter
 from pipeline.records import ModelIdentity
@@ -58,27 +59,47 @@ class Versioned(Protocol):
 
 InForce = TypeVar("InForce", bound=Versioned)
 
+BeforeUse = Callable[[Sequence[SourcedLabelSet], ModelIdentity], object]
+"""Called with label sets that are valid and about to be used. May raise ``Halt`` or ``Retry``, so
+that they are not."""
+
 
 def load_scoring(
-    policy: LabelSetsPolicy, model: ModelIdentity, encode_texts: EncodeTexts
+    policy: LabelSetsPolicy,
+    model: ModelIdentity,
+    encode_texts: EncodeTexts,
+    before_use: BeforeUse = lambda label_sets, model: None,
 ) -> ScoringRules:
     """The configured label sets. Prompts are embedded by the model, or come from the cache of an
     earlier start.
 
     Raises:
-        Halt: a label set is not valid, or not for this model, or there is none.
+        Halt: a label set is not valid, or not for this model, or there is none; or as
+            ``before_use``.
+        Retry: as ``before_use``.
     """
-    return _compiled(_read(policy), policy, model, encode_texts)
+    sourced = _read(policy)
+    compiled = _compiled(_label_sets(sourced), policy, model, encode_texts)
+    before_use(sourced, model)
+    return compiled
 
 
-def load_rules(settings: Settings, model: ModelIdentity, encode_texts: EncodeTexts) -> Rules:
+def load_rules(
+    settings: Settings,
+    model: ModelIdentity,
+    encode_texts: EncodeTexts,
+    before_use: BeforeUse = lambda label_sets, model: None,
+) -> Rules:
     """As ``load_scoring``, with the routes to the label sets.
 
     Raises:
         Halt: as ``load_scoring``, or a route is not valid.
+        Retry: as ``load_scoring``.
     """
-    label_sets, router = load_routes(settings)
+    sourced, router = _read_routes(settings)
+    label_sets = _label_sets(sourced)
     compiled = _compiled(label_sets, settings.label_sets, model, encode_texts)
+    before_use(sourced, model)
     labels = {each.name: [label.name for label in each.labels] for each in label_sets}
     return Rules(router, compiled.scoring, compiled.versions, labels)
 
@@ -89,22 +110,31 @@ def load_routes(settings: Settings) -> tuple[tuple[LabelSet, ...], Router]:
     Raises:
         Halt: a label set or a route is not valid, or there is none.
     """
-    label_sets = _read(settings.label_sets)
+    sourced, router = _read_routes(settings)
+    return _label_sets(sourced), router
+
+
+def _read_routes(settings: Settings) -> tuple[tuple[SourcedLabelSet, ...], Router]:
+    sourced = _read(settings.label_sets)
     try:
-        router = Router(settings.routes, [label_set.name for label_set in label_sets])
+        router = Router(settings.routes, [each.label_set.name for each in sourced])
     except ValueError as error:
         raise Halt("settings.invalid", str(error)) from error
-    return label_sets, router
+    return sourced, router
 
 
-def _read(policy: LabelSetsPolicy) -> tuple[LabelSet, ...]:
+def _label_sets(sourced: Sequence[SourcedLabelSet]) -> tuple[LabelSet, ...]:
+    return tuple(each.label_set for each in sourced)
+
+
+def _read(policy: LabelSetsPolicy) -> tuple[SourcedLabelSet, ...]:
     if not policy.paths:
         raise Halt(
             "label_set.none",
             "label_sets.paths: no label set is configured; name a file, for example "
             "deploy/examples/label-sets/moderation.yaml",
         )
-    return load_label_sets(policy.paths)
+    return load_sourced(policy.paths)
 
 
 def _compiled(
@@ -126,7 +156,7 @@ class LiveRules(Generic[InForce]):
 
     A change takes effect when two looks in a row have seen the same files, so that a file that is
     still being written is not loaded. Files that cannot be loaded change nothing until they change
-    again.
+    again. If something did not answer that loading needs, the next look tries again.
     """
 
     def __init__(
@@ -139,7 +169,7 @@ class LiveRules(Generic[InForce]):
         """Load the rules. ``now`` returns Unix seconds.
 
         Raises:
-            Halt: raised by ``load``: the rules are not valid.
+            Halt, Retry: raised by ``load``, such as for rules that are not valid.
         """
         self._load = load
         self._fingerprint = fingerprint
@@ -172,7 +202,9 @@ class LiveRules(Generic[InForce]):
         self._tried = self._seen
         try:
             rules = self._load()
-        except Halt as refused:
+        except (Halt, Retry) as refused:
+            if isinstance(refused, Retry):
+                self._tried = ""  # the files may be right: the next look loads them again
             self._meter.add(metrics.LABEL_SET_RELOADS, outcome="refused")
             self._meter.set(metrics.LABEL_SETS_REFUSED, 1)
             log.error(  # noqa: TRY400 - an expected failure, its message says it all

@@ -59,6 +59,15 @@ def load_encoder(settings: Settings) -> Encoder:
     return ClipEncoder.load(settings.model, settings.batch.largest)
 
 
+def load_for_texts(settings: Settings) -> Encoder:
+    """The configured model on this machine's CPU, for prompts, which are always embedded in fp32.
+    Blocks for seconds; may download."""
+    model = settings.model.model_copy(
+        update={"precision": "fp32", "calibration": None, "device": "cpu", "compile": "off"}
+    )
+    return load_encoder(settings.model_copy(update={"model": model}))
+
+
 def tell_model(meter: Meter, model: ModelIdentity) -> None:
     """Show in the metrics which model runs, and in which version of Clipstream."""
     meter.set(

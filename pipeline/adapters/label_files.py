@@ -11,6 +11,7 @@ from pipeline.adapters.yaml_lines import Unreadable, file_text, read_yaml
 from pipeline.errors import Halt
 from pipeline.labels.label_set import LabelSet
 from pipeline.labels.parsing import InvalidLabelSet, parse_label_set
+from pipeline.labels.recorded import SourcedLabelSet
 from pipeline.ports import PromptTokens
 
 _SUFFIXES = (".yaml", ".yml")
@@ -19,6 +20,17 @@ _SUFFIXES = (".yaml", ".yml")
 def load_label_sets(
     paths: Sequence[Path], tokens: PromptTokens | None = None
 ) -> tuple[LabelSet, ...]:
+    """The label sets of ``load_sourced``, without their files' texts.
+
+    Raises:
+        Halt: as ``load_sourced``.
+    """
+    return tuple(each.label_set for each in load_sourced(paths, tokens))
+
+
+def load_sourced(
+    paths: Sequence[Path], tokens: PromptTokens | None = None
+) -> tuple[SourcedLabelSet, ...]:
     """Read label sets, one from each file. A folder stands for its ``.yaml`` and ``.yml`` files.
     With ``tokens``, prompts are checked with the model's tokenizer.
 
@@ -27,7 +39,7 @@ def load_label_sets(
             ``file:line: key: what is wrong; what to write instead``.
     """
     problems: list[str] = []
-    loaded: dict[str, LabelSet] = {}
+    loaded: dict[str, SourcedLabelSet] = {}
     places: dict[str, str] = {}
     seen: set[str] = set()
     for path in _files(paths, problems):
@@ -35,18 +47,19 @@ def load_label_sets(
             problems.append(f"{path}: is given twice; name the file once, itself or by its folder")
             continue
         seen.add(real)
-        label_set, found, name_line = _read_file(path, tokens)
+        sourced, found, name_line = _read_file(path, tokens)
         problems.extend(found)
-        if label_set is None:
+        if sourced is None:
             continue
-        if label_set.name in loaded:
+        name = sourced.label_set.name
+        if name in loaded:
             problems.append(
-                f"{path}:{name_line}: name: {label_set.name!r} is taken by "
-                f"{places[label_set.name]}; write another name, or load one of the two"
+                f"{path}:{name_line}: name: {name!r} is taken by {places[name]}; write another "
+                "name, or load one of the two"
             )
             continue
-        loaded[label_set.name] = label_set
-        places[label_set.name] = f"{path}:{name_line}"
+        loaded[name] = sourced
+        places[name] = f"{path}:{name_line}"
     if not loaded and not problems:
         problems.append("label_sets.paths: no file; write the path of at least one label set")
     if problems:
@@ -85,10 +98,12 @@ def _files(paths: Sequence[Path], problems: list[str]) -> Iterator[Path]:
         yield from files
 
 
-def _read_file(path: Path, tokens: PromptTokens | None) -> tuple[LabelSet | None, list[str], int]:
+def _read_file(
+    path: Path, tokens: PromptTokens | None
+) -> tuple[SourcedLabelSet | None, list[str], int]:
     """The file's label set, or None; what is wrong with the file; and the line of its name."""
     try:
-        file = read_yaml(file_text(path))
+        file = read_yaml(text := file_text(path))
     except Unreadable as error:
         return None, [error.at(path)], 0
     if file.data is None:
@@ -100,4 +115,6 @@ def _read_file(path: Path, tokens: PromptTokens | None) -> tuple[LabelSet | None
         file.problems += [(file.line(each.path), each) for each in error.problems]
     file.problems.sort(key=lambda problem: problem[0])
     found = [f"{path}:{line}: {problem}" for line, problem in file.problems]
-    return label_set if not found else None, found, file.line(("name",))
+    if label_set is None or found:
+        return None, found, file.line(("name",))
+    return SourcedLabelSet(label_set, text), found, file.line(("name",))

@@ -60,6 +60,7 @@ class EventType(StrEnum):
     ACTION = "clipstream.action.v1"
     REVIEW = "clipstream.review.v1"
     REMOVAL = "clipstream.removal.v1"
+    LABEL_SET = "clipstream.label-set.v1"
 
 
 DEAD_LETTERS = frozenset({EventType.DEAD_LETTER, EventType.DEAD_LETTER_V2})
@@ -405,7 +406,25 @@ _BACKFILL = {
     EventType.BACKFILL_DEAD_LETTER: _of_rows(EventType.DEAD_LETTER),
 }
 
+_LABEL_SET: dict[EventType, tuple[Header, ...]] = {
+    EventType.LABEL_SET: (
+        SPECVERSION,
+        TYPE,
+        Header("ce_source", "`/clipstream/label-sets`.", pattern="^/clipstream/label-sets$"),
+        Header("ce_id", "UUIDv5 of the version and the type.", pattern=UUID5),
+        Header("ce_time", "`first_seen` of the value."),
+        Header("ce_subject", "Name of the label set."),
+        JSON_CONTENT,
+        DATA_SCHEMA,
+    )
+}
+
 HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
-    _V1 | {newer: _V1[older] for newer, older in _V2.items()} | _SERVED | _BACKFILL | _ACTIONS
+    _V1
+    | {newer: _V1[older] for newer, older in _V2.items()}
+    | _SERVED
+    | _BACKFILL
+    | _ACTIONS
+    | _LABEL_SET
 )
 """Versions 1 and 2 have the same headers; their values differ."""

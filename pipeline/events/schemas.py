@@ -10,6 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pipeline.events.action_values import ActionValue, RemovalValue, ReviewValue
 from pipeline.events.header import TYPE
 from pipeline.events.headers import HEADERS, EventType
+from pipeline.events.label_set_values import LABEL_SET_SCHEMA, LabelSetValue
 from pipeline.events.served_values import (
     ServedErrorValue,
     ServedImageValue,
@@ -100,6 +101,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         ACTION_SCHEMA: _value_schema(ACTION_SCHEMA, ActionValue),
         REVIEW_SCHEMA: _value_schema(REVIEW_SCHEMA, ReviewValue),
         REMOVAL_SCHEMA: _value_schema(REMOVAL_SCHEMA, RemovalValue),
+        LABEL_SET_SCHEMA: _value_schema(LABEL_SET_SCHEMA, LabelSetValue),
     }
     for event_type in EventType:
         kind, _, version = event_type.removeprefix("clipstream.").rpartition(".")

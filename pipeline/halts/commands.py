@@ -52,6 +52,36 @@ COMMANDS: dict[str, HaltCode] = {
     "replay.fenced": command(
         "another replay of the same group has begun meanwhile", "run one replay at a time"
     ),
+    "event.unreadable": command(
+        "what was given as an event or as its embedding is none",
+        "give the event and the embedding as they were published",
+        of_input=True,
+    ),
+    "label_set.unknown": command(
+        "no label set of this name or version is at hand",
+        "give its file, or name the topic in `kafka.output_topics.label_sets`",
+        of_input=True,
+    ),
+    "label_set.no_images": command(
+        "no image of the folder can be decoded",
+        "name a folder with images",
+        of_input=True,
+    ),
+    "label_set.no_embeddings": command(
+        "there are no recorded embeddings to score",
+        "follow the message: name another place, or other images",
+        of_input=True,
+    ),
+    "label_set.another_model": command(
+        "the settings load another model than the one that embedded the images",
+        "name in `model` the model that the events or the job name",
+        of_input=True,
+    ),
+    "label_set.unproven": command(
+        "a recorded label set does not have the version that it is recorded under",
+        "give the file of the label set",
+        of_input=True,
+    ),
     "calibrate.no_images": command(
         "there are no images to calibrate with",
         "name a file or a folder that contains images",

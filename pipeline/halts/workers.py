@@ -159,6 +159,11 @@ WORKERS: dict[str, HaltCode] = {
         "fix the prompts that the message names, or the checkpoint",
         of_input=True,
     ),
+    "label_set.too_large": stream(
+        "a label set does not fit the topic that keeps label sets",
+        "split the label set, or follow the message",
+        of_input=True,
+    ),
     "label_set.pinned": node(
         "a label set is pinned to another model than the node's",
         "load the pinned model, or measure the thresholds again and pin the node's model",

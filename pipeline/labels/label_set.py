@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -57,6 +57,16 @@ class LabelSetsPolicy(Policy):
             "so give it the same owner as the label sets."
         ),
     )
+
+
+def version_of(canonical: str) -> str:
+    """The version of the label set with this ``LabelSet.canonical``."""
+    return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+
+
+def canonical_json(meaning: Mapping[str, object]) -> str:
+    """JSON without spaces and with sorted keys, in ASCII."""
+    return json.dumps(meaning, sort_keys=True, separators=(",", ":"))
 
 
 class Decision(StrEnum):
@@ -132,13 +142,18 @@ class LabelSet:
         The hash is taken after templates are filled and defaults applied. Comments, the order of
         keys, quotes and a written-out default do not change it. Everything else changes it.
         """
+        return version_of(self.canonical)
+
+    @property
+    def canonical(self) -> str:
+        """What the set means, as JSON without spaces and with sorted keys: what the version is the
+        hash of."""
         meaning = asdict(self)
         for label in meaning["labels"]:
             # Released label sets have no categories, and their versions stay as they are.
             if not label["categories"]:
                 del label["categories"]
-        canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
-        return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+        return canonical_json(meaning)
 
     def decide(self, scores: Iterable[float]) -> tuple[tuple[str, ...], str]:
         """Return the names of the labels that match, in the set's order, and the set's decision.

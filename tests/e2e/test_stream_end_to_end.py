@@ -33,11 +33,14 @@ from pipeline.adapters.kafka.clients import connect
 from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
+from pipeline.adapters.kafka.recorded.label_sets import read_label_sets
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.s3.admin import S3Admin
+from pipeline.events.published import ClassificationEvent, EmbeddingEvent, as_text
 from pipeline.records import OutputTopic
 from tests.rigs.root import ROOT
 from tests.rigs.stages.clip_checkpoints import write_full_size_checkpoint
+from workers.commands.explaining import run_explain
 from workers.demo.account import entry_of
 from workers.demo.messages import DemoMessage, StoredObject, messages, oddities
 from workers.demo.odd_images import odd_images
@@ -292,6 +295,35 @@ def test_scores_follow_from_the_published_embedding(run: Run, clip: CLIPModel) -
         spread.append(published)
     # Scores that hardly differ from image to image would agree with anything.
     assert np.ptp(np.stack(spread), axis=0).max() > 100 * 1e-5
+
+
+def test_the_label_set_is_recorded_and_explains_every_event(run: Run) -> None:
+    """By what is on the topics alone: no file of a label set is read, and no model is loaded."""
+    topic = run.settings.kafka.output_topics.label_sets
+    assert topic is not None
+    (label_set,) = load_label_sets([LABEL_SET])
+    value = read_label_sets(run.settings.kafka, topic)[label_set.version]
+    assert value["text"] == LABEL_SET.read_text(encoding="utf-8")
+    nowhere = run.settings.model.model_copy(update={"directory": Path("/nowhere")})
+    label_sets = run.settings.label_sets.model_copy(update={"paths": ()})
+    settings = run.settings.model_copy(update={"model": nowhere, "label_sets": label_sets})
+    vectors = {
+        each.headers["classification.id"]: each for each in of_topic(run, OutputTopic.EMBEDDINGS)
+    }
+    for outcome in of_topic(run, OutputTopic.CLASSIFICATIONS)[:20]:
+        vector = vectors[outcome.headers["ce_id"]]
+        explained = run_explain(
+            settings,
+            ClassificationEvent.of(json.loads(outcome.value), text_of(outcome)),
+            EmbeddingEvent.of(vector.value, text_of(vector)),
+            [],
+        )
+        assert explained.differences == ()
+        assert len(explained.explanations) == 1
+
+
+def text_of(outcome: PublishedOutcome) -> dict[str, str]:
+    return as_text(tuple(outcome.headers.items()))
 
 
 def classifications(run: Run) -> dict[str, dict[str, Any]]:

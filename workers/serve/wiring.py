@@ -10,13 +10,14 @@ from importlib.metadata import version
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.jpeg import as_jpeg
+from pipeline.adapters.kafka.recorded.label_sets import LabelSetRecords
 from pipeline.adapters.kafka.served.publisher import EventPublisher
 from pipeline.adapters.kafka.watching.topics import KafkaTopics
 from pipeline.adapters.label_files import fingerprint
 from pipeline.events.served import ServedEvents
 from pipeline.fetch import Attempts, Stores
 from pipeline.ports import Clock, Encoder, Meter
-from workers.label_sets import LiveRules, load_scoring
+from workers.label_sets import BeforeUse, LiveRules, load_scoring
 from workers.serve.admission.keys import Keys
 from workers.serve.admission.memory import KEYS_SHARE, MemoryBudget
 from workers.serve.admission.rates import Rates
@@ -77,7 +78,13 @@ async def serving(
         )
         rules = await asyncio.to_thread(
             LiveRules,
-            partial(load_scoring, settings.label_sets, encoder.model, seeing.batcher.encode_texts),
+            partial(
+                load_scoring,
+                settings.label_sets,
+                encoder.model,
+                seeing.batcher.encode_texts,
+                *_before_use(settings),
+            ),
             partial(fingerprint, settings.label_sets.paths),
             meter,
         )
@@ -133,6 +140,13 @@ async def serving(
             meter=meter,
             records=Records(publisher, ServedEvents(settings.events, version("clipstream"))),
         )
+
+
+def _before_use(settings: Settings) -> tuple[BeforeUse, ...]:
+    """Label sets that events name are published before they are used."""
+    if settings.serve.publish != "kafka":
+        return ()
+    return (LabelSetRecords(settings.kafka, version("clipstream")).publish,)
 
 
 def _stream(settings: Settings, clock: Clock) -> Stream | None:

@@ -14,6 +14,7 @@ from pipeline.adapters.clip.watched import WatchedEncoder
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.policy import Member
+from pipeline.adapters.kafka.recorded.label_sets import LabelSetRecords
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.label_files import fingerprint
 from pipeline.adapters.opentelemetry.policy import require_tracing
@@ -91,7 +92,13 @@ def build_stream_worker(
         path = owned.enter_context(loop.holding(stages(settings, encoder, meter), START_S, CLOSE_S))
         meter.follow(path.fetcher)
         rules = LiveRules(
-            partial(load_rules, settings, encoder.model, path.batcher.encode_texts),
+            partial(
+                load_rules,
+                settings,
+                encoder.model,
+                path.batcher.encode_texts,
+                LabelSetRecords(settings.kafka, version("clipstream")).publish,
+            ),
             partial(fingerprint, settings.label_sets.paths),
             meter,
         )

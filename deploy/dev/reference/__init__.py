@@ -2,5 +2,5 @@
 
 Read ``pages`` first: which pages there are. ``settings``, ``cli``, ``events`` and ``columns``
 render one each, with the tables of ``markdown``; ``event_parts`` renders the parts of ``events``.
-``chart`` writes what is generated of the Helm chart.
+``label_set`` has an example of one. ``chart`` writes what is generated of the Helm chart.
 """

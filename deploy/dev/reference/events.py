@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from deploy.dev.reference import label_set
 from deploy.dev.reference.event_parts import example_of, fields_of, headers_of
 from deploy.dev.reference.markdown import NOTICE
 from pipeline.content import content_id
@@ -17,6 +18,7 @@ from pipeline.events.action_values import ReviewValue
 from pipeline.events.backfill import BackfilledRow, BackfillEvents
 from pipeline.events.envelope import own_attributes
 from pipeline.events.headers import ORIGINAL_PREFIX, EventType
+from pipeline.events.label_set_values import LABEL_SET_SCHEMA
 from pipeline.events.parts import as_json, json_content
 from pipeline.events.schemas import (
     ACTION_SCHEMA,
@@ -112,6 +114,10 @@ _CONTEXT = EventContext(
     topic_ids={"images": "0b1f6a52-6c1d-4f4e-9d0f-5f6f2d8f7a11"},
     version="0.1.0",
 )
+_LABEL_SET = """\
+Workers publish each version of a label set before they use it, to the compacted topic
+`kafka.output_topics.label_sets`. The key is the version. `clipstream labels show` reads it back.
+"""
 
 
 def render() -> str:
@@ -160,6 +166,7 @@ def render() -> str:
             *_actions(values),
             *_served(values),
             *_backfill(values),
+            *_label_set(values),
         )
     )
 
@@ -239,6 +246,16 @@ def _backfill(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield "Value if `dlq.payload` is `reference`, JSON in UTF-8:\n"
     yield fields_of(values[BACKFILL_DEAD_LETTER_SCHEMA])
     yield example_of("Example", letter)
+
+
+def _label_set(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The part about recorded label sets."""
+    yield "## Label set\n"
+    yield _LABEL_SET
+    yield headers_of(EventType.LABEL_SET)
+    yield "Value, JSON in UTF-8:\n"
+    yield fields_of(values[LABEL_SET_SCHEMA])
+    yield example_of("Example", label_set.example(_classified().looked.model))
 
 
 def _origin(offset: int) -> Origin:

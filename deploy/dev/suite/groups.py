@@ -76,7 +76,7 @@ GROUPS = (
     ),
     Group(
         "kafka",
-        "one Kafka client: members, transactions, offsets, replays, permissions",
+        "one Kafka client: members, transactions, offsets, replays, permissions, recorded events",
         files=(
             "tests/component/test_kafka_actions.py",
             "tests/component/test_kafka_doctor.py",
@@ -95,6 +95,9 @@ GROUPS = (
             "tests/component/test_kafka_transactions.py",
             "tests/component/test_kafka_unreadable.py",
             "tests/component/test_kafka_watching.py",
+            "tests/component/test_decisions_examples.py",
+            "tests/component/test_label_set_records.py",
+            "tests/component/test_labels_diff.py",
             "tests/component/test_verify.py",
         ),
     ),
@@ -144,6 +147,7 @@ GROUPS = (
             "tests/component/test_clip_*.py",
             "tests/component/test_cpu_precision.py",
             "tests/component/test_demo_model.py",
+            "tests/component/test_explain.py",
             "tests/component/test_int8.py",
             "tests/component/test_stages.py",
             "tests/component/test_traces.py",

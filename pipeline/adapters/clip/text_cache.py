@@ -35,8 +35,13 @@ class CachedTexts:
     wins.
     """
 
-    def __init__(self, encode: EncodeTexts, model: ModelIdentity, directory: Path) -> None:
+    def __init__(
+        self, encode: EncodeTexts, model: ModelIdentity, directory: Path, *, keep: bool = True
+    ) -> None:
+        """``keep`` is false where ``encode`` may run on another engine than ``model`` names: its
+        embeddings are not put into the file."""
         self._encode = encode
+        self._keep = keep
         identity = json.dumps(
             [model.name, model.revision, model.precision, model.engine, model.dimension]
         )
@@ -63,7 +68,8 @@ class CachedTexts:
             if len(known) + len(fresh) > MAX_PROMPTS:
                 known = {digest: known[digest] for digest in digests if digest in known}
             known |= fresh
-            if vectors.shape[1:] == (self._dimension,) and np.isfinite(vectors).all():
+            sound = vectors.shape[1:] == (self._dimension,) and np.isfinite(vectors).all()
+            if self._keep and sound:
                 self._write(known)
         return np.stack([known[digest] for digest in digests])
 

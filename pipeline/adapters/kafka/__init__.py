@@ -7,5 +7,6 @@ Both use the clients of ``clients``, which work around the defects in ``DEFECTS.
 topics, groups and their members, for the driver, for commands and for a worker's start. ``doctor``,
 ``enqueue`` and ``replay`` serve the commands of these names. ``served`` publishes events of images
 that came over HTTP, ``backfill`` those of a backfill's rows. ``outcomes`` reads what was published,
-for the demo and tests. ``watching`` looks at the topics from outside, for the console.
+for the demo and tests. ``watching`` looks at the topics from outside, for the console. ``recorded``
+reads what was published long ago, and keeps label sets.
 """

@@ -53,6 +53,11 @@ def sound_topics(kafka: KafkaPolicy, served: str | None = None) -> dict[str, dic
             "max.message.bytes": str(kafka.max_input_bytes),
             "retention.ms": str(WAITING_RETENTION_MS),
         }
+    if kafka.output_topics.label_sets is not None:
+        topics[kafka.output_topics.label_sets] = durable | {
+            "max.message.bytes": str(kafka.max_input_bytes),
+            "cleanup.policy": "compact",
+        }
     return topics
 
 
@@ -90,6 +95,8 @@ class KafkaDoctor:
         for name in outputs:
             yield from self._topic(name, topics, settings, "WRITE")
             yield from self._output(name, settings)
+        if self._kafka.output_topics.label_sets is not None:
+            yield from self._label_sets(self._kafka.output_topics.label_sets)
         for name in INTERNAL_TOPICS:
             if name in topics and name in settings:
                 yield self._durability(name, topics[name], settings[name])
@@ -215,6 +222,34 @@ class KafkaDoctor:
                 f"size limit of {name}",
                 f"max.message.bytes is {limit}"
                 + ("" if limit >= needed else f"; set it to {needed}: {why}"),
+            )
+
+    def _label_sets(self, name: str) -> Iterator[Check]:
+        """The topic may be missing: deployments that are older than it go on without it."""
+        topics = self._admin.topics([name])
+        if name not in topics:
+            yield _warning(
+                f"topic {name}",
+                "does not exist, or may not be described: label sets are used without being "
+                "published, and events cannot be explained once a label set's file is gone; "
+                "create it (--create-topics), or set kafka.output_topics.label_sets to null",
+            )
+            return
+        settings = self._settings(ConfigResourceType.TOPIC, [name])
+        yield from self._topic(name, topics, settings, "WRITE")
+        allowed = topics[name].get("authorized_operations")
+        if allowed is not None and not {"READ", "ALL"} & {*allowed}:
+            yield _warning(
+                f"reading of {name}",
+                "READ is not allowed: each start publishes label sets again, and nobody can read "
+                "them by this principal; grant it",
+            )
+        policy = settings.get(name, {}).get("cleanup.policy", "compact")
+        if policy != "compact":
+            yield _failed(
+                f"clean-up of {name}",
+                f"cleanup.policy is {policy}, so label sets are lost when they are old; set it to "
+                "compact",
             )
 
     # -- brokers ----------------------------------------------------------------------------

@@ -66,6 +66,14 @@ class TopicNames(Policy):
         "topic.",
     )
 
+    label_sets: str | None = Field(
+        "clipstream.label-sets",
+        description="Compacted topic that keeps each version of each label set. A version is "
+        "published before it is used, so any event can be explained later (`clipstream explain`). "
+        "While there is no such topic, label sets are used without being published, and each start "
+        "logs a warning. null: publish none.",
+    )
+
     @field_validator("*")
     @classmethod
     def _legal(cls, name: str | None) -> str | None:
@@ -156,6 +164,7 @@ class KafkaPolicy(Policy):
     @model_validator(mode="after")
     def _no_loop(self) -> Self:
         names = list(self.output_topics.in_use.values())
+        names += [self.output_topics.label_sets] if self.output_topics.label_sets else []
         if clash := set(self.input_topics) & set(names):
             raise ValueError(
                 f"kafka.input_topics: {', '.join(sorted(clash))} is an output topic too; "

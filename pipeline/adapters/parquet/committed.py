@@ -11,6 +11,9 @@ import pyarrow.compute as pc
 
 from pipeline.adapters.parquet.columns import EMBEDDING, TAKEN
 from pipeline.adapters.parquet.footer import open_results
+from pipeline.backfill.report.samples import SampledObject
+
+_OBJECT = list(SampledObject.model_fields)
 
 
 class CommittedFile:
@@ -43,6 +46,21 @@ class CommittedFile:
         """The row groups, with these columns or with all."""
         for group in range(self.file.metadata.num_row_groups):
             yield self.file.read_row_group(group, columns=columns, use_threads=False)
+
+
+def embedded(
+    file: CommittedFile, label_set: str | None, rows: int
+) -> Iterator[tuple[npt.NDArray[np.floating], list[SampledObject]]]:
+    """The embeddings [images, dimension] of a file's rows, at most ``rows`` at a time, and their
+    objects. If the file has the label set, only rows that it has scored."""
+    own = [label_set] if label_set is not None and label_set in file.label_sets else []
+    for table in file.groups([*_OBJECT, EMBEDDING, *own]):
+        if own:
+            table = table.filter(pa.array(has_value(whole(table.column(label_set)))))
+        for start in range(0, len(table), rows):
+            part = table.slice(start, rows)
+            objects = [SampledObject(**each) for each in part.select(_OBJECT).to_pylist()]
+            yield vectors(part), objects
 
 
 def vectors(table: pa.Table) -> npt.NDArray[np.floating]:

@@ -279,7 +279,7 @@ def test_created_topics_of_three_replicas_need_two_in_sync_whoever_chose_the_num
     monkeypatch.setattr(doctor, "KafkaAdmin", cluster)
     lines(NewTopics(1, asked))
     (found,) = clusters
-    assert len(found.settings) == 4
+    assert len(found.settings) == 5
     for settings in found.settings.values():
         assert settings.get("min.insync.replicas") == in_sync
         assert settings["unclean.leader.election.enable"] == "false"

@@ -108,6 +108,7 @@ def test_the_event_page_has_every_header_and_valid_examples() -> None:
         [EventType.BACKFILL_CLASSIFICATION],
         [EventType.BACKFILL_EMBEDDING],
         [EventType.BACKFILL_DEAD_LETTER],
+        [EventType.LABEL_SET],
     ]
 
 

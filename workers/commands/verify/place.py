@@ -43,7 +43,7 @@ def settings_of_place(settings: Settings, prefix: str) -> Settings:
             "group": name,
             "instance": "verify",
             "input_topics": (f"{name}.references",),
-            "output_topics": TopicNames(**outputs),
+            "output_topics": TopicNames(**outputs, label_sets=None),
         }
     )
     return settings.model_copy(

@@ -23,6 +23,7 @@ def publishing_to(kafka: KafkaPolicy, topics: BackfillTopics) -> KafkaPolicy:
         classifications=topics.classifications,
         embeddings=topics.embeddings,
         dead_letters=topics.dead_letters,
+        label_sets=None,
     )
     return kafka.model_copy(update={"input_topics": (), "output_topics": outputs})
 

@@ -1,4 +1,4 @@
-"""`clipstream labels`: check label sets before a worker loads them."""
+"""`clipstream labels check`: check label sets before a worker loads them."""
 
 from __future__ import annotations
 
@@ -24,15 +24,7 @@ SHOWN_PROMPTS = 3
 MODEL_KEYS = ("name", "revision", "directory")
 """Settings that choose the model."""
 
-app = typer.Typer(no_args_is_help=True)
 
-
-@app.callback()
-def labels() -> None:
-    """Check and show label sets."""
-
-
-@app.command()
 def check(
     files: Annotated[
         list[Path],
@@ -62,7 +54,7 @@ def check(
         raise typer.Exit(1) from invalid
     console = Console()
     for label_set in label_sets:
-        _show(label_set, console)
+        show_label_set(label_set, console)
     console.print(coverage, soft_wrap=True)
 
 
@@ -104,7 +96,8 @@ def _revision(model: ModelPolicy) -> str:
     return from_directory(model.name, model.directory).revision
 
 
-def _show(label_set: LabelSet, console: Console) -> None:
+def show_label_set(label_set: LabelSet, console: Console) -> None:
+    """Print what a label set says: its facts, a table of its labels, and advice."""
     independent = label_set.decision is Decision.INDEPENDENT
     console.print(_summary(label_set), soft_wrap=True)  # a version must not be broken in two
     table = Table()

@@ -1,0 +1,184 @@
+"""Reads published events again, as their consumers have them: for whoever checks or compares
+them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from pipeline.content import content_id
+from pipeline.errors import Halt
+from pipeline.events.values import ImageValue, ModelValue, ObjectValue, ResultValue
+from pipeline.records import ImageFacts, LabelScore, LabelSetResult, Looked, ModelIdentity
+
+
+class _Needed(TypedDict):
+    """The fields that all events of classified images have."""
+
+    object: ObjectValue
+    image: ImageValue
+    model: ModelValue
+    results: list[ResultValue]
+    decode_mode: str
+
+
+_needed = TypeAdapter(_Needed)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassificationEvent:
+    """What an event says of a classified image: of the stream, of a backfill, or over HTTP.
+
+    ``headers`` are those of its record, empty if they are not at hand. ``expected_content_id`` is
+    the content id of what the event says, None for one without a decode crop.
+    """
+
+    uri: str | None
+    object: ObjectValue
+    model: ModelIdentity
+    results: tuple[LabelSetResult, ...]
+    content_id: str | None
+    expected_content_id: str | None
+    headers: Mapping[str, str]
+
+    @classmethod
+    def of(cls, value: Any, headers: Mapping[str, str]) -> Self:
+        """Read an event's value, decoded from JSON.
+
+        Raises:
+            Halt: ``event.unreadable``.
+        """
+        try:
+            needed = _needed.validate_python(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"])) or "the value"
+            raise Halt(
+                "event.unreadable",
+                f"no classification event: {place}: {first['msg']}; give the event of a classified "
+                "image, as it was published",
+            ) from error
+        reference = value.get("reference", value)
+        uri = reference.get("uri") if isinstance(reference, dict) else None
+        model, stored = _model(needed["model"]), needed["object"]
+        crop = value.get("decode_crop")
+        expected = None
+        if isinstance(crop, str):
+            looked = Looked(
+                np.empty(0, np.float32),
+                model,
+                _image(needed["image"]),
+                stored["sha256"],
+                stored["size_bytes"],
+                needed["decode_mode"],
+                crop,
+            )
+            expected = content_id(looked, uri, stored["etag"], stored["version_id"])
+        results = tuple(
+            LabelSetResult(
+                label_set=each["label_set"],
+                version=each["version"],
+                scores=tuple(
+                    LabelScore(score["label"], score["score"], score["similarity"])
+                    for score in each["scores"]
+                ),
+                matched=tuple(each["matched"]),
+                decision=each["decision"],
+            )
+            for each in needed["results"]
+        )
+        return cls(uri, stored, model, results, value.get("content_id"), expected, headers)
+
+    @property
+    def id(self) -> str | None:
+        return self.headers.get("ce_id")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddingEvent:
+    """A published embedding [dimension], float32 or float16. ``headers`` are those of its record,
+    empty if they are not at hand."""
+
+    vector: npt.NDArray[np.floating]
+    headers: Mapping[str, str]
+
+    @classmethod
+    def of(cls, value: bytes, headers: Mapping[str, str], dimension: int | None = None) -> Self:
+        """Read an embedding. Without headers, ``dimension`` tells its type by its size.
+
+        Raises:
+            Halt: ``event.unreadable``.
+        """
+        if dimension is None or "embedding.dimension" in headers:
+            told = headers.get("embedding.dimension", "")
+            dimension = int(told) if told.isdecimal() else 0
+        sizes = {4 * dimension: "<f4", 2 * dimension: "<f2"}
+        dtype = sizes.get(len(value)) if value else None
+        named = headers.get("embedding.dtype")
+        if dtype is None or named not in (None, np.dtype(dtype).name):
+            raise Halt(
+                "event.unreadable",
+                f"no embedding: {len(value)} bytes (headers: {named or 'no'} dtype, dimension "
+                f"{dimension or 'unknown'}); give the raw value of an embedding event",
+            )
+        return cls(np.frombuffer(value, dtype), headers)
+
+
+def _model(value: ModelValue) -> ModelIdentity:
+    return ModelIdentity(
+        value["name"],
+        value["revision"],
+        value["dimension"],
+        value["logit_scale"],
+        value["precision"],
+        value["engine"],
+    )
+
+
+def _image(value: ImageValue) -> ImageFacts:
+    return ImageFacts(
+        value["format"], value["width"], value["height"], value["frames"], value["cropped_share"]
+    )
+
+
+def as_text(headers: tuple[tuple[str, bytes | None], ...]) -> dict[str, str]:
+    """The headers of a record, by name. Of a repeated header the last value counts."""
+    return {name: (value or b"").decode(errors="replace") for name, value in headers}
+
+
+def contradictions(event: ClassificationEvent, embedding: EmbeddingEvent) -> list[str]:
+    """Sentences about what shows, before any score is derived, that the event was altered or that
+    the embedding is not of its image."""
+    found = []
+    if event.content_id is not None and event.expected_content_id not in (None, event.content_id):
+        found.append(
+            f"the event was altered: its content_id is {event.content_id}, and its object, model "
+            f"and decode mode have {event.expected_content_id}"
+        )
+    model, headers = event.model, embedding.headers
+    if len(embedding.vector) != model.dimension:
+        found.append(
+            f"the embedding has {len(embedding.vector)} elements, and the event's model has "
+            f"{model.dimension}"
+        )
+    for header, expected in (
+        ("classification.id", event.id),
+        ("object.sha256", event.object["sha256"]),
+        ("model.name", model.name),
+        ("model.revision", model.revision),
+        ("model.precision", model.precision),
+        ("content.id", event.content_id),
+    ):
+        there = headers.get(header)
+        if there is not None and expected is not None and there != expected:
+            found.append(
+                f"the embedding is of another event: its {header} is {there}, and the event has "
+                f"{expected}"
+            )
+    return found

@@ -1,0 +1,199 @@
+"""Derives a published result again, step by step, and says where the two differ.
+
+``scoring`` has the formulas. Steps in between are computed here, and the scores by ``scoring``
+itself, so that whatever scores images also explains them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.labels.label_set import Label, LabelSet
+from pipeline.labels.scoring import CompiledLabelSet, EncodeTexts, Float64s
+from pipeline.records import LabelSetResult
+
+TOLERANCE = 1e-6
+"""Largest difference of a score from the published one, if both were computed from the same prompt
+embeddings."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptStep:
+    """One prompt. ``cosine`` is that between the image and the prompt."""
+
+    prompt: str
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSteps:
+    """How one label got its score.
+
+    ``mean_length`` is the length of the mean of the prompts' unit vectors, before the mean is
+    normalised: 1 for prompts that are the same to the model. ``contrast`` is the cosine between
+    the image and the contrast's vector, None in an exclusive set. ``logit`` is what softmax or the
+    logistic function is applied to. ``action`` is what the score calls for, None for a label that
+    does not match. ``published_score`` and ``published_similarity`` are those of the event, None
+    if it has no such label.
+    """
+
+    label: str
+    prompts: tuple[PromptStep, ...]
+    mean_length: float
+    similarity: float
+    contrast: float | None
+    logit: float
+    score: float
+    action: str | None
+    published_score: float | None
+    published_similarity: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The derivation of one label set's result. ``rule`` says in words why the decision is what it
+    is. ``differences`` are sentences about what does not match the event; none if all does."""
+
+    label_set: str
+    version: str
+    logit_scale: float
+    labels: tuple[LabelSteps, ...]
+    matched: tuple[str, ...]
+    decision: str
+    rule: str
+    largest_difference: float
+    differences: tuple[str, ...]
+
+
+def explain(
+    compiled: CompiledLabelSet,
+    encode_texts: EncodeTexts,
+    embedding: npt.NDArray[np.floating],
+    published: LabelSetResult,
+    tolerance: float = TOLERANCE,
+) -> Explanation:
+    """Derive ``published`` from the published embedding [dimension]. ``encode_texts`` embeds the
+    prompts as it did for ``compiled``.
+
+    Raises:
+        Reject: ``encode.non_finite``: the embedding has a NaN or an infinity.
+        Halt: as ``encode_texts``.
+    """
+    label_set = compiled.label_set
+    derived = compiled.score(embedding)
+    vector = embedding.astype(np.float64)
+    cosines = np.clip(compiled.rows @ vector, -1.0, 1.0)
+    contrasts = cosines[compiled.contrast_rows] if len(compiled.contrast_rows) else None
+    told = {each.label: each for each in published.scores}
+    prompts_of = _prompt_vectors(label_set, encode_texts)
+    labels = []
+    for place, (label, own) in enumerate(zip(label_set.labels, derived.scores, strict=True)):
+        contrast = None if contrasts is None else float(contrasts[place])
+        prompts = prompts_of[label.name]
+        here = told.get(label.name)
+        labels.append(
+            LabelSteps(
+                label=label.name,
+                prompts=_prompt_steps(label, prompts, vector),
+                mean_length=float(np.linalg.norm(prompts.mean(axis=0))),
+                similarity=own.similarity,
+                contrast=contrast,
+                logit=compiled.logit_scale * (own.similarity - (contrast or 0.0)),
+                score=own.score,
+                action=label.action(own.score),
+                published_score=None if here is None else here.score,
+                published_similarity=None if here is None else here.similarity,
+            )
+        )
+    return Explanation(
+        label_set=label_set.name,
+        version=compiled.version,
+        logit_scale=compiled.logit_scale,
+        labels=tuple(labels),
+        matched=derived.matched,
+        decision=derived.decision,
+        rule=_rule(label_set, labels, derived.decision),
+        largest_difference=max(
+            (
+                abs(each.score - each.published_score)
+                for each in labels
+                if each.published_score is not None
+            ),
+            default=0.0,
+        ),
+        differences=tuple(_differences(derived, published, tolerance)),
+    )
+
+
+def _prompt_vectors(label_set: LabelSet, encode_texts: EncodeTexts) -> dict[str, Float64s]:
+    """The unit vectors of each label's prompts, embedded in one call."""
+    counts = [len(label.prompts) for label in label_set.labels]
+    vectors = encode_texts([prompt for label in label_set.labels for prompt in label.prompts])
+    unit = vectors.astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    parts = np.split(unit, np.cumsum(counts)[:-1])
+    return {label.name: part for label, part in zip(label_set.labels, parts, strict=True)}
+
+
+def _prompt_steps(label: Label, prompts: Float64s, vector: Float64s) -> tuple[PromptStep, ...]:
+    cosines = (prompts @ vector).tolist()
+    return tuple(
+        PromptStep(prompt, cosine) for prompt, cosine in zip(label.prompts, cosines, strict=True)
+    )
+
+
+def _rule(label_set: LabelSet, labels: Sequence[LabelSteps], decision: str) -> str:
+    calls = [each for each in labels if each.action is not None]
+    if not calls:
+        return f"no label reaches a threshold, so the decision is the default, {decision!r}"
+    deciding = next(each for each in calls if each.action == decision)
+    label = next(each for each in label_set.labels if each.name == deciding.label)
+    which, score = next(
+        (key, threshold.score)
+        for key, threshold in (("act_threshold", label.act), ("review_threshold", label.review))
+        if threshold is not None and deciding.score >= threshold.score
+    )
+    order = " > ".join(label_set.actions)
+    return (
+        f"{deciding.label!r} scores {deciding.score:.6g}, at or above its {which} {score:g}, which "
+        f"calls for {decision!r}: the most severe action of {len(calls)} matched "
+        f"label{'s' if len(calls) > 1 else ''} ({order})"
+    )
+
+
+def _differences(
+    derived: LabelSetResult, published: LabelSetResult, tolerance: float
+) -> Sequence[str]:
+    where = f"label set {derived.label_set!r}"
+    names = [each.label for each in derived.scores]
+    told = [each.label for each in published.scores]
+    if names != told:
+        return [f"{where}: the event lists the labels {told}, and this version has {names}"]
+    found = []
+    for ours, theirs in zip(derived.scores, published.scores, strict=True):
+        for what, here, there in (
+            ("similarity", ours.similarity, theirs.similarity),
+            ("score", ours.score, theirs.score),
+        ):
+            # Not `>`: a NaN in the event differs.
+            if not abs(here - there) <= tolerance:
+                found.append(
+                    f"{where}, label {ours.label!r}: the event's {what} is {there:.9g}, and "
+                    f"{here:.9g} is derived (difference {abs(here - there):.2g}, more than "
+                    f"{tolerance:g})"
+                )
+    if derived.matched != published.matched:
+        found.append(
+            f"{where}: the event says that {list(published.matched)} match, and "
+            f"{list(derived.matched)} is derived"
+        )
+    if derived.decision != published.decision:
+        found.append(
+            f"{where}: the event's decision is {published.decision!r}, and {derived.decision!r} "
+            "is derived"
+        )
+    return found
