@@ -233,7 +233,9 @@ class LabelSetResult:
     """One label set's result for one image.
 
     ``matched`` are the labels at or above a threshold. ``decision`` is the most severe action among
-    theirs, or the label set's default action.
+    theirs, or the label set's default action. The label set's ``review_if`` may raise that:
+    ``raised`` are then the conditions that the image meets, and ``labels_decision`` is the decision
+    of its labels. It is None where nothing was raised.
     """
 
     label_set: str
@@ -241,6 +243,8 @@ class LabelSetResult:
     scores: tuple[LabelScore, ...]
     matched: tuple[str, ...]
     decision: str
+    raised: tuple[str, ...] = ()
+    labels_decision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def model_value(model: ModelIdentity) -> ModelValue:
 
 def result_value(result: LabelSetResult) -> ResultValue:
     """What one label set says."""
-    return {
+    value: ResultValue = {
         "label_set": result.label_set,
         "version": result.version,
         "decision": result.decision,
@@ -86,6 +86,10 @@ def result_value(result: LabelSetResult) -> ResultValue:
             for score in result.scores
         ],
     }
+    if result.labels_decision is not None:
+        value["raised"] = list(result.raised)
+        value["labels_decision"] = result.labels_decision
+    return value
 
 
 @lru_cache(maxsize=16)  # a worker has one model and one mode

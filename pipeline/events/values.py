@@ -136,12 +136,18 @@ class ResultValue(TypedDict):
     version: str
     """Version of the label set: `sha256:...` over its content."""
     decision: str
-    """Most severe action of the matched labels. Without a match, the set's default action.
-    Clipstream never performs it."""
+    """Most severe action of the matched labels. Without a match, the set's default action. Never
+    less than the action of the set's `review_if`, if the image meets it. Clipstream never performs
+    it."""
     matched: list[str]
     """Labels whose score is at or above one of their thresholds."""
     scores: list[ScoreValue]
     """The score of every label, in the label set's order."""
+    raised: NotRequired[list[str]]
+    """Conditions of the set's `review_if` that raised the decision: `cropped_share`, `frames`.
+    Absent if the labels alone made the decision. New conditions may appear."""
+    labels_decision: NotRequired[str]
+    """The decision that the labels alone would have made. Absent if `raised` is."""
 
 
 @described

@@ -17,6 +17,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.policy import Policy, Tier
+from pipeline.records import ImageFacts
 
 DEFAULT_UNCLASSIFIED_ACTION = "review"
 """An image that nobody can look at must not pass unseen."""
@@ -109,6 +110,29 @@ class Label:
         return None
 
 
+REASONS = ("cropped_share", "frames")
+"""The conditions of ``ReviewIf`` by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewIf:
+    """Which images never get less than ``action``, because the model saw only a part of them: those
+    of which it did not see ``cropped_share`` of the area or more, and those that have ``frames`` or
+    more. None: however much that is."""
+
+    action: str
+    cropped_share: float | None = None
+    frames: int | None = None
+
+    def reasons(self, image: ImageFacts) -> tuple[str, ...]:
+        """The conditions that the image meets, by the names of their keys."""
+        met = (
+            self.cropped_share is not None and image.cropped_share >= self.cropped_share,
+            self.frames is not None and image.frames >= self.frames,
+        )
+        return tuple(reason for reason, is_met in zip(REASONS, met, strict=True) if is_met)
+
+
 @dataclass(frozen=True, slots=True)
 class LabelSet:
     """A named list of labels, and the rule that makes one decision from their scores.
@@ -124,6 +148,7 @@ class LabelSet:
     unclassified_action: str
     labels: tuple[Label, ...]
     model: ModelPin | None = None
+    review_if: ReviewIf | None = None
 
     @property
     def version(self) -> str:
@@ -133,8 +158,10 @@ class LabelSet:
         keys, quotes and a written-out default do not change it. Everything else changes it.
         """
         meaning = asdict(self)
+        # Released label sets have none of these keys, and their versions stay as they are.
+        if self.review_if is None:
+            del meaning["review_if"]
         for label in meaning["labels"]:
-            # Released label sets have no categories, and their versions stay as they are.
             if not label["categories"]:
                 del label["categories"]
         canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
@@ -154,6 +181,16 @@ class LabelSet:
         }
         decision = min(calls.values(), key=self.actions.index, default=self.default_action)
         return tuple(calls), decision
+
+    def raised(self, decision: str, image: ImageFacts) -> tuple[str, ...]:
+        """Why the image must not get ``decision``, which is that of its labels. Empty if it may.
+        Otherwise its decision is ``review_if.action``."""
+        if self.review_if is None or self._as_severe(decision, self.review_if.action):
+            return ()
+        return self.review_if.reasons(image)
+
+    def _as_severe(self, action: str, other: str) -> bool:
+        return self.actions.index(action) <= self.actions.index(other)
 
     def severity(self, action: str) -> int:
         """Rank of one of the set's actions. The least severe has rank 0."""

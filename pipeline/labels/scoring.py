@@ -23,14 +23,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import Halt, Reject
 from pipeline.labels.label_set import DEFAULT_UNCLASSIFIED_ACTION, Decision, LabelSet
-from pipeline.records import LabelScore, LabelSetResult, ModelIdentity, Vector
+from pipeline.records import LabelScore, LabelSetResult, Looked, ModelIdentity, Vector
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +107,23 @@ class CompiledLabelSet:
             decision=decision,
         )
 
+    def judge(self, looked: Looked) -> LabelSetResult:
+        """What the set says of an image: its score, unless ``review_if`` raises the decision.
+
+        Raises:
+            Reject: as ``score``.
+        """
+        result = self.score(looked.embedding)
+        raised = self.label_set.raised(result.decision, looked.image)
+        if not raised or self.label_set.review_if is None:
+            return result
+        return replace(
+            result,
+            decision=self.label_set.review_if.action,
+            raised=raised,
+            labels_decision=result.decision,
+        )
+
 
 class CompiledLabelSets:
     """Every loaded label set, for one model.
@@ -126,16 +143,14 @@ class CompiledLabelSets:
     def __iter__(self) -> Iterator[CompiledLabelSet]:
         return iter(self._compiled.values())
 
-    def score(
-        self, names: Iterable[str], embedding: npt.NDArray[np.floating]
-    ) -> tuple[LabelSetResult, ...]:
-        """Score one embedding with the label sets ``names``, in their order.
+    def judge(self, names: Iterable[str], looked: Looked) -> tuple[LabelSetResult, ...]:
+        """What the label sets ``names`` say of an image, in their order.
 
         Raises:
             Reject: ``encode.non_finite``; ``reference.unknown_label_set`` if a set was unloaded
                 after the reference was routed.
         """
-        return tuple(self._named(name).score(embedding) for name in names)
+        return tuple(self._named(name).judge(looked) for name in names)
 
     def unclassified_action(self, names: Iterable[str]) -> str:
         """The action for an image that nobody looked at, from the label sets that should score it.

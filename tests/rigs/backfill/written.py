@@ -71,7 +71,9 @@ def classified(row: PlanRow) -> Classification:
         "sha256:1",
         (LabelScore("cat", score, 0.3), LabelScore("dog", 1 - score, -0.25)),
         ("cat",) if score > 0.5 else (),
-        "keep",
+        "review" if score > 0.8 else "keep",
+        ("cropped_share",) if score > 0.8 else (),
+        "keep" if score > 0.8 else None,
     )
     looked = Looked(
         vector,

@@ -58,7 +58,8 @@ class ModerationsRequest(BaseModel):
 
 class ModerationResult(TypedDict):
     """The result of one input. Keys of the three mappings are OpenAI's categories and the names of
-    the label set's labels."""
+    the label set's labels. ``raised`` are the conditions of the label set's ``review_if`` that
+    raised the decision; ``flagged`` is then true although no label matches."""
 
     flagged: bool
     categories: dict[str, bool]
@@ -68,6 +69,7 @@ class ModerationResult(TypedDict):
     version: str
     decision: str
     matched: list[str]
+    raised: list[str]
 
 
 class ModerationUsage(TypedDict):
@@ -193,13 +195,17 @@ def _answered(
 
 
 def result_of(compiled: CompiledLabelSet, of_images: Sequence[LabelSetResult]) -> ModerationResult:
-    """The result for the images of one input: the highest score for each label."""
+    """The result for the images of one input: the highest score for each label. An image that
+    nobody saw enough of flags the input: most clients read ``flagged`` alone."""
     label_set = compiled.label_set
     each = [result.scores for result in of_images]
     scores = [max(one.score for one in of_label) for of_label in zip(*each, strict=True)]
     matched, decision = label_set.decide(scores)
+    raised = dict.fromkeys(reason for result in of_images for reason in result.raised)
+    if raised:
+        decision = min(decision, *(one.decision for one in of_images), key=label_set.actions.index)
     result: ModerationResult = {
-        "flagged": bool(matched),
+        "flagged": bool(matched or raised),
         "categories": dict.fromkeys(CATEGORIES, False),
         "category_scores": dict.fromkeys(CATEGORIES, 0.0),
         "category_applied_input_types": {category: [] for category in CATEGORIES},
@@ -207,6 +213,7 @@ def result_of(compiled: CompiledLabelSet, of_images: Sequence[LabelSetResult]) -
         "version": compiled.version,
         "decision": decision,
         "matched": list(matched),
+        "raised": list(raised),
     }
     for label, score in zip(label_set.labels, scores, strict=True):
         if label.neutral:
