@@ -14,6 +14,7 @@ from pipeline.events.values import (
     ObjectValue,
     ScoreValue,
     Sha256,
+    ViewValue,
     described,
 )
 
@@ -76,6 +77,10 @@ class ServedImageValue(TypedDict):
     results: list[ServedResultValue]
     """One entry for each label set, in the order of the request. Empty if the request asked for
     an embedding only."""
+    views: NotRequired[list[ViewValue]]
+    """The parts of the image that the model saw, if there are several (`decode.views: all`). The
+    first is the centred square of the first frame, whose embedding is the published one. A label's
+    score is its largest over the views."""
     decode_mode: str
     """How the image was resized to the model's size: see `decode.mode` in the settings."""
     decode_crop: str

@@ -1,7 +1,8 @@
 """Label sets, and how they score an embedding.
 
 Read ``label_set`` first (what a label set says), then ``scoring`` (the maths). ``blocks`` does the
-same for many images at a time. ``parsing`` reads a label set from plain data, which ``written``
-takes key by key. ``prompts`` checks prompts with the tokenizer. ``categories`` lists OpenAI's
-categories, to which a label may belong. ``counting`` counts decisions for metrics.
+same for many images at a time, and ``strongest`` puts the views of one image together. ``parsing``
+reads a label set from plain data, which ``written`` takes key by key. ``prompts`` checks prompts
+with the tokenizer. ``categories`` lists OpenAI's categories, to which a label may belong.
+``counting`` counts decisions for metrics.
 """

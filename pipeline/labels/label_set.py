@@ -118,7 +118,7 @@ REASONS = ("cropped_share", "frames")
 class ReviewIf:
     """Which images never get less than ``action``, because the model saw only a part of them: those
     of which it did not see ``cropped_share`` of the area or more, and those that have ``frames`` or
-    more. None: however much that is."""
+    more and of which it did not see all frames. None: however much that is."""
 
     action: str
     cropped_share: float | None = None
@@ -128,7 +128,9 @@ class ReviewIf:
         """The conditions that the image meets, by the names of their keys."""
         met = (
             self.cropped_share is not None and image.cropped_share >= self.cropped_share,
-            self.frames is not None and image.frames >= self.frames,
+            self.frames is not None
+            and image.frames >= self.frames
+            and image.frames > image.frames_seen,
         )
         return tuple(reason for reason, is_met in zip(REASONS, met, strict=True) if is_met)
 

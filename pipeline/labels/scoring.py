@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from pipeline.errors import Halt, Reject
 from pipeline.labels.label_set import DEFAULT_UNCLASSIFIED_ACTION, Decision, LabelSet
+from pipeline.labels.strongest import strongest
 from pipeline.records import LabelScore, LabelSetResult, Looked, ModelIdentity, Vector
 
 logger = logging.getLogger(__name__)
@@ -108,12 +109,18 @@ class CompiledLabelSet:
         )
 
     def judge(self, looked: Looked) -> LabelSetResult:
-        """What the set says of an image: its score, unless ``review_if`` raises the decision.
+        """What the set says of an image: the strongest of its views. ``review_if`` may raise the
+        decision. Scores come from the values that are published, so that anyone can derive them
+        again.
 
         Raises:
             Reject: as ``score``.
         """
-        result = self.score(looked.embedding)
+        if looked.views is None:
+            result = self.score(looked.embedding)
+        else:
+            of_views = [self.score(embedding) for embedding in looked.views.embeddings]
+            result = strongest(self.label_set, of_views)
         raised = self.label_set.raised(result.decision, looked.image)
         if not raised or self.label_set.review_if is None:
             return result

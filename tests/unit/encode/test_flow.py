@@ -86,6 +86,11 @@ class Stages:
         self._pass("encode")
         return EMBEDDING
 
+    async def encode_block(
+        self, pixels: Pixels, level: int = 0, trace: ImageTrace = UNTRACED
+    ) -> list[Vector | Reject]:
+        return [await self.encode(each, level, trace) for each in pixels]
+
     def judge(self, names: tuple[str, ...], looked: Looked) -> tuple[LabelSetResult, ...]:
         self.scored.append(looked.embedding)
         return tuple(LabelSetResult(name, "v", (), (), "allow") for name in names)
