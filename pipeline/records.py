@@ -241,8 +241,8 @@ class LabelSetResult:
 
     ``matched`` are the labels at or above a threshold. ``decision`` is the most severe action among
     theirs, or the label set's default action. The label set's ``review_if`` may raise that:
-    ``raised`` are then the conditions that the image meets, and ``labels_decision`` is the decision
-    of its labels. It is None where nothing was raised.
+    ``raised`` are then the conditions that the image meets, and ``labels_decision`` is that of its
+    labels, else None. The result of a ``shadow`` set counts in no decision, action or metric.
     """
 
     label_set: str
@@ -252,6 +252,7 @@ class LabelSetResult:
     decision: str
     raised: tuple[str, ...] = ()
     labels_decision: str | None = None
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,8 @@ def result_value(result: LabelSetResult) -> ResultValue:
     if result.labels_decision is not None:
         value["raised"] = list(result.raised)
         value["labels_decision"] = result.labels_decision
+    if result.shadow:
+        value["shadow"] = True
     return value
 
 

@@ -56,6 +56,9 @@ class ServedResultValue(TypedDict):
     Absent if the labels alone made the decision. New conditions may appear."""
     labels_decision: NotRequired[str]
     """The decision that the labels alone would have made. Absent if `raised` is."""
+    shadow: NotRequired[bool]
+    """true: the label set is tried out (`shadow: true`). Act on no decision of it. Otherwise
+    absent."""
 
 
 @described

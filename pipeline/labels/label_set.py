@@ -140,7 +140,8 @@ class LabelSet:
     """A named list of labels, and the rule that makes one decision from their scores.
 
     ``actions`` are all actions that the set may publish, most severe first. Labels keep the order
-    of the file, which is the order of the scores in an event.
+    of the file, which is the order of the scores in an event. A ``shadow`` set is scored and
+    published, and counts in nothing.
     """
 
     name: str
@@ -151,6 +152,7 @@ class LabelSet:
     labels: tuple[Label, ...]
     model: ModelPin | None = None
     review_if: ReviewIf | None = None
+    shadow: bool = False
 
     @property
     def version(self) -> str:
@@ -163,6 +165,8 @@ class LabelSet:
         # Released label sets have none of these keys, and their versions stay as they are.
         if self.review_if is None:
             del meaning["review_if"]
+        if not self.shadow:
+            del meaning["shadow"]
         for label in meaning["labels"]:
             if not label["categories"]:
                 del label["categories"]
@@ -184,15 +188,15 @@ class LabelSet:
         decision = min(calls.values(), key=self.actions.index, default=self.default_action)
         return tuple(calls), decision
 
-    def raised(self, decision: str, image: ImageFacts) -> tuple[str, ...]:
-        """Why the image must not get ``decision``, which is that of its labels. Empty if it may.
-        Otherwise its decision is ``review_if.action``."""
-        if self.review_if is None or self._as_severe(decision, self.review_if.action):
-            return ()
-        return self.review_if.reasons(image)
-
-    def _as_severe(self, action: str, other: str) -> bool:
-        return self.actions.index(action) <= self.actions.index(other)
+    def raise_decision(self, decision: str, image: ImageFacts) -> tuple[str, tuple[str, ...]]:
+        """The decision about an image whose labels call for ``decision``, and the conditions of
+        ``review_if`` that raised it. Without conditions, it is the same decision."""
+        if self.review_if is None or self.severity(decision) >= self.severity(
+            self.review_if.action
+        ):
+            return decision, ()
+        reasons = self.review_if.reasons(image)
+        return (self.review_if.action if reasons else decision), reasons
 
     def severity(self, action: str) -> int:
         """Rank of one of the set's actions. The least severe has rank 0."""

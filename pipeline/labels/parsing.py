@@ -104,6 +104,7 @@ def _meant(written: WrittenSet, notes: _Notes) -> LabelSet:
         labels=_labels(written, notes),
         model=ModelPin(pin.name or "", pin.revision or "") if (pin := written.model) else None,
         review_if=_review_if(written, notes),
+        shadow=bool(written.shadow),
     )
 
 

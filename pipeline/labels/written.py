@@ -205,6 +205,7 @@ class WrittenSet(_Written):
     act_action: Text | None = None
     review_action: Text | None = None
     review_if: WrittenReviewIf | None = None
+    shadow: Flag | None = None
     templates: Texts[Template] | None = None
     contrast: Texts[Prompt] | None = None
     model: WrittenPin | None = None

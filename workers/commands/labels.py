@@ -144,6 +144,7 @@ def _summary(label_set: LabelSet) -> str:
         "actions": " > ".join(label_set.actions),
         "default": label_set.default_action,
         "unclassified": label_set.unclassified_action,
+        **({"shadow": "scored and published, counts in nothing"} if label_set.shadow else {}),
         "seen in part": _seen_in_part(label_set.review_if),
         "model": f"{pin.name} at {pin.revision}" if pin else "any",
         "labels": f"{len(label_set.labels)}, of {prompts} prompts",

@@ -130,12 +130,17 @@ RESULT = (
         pa.list_(pa.string()),
         "Conditions of the set's `review_if` that raised the decision: `cropped_share`, `frames`. "
         "Empty if the labels alone made the decision. The field is missing in files of versions "
-        "that did not write it, and so is `labels_decision`.",
+        "that did not write it, and so are `labels_decision` and `shadow`.",
     ),
     Column(
         "labels_decision",
         pa.string(),
         "The decision of the labels alone: `decision`, unless `raised` names a condition.",
+    ),
+    Column(
+        "shadow",
+        pa.bool_(),
+        "Whether the label set is tried out (`shadow: true`): act on no decision of it.",
     ),
 )
 """Fields of a label set's column, a struct with the label set's name."""

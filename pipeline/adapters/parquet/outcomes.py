@@ -150,6 +150,7 @@ def _result(name: str, version: str, values: Mapping[str, Any]) -> LabelSetResul
         values["decision"],
         raised,
         values["labels_decision"] if raised else None,
+        values.get("shadow", False),
     )
 
 

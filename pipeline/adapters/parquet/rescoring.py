@@ -122,6 +122,7 @@ def _column(
         block.similarities,
         _names(raised.reasons, REASONS, kind.field("raised").type),
         actions.take(pa.array(block.decisions)),
+        pa.repeat(label_set.shadow, len(present)),
     )
 
 

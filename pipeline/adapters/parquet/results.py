@@ -111,6 +111,7 @@ class ResultsFile:
             values[1],
             pa.array([each and each.raised for each in found], kind.field("raised").type),
             pa.array([each and _labels_decision(each) for each in found], pa.string()),
+            pa.array([each and each.shadow for each in found], pa.bool_()),
         )
 
     def _embeddings(self, outcomes: Sequence[Classification]) -> pa.Array:

@@ -74,6 +74,7 @@ def classified(row: PlanRow) -> Classification:
         "review" if score > 0.8 else "keep",
         ("cropped_share",) if score > 0.8 else (),
         "keep" if score > 0.8 else None,
+        seed[5] > 127,
     )
     looked = Looked(
         vector,

@@ -53,6 +53,7 @@ def test_a_label_set_is_null_where_the_row_did_not_ask_for_it() -> None:
         "similarities": {"cat": 0.0},
         "raised": [],
         "labels_decision": "review",
+        "shadow": False,
     }
 
 

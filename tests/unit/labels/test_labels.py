@@ -72,6 +72,7 @@ def test_severity_counts_from_the_least_severe_action() -> None:
         replace(MODERATION, unclassified_action="block"),
         replace(MODERATION, model=ModelPin("clip", "1")),
         replace(MODERATION, review_if=ReviewIf("review", frames=2)),
+        replace(MODERATION, shadow=True),
         replace(MODERATION, labels=(WEAPON, GORE, INFORMATIVE)),
         replace(MODERATION, labels=(GORE, WEAPON)),
         *(

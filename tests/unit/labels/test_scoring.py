@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -296,6 +297,16 @@ def test_an_unseen_image_calls_for_the_severest_of_its_label_sets_actions() -> N
     assert compiled.unclassified_action(("moderation", "strict")) == "block"
     assert compiled.unclassified_action(("gone", "tags")) == "none"
     assert compiled.unclassified_action(("gone",)) == "review"
+
+
+def test_a_label_set_that_is_tried_out_is_marked_and_decides_nothing_for_unseen_images() -> None:
+    tried = replace(labelled(X, Y, NEUTRAL, name="next", unclassified="block"), shadow=True)
+    compiled = compile_label_sets([EXCLUSIVE, tried], Texts(), MODEL)
+    live, shadow = scored(compiled, ["axes", "next"], ALONG_X)
+    assert (live.shadow, shadow.shadow) == (False, True)
+    assert (shadow.scores, shadow.decision) == (live.scores, live.decision)
+    assert compiled.unclassified_action(("axes", "next")) == "review"
+    assert compiled.unclassified_action(("next",)) == "review"
     assert compiled.unclassified_action(()) == "review"
 
 

@@ -110,6 +110,7 @@ EXAMPLES: Mapping[str, JsonValue] = {
 
 def moderations(services: Services) -> APIRouter:
     router = APIRouter(tags=["OpenAI"])
+    default = services.settings.serve.default_label_set
 
     @router.post(
         PATH,
@@ -120,7 +121,7 @@ def moderations(services: Services) -> APIRouter:
     async def moderate(request: Request) -> Response:
         admitted: Admitted = request.state.admitted
         asked = await read_json(request, ModerationsRequest)
-        label_set = _label_set(services, asked.model, admitted.caller)
+        label_set = moderating(services.rules(), asked.model, admitted.caller, default)
         inputs = read_inputs(asked.input, asked.ignore_text or admitted.caller.ignore_text)
         images = [image for of_input in inputs for image in of_input]
         outcomes = await look_at(services, images, admitted)
@@ -240,19 +241,27 @@ def not_covered(compiled: CompiledLabelSet) -> list[str]:
 
 def _first_covering(rules: ScoringRules, caller: Caller) -> str | None:
     """The first label set by name that covers a category. Another one would flag what nobody
-    minds, and pass what somebody does."""
+    minds, and pass what somebody does. A shadow set is for nobody to act on."""
     covering = [
         each.label_set.name
         for each in rules.scoring
-        if caller.may_use(each.label_set.name) and len(not_covered(each)) < len(CATEGORIES)
+        if caller.may_use(each.label_set.name)
+        and not each.label_set.shadow
+        and len(not_covered(each)) < len(CATEGORIES)
     ]
     return min(covering, default=None)
 
 
-def _label_set(services: Services, name: str | None, caller: Caller) -> CompiledLabelSet:
-    rules = services.rules()
+def moderating(
+    rules: ScoringRules, name: str | None, caller: Caller, default: str | None
+) -> CompiledLabelSet:
+    """The label set that a request asks for by ``name``, or by none. ``default`` is the setting.
+
+    Raises:
+        ApiError: there is no such label set for the caller, or it moderates nothing.
+    """
     names = [] if not name or name.startswith(OPENAIS_MODELS) else [name]
-    default = services.settings.serve.default_label_set or _first_covering(rules, caller)
+    default = default or _first_covering(rules, caller)
     try:
         (compiled,) = named_label_sets(names, rules, caller, default, "model")
     except ApiError as refused:
@@ -260,6 +269,14 @@ def _label_set(services: Services, name: str | None, caller: Caller) -> Compiled
             raise
         raise ApiError(404, "model_not_found", refused.message, param="model") from None
     label_set = compiled.label_set
+    if label_set.shadow:
+        raise ApiError(
+            400,
+            "shadow_label_set",
+            f"the label set {label_set.name!r} is tried out and flags nothing; name another one in "
+            "model, or see its scores at /v1/classify",
+            param="model",
+        )
     if not any(label.act or label.review for label in label_set.labels):
         raise ApiError(
             400,
