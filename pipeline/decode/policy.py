@@ -69,8 +69,9 @@ class DecodePolicy(Policy):
     animations: Annotated[Literal["first_frame", "reject"], Tier.EVERYDAY] = Field(
         "first_frame",
         description="How files with several frames or pages are handled. `first_frame` classifies "
-        "the first frame only, and the event gives the number of frames. `reject` dead-letters "
-        "the file as `decode.animation`, because a harmless first frame can hide the rest.",
+        "the first frame, with `views: all` also further ones, and the event gives the number of "
+        "frames. `reject` dead-letters the file as `decode.animation`, because a harmless first "
+        "frame can hide the rest.",
     )
     views: Annotated[Literal["centre", "all"], Tier.EVERYDAY] = Field(
         "centre",
