@@ -274,6 +274,7 @@ class SandboxedDecoder:
             for frame in frames
             for place, square in enumerate(squares)
         )
+        # Frames behind one that could not be decoded are missing.
         return DecodedImage(pixels[0], facts, DecodedViews(places[: len(pixels)], pixels))
 
     async def _prestart(self) -> None:

@@ -16,7 +16,7 @@ from enum import IntEnum
 from pipeline.decode.codings import CODINGS, MAX_CODINGS
 from pipeline.decode.crop import Centring, fitted
 from pipeline.decode.signatures import FORMATS
-from pipeline.decode.views import Viewing
+from pipeline.decode.views import CENTRE, Viewing
 
 WHOLE = 0
 """In place of the edge of a square: the whole image."""
@@ -164,7 +164,7 @@ class Reply:
 
     @classmethod
     def unpack(
-        cls, frame: bytes, *, formats: int, resize: int, crop: int, max_views: int = 1
+        cls, frame: bytes, *, formats: int, resize: int, crop: int, viewing: Viewing = CENTRE
     ) -> Reply:
         """Parse and check an answer. ``resize`` and ``crop`` are those of the request.
 
@@ -177,9 +177,7 @@ class Reply:
             sound = (
                 format_index < formats
                 and min(width, height, frames) >= 1
-                and payload_bytes % (view := 3 * math.prod(seen_size(width, height, resize, crop)))
-                == 0
-                and 1 <= payload_bytes // view <= (max_views if crop else 1)
+                and _are_views(payload_bytes, width, height, frames, resize, crop, viewing)
             )
         else:
             named = len(FORMATS) if verdict == Verdict.UNSUPPORTED_FORMAT else 1
@@ -194,6 +192,24 @@ class Reply:
 def seen_size(width: int, height: int, resize: int, crop: int) -> tuple[int, int]:
     """Width and height of the pixels that are sent for an original of ``width`` x ``height``."""
     return (crop, crop) if crop else fitted(width, height, resize)
+
+
+def _are_views(
+    payload_bytes: int,
+    width: int,
+    height: int,
+    frames: int,
+    resize: int,
+    crop: int,
+    viewing: Viewing,
+) -> bool:
+    """Whether so many bytes are the views of the first frame, and perhaps of some that follow."""
+    pixels = 3 * math.prod(seen_size(width, height, resize, crop))
+    if crop == WHOLE:
+        return payload_bytes == pixels
+    squares = len(viewing.squares(width, height, resize, crop, "transformers"))
+    of_frames, rest = divmod(payload_bytes, squares * pixels)
+    return rest == 0 and 1 <= of_frames <= len(viewing.frames(frames, squares))
 
 
 @dataclass(frozen=True, slots=True)

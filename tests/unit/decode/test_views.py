@@ -98,22 +98,31 @@ def test_frames_are_told_once_each_from_the_first_to_the_last(
 
 
 @pytest.mark.parametrize(
-    ("views", "max_views", "sound"), [(1, 1, True), (9, 9, True), (2, 1, False), (10, 9, False)]
+    ("size", "frames", "views"),
+    [
+        ((640, 640), 1, {1}),
+        ((640, 480), 1, {3}),
+        ((640, 640), 4, {1, 2, 3, 4}),
+        ((640, 480), 4, {3, 6, 9}),
+        ((640, 640), 100, set(range(1, 10))),
+    ],
 )
-def test_a_child_cannot_send_more_views_than_it_was_asked_for(
-    views: int, max_views: int, sound: bool
+def test_a_child_can_send_the_views_of_whole_frames_and_no_more_than_it_was_asked_for(
+    size: tuple[int, int], frames: int, views: set[int]
 ) -> None:
-    frame = Reply(Verdict.DECODED, views * 8 * 8 * 3, 0, 640, 480, 9).pack()
-    size = {"formats": 1, "resize": 8, "crop": 8, "max_views": max_views}
-    if sound:
-        assert Reply.unpack(frame, **size).payload_bytes == views * 8 * 8 * 3
-    else:
-        with pytest.raises(ProtocolViolation):
-            Reply.unpack(frame, **size)
+    def accepted(sent: int, viewing: Viewing) -> bool:
+        frame = Reply(Verdict.DECODED, sent * 8 * 8 * 3, 0, *size, frames).pack()
+        try:
+            Reply.unpack(frame, formats=1, resize=8, crop=8, viewing=viewing)
+        except ProtocolViolation:
+            return False
+        return True
+
+    assert {sent for sent in range(20) if accepted(sent, Viewing(9, 0.1))} == views
+    assert {sent for sent in range(20) if accepted(sent, CENTRE)} == {1}
 
 
 def test_a_child_cannot_send_a_part_of_a_view() -> None:
-    for payload in (0, 8 * 8 * 3 + 1):
-        frame = Reply(Verdict.DECODED, payload, 0, 640, 480, 9).pack()
-        with pytest.raises(ProtocolViolation):
-            Reply.unpack(frame, formats=1, resize=8, crop=8, max_views=9)
+    frame = Reply(Verdict.DECODED, 8 * 8 * 3 + 1, 0, 640, 640, 9).pack()
+    with pytest.raises(ProtocolViolation):
+        Reply.unpack(frame, formats=1, resize=8, crop=8, viewing=Viewing(9, 0.1))
