@@ -7,7 +7,6 @@ from collections.abc import Hashable
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Protocol
 
-import numpy as np
 from pydantic import Field
 
 from pipeline.errors import Halt, Overloaded, Reject, ends_worker
@@ -24,7 +23,6 @@ from pipeline.records import (
     LabelSetResult,
     Looked,
     ObjectBody,
-    Vector,
 )
 
 log = logging.getLogger(__name__)
@@ -61,7 +59,7 @@ class Fetching(Protocol):
 class Scoring(Protocol):
     """One version of the label sets, compiled for the model."""
 
-    def score(self, names: tuple[str, ...], embedding: Vector) -> tuple[LabelSetResult, ...]: ...
+    def judge(self, names: tuple[str, ...], looked: Looked) -> tuple[LabelSetResult, ...]: ...
 
     def unclassified_action(self, names: tuple[str, ...]) -> str: ...
 
@@ -145,8 +143,7 @@ class Flow:
             looked = await self._look.encode(opened, level, trace)
         trace.enter("score")
         started = self._clock.monotonic()
-        # Scores come from the values that are published, so that anyone can derive them again.
-        results = scoring.score(ref.label_sets, looked.embedding.astype(np.float32, copy=False))
+        results = scoring.judge(ref.label_sets, looked)
         self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started, stage="score")
         counting.count(results, self._meter)
         return Classification(ref, looked, results, etag, version_id)

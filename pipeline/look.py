@@ -15,6 +15,7 @@ from pipeline.metrics import STAGE_SECONDS
 from pipeline.ports import UNTRACED, Clock, Decoder, Encoder, ImageTrace, Meter
 from pipeline.priority import FIRST
 from pipeline.records import DecodedImage, EmbeddingDtype, Looked, Pixels, Vector
+from pipeline.views import LookedViews
 
 _HASHED_AT_ONCE_BYTES = 512 * 1024
 """A larger file is hashed in a thread. Hashing a large object takes tens of milliseconds, which
@@ -27,6 +28,10 @@ class Encoding(Protocol):
     async def encode(
         self, pixels: Pixels, level: int = FIRST, trace: ImageTrace = UNTRACED
     ) -> Vector: ...
+
+    async def encode_block(
+        self, pixels: Pixels, level: int = FIRST, trace: ImageTrace = UNTRACED
+    ) -> list[Vector | Reject]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +95,35 @@ class Look:
     async def encode(
         self, opened: Opened, level: int = FIRST, trace: ImageTrace = UNTRACED
     ) -> Looked:
-        """The second half. Waiting here for others to fill the batch is not a failure."""
-        embedding = await self._encoding.encode(opened.image.pixels, level, trace)
+        """The second half. Waiting here for others to fill the batch is not a failure. Views are
+        encoded side by side. If one of them cannot be, the image cannot."""
+        image, views = opened.image, None
+        if image.views is None:
+            vector = await self._encoding.encode(image.pixels, level, trace)
+            embedding = vector.astype(self._dtype)
+        else:
+            rows = await self._encoding.encode_block(image.views.pixels, level, trace)
+            embeddings = np.stack([_sound(row) for row in rows]).astype(self._dtype)
+            embedding, views = embeddings[0], LookedViews(image.views.places, embeddings)
         return Looked(
-            embedding.astype(self._dtype),
+            embedding,
             self._model,
             opened.image.facts,
             opened.sha256,
             opened.size_bytes,
             self._policy.mode,
             self._policy.crop,
+            views,
         )
 
     def _took(self, stage: str, started: float) -> None:
         self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started, stage=stage)
+
+
+def _sound(row: Vector | Reject) -> Vector:
+    if isinstance(row, Reject):
+        raise row
+    return row
 
 
 async def sha256_of(body: bytes) -> str:

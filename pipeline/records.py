@@ -11,6 +11,8 @@ from typing import Literal, NewType
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.views import DecodedViews, LookedViews, Published
+
 JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 
 Pixels = npt.NDArray[np.uint8]
@@ -206,8 +208,8 @@ class ImageFacts:
     """What an event says about the original image.
 
     ``width`` and ``height`` are those after its EXIF orientation. ``frames`` counts an animation's
-    frames (1 for a still). ``cropped_share`` is the share of the original's area that the model
-    does not see, 0 to 1.
+    frames (1 for a still), and ``frames_seen`` those that the model looks at. ``cropped_share`` is
+    the share of the area of these frames that the model does not see, 0 to 1.
     """
 
     format: str
@@ -215,14 +217,17 @@ class ImageFacts:
     height: int
     frames: int
     cropped_share: float
+    frames_seen: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """Pixels at the model's size, and facts about the original."""
+    """Pixels at the model's size, and facts about the original. ``views`` are all views where there
+    are several; ``pixels`` are those of the first, the centred square of the first frame."""
 
     pixels: Pixels
     facts: ImageFacts
+    views: DecodedViews | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,11 +251,13 @@ class ModelIdentity:
 @dataclass(frozen=True, slots=True)
 class LabelScore:
     """One label's result. ``similarity`` is the cosine between image and label, -1 to 1. ``score``
-    is the probability that the label set's decision rule derives from it, 0 to 1."""
+    is the probability that the label set's decision rule derives from it, 0 to 1. Of an image with
+    several views, both are those of the view at the place ``view``, where the score is largest."""
 
     label: str
     score: float
     similarity: float
+    view: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,10 +265,13 @@ class LabelSetResult:
     """One label set's result for one image.
 
     ``matched`` are the labels at or above a threshold. ``decision`` is the most severe action among
-    theirs, or the label set's default action. ``severe_label`` is the matched label that called for
-    it. ``severity`` is how many of the set's actions are less severe than the decision.
-    ``is_default`` says whether the decision is the default action. A result that was read back from
-    a file has only the first five fields.
+    theirs, or the label set's default action. The label set's ``review_if`` may raise that:
+    ``raised`` are then the conditions that the image meets, and ``labels_decision`` is that of its
+    labels, else None. ``severe_label`` is the matched label that called for the most severe action.
+    ``severity`` is how many of the set's actions are less severe than the decision.
+    ``is_default`` says whether the decision is the default action. The result of a ``shadow`` set
+    counts in no decision, action or metric. A result that was read back from a file has only the
+    first five fields.
     """
 
     label_set: str
@@ -272,28 +282,33 @@ class LabelSetResult:
     severe_label: str | None = None
     severity: int = 0
     is_default: bool = True
+    raised: tuple[str, ...] = ()
+    labels_decision: str | None = None
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
     """What a model sees in a file, whatever it is then compared with.
 
-    ``embedding`` has the published dtype: little-endian float32 or float16, [dimension]. ``sha256``
-    and ``size_bytes`` are those of the stored file.
+    ``embedding`` [dimension] is that of the centred square of the first frame. ``views`` are all
+    views, this one first, where there are several. ``sha256`` and ``size_bytes`` are those of the
+    stored file.
     """
 
-    embedding: npt.NDArray[np.float32] | npt.NDArray[np.float16]
+    embedding: Published
     model: ModelIdentity
     image: ImageFacts
     sha256: str
     size_bytes: int
     decode_mode: str
     decode_crop: str
+    views: LookedViews | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """A classified image. ``results`` were computed from exactly the values of the embedding.
+    """A classified image. ``results`` were computed from exactly the values of the embeddings.
     ``etag`` and ``version_id`` are those of the object that was read."""
 
     ref: ImageRef

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.decode.crop import Centring
+from pipeline.decode.views import CENTRE, Viewing
 from pipeline.policy import Policy, Tier
 
 ImageFormat = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF", "HEIF"]
@@ -19,6 +20,10 @@ formats is 17: a WebP with alpha needs two canvases, the copy handed over and th
 HEIF_BYTES_PER_PIXEL = 24
 """The same bound where HEIF is allowed. Measured: 20 to 21, for 10 bits with alpha at full colour
 resolution."""
+
+FRAMES_BYTES_PER_PIXEL = 24
+"""The same bound where further frames are looked at. Measured: 18 to 22, the most for an AVIF with
+alpha."""
 
 BASE_MEMORY_MIB = 256
 """Address space of a decoder before it decodes (45 to 100 MiB) and of its copies of the file's
@@ -64,8 +69,32 @@ class DecodePolicy(Policy):
     animations: Annotated[Literal["first_frame", "reject"], Tier.EVERYDAY] = Field(
         "first_frame",
         description="How files with several frames or pages are handled. `first_frame` classifies "
-        "the first frame only, and the event gives the number of frames. `reject` dead-letters "
-        "the file as `decode.animation`, because a harmless first frame can hide the rest.",
+        "the first frame, with `views: all` also further ones, and the event gives the number of "
+        "frames. `reject` dead-letters the file as `decode.animation`, because a harmless first "
+        "frame can hide the rest.",
+    )
+    views: Annotated[Literal["centre", "all"], Tier.EVERYDAY] = Field(
+        "centre",
+        description="Which parts of a file the model looks at. `centre`: the centred square of the "
+        "first frame. `all`: also squares along the longer side of a wide or tall image, and "
+        "further frames of an animation (GIF, WebP, PNG, AVIF). A label's score is then its "
+        "largest over these views, and events list them. Each view costs the model as much as an "
+        "image. Backfills look at the centre only and refuse `all` (docs/decoding.md).",
+    )
+    max_views: int = Field(
+        9,
+        ge=2,
+        le=64,
+        description="With `views: all`: most views of one file. The views of a frame come first; "
+        "what is left of this number goes to further frames. Pixels of each view wait in memory "
+        "for the model: 150 KB at 224 pixels.",
+    )
+    max_unseen: Annotated[float, Tier.EXPERT] = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="With `views: all`: share of the longer side that no view needs to see. At the "
+        "default of 0.1, an image of 1.1 to 1 has one view, and one of 4 to 3 has three.",
     )
     max_megapixels: float = Field(
         64,
@@ -96,13 +125,21 @@ class DecodePolicy(Policy):
     )
 
     @property
+    def viewing(self) -> Viewing:
+        return Viewing(self.max_views, self.max_unseen) if self.views == "all" else CENTRE
+
+    @property
     def max_pixels(self) -> int:
         return int(self.max_megapixels * 1_000_000)
 
     @property
     def bytes_per_pixel(self) -> int:
         """Most that decoding takes per pixel of the original."""
-        return HEIF_BYTES_PER_PIXEL if "HEIF" in self.formats else BYTES_PER_PIXEL
+        return max(
+            BYTES_PER_PIXEL,
+            HEIF_BYTES_PER_PIXEL if "HEIF" in self.formats else 0,
+            FRAMES_BYTES_PER_PIXEL if self.views == "all" else 0,
+        )
 
     @property
     def max_memory_bytes(self) -> int:

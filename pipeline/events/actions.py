@@ -37,8 +37,8 @@ from pipeline.records import (
 
 
 def leading(results: Sequence[LabelSetResult]) -> LabelSetResult | None:
-    """The result that counts most, or None without results."""
-    return max(results, key=_weight, default=None)
+    """The result that counts most, or None without results that count."""
+    return max(_counting(results), key=_weight, default=None)
 
 
 def decision_headers(result: LabelSetResult | None) -> TextHeaders:
@@ -64,7 +64,7 @@ class ActionBuilder:
         """The action of a classified image, or none if every decision is its set's default.
         ``outcome_id`` is the classification's."""
         acting = sorted(
-            (result for result in outcome.results if not result.is_default),
+            (result for result in _counting(outcome.results) if not result.is_default),
             key=_weight,
             reverse=True,  # keeps the order of equals
         )
@@ -120,6 +120,11 @@ class ActionBuilder:
             *optional("tenant", None if ref is None else ref.tenant),
         )
         return OutputRecord(OutputTopic.ACTIONS, origin.key, as_json(value), headers)
+
+
+def _counting(results: Sequence[LabelSetResult]) -> list[LabelSetResult]:
+    """Those of label sets that are in force: nobody acts on a shadow set."""
+    return [result for result in results if not result.shadow]
 
 
 def _weight(result: LabelSetResult) -> tuple[bool, int]:

@@ -146,8 +146,14 @@ class EventBuilder:
             *family.classification_content,
             *decision_headers(leading(outcome.results)),
         )
-        value = as_json(classification_value(origin, outcome, self._context.version, content))
-        return OutputRecord(OutputTopic.CLASSIFICATIONS, origin.key, value, headers)
+        value = classification_value(
+            origin,
+            outcome,
+            self._context.version,
+            content,
+            embeddings=self._policy.embeddings,
+        )
+        return OutputRecord(OutputTopic.CLASSIFICATIONS, origin.key, as_json(value), headers)
 
     def _embedding(
         self, origin: Origin, outcome: Classification, classification_id: str, content: str

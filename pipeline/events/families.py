@@ -17,6 +17,7 @@ from pipeline.events.parts import (
     object_value,
     position_value,
     result_value,
+    views_value,
 )
 from pipeline.events.schemas import (
     CLASSIFICATION_SCHEMA,
@@ -128,9 +129,9 @@ def _reference_value_v2(ref: ImageRef) -> ReferenceValueV2:
 
 
 def classification_value(
-    origin: Origin, outcome: Classification, version: str, content: str
+    origin: Origin, outcome: Classification, version: str, content: str, *, embeddings: bool
 ) -> ClassificationValue | ClassificationValueV2:
-    """``content`` is the ``content_id``."""
+    """``content`` is the ``content_id``. ``embeddings`` says whether embeddings are published."""
     ref, looked = outcome.ref, outcome.looked
     value: ClassificationValue = {
         "reference": reference_value(ref),
@@ -145,6 +146,8 @@ def classification_value(
         "clipstream_version": version,
         "content_id": content,
     }
+    if looked.views is not None:
+        value["views"] = views_value(looked.views, embeddings=embeddings)
     if family_of(ref) is _OF_BUCKETS:
         return value
     return cast("ClassificationValueV2", {**value, "reference": _reference_value_v2(ref)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Mapping
@@ -22,17 +23,21 @@ from pipeline.events.values import (
     ObjectValue,
     PositionValue,
     ResultValue,
+    ScoreValue,
+    ViewValue,
 )
 from pipeline.records import (
     Classification,
     DeadLetter,
     ImageFacts,
+    LabelScore,
     LabelSetResult,
     Looked,
     ModelIdentity,
     Origin,
     OutputRecord,
 )
+from pipeline.views import LookedViews
 
 MAX_MESSAGE_BYTES = 1024
 """Limit of a dead letter's message in UTF-8."""
@@ -60,13 +65,34 @@ def object_value(looked: Looked, etag: str | None, version_id: str | None) -> Ob
 
 def image_value(image: ImageFacts) -> ImageValue:
     """What the decoder found."""
-    return {
+    value: ImageValue = {
         "format": image.format,
         "width": image.width,
         "height": image.height,
         "frames": image.frames,
         "cropped_share": image.cropped_share,
     }
+    if image.frames_seen > 1:
+        value["frames_seen"] = image.frames_seen
+    return value
+
+
+def views_value(views: LookedViews, *, embeddings: bool) -> list[ViewValue]:
+    """The parts of the image that the model saw, with their embeddings or without."""
+    values: list[ViewValue] = []
+    for place, embedding in zip(views.places, views.embeddings, strict=True):
+        value: ViewValue = {
+            "kind": place.kind,
+            "frame": place.frame,
+            "left": place.left,
+            "top": place.top,
+            "right": place.right,
+            "bottom": place.bottom,
+        }
+        if embeddings:
+            value["embedding"] = base64.b64encode(as_bytes(embedding)).decode()
+        values.append(value)
+    return values
 
 
 def model_value(model: ModelIdentity) -> ModelValue:
@@ -81,18 +107,32 @@ def model_value(model: ModelIdentity) -> ModelValue:
     }
 
 
+def _score_value(score: LabelScore) -> ScoreValue:
+    value: ScoreValue = {
+        "label": score.label,
+        "score": score.score,
+        "similarity": score.similarity,
+    }
+    if score.view is not None:
+        value["view"] = score.view
+    return value
+
+
 def result_value(result: LabelSetResult) -> ResultValue:
     """What one label set says."""
-    return {
+    value: ResultValue = {
         "label_set": result.label_set,
         "version": result.version,
         "decision": result.decision,
         "matched": list(result.matched),
-        "scores": [
-            {"label": score.label, "score": score.score, "similarity": score.similarity}
-            for score in result.scores
-        ],
+        "scores": [_score_value(score) for score in result.scores],
     }
+    if result.labels_decision is not None:
+        value["raised"] = list(result.raised)
+        value["labels_decision"] = result.labels_decision
+    if result.shadow:
+        value["shadow"] = True
+    return value
 
 
 def position_value(origin: Origin) -> PositionValue:

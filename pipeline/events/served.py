@@ -24,6 +24,7 @@ from pipeline.events.parts import (
     model_value,
     object_value,
     result_value,
+    views_value,
 )
 from pipeline.events.schemas import SERVED_ERROR_SCHEMA, SERVED_IMAGE_SCHEMA
 from pipeline.events.served_values import (
@@ -98,6 +99,9 @@ class ServedEvents:
             "clipstream_version": self._version,
             "content_id": content,
         }
+        if looked.views is not None:
+            embeddings = self._policy.embeddings
+            value["views"] = views_value(looked.views, embeddings=embeddings)
         headers = (
             *_attributes(image, EventType.SERVED_IMAGE, own_id),
             *json_content(SERVED_IMAGE_SCHEMA),

@@ -14,6 +14,7 @@ from pipeline.events.values import (
     ObjectValue,
     ScoreValue,
     Sha256,
+    ViewValue,
     described,
 )
 
@@ -41,14 +42,23 @@ class ServedResultValue(TypedDict):
     version: str
     """Version of the label set: `sha256:...` over its content."""
     decision: str
-    """Most severe action of the matched labels. Without a match, the set's default action.
-    Clipstream never performs it."""
+    """Most severe action of the matched labels. Without a match, the set's default action. Never
+    less than the action of the set's `review_if`, if the image meets it. Clipstream never performs
+    it."""
     matched: list[str]
     """Labels whose score is at or above one of their thresholds. Empty if the request brought
     labels of its own, because their names are the sender's text."""
     scores: list[ScoreValue]
     """The score of every label, in the label set's order. Empty if the request brought labels of
     its own."""
+    raised: NotRequired[list[str]]
+    """Conditions of the set's `review_if` that raised the decision: `cropped_share`, `frames`.
+    Absent if the labels alone made the decision. New conditions may appear."""
+    labels_decision: NotRequired[str]
+    """The decision that the labels alone would have made. Absent if `raised` is."""
+    shadow: NotRequired[bool]
+    """true: the label set is tried out (`shadow: true`). Act on no decision of it. Otherwise
+    absent."""
 
 
 @described
@@ -70,6 +80,10 @@ class ServedImageValue(TypedDict):
     results: list[ServedResultValue]
     """One entry for each label set, in the order of the request. Empty if the request asked for
     an embedding only."""
+    views: NotRequired[list[ViewValue]]
+    """The parts of the image that the model saw, if there are several (`decode.views: all`). The
+    first is the centred square of the first frame, whose embedding is the published one. A label's
+    score is its largest over the views."""
     decode_mode: str
     """How the image was resized to the model's size: see `decode.mode` in the settings."""
     decode_crop: str

@@ -10,7 +10,7 @@ makes a new type, which is published together with the old one.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic refuses typing's below Python 3.12
@@ -92,9 +92,13 @@ class ImageValue(TypedDict):
     height: Count
     """Height in pixels, after the image was turned upright."""
     frames: Count
-    """Number of frames or pages; 1 for a single image. The model sees only the first."""
+    """Number of frames or pages; 1 for a single image. The model sees only the first, unless
+    `frames_seen` says more."""
     cropped_share: Share
-    """Share of the image's area, 0 to 1, that the model did not see. It sees a centred square."""
+    """Share of the image's area, 0 to 1, that the model did not see. It sees a centred square, or
+    the squares that `views` lists."""
+    frames_seen: NotRequired[Count]
+    """Number of frames that the model saw. Absent if it saw the first one alone."""
 
 
 @described
@@ -125,6 +129,31 @@ class ScoreValue(TypedDict):
     """Probability by the label set's rule, from 0 to 1, unrounded."""
     similarity: Cosine
     """Cosine of the angle between image and label, from -1 to 1, unrounded."""
+    view: NotRequired[Count]
+    """Place in `views` of the view where the score is largest. Score and similarity are those of
+    this view. Absent in events without `views`."""
+
+
+@described
+class ViewValue(TypedDict):
+    """One part of the image that the model saw. The edges are in pixels of the image, after it was
+    turned upright, with fractions."""
+
+    kind: Literal["centre", "tile"]
+    """`centre`: the centred square of the frame. `tile`: another square along its longer side."""
+    frame: Count
+    """Number of the frame, from 0."""
+    left: float
+    """Left edge."""
+    top: float
+    """Top edge."""
+    right: float
+    """Right edge."""
+    bottom: float
+    """Bottom edge."""
+    embedding: NotRequired[str]
+    """Embedding of the view: little-endian values in base64, of the type that the embedding's event
+    names in `embedding.dtype`. Absent if embeddings are not published."""
 
 
 @described
@@ -136,12 +165,21 @@ class ResultValue(TypedDict):
     version: str
     """Version of the label set: `sha256:...` over its content."""
     decision: str
-    """Most severe action of the matched labels. Without a match, the set's default action.
-    Clipstream never performs it."""
+    """Most severe action of the matched labels. Without a match, the set's default action. Never
+    less than the action of the set's `review_if`, if the image meets it. Clipstream never performs
+    it."""
     matched: list[str]
     """Labels whose score is at or above one of their thresholds."""
     scores: list[ScoreValue]
     """The score of every label, in the label set's order."""
+    raised: NotRequired[list[str]]
+    """Conditions of the set's `review_if` that raised the decision: `cropped_share`, `frames`.
+    Absent if the labels alone made the decision. New conditions may appear."""
+    labels_decision: NotRequired[str]
+    """The decision that the labels alone would have made. Absent if `raised` is."""
+    shadow: NotRequired[bool]
+    """true: the label set is tried out (`shadow: true`). Act on no decision of it. Otherwise
+    absent."""
 
 
 @described
@@ -172,6 +210,10 @@ class ClassificationValue(TypedDict):
     """The model that looked at the image."""
     results: list[ResultValue]
     """One entry for each label set, in the order of the route or of the reference."""
+    views: NotRequired[list[ViewValue]]
+    """The parts of the image that the model saw, if there are several (`decode.views: all`). The
+    first is the centred square of the first frame, whose embedding is the published one. A label's
+    score is its largest over the views."""
     decode_mode: str
     """How the image was resized to the model's size: see `decode.mode` in the settings."""
     decode_crop: NotRequired[str]
@@ -203,6 +245,10 @@ class ClassificationValueV2(TypedDict):
     """The model that looked at the image."""
     results: list[ResultValue]
     """One entry for each label set, in the order of the route or of the reference."""
+    views: NotRequired[list[ViewValue]]
+    """The parts of the image that the model saw, if there are several (`decode.views: all`). The
+    first is the centred square of the first frame, whose embedding is the published one. A label's
+    score is its largest over the views."""
     decode_mode: str
     """How the image was resized to the model's size: see `decode.mode` in the settings."""
     decode_crop: str

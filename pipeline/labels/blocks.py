@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import Reject
-from pipeline.labels.label_set import Decision, LabelSet
+from pipeline.labels.label_set import REASONS, Decision, LabelSet
 from pipeline.labels.scoring import CompiledLabelSet, Float64s, sigmoid
 
 _AT_ONCE = 4_096
@@ -18,7 +18,8 @@ _AT_ONCE = 4_096
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
     """One label set's results for many images: ``scores``, ``similarities`` and ``matched`` are
-    [images, labels]. ``decisions`` [images] are places in the label set's ``actions``."""
+    [images, labels]. ``decisions`` [images] are places in the label set's ``actions``: what the
+    labels alone decide."""
 
     scores: Float64s
     similarities: Float64s
@@ -53,6 +54,35 @@ def score_block(compiled: CompiledLabelSet, embeddings: npt.NDArray[np.floating]
             scores[part] = sigmoid(compiled.logit_scale * (own - contrast))
     matched, decisions = _decide(compiled.label_set, scores)
     return Block(scores, similarities, matched, decisions)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RaisedBlock:
+    """The decisions of many images after the label set's ``review_if``. ``reasons`` [images,
+    conditions] has the conditions of ``REASONS`` that raised them."""
+
+    decisions: npt.NDArray[np.intp]
+    reasons: npt.NDArray[np.bool_]
+
+
+def raise_block(
+    label_set: LabelSet,
+    decisions: npt.NDArray[np.intp],
+    cropped_shares: Float64s,
+    frames: npt.NDArray[np.integer],
+) -> RaisedBlock:
+    """As ``LabelSet.raised``, for images with these facts."""
+    reasons = np.zeros((len(decisions), len(REASONS)), dtype=np.bool_)
+    review_if = label_set.review_if
+    if review_if is None:
+        return RaisedBlock(decisions, reasons)
+    action = label_set.actions.index(review_if.action)
+    below = decisions > action
+    if review_if.cropped_share is not None:
+        reasons[:, 0] = below & (cropped_shares >= review_if.cropped_share)
+    if review_if.frames is not None:
+        reasons[:, 1] = below & (frames >= review_if.frames)
+    return RaisedBlock(np.where(reasons.any(axis=1), action, decisions), reasons)
 
 
 def _softmax(logits: Float64s) -> Float64s:

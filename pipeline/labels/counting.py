@@ -16,8 +16,11 @@ OTHER = "other"
 
 
 def count(results: Iterable[LabelSetResult], meter: Meter) -> None:
-    """Count the decision and the matched labels of one image, for each label set that scored it."""
+    """Count the decision and the matched labels of one image, for each label set that scored it but
+    for shadow sets."""
     for result in results:
+        if result.shadow:
+            continue
         meter.add(LABEL_DECISIONS, label_set=result.label_set, decision=result.decision)
         by_name = len(result.scores) <= MAX_LABELS
         for label in result.matched if by_name else result.matched[:1]:

@@ -17,6 +17,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.policy import Policy, Tier
+from pipeline.records import ImageFacts
 
 DEFAULT_UNCLASSIFIED_ACTION = "review"
 """An image that nobody can look at must not pass unseen."""
@@ -119,12 +120,38 @@ class Label:
         return None
 
 
+REASONS = ("cropped_share", "frames")
+"""The conditions of ``ReviewIf`` by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewIf:
+    """Which images never get less than ``action``, because the model saw only a part of them: those
+    of which it did not see ``cropped_share`` of the area or more, and those that have ``frames`` or
+    more and of which it did not see all frames. None: however much that is."""
+
+    action: str
+    cropped_share: float | None = None
+    frames: int | None = None
+
+    def reasons(self, image: ImageFacts) -> tuple[str, ...]:
+        """The conditions that the image meets, by the names of their keys."""
+        met = (
+            self.cropped_share is not None and image.cropped_share >= self.cropped_share,
+            self.frames is not None
+            and image.frames >= self.frames
+            and image.frames > image.frames_seen,
+        )
+        return tuple(reason for reason, is_met in zip(REASONS, met, strict=True) if is_met)
+
+
 @dataclass(frozen=True, slots=True)
 class LabelSet:
     """A named list of labels, and the rule that makes one decision from their scores.
 
     ``actions`` are all actions that the set may publish, most severe first. Labels keep the order
-    of the file, which is the order of the scores in an event.
+    of the file, which is the order of the scores in an event. A ``shadow`` set is scored and
+    published, and counts in nothing.
     """
 
     name: str
@@ -134,6 +161,8 @@ class LabelSet:
     unclassified_action: str
     labels: tuple[Label, ...]
     model: ModelPin | None = None
+    review_if: ReviewIf | None = None
+    shadow: bool = False
 
     @property
     def version(self) -> str:
@@ -149,8 +178,12 @@ class LabelSet:
         """What the set means, as JSON without spaces and with sorted keys: what the version is the
         hash of."""
         meaning = asdict(self)
+        # Released label sets have none of these keys, and their versions stay as they are.
+        if self.review_if is None:
+            del meaning["review_if"]
+        if not self.shadow:
+            del meaning["shadow"]
         for label in meaning["labels"]:
-            # Released label sets have no categories, and their versions stay as they are.
             if not label["categories"]:
                 del label["categories"]
         return canonical_json(meaning)
@@ -182,6 +215,16 @@ class LabelSet:
             if (action := label.action(score)) is not None
         ]
         return self.labels[min(calls)[-1]].name if calls else None
+
+    def raise_decision(self, decision: str, image: ImageFacts) -> tuple[str, tuple[str, ...]]:
+        """The decision about an image whose labels call for ``decision``, and the conditions of
+        ``review_if`` that raised it. Without conditions, it is the same decision."""
+        if self.review_if is None or self.severity(decision) >= self.severity(
+            self.review_if.action
+        ):
+            return decision, ()
+        reasons = self.review_if.reasons(image)
+        return (self.review_if.action if reasons else decision), reasons
 
     def severity(self, action: str) -> int:
         """Rank of one of the set's actions. The least severe has rank 0."""

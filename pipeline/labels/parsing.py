@@ -17,6 +17,7 @@ from pipeline.labels.label_set import (
     Label,
     LabelSet,
     ModelPin,
+    ReviewIf,
     Threshold,
 )
 from pipeline.labels.prompts import prompt_problems
@@ -32,6 +33,8 @@ from pipeline.records import JsonValue
 MAX_LABELS = 1_000
 """An event holds every label's score: about 100 bytes each, of a record's usual 1 MiB."""
 MAX_PROMPTS_PER_LABEL = 500
+REVIEW = "review"
+"""The action of ``review_if`` in a set without ``review_action``."""
 
 
 class InvalidLabelSet(Exception):
@@ -100,7 +103,35 @@ def _meant(written: WrittenSet, notes: _Notes) -> LabelSet:
         unclassified_action=unclassified_action or "",
         labels=_labels(written, notes),
         model=ModelPin(pin.name or "", pin.revision or "") if (pin := written.model) else None,
+        review_if=_review_if(written, notes),
+        shadow=bool(written.shadow),
     )
+
+
+def _review_if(written: WrittenSet, notes: _Notes) -> ReviewIf | None:
+    """The action is the set's ``review_action``, else the action ``review``."""
+    if (review_if := written.review_if) is None:
+        return None
+    told = any(problem.path[:1] == ("review_if",) for problem in notes.problems)
+    if not review_if.model_fields_set and not told:
+        notes.complain("names no condition; write cropped_share, frames or both", "review_if")
+    actions = written.actions or ()
+    action = written.review_action
+    if not written.has("review_action"):
+        action = REVIEW
+        if actions and action not in actions:
+            notes.complain(
+                f"has no action: actions lacks {REVIEW!r}; write review_action in the label set",
+                "review_if",
+            )
+    default = written.default_action
+    if action in actions and default in actions and actions.index(action) >= actions.index(default):
+        notes.complain(
+            f"would raise nothing: its action {action!r} is no more severe than default_action "
+            f"{default!r}; write a more severe review_action, or mend the order of actions",
+            "review_if",
+        )
+    return ReviewIf(action or "", review_if.cropped_share, review_if.frames)
 
 
 def _labels(shared: WrittenSet, notes: _Notes) -> tuple[Label, ...]:

@@ -30,7 +30,15 @@ import numpy.typing as npt
 
 from pipeline.errors import Halt, Reject
 from pipeline.labels.label_set import DEFAULT_UNCLASSIFIED_ACTION, Decision, LabelSet
-from pipeline.records import LabelScore, LabelSetResult, ModelIdentity, Vector
+from pipeline.labels.strongest import strongest
+from pipeline.records import (
+    ImageFacts,
+    LabelScore,
+    LabelSetResult,
+    Looked,
+    ModelIdentity,
+    Vector,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +78,28 @@ class CompiledLabelSet:
         return self.rows[: len(self.label_set.labels)].astype(np.float32)
 
     def score(self, embedding: npt.NDArray[np.floating]) -> LabelSetResult:
-        """Score one embedding [dimension], with the values that are published.
+        """The result for one embedding [dimension], with the values that are published. ``judge``
+        is for an image: nothing is known of one here.
 
         Raises:
             Reject: ``encode.non_finite``. A NaN would match no label and so look harmless.
         """
+        return self._decided(self._scores(embedding))
+
+    def judge(self, looked: Looked) -> LabelSetResult:
+        """The result for an image: the strongest scores of its views. ``review_if`` may raise the
+        decision. Scores come from the values that are published, so that anyone can derive them
+        again.
+
+        Raises:
+            Reject: as ``score``.
+        """
+        if looked.views is None:
+            return self._decided(self._scores(looked.embedding), looked.image)
+        of_views = map(self._scores, looked.views.embeddings)
+        return self._decided(strongest(of_views), looked.image)
+
+    def _scores(self, embedding: npt.NDArray[np.floating]) -> tuple[LabelScore, ...]:
         vector = embedding.astype(np.float64)
         # Not finite if any element is not finite. The square of a float32 fits a double.
         if not math.isfinite(vector @ vector):
@@ -92,22 +117,33 @@ class CompiledLabelSet:
         else:
             contrast = similarities[self.contrast_rows]
             scores = sigmoid(self.logit_scale * (own - contrast))
-        values = scores.tolist()
-        matched, decision = self.label_set.decide(values)
+        return tuple(
+            LabelScore(label.name, score, similarity)
+            for label, score, similarity in zip(
+                self.label_set.labels, scores.tolist(), own.tolist(), strict=True
+            )
+        )
+
+    def _decided(
+        self, scores: tuple[LabelScore, ...], image: ImageFacts | None = None
+    ) -> LabelSetResult:
+        label_set = self.label_set
+        matched, of_labels = label_set.decide(each.score for each in scores)
+        decision, raised = of_labels, tuple[str, ...]()
+        if image is not None:
+            decision, raised = label_set.raise_decision(of_labels, image)
         return LabelSetResult(
-            label_set=self.label_set.name,
+            label_set=label_set.name,
             version=self.version,
-            scores=tuple(
-                LabelScore(label.name, score, similarity)
-                for label, score, similarity in zip(
-                    self.label_set.labels, values, own.tolist(), strict=True
-                )
-            ),
+            scores=scores,
             matched=matched,
             decision=decision,
-            severe_label=self.label_set.most_severe(values) if matched else None,
-            severity=self.label_set.severity(decision),
-            is_default=decision == self.label_set.default_action,
+            severe_label=label_set.most_severe(each.score for each in scores) if matched else None,
+            severity=label_set.severity(decision),
+            is_default=decision == label_set.default_action,
+            raised=raised,
+            labels_decision=of_labels if raised else None,
+            shadow=label_set.shadow,
         )
 
 
@@ -129,25 +165,25 @@ class CompiledLabelSets:
     def __iter__(self) -> Iterator[CompiledLabelSet]:
         return iter(self._compiled.values())
 
-    def score(
-        self, names: Iterable[str], embedding: npt.NDArray[np.floating]
-    ) -> tuple[LabelSetResult, ...]:
-        """Score one embedding with the label sets ``names``, in their order.
+    def judge(self, names: Iterable[str], looked: Looked) -> tuple[LabelSetResult, ...]:
+        """What the label sets ``names`` say of an image, in their order.
 
         Raises:
             Reject: ``encode.non_finite``; ``reference.unknown_label_set`` if a set was unloaded
                 after the reference was routed.
         """
-        return tuple(self._named(name).score(embedding) for name in names)
+        return tuple(self._named(name).judge(looked) for name in names)
 
     def unclassified_action(self, names: Iterable[str]) -> str:
         """The action for an image that nobody looked at, from the label sets that should score it.
+        Shadow sets count in none.
 
         Of several label sets, the one counts whose ``unclassified_action`` is most steps above the
         least severe action of its own set. Between equals, the set named first counts. So a set for
         which an unseen image is harmless never overrules a set for which it is not.
         """
-        label_sets = [self._compiled[name].label_set for name in names if name in self._compiled]
+        loaded = (self._compiled[name].label_set for name in names if name in self._compiled)
+        label_sets = [label_set for label_set in loaded if not label_set.shadow]
         if not label_sets:
             return DEFAULT_UNCLASSIFIED_ACTION
         strictest = max(label_sets, key=lambda each: each.severity(each.unclassified_action))

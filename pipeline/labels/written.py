@@ -71,6 +71,18 @@ def _probability(value: float) -> str | None:
     return f"{value:g} is no probability; write a number from 0 to 1"
 
 
+def _positive_share(value: float) -> str | None:
+    if 0 < value <= 1:  # false for a NaN, too
+        return None
+    return f"{value:g} would raise every image or none; write a share above 0, up to 1"
+
+
+def _several_frames(value: int) -> str | None:
+    if value >= 2:
+        return None
+    return f"{value} would raise every image; write 2 or more"
+
+
 def _word(value: Any) -> Any:
     """YAML 1.1's words for booleans, which are texts elsewhere."""
     return _WORDS.get(value.lower(), value) if isinstance(value, str) else value
@@ -108,6 +120,8 @@ Template = Annotated[Text, _matching(r"[^{}]*\{\}[^{}]*", _FILLING)]
 _BRACES = "has braces; only the label set's templates are filled"
 Prompt = Annotated[Text, _matching(r"[^{}]*", _BRACES)]
 _DECIDING = f"is unknown; write {' or '.join(Decision)}"
+ActedShare = Annotated[float, Strict(), _check(_positive_share)]
+SeveralFrames = Annotated[int, Strict(), _check(_several_frames)]
 DecisionName = Annotated[Text, _matching("|".join(Decision), _DECIDING)]
 Probability = Annotated[float, Strict(), _check(_probability)]
 Flag = Annotated[bool, Strict(), BeforeValidator(_word)]
@@ -173,6 +187,13 @@ class WrittenPin(_Written):
     revision: Text | None
 
 
+class WrittenReviewIf(_Written):
+    """What ``review_if`` holds."""
+
+    cropped_share: ActedShare | None = None
+    frames: SeveralFrames | None = None
+
+
 class WrittenSet(_Written):
     """A label set's file."""
 
@@ -183,6 +204,8 @@ class WrittenSet(_Written):
     unclassified_action: Text | None = None
     act_action: Text | None = None
     review_action: Text | None = None
+    review_if: WrittenReviewIf | None = None
+    shadow: Flag | None = None
     templates: Texts[Template] | None = None
     contrast: Texts[Prompt] | None = None
     model: WrittenPin | None = None
@@ -192,12 +215,14 @@ class WrittenSet(_Written):
 SET_KEYS = tuple(WrittenSet.model_fields)
 LABEL_KEYS = tuple(WrittenLabel.model_fields)
 MODEL_KEYS = tuple(WrittenPin.model_fields)
+REVIEW_IF_KEYS = tuple(WrittenReviewIf.model_fields)
 
 _WANTED = {
     "string_type": "a text, in quotes",
     "tuple_type": "a list with at least one entry",
     "too_short": "a list with at least one entry",
     "float_type": "a number from 0 to 1",
+    "int_type": "a whole number",
     "bool_type": "true or false",
 }
 
@@ -256,4 +281,6 @@ def _problem(error: ErrorDetails) -> Problem:
 
 def _keys(path: KeyPath) -> tuple[str, ...]:
     """Keys of the mapping at a path."""
-    return {0: SET_KEYS, 1: MODEL_KEYS}.get(len(path), LABEL_KEYS)
+    if not path:
+        return SET_KEYS
+    return {"model": MODEL_KEYS, "review_if": REVIEW_IF_KEYS}.get(str(path[0]), LABEL_KEYS)

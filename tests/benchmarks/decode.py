@@ -137,10 +137,10 @@ async def _costs(case: Case, rounds: int) -> Costs:
 
     try:
         for mode, decoder in decoders.items():
-            before = _children()
+            before = children()
             await decoder.start()
-            (child,) = _children() - before
-            clocks[mode] = _cpu_clock_with(child)
+            (child,) = children() - before
+            clocks[mode] = cpu_clock_with(child)
         for number in range(-1, rounds):  # the first is to get warm
             for body in files:
                 # By chance: who comes behind the peer finds its pixels in the caches.
@@ -156,7 +156,7 @@ async def _costs(case: Case, rounds: int) -> Costs:
     return costs
 
 
-def _children() -> set[int]:
+def children() -> set[int]:
     """This process's children."""
     return {
         int(child)
@@ -165,7 +165,7 @@ def _children() -> set[int]:
     }
 
 
-def _cpu_clock_with(child: int) -> Callable[[], int]:
+def cpu_clock_with(child: int) -> Callable[[], int]:
     """CPU time of this process and a child, ns. A process's clock is named as Linux names it for
     clock_getcpuclockid(3): its inverted id, and 2 for scheduled time."""
     clock = ~child << 3 | 2

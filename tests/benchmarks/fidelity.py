@@ -164,8 +164,8 @@ def _scores(vectors: Vector, encoder: ClipEncoder) -> Vector:
         unclassified_action="none",
         labels=tuple(Label(prompt, (prompt,)) for prompt in LABELS),
     )
-    compiled = compile_label_sets([label_set], encoder.encode_texts, encoder.model)
-    results = [compiled.score(["peers"], vector)[0] for vector in vectors]
+    (only,) = compile_label_sets([label_set], encoder.encode_texts, encoder.model)
+    results = [only.score(vector) for vector in vectors]
     return np.array([[each.score for each in result.scores] for result in results], np.float32)
 
 

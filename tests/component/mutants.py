@@ -26,11 +26,13 @@ from PIL import Image
 from pipeline.adapters.decode.pool import START_DEADLINE_S, SandboxedDecoder
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.decode.policy import DecodePolicy, ImageFormat
+from pipeline.decode.views import ANIMATED
 from pipeline.errors import CODES, Code, Reject
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
 from tests.rigs.checkout import commit
 from tests.rigs.root import RESULTS
+from tests.rigs.stages.decoding import as_file
 from workers.demo.shapes import demo_images
 
 GEOMETRY = ImageGeometry(64, 64)
@@ -89,12 +91,29 @@ def originals(photos: Sequence[bytes], odd_images: Sequence[bytes]) -> dict[str,
     return files
 
 
+def animations(photos: Sequence[bytes]) -> dict[str, list[bytes]]:
+    """Files of a few frames, each a photograph, in the formats of which several are looked at."""
+    frames = []
+    for body in photos[:PHOTOS]:
+        image = Image.open(io.BytesIO(body)).convert("RGB")
+        frames.append(image.resize((LONGEST_SIDE, LONGEST_SIDE // 2)))
+    return {
+        name: [
+            as_file(
+                frames[at], name, save_all=True, append_images=frames[at + 1 : at + 3], duration=40
+            )
+            for at in range(0, len(frames), 3)
+        ]
+        for name in sorted(ANIMATED & set(FORMATS))
+    }
+
+
 def mutants(
     files: dict[str, list[bytes]], count: int, rng: random.Random
 ) -> Iterator[tuple[str, bytes]]:
     """So many files with flipped bits, and their formats."""
     for number in range(count):
-        name = FORMATS[number % len(FORMATS)]
+        name = [*files][number % len(files)]
         body = bytearray(rng.choice(files[name]))
         for _ in range(rng.randint(1, MOST_FLIPS)):
             end = len(body) if rng.random() < 0.5 else min(len(body), HEADER_BYTES)
@@ -116,7 +135,7 @@ def _checksum_again(png: bytearray) -> None:
         start = end + 4
 
 
-async def decode_all(numbered: Iterator[tuple[str, bytes]]) -> Tally:
+async def decode_all(numbered: Iterator[tuple[str, bytes]], policy: DecodePolicy = POLICY) -> Tally:
     """Decode them in one pool of processes, a good image after every few.
 
     Raises:
@@ -124,7 +143,7 @@ async def decode_all(numbered: Iterator[tuple[str, bytes]]) -> Tally:
         TimeoutError: a mutant has no outcome.
     """
     tally = Tally()
-    decoder = SandboxedDecoder(POLICY, MemoryMeter(IMAGE_METRICS))
+    decoder = SandboxedDecoder(policy, MemoryMeter(IMAGE_METRICS))
     good, expected = _good_image()
     began = time.monotonic()
 

@@ -45,6 +45,8 @@ def config(*, memory_bytes: int = 512 * MIB, image_cpu_s: float = 30) -> ChildCo
         reject_animations=False,
         fast=False,
         centring="transformers",
+        max_views=1,
+        max_unseen=0.0,
         memory_bytes=memory_bytes,
         image_memory_bytes=20_000_000,
         image_cpu_s=image_cpu_s,

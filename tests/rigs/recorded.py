@@ -74,7 +74,7 @@ def published(count: int, apart_ms: int = DAY_MS // 100) -> tuple[Published, ...
     for offset, (image, seen) in enumerate(zip(images, looked, strict=True)):
         ref = ImageRef(BUCKET, image.key, ("shapes",))
         etag = hashlib.md5(image.body, usedforsecurity=False).hexdigest()  # as S3's
-        results = scoring.score(("shapes",), seen.embedding)
+        results = scoring.judge(("shapes",), seen)
         origin = Origin(
             Position(Partition("references", 0), offset),
             index=0,

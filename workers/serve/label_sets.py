@@ -54,7 +54,8 @@ def named_label_sets(
     param: str = "label_sets",
 ) -> tuple[CompiledLabelSet, ...]:
     """Label sets in force, in the order of ``names``, each once. Without names: the label set
-    ``default``, and without that the first one by name that the caller may use.
+    ``default``, and without that the first one by name that the caller may use and that is no
+    shadow set.
 
     Raises:
         ApiError: 403 ``label_set_not_allowed``; 404 ``unknown_label_set``. The message lists those
@@ -63,7 +64,8 @@ def named_label_sets(
     in_force = {each.label_set.name: each for each in rules.scoring}
     allowed = sorted(name for name in in_force if caller.may_use(name))
     if not names:
-        names = allowed[:1] if default is None else (default,)
+        acting = [name for name in allowed if not in_force[name].label_set.shadow]
+        names = acting[:1] if default is None else (default,)
     if not names:
         raise ApiError(403, "label_set_not_allowed", "this key may use no label set", param=param)
     for name in names:

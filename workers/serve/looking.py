@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from pipeline.errors import Reject
 from pipeline.labels import counting
 from pipeline.labels.scoring import CompiledLabelSet
@@ -52,9 +50,7 @@ def scores_of(
         Reject: ``encode.non_finite``.
     """
     started = services.clock.monotonic()
-    # Scores come from the published values of the embedding, as in the stream.
-    vector = seen.looked.embedding.astype(np.float32, copy=False)
-    results = tuple(label_set.score(vector) for label_set in label_sets)
+    results = tuple(label_set.judge(seen.looked) for label_set in label_sets)
     services.meter.observe(STAGE_SECONDS, services.clock.monotonic() - started, stage="score")
     # A client chooses the names of its own labels, and would choose names of series.
     ours = (result for result in results if result.label_set != OWN_NAME)

@@ -148,6 +148,7 @@ GROUPS = (
             "tests/component/test_cpu_precision.py",
             "tests/component/test_demo_model.py",
             "tests/component/test_explain.py",
+            "tests/component/test_views_of_pictures.py",
             "tests/component/test_int8.py",
             "tests/component/test_stages.py",
             "tests/component/test_traces.py",

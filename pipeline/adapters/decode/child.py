@@ -54,6 +54,7 @@ def main(wrap: Callable[[Decode], Decode] = lambda decode: decode) -> None:
         reject_animations=config.reject_animations,
         fast=config.fast,
         centring=config.centring,
+        viewing=config.viewing,
     )
     decoder.self_test()
     filtered = confine(

@@ -98,7 +98,8 @@ def flatten(image: Image.Image) -> Image.Image:
     if image.has_transparency_data and not _has_deep_colour_key(image):
         if image.mode == "La":  # Pillow converts it to LA only
             image = image.convert("LA")
-        image = image.convert("RGBA")
+        if image.mode != "RGBA":
+            image = image.convert("RGBA")
         alpha = image.getchannel("A")
         if alpha.getextrema() != (255, 255):
             flat = Image.new("RGB", image.size, BACKGROUND)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Pillow would load some of these when it first needs them. By then the child is confined and cannot
@@ -24,6 +25,7 @@ from PIL import (
 )
 
 from pipeline.adapters.decode import heif
+from pipeline.adapters.decode.animation import further_frames
 from pipeline.adapters.decode.eight_bits import (
     flatten,
     orientation_of,
@@ -38,6 +40,7 @@ from pipeline.adapters.decode.wire import WHOLE, Refused, Verdict
 from pipeline.decode.crop import Centring, Crop, fitted
 from pipeline.decode.good_images import GOOD_IMAGES
 from pipeline.decode.signatures import advice, recognise
+from pipeline.decode.views import ANIMATED, CENTRE, Viewing
 
 _PRELOADED = (ImageCms, ImageMode, ImagePalette, WebPImagePlugin)
 
@@ -58,14 +61,32 @@ _ON_THE_SIDE = frozenset({5, 6, 7, 8})
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """RGB bytes of the model's square or of the whole, row by row, and facts about the original,
-    turned upright."""
+    """RGB bytes of each view, one after the other, or of the whole, row by row; and facts about the
+    original, turned upright.
+
+    Views are those of ``Viewing``, frame by frame. They end before a frame that cannot be decoded:
+    only the first frame must be.
+    """
 
     pixels: bytes
     format: str
     width: int
     height: int
     frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The first frame, upright: RGB bytes of its views at ``squares``, or of the whole. ``size`` is
+    that of the file, which is turned by ``orientation``."""
+
+    pixels: list[bytes]
+    width: int
+    height: int
+    frames: int
+    size: tuple[int, int] = (0, 0)
+    orientation: int = 1
+    squares: tuple[Crop, ...] = ()
 
 
 class PillowDecoder:
@@ -79,12 +100,14 @@ class PillowDecoder:
         reject_animations: bool,
         fast: bool = False,
         centring: Centring = "transformers",
+        viewing: Viewing = CENTRE,
     ) -> None:
         self._formats = formats
         self._max_pixels = max_pixels
         self._reject_animations = reject_animations
         self._fast = fast
         self._centring = centring
+        self._viewing = viewing
         self._resampler = Resampler()
         # Pillow refuses beyond twice this number and only warns below. With half of the cap here,
         # Pillow refuses at the cap, also when a plugin checks before it allocates. `_decode` checks
@@ -114,7 +137,15 @@ class PillowDecoder:
             parts = file.essentials(body)
             with Image.open(io.BytesIO(parts.body), formats=(name,)) as image:
                 opened = True
-                return self._decode(image, name, parts, resize, crop)
+                first = self._first_frame(image, name, parts, resize, crop)
+            del image  # and its pixels: further frames take as much again
+            return Decoded(
+                pixels=b"".join([*first.pixels, *self._further_frames(first, name, parts)]),
+                format=name,
+                width=first.width,
+                height=first.height,
+                frames=first.frames,
+            )
         except (Refused, MemoryError):
             raise
         except Image.DecompressionBombError as error:
@@ -127,9 +158,9 @@ class PillowDecoder:
             detail = f"{refused.detail} ({type(error).__name__}: {error})"
             raise Refused(refused.verdict, detail) from error
 
-    def _decode(
+    def _first_frame(
         self, image: ImageFile.ImageFile, name: str, parts: Essentials, resize: int, crop: int
-    ) -> Decoded:
+    ) -> _Frame:
         full = image.size
         if full[0] * full[1] > self._max_pixels:
             raise Refused(Verdict.TOO_LARGE, self._too_large(f"({full[0] * full[1]} pixels)"))
@@ -163,19 +194,25 @@ class PillowDecoder:
         if reduction > 1:
             width, height = full if orientation not in _ON_THE_SIDE else full[::-1]
         if crop == WHOLE:
-            seen = upright.resize(
+            whole = upright.resize(
                 fitted(width, height, resize), Image.Resampling.BICUBIC, reducing_gap=2.0
             )
-        else:
-            box = Crop.of(width, height, resize, crop, self._centring)
-            seen = self._square(upright, box, name, reduction)
-        return Decoded(
-            pixels=seen.convert("RGB").tobytes(),
-            format=name,
-            width=width,
-            height=height,
-            frames=frames,
-        )
+            return _Frame([_rgb(whole)], width, height, frames)
+        squares = self._viewing.squares(width, height, resize, crop, self._centring)
+        pixels = self._views(upright, squares, name, reduction)
+        return _Frame(pixels, width, height, frames, full, orientation, squares)
+
+    def _further_frames(self, first: _Frame, name: str, parts: Essentials) -> list[bytes]:
+        """The pixels of the views of further frames."""
+        if not first.squares or name not in ANIMATED:
+            return []
+
+        def see(frame: Image.Image) -> list[bytes]:
+            return self._views(turn(frame, first.orientation), first.squares, name)
+
+        body = parts.body if parts.animation is None else parts.animation
+        wanted = self._viewing.frames(first.frames, len(first.squares))[1:]
+        return further_frames(body, name, first.size, wanted, see)
 
     def _format_of(self, body: bytes) -> str:
         name = recognise(body)
@@ -183,12 +220,16 @@ class PillowDecoder:
             return name
         raise Refused(Verdict.UNSUPPORTED_FORMAT, advice(name, self._formats), name)
 
-    def _square(self, upright: Image.Image, crop: Crop, name: str, reduction: int) -> Image.Image:
+    def _views(
+        self, upright: Image.Image, squares: Sequence[Crop], name: str, reduction: int = 1
+    ) -> list[bytes]:
         if self._fast:
-            return self._resampler.quickly(upright, crop, reduction)
-        if name == "JPEG":  # photographs, with noise
-            return self._resampler.close_to_the_reference(upright, crop)
-        return self._resampler.like_the_reference(upright, crop)
+            seen = [self._resampler.quickly(upright, square, reduction) for square in squares]
+        elif name == "JPEG":  # photographs, with noise
+            seen = self._resampler.close_to_the_reference(upright, *squares)
+        else:
+            seen = self._resampler.like_the_reference(upright, *squares)
+        return [_rgb(square) for square in seen]
 
     def _too_large(self, pillow_says: str) -> str:
         pixels = re.search(r"\((\d+) pixels\)", pillow_says)
@@ -215,6 +256,10 @@ class PillowDecoder:
                     "install a Pillow that can"
                 ) from error
         self._resampler.self_test()
+
+
+def _rgb(image: Image.Image) -> bytes:
+    return image.convert("RGB").tobytes()
 
 
 def _sample(format: str) -> bytes:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -26,14 +27,15 @@ from pipeline.adapters.decode.wire import (
 )
 from pipeline.adapters.processors import available_processors
 from pipeline.decode.codings import codings_of
-from pipeline.decode.crop import Crop
 from pipeline.decode.policy import MAX_DEFAULT_PROCESSES, DecodePolicy
 from pipeline.decode.signatures import FORMATS
+from pipeline.decode.views import unseen_share
 from pipeline.errors import CODES, Halt, Reject, is_exhaustion
 from pipeline.metrics import DECODER_RESTARTS, QUEUE_DEPTH
 from pipeline.ports import Meter
 from pipeline.priority import FIRST, Turns
 from pipeline.records import DecodedImage, ImageFacts, ImageGeometry, Pixels
+from pipeline.views import DecodedViews, View
 
 CHILD_PROGRAM: Final = Path(__file__).with_name("child.py")
 
@@ -249,15 +251,31 @@ class SandboxedDecoder:
             named = FORMATS[reply.format_index] if unsupported else None
             raise Reject(code, f"decode: {printable}", format=named)
         asked = (reply.width, reply.height, geometry.resize, geometry.crop)
+        width, height = seen_size(*asked)
+        pixels = payload.reshape(-1, height, width, 3)
         facts = ImageFacts(
             format=self._policy.formats[reply.format_index],
             width=reply.width,
             height=reply.height,
             frames=reply.frames,
-            cropped_share=0.0 if geometry.crop == WHOLE else Crop.of(*asked).cropped_share,
+            cropped_share=0.0,
         )
-        width, height = seen_size(*asked)
-        return DecodedImage(payload.reshape(height, width, 3), facts)
+        if geometry.crop == WHOLE:
+            return DecodedImage(pixels[0], facts)
+        squares = self._policy.viewing.squares(*asked, self._policy.crop)
+        facts = replace(
+            facts, cropped_share=unseen_share(squares), frames_seen=len(pixels) // len(squares)
+        )
+        if len(pixels) == 1:
+            return DecodedImage(pixels[0], facts)
+        frames = self._policy.viewing.frames(reply.frames, len(squares))
+        places = tuple(
+            View("tile" if place else "centre", frame, *square.box)
+            for frame in frames
+            for place, square in enumerate(squares)
+        )
+        # Frames behind one that could not be decoded are missing.
+        return DecodedImage(pixels[0], facts, DecodedViews(places[: len(pixels)], pixels))
 
     async def _prestart(self) -> None:
         self._idle.append(await self._spawn())
@@ -322,6 +340,8 @@ class SandboxedDecoder:
             reject_animations=self._policy.animations == "reject",
             fast=self._policy.mode == "fast",
             centring=self._policy.crop,
+            max_views=self._policy.viewing.most,
+            max_unseen=self._policy.viewing.max_unseen,
             memory_bytes=self._policy.max_memory_bytes,
             image_memory_bytes=self._policy.max_pixels * self._policy.bytes_per_pixel,
             image_cpu_s=self._policy.deadline_s,

@@ -24,6 +24,7 @@ from pipeline.adapters.decode.wire import (
     Request,
     unpack_ready,
 )
+from pipeline.decode.views import Viewing
 from pipeline.records import ImageGeometry, Pixels
 
 _BOOTSTRAP: Final = (
@@ -54,13 +55,18 @@ class DecodeProcess:
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], channel: socket.socket, formats: int
+        self,
+        process: subprocess.Popen[bytes],
+        channel: socket.socket,
+        formats: int,
+        viewing: Viewing,
     ) -> None:
         self.process = process
         self.served = 0
         self.ending: asyncio.Task[int] | None = None
         self._channel = channel
         self._formats = formats
+        self._viewing = viewing
 
     @classmethod
     def launch(cls, program: Path, config: ChildConfig) -> DecodeProcess:
@@ -91,7 +97,7 @@ class DecodeProcess:
             except OSError:
                 ours.close()
                 raise
-        return cls(process, ours, len(config.formats))
+        return cls(process, ours, len(config.formats), config.viewing)
 
     async def ready(self) -> bool:
         """Wait until the child can decode. Returns whether its system calls are filtered.
@@ -118,15 +124,21 @@ class DecodeProcess:
         self.served += 1
         request = Request(len(body), geometry.resize, geometry.crop, codings)
         await asyncio.get_running_loop().sock_sendall(self._channel, request.pack() + body)
-        # One buffer for header and payload saves a read when the answer comes in one piece.
-        pixel_bytes = (geometry.crop or geometry.resize) ** 2 * 3
+        # One buffer for header and payload saves a read when the answer comes in one piece. Of
+        # views that do not come, no memory is touched.
+        max_views = self._viewing.most if geometry.crop else 1
+        pixel_bytes = max_views * (geometry.crop or geometry.resize) ** 2 * 3
         answer = np.empty(REPLY_BYTES + max(pixel_bytes, MAX_DETAIL_BYTES), np.uint8)
         filled = 0
         while filled < REPLY_BYTES:
             filled = await self._receive(answer, filled)
         header = answer[:REPLY_BYTES].tobytes()
         reply = Reply.unpack(
-            header, formats=self._formats, resize=geometry.resize, crop=geometry.crop
+            header,
+            formats=self._formats,
+            resize=geometry.resize,
+            crop=geometry.crop,
+            viewing=self._viewing,
         )
         end = REPLY_BYTES + reply.payload_bytes
         while filled < end:

@@ -43,16 +43,20 @@ class Resampler:
     def __init__(self) -> None:
         self._resizer: Any = None if cykooz_resizer is None else cykooz_resizer.Resizer()
 
-    def like_the_reference(self, image: Image.Image, crop: Crop) -> Image.Image:
-        """The crop's square of an upright image, equal to the reference: the whole image is resized
-        and then cut. Long strips are cut first, because the resized whole would be unbounded."""
-        whole_edges = (crop.resized_width, crop.resized_height)
+    def like_the_reference(self, image: Image.Image, *crops: Crop) -> list[Image.Image]:
+        """The squares of an upright image at these crops, which differ in their place alone. Equal
+        to the reference: the whole image is resized and then cut. Long strips are cut first,
+        because the resized whole would be unbounded."""
+        whole_edges = (crops[0].resized_width, crops[0].resized_height)
         if math.prod(whole_edges) > _MAX_WHOLE_PIXELS:
-            return self._cut_with_pillow(image, crop.box, crop.edge)
+            return [self._cut_with_pillow(image, crop.box, crop.edge) for crop in crops]
         whole = image.resize(whole_edges, _BICUBIC)
-        return whole.crop((crop.left, crop.top, crop.left + crop.edge, crop.top + crop.edge))
+        return [
+            whole.crop((crop.left, crop.top, crop.left + crop.edge, crop.top + crop.edge))
+            for crop in crops
+        ]
 
-    def close_to_the_reference(self, image: Image.Image, crop: Crop) -> Image.Image:
+    def close_to_the_reference(self, image: Image.Image, *crops: Crop) -> list[Image.Image]:
         """``quickly`` if that is within 1 of 255 of the reference, else ``like_the_reference``.
 
         Both passes round. Values that the first pass rounds differently are averaged by the second
@@ -62,12 +66,12 @@ class Resampler:
         if rows are alike, the first pass rounds all of them alike, and the second pass has negative
         weights, so its positive weights add up to 1.08. More than 2 is impossible.
         """
-        _, top, _, bottom = crop.box
-        averages = bottom - top >= _AVERAGING_SCALE * crop.edge
+        _, top, _, bottom = crops[0].box
+        averages = bottom - top >= _AVERAGING_SCALE * crops[0].edge
         order_is_certain = not _TALL[0] < image.height / image.width < _TALL[1]
         if averages and order_is_certain:
-            return self.quickly(image, crop)
-        return self.like_the_reference(image, crop)
+            return [self.quickly(image, crop) for crop in crops]
+        return self.like_the_reference(image, *crops)
 
     def quickly(self, image: Image.Image, crop: Crop, reduction: int = 1) -> Image.Image:
         """The crop's square, in the reference's order of passes. Nothing outside the square is
@@ -103,9 +107,8 @@ class Resampler:
         picture = Image.merge("RGB", (ramp, ramp.transpose(Image.Transpose.ROTATE_180), ramp))
         for image in (picture, ramp):
             crop = Crop.of(image.width, image.height, 16, 16)
-            apart = ImageChops.difference(
-                self.quickly(image, crop), self.like_the_reference(image, crop)
-            )
+            (reference,) = self.like_the_reference(image, crop)
+            apart = ImageChops.difference(self.quickly(image, crop), reference)
             if max(apart.tobytes()) > 1:
                 raise RuntimeError(
                     "cykooz-resizer does not agree with this Pillow; install the versions in "

@@ -16,6 +16,7 @@ from enum import IntEnum
 from pipeline.decode.codings import CODINGS, MAX_CODINGS
 from pipeline.decode.crop import Centring, fitted
 from pipeline.decode.signatures import FORMATS
+from pipeline.decode.views import CENTRE, Viewing
 
 WHOLE = 0
 """In place of the edge of a square: the whole image."""
@@ -65,11 +66,17 @@ class ChildConfig:
     reject_animations: bool
     fast: bool
     centring: Centring
+    max_views: int
+    max_unseen: float
     memory_bytes: int
     image_memory_bytes: int
     image_cpu_s: float
     lifetime_cpu_s: int
     parent_pid: int
+
+    @property
+    def viewing(self) -> Viewing:
+        return Viewing(self.max_views, self.max_unseen)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -130,7 +137,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer. ``payload_bytes`` bytes follow: RGB pixels for ``DECODED``, else UTF-8 text.
+    """An answer. ``payload_bytes`` bytes follow: the RGB pixels of one view after the other for
+    ``DECODED``, else UTF-8 text.
 
     ``format_index`` points into the configured formats; for ``UNSUPPORTED_FORMAT`` it points into
     ``pipeline.decode.signatures.FORMATS``. ``width`` and ``height`` are the original's, upright.
@@ -155,7 +163,9 @@ class Reply:
         )
 
     @classmethod
-    def unpack(cls, frame: bytes, *, formats: int, resize: int, crop: int) -> Reply:
+    def unpack(
+        cls, frame: bytes, *, formats: int, resize: int, crop: int, viewing: Viewing = CENTRE
+    ) -> Reply:
         """Parse and check an answer. ``resize`` and ``crop`` are those of the request.
 
         Raises:
@@ -167,7 +177,7 @@ class Reply:
             sound = (
                 format_index < formats
                 and min(width, height, frames) >= 1
-                and payload_bytes == 3 * math.prod(seen_size(width, height, resize, crop))
+                and _are_views(payload_bytes, width, height, frames, resize, crop, viewing)
             )
         else:
             named = len(FORMATS) if verdict == Verdict.UNSUPPORTED_FORMAT else 1
@@ -182,6 +192,24 @@ class Reply:
 def seen_size(width: int, height: int, resize: int, crop: int) -> tuple[int, int]:
     """Width and height of the pixels that are sent for an original of ``width`` x ``height``."""
     return (crop, crop) if crop else fitted(width, height, resize)
+
+
+def _are_views(
+    payload_bytes: int,
+    width: int,
+    height: int,
+    frames: int,
+    resize: int,
+    crop: int,
+    viewing: Viewing,
+) -> bool:
+    """Whether so many bytes are the views of the first frame, and perhaps of some that follow."""
+    pixels = 3 * math.prod(seen_size(width, height, resize, crop))
+    if crop == WHOLE:
+        return payload_bytes == pixels
+    squares = len(viewing.squares(width, height, resize, crop, "transformers"))
+    of_frames, rest = divmod(payload_bytes, squares * pixels)
+    return rest == 0 and 1 <= of_frames <= len(viewing.frames(frames, squares))
 
 
 @dataclass(frozen=True, slots=True)

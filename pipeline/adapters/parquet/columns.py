@@ -107,7 +107,8 @@ RESULT = (
     Column(
         "decision",
         pa.string(),
-        "Most severe action of the matched labels; without a match, the set's default action.",
+        "Most severe action of the matched labels; without a match, the set's default action. "
+        "Never less than the action of the set's `review_if`, if the image meets it.",
     ),
     Column(
         "matched",
@@ -123,6 +124,23 @@ RESULT = (
         "similarities",
         pa.struct([]),
         "One field a label: the cosine between image and label, from -1 to 1, as float64.",
+    ),
+    Column(
+        "raised",
+        pa.list_(pa.string()),
+        "Conditions of the set's `review_if` that raised the decision: `cropped_share`, `frames`. "
+        "Empty if the labels alone made the decision. The field is missing in files of versions "
+        "that did not write it, and so are `labels_decision` and `shadow`.",
+    ),
+    Column(
+        "labels_decision",
+        pa.string(),
+        "The decision of the labels alone: `decision`, unless `raised` names a condition.",
+    ),
+    Column(
+        "shadow",
+        pa.bool_(),
+        "Whether the label set is tried out (`shadow: true`): act on no decision of it.",
     ),
 )
 """Fields of a label set's column, a struct with the label set's name."""

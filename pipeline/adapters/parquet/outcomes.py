@@ -141,7 +141,17 @@ def _result(name: str, version: str, values: Mapping[str, Any]) -> LabelSetResul
     scores = tuple(
         LabelScore(label, score, similarities[label]) for label, score in values["scores"].items()
     )
-    return LabelSetResult(name, version, scores, tuple(values["matched"]), values["decision"])
+    raised = tuple(values.get("raised") or ())
+    return LabelSetResult(
+        name,
+        version,
+        scores,
+        tuple(values["matched"]),
+        values["decision"],
+        raised=raised,
+        labels_decision=values["labels_decision"] if raised else None,
+        shadow=values.get("shadow", False),
+    )
 
 
 def _vectors(column: pa.ChunkedArray) -> Any:

@@ -28,7 +28,8 @@ from pipeline.adapters.parquet.scored import scored
 from pipeline.adapters.parquet.tally import TableTally
 from pipeline.backfill.changes import SAMPLES, Change, Changes, LabelSetChanges, Sample
 from pipeline.backfill.summary import Summary
-from pipeline.labels.blocks import Block, score_block
+from pipeline.labels.blocks import Block, RaisedBlock, raise_block, score_block
+from pipeline.labels.label_set import REASONS
 from pipeline.labels.scoring import CompiledLabelSet, CompiledLabelSets
 
 KEPT = [column.name for column in (*OBJECT, *IMAGE, TRUTH)]
@@ -69,13 +70,15 @@ def rescore_rows(
         # Once for all label sets.
         embeddings = vectors(table).astype(np.float64)
         columns: dict[str, Any] = {name: table.column(name) for name in KEPT}
+        facts = [whole(table.column(name)).to_numpy() for name in REASONS]
         changes_here = {}
         for name, each in compiled.items():
             before = whole(table.column(name)) if name in compared else None
             block = score_block(each, embeddings)
             present = np.ones(len(table), dtype=np.bool_) if before is None else has_value(before)
             block.matched[~present] = False
-            column = columns[name] = _column(results.type_of(name), each, block, present)
+            raised = raise_block(each.label_set, block.decisions, *facts)
+            column = columns[name] = _column(results.type_of(name), each, block, raised, present)
             if before is not None:
                 told = _Told(table, shard)
                 changes_here[name] = told.changes(before, column, file.label_sets[name], block)
@@ -101,19 +104,34 @@ def rescore_failures(body: bytes, scoring: CompiledLabelSets, before: Collection
 
 
 def _column(
-    kind: pa.DataType, compiled: CompiledLabelSet, block: Block, present: npt.NDArray[np.bool_]
+    kind: pa.DataType,
+    compiled: CompiledLabelSet,
+    block: Block,
+    raised: RaisedBlock,
+    present: npt.NDArray[np.bool_],
 ) -> pa.Array:
     label_set = compiled.label_set
-    labels = pa.array([label.name for label in label_set.labels], pa.string())
-    offsets = np.zeros(len(present) + 1, dtype=np.int32)
-    np.cumsum(block.matched.sum(axis=1), out=offsets[1:])
-    matched = pa.ListArray.from_arrays(
-        pa.array(offsets),
-        labels.take(pa.array(np.nonzero(block.matched)[1])),
-        type=kind.field("matched").type,
+    actions = pa.array(label_set.actions, pa.string())
+    labels = [label.name for label in label_set.labels]
+    return scored(
+        kind,
+        present,
+        actions.take(pa.array(raised.decisions)),
+        _names(block.matched, labels, kind.field("matched").type),
+        block.scores,
+        block.similarities,
+        _names(raised.reasons, REASONS, kind.field("raised").type),
+        actions.take(pa.array(block.decisions)),
+        pa.repeat(label_set.shadow, len(present)),
     )
-    decisions = pa.array(label_set.actions, pa.string()).take(pa.array(block.decisions))
-    return scored(kind, present, decisions, matched, block.scores, block.similarities)
+
+
+def _names(chosen: npt.NDArray[np.bool_], names: Sequence[str], kind: pa.DataType) -> pa.Array:
+    """Lists of the names whose places are chosen, [rows, names]."""
+    offsets = np.zeros(len(chosen) + 1, dtype=np.int32)
+    np.cumsum(chosen.sum(axis=1), out=offsets[1:])
+    values = pa.array(names, pa.string()).take(pa.array(np.nonzero(chosen)[1]))
+    return pa.ListArray.from_arrays(pa.array(offsets), values, type=kind)
 
 
 class _Told:

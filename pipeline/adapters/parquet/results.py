@@ -109,6 +109,9 @@ class ResultsFile:
             pa.array([each and each.matched for each in found], kind.field("matched").type),
             values[0],
             values[1],
+            pa.array([each and each.raised for each in found], kind.field("raised").type),
+            pa.array([each and _labels_decision(each) for each in found], pa.string()),
+            pa.array([each and each.shadow for each in found], pa.bool_()),
         )
 
     def _embeddings(self, outcomes: Sequence[Classification]) -> pa.Array:
@@ -136,6 +139,10 @@ def results_writer(
         write_statistics=[path for path in leaves(schema) if path != element],
         store_schema=store_schema,
     )
+
+
+def _labels_decision(result: LabelSetResult) -> str:
+    return result.decision if result.labels_decision is None else result.labels_decision
 
 
 def _result(outcome: Classification, name: str) -> LabelSetResult | None:

@@ -16,6 +16,9 @@ def scored(
     matched: pa.Array,
     scores: Floats,
     similarities: Floats,
+    raised: pa.Array,
+    labels_decisions: pa.Array,
+    shadows: pa.Array,
 ) -> pa.Array:
     """A column of the type ``columns.result_of(labels)``, null where ``present`` is false.
 
@@ -32,7 +35,7 @@ def scored(
         for values in (scores, similarities)
     )
     return pa.StructArray.from_arrays(
-        [decisions, matched, *structs],
+        [decisions, matched, *structs, raised, labels_decisions, shadows],
         fields=[kind.field(index) for index in range(kind.num_fields)],
         mask=pa.array(~present),
     )

@@ -25,12 +25,14 @@ if NODE is None:
 ACTIONS = ("block", "review", "tag", "allow")
 
 ASK = """
-import { decide } from "%(logic)s/decide.js";
+import { decide, judge } from "%(logic)s/decide.js";
 import { squareOf } from "%(logic)s/crop.js";
 import { readFileSync } from "node:fs";
 const { sets, crops } = JSON.parse(readFileSync(0, "utf8"));
 console.log(JSON.stringify({
   sets: sets.map(({ set, scores }) => decide(set, scores)),
+  raised: sets.map(({ set, scores }) =>
+    judge(set, { scores, decision: "review", raised: ["frames"] }).decision),
   crops: crops.map(([width, height, geometry]) => squareOf(width, height, geometry)),
 }));
 """
@@ -83,6 +85,9 @@ def test_scores_decide_as_on_the_server_and_the_square_is_the_same() -> None:
     for (label_set, scores), answer in zip(sets, told["sets"], strict=True):
         matched, decision = label_set.decide(scores)
         assert (tuple(answer["matched"]), answer["decision"]) == (matched, decision)
+    for (label_set, scores), raised in zip(sets, told["raised"], strict=True):
+        decisions = label_set.decide(scores)[1], "review"
+        assert raised == min(decisions, key=ACTIONS.index)
     for (width, height, resize, edge), square in zip(crops, told["crops"], strict=True):
         left, top, right, bottom = Crop.of(width, height, resize, edge).box
         assert square["left"] * width == pytest.approx(left)

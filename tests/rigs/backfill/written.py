@@ -71,7 +71,10 @@ def classified(row: PlanRow) -> Classification:
         "sha256:1",
         (LabelScore("cat", score, 0.3), LabelScore("dog", 1 - score, -0.25)),
         ("cat",) if score > 0.5 else (),
-        "keep",
+        "review" if score > 0.8 else "keep",
+        raised=("cropped_share",) if score > 0.8 else (),
+        labels_decision="keep" if score > 0.8 else None,
+        shadow=seed[5] > 127,
     )
     looked = Looked(
         vector,

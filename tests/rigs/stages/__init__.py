@@ -7,5 +7,5 @@ pipeline whose outcomes can be foretold, with the ``fault_steps`` at which it ca
 ``null_shards`` has jobs of backfills whose rows cost nothing, and reads their results back.
 ``at_no_cost`` has stages that cost nothing, for measuring the rest. ``backfill_rows`` has rows of
 backfills and files of their results, and ``backfill_job`` a whole output. ``traced`` remembers what
-a tracer is told of a worker's images.
+a tracer is told of a worker's images. ``looked`` has images that were looked at.
 """

@@ -33,6 +33,7 @@ from tests.rigs.stages.backfill_rows import (
     results_file,
     unit_vectors,
 )
+from tests.rigs.stages.looked import scored
 
 ENCODER = MemoryEncoder(64)
 SHARD_ROWS = 20
@@ -113,7 +114,7 @@ def write_job(
         for row in rows[:LAST_FAILS]:
             names = tuple(name for name in labels if row.number >= asked.get(name, 0))
             vector = vectors[shard * SHARD_ROWS + row.number]
-            scores = scoring.score(names, vector.astype(dtype))
+            scores = scored(scoring, names, vector.astype(dtype))
             results.append((row, classified(row, vector, scores, dtype, ENCODER.model)))
             tally.add(results[-1][1], row.truth)
         failures: list[tuple[PlanRow, DeadLetter]] = [

@@ -23,6 +23,7 @@ from pipeline.records import (
     ModelIdentity,
     Vector,
 )
+from tests.rigs.stages.looked import scored
 
 DIMENSION = 512
 MODEL = ModelIdentity("openai/clip-vit-base-patch32", "3d74acf", DIMENSION, 100.0, "fp32", "null")
@@ -67,7 +68,7 @@ def scored_by(
     published = embedding.astype(dtype)
     names = tuple(each.label_set.name for each in compiled)
     model = replace(MODEL, dimension=len(embedding))
-    return classified(row, embedding, compiled.score(names, published), dtype, model)
+    return classified(row, embedding, scored(compiled, names, published), dtype, model)
 
 
 def some_result(name: str, labels: Sequence[str], number: int) -> LabelSetResult:

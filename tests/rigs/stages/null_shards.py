@@ -59,7 +59,7 @@ class NullFlow:
         looked: Looked | None = None,
     ) -> Classification | DeadLetter:
         if looked is not None:
-            results = scoring.score(ref.label_sets, looked.embedding.astype(np.float32))
+            results = scoring.judge(ref.label_sets, looked)
             return Classification(ref, looked, results, ref.etag, ref.version_id)
         self._look(ref)
         await asyncio.sleep(0)
@@ -77,7 +77,7 @@ class NullFlow:
             "full",
             "center",
         )
-        results = scoring.score(ref.label_sets, embedding)
+        results = scoring.judge(ref.label_sets, looked)
         return Classification(ref, looked, results, "e1", None)
 
 

@@ -120,6 +120,11 @@ class Unbatched:
         vector: Vector = self._encoder.encode_images(pixels[np.newaxis])[0]
         return vector
 
+    async def encode_block(
+        self, pixels: Pixels, level: int = 0, trace: ImageTrace = UNTRACED
+    ) -> list[Vector | Reject]:
+        return [await self.encode(each, level, trace) for each in pixels]
+
 
 class ReachingRouter(Router):
     """Reaches a step when a record is admitted."""

@@ -33,7 +33,6 @@ from pipeline.records import (
     OutputRecord,
     OutputTopic,
     Partition,
-    Vector,
 )
 from pipeline.references import ReferencesPolicy
 from pipeline.routes import Router
@@ -62,7 +61,7 @@ class MadeUpScoring:
     def __init__(self, version: str) -> None:
         self.version = version
 
-    def score(self, names: tuple[str, ...], embedding: Vector) -> tuple[LabelSetResult, ...]:
+    def judge(self, names: tuple[str, ...], looked: Looked) -> tuple[LabelSetResult, ...]:
         return tuple(LabelSetResult(name, self.version, (), (), "allow") for name in names)
 
     def unclassified_action(self, names: tuple[str, ...]) -> str:
@@ -149,8 +148,8 @@ class MadeUpFlow:
         if ref.key.startswith("halt"):
             raise Halt("model.broken", "the device is gone")
         image = ImageFacts("PNG", 2, 2, 1, 0.0)
-        results = scoring.score(ref.label_sets, EMBEDDING)
         looked = Looked(EMBEDDING, MODEL, image, "0" * 64, 1, "strict", "transformers")
+        results = scoring.judge(ref.label_sets, looked)
         return Classification(ref, looked, results, "e", None)
 
 

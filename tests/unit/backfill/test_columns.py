@@ -51,6 +51,9 @@ def test_a_label_set_is_null_where_the_row_did_not_ask_for_it() -> None:
         "matched": ["cat"],
         "scores": {"cat": 0.05},
         "similarities": {"cat": 0.0},
+        "raised": [],
+        "labels_decision": "review",
+        "shadow": False,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from rich.console import Console
 from pipeline.adapters.manifests.kinds import Dedupe
 from pipeline.adapters.memory.folder import MemoryFolder
 from pipeline.adapters.s3.policy import S3Policy
+from pipeline.backfill.running.limits import NO_LIMITS
 from pipeline.errors import Halt
 from workers.backfill.planning_request import Request
 from workers.commands.backfill import commands, dry_run
+from workers.commands.backfill.driver import run_job
 from workers.commands.backfill.dry_run import Asked
 from workers.settings.loading import Settings
 from workers.settings.workers import WorkersPolicy
@@ -52,6 +55,18 @@ def printed(request: Request, asked: Asked) -> str:
     dry_run.dry_run(SETTINGS, request, "s3://derived/x", asked, console)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
+
+
+def test_a_job_whose_files_could_not_explain_its_scores_is_refused(
+    tmp_path: Path, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = Settings.model_validate({"decode": {"views": "all"}})
+    monkeypatch.setattr(sys.modules[__name__], "SETTINGS", views)
+    with pytest.raises(Halt, match=r"run the job with `-s decode\.views=centre`") as refused:
+        said(tmp_path, Asked())
+    assert refused.value.code == "settings.invalid"
+    with pytest.raises(Halt, match=r"decode\.views"):
+        run_job(views, "s3://derived/x", lambda *_: None, NO_LIMITS)
 
 
 def test_rows_bytes_and_shards_come_from_the_source(tmp_path: Path, output: Output) -> None:

@@ -112,6 +112,23 @@ def test_scores_are_those_of_a_run_with_these_label_sets(
         assert ours == theirs
 
 
+def test_decisions_are_raised_as_in_a_run_with_these_label_sets(rescoring: Rescoring) -> None:
+    assert isinstance(NEW, dict)
+    write_job(rescoring.parent, compiled(OLD))
+    rescoring.run({**NEW, "review_if": {"cropped_share": 0.25}})
+    whole = MemoryFolder()
+    write_job(whole, compiled(NEW))
+    raised = 0
+    for row, before in zip(rows(rescoring.child), rows(whole), strict=True):
+        labels_alone = before["animals"]["decision"]
+        by = ["cropped_share"] if labels_alone == "allow" else []
+        decision = "review" if by else labels_alone
+        told = {name: row["animals"][name] for name in ("decision", "raised", "labels_decision")}
+        assert told == {"decision": decision, "raised": by, "labels_decision": labels_alone}
+        raised += len(by)
+    assert raised > 0
+
+
 def test_counts_and_histograms_are_those_of_a_run_with_these_label_sets(
     rescoring: Rescoring,
 ) -> None:

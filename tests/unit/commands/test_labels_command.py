@@ -50,6 +50,20 @@ def test_a_sound_set_is_shown_with_all_that_it_says(runner: CliRunner, tmp_path:
     assert "advice" not in result.output
 
 
+def test_a_set_says_what_becomes_of_images_seen_in_part_and_whether_it_is_tried_out(
+    runner: CliRunner, tmp_path: Path
+) -> None:
+    file = tmp_path / "pets.yaml"
+    file.write_text(PETS)
+    assert "as any other" in runner.invoke(app, ["check", str(file)]).output
+
+    file.write_text(PETS + "review_if: {cropped_share: 0.3, frames: 2}\nshadow: true\n")
+    shown = runner.invoke(app, ["check", str(file)]).output
+
+    assert "review, from 0.3 of the area cropped or 2 frames" in shown
+    assert "scored and published, counts in nothing" in shown
+
+
 def test_advice_does_not_fail_the_check(runner: CliRunner, tmp_path: Path) -> None:
     file = tmp_path / "pets.yaml"
     file.write_text(PETS.replace("model: {name: clip, revision: abc}\n", ""))

@@ -104,6 +104,8 @@ def test_a_child_config_survives_its_command_line() -> None:
         reject_animations=True,
         fast=False,
         centring="openai",
+        max_views=9,
+        max_unseen=0.1,
         memory_bytes=2,
         image_memory_bytes=1,
         image_cpu_s=0.5,

@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Hashable
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from pipeline.adapters.clock import SystemClock
@@ -30,6 +31,7 @@ from pipeline.records import (
     ImageGeometry,
     ImageRef,
     LabelSetResult,
+    Looked,
     ObjectBody,
     Pixels,
     Vector,
@@ -47,7 +49,7 @@ class Stages:
         self._failure = failure
         self.passed: list[str] = []
         self.content_encoding: str | None = None
-        self.scored: list[Vector] = []
+        self.scored: list[npt.NDArray[np.floating]] = []
         self.body = b"bytes"
         self.fetched: list[tuple[int, Hashable]] = []
 
@@ -84,8 +86,13 @@ class Stages:
         self._pass("encode")
         return EMBEDDING
 
-    def score(self, names: tuple[str, ...], embedding: Vector) -> tuple[LabelSetResult, ...]:
-        self.scored.append(embedding)
+    async def encode_block(
+        self, pixels: Pixels, level: int = 0, trace: ImageTrace = UNTRACED
+    ) -> list[Vector | Reject]:
+        return [await self.encode(each, level, trace) for each in pixels]
+
+    def judge(self, names: tuple[str, ...], looked: Looked) -> tuple[LabelSetResult, ...]:
+        self.scored.append(looked.embedding)
         return tuple(LabelSetResult(name, "v", (), (), "allow") for name in names)
 
     def unclassified_action(self, names: tuple[str, ...]) -> str:

@@ -201,6 +201,15 @@ def test_of_several_label_sets_the_one_that_counts_most_is_in_the_headers(
     assert headers["decision.label-set"] == headers["decision"] == expected.encode()
 
 
+def test_nobody_is_to_act_on_a_shadow_set() -> None:
+    shadow = replace(CALLING, label_set="tried", shadow=True)
+    headers, value = action_of(classified(shadow, CALLING))
+    assert headers["decision.label-set"] == "shapes"
+    assert [each["label_set"] for each in value["decisions"]] == ["shapes"]
+    (classification, _) = build(classified(shadow))
+    assert not any(name.startswith("decision") for name, _ in classification.headers)
+
+
 def test_an_action_lists_all_decisions_that_are_no_default() -> None:
     mild = replace(CALLING, label_set="mild", decision="tag", severity=1)
     also = replace(mild, label_set="also")

@@ -94,6 +94,26 @@ def check(record: OutputRecord, name: str) -> None:
     validator.validate(json.loads(record.value))
 
 
+def test_a_decision_that_was_raised_says_why_and_any_other_says_nothing() -> None:
+    result = replace(CLASSIFIED.results[0], raised=("frames",), labels_decision="keep")
+    record = build(replace(CLASSIFIED, results=(result,)))[0]
+    check(record, "classification.v1")
+    (told,) = json.loads(record.value)["results"]
+    assert (told["raised"], told["labels_decision"]) == (["frames"], "keep")
+    assert (
+        not {"raised", "labels_decision", "shadow"}
+        & json.loads(build()[0].value)["results"][0].keys()
+    )
+
+
+def test_a_result_of_a_label_set_that_is_tried_out_is_marked() -> None:
+    tried = replace(CLASSIFIED.results[0], shadow=True)
+    record = build(replace(CLASSIFIED, results=(*CLASSIFIED.results, tried)))[0]
+    check(record, "classification.v1")
+    live, shadow = json.loads(record.value)["results"]
+    assert shadow == live | {"shadow": True}
+
+
 def test_a_classification_has_every_field_of_its_outcome() -> None:
     record = build()[0]
     assert record.topic is OutputTopic.CLASSIFICATIONS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from pipeline.records import (
     Looked,
     ModelIdentity,
 )
+from pipeline.views import LookedViews, View
 
 SHA256 = "ab" * 32
 SENT = ServedImage("request-1", "gallery", "/v1/classify", 2, None, SHA256)
@@ -53,6 +55,24 @@ def headers_of(record: EventRecord) -> dict[str, str]:
 
 def everything() -> list[EventRecord]:
     return [*events().looked_at(SENT, LOOKED, [RESULT]), events().failed(SENT, "decode.corrupt")]
+
+
+@pytest.mark.parametrize("embeddings", [True, False])
+def test_an_image_of_several_views_lists_them(embeddings: bool) -> None:
+    places = (View("centre", 0, 5.0, 0.0, 35.0, 30.0), View("tile", 0, 0.0, 0.0, 30.0, 30.0))
+    vectors = np.array([[0.6, 0.8], [1.0, 0.0]], dtype="<f4")
+    looked = replace(LOOKED, views=LookedViews(places, vectors))
+    scores = tuple(replace(score, view=1) for score in RESULT.scores)
+    result = replace(RESULT, scores=scores)
+    image = events(embeddings=embeddings).looked_at(SENT, looked, [result])[0]
+    value = json.loads(image.value)
+    Draft202012Validator(schemas()["served-image.v1"]).validate(value)
+    first, second = value["views"]
+    assert (second["kind"], second["frame"], second["left"], second["right"]) == ("tile", 0, 0, 30)
+    assert ("embedding" in first) is embeddings
+    if embeddings:
+        assert base64.b64decode(second["embedding"]) == vectors[1].tobytes()
+    assert [score["view"] for score in value["results"][0]["scores"]] == [1, 1]
 
 
 def test_an_image_has_an_event_and_its_embedding_another() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.labels.counting import MAX_LABELS, count
 from pipeline.metrics import IMAGE_METRICS, LABEL_DECISIONS, LABEL_MATCHES
@@ -26,6 +28,11 @@ def test_each_label_set_counts_its_decision_and_the_labels_that_matched() -> Non
     assert meter.value(LABEL_MATCHES, label_set="things", label="label-0") == 1
     assert meter.value(LABEL_MATCHES, label_set="things", label="label-2") == 1
     assert len(meter.labels(LABEL_MATCHES)) == 2
+
+
+def test_a_label_set_that_is_tried_out_counts_in_nothing() -> None:
+    meter = counted(replace(result(matched=("label-0",)), shadow=True))
+    assert meter.labels(LABEL_DECISIONS) == meter.labels(LABEL_MATCHES) == []
 
 
 def test_an_image_that_matches_nothing_counts_as_a_decision_alone() -> None:

@@ -22,6 +22,7 @@ from pipeline.metrics import (
 )
 from pipeline.records import ImageRef, Partition, Position, Record
 from pipeline.references import ReferencesPolicy, parse
+from tests.rigs.stages.looked import scored
 from tests.rigs.waiting import eventually
 from workers.label_sets import LiveRules, Rules, ScoringRules, load_rules, load_scoring
 from workers.settings.loading import Settings, load_settings
@@ -86,7 +87,7 @@ def scored_as(rules: Rules) -> dict[str, str]:
     (entry,) = parse(record, ReferencesPolicy(), rules.router)
     assert isinstance(entry.content, ImageRef)
     (embedding,) = MemoryEncoder().encode_texts(["a cat"])
-    results = rules.scoring.score(entry.content.label_sets, embedding)
+    results = scored(rules.scoring, entry.content.label_sets, embedding)
     return {result.label_set: result.version for result in results}
 
 
@@ -111,7 +112,7 @@ def test_label_sets_without_routes_are_kept_up_to_date_as_well(bench: Bench) -> 
     live.look()
     live.look()
     (embedding,) = bench.encoder.encode_texts(["a cat"])
-    (result,) = live().scoring.score(("animals",), embedding)
+    (result,) = scored(live().scoring, ("animals",), embedding)
     assert {"animals": result.version} == live().versions != before.versions
 
 

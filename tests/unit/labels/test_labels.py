@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.labels.label_set import Decision, Label, LabelSet, ModelPin, Threshold
+from pipeline.labels.label_set import Decision, Label, LabelSet, ModelPin, ReviewIf, Threshold
 
 ACTIONS = ("block", "review", "allow")
 GORE = Label(
@@ -71,6 +71,8 @@ def test_severity_counts_from_the_least_severe_action() -> None:
         replace(MODERATION, default_action="review"),
         replace(MODERATION, unclassified_action="block"),
         replace(MODERATION, model=ModelPin("clip", "1")),
+        replace(MODERATION, review_if=ReviewIf("review", frames=2)),
+        replace(MODERATION, shadow=True),
         replace(MODERATION, labels=(WEAPON, GORE, INFORMATIVE)),
         replace(MODERATION, labels=(GORE, WEAPON)),
         *(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipeline.labels.label_set import Decision, Label, LabelSet, ModelPin, Thres
 from pipeline.labels.scoring import CompiledLabelSet, compile_label_sets
 from pipeline.records import ModelIdentity, Vector
 from tests.rigs.root import ROOT
+from tests.rigs.stages.looked import scored
 
 MODEL = ModelIdentity("clip", "abc", 3, 10.0, "fp32", "torch-cpu")
 VECTORS = {
@@ -66,7 +68,7 @@ ALONG_X = np.array([1, 0, 0], dtype=np.float32)
 
 
 def test_exclusive_scores_are_the_softmax_of_scaled_cosines_over_all_labels() -> None:
-    (result,) = compile_label_sets([EXCLUSIVE], Texts(), MODEL).score(["axes"], ALONG_X)
+    (result,) = scored(compile_label_sets([EXCLUSIVE], Texts(), MODEL), ["axes"], ALONG_X)
 
     total = math.exp(10) + 2
     assert [score.similarity for score in result.scores] == [1, 0, 0]
@@ -80,14 +82,14 @@ def test_exclusive_scores_are_the_softmax_of_scaled_cosines_over_all_labels() ->
 def test_a_neutral_label_takes_the_score_and_never_matches() -> None:
     along_z = np.array([0, 0, 1], dtype=np.float32)
 
-    (result,) = compile_label_sets([EXCLUSIVE], Texts(), MODEL).score(["axes"], along_z)
+    (result,) = scored(compile_label_sets([EXCLUSIVE], Texts(), MODEL), ["axes"], along_z)
 
     assert result.scores[2].score > 0.999
     assert (result.matched, result.decision) == ((), "allow")
 
 
 def test_independent_scores_are_two_way_softmaxes_against_the_mean_of_the_contrast() -> None:
-    (result,) = compile_label_sets([INDEPENDENT], Texts(), MODEL).score(["each"], ALONG_X)
+    (result,) = scored(compile_label_sets([INDEPENDENT], Texts(), MODEL), ["each"], ALONG_X)
 
     diagonal = 1 / math.sqrt(2)
     assert [score.similarity for score in result.scores] == pytest.approx([1, 0, diagonal])
@@ -116,7 +118,7 @@ def test_every_prompt_is_embedded_once_in_one_call() -> None:
 def test_results_come_in_the_order_they_were_asked_for() -> None:
     compiled = compile_label_sets([EXCLUSIVE, INDEPENDENT], Texts(), MODEL)
 
-    results = compiled.score(("each", "axes"), ALONG_X)
+    results = scored(compiled, ("each", "axes"), ALONG_X)
 
     assert compiled.names == {"axes", "each"}
     assert [result.label_set for result in results] == ["each", "axes"]
@@ -138,8 +140,8 @@ def test_the_rounding_of_a_half_precision_embedding_is_part_of_the_score() -> No
     compiled = compile_label_sets([EXCLUSIVE], Texts(), MODEL)
     published = np.array([0.57735, 0.57745, 0.57725], dtype=np.float16)
 
-    (half,) = compiled.score(["axes"], published)
-    (single,) = compiled.score(["axes"], published.astype(np.float32))
+    (half,) = scored(compiled, ["axes"], published)
+    (single,) = scored(compiled, ["axes"], published.astype(np.float32))
 
     assert half == single
     assert [score.similarity for score in half.scores] == [float(value) for value in published]
@@ -148,7 +150,7 @@ def test_the_rounding_of_a_half_precision_embedding_is_part_of_the_score() -> No
 def test_an_embedding_rounded_beyond_unit_length_keeps_its_cosine_within_bounds() -> None:
     longer = np.array([np.nextafter(np.float16(1), np.float16(2)), 0, 0], dtype=np.float16)
 
-    (result,) = compile_label_sets([EXCLUSIVE], Texts(), MODEL).score(["axes"], longer)
+    (result,) = scored(compile_label_sets([EXCLUSIVE], Texts(), MODEL), ["axes"], longer)
 
     assert result.scores[0].similarity == 1
 
@@ -158,7 +160,7 @@ def test_an_embedding_that_is_not_finite_is_rejected_and_not_called_harmless(val
     compiled = compile_label_sets([EXCLUSIVE], Texts(), MODEL)
 
     with pytest.raises(Reject) as caught:
-        compiled.score(["axes"], np.array([value, 0, 0], dtype=np.float32))
+        scored(compiled, ["axes"], np.array([value, 0, 0], dtype=np.float32))
 
     assert caught.value.code == "encode.non_finite"
 
@@ -167,7 +169,7 @@ def test_a_label_set_that_is_not_loaded_is_rejected_and_never_defaulted() -> Non
     compiled = compile_label_sets([EXCLUSIVE], Texts(), MODEL)
 
     with pytest.raises(Reject) as caught:
-        compiled.score(["axes", "gone"], ALONG_X)
+        scored(compiled, ["axes", "gone"], ALONG_X)
 
     assert caught.value.code == "reference.unknown_label_set"
     assert "'gone' is not loaded (loaded: axes)" in caught.value.message
@@ -295,6 +297,16 @@ def test_an_unseen_image_calls_for_the_severest_of_its_label_sets_actions() -> N
     assert compiled.unclassified_action(("moderation", "strict")) == "block"
     assert compiled.unclassified_action(("gone", "tags")) == "none"
     assert compiled.unclassified_action(("gone",)) == "review"
+
+
+def test_a_label_set_that_is_tried_out_is_marked_and_decides_nothing_for_unseen_images() -> None:
+    tried = replace(labelled(X, Y, NEUTRAL, name="next", unclassified="block"), shadow=True)
+    compiled = compile_label_sets([EXCLUSIVE, tried], Texts(), MODEL)
+    live, shadow = scored(compiled, ["axes", "next"], ALONG_X)
+    assert (live.shadow, shadow.shadow) == (False, True)
+    assert (shadow.scores, shadow.decision) == (live.scores, live.decision)
+    assert compiled.unclassified_action(("axes", "next")) == "review"
+    assert compiled.unclassified_action(("next",)) == "review"
     assert compiled.unclassified_action(()) == "review"
 
 

@@ -47,6 +47,15 @@ def test_a_classification_is_told_with_the_object_that_was_read() -> None:
     json.dumps(page)
 
 
+def test_a_label_set_that_is_tried_out_decides_nothing_in_the_live_view() -> None:
+    shapes, secret = TWO_SETS
+    outcome = told(classified(REF, shapes, replace(secret, shadow=True)))
+    page: Any = outcome.to_json()
+    assert [each["label_set"] for each in page["decisions"]] == ["shapes"]
+    told_of = [each["label_set"] for each in page["event"]["data"]["results"]]
+    assert told_of == ["shapes", "secret"]
+
+
 def test_a_dead_letter_is_told_with_its_code() -> None:
     page: Any = told(dead(REF, "decode.corrupt")).to_json()
     assert (page["kind"], page["code"], page["decisions"]) == ("dead_letter", "decode.corrupt", [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,19 @@ import pytest
 
 from pipeline.labels.categories import CATEGORIES
 from pipeline.labels.parsing import parse_label_set
-from pipeline.labels.scoring import CompiledLabelSet, compile_label_sets
+from pipeline.labels.scoring import CompiledLabelSet, CompiledLabelSets, compile_label_sets
 from pipeline.records import JsonValue, ModelIdentity, Vector
+from tests.rigs.stages.looked import SEEN_WHOLE, looked_at
+from workers.label_sets import ScoringRules
+from workers.serve.caller import ANYBODY
 from workers.serve.errors import ApiError
-from workers.serve.routes.moderations import ModerationResult, not_covered, read_inputs, result_of
+from workers.serve.routes.moderations import (
+    ModerationResult,
+    moderating,
+    not_covered,
+    read_inputs,
+    result_of,
+)
 
 DATA = "data:image/png;base64,AAAA"
 IMAGE: JsonValue = {"type": "image_url", "image_url": {"url": DATA}}
@@ -63,6 +73,35 @@ def seen(**shows: float) -> Vector:
 
 def moderated(label_set: CompiledLabelSet, images: Sequence[Vector]) -> ModerationResult:
     return result_of(label_set, [label_set.score(image) for image in images])
+
+
+def test_an_image_that_nobody_saw_enough_of_is_flagged() -> None:
+    label_set = compiled(LABELS, review_if={"frames": 2})
+    harmless = looked_at(seen(meadow=1.0))
+    animated = looked_at(seen(meadow=1.0), replace(SEEN_WHOLE, frames=2))
+    result = result_of(label_set, [label_set.judge(each) for each in (harmless, animated)])
+    assert (result["flagged"], result["decision"], result["raised"]) == (True, "review", ["frames"])
+    assert not any(result["categories"].values())
+    alone = result_of(label_set, [label_set.judge(harmless)])
+    assert (alone["flagged"], alone["decision"], alone["raised"]) == (False, "allow", [])
+
+
+def test_what_an_image_was_raised_to_does_not_weaken_what_another_one_shows() -> None:
+    label_set = compiled(LABELS, review_if={"frames": 2})
+    gore = looked_at(seen(gore=1.0))
+    animated = looked_at(seen(meadow=1.0), replace(SEEN_WHOLE, frames=2))
+    result = result_of(label_set, [label_set.judge(each) for each in (gore, animated)])
+    assert (result["decision"], result["raised"]) == ("block", ["frames"])
+
+
+def test_a_label_set_that_is_tried_out_moderates_nothing() -> None:
+    tried = compiled(LABELS, name="a-new-one", shadow=True)
+    rules = ScoringRules(CompiledLabelSets([tried, compiled(LABELS)]), {})
+    assert moderating(rules, None, ANYBODY, None).label_set.name == "moderation"
+    for name, default in (("a-new-one", None), (None, "a-new-one")):
+        with pytest.raises(ApiError) as refused:
+            moderating(rules, name, ANYBODY, default)
+        assert (refused.value.status, refused.value.code) == (400, "shadow_label_set")
 
 
 def test_all_of_openais_categories_are_there_and_those_without_a_label_are_named() -> None:

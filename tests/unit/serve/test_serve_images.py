@@ -103,6 +103,11 @@ class Encoding:
             raise self.failure
         return np.ones(512, np.float32)
 
+    async def encode_block(
+        self, pixels: Pixels, level: int = FIRST, trace: ImageTrace = UNTRACED
+    ) -> list[Vector | Reject]:
+        return [await self.encode(each, level, trace) for each in pixels]
+
 
 class Rig:
     def __init__(self, memory_bytes: int = 100 * MAX_BYTES) -> None:

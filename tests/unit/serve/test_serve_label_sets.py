@@ -50,6 +50,17 @@ def test_without_names_the_default_counts_and_else_the_first_that_the_key_may_us
     assert chosen(caller=key_for("tenant-*", "moderation")) == ["moderation"]
 
 
+def test_no_request_gets_a_label_set_that_is_tried_out_unless_it_names_it() -> None:
+    document = own_label_set(["cat", "dog"], {"name": "a-new-one", "shadow": True})
+    tried, live = parse_label_set(document), parse_label_set(own_label_set(["cat", "dog"]))
+    compiled = compile_label_sets([tried, live], ENCODER.encode_texts, ENCODER.model)
+    in_force = ScoringRules(compiled, {each.name: each.version for each in (tried, live)})
+    (chosen_one,) = named_label_sets((), in_force, ANYBODY, None)
+    assert chosen_one.label_set.name == "labels"
+    (named,) = named_label_sets(("a-new-one",), in_force, ANYBODY, None)
+    assert named.label_set.shadow
+
+
 def test_a_key_uses_only_its_own_label_sets_and_is_told_which() -> None:
     refused = refusal("animals", caller=key_for("tenant-*"))
     assert (refused.status, refused.code) == (403, "label_set_not_allowed")

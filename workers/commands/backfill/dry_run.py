@@ -18,7 +18,7 @@ from pipeline.backfill import cost
 from pipeline.backfill.cost import Estimate, Pace
 from pipeline.backfill.job import Job, read_job
 from workers.backfill.output import Output, open_output
-from workers.backfill.planning import Planned, cut
+from workers.backfill.planning import Planned, cut, require_one_view
 from workers.backfill.planning_request import Request
 from workers.commands.backfill.new_job import shard_rows
 from workers.commands.progress import open_ended
@@ -59,6 +59,7 @@ def dry_run(
         Halt: what would stop the job's plan.
         StoreDenied, Retry: a store failed.
     """
+    require_one_view(settings)
     with contextlib.closing(open_output(settings, Output.of(output))) as folder:
         existing = read_job(folder)
     if existing is not None:

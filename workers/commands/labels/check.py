@@ -13,7 +13,14 @@ from rich.table import Table
 from pipeline.adapters.clip.policy import ModelPolicy
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.errors import Halt
-from pipeline.labels.label_set import Decision, Label, LabelSet, LabelSetsPolicy, Threshold
+from pipeline.labels.label_set import (
+    Decision,
+    Label,
+    LabelSet,
+    LabelSetsPolicy,
+    ReviewIf,
+    Threshold,
+)
 from pipeline.labels.scoring import check_pins
 from pipeline.ports import PromptTokens
 from workers.commands.options import Config, Set, read
@@ -130,12 +137,26 @@ def _summary(label_set: LabelSet) -> str:
         "actions": " > ".join(label_set.actions),
         "default": label_set.default_action,
         "unclassified": label_set.unclassified_action,
+        **({"shadow": "scored and published, counts in nothing"} if label_set.shadow else {}),
+        "seen in part": _seen_in_part(label_set.review_if),
         "model": f"{pin.name} at {pin.revision}" if pin else "any",
         "labels": f"{len(label_set.labels)}, of {prompts} prompts",
         "version": label_set.version,
     }
     lines = [f"[dim]{name:<13}[/]{escape(value)}" for name, value in facts.items()]
     return "\n".join([f"[bold]{escape(label_set.name)}[/]", *lines])
+
+
+def _seen_in_part(review_if: ReviewIf | None) -> str:
+    """What becomes of an image of which the model sees only a part."""
+    if review_if is None:
+        return "as any other"
+    conditions = []
+    if review_if.cropped_share is not None:
+        conditions.append(f"{review_if.cropped_share:g} of the area cropped")
+    if review_if.frames is not None:
+        conditions.append(f"{review_if.frames} frames")
+    return f"{review_if.action}, from {' or '.join(conditions)}"
 
 
 def _thresholds(label: Label) -> tuple[str, str]:

@@ -134,6 +134,7 @@ def outcome_of(record: Record) -> Outcome | None:
         decisions=tuple(
             {name: each.get(name) for name in ("label_set", "decision", "matched")}
             for each in results
+            if each.get("shadow") is not True
         ),
         code=headers.get("dlq.code"),
         message=headers.get("dlq.message"),

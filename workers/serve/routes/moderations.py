@@ -58,7 +58,8 @@ class ModerationsRequest(BaseModel):
 
 class ModerationResult(TypedDict):
     """The result of one input. Keys of the three mappings are OpenAI's categories and the names of
-    the label set's labels."""
+    the label set's labels. ``raised`` are the conditions of the label set's ``review_if`` that
+    raised the decision; ``flagged`` is then true although no label matches."""
 
     flagged: bool
     categories: dict[str, bool]
@@ -68,6 +69,7 @@ class ModerationResult(TypedDict):
     version: str
     decision: str
     matched: list[str]
+    raised: list[str]
 
 
 class ModerationUsage(TypedDict):
@@ -108,6 +110,7 @@ EXAMPLES: Mapping[str, JsonValue] = {
 
 def moderations(services: Services) -> APIRouter:
     router = APIRouter(tags=["OpenAI"])
+    default = services.settings.serve.default_label_set
 
     @router.post(
         PATH,
@@ -118,7 +121,7 @@ def moderations(services: Services) -> APIRouter:
     async def moderate(request: Request) -> Response:
         admitted: Admitted = request.state.admitted
         asked = await read_json(request, ModerationsRequest)
-        label_set = _label_set(services, asked.model, admitted.caller)
+        label_set = moderating(services.rules(), asked.model, admitted.caller, default)
         inputs = read_inputs(asked.input, asked.ignore_text or admitted.caller.ignore_text)
         images = [image for of_input in inputs for image in of_input]
         outcomes = await look_at(services, images, admitted)
@@ -193,13 +196,17 @@ def _answered(
 
 
 def result_of(compiled: CompiledLabelSet, of_images: Sequence[LabelSetResult]) -> ModerationResult:
-    """The result for the images of one input: the highest score for each label."""
+    """The result for the images of one input: the highest score for each label. An image that
+    nobody saw enough of flags the input: most clients read ``flagged`` alone."""
     label_set = compiled.label_set
     each = [result.scores for result in of_images]
     scores = [max(one.score for one in of_label) for of_label in zip(*each, strict=True)]
     matched, decision = label_set.decide(scores)
+    raised = dict.fromkeys(reason for result in of_images for reason in result.raised)
+    if raised:
+        decision = min(decision, *(one.decision for one in of_images), key=label_set.actions.index)
     result: ModerationResult = {
-        "flagged": bool(matched),
+        "flagged": bool(matched or raised),
         "categories": dict.fromkeys(CATEGORIES, False),
         "category_scores": dict.fromkeys(CATEGORIES, 0.0),
         "category_applied_input_types": {category: [] for category in CATEGORIES},
@@ -207,6 +214,7 @@ def result_of(compiled: CompiledLabelSet, of_images: Sequence[LabelSetResult]) -
         "version": compiled.version,
         "decision": decision,
         "matched": list(matched),
+        "raised": list(raised),
     }
     for label, score in zip(label_set.labels, scores, strict=True):
         if label.neutral:
@@ -233,19 +241,27 @@ def not_covered(compiled: CompiledLabelSet) -> list[str]:
 
 def _first_covering(rules: ScoringRules, caller: Caller) -> str | None:
     """The first label set by name that covers a category. Another one would flag what nobody
-    minds, and pass what somebody does."""
+    minds, and pass what somebody does. A shadow set is for nobody to act on."""
     covering = [
         each.label_set.name
         for each in rules.scoring
-        if caller.may_use(each.label_set.name) and len(not_covered(each)) < len(CATEGORIES)
+        if caller.may_use(each.label_set.name)
+        and not each.label_set.shadow
+        and len(not_covered(each)) < len(CATEGORIES)
     ]
     return min(covering, default=None)
 
 
-def _label_set(services: Services, name: str | None, caller: Caller) -> CompiledLabelSet:
-    rules = services.rules()
+def moderating(
+    rules: ScoringRules, name: str | None, caller: Caller, default: str | None
+) -> CompiledLabelSet:
+    """The label set that a request asks for by ``name``, or by none. ``default`` is the setting.
+
+    Raises:
+        ApiError: there is no such label set for the caller, or it moderates nothing.
+    """
     names = [] if not name or name.startswith(OPENAIS_MODELS) else [name]
-    default = services.settings.serve.default_label_set or _first_covering(rules, caller)
+    default = default or _first_covering(rules, caller)
     try:
         (compiled,) = named_label_sets(names, rules, caller, default, "model")
     except ApiError as refused:
@@ -253,6 +269,14 @@ def _label_set(services: Services, name: str | None, caller: Caller) -> Compiled
             raise
         raise ApiError(404, "model_not_found", refused.message, param="model") from None
     label_set = compiled.label_set
+    if label_set.shadow:
+        raise ApiError(
+            400,
+            "shadow_label_set",
+            f"the label set {label_set.name!r} is tried out and flags nothing; name another one in "
+            "model, or see its scores at /v1/classify",
+            param="model",
+        )
     if not any(label.act or label.review for label in label_set.labels):
         raise ApiError(
             400,

@@ -24,6 +24,7 @@ class Essentials:
 
     ``body`` is for the decoder. ``exif`` (with or without its ``Exif`` head) and ``xmp`` serve only
     for the orientation, and may be broken. ``frames`` is None if the decoder counts them.
+    ``animation`` is a file with all frames, where ``body`` has only the first one.
     ``covers`` says whether the first frame covers the whole canvas. ``grey`` is the meaning of deep
     samples.
     """
@@ -32,6 +33,7 @@ class Essentials:
     exif: bytes = b""
     xmp: bytes = b""
     frames: int | None = None
+    animation: bytes | None = None
     covers: bool = True
     grey: DeepGrey | None = None
 

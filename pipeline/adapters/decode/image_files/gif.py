@@ -30,6 +30,7 @@ def essentials(body: bytes) -> Essentials:
     return Essentials(
         b"".join([body[:palette_end], control, body[at:end], bytes([_TRAILER])]),
         frames=frames,
+        animation=body,
         covers=not (left or top) and width >= screen[0] and height >= screen[1],
     )
 

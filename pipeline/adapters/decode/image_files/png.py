@@ -113,6 +113,7 @@ def essentials(body: bytes) -> Essentials:
         exif=exif,
         xmp=xmp,
         frames=count + (not first_is_pixels) if count else 1,
+        animation=body,
     )
 
 

@@ -10,7 +10,15 @@ from typing_extensions import TypedDict  # pydantic refuses typing's below Pytho
 
 from pipeline.content import content_id
 from pipeline.events import parts
-from pipeline.events.values import ContentId, Count, ImageValue, ModelValue, ResultValue, Sha256
+from pipeline.events.values import (
+    ContentId,
+    Count,
+    ImageValue,
+    ModelValue,
+    ResultValue,
+    Sha256,
+    ViewValue,
+)
 from pipeline.records import LabelSetResult, ModelIdentity
 from workers.serve.images import Seen
 
@@ -57,6 +65,9 @@ class AnsweredImage(TypedDict):
     """The result of each label set, in the order of the request."""
     image: NotRequired[AnsweredFile]
     """What was seen."""
+    views: NotRequired[list[ViewValue]]
+    """The parts of the image that the model saw, if there are several (`decode.views: all`). Each
+    has its embedding if embeddings were asked for."""
     etag: NotRequired[str]
     """ETag of the object that was read, without quotes. Absent for bytes of the request."""
     version_id: NotRequired[str]
@@ -110,6 +121,8 @@ def image_value(
         "results": [parts.result_value(result) for result in results],
         "image": {**parts.image_value(looked.image), "size_bytes": looked.size_bytes},
     }
+    if looked.views is not None:
+        value["views"] = parts.views_value(looked.views, embeddings=bool(embedding))
     if seen.etag is not None:
         value["etag"] = seen.etag
     if seen.version_id is not None:

@@ -35,6 +35,16 @@ export function decide(set, scores) {
   return { matched, decision: decision ?? set.default_action };
 }
 
+/** What the set decides of an image. The server raised the decision of one that was seen in part, and
+ * no threshold undoes that.
+ * @param {LabelSet} set @param {{scores: Score[], decision: string, raised?: string[]}} result */
+export function judge(set, result) {
+  const { matched, decision } = decide(set, result.scores);
+  const raised = result.raised &&
+    set.actions.indexOf(result.decision) < set.actions.indexOf(decision);
+  return { matched, decision: raised ? result.decision : decision };
+}
+
 /** The set with one threshold moved. A review threshold is never above the act threshold: the
  * other one gives way.
  * @param {LabelSet} set @param {string} name @param {"act"|"review"} which @param {number} score */

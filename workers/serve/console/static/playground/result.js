@@ -3,7 +3,7 @@
 import { Bars } from "../parts/bars.js";
 import { html } from "../parts/html.js";
 import { Badge } from "../parts/small.js";
-import { decide, toneOf } from "../logic/decide.js";
+import { judge, toneOf } from "../logic/decide.js";
 import * as format from "../logic/format.js";
 import { Seen } from "./seen.js";
 
@@ -27,13 +27,14 @@ export function ImageCard({ image, set, original, order, geometry, move, remove 
 }
 
 function SetResult({ result, set, original, order, move }) {
-  const now = set ? decide(set, result.scores) : result;
-  const before = original ? decide(original, result.scores) : result;
+  const now = set ? judge(set, result) : result;
+  const before = original ? judge(original, result) : result;
   const names = now.matched.length ? now.matched.join(", ") : "no label matches";
   return html`
     <div class="decision" aria-live="polite">
       <${Badge} tone=${toneOf(now.decision, set)}>${now.decision}</${Badge}>
       <span class="matched-names">${names}</span>
+      ${result.raised && html`<span class="faint">seen in part: ${result.raised.join(", ")}</span>`}
       ${now.decision !== before.decision && html`<span class="faint was">was ${before.decision}</span>`}
     </div>
     <${Bars} set=${set} scores=${result.scores} order=${order} onMove=${move} />`;

@@ -25,7 +25,7 @@ export function Seen({ image, geometry }) {
       <figcaption>
         <span class="file-name" title=${image.name}>${image.name}</span>
         <span class="faint">${facts ? factsLine(facts) : format.size(image.file.size)}</span>
-        ${facts && html`<span class="faint">${croppedLine(facts)}</span>`}
+        ${facts && html`<span class="faint">${croppedLine(facts, image.result.views?.length ?? 1)}</span>`}
       </figcaption>
     </figure>`;
 }
@@ -44,12 +44,16 @@ function Square({ width, height, geometry }) {
 function factsLine(facts) {
   const parts = [facts.format, `${facts.width} × ${facts.height}`];
   if (facts.size_bytes !== undefined) parts.push(format.size(facts.size_bytes));
-  if (facts.frames > 1) parts.push(`first of ${format.many(facts.frames, "frame")}`);
+  if (facts.frames > 1) {
+    const seen = facts.frames_seen ?? 1;
+    parts.push(`${seen > 1 ? seen : "first"} of ${format.many(facts.frames, "frame")}`);
+  }
   return parts.join(" · ");
 }
 
-function croppedLine(facts) {
+function croppedLine(facts, views) {
   const share = facts.cropped_share;
+  if (views > 1) return `The model saw ${views} views: ${format.percent(share)} of the area is in none.`;
   if (share < 0.005) return "The model saw all of it.";
   return `The model saw the square: ${format.percent(share)} is cut off.`;
 }
