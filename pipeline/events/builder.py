@@ -6,7 +6,7 @@ random source, so an outcome that is published again is the same event, byte for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import Field
@@ -120,22 +120,24 @@ class EventBuilder:
 
     def shrink(
         self, origin: Origin, letter: DeadLetter, record: Record | None = None
-    ) -> OutputRecord:
-        """Make the dead letter without its payload, for one that does not fit its topic.
+    ) -> tuple[OutputRecord, ...]:
+        """Make the records of a dead letter without its payload, for one of which a record does not
+        fit its topic.
 
         The position, the sizes and the hash remain. The size of the result is bounded, whatever the
         input was.
         """
-        full = self._dead_letter(origin, letter, record)
-        if letter.ref is None and record is None:
-            return full  # has no payload
+        full, *actions = self.records(origin, letter, record)
         key = full.key if full.key is None or len(full.key) <= MAX_SHRUNK_FIELD_BYTES else None
         headers = tuple(
             (name, value)
             for name, value in self._dead_letter_headers(origin, letter)
             if name not in _SENDERS_HEADERS or len(value) <= MAX_SHRUNK_FIELD_BYTES
         )
-        return OutputRecord(OutputTopic.DEAD_LETTERS, key, b"", headers + omitted_headers(full))
+        has_payload = letter.ref is not None or record is not None
+        omitted = omitted_headers(full) if has_payload else _payload(origin, letter, None).headers
+        shrunk = OutputRecord(OutputTopic.DEAD_LETTERS, key, b"", headers + omitted)
+        return (shrunk, *(replace(action, key=key) for action in actions))
 
     def _classification(
         self, origin: Origin, outcome: Classification, own_id: str, content: str

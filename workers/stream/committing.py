@@ -44,7 +44,7 @@ class Publishing(Protocol):
 
     def shrink(
         self, origin: Origin, letter: DeadLetter, record: Record | None = None
-    ) -> OutputRecord: ...
+    ) -> tuple[OutputRecord, ...]: ...
 
 
 def dead_lettered(
@@ -228,7 +228,7 @@ class Committer:
             )
             return
         letter = settled.letter
-        smaller = (self._publishing.shrink(settled.origin, letter, settled.record),)
+        smaller = self._publishing.shrink(settled.origin, letter, settled.record)
         if smaller == settled.records:
             raise Halt(
                 "publish.too_large",

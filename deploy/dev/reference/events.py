@@ -127,7 +127,7 @@ def render() -> str:
     (dead_reference,) = builder.records(_origin(42), _unfetched())
     unparsed = (_origin(43), _unparsed(), _unreadable())
     (dead_record,) = builder.records(*unparsed)
-    shrunk = builder.shrink(*unparsed)
+    (shrunk,) = builder.shrink(*unparsed)
     classification_2, embedding_2 = builder.records(_origin(44), _classified(_on_the_web()))
     (dead_url,) = builder.records(_origin(45), _unfetched(_on_the_web()))
     values = schemas()

@@ -32,6 +32,7 @@ from pipeline.records import (
     OutputTopic,
     Partition,
     Position,
+    Record,
     Skipped,
 )
 
@@ -175,6 +176,19 @@ def test_an_action_about_a_web_server_never_has_the_query() -> None:
         headers, value = action_of(outcome)
         assert headers["ce_subject"] == value["image"]["uri"] == "https://example.com/cat.jpg"
         assert value["outcome"]["type"].endswith(".v2")
+
+
+@pytest.mark.parametrize("ref", [REF, None])
+def test_a_dead_letter_without_its_payload_keeps_its_action(ref: ImageRef | None) -> None:
+    origin = replace(ORIGIN, key=b"k" * 300_000)
+    record = Record(origin.position, 0, origin.key, b"v") if ref is None else None
+    letter = DeadLetter("decode.corrupt", "m" * 300_000, 2, ref)
+    builder = EventBuilder(CONTEXT, EventsPolicy(), actions=True)
+    _, action = builder.records(origin, letter, record)
+    shrunk, kept = builder.shrink(origin, letter, record)
+    assert kept == replace(action, key=None)
+    assert shrunk.size_bytes + kept.size_bytes < 8 * 1024
+    assert builder.shrink(ORIGIN, letter)[1] == builder.records(ORIGIN, letter)[1]
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def ours(record: OutputRecord) -> dict[str, str]:
 def test_a_dead_letter_of_an_unsupported_format_names_it_in_a_header() -> None:
     letter = replace(OF_REFERENCE, code="decode.unsupported_format", format="JPEG XL")
     assert ours(build(letter))["dlq.format"] == "JPEG XL"
-    assert dict(BUILDER.shrink(ORIGIN, letter).headers)["dlq.format"] == b"JPEG XL"
+    assert dict(BUILDER.shrink(ORIGIN, letter)[0].headers)["dlq.format"] == b"JPEG XL"
     assert "dlq.format" not in ours(build(OF_REFERENCE))
 
 
@@ -273,7 +273,7 @@ def test_a_long_message_is_cut_between_two_characters(character: str, extra: int
 def test_a_shrunk_dead_letter_has_sizes_and_hash_instead_of_the_payload(
     letter: DeadLetter, record: Record | None
 ) -> None:
-    full, shrunk = build(letter, record), BUILDER.shrink(ORIGIN, letter, record)
+    full, (shrunk,) = build(letter, record), BUILDER.shrink(ORIGIN, letter, record)
     headers = ours(shrunk)
     assert shrunk.topic is OutputTopic.DEAD_LETTERS
     assert (shrunk.key, shrunk.value) == (full.key, b"")
@@ -304,13 +304,13 @@ def test_a_shrunk_dead_letter_has_sizes_and_hash_instead_of_the_payload(
 def test_a_shrunk_dead_letter_is_small_whatever_the_input(
     origin: Origin, letter: DeadLetter, record: Record | None
 ) -> None:
-    shrunk = BUILDER.shrink(origin, letter, record)
+    (shrunk,) = BUILDER.shrink(origin, letter, record)
     assert shrunk.size_bytes < 3 * MAX_SHRUNK_FIELD_BYTES
     ours(shrunk)
 
 
 def test_shrinking_what_has_no_payload_changes_nothing() -> None:
-    shrunk = BUILDER.shrink(UNREADABLE_ORIGIN, UNREADABLE)
+    (shrunk,) = BUILDER.shrink(UNREADABLE_ORIGIN, UNREADABLE)
     assert shrunk == build(UNREADABLE, origin=UNREADABLE_ORIGIN)
 
 

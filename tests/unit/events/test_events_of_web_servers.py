@@ -113,7 +113,7 @@ def test_only_a_dead_letters_value_has_the_query() -> None:
         "metadata": {"album": 1},
     }
     assert SECRET not in str(headers)
-    for record in (*BUILDER.records(ORIGIN, CLASSIFIED), BUILDER.shrink(ORIGIN, LETTER)):
+    for record in (*BUILDER.records(ORIGIN, CLASSIFIED), *BUILDER.shrink(ORIGIN, LETTER)):
         assert SECRET.encode() not in b"".join([record.value, *dict(record.headers).values()])
 
 

@@ -263,7 +263,8 @@ def test_what_only_looks_like_a_replay_is_none(headers: Headers) -> None:
 
 
 def test_a_letter_without_its_payload_cannot_be_replayed() -> None:
-    letter = Letter.of(on_topic(builder.shrink(ORIGIN, OF_RECORD, RAW)))
+    (shrunk,) = builder.shrink(ORIGIN, OF_RECORD, RAW)
+    letter = Letter.of(on_topic(shrunk))
     assert letter is not None
     assert why_not(letter) is Left.OMITTED
 
