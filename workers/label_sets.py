@@ -117,7 +117,11 @@ def load_routes(settings: Settings) -> tuple[tuple[LabelSet, ...], Router]:
 def _read_routes(settings: Settings) -> tuple[tuple[SourcedLabelSet, ...], Router]:
     sourced = _read(settings.label_sets)
     try:
-        router = Router(settings.routes, [each.label_set.name for each in sourced])
+        router = Router(
+            settings.routes,
+            [each.label_set.name for each in sourced],
+            removals=settings.events.removals,
+        )
     except ValueError as error:
         raise Halt("settings.invalid", str(error)) from error
     return sourced, router

@@ -43,18 +43,16 @@ class DeadLettered(_Published):
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """A skipped reference. Nothing is published for it."""
+    """A skipped reference. Nothing is published for it but the removal of its object, if removals
+    are published."""
 
     origin: Origin
     reason: str
-
-    @property
-    def records(self) -> tuple[OutputRecord, ...]:
-        return ()
+    records: tuple[OutputRecord, ...] = ()
 
     @property
     def size_bytes(self) -> int:
-        return 0
+        return sum(record.size_bytes for record in self.records)
 
     @property
     def trace(self) -> ImageTrace:

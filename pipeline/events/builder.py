@@ -57,7 +57,7 @@ _SENDERS_HEADERS = frozenset({"ce_subject", "traceparent"})  # the sender decide
 
 
 class EventsPolicy(Policy):
-    """What is published for a classified image."""
+    """What is published."""
 
     tier = Tier.TUNING
 
@@ -68,6 +68,11 @@ class EventsPolicy(Policy):
         "float32",
         description="Element type of published embeddings. float16 halves their size. Scores are "
         "computed from the rounded values, so readers can derive them again with either type.",
+    )
+    removals: bool = Field(
+        False,
+        description="Publish notifications that an object was deleted, on the topic of embeddings, "
+        "so that an index can drop the object's vectors. false: such notifications are skipped.",
     )
 
 

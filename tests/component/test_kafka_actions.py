@@ -1,5 +1,5 @@
-"""Actions on a real Kafka: published with their outcomes, and posted to a webhook by the example of
-a bridge."""
+"""Actions and removals on a real Kafka: published with their outcomes; and actions are posted to a
+webhook by the example of a bridge."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
+from pipeline.adapters.kafka.policy import DeliveryPolicy
 from pipeline.records import OutputTopic
 from tests.rigs.root import ROOT
-from tests.rigs.services.kafka_deployment import Deployment
+from tests.rigs.services.kafka_deployment import MODES, Deployment, Mode
 from tests.rigs.waiting import eventually
 from tests.rigs.workers.worker_of_deployment import references, working
 
@@ -152,3 +153,48 @@ def test_the_bridge_posts_each_action_although_the_webhook_refuses_and_the_bridg
     body = webhook.accepted[0]
     assert (body["type"], body["specversion"]) == ("clipstream.action.v1", "1.0")
     assert body["data"]["failure"]["code"] == "decode.corrupt"
+
+
+def deletions(*keys: str) -> list[bytes | None]:
+    """Records that each tell of one deletion."""
+    return [
+        json.dumps(
+            {
+                "eventVersion": "2.1",
+                "eventSource": "aws:s3",
+                "eventName": "ObjectRemoved:Delete",
+                "s3": {"bucket": {"name": "images"}, "object": {"key": key}},
+            }
+        ).encode()
+        for key in keys
+    ]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_index_sees_each_removal_once_and_behind_the_vector_although_the_worker_changes(
+    kafka_bootstrap: str, mode: Mode
+) -> None:
+    with Deployment(kafka_bootstrap, 1, delivery=DeliveryPolicy(mode=mode)) as deployment:
+        with working(deployment) as first:
+            deployment.produce([*references("a", "b"), *deletions("a")])
+            first.has_committed(3)
+            # The next worker repeats what this one has begun and not committed.
+            deployment.produce([*references("slow"), *deletions("slow", "b")])
+            eventually(lambda: first.flow.running == {"slow"})
+        with working(deployment) as second:
+            second.open_gate()
+            deployment.produce(references("a"))
+            second.has_committed(4)
+        headers = [
+            each.headers for each in published(deployment) if each.topic is OutputTopic.EMBEDDINGS
+        ]
+    vector, removal = b"clipstream.embedding.v1", b"clipstream.removal.v1"
+    assert [(each["ce_type"], each["object.uri"]) for each in headers] == [
+        (vector, b"s3://images/a"),
+        (vector, b"s3://images/b"),
+        (removal, b"s3://images/a"),
+        (vector, b"s3://images/slow"),
+        (removal, b"s3://images/slow"),
+        (removal, b"s3://images/b"),
+        (vector, b"s3://images/a"),
+    ]

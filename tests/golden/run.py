@@ -104,7 +104,7 @@ def published() -> tuple[list[OutputRecord], PrometheusMeter]:
     label_sets = [parse_label_set(LABEL_SET), parse_label_set(STRICT_SET)]
     versions = {label_set.name: label_set.version for label_set in label_sets}
     rules = Rules(
-        Router(ROUTES, list(versions)),
+        Router(ROUTES, list(versions), removals=True),
         compile_label_sets(label_sets, encoder.encode_texts, encoder.model),
         versions,
     )

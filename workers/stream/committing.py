@@ -17,12 +17,13 @@ from pipeline.errors import CommitDoubtful, Halt, OutcomeTooLarge, Unconfirmed
 from pipeline.ports import UNTRACED, Commit, ImageTrace, Stream
 from pipeline.progress import Progress
 from pipeline.records import (
-    Classification,
     DeadLetter,
     Origin,
+    Outcome,
     OutputRecord,
     Partition,
     Record,
+    Skipped,
 )
 from workers.backoff import Backoff
 from workers.instruments import Instruments
@@ -39,7 +40,7 @@ class Publishing(Protocol):
     """Outcomes as records to publish."""
 
     def records(
-        self, origin: Origin, outcome: Classification | DeadLetter, record: Record | None = None
+        self, origin: Origin, outcome: Outcome, record: Record | None = None
     ) -> tuple[OutputRecord, ...]: ...
 
     def shrink(
@@ -57,6 +58,11 @@ def dead_lettered(
     """A dead letter, ready to publish. Its trace, if it has one, is told."""
     trace.fail(letter.code)
     return DeadLettered(origin, publishing.records(origin, letter, record), letter, record, trace)
+
+
+def passed_over(publishing: Publishing, origin: Origin, skipped: Skipped) -> PassedOver:
+    """A skip, ready to publish if it is the removal of an object."""
+    return PassedOver(origin, skipped.reason, publishing.records(origin, skipped))
 
 
 class Committer:
@@ -208,18 +214,15 @@ class Committer:
             self._account(done.outcomes)
 
     def _shrink(self, batch: Batch, failure: OutcomeTooLarge) -> None:
-        """Replace an outcome that is too large: a classification by a dead letter, a dead letter by
-        one without its payload. The other outcomes go again with the next commit."""
+        """Replace an outcome that is too large: a classification or a removal by a dead letter, a
+        dead letter by one without its payload. The other outcomes go again with the next commit."""
         settled = _owner(batch, failure.index)
         where = settled.origin.position
-        if isinstance(settled, Classified):
-            letter = DeadLetter(
-                "publish.too_large",
-                failure.message,
-                attempts=1,
-                ref=settled.ref,
-                unclassified_action=settled.unclassified_action,
-            )
+        if not isinstance(settled, DeadLettered):
+            letter = DeadLetter("publish.too_large", failure.message, attempts=1)
+            if isinstance(settled, Classified):
+                action = settled.unclassified_action
+                letter = replace(letter, ref=settled.ref, unclassified_action=action)
             log.warning(
                 "%s: %s; dead-lettered instead", where, failure.message, extra={"code": letter.code}
             )
@@ -269,10 +272,10 @@ class Committer:
             self._meter.set(metrics.LAST_PROGRESS, now)
 
 
-def _owner(batch: Batch, index: int) -> Classified | DeadLettered:
+def _owner(batch: Batch, index: int) -> Settled:
     """The outcome that the commit's record at ``index`` belongs to."""
     for settled in batch.outcomes:
-        if not isinstance(settled, PassedOver) and index < len(settled.records):
+        if index < len(settled.records):
             return settled
         index -= len(settled.records)
     raise IndexError(f"committing: the batch has no record {index}")

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from pipeline import metrics
 from pipeline.commit.order import Order
-from pipeline.commit.settled import Classified, PassedOver, Settled
+from pipeline.commit.settled import Classified, Settled
 from pipeline.commit.window import CommitWindow
 from pipeline.errors import Halt, Retry, ends_worker
 from pipeline.flow import FlowPolicy, Scoring
@@ -42,7 +42,7 @@ from workers.instruments import Instruments
 from workers.label_sets import Rules
 from workers.stream.commit_bounds import CommitBounds
 from workers.stream.commit_gate import CommitGate
-from workers.stream.committing import Committer, Publishing, dead_lettered
+from workers.stream.committing import Committer, Publishing, dead_lettered, passed_over
 from workers.stream.gauges import Gauges
 from workers.stream.intake import Intake, Supply
 from workers.stream.pausing import Pausing
@@ -287,8 +287,8 @@ class StreamWorker:
                     trace = self._tracer.begin(origin)
                     settled = dead_lettered(self._publishing, origin, letter, entry.record, trace)
                     self._window.settle(epoch, settled)
-                case Skipped(reason):
-                    self._window.settle(epoch, PassedOver(origin, reason))
+                case Skipped() as skipped:
+                    self._window.settle(epoch, passed_over(self._publishing, origin, skipped))
         return started
 
     def _collect(self) -> None:

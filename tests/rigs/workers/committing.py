@@ -17,10 +17,10 @@ from pipeline.metrics import PREFIX, STREAM_WORKER
 from pipeline.ports import Assigned, Commit, Tracer
 from pipeline.progress import Progress
 from pipeline.records import (
-    Classification,
     DeadLetter,
     Epoch,
     Origin,
+    Outcome,
     OutputRecord,
     Partition,
     Position,
@@ -47,13 +47,13 @@ class NothingToPublish:
     """Nothing here is ever too large."""
 
     def records(
-        self, origin: Origin, outcome: Classification | DeadLetter, record: Record | None = None
+        self, origin: Origin, outcome: Outcome, record: Record | None = None
     ) -> tuple[OutputRecord, ...]:
         raise NotImplementedError
 
     def shrink(
         self, origin: Origin, letter: DeadLetter, record: Record | None = None
-    ) -> OutputRecord:
+    ) -> tuple[OutputRecord, ...]:
         raise NotImplementedError
 
 

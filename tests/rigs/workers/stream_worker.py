@@ -68,8 +68,9 @@ class MadeUpScoring:
         return "quarantine"
 
 
-def rules_of(version: str, *label_sets: str) -> Rules:
-    return Rules(Router((), label_sets), MadeUpScoring(version), dict.fromkeys(label_sets, version))
+def rules_of(version: str, *label_sets: str, removals: bool = False) -> Rules:
+    router = Router((), label_sets, removals=removals)
+    return Rules(router, MadeUpScoring(version), dict.fromkeys(label_sets, version))
 
 
 POLICY = StreamPolicy(

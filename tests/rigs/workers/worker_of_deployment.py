@@ -38,7 +38,7 @@ class WorkerOfDeployment:
         self._worker = stream_worker(
             self.stream,
             self.flow,
-            rules_of("v1", "things"),
+            rules_of("v1", "things", removals=True),
             context,
             self._loop,
             self.meter,

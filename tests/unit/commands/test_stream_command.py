@@ -36,6 +36,13 @@ def test_label_sets_and_routes_are_loaded_without_a_model() -> None:
     assert [label_set.name for label_set in label_sets] == ["moderation"]
 
 
+def test_removals_are_read_where_they_are_published() -> None:
+    settings = settings_of(LABELS)
+    assert not load_routes(settings)[1].removals
+    events = settings.events.model_copy(update={"removals": True})
+    assert load_routes(settings.model_copy(update={"events": events}))[1].removals
+
+
 @pytest.mark.parametrize(
     ("settings", "code", "says"),
     [

@@ -13,7 +13,7 @@ import pytest
 from deploy.dev.reference import pages as reference
 from deploy.dev.reference.markdown import table
 from pipeline.errors import CODES
-from pipeline.events import EventContext, event_id
+from pipeline.events import EventBuilder, EventContext, EventsPolicy, event_id
 from pipeline.events.backfill import BackfilledRow
 from pipeline.events.headers import HEADERS, EventType
 from pipeline.events.served import ServedImage
@@ -26,7 +26,7 @@ from pipeline.metrics import (
     HTTP_METRICS,
     STREAM_WORKER,
 )
-from pipeline.records import Origin, Partition, Position
+from pipeline.records import Origin, Partition, Position, Removal, Skipped
 
 EVENTS = (reference.ROOT / "docs/events.md").read_text(encoding="utf-8")
 
@@ -167,3 +167,24 @@ def test_the_documented_way_derives_the_scores_of_the_example() -> None:
     (result,) = event["results"]
     derived = _snippet("exclusive_scores")(event, result)
     assert derived == pytest.approx([score["score"] for score in result["scores"]], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("version_id", "dropped"),
+    [(None, ["v1", "v2", None]), ("v1", ["v1"]), ("null", [None]), ("marker", [])],
+)
+def test_the_documented_index_drops_what_was_removed(
+    version_id: str | None, dropped: list[str | None]
+) -> None:
+    removal = Removal("photos", "cat.jpg", "ObjectRemoved:Delete", version_id)
+    builder = EventBuilder(EventContext("c", "g", {"images": "id"}, "1"), EventsPolicy())
+    origin = Origin(Position(Partition("images", 0), 0), 0, 0)
+    (record,) = builder.records(origin, Skipped("deleted", removal))
+    of_cat: list[dict[str, str]] = [
+        {"object.uri": "s3://photos/cat.jpg", "object.version-id": "v1"},
+        {"object.uri": "s3://photos/cat.jpg", "object.version-id": "v2"},
+        {"object.uri": "s3://photos/cat.jpg"},
+    ]
+    of_dog = [each | {"object.uri": "s3://photos/dog.jpg"} for each in of_cat]
+    found = _snippet("vectors_to_drop")(record.value, [*of_dog, *of_cat])
+    assert [each.get("object.version-id") for each in found] == dropped
