@@ -291,9 +291,8 @@ class LabelSetResult:
 class Looked:
     """What a model sees in a file, whatever it is then compared with.
 
-    ``embedding`` [dimension] is that of the centred square of the first frame. ``views`` are all
-    views, this one first, where there are several. ``sha256`` and ``size_bytes`` are those of the
-    stored file.
+    ``embedding`` [dimension] is that of the first frame's centred square; ``views``, if there are
+    several, have it first. ``sha256`` and ``size_bytes`` are those of the stored file.
     """
 
     embedding: Published
