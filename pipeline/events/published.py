@@ -145,7 +145,10 @@ class EmbeddingEvent:
                 f"no embedding: {len(value)} bytes (headers: {named or 'no'} dtype, dimension "
                 f"{dimension or 'unknown'}); give the raw value of an embedding event",
             )
-        return cls(np.frombuffer(value, dtype), headers)
+        vector = np.frombuffer(value, dtype)
+        if not np.isfinite(vector).all():
+            raise Halt("event.unreadable", "no embedding: it has values that are not finite")
+        return cls(vector, headers)
 
 
 def _model(value: ModelValue) -> ModelIdentity:
