@@ -35,16 +35,18 @@ _needed = TypeAdapter(_Needed)
 class ClassificationEvent:
     """What an event says of a classified image: of the stream, of a backfill, or over HTTP.
 
-    ``headers`` are those of its record, empty if they are not at hand. ``expected_content_id`` is
-    the content id of what the event says, None for one without a decode crop.
+    ``headers`` are those of its record, empty if they are not at hand. ``decode_crop`` and
+    ``content_id`` are None in events of versions that did not write them.
     """
 
     uri: str | None
     object: ObjectValue
+    image: ImageFacts
     model: ModelIdentity
     results: tuple[LabelSetResult, ...]
+    decode_mode: str
+    decode_crop: str | None
     content_id: str | None
-    expected_content_id: str | None
     headers: Mapping[str, str]
 
     @classmethod
@@ -66,20 +68,6 @@ class ClassificationEvent:
             ) from error
         reference = value.get("reference", value)
         uri = reference.get("uri") if isinstance(reference, dict) else None
-        model, stored = _model(needed["model"]), needed["object"]
-        crop = value.get("decode_crop")
-        expected = None
-        if isinstance(crop, str):
-            looked = Looked(
-                np.empty(0, np.float32),
-                model,
-                _image(needed["image"]),
-                stored["sha256"],
-                stored["size_bytes"],
-                needed["decode_mode"],
-                crop,
-            )
-            expected = content_id(looked, uri, stored["etag"], stored["version_id"])
         results = tuple(
             LabelSetResult(
                 label_set=each["label_set"],
@@ -93,7 +81,37 @@ class ClassificationEvent:
             )
             for each in needed["results"]
         )
-        return cls(uri, stored, model, results, value.get("content_id"), expected, headers)
+        return cls(
+            uri=uri,
+            object=needed["object"],
+            image=_image(needed["image"]),
+            model=_model(needed["model"]),
+            results=results,
+            decode_mode=needed["decode_mode"],
+            decode_crop=value.get("decode_crop"),
+            content_id=value.get("content_id"),
+            headers=headers,
+        )
+
+    def looked(self, embedding: npt.NDArray[np.floating]) -> Looked:
+        """What the model saw, with the published embedding."""
+        return Looked(
+            embedding,
+            self.model,
+            self.image,
+            self.object["sha256"],
+            self.object["size_bytes"],
+            self.decode_mode,
+            self.decode_crop or "",
+        )
+
+    @property
+    def expected_content_id(self) -> str | None:
+        """The content id of what the event says, None for one without a decode crop."""
+        if self.decode_crop is None:
+            return None
+        looked = self.looked(np.empty(0, np.float32))
+        return content_id(looked, self.uri, self.object["etag"], self.object["version_id"])
 
     @property
     def id(self) -> str | None:
@@ -127,7 +145,10 @@ class EmbeddingEvent:
                 f"no embedding: {len(value)} bytes (headers: {named or 'no'} dtype, dimension "
                 f"{dimension or 'unknown'}); give the raw value of an embedding event",
             )
-        return cls(np.frombuffer(value, dtype), headers)
+        vector = np.frombuffer(value, dtype)
+        if not np.isfinite(vector).all():
+            raise Halt("event.unreadable", "no embedding: it has values that are not finite")
+        return cls(vector, headers)
 
 
 def _model(value: ModelValue) -> ModelIdentity:

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.labels.label_set import Label, LabelSet
 from pipeline.labels.scoring import CompiledLabelSet, EncodeTexts, Float64s
-from pipeline.records import LabelSetResult
+from pipeline.records import LabelSetResult, Looked
 
 TOLERANCE = 1e-6
 """Largest difference of a score from the published one, if both were computed from the same prompt
@@ -72,20 +71,20 @@ class Explanation:
 def explain(
     compiled: CompiledLabelSet,
     encode_texts: EncodeTexts,
-    embedding: npt.NDArray[np.floating],
+    looked: Looked,
     published: LabelSetResult,
     tolerance: float = TOLERANCE,
 ) -> Explanation:
-    """Derive ``published`` from the published embedding [dimension]. ``encode_texts`` embeds the
-    prompts as it did for ``compiled``.
+    """Derive ``published`` from what the model saw: the published embedding. ``encode_texts``
+    embeds the prompts as it did for ``compiled``.
 
     Raises:
         Reject: ``encode.non_finite``: the embedding has a NaN or an infinity.
         Halt: as ``encode_texts``.
     """
     label_set = compiled.label_set
-    derived = compiled.score(embedding)
-    vector = embedding.astype(np.float64)
+    derived = compiled.score(looked.embedding)
+    vector = looked.embedding.astype(np.float64)
     cosines = np.clip(compiled.rows @ vector, -1.0, 1.0)
     contrasts = cosines[compiled.contrast_rows] if len(compiled.contrast_rows) else None
     told = {each.label: each for each in published.scores}

@@ -150,6 +150,16 @@ def test_images_of_other_routes_are_left_out_unless_asked_for(desk: Desk) -> Non
     assert re.search(r"tag +review +\d+ +\d+\.\d", result.output), result.output
 
 
+def test_images_without_an_embedding_are_counted(kafka_bootstrap: str, tmp_path: Path) -> None:
+    with Deployment(kafka_bootstrap, start=None) as deployment:
+        publish(deployment.kafka, published(IMAGES)[:9], embeddings=4)
+        topics = deployment.kafka.output_topics.model_copy(update={"label_sets": None})
+        kafka = {"bootstrap_servers": [kafka_bootstrap], "output_topics": topics.model_dump()}
+        found = Desk(tmp_path, kafka).diff()
+    assert found["images"] == 4
+    assert found["left_out"] == ["5 images have no embedding on the topic"]
+
+
 def test_the_page_shows_what_the_command_says(desk: Desk) -> None:
     desk.new.write_text(NEW.replace("name: shapes", "name: <b>new"))
     hostile = desk.run("diff", str(LABELS_FILE), str(desk.new), "-o", str(desk.page))

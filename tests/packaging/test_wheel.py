@@ -32,6 +32,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "workers/demo/model/config.json",
         "workers/demo/labels.yaml",
         "workers/demo/report.html.jinja",
+        "workers/commands/labels/comparing/pages/diff.html.jinja",
         "workers/embedded/kafka-jars.lock",
         "workers/serve/console/static/index.html",
         "workers/serve/console/static/app.js",

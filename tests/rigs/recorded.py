@@ -86,11 +86,13 @@ def published(count: int, apart_ms: int = DAY_MS // 100) -> tuple[Published, ...
     return tuple(made)
 
 
-def publish(kafka: KafkaPolicy, outcomes: Iterable[Published]) -> None:
-    """Send the records to their topics, as a worker does."""
+def publish(
+    kafka: KafkaPolicy, outcomes: Iterable[Published], embeddings: int | None = None
+) -> None:
+    """Send the records to their topics, as a worker does; only the first ``embeddings`` of them."""
     sent = list(outcomes)
     _send(kafka, OutputTopic.CLASSIFICATIONS, [each.classification for each in sent])
-    _send(kafka, OutputTopic.EMBEDDINGS, [each.embedding for each in sent])
+    _send(kafka, OutputTopic.EMBEDDINGS, [each.embedding for each in sent[:embeddings]])
 
 
 def _send(kafka: KafkaPolicy, topic: OutputTopic, records: Sequence[OutputRecord]) -> None:

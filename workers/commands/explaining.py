@@ -94,7 +94,8 @@ def run_explain(
                 f"label set {result.label_set!r}: the version that the event names is one of "
                 f"{label_set.name!r}"
             )
-        explanation = explain(compiled, texts, embedding.vector, result, tolerance)
+        looked = event.looked(embedding.vector)
+        explanation = explain(compiled, texts, looked, result, tolerance)
         differences += explanation.differences
         explanations.append(explanation)
     return Explained(event, tuple(explanations), texts.engine, tuple(differences))

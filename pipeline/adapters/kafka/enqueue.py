@@ -1,4 +1,5 @@
-"""Publishing references to an input topic, for `clipstream enqueue`, the demo and tests."""
+"""Publishing to one topic, each record acknowledged: references, for `clipstream enqueue`, the demo
+and tests; and label sets, for ``recorded``."""
 
 from __future__ import annotations
 

@@ -114,6 +114,12 @@ def test_a_raw_embedding_is_told_by_its_size(dtype: str) -> None:
     np.testing.assert_array_equal(read.vector, vector)
 
 
+def test_an_embedding_that_is_not_finite_is_refused() -> None:
+    vector = np.array([0.5, np.nan, 0.5, 0.5], "<f4")
+    with pytest.raises(Halt, match="not finite"):
+        EmbeddingEvent.of(vector.tobytes(), {}, 4)
+
+
 def test_an_embedding_of_another_size_is_refused() -> None:
     for value, headers, dimension in (
         (b"", {}, 4),

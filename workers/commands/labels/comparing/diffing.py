@@ -19,6 +19,7 @@ from pipeline.records import ModelIdentity
 from workers.commands.labels.comparing.sources import (
     FoundImage,
     Selection,
+    no_embedding,
     open_source,
 )
 from workers.commands.labels.finding import Prompts
@@ -133,8 +134,13 @@ def run_diff(
     for block in source.blocks:
         comparer.add(block.vectors, block.images, block.times_s)
     comparison = comparer.result()
+    if not comparison.images:
+        raise no_embedding(source.name, "none is there any more, or events.embeddings is off")
+    notes = source.notes
+    if source.images is not None and comparison.images < source.images:
+        notes += (f"{source.images - comparison.images} images have no embedding on the topic",)
     rate = comparison.images_per_day if images_per_day is None else images_per_day
-    return Diff(before, now, source.name, source.notes, source.model, comparison, rate)
+    return Diff(before, now, source.name, notes, source.model, comparison, rate)
 
 
 def _reason(reason: Reason) -> dict[str, Any]:

@@ -52,12 +52,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Embeddings of one model. ``blocks`` can be read once. ``notes`` say what is left out."""
+    """Embeddings of one model. ``blocks`` can be read once. ``notes`` say what is left out.
+    ``images`` were classified, None if that is not known: some may have no embedding any more."""
 
     name: str
     model: ModelIdentity
     blocks: Iterator[Block]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    images: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ def open_source(settings: Settings, place: str, selection: Selection) -> Source:
     return _parquet(settings, place, selection)
 
 
-def _none(place: str, why: str) -> Halt:
+def no_embedding(place: str, why: str) -> Halt:
+    """There is nothing to compare."""
     return Halt("label_set.no_embeddings", f"{place}: no embedding to compare: {why}")
 
 
@@ -101,14 +104,14 @@ def _topic(settings: Settings, selection: Selection) -> Source:
                 f"label set {selection.label_set!r} scored none of {found.unscored} images; "
                 "compare on all with --all-images"
             )
-        raise _none(place, why)
+        raise no_embedding(place, why)
     notes = []
     if found.others:
         notes.append(f"{found.others} images of other models are left out")
     if found.unscored:
         notes.append(f"{found.unscored} images were not scored with {selection.label_set}")
     blocks = _blocks_of_topic(settings, found.images, selection)
-    return Source(place, found.model, blocks, tuple(notes))
+    return Source(place, found.model, blocks, tuple(notes), len(found.images))
 
 
 def _blocks_of_topic(
@@ -148,11 +151,10 @@ def _parquet(settings: Settings, place: str, selection: Selection) -> Source:
     files = _files(settings, place)
     first = next(files, None)
     if first is None:
-        raise _none(place, "it has no data file of a backfill")
+        raise no_embedding(place, "it has no data file of a backfill")
     model = first.footer.identity.of_model
-    return Source(
-        place, model, _blocks_of_files(place, model, chain([first], files), selection), ()
-    )
+    blocks = _blocks_of_files(place, model, chain([first], files), selection)
+    return Source(place, model, blocks)
 
 
 def _files(settings: Settings, place: str) -> Iterator[CommittedFile]:
@@ -170,7 +172,7 @@ def _files(settings: Settings, place: str) -> Iterator[CommittedFile]:
         try:
             body = file.read_bytes()
         except OSError as error:
-            raise _none(place, f"{file} cannot be read ({error.strerror})") from error
+            raise no_embedding(place, f"{file} cannot be read ({error.strerror})") from error
         yield CommittedFile(body, str(file))
 
 
@@ -186,7 +188,7 @@ def _blocks_of_files(
     for file in files:
         require_same(file.footer.identity.of_model, model)
         if not file.has_embeddings:
-            raise _none(place, "the job was run without embeddings")
+            raise no_embedding(place, "the job was run without embeddings")
         for vectors, objects in embedded(file, selection.label_set, BLOCK):
             count = int(min(len(objects), left))
             images = [FoundImage(each.uri, each) for each in objects[:count]]
