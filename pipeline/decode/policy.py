@@ -73,7 +73,7 @@ class DecodePolicy(Policy):
         "frames. `reject` dead-letters the file as `decode.animation`, because a harmless first "
         "frame can hide the rest.",
     )
-    views: Annotated[Literal["centre", "all"], Tier.EVERYDAY] = Field(
+    views: Literal["centre", "all"] = Field(
         "centre",
         description="Which parts of a file the model looks at. `centre`: the centred square of the "
         "first frame. `all`: also squares along the longer side of a wide or tall image, and "

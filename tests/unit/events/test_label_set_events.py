@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
@@ -61,10 +62,11 @@ def test_the_record_of_something_else_is_said_to_be_none(value: bytes) -> None:
 def outcomes() -> list[tuple[OutputRecord, OutputRecord]]:
     """Classifications with their embeddings, as a worker published them."""
     records, _ = run.published()
-    kinds = {"classifications": [], "embeddings": []}  # type: dict[str, list[OutputRecord]]
+    kinds = defaultdict[str, list[OutputRecord]](list)
     for record in records:
-        kinds.setdefault(record.topic.value, []).append(record)
-    return list(zip(kinds["classifications"], kinds["embeddings"], strict=True))
+        kind = headers_of(record)["ce_type"].split(".")[1]
+        kinds[kind].append(record)
+    return list(zip(kinds["classification"], kinds["embedding"], strict=True))
 
 
 @pytest.fixture(scope="module")
