@@ -10,9 +10,10 @@ import typer
 
 from pipeline.errors import Halt, Retry
 from pipeline.halts import is_of_input
-from workers.commands import keys, labels
+from workers.commands import keys
 from workers.commands.backfill import commands as backfills
 from workers.commands.config import config
+from workers.commands.labels import commands as labels
 from workers.commands.model import commands as models
 from workers.commands.options import Config, Set, load, log_here
 from workers.commands.verify.command import verify

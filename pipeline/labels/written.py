@@ -151,6 +151,13 @@ class _Written(BaseModel):
         return key in self.model_fields_set
 
 
+class WrittenExpectation(_Written):
+    """What ``expect`` holds."""
+
+    precision: Probability | None = None
+    recall: Probability | None = None
+
+
 class WrittenLabel(_Written):
     """One entry of ``labels``."""
 
@@ -164,6 +171,7 @@ class WrittenLabel(_Written):
     act_action: Text | None = None
     review_threshold: Probability | None = None
     review_action: Text | None = None
+    expect: WrittenExpectation | None = None
 
 
 class WrittenPin(_Written):
@@ -186,12 +194,14 @@ class WrittenSet(_Written):
     templates: Texts[Template] | None = None
     contrast: Texts[Prompt] | None = None
     model: WrittenPin | None = None
+    expect: WrittenExpectation | None = None
     labels: Annotated[tuple[WrittenLabel, ...], Field(min_length=1)] | None
 
 
 SET_KEYS = tuple(WrittenSet.model_fields)
 LABEL_KEYS = tuple(WrittenLabel.model_fields)
 MODEL_KEYS = tuple(WrittenPin.model_fields)
+EXPECT_KEYS = tuple(WrittenExpectation.model_fields)
 
 _WANTED = {
     "string_type": "a text, in quotes",
@@ -256,4 +266,6 @@ def _problem(error: ErrorDetails) -> Problem:
 
 def _keys(path: KeyPath) -> tuple[str, ...]:
     """Keys of the mapping at a path."""
+    if path and path[-1] == "expect":
+        return EXPECT_KEYS
     return {0: SET_KEYS, 1: MODEL_KEYS}.get(len(path), LABEL_KEYS)

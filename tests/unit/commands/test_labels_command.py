@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.errors import Halt
 from tests.rigs.root import ROOT
-from workers.commands.labels import app
+from workers.commands.labels.commands import app
 
 MODEL_DIRECTORY = ROOT / "workers" / "demo" / "model"
 """A checkpoint with a tokenizer like CLIP's, of 32 tokens a prompt."""

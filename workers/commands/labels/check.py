@@ -1,4 +1,4 @@
-"""`clipstream labels`: check label sets before a worker loads them."""
+"""`clipstream labels check`: check label sets before a worker loads them."""
 
 from __future__ import annotations
 
@@ -24,15 +24,7 @@ SHOWN_PROMPTS = 3
 MODEL_KEYS = ("name", "revision", "directory")
 """Settings that choose the model."""
 
-app = typer.Typer(no_args_is_help=True)
 
-
-@app.callback()
-def labels() -> None:
-    """Check and show label sets."""
-
-
-@app.command()
 def check(
     files: Annotated[
         list[Path],

@@ -1,0 +1,19 @@
+"""The commands of `clipstream labels`."""
+
+from __future__ import annotations
+
+import typer
+
+from workers.commands.labels.check import check
+from workers.commands.labels.testing import measure
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def labels() -> None:
+    """Check label sets, test them on images, and choose their thresholds."""
+
+
+app.command()(check)
+app.command("test")(measure)
