@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +30,7 @@ def write_page(path: Path, name: str, values: Mapping[str, Any], script: str | N
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, estimate=_estimate, data=_data)
+    environment.filters.update(percent=_percent, estimate=_estimate)
     code = (PAGES / script).read_text(encoding="utf-8") if script else ""
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     page = environment.get_template(name).render(
@@ -56,8 +55,3 @@ def _estimate(found: Share | Interval) -> Markup:
     return Markup("{} <small>{} to {}</small>").format(
         f"{found.value:.1%}", f"{found.low:.1%}", f"{found.high:.1%}"
     )
-
-
-def _data(value: Any) -> Markup:
-    """JSON that may stand in a script element."""
-    return Markup(json.dumps(value, separators=(",", ":")).replace("<", "\\u003c"))  # noqa: S704

@@ -6,6 +6,7 @@ import typer
 
 from workers.commands.labels.check import check
 from workers.commands.labels.testing import measure
+from workers.commands.labels.tuning import tune
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -17,3 +18,4 @@ def labels() -> None:
 
 app.command()(check)
 app.command("test")(measure)
+app.command()(tune)

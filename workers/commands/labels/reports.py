@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.evaluation.ranking import curve
+from pipeline.evaluation.reliability import Bin, calibration_error, reliability
 from pipeline.evaluation.sample import LabelledImage, Scores, Truth
 from workers.backfill.report.charts import line
 from workers.commands.evaluation.page import write_page
 from workers.commands.evaluation.pictures import pictures
 from workers.commands.evaluation.scoring import Scored
 from workers.commands.labels.tested import Tested, TestedLabel
+from workers.commands.labels.tuned import Tuned, TunedLabel
 from workers.settings.loading import Settings
 
 MOST_POINTS = 200
 """Of a curve on a page."""
+MOST_STEPS = 1_000
+"""Of a slider."""
 
 Shown = list[tuple[LabelledImage, float]]
 
@@ -40,6 +46,43 @@ def write_test_report(path: Path, settings: Settings, scored: Scored, tested: Te
     write_page(path, "test.html.jinja", values)
 
 
+def write_tune_report(path: Path, scored: Scored, tuned: Tuned) -> None:
+    """Old and new thresholds on the held-out images, with a slider for any other."""
+    held_out = tuned.parts.held_out
+    names = [each.name for each in scored.label_set.labels]
+    labels = [
+        _plots(label, scored.scores[held_out, place], scored.truth[held_out, place])
+        for label in tuned.labels
+        for place in [names.index(label.name)]
+    ]
+    values = common(scored) | {"tuned": tuned, "labels": labels, "held_out": len(held_out)}
+    write_page(path, "tune.html.jinja", values, "slider.js")
+
+
+@dataclass(frozen=True, slots=True)
+class Plots:
+    """What the page shows of a label. ``steps`` are thresholds that the slider stops at: score,
+    matched images, and those of them that show the label."""
+
+    label: TunedLabel
+    curve: str
+    steps: list[tuple[float, int, int]]
+    bins: tuple[Bin, ...]
+    calibration_error: float
+
+
+def _plots(label: TunedLabel, scores: Scores, truth: Truth) -> Plots:
+    bins = reliability(scores, truth)
+    if not truth.any():
+        return Plots(label, "", [], bins, calibration_error(bins))
+    found = curve(scores, truth)
+    places = _some(len(found.recall), MOST_STEPS)
+    right = np.rint(found.recall[places] * truth.sum()).astype(int).tolist()
+    reached = found.thresholds[places].tolist(), found.matched[places].tolist()
+    steps = list(zip(*reached, right, strict=True))
+    return Plots(label, precision_recall(scores, truth), steps, bins, calibration_error(bins))
+
+
 def common(scored: Scored) -> dict[str, Any]:
     """What the foot of every page says."""
     return {
@@ -54,10 +97,15 @@ def common(scored: Scored) -> dict[str, Any]:
 def precision_recall(scores: Scores, truth: Truth) -> str:
     """The curve of a label as a path of SVG."""
     found = curve(scores, truth)
-    places = np.unique(np.linspace(0, len(found.recall) - 1, MOST_POINTS).astype(int))
+    places = _some(len(found.recall), MOST_POINTS)
     return line(
         list(zip(found.recall[places].tolist(), found.precision[places].tolist(), strict=True))
     )
+
+
+def _some(points: int, most: int) -> npt.NDArray[np.intp]:
+    """Places of evenly spaced points, the first and the last included."""
+    return np.unique(np.linspace(0, points - 1, min(points, most)).astype(np.intp))
 
 
 def _details(

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from pipeline.evaluation.judging import Interval
 from pipeline.share import Share
 from workers.commands.evaluation.embedding import tell_refused
 from workers.commands.evaluation.scoring import Scored
+from workers.commands.labels.telling import percent, table_of_labels, told
 from workers.commands.labels.tested import Outcome, Tested, TestedLabel, judge_label_set
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
@@ -138,24 +137,11 @@ def plain_interval(interval: Interval) -> dict[str, float | None]:
     return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
-def percent(estimate: Share | Interval, *, interval: bool = True) -> str:
-    """An estimate in per cent, with its interval."""
-    if estimate.value is None:
-        return "[dim]-[/]"
-    shown = f"{100 * estimate.value:.1f}"
-    if estimate.low is None or estimate.high is None or not interval:
-        return shown
-    return f"{shown} [dim]{100 * estimate.low:.1f}-{100 * estimate.high:.1f}[/]"
-
-
 def _show(scored: Scored, tested: Tested, console: Console, aside: Console) -> None:
     label_set = scored.label_set
     console.print(f"[bold]{escape(label_set.name)}[/] {label_set.version}", soft_wrap=True)
     console.print(f"{len(scored.scores)} images, {escape(scored.model.name)}")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("label", style="bold", overflow="fold")
-    for heading in ("images", "threshold", "precision", "recall", "F1", "AP"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = table_of_labels("images", "threshold", "precision", "recall", "F1", "AP")
     for label in tested.labels:
         for row in _rows(label):
             table.add_row(*row)
@@ -187,5 +173,5 @@ def _rows(label: TestedLabel) -> Iterable[tuple[str, ...]]:
     for at in label.thresholds:
         f1 = percent(at.counts.f1, interval=False)
         shares = (percent(at.counts.precision), percent(at.counts.recall), f1)
-        yield (*first, f"{at.score:g} [cyan]{escape(at.action)}[/]", *shares, overall)
+        yield (*first, f"{told(at.score)} [cyan]{escape(at.action)}[/]", *shares, overall)
         first, overall = ("", ""), ""
