@@ -13,6 +13,7 @@ from pipeline.halts import is_of_input
 from workers.commands import keys
 from workers.commands.backfill import commands as backfills
 from workers.commands.config import config
+from workers.commands.evaluate import evaluate
 from workers.commands.labels import commands as labels
 from workers.commands.model import commands as models
 from workers.commands.options import Config, Set, load, log_here
@@ -354,6 +355,8 @@ def replay(
 
 
 app.command()(verify)
+
+app.command()(evaluate)
 
 # It needs no heavy library, so its options stand beside what it does.
 app.command()(config)

@@ -20,7 +20,7 @@ from pipeline.labels.label_set import LabelSet, ModelPin
 from pipeline.labels.parsing import InvalidLabelSet, parse_label_set
 from workers.commands.evaluation.embedding import tell_refused
 from workers.commands.evaluation.scoring import Scored
-from workers.commands.labels.telling import percent, told
+from workers.commands.labels.telling import percent, table_of_labels, told
 from workers.commands.labels.testing import Images, Report, SetFile
 from workers.commands.labels.tuned import ACT, REVIEW, Tuned, divide, tune_label_set
 from workers.commands.options import Config, Set, load
