@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from pipeline.evaluation.benchmarks import BENCHMARKS, Benchmark
 from pipeline.evaluation.templates import TEMPLATES
-from workers.commands.labels.telling import percent
+from workers.commands.evaluation.telling import percent, tell_refused
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
 
@@ -133,7 +133,6 @@ def _values(evaluated: Evaluated, published: Benchmark | None) -> dict[str, Any]
 def _show(
     evaluated: Evaluated, published: Benchmark | None, console: Console, aside: Console
 ) -> None:
-    from workers.commands.evaluation.embedding import tell_refused
 
     found = evaluated.accuracy
     console.print(

@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 from pathlib import Path, PurePosixPath
 
-from workers.demo.shapes import COLOURS, SHAPES, demo_images
+from workers.demo.shapes import COLOURS, NOTHING, SHAPES, demo_images
 
 SEED = 20_261_129
 """Not the demo's own, and none that its model was trained with."""
 
 LIST = "sample.csv"
+SIDE_PX = (80, 240)
+"""Shortest and longest side: small enough for thousands of images."""
 
 
 def write_sample(folder: Path, images: int) -> None:
     """Make ``folder`` with one folder for each label, ``images`` in all, and ``sample.csv``, which
-    has a column for each colour and shape. The same number makes the same images.
+    has a column for each colour, each shape and for nothing. The same number makes the same images.
 
     Raises:
         FileExistsError: ``folder`` exists.
@@ -23,9 +25,9 @@ def write_sample(folder: Path, images: int) -> None:
     folder.mkdir(parents=True)
     with (folder / LIST).open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
-        words = (*COLOURS, *SHAPES)
+        words = (*COLOURS, *SHAPES, NOTHING)
         rows.writerow(("path", "label", *words))
-        for image in demo_images(SEED, images):
+        for image in demo_images(SEED, images, SIDE_PX):
             label = str(image.truth)
             place = Path(label, PurePosixPath(image.key).name)
             (folder / label).mkdir(exist_ok=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 
 from pipeline.adapters.prometheus import PrometheusMeter
@@ -164,11 +163,3 @@ def _identity(settings: Settings, encoder: Encoder) -> str:
         ],
         default=str,
     )
-
-
-def tell_refused(refused: Sequence[Refused], console: Console) -> None:
-    """Name the images that could not be used."""
-    for each in refused[:SHOWN_REFUSALS]:
-        console.print(f"[yellow]not used:[/] {escape(f'{each.name}: {each.message}')}")
-    if len(refused) > SHOWN_REFUSALS:
-        console.print(f"[yellow]not used:[/] {len(refused) - SHOWN_REFUSALS} more; --json has all")

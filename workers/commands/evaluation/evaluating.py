@@ -68,14 +68,9 @@ def evaluate_model(
             )
     encoder = load_encoder(settings)
     embedded = embed(settings, encoder, sample, console)
-    vectors = np.stack(
-        [
-            class_vector(
-                encoder.encode_texts([text.replace("{}", name) for text in templates.texts])
-            )
-            for name in track(names, "embedding the classes", console=console, transient=True)
-        ]
-    )
+    turns = track(names, "embedding the classes", console=console, transient=True)
+    prompts = ([text.replace("{}", name) for text in templates.texts] for name in turns)
+    vectors = np.stack([class_vector(encoder.encode_texts(each)) for each in prompts])
     number = {label: place for place, label in enumerate(classes)}
     truth = np.array([number[label] for image in embedded.images for label in image.labels])
     ranked = rank(embedded.embeddings, vectors, truth)
@@ -106,9 +101,8 @@ def templates_of(written: str) -> Templates:
     texts = tuple(_lines(file, f"or write one of: {', '.join(TEMPLATES)}"))
     for text in texts:
         if text.count("{}") != 1:
-            raise Halt(
-                "evaluate.invalid", f"{file}: {text!r} needs {{}} once, for the class's name"
-            )
+            what = f"{file}: {text!r} needs {{}} once, for the class's name"
+            raise Halt("evaluate.invalid", what)
     if not texts:
         raise Halt("evaluate.invalid", f"{file}: has no template; write one on each line")
     return Templates(str(file), texts)
@@ -128,10 +122,8 @@ def _names(classes: Sequence[str], file: Path | None) -> list[str]:
             raise Halt("evaluate.invalid", f"{file}: has no name for {', '.join(lacking[:5])}")
         return [written[each].strip() for each in classes]
     if len(lines) != len(classes):
-        raise Halt(
-            "evaluate.invalid",
-            f"{file}: {len(lines)} names for {len(classes)} classes; write one each",
-        )
+        what = f"{file}: {len(lines)} names for {len(classes)} classes; write one for each"
+        raise Halt("evaluate.invalid", what)
     return lines
 
 

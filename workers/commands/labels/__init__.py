@@ -1,4 +1,6 @@
 """`clipstream labels …`: check label sets, test them, and choose their thresholds.
 
-Read ``commands`` first: what a person types. Each command is a module of its own name.
+Read ``commands`` first: what a person types. ``check`` shows what label sets say. ``testing``
+prints what ``tested`` finds on labelled images, and ``tuning`` writes the thresholds that ``tuned``
+chooses. ``reports`` has the pages of both.
 """

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from pipeline.evaluation.judging import Counts, Interval, Mistakes, confusions, judge, worst
 from pipeline.evaluation.ranking import average_precision, bootstrap_weights
 from pipeline.labels.label_set import Decision, Label
 from pipeline.share import Share
-from workers.commands.evaluation.scoring import Scored
+
+if TYPE_CHECKING:
+    from workers.commands.evaluation.scoring import Scored
 
 SEED = 0
 """Of the bootstrap: the same sample has the same intervals each time."""

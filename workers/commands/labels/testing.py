@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,12 +13,13 @@ from rich.markup import escape
 
 from pipeline.evaluation.judging import Interval
 from pipeline.share import Share
-from workers.commands.evaluation.embedding import tell_refused
-from workers.commands.evaluation.scoring import Scored
-from workers.commands.labels.telling import percent, table_of_labels, told
+from workers.commands.evaluation.telling import percent, table_of_labels, tell_refused, told
 from workers.commands.labels.tested import Outcome, Tested, TestedLabel, judge_label_set
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
+
+if TYPE_CHECKING:
+    from workers.commands.evaluation.scoring import Scored
 
 Images = Annotated[
     Path,
@@ -36,7 +37,7 @@ Report = Annotated[
 ]
 
 SHOWN_CONFUSIONS = 10
-_COLOURS = {Outcome.MET: "green", Outcome.UNSURE: "yellow", Outcome.MISSED: "red"}
+_COLOURS = {Outcome.UNSURE: "yellow", Outcome.MISSED: "red"}
 
 
 def measure(
@@ -155,14 +156,22 @@ def _show(scored: Scored, tested: Tested, console: Console, aside: Console) -> N
         names = ", ".join(tested.unjudged)
         console.print(f"[dim]the sample does not judge: {escape(names)}[/]", soft_wrap=True)
     tell_refused(scored.embedded.refused, aside)
-    for tested_label, expected in tested.outcomes():
-        outcome = expected.outcome
-        console.print(
-            f"[{_COLOURS[outcome]}]{outcome}[/] {escape(tested_label.name)}: {expected.what} "
-            f"{percent(expected.share)} %, at least {100 * expected.least:g} % expected"
-            + (": too few images to be sure" if outcome is Outcome.UNSURE else ""),
-            soft_wrap=True,
-        )
+    _show_outcomes(tested, console)
+
+
+def _show_outcomes(tested: Tested, console: Console) -> None:
+    outcomes = list(tested.outcomes())
+    for label, expected in outcomes:
+        if (outcome := expected.outcome) is not Outcome.MET:
+            console.print(
+                f"[{_COLOURS[outcome]}]{outcome}[/] {escape(label.name)}: {expected.what} "
+                f"{percent(expected.share)}, at least {100 * expected.least:g} expected"
+                + (": too few images to be sure" if outcome is Outcome.UNSURE else ""),
+                soft_wrap=True,
+            )
+    if outcomes:
+        met = sum(expected.outcome is Outcome.MET for _, expected in outcomes)
+        console.print(f"{met} of {len(outcomes)} expectations met")
 
 
 def _rows(label: TestedLabel) -> Iterable[tuple[str, ...]]:

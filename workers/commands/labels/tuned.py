@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.evaluation.judging import Counts, judge
 from pipeline.evaluation.sample import Scores, Truth
 from pipeline.evaluation.splitting import Places, one_of_each, split
 from pipeline.evaluation.tuning import FEW_POSITIVES, Aim, Goal, choose
 from pipeline.labels.label_set import Label
-from workers.commands.evaluation.scoring import Scored
+
+if TYPE_CHECKING:
+    from workers.commands.evaluation.scoring import Scored
 
 ACT, REVIEW = "act_threshold", "review_threshold"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,13 +18,14 @@ from pipeline.evaluation.judging import Counts
 from pipeline.evaluation.tuning import FEW_POSITIVES, Aim, Goal
 from pipeline.labels.label_set import LabelSet, ModelPin
 from pipeline.labels.parsing import InvalidLabelSet, parse_label_set
-from workers.commands.evaluation.embedding import tell_refused
-from workers.commands.evaluation.scoring import Scored
-from workers.commands.labels.telling import percent, table_of_labels, told
+from workers.commands.evaluation.telling import percent, table_of_labels, tell_refused, told
 from workers.commands.labels.testing import Images, Report, SetFile
 from workers.commands.labels.tuned import ACT, REVIEW, Tuned, divide, tune_label_set
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
+
+if TYPE_CHECKING:
+    from workers.commands.evaluation.scoring import Scored
 
 
 def tune(

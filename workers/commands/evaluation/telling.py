@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from rich import box
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.evaluation.judging import Interval
 from pipeline.share import Share
 
+if TYPE_CHECKING:
+    from workers.commands.evaluation.embedding import Refused
+
 _NAME_CHARACTERS = 8
+_SHOWN_REFUSALS = 10
 
 
 def table_of_labels(*headings: str) -> Table:
@@ -33,3 +42,11 @@ def percent(estimate: Share | Interval, *, interval: bool = True) -> str:
 def told(score: float) -> str:
     """A threshold with all its decimals."""
     return f"{score:.12g}"
+
+
+def tell_refused(refused: Sequence[Refused], console: Console) -> None:
+    """Name the images that could not be used."""
+    for each in refused[:_SHOWN_REFUSALS]:
+        console.print(f"[yellow]not used:[/] {escape(f'{each.name}: {each.message}')}")
+    if len(refused) > _SHOWN_REFUSALS:
+        console.print(f"[yellow]not used:[/] {len(refused) - _SHOWN_REFUSALS} more; --json has all")
