@@ -3,7 +3,8 @@ heavy libraries.
 
 Read ``stream`` first: the main job. ``doctor`` checks what it needs, ``verify`` sends one object
 all the way, and ``config`` shows what it is told. ``enqueue`` and ``replay`` publish references,
-``labels`` looks at label sets, ``calibrate`` prepares a model and ``model`` copies one.
+``labels`` looks at label sets and measures them, with ``evaluation`` below it, and ``evaluate``
+measures a model. ``calibrate`` prepares a model and ``model`` copies one.
 ``backfill`` runs jobs of many objects, ``serving`` answers HTTP requests, and ``keys`` writes keys
 of the server. ``options``, ``signals`` and ``progress`` are what several commands share.
 """

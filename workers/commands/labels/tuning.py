@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.adapters.label_edits import with_thresholds
+from pipeline.adapters.label_files import with_thresholds
 from pipeline.adapters.yaml_lines import file_text, read_yaml
 from pipeline.errors import Halt
 from pipeline.evaluation.judging import Counts
