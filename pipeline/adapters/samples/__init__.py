@@ -1,5 +1,5 @@
 """Labelled images on this machine's disk, and the embeddings that were made of them.
 
 Read ``reading`` first: which form a sample has. ``folders`` and ``tables`` read the forms, and
-``parquet`` the rows of Parquet files. ``embeddings`` keeps embeddings between runs.
+``parquet`` makes ``rows`` of Parquet files. ``embeddings`` keeps embeddings between runs.
 """

@@ -85,7 +85,7 @@ def test_a_point_of_the_curve_is_what_its_threshold_does(images: list[tuple[int,
 def test_the_interval_of_an_average_is_the_same_each_time_and_narrows_with_images() -> None:
     rng = np.random.default_rng(1)
     widths = []
-    for count in (100, 2_000):
+    for count in (50, 800):
         truth = rng.random(count) < 0.3
         scores = np.clip(rng.normal(0.4 + 0.2 * truth, 0.2), 0, 1)
         weights = bootstrap_weights(count, seed=0)
