@@ -10,11 +10,14 @@ import numpy.typing as npt
 from pipeline.evaluation.judging import BOUNDS, NOTHING_KNOWN, Interval
 from pipeline.evaluation.sample import Scores, Truth
 
-Weights = npt.NDArray[np.int64]
+Weights = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.intp]
 
 _LEAST_DRAWS, _MOST_DRAWS = 200, 1_000
 _WEIGHTS = 4_000_000
 """Images times draws up to which the most draws are taken."""
+_AT_ONCE = 1_000_000
+"""Images times draws that are computed at a time: some 40 MB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +45,10 @@ def bootstrap_weights(images: int, seed: int) -> Weights:
     every label."""
     draws = int(np.clip(_WEIGHTS // max(images, 1), _LEAST_DRAWS, _MOST_DRAWS))
     rng = np.random.default_rng(seed)
-    return rng.multinomial(images, np.full(images, 1 / images), size=draws)
+    weights = np.empty((draws, images), np.uint8)
+    for draw in weights:
+        draw[:] = rng.multinomial(images, np.full(images, 1 / images))
+    return weights
 
 
 def average_precision(scores: Scores, truth: Truth, weights: Weights | None = None) -> Interval:
@@ -56,22 +62,36 @@ def average_precision(scores: Scores, truth: Truth, weights: Weights | None = No
         return NOTHING_KNOWN
     order = np.argsort(-scores, kind="stable")
     ranked, true = scores[order], truth[order]
-    # Images of equal scores are all matched, or none of them.
-    ends = np.searchsorted(-ranked, -ranked, side="right") - 1
-    value = _mean_precision(np.ones((1, len(ranked)), np.int64), true, ends)[0]
+    shown = np.flatnonzero(true)
+    # Images of equal scores are all matched, or none of them: counts are taken at the last one.
+    ends = np.searchsorted(-ranked, -ranked[shown], side="right") - 1
+    found = np.cumsum(true)[ends]
+    value = float(np.mean(found / (ends + 1)))
     if weights is None:
-        return Interval(float(value), None, None)
-    drawn = _mean_precision(weights[:, order], true, ends)
+        return Interval(value, None, None)
+    at_once = max(1, _AT_ONCE // len(ranked))
+    drawn = np.concatenate(
+        [
+            _mean_precision(weights[first : first + at_once, order], shown, ends, found - 1)
+            for first in range(0, len(weights), at_once)
+        ]
+    )
     low, high = np.percentile(drawn[np.isfinite(drawn)], BOUNDS).tolist()
-    return Interval(float(value), low, high)
+    return Interval(value, low, high)
 
 
-def _mean_precision(weights: Weights, true: Truth, ends: npt.NDArray[np.intp]) -> Scores:
-    """[draws]; NaN for a draw without an image that shows the label."""
-    found = np.cumsum(weights * true, axis=1)[:, ends]
-    matched = np.cumsum(weights, axis=1)[:, ends]
-    precision = found / np.maximum(matched, 1)
-    positives = (weights * true).sum(axis=1)
-    sums = (precision * weights * true).sum(axis=1)
+def _mean_precision(weights: Weights, shown: Places, ends: Places, last: Places) -> Scores:
+    """The average precision of each draw, [draws]; NaN for one without an image that shows the
+    label.
+
+    ``weights`` are [draws, images] in the order of the scores. The images that show the label are
+    at the places ``shown``. For each of them, ``ends`` is the place of the last image of its score,
+    and ``last`` the number among ``shown`` of the last one up to there.
+    """
+    hits = weights[:, shown]
+    found = np.cumsum(hits, axis=1, dtype=np.int32)
+    matched = np.cumsum(weights, axis=1, dtype=np.int32)[:, ends]
+    sums = (hits * found[:, last] / np.maximum(matched, 1)).sum(axis=1)
+    positives = found[:, -1]
     means: Scores = np.divide(sums, positives, out=np.full(len(sums), np.nan), where=positives > 0)
     return means

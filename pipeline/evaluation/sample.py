@@ -17,14 +17,15 @@ Scores = npt.NDArray[np.float64]
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
     """One image of a sample. ``name`` is the path that people know it by. Images of one ``group``
-    resemble each other: they are never divided. ``read`` returns the bytes of the file.
+    resemble each other: they are never divided. None: nobody says. ``read`` returns the bytes of
+    the file.
 
     ``read`` raises OSError.
     """
 
     name: str
     labels: frozenset[str]
-    group: str
+    group: str | None
     read: Callable[[], bytes]
 
 
@@ -44,7 +45,11 @@ class Sample:
         rows = [[label in self.images[place].labels for label in labels] for place in kept]
         return np.array(rows, dtype=np.bool_).reshape(len(kept), len(labels))
 
-    def groups(self, kept: Sequence[int]) -> npt.NDArray[np.intp]:
-        """A number for each image's group, [kept]."""
-        _, numbers = np.unique([self.images[place].group for place in kept], return_inverse=True)
-        return numbers.reshape(-1)
+    def groups(self, kept: Sequence[int], hashes: Sequence[str]) -> npt.NDArray[np.intp]:
+        """A number for each image's group, [kept]. Without a group, files of the same content are
+        one: ``hashes`` are those of the contents, [kept]."""
+        names = [
+            f"sha256:{content}" if (group := self.images[place].group) is None else f"={group}"
+            for place, content in zip(kept, hashes, strict=True)
+        ]
+        return np.unique(names, return_inverse=True)[1].reshape(-1)

@@ -68,9 +68,9 @@ COMMANDS: dict[str, HaltCode] = {
         "fix what the message names",
         of_input=True,
     ),
-    "sample.no_parquet": command(
-        "the sample is a Parquet file, and pyarrow is not installed",
-        "install `clipstream[evaluate]`, or write a CSV file",
+    "evaluate.lacks_package": command(
+        "a package that reads Parquet files or writes reports is not installed",
+        "install `clipstream[evaluate]`",
         of_input=True,
     ),
     "tune.exists": command(

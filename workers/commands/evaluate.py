@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from pipeline.evaluation.benchmarks import BENCHMARKS, Benchmark
 from pipeline.evaluation.templates import TEMPLATES
+from workers.commands.evaluation.options import Images, Report, check_report
 from workers.commands.evaluation.telling import percent, tell_refused
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
@@ -23,14 +24,7 @@ SHOWN_CLASSES = 10
 
 
 def evaluate(
-    images: Annotated[
-        Path,
-        typer.Option(
-            help="A folder with one folder of images for each class, or a CSV or Parquet file with "
-            "a path and a label in each row: docs/decisions.md.",
-            metavar="FOLDER|CSV|PARQUET",
-        ),
-    ],
+    images: Images,
     config: Config = None,
     overrides: Set = None,
     templates: Annotated[
@@ -54,9 +48,7 @@ def evaluate(
             help=f"Show the published figures beside: {', '.join(BENCHMARKS)}.", metavar="NAME"
         ),
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Also write a page.", metavar="FILE.html")
-    ] = None,
+    report: Report = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print everything as one JSON object.")
     ] = False,
@@ -66,6 +58,7 @@ def evaluate(
     The images are decoded and encoded as a worker does it, with the configured model. No data set
     is downloaded.
     """
+    check_report(report)
     settings = load(config, overrides, {}, must_read=False)
     configure_logging(settings.log, "evaluate")
     if benchmark is not None and benchmark not in BENCHMARKS:

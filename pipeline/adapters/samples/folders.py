@@ -25,7 +25,7 @@ def read_folder(folder: Path, labels: Sequence[str] | None) -> Sample:
             "sample.invalid", f"{folder}: has no folders; put images into one folder for each label"
         )
     images = [
-        LabelledImage(str(file.relative_to(folder)), shown, str(file), file.read_bytes)
+        LabelledImage(str(file.relative_to(folder)), shown, None, file.read_bytes)
         for name in names
         for shown in [labels_of(name, labels, str(folder / name))]
         for file in sorted((folder / name).rglob("*"))

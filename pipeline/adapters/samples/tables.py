@@ -41,14 +41,13 @@ def read_csv(file: Path, labels: Sequence[str] | None, group_by: str | None) -> 
 def read_parquet(file: Path, labels: Sequence[str] | None, group_by: str | None) -> Sample:
     """
     Raises:
-        Halt: ``sample.invalid``; ``sample.no_parquet``: pyarrow is not installed.
+        Halt: ``sample.invalid``; ``evaluate.lacks_package``: pyarrow is not installed.
     """
     try:
         from pipeline.adapters.samples.parquet import columns_of, rows_of
     except ImportError as error:
-        raise Halt(
-            "sample.no_parquet", f"{file}: needs pyarrow ({error}); install clipstream[evaluate]"
-        ) from error
+        what = f"{file}: needs pyarrow ({error}); install clipstream[evaluate]"
+        raise Halt("evaluate.lacks_package", what) from error
     columns = columns_of(file)
     table = _Table(file, columns, labels, group_by)
     return _sample(table, enumerate(rows_of(file, table.image, table.values), start=1))
@@ -133,9 +132,7 @@ def _images(table: _Table, rows: Iterable[tuple[int, Row]]) -> Iterator[Labelled
         else:
             name, read = written, (table.file.parent / written).read_bytes
         group = None if table.group_by is None else row.values.get(table.group_by)
-        # An image of no group is alone.
-        kin = f"row {number}" if group in (None, "") else f"={group}"
-        yield LabelledImage(name, labels, kin, read)
+        yield LabelledImage(name, labels, None if group in (None, "") else str(group), read)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -123,7 +123,7 @@ def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() ->
         "settings.unreadable",
         "evaluate.invalid",
         "sample.invalid",
-        "sample.no_parquet",
+        "evaluate.lacks_package",
         "tune.exists",
         "tune.unwritable",
         "label_set.none",

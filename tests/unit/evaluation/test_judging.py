@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 from sklearn.metrics import (
@@ -33,6 +33,7 @@ def arrays(images: list[tuple[int, bool]]) -> tuple[Scores, Truth]:
     )
 
 
+@settings(max_examples=40)
 @given(IMAGES, st.integers(0, 20))
 def test_precision_recall_and_f1_are_scikit_learns(
     images: list[tuple[int, bool]], twentieths: int
@@ -47,6 +48,7 @@ def test_precision_recall_and_f1_are_scikit_learns(
         assert counts.f1.value == pytest.approx(f1_score(truth, matched))
 
 
+@settings(max_examples=40)
 @given(IMAGES)
 def test_average_precision_is_scikit_learns(images: list[tuple[int, bool]]) -> None:
     scores, truth = arrays(images)
@@ -57,6 +59,7 @@ def test_average_precision_is_scikit_learns(images: list[tuple[int, bool]]) -> N
         assert found.value is None
 
 
+@settings(max_examples=40)
 @given(IMAGES)
 def test_a_bootstrap_sample_is_as_its_images_written_out(images: list[tuple[int, bool]]) -> None:
     scores, truth = arrays(images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,13 +49,15 @@ def scored(
         LabelledImage(
             str(place),
             frozenset(name for name, shown in zip(names, row, strict=True) if shown),
-            groups[place] if groups else str(place),
+            groups[place] if groups else None,
             lambda: b"",
         )
         for place, row in enumerate(truth)
     )
     kept = tuple(range(len(images)))
-    embedded = Embedded(Sample(images, tuple(names)), kept, np.zeros((len(kept), 2)), (), "d")  # type: ignore[arg-type]
+    hashes = tuple(map(str, kept))
+    vectors = np.zeros((len(kept), 2), np.float32)
+    embedded = Embedded(Sample(images, tuple(names)), kept, vectors, hashes, (), "d")
     shown: Truth = np.array(truth, dtype=np.bool_)
     return Scored(of, MODEL, embedded, np.array(scores, dtype=np.float64), shown)
 
@@ -190,7 +193,7 @@ def test_a_label_that_the_sample_does_not_judge_is_left_out() -> None:
     pets = label_set({"name": "dog", "act_threshold": 0.5}, {"name": "cat"})
     sample = scored(pets, [[0.9, 0.1]] * 4, [[1, 0]] * 4)
     judged = Sample(sample.embedded.sample.images, ("cat",))
-    embedded = Embedded(judged, sample.embedded.kept, sample.embedded.embeddings, (), "d")
+    embedded = replace(sample.embedded, sample=judged)
     partly = Scored(pets, MODEL, embedded, sample.scores, sample.truth)
     tuned = tune_label_set(partly, Goal(Aim.RECALL, 0.9), divide(partly, 0.5, seed=0), NO_ACTIONS)
     assert set(tuned.skipped) == {"dog", "cat"}

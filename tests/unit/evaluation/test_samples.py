@@ -47,7 +47,7 @@ def test_a_folder_of_folders_names_the_labels(tmp_path: Path) -> None:
     }
     assert sample.judged == LABELS
     assert sample.images[0].read() == b"cat/1.jpg"
-    assert len({image.group for image in sample.images}) == 4
+    assert sample.groups((0, 1, 3), ("a", "b", "a")).tolist() == [0, 1, 0]
     assert read_sample(tmp_path).judged == ("cat", "none", "old dog")
 
 
@@ -89,12 +89,13 @@ def test_a_list_with_a_column_for_each_label_judges_these_alone(tmp_path: Path) 
     assert truth.tolist() == [[True, False, False]]
 
 
-def test_images_of_a_group_share_it_and_others_are_alone(tmp_path: Path) -> None:
+def test_images_of_a_group_share_it_and_others_are_alone_but_for_copies(tmp_path: Path) -> None:
     text = "path,label,scene\n1.jpg,cat,a\n2.jpg,dog,a\n3.jpg,dog,\n4.jpg,dog,\n"
     sample = read_sample(csv(tmp_path, text), LABELS, "scene")
-    numbers = sample.groups(range(4)).tolist()
+    numbers = sample.groups(range(4), ("x", "y", "z", "z")).tolist()
     assert numbers[0] == numbers[1]
-    assert len({*numbers}) == 3
+    assert numbers[2] == numbers[3]
+    assert len({*numbers}) == 2
 
 
 @pytest.mark.parametrize(

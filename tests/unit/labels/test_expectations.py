@@ -61,7 +61,10 @@ def test_expectations_are_not_part_of_the_version() -> None:
     [
         ({"expect": {"precison": 0.9}}, "expect.precison: unknown key"),
         ({"expect": {"recall": 90}}, "expect.recall: 90 is no probability"),
-        ({"of_dog": {"recall": "high"}}, "labels[0].expect.recall: is the text 'high'; write a number"),
+        (
+            {"of_dog": {"recall": "high"}},
+            "labels[0].expect.recall: is the text 'high'",
+        ),
         ({"expect": 0.9}, "expect: is the number 0.9; write a mapping with precision, recall"),
         ({"of_dog": [0.9]}, "labels[0].expect: is a list; write a mapping with precision, recall"),
     ],

@@ -42,11 +42,13 @@ class Refused:
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
     """Embeddings [kept, dimension], with the values that are published, of the images at the places
-    ``kept`` of the sample. ``digest`` identifies the contents of these images and their labels."""
+    ``kept`` of the sample. ``hashes`` [kept] are the SHA-256 of the files. ``digest`` identifies
+    these contents and their labels."""
 
     sample: Sample
     kept: tuple[int, ...]
     embeddings: Vector
+    hashes: tuple[str, ...]
     refused: tuple[Refused, ...]
     digest: str
 
@@ -118,7 +120,8 @@ class _Seen:
         ):
             digest.update(f"{line}\n".encode())
         vectors = np.stack([self.vectors[place] for place in kept])
-        return Embedded(self.sample, tuple(kept), vectors, refused, digest.hexdigest())
+        hashes = tuple(self.hashes[place] for place in kept)
+        return Embedded(self.sample, tuple(kept), vectors, hashes, refused, digest.hexdigest())
 
 
 async def _embed(

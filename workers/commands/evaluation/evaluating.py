@@ -59,7 +59,7 @@ def evaluate_model(
             "evaluate.invalid",
             f"{images}: {len(classes)} classes; {benchmark.title} has {benchmark.classes}",
         )
-    names = _names(classes, names_file)
+    names = names_of(classes, names_file)
     for image in sample.images:
         if len(image.labels) != 1:
             raise Halt(
@@ -108,7 +108,7 @@ def templates_of(written: str) -> Templates:
     return Templates(str(file), texts)
 
 
-def _names(classes: Sequence[str], file: Path | None) -> list[str]:
+def names_of(classes: Sequence[str], file: Path | None) -> list[str]:
     """What prompts call the classes: their labels with spaces for underscores, or what a file says.
 
     A line of the file is a name, in the order of the classes, or a label, a tab and a name.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +12,7 @@ from rich.markup import escape
 
 from pipeline.evaluation.judging import Interval
 from pipeline.share import Share
+from workers.commands.evaluation.options import Images, Report, SetFile, check_report
 from workers.commands.evaluation.telling import percent, table_of_labels, tell_refused, told
 from workers.commands.labels.tested import Outcome, Tested, TestedLabel, judge_label_set
 from workers.commands.options import Config, Set, load
@@ -20,21 +20,6 @@ from workers.logs import configure_logging
 
 if TYPE_CHECKING:
     from workers.commands.evaluation.scoring import Scored
-
-Images = Annotated[
-    Path,
-    typer.Option(
-        help="A folder with one folder of images for each label, or a CSV or Parquet file with a "
-        "path and labels in each row: docs/decisions.md.",
-        metavar="FOLDER|CSV|PARQUET",
-    ),
-]
-SetFile = Annotated[
-    Path, typer.Argument(help="YAML file with one label set.", metavar="SET", exists=True)
-]
-Report = Annotated[
-    Path | None, typer.Option(help="Also write a page with pictures.", metavar="FILE.html")
-]
 
 SHOWN_CONFUSIONS = 10
 _COLOURS = {Outcome.UNSURE: "yellow", Outcome.MISSED: "red"}
@@ -63,6 +48,7 @@ def measure(
     0 if it is above. Where the interval reaches below it, a warning says that there are too few
     images; with --strict, the exit code is then 1 too.
     """
+    check_report(report)
     settings = load(config, overrides, {}, must_read=False)
     configure_logging(settings.log, "labels-test")
     # Imported here because torch and transformers take seconds to import.

@@ -74,8 +74,9 @@ class Tuned:
 
 
 def divide(scored: Scored, held_out: float, seed: int) -> Parts:
-    """The two parts of a sample. Its labels and groups are divided evenly."""
-    groups = scored.embedded.sample.groups(scored.embedded.kept)
+    """The two parts of a sample. Its labels are divided evenly, and no group is divided."""
+    embedded = scored.embedded
+    groups = embedded.sample.groups(embedded.kept, embedded.hashes)
     chosen_on, out = split(scored.truth, groups, held_out, seed)
     return Parts(one_of_each(groups, chosen_on, seed), one_of_each(groups, out, seed))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +19,8 @@ from pipeline.evaluation.judging import Counts
 from pipeline.evaluation.tuning import FEW_POSITIVES, Aim, Goal
 from pipeline.labels.label_set import LabelSet, ModelPin
 from pipeline.labels.parsing import InvalidLabelSet, parse_label_set
+from workers.commands.evaluation.options import Images, Report, SetFile, check_report
 from workers.commands.evaluation.telling import percent, table_of_labels, tell_refused, told
-from workers.commands.labels.testing import Images, Report, SetFile
 from workers.commands.labels.tuned import ACT, REVIEW, Tuned, divide, tune_label_set
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
@@ -99,6 +100,7 @@ def tune(
     written. The exit code is 1 if a label keeps its threshold for want of evidence.
     """
     goal = _goal(precision, recall, cost, confidence)
+    check_report(report)
     target = output or file.with_name(f"{file.stem}.tuned{file.suffix}")
     if target.exists():
         raise Halt("tune.exists", f"{target} exists; name a new file with --output")
@@ -135,9 +137,11 @@ def _goal(
         return Goal(Aim.RECALL, recall, confidence)
     try:
         false_alarm, miss = (float(part) for part in str(cost).split(":"))
-        return Goal(Aim.COST, miss / false_alarm, confidence)
-    except (ValueError, ZeroDivisionError):
-        raise typer.BadParameter(f"{cost}: write two numbers, as in 1:20") from None
+    except ValueError:
+        false_alarm = miss = 0.0
+    if not (0 < false_alarm < math.inf and 0 < miss < math.inf):  # false for a NaN, too
+        raise typer.BadParameter(f"{cost}: write two numbers, as in 1:20")
+    return Goal(Aim.COST, miss / false_alarm, confidence)
 
 
 def _set_actions(text: str) -> dict[str, bool]:
