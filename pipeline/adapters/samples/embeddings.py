@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import logging
@@ -23,9 +24,9 @@ class EmbeddingFile:
     """Embeddings by the SHA-256 of the image's bytes, of one way of seeing images.
 
     ``identity`` is everything that an embedding depends on beside those bytes: it chooses the file.
-    A file is records of one size: the key, the embedding as little-endian float32, and the first
-    bytes of a SHA-256 of both. Records that are damaged or cut are passed over. No fault of the
-    disk is fatal: an embedding that is not found is made again.
+    ``folder`` may begin with ``~``. A file is records of one size: the key, the embedding as
+    little-endian float32, and the first bytes of a SHA-256 of both. Records that are damaged or cut
+    are passed over. No fault of the disk is fatal: an embedding that is not found is made again.
     """
 
     def __init__(self, folder: Path, identity: str, dimension: int) -> None:
@@ -49,8 +50,9 @@ class EmbeddingFile:
         if not self._fresh:
             return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab") as file:
+            path = self._located()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 # A record that another process could not finish would shift all behind it.
                 length = file.seek(0, os.SEEK_END)
@@ -66,7 +68,7 @@ class EmbeddingFile:
 
     def _read(self) -> Mapping[bytes, Vector]:
         try:
-            content = self._path.read_bytes()
+            content = self._located().read_bytes()
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -78,6 +80,12 @@ class EmbeddingFile:
             if content[start + len(body) : start + self._size] == _sum(body):
                 known[body[:_KEY_BYTES]] = np.frombuffer(body, "<f4", offset=_KEY_BYTES)
         return known
+
+    def _located(self) -> Path:
+        try:
+            return self._path.expanduser()
+        except RuntimeError as error:  # a container's user may have no home
+            raise FileNotFoundError(errno.ENOENT, str(error)) from error
 
 
 def _sum(body: bytes) -> bytes:

@@ -69,7 +69,7 @@ def test_a_program_reads_one_object_that_names_what_was_not_used(folder: Path) -
     assert found["sample"]["images"] == IMAGES
     refused = {each["name"]: each["code"] for each in found["sample"]["not_used"]}
     assert refused == {
-        "red star/broken.jpg": "decode.corrupt",
+        "red star/broken.jpg": "decode.truncated",
         "red star/notes.txt": "decode.unsupported_format",
     }
     assert len(found["labels"]) == IMAGES

@@ -191,3 +191,17 @@ def test_a_folder_that_cannot_be_written_costs_only_time(
     file.add(KEY, VECTOR)
     file.close()
     assert "embedded again next time" in caplog.text
+
+
+def test_a_user_without_a_home_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_home(path: Path) -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    file = EmbeddingFile(Path("~/kept"), "a model", 2)
+    file.add(KEY, VECTOR)
+    file.close()
+    assert list(tmp_path.iterdir()) == []

@@ -66,7 +66,7 @@ def embed(settings: Settings, encoder: Encoder, sample: Sample, console: Console
     """
     seen = _Seen(sample)
     identity = _identity(settings, encoder)
-    cache = EmbeddingFile(CACHE.expanduser(), identity, encoder.model.dimension)
+    cache = EmbeddingFile(CACHE, identity, encoder.model.dimension)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("reading", total=len(sample.images))
         for place in range(len(sample.images)):
@@ -156,13 +156,15 @@ async def _embed(
 
 
 def _identity(settings: Settings, encoder: Encoder) -> str:
-    """All that an embedding depends on beside the bytes of its image."""
+    """All that an embedding, or its refusal, depends on beside the bytes of its image."""
     model = encoder.model
+    decode = settings.decode.model_dump(exclude={"processes", "deadline_s", "max_memory_mib"})
     return json.dumps(
         [
             *(model.name, model.revision, model.precision, model.engine, model.dimension),
-            *(settings.decode.mode, settings.decode.crop, settings.events.embedding_dtype),
-            *(encoder.geometry.resize, encoder.geometry.crop, version("clipstream")),
+            *(encoder.geometry.resize, encoder.geometry.crop, settings.events.embedding_dtype),
+            *(decode, version("clipstream")),
         ],
         default=str,
+        sort_keys=True,
     )
