@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from pipeline.progress import Progress
 from pipeline.records import (
     DecodedImage,
     ImageGeometry,
@@ -293,10 +294,10 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """A partition now belongs to this worker; records follow from ``offset`` on."""
+    """A partition now belongs to this worker; records follow from the progress's offset on."""
 
     partition: Partition
-    offset: int
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,9 +330,9 @@ class Polled:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Outcomes and the offsets that they finish: visible together or not at all."""
+    """Outcomes and the progress that they bring: visible together or not at all."""
 
-    offsets: Mapping[Partition, int]
+    progress: Mapping[Partition, Progress]
     records: tuple[OutputRecord, ...]
 
 
@@ -356,7 +357,7 @@ class Stream(Protocol):
     def seek(self, partition: Partition, offset: int) -> None: ...
 
     def commit(self, commit: Commit) -> None:
-        """Publish the records and commit the offsets, atomically in ``exactly_once``.
+        """Publish the records and commit the progress, atomically in ``exactly_once``.
 
         Raises:
             OutcomeTooLarge: one record is too large; nothing happened.
@@ -364,8 +365,8 @@ class Stream(Protocol):
             Halt: fenced by another owner of the same transactional id, or not authorised.
         """
 
-    def recover(self) -> Mapping[Partition, int | None]:
-        """Called after ``CommitDoubtful``: resolve the doubt, and return the committed offset of
+    def recover(self) -> Mapping[Partition, Progress | None]:
+        """Called after ``CommitDoubtful``: resolve the doubt, and return the committed progress of
         each owned partition, or None.
 
         Raises:

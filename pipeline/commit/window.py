@@ -1,9 +1,9 @@
 """The commit window: which offsets may be committed, and with which outcomes.
 
 The window is a pure state machine without I/O, time or threads; the Kafka thread owns it. A
-record's offset may be committed once the record and all records before it in its partition have all
-their outcomes. The same commit publishes those outcomes. Outcomes that are complete earlier wait
-here.
+committed offset says that the records before it have all their outcomes. The same commit publishes
+those outcomes. Outcomes that are complete earlier wait here, as far as ``Order`` demands it. Others
+are committed ahead: the commit says which offsets beyond the committed one are done.
 
 Life of a record: ``begin`` when it is polled, ``expand`` when its references are known, ``settle``
 for each reference, ``take`` into a commit, ``confirm`` when the commit succeeded. ``abandon`` puts
@@ -16,49 +16,33 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from pipeline.commit.order import Entry, Order, choose
 from pipeline.commit.settled import Settled
+from pipeline.progress import Progress
 from pipeline.records import Epoch, Partition, Position
 
 
 @dataclass(slots=True)
-class _Entry:
-    """One polled record. ``missing`` counts the references without an outcome; it is None until the
-    record's references are known."""
-
-    begun_at: float
-    missing: int | None = None
-    settled: list[Settled | None] = field(default_factory=list)
-
-    @property
-    def finished(self) -> bool:
-        return self.missing == 0
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(settled.size_bytes for settled in self.settled if settled is not None)
-
-
-@dataclass(slots=True)
 class _Window:
-    """One assigned partition. ``base`` is the committed offset, as far as this worker knows.
+    """One assigned partition. ``progress`` is what is committed, as far as this worker knows.
     ``position`` is the next offset to be polled."""
 
     epoch: Epoch
-    base: int
+    progress: Progress
     position: int
-    entries: OrderedDict[int, _Entry] = field(default_factory=OrderedDict)
+    entries: OrderedDict[int, Entry] = field(default_factory=OrderedDict)
     held: int = 0
     """References that are not committed, whether they have an outcome or not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A contiguous finished prefix of each partition that has one, ready to commit.
+    """Finished records of partitions, and the progress that they bring, ready to commit.
 
     ``outcomes`` are in offset order within a partition, and in reference order within a record.
     """
 
-    offsets: Mapping[Partition, int]
+    progress: Mapping[Partition, Progress]
     outcomes: tuple[Settled, ...]
 
     @property
@@ -66,10 +50,30 @@ class Batch:
         return sum(settled.size_bytes for settled in self.outcomes)
 
 
+class _Room:
+    """What is left of a batch's bounds. A batch takes whole records, so a record may exceed either
+    bound if it is the only one."""
+
+    def __init__(self, outcomes: int, size_bytes: int) -> None:
+        self._outcomes = outcomes
+        self._bytes = size_bytes
+        self._empty = True
+
+    def admits(self, entry: Entry) -> bool:
+        outcomes, size_bytes = len(entry.settled), entry.size_bytes
+        if not self._empty and (outcomes > self._outcomes or size_bytes > self._bytes):
+            return False
+        self._outcomes -= outcomes
+        self._bytes -= size_bytes
+        self._empty = self._empty and not outcomes
+        return True
+
+
 class CommitWindow:
     """The begun and finished offsets of every partition that this worker owns."""
 
-    def __init__(self) -> None:
+    def __init__(self, order: Order) -> None:
+        self._order = order
         self._windows: dict[Partition, _Window] = {}
         self._epochs: dict[Partition, Epoch] = {}
         self._taken: Batch | None = None
@@ -84,12 +88,13 @@ class CommitWindow:
 
     # -- assignment -------------------------------------------------------------------------
 
-    def assign(self, partition: Partition, offset: int) -> Epoch:
-        """Own a partition from ``offset`` on. Earlier knowledge about the partition is dropped."""
+    def assign(self, partition: Partition, progress: Progress) -> Epoch:
+        """Own a partition that has come so far. Earlier knowledge about the partition is
+        dropped."""
         self.revoke(partition)
         epoch = Epoch(self._epochs.get(partition, 0) + 1)
         self._epochs[partition] = epoch
-        self._windows[partition] = _Window(epoch, base=offset, position=offset)
+        self._windows[partition] = _Window(epoch, progress, progress.offset)
         self._rotation.append(partition)
         return epoch
 
@@ -116,14 +121,16 @@ class CommitWindow:
 
     # -- progress ---------------------------------------------------------------------------
 
-    def begin(self, position: Position, now: float) -> Epoch | None:
+    def begin(self, position: Position, now: float, key: bytes | None = None) -> Epoch | None:
         """Note a polled record, in offset order. Returns the epoch of the record's work, or None if
-        the partition is not owned or the record was polled before."""
+        the partition is not owned, or the record was polled before or is done."""
         window = self._windows.get(position.partition)
         if window is None or position.offset < window.position:
             return None
-        window.entries[position.offset] = _Entry(begun_at=now)
         window.position = position.offset + 1
+        if position.offset in window.progress:
+            return None
+        window.entries[position.offset] = Entry(now, key)
         return window.epoch
 
     def expand(self, position: Position, epoch: Epoch, references: int) -> bool:
@@ -186,71 +193,36 @@ class CommitWindow:
             raise RuntimeError(
                 "commit window: a batch is already taken; confirm or abandon it first"
             )
-        offsets: dict[Partition, int] = {}
+        room = _Room(max_outcomes, max_bytes)
+        progress: dict[Partition, Progress] = {}
         outcomes: list[Settled] = []
-        left_bytes = max_bytes
         for partition in self._rotation:
             window = self._windows[partition]
-            upto, taken_bytes = self._take_prefix(
-                partition, window, outcomes, max_outcomes, left_bytes
+            choice = choose(
+                window.entries, window.progress, window.position, self._order, room.admits
             )
-            left_bytes -= taken_bytes
-            if upto > window.base:
-                offsets[partition] = upto
+            if choice.progress != window.progress:
+                progress[partition] = choice.progress
+                outcomes.extend(choice.outcomes)
         self._rotation.rotate(-1)
-        if not offsets:
+        if not progress:
             return None
-        self._taken = Batch(offsets, tuple(outcomes))
+        self._taken = Batch(progress, tuple(outcomes))
         return self._taken
-
-    @staticmethod
-    def _take_prefix(
-        partition: Partition,
-        window: _Window,
-        outcomes: list[Settled],
-        max_outcomes: int,
-        left_bytes: int,
-    ) -> tuple[int, int]:
-        """Add a partition's finished records to ``outcomes`` while both bounds allow.
-
-        Returns:
-            The offset to commit, and the number of bytes added.
-        """
-        taken_bytes = 0
-        for offset, entry in window.entries.items():
-            if not entry.finished:
-                return offset, taken_bytes
-            size_bytes = entry.size_bytes
-            room = (
-                len(outcomes) + len(entry.settled) <= max_outcomes
-                and taken_bytes + size_bytes <= left_bytes
-            )
-            if outcomes and not room:
-                return offset, taken_bytes
-            taken_bytes += size_bytes
-            for settled in entry.settled:
-                if settled is None:
-                    raise RuntimeError(
-                        f"commit window: {partition}@{offset} is finished, "
-                        "but a reference has no outcome"
-                    )
-                outcomes.append(settled)
-        return window.position, taken_bytes
 
     def ready(self) -> Iterator[Settled]:
         """All outcomes that could be committed now, without bounds; in offset order within a
         partition."""
         for window in self._windows.values():
-            for entry in window.entries.values():
-                if not entry.finished:
-                    break
-                yield from filter(None, entry.settled)
+            yield from choose(
+                window.entries, window.progress, window.position, self._order
+            ).outcomes
 
     def confirm(self) -> Batch:
         """The taken batch was committed: drop its records."""
         batch = self._end_taken()
-        for partition, upto in batch.offsets.items():
-            self._prune(partition, upto)
+        for partition, progress in batch.progress.items():
+            self._prune(partition, progress)
         return batch
 
     def abandon(self) -> None:
@@ -258,35 +230,35 @@ class CommitWindow:
         self._end_taken()
 
     def reconcile(
-        self, committed: Mapping[Partition, int | None]
-    ) -> tuple[tuple[Settled, ...], tuple[tuple[Partition, int], ...]]:
-        """Resolve a taken batch whose result is unknown, from the offsets that the broker has.
+        self, committed: Mapping[Partition, Progress | None]
+    ) -> tuple[tuple[Settled, ...], tuple[tuple[Partition, Progress], ...]]:
+        """Resolve a taken batch whose result is unknown, from the progress that the broker has.
 
-        A partition at the batch's offset was committed; its records are dropped. A partition at or
-        below its base was not committed; its outcomes stay. At any other offset, somebody else has
-        moved the offset, and the caller must ``assign`` the partition again.
+        A partition with the batch's progress was committed; its records are dropped. A partition
+        whose progress is as before was not committed; its outcomes stay. With any other progress,
+        somebody else has moved the offset, and the caller must ``assign`` the partition again.
 
         Returns:
             The outcomes that turned out to be committed, and the partitions to ``assign`` again and
-                seek, with their offsets.
+                seek, with their progress.
         """
         batch = self._end_taken()
         done: list[Settled] = []
-        moved: list[tuple[Partition, int]] = []
-        for partition, upto in batch.offsets.items():
+        moved: list[tuple[Partition, Progress]] = []
+        for partition, wanted in batch.progress.items():
             window = self._windows.get(partition)
             if window is None:
                 continue
-            offset = committed.get(partition)
-            if offset == upto:
+            found, before = committed.get(partition), window.progress
+            if found == wanted:
                 done.extend(
                     settled
                     for settled in batch.outcomes
                     if settled.origin.position.partition == partition
                 )
-                self._prune(partition, upto)
-            elif offset is not None and offset > window.base:
-                moved.append((partition, offset))
+                self._prune(partition, wanted)
+            elif found is not None and found != before and found.offset >= before.offset:
+                moved.append((partition, found))
         return tuple(done), tuple(moved)
 
     # -- what is held -----------------------------------------------------------------------
@@ -327,20 +299,20 @@ class CommitWindow:
 
     def oldest_begun_at(self) -> float | None:
         """When the oldest uncommitted record was begun, on the clock given to ``begin``."""
-        firsts: Iterable[_Entry] = (
+        firsts: Iterable[Entry] = (
             next(iter(window.entries.values()))
             for window in self._windows.values()
             if window.entries
         )
         return min((entry.begun_at for entry in firsts), default=None)
 
-    def committed(self, partition: Partition) -> int:
-        """The committed offset of an owned partition, as far as this worker knows."""
-        return self._windows[partition].base
+    def progress(self, partition: Partition) -> Progress:
+        """What is committed of an owned partition, as far as this worker knows."""
+        return self._windows[partition].progress
 
     # -- inside -----------------------------------------------------------------------------
 
-    def _entry(self, position: Position, epoch: Epoch) -> _Entry | None:
+    def _entry(self, position: Position, epoch: Epoch) -> Entry | None:
         window = self._windows.get(position.partition)
         if window is None or window.epoch != epoch:
             return None
@@ -352,17 +324,16 @@ class CommitWindow:
         batch, self._taken = self._taken, None
         return batch
 
-    def _prune(self, partition: Partition, upto: int) -> None:
+    def _prune(self, partition: Partition, progress: Progress) -> None:
         window = self._windows.get(partition)
-        if window is None:
+        if window is None or progress.count <= window.progress.count:
             return
-        while window.entries and next(iter(window.entries)) < upto:
-            _, entry = window.entries.popitem(last=False)
-            self._forget(partition, window, entry)
-        self.passed += max(0, upto - window.base)
-        window.base = max(window.base, upto)
+        for offset in [offset for offset in window.entries if offset in progress]:
+            self._forget(partition, window, window.entries.pop(offset))
+        self.passed += progress.count - window.progress.count
+        window.progress = progress
 
-    def _forget(self, partition: Partition, window: _Window, entry: _Entry) -> None:
+    def _forget(self, partition: Partition, window: _Window, entry: Entry) -> None:
         if entry.missing is None:
             return
         window.held -= len(entry.settled)

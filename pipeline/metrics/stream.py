@@ -58,10 +58,18 @@ IN_FLIGHT_BYTES = metric(
 LAG = metric(
     Kind.GAUGE,
     "consumer_lag_records",
-    "Records between this worker's committed position and the end of the partition.",
+    "Records of the partition whose outcomes are not committed, up to its end.",
     "Growing in all partitions: add workers, up to the number of partitions. Growing in one: see "
     "docs/troubleshooting.md, A partition is stuck.",
     ("topic", "partition"),
+)
+DONE_AHEAD = metric(
+    Kind.GAUGE,
+    "done_ahead_records",
+    "Records beyond this worker's committed offsets whose outcomes are committed. Kafka's own "
+    "tools count them as lag; clipstream_consumer_lag_records does not.",
+    "Large: an image is slow, or its store is down, while others of its partition go on. It must "
+    "be 0 before a release without delivery.order takes over.",
 )
 OLDEST_SECONDS = metric(
     Kind.GAUGE,
@@ -138,6 +146,7 @@ STREAM_METRICS: tuple[Metric, ...] = (
     IN_FLIGHT,
     IN_FLIGHT_BYTES,
     LAG,
+    DONE_AHEAD,
     OLDEST_SECONDS,
     COMMIT_AGE_SECONDS,
     COMMITS,

@@ -54,14 +54,15 @@ SEED = 11
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An outcome: when its record was sent, and how long it took until it was read."""
+    """An outcome: its object, when its record was sent, and how long it took until it was read."""
 
+    key: str
     sent: float
     took: float
 
 
 class Reader:
-    """A read_committed consumer of the classifications."""
+    """A read_committed consumer of the classifications that come from now on."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -89,13 +90,14 @@ class Reader:
         with contextlib.closing(connect(KafkaConsumer, options)) as consumer:
             tps = [TopicPartition(topic, number) for number in range(PARTITIONS)]
             consumer.assign(tps)
-            consumer.seek_to_beginning(*tps)
+            consumer.seek_to_end(*tps)
             while self._reading.is_set():
                 for records in consumer.poll(timeout_ms=20).values():
                     now = time.time()
                     for raw in records:
-                        sent = int(json.loads(raw.value)["reference"]["id"]) / 1000
-                        self.seen.append(Seen(sent, now - sent))
+                        reference = json.loads(raw.value)["reference"]
+                        sent = int(reference["id"]) / 1000
+                        self.seen.append(Seen(reference["key"], sent, now - sent))
 
 
 def measure(
@@ -113,27 +115,27 @@ def measure(
         }
         file, settings = running.settings("latency", changed)
         stages = Path(name) / "stages.json"
-        worker = _worker(running, settings, file, stages)
+        worker = worker_of(running, settings, file, stages)
         owned.callback(worker.stop, latency_worker.GRACE_S)
         reader = Reader(settings)
         owned.enter_context(reader.reading())
         producer = owned.enter_context(ReferenceProducer(settings.kafka, running.topic))
-        send = _sending(producer, list(objects))
+        send = sending(producer, list(objects))
         worker.start()
-        _backlog(reader, send, START_S)  # from the first to the last: until all is warm
+        backlog(reader, send, START_S)  # from the first to the last: until all is warm
         curve: dict[float, list[float]] = {}
 
         def load_of(share: float) -> None:
-            curve[share] = _at(share * capacity, seconds, reader, send)
+            curve[share] = at_rate(share * capacity, seconds, reader, send)
             tell(f"at {share:.0%}: p50 {curve[share][49]:.3f} s, p99 {curve[share][98]:.3f} s")
 
         begun = time.time()
-        capacity = _backlog(reader, send, START_S)
+        capacity = backlog(reader, send, START_S)
         tell(f"capacity: {capacity:.1f} images/s of a backlog")
         half_begun = time.time()
         load_of(HALF)
         half_ended = time.time()
-        capacity_after = _backlog(reader, send, START_S)
+        capacity_after = backlog(reader, send, START_S)
         tell(f"after it: {capacity_after:.1f} images/s of a backlog")
         ended = time.time()
         for share in OTHER_LOADS:
@@ -173,8 +175,8 @@ def _parts(
 ) -> dict[str, float]:
     """Seconds of what the 99th percentile may be the sum of."""
     return {
-        "fetch_p99": _cuts(taken["fetch"])[98],
-        "decode_p99": _cuts(taken["decode"])[98],
+        "fetch_p99": percentiles(taken["fetch"])[98],
+        "decode_p99": percentiles(taken["decode"])[98],
         "batch_wait": settings.batch.max_wait_s,
         "two_full_batches": 2 * full_batch_s,
         "commit_interval": settings.delivery.commit_interval_s,
@@ -182,9 +184,9 @@ def _parts(
     }
 
 
-def _worker(running: Bench, settings: Settings, file: Path, stages: Path) -> ChildProcess:
+def worker_of(running: Bench, settings: Settings, file: Path, stages: Path) -> ChildProcess:
     with KafkaAdmin(settings.kafka) as admin:
-        retrying(lambda: admin.initialise_group(admin.facts(), "earliest"))
+        retrying(lambda: admin.initialise_group(admin.facts(), "latest"))
     command: list[Any] = [sys.executable, "-m", latency_worker.__name__, file, stages]
     return ChildProcess(
         "latency worker",
@@ -197,7 +199,7 @@ def _worker(running: Bench, settings: Settings, file: Path, stages: Path) -> Chi
 Send = Callable[[], None]
 
 
-def _sending(producer: ReferenceProducer, keys: list[str]) -> Send:
+def sending(producer: ReferenceProducer, keys: list[str]) -> Send:
     rng = random.Random(SEED)
 
     def send() -> None:
@@ -211,7 +213,7 @@ def _sending(producer: ReferenceProducer, keys: list[str]) -> Send:
     return send
 
 
-def _backlog(reader: Reader, send: Send, within_s: float) -> float:
+def backlog(reader: Reader, send: Send, within_s: float) -> float:
     """Images a second of many at once."""
     before = len(reader.seen)
     for _ in range(BACKLOG):
@@ -224,8 +226,14 @@ def _backlog(reader: Reader, send: Send, within_s: float) -> float:
     return rate
 
 
-def _at(rate: float, seconds: float, reader: Reader, send: Send) -> list[float]:
-    """Percentiles of the latency, in seconds, at a rate of references."""
+def at_rate(
+    rate: float,
+    seconds: float,
+    reader: Reader,
+    send: Send,
+    counts: Callable[[Seen], bool] = lambda seen: True,
+) -> list[float]:
+    """Percentiles of the latency, in seconds, at a rate of references; of those that count."""
     rng = random.Random(SEED)
     begun, since = time.monotonic(), time.time()
     due, count, before = begun, 0, len(reader.seen)
@@ -235,10 +243,11 @@ def _at(rate: float, seconds: float, reader: Reader, send: Send) -> list[float]:
         count += 1
     eventually(lambda: len(reader.seen) >= before + count, START_S)
     # Milliseconds of the clock that ids are made of.
-    return _cuts([each.took for each in reader.seen if each.sent >= since - 0.001])
+    since -= 0.001
+    return percentiles([each.took for each in reader.seen if each.sent >= since and counts(each)])
 
 
-def _cuts(values: list[float]) -> list[float]:
+def percentiles(values: list[float]) -> list[float]:
     return statistics.quantiles(values, n=100)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from tests.benchmarks import between, decode, encode, fidelity, latency, scaling, stream
+from tests.benchmarks import between, decode, encode, fidelity, latency, neighbours, scaling, stream
 from tests.benchmarks.backfill import parts as backfill
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.serve import parts
@@ -57,6 +57,7 @@ def benchmarks(console: Console) -> dict[str, Benchmark]:
         "Between decode and encode": lambda: between.measure(rounds=BETWEEN_ROUNDS),
         "Whole worker": lambda: stream.measure(STREAM_ROUNDS, tell=console.print),
         "Latency": lambda: latency.measure(tell=console.print),
+        "Late neighbours": lambda: neighbours.measure(tell=console.print),
         "Scaling": lambda: scaling.measure(
             SCALING_WORKERS, SCALING_ROUNDS, SCALING_S, tell=console.print
         ),

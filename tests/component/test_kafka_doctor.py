@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from kafka.admin import ConfigResource, ConfigResourceType
@@ -10,11 +11,13 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import KafkaDoctor, sound_topics
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, TopicNames
-from pipeline.errors import Halt
-from pipeline.ports import Check, CheckResult
+from pipeline.errors import CommitDoubtful, Halt
+from pipeline.ports import Check, CheckResult, Commit
+from pipeline.progress import Progress
 from pipeline.records import OutputTopic
 from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import eventually
+from workers.embedded.kafka import EmbeddedKafka
 
 pytestmark = pytest.mark.component
 
@@ -150,6 +153,23 @@ def test_a_session_that_the_broker_does_not_take_fails(deployment: Deployment) -
         session_timeout_s=0.4,
     )
     assert "session_timeout_s" in failed(findings(deployment, delivery=hasty))["session timeout"]
+
+
+def test_a_broker_without_room_for_what_is_done_beyond_an_offset_fails(tmp_path: Path) -> None:
+    small = {"offset.metadata.max.bytes": "300"}
+    with (
+        EmbeddedKafka(tmp_path, properties=small) as kafka,
+        Deployment(kafka.bootstrap, start="latest") as deployment,
+    ):
+        assert "raise it to 4096" in failed(findings(deployment))["offset metadata"]
+        in_order = deployment.delivery.model_copy(update={"order": "partition"})
+        assert "offset metadata" not in failed(findings(deployment, delivery=in_order))
+        polling = deployment.ready()
+        few, many = (Progress.of_runs(0, (1, 1) * count) for count in (20, 200))
+        polling.stream.commit(Commit({deployment.partition(0): few}, ()))
+        with pytest.raises(CommitDoubtful):
+            polling.stream.commit(Commit({deployment.partition(0): many}, ()))
+        assert polling.recover()[deployment.partition(0)] == few
 
 
 def test_a_broker_that_does_not_verify_transactions_fails(deployment: Deployment) -> None:

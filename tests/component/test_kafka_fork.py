@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.errors import Halt
 from pipeline.ports import Commit
+from pipeline.progress import Progress
 from tests.rigs.services.kafka_deployment import Deployment, outcome
 
 pytestmark = pytest.mark.component
@@ -46,13 +47,13 @@ def test_a_fork_is_refused_and_its_parent_goes_on(kafka_bootstrap: str) -> None:
         polling = deployment.ready()
         stream, first = polling.stream, deployment.partition(0)
         polling.until(lambda: len(polling.records) == 2)
-        commit = Commit({first: 1}, (outcome(b"of 0"),))
+        commit = Commit({first: Progress(1)}, (outcome(b"of 0"),))
         assert told_by_a_fork(lambda: stream.commit(commit)) == "kafka.forked"
         assert told_by_a_fork(lambda: stream.poll(1, 0.0)) == "kafka.forked"
         assert told_by_a_fork(stream.recover) == "kafka.forked"
         assert told_by_a_fork(lambda: stream.close(1.0)) == "nothing"
         assert deployment.visible(uncommitted=True) == []
         stream.commit(commit)
-        stream.commit(Commit({first: 2}, (outcome(b"of 1"),)))
+        stream.commit(Commit({first: Progress(2)}, (outcome(b"of 1"),)))
         assert deployment.values() == [b"of 0", b"of 1"]
         assert deployment.committed() == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,7 +19,8 @@ from pipeline.adapters.kafka.policy import DeliveryPolicy
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, Retry
-from pipeline.ports import Commit
+from pipeline.ports import Assigned, Commit
+from pipeline.progress import Progress
 from pipeline.records import OutputTopic
 from tests.rigs.services.kafka_deployment import Deployment, Polling, retrying
 from tests.rigs.waiting import eventually
@@ -131,7 +133,7 @@ def test_a_driver_that_comes_late_leaves_a_working_group_alone(deployment: Deplo
     deployment.initialise("earliest")
     polling = deployment.ready()
     polling.until(lambda: len(polling.records) == 3)
-    polling.stream.commit(Commit({deployment.partition(0): 2}, ()))
+    polling.stream.commit(Commit({deployment.partition(0): Progress(2)}, ()))
     deployment.initialise("latest")
     assert offsets(deployment) == [2, 0]
 
@@ -270,7 +272,10 @@ def test_a_late_answer_does_not_say_what_became_of_a_later_commit(deployment: De
     deployment.initialise("latest")
     polling = deployment.ready()
     late_answer(polling.stream, deployment, 1)
-    assert polling.recover() == {deployment.partition(0): 3, deployment.partition(1): 0}
+    assert polling.recover() == {
+        deployment.partition(0): Progress(3),
+        deployment.partition(1): Progress(0),
+    }
 
 
 def test_offsets_of_a_topic_that_was_created_anew_stop_the_worker(deployment: Deployment) -> None:
@@ -279,6 +284,28 @@ def test_offsets_of_a_topic_that_was_created_anew_stop_the_worker(deployment: De
     note = OffsetNote("11111111-2222-3333-4444-555555555555", 2)
     commit_by_hand(deployment, 0, 2, str(note))
     assert halt_of(Polling(deployment.stream())) == "kafka.topic_recreated"
+
+
+def test_a_release_without_orders_halts_rather_than_publish_outcomes_again(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a note that says more than an offset for that of another topic."""
+    deployment.initialise("earliest")
+    polling = deployment.ready()
+    polling.until(lambda: len(polling.records) == 3)
+    ahead = Progress(0, (range(1, 3),))
+    polling.stream.commit(Commit({deployment.partition(0): ahead}, ()))
+    polling.stream.close(1.0)
+
+    def parse(metadata: str) -> OffsetNote | None:
+        found = re.fullmatch(r"clipstream/1 topic=(\S+) initial=(\d{1,9})(?: \w+=\S+)*", metadata)
+        return OffsetNote(found[1], int(found[2])) if found else None
+
+    with monkeypatch.context() as older:
+        older.setattr(OffsetNote, "parse", parse)
+        assert halt_of(Polling(deployment.stream())) == "kafka.topic_recreated"
+    again = deployment.ready()
+    assert Assigned(deployment.partition(0), ahead) in again.changes
 
 
 def test_a_topic_that_is_created_anew_under_a_worker_stops_it(deployment: Deployment) -> None:

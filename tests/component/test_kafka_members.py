@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from pipeline.adapters.kafka.offsets import OffsetNote
 from pipeline.adapters.kafka.policy import DeliveryPolicy
 from pipeline.errors import CommitDoubtful, Halt, Retry, Unconfirmed
 from pipeline.ports import Assigned, Commit, Revoked
+from pipeline.progress import Progress
 from tests.rigs.services.kafka_deployment import DEADLINE_S, Deployment, Polling, outcome
 from tests.rigs.waiting import eventually
 
@@ -94,7 +95,7 @@ def test_a_partition_of_another_member_cannot_be_committed(deployment: Deploymen
     first.stream.recover()
     stranger = min(second.owned)
     with pytest.raises(CommitDoubtful):
-        first.stream.commit(Commit({stranger: 5}, (outcome(b"stolen"),)))
+        first.stream.commit(Commit({stranger: Progress(5)}, (outcome(b"stolen"),)))
     first.recover()
     assert deployment.committed(stranger.number) == 0
     assert deployment.values() == []
@@ -153,7 +154,7 @@ def test_a_later_release_may_share_the_group_while_it_is_rolled_out(
         later.setattr(OffsetNote, "__str__", lambda note: f"{written(note)} later=field")
         new = deployment.ready()
         new.until(lambda: len(new.records) == 2)
-        new.stream.commit(Commit({deployment.partition(0): 1}, (outcome(b"of-0"),)))
+        new.stream.commit(Commit({deployment.partition(0): Progress(1)}, (outcome(b"of-0"),)))
     old = Polling(deployment.stream(1))
     old.until(lambda: len(old.owned) == len(new.owned) == 2, also=[new])
     new.stream.close(1.0)
@@ -180,7 +181,7 @@ def test_a_second_process_with_the_name_of_a_member_stops_the_first(
         first.until(lambda: False)
     assert halt.value.code == "kafka.fenced"
     second.once()
-    second.stream.commit(Commit({deployment.partition(0): 1}, ()))
+    second.stream.commit(Commit({deployment.partition(0): Progress(1)}, ()))
     assert deployment.committed(0) == 1
 
 
@@ -245,10 +246,12 @@ def test_a_poll_that_fails_loses_no_record(deployment: Deployment) -> None:
         drained.extend(polled.values())
         return polled
 
-    def failing_until_drained(partitions: Collection[TopicPartition]) -> None:
+    def failing_until_drained(
+        starts: Mapping[TopicPartition, int],
+    ) -> dict[TopicPartition, Progress]:
         if len(drained) < 2:
             raise KafkaTimeoutError("the coordinator does not answer")
-        check(partitions)
+        return check(starts)
 
     stream._fetch = fetching  # type: ignore[method-assign]
     stream._offsets.check = failing_until_drained  # type: ignore[method-assign]
@@ -289,13 +292,15 @@ def test_no_producer_is_built_before_the_group_has_confirmed_the_member(
     """A process that was frozen and replaced meanwhile must not fence its replacement."""
     replaced, replacement = deployment.ready(), deployment.ready()
     with pytest.raises(CommitDoubtful):
-        replaced.stream.commit(Commit({deployment.partition(0): 1}, (outcome(b"doubtful"),)))
+        replaced.stream.commit(
+            Commit({deployment.partition(0): Progress(1)}, (outcome(b"doubtful"),))
+        )
     with pytest.raises(Unconfirmed):
         replaced.stream.recover()
     with pytest.raises(Halt) as told:
         replaced.until(lambda: False)
     assert told.value.code == "kafka.fenced"
-    replacement.stream.commit(Commit({deployment.partition(0): 1}, (outcome(b"done"),)))
+    replacement.stream.commit(Commit({deployment.partition(0): Progress(1)}, (outcome(b"done"),)))
     assert deployment.values() == [b"done"]
 
 

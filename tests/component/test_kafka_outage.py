@@ -19,6 +19,7 @@ from pipeline.adapters.kafka.policy import KafkaPolicy, Member
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import CommitDoubtful, Retry
 from pipeline.ports import Commit
+from pipeline.progress import Progress
 from tests.rigs.services.kafka_deployment import (
     IMPATIENT,
     Deployment,
@@ -52,10 +53,10 @@ def test_a_commit_to_a_broker_that_hangs_is_doubtful_and_has_one_fate_in_the_end
     with Deployment(kafka_bootstrap, delivery=IMPATIENT) as deployment:
         polling = deployment.ready()
         first = deployment.partition(0)
-        polling.stream.commit(Commit({first: 1}, (outcome(b"before"),)))
+        polling.stream.commit(Commit({first: Progress(1)}, (outcome(b"before"),)))
         assert polling.stream.confirmed
         before = held()
-        doubtful = Commit({first: 2}, (outcome(b"doubtful"),))
+        doubtful = Commit({first: Progress(2)}, (outcome(b"doubtful"),))
         producer = polling.stream._sink._producer
         assert producer is not None
         real = getattr(producer, step)

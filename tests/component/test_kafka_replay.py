@@ -18,6 +18,7 @@ from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, Retry
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.ports import Commit
+from pipeline.progress import Progress
 from pipeline.records import (
     Asked,
     DeadLetter,
@@ -67,8 +68,8 @@ class Desk:
             assert isinstance(entry.content, DeadLetter)
             records += self.builder.records(entry.origin, entry.content, entry.record)
         self.polling.once()
-        offsets = {Partition(self.deployment.input, 0): len(dead)}
-        self.polling.stream.commit(Commit(offsets, tuple(records)))
+        progress = {Partition(self.deployment.input, 0): Progress(len(dead))}
+        self.polling.stream.commit(Commit(progress, tuple(records)))
 
     def replay(
         self,

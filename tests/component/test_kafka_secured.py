@@ -34,6 +34,7 @@ from pipeline.adapters.kafka.sink import KafkaSink
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import CommitDoubtful, Halt, Retry
 from pipeline.ports import CheckResult, Commit
+from pipeline.progress import Progress
 from pipeline.records import OutputTopic, Partition
 from tests.rigs.services.kafka_deployment import (
     IMPATIENT,
@@ -214,7 +215,7 @@ def test_a_worker_that_may_not_write_stops(deployment: Deployment) -> None:
     polling.until(lambda: len(polling.owned) == 2)
     polling.stream.recover()
     with pytest.raises(Halt) as halt:
-        polling.stream.commit(Commit({deployment.partition(0): 1}, (outcome(b"v"),)))
+        polling.stream.commit(Commit({deployment.partition(0): Progress(1)}, (outcome(b"v"),)))
     assert halt.value.code == "kafka.not_authorized"
 
 
@@ -229,10 +230,10 @@ def test_a_worker_that_may_not_write_dead_letters_stops_and_skips_nothing(
     polling.until(lambda: len(polling.owned) == 2)
     polling.stream.recover()
     first = deployment.partition(0)
-    polling.stream.commit(Commit({first: 1}, (outcome(b"allowed"),)))
+    polling.stream.commit(Commit({first: Progress(1)}, (outcome(b"allowed"),)))
     letter = outcome(b"letter", topic=OutputTopic.DEAD_LETTERS)
     with pytest.raises(Halt, match=deployment.topic(OutputTopic.DEAD_LETTERS)) as halt:
-        polling.stream.commit(Commit({first: 2}, (outcome(b"neighbour"), letter)))
+        polling.stream.commit(Commit({first: Progress(2)}, (outcome(b"neighbour"), letter)))
     assert halt.value.code == "kafka.not_authorized"
     assert [value for *_, value in deployment.visible(settled=False)] == [b"allowed"]
     assert deployment.committed(0, settled=False) == 1
@@ -244,7 +245,7 @@ def stopped(polling: Polling, partition: Partition) -> bool:
     with contextlib.suppress(CommitDoubtful):
         if not polling.stream.can_commit:
             polling.stream.recover()
-        polling.stream.commit(Commit({partition: 1}, (outcome(b"v"),)))
+        polling.stream.commit(Commit({partition: Progress(1)}, (outcome(b"v"),)))
     return False
 
 
@@ -356,12 +357,12 @@ def outlive(broker: EmbeddedKafka) -> None:
     with Deployment(broker.bootstrap, security=ADMIN, delivery=IMPATIENT) as deployment:
         polling = deployment.ready()
         first = deployment.partition(0)
-        polling.stream.commit(Commit({first: 1}, (outcome(b"before"),)))
+        polling.stream.commit(Commit({first: Progress(1)}, (outcome(b"before"),)))
         # A broker without replicas that is killed before its markers are written may hold the
         # group's offsets back for good afterwards.
         assert deployment.committed(0) == 1
         broker.kill()
-        doubtful = Commit({first: 2}, (outcome(b"doubtful"),))
+        doubtful = Commit({first: Progress(2)}, (outcome(b"doubtful"),))
         with pytest.raises(CommitDoubtful):
             polling.stream.commit(doubtful)
         before = held()

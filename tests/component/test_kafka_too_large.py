@@ -9,6 +9,7 @@ from pipeline.adapters.kafka.policy import MAX_FETCH_BYTES, DeliveryPolicy
 from pipeline.adapters.kafka.sink import record_bytes_at_most
 from pipeline.errors import OutcomeTooLarge
 from pipeline.ports import Commit
+from pipeline.progress import Progress
 from pipeline.records import OutputRecord, OutputTopic
 from tests.rigs.services.kafka_deployment import MODES, Deployment, Mode, Polling, outcome
 
@@ -32,9 +33,11 @@ def test_what_the_producer_cannot_send_is_named_before_anything_is_sent(
         polling = deployment.ready()
         large = outcome(b"l" * deployment.kafka.max_request_bytes)
         neighbours = (outcome(b"first"), outcome(b"last"))
-        commit = Commit({deployment.partition(0): 2}, (neighbours[0], large, neighbours[1]))
+        commit = Commit(
+            {deployment.partition(0): Progress(2)}, (neighbours[0], large, neighbours[1])
+        )
         assert commit_expecting_too_large(polling, commit) == 1
-        polling.stream.commit(Commit({deployment.partition(0): 2}, neighbours))
+        polling.stream.commit(Commit({deployment.partition(0): Progress(2)}, neighbours))
         assert deployment.values() == [b"first", b"last"]
 
 
@@ -49,13 +52,13 @@ def test_what_the_broker_refuses_is_named_and_its_neighbours_are_sent_again(
         polling = deployment.ready()
         records = [outcome(b"%03d" % n + b"x" * 60_000, b"%d" % n) for n in range(20)]
         records[11] = outcome(b"y" * (TOPIC_LIMIT_BYTES + 1), b"11")
-        offsets = {deployment.partition(0): 20}
-        assert commit_expecting_too_large(polling, Commit(offsets, tuple(records))) == 11
-        assert polling.recover()[deployment.partition(0)] == 0
+        progress = {deployment.partition(0): Progress(20)}
+        assert commit_expecting_too_large(polling, Commit(progress, tuple(records))) == 11
+        assert polling.recover()[deployment.partition(0)] == Progress(0)
         if mode == "exactly_once":
             assert deployment.values() == []
         neighbours = records[:11] + records[12:]
-        polling.stream.commit(Commit(offsets, tuple(neighbours)))
+        polling.stream.commit(Commit(progress, tuple(neighbours)))
         assert {*deployment.values()} == {record.value for record in neighbours}
         assert deployment.committed(0) == 20
 
@@ -67,7 +70,9 @@ def test_records_that_fit_alone_are_published_though_their_batch_does_not(
     with Deployment(kafka_bootstrap, 1, configs=SMALL_TOPIC) as deployment:
         polling = deployment.ready()
         values = [b"%03d" % n + b"x" * 40_000 for n in range(24)]
-        commit = Commit({deployment.partition(0): 24}, tuple(outcome(value) for value in values))
+        commit = Commit(
+            {deployment.partition(0): Progress(24)}, tuple(outcome(value) for value in values)
+        )
         polling.stream.commit(commit)
         assert deployment.values() == values
 
@@ -85,10 +90,10 @@ def test_the_largest_dead_letter_that_may_be_sent_fits_a_sound_topic(
         room = deployment.kafka.max_request_bytes
         room -= record_bytes_at_most(OutputRecord(role, b"key", b"", few))
         largest = OutputRecord(role, b"key", b"x" * room, few)
-        polling.stream.commit(Commit({deployment.partition(0): 1}, (largest,)))
+        polling.stream.commit(Commit({deployment.partition(0): Progress(1)}, (largest,)))
         assert deployment.values(role) == [largest.value]
         larger = OutputRecord(role, b"key", b"x" * (room + 1), few)
-        commit = Commit({deployment.partition(0): 2}, (larger,))
+        commit = Commit({deployment.partition(0): Progress(2)}, (larger,))
         assert commit_expecting_too_large(polling, commit) == 0
 
 

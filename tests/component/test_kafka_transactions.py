@@ -17,6 +17,7 @@ from pipeline.adapters.kafka.policy import DeliveryPolicy
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import CommitDoubtful
 from pipeline.ports import Commit, Revoked
+from pipeline.progress import Progress
 from pipeline.records import OutputTopic
 from tests.rigs.services.kafka_deployment import (
     IMPATIENT,
@@ -82,7 +83,7 @@ def test_outcomes_and_offsets_are_seen_with_the_commit_and_not_before(
         )
 
     look_before(polling.stream, "commit_transaction", look)
-    polling.stream.commit(Commit({deployment.partition(0): 3}, outcomes))
+    polling.stream.commit(Commit({deployment.partition(0): Progress(3)}, outcomes))
     assert looks == [[[], [], [], 1, 1, 1, 0]]
     for role in ALL_TOPICS:
         assert deployment.values(role) == [b"of-" + role.encode()]
@@ -94,12 +95,19 @@ def test_a_doubtful_transaction_is_never_seen(deployment: Deployment, step: str)
     polling = deployment.ready()
     fail_before(polling.stream, step)
     with pytest.raises(CommitDoubtful):
-        polling.stream.commit(Commit({deployment.partition(0): 7}, (outcome(b"doubtful"),)))
+        polling.stream.commit(
+            Commit({deployment.partition(0): Progress(7)}, (outcome(b"doubtful"),))
+        )
     assert not polling.stream.can_commit
     with pytest.raises(CommitDoubtful):
-        polling.stream.commit(Commit({deployment.partition(0): 7}, (outcome(b"too early"),)))
-    assert polling.recover() == {deployment.partition(0): 0, deployment.partition(1): 0}
-    polling.stream.commit(Commit({deployment.partition(1): 5}, (outcome(b"sure"),)))
+        polling.stream.commit(
+            Commit({deployment.partition(0): Progress(7)}, (outcome(b"too early"),))
+        )
+    assert polling.recover() == {
+        deployment.partition(0): Progress(0),
+        deployment.partition(1): Progress(0),
+    }
+    polling.stream.commit(Commit({deployment.partition(1): Progress(5)}, (outcome(b"sure"),)))
     assert deployment.values() == [b"sure"]
     assert (deployment.committed(0), deployment.committed(1)) == (0, 5)
 
@@ -115,8 +123,8 @@ def test_a_commit_whose_answer_is_lost_is_found_done(deployment: Deployment) -> 
 
     producer.commit_transaction = commit_without_answer
     with pytest.raises(CommitDoubtful):
-        polling.stream.commit(Commit({deployment.partition(0): 7}, (outcome(b"done"),)))
-    assert polling.recover()[deployment.partition(0)] == 7
+        polling.stream.commit(Commit({deployment.partition(0): Progress(7)}, (outcome(b"done"),)))
+    assert polling.recover()[deployment.partition(0)] == Progress(7)
     assert deployment.values() == [b"done"]
 
 
@@ -130,10 +138,12 @@ def test_offsets_of_an_aborted_transaction_never_join_the_next(
     )
     monkeypatch.setattr(polling.stream, "_group", stale)
     with pytest.raises(CommitDoubtful):
-        polling.stream.commit(Commit({deployment.partition(0): 100}, (outcome(b"stale"),)))
+        polling.stream.commit(
+            Commit({deployment.partition(0): Progress(100)}, (outcome(b"stale"),))
+        )
     monkeypatch.undo()
     polling.recover()
-    polling.stream.commit(Commit({deployment.partition(1): 5}, (outcome(b"next"),)))
+    polling.stream.commit(Commit({deployment.partition(1): Progress(5)}, (outcome(b"next"),)))
     assert (deployment.committed(0), deployment.committed(1)) == (0, 5)
     assert deployment.values() == [b"next"]
 
@@ -157,8 +167,10 @@ def test_a_record_that_expires_fails_the_commit(kafka_bootstrap: str, mode: Mode
 
         network.send = lose_records
         with pytest.raises(CommitDoubtful):
-            polling.stream.commit(Commit({deployment.partition(0): 1}, (outcome(b"lost"),)))
-        assert polling.recover()[deployment.partition(0)] == 0
+            polling.stream.commit(
+                Commit({deployment.partition(0): Progress(1)}, (outcome(b"lost"),))
+            )
+        assert polling.recover()[deployment.partition(0)] == Progress(0)
         assert deployment.values() == []
 
 
@@ -168,13 +180,13 @@ def test_a_member_that_was_put_out_of_the_group_cannot_commit_and_comes_back(
     polling = deployment.ready()
     deployment.admin.remove_members([deployment.member().group_instance_id])
     with pytest.raises(CommitDoubtful):
-        polling.stream.commit(Commit({deployment.partition(0): 9}, (outcome(b"zombie"),)))
+        polling.stream.commit(Commit({deployment.partition(0): Progress(9)}, (outcome(b"zombie"),)))
     polling.changes.clear()
     polling.recover()
     polling.until(lambda: len(polling.owned) == 2)
     assert {c.partition for c in polling.changes if isinstance(c, Revoked)} == polling.owned
     assert polling.starts[deployment.partition(0)] == 0
-    polling.stream.commit(Commit({deployment.partition(0): 9}, (outcome(b"member"),)))
+    polling.stream.commit(Commit({deployment.partition(0): Progress(9)}, (outcome(b"member"),)))
     assert deployment.values() == [b"member"]
     assert deployment.committed(0) == 9
 
@@ -190,7 +202,7 @@ def test_offsets_alone_bring_the_lag_to_zero_behind_control_records(
     assert polling.values == [b"0", b"1"]
     assert [record.position.offset for record in polling.records] == [0, 2]
     assert polling.stream.ends()[first] == 4
-    polling.stream.commit(Commit({first: 4}, ()))
+    polling.stream.commit(Commit({first: Progress(4)}, ()))
     assert deployment.committed(0) == 4
     assert deployment.values() == []
 
@@ -201,12 +213,12 @@ def test_order_of_a_key_is_kept_over_resends(deployment: Deployment) -> None:
     keys = (b"a", b"b", b"c")
     batches = [[outcome(b"%d" % n, keys[n % 3]) for n in range(m, m + 9)] for m in (0, 9, 18, 27)]
     for number, batch in enumerate(batches):
-        commit = Commit({deployment.partition(0): number + 1}, tuple(batch))
+        commit = Commit({deployment.partition(0): Progress(number + 1)}, tuple(batch))
         if number % 2:
             fail_before(polling.stream, "commit_transaction")
             with pytest.raises(CommitDoubtful):
                 polling.stream.commit(commit)
-            assert polling.recover()[deployment.partition(0)] == number
+            assert polling.recover()[deployment.partition(0)] == Progress(number)
         polling.stream.commit(commit)
     for index, key in enumerate(keys):
         of_key = [value for *_, seen, value in deployment.visible() if seen == key]
@@ -225,7 +237,7 @@ def test_without_transactions_offsets_follow_acknowledged_outcomes(kafka_bootstr
             commit(*arguments, **options)
 
         consumer.commit = looking
-        polling.stream.commit(Commit({deployment.partition(0): 3}, (outcome(b"first"),)))
+        polling.stream.commit(Commit({deployment.partition(0): Progress(3)}, (outcome(b"first"),)))
         assert looks == [([b"first"], 0)]
         assert deployment.committed(0) == 3
 
@@ -237,9 +249,11 @@ def test_without_transactions_a_failed_offset_is_doubtful_and_read_back(
         polling = deployment.ready()
         deployment.admin.remove_members([deployment.member().group_instance_id])
         with pytest.raises(CommitDoubtful):
-            polling.stream.commit(Commit({deployment.partition(0): 3}, (outcome(b"again"),)))
+            polling.stream.commit(
+                Commit({deployment.partition(0): Progress(3)}, (outcome(b"again"),))
+            )
         assert not polling.stream.can_commit
-        assert polling.recover()[deployment.partition(0)] == 0
+        assert polling.recover()[deployment.partition(0)] == Progress(0)
         assert deployment.values() == [b"again"]
 
 
@@ -251,12 +265,12 @@ def test_a_sequence_that_is_out_of_order_costs_the_transaction_and_its_producer(
     polling = deployment.ready()
     first = deployment.partition(0)
     polling.until(lambda: len(polling.records) == 2)
-    polling.stream.commit(Commit({first: 1}, (outcome(b"before"),)))
+    polling.stream.commit(Commit({first: Progress(1)}, (outcome(b"before"),)))
     producer = producer_of(polling.stream)
     numbers = producer._transaction_manager._sequence_numbers
     for tp in list(numbers):
         numbers[tp] += 5
-    commit = Commit({first: 2}, (outcome(b"after"),))
+    commit = Commit({first: Progress(2)}, (outcome(b"after"),))
     with pytest.raises(CommitDoubtful):
         polling.stream.commit(commit)
     assert deployment.values() == [b"before"]
@@ -274,7 +288,7 @@ def test_a_key_has_the_partition_that_every_client_gives_it(
         polling = deployment.ready()
         keys = [b"%d" % number * (number % 7 + 1) for number in range(40)]
         outcomes = (*(outcome(b"keyed", key) for key in keys), outcome(b"keyless", None))
-        polling.stream.commit(Commit({deployment.partition(0): 1}, outcomes))
+        polling.stream.commit(Commit({deployment.partition(0): Progress(1)}, outcomes))
         seen = {key: partition for partition, _, key, _ in deployment.visible()}
     assert len(seen) == len({*keys}) + 1
     assert {key: murmur2(key) % 2**31 % 5 for key in keys} == {key: seen[key] for key in keys}

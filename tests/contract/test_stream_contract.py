@@ -12,6 +12,7 @@ from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.memory.stream import CommitFault, MemoryBroker, MemoryStream
 from pipeline.errors import CommitDoubtful, OutcomeTooLarge
 from pipeline.ports import Assigned, Commit, Revoked, Stream
+from pipeline.progress import Progress
 from pipeline.records import OutputRecord, OutputTopic, Partition, Record
 from tests.rigs.services.kafka_deployment import POLL_S, Deployment, outcome, recovered
 from tests.rigs.waiting import eventually
@@ -117,26 +118,30 @@ class Member:
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self.starts: dict[Partition, int] = {}
+        self.progress: dict[Partition, Progress] = {}
         self.records: list[Record] = []
 
     def poll(self, max_records: int = 100) -> None:
         polled = self.stream.poll(max_records, POLL_S)
         for change in polled.changes:
             if isinstance(change, Revoked):
-                del self.starts[change.partition]
+                del self.progress[change.partition]
             else:
                 assert isinstance(change, Assigned)
-                assert change.partition not in self.starts
-                self.starts[change.partition] = change.offset
+                assert change.partition not in self.progress
+                self.progress[change.partition] = change.progress
         for record in polled.records:
             partition = record.position.partition
             assert record.position.offset >= self.starts[partition]
         assert len(polled.records) <= max_records
         self.records += polled.records
 
-    def recover(self) -> Mapping[Partition, int | None]:
+    def recover(self) -> Mapping[Partition, Progress | None]:
         return recovered(self.stream, self.poll)
+
+    @property
+    def starts(self) -> dict[Partition, int]:
+        return {partition: progress.offset for partition, progress in self.progress.items()}
 
     @property
     def values(self) -> list[bytes | None]:
@@ -168,7 +173,8 @@ def member(world: World) -> Member:
 
 
 def commit(offsets: Mapping[Partition, int], *values: bytes) -> Commit:
-    return Commit(offsets, tuple(outcome(value) for value in values))
+    progress = {partition: Progress(offset) for partition, offset in offsets.items()}
+    return Commit(progress, tuple(outcome(value) for value in values))
 
 
 def in_classifications(*values: bytes) -> set[tuple[OutputTopic, bytes | None, bytes]]:
@@ -260,7 +266,7 @@ def test_a_stream_cannot_commit_before_it_has_recovered(world: World) -> None:
     assert not fresh.stream.can_commit
     with pytest.raises(CommitDoubtful):
         fresh.stream.commit(commit({world.partitions[0]: 1}, b"early"))
-    assert fresh.stream.recover() == dict.fromkeys(world.partitions, 0)
+    assert fresh.stream.recover() == dict.fromkeys(world.partitions, Progress(0))
     assert world.visible() == set()
     fresh.stream.commit(commit({world.partitions[0]: 1}, b"in time"))
     assert world.visible() == in_classifications(b"in time")
@@ -269,12 +275,12 @@ def test_a_stream_cannot_commit_before_it_has_recovered(world: World) -> None:
 def test_a_commit_publishes_its_records_and_moves_its_offsets(world: World, member: Member) -> None:
     first, second = world.partitions
     records = tuple(outcome(role.encode(), b"k", role) for role in OutputTopic)
-    member.stream.commit(Commit({first: 3}, records))
+    member.stream.commit(Commit({first: Progress(3)}, records))
     assert world.visible() == {(role, b"k", role.encode()) for role in OutputTopic}
     assert (world.committed(first), world.committed(second)) == (3, 0)
-    member.stream.commit(Commit({second: 2}, ()))
+    member.stream.commit(Commit({second: Progress(2)}, ()))
     assert (world.committed(first), world.committed(second)) == (3, 2)
-    assert member.recover() == {first: 3, second: 2}
+    assert member.recover() == {first: Progress(3), second: Progress(2)}
 
 
 def test_a_commit_that_was_lost_can_be_sent_again(world: World, member: Member) -> None:
@@ -283,7 +289,7 @@ def test_a_commit_that_was_lost_can_be_sent_again(world: World, member: Member) 
     with pytest.raises(CommitDoubtful):
         member.stream.commit(commit({first: 3}, b"outcome"))
     assert not member.stream.can_commit
-    assert member.recover() == {first: 0, second: 0}
+    assert member.recover() == {first: Progress(0), second: Progress(0)}
     assert world.visible() == set()
     member.stream.commit(commit({first: 3}, b"outcome"))
     assert world.visible() == in_classifications(b"outcome")
@@ -296,7 +302,7 @@ def test_a_commit_that_was_applied_unheard_is_found_applied(world: World, member
     with pytest.raises(CommitDoubtful):
         member.stream.commit(commit({first: 3}, b"outcome"))
     assert not member.stream.can_commit
-    assert member.recover() == {first: 3, second: 0}
+    assert member.recover() == {first: Progress(3), second: Progress(0)}
     assert world.visible() == in_classifications(b"outcome")
 
 
@@ -306,12 +312,12 @@ def test_an_outcome_too_large_is_named_and_nothing_of_its_commit_is_seen(
     first = world.partitions[0]
     records = (outcome(b"before"), world.too_large, outcome(b"after"))
     with pytest.raises(OutcomeTooLarge) as raised:
-        member.stream.commit(Commit({first: 3}, records))
+        member.stream.commit(Commit({first: Progress(3)}, records))
     assert raised.value.index == 1
     member.recover()
     assert world.visible() == set()
     assert world.committed(first) == 0
-    member.stream.commit(Commit({first: 3}, (records[0], records[2])))
+    member.stream.commit(Commit({first: Progress(3)}, (records[0], records[2])))
     assert world.visible() == in_classifications(b"before", b"after")
     assert world.committed(first) == 3
 
@@ -355,6 +361,25 @@ def test_a_member_that_comes_back_goes_on_at_its_committed_offset(
     assert again.starts == {first: 2, second: 0}
     again.await_records(1)
     assert again.values == [b"2"]
+
+
+def test_a_member_that_comes_back_knows_what_is_done_beyond_its_offset(
+    world: World, member: Member
+) -> None:
+    first, second = world.partitions
+    world.produce(first, *(b"%d" % number for number in range(6)))
+    member.await_records(6)
+    ahead = Progress(1, (range(2, 3), range(4, 6)))
+    member.stream.commit(Commit({first: ahead}, (outcome(b"0"), outcome(b"2"))))
+    assert member.recover() == {first: ahead, second: Progress(0)}
+    member.stream.close(1.0)
+    again = Member(world.stream())
+    again.await_partitions({first, second})
+    assert again.progress == {first: ahead, second: Progress(0)}
+    again.await_records(5)
+    again.stream.recover()
+    again.stream.commit(Commit({first: Progress(6)}, ()))
+    assert again.recover() == {first: Progress(6), second: Progress(0)}
 
 
 def test_a_later_stream_of_the_same_member_fences_the_earlier(world: World, member: Member) -> None:

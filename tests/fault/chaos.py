@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
@@ -117,6 +118,7 @@ def summary(outcomes: Sequence[Outcome], seed: int, seconds: float) -> dict[str,
         "schedules": len(outcomes),
         "by_step": by_step,
         "by_fault": by_fault,
+        "by_order": dict(Counter(outcome.schedule.order for outcome in outcomes)),
         "inputs": sum(verdict.inputs for verdict in verdicts),
         "lost": sum(len(verdict.lost) for verdict in verdicts),
         "duplicated": sum(len(verdict.duplicated) for verdict in verdicts),

@@ -36,6 +36,7 @@ from pipeline.events import EventContext
 from pipeline.flow import FlowPolicy
 from pipeline.metrics import STREAM_WORKER
 from pipeline.ports import Commit, Polled, Revoked
+from pipeline.progress import Progress
 from pipeline.records import OutputRecord, OutputTopic
 from tests.rigs.stages.fault_steps import Step, Steps
 from tests.rigs.stages.pipeline_of_fakes import FakeEncoder, FakeStages, flow_of, rules_of
@@ -62,6 +63,8 @@ class Sabotage(StrEnum):
     NO_TRANSACTIONS = "no_transactions"
     WRONG_RESULTS = "wrong_results"
     NO_COMMITS = "no_commits"
+    NO_NOTES = "no_notes"
+    OTHER_ORDER = "other_order"
     OPEN_TRANSACTION = "open_transaction"
 
 
@@ -145,6 +148,7 @@ def _worker(case: WorkerCase, steps: Steps) -> StreamWorker:
         policy=replace(
             POLICY,
             flow=FlowPolicy(max_in_flight=MAX_IN_FLIGHT),
+            order=case.delivery.order,
             commit_interval_s=COMMIT_INTERVAL_S,
             max_outcomes_per_commit=MAX_OUTCOMES,
             max_bytes_per_commit=MAX_BYTES,
@@ -177,12 +181,15 @@ class ChaosStream(KafkaStream):
 
     def commit(self, commit: Commit) -> None:
         if self._sabotage == Sabotage.OFFSETS_FIRST:
-            super().commit(Commit(commit.offsets, ()))
+            super().commit(Commit(commit.progress, ()))
             commit = Commit({}, commit.records)
         elif self._sabotage == Sabotage.WRONG_RESULTS:
-            commit = Commit(commit.offsets, tuple(map(_swapped, commit.records)))
+            commit = Commit(commit.progress, tuple(map(_swapped, commit.records)))
         elif self._sabotage == Sabotage.NO_COMMITS:
             return
+        elif self._sabotage == Sabotage.NO_NOTES:
+            offsets = {each: Progress(at.offset) for each, at in commit.progress.items()}
+            commit = Commit(offsets, commit.records)
         super().commit(commit)
         if self._sabotage == Sabotage.OPEN_TRANSACTION and not self._left_open:
             self._left_open.append(_transaction_left_open(self._case))

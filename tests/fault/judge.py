@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.adapters.kafka.outcomes import PublishedOutcome
+from pipeline.commit.order import Order
+from pipeline.progress import Progress
 from pipeline.records import OutputRecord, OutputTopic
 from tests.rigs.stages.pipeline_of_fakes import Place
 
@@ -29,11 +31,12 @@ class Verdict:
 def judge(
     expected: Mapping[Place, tuple[OutputRecord, ...]],
     visible: Sequence[PublishedOutcome],
-    committed: Mapping[int, int],
+    committed: Mapping[int, Progress],
+    order: Order = "key",
 ) -> Verdict:
     """Compare what a read_committed consumer sees with what a run without faults publishes.
 
-    ``committed`` are the group's offsets by partition: what stands at or above them is still to
+    ``committed`` is the group's progress by partition: what it does not say to be done is still to
     come, and must not be visible. Records are told apart by their event ids, which a run with
     faults repeats.
     """
@@ -45,7 +48,7 @@ def judge(
     seen = Counter(outcome.headers["ce_id"] for outcome in visible)
     verdict = Verdict(inputs=len(expected))
     for event_id, (place, record) in wanted.items():
-        if place[1] < committed[place[0]] and not seen[event_id]:
+        if place[1] in committed[place[0]] and not seen[event_id]:
             verdict.lost.append(_name(place, record.topic))
         if seen[event_id] > 1:
             verdict.duplicated.append(_name(place, record.topic))
@@ -54,9 +57,11 @@ def judge(
             verdict.mismatched.append(f"no such {outcome.topic} is due: {outcome.headers}")
             continue
         place, record = wanted[outcome.headers["ce_id"]]
-        if not _equal(record, outcome) or place[1] >= committed[place[0]]:
+        if not _equal(record, outcome) or place[1] not in committed[place[0]]:
             verdict.mismatched.append(_name(place, record.topic))
-    verdict.mismatched.extend(_overtaken({i: place for i, (place, _) in wanted.items()}, visible))
+    if order != "none":
+        places = {event_id: place for event_id, (place, _) in wanted.items()}
+        verdict.mismatched.extend(_overtaken(places, visible, by_key=order == "key"))
     return verdict
 
 
@@ -71,16 +76,18 @@ def _equal(record: OutputRecord, found: PublishedOutcome) -> bool:
 
 
 def _overtaken(
-    places: Mapping[bytes | None, Place], visible: Sequence[PublishedOutcome]
+    places: Mapping[bytes, Place], visible: Sequence[PublishedOutcome], *, by_key: bool
 ) -> list[str]:
-    """Outcomes that stand behind one of a later reference with the same key."""
+    """Outcomes that stand behind one of a later reference of the partition; ``by_key``: with the
+    same key."""
     latest: dict[tuple[OutputTopic, int, bytes | None, int], Place] = {}
     late = []
     for outcome in sorted(visible, key=lambda each: (each.topic, each.partition, each.offset)):
         place = places.get(outcome.headers["ce_id"])
         if place is None:
             continue
-        line = (outcome.topic, outcome.partition, outcome.key, place[0])
+        key = outcome.key if by_key else None
+        line = (outcome.topic, outcome.partition, key, place[0])
         if place < latest.get(line, place):
             late.append(f"{_name(place, outcome.topic)} was overtaken")
         latest[line] = max(place, latest.get(line, place))

@@ -23,9 +23,11 @@ from kafka import KafkaConsumer, TopicPartition
 from pipeline.adapters.kafka.admin import ClusterFacts, KafkaAdmin
 from pipeline.adapters.kafka.clients import connect
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
+from pipeline.adapters.kafka.offsets import progress_of
 from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, TopicNames
 from pipeline.events import EventContext
+from pipeline.progress import Progress
 from pipeline.records import OutputTopic, Partition, Position, Record
 from tests.fault.chaos_worker import VERSION, Ended, Sabotage, WorkerCase, run_worker
 from tests.fault.judge import Verdict, judge
@@ -273,11 +275,7 @@ class _Run:
         proxy = f"127.0.0.1:{lane._proxies[slot].port}"
         case = WorkerCase(
             lane._kafka.model_copy(update={"group": self._group, "bootstrap_servers": (proxy,)}),
-            DELIVERY.model_copy(
-                update={"mode": "at_least_once"}
-                if self._sabotage is Sabotage.NO_TRANSACTIONS
-                else {}
-            ),
+            self._delivery(slot),
             Member("chaos", self._group, "chaos", slot),
             lane._facts,
             self._log,
@@ -289,6 +287,10 @@ class _Run:
         process.start()
         theirs.close()
         self._workers.append(Running(slot, process, ours, faults))
+
+    def _delivery(self, slot: int) -> DeliveryPolicy:
+        mode = "at_least_once" if self._sabotage is Sabotage.NO_TRANSACTIONS else "exactly_once"
+        return DELIVERY.model_copy(update={"mode": mode, "order": self._schedule.orders[slot]})
 
     def _signal(self, worker: Running, number: int) -> None:
         if worker.process.is_alive() and worker.process.pid is not None:
@@ -309,11 +311,12 @@ class _Run:
         self._lane._producer.flush()
 
     def _everything_committed(self) -> bool:
-        return self._committed() == self._offsets(self._lane._inputs)
+        ends = self._offsets(self._lane._inputs)
+        return self._committed() == {number: Progress(end) for number, end in ends.items()}
 
-    def _committed(self) -> dict[int, int]:
+    def _committed(self) -> dict[int, Progress]:
         found = self._lane._admin.client.list_group_offsets({self._group: self._lane._inputs})
-        return {tp.partition: found[self._group][tp].offset for tp in self._lane._inputs}
+        return {tp.partition: progress_of(found[self._group][tp]) for tp in self._lane._inputs}
 
     def _offsets(self, partitions: list[TopicPartition]) -> dict[int, int]:
         ends: dict[Any, int] = self._lane._written.end_offsets(partitions)
@@ -334,7 +337,8 @@ class _Run:
         self._visible.extend(lane._reader.rest())
         context = EventContext(lane._facts.cluster_id, self._group, lane._facts.topic_ids, VERSION)
         expected = expected_outcomes(list(self._input()), context)
-        found = judge(expected, self._visible, self._committed())
+        order = "key" if self._sabotage is Sabotage.OTHER_ORDER else self._schedule.order
+        found = judge(expected, self._visible, self._committed(), order)
         found.stuck = verdict.stuck
         self._result.verdict = found
 

@@ -6,7 +6,9 @@ import json
 import random
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import get_args
 
+from pipeline.commit.order import Order
 from tests.rigs.stages.fault_steps import Step
 from tests.rigs.stages.pipeline_of_fakes import MISSING
 
@@ -55,13 +57,20 @@ class Message:
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """One run of the harness. The second worker joins ``joins_s`` after the first; messages from
-    ``second_wave`` on are sent while the workers run."""
+    ``second_wave`` on are sent while the workers run. ``orders`` are those of the workers, who
+    differ while a setting is rolled out."""
 
     index: int
     faults: tuple[Fault, ...]
     messages: tuple[Message, ...]
     second_wave: int
     joins_s: float
+    orders: tuple[Order, Order]
+
+    @property
+    def order(self) -> Order:
+        """What consumers may rely on."""
+        return max(self.orders, key=get_args(Order).index)
 
     @property
     def lasts_s(self) -> float:
@@ -76,7 +85,11 @@ class Schedule:
             f"for {fault.heal_s:.1f} s"
             for fault in self.faults
         )
-        return f"schedule {self.index}: {faults}; worker 1 joins after {self.joins_s:.1f} s"
+        orders = " and ".join(dict.fromkeys(self.orders))
+        return (
+            f"schedule {self.index}: {faults}; worker 1 joins after {self.joins_s:.1f} s; order of "
+            f"{orders}"
+        )
 
 
 def draw(seed: int, index: int) -> Schedule:
@@ -98,7 +111,10 @@ def draw(seed: int, index: int) -> Schedule:
     # Partitions are revoked from the first worker only if it had time to get them all.
     revoked = any(fault.step is Step.REVOKE for fault in faults)
     joins_s = rng.uniform(2.5, 3.5) if revoked else rng.uniform(0.0, 1.0)
-    return Schedule(index, tuple(faults), messages, rng.randint(5, len(messages)), joins_s)
+    second_wave = rng.randint(5, len(messages))
+    order: Order = rng.choice(get_args(Order))
+    other: Order = order if rng.random() < 0.7 else rng.choice(get_args(Order))
+    return Schedule(index, tuple(faults), messages, second_wave, joins_s, (order, other))
 
 
 def _fault(rng: random.Random, step: Step, kind: Kind, slot: int) -> Fault:

@@ -11,6 +11,7 @@ import pytest
 from kafka import TopicPartition
 from kafka.admin import OffsetSpec
 
+from pipeline.progress import Progress
 from tests.fault.proxy import ProxyLoop, TcpProxy
 from tests.rigs.services.kafka_deployment import Deployment, Polling
 from tests.rigs.waiting import eventually
@@ -106,7 +107,8 @@ def test_a_member_of_many_partitions_asks_for_all_their_offsets_at_once(
     polling.until(lambda: len(polling.owned) == MANY)
     offsets = polling.recover()
     assert offsets == {
-        deployment.partition(number): 0 if number < OLD else None for number in range(MANY)
+        deployment.partition(number): Progress(0) if number < OLD else None
+        for number in range(MANY)
     }
     assert 0 < asked["OffsetFetchRequest"] < FEW
     assert 0 < asked["ListOffsetsRequest"] < FEW

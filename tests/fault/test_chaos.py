@@ -4,6 +4,7 @@ reported."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -43,9 +44,7 @@ def with_kills_at(step: Step) -> list[Schedule]:
     for occurrence in range(1, LANES + 1):
         drawn = draw(SEED, 1000 + occurrence)
         fault = Fault(0, step, occurrence, Kind.KILL, 0.0)
-        schedules.append(
-            Schedule(drawn.index, (fault,), drawn.messages, drawn.second_wave, drawn.joins_s)
-        )
+        schedules.append(replace(drawn, faults=(fault,)))
     return schedules
 
 
@@ -57,6 +56,19 @@ def test_offsets_committed_before_their_outcomes_are_noticed(chaos: Harness) -> 
 def test_outcomes_without_a_transaction_are_noticed(chaos: Harness) -> None:
     outcomes = chaos.run(with_kills_at(Step.FLUSH), sabotage=Sabotage.NO_TRANSACTIONS)
     assert any(outcome.verdict.duplicated for outcome in outcomes)
+
+
+def test_a_successor_that_is_not_told_what_is_done_is_noticed(chaos: Harness) -> None:
+    schedules = [replace(each, orders=("none", "none")) for each in with_kills_at(Step.PRUNE)]
+    outcomes = chaos.run(schedules, sabotage=Sabotage.NO_NOTES)
+    assert any(outcome.verdict.duplicated for outcome in outcomes)
+
+
+def test_outcomes_that_overtake_others_of_their_key_are_noticed(chaos: Harness) -> None:
+    # The workers keep no order, and the judge asks for that of keys.
+    schedules = [replace(each, orders=("none", "none")) for each in with_kills_at(Step.PRUNE)]
+    outcomes = chaos.run(schedules, sabotage=Sabotage.OTHER_ORDER)
+    assert any("overtaken" in each for o in outcomes for each in o.verdict.mismatched)
 
 
 def test_wrong_results_are_noticed(chaos: Harness) -> None:

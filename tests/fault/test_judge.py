@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pipeline.adapters.kafka.outcomes import PublishedOutcome
+from pipeline.commit.order import Order
+from pipeline.progress import Progress
 from pipeline.records import OutputRecord, OutputTopic
 from tests.fault.judge import Verdict, judge
 from tests.rigs.stages.pipeline_of_fakes import Place
 
 TOPIC = OutputTopic.CLASSIFICATIONS
 PLACES: list[Place] = [(0, 0, 0), (0, 1, 0), (0, 1, 1), (1, 0, 0)]
-COMMITTED = {0: 2, 1: 1}
+COMMITTED = {0: Progress(2), 1: Progress(1)}
 
 
 def due(place: Place) -> OutputRecord:
@@ -29,8 +32,10 @@ EXPECTED = {place: (due(place),) for place in PLACES}
 GOOD = [seen(place, offset) for offset, place in enumerate(PLACES)]
 
 
-def verdict_of(*visible: PublishedOutcome, committed: dict[int, int] | None = None) -> Verdict:
-    return judge(EXPECTED, visible, committed or COMMITTED)
+def verdict_of(
+    *visible: PublishedOutcome, committed: Mapping[int, Progress] = COMMITTED, order: Order = "key"
+) -> Verdict:
+    return judge(EXPECTED, visible, committed, order)
 
 
 def test_what_is_due_and_seen_once_passes() -> None:
@@ -49,11 +54,11 @@ def test_what_is_not_seen_below_the_committed_offset_is_lost() -> None:
 
 
 def test_what_is_not_committed_need_not_be_there() -> None:
-    assert verdict_of(GOOD[0], committed={0: 1, 1: 0}).passed
+    assert verdict_of(GOOD[0], committed={0: Progress(1), 1: Progress(0)}).passed
 
 
 def test_what_is_seen_before_it_is_committed_is_reported() -> None:
-    verdict = verdict_of(GOOD[0], GOOD[1], committed={0: 1, 1: 0})
+    verdict = verdict_of(GOOD[0], GOOD[1], committed={0: Progress(1), 1: Progress(0)})
     assert verdict.mismatched == ["classifications of 0@1.0"]
 
 
@@ -77,3 +82,18 @@ def test_an_outcome_behind_a_later_one_of_its_key_and_partition_is_reported() ->
     assert verdict.mismatched == ["classifications of 0@0.0 was overtaken"]
     swapped = verdict_of(first, replace(second, offset=2), replace(third, offset=1), other)
     assert swapped.mismatched == ["classifications of 0@1.0 was overtaken"]
+
+
+def test_what_is_done_beyond_the_offset_is_due_and_nothing_before_it() -> None:
+    ahead = {0: Progress(0, (range(1, 2),)), 1: Progress(1)}
+    assert verdict_of(*GOOD[1:], committed=ahead).passed
+    assert verdict_of(*GOOD, committed=ahead).mismatched == ["classifications of 0@0.0"]
+    assert verdict_of(*GOOD[2:], committed=ahead).lost == ["classifications of 0@1.0"]
+
+
+def test_only_the_order_that_was_promised_is_asked_for() -> None:
+    first, second, third, other = GOOD
+    assert verdict_of(replace(first, offset=8), second, third, other, order="none").passed
+    another_key = replace(first, key=b"another", offset=8)
+    assert "overtaken" in str(verdict_of(another_key, second, third, order="partition"))
+    assert "overtaken" not in str(verdict_of(another_key, second, third, order="key"))

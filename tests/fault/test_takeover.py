@@ -15,6 +15,7 @@ import pytest
 from pipeline.adapters.kafka.policy import DeliveryPolicy
 from pipeline.errors import CommitDoubtful
 from pipeline.ports import Commit, Revoked
+from pipeline.progress import Progress
 from tests.fault.chaos_worker import WorkerCase, run_worker
 from tests.rigs.services.kafka_deployment import Deployment, Polling, outcome
 from tests.rigs.waiting import WAIT_S
@@ -87,14 +88,14 @@ def test_a_member_that_stops_polling_is_put_out_and_cannot_commit_and_joins_agai
         other.until(lambda: len(other.owned) == PARTITIONS)
         assert time.monotonic() - polled_at >= delivery.max_poll_interval_s
         with pytest.raises(CommitDoubtful):
-            stuck.stream.commit(Commit({contested: 9}, (outcome(b"stuck"),)))
-        other.stream.commit(Commit({contested: 1}, (outcome(b"other"),)))
+            stuck.stream.commit(Commit({contested: Progress(9)}, (outcome(b"stuck"),)))
+        other.stream.commit(Commit({contested: Progress(1)}, (outcome(b"other"),)))
         lost = len(stuck.changes)
         stuck.until(lambda: len(stuck.owned) == len(other.owned) == 2, also=[other])
         assert [type(each) for each in stuck.changes[lost : lost + 2]] == [Revoked, Revoked]
         mine = min(stuck.owned)
         offset = stuck.starts[mine] + 1
         stuck.recover()
-        stuck.stream.commit(Commit({mine: offset}, (outcome(b"again"),)))
+        stuck.stream.commit(Commit({mine: Progress(offset)}, (outcome(b"again"),)))
         assert {*deployment.values()} == {b"other", b"again"}
         assert deployment.committed(mine.number) == offset

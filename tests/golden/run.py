@@ -121,7 +121,7 @@ def published() -> tuple[list[OutputRecord], PrometheusMeter]:
             headers=tuple((n, None if v is None else v.encode()) for n, v in record["headers"]),
             timestamp_ms=record["timestamp_ms"],
         )
-    with running(broker, flow=flow, rules=rules) as worker:
+    with running(broker, flow=flow, rules=rules, order="partition") as worker:
         eventually(lambda: committed(broker) == len(records))
     return broker.published, worker.meter
 

@@ -15,6 +15,7 @@ from pipeline.commit.settled import Classified, DeadLettered, PassedOver, Settle
 from pipeline.commit.window import Batch, CommitWindow
 from pipeline.errors import CommitDoubtful, Halt, OutcomeTooLarge, Unconfirmed
 from pipeline.ports import UNTRACED, Commit, ImageTrace, Stream
+from pipeline.progress import Progress
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -59,7 +60,7 @@ def dead_lettered(
 
 
 class Committer:
-    """Publishes the commit window's finished prefixes.
+    """Publishes what may be committed of the commit window.
 
     No transaction is opened before all its outcomes are in memory. After a doubtful commit, nothing
     is committed until ``recover`` has found out whether it succeeded.
@@ -134,12 +135,12 @@ class Committer:
             return 0.0
         return max(0.0, self._clock.monotonic() - max(min(starts), since))
 
-    def recover(self) -> tuple[tuple[Partition, int], ...]:
+    def recover(self) -> tuple[tuple[Partition, Progress], ...]:
         """Called after a doubtful commit, and at the start. Builds a new producer, then finds out
         whether the doubtful batch was committed.
 
         Returns:
-            Partitions whose committed offset somebody else has moved, with the offsets to go on
+            Partitions whose committed offset somebody else has moved, with the progress to go on
                 from.
         """
         if self._barred_since is None:
@@ -171,7 +172,7 @@ class Committer:
         return moved
 
     def _commit(self, stopping: bool) -> None:
-        """One transaction: the contiguous finished prefix of every partition."""
+        """One transaction: what may be committed of every partition."""
         self._window.advance(self._stream.positions())
         batch = self._window.take(self._bounds.outcomes, self._bounds.bytes)
         if batch is None:
@@ -188,7 +189,7 @@ class Committer:
         records = tuple(record for settled in batch.outcomes for record in settled.records)
         started = self._clock.monotonic()
         try:
-            self._stream.commit(Commit(batch.offsets, records))
+            self._stream.commit(Commit(batch.progress, records))
         except OutcomeTooLarge as failure:
             self._window.abandon()
             self._shrink(batch, failure)

@@ -42,6 +42,9 @@ class Gauges:
         self._due_at = now + INTERVAL_S
         self._meter.set(metrics.IN_FLIGHT, self._window.unsettled + self._window.settled)
         self._meter.set(metrics.IN_FLIGHT_BYTES, self._window.settled_bytes)
+        progress = map(self._window.progress, self._window.partitions)
+        ahead = sum(each.count - each.offset for each in progress)
+        self._meter.set(metrics.DONE_AHEAD, ahead)
         oldest = self._window.oldest_begun_at()
         self._meter.set(metrics.OLDEST_SECONDS, 0.0 if oldest is None else now - oldest)
         self._meter.set(metrics.COMMIT_AGE_SECONDS, self._committer.age_s())
@@ -62,7 +65,7 @@ class Gauges:
     def _update_lag(self) -> None:
         ends = self._stream.ends()
         behind = {
-            partition: max(0, ends[partition] - self._window.committed(partition))
+            partition: max(0, ends[partition] - self._window.progress(partition).count)
             for partition in self._window.partitions
             if partition in ends
         }

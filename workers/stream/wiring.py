@@ -146,6 +146,7 @@ def _policy(settings: Settings) -> StreamPolicy:
         settings.references,
         settings.flow,
         settings.priority,
+        delivery.order,
         delivery.commit_interval_s,
         delivery.max_outcomes_per_commit,
         delivery.max_mib_per_commit * MIB,

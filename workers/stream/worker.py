@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline import metrics
+from pipeline.commit.order import Order
 from pipeline.commit.settled import Classified, PassedOver, Settled
 from pipeline.commit.window import CommitWindow
 from pipeline.errors import Halt, Retry, ends_worker
@@ -96,6 +97,7 @@ class StreamPolicy:
     references: ReferencesPolicy
     flow: FlowPolicy
     priority: PriorityPolicy
+    order: Order
     commit_interval_s: float
     max_outcomes_per_commit: int
     max_bytes_per_commit: int
@@ -127,7 +129,7 @@ class StreamWorker:
         self._clock = clock = instruments.clock
         self._meter = meter = instruments.meter
         self._tracer = instruments.tracer
-        self._window = CommitWindow()
+        self._window = CommitWindow(policy.order)
         self._committer = Committer(
             stream,
             self._window,
@@ -218,7 +220,7 @@ class StreamWorker:
         self._follow(polled)
         now = self._clock.monotonic()
         for record in polled.records:
-            epoch = self._window.begin(record.position, now)
+            epoch = self._window.begin(record.position, now, record.key)
             if epoch is not None:
                 self._intake.add(record, epoch)
         for lost in polled.unreadable:
@@ -230,8 +232,8 @@ class StreamWorker:
         """Follow changes of the assignment. Work of revoked partitions is dropped."""
         for change in polled.changes:
             if isinstance(change, Assigned):
-                self._window.assign(change.partition, change.offset)
-                log.info("%s: assigned, from offset %d", change.partition, change.offset)
+                self._window.assign(change.partition, change.progress)
+                log.info("%s: assigned, from offset %s", change.partition, change.progress)
             else:
                 self._void(change.partition)
                 self._window.revoke(change.partition)
@@ -305,13 +307,11 @@ class StreamWorker:
             self._unanswered_at = self._clock.monotonic()
         before = self._committer.committed
         if not self._stream.can_commit:
-            for partition, offset in self._committer.recover():
-                log.warning(
-                    "%s: another owner committed %d; going on from there", partition, offset
-                )
+            for partition, progress in self._committer.recover():
+                log.warning("%s: another owner committed %s; going on there", partition, progress)
                 self._void(partition)
-                self._window.assign(partition, offset)
-                self._stream.seek(partition, offset)
+                self._window.assign(partition, progress)
+                self._stream.seek(partition, progress.offset)
         else:
             self._committer.commit_when_due(stopping=self._stopping.is_set())
         if self._committer.committed > before:

@@ -52,7 +52,7 @@ def _run(groups: Sequence[Group], jobs: int) -> int:
     began = time.monotonic()
     with ExitStack() as stack:
         logs = stack.enter_context(tempfile.TemporaryDirectory(prefix="clipstream-test-"))
-        # Another run's Ray must not be found, and paths of Ray's sockets must be short.
+        # Nobody else's Ray must be found, and paths of its sockets must be short.
         short = os.environ.get("RAY_TMPDIR", "/tmp")  # noqa: S108 - Ray's own default
         Path(short).mkdir(parents=True, exist_ok=True)
         environment["RAY_TMPDIR"] = stack.enter_context(

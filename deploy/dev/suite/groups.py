@@ -1,10 +1,11 @@
 """The groups of `make test`, in the order in which they start.
 
 Every test file belongs to exactly one group: ``tests/unit/project/test_suite.py`` fails for a file
-that belongs to none or to two. The groups that may run beside another come first: lint, then long
-ones before short ones, so that no long one runs on by itself. `kafka` waits more than it computes
-and runs beside three that compute. The groups that run alone follow; those that need a Kubernetes
-come last, because its programs are built meanwhile, once on a machine.
+that belongs to none or to two. The groups that may run beside others come first: lint, then long
+ones before short ones, so that no long one runs on by itself. `kafka`, `ray`, `backfill` and
+`serving` wait more than they compute, and run beside others that compute. The groups that run alone
+follow; those that need a Kubernetes come last, because its programs are built meanwhile, once on a
+machine.
 """
 
 from __future__ import annotations
@@ -96,6 +97,18 @@ GROUPS = (
             "tests/component/test_verify.py",
         ),
     ),
+    Group(
+        "ray",
+        "workers as Ray actors: nodes that come, lack something, go away",
+        files=(
+            "tests/component/test_backfill_on_ray.py",
+            "tests/component/test_faulty_node.py",
+            "tests/component/test_gpus_of_a_cluster.py",
+            "tests/component/test_ray_start.py",
+            "tests/component/test_scaling_stream.py",
+            "tests/fault/test_ray_cluster.py",
+        ),
+    ),
     Group("types", "strict types of product and tests", command=shell("mypy")),
     Group(
         "unit",
@@ -103,9 +116,23 @@ GROUPS = (
         files=("tests/unit/**/test_*.py",),
     ),
     Group(
+        "backfill",
+        "a backfill's rows are committed once, whatever dies on the way",
+        files=(
+            "tests/component/backfill/test_*.py",
+            "tests/e2e/test_backfill*.py",
+            "tests/fault/backfill/test_*.py",
+        ),
+    ),
+    Group(
         "decode",
         "real files in the real sandbox: pixels, refusals, crashes",
         files=("tests/component/test_decoder_*.py",),
+    ),
+    Group(
+        "serving",
+        "the HTTP application on Ray Serve: both proxies, drains, deaths, other applications",
+        files=("tests/component/serving/test_*.py",),
     ),
     Group(
         "clip",
@@ -185,35 +212,6 @@ GROUPS = (
         "e2e",
         "the commands as a person types them: Kafka, S3, Ray",
         files=("tests/e2e/test_demo.py", "tests/e2e/test_stream_*.py"),
-        alone=True,
-    ),
-    Group(
-        "backfill",
-        "a backfill's rows are committed once, whatever dies on the way",
-        files=(
-            "tests/component/backfill/test_*.py",
-            "tests/e2e/test_backfill*.py",
-            "tests/fault/backfill/test_*.py",
-        ),
-        alone=True,
-    ),
-    Group(
-        "ray",
-        "workers as Ray actors: nodes that come, lack something, go away",
-        files=(
-            "tests/component/test_backfill_on_ray.py",
-            "tests/component/test_faulty_node.py",
-            "tests/component/test_gpus_of_a_cluster.py",
-            "tests/component/test_ray_start.py",
-            "tests/component/test_scaling_stream.py",
-            "tests/fault/test_ray_cluster.py",
-        ),
-        alone=True,
-    ),
-    Group(
-        "serving",
-        "the HTTP application on Ray Serve: both proxies, drains, deaths, other applications",
-        files=("tests/component/serving/test_*.py",),
         alone=True,
     ),
     Group(

@@ -17,7 +17,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, Offs
 
 from pipeline.adapters.kafka.clients import connect
 from pipeline.adapters.kafka.failures import administrated, administrating, connecting
-from pipeline.adapters.kafka.offsets import OffsetNote
+from pipeline.adapters.kafka.offsets import OffsetNote, progress_of
 from pipeline.adapters.kafka.policy import KafkaPolicy, common_options
 from pipeline.errors import Halt, Retry
 from pipeline.records import OutputTopic
@@ -167,8 +167,8 @@ class KafkaAdmin:
         unknown = set(self._kafka.input_topics) - described.keys()
         if unknown or set(partitions) - ends.keys():
             raise Retry("kafka.unavailable", "kafka: not all partitions say where they end")
-        committed = {tp: at.offset for tp, at in listed.get(self._kafka.group, {}).items()}
-        return sum(max(0, end.offset - max(0, committed.get(tp, 0))) for tp, end in ends.items())
+        done = {tp: progress_of(at).count for tp, at in listed.get(self._kafka.group, {}).items()}
+        return sum(max(0, end.offset - max(0, done.get(tp, 0))) for tp, end in ends.items())
 
     def remove_members(self, instances: Collection[str]) -> None:
         """Remove static members from the group, so that their partitions move at once and not after

@@ -18,6 +18,9 @@ from pipeline.ports import Check, CheckResult
 from pipeline.records import OutputTopic
 
 INTERNAL_TOPICS = ("__consumer_offsets", "__transaction_state")
+OFFSET_METADATA_BYTES = 4096
+"""Room for the longest ``OffsetNote``; a broker's default."""
+
 SAFE_REPLICATION = 3
 SAFE_MIN_ISR = 2
 CREATED_RETENTION_MS = 7 * 24 * 3600 * 1000
@@ -240,6 +243,13 @@ class KafkaDoctor:
                 "session timeout",
                 f"the broker accepts {shortest_ms / 1000:g} to {most_ms / 1000:g} s; set "
                 "delivery.session_timeout_s to a value in this range",
+            )
+        note_bytes = int(found.get("offset.metadata.max.bytes", "4096"))
+        if note_bytes < OFFSET_METADATA_BYTES and self._delivery.order != "partition":
+            yield _failed(
+                "offset metadata",
+                f"offset.metadata.max.bytes is {note_bytes}; raise it to {OFFSET_METADATA_BYTES}, "
+                "or set delivery.order to partition",
             )
         if found.get("transaction.partition.verification.enable", "true") == "false":
             yield _failed(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import kafka.errors as kafka_errors
@@ -15,6 +15,7 @@ from kafka.admin import OffsetSpec
 
 from pipeline.adapters.kafka.clients import listed_offsets
 from pipeline.errors import Halt
+from pipeline.progress import Progress
 from pipeline.records import Partition
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,11 @@ OFFSETS_TIMEOUT_S = 10.0
 
 # Releases that share a group in a rolling update read each other's notes, so later fields are
 # ignored.
-_NOTE = re.compile(r"clipstream/1 topic=(\S+) initial=(\d{1,9})(?: \w+=\S+)*")
+_RUN = r"[1-9]\d{0,5}\.[1-9]\d{0,5}"
+_NOTE = re.compile(
+    r"clipstream/1 topic=(delivery\.order:)?(\S+) initial=(\d{1,9})"
+    rf"(?: ahead=({_RUN}(?:\.{_RUN})*))?(?: \w+=\S+)*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +39,35 @@ class OffsetNote:
     ``topic_id`` reveals a topic that was deleted and created again. ``initial_partitions`` is the
     number of partitions that the topic had when the group first committed. A partition beyond this
     number without a commit was added later and starts at 0. Any other missing offset was lost.
+    ``runs`` are those of ``Progress``.
+
+    A release that does not know runs would publish their outcomes again. So a note with runs names
+    another topic to it, and it halts with ``kafka.topic_recreated`` and that name.
     """
 
     topic_id: str
     initial_partitions: int
+    runs: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return f"clipstream/1 topic={self.topic_id} initial={self.initial_partitions}"
+        topic, initial = self.topic_id, self.initial_partitions
+        if not self.runs:
+            return f"clipstream/1 topic={topic} initial={initial}"
+        ahead = ".".join(map(str, self.runs))
+        return f"clipstream/1 topic=delivery.order:{topic} initial={initial} ahead={ahead}"
 
     @classmethod
     def parse(cls, metadata: str) -> OffsetNote | None:
         """Read a note back. None for offsets that another program committed."""
         found = _NOTE.fullmatch(metadata)
-        return cls(found[1], int(found[2])) if found else None
+        if found is None:
+            return None
+        has_runs, topic_id, initial, ahead = found.groups()
+        if not has_runs:
+            return cls(topic_id, int(initial))
+        if ahead is None:  # of a later release, which this one does not understand
+            return cls(has_runs + topic_id, int(initial))
+        return cls(topic_id, int(initial), tuple(map(int, ahead.split("."))))
 
 
 class GroupOffsets:
@@ -61,36 +82,42 @@ class GroupOffsets:
         self._topic_ids = topic_ids
         self._notes: dict[str, OffsetNote] = {}
 
-    def committed(self) -> dict[Partition, int | None]:
-        """The committed offset of each assigned partition, or None."""
+    def committed(self) -> dict[Partition, Progress | None]:
+        """The committed progress of each assigned partition, or None."""
         assigned = self._consumer.assignment()
         found = self._ask(assigned)
         return {
-            Partition(tp.topic, tp.partition): found[tp].offset if tp in found else None
+            Partition(tp.topic, tp.partition): progress_of(found[tp]) if tp in found else None
             for tp in assigned
         }
 
     def annotated(
-        self, offsets: Mapping[Partition, int]
+        self, progress: Mapping[Partition, Progress]
     ) -> dict[TopicPartition, OffsetAndMetadata]:
         """Offsets of checked partitions with their notes, ready to commit. Does not block."""
         return {
             TopicPartition(partition.topic, partition.number): OffsetAndMetadata(
-                offset, str(self._notes[partition.topic]), -1
+                reached.offset, str(replace(self._notes[partition.topic], runs=reached.runs)), -1
             )
-            for partition, offset in offsets.items()
+            for partition, reached in progress.items()
         }
 
-    def check(self, partitions: Collection[TopicPartition]) -> None:
+    def check(self, starts: Mapping[TopicPartition, int]) -> dict[TopicPartition, Progress]:
         """Compare each partition's topic with the topic whose offset was committed, and remember
         the notes. Sends one request for all.
+
+        Returns:
+            The progress with which each partition starts at its offset.
 
         Raises:
             Halt: a topic is another one with the same name.
         """
-        found = self._ask(partitions)
-        for tp in partitions:
+        found = self._ask(starts)
+        progress = {}
+        for tp, start in starts.items():
             note = _note(found.get(tp))
+            ahead = progress_of(found[tp]).ahead if note else ()
+            progress[tp] = Progress(start, ahead)
             if note is None:
                 # Committed by hand or by another program: accepted as it is.
                 count = len(self._consumer.partitions_for_topic(tp.topic) or ())
@@ -99,6 +126,7 @@ class GroupOffsets:
                 self._notes[tp.topic] = note
             else:
                 raise self._recreated(tp.topic, note.topic_id, self._topic_ids[tp.topic])
+        return progress
 
     def check_topics(self) -> None:
         """Look for topics that were deleted and created again while this member reads them, and for
@@ -194,6 +222,12 @@ class GroupOffsets:
             f"{before} then, {now} now), so its offsets mean nothing; stop the group, delete its "
             "offsets on the topic, and start again",
         )
+
+
+def progress_of(committed: OffsetAndMetadata) -> Progress:
+    """What a committed offset and its note say."""
+    note = _note(committed)
+    return Progress.of_runs(committed.offset, note.runs if note else ())
 
 
 def _note(found: Any) -> OffsetNote | None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.adapters.kafka.security.policy import KafkaSecurity
+from pipeline.commit.order import Order
 from pipeline.policy import Policy, Tier
 from pipeline.records import OutputTopic
 
@@ -160,6 +161,15 @@ class DeliveryPolicy(Policy):
         description="exactly_once: one transaction publishes outcomes and commits offsets. "
         "at_least_once: outcomes are acknowledged first and offsets committed afterwards; a crash "
         "in between publishes the same event ids again.",
+    )
+    order: Annotated[Order, Tier.TUNING] = Field(
+        "key",
+        description="What a finished outcome waits for. key: for earlier outcomes of the same key; "
+        "outcomes of records without a key wait for none. none: for nothing. partition: for all "
+        "earlier outcomes of its input partition, so one slow image holds up all that came after "
+        "it. With key and none, a committed offset's metadata says what is done beyond it. A "
+        "release without this setting cannot read that and halts; see docs/operations.md, Roll "
+        "out a version.",
     )
     start: Annotated[Literal["earliest", "latest", "none"] | datetime, Tier.EVERYDAY] = Field(
         "earliest",

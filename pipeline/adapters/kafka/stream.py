@@ -27,6 +27,7 @@ from pipeline.ports import (
     Revoked,
     Unreadable,
 )
+from pipeline.progress import Progress
 from pipeline.records import Partition, Position
 
 log = logging.getLogger(__name__)
@@ -152,10 +153,10 @@ class KafkaStream:
     def commit(self, commit: Commit) -> None:
         self._refuse_fork()
         held = {Partition(tp.topic, tp.partition) for tp in self._held()}
-        if strangers := commit.offsets.keys() - held:
+        if strangers := commit.progress.keys() - held:
             self._sink.discard()
             raise CommitDoubtful("kafka.not_owner", f"kafka: {min(strangers)} is not owned")
-        offsets = self._offsets.annotated(commit.offsets)
+        offsets = self._offsets.annotated(commit.progress)
         self._sink.publish(commit.records, offsets, self._group)
         if self._delivery.mode == "at_least_once" and offsets:
             try:
@@ -168,7 +169,7 @@ class KafkaStream:
                     error, self._kafka.group, "kafka.commit_failed", "committing offsets"
                 ) from error
 
-    def recover(self) -> Mapping[Partition, int | None]:
+    def recover(self) -> Mapping[Partition, Progress | None]:
         self._refuse_fork()
         failed_at = self._sink.failed_at
         if (
@@ -245,10 +246,9 @@ class KafkaStream:
             start = polled[tp][0].offset if polled.get(tp) else self._position(tp)
             if start is not None:
                 starts[tp] = start
-        self._offsets.check(starts)
-        for tp, start in starts.items():
+        for tp, progress in self._offsets.check(starts).items():
             self._unannounced.remove(tp)
-            self._announced.append(Assigned(Partition(tp.topic, tp.partition), start))
+            self._announced.append(Assigned(Partition(tp.topic, tp.partition), progress))
 
     def _give_up(self) -> tuple[Unreadable, ...]:
         """Step over offsets that repeatedly could not be read."""

@@ -15,7 +15,10 @@ from typing import Literal
 
 from pipeline.errors import CommitDoubtful, Halt, OutcomeTooLarge
 from pipeline.ports import Assigned, Commit, Polled, Revoked
+from pipeline.progress import Progress
 from pipeline.records import Headers, OutputRecord, Partition, Position, Record
+
+BEGINNING = Progress(0)
 
 CommitFault = Literal["lost", "applied"]
 """A commit without an answer: ``lost`` before the broker executed it, ``applied`` afterwards."""
@@ -23,7 +26,7 @@ CommitFault = Literal["lost", "applied"]
 
 @dataclass(slots=True)
 class _Group:
-    committed: dict[Partition, int] = field(default_factory=dict)
+    committed: dict[Partition, Progress] = field(default_factory=dict)
     members: list[str] = field(default_factory=list)
     owners: dict[Partition, str] = field(default_factory=dict)
 
@@ -63,7 +66,11 @@ class MemoryBroker:
 
     def committed(self, group: str, partition: Partition) -> int:
         with self._lock:
-            return self._groups[group].committed.get(partition, 0)
+            return self._groups[group].committed.get(partition, BEGINNING).offset
+
+    def progress(self, group: str, partition: Partition) -> Progress:
+        with self._lock:
+            return self._groups[group].committed.get(partition, BEGINNING)
 
     # -- called by MemoryStream -------------------------------------------------------------
 
@@ -82,7 +89,7 @@ class MemoryBroker:
                 state.members.append(member)
             for partition in self._logs:
                 if partition.topic in topics:
-                    state.committed.setdefault(partition, 0)
+                    state.committed.setdefault(partition, BEGINNING)
 
     def leave(self, group: str, member: str) -> None:
         with self._lock:
@@ -92,9 +99,11 @@ class MemoryBroker:
             for partition in [p for p, owner in state.owners.items() if owner == member]:
                 del state.owners[partition]
 
-    def rebalance(self, group: str, member: str) -> tuple[set[Partition], dict[Partition, int]]:
+    def rebalance(
+        self, group: str, member: str
+    ) -> tuple[set[Partition], dict[Partition, Progress]]:
         """One member's part of a cooperative rebalance: the partitions that it must give up now,
-        and those that it gets, with offsets, because their former owner has given them up."""
+        and those that it gets, with progress, because their former owner has given them up."""
         with self._lock:
             state = self._groups[group]
             partitions = sorted(state.committed)
@@ -125,14 +134,14 @@ class MemoryBroker:
             if self._epochs[transactional_id] != epoch:
                 raise CommitDoubtful("memory.fenced", f"{transactional_id} is fenced")
             state = self._groups[group]
-            if any(state.owners.get(partition) != member for partition in commit.offsets):
+            if any(state.owners.get(partition) != member for partition in commit.progress):
                 raise CommitDoubtful("memory.not_owner", f"{member} does not own the partitions")
             for index, record in enumerate(commit.records):
                 if record.size_bytes > self.max_message_bytes:
                     raise OutcomeTooLarge(index, f"{record.size_bytes} bytes are too many")
             fault = self.commit_faults.pop(0) if self.commit_faults else None
             if fault != "lost":
-                state.committed.update(commit.offsets)
+                state.committed.update(commit.progress)
                 self.published.extend(commit.records)
             if fault is not None:
                 raise CommitDoubtful("memory.fault", f"no answer to the commit ({fault})")
@@ -164,10 +173,10 @@ class MemoryStream:
         for partition in revoked:
             del self._positions[partition]
             self._paused.discard(partition)
-        self._positions.update(gained)
+        self._positions.update({each: progress.offset for each, progress in gained.items()})
         changes: tuple[Assigned | Revoked, ...] = (
             *(Revoked(partition) for partition in sorted(revoked)),
-            *(Assigned(partition, offset) for partition, offset in gained.items()),
+            *(Assigned(partition, progress) for partition, progress in gained.items()),
         )
         records: list[Record] = []
         for partition, position in self._positions.items():
@@ -203,9 +212,9 @@ class MemoryStream:
             self._epoch = None
             raise
 
-    def recover(self) -> Mapping[Partition, int | None]:
+    def recover(self) -> Mapping[Partition, Progress | None]:
         self._epoch = self._broker.fence(self._transactional_id)
-        return {p: self._broker.committed(self._group, p) for p in self._positions}
+        return {p: self._broker.progress(self._group, p) for p in self._positions}
 
     @property
     def confirmed(self) -> bool:

@@ -9,6 +9,7 @@ from pipeline.adapters.kafka.clients import Producer, connect, discard
 from pipeline.adapters.kafka.policy import common_options
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.ports import Commit
+from pipeline.progress import Progress
 from pipeline.records import Classification, DeadLetter, Origin, Outcome, OutputRecord, Position
 from tests.rigs.serve.stream import LOOKED, photo, result
 from tests.rigs.services.kafka_deployment import DEADLINE_S, Deployment, Polling
@@ -44,9 +45,9 @@ class Worker:
     def publish(self, *records: tuple[OutputRecord, ...]) -> None:
         """As a worker does, in a transaction."""
         self.polling.once()
-        offsets = {self.deployment.partition(0): self._next}
+        progress = {self.deployment.partition(0): Progress(self._next)}
         self.polling.stream.commit(
-            Commit(offsets, tuple(record for each in records for record in each))
+            Commit(progress, tuple(record for each in records for record in each))
         )
 
     def abort(self, *records: tuple[OutputRecord, ...]) -> None:

@@ -29,6 +29,7 @@ from pipeline.adapters.kafka.sink import KafkaSink
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import CommitDoubtful, Retry, Unconfirmed
 from pipeline.ports import Assigned, Commit, Polled, Revoked, Stream, Unreadable
+from pipeline.progress import Progress
 from pipeline.records import OutputRecord, OutputTopic, Partition, Record
 from tests.rigs.waiting import eventually
 
@@ -273,7 +274,7 @@ class Polling:
     @property
     def starts(self) -> dict[Partition, int]:
         """The offset of each partition's last assignment."""
-        return {c.partition: c.offset for c in self.changes if isinstance(c, Assigned)}
+        return {c.partition: c.progress.offset for c in self.changes if isinstance(c, Assigned)}
 
     @property
     def values(self) -> list[bytes | None]:
@@ -286,7 +287,7 @@ class Polling:
         self.unreadable += polled.unreadable
         return polled
 
-    def recover(self) -> Mapping[Partition, int | None]:
+    def recover(self) -> Mapping[Partition, Progress | None]:
         """The stream's, once the group has confirmed the member."""
         return recovered(self.stream, self.once)
 
@@ -300,16 +301,17 @@ class Polling:
 
     def finished(self) -> Commit:
         """A commit of all that was polled, one outcome for each record."""
-        offsets = {partition: self.stream.positions()[partition] for partition in self.owned}
-        return Commit(offsets, tuple(outcome(r.value or b"", r.key) for r in self.records))
+        positions = self.stream.positions()
+        progress = {partition: Progress(positions[partition]) for partition in self.owned}
+        return Commit(progress, tuple(outcome(r.value or b"", r.key) for r in self.records))
 
 
 def producer_of(stream: KafkaStream) -> Any:
     return stream._sink._producer
 
 
-def recovered(stream: Stream, poll: Callable[[], object]) -> Mapping[Partition, int | None]:
-    """The committed offsets, once the stream can commit again; any other failure is raised. A
+def recovered(stream: Stream, poll: Callable[[], object]) -> Mapping[Partition, Progress | None]:
+    """The committed progress, once the stream can commit again; any other failure is raised. A
     member is confirmed only while it polls."""
     deadline = time.monotonic() + DEADLINE_S
     while True:
@@ -350,13 +352,13 @@ def collected(before: tuple[int, int]) -> bool:
 def settle(polling: Polling, commit: Commit) -> None:
     """What the worker does with a doubtful commit: ask what became of it, send it again if
     nothing did."""
-    offsets: dict[Partition, int | None] = {}
+    found: dict[Partition, Progress | None] = {}
 
     def recover() -> None:
-        offsets.update(polling.stream.recover())
+        found.update(polling.stream.recover())
 
     retrying(recover)
-    if any(offsets[partition] != upto for partition, upto in commit.offsets.items()):
+    if any(found[partition] != wanted for partition, wanted in commit.progress.items()):
         # The broker may have put the member out of the group meanwhile.
         polling.changes.clear()
         eventually(lambda: commits(polling, commit))

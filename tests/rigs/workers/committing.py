@@ -9,11 +9,13 @@ from pipeline.adapters.memory.clock import HandClock
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
 from pipeline.commit.budget import BudgetPolicy, FailureBudget
+from pipeline.commit.order import Order
 from pipeline.commit.settled import Settled
 from pipeline.commit.window import CommitWindow
 from pipeline.errors import CommitDoubtful
 from pipeline.metrics import PREFIX, STREAM_WORKER
 from pipeline.ports import Assigned, Commit, Tracer
+from pipeline.progress import Progress
 from pipeline.records import (
     Classification,
     DeadLetter,
@@ -74,7 +76,7 @@ class SlowLink(MemoryStream):
             self.broker.commit_faults.append("lost")
         super().commit(commit)
 
-    def recover(self) -> Mapping[Partition, int | None]:
+    def recover(self) -> Mapping[Partition, Progress | None]:
         if self.down:
             raise CommitDoubtful("memory.down", "no broker answers")
         return super().recover()
@@ -91,6 +93,7 @@ class Worker:
         broker: MemoryBroker | None = None,
         gate: Callable[[HandClock, MemoryMeter], CommitGate] = open_gate,
         tracer: Tracer | None = None,
+        order: Order = "key",
     ) -> None:
         """``broker``: that of a worker before this one."""
         if broker is None:
@@ -99,7 +102,7 @@ class Worker:
         self.broker = broker
         self.clock = HandClock()
         self.meter = MemoryMeter(STREAM_WORKER)
-        self.window = CommitWindow()
+        self.window = CommitWindow(order)
         self.stream = SlowLink(broker)
         self.committer = Committer(
             self.stream,
@@ -130,7 +133,7 @@ class Worker:
         polled = self.stream.poll(count, 0.0)
         for change in polled.changes:
             assert isinstance(change, Assigned)
-            self.window.assign(change.partition, change.offset)
+            self.window.assign(change.partition, change.progress)
         begun = []
         for record in polled.records:
             epoch = self.window.begin(record.position, self.clock.now)

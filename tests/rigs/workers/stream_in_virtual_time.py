@@ -17,6 +17,7 @@ from pipeline.fetch import Attempts, Fetcher, FetchPolicy, Stores
 from pipeline.flow import FlowPolicy
 from pipeline.metrics import IMAGE_METRICS, STORE_METRICS
 from pipeline.priority import PriorityPolicy
+from pipeline.progress import Progress
 from pipeline.records import Epoch, ImageRef, Partition, Position, Record
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from tests.rigs.stages.fetching import ScriptedStore, store_of
@@ -64,7 +65,7 @@ class SimulatedWorker:
         self.taken: list[Taken] = []
         self.paused: set[Partition] = set()
         """Partitions that were paused at some time."""
-        self._window = CommitWindow()
+        self._window = CommitWindow("key")
         self._intake = Intake(self._window, FlowPolicy(), PriorityPolicy(), self.fetcher)
         self._logs: dict[Partition, deque[tuple[str, float]]] = {
             each: deque() for each in partitions
@@ -73,7 +74,7 @@ class SimulatedWorker:
         self._arrived: dict[Position, tuple[str, float]] = {}
         self._tasks: defaultdict[Partition, set[asyncio.Task[None]]] = defaultdict(set)
         for partition in partitions:
-            self._window.assign(partition, 0)
+            self._window.assign(partition, Progress(0))
 
     def send(self, partition: Partition, key: str) -> None:
         self._logs[partition].append((key, _now()))

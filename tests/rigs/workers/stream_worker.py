@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.memory.stream import MemoryBroker, MemoryStream
 from pipeline.adapters.prometheus import PrometheusMeter
+from pipeline.commit.order import Order
 from pipeline.errors import Halt, Retry, WorkerLost
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.flow import Flow, FlowPolicy, Scoring
@@ -76,6 +77,7 @@ POLICY = StreamPolicy(
     ReferencesPolicy(),
     FlowPolicy(),
     PriorityPolicy(),
+    "key",
     commit_interval_s=0.01,
     max_outcomes_per_commit=50,
     max_bytes_per_commit=1 << 24,
@@ -175,6 +177,7 @@ class Running:
         flow: Flow | None = None,
         rules: Rules | None = None,
         tracer: Tracer | None = None,
+        order: Order = "key",
     ) -> None:
         self.flow = MadeUpFlow()
         self.meter = PrometheusMeter(STREAM_WORKER)
@@ -197,7 +200,7 @@ class Running:
             supply=self.supply,
             encode_age_s=lambda: self.encode_age_s,
             gate=gate,
-            policy=replace(POLICY, flow=policy, priority=priority),
+            policy=replace(POLICY, flow=policy, priority=priority, order=order),
             tracer=tracer,
         )
         self.thread = threading.Thread(target=self._run)
@@ -239,8 +242,11 @@ def running(
     flow: Flow | None = None,
     rules: Rules | None = None,
     tracer: Tracer | None = None,
+    order: Order = "key",
 ) -> Iterator[Running]:
-    worker = Running(broker, member, policy or FlowPolicy(), gate, priority, flow, rules, tracer)
+    worker = Running(
+        broker, member, policy or FlowPolicy(), gate, priority, flow, rules, tracer, order
+    )
     try:
         yield worker
     finally:

@@ -128,6 +128,12 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
             f"{COMMITS}::test_what_is_committed_is_no_longer_held",
         ),
     ),
+    metrics.DONE_AHEAD: (
+        Told(
+            f"{COMMITS}::test_outcomes_that_wait_for_nobody_are_no_lag",
+            f"{COMMITS}::test_what_is_committed_is_no_longer_held",
+        ),
+    ),
     metrics.OLDEST_SECONDS: (
         Told(
             f"{COMMITTING}::test_gauges_go_on_while_nothing_can_be_committed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.commit.window import Batch
+from pipeline.progress import Progress
 from pipeline.records import Position
 from tests.rigs.workers.committing import BYTES, GROUP, PARTITION, TOPIC, Worker, judged
 from tests.rigs.workers.outcomes import classified
@@ -18,7 +19,7 @@ def batch(outcomes: int, size_bytes: int) -> Batch:
     settled = (
         classified(Position(PARTITION, 0), payload, index=index) for index in range(outcomes)
     )
-    return Batch({PARTITION: 1}, tuple(settled))
+    return Batch({PARTITION: Progress(1)}, tuple(settled))
 
 
 # -- bounds ---------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ def test_what_waits_for_its_images_does_not_fail_to_be_committed() -> None:
     worker.finish(1)
     worker.cycle(2)
     assert worker.committer.failing_s(since=0.0) > 0
-    worker.window.assign(PARTITION, 1)
+    worker.window.assign(PARTITION, Progress(1))
     worker.begin()
     worker.cycle(20)
     assert not worker.window.idle

@@ -9,6 +9,7 @@ from pipeline.commit.settled import PassedOver
 from pipeline.commit.window import CommitWindow
 from pipeline.flow import FlowPolicy
 from pipeline.priority import PriorityPolicy
+from pipeline.progress import Progress
 from pipeline.records import Epoch, Origin, Partition, Position, Record
 from tests.rigs.waiting import eventually
 from tests.rigs.workers.outcomes import classified
@@ -33,8 +34,8 @@ class Bench:
         min_share: float = 0.05,
         partitions: tuple[Partition, ...] = (LIVE, BACKFILL),
     ) -> None:
-        self.window = CommitWindow()
-        self.epochs = {each: self.window.assign(each, 0) for each in partitions}
+        self.window = CommitWindow("key")
+        self.epochs = {each: self.window.assign(each, Progress(0)) for each in partitions}
         self.offsets = dict.fromkeys(self.epochs, 0)
         flow = FlowPolicy(max_in_flight=MOST, max_pending_mib=1)
         priority = PriorityPolicy(lower=lower, min_share=min_share)

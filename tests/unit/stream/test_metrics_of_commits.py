@@ -9,6 +9,7 @@ import pytest
 from pipeline import metrics
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.memory.meter import MemoryMeter
+from pipeline.commit.order import Order
 from pipeline.commit.settled import DeadLettered, PassedOver
 from pipeline.metrics import Metric
 from pipeline.records import DeadLetter, Epoch, Origin
@@ -16,9 +17,9 @@ from tests.rigs.workers.committing import BYTES, PARTITION, TOPIC, Worker
 from workers.stages import tell_model
 
 
-def started() -> Worker:
+def started(order: Order = "key") -> Worker:
     """A worker that owns the partition and has nothing to do."""
-    worker = Worker()
+    worker = Worker(order=order)
     worker.finish(0)
     worker.cycle(2)
     return worker
@@ -74,7 +75,7 @@ def test_outcomes_are_counted_once_committed_by_what_became_of_them() -> None:
 
 
 def test_outcomes_that_wait_for_their_commit_are_held_and_not_counted() -> None:
-    worker = started()
+    worker = started("partition")
     worker.begin()  # the head of the partition, whose image takes long
     worker.finish(2)
     worker.finish(1, "fetch.not_found")
@@ -85,11 +86,27 @@ def test_outcomes_that_wait_for_their_commit_are_held_and_not_counted() -> None:
     assert worker.sample("in_flight_bytes") == 3 * BYTES
 
 
+def test_outcomes_that_wait_for_nobody_are_no_lag() -> None:
+    worker = started()
+    worker.begin()  # the head of the partition, whose image takes long
+    worker.finish(3)
+    worker.cycle(2)
+    assert counted(worker)["classified"] == 3
+    assert worker.sample("in_flight_references") == 1
+    assert worker.sample("consumer_lag_records", topic=TOPIC, partition="0") == 1
+    assert worker.sample("done_ahead_records") == 3
+
+
 def test_what_is_committed_is_no_longer_held() -> None:
     worker = started()
     worker.finish(3)
     worker.cycle(2)
-    for name in ("in_flight_references", "in_flight_bytes", "oldest_unfinished_seconds"):
+    for name in (
+        "in_flight_references",
+        "in_flight_bytes",
+        "oldest_unfinished_seconds",
+        "done_ahead_records",
+    ):
         assert worker.sample(name) == 0
     assert worker.sample("consumer_lag_records", topic=TOPIC, partition="0") == 0
 

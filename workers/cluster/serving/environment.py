@@ -35,10 +35,10 @@ SILENT_CLIENT_S = 60
 default is an hour."""
 
 CHECKS_TO_BE_DOWN = 10
-"""Failed checks of a replica, a second apart, after which HAProxy takes it for dead. A replica under
-attack answers slowly. After the default of 2 checks, what comes would go through Ray Serve's Python
-proxy, which holds bodies without bound. A replica whose process has ended refuses connections, and
-HAProxy tries the next one at once."""
+"""Failed checks of a replica, a second apart, after which HAProxy takes it for dead. A replica
+under attack answers slowly. After the default of 2 checks, what comes would go through Ray Serve's
+Python proxy, which holds bodies without bound. A replica whose process has ended refuses
+connections, and HAProxy tries the next one at once."""
 
 MOST_CONNECTIONS = 20_000
 """Connections of clients that HAProxy takes at a time; further ones wait until one ends. Ray

@@ -93,6 +93,7 @@ STREAM = Board(
                         Query(quantile(q, "clipstream_end_to_end_latency_seconds"), name)
                         for q, name in ((0.5, "half"), (0.9, "90 %"), (0.99, "99 %"))
                     ),
+                    width=6,
                 ),
                 Panel(
                     "Mean time of an image in a stage",
@@ -100,6 +101,7 @@ STREAM = Board(
                     "bottleneck.",
                     "s",
                     (Query(mean("clipstream_stage_duration_seconds", by="stage"), "{{stage}}"),),
+                    width=6,
                 ),
                 Panel(
                     "Slowest time of an image in a stage",
@@ -111,6 +113,19 @@ STREAM = Board(
                             "{{stage}}",
                         ),
                     ),
+                    width=6,
+                ),
+                Panel(
+                    "Done beyond committed offsets",
+                    "Records whose outcomes are committed although an earlier one of their "
+                    "partition is not. Large: an image is slow, or its store is down.",
+                    "short",
+                    (
+                        Query(
+                            gauge("sum", "clipstream_done_ahead_records", by=WORKER), WORKER_LEGEND
+                        ),
+                    ),
+                    width=6,
                 ),
             ),
         ),

@@ -1,0 +1,145 @@
+"""`python -m tests.benchmarks.neighbours`: whether images wait for one whose object comes late.
+
+A whole stream worker, as in ``latency``, at half of its capacity. Then the same with one object of
+a hundred 10 s late, in the default order and in that of the partition. Only the latencies of the
+other objects count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+from rich.console import Console
+
+from pipeline.adapters.kafka.enqueue import ReferenceProducer
+from pipeline.commit.order import Order
+from tests.benchmarks import full_size, latency_worker
+from tests.benchmarks.figures import Figure, show
+from tests.benchmarks.latency import (
+    BATCH,
+    HALF,
+    HELD,
+    SEED,
+    START_S,
+    Reader,
+    Seen,
+    Send,
+    at_rate,
+    backlog,
+    worker_of,
+)
+from tests.benchmarks.worker_rig import BUCKET, PARTITIONS, Bench, bench
+from tests.fault.s3_proxy import Fault, S3Proxy
+from tests.rigs.stages.decoding import photos
+
+LATE_S = 10.0
+LATE_SHARE = 0.01
+SECONDS = 60.0
+"""Of each load: some 15 late objects come among 1,500."""
+GOAL = 1.2
+"""The 99th percentile beside late objects, in terms of that without."""
+
+
+def measure(
+    seconds: float = SECONDS, tell: Callable[[str], None] = lambda line: None
+) -> list[Figure]:
+    """Some four minutes."""
+    bodies = photos()
+    objects = {f"photos/{number:04}.jpg": body for number, body in enumerate(bodies)}
+    late = {f"late/{number:04}.jpg": body for number, body in enumerate(bodies)}
+    figures = []
+    with contextlib.ExitStack() as owned:
+        running = owned.enter_context(bench(objects | late, warm=0, images=0))
+        store = owned.enter_context(S3Proxy(running.s3.endpoint, latency_s=LATE_S))
+        store.inject(Fault.LATENCY, *late)
+        for order in reversed(get_args(Order)[:2]):
+            beside = _beside(running, store, order, [*objects], [*late], seconds, tell)
+            goal = GOAL if order == "key" else None
+            name = f"neighbours.p99_beside_late_{order}"
+            figures.append(Figure(name, beside, "of without", goal, at_least=False))
+    return figures
+
+
+def _beside(
+    running: Bench,
+    store: S3Proxy,
+    order: Order,
+    keys: list[str],
+    late: list[str],
+    seconds: float,
+    tell: Callable[[str], None],
+) -> float:
+    """The 99th percentile of the others beside late objects, as a ratio to that without."""
+    changed = {
+        "model": {"directory": str(full_size.checkpoint()), "device": "cpu"},
+        "batch": {"max_size": BATCH},
+        "flow": {"max_in_flight": HELD},
+        "delivery": {"order": order, "start": "latest"},
+        "s3": {
+            "endpoint": store.endpoint,
+            "region": running.s3.region,
+            "allowed_buckets": [BUCKET],
+        },
+    }
+    file, settings = running.settings(f"neighbours-{order}", changed)
+    with contextlib.ExitStack() as owned:
+        name = owned.enter_context(tempfile.TemporaryDirectory(prefix="clipstream-neighbours-"))
+        worker = worker_of(running, settings, file, Path(name) / "stages.json")
+        owned.callback(worker.stop, latency_worker.GRACE_S)
+        reader = Reader(settings)
+        owned.enter_context(reader.reading())
+        producer = owned.enter_context(ReferenceProducer(settings.kafka, running.topic))
+        worker.start()
+        alone, beside = _sending(producer, keys, []), _sending(producer, keys, late)
+        backlog(reader, alone, START_S)
+        rate = HALF * backlog(reader, alone, START_S)
+        without = at_rate(rate, seconds, reader, alone)[98]
+        others = at_rate(rate, seconds, reader, beside, _is_not_late)[98]
+    tell(
+        f"order of the {order}, {rate:.1f} images/s: p99 {without:.3f} s, of the others beside "
+        f"late ones {others:.3f} s"
+    )
+    return others / without
+
+
+def _is_not_late(seen: Seen) -> bool:
+    return not seen.key.startswith("late/")
+
+
+def _sending(producer: ReferenceProducer, keys: list[str], late: list[str]) -> Send:
+    """Sends references of one key of Kafka each, so that only a partition has an order."""
+    rng = random.Random(SEED)
+
+    def send() -> None:
+        is_late = late and rng.random() < LATE_SHARE
+        reference = {
+            "bucket": BUCKET,
+            "key": rng.choice(late if is_late else keys),
+            "id": str(round(time.time() * 1000)),
+        }
+        key = str(rng.random()).encode()
+        producer.send(key, json.dumps(reference).encode(), partition=rng.randrange(PARTITIONS))
+
+    return send
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each load")
+    console = Console()
+    figures = measure(parser.parse_args().seconds, console.print)
+    show(figures, "Beside late objects", console)
+    return 0 if all(figure.met is not False for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
