@@ -8,5 +8,5 @@ knows no store. Its stages are ``fetch``, ``decode``, ``encode`` and ``labels``.
 sends dead letters back. ``backfill`` is what a job of many objects is, ``evaluation`` what labelled
 images say about scores, and ``content`` names what an embedding is of.
 ``adapters`` implements the ports. ``metrics`` and ``halts`` are tables; ``retry``, ``priority``,
-``policy``, ``complaints`` and ``share`` are small tools.
+``policy`` and ``complaints`` are small tools.
 """

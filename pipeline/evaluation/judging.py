@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.evaluation.sample import Scores, Truth
-from pipeline.share import Share
+from pipeline.evaluation.share import Share
 
 BOUNDS = (2.5, 97.5)
 """Percentiles that hold 95 % of the bootstrap samples."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.evaluation.sample import Scores, Truth
-from pipeline.share import Share
+from pipeline.evaluation.share import Share
 
 BINS = 10
 

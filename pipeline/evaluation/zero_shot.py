@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.share import Share
+from pipeline.evaluation.share import Share
 
 TOP = 5
 _AT_ONCE = 1_024

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.backfill.job import Count, Written
-from pipeline.share import Share
+from pipeline.evaluation.share import Share
 
 
 @dataclass(frozen=True, slots=True)

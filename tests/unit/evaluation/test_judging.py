@@ -20,7 +20,7 @@ from pipeline.evaluation.judging import Counts, confusions, judge, worst
 from pipeline.evaluation.ranking import average_precision, bootstrap_weights, curve
 from pipeline.evaluation.reliability import calibration_error, reliability
 from pipeline.evaluation.sample import Scores, Truth
-from pipeline.share import Share
+from pipeline.evaluation.share import Share
 
 IMAGES = st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=60)
 """Scores in twentieths, so that many are equal, and truths."""

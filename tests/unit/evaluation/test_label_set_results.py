@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation.sample import LabelledImage, Sample, Truth
+from pipeline.evaluation.share import Share
 from pipeline.evaluation.tuning import Aim, Goal
 from pipeline.labels.label_set import Label, LabelSet
 from pipeline.labels.parsing import parse_label_set
 from pipeline.records import ModelIdentity
-from pipeline.share import Share
 from workers.commands.evaluation.embedding import Embedded
 from workers.commands.evaluation.scoring import Scored
 from workers.commands.labels.tested import Expected, Outcome, judge_label_set

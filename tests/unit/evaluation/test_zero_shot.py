@@ -10,9 +10,9 @@ from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 from pipeline.errors import Halt
 from pipeline.evaluation.benchmarks import BENCHMARKS
+from pipeline.evaluation.share import Share
 from pipeline.evaluation.templates import TEMPLATES
 from pipeline.evaluation.zero_shot import accuracy, class_vector, numbered, rank
-from pipeline.share import Share
 from tests.rigs.root import ROOT
 from workers.commands.evaluation.evaluating import names_of, templates_of
 

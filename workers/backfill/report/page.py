@@ -16,7 +16,7 @@ from pipeline.backfill.report.pace import Pace, WorkerTime, busy_s, pace, worker
 from pipeline.backfill.report.samples import BANDS, JobSamples, SampledObject, Shown
 from pipeline.backfill.summary import BINS, LabelSetTally, LabelTally
 from pipeline.errors import CODES
-from pipeline.share import Share
+from pipeline.evaluation.share import Share
 from workers.backfill.report.charts import area, bars, between, line
 from workers.backfill.report.gather import Gathered
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.evaluation.judging import Interval
-from pipeline.share import Share
+from pipeline.evaluation.share import Share
 
 PAGES = Path(__file__).with_name("pages")
 NOTHING = "\N{EN DASH}"

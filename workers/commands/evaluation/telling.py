@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.evaluation.judging import Interval
-from pipeline.share import Share
+from pipeline.evaluation.share import Share
 
 if TYPE_CHECKING:
     from workers.commands.evaluation.embedding import Refused

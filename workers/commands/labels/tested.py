@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.evaluation.judging import Counts, Interval, Mistakes, confusions, judge, worst
 from pipeline.evaluation.ranking import average_precision, bootstrap_weights
+from pipeline.evaluation.share import Share
 from pipeline.labels.label_set import Decision, Label
-from pipeline.share import Share
 
 if TYPE_CHECKING:
     from workers.commands.evaluation.scoring import Scored

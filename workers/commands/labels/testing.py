@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.evaluation.judging import Interval
-from pipeline.share import Share
+from pipeline.evaluation.share import Share
 from workers.commands.evaluation.options import Images, Report, SetFile, check_report
 from workers.commands.evaluation.telling import percent, table_of_labels, tell_refused, told
 from workers.commands.labels.tested import Outcome, Tested, TestedLabel, judge_label_set
