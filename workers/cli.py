@@ -13,6 +13,7 @@ from pipeline.halts import is_of_input
 from workers.commands import keys
 from workers.commands.backfill import commands as backfills
 from workers.commands.config import config
+from workers.commands.evaluate import evaluate
 from workers.commands.explain import explain
 from workers.commands.labels import commands as labels
 from workers.commands.model import commands as models
@@ -356,6 +357,8 @@ def replay(
 
 app.command()(verify)
 app.command()(explain)
+
+app.command()(evaluate)
 
 # It needs no heavy library, so its options stand beside what it does.
 app.command()(config)

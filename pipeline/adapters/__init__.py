@@ -2,9 +2,10 @@
 
 There is one room for each part of the outside world: ``kafka``, ``s3``, ``https`` (images on web
 servers), ``decode`` (files to pixels), ``clip`` (pixels and text to embeddings), ``parquet``
-(tables of backfills), ``manifests`` (files that name their objects), ``opentelemetry`` (traces),
-and ``memory`` (the same ports without an outside world). Read ``memory`` first: the ports at their
-simplest. No room imports another, but for ``manifests``, which are read into the tables of
-``parquet``. ``clock``, ``processors`` and ``yaml_lines`` serve several rooms and workers.
-``certificates``, ``jpeg``, ``label_files`` and ``prometheus`` are adapters of one module each.
+(tables of backfills), ``manifests`` (files that name their objects), ``samples`` (labelled images),
+``opentelemetry`` (traces), and ``memory`` (the same ports without an outside world).
+Read ``memory`` first: the ports at their simplest. No room imports another, but for ``manifests``,
+which are read into the tables of ``parquet``. ``clock``, ``processors`` and ``yaml_lines`` serve
+several rooms and workers. ``certificates``, ``jpeg``, ``label_files`` and ``prometheus`` are
+adapters of one module each.
 """

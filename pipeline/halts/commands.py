@@ -93,4 +93,25 @@ COMMANDS: dict[str, HaltCode] = {
     "calibrate.failed": command(
         "the calibration did not succeed", "follow the message", of_input=True
     ),
+    "sample.invalid": command(
+        "the labelled images of `labels test`, `labels tune` or `evaluate` cannot be used",
+        "fix what the message names",
+        of_input=True,
+    ),
+    "evaluate.lacks_package": command(
+        "a package that reads Parquet files or writes reports is not installed",
+        "install `clipstream[evaluate]`",
+        of_input=True,
+    ),
+    "tune.exists": command(
+        "`labels tune` would overwrite a file", "name a new file with `--output`", of_input=True
+    ),
+    "tune.unwritable": command(
+        "the tuned label set cannot be written", "follow the message", of_input=True
+    ),
+    "evaluate.invalid": command(
+        "the classes, templates or benchmark of `evaluate` are not valid",
+        "fix what the message names",
+        of_input=True,
+    ),
 }

@@ -96,6 +96,16 @@ class Threshold:
 
 
 @dataclass(frozen=True, slots=True)
+class Expectation:
+    """What `clipstream labels test` must find, 0 to 1. ``precision`` is that of ``act_threshold``,
+    or of ``review_threshold`` if that is the only one. ``recall`` is that of ``review_threshold``,
+    or of ``act_threshold``. None: anything will do."""
+
+    precision: float | None = None
+    recall: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Label:
     """One label with all its prompts.
 
@@ -111,6 +121,7 @@ class Label:
     act: Threshold | None = None
     review: Threshold | None = None
     categories: tuple[str, ...] = ()
+    expect: Expectation | None = None
 
     def action(self, score: float) -> str | None:
         """The action that ``score`` calls for, or None if the label does not match."""
@@ -169,7 +180,8 @@ class LabelSet:
         """``sha256:…`` over what the set means, not over how its file is written.
 
         The hash is taken after templates are filled and defaults applied. Comments, the order of
-        keys, quotes and a written-out default do not change it. Everything else changes it.
+        keys, quotes and a written-out default do not change it. Neither do expectations, which
+        score nothing. Everything else changes it.
         """
         return version_of(self.canonical)
 
@@ -184,6 +196,7 @@ class LabelSet:
         if not self.shadow:
             del meaning["shadow"]
         for label in meaning["labels"]:
+            del label["expect"]
             if not label["categories"]:
                 del label["categories"]
         return canonical_json(meaning)

@@ -14,6 +14,7 @@ from pipeline.labels.categories import CATEGORIES
 from pipeline.labels.label_set import (
     DEFAULT_UNCLASSIFIED_ACTION,
     Decision,
+    Expectation,
     Label,
     LabelSet,
     ModelPin,
@@ -22,6 +23,7 @@ from pipeline.labels.label_set import (
 )
 from pipeline.labels.prompts import prompt_problems
 from pipeline.labels.written import (
+    EXPECT_KEYS,
     WrittenLabel,
     WrittenSet,
     read_written,
@@ -185,6 +187,7 @@ def _label(label: WrittenLabel, shared: WrittenSet, notes: _Notes) -> Label:
         act,
         review,
         _categories(label, notes),
+        _expectation(label, shared, notes),
     )
 
 
@@ -265,6 +268,23 @@ def _categories(label: WrittenLabel, notes: _Notes) -> tuple[str, ...]:
             "category",
         )
     return tuple(category for category in CATEGORIES if category in (label.category or ()))
+
+
+def _expectation(label: WrittenLabel, shared: WrittenSet, notes: _Notes) -> Expectation | None:
+    """What is expected of the label: its own, key by key, else the set's."""
+    if not label.has("act_threshold") and not label.has("review_threshold"):
+        if label.has("expect"):
+            what = "is of a label that never matches; write a threshold, or remove this"
+            notes.complain(what, "expect")
+        return None
+    written = [each for each in (label.expect, shared.expect) if each is not None]
+    precision, recall = (
+        next((value for each in written if (value := getattr(each, key)) is not None), None)
+        for key in EXPECT_KEYS
+    )
+    if precision is None and recall is None:
+        return None
+    return Expectation(precision, recall)
 
 
 def _check_severity(

@@ -165,6 +165,13 @@ class _Written(BaseModel):
         return key in self.model_fields_set
 
 
+class WrittenExpectation(_Written):
+    """What ``expect`` holds."""
+
+    precision: Probability | None = None
+    recall: Probability | None = None
+
+
 class WrittenLabel(_Written):
     """One entry of ``labels``."""
 
@@ -178,6 +185,7 @@ class WrittenLabel(_Written):
     act_action: Text | None = None
     review_threshold: Probability | None = None
     review_action: Text | None = None
+    expect: WrittenExpectation | None = None
 
 
 class WrittenPin(_Written):
@@ -209,6 +217,7 @@ class WrittenSet(_Written):
     templates: Texts[Template] | None = None
     contrast: Texts[Prompt] | None = None
     model: WrittenPin | None = None
+    expect: WrittenExpectation | None = None
     labels: Annotated[tuple[WrittenLabel, ...], Field(min_length=1)] | None
 
 
@@ -216,6 +225,7 @@ SET_KEYS = tuple(WrittenSet.model_fields)
 LABEL_KEYS = tuple(WrittenLabel.model_fields)
 MODEL_KEYS = tuple(WrittenPin.model_fields)
 REVIEW_IF_KEYS = tuple(WrittenReviewIf.model_fields)
+EXPECT_KEYS = tuple(WrittenExpectation.model_fields)
 
 _WANTED = {
     "string_type": "a text, in quotes",
@@ -283,4 +293,6 @@ def _keys(path: KeyPath) -> tuple[str, ...]:
     """Keys of the mapping at a path."""
     if not path:
         return SET_KEYS
+    if path[-1] == "expect":
+        return EXPECT_KEYS
     return {"model": MODEL_KEYS, "review_if": REVIEW_IF_KEYS}.get(str(path[0]), LABEL_KEYS)

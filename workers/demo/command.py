@@ -15,7 +15,7 @@ def demo(
     images: Annotated[
         int | None,
         typer.Option(
-            help="Images to generate. Default: 300, or 2,000 with --backfill.",
+            help="Images to generate. Default: 300, or 2,000 with --backfill or --sample.",
             min=10,
             metavar="NUMBER",
         ),
@@ -28,6 +28,14 @@ def demo(
             "on, and ends with its report and queries.",
         ),
     ] = False,
+    sample: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead: only write the images, into a new folder with one folder for each "
+            "label, for `clipstream labels test`, `labels tune` and `evaluate`.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     keep: Annotated[
         bool,
         typer.Option(
@@ -42,6 +50,9 @@ def demo(
     demo as Ctrl-C does and stop its services in order; the exit code is then 128 plus the signal's
     number.
     """
+    if sample is not None:
+        _write_sample(sample, images or 2_000)
+        return
     from rich.console import Console
 
     from workers.embedded.processes import ServiceError
@@ -63,3 +74,15 @@ def demo(
         typer.secho(str(error), err=True)
         raise typer.Exit(1) from error
     raise typer.Exit(0 if complete else 1)
+
+
+def _write_sample(folder: Path, images: int) -> None:
+    from workers.demo.sample import write_sample
+
+    try:
+        write_sample(folder, images)
+    except FileExistsError as error:
+        raise typer.BadParameter(
+            f"{folder} exists; name a new folder", param_hint="--sample"
+        ) from error
+    typer.echo(f"{folder}: {images} images")

@@ -156,6 +156,11 @@ GROUPS = (
         ),
     ),
     Group(
+        "decisions",
+        "label sets tested and tuned on images, as docs/decisions.md shows it",
+        files=("tests/component/decisions/test_*.py",),
+    ),
+    Group(
         "contract",
         "fakes keep the promises of the real Kafka, S3 and CLIP",
         files=("tests/contract/test_*.py",),

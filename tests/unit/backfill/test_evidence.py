@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.backfill.report.evidence import EvidenceTally, LabelEvidence, Share
+from pipeline.backfill.report.evidence import EvidenceTally, LabelEvidence
 from pipeline.backfill.summary import BINS, MOST_UNKNOWN, Summary, Tally
+from pipeline.evaluation.share import Share
 from tests.rigs.workers.outcomes_of_backfills import classification
 
 Row = tuple[float, bool, bool]

@@ -121,6 +121,11 @@ def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() ->
     assert {code for code in HALTS if is_of_input(code)} == {
         "settings.invalid",
         "settings.unreadable",
+        "evaluate.invalid",
+        "sample.invalid",
+        "evaluate.lacks_package",
+        "tune.exists",
+        "tune.unwritable",
         "label_set.none",
         "label_set.invalid",
         "label_set.duplicate",

@@ -11,11 +11,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.backfill.cost import GET_PRICE, PRICES_OF, PUT_PRICE
-from pipeline.backfill.report.evidence import LabelEvidence, Share, Verdict
+from pipeline.backfill.report.evidence import LabelEvidence, Verdict
 from pipeline.backfill.report.pace import Pace, WorkerTime, busy_s, pace, worker_time
 from pipeline.backfill.report.samples import BANDS, JobSamples, SampledObject, Shown
 from pipeline.backfill.summary import BINS, LabelSetTally, LabelTally
 from pipeline.errors import CODES
+from pipeline.evaluation.share import Share
 from workers.backfill.report.charts import area, bars, between, line
 from workers.backfill.report.gather import Gathered
 

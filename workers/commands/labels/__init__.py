@@ -1,6 +1,7 @@
-"""`clipstream labels`: what label sets say, and what they would decide.
+"""`clipstream labels …`: what label sets say, how good they are, and what they would decide.
 
-Read ``commands`` first: the list. ``check``, ``show``, ``diff`` and ``preview`` are one command
-each; ``comparing`` does the work of the last two. ``finding`` finds a label set by its file, its
-version or its name.
+Read ``commands`` first: what a person types. ``check``, ``show``, ``diff`` and ``preview`` are one
+command each; ``comparing`` does the work of the last two. ``testing`` prints what ``tested`` finds
+on labelled images, and ``tuning`` writes the thresholds that ``tuned`` chooses; ``reports`` has the
+pages of both. ``finding`` finds a label set by its file, its version or its name.
 """

@@ -1,0 +1,45 @@
+"""Reads a sample in whichever form it has: a folder, a CSV file or a Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.adapters.samples.folders import read_folder
+from pipeline.adapters.samples.tables import read_csv, read_parquet
+from pipeline.errors import Halt
+from pipeline.evaluation.sample import Sample
+
+
+def read_sample(
+    source: Path, labels: Sequence[str] | None = None, group_by: str | None = None
+) -> Sample:
+    """The images of a folder, CSV or Parquet file. No image is opened yet.
+
+    With ``labels``, every label of the sample must be one of them, and a table may have one column
+    for each. Without, the labels of the sample are taken as they are. ``group_by`` names the column
+    whose value two images share if they resemble each other; a folder has none.
+
+    Raises:
+        Halt: ``sample.invalid``: the message says what is wrong, and in which row.
+    """
+    if source.is_dir():
+        if group_by is not None:
+            raise Halt(
+                "sample.invalid",
+                f"{source}: a folder has no column {group_by!r} to group by; write a CSV file",
+            )
+        return read_folder(source, labels)
+    if not source.is_file():
+        raise Halt("sample.invalid", f"{source}: no such file or folder; check the path")
+    match source.suffix.lower():
+        case ".csv":
+            return read_csv(source, labels, group_by)
+        case ".parquet":
+            return read_parquet(source, labels, group_by)
+        case suffix:
+            raise Halt(
+                "sample.invalid",
+                f"{source}: {suffix or 'no suffix'} is no form of a sample; name a folder, a .csv "
+                "or a .parquet file",
+            )

@@ -1,0 +1,131 @@
+"""docs/decisions.md shows what works: its commands are run with the demo's model, one after the
+other, and print what the page shows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.adapters.label_files import load_label_sets
+from tests.rigs.root import ROOT
+from tests.rigs.serve.browser import chromium
+from workers.cli import app
+from workers.commands.evaluation import embedding
+
+pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
+
+PAGE = (ROOT / "docs/decisions.md").read_text(encoding="utf-8")
+EXAMPLES = [
+    (shlex.split(command.replace("\\\n", " ")), shown)
+    for command, shown in re.findall(r"```sh\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
+]
+EXIT_CODES = {"demo": 0, "labels test": 1, "labels tune": 0, "evaluate": 0}
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+TOLERANCE = 4
+"""Per cent, and images. Batches of other sizes and other processors compute other last bits, so an
+image or two may change sides."""
+SINGLE_IMAGES = ("taken for", "worst class")
+"""What lines say that are about one or two images."""
+
+
+def command_of(words: list[str]) -> str:
+    return next(name for name in EXIT_CODES if words[1:][: name.count(" ") + 1] == name.split())
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder from which the page's paths lead to the examples and the demo's model."""
+    place = tmp_path_factory.mktemp("decisions")
+    (place / "deploy").symlink_to(ROOT / "deploy")
+    (place / "workers").symlink_to(ROOT / "workers")
+    return place
+
+
+@pytest.fixture(scope="module")
+def outputs(place: Path) -> dict[str, tuple[int, str]]:
+    """What each command of the page prints, run in the page's order, and its exit code."""
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setattr(embedding, "CACHE", place / "embeddings")
+        runner = CliRunner(env={"CLIPSTREAM_LABEL_SETS__TEXT_CACHE_DIR": str(place / "texts")})
+        for words, _ in EXAMPLES:
+            result = runner.invoke(app, words[1:])
+            if result.exception and not isinstance(result.exception, SystemExit):
+                raise result.exception
+            found[command_of(words)] = (result.exit_code, result.stdout)
+    return found
+
+
+def lines(text: str) -> list[str]:
+    """Lines that hold on every machine, without their spacing and rules."""
+    kept = (" ".join(line.split()) for line in text.splitlines())
+    return [
+        line
+        for line in kept
+        if line and "─" not in line and not any(words in line for words in SINGLE_IMAGES)
+    ]
+
+
+def without_numbers(text: str) -> list[str]:
+    """The lines with their numbers left out."""
+    return [NUMBER.sub("N", line) for line in lines(text)]
+
+
+def numbers(text: str) -> list[float]:
+    """The numbers of the lines, but for those of hashes."""
+    plain = re.sub(r"sha256:[0-9a-f]+", "", "\n".join(lines(text)))
+    return [float(each) for each in NUMBER.findall(plain)]
+
+
+def test_the_page_has_an_example_of_each_command() -> None:
+    assert {command_of(words) for words, _ in EXAMPLES} == EXIT_CODES.keys()
+
+
+@pytest.mark.parametrize("name", EXIT_CODES)
+def test_a_command_prints_what_the_page_shows(
+    outputs: dict[str, tuple[int, str]], name: str
+) -> None:
+    (shown,) = [text for words, text in EXAMPLES if command_of(words) == name]
+    code, printed = outputs[name]
+    assert code == EXIT_CODES[name]
+    assert without_numbers(printed) == without_numbers(shown)
+    assert numbers(printed) == pytest.approx(numbers(shown), abs=TOLERANCE)
+
+
+def test_tuning_writes_a_label_set_that_differs_in_thresholds_and_pin_alone(
+    outputs: dict[str, tuple[int, str]], place: Path
+) -> None:
+    assert "tuned.yaml" in outputs["labels tune"][1]
+    (old,) = load_label_sets([ROOT / "deploy/examples/decisions/kinds.yaml"])
+    (new,) = load_label_sets([place / "tuned.yaml"])
+    assert new.model is not None
+    assert new.version != old.version
+    assert [label.prompts for label in new.labels] == [label.prompts for label in old.labels]
+    star = next(label for label in new.labels if label.name == "star")
+    assert star.act is not None
+    assert star.act.score > 0.8
+
+
+def test_reports_load_nothing_and_the_slider_counts(
+    outputs: dict[str, tuple[int, str]], place: Path
+) -> None:
+    assert outputs
+    with chromium() as browser:
+        page = browser.new_page()
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("requestfailed", lambda request: complaints.append(request.url))
+        for name in ("test", "evaluate", "tune"):
+            page.goto((place / f"{name}.html").as_uri())
+        told = page.locator("[data-steps] output").first
+        before = told.inner_text()
+        assert "of 800 images match" in before
+        page.locator("[data-steps] input").first.fill("0")
+        assert told.inner_text() != before
+        assert complaints == []

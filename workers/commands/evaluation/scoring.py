@@ -1,0 +1,70 @@
+"""Scores the images of a sample with a label set, as a worker does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.adapters.clip.text_cache import CachedTexts
+from pipeline.adapters.label_files import load_label_sets
+from pipeline.adapters.samples.reading import read_sample
+from pipeline.errors import Halt
+from pipeline.evaluation.sample import Scores, Truth
+from pipeline.labels.blocks import score_block
+from pipeline.labels.label_set import LabelSet
+from pipeline.labels.scoring import compile_label_sets
+from pipeline.records import ModelIdentity
+from workers.commands.evaluation.embedding import Embedded, embed
+from workers.settings.loading import Settings
+from workers.stages import load_encoder
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """A label set's scores of a sample, and the truth: both [images, labels], in the order of the
+    images that could be used and of the set's labels. Of labels that the sample does not judge, the
+    truth is False everywhere and means nothing."""
+
+    label_set: LabelSet
+    model: ModelIdentity
+    embedded: Embedded
+    scores: Scores
+    truth: Truth
+
+    def judges(self, label: str) -> bool:
+        return label in self.embedded.sample.judged
+
+
+def score_sample(
+    settings: Settings,
+    file: Path,
+    images: Path,
+    console: Console,
+    group_by: str | None = None,
+) -> Scored:
+    """Read a label set and a sample, load the configured model, and score. Shows progress.
+
+    Raises:
+        Halt: the label set or the sample is not valid, or not for this model.
+    """
+    label_set, *others = load_label_sets([file])
+    if others:
+        raise Halt("label_set.invalid", f"{file}: has several label sets; name the file of one")
+    names = tuple(label.name for label in label_set.labels)
+    sample = read_sample(images, names, group_by)
+    encoder = load_encoder(settings)
+    embedded = embed(settings, encoder, sample, console)
+    texts = encoder.encode_texts
+    if settings.label_sets.text_cache_dir is not None:
+        texts = CachedTexts(texts, encoder.model, settings.label_sets.text_cache_dir)
+    override = settings.label_sets.override_model_pin
+    (compiled,) = compile_label_sets([label_set], texts, encoder.model, override)
+    return Scored(
+        label_set,
+        encoder.model,
+        embedded,
+        score_block(compiled, embedded.embeddings).scores,
+        sample.truth(names, embedded.kept),
+    )
