@@ -4,9 +4,8 @@ Read ``records`` and ``errors`` first: the words that everybody uses. Then ``por
 pipeline needs of the world, and ``flow``, the life of one image, with ``look``, the half of it that
 knows no store. Its stages are ``fetch``, ``decode``, ``encode`` and ``labels``. ``formats``,
 ``routes`` and ``references`` make references of bytes, ``events`` makes records of outcomes.
-``commit`` decides what the stream may commit, ``progress`` is how far that brings it, ``replay``
-sends dead letters back. ``backfill`` is what a job of many objects is, ``evaluation`` what labelled
-images say about scores, ``content`` names what an embedding is of, and ``views`` are the parts of a
-file that a model looks at. ``adapters`` implements the ports. ``metrics`` and ``halts`` are tables;
-``retry``, ``priority``, ``policy`` and ``complaints`` are small tools.
+``commit`` decides what the stream may commit, ``replay`` sends dead letters back. ``backfill`` is
+what a job of many objects is, ``evaluation`` what labelled images say about scores, and ``content``
+names what an embedding is of. ``adapters`` implements the ports. ``metrics`` and ``halts`` are
+tables; ``retry``, ``priority``, ``policy`` and ``complaints`` are small tools.
 """

@@ -15,7 +15,7 @@ from pipeline.metrics import STAGE_SECONDS
 from pipeline.ports import UNTRACED, Clock, Decoder, Encoder, ImageTrace, Meter
 from pipeline.priority import FIRST
 from pipeline.records import DecodedImage, EmbeddingDtype, Looked, Pixels, Vector
-from pipeline.views import LookedViews
+from pipeline.records.views import LookedViews
 
 _HASHED_AT_ONCE_BYTES = 512 * 1024
 """A larger file is hashed in a thread. Hashing a large object takes tens of milliseconds, which

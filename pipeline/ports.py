@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.progress import Progress
 from pipeline.records import (
     DecodedImage,
     ImageGeometry,
@@ -21,6 +20,7 @@ from pipeline.records import (
     Record,
     Vector,
 )
+from pipeline.records.progress import Progress
 
 if TYPE_CHECKING:
     from pipeline.metrics import Metric

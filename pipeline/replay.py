@@ -19,7 +19,8 @@ from fnmatch import fnmatchcase
 from uuid import UUID, uuid5
 
 from pipeline.events.envelope import EVENT_NAMESPACE, event_source, optional, replay_headers, text
-from pipeline.events.headers import DEAD_LETTERS, ORIGINAL_PREFIX, EventType, Payload
+from pipeline.events.headers import ORIGINAL_PREFIX
+from pipeline.events.types import DEAD_LETTERS, EventType, Payload
 from pipeline.formats import strict_json
 from pipeline.records import REPLAY_COUNT, REPLAY_OF, Headers, Record, Replay
 

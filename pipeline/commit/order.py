@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.commit.settled import Settled
-from pipeline.progress import MAX_DISTANCE, MAX_RANGES, Progress, joined
+from pipeline.records.progress import MAX_DISTANCE, MAX_RANGES, Progress, joined
 
 Order = Literal["partition", "key", "none"]
 """What an outcome waits for: for all earlier outcomes of its partition; for earlier outcomes of the

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 
 from pipeline.commit.order import Entry, Order, choose
 from pipeline.commit.settled import Settled
-from pipeline.progress import Progress
 from pipeline.records import Epoch, Partition, Position
+from pipeline.records.progress import Progress
 
 
 @dataclass(slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.events.action_values import ActedImageValue, ActionValue, DecisionValue
 from pipeline.events.envelope import (
     EventContext,
     TextHeaders,
@@ -22,9 +21,10 @@ from pipeline.events.envelope import (
     timestamp,
 )
 from pipeline.events.families import family_of
-from pipeline.events.headers import EventType
 from pipeline.events.parts import MAX_MESSAGE_BYTES, as_json, json_content, position_value
 from pipeline.events.schemas import ACTION_SCHEMA
+from pipeline.events.types import EventType
+from pipeline.events.values.actions import ActedImageValue, ActionValue, DecisionValue
 from pipeline.records import (
     Classification,
     DeadLetter,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pipeline.events.builder import EventsPolicy
 from pipeline.events.envelope import TextHeaders, named_id, own_attributes, text
 from pipeline.events.families import dead_reference_value, reference_value
-from pipeline.events.headers import EventType, Payload
 from pipeline.events.parts import (
     as_bytes,
     as_json,
@@ -25,7 +24,8 @@ from pipeline.events.parts import (
     vector_headers,
 )
 from pipeline.events.schemas import BACKFILL_CLASSIFICATION_SCHEMA, BACKFILL_DEAD_LETTER_SCHEMA
-from pipeline.events.values import BackfillClassificationValue
+from pipeline.events.types import EventType, Payload
+from pipeline.events.values.outcomes import BackfillClassificationValue
 from pipeline.records import Classification, DeadLetter, ImageRef, OutputRecord, OutputTopic
 
 

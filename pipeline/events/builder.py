@@ -12,7 +12,6 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.content import content_id
-from pipeline.events.action_values import RemovalValue
 from pipeline.events.actions import ActionBuilder, decision_headers, leading
 from pipeline.events.envelope import (
     EventContext,
@@ -24,7 +23,7 @@ from pipeline.events.envelope import (
     timestamp,
 )
 from pipeline.events.families import classification_value, dead_reference_value, family_of
-from pipeline.events.headers import ORIGINAL_PREFIX, EventType, Payload
+from pipeline.events.headers import ORIGINAL_PREFIX
 from pipeline.events.parts import (
     as_bytes,
     as_json,
@@ -35,6 +34,8 @@ from pipeline.events.parts import (
     vector_headers,
 )
 from pipeline.events.schemas import REMOVAL_SCHEMA
+from pipeline.events.types import EventType, Payload
+from pipeline.events.values.actions import RemovalValue
 from pipeline.policy import Policy, Tier
 from pipeline.records import (
     Classification,

@@ -16,7 +16,7 @@ from functools import lru_cache
 from urllib.parse import quote
 from uuid import UUID
 
-from pipeline.events.headers import EventType
+from pipeline.events.types import EventType
 from pipeline.records import REPLAY_COUNT, REPLAY_OF, Origin, Replay
 
 EVENT_NAMESPACE = UUID("57c26f7f-479e-49ab-8e88-7ca7f3d2f51f")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import cast
 
 from pipeline.events.envelope import TextHeaders, text, timestamp
-from pipeline.events.headers import EventType
 from pipeline.events.parts import (
     image_value,
     model_value,
@@ -26,7 +25,8 @@ from pipeline.events.schemas import (
     DEAD_LETTER_SCHEMA_V2,
     schema_id,
 )
-from pipeline.events.values import (
+from pipeline.events.types import EventType
+from pipeline.events.values.outcomes import (
     AskedValue,
     ClassificationValue,
     ClassificationValueV2,

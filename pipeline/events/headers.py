@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from enum import StrEnum
 from types import MappingProxyType
 
+from pipeline.events.action_headers import ACTION_HEADERS
 from pipeline.events.header import (
     BYTES_CONTENT,
     CONTENT_ID,
@@ -31,47 +31,11 @@ from pipeline.events.header import (
     VERSION,
     Header,
 )
+from pipeline.events.types import EventType
 from pipeline.records import REPLAY_COUNT, REPLAY_OF
 
 ORIGINAL_PREFIX = "original."
 """Prefix of each header of an unparsable record. The headers keep their order and their bytes."""
-
-
-class EventType(StrEnum):
-    """CloudEvents types. The major version is part of the name.
-
-    Version 1 is about objects in buckets and version 2 about images that only a URI names. Both are
-    published side by side: the reference decides.
-    """
-
-    CLASSIFICATION = "clipstream.classification.v1"
-    EMBEDDING = "clipstream.embedding.v1"
-    DEAD_LETTER = "clipstream.dead-letter.v1"
-    REPLAY = "clipstream.replay.v1"
-    CLASSIFICATION_V2 = "clipstream.classification.v2"
-    EMBEDDING_V2 = "clipstream.embedding.v2"
-    DEAD_LETTER_V2 = "clipstream.dead-letter.v2"
-    SERVED_IMAGE = "clipstream.served-image.v1"
-    SERVED_EMBEDDING = "clipstream.served-embedding.v1"
-    SERVED_ERROR = "clipstream.served-error.v1"
-    BACKFILL_CLASSIFICATION = "clipstream.backfill-classification.v1"
-    BACKFILL_EMBEDDING = "clipstream.backfill-embedding.v1"
-    BACKFILL_DEAD_LETTER = "clipstream.backfill-dead-letter.v1"
-    ACTION = "clipstream.action.v1"
-    REVIEW = "clipstream.review.v1"
-    REMOVAL = "clipstream.removal.v1"
-    LABEL_SET = "clipstream.label-set.v1"
-
-
-DEAD_LETTERS = frozenset({EventType.DEAD_LETTER, EventType.DEAD_LETTER_V2})
-
-
-class Payload(StrEnum):
-    """What a dead letter's value is: header ``dlq.payload``."""
-
-    REFERENCE = "reference"
-    RECORD = "record"
-    OMITTED = "omitted"
 
 
 SERVED = (
@@ -275,76 +239,6 @@ _SERVED: dict[EventType, tuple[Header, ...]] = {
     EventType.SERVED_ERROR: (*SERVED, JSON_CONTENT, DATA_SCHEMA),
 }
 
-_ACTIONS: dict[EventType, tuple[Header, ...]] = {
-    EventType.ACTION: (
-        SPECVERSION,
-        TYPE,
-        SOURCE,
-        ID,
-        TIME,
-        replace(SUBJECT, required=False, meaning=f"{SUBJECT.meaning} Absent without a reference."),
-        TRACEPARENT,
-        *REPLAYED,
-        JSON_CONTENT,
-        DATA_SCHEMA,
-        Header("decision", "The action to take: `action` of the value."),
-        Header(
-            "decision.label-set",
-            "Label set that decided. Absent if the image could not be classified.",
-            required=False,
-        ),
-        Header(
-            "decision.label",
-            "Most severe matched label. Absent if no label matched.",
-            required=False,
-        ),
-        Header(
-            "dlq.code",
-            "For an image that could not be classified only: the code of its dead letter.",
-            required=False,
-        ),
-        Header("tenant", "Tenant that the route decided.", required=False),
-    ),
-    EventType.REVIEW: (
-        SPECVERSION,
-        TYPE,
-        Header("ce_source", "Whose tool wrote the review, as a URI of the tool's own choice."),
-        Header(
-            "ce_id",
-            "Id of the review. The tool repeats it if it sends the same review again.",
-            pattern="^.+$",
-        ),
-        Header("ce_time", "When the verdict was given, RFC 3339 in UTC.", required=False),
-        Header("ce_subject", "`ce_subject` of the action.", required=False),
-        JSON_CONTENT,
-        DATA_SCHEMA,
-        Header(
-            "review.verdict",
-            "`verdict` of the value.",
-            pattern="^(agree|overrule|appeal)$",
-        ),
-    ),
-    EventType.REMOVAL: (
-        SPECVERSION,
-        TYPE,
-        SOURCE,
-        ID,
-        TIME,
-        Header("ce_subject", "URI of the object."),
-        TRACEPARENT,
-        *REPLAYED,
-        JSON_CONTENT,
-        DATA_SCHEMA,
-        Header("object.uri", "URI of the object."),
-        Header(
-            "object.version-id",
-            "Version that was deleted. Absent if the whole object was.",
-            required=False,
-        ),
-        Header("tenant", "Tenant that the object's route decides.", required=False),
-    ),
-}
-
 _OF_RECORDS = frozenset(
     {"ce_time", "traceparent", REPLAY_OF, REPLAY_COUNT}
     | {"dlq.partition", "dlq.offset", "dlq.index", "dlq.timestamp"}
@@ -424,7 +318,7 @@ HEADERS: Mapping[EventType, tuple[Header, ...]] = MappingProxyType(
     | {newer: _V1[older] for newer, older in _V2.items()}
     | _SERVED
     | _BACKFILL
-    | _ACTIONS
+    | ACTION_HEADERS
     | _LABEL_SET
 )
 """Versions 1 and 2 have the same headers; their values differ."""

@@ -6,9 +6,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import Halt
 from pipeline.events.envelope import named_id, own_attributes, text
-from pipeline.events.headers import EventType
-from pipeline.events.label_set_values import LABEL_SET_SCHEMA, LabelSetValue
 from pipeline.events.parts import as_json, json_content
+from pipeline.events.types import EventType
+from pipeline.events.values.label_sets import LABEL_SET_SCHEMA, LabelSetValue
 from pipeline.records import EventRecord
 
 SOURCE = b"/clipstream/label-sets"

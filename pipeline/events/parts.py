@@ -15,9 +15,9 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from pipeline.errors import Code
 from pipeline.events.envelope import TextHeaders, bounded_text, optional, text
-from pipeline.events.headers import Payload
 from pipeline.events.schemas import schema_id
-from pipeline.events.values import (
+from pipeline.events.types import Payload
+from pipeline.events.values.outcomes import (
     ImageValue,
     ModelValue,
     ObjectValue,
@@ -37,7 +37,7 @@ from pipeline.records import (
     Origin,
     OutputRecord,
 )
-from pipeline.views import LookedViews
+from pipeline.records.views import LookedViews
 
 MAX_MESSAGE_BYTES = 1024
 """Limit of a dead letter's message in UTF-8."""

@@ -3,9 +3,10 @@ them."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, NotRequired, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,15 @@ from typing_extensions import TypedDict
 
 from pipeline.content import content_id
 from pipeline.errors import Halt
-from pipeline.events.values import ImageValue, ModelValue, ObjectValue, ResultValue
+from pipeline.events.values.outcomes import (
+    ImageValue,
+    ModelValue,
+    ObjectValue,
+    ResultValue,
+    ViewValue,
+)
 from pipeline.records import ImageFacts, LabelScore, LabelSetResult, Looked, ModelIdentity
+from pipeline.records.views import LookedViews, View
 
 
 class _Needed(TypedDict):
@@ -25,10 +33,13 @@ class _Needed(TypedDict):
     image: ImageValue
     model: ModelValue
     results: list[ResultValue]
+    views: NotRequired[list[ViewValue]]
     decode_mode: str
 
 
 _needed = TypeAdapter(_Needed)
+
+_EDGES: tuple[Literal["left", "top", "right", "bottom"], ...] = ("left", "top", "right", "bottom")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,7 @@ class ClassificationEvent:
     image: ImageFacts
     model: ModelIdentity
     results: tuple[LabelSetResult, ...]
+    views: tuple[ViewValue, ...]
     decode_mode: str
     decode_crop: str | None
     content_id: str | None
@@ -73,11 +85,16 @@ class ClassificationEvent:
                 label_set=each["label_set"],
                 version=each["version"],
                 scores=tuple(
-                    LabelScore(score["label"], score["score"], score["similarity"])
+                    LabelScore(
+                        score["label"], score["score"], score["similarity"], score.get("view")
+                    )
                     for score in each["scores"]
                 ),
                 matched=tuple(each["matched"]),
                 decision=each["decision"],
+                raised=tuple(each.get("raised", ())),
+                labels_decision=each.get("labels_decision"),
+                shadow=each.get("shadow", False),
             )
             for each in needed["results"]
         )
@@ -87,6 +104,7 @@ class ClassificationEvent:
             image=_image(needed["image"]),
             model=_model(needed["model"]),
             results=results,
+            views=tuple(needed.get("views", ())),
             decode_mode=needed["decode_mode"],
             decode_crop=value.get("decode_crop"),
             content_id=value.get("content_id"),
@@ -94,7 +112,11 @@ class ClassificationEvent:
         )
 
     def looked(self, embedding: npt.NDArray[np.floating]) -> Looked:
-        """What the model saw, with the published embedding."""
+        """What the model saw, with the published embedding.
+
+        Raises:
+            Halt: ``event.unreadable``: the event lists views without their embeddings.
+        """
         return Looked(
             embedding,
             self.model,
@@ -103,7 +125,24 @@ class ClassificationEvent:
             self.object["size_bytes"],
             self.decode_mode,
             self.decode_crop or "",
+            self._looked_views(embedding.dtype) if self.views and embedding.size else None,
         )
+
+    def _looked_views(self, dtype: np.dtype[Any]) -> LookedViews:
+        try:
+            encoded = [base64.b64decode(view["embedding"], validate=True) for view in self.views]
+            embeddings = np.stack([np.frombuffer(each, dtype) for each in encoded])
+        except (KeyError, ValueError) as error:
+            raise Halt(
+                "event.unreadable",
+                "the event lists several views, and not the embedding of each, which its scores "
+                "follow from; publish embeddings (events.embeddings) to explain such events",
+            ) from error
+        places = tuple(
+            View(each["kind"], each["frame"], *(each[edge] for edge in _EDGES))
+            for each in self.views
+        )
+        return LookedViews(places, embeddings)
 
     @property
     def expected_content_id(self) -> str | None:
@@ -164,7 +203,12 @@ def _model(value: ModelValue) -> ModelIdentity:
 
 def _image(value: ImageValue) -> ImageFacts:
     return ImageFacts(
-        value["format"], value["width"], value["height"], value["frames"], value["cropped_share"]
+        value["format"],
+        value["width"],
+        value["height"],
+        value["frames"],
+        value["cropped_share"],
+        value.get("frames_seen", 1),
     )
 
 

@@ -7,20 +7,21 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from pipeline.events.action_values import ActionValue, RemovalValue, ReviewValue
 from pipeline.events.header import TYPE
-from pipeline.events.headers import HEADERS, EventType
-from pipeline.events.label_set_values import LABEL_SET_SCHEMA, LabelSetValue
-from pipeline.events.served_values import (
-    ServedErrorValue,
-    ServedImageValue,
-)
-from pipeline.events.values import (
+from pipeline.events.headers import HEADERS
+from pipeline.events.types import EventType
+from pipeline.events.values.actions import ActionValue, RemovalValue, ReviewValue
+from pipeline.events.values.label_sets import LABEL_SET_SCHEMA, LabelSetValue
+from pipeline.events.values.outcomes import (
     BackfillClassificationValue,
     ClassificationValue,
     ClassificationValueV2,
     DeadReferenceValue,
     DeadReferenceValueV2,
+)
+from pipeline.events.values.served import (
+    ServedErrorValue,
+    ServedImageValue,
 )
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

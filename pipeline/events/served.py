@@ -14,7 +14,6 @@ from pipeline.content import content_id
 from pipeline.errors import Code
 from pipeline.events.builder import EventsPolicy
 from pipeline.events.envelope import TextHeaders, named_id, own_attributes, text
-from pipeline.events.headers import EventType
 from pipeline.events.parts import (
     as_bytes,
     as_json,
@@ -27,7 +26,8 @@ from pipeline.events.parts import (
     views_value,
 )
 from pipeline.events.schemas import SERVED_ERROR_SCHEMA, SERVED_IMAGE_SCHEMA
-from pipeline.events.served_values import (
+from pipeline.events.types import EventType
+from pipeline.events.values.served import (
     ServedErrorValue,
     ServedImageValue,
     ServedRequestValue,

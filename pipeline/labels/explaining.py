@@ -36,8 +36,9 @@ class LabelSteps:
     normalised: 1 for prompts that are the same to the model. ``contrast`` is the cosine between
     the image and the contrast's vector, None in an exclusive set. ``logit`` is what softmax or the
     logistic function is applied to. ``action`` is what the score calls for, None for a label that
-    does not match. ``published_score`` and ``published_similarity`` are those of the event, None
-    if it has no such label.
+    does not match. Of an image with several views, all is of the view at the place ``view``, where
+    the score is largest. ``published_score`` and ``published_similarity`` are those of the event,
+    None if it has no such label.
     """
 
     label: str
@@ -47,6 +48,7 @@ class LabelSteps:
     contrast: float | None
     logit: float
     score: float
+    view: int | None
     action: str | None
     published_score: float | None
     published_similarity: float | None
@@ -75,34 +77,37 @@ def explain(
     published: LabelSetResult,
     tolerance: float = TOLERANCE,
 ) -> Explanation:
-    """Derive ``published`` from what the model saw: the published embedding. ``encode_texts``
-    embeds the prompts as it did for ``compiled``.
+    """Derive ``published`` from what the model saw: the published embedding, or those of the
+    views. ``encode_texts`` embeds the prompts as it did for ``compiled``.
 
     Raises:
         Reject: ``encode.non_finite``: the embedding has a NaN or an infinity.
         Halt: as ``encode_texts``.
     """
     label_set = compiled.label_set
-    derived = compiled.score(looked.embedding)
-    vector = looked.embedding.astype(np.float64)
-    cosines = np.clip(compiled.rows @ vector, -1.0, 1.0)
-    contrasts = cosines[compiled.contrast_rows] if len(compiled.contrast_rows) else None
+    derived = compiled.judge(looked)
+    seen = looked.embedding[np.newaxis] if looked.views is None else looked.views.embeddings
+    vectors = seen.astype(np.float64)
+    cosines = np.clip(vectors @ compiled.rows.T, -1.0, 1.0)
+    contrasts = cosines[:, compiled.contrast_rows] if len(compiled.contrast_rows) else None
     told = {each.label: each for each in published.scores}
     prompts_of = _prompt_vectors(label_set, encode_texts)
     labels = []
     for place, (label, own) in enumerate(zip(label_set.labels, derived.scores, strict=True)):
-        contrast = None if contrasts is None else float(contrasts[place])
+        view = own.view or 0
+        contrast = None if contrasts is None else float(contrasts[view, place])
         prompts = prompts_of[label.name]
         here = told.get(label.name)
         labels.append(
             LabelSteps(
                 label=label.name,
-                prompts=_prompt_steps(label, prompts, vector),
+                prompts=_prompt_steps(label, prompts, vectors[view]),
                 mean_length=float(np.linalg.norm(prompts.mean(axis=0))),
                 similarity=own.similarity,
                 contrast=contrast,
                 logit=compiled.logit_scale * (own.similarity - (contrast or 0.0)),
                 score=own.score,
+                view=own.view,
                 action=label.action(own.score),
                 published_score=None if here is None else here.score,
                 published_similarity=None if here is None else here.similarity,
@@ -115,7 +120,7 @@ def explain(
         labels=tuple(labels),
         matched=derived.matched,
         decision=derived.decision,
-        rule=_rule(label_set, labels, derived.decision),
+        rule=_rule(label_set, labels, derived),
         largest_difference=max(
             (
                 abs(each.score - each.published_score)
@@ -145,7 +150,15 @@ def _prompt_steps(label: Label, prompts: Float64s, vector: Float64s) -> tuple[Pr
     )
 
 
-def _rule(label_set: LabelSet, labels: Sequence[LabelSteps], decision: str) -> str:
+def _rule(label_set: LabelSet, labels: Sequence[LabelSteps], derived: LabelSetResult) -> str:
+    if derived.labels_decision is None:
+        return _rule_of_labels(label_set, labels, derived.decision)
+    of_labels = _rule_of_labels(label_set, labels, derived.labels_decision)
+    reasons = " and ".join(derived.raised)
+    return f"{of_labels}; review_if raises it to {derived.decision!r} because of {reasons}"
+
+
+def _rule_of_labels(label_set: LabelSet, labels: Sequence[LabelSteps], decision: str) -> str:
     calls = [each for each in labels if each.action is not None]
     if not calls:
         return f"no label reaches a threshold, so the decision is the default, {decision!r}"
@@ -185,6 +198,11 @@ def _differences(
                     f"{here:.9g} is derived (difference {abs(here - there):.2g}, more than "
                     f"{tolerance:g})"
                 )
+        if ours.view != theirs.view:
+            found.append(
+                f"{where}, label {ours.label!r}: the event's score is of view {theirs.view}, and "
+                f"that of view {ours.view} is the largest"
+            )
     if derived.matched != published.matched:
         found.append(
             f"{where}: the event says that {list(published.matched)} match, and "
@@ -193,6 +211,14 @@ def _differences(
     if derived.decision != published.decision:
         found.append(
             f"{where}: the event's decision is {published.decision!r}, and {derived.decision!r} "
+            "is derived"
+        )
+    ours_raised = derived.raised, derived.labels_decision
+    theirs_raised = published.raised, published.labels_decision
+    if ours_raised != theirs_raised:
+        found.append(
+            f"{where}: the event says that its review_if raised {published.labels_decision!r} for "
+            f"{list(published.raised)}, and {derived.labels_decision!r} for {list(derived.raised)} "
             "is derived"
         )
     return found

@@ -13,8 +13,8 @@ from pipeline.adapters.kafka.doctor import KafkaDoctor, sound_topics
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, TopicNames
 from pipeline.errors import CommitDoubtful, Halt
 from pipeline.ports import Check, CheckResult, Commit
-from pipeline.progress import Progress
 from pipeline.records import OutputTopic
+from pipeline.records.progress import Progress
 from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import eventually
 from workers.embedded.kafka import EmbeddedKafka

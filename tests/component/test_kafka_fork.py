@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import Halt
 from pipeline.ports import Commit
-from pipeline.progress import Progress
+from pipeline.records.progress import Progress
 from tests.rigs.services.kafka_deployment import Deployment, outcome
 
 pytestmark = pytest.mark.component

@@ -20,8 +20,8 @@ from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, Retry
 from pipeline.ports import Assigned, Commit
-from pipeline.progress import Progress
 from pipeline.records import OutputTopic
+from pipeline.records.progress import Progress
 from tests.rigs.services.kafka_deployment import Deployment, Polling, retrying
 from tests.rigs.waiting import eventually
 from workers.commands.stream import _initialise_group

@@ -16,7 +16,7 @@ from pipeline.adapters.kafka.offsets import OffsetNote
 from pipeline.adapters.kafka.policy import DeliveryPolicy
 from pipeline.errors import CommitDoubtful, Halt, Retry, Unconfirmed
 from pipeline.ports import Assigned, Commit, Revoked
-from pipeline.progress import Progress
+from pipeline.records.progress import Progress
 from tests.rigs.services.kafka_deployment import DEADLINE_S, Deployment, Polling, outcome
 from tests.rigs.waiting import eventually
 

@@ -19,7 +19,7 @@ from pipeline.adapters.kafka.policy import KafkaPolicy, Member
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import CommitDoubtful, Retry
 from pipeline.ports import Commit
-from pipeline.progress import Progress
+from pipeline.records.progress import Progress
 from tests.rigs.services.kafka_deployment import (
     IMPATIENT,
     Deployment,

@@ -18,7 +18,6 @@ from pipeline.adapters.s3.policy import S3Policy
 from pipeline.errors import Halt, Retry
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.ports import Commit
-from pipeline.progress import Progress
 from pipeline.records import (
     Asked,
     DeadLetter,
@@ -31,6 +30,7 @@ from pipeline.records import (
     Position,
     Record,
 )
+from pipeline.records.progress import Progress
 from pipeline.references import ReferencesPolicy, parse
 from pipeline.replay import Letter, Selection
 from pipeline.routes import RoutePolicy, Router

@@ -34,8 +34,8 @@ from pipeline.adapters.kafka.sink import KafkaSink
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import CommitDoubtful, Halt, Retry
 from pipeline.ports import CheckResult, Commit
-from pipeline.progress import Progress
 from pipeline.records import OutputTopic, Partition
+from pipeline.records.progress import Progress
 from tests.rigs.services.kafka_deployment import (
     IMPATIENT,
     Deployment,

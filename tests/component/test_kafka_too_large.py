@@ -9,8 +9,8 @@ from pipeline.adapters.kafka.policy import MAX_FETCH_BYTES, DeliveryPolicy
 from pipeline.adapters.kafka.sink import record_bytes_at_most
 from pipeline.errors import OutcomeTooLarge
 from pipeline.ports import Commit
-from pipeline.progress import Progress
 from pipeline.records import OutputRecord, OutputTopic
+from pipeline.records.progress import Progress
 from tests.rigs.services.kafka_deployment import MODES, Deployment, Mode, Polling, outcome
 
 pytestmark = pytest.mark.component

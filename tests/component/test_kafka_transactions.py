@@ -17,8 +17,8 @@ from pipeline.adapters.kafka.policy import DeliveryPolicy
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import CommitDoubtful
 from pipeline.ports import Commit, Revoked
-from pipeline.progress import Progress
 from pipeline.records import OutputTopic
+from pipeline.records.progress import Progress
 from tests.rigs.services.kafka_deployment import (
     IMPATIENT,
     MODES,

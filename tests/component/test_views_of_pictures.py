@@ -17,10 +17,21 @@ from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.policy import BatchPolicy
+from pipeline.errors import Halt
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
+from pipeline.events.published import ClassificationEvent, EmbeddingEvent, as_text
+from pipeline.labels.explaining import Explanation, explain
 from pipeline.labels.scoring import CompiledLabelSet, compile_label_sets
 from pipeline.metrics import IMAGE_METRICS
-from pipeline.records import Classification, ImageRef, Looked, Origin, Partition, Position
+from pipeline.records import (
+    Classification,
+    ImageRef,
+    Looked,
+    Origin,
+    OutputRecord,
+    Partition,
+    Position,
+)
 from tests.rigs.stages.decoding import as_file
 from workers.demo import train
 from workers.demo.accuracy import LABELS_FILE
@@ -122,6 +133,27 @@ def test_a_picture_that_hides_nothing_is_judged_alike(
         assert each.views is None or shapes.judge(each).decision == "none"
 
 
+def explain_again(
+    event: Any, embedding: OutputRecord, encoder: ClipEncoder, shapes: CompiledLabelSet
+) -> None:
+    """`clipstream explain` finds what is published, and what was altered."""
+    vector = EmbeddingEvent.of(embedding.value, as_text(embedding.headers)).vector
+
+    def explained(value: Any) -> Explanation:
+        told = ClassificationEvent.of(value, {})
+        (result,) = told.results
+        return explain(shapes, encoder.encode_texts, told.looked(vector), result)
+
+    assert explained(event).differences == ()
+    assert {each.view for each in explained(event).labels if each.label == "red star"} != {0}
+    without_views = {name: field for name, field in event.items() if name != "views"}
+    assert explained(without_views).differences
+    bare = [{**view} for view in event["views"]]
+    del bare[0]["embedding"]
+    with pytest.raises(Halt, match="publish embeddings"):
+        explained({**event, "views": bare})
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_every_score_of_an_event_follows_from_what_the_event_says(
     encoder: ClipEncoder, shapes: CompiledLabelSet, dtype: str
@@ -143,6 +175,7 @@ def test_every_score_of_an_event_follows_from_what_the_event_says(
     origin = Origin(Position(Partition("t", 0), 1), 0, 0)
     published, embedding = EventBuilder(context, EventsPolicy()).records(origin, outcome)
     event = json.loads(published.value)
+    explain_again(event, embedding, encoder, shapes)
 
     assert dict(embedding.headers)["embedding.dtype"].decode() == dtype
     element = np.dtype(dtype).newbyteorder("<")

@@ -12,8 +12,8 @@ from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.adapters.memory.stream import CommitFault, MemoryBroker, MemoryStream
 from pipeline.errors import CommitDoubtful, OutcomeTooLarge
 from pipeline.ports import Assigned, Commit, Revoked, Stream
-from pipeline.progress import Progress
 from pipeline.records import OutputRecord, OutputTopic, Partition, Record
+from pipeline.records.progress import Progress
 from tests.rigs.services.kafka_deployment import POLL_S, Deployment, outcome, recovered
 from tests.rigs.waiting import eventually
 

@@ -36,8 +36,8 @@ from pipeline.events import EventContext
 from pipeline.flow import FlowPolicy
 from pipeline.metrics import STREAM_WORKER
 from pipeline.ports import Commit, Polled, Revoked
-from pipeline.progress import Progress
 from pipeline.records import OutputRecord, OutputTopic
+from pipeline.records.progress import Progress
 from tests.rigs.stages.fault_steps import Step, Steps
 from tests.rigs.stages.pipeline_of_fakes import FakeEncoder, FakeStages, flow_of, rules_of
 from tests.rigs.workers.stream_worker import POLICY, stream_worker

@@ -27,8 +27,8 @@ from pipeline.adapters.kafka.offsets import progress_of
 from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
 from pipeline.adapters.kafka.policy import DeliveryPolicy, KafkaPolicy, Member, TopicNames
 from pipeline.events import EventContext
-from pipeline.progress import Progress
 from pipeline.records import OutputTopic, Partition, Position, Record
+from pipeline.records.progress import Progress
 from tests.fault.chaos_worker import VERSION, Ended, Sabotage, WorkerCase, run_worker
 from tests.fault.judge import Verdict, judge
 from tests.fault.proxy import TcpProxy

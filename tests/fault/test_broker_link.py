@@ -11,7 +11,7 @@ import pytest
 from kafka import TopicPartition
 from kafka.admin import OffsetSpec
 
-from pipeline.progress import Progress
+from pipeline.records.progress import Progress
 from tests.fault.proxy import ProxyLoop, TcpProxy
 from tests.rigs.services.kafka_deployment import Deployment, Polling
 from tests.rigs.waiting import eventually

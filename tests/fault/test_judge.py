@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from pipeline.adapters.kafka.outcomes import PublishedOutcome
 from pipeline.commit.order import Order
-from pipeline.progress import Progress
 from pipeline.records import OutputRecord, OutputTopic
+from pipeline.records.progress import Progress
 from tests.fault.judge import Verdict, judge
 from tests.rigs.stages.pipeline_of_fakes import Place
 

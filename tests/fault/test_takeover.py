@@ -15,7 +15,7 @@ import pytest
 from pipeline.adapters.kafka.policy import DeliveryPolicy
 from pipeline.errors import CommitDoubtful
 from pipeline.ports import Commit, Revoked
-from pipeline.progress import Progress
+from pipeline.records.progress import Progress
 from tests.fault.chaos_worker import WorkerCase, run_worker
 from tests.rigs.services.kafka_deployment import Deployment, Polling, outcome
 from tests.rigs.waiting import WAIT_S

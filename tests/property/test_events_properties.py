@@ -16,8 +16,8 @@ from jsonschema import Draft202012Validator
 from pipeline.events import EventBuilder, EventContext, EventsPolicy, event_id
 from pipeline.events.builder import MAX_SHRUNK_FIELD_BYTES
 from pipeline.events.envelope import EVENT_NAMESPACE
-from pipeline.events.headers import EventType
 from pipeline.events.schemas import schemas
+from pipeline.events.types import EventType
 from pipeline.records import (
     Asked,
     Classification,

@@ -18,8 +18,8 @@ from pipeline.adapters.kafka.offsets import OffsetNote, progress_of
 from pipeline.commit.order import Entry, Order, choose
 from pipeline.commit.settled import Classified
 from pipeline.commit.window import Batch, CommitWindow
-from pipeline.progress import MAX_RANGES, Progress
 from pipeline.records import Epoch, Partition, Position
+from pipeline.records.progress import MAX_RANGES, Progress
 from tests.rigs.workers.outcomes import classified
 
 METADATA_BYTES = 4096

@@ -15,7 +15,6 @@ from pipeline.commit.settled import Classified, DeadLettered, PassedOver, Settle
 from pipeline.commit.window import Batch, CommitWindow
 from pipeline.errors import CommitDoubtful, Halt, OutcomeTooLarge, Unconfirmed
 from pipeline.ports import UNTRACED, Commit, ImageTrace, Stream
-from pipeline.progress import Progress
 from pipeline.records import (
     DeadLetter,
     Origin,
@@ -25,6 +24,7 @@ from pipeline.records import (
     Record,
     Skipped,
 )
+from pipeline.records.progress import Progress
 from workers.backoff import Backoff
 from workers.instruments import Instruments
 from workers.stream.commit_bounds import CommitBounds

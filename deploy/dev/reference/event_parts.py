@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from deploy.dev.reference.markdown import table
-from pipeline.events.headers import HEADERS, EventType
+from pipeline.events.headers import HEADERS
+from pipeline.events.types import EventType
 from pipeline.records import EventRecord, OutputRecord
 
 SHOWN_BYTES = 16

@@ -7,19 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
+from deploy.dev.reference import event_examples as examples
 from deploy.dev.reference import label_set
 from deploy.dev.reference.event_parts import example_of, fields_of, headers_of
 from deploy.dev.reference.markdown import NOTICE
 from pipeline.content import content_id
-from pipeline.events import EventBuilder, EventContext, EventsPolicy
-from pipeline.events.action_values import ReviewValue
+from pipeline.events import EventBuilder, EventsPolicy
 from pipeline.events.backfill import BackfilledRow, BackfillEvents
-from pipeline.events.envelope import own_attributes
-from pipeline.events.headers import ORIGINAL_PREFIX, EventType
-from pipeline.events.label_set_values import LABEL_SET_SCHEMA
-from pipeline.events.parts import as_json, json_content
+from pipeline.events.headers import ORIGINAL_PREFIX
 from pipeline.events.schemas import (
     ACTION_SCHEMA,
     BACKFILL_CLASSIFICATION_SCHEMA,
@@ -34,23 +29,10 @@ from pipeline.events.schemas import (
     SERVED_IMAGE_SCHEMA,
     schemas,
 )
-from pipeline.events.served import ServedEvents, ServedImage
+from pipeline.events.served import ServedEvents
+from pipeline.events.types import EventType
+from pipeline.events.values.label_sets import LABEL_SET_SCHEMA
 from pipeline.records import (
-    Asked,
-    Classification,
-    DeadLetter,
-    EventRecord,
-    ImageFacts,
-    ImageRef,
-    LabelScore,
-    LabelSetResult,
-    Looked,
-    ModelIdentity,
-    Origin,
-    Partition,
-    Position,
-    Record,
-    Removal,
     Skipped,
 )
 
@@ -108,12 +90,6 @@ _BACKFILL = """\
 the subject. Values are those of the stream, with `job` in place of `position`.
 """
 
-_CONTEXT = EventContext(
-    cluster_id="5L6g3nShT-eMCtK--X86sw",
-    group="clipstream",
-    topic_ids={"images": "0b1f6a52-6c1d-4f4e-9d0f-5f6f2d8f7a11"},
-    version="0.1.0",
-)
 _LABEL_SET = """\
 Workers publish each version of a label set before they use it, to the compacted topic
 `kafka.output_topics.label_sets`. The key is the version. `clipstream labels show` reads it back.
@@ -122,14 +98,16 @@ Workers publish each version of a label set before they use it, to the compacted
 
 def render() -> str:
     """The page as Markdown."""
-    builder = EventBuilder(_CONTEXT, EventsPolicy())
-    classification, embedding = builder.records(_origin(41), _classified())
-    (dead_reference,) = builder.records(_origin(42), _unfetched())
-    unparsed = (_origin(43), _unparsed(), _unreadable())
+    builder = EventBuilder(examples.CONTEXT, EventsPolicy())
+    classification, embedding = builder.records(examples.origin(41), examples.classified())
+    (dead_reference,) = builder.records(examples.origin(42), examples.unfetched())
+    unparsed = (examples.origin(43), examples.unparsed(), examples.unreadable())
     (dead_record,) = builder.records(*unparsed)
     (shrunk,) = builder.shrink(*unparsed)
-    classification_2, embedding_2 = builder.records(_origin(44), _classified(_on_the_web()))
-    (dead_url,) = builder.records(_origin(45), _unfetched(_on_the_web()))
+    classification_2, embedding_2 = builder.records(
+        examples.origin(44), examples.classified(examples.on_the_web())
+    )
+    (dead_url,) = builder.records(examples.origin(45), examples.unfetched(examples.on_the_web()))
     values = schemas()
     return "\n".join(
         (
@@ -173,13 +151,13 @@ def render() -> str:
 
 def _actions(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """The part about actions, removals and reviews."""
-    builder = EventBuilder(_CONTEXT, EventsPolicy(), actions=True)
-    classified = _classified()
+    builder = EventBuilder(examples.CONTEXT, EventsPolicy(), actions=True)
+    classified = examples.classified()
     calling = replace(
         classified.results[0], decision="review", severe_label="cat", severity=1, is_default=False
     )
-    *_, action = builder.records(_origin(41), replace(classified, results=(calling,)))
-    _, of_letter = builder.records(_origin(42), _unfetched())
+    *_, action = builder.records(examples.origin(41), replace(classified, results=(calling,)))
+    _, of_letter = builder.records(examples.origin(42), examples.unfetched())
     yield "## Action\n"
     yield _ACTION
     yield headers_of(EventType.ACTION)
@@ -187,7 +165,7 @@ def _actions(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield fields_of(values[ACTION_SCHEMA])
     yield example_of("Example", action)
     yield example_of("Example of a dead letter's action", of_letter)
-    (removal,) = builder.records(_origin(46), Skipped("deleted", _removal()))
+    (removal,) = builder.records(examples.origin(46), Skipped("deleted", examples.removal()))
     yield "## Removal\n"
     yield _REMOVAL
     yield headers_of(EventType.REMOVAL)
@@ -199,13 +177,13 @@ def _actions(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield headers_of(EventType.REVIEW)
     yield "Value, JSON in UTF-8:\n"
     yield fields_of(values[REVIEW_SCHEMA])
-    yield example_of("Example", _review(dict(action.headers)["ce_id"].decode()))
+    yield example_of("Example", examples.review(dict(action.headers)["ce_id"].decode()))
 
 
 def _served(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """The part about images that came over HTTP."""
     events = ServedEvents(EventsPolicy(), "0.1.0")
-    sent, outcome = _sent(), _classified()
+    sent, outcome = examples.sent(), examples.classified()
     image, embedding = events.looked_at(sent, outcome.looked, outcome.results)
     yield "## Served image\n"
     yield _SERVED
@@ -226,11 +204,11 @@ def _served(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 def _backfill(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """The part about rows of a backfill."""
-    events, outcome = BackfillEvents(EventsPolicy(), "0.1.0"), _classified()
+    events, outcome = BackfillEvents(EventsPolicy(), "0.1.0"), examples.classified()
     content = content_id(outcome.looked, outcome.ref.uri, outcome.etag, outcome.version_id)
     row = BackfilledRow("6b1f7c9e-2f0a-4d0c-9a54-0d6b8f1f6f0a", 12, 3071, content)
     classification, embedding = events.records(row, outcome)
-    (letter,) = events.records(row, _unfetched())
+    (letter,) = events.records(row, examples.unfetched())
     yield "## Backfill classification\n"
     yield _BACKFILL
     yield headers_of(EventType.BACKFILL_CLASSIFICATION)
@@ -255,151 +233,4 @@ def _label_set(values: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield headers_of(EventType.LABEL_SET)
     yield "Value, JSON in UTF-8:\n"
     yield fields_of(values[LABEL_SET_SCHEMA])
-    yield example_of("Example", label_set.example(_classified().looked.model))
-
-
-def _origin(offset: int) -> Origin:
-    return Origin(
-        Position(Partition("images", 2), offset),
-        index=0,
-        timestamp_ms=1_767_225_600_123,
-        key=b"user-81",
-        traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-    )
-
-
-def _reference() -> ImageRef:
-    return ImageRef(
-        bucket="photos",
-        key="2026/01/cat 1.jpg",
-        label_sets=("animals",),
-        version_id="L4kqtJlcpXroDTDmpUMLUo",
-        id="upload-20417",
-        tenant="gallery",
-        metadata={"album": "winter"},
-        asked=Asked(tenant="gallery"),
-    )
-
-
-def _on_the_web() -> ImageRef:
-    return replace(
-        _reference(),
-        scheme="https",
-        bucket="images.example.com",
-        key="2026/01/cat%201.jpg",
-        query="width=640&signature=5feceb66",
-        version_id=None,
-        id=None,
-    )
-
-
-def _classified(ref: ImageRef | None = None) -> Classification:
-    dimension = 512
-    looked = Looked(
-        embedding=np.full(dimension, dimension**-0.5, dtype="<f4"),
-        model=ModelIdentity(
-            name="openai/clip-vit-base-patch32",
-            revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
-            dimension=dimension,
-            logit_scale=100.0,
-            precision="fp32",
-            engine="torch-cpu",
-        ),
-        image=ImageFacts(
-            format="JPEG",
-            width=1600,
-            height=1200,
-            frames=1,
-            cropped_share=0.25,
-        ),
-        sha256="5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9",
-        size_bytes=184_213,
-        decode_mode="strict",
-        decode_crop="transformers",
-    )
-    result = LabelSetResult(
-        label_set="animals",
-        version=f"sha256:{'9f2c6a0e' * 8}",
-        scores=(
-            # softmax(100 * similarity), as literals: exp differs in its last bit between
-            # platforms, and this page must not.
-            LabelScore("cat", 0.9674940036436456, 0.271),
-            LabelScore("dog", 0.03228843856859602, 0.237),
-            LabelScore("neither", 0.000217557787758427, 0.187),
-        ),
-        matched=("cat",),
-        decision="keep",
-    )
-    return Classification(
-        ref=ref or _reference(),
-        looked=looked,
-        results=(result,),
-        etag="9b2cf535f27731c974343645a3985328",
-        version_id=None if ref else "L4kqtJlcpXroDTDmpUMLUo",
-    )
-
-
-def _removal() -> Removal:
-    return Removal(
-        bucket="photos",
-        key="2026/01/cat 1.jpg",
-        event="ObjectRemoved:Delete",
-        version_id="L4kqtJlcpXroDTDmpUMLUo",
-        notification_id="C3D13FE58DE4C810",
-        removed_at="2026-01-01T07:59:58.000Z",
-        tenant="gallery",
-    )
-
-
-def _review(action_id: str) -> EventRecord:
-    value: ReviewValue = {
-        "action_id": action_id,
-        "verdict": "overrule",
-        "decision": "keep",
-        "reason": "a drawing",
-        "reviewer": "r-7f3a",
-        "reviewed_at": "2026-01-01T08:15:00Z",
-    }
-    headers = (
-        *own_attributes(
-            EventType.REVIEW,
-            b"https://review.example.com",
-            "b1c1a0a4-6f5d-4f6c-8d0e-0c6a3f1f2f11",
-            "upload-20417",
-        ),
-        *json_content(REVIEW_SCHEMA),
-        ("review.verdict", value["verdict"].encode()),
-    )
-    return EventRecord(b"user-81", as_json(value), headers)
-
-
-def _sent() -> ServedImage:
-    sha256 = "5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9"
-    return ServedImage("b6c0f1b1f5a94c0c", "gallery-web", "/v1/classify", 0, None, sha256)
-
-
-def _unfetched(ref: ImageRef | None = None) -> DeadLetter:
-    return DeadLetter(
-        code="fetch.not_found",
-        message="fetch: the version does not exist; check lifecycle rules and upload order"
-        if ref is None
-        else "https: the server answered 404; check that the image is there before its message",
-        attempts=3,
-        ref=ref or _reference(),
-        unclassified_action="review",
-    )
-
-
-def _unparsed() -> DeadLetter:
-    return DeadLetter(
-        code="reference.not_json",
-        message="references: the value ends inside an object; see the raw bytes",
-        attempts=1,
-    )
-
-
-def _unreadable() -> Record:
-    origin = _origin(43)
-    headers = (("content-type", b"application/json"), ("retries", None))
-    value = b'{"bucket": "photos",'
-    return Record(origin.position, origin.timestamp_ms, origin.key, value, headers)
+    yield example_of("Example", label_set.example(examples.classified().looked.model))

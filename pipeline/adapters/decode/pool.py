@@ -35,7 +35,7 @@ from pipeline.metrics import DECODER_RESTARTS, QUEUE_DEPTH
 from pipeline.ports import Meter
 from pipeline.priority import FIRST, Turns
 from pipeline.records import DecodedImage, ImageFacts, ImageGeometry, Pixels
-from pipeline.views import DecodedViews, View
+from pipeline.records.views import DecodedViews, View
 
 CHILD_PROGRAM: Final = Path(__file__).with_name("child.py")
 

@@ -15,8 +15,8 @@ from kafka.admin import OffsetSpec
 
 from pipeline.adapters.kafka.clients import listed_offsets
 from pipeline.errors import Halt
-from pipeline.progress import Progress
 from pipeline.records import Partition
+from pipeline.records.progress import Progress
 
 log = logging.getLogger(__name__)
 

@@ -27,8 +27,8 @@ from pipeline.ports import (
     Revoked,
     Unreadable,
 )
-from pipeline.progress import Progress
 from pipeline.records import Partition, Position
+from pipeline.records.progress import Progress
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from typing import Literal
 
 from pipeline.errors import CommitDoubtful, Halt, OutcomeTooLarge
 from pipeline.ports import Assigned, Commit, Polled, Revoked
-from pipeline.progress import Progress
 from pipeline.records import Headers, OutputRecord, Partition, Position, Record
+from pipeline.records.progress import Progress
 
 BEGINNING = Progress(0)
 

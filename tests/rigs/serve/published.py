@@ -9,8 +9,8 @@ from pipeline.adapters.kafka.clients import Producer, connect, discard
 from pipeline.adapters.kafka.policy import common_options
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.ports import Commit
-from pipeline.progress import Progress
 from pipeline.records import Classification, DeadLetter, Origin, Outcome, OutputRecord, Position
+from pipeline.records.progress import Progress
 from tests.rigs.serve.stream import LOOKED, photo, result
 from tests.rigs.services.kafka_deployment import DEADLINE_S, Deployment, Polling
 

@@ -29,8 +29,8 @@ from pipeline.adapters.kafka.sink import KafkaSink
 from pipeline.adapters.kafka.stream import KafkaStream
 from pipeline.errors import CommitDoubtful, Retry, Unconfirmed
 from pipeline.ports import Assigned, Commit, Polled, Revoked, Stream, Unreadable
-from pipeline.progress import Progress
 from pipeline.records import OutputRecord, OutputTopic, Partition, Record
+from pipeline.records.progress import Progress
 from tests.rigs.waiting import eventually
 
 DEADLINE_S = 60.0

@@ -15,7 +15,6 @@ from pipeline.commit.window import CommitWindow
 from pipeline.errors import CommitDoubtful
 from pipeline.metrics import PREFIX, STREAM_WORKER
 from pipeline.ports import Assigned, Commit, Tracer
-from pipeline.progress import Progress
 from pipeline.records import (
     DeadLetter,
     Epoch,
@@ -26,6 +25,7 @@ from pipeline.records import (
     Position,
     Record,
 )
+from pipeline.records.progress import Progress
 from tests.rigs.workers.open_gate import open_gate
 from tests.rigs.workers.outcomes import classified, dead_lettered
 from tests.rigs.workers.scripted_trials import ScriptedTrials

@@ -17,8 +17,8 @@ from pipeline.fetch import Attempts, Fetcher, FetchPolicy, Stores
 from pipeline.flow import FlowPolicy
 from pipeline.metrics import IMAGE_METRICS, STORE_METRICS
 from pipeline.priority import PriorityPolicy
-from pipeline.progress import Progress
 from pipeline.records import Epoch, ImageRef, Partition, Position, Record
+from pipeline.records.progress import Progress
 from pipeline.retry import BreakerPolicy, RetryPolicy
 from tests.rigs.stages.fetching import ScriptedStore, store_of
 from tests.rigs.virtual_time import LoopClock

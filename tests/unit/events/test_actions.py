@@ -13,8 +13,9 @@ from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from deploy.dev.reference import pages
 from pipeline.events import EventBuilder, EventContext, EventsPolicy, event_id
 from pipeline.events.actions import leading
-from pipeline.events.headers import HEADERS, EventType
+from pipeline.events.headers import HEADERS
 from pipeline.events.schemas import ACTION_SCHEMA, REVIEW_SCHEMA, schemas
+from pipeline.events.types import EventType
 from pipeline.labels.parsing import parse_label_set
 from pipeline.records import (
     Classification,

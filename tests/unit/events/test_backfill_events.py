@@ -15,8 +15,9 @@ from pipeline.backfill import layout
 from pipeline.content import content_id
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.events.backfill import BackfilledRow, BackfillEvents
-from pipeline.events.headers import HEADERS, EventType
+from pipeline.events.headers import HEADERS
 from pipeline.events.schemas import schemas
+from pipeline.events.types import EventType
 from pipeline.records import Classification, Origin, OutputRecord, Partition, Position
 from tests.rigs.backfill.written import WrittenJob, classified, mixed
 

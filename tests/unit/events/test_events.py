@@ -13,8 +13,9 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from pipeline.content import content_id
 from pipeline.events import EventBuilder, EventContext, EventsPolicy, event_id
-from pipeline.events.headers import HEADERS, EventType
+from pipeline.events.headers import HEADERS
 from pipeline.events.schemas import CLASSIFICATION_SCHEMA, schemas
+from pipeline.events.types import EventType
 from pipeline.records import (
     Classification,
     ImageFacts,

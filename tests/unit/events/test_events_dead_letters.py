@@ -12,9 +12,10 @@ from jsonschema import Draft202012Validator
 
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
 from pipeline.events.builder import MAX_SHRUNK_FIELD_BYTES
-from pipeline.events.headers import HEADERS, EventType
+from pipeline.events.headers import HEADERS
 from pipeline.events.parts import MAX_MESSAGE_BYTES
 from pipeline.events.schemas import DEAD_LETTER_SCHEMA, schemas
+from pipeline.events.types import EventType
 from pipeline.records import (
     Asked,
     DeadLetter,

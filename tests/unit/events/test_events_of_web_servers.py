@@ -10,8 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from pipeline.events import EventBuilder, EventContext, EventsPolicy, event_id
-from pipeline.events.headers import EventType
 from pipeline.events.schemas import schemas
+from pipeline.events.types import EventType
 from pipeline.records import (
     Classification,
     DeadLetter,

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pipeline.events.headers import EventType
+from pipeline.events.types import EventType
 from tests.golden import label_sets, run
 
 AT_FIRST = "6f931b2c50ad6f092279e228ea9dea6a35400483fd292c1f06a4f60af8e236d4"

@@ -13,7 +13,6 @@ from jsonschema import Draft202012Validator
 
 from deploy.dev.reference.label_set import example
 from pipeline.errors import Halt
-from pipeline.events.label_set_values import LABEL_SET_SCHEMA
 from pipeline.events.label_sets import label_set_record, read_label_set
 from pipeline.events.published import (
     ClassificationEvent,
@@ -22,6 +21,7 @@ from pipeline.events.published import (
     contradictions,
 )
 from pipeline.events.schemas import schemas
+from pipeline.events.values.label_sets import LABEL_SET_SCHEMA
 from pipeline.labels.label_set import canonical_json, version_of
 from pipeline.records import ModelIdentity, OutputRecord
 from tests.golden import run

@@ -8,8 +8,9 @@ import uuid
 from jsonschema import Draft202012Validator, FormatChecker
 
 from pipeline.events import EventBuilder, EventContext, EventsPolicy, event_id
-from pipeline.events.headers import HEADERS, EventType
+from pipeline.events.headers import HEADERS
 from pipeline.events.schemas import REMOVAL_SCHEMA, schemas
+from pipeline.events.types import EventType
 from pipeline.records import (
     Origin,
     OutputRecord,

@@ -12,9 +12,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pipeline.events import EventsPolicy
-from pipeline.events.headers import HEADERS, EventType
+from pipeline.events.headers import HEADERS
 from pipeline.events.schemas import schemas
 from pipeline.events.served import ServedEvents, ServedImage
+from pipeline.events.types import EventType
 from pipeline.records import (
     EventRecord,
     ImageFacts,
@@ -23,7 +24,7 @@ from pipeline.records import (
     Looked,
     ModelIdentity,
 )
-from pipeline.views import LookedViews, View
+from pipeline.records.views import LookedViews, View
 
 SHA256 = "ab" * 32
 SENT = ServedImage("request-1", "gallery", "/v1/classify", 2, None, SHA256)

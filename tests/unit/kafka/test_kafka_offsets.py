@@ -8,7 +8,7 @@ import pytest
 from kafka import OffsetAndMetadata
 
 from pipeline.adapters.kafka.offsets import OffsetNote, progress_of
-from pipeline.progress import Progress
+from pipeline.records.progress import Progress
 
 TOPIC_ID = "b5f6a2f3-0e3f-4a8a-9f38-4d4a8d6c5a11"
 

@@ -80,6 +80,24 @@ def test_prompts_lead_to_cosines_cosines_to_logits_and_logits_to_scores(
     assert found.largest_difference == 0.0
 
 
+def test_a_decision_that_was_raised_is_derived_with_its_reason() -> None:
+    document = label_set("exclusive", 1.0, 1.0)
+    assert isinstance(document, dict)
+    rules = compiled({**document, "review_if": {"frames": 2}})
+    animated = replace(looked("<f4"), image=ImageFacts("GIF", 10, 10, 3, 0.0))
+    published = rules.judge(animated)
+    assert (published.decision, published.labels_decision) == ("review", "allow")
+    found = explain(rules, ENCODER.encode_texts, animated, published)
+    assert found.differences == ()
+    assert found.rule.endswith("review_if raises it to 'review' because of frames")
+    hidden = replace(published, decision="allow", raised=(), labels_decision=None)
+    differences = explain(rules, ENCODER.encode_texts, animated, hidden).differences
+    assert [("decision" in each, "review_if" in each) for each in differences] == [
+        (True, False),
+        (False, True),
+    ]
+
+
 def test_the_rule_names_the_label_and_the_threshold_that_decide() -> None:
     scores = {
         each.label: each.score for each in explained(compiled(label_set("exclusive", 1, 0))).labels

@@ -11,7 +11,7 @@ import pytest
 from pipeline.labels.parsing import parse_label_set
 from pipeline.labels.scoring import CompiledLabelSet, compile_label_sets
 from pipeline.records import JsonValue, Looked, ModelIdentity, Vector
-from pipeline.views import LookedViews, View
+from pipeline.records.views import LookedViews, View
 from tests.rigs.stages.looked import SEEN_WHOLE, looked_at
 
 MODEL = ModelIdentity("exact", "1", 3, 10.0, "fp32", "memory")

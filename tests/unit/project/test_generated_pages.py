@@ -15,8 +15,9 @@ from deploy.dev.reference.markdown import table
 from pipeline.errors import CODES
 from pipeline.events import EventBuilder, EventContext, EventsPolicy, event_id
 from pipeline.events.backfill import BackfilledRow
-from pipeline.events.headers import HEADERS, EventType
+from pipeline.events.headers import HEADERS
 from pipeline.events.served import ServedImage
+from pipeline.events.types import EventType
 from pipeline.halts import HALTS
 from pipeline.metrics import (
     BACKFILL_JOB_METRICS,

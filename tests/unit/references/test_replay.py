@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import Reject
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
-from pipeline.events.headers import HEADERS, EventType
+from pipeline.events.headers import HEADERS
+from pipeline.events.types import EventType
 from pipeline.records import (
     Asked,
     DeadLetter,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.commit.window import Batch
-from pipeline.progress import Progress
 from pipeline.records import Position
+from pipeline.records.progress import Progress
 from tests.rigs.workers.committing import BYTES, GROUP, PARTITION, TOPIC, Worker, judged
 from tests.rigs.workers.outcomes import classified
 from workers.stream.commit_bounds import CommitBounds

@@ -9,8 +9,8 @@ from pipeline.commit.settled import PassedOver
 from pipeline.commit.window import CommitWindow
 from pipeline.flow import FlowPolicy
 from pipeline.priority import PriorityPolicy
-from pipeline.progress import Progress
 from pipeline.records import Epoch, Origin, Partition, Position, Record
+from pipeline.records.progress import Progress
 from tests.rigs.waiting import eventually
 from tests.rigs.workers.outcomes import classified
 from tests.rigs.workers.plenty import Plenty

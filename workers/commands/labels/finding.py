@@ -9,7 +9,7 @@ from pipeline.adapters.clip.text_cache import CachedTexts
 from pipeline.adapters.kafka.recorded.label_sets import read_label_sets
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.errors import Halt, Retry
-from pipeline.events.label_set_values import LabelSetValue
+from pipeline.events.values.label_sets import LabelSetValue
 from pipeline.labels.label_set import LabelSet
 from pipeline.labels.recorded import label_set_of
 from pipeline.labels.scoring import EncodeTexts

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.errors import Halt
-from pipeline.events.label_set_values import LabelSetValue
+from pipeline.events.values.label_sets import LabelSetValue
 from pipeline.labels.recorded import label_set_of
 from workers.commands.labels.check import show_label_set
 from workers.commands.options import Config, Set, load

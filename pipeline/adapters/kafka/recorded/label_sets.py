@@ -13,9 +13,9 @@ from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.adapters.kafka.recorded.topic import RecordedTopic
 from pipeline.errors import Halt
-from pipeline.events.label_set_values import LabelSetValue
 from pipeline.events.label_sets import label_set_record, read_label_set
 from pipeline.events.parts import model_value
+from pipeline.events.values.label_sets import LabelSetValue
 from pipeline.labels.label_set import canonical_json, version_of
 from pipeline.labels.recorded import SourcedLabelSet
 from pipeline.records import EventRecord, ModelIdentity, Record

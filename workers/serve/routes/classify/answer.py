@@ -10,7 +10,7 @@ from typing_extensions import TypedDict  # pydantic refuses typing's below Pytho
 
 from pipeline.content import content_id
 from pipeline.events import parts
-from pipeline.events.values import (
+from pipeline.events.values.outcomes import (
     ContentId,
     Count,
     ImageValue,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic refuses typing's below Python 3.12
 
-from pipeline.events.values import Count, PositionValue, Share, Timestamp, described
+from pipeline.events.values.outcomes import Count, PositionValue, Share, Timestamp, described
 
 
 @described

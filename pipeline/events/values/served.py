@@ -6,7 +6,7 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict  # pydantic refuses typing's below Python 3.12
 
-from pipeline.events.values import (
+from pipeline.events.values.outcomes import (
     ContentId,
     Count,
     ImageValue,

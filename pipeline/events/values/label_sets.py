@@ -6,7 +6,7 @@ from typing import Any
 
 from typing_extensions import TypedDict  # pydantic refuses typing's below Python 3.12
 
-from pipeline.events.values import ModelValue, Timestamp, described
+from pipeline.events.values.outcomes import ModelValue, Timestamp, described
 
 LABEL_SET_SCHEMA = "label-set.v1"
 

@@ -1,4 +1,5 @@
-"""The domain's types: inputs, outcomes, and where each comes from."""
+"""The domain's types: inputs, outcomes, and where each comes from. Two stand by themselves:
+``views``, the parts of a file that a model looks at, and ``progress``, how far a group has come."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Literal, NewType
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.views import DecodedViews, LookedViews, Published
+from pipeline.records.views import DecodedViews, LookedViews, Published
 
 JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 
@@ -70,8 +71,8 @@ REPLAY_COUNT = "replay.count"
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Says that a record repeats a dead letter: ``of`` is the letter's event id, and ``count`` how
-    often its reference has been replayed, from 1."""
+    """Says that a record repeats the dead letter with the event id ``of``. ``count`` says how often
+    its reference has been replayed, from 1."""
 
     of: str
     count: int
@@ -250,9 +251,9 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """One label's result. ``similarity`` is the cosine between image and label, -1 to 1. ``score``
-    is the probability that the label set's decision rule derives from it, 0 to 1. Of an image with
-    several views, both are those of the view at the place ``view``, where the score is largest."""
+    """One label's result. ``similarity`` is the cosine between image and label. ``score`` is the
+    probability that the decision rule derives from it. Of several views, both are those of the view
+    at the place ``view``, where the score is largest."""
 
     label: str
     score: float
@@ -364,8 +365,7 @@ class OutputTopic(StrEnum):
 class OutputRecord:
     """One record to publish. Header values are never null, because the client cannot write null.
 
-    ``size_bytes`` is the size of key, value and headers, without the record's framing.
-    """
+    ``size_bytes`` is the size of key, value and headers, without the record's framing."""
 
     topic: OutputTopic
     key: bytes | None
