@@ -1,5 +1,5 @@
-"""The domain's types: inputs, outcomes, and where each comes from. Two stand by themselves:
-``views``, the parts of a file that a model looks at, and ``progress``, how far a group has come."""
+"""The domain's types: inputs, outcomes, and where each comes from. Read ``views`` for the parts of
+a file that a model looks at, and ``progress`` for how far a group has come in a partition."""
 
 from __future__ import annotations
 
