@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from tests.fault import soak
+from tests.fault.backfill import dying, kills
 from tests.fault.backfill import soak as backfill_soak
 from tests.fault.schedules import Kind
 from tests.rigs.root import RESULTS
@@ -27,6 +28,19 @@ def test_a_thousand_schedules_lost_doubled_and_changed_nothing() -> None:
     assert set(summary["by_fault"]) == {str(kind) for kind in Kind}
     assert sum(summary["by_step"].values()) >= summary["schedules"]
     assert [summary[name] for name in ("lost", "duplicated", "mismatched", "stuck")] == [0] * 4
+
+
+def test_three_hundred_kills_lost_doubled_and_changed_no_row_of_a_backfill() -> None:
+    summary = read("backfill-kills.json")
+    assert sum(summary["by_fate"].values()) == summary["kills"] >= 300
+    assert set(summary["by_fate"]) == {*dying.HOW}
+    assert summary["drivers_in_twos"] >= 10
+    assert summary["rows"] == summary["rounds"] * kills.SHARDS * kills.SHARD_ROWS
+    assert sum(summary["outcomes"].values()) == summary["rows"]
+    assert {"fetch.not_found", "decode.unsupported_format"} < set(summary["outcomes"])
+    assert summary["least_cosine"] > kills.CLOSE
+    faults = ("missing", "doubled", "different", "rewritten", "stuck")
+    assert [summary[name] for name in faults] == [0] * 5
 
 
 def test_millions_of_rows_leave_a_backfills_driver_small_and_its_worker_as_it_was() -> None:
