@@ -52,7 +52,7 @@ GOAL = 1.2
 def measure(
     seconds: float = SECONDS, tell: Callable[[str], None] = lambda line: None
 ) -> list[Figure]:
-    """Some four minutes."""
+    """Some eight minutes."""
     bodies = photos()
     objects = {f"photos/{number:04}.jpg": body for number, body in enumerate(bodies)}
     late = {f"late/{number:04}.jpg": body for number, body in enumerate(bodies)}
@@ -88,6 +88,7 @@ def _beside(
             "endpoint": store.endpoint,
             "region": running.s3.region,
             "allowed_buckets": [BUCKET],
+            "read_timeout_s": 2 * LATE_S,
         },
     }
     file, settings = running.settings(f"neighbours-{order}", changed)
