@@ -47,8 +47,15 @@ def score_sample(
     """Read a label set and a sample, load the configured model, and score. Shows progress.
 
     Raises:
-        Halt: the label set or the sample is not valid, or not for this model.
+        Halt: the label set or the sample is not valid, or not for this model; or
+            ``settings.invalid``: a worker would look at several views.
     """
+    if settings.decode.views != "centre":
+        raise Halt(
+            "settings.invalid",
+            "decode.views: scores of several views are not measured here; `-s decode.views=centre` "
+            "measures those of the centre, which are never higher",
+        )
     label_set, *others = load_label_sets([file])
     if others:
         raise Halt("label_set.invalid", f"{file}: has several label sets; name the file of one")

@@ -149,5 +149,5 @@ async def _one(seeing: Looking, compiled: CompiledLabelSet, file: Path) -> Previ
     looked = await seeing.look(body)
     whole = await seeing.decoder.whole(body, EDGE_PX)
     picture = base64.b64encode(await asyncio.to_thread(as_jpeg, whole.pixels)).decode()
-    result = compiled.score(looked.embedding)
+    result = compiled.judge(looked)
     return Previewed(file.name, result, f"data:image/jpeg;base64,{picture}")
