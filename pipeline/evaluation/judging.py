@@ -48,6 +48,17 @@ class Counts:
         return Share(self.found, self.found + self.missed)
 
     @property
+    def matched(self) -> Share:
+        """The share of all images that matched."""
+        matched = self.found + self.false_alarms
+        return Share(matched, matched + self.missed + self.passed)
+
+    @property
+    def false_positive_rate(self) -> Share:
+        """The share of the images without the label that matched."""
+        return Share(self.false_alarms, self.false_alarms + self.passed)
+
+    @property
     def f1(self) -> Interval:
         """The harmonic mean of precision and recall.
 

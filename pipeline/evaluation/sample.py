@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ Scores = npt.NDArray[np.float64]
 class LabelledImage:
     """One image of a sample. ``name`` is the path that people know it by. Images of one ``group``
     resemble each other: they are never divided. None: nobody says. ``read`` returns the bytes of
-    the file.
+    the file. ``attributes`` are values by which rates are compared: age, language, region.
 
     ``read`` raises OSError.
     """
@@ -27,6 +27,7 @@ class LabelledImage:
     labels: frozenset[str]
     group: str | None
     read: Callable[[], bytes]
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

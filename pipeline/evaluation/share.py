@@ -32,13 +32,16 @@ class Share:
         return None if found is None else found[1]
 
     def _bounds(self) -> tuple[float, float] | None:
-        """Wilson (1927): unlike the usual normal interval, it holds near 0 and 1 too."""
-        if not self.of:
-            return None
-        share, square = self.hits / self.of, Z_95 * Z_95
-        middle = share + square / (2 * self.of)
-        half = Z_95 * math.sqrt((share * (1 - share) + square / (4 * self.of)) / self.of)
-        scale = 1 + square / self.of
-        low = 0.0 if self.hits == 0 else (middle - half) / scale
-        high = 1.0 if self.hits == self.of else (middle + half) / scale
-        return low, high
+        return wilson(self.hits, self.of, Z_95) if self.of else None
+
+
+def wilson(hits: int, of: int, z: float) -> tuple[float, float]:
+    """The bounds of Wilson's score interval, ``z`` standard deviations to each side; ``of`` is
+    above 0. Wilson (1927): unlike the usual normal interval, it holds near 0 and 1 too."""
+    share, square = hits / of, z * z
+    middle = share + square / (2 * of)
+    half = z * math.sqrt((share * (1 - share) + square / (4 * of)) / of)
+    scale = 1 + square / of
+    low = 0.0 if hits == 0 else (middle - half) / scale
+    high = 1.0 if hits == of else (middle + half) / scale
+    return low, high

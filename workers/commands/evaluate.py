@@ -85,7 +85,7 @@ def evaluate(
 
 def as_plain(evaluated: Evaluated) -> dict[str, Any]:
     """Everything as plain data."""
-    from workers.commands.labels.testing import plain_share
+    from workers.commands.evaluation.telling import plain_share
 
     found = evaluated.accuracy
     return {

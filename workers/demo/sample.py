@@ -17,7 +17,8 @@ SIDE_PX = (80, 240)
 
 def write_sample(folder: Path, images: int) -> None:
     """Make ``folder`` with one folder for each label, ``images`` in all, and ``sample.csv``, which
-    has a column for each colour, each shape and for nothing. The same number makes the same images.
+    names each image's colour and shape, and has a column for each of them and for nothing. The same
+    number makes the same images.
 
     Raises:
         FileExistsError: ``folder`` exists.
@@ -26,10 +27,12 @@ def write_sample(folder: Path, images: int) -> None:
     with (folder / LIST).open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         words = (*COLOURS, *SHAPES, NOTHING)
-        rows.writerow(("path", "label", *words))
+        rows.writerow(("path", "label", "colour", "shape", *words))
         for image in demo_images(SEED, images, SIDE_PX):
             label = str(image.truth)
             place = Path(label, PurePosixPath(image.key).name)
             (folder / label).mkdir(exist_ok=True)
             (folder / place).write_bytes(image.body)
-            rows.writerow((place, label, *(int(word in label.split()) for word in words)))
+            colour, shape = ("", "") if label == NOTHING else label.split()
+            shown = (int(word in label.split()) for word in words)
+            rows.writerow((place, label, colour, shape, *shown))

@@ -12,31 +12,35 @@ from pipeline.evaluation.sample import Sample
 
 
 def read_sample(
-    source: Path, labels: Sequence[str] | None = None, group_by: str | None = None
+    source: Path,
+    labels: Sequence[str] | None = None,
+    group_by: str | None = None,
+    attributes: Sequence[str] = (),
 ) -> Sample:
     """The images of a folder, CSV or Parquet file. No image is opened yet.
 
     With ``labels``, every label of the sample must be one of them, and a table may have one column
     for each. Without, the labels of the sample are taken as they are. ``group_by`` names the column
-    whose value two images share if they resemble each other; a folder has none.
+    whose value two images share if they resemble each other; a folder has none. ``attributes`` are
+    columns to compare rates by: a table that has them needs no labels, and then judges none.
 
     Raises:
         Halt: ``sample.invalid``: the message says what is wrong, and in which row.
     """
     if source.is_dir():
-        if group_by is not None:
+        for column in (*attributes, *([] if group_by is None else [group_by])):
             raise Halt(
                 "sample.invalid",
-                f"{source}: a folder has no column {group_by!r} to group by; write a CSV file",
+                f"{source}: a folder has no column {column!r} to group by; write a CSV file",
             )
         return read_folder(source, labels)
     if not source.is_file():
         raise Halt("sample.invalid", f"{source}: no such file or folder; check the path")
     match source.suffix.lower():
         case ".csv":
-            return read_csv(source, labels, group_by)
+            return read_csv(source, labels, group_by, attributes)
         case ".parquet":
-            return read_parquet(source, labels, group_by)
+            return read_parquet(source, labels, group_by, attributes)
         case suffix:
             raise Halt(
                 "sample.invalid",

@@ -22,7 +22,12 @@ SEPARATOR = "|"
 _YES, _NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
 
 
-def read_csv(file: Path, labels: Sequence[str] | None, group_by: str | None) -> Sample:
+def read_csv(
+    file: Path,
+    labels: Sequence[str] | None,
+    group_by: str | None,
+    attributes: Sequence[str],
+) -> Sample:
     """
     Raises:
         Halt: ``sample.invalid``.
@@ -35,10 +40,15 @@ def read_csv(file: Path, labels: Sequence[str] | None, group_by: str | None) -> 
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise Halt("sample.invalid", f"{file}: cannot be read as CSV ({error})") from error
     # The heading is line 1.
-    return _sample(_Table(file, columns, labels, group_by), enumerate(rows, start=2))
+    return _sample(_Table(file, columns, labels, group_by, attributes), enumerate(rows, start=2))
 
 
-def read_parquet(file: Path, labels: Sequence[str] | None, group_by: str | None) -> Sample:
+def read_parquet(
+    file: Path,
+    labels: Sequence[str] | None,
+    group_by: str | None,
+    attributes: Sequence[str],
+) -> Sample:
     """
     Raises:
         Halt: ``sample.invalid``; ``evaluate.lacks_package``: pyarrow is not installed.
@@ -49,7 +59,7 @@ def read_parquet(file: Path, labels: Sequence[str] | None, group_by: str | None)
         what = f"{file}: needs pyarrow ({error}); install clipstream[evaluate]"
         raise Halt("evaluate.lacks_package", what) from error
     columns = columns_of(file)
-    table = _Table(file, columns, labels, group_by)
+    table = _Table(file, columns, labels, group_by, attributes)
     return _sample(table, enumerate(rows_of(file, table.image, table.values), start=1))
 
 
@@ -62,17 +72,22 @@ class _Table:
         columns: Sequence[str],
         labels: Sequence[str] | None,
         group_by: str | None,
+        attributes: Sequence[str],
     ) -> None:
         self.file = file
         self.labels = labels
         self.group_by = group_by
+        self.attributes = attributes
         self.image = self._first(IMAGE_COLUMNS, columns)
         self.own = [label for label in labels or () if label in columns]
         """Labels with a column of their own."""
-        self.label = None if self.own else self._first(LABEL_COLUMNS, columns)
-        if group_by is not None and group_by not in columns:
-            raise self.wrong(f"has no column {group_by!r} to group by; it has {_listed(columns)}")
-        wanted = (self.image, self.label, group_by, *self.own)
+        # What a label set does to groups can be told without labels.
+        unlabelled = self.own or (attributes and not {*LABEL_COLUMNS} & {*columns})
+        self.label = None if unlabelled else self._first(LABEL_COLUMNS, columns)
+        for each in (*attributes, *([] if group_by is None else [group_by])):
+            if each not in columns:
+                raise self.wrong(f"has no column {each!r} to group by; it has {_listed(columns)}")
+        wanted = (self.image, self.label, group_by, *attributes, *self.own)
         self.values = tuple(dict.fromkeys(column for column in wanted if column is not None))
 
     def wrong(self, what: str, row: int | None = None) -> Halt:
@@ -113,7 +128,7 @@ def _sample(table: _Table, rows: Iterable[tuple[int, Row]]) -> Sample:
     if not images:
         raise table.wrong("has no rows; add images")
     if table.labels is not None:
-        judged = tuple(table.own or table.labels)
+        judged = tuple(table.own or (table.labels if table.label else ()))
     else:
         judged = tuple(sorted(set[str]().union(*(image.labels for image in images))))
     return Sample(images, judged)
@@ -132,7 +147,13 @@ def _images(table: _Table, rows: Iterable[tuple[int, Row]]) -> Iterator[Labelled
         else:
             name, read = written, (table.file.parent / written).read_bytes
         group = None if table.group_by is None else row.values.get(table.group_by)
-        yield LabelledImage(name, labels, None if group in (None, "") else str(group), read)
+        attributes = {
+            column: str(value)
+            for column in table.attributes
+            if (value := row.values.get(column)) not in (None, "")
+        }
+        group = None if group in (None, "") else str(group)
+        yield LabelledImage(name, labels, group, read, attributes)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -59,7 +59,8 @@ def scored(
     vectors = np.zeros((len(kept), 2), np.float32)
     embedded = Embedded(Sample(images, tuple(names)), kept, vectors, hashes, (), "d")
     shown: Truth = np.array(truth, dtype=np.bool_)
-    return Scored(of, MODEL, embedded, np.array(scores, dtype=np.float64), shown)
+    decisions = np.zeros(len(kept), np.intp)
+    return Scored(of, MODEL, embedded, np.array(scores, dtype=np.float64), shown, decisions)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_a_label_that_the_sample_does_not_judge_is_left_out() -> None:
     sample = scored(pets, [[0.9, 0.1]] * 4, [[1, 0]] * 4)
     judged = Sample(sample.embedded.sample.images, ("cat",))
     embedded = replace(sample.embedded, sample=judged)
-    partly = Scored(pets, MODEL, embedded, sample.scores, sample.truth)
+    partly = replace(sample, embedded=embedded)
     tuned = tune_label_set(partly, Goal(Aim.RECALL, 0.9), divide(partly, 0.5, seed=0), NO_ACTIONS)
     assert set(tuned.skipped) == {"dog", "cat"}
     assert judge_label_set(partly).unjudged == ("dog",)

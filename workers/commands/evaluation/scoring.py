@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 
 from pipeline.adapters.clip.text_cache import CachedTexts
@@ -25,13 +28,15 @@ from workers.stages import load_encoder
 class Scored:
     """A label set's scores of a sample, and the truth: both [images, labels], in the order of the
     images that could be used and of the set's labels. Of labels that the sample does not judge, the
-    truth is False everywhere and means nothing."""
+    truth is False everywhere and means nothing. ``decisions`` [images] are places in the set's
+    ``actions``: what the labels alone decide."""
 
     label_set: LabelSet
     model: ModelIdentity
     embedded: Embedded
     scores: Scores
     truth: Truth
+    decisions: npt.NDArray[np.intp]
 
     def judges(self, label: str) -> bool:
         return label in self.embedded.sample.judged
@@ -43,6 +48,7 @@ def score_sample(
     images: Path,
     console: Console,
     group_by: str | None = None,
+    attributes: Sequence[str] = (),
 ) -> Scored:
     """Read a label set and a sample, load the configured model, and score. Shows progress.
 
@@ -60,7 +66,7 @@ def score_sample(
     if others:
         raise Halt("label_set.invalid", f"{file}: has several label sets; name the file of one")
     names = tuple(label.name for label in label_set.labels)
-    sample = read_sample(images, names, group_by)
+    sample = read_sample(images, names, group_by, attributes)
     encoder = load_encoder(settings)
     embedded = embed(settings, encoder, sample, console)
     texts = encoder.encode_texts
@@ -68,10 +74,6 @@ def score_sample(
         texts = CachedTexts(texts, encoder.model, settings.label_sets.text_cache_dir)
     override = settings.label_sets.override_model_pin
     (compiled,) = compile_label_sets([label_set], texts, encoder.model, override)
-    return Scored(
-        label_set,
-        encoder.model,
-        embedded,
-        score_block(compiled, embedded.embeddings).scores,
-        sample.truth(names, embedded.kept),
-    )
+    block = score_block(compiled, embedded.embeddings)
+    truth = sample.truth(names, embedded.kept)
+    return Scored(label_set, encoder.model, embedded, block.scores, truth, block.decisions)

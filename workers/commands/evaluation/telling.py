@@ -1,4 +1,4 @@
-"""Figures as a person reads them at a terminal."""
+"""Figures as a person reads them at a terminal, and as programs read them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _NAME_CHARACTERS = 8
 _SHOWN_REFUSALS = 10
 
 
-def table_of_labels(*headings: str) -> Table:
+def table_of_labels(*headings: str, first: str = "label") -> Table:
     """A table with a row of numbers for each label."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("label", style="bold", overflow="fold", min_width=_NAME_CHARACTERS)
+    table.add_column(first, style="bold", overflow="fold", min_width=_NAME_CHARACTERS)
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
@@ -37,6 +37,15 @@ def percent(estimate: Share | Interval, *, interval: bool = True) -> str:
     if estimate.low is None or estimate.high is None or not interval:
         return shown
     return f"{shown} [dim]{100 * estimate.low:.1f}-{100 * estimate.high:.1f}[/]"
+
+
+def plain_share(share: Share) -> dict[str, float | int | None]:
+    bounds = {"value": share.value, "low": share.low, "high": share.high}
+    return {**bounds, "hits": share.hits, "of": share.of}
+
+
+def plain_interval(interval: Interval) -> dict[str, float | None]:
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
 def told(score: float) -> str:

@@ -17,6 +17,7 @@ from workers.backfill.report.charts import line
 from workers.commands.evaluation.page import write_page
 from workers.commands.evaluation.pictures import pictures
 from workers.commands.evaluation.scoring import Scored
+from workers.commands.labels.grouped import Grouped
 from workers.commands.labels.tested import Tested, TestedLabel
 from workers.commands.labels.tuned import Tuned, TunedLabel
 from workers.settings.loading import Settings
@@ -29,7 +30,13 @@ MOST_STEPS = 1_000
 Shown = list[tuple[LabelledImage, float]]
 
 
-def write_test_report(path: Path, settings: Settings, scored: Scored, tested: Tested) -> None:
+def write_test_report(
+    path: Path,
+    settings: Settings,
+    scored: Scored,
+    tested: Tested,
+    grouped: Sequence[Grouped],
+) -> None:
     """Everything that was found, with pictures of the worst mistakes. Runs an event loop.
 
     Raises:
@@ -39,6 +46,7 @@ def write_test_report(path: Path, settings: Settings, scored: Scored, tested: Te
     shown = {image.name: image for each in details for image, _ in (*each[-2], *each[-1])}
     values = common(scored) | {
         "tested": tested,
+        "grouped": grouped,
         "outcomes": list(tested.outcomes()),
         "details": details,
         "pictures": pictures(settings, shown.values()),

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.evaluation.judging import Interval
-from pipeline.evaluation.share import Share
 from workers.commands.evaluation.options import Images, Report, SetFile, check_report
-from workers.commands.evaluation.telling import percent, table_of_labels, tell_refused, told
+from workers.commands.evaluation.telling import (
+    percent,
+    plain_interval,
+    plain_share,
+    table_of_labels,
+    tell_refused,
+    told,
+)
+from workers.commands.labels.grouped import Grouped, group_label_set
+from workers.commands.labels.grouping import columns_of, plain_groups, show_groups
 from workers.commands.labels.tested import Outcome, Tested, TestedLabel, judge_label_set
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
@@ -38,6 +45,14 @@ def measure(
         bool,
         typer.Option("--strict", help="Also fail if there are too few images to be sure."),
     ] = False,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of the sample, such as age or language: also compare the rates of the "
+            "groups that share a value, and say which differ.",
+            metavar="COLUMN[,COLUMN]",
+        ),
+    ] = None,
 ) -> None:
     """Test a label set on images whose labels are known: precision, recall, F1, mistakes.
 
@@ -46,31 +61,37 @@ def measure(
 
     The exit code is 1 if a precision or recall is below what the label set expects (`expect`), and
     0 if it is above. Where the interval reaches below it, a warning says that there are too few
-    images; with --strict, the exit code is then 1 too.
+    images; with --strict, the exit code is then 1 too. Groups do not change the exit code.
     """
     check_report(report)
+    columns = columns_of(groups)
     settings = load(config, overrides, {}, must_read=False)
     configure_logging(settings.log, "labels-test")
     # Imported here because torch and transformers take seconds to import.
     from workers.commands.evaluation.scoring import score_sample
 
     progress = Console(stderr=True)
-    scored = score_sample(settings, file, images, progress)
+    scored = score_sample(settings, file, images, progress, attributes=columns)
     tested = judge_label_set(scored)
+    grouped = group_label_set(scored, columns)
     if report is not None:
         from workers.commands.labels.reports import write_test_report
 
-        write_test_report(report, settings, scored, tested)
+        write_test_report(report, settings, scored, tested, grouped)
     if as_json:
-        typer.echo(json.dumps(as_plain(scored, tested), indent=2, ensure_ascii=False))
+        found = as_plain(scored, tested, grouped)
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        _show(scored, tested, Console(), progress)
+        console = Console()
+        _show(scored, tested, console, progress)
+        for each in grouped:
+            show_groups(each, console)
         if report is not None:
             typer.echo(f"report: {report}")
     raise typer.Exit(1 if tested.fails(strict=strict) else 0)
 
 
-def as_plain(scored: Scored, tested: Tested) -> dict[str, Any]:
+def as_plain(scored: Scored, tested: Tested, grouped: Sequence[Grouped]) -> dict[str, Any]:
     """Everything as plain data. Shares are ``{value, low, high, hits, of}``."""
     return {
         "label_set": scored.label_set.name,
@@ -112,16 +133,8 @@ def as_plain(scored: Scored, tested: Tested) -> dict[str, Any]:
             {"shown": each.shown, "best": each.best, "count": each.count}
             for each in tested.confusions
         ],
+        "groups": [plain_groups(each) for each in grouped],
     }
-
-
-def plain_share(share: Share) -> dict[str, float | int | None]:
-    bounds = {"value": share.value, "low": share.low, "high": share.high}
-    return {**bounds, "hits": share.hits, "of": share.of}
-
-
-def plain_interval(interval: Interval) -> dict[str, float | None]:
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
 def _show(scored: Scored, tested: Tested, console: Console, aside: Console) -> None:
@@ -132,7 +145,8 @@ def _show(scored: Scored, tested: Tested, console: Console, aside: Console) -> N
     for label in tested.labels:
         for row in _rows(label):
             table.add_row(*row)
-    console.print(table)
+    if tested.labels:
+        console.print(table)
     console.print("[dim]per cent, with 95 % intervals; AP: average precision[/]")
     if tested.right is not None:
         console.print(f"best label right: {percent(tested.right)} %")
