@@ -121,6 +121,27 @@ def test_a_folder_has_no_column_to_group_by(tmp_path: Path) -> None:
     assert "write a CSV file" in refusal(tmp_path, "scene")
 
 
+def test_columns_to_compare_by_are_read_and_an_empty_cell_is_no_value(tmp_path: Path) -> None:
+    text = "path,label,age,place\n1.jpg,cat,young,\n2.jpg,dog,old,here\n"
+    sample = read_sample(csv(tmp_path, text), LABELS, None, ("age", "place"))
+    assert [dict(image.attributes) for image in sample.images] == [
+        {"age": "young"},
+        {"age": "old", "place": "here"},
+    ]
+    assert sample.judged == LABELS
+    with pytest.raises(Halt, match="has no column 'sex' to group by; it has path, label, age"):
+        read_sample(csv(tmp_path, text), LABELS, None, ("age", "sex"))
+    with pytest.raises(Halt, match="a folder has no column 'age'"):
+        read_sample(tmp_path, LABELS, None, ("age",))
+
+
+def test_a_list_to_compare_by_needs_no_labels_and_then_judges_none(tmp_path: Path) -> None:
+    sample = read_sample(csv(tmp_path, "path,age\n1.jpg,young\n"), LABELS, None, ("age",))
+    assert shown(sample) == {"1.jpg": set()}
+    assert sample.judged == ()
+    assert sample.images[0].attributes == {"age": "young"}
+
+
 def test_a_list_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(b"path,label\n\xff\xfe")
     assert "cannot be read as CSV" in refusal(tmp_path / "list.csv")
@@ -134,6 +155,13 @@ def test_a_table_of_paths_and_lists_of_labels(tmp_path: Path) -> None:
     sample = read_sample(tmp_path / "list.parquet", LABELS, "scene")
     assert shown(sample) == {"1.jpg": {"cat", "dog"}, "2.jpg": set()}
     assert sample.images[0].group == sample.images[1].group
+
+
+def test_numbers_of_a_table_to_compare_by_are_groups(tmp_path: Path) -> None:
+    table = pa.table({"path": ["1.jpg", "2.jpg"], "label": ["cat", "dog"], "age": [0, None]})
+    pq.write_table(table, tmp_path / "list.parquet")
+    sample = read_sample(tmp_path / "list.parquet", LABELS, None, ("age",))
+    assert [dict(image.attributes) for image in sample.images] == [{"age": "0"}, {}]
 
 
 def test_a_row_without_its_bytes_is_an_image_that_cannot_be_read(tmp_path: Path) -> None:
