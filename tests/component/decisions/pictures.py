@@ -12,8 +12,18 @@ from tests.rigs.root import ROOT
 from tests.rigs.serve.browser import chromium
 
 IMAGES = ROOT / "docs/images"
-PICTURES = {"labels-test.png": "test", "labels-tune.png": "tune", "evaluate.png": "evaluate"}
-HEIGHTS_PX = {"labels-test.png": 2080, "labels-tune.png": 1560, "evaluate.png": 1010}
+PICTURES = {
+    "labels-test.png": "test.html",
+    "labels-groups.png": "groups.html#by-colour",
+    "labels-tune.png": "tune.html",
+    "evaluate.png": "evaluate.html",
+}
+HEIGHTS_PX = {
+    "labels-test.png": 2080,
+    "labels-groups.png": 900,
+    "labels-tune.png": 1560,
+    "evaluate.png": 1010,
+}
 WIDTH_PX = 1180
 
 
@@ -21,9 +31,12 @@ def main(reports: Path) -> None:
     with chromium() as browser:
         for name, report in PICTURES.items():
             page = browser.new_page(viewport={"width": WIDTH_PX, "height": HEIGHTS_PX[name]})
-            page.goto((reports / f"{report}.html").resolve().as_uri())
+            file, _, part = report.partition("#")
+            address = (reports / file).resolve().as_uri()
+            page.goto(address)
             if page.locator("#clear").count():
                 page.check("#clear")
+            page.goto(f"{address}#{part}")
             page.screenshot(path=IMAGES / name)
             # 256 colours are a third of the bytes, and nobody sees the difference.
             with Image.open(IMAGES / name) as picture:

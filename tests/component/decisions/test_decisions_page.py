@@ -3,8 +3,10 @@ other, and print what the page shows."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +17,22 @@ from tests.rigs.root import ROOT
 from tests.rigs.serve.browser import chromium
 from workers.cli import app
 from workers.commands.evaluation import embedding
+from workers.demo.shapes import COLOURS
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
 
 PAGE = (ROOT / "docs/decisions.md").read_text(encoding="utf-8")
-EXAMPLES = [
-    (shlex.split(command.replace("\\\n", " ")), shown)
-    for command, shown in re.findall(r"```sh\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
-]
-EXIT_CODES = {"demo": 0, "labels test": 1, "labels tune": 0, "evaluate": 0}
+EXIT_CODES = {
+    "demo": 0,
+    "labels test --groups": 0,
+    "labels test": 1,
+    "labels tune": 0,
+    "evaluate": 0,
+}
+"""By the words of a command: the first whose words it has. The page's other commands need a broker:
+``tests/component/test_decisions_examples.py``."""
+CUT = "…\n"
+"""Begins an output of which the page shows the end alone."""
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 TOLERANCE = 4
 """Per cent, and images. Batches of other sizes and other processors compute other last bits, so an
@@ -32,8 +41,16 @@ SINGLE_IMAGES = ("taken for", "worst class")
 """What lines say that are about one or two images."""
 
 
-def command_of(words: list[str]) -> str:
-    return next(name for name in EXIT_CODES if words[1:][: name.count(" ") + 1] == name.split())
+def examples() -> Iterator[tuple[str, list[str], str]]:
+    """The name in ``EXIT_CODES``, the words and the output of each command that needs no broker."""
+    for command, shown in re.findall(r"```sh\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL):
+        words = shlex.split(command.replace("\\\n", " "))
+        name = next((name for name in EXIT_CODES if {*name.split()} <= {*words}), None)
+        if name is not None:
+            yield name, words, shown
+
+
+EXAMPLES = list(examples())
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +70,11 @@ def outputs(place: Path) -> dict[str, tuple[int, str]]:
         patch.chdir(place)
         patch.setattr(embedding, "CACHE", place / "embeddings")
         runner = CliRunner(env={"CLIPSTREAM_LABEL_SETS__TEXT_CACHE_DIR": str(place / "texts")})
-        for words, _ in EXAMPLES:
+        for name, words, _ in EXAMPLES:
             result = runner.invoke(app, words[1:])
             if result.exception and not isinstance(result.exception, SystemExit):
                 raise result.exception
-            found[command_of(words)] = (result.exit_code, result.stdout)
+            found[name] = (result.exit_code, result.stdout)
     return found
 
 
@@ -83,18 +100,46 @@ def numbers(text: str) -> list[float]:
 
 
 def test_the_page_has_an_example_of_each_command() -> None:
-    assert {command_of(words) for words, _ in EXAMPLES} == EXIT_CODES.keys()
+    assert sorted(name for name, _, _ in EXAMPLES) == sorted(EXIT_CODES)
 
 
 @pytest.mark.parametrize("name", EXIT_CODES)
 def test_a_command_prints_what_the_page_shows(
     outputs: dict[str, tuple[int, str]], name: str
 ) -> None:
-    (shown,) = [text for words, text in EXAMPLES if command_of(words) == name]
+    (shown,) = [text for example, _, text in EXAMPLES if example == name]
     code, printed = outputs[name]
     assert code == EXIT_CODES[name]
+    if shown.startswith(CUT):
+        shown = shown.removeprefix(CUT)
+        printed = "\n".join(lines(printed)[-len(lines(shown)) :])
     assert without_numbers(printed) == without_numbers(shown)
     assert numbers(printed) == pytest.approx(numbers(shown), abs=TOLERANCE)
+
+
+def test_the_missing_label_makes_the_difference_between_groups(
+    outputs: dict[str, tuple[int, str]], monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    """As the page says: with the label `ring`, no rate differs by more than chance."""
+    assert outputs  # the sample is there, and its embeddings
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(embedding, "CACHE", place / "embeddings")
+    differ = {}
+    for name in ("kinds", "no-ring"):
+        file = f"deploy/examples/decisions/{name}.yaml"
+        words = ["labels", "test", file, "--images", "shapes/sample.csv", "--json"]
+        settings = ["-c", "deploy/examples/decisions/settings.yaml", "--groups", "colour"]
+        (by_colour,) = json.loads(CliRunner().invoke(app, [*words, *settings]).stdout)["groups"]
+        assert len(by_colour["images"]) == len(COLOURS)
+        assert sum(by_colour["images"].values()) + by_colour["in_no_group"] == 2000
+        differ[name] = {
+            (label["name"], what)
+            for label in by_colour["labels"]
+            for what, rate in label["rates"].items()
+            if rate["largest_gap"]["difference"]["low"] > 0
+        }
+    assert differ["kinds"] == set()
+    assert ("circle", "false_positives") in differ["no-ring"]
 
 
 def test_tuning_writes_a_label_set_that_differs_in_thresholds_and_pin_alone(
@@ -121,7 +166,7 @@ def test_reports_load_nothing_and_the_slider_counts(
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("requestfailed", lambda request: complaints.append(request.url))
-        for name in ("test", "evaluate", "tune"):
+        for name in ("test", "groups", "evaluate", "tune"):
             page.goto((place / f"{name}.html").as_uri())
         told = page.locator("[data-steps] output").first
         before = told.inner_text()

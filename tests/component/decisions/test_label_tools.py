@@ -106,6 +106,30 @@ def test_strictness_is_about_too_few_images(folder: Path, tmp_path: Path) -> Non
     assert run(*words, "--strict").exit_code == 1
 
 
+def test_groups_of_images_that_nobody_labelled_are_compared(folder: Path, tmp_path: Path) -> None:
+    """What the probes of deploy/examples/label-sets are for: which label is the best of whom."""
+    rows = (folder / "sample.csv").read_text().splitlines()
+    listed = folder / "unlabelled.csv"
+    words = [row.split(",") for row in rows]
+    listed.write_text("\n".join(f"{path},{colour}" for path, _, colour, *_ in words))
+    command = ("labels", "test", str(LABEL_SET), "--images", str(listed), "--groups", "colour")
+    report = tmp_path / "report.html"
+    result = run(*command, "--report", str(report))
+    assert result.exit_code == 0
+    assert "few: red:" in result.stdout  # six images of each colour
+    assert "precision" not in report.read_text()
+    found = json.loads(run(*command, "--json").stdout)
+    (by_colour,) = found["groups"]
+    best = {
+        label["name"]: label["rates"]["best_label"]["groups"]["red"]["hits"]
+        for label in by_colour["labels"]
+        if label["score"] is None
+    }
+    assert sum(best.values()) == by_colour["images"]["red"] == 6
+    assert best["red star"] == 1
+    assert found["labels"] == []
+
+
 def test_scores_are_those_of_a_worker(folder: Path, settings: Settings) -> None:
     from rich.console import Console
 

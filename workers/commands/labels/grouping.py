@@ -19,7 +19,7 @@ from workers.commands.evaluation.telling import (
 )
 from workers.commands.labels.grouped import Grouped, LabelGroups, Rate
 
-SHOWN_GAPS = 5
+SHOWN_GAPS = 10
 """Of a column at a terminal."""
 
 
@@ -40,7 +40,7 @@ def columns_of(groups: str | None) -> tuple[str, ...]:
 
 
 def show_groups(grouped: Grouped, console: Console) -> None:
-    """Decisions by group, and the largest gaps of all rates."""
+    """Decisions by group, and the gaps that are more than chance."""
     console.print(f"\n[bold]by {escape(grouped.column)}[/]", soft_wrap=True)
     decided = [rate for rate in grouped.decisions if any(s.hits for s in rate.shares.values())]
     table = table_of_labels("images", *(escape(rate.of) for rate in decided), first="group")
@@ -48,16 +48,16 @@ def show_groups(grouped: Grouped, console: Console) -> None:
         table.add_row(escape(name), str(images), *(percent(rate.shares[name]) for rate in decided))
     console.print(table)
     gaps = grouped.gaps
-    table = table_of_labels("rate", "group", "share", "difference", first="gaps")
-    for rate, gap in [each for each in gaps if each[1].difference.value][:SHOWN_GAPS]:
+    sure = [(rate, gap) for rate, gap in gaps if gap.sure]
+    table = table_of_labels("rate", "group", "share", "difference", first="differ")
+    for rate, gap in sure[:SHOWN_GAPS]:
         what = rate.what if rate.at is None else f"{rate.what} at {told(rate.at)}"
         table.add_row(escape(rate.of), what, escape(gap.low), percent(rate.shares[gap.low]), "")
-        colour = "yellow" if gap.sure else "default"
-        found = f"[{colour}]{_difference(gap.difference)}[/]"
-        table.add_row("", "", escape(gap.high), percent(rate.shares[gap.high]), found)
-    console.print(table)
-    sure = sum(gap.sure for _, gap in gaps)
-    console.print(f"{sure} of {len(gaps)} rates differ between groups by more than chance")
+        high = percent(rate.shares[gap.high])
+        table.add_row("", "", escape(gap.high), high, _difference(gap.difference))
+    if sure:
+        console.print(table)
+    console.print(f"{len(sure)} of {len(gaps)} rates differ between groups by more than chance")
     if grouped.unknown:
         console.print(f"[dim]in no group: {grouped.unknown} images[/]")
     for name, count in grouped.few.items():

@@ -147,7 +147,7 @@ def _show(scored: Scored, tested: Tested, console: Console, aside: Console) -> N
             table.add_row(*row)
     if tested.labels:
         console.print(table)
-    console.print("[dim]per cent, with 95 % intervals; AP: average precision[/]")
+        console.print("[dim]per cent, with 95 % intervals; AP: average precision[/]")
     if tested.right is not None:
         console.print(f"best label right: {percent(tested.right)} %")
     for each in tested.confusions[:SHOWN_CONFUSIONS]:
