@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipeline.adapters.label_files import load_label_sets
+from pipeline.errors import Halt
 from pipeline.labels.scoring import compile_label_sets
 from tests.rigs.root import ROOT
 from workers.cli import app
@@ -128,6 +129,16 @@ def test_groups_of_images_that_nobody_labelled_are_compared(folder: Path, tmp_pa
     assert sum(best.values()) == by_colour["images"]["red"] == 6
     assert best["red star"] == 1
     assert found["labels"] == []
+
+
+def test_a_set_that_expects_something_needs_labels(tmp_path: Path) -> None:
+    """Else a check in CI would pass because a column was renamed."""
+    listed = tmp_path / "list.csv"
+    listed.write_text("path,colour\n1.jpg,red\n")
+    kinds = str(ROOT / "deploy/examples/decisions/kinds.yaml")
+    words = ("labels", "test", kinds, "--images", str(listed), "--groups", "colour")
+    with pytest.raises(Halt, match="has no labels, and kinds expects a precision or recall"):
+        run(*words)
 
 
 def test_scores_are_those_of_a_worker(folder: Path, settings: Settings) -> None:

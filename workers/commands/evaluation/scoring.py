@@ -67,6 +67,12 @@ def score_sample(
         raise Halt("label_set.invalid", f"{file}: has several label sets; name the file of one")
     names = tuple(label.name for label in label_set.labels)
     sample = read_sample(images, names, group_by, attributes)
+    if not sample.judged and any(label.expect for label in label_set.labels):
+        raise Halt(
+            "sample.invalid",
+            f"{images}: has no labels, and {label_set.name} expects a precision or recall; add a "
+            "column label, or test a set without expect",
+        )
     encoder = load_encoder(settings)
     embedded = embed(settings, encoder, sample, console)
     texts = encoder.encode_texts

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.evaluation.grouping import FEW_IMAGES
 from pipeline.evaluation.ranking import curve
 from pipeline.evaluation.reliability import Bin, calibration_error, reliability
 from pipeline.evaluation.sample import LabelledImage, Scores, Truth
@@ -47,6 +48,7 @@ def write_test_report(
     values = common(scored) | {
         "tested": tested,
         "grouped": grouped,
+        "few_images": FEW_IMAGES,
         "outcomes": list(tested.outcomes()),
         "details": details,
         "pictures": pictures(settings, shown.values()),
