@@ -39,7 +39,7 @@ ACTION_HEADERS: dict[EventType, tuple[Header, ...]] = {
         ),
         Header(
             "decision.label",
-            "Most severe matched label. Absent if no label matched.",
+            "Matched label, as in the header of the classification. Absent if no label matched.",
             required=False,
         ),
         Header(

@@ -80,13 +80,15 @@ DECISION = (
         "decision",
         "`decision` of the result that counts most: one that is not its label set's default before "
         "one that is, then the one with the most less severe actions in its own set, then the one "
-        "named first. Absent in events of versions that did not write it.",
+        "named first. Results with `shadow` do not count. Absent if no result counts, and in "
+        "events of versions that did not write it.",
         required=False,
     ),
     Header("decision.label-set", "Label set of that result. Absent as above.", required=False),
     Header(
         "decision.label",
-        "Matched label that called for the decision; of several, the one with the highest score. "
+        "Matched label of that result that calls for the most severe action; of several, the one "
+        "with the highest score. If `review_if` raised the decision, the label calls for less. "
         "Absent if no label matched.",
         required=False,
     ),

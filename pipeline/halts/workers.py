@@ -24,8 +24,9 @@ WORKERS: dict[str, HaltCode] = {
         "set the offset, and turn unclean elections off",
     ),
     "kafka.topic_recreated": stream(
-        "the input topic was deleted and created again",
-        "delete the group's offsets on the topic, or use another group",
+        "the input topic was deleted and created again; or the message names a later release",
+        "delete the group's offsets on the topic, or use another group; for a later release see "
+        "docs/operations.md, Roll out a version",
     ),
     "kafka.group_not_initialised": stream(
         "the group has members but no offsets on a topic",

@@ -294,6 +294,7 @@ def test_a_release_without_orders_halts_rather_than_publish_outcomes_again(
     polling = deployment.ready()
     polling.until(lambda: len(polling.records) == 3)
     ahead = Progress(0, (range(1, 3),))
+    note = OffsetNote(deployment.facts.topic_ids[deployment.input], 2, ahead.runs)
     polling.stream.commit(Commit({deployment.partition(0): ahead}, ()))
     polling.stream.close(1.0)
 
@@ -306,6 +307,11 @@ def test_a_release_without_orders_halts_rather_than_publish_outcomes_again(
         assert halt_of(Polling(deployment.stream())) == "kafka.topic_recreated"
     again = deployment.ready()
     assert Assigned(deployment.partition(0), ahead) in again.changes
+    again.stream.close(1.0)
+    deployment.admin.remove_members([deployment.member(0).group_instance_id])
+    commit_by_hand(deployment, 0, 0, str(note).replace(" ahead=", " further="))
+    with pytest.raises(Halt, match="a later release wrote"):
+        Polling(deployment.stream()).until(lambda: False)
 
 
 def test_a_topic_that_is_created_anew_under_a_worker_stops_it(deployment: Deployment) -> None:

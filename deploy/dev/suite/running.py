@@ -131,7 +131,7 @@ def run(
                 own = dict(os.environ if environment is None else environment)
                 if "RAY_TMPDIR" in own:  # no group may find another's Ray
                     own["RAY_TMPDIR"] += f"/{group.name}"
-                    Path(own["RAY_TMPDIR"]).mkdir()
+                    Path(own["RAY_TMPDIR"]).mkdir(exist_ok=True)
                 running.append(Running(group, folder, own))
                 started(group)
                 continue

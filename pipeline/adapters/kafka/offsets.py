@@ -26,8 +26,10 @@ OFFSETS_TIMEOUT_S = 10.0
 # Releases that share a group in a rolling update read each other's notes, so later fields are
 # ignored.
 _RUN = r"[1-9]\d{0,5}\.[1-9]\d{0,5}"
+_RUNS = "delivery.order:"
 _NOTE = re.compile(
-    r"clipstream/1 topic=(delivery\.order:)?(\S+) initial=(\d{1,9})"
+    rf"clipstream/1 topic=({re.escape(_RUNS)})?"
+    r"(\S+) initial=(\d{1,9})"
     rf"(?: ahead=({_RUN}(?:\.{_RUN})*))?(?: \w+=\S+)*"
 )
 
@@ -54,7 +56,7 @@ class OffsetNote:
         if not self.runs:
             return f"clipstream/1 topic={topic} initial={initial}"
         ahead = ".".join(map(str, self.runs))
-        return f"clipstream/1 topic=delivery.order:{topic} initial={initial} ahead={ahead}"
+        return f"clipstream/1 topic={_RUNS}{topic} initial={initial} ahead={ahead}"
 
     @classmethod
     def parse(cls, metadata: str) -> OffsetNote | None:
@@ -216,6 +218,13 @@ class GroupOffsets:
         return found
 
     def _recreated(self, topic: str, before: str, now: str) -> Halt:
+        if before.startswith(_RUNS):
+            return Halt(
+                "kafka.topic_recreated",
+                f"kafka: group {self._group} has offsets on {topic} that a later release wrote, "
+                "and this one cannot read what is done beyond them; change no offsets, and see "
+                "docs/operations.md, Roll out a version",
+            )
         return Halt(
             "kafka.topic_recreated",
             f"kafka: {topic} was created anew since group {self._group} committed (topic id "

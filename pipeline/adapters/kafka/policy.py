@@ -65,7 +65,7 @@ class TopicNames(Policy):
         "and the unclassified actions of dead letters. Usually `clipstream.actions`. null: no such "
         "topic.",
     )
-    label_sets: Annotated[str | None, Tier.TUNING] = Field(
+    label_sets: str | None = Field(
         "clipstream.label-sets",
         description="Compacted topic that keeps each version of each label set. A version is "
         "published before it is used, so any event can be explained later (`clipstream explain`). "

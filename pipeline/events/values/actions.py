@@ -48,9 +48,11 @@ class DecisionValue(TypedDict):
     decision: str
     """The decision. It is not the set's default action."""
     label: str | None
-    """Matched label that called for the decision; of several, the one with the highest score."""
+    """Matched label that calls for the most severe action; of several, the one with the highest
+    score. If the set's `review_if` raised the decision, the label calls for less, and null says
+    that no label matched."""
     score: Share | None
-    """That label's score, unrounded."""
+    """That label's score, unrounded. null if `label` is."""
 
 
 @described

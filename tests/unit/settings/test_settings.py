@@ -215,7 +215,7 @@ def test_everyday_settings_are_few_and_include_all_that_must_be_set() -> None:
         for path, setting in CATALOGUE.settings.items()
         if setting.tier is Tier.EVERYDAY and "[]" not in path
     }
-    assert 25 <= len(everyday) <= 42
+    assert 25 <= len(everyday) <= 43
     assert "s3.allowed_buckets" in everyday
 
 

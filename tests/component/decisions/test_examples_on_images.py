@@ -1,5 +1,5 @@
-"""docs/decisions.md shows what works: its commands are run with the demo's model, one after the
-other, and print what the page shows."""
+"""docs/decisions.md shows what works: its commands on images are run with the demo's model, one
+after the other, and print what the page shows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXIT_CODES = {
     "evaluate": 0,
 }
 """By the words of a command: the first whose words it has. The page's other commands need a broker:
-``tests/component/test_decisions_examples.py``."""
+``test_examples_on_records.py``."""
 CUT = "…\n"
 """Begins an output of which the page shows the end alone."""
 NUMBER = re.compile(r"\d+(?:\.\d+)?")

@@ -1,4 +1,4 @@
-"""The examples of docs/decisions.md are what the commands say."""
+"""The examples of docs/decisions.md about records and events are what the commands say."""
 
 from __future__ import annotations
 
