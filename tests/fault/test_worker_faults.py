@@ -134,7 +134,8 @@ def test_a_read_uncommitted_consumer_tells_repeats_by_their_event_id(
     for event_id, record in uncommitted(deployment):
         times[event_id] += 1
         records[event_id].add(record)
-    assert len(times) == due
+    actions = deployment.topic(OutputTopic.ACTIONS)
+    assert len([each for each in records.values() if next(iter(each))[0] != actions]) == due
     assert min(times[event_id] for event_id in of_the_first) > 1, "the second repeats the first's"
     for repeats in records.values():
         assert len({exact(each) for each in repeats}) == 1, "repeats differ"
