@@ -208,26 +208,22 @@ class LabelSet:
         label matches. ``scores`` are in the labels' order. Callers never pass a NaN, which would
         match nothing.
         """
-        calls = {
-            label.name: action
-            for label, score in zip(self.labels, scores, strict=True)
-            if (action := label.action(score)) is not None
-        }
-        decision = min(calls.values(), key=self.actions.index, default=self.default_action)
-        return tuple(calls), decision
+        matched, decision, _ = self.judge(scores)
+        return matched, decision
 
-    def most_severe(self, scores: Iterable[float]) -> str | None:
-        """The matched label that calls for the most severe action, or None if no label matches. Of
-        several, it is the one with the highest score, and of equal scores the first.
-
-        ``scores`` are as in ``decide``.
-        """
+    def judge(self, scores: Iterable[float]) -> tuple[tuple[str, ...], str, str | None]:
+        """As ``decide``, and the matched label that calls for the decision, or None if no label
+        matches. Of several, it is the one with the highest score, and of equal scores the first."""
         calls = [
             (self.actions.index(action), -score, place)
             for place, (label, score) in enumerate(zip(self.labels, scores, strict=True))
             if (action := label.action(score)) is not None
         ]
-        return self.labels[min(calls)[-1]].name if calls else None
+        if not calls:
+            return (), self.default_action, None
+        severest, _, place = min(calls)
+        matched = tuple(self.labels[each].name for _, _, each in calls)
+        return matched, self.actions[severest], self.labels[place].name
 
     def raise_decision(self, decision: str, image: ImageFacts) -> tuple[str, tuple[str, ...]]:
         """The decision about an image whose labels call for ``decision``, and the conditions of

@@ -128,7 +128,7 @@ class CompiledLabelSet:
         self, scores: tuple[LabelScore, ...], image: ImageFacts | None = None
     ) -> LabelSetResult:
         label_set = self.label_set
-        matched, of_labels = label_set.decide(each.score for each in scores)
+        matched, of_labels, severe_label = label_set.judge(each.score for each in scores)
         decision, raised = of_labels, tuple[str, ...]()
         if image is not None:
             decision, raised = label_set.raise_decision(of_labels, image)
@@ -138,7 +138,7 @@ class CompiledLabelSet:
             scores=scores,
             matched=matched,
             decision=decision,
-            severe_label=label_set.most_severe(each.score for each in scores) if matched else None,
+            severe_label=severe_label,
             severity=label_set.severity(decision),
             is_default=decision == label_set.default_action,
             raised=raised,

@@ -1,4 +1,4 @@
-"""Actions: which outcomes have one, what is in it, and which of several results counts most."""
+"""Which outcomes have an action, what an action says, and which of several results it names."""
 
 from __future__ import annotations
 
@@ -256,10 +256,10 @@ def test_the_most_severe_label_is_the_one_that_called_for_the_decision() -> None
             ],
         }
     )
-    assert label_set.most_severe([0.9, 0.6, 0.7]) == "worse"
-    assert label_set.most_severe([0.9, 0.7, 0.7]) == "bad"
-    assert label_set.most_severe([0.9, 0.1, 0.1]) == "mild"
-    assert label_set.most_severe([0.1, 0.1, 0.1]) is None
+    assert label_set.judge([0.9, 0.6, 0.7])[2] == "worse"
+    assert label_set.judge([0.9, 0.7, 0.7])[2] == "bad"
+    assert label_set.judge([0.9, 0.1, 0.1])[2] == "mild"
+    assert label_set.judge([0.1, 0.1, 0.1])[2] is None
 
 
 def _label(name: str, **thresholds: JsonValue) -> JsonValue:
