@@ -34,9 +34,14 @@ class Progress:
         return place > 0 and offset < self.ahead[place - 1].stop
 
     @property
+    def beyond(self) -> int:
+        """How many offsets beyond ``offset`` are done."""
+        return sum(map(len, self.ahead))
+
+    @property
     def count(self) -> int:
         """How many offsets are done, from 0 on. The end of the log less this is the lag."""
-        return self.offset + sum(map(len, self.ahead))
+        return self.offset + self.beyond
 
     @property
     def runs(self) -> tuple[int, ...]:
@@ -60,8 +65,7 @@ class Progress:
         return cls(offset, tuple(ahead))
 
     def __str__(self) -> str:
-        beyond = sum(map(len, self.ahead))
-        return f"{self.offset} and {beyond} offsets beyond" if beyond else str(self.offset)
+        return f"{self.offset} and {self.beyond} offsets beyond" if self.ahead else str(self.offset)
 
 
 def joined(done: Iterable[range], undone: Sequence[int], polled: int) -> Ranges:
