@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -111,6 +111,27 @@ async def looking(
             await batcher.close()
 
 
+def looking_by(
+    settings: Settings,
+    encoder: Encoder,
+    meter: Meter,
+    *,
+    max_waiting: int | None = None,
+    min_share: float = 0.0,
+) -> AbstractAsyncContextManager[Looking]:
+    """As ``looking``, with what the settings say of files and embeddings."""
+    return looking(
+        encoder,
+        meter,
+        settings.decode,
+        settings.batch,
+        dtype=settings.events.embedding_dtype,
+        max_file_bytes=settings.fetch.max_bytes,
+        max_waiting=max_waiting,
+        min_share=min_share,
+    )
+
+
 @asynccontextmanager
 async def stages(
     settings: Settings,
@@ -138,13 +159,10 @@ async def stages(
             raise
         owned.push_async_callback(fetcher.close)
         seeing = await owned.enter_async_context(
-            looking(
+            looking_by(
+                settings,
                 encoder,
                 meter,
-                settings.decode,
-                settings.batch,
-                dtype=settings.events.embedding_dtype,
-                max_file_bytes=settings.fetch.max_bytes,
                 max_waiting=max_waiting,
                 min_share=settings.priority.min_share,
             )

@@ -34,7 +34,7 @@ from workers.serve.publishing.records import Records
 from workers.serve.services import Services
 from workers.serve.standing import Standing
 from workers.settings.loading import Settings
-from workers.stages import looking
+from workers.stages import looking_by
 from workers.stores import open_stores
 
 MIB = 1024 * 1024
@@ -66,15 +66,7 @@ async def serving(
         stores = await open_stores(settings) if settings.has_stores else Stores(())
         owned.push_async_callback(stores.close)
         seeing = await owned.enter_async_context(
-            looking(
-                encoder,
-                meter,
-                settings.decode,
-                settings.batch,
-                dtype=settings.events.embedding_dtype,
-                max_file_bytes=settings.fetch.max_bytes,
-                min_share=settings.priority.min_share,
-            )
+            looking_by(settings, encoder, meter, min_share=settings.priority.min_share)
         )
         rules = await asyncio.to_thread(
             LiveRules,

@@ -83,7 +83,7 @@ def test_a_program_reads_one_object_that_names_what_was_not_used(folder: Path) -
 def test_a_second_run_decodes_nothing_and_says_the_same(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Without what cannot be decoded, which is tried again each time.
+    # A file that cannot be decoded is tried again each time, so it is left out here.
     rows = (folder / "sample.csv").read_text().splitlines()
     listed = folder / "list.csv"
     listed.write_text("\n".join(",".join(row.split(",")[:2]) for row in rows))
@@ -93,7 +93,7 @@ def test_a_second_run_decodes_nothing_and_says_the_same(
     def no_decoders(*_: object, **__: object) -> None:
         raise AssertionError("decoders were started")
 
-    monkeypatch.setattr(embedding, "looking", no_decoders)
+    monkeypatch.setattr(embedding, "looking_by", no_decoders)
     assert run(*words).stdout == first.stdout
 
 

@@ -22,7 +22,7 @@ from pipeline.metrics import IMAGE_METRICS
 from pipeline.ports import Encoder
 from pipeline.records import Vector
 from workers.settings.loading import Settings
-from workers.stages import looking
+from workers.stages import looking_by
 
 AT_ONCE = 64
 """Images between reading and encoding."""
@@ -132,14 +132,7 @@ async def _embed(
     advance: Callable[[], None],
 ) -> None:
     turns = iter(missing)
-    async with looking(
-        encoder,
-        PrometheusMeter(IMAGE_METRICS),
-        settings.decode,
-        settings.batch,
-        dtype=settings.events.embedding_dtype,
-        max_file_bytes=settings.fetch.max_bytes,
-    ) as seeing:
+    async with looking_by(settings, encoder, PrometheusMeter(IMAGE_METRICS)) as seeing:
 
         async def take_turns() -> None:
             for place in turns:

@@ -23,7 +23,7 @@ from pipeline.ports import Encoder
 from pipeline.records import LabelSetResult
 from workers.label_sets import load_scoring
 from workers.settings.loading import Settings
-from workers.stages import Looking, load_encoder, looking
+from workers.stages import Looking, load_encoder, looking_by
 
 AT_ONCE = 16
 """Images between reading and scoring."""
@@ -123,14 +123,7 @@ async def _previewed(
     advance: Callable[[], object],
 ) -> list[Previewed | tuple[str, str]]:
     places = asyncio.Semaphore(AT_ONCE)
-    async with looking(
-        encoder,
-        PrometheusMeter(IMAGE_METRICS),
-        settings.decode,
-        settings.batch,
-        dtype=settings.events.embedding_dtype,
-        max_file_bytes=settings.fetch.max_bytes,
-    ) as seeing:
+    async with looking_by(settings, encoder, PrometheusMeter(IMAGE_METRICS)) as seeing:
 
         async def one(file: Path) -> Previewed | tuple[str, str]:
             async with places:
