@@ -151,18 +151,21 @@ def _prompt_steps(label: Label, prompts: Float64s, vector: Float64s) -> tuple[Pr
 
 
 def _rule(label_set: LabelSet, labels: Sequence[LabelSteps], derived: LabelSetResult) -> str:
+    of_labels = _rule_of_labels(label_set, labels, derived)
     if derived.labels_decision is None:
-        return _rule_of_labels(label_set, labels, derived.decision)
-    of_labels = _rule_of_labels(label_set, labels, derived.labels_decision)
+        return of_labels
     reasons = " and ".join(derived.raised)
     return f"{of_labels}; review_if raises it to {derived.decision!r} because of {reasons}"
 
 
-def _rule_of_labels(label_set: LabelSet, labels: Sequence[LabelSteps], decision: str) -> str:
+def _rule_of_labels(
+    label_set: LabelSet, labels: Sequence[LabelSteps], derived: LabelSetResult
+) -> str:
+    decision = derived.labels_decision or derived.decision
     calls = [each for each in labels if each.action is not None]
     if not calls:
         return f"no label reaches a threshold, so the decision is the default, {decision!r}"
-    deciding = next(each for each in calls if each.action == decision)
+    deciding = next(each for each in calls if each.label == derived.severe_label)
     label = next(each for each in label_set.labels if each.name == deciding.label)
     which, score = next(
         (key, threshold.score)
