@@ -1,7 +1,9 @@
 """`make bench`: every benchmark in turn, and what they showed as a report with charts.
 
-Writes ``report.json`` (hardware, commit, settings, and ``figures``: name to value, unit, goal and
-whether it is met), ``REPORT.md`` and the charts. docs/measurements.md says why figures fall short.
+Writes ``report.json`` (by section: hardware, commit, minutes, settings, and ``figures``: name to
+value, unit, goal and whether it is met), ``REPORT.md`` and the charts. ``--only`` measures some
+sections again; the others stay in the report as they are, each with the commit and the machine of
+its own run. docs/measurements.md says why figures fall short.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,7 @@ def benchmarks(console: Console) -> dict[str, Benchmark]:
         "Between decode and encode": lambda: between.measure(rounds=BETWEEN_ROUNDS),
         "Whole worker": lambda: stream.measure(STREAM_ROUNDS, tell=console.print),
         "Latency": lambda: latency.measure(tell=console.print),
-        "Late neighbours": lambda: neighbours.measure(tell=console.print),
+        "Neighbours": lambda: neighbours.measure(tell=console.print),
         "Scaling": lambda: scaling.measure(
             SCALING_WORKERS, SCALING_ROUNDS, SCALING_S, tell=console.print
         ),
@@ -90,66 +92,107 @@ def _rounded(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def write(sections: dict[str, list[Figure]], seconds: float, folder: Path) -> None:
-    """Write the report of figures by section; ``seconds`` is how long they took."""
-    report: dict[str, Any] = {
-        "commit": commit(),
-        "minutes": round(seconds / 60, 1),
-        "hardware": hardware(),
-        "settings": {
-            "decode_rounds": DECODE_ROUNDS,
-            "between_rounds": BETWEEN_ROUNDS,
-            "encode_rounds": encode.ROUNDS,
-            "scaling_rounds": SCALING_ROUNDS,
-            "stream_rounds": STREAM_ROUNDS,
-            "photographs": "CLIPSTREAM_TEST_DATA"
-            if os.environ.get("CLIPSTREAM_TEST_DATA")
-            else "generated",
-        },
-        "figures": {
-            figure.name: {
-                "value": _rounded(figure.value),
-                "spread": figure.spread and [_rounded(each) for each in figure.spread],
-                "unit": figure.unit,
-                "goal": figure.goal,
-                "met": figure.met,
-            }
-            for figures in sections.values()
-            for figure in figures
-        },
+def write(measured: Mapping[str, tuple[list[Figure], float]], folder: Path) -> None:
+    """Write the report: by section, its figures and the seconds that they took. Sections of a
+    report that stands in the folder are kept where they were not measured now."""
+    file = folder / "report.json"
+    sections: dict[str, dict[str, Any]] = (
+        json.loads(file.read_text())["sections"] if file.exists() else {}
+    )
+    run = {"commit": commit(), "hardware": hardware(), "settings": _settings()}
+    for name, (figures, seconds) in measured.items():
+        sections[name] = {**run, "minutes": round(seconds / 60, 1), "figures": _as_json(figures)}
+        curve = name == "Latency"
+        (_draw_latency if curve else _draw)(figures, folder / _chart(name))
+    in_order = {name: sections[name] for name in benchmarks(Console()) if name in sections}
+    file.write_text(json.dumps({"sections": in_order}, indent=1) + "\n")
+    (folder / "REPORT.md").write_text("\n".join(_page(in_order)) + "\n")
+
+
+def _settings() -> dict[str, Any]:
+    return {
+        "decode_rounds": DECODE_ROUNDS,
+        "between_rounds": BETWEEN_ROUNDS,
+        "encode_rounds": encode.ROUNDS,
+        "scaling_rounds": SCALING_ROUNDS,
+        "stream_rounds": STREAM_ROUNDS,
+        "photographs": "CLIPSTREAM_TEST_DATA"
+        if os.environ.get("CLIPSTREAM_TEST_DATA")
+        else "generated",
     }
-    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    lines = _head(report)
-    every = {figure.name: figure.value for figures in sections.values() for figure in figures}
-    lines += _costs(every, report["hardware"]["cores"])
-    for section, figures in sections.items():
-        chart = f"{section.split()[0].lower()}.png"
-        curve = section == "Latency"
-        (_draw_latency if curve else _draw)(figures, folder / chart)
-        shown = "latency over load" if curve else "the figures as bars"
-        lines += ["", f"## {section}", "", f"![{section}: {shown}]({chart})", ""]
-        lines += _table(figures)
-    (folder / "REPORT.md").write_text("\n".join(lines) + "\n")
 
 
-def _head(report: dict[str, Any]) -> list[str]:
-    machine, photographs = report["hardware"], report["settings"]["photographs"]
-    features = ", ".join(machine["features"])
-    libraries = ", ".join(f"{name} {number}" for name, number in machine["libraries"].items())
-    processor = f"{machine['processor']} ({features}), {machine['cores']} cores"
-    digest, dash, changed = report["commit"].partition("-")
-    made = f"commit {digest[:12]}{dash}{changed}, {report['minutes']:g} minutes"
+def _as_json(figures: Sequence[Figure]) -> dict[str, Any]:
+    return {
+        figure.name: {
+            "value": _rounded(figure.value),
+            "spread": figure.spread and [_rounded(each) for each in figure.spread],
+            "unit": figure.unit,
+            "goal": figure.goal,
+            "at_least": figure.at_least,
+            "met": figure.met,
+        }
+        for figure in figures
+    }
+
+
+def _from_json(figures: dict[str, Any]) -> list[Figure]:
     return [
+        Figure(
+            name,
+            each["value"],
+            each["unit"],
+            each["goal"],
+            each["at_least"],
+            each["spread"] and tuple(each["spread"]),
+        )
+        for name, each in figures.items()
+    ]
+
+
+def _chart(section: str) -> str:
+    return f"{section.split()[0].lower()}.png"
+
+
+def _page(sections: dict[str, dict[str, Any]]) -> list[str]:
+    lines = [
         "# Benchmark report",
         "",
         "Written by `make bench`; docs/measurements.md explains the figures, and what falls short.",
         "Values are medians of rounds, with the least and the most of them. A GPU's are made by",
         "`make gpu-bench`, and stand in docs/measurements.md.",
-        "",
-        f"- {processor}, {machine['memory_gib']} GiB",
-        f"- Python {machine['python']}, {libraries}",
-        f"- {made}, {photographs} photographs",
     ]
+    runs: dict[str, list[str]] = {}
+    for name, section in sections.items():
+        runs.setdefault(_made(section), []).append(name)
+    for made, names in runs.items():
+        minutes = sum(sections[name]["minutes"] for name in names)
+        lines += ["", f"{', '.join(names)}: {minutes:.3g} minutes.", "", made]
+    figures = {name: _from_json(section["figures"]) for name, section in sections.items()}
+    every = {figure.name: figure.value for each in figures.values() for figure in each}
+    cores = {section["hardware"]["cores"] for section in sections.values()}
+    lines += _costs(every, min(cores))
+    for name, each in figures.items():
+        shown = "latency over load" if name == "Latency" else "the figures as bars"
+        lines += ["", f"## {name}", "", f"![{name}: {shown}]({_chart(name)})", ""]
+        lines += _table(each)
+    return lines
+
+
+def _made(section: dict[str, Any]) -> str:
+    """What the section was measured on, as a list."""
+    machine, photographs = section["hardware"], section["settings"]["photographs"]
+    features = ", ".join(machine["features"])
+    libraries = ", ".join(f"{name} {number}" for name, number in machine["libraries"].items())
+    processor = f"{machine['processor']} ({features}), {machine['cores']} cores"
+    digest, dash, changed = section["commit"].partition("-")
+    return "\n".join(
+        (
+            f"- {processor}, {machine['memory_gib']} GiB",
+            f"- Python {machine['python']}, {libraries}",
+            f"- commit {digest[:12]}{dash}{changed}, {photographs} photographs",
+        )
+    )
 
 
 def _costs(figures: dict[str, float], cores: int) -> list[str]:
@@ -273,19 +316,20 @@ def main() -> int:
     unknown = set(arguments.only or ()) - set(chosen)
     if unknown:
         parser.error(f"--only: no section {', '.join(unknown)}; there are {', '.join(chosen)}")
-    sections: dict[str, list[Figure]] = {}
-    begun = time.monotonic()
+    measured: dict[str, tuple[list[Figure], float]] = {}
     for name, run in chosen.items():
         if arguments.only and name not in arguments.only:
             continue
         console.rule(name)
         started = time.monotonic()
-        sections[name] = run()
-        console.print(f"{time.monotonic() - started:.0f} s")
+        figures = run()
+        measured[name] = (figures, time.monotonic() - started)
+        console.print(f"{measured[name][1]:.0f} s")
     arguments.output.mkdir(parents=True, exist_ok=True)
-    write(sections, time.monotonic() - begun, arguments.output)
+    write(measured, arguments.output)
     console.print(f"report   {arguments.output / 'REPORT.md'}")
-    missed = [figure for figures in sections.values() for figure in figures if figure.met is False]
+    every = (figure for figures, _ in measured.values() for figure in figures)
+    missed = [figure for figure in every if figure.met is False]
     for figure in missed:
         console.print(f"short of its goal: {figure.name} {figure.value:.3g}, {figure.goal:g}")
     return 0
