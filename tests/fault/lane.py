@@ -140,6 +140,7 @@ class _Run:
         self._deadline_s = deadline_s
         self._group = f"{lane._input}-{schedule.index}-{uuid.uuid4().hex[:6]}"
         self._workers: list[Running] = []
+        self._replaced: set[int] = set()
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._records: list[Record] = []
@@ -212,9 +213,9 @@ class _Run:
     def _ended(self, worker: Running, ended: Ended) -> None:
         self._workers.remove(worker)
         # Of two processes with one name the group keeps the one that joined last, which is the
-        # zombie where it was frozen before it had joined.
-        rival = any(other.slot == worker.slot for other in self._workers)
-        if not (rival and str(ended.why).startswith("kafka.fenced")):
+        # zombie where it was frozen before it had joined. It may be dead when this is heard.
+        rivalled = worker.slot in self._replaced
+        if not (rivalled and str(ended.why).startswith("kafka.fenced")):
             self._result.verdict.stuck.append(f"worker {worker.slot} ended: {ended.why}")
 
     def _fail(self, worker: Running, fault: Fault) -> None:
@@ -234,6 +235,7 @@ class _Run:
                 self._signal(worker, signal.SIGSTOP)
                 worker.link.send("go")
                 worker.zombie = True
+                self._replaced.add(worker.slot)
                 self._start(worker.slot, with_faults=False)
                 self._later(fault.heal_s, lambda: self._signal(worker, signal.SIGCONT))
             case Kind.CUT:
