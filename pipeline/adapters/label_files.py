@@ -1,5 +1,5 @@
-"""Reads label sets from YAML files, and reports the line of every problem. Changes thresholds in
-their texts, and nothing else."""
+"""Reads label sets from YAML files, and reports the line of every problem. Changes thresholds and
+calibrations in their texts, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import yaml
 from pipeline.adapters.yaml_lines import Unreadable, file_text, read_yaml
 from pipeline.errors import Halt
 from pipeline.labels.label_set import LabelSet, ModelPin
+from pipeline.labels.learnt.calibration import Calibration, Platt
 from pipeline.labels.parsing import InvalidLabelSet, parse_label_set
 from pipeline.labels.recorded import SourcedLabelSet
 from pipeline.ports import PromptTokens
@@ -93,26 +95,32 @@ def fingerprint(paths: Sequence[Path]) -> str:
 
 
 def with_thresholds(
-    text: str, scores: Mapping[str, Mapping[str, float]], model: ModelPin, note: str
+    text: str,
+    scores: Mapping[str, Mapping[str, float]],
+    model: ModelPin,
+    note: str,
+    calibrations: Mapping[str, Calibration] = MappingProxyType({}),
 ) -> str:
-    """The text of a valid label set with other thresholds.
+    """The text of a valid label set with other thresholds and calibrations.
 
     ``scores`` has the thresholds of labels by name and key, ``act_threshold`` or
-    ``review_threshold``. A key that is not written is added below the label's name. ``model``
-    becomes the set's pin. ``note`` becomes a comment at the top.
+    ``review_threshold``, and ``calibrations`` those of labels by name. A key that is not written is
+    added below the label's name. ``model`` becomes the set's pin. ``note`` becomes a comment at the
+    top.
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     edits: list[Edit] = [(0, 0, "".join(f"# {line}\n" for line in note.splitlines()) + "\n")]
     edits += _pin(text, root, model)
     for label in _value(root, "labels").value:
         name = " ".join(_value(label, "name").value.split())
-        for key, score in scores.get(name, {}).items():
-            # Positional: YAML 1.1 reads 1e-05 as a text.
-            number = np.format_float_positional(score, trim="0")
+        values = {key: _number(score) for key, score in scores.get(name, {}).items()}
+        if name in calibrations:
+            values["calibration"] = _calibration(calibrations[name])
+        for key, value in values.items():
             if (written := _value(label, key)) is not None:
-                edits.append((*_span(written), number))
+                edits.append((*_span(written), value))
             else:
-                edits.append(_added(text, label, "name", f"{key}: {number}"))
+                edits.append(_added(text, label, "name", f"{key}: {value}"))
     # The last one first, so that places before it stay right.
     for start, end, replacement in sorted(edits, key=lambda edit: -edit[0]):
         text = text[:start] + replacement + text[end:]
@@ -156,6 +164,22 @@ def _read_file(
     return SourcedLabelSet(label_set, text), found, file.line(("name",))
 
 
+def _number(value: float) -> str:
+    """Positional: YAML 1.1 reads 1e-05 as a text."""
+    return np.format_float_positional(value, trim="0")
+
+
+def _calibration(calibration: Calibration) -> str:
+    """On one line."""
+    if isinstance(calibration, Platt):
+        slope, intercept = map(_number, (calibration.slope, calibration.intercept))
+        learnt = f"platt: {{slope: {slope}, intercept: {intercept}}}"
+    else:
+        knots = (f"[{_number(score)}, {_number(value)}]" for score, value in calibration.knots)
+        learnt = f"isotonic: [{', '.join(knots)}]"
+    return f'{{{learnt}, sample: "{calibration.sample}"}}'
+
+
 def _pin(text: str, root: Any, model: ModelPin) -> list[Edit]:
     pin = _value(root, "model")
     values = {"name": json.dumps(model.name), "revision": json.dumps(model.revision)}
@@ -183,4 +207,8 @@ def _value(mapping: Any, key: str) -> Any:
 
 
 def _span(node: Any) -> tuple[int, int]:
-    return node.start_mark.index, node.end_mark.index
+    last = node
+    # A mapping without braces ends where the next key begins, behind what stands between.
+    while not isinstance(last, yaml.ScalarNode) and not last.flow_style:
+        last = last.value[-1][1] if isinstance(last, yaml.MappingNode) else last.value[-1]
+    return node.start_mark.index, last.end_mark.index

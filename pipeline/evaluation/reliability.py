@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.evaluation.judging import BOUNDS, NOTHING_KNOWN, Interval
+from pipeline.evaluation.ranking import Weights
 from pipeline.evaluation.sample import Scores, Truth
 from pipeline.evaluation.share import Share
 
@@ -37,3 +39,19 @@ def calibration_error(bins: tuple[Bin, ...]) -> float:
     images = sum(each.share.of for each in bins)
     gaps = sum(abs(each.mean_score * each.share.of - each.share.hits) for each in bins)
     return gaps / images if images else 0.0
+
+
+def squared_errors(scores: Scores, truth: Truth) -> Scores:
+    """The squared distance of each image's score from the truth, 0 or 1. Their mean is the Brier
+    score (Brier 1950): 0 is best."""
+    errors: Scores = np.square(scores - truth)
+    return errors
+
+
+def mean_of(values: Scores, weights: Weights) -> Interval:
+    """The mean over images with its 95 % interval: the percentile bootstrap's, with the weights of
+    ``ranking.bootstrap_weights``."""
+    if not len(values):
+        return NOTHING_KNOWN
+    low, high = np.percentile(weights @ values / len(values), BOUNDS).tolist()
+    return Interval(float(values.mean()), low, high)

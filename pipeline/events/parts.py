@@ -115,6 +115,8 @@ def _score_value(score: LabelScore) -> ScoreValue:
     }
     if score.view is not None:
         value["view"] = score.view
+    if score.probability is not None:
+        value["probability"] = score.probability
     return value
 
 

@@ -86,7 +86,11 @@ class ClassificationEvent:
                 version=each["version"],
                 scores=tuple(
                     LabelScore(
-                        score["label"], score["score"], score["similarity"], score.get("view")
+                        score["label"],
+                        score["score"],
+                        score["similarity"],
+                        score.get("view"),
+                        score.get("probability"),
                     )
                     for score in each["scores"]
                 ),

@@ -99,7 +99,7 @@ COMMANDS: dict[str, HaltCode] = {
         of_input=True,
     ),
     "evaluate.lacks_package": command(
-        "a package that reads Parquet files or writes reports is not installed",
+        "a package that reads Parquet files, writes reports or learns is not installed",
         "install `clipstream[evaluate]`",
         of_input=True,
     ),

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from pipeline.errors import Reject
 from pipeline.labels.label_set import REASONS, Decision, LabelSet
-from pipeline.labels.scoring import CompiledLabelSet, Float64s, sigmoid
+from pipeline.labels.learnt.logistic import Float64s, sigmoid, softmax
+from pipeline.labels.scoring import CompiledLabelSet
 
 _AT_ONCE = 4_096
 """Rows whose float64 copy is in memory at a time: 16 MiB at 512 dimensions."""
@@ -19,12 +20,14 @@ _AT_ONCE = 4_096
 class Block:
     """One label set's results for many images: ``scores``, ``similarities`` and ``matched`` are
     [images, labels]. ``decisions`` [images] are places in the label set's ``actions``: what the
-    labels alone decide."""
+    labels alone decide. ``probabilities`` [images, labels] are NaN for labels without calibration;
+    None: no label has one."""
 
     scores: Float64s
     similarities: Float64s
     matched: npt.NDArray[np.bool_]
     decisions: npt.NDArray[np.intp]
+    probabilities: Float64s | None = None
 
 
 def score_block(compiled: CompiledLabelSet, embeddings: npt.NDArray[np.floating]) -> Block:
@@ -48,12 +51,14 @@ def score_block(compiled: CompiledLabelSet, embeddings: npt.NDArray[np.floating]
         np.clip(products, -1.0, 1.0, out=products)
         own = similarities[part] = products[:, :count]
         if compiled.label_set.decision is Decision.EXCLUSIVE:
-            scores[part] = _softmax(compiled.logit_scale * own)
+            scores[part] = softmax(compiled.logit_scale * own)
         else:
             contrast = products[:, compiled.contrast_rows]
             scores[part] = sigmoid(compiled.logit_scale * (own - contrast))
     matched, decisions = _decide(compiled.label_set, scores)
-    return Block(scores, similarities, matched, decisions)
+    calibrations = compiled.calibrations
+    probabilities = None if calibrations is None else calibrations.probabilities(scores)
+    return Block(scores, similarities, matched, decisions, probabilities)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,12 +88,6 @@ def raise_block(
     if review_if.frames is not None:
         reasons[:, 1] = below & (frames >= review_if.frames)
     return RaisedBlock(np.where(reasons.any(axis=1), action, decisions), reasons)
-
-
-def _softmax(logits: Float64s) -> Float64s:
-    exponentials: Float64s = np.exp(logits - logits.max(axis=1, keepdims=True))
-    exponentials /= exponentials.sum(axis=1, keepdims=True)
-    return exponentials
 
 
 def _decide(

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.labels.label_set import Label, LabelSet
-from pipeline.labels.scoring import CompiledLabelSet, EncodeTexts, Float64s
+from pipeline.labels.learnt.logistic import Float64s
+from pipeline.labels.scoring import CompiledLabelSet, EncodeTexts
 from pipeline.records import LabelSetResult, Looked
 
 TOLERANCE = 1e-6
@@ -37,8 +38,9 @@ class LabelSteps:
     the image and the contrast's vector, None in an exclusive set. ``logit`` is what softmax or the
     logistic function is applied to. ``action`` is what the score calls for, None for a label that
     does not match. Of an image with several views, all is of the view at the place ``view``, where
-    the score is largest. ``published_score`` and ``published_similarity`` are those of the event,
-    None if it has no such label.
+    the score is largest. ``probability`` is what the label's calibration makes of the score, None
+    if it has none. The event has ``published_score``, ``published_similarity`` and
+    ``published_probability``; they are None if it has no such label.
     """
 
     label: str
@@ -50,8 +52,10 @@ class LabelSteps:
     score: float
     view: int | None
     action: str | None
+    probability: float | None
     published_score: float | None
     published_similarity: float | None
+    published_probability: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +113,10 @@ def explain(
                 score=own.score,
                 view=own.view,
                 action=label.action(own.score),
+                probability=own.probability,
                 published_score=None if here is None else here.score,
                 published_similarity=None if here is None else here.similarity,
+                published_probability=None if here is None else here.probability,
             )
         )
     return Explanation(
@@ -193,9 +199,16 @@ def _differences(
         for what, here, there in (
             ("similarity", ours.similarity, theirs.similarity),
             ("score", ours.score, theirs.score),
+            ("probability", ours.probability, theirs.probability),
         ):
+            if here is None or there is None:
+                if here is not there:
+                    found.append(
+                        f"{where}, label {ours.label!r}: the event's {what} is {there}, and {here} "
+                        "is derived"
+                    )
             # Not `>`: a NaN in the event differs.
-            if not abs(here - there) <= tolerance:
+            elif not abs(here - there) <= tolerance:
                 found.append(
                     f"{where}, label {ours.label!r}: the event's {what} is {there:.9g}, and "
                     f"{here:.9g} is derived (difference {abs(here - there):.2g}, more than "

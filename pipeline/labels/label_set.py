@@ -16,6 +16,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline.labels.learnt.calibration import Calibration
 from pipeline.policy import Policy, Tier
 from pipeline.records import ImageFacts
 
@@ -122,6 +123,7 @@ class Label:
     review: Threshold | None = None
     categories: tuple[str, ...] = ()
     expect: Expectation | None = None
+    calibration: Calibration | None = None
 
     def action(self, score: float) -> str | None:
         """The action that ``score`` calls for, or None if the label does not match."""
@@ -197,8 +199,9 @@ class LabelSet:
             del meaning["shadow"]
         for label in meaning["labels"]:
             del label["expect"]
-            if not label["categories"]:
-                del label["categories"]
+            for key in ("categories", "calibration"):
+                if not label[key]:
+                    del label[key]
         return canonical_json(meaning)
 
     def decide(self, scores: Iterable[float]) -> tuple[tuple[str, ...], str]:

@@ -21,6 +21,7 @@ from pipeline.labels.label_set import (
     ReviewIf,
     Threshold,
 )
+from pipeline.labels.learnt.calibration import Calibration, Isotonic, Platt
 from pipeline.labels.prompts import prompt_problems
 from pipeline.labels.written import (
     EXPECT_KEYS,
@@ -188,6 +189,7 @@ def _label(label: WrittenLabel, shared: WrittenSet, notes: _Notes) -> Label:
         review,
         _categories(label, notes),
         _expectation(label, shared, notes),
+        _calibration(label, shared, notes),
     )
 
 
@@ -285,6 +287,23 @@ def _expectation(label: WrittenLabel, shared: WrittenSet, notes: _Notes) -> Expe
     if precision is None and recall is None:
         return None
     return Expectation(precision, recall)
+
+
+def _calibration(label: WrittenLabel, shared: WrittenSet, notes: _Notes) -> Calibration | None:
+    if (written := label.calibration) is None:
+        return None
+    if not shared.has("model"):
+        notes.complain(
+            "was learnt on the scores of one model; write model in the label set", "calibration"
+        )
+    if written.has("platt") == written.has("isotonic"):
+        notes.complain("needs one of platt and isotonic; write one of them", "calibration")
+    sample = written.sample or ""
+    if written.isotonic is not None:
+        return Isotonic(written.isotonic, sample)
+    if (platt := written.platt) is None:
+        return None
+    return Platt(platt.slope or 0.0, platt.intercept or 0.0, sample)
 
 
 def _check_severity(

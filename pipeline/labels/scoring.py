@@ -13,6 +13,7 @@ score again from what is published.
 - Exclusive: ``score = softmax(logit_scale * similarity)`` over all labels, neutral ones included.
 - Independent: ``score = 1 / (1 + exp(-logit_scale * (similarity - contrast similarity)))``, which
   is the softmax of the two.
+- Of a calibrated label, ``learnt.calibration`` makes a probability of the score.
 
 float64 is necessary: logit_scale is about 100, so an error of 1e-7 in a float32 similarity would
 become 1e-5 in a score.
@@ -23,13 +24,15 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import Halt, Reject
 from pipeline.labels.label_set import DEFAULT_UNCLASSIFIED_ACTION, Decision, LabelSet
+from pipeline.labels.learnt.calibration import Calibrations
+from pipeline.labels.learnt.logistic import Float64s, sigmoid, softmax
 from pipeline.labels.strongest import strongest
 from pipeline.records import (
     ImageFacts,
@@ -41,8 +44,6 @@ from pipeline.records import (
 )
 
 logger = logging.getLogger(__name__)
-
-Float64s = npt.NDArray[np.float64]
 
 EncodeTexts = Callable[[Sequence[str]], Vector]
 """Embeds prompts: unit vectors [len(prompts), dimension] in order."""
@@ -71,6 +72,7 @@ class CompiledLabelSet:
     logit_scale: float
     rows: Float64s
     contrast_rows: npt.NDArray[np.intp]
+    calibrations: Calibrations | None = None
 
     @property
     def label_vectors(self) -> Vector:
@@ -117,11 +119,16 @@ class CompiledLabelSet:
         else:
             contrast = similarities[self.contrast_rows]
             scores = sigmoid(self.logit_scale * (own - contrast))
+        told = zip(self.label_set.labels, scores.tolist(), own.tolist(), strict=True)
+        found = tuple(
+            LabelScore(label.name, score, similarity) for label, score, similarity in told
+        )
+        if self.calibrations is None:
+            return found
+        probabilities = self.calibrations.probabilities(scores).tolist()
         return tuple(
-            LabelScore(label.name, score, similarity)
-            for label, score, similarity in zip(
-                self.label_set.labels, scores.tolist(), own.tolist(), strict=True
-            )
+            each if math.isnan(probability) else replace(each, probability=probability)
+            for each, probability in zip(found, probabilities, strict=True)
         )
 
     def _decided(
@@ -245,19 +252,6 @@ def compile_label_sets(
     return CompiledLabelSets(_compile(label_set, vectors, model) for label_set in label_sets)
 
 
-def softmax(logits: Float64s) -> Float64s:
-    """Probabilities of exclusive classes. Finite for finite logits."""
-    exponentials: Float64s = np.exp(logits - logits.max())
-    exponentials /= exponentials.sum()
-    return exponentials
-
-
-def sigmoid(logits: Float64s) -> Float64s:
-    """Probability of the first of two classes from their difference. Finite for finite logits."""
-    scores: Float64s = np.exp(-np.logaddexp(0.0, -logits))
-    return scores
-
-
 def _compile(
     label_set: LabelSet, vectors: _PromptVectors, model: ModelIdentity
 ) -> CompiledLabelSet:
@@ -280,7 +274,14 @@ def _compile(
         logit_scale=model.logit_scale,
         rows=matrix,
         contrast_rows=contrast_rows,
+        calibrations=_calibrations(label_set),
     )
+
+
+def _calibrations(label_set: LabelSet) -> Calibrations | None:
+    """Those of a set with a calibrated label."""
+    found = [label.calibration for label in label_set.labels]
+    return Calibrations(found) if any(found) else None
 
 
 def _check_told_apart(label_set: LabelSet, labels: Float64s, contrasts: Float64s) -> None:

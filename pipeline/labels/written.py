@@ -7,8 +7,10 @@ where it is left out, or wrong and complained of already.
 from __future__ import annotations
 
 import copy
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -33,6 +35,7 @@ from pipeline.records import JsonValue
 
 MAX_TEXT_CHARACTERS = 500
 MAX_LABEL_NAME_CHARACTERS = 100
+MAX_KNOTS = 1_000
 
 _WORDS = {"yes": True, "on": True, "no": False, "off": False}
 _WRONG = object()
@@ -83,6 +86,38 @@ def _several_frames(value: int) -> str | None:
     return f"{value} would raise every image; write 2 or more"
 
 
+def _finite(value: float) -> str | None:
+    return None if math.isfinite(value) else f"{value:g} is not finite; write a number"
+
+
+def _rising(value: float) -> str | None:
+    if 0 < value < math.inf:  # false for a NaN, too
+        return None
+    return f"{value:g} would let the probability fall as the score rises; write one above 0"
+
+
+def _whole(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """Values of a list are wrong together."""
+    try:
+        return read(value)
+    except ValidationError:
+        what = "is no list of knots; write [[score, probability], …] with numbers from 0 to 1"
+        raise ValueError(what) from None
+
+
+def _knots(knots: Sequence[tuple[float, float]]) -> str | None:
+    """Scores rise, and probabilities do not fall."""
+    if not 2 <= len(knots) <= MAX_KNOTS:
+        return f"has {len(knots)} knots; write 2 to {MAX_KNOTS}"
+    for (score, value), (next_score, next_value) in pairwise(knots):
+        if not (score < next_score and value <= next_value):
+            return (
+                f"[{next_score:g}, {next_value:g}] does not rise above [{score:g}, {value:g}]; "
+                "write knots of rising scores whose probabilities do not fall"
+            )
+    return None
+
+
 def _word(value: Any) -> Any:
     """YAML 1.1's words for booleans, which are texts elsewhere."""
     return _WORDS.get(value.lower(), value) if isinstance(value, str) else value
@@ -124,6 +159,10 @@ ActedShare = Annotated[float, Strict(), _check(_positive_share)]
 SeveralFrames = Annotated[int, Strict(), _check(_several_frames)]
 DecisionName = Annotated[Text, _matching("|".join(Decision), _DECIDING)]
 Probability = Annotated[float, Strict(), _check(_probability)]
+Knots = Annotated[
+    tuple[tuple[Probability, Probability], ...], WrapValidator(_whole), _check(_knots)
+]
+_DIGEST = "is no digest; write sha256: and 64 hexadecimal digits"
 Flag = Annotated[bool, Strict(), BeforeValidator(_word)]
 
 _Value = TypeVar("_Value")
@@ -172,6 +211,21 @@ class WrittenExpectation(_Written):
     recall: Probability | None = None
 
 
+class WrittenPlatt(_Written):
+    """What ``platt`` holds."""
+
+    slope: Annotated[float, Strict(), _check(_rising)] | None
+    intercept: Annotated[float, Strict(), _check(_finite)] | None
+
+
+class WrittenCalibration(_Written):
+    """What ``calibration`` holds."""
+
+    platt: WrittenPlatt | None = None
+    isotonic: Knots | None = None
+    sample: Annotated[Text, _matching("sha256:[0-9a-f]{64}", _DIGEST)] | None
+
+
 class WrittenLabel(_Written):
     """One entry of ``labels``."""
 
@@ -186,6 +240,7 @@ class WrittenLabel(_Written):
     review_threshold: Probability | None = None
     review_action: Text | None = None
     expect: WrittenExpectation | None = None
+    calibration: WrittenCalibration | None = None
 
 
 class WrittenPin(_Written):
@@ -226,6 +281,8 @@ LABEL_KEYS = tuple(WrittenLabel.model_fields)
 MODEL_KEYS = tuple(WrittenPin.model_fields)
 REVIEW_IF_KEYS = tuple(WrittenReviewIf.model_fields)
 EXPECT_KEYS = tuple(WrittenExpectation.model_fields)
+CALIBRATION_KEYS = tuple(WrittenCalibration.model_fields)
+PLATT_KEYS = tuple(WrittenPlatt.model_fields)
 
 _WANTED = {
     "string_type": "a text, in quotes",
@@ -293,6 +350,11 @@ def _keys(path: KeyPath) -> tuple[str, ...]:
     """Keys of the mapping at a path."""
     if not path:
         return SET_KEYS
-    if path[-1] == "expect":
-        return EXPECT_KEYS
-    return {"model": MODEL_KEYS, "review_if": REVIEW_IF_KEYS}.get(str(path[0]), LABEL_KEYS)
+    by_key = {
+        "expect": EXPECT_KEYS,
+        "calibration": CALIBRATION_KEYS,
+        "platt": PLATT_KEYS,
+        "model": MODEL_KEYS,
+        "review_if": REVIEW_IF_KEYS,
+    }
+    return by_key.get(str(path[-1]), LABEL_KEYS)

@@ -251,14 +251,16 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """One label's result. ``similarity`` is the cosine between image and label. ``score`` is the
-    probability that the decision rule derives from it. Of several views, both are those of the view
-    at the place ``view``, where the score is largest."""
+    """One label's result. ``similarity`` is the cosine between image and label. ``score`` is what
+    the decision rule derives from it, 0 to 1. ``probability`` is what the label's calibration makes
+    of the score; None if it has none. Of several views, all are those of the view at the place
+    ``view``, where the score is largest."""
 
     label: str
     score: float
     similarity: float
     view: int | None = None
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,12 @@ ODD: Mapping[str, str] = {
     + "  - {name: b, prompts: [a b], review_threshold: 0.5, "
     + "category: [violence/graphic, violence]}\n"
     + "  - {name: c, prompts: [a c]}\n",
+    "calibrated": _INDEPENDENT
+    + "default_action: allow\ncontrast: [a photo]\nmodel: {name: openai/clip, revision: ab}\n"
+    + f"labels:\n  - {{name: a, prompts: [an a], calibration: {{sample: 'sha256:{'ab' * 32}', "
+    + "platt: {slope: 1, intercept: -0.50}}}\n"
+    + f"  - {{name: b, prompts: [a b], calibration: {{sample: 'sha256:{'cd' * 32}', "
+    + "isotonic: [[0, 0], [0.5, 1.0e-3], [1, 1]]}}\n",
     "all actions": "name: a.B-c_9\ndecision: independent\nactions: [a, b, c, d, e, f]\n"
     "default_action: d\nunclassified_action: a\nact_action: b\nreview_action: c\n"
     "contrast: [x]\nlabels: [{name: y, prompts: [y], act_threshold: .5, "

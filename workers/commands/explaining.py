@@ -235,7 +235,9 @@ def _table(explanation: Explanation, labels: Sequence[LabelSteps]) -> Table:
     table = Table()
     table.add_column("label", style="bold", overflow="fold")
     columns = ["prompts", "cosine", *(["contrast"] if contrasted else []), "logit", "score"]
-    for name in (*columns, "event's score", "action"):
+    calibrated = any(each.probability is not None for each in explanation.labels)
+    columns += ["event's score", *(["probability"] if calibrated else []), "action"]
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for each in labels:
         published = each.published_score
@@ -247,6 +249,11 @@ def _table(explanation: Explanation, labels: Sequence[LabelSteps]) -> Table:
             f"{each.logit:.4f}",
             f"{each.score:.6f}",
             "-" if published is None else f"{published:.6f}",
+            *([_probability(each)] if calibrated else []),
             escape(each.action or "-"),
         )
     return table
+
+
+def _probability(label: LabelSteps) -> str:
+    return "-" if label.probability is None else f"{label.probability:.6f}"

@@ -142,6 +142,13 @@ RESULT = (
         pa.bool_(),
         "Whether the label set is tried out (`shadow: true`): act on no decision of it.",
     ),
+    Column(
+        "probabilities",
+        pa.struct([]),
+        "One field a label: what the label's calibration makes of the score, from 0 to 1, as "
+        "float64; null for a label without calibration. The field is missing in files of versions "
+        "that did not write it.",
+    ),
 )
 """Fields of a label set's column, a struct with the label set's name."""
 

@@ -138,8 +138,10 @@ def _failures(body: bytes, rows: Sequence[PlanRow], from_row: int) -> Iterator[S
 
 def _result(name: str, version: str, values: Mapping[str, Any]) -> LabelSetResult:
     similarities = values["similarities"]
+    probabilities = values.get("probabilities") or {}
     scores = tuple(
-        LabelScore(label, score, similarities[label]) for label, score in values["scores"].items()
+        LabelScore(label, score, similarities[label], probability=probabilities.get(label))
+        for label, score in values["scores"].items()
     )
     raised = tuple(values.get("raised") or ())
     return LabelSetResult(

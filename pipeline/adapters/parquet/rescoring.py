@@ -123,6 +123,7 @@ def _column(
         _names(raised.reasons, REASONS, kind.field("raised").type),
         actions.take(pa.array(block.decisions)),
         pa.repeat(label_set.shadow, len(present)),
+        block.probabilities,
     )
 
 

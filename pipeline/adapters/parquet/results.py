@@ -97,11 +97,11 @@ class ResultsFile:
         present = np.array([each is not None for each in found])
         asked = [each for each in found if each is not None]
         count = len(self._label_sets[name])
-        values = np.zeros((2, len(found), count))
-        flat = [score.score for each in asked for score in each.scores]
-        values[0, present] = np.reshape(flat, (len(asked), count))
-        flat = [score.similarity for each in asked for score in each.scores]
-        values[1, present] = np.reshape(flat, (len(asked), count))
+        values = np.zeros((3, len(found), count))
+        for at, value in enumerate(("score", "similarity", "probability")):
+            flat = [getattr(score, value) for each in asked for score in each.scores]
+            # None becomes a NaN.
+            values[at, present] = np.reshape(np.array(flat, np.float64), (len(asked), count))
         return scored(
             kind,
             present,
@@ -112,6 +112,7 @@ class ResultsFile:
             pa.array([each and each.raised for each in found], kind.field("raised").type),
             pa.array([each and _labels_decision(each) for each in found], pa.string()),
             pa.array([each and each.shadow for each in found], pa.bool_()),
+            values[2],
         )
 
     def _embeddings(self, outcomes: Sequence[Classification]) -> pa.Array:

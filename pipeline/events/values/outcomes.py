@@ -126,12 +126,15 @@ class ScoreValue(TypedDict):
     label: str
     """Name of the label."""
     score: Share
-    """Probability by the label set's rule, from 0 to 1, unrounded."""
+    """Score by the label set's rule, from 0 to 1, unrounded. Thresholds are about it."""
     similarity: Cosine
     """Cosine of the angle between image and label, from -1 to 1, unrounded."""
     view: NotRequired[Count]
     """Place in `views` of the view where the score is largest. Score and similarity are those of
     this view. Absent in events without `views`."""
+    probability: NotRequired[Share]
+    """What the label's calibration makes of the score, unrounded: the share of the images with this
+    score that show the label. Absent if the label has no calibration."""
 
 
 @described

@@ -69,7 +69,7 @@ def classified(row: PlanRow) -> Classification:
     result = LabelSetResult(
         "animals",
         "sha256:1",
-        (LabelScore("cat", score, 0.3), LabelScore("dog", 1 - score, -0.25)),
+        (LabelScore("cat", score, 0.3, probability=score / 2), LabelScore("dog", 1 - score, -0.25)),
         ("cat",) if score > 0.5 else (),
         "review" if score > 0.8 else "keep",
         raised=("cropped_share",) if score > 0.8 else (),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,24 @@ def test_scores_are_those_of_a_run_with_these_label_sets(
                 assert ours_set.pop(part) == pytest.approx(their_set.pop(part), abs=1e-6)
             assert ours_set == their_set
         assert ours == theirs
+
+
+def test_probabilities_are_those_of_a_run_with_these_label_sets(rescoring: Rescoring) -> None:
+    calibrated: Any = deepcopy(NEW)
+    calibrated["model"] = {"name": "memory", "revision": "1"}
+    calibrated["labels"][0]["calibration"] = {
+        "platt": {"slope": 0.5, "intercept": -1},
+        "sample": f"sha256:{'ab' * 32}",
+    }
+    write_job(rescoring.parent, compiled(OLD))
+    rescoring.run(calibrated)
+    whole = MemoryFolder()
+    write_job(whole, compiled(calibrated))
+    for ours, theirs in zip(rows(rescoring.child), rows(whole), strict=True):
+        found, expected = (each["animals"]["probabilities"] for each in (ours, theirs))
+        assert found["dog"] == pytest.approx(expected["dog"], abs=1e-6)
+        assert 0 < found["dog"] < 1
+        assert found["cat"] is expected["cat"] is None
 
 
 def test_decisions_are_raised_as_in_a_run_with_these_label_sets(rescoring: Rescoring) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from pipeline.adapters.samples import fitting
 from pipeline.errors import Halt
 from tests.rigs.root import ROOT
 from workers.cli import app
@@ -28,6 +29,8 @@ def tune(*words: str) -> Result:
     [
         ((), "give one of --precision, --recall and --cost"),
         (("--precision", "0.9", "--recall", "0.9"), "give one of"),
+        (("--calibrate", "platt", "--recall", "0.9", "--cost", "1:2"), "give one of"),
+        (("--calibrate", "straight"), "'platt', 'isotonic'"),
         (("--precision", "1"), "less than or equal to 0.999"),
         (("--cost", "20"), "20: write two numbers, as in 1:20"),
         (("--cost", "0:20"), "0:20: write two numbers"),
@@ -62,6 +65,13 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path: Pa
         ("evaluate",),
     ):
         assert code_of(run(*words, "--report", report)) == "evaluate.invalid"
+
+
+def test_learning_without_its_package_is_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fitting, "find_spec", lambda name: None)
+    assert code_of(tune("--calibrate", "platt")) == "evaluate.lacks_package"
 
 
 def test_a_sample_that_is_not_there_is_refused_before_a_model_is_loaded() -> None:

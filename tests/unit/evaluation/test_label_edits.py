@@ -12,6 +12,7 @@ from pipeline.adapters.label_files import with_thresholds
 from pipeline.adapters.yaml_lines import read_yaml
 from pipeline.evaluation.tuning import between
 from pipeline.labels.label_set import LabelSet, ModelPin
+from pipeline.labels.learnt.calibration import Calibration, Isotonic, Platt
 from pipeline.labels.parsing import parse_label_set
 from tests.rigs.root import ROOT
 
@@ -36,6 +37,16 @@ labels:
   - prompts:
       - an eel
     name: eel"""
+
+
+OLD_CALIBRATION = f"""\
+    calibration:
+      platt:
+        slope: 2
+        intercept: 1   # steep
+      sample: "sha256:{"cd" * 32}"
+    # behind
+    act_threshold: 0.5"""
 
 
 def read(text: str) -> LabelSet:
@@ -69,6 +80,19 @@ def test_thresholds_change_where_they_stand_and_are_added_where_they_are_not() -
     assert "{name: cat, prompts: [a cat], review_threshold: 0.00001, act_threshold: 0.9}" in text
     assert scores(read(text)) == {"dog": (0.25, 0.75), "cat": (1e-5, 0.9), "eel": (1e-9, None)}
     assert read(text).model == PIN
+
+
+def test_a_calibration_is_added_or_stands_in_for_the_old_one() -> None:
+    sample = f"sha256:{'ab' * 32}"
+    platt, curve = Platt(0.5, -1e-7, sample), Isotonic(((1e-9, 0.0), (1.0, 0.75)), sample)
+    pets = PETS.replace("    act_threshold: 0.5   # a guess", OLD_CALIBRATION)
+    new: dict[str, Calibration] = {"dog": curve, "cat": platt, "eel": platt}
+    changed = with_thresholds(pets, {"dog": {"act_threshold": 0.75}}, PIN, "note", new)
+    assert {each.name: each.calibration for each in read(changed).labels} == new
+    assert "# behind" in changed
+    assert scores(read(changed))["dog"] == (None, 0.75)
+    again = with_thresholds(changed, {}, PIN, "note", {"cat": curve})
+    assert {each.name: each.calibration for each in read(again).labels} == new | {"cat": curve}
 
 
 def test_a_pin_that_stands_there_is_replaced() -> None:

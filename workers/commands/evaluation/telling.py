@@ -39,6 +39,15 @@ def percent(estimate: Share | Interval, *, interval: bool = True) -> str:
     return f"{shown} [dim]{100 * estimate.low:.1f}-{100 * estimate.high:.1f}[/]"
 
 
+def figure(estimate: Interval, *, interval: bool = True) -> str:
+    """An estimate with four decimals, and its interval."""
+    if estimate.value is None:
+        return "[dim]-[/]"
+    if not interval:
+        return f"{estimate.value:.4f}"
+    return f"{estimate.value:.4f} [dim]{estimate.low:.4f} to {estimate.high:.4f}[/]"
+
+
 def plain_share(share: Share) -> dict[str, float | int | None]:
     bounds = {"value": share.value, "low": share.low, "high": share.high}
     return {**bounds, "hits": share.hits, "of": share.of}

@@ -21,6 +21,7 @@ from pipeline.labels.label_set import (
     ReviewIf,
     Threshold,
 )
+from pipeline.labels.learnt.calibration import Platt
 from pipeline.labels.scoring import check_pins
 from pipeline.ports import PromptTokens
 from workers.commands.options import Config, Set, read
@@ -117,12 +118,15 @@ def show_label_set(label_set: LabelSet, console: Console) -> None:
     covering = any(label.categories for label in label_set.labels)
     if covering:
         table.add_column("category", overflow="fold")
+    calibrated = any(label.calibration for label in label_set.labels)
+    if calibrated:
+        table.add_column("calibration", no_wrap=True)
     for label in label_set.labels:
         contrast = [_texts(label.contrast)] if independent else []
         covered = [", ".join(label.categories)] if covering else []
-        table.add_row(
-            escape(label.name), _texts(label.prompts), *contrast, *_thresholds(label), *covered
-        )
+        learnt = [_calibration(label)] if calibrated else []
+        cells = (*contrast, *_thresholds(label), *covered, *learnt)
+        table.add_row(escape(label.name), _texts(label.prompts), *cells)
     console.print(table)
     for advice in label_set.advice():
         console.print(f"[yellow]advice:[/] {escape(advice)}", soft_wrap=True)
@@ -169,6 +173,12 @@ def _threshold(threshold: Threshold | None) -> str:
     if threshold is None:
         return "[dim]never[/]"
     return f"{threshold.score:g} [cyan]{escape(threshold.action)}[/]"
+
+
+def _calibration(label: Label) -> str:
+    if label.calibration is None:
+        return "[dim]none[/]"
+    return "platt" if isinstance(label.calibration, Platt) else "isotonic"
 
 
 def _texts(texts: tuple[str, ...]) -> str:

@@ -19,6 +19,7 @@ from workers.commands.evaluation.page import write_page
 from workers.commands.evaluation.pictures import pictures
 from workers.commands.evaluation.scoring import Scored
 from workers.commands.labels.grouped import Grouped
+from workers.commands.labels.learning.calibrating import Calibrated
 from workers.commands.labels.tested import Tested, TestedLabel
 from workers.commands.labels.tuned import Tuned, TunedLabel
 from workers.settings.loading import Settings
@@ -56,8 +57,11 @@ def write_test_report(
     write_page(path, "test.html.jinja", values)
 
 
-def write_tune_report(path: Path, scored: Scored, tuned: Tuned) -> None:
-    """Old and new thresholds on the held-out images, with a slider for any other."""
+def write_tune_report(
+    path: Path, scored: Scored, tuned: Tuned, calibrated: Calibrated | None = None
+) -> None:
+    """Old and new thresholds on the held-out images, with a slider for any other, and the
+    probabilities of these images beside their scores."""
     held_out = tuned.parts.held_out
     names = [each.name for each in scored.label_set.labels]
     labels = [
@@ -65,7 +69,21 @@ def write_tune_report(path: Path, scored: Scored, tuned: Tuned) -> None:
         for label in tuned.labels
         for place in [names.index(label.name)]
     ]
-    values = common(scored) | {"tuned": tuned, "labels": labels, "held_out": len(held_out)}
+    diagrams = []
+    for each in calibrated.labels if calibrated is not None else ():
+        place = names.index(each.name)
+        truth = scored.truth[held_out, place]
+        before = reliability(scored.scores[held_out, place], truth)
+        now = None if each.probabilities is None else reliability(each.probabilities, truth)
+        diagrams.append((each, before, now))
+    values = common(scored) | {
+        "tuned": tuned,
+        "labels": labels,
+        "held_out": len(held_out),
+        "calibrated": calibrated,
+        "diagrams": diagrams,
+        "calibration_error": calibration_error,
+    }
     write_page(path, "tune.html.jinja", values, "slider.js")
 
 

@@ -56,9 +56,10 @@ class TunedLabel:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """``skipped`` are labels without a threshold to tune, each with the reason."""
+    """``goal`` is None if no threshold was to be tuned. ``skipped`` are labels without a threshold
+    to tune, each with the reason."""
 
-    goal: Goal
+    goal: Goal | None
     parts: Parts
     labels: tuple[TunedLabel, ...]
     skipped: Mapping[str, str]
@@ -82,15 +83,17 @@ def divide(scored: Scored, held_out: float, seed: int) -> Parts:
 
 
 def tune_label_set(
-    scored: Scored, goal: Goal, parts: Parts, set_actions: Mapping[str, bool]
+    scored: Scored, goal: Goal | None, parts: Parts, set_actions: Mapping[str, bool]
 ) -> Tuned:
-    """Choose a threshold for every label that can have one.
+    """Choose a threshold for every label that can have one. Without a goal, for none.
 
     ``set_actions`` says for each key whether the set has an action that a label without thresholds
     can take.
     """
     labels = []
     skipped = {}
+    if goal is None:
+        return Tuned(None, parts, (), {})
     for place, label in enumerate(scored.label_set.labels):
         if label.neutral:
             continue
