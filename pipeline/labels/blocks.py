@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from pipeline.errors import Reject
 from pipeline.labels.label_set import REASONS, Decision, LabelSet
 from pipeline.labels.scoring import CompiledLabelSet, Float64s, sigmoid
+from pipeline.records import LabelSetResult
 
 _AT_ONCE = 4_096
 """Rows whose float64 copy is in memory at a time: 16 MiB at 512 dimensions."""
@@ -19,7 +21,7 @@ _AT_ONCE = 4_096
 class Block:
     """One label set's results for many images: ``scores``, ``similarities`` and ``matched`` are
     [images, labels]. ``decisions`` [images] are places in the label set's ``actions``: what the
-    labels alone decide."""
+    labels alone decide, or of published results what was decided."""
 
     scores: Float64s
     similarities: Float64s
@@ -54,6 +56,18 @@ def score_block(compiled: CompiledLabelSet, embeddings: npt.NDArray[np.floating]
             scores[part] = sigmoid(compiled.logit_scale * (own - contrast))
     matched, decisions = _decide(compiled.label_set, scores)
     return Block(scores, similarities, matched, decisions)
+
+
+def block_of(label_set: LabelSet, results: Sequence[LabelSetResult]) -> Block:
+    """Results that were published, one or more. All are of this version of the label set."""
+    return Block(
+        np.array([[each.score for each in result.scores] for result in results]),
+        np.array([[each.similarity for each in result.scores] for result in results]),
+        np.array(
+            [[label.name in result.matched for label in label_set.labels] for result in results]
+        ),
+        np.array([label_set.actions.index(result.decision) for result in results], dtype=np.intp),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
