@@ -68,7 +68,7 @@ COMMANDS: dict[str, HaltCode] = {
         of_input=True,
     ),
     "label_set.no_embeddings": command(
-        "there are no recorded embeddings to score",
+        "there are no recorded embeddings to score, or no events with results to compare",
         "follow the message: name another place, or other images",
         of_input=True,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from pipeline.errors import Reject
 from pipeline.labels.label_set import REASONS, Decision, LabelSet
 from pipeline.labels.learnt.logistic import Float64s, sigmoid, softmax
 from pipeline.labels.scoring import CompiledLabelSet
+from pipeline.records import LabelSetResult
 
 _AT_ONCE = 4_096
 """Rows whose float64 copy is in memory at a time: 16 MiB at 512 dimensions."""
@@ -20,8 +22,8 @@ _AT_ONCE = 4_096
 class Block:
     """One label set's results for many images: ``scores``, ``similarities`` and ``matched`` are
     [images, labels]. ``decisions`` [images] are places in the label set's ``actions``: what the
-    labels alone decide. ``probabilities`` [images, labels] are NaN for labels without calibration;
-    None: no label has one."""
+    labels alone decide, or of published results what was decided. ``probabilities``
+    [images, labels] are NaN for labels without calibration; None: no label has one."""
 
     scores: Float64s
     similarities: Float64s
@@ -59,6 +61,18 @@ def score_block(compiled: CompiledLabelSet, embeddings: npt.NDArray[np.floating]
     calibrations = compiled.calibrations
     probabilities = None if calibrations is None else calibrations.probabilities(scores)
     return Block(scores, similarities, matched, decisions, probabilities)
+
+
+def block_of(label_set: LabelSet, results: Sequence[LabelSetResult]) -> Block:
+    """Results that were published, one or more. All are of this version of the label set."""
+    return Block(
+        np.array([[each.score for each in result.scores] for result in results]),
+        np.array([[each.similarity for each in result.scores] for result in results]),
+        np.array(
+            [[label.name in result.matched for label in label_set.labels] for result in results]
+        ),
+        np.array([label_set.actions.index(result.decision) for result in results], dtype=np.intp),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

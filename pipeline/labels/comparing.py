@@ -1,4 +1,4 @@
-"""Compares what two label sets decide about the same embeddings."""
+"""Compares what two label sets decide about the same images."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import Halt
-from pipeline.labels.blocks import Block, score_block
-from pipeline.labels.scoring import CompiledLabelSet
+from pipeline.labels.blocks import Block
+from pipeline.labels.label_set import LabelSet
 
 DAY_S = 86_400.0
 
@@ -25,11 +24,12 @@ Image = TypeVar("Image")
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why a label set decided: the matched label that calls for the decision, else the label with
-    the highest score. ``score`` is that label's."""
+    the highest score. ``score`` is that label's. If it was ``raised``, ``review_if`` decided."""
 
     label: str
     score: float
     matched: bool
+    raised: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +87,9 @@ class Comparison(Generic[Image]):
 
 
 class Comparer(Generic[Image]):
-    """Takes blocks of embeddings, and says at the end what changes. Labels are compared by name."""
+    """Takes blocks of results, and says at the end what changes. Labels are compared by name."""
 
-    def __init__(
-        self, before: CompiledLabelSet, now: CompiledLabelSet, most_samples: int, seed: int = 0
-    ) -> None:
+    def __init__(self, before: LabelSet, now: LabelSet, most_samples: int, seed: int = 0) -> None:
         """At most ``most_samples`` images are kept for each pair of decisions."""
         self._before = before
         self._now = now
@@ -101,32 +99,19 @@ class Comparer(Generic[Image]):
         self._decisions: Counter[tuple[str, str]] = Counter()
         self._samples: dict[tuple[str, str], list[Sample[Image]]] = {}
         self._first_s, self._last_s = math.inf, -math.inf
-        names = [label.name for each in (before, now) for label in each.label_set.labels]
+        names = [label.name for each in (before, now) for label in each.labels]
         self._labels = tuple(dict.fromkeys(names))
         self._matched = np.zeros((4, len(self._labels)), dtype=np.int64)
 
     def add(
-        self,
-        embeddings: npt.NDArray[np.floating],
-        images: Sequence[Image],
-        times_s: npt.NDArray[np.float64],
+        self, before: Block, now: Block, images: Sequence[Image], times_s: npt.NDArray[np.float64]
     ) -> None:
-        """Compare some embeddings [images, dimension]. ``times_s`` [images] are Unix seconds, NaN
-        where no time is known.
-
-        Raises:
-            Halt: ``event.unreadable``: an embedding is not finite.
-        """
-        if not np.isfinite(embeddings).all():
-            raise Halt(
-                "event.unreadable", "an embedding has values that are not finite; leave it out"
-            )
+        """Compare the results of both label sets for some images. ``times_s`` [images] are Unix
+        seconds, NaN where no time is known."""
         known = times_s[np.isfinite(times_s)]
         if len(known):
             self._first_s = min(self._first_s, float(known.min()))
             self._last_s = max(self._last_s, float(known.max()))
-        before = score_block(self._before, embeddings)
-        now = score_block(self._now, embeddings)
         self._count_labels(before, now)
         self._images += len(images)
         pairs = list(zip(_decisions(self._before, before), _decisions(self._now, now), strict=True))
@@ -160,9 +145,7 @@ class Comparer(Generic[Image]):
 
     def result(self) -> Comparison[Image]:
         """What was found so far."""
-        there = [
-            {label.name for label in each.label_set.labels} for each in (self._before, self._now)
-        ]
+        there = [{label.name for label in each.labels} for each in (self._before, self._now)]
         labels = tuple(
             LabelChange(
                 name,
@@ -184,27 +167,26 @@ class Comparer(Generic[Image]):
         )
 
 
-def _decisions(compiled: CompiledLabelSet, block: Block) -> list[str]:
-    actions = compiled.label_set.actions
-    return [actions[place] for place in block.decisions.tolist()]
+def _decisions(label_set: LabelSet, block: Block) -> list[str]:
+    return [label_set.actions[place] for place in block.decisions.tolist()]
 
 
-def _spread(
-    compiled: CompiledLabelSet, block: Block, names: Sequence[str]
-) -> npt.NDArray[np.bool_]:
+def _spread(label_set: LabelSet, block: Block, names: Sequence[str]) -> npt.NDArray[np.bool_]:
     """The block's matches in columns of ``names``."""
     spread = np.zeros((len(block.matched), len(names)), dtype=np.bool_)
-    places = [names.index(label.name) for label in compiled.label_set.labels]
+    places = [names.index(label.name) for label in label_set.labels]
     spread[:, places] = block.matched
     return spread
 
 
-def _reason(compiled: CompiledLabelSet, block: Block, row: int, decision: str) -> Reason:
+def _reason(label_set: LabelSet, block: Block, row: int, decision: str) -> Reason:
     scores = block.scores[row]
     calls = [
         place
-        for place, label in enumerate(compiled.label_set.labels)
+        for place, label in enumerate(label_set.labels)
         if block.matched[row, place] and label.action(scores[place]) == decision
     ]
     place = max(calls, key=lambda each: scores[each]) if calls else int(scores.argmax())
-    return Reason(compiled.label_set.labels[place].name, float(scores[place]), bool(calls))
+    # The labels decide, but for what ``review_if`` raises.
+    raised = label_set.decide(scores.tolist())[1] != decision
+    return Reason(label_set.labels[place].name, float(scores[place]), bool(calls), raised)

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
@@ -59,22 +60,22 @@ def demo_encoder() -> ClipEncoder:
 
 
 @cache
-def published(count: int, apart_ms: int = DAY_MS // 100) -> tuple[Published, ...]:
-    """The outcomes of ``count`` images, scored with the demo's label set. One image came every
-    ``apart_ms``: by default a hundred a day."""
+def published(
+    count: int, apart_ms: int = DAY_MS // 100, files: tuple[Path, ...] = (LABELS_FILE,)
+) -> tuple[Published, ...]:
+    """The outcomes of ``count`` images, scored with the label sets of ``files``, by default the
+    demo's. One image came every ``apart_ms``: by default a hundred a day."""
     encoder = demo_encoder()
-    scoring = compile_label_sets(
-        load_label_sets([LABELS_FILE]), encoder.encode_texts, encoder.model
-    )
+    label_sets = load_label_sets(files)
+    names = tuple(each.name for each in label_sets)
+    scoring = compile_label_sets(label_sets, encoder.encode_texts, encoder.model)
     context = EventContext("cluster", "clipstream", {"references": "topic-id"}, "0.1.0")
     builder = EventBuilder(context, EventsPolicy())
-    images = tuple(demo_images(SEED, count))
-    looked = asyncio.run(_looked(encoder, [image.body for image in images]))
     made = []
-    for offset, (image, seen) in enumerate(zip(images, looked, strict=True)):
-        ref = ImageRef(BUCKET, image.key, ("shapes",))
+    for offset, (image, seen) in enumerate(_seen(count)):
+        ref = ImageRef(BUCKET, image.key, names)
         etag = hashlib.md5(image.body, usedforsecurity=False).hexdigest()  # as S3's
-        results = scoring.judge(("shapes",), seen)
+        results = scoring.judge(names, seen)
         origin = Origin(
             Position(Partition("references", 0), offset),
             index=0,
@@ -84,6 +85,14 @@ def published(count: int, apart_ms: int = DAY_MS // 100) -> tuple[Published, ...
         records = builder.records(origin, Classification(ref, seen, results, etag, None))
         made.append(Published(image, *records))
     return tuple(made)
+
+
+@cache
+def _seen(count: int) -> tuple[tuple[DemoImage, Looked], ...]:
+    """The images, and what the model sees in them."""
+    images = tuple(demo_images(SEED, count))
+    looked = asyncio.run(_looked(demo_encoder(), [image.body for image in images]))
+    return tuple(zip(images, looked, strict=True))
 
 
 def publish(

@@ -35,15 +35,32 @@ IMAGES = 120
 PREVIEWED = 24
 LABELS = ("red star", "orange ring", "blue circle")
 """What the images of the previewed folder show."""
+TRIED = (
+    LABELS_FILE.read_text()
+    .replace("name: shapes", "name: shapes-next\nshadow: true", 1)
+    .replace("[a red star], act_threshold: 0.8", "[a red star], act_threshold: 1.0")
+    .replace(
+        "[an orange ring], act_threshold: 0.5",
+        "[an orange ring], act_threshold: 0.5, act_action: review",
+    )
+)
+"""The shadow set whose results are published: what the page's commands write, too."""
 FIRST_SEEN_S = 1_767_225_600.0
 EXAMPLE = re.compile(r"```sh\n(?P<commands>.*?)```\n\n```text\n(?P<output>.*?)```", re.DOTALL)
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.\d+(?:e[-+]?\d+)?")
 
 
 class Examples:
-    """A folder with the files that the page names, and the topics that its commands read."""
+    """A folder with the files that the page names, and the topics that its commands read. Events of
+    ``live`` hold the results of a shadow set too."""
 
-    def __init__(self, deployment: Deployment, folder: Path, store: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        live: Deployment,
+        folder: Path,
+        store: Mapping[str, object],
+    ) -> None:
         topics = deployment.kafka.output_topics
         topic = f"{deployment.kafka.group}.label-sets"
         self.kafka = deployment.kafka.model_copy(
@@ -65,23 +82,26 @@ class Examples:
         for number in range(PREVIEWED):
             shape = shape_image(random, LABELS[number % len(LABELS)], (240, 480))
             shape.save(folder / "photos" / f"{number:02}.jpg")
-        (folder / "settings.yaml").write_text(
-            yaml.safe_dump(
-                {
-                    "model": {"directory": str(MODEL_DIRECTORY)},
-                    "label_sets": {"text_cache_dir": str(folder / "texts")},
-                    "s3": dict(store),
-                    "kafka": {
-                        "bootstrap_servers": list(self.kafka.bootstrap_servers),
-                        "output_topics": self.kafka.output_topics.model_dump(),
-                    },
-                }
-            )
-        )
+        (folder / "tried.yaml").write_text(TRIED)
+        publish(live.kafka, published(IMAGES, files=(LABELS_FILE, folder / "tried.yaml")))
+        self._names |= {
+            live.topic(role): f"clipstream.{role.value.replace('_', '-')}" for role in OutputTopic
+        }
+        for name, kafka in (("settings", self.kafka), ("live", live.kafka)):
+            settings = {
+                "model": {"directory": str(MODEL_DIRECTORY)},
+                "label_sets": {"text_cache_dir": str(folder / "texts")},
+                "s3": dict(store),
+                "kafka": {
+                    "bootstrap_servers": list(kafka.bootstrap_servers),
+                    "output_topics": kafka.output_topics.model_dump(),
+                },
+            }
+            (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings))
 
     def run(self, commands: str) -> str:
         """What the commands of an example print."""
-        for name, documented in self._names.items():
+        for name, documented in reversed(self._names.items()):
             commands = commands.replace(documented, name)
         printed = ""
         for command in commands.splitlines():
@@ -116,9 +136,12 @@ def examples(
         for each in published(IMAGES):
             admin.put(BUCKET, each.image.key, each.image.body)
         admin.close()
-        with Deployment(kafka_bootstrap, start=None) as deployment:
+        with (
+            Deployment(kafka_bootstrap, start=None) as deployment,
+            Deployment(kafka_bootstrap, start=None) as live,
+        ):
             patch.chdir(folder)
-            yield Examples(deployment, folder, store)
+            yield Examples(deployment, live, folder, store)
 
 
 def documented() -> list[tuple[str, str]]:
@@ -153,4 +176,4 @@ def test_the_example_prints_what_the_page_says(
 
 
 def test_every_command_has_an_example() -> None:
-    assert len(documented()) == 4
+    assert len(documented()) == 5

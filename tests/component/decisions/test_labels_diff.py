@@ -160,6 +160,66 @@ def test_images_without_an_embedding_are_counted(kafka_bootstrap: str, tmp_path:
     assert found["left_out"] == ["5 images have no embedding on the topic"]
 
 
+@pytest.fixture(scope="module")
+def tried_out(
+    kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The file of a shadow set, and settings of a stream whose events hold its results, but those
+    of the first images. No embedding was published."""
+    file = tmp_path_factory.mktemp("shadow") / "next.yaml"
+    text = NEW.replace("name: shapes", "name: shapes-next\nshadow: true", 1)
+    file.write_text(
+        text.replace("act_action: tag", "act_action: tag\nreview_if: {cropped_share: 0.2}", 1)
+    )
+    with Deployment(kafka_bootstrap, start=None) as deployment:
+        both = published(IMAGES, files=(LABELS_FILE, file))
+        publish(deployment.kafka, [*published(IMAGES)[:9], *both[9:]], embeddings=0)
+        topics = deployment.kafka.output_topics.model_copy(update={"label_sets": None})
+        kafka = {"bootstrap_servers": [kafka_bootstrap], "output_topics": topics.model_dump()}
+        yield file, kafka
+
+
+def test_results_of_a_shadow_set_are_compared_as_they_were_published(
+    tried_out: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a model, and with what ``review_if`` has raised: the same as each event says."""
+    file, kafka = tried_out
+    desk = Desk(tmp_path, kafka)
+    desk.new = file
+    monkeypatch.setattr("workers.commands.labels.comparing.diffing.Prompts", None)
+    found = desk.diff("--embeddings", "events")
+    assert found["images"] == IMAGES - 9
+    assert found["left_out"] == ["9 images were not scored with both versions"]
+    assert found["images_per_day"] == pytest.approx(100.0)
+    pairs: Counter[tuple[str, str]] = Counter()
+    raised = set()
+    for each in published(IMAGES, files=(LABELS_FILE, file))[9:]:
+        event = json.loads(each.classification.value)
+        in_force, shadow = event["results"]
+        assert shadow["shadow"]
+        pairs[in_force["decision"], shadow["decision"]] += 1
+        if shadow.get("raised") and shadow["decision"] != in_force["decision"]:
+            raised.add(event["reference"]["uri"])
+    said = {(each["from"], each["to"]): each["images"] for each in found["decisions"]}
+    assert said == pairs
+    assert pairs["reject", "review"] > 0
+    assert raised, "the sample has wide images"
+    samples = {each["uri"]: each["now"].get("raised", False) for each in found["samples"]}
+    assert {uri for uri, is_raised in samples.items() if is_raised} <= raised
+    assert any(samples.values())
+
+
+def test_events_without_the_results_of_both_say_which_are_there(
+    tried_out: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    desk = Desk(tmp_path, tried_out[1])
+    result = desk.run("diff", str(LABELS_FILE), str(desk.new), "--embeddings", "events")
+    assert isinstance(result.exception, Halt)
+    assert result.exception.code == "label_set.no_embeddings"
+    assert "120 images: 120 with shapes sha256:" in result.exception.message
+    assert "and 0 with shapes sha256:" in result.exception.message
+
+
 def test_the_page_shows_what_the_command_says(desk: Desk) -> None:
     desk.new.write_text(NEW.replace("name: shapes", "name: <b>new"))
     hostile = desk.run("diff", str(LABELS_FILE), str(desk.new), "-o", str(desk.page))

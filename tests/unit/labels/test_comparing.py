@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.errors import Halt
+from pipeline.labels.blocks import block_of, score_block
 from pipeline.labels.comparing import DAY_S, Comparer, Comparison
 from pipeline.labels.parsing import parse_label_set
 from pipeline.labels.recorded import label_set_of
@@ -58,18 +60,20 @@ def vectors(count: int = IMAGES) -> npt.NDArray[np.float64]:
 def compared(
     before: CompiledLabelSet, now: CompiledLabelSet, block: int, samples: int = 3
 ) -> Comparison[int]:
-    comparer: Comparer[int] = Comparer(before, now, samples)
+    comparer: Comparer[int] = Comparer(before.label_set, now.label_set, samples)
     all_of = vectors()
     for first in range(0, IMAGES, block):
         part = all_of[first : first + block]
         places = list(range(first, first + len(part)))
-        comparer.add(part, places, np.array(places, dtype=np.float64) * 864.0)
+        was, after = score_block(before, part), score_block(now, part)
+        comparer.add(was, after, places, np.array(places, dtype=np.float64) * 864.0)
     return comparer.result()
 
 
 BEFORE = compiled(label_set(0.9, "cat", "dog"))
 NOW = compiled(label_set(0.4, "dog", "owl"))
 EXCLUSIVE = compiled(label_set(0.6, "cat", "owl", decision="exclusive"))
+WAS, AFTER = score_block(BEFORE, vectors()), score_block(NOW, vectors())
 
 
 @pytest.mark.parametrize("now", [NOW, EXCLUSIVE, BEFORE], ids=["other", "exclusive", "same"])
@@ -116,8 +120,8 @@ def test_samples_come_from_all_of_the_images() -> None:
     """Each image of a change is drawn as often as any other, not the first ones."""
     drawn: Counter[int] = Counter()
     for seed in range(200):
-        comparer: Comparer[int] = Comparer(BEFORE, NOW, 2, seed)
-        comparer.add(vectors(), list(range(IMAGES)), np.full(IMAGES, np.nan))
+        comparer: Comparer[int] = Comparer(BEFORE.label_set, NOW.label_set, 2, seed)
+        comparer.add(WAS, AFTER, list(range(IMAGES)), np.full(IMAGES, np.nan))
         result = comparer.result()
         (pair, count), *_ = result.changes
         drawn.update(each.image for each in result.samples[pair])
@@ -129,16 +133,39 @@ def test_samples_come_from_all_of_the_images() -> None:
 
 def test_the_rate_is_that_of_the_images_times() -> None:
     assert compared(BEFORE, NOW, 60).images_per_day == pytest.approx(DAY_S / 864.0)
-    comparer: Comparer[int] = Comparer(BEFORE, NOW, 2)
+    comparer: Comparer[int] = Comparer(BEFORE.label_set, NOW.label_set, 2)
     assert comparer.result().images_per_day is None
-    comparer.add(vectors(3), [0, 1, 2], np.full(3, np.nan))
+    comparer.add(WAS, AFTER, list(range(IMAGES)), np.full(IMAGES, np.nan))
     assert comparer.result().images_per_day is None
 
 
-def test_an_embedding_that_is_not_finite_is_refused() -> None:
-    comparer: Comparer[int] = Comparer(BEFORE, NOW, 2)
-    with pytest.raises(Halt, match="not finite"):
-        comparer.add(np.full((1, 16), np.nan), [0], np.zeros(1))
+@pytest.mark.parametrize("compiled", [BEFORE, NOW, EXCLUSIVE], ids=["before", "now", "exclusive"])
+def test_published_results_are_compared_as_scored_ones(compiled: CompiledLabelSet) -> None:
+    results = [compiled.score(each) for each in vectors()]
+    read, scored = block_of(compiled.label_set, results), score_block(compiled, vectors())
+    assert read.scores == pytest.approx(scored.scores, abs=1e-12)
+    assert read.similarities == pytest.approx(scored.similarities, abs=1e-12)
+    assert (read.matched == scored.matched).all()
+    assert (read.decisions == scored.decisions).all()
+
+
+def test_a_raised_decision_names_no_label_as_its_reason() -> None:
+    """The event's decision is another than that of its labels: only ``review_if`` does that."""
+    results = [BEFORE.score(each) for each in vectors()]
+    raised = [
+        replace(each, decision="review", raised=("frames",)) if each.decision == "allow" else each
+        for each in results
+    ]
+    was, after = (block_of(BEFORE.label_set, each) for each in (results, raised))
+    comparer: Comparer[int] = Comparer(BEFORE.label_set, BEFORE.label_set, IMAGES)
+    comparer.add(was, after, list(range(IMAGES)), np.full(IMAGES, np.nan))
+    found = comparer.result()
+    allowed = sum(each.decision == "allow" for each in results)
+    assert found.changes == [(("allow", "review"), allowed)]
+    for each in found.samples["allow", "review"]:
+        assert (each.before.raised, each.now.raised) == (False, True)
+        assert (each.before.label, each.before.score) == (each.now.label, each.now.score)
+        assert not each.now.matched
 
 
 def test_a_recorded_label_set_is_the_same_again() -> None:

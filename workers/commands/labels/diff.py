@@ -33,7 +33,9 @@ def diff(
         str,
         typer.Option(
             help="Where the embeddings are. topic: the stream's own. s3://BUCKET/PREFIX: the "
-            "output of a backfill. Else a folder or file with its Parquet data files.",
+            "output of a backfill. Else a folder or file with its Parquet data files. events: "
+            "nothing is scored; compare the results that the topic's events hold of both label "
+            "sets, as of one in force and a shadow set.",
             metavar="PLACE",
         ),
     ] = "topic",
@@ -42,7 +44,8 @@ def diff(
     since: Annotated[
         datetime | None,
         typer.Option(
-            help="Topic: only images published at this time or later, as 2026-01-31T18:00:00Z.",
+            help="Topic, events: only images published at this time or later, as "
+            "2026-01-31T18:00:00Z.",
             formats=["%Y-%m-%dT%H:%M:%S%z"],
             metavar="TIME",
         ),

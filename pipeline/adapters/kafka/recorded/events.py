@@ -84,9 +84,10 @@ def embedding_of(
 
 @dataclass(frozen=True, slots=True)
 class ScoredImage:
-    """A classified image. ``at_s`` is when its reference was sent, else when its classification was
-    published, in Unix seconds."""
+    """A classified image. ``id`` is that of its classification. ``at_s`` is when its reference was
+    sent, else when its classification was published, in Unix seconds."""
 
+    id: str
     uri: str | None
     etag: str | None
     version_id: str | None
@@ -105,19 +106,16 @@ class ScoredImages:
     unscored: int
 
 
-def scored_images(
-    kafka: KafkaPolicy, label_set: str | None, since: datetime | None, newest: int | None
-) -> ScoredImages:
-    """The images on the classifications topic that a label set of this name has scored, or all.
-    ``since`` and ``newest`` as for ``RecordedTopic.records``.
+def classified(
+    kafka: KafkaPolicy, since: datetime | None, newest: int | None
+) -> Iterator[tuple[ScoredImage, ClassificationEvent]]:
+    """The images on the classifications topic. ``since`` and ``newest`` as for
+    ``RecordedTopic.records``.
 
     Raises:
         Retry: the broker does not answer.
         Halt: there is no such topic, or it may not be read.
     """
-    found: dict[tuple[str, str], dict[str, ScoredImage]] = {}
-    models: dict[tuple[str, str], ModelIdentity] = {}
-    newest_model, unscored = None, 0
     since_ms = None if since is None else round(since.timestamp() * 1000)
     with RecordedTopic(kafka, kafka.output_topics.classifications) as topic:
         for record in topic.records(since_ms, newest):
@@ -125,15 +123,36 @@ def scored_images(
                 event = classification_of(record)
             except Halt:
                 continue  # something else on the same topic
-            if label_set is not None and label_set not in {e.label_set for e in event.results}:
-                unscored += 1
-                continue
-            newest_model = (event.model.name, event.model.revision)
-            models[newest_model] = event.model
-            image = ScoredImage(
-                event.uri, event.object["etag"], event.object["version_id"], _sent_s(event, record)
+            yield (
+                ScoredImage(
+                    event.id or str(record.position),
+                    event.uri,
+                    event.object["etag"],
+                    event.object["version_id"],
+                    _sent_s(event, record),
+                ),
+                event,
             )
-            found.setdefault(newest_model, {})[event.id or str(record.position)] = image
+
+
+def scored_images(
+    kafka: KafkaPolicy, label_set: str | None, since: datetime | None, newest: int | None
+) -> ScoredImages:
+    """The images on the classifications topic that a label set of this name has scored, or all.
+
+    Raises:
+        Retry, Halt: as ``classified``.
+    """
+    found: dict[tuple[str, str], dict[str, ScoredImage]] = {}
+    models: dict[tuple[str, str], ModelIdentity] = {}
+    newest_model, unscored = None, 0
+    for image, event in classified(kafka, since, newest):
+        if label_set is not None and label_set not in {e.label_set for e in event.results}:
+            unscored += 1
+            continue
+        newest_model = (event.model.name, event.model.revision)
+        models[newest_model] = event.model
+        found.setdefault(newest_model, {})[image.id] = image
     images = {} if newest_model is None else found.pop(newest_model)
     model = None if newest_model is None else models[newest_model]
     return ScoredImages(images, model, sum(map(len, found.values())), unscored)

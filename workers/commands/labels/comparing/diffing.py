@@ -6,17 +6,22 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from pipeline.backfill.report.samples import SampledObject
+from pipeline.errors import Halt
+from pipeline.labels.blocks import score_block
 from pipeline.labels.comparing import Comparer, Comparison, Reason
 from pipeline.labels.label_set import LabelSet
 from pipeline.labels.scoring import compile_label_sets
 from pipeline.ports import Encoder
 from pipeline.records import ModelIdentity
+from workers.commands.labels.comparing.published import compare_published
 from workers.commands.labels.comparing.sources import (
+    EVENTS,
     FoundImage,
     Selection,
     no_embedding,
@@ -116,13 +121,18 @@ def run_diff(
     images_per_day: float | None = None,
     load: Callable[[Settings], Encoder] = load_for_texts,
 ) -> Diff:
-    """Compare two label sets on the embeddings of ``place``. Blocks for minutes on a large topic.
-    ``load`` returns the model, for prompts that are not in the cache.
+    """Compare two label sets on the embeddings of ``place``, or on what the events say. Blocks for
+    minutes on a large topic. ``load`` returns the model, for prompts that are not in the cache.
 
     Raises:
-        Halt: as ``open_source`` and ``Prompts``; or a label set does not fit the model.
+        Halt: as ``compare_published``, ``open_source`` and ``Prompts``; or a label set does not
+            fit the model, or an embedding is not finite.
         Retry: the broker does not answer.
     """
+    if place == EVENTS:
+        found = compare_published(settings, before, now, selection, SAMPLES)
+        rate = found.comparison.images_per_day if images_per_day is None else images_per_day
+        return Diff(before, now, found.source, found.notes, found.model, found.comparison, rate)
     source = open_source(settings, place, selection)
     texts = Prompts(settings, source.model, load)
     compiled = [
@@ -130,9 +140,15 @@ def run_diff(
         for label_set in (before, now)
         for each in compile_label_sets([label_set], texts, source.model, override_pin=True)
     ]
-    comparer: Comparer[FoundImage] = Comparer(compiled[0], compiled[1], SAMPLES)
+    comparer: Comparer[FoundImage] = Comparer(before, now, SAMPLES)
     for block in source.blocks:
-        comparer.add(block.vectors, block.images, block.times_s)
+        if not np.isfinite(block.vectors).all():
+            raise Halt(
+                "event.unreadable",
+                f"{source.name}: an embedding has values that are not finite; leave it out",
+            )
+        was, is_now = (score_block(each, block.vectors) for each in compiled)
+        comparer.add(was, is_now, block.images, block.times_s)
     comparison = comparer.result()
     if not comparison.images:
         raise no_embedding(source.name, "none is there any more, or events.embeddings is off")
@@ -144,7 +160,8 @@ def run_diff(
 
 
 def _reason(reason: Reason) -> dict[str, Any]:
-    return {"label": reason.label, "score": reason.score, "matched": reason.matched}
+    found = {"label": reason.label, "score": reason.score, "matched": reason.matched}
+    return found | {"raised": True} if reason.raised else found
 
 
 def _time(seconds: float) -> str:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pipeline.adapters.parquet.committed import CommittedFile
 
 TOPIC = "topic"
+EVENTS = "events"
+"""Of places: no embeddings at all, but the results that the events on the topic hold."""
 BLOCK = 4_096
 """Embeddings that are scored at a time."""
 
@@ -132,12 +134,13 @@ def _blocks_of_topic(
 def _block(vectors: Sequence[npt.NDArray[np.floating]], seen: Sequence[ScoredImage]) -> Block:
     return Block(
         np.stack([each.astype(np.float64) for each in vectors]),
-        [_image(each) for each in seen],
+        [found_image(each) for each in seen],
         np.array([each.at_s for each in seen]),
     )
 
 
-def _image(scored: ScoredImage) -> FoundImage:
+def found_image(scored: ScoredImage) -> FoundImage:
+    """The image with its place in a store, if it is in one."""
     uri = scored.uri or "(no URI)"
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
