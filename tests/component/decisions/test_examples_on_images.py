@@ -27,6 +27,7 @@ EXIT_CODES = {
     "labels test --groups": 0,
     "labels test": 1,
     "labels tune --calibrate": 0,
+    "labels train-head": 0,
     "labels tune": 0,
     "evaluate": 0,
 }
@@ -167,7 +168,7 @@ def test_reports_load_nothing_and_the_slider_counts(
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("requestfailed", lambda request: complaints.append(request.url))
-        for name in ("test", "groups", "evaluate", "calibrate", "tune"):
+        for name in ("test", "groups", "evaluate", "calibrate", "head", "tune"):
             page.goto((place / f"{name}.html").as_uri())
         told = page.locator("[data-steps] output").first
         before = told.inner_text()
