@@ -5,7 +5,7 @@ servers), ``decode`` (files to pixels), ``clip`` (pixels and text to embeddings)
 (tables of backfills), ``manifests`` (files that name their objects), ``samples`` (labelled images),
 ``opentelemetry`` (traces), and ``memory`` (the same ports without an outside world).
 Read ``memory`` first: the ports at their simplest. No room imports another, but for ``manifests``,
-which are read into the tables of ``parquet``. ``clock``, ``processors`` and ``yaml_lines`` serve
-several rooms and workers. ``certificates``, ``jpeg``, ``label_files`` and ``prometheus`` are
-adapters of one module each.
+which are read into the tables of ``parquet``. ``clock``, ``processors``, ``yaml_lines`` and
+``head_files`` (weights of label sets) serve several rooms and workers. ``certificates``, ``jpeg``,
+``label_files`` and ``prometheus`` are adapters of one module each.
 """

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from pipeline.adapters.head_files import Unusable, read_weights, with_weights
 from pipeline.adapters.yaml_lines import Unreadable, file_text, read_yaml
 from pipeline.errors import Halt
 from pipeline.labels.label_set import LabelSet, ModelPin
@@ -80,7 +81,7 @@ def load_sourced(
 
 def fingerprint(paths: Sequence[Path]) -> str:
     """Digest of everything that ``load_label_sets`` would read. It changes when these files
-    change."""
+    change. Of weights, their label set names the content, so size and time are enough here."""
     problems: list[str] = []
     digest = hashlib.sha256()
     for path in _files(paths, problems):
@@ -89,7 +90,7 @@ def fingerprint(paths: Sequence[Path]) -> str:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             content = str(error.strerror)
-        digest.update(f"{path}\0{content}\0".encode())
+        digest.update(f"{path}\0{content}\0{_weights_state(path)}\0".encode())
     digest.update("\0".join(problems).encode())
     return digest.hexdigest()
 
@@ -161,7 +162,30 @@ def _read_file(
     found = [f"{path}:{line}: {problem}" for line, problem in file.problems]
     if label_set is None or found:
         return None, found, file.line(("name",))
-    return SourcedLabelSet(label_set, text), found, file.line(("name",))
+    weights = None
+    if label_set.head is not None:
+        try:
+            weights = read_weights(path.with_name(file.data["head"]["weights"]))
+            label_set = with_weights(label_set, weights)
+        except Unusable as error:
+            line = file.line(("head", "weights"))
+            return None, [f"{path}:{line}: head.weights: {error}"], file.line(("name",))
+    return SourcedLabelSet(label_set, text, weights), found, file.line(("name",))
+
+
+def _weights_state(path: Path) -> str:
+    """Size and time of the weights that a label set names, or why there are none."""
+    try:
+        text = file_text(path)
+        if ".safetensors" not in text:
+            return ""
+        data = read_yaml(text).data
+        head = data.get("head") if isinstance(data, dict) else None
+        name = head.get("weights") if isinstance(head, dict) else None
+        state = path.with_name(str(name)).stat()
+    except (Unreadable, OSError, ValueError) as error:
+        return type(error).__name__
+    return f"{state.st_size} {state.st_mtime_ns}"
 
 
 def _number(value: float) -> str:

@@ -104,10 +104,12 @@ COMMANDS: dict[str, HaltCode] = {
         of_input=True,
     ),
     "tune.exists": command(
-        "`labels tune` would overwrite a file", "name a new file with `--output`", of_input=True
+        "`labels tune` or `labels train-head` would overwrite a file",
+        "name a new file with `--output`",
+        of_input=True,
     ),
     "tune.unwritable": command(
-        "the tuned label set cannot be written", "follow the message", of_input=True
+        "the new label set cannot be written", "follow the message", of_input=True
     ),
     "evaluate.invalid": command(
         "the classes, templates or benchmark of `evaluate` are not valid",

@@ -37,20 +37,26 @@ def score_block(compiled: CompiledLabelSet, embeddings: npt.NDArray[np.floating]
     Raises:
         Reject: ``encode.non_finite``, as ``compiled.score``.
     """
-    count = len(compiled.label_set.labels)
+    count, head = len(compiled.label_set.labels), compiled.label_set.head
+    exclusive = compiled.label_set.decision is Decision.EXCLUSIVE
     similarities = np.empty((len(embeddings), count))
     scores = np.empty((len(embeddings), count))
     for first in range(0, len(embeddings), _AT_ONCE):
         part = slice(first, first + _AT_ONCE)
-        products = embeddings[part].astype(np.float64, copy=False) @ compiled.rows.T
-        if not np.isfinite(products).all():
+        vectors = embeddings[part].astype(np.float64, copy=False)
+        products = vectors @ compiled.rows.T
+        if not np.isfinite(products if head is None else vectors).all():
             raise Reject(
                 "encode.non_finite",
                 "scoring: an embedding has values that are not finite; check the precision",
             )
+        if head is not None:
+            similarities[part] = 0.0
+            scores[part] = head.scores(head.outputs(vectors), exclusive=exclusive)
+            continue
         np.clip(products, -1.0, 1.0, out=products)
         own = similarities[part] = products[:, :count]
-        if compiled.label_set.decision is Decision.EXCLUSIVE:
+        if exclusive:
             scores[part] = softmax(compiled.logit_scale * own)
         else:
             contrast = products[:, compiled.contrast_rows]

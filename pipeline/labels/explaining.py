@@ -36,7 +36,8 @@ class LabelSteps:
     ``mean_length`` is the length of the mean of the prompts' unit vectors, before the mean is
     normalised: 1 for prompts that are the same to the model. ``contrast`` is the cosine between
     the image and the contrast's vector, None in an exclusive set. ``logit`` is what softmax or the
-    logistic function is applied to. ``action`` is what the score calls for, None for a label that
+    logistic function is applied to: of a head, its output. Of a head, there are no prompts and no
+    cosines. ``action`` is what the score calls for, None for a label that
     does not match. Of an image with several views, all is of the view at the place ``view``, where
     the score is largest. ``probability`` is what the label's calibration makes of the score, None
     if it has none. The event has ``published_score``, ``published_similarity`` and
@@ -88,28 +89,32 @@ def explain(
         Reject: ``encode.non_finite``: the embedding has a NaN or an infinity.
         Halt: as ``encode_texts``.
     """
-    label_set = compiled.label_set
+    label_set, head = compiled.label_set, compiled.label_set.head
     derived = compiled.judge(looked)
     seen = looked.embedding[np.newaxis] if looked.views is None else looked.views.embeddings
     vectors = seen.astype(np.float64)
     cosines = np.clip(vectors @ compiled.rows.T, -1.0, 1.0)
     contrasts = cosines[:, compiled.contrast_rows] if len(compiled.contrast_rows) else None
+    outputs = None if head is None else head.outputs(vectors)
     told = {each.label: each for each in published.scores}
-    prompts_of = _prompt_vectors(label_set, encode_texts)
+    prompts_of = _prompt_vectors(label_set, encode_texts) if head is None else {}
     labels = []
     for place, (label, own) in enumerate(zip(label_set.labels, derived.scores, strict=True)):
         view = own.view or 0
         contrast = None if contrasts is None else float(contrasts[view, place])
-        prompts = prompts_of[label.name]
+        prompts = prompts_of.get(label.name)
+        logit = compiled.logit_scale * (own.similarity - (contrast or 0.0))
+        if outputs is not None:
+            logit = float(outputs[view, place])
         here = told.get(label.name)
         labels.append(
             LabelSteps(
                 label=label.name,
-                prompts=_prompt_steps(label, prompts, vectors[view]),
-                mean_length=float(np.linalg.norm(prompts.mean(axis=0))),
+                prompts=() if prompts is None else _prompt_steps(label, prompts, vectors[view]),
+                mean_length=0.0 if prompts is None else float(np.linalg.norm(prompts.mean(axis=0))),
                 similarity=own.similarity,
                 contrast=contrast,
-                logit=compiled.logit_scale * (own.similarity - (contrast or 0.0)),
+                logit=logit,
                 score=own.score,
                 view=own.view,
                 action=label.action(own.score),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.labels.learnt.calibration import Calibration
+from pipeline.labels.learnt.head import Head
 from pipeline.policy import Policy, Tier
 from pipeline.records import ImageFacts
 
@@ -164,7 +165,8 @@ class LabelSet:
 
     ``actions`` are all actions that the set may publish, most severe first. Labels keep the order
     of the file, which is the order of the scores in an event. A ``shadow`` set is scored and
-    published, and counts in nothing.
+    published, and counts in nothing. With a ``head``, scores are its outputs, and labels have no
+    prompts.
     """
 
     name: str
@@ -176,6 +178,7 @@ class LabelSet:
     model: ModelPin | None = None
     review_if: ReviewIf | None = None
     shadow: bool = False
+    head: Head | None = None
 
     @property
     def version(self) -> str:
@@ -191,12 +194,17 @@ class LabelSet:
     def canonical(self) -> str:
         """What the set means, as JSON without spaces and with sorted keys: what the version is the
         hash of."""
-        meaning = asdict(self)
+        head = None if self.head is None else replace(self.head, weights=None)
+        meaning = asdict(replace(self, head=head))
         # Released label sets have none of these keys, and their versions stay as they are.
         if self.review_if is None:
             del meaning["review_if"]
         if not self.shadow:
             del meaning["shadow"]
+        if head is None:
+            del meaning["head"]
+        else:
+            del meaning["head"]["weights"]  # their hash stands for them
         for label in meaning["labels"]:
             del label["expect"]
             for key in ("categories", "calibration"):
@@ -245,7 +253,8 @@ class LabelSet:
     def advice(self) -> tuple[str, ...]:
         """Sentences for the author of the set about what is allowed but rarely intended."""
         advice = []
-        if self.decision is Decision.EXCLUSIVE and not any(label.neutral for label in self.labels):
+        neutral = any(label.neutral for label in self.labels)
+        if self.decision is Decision.EXCLUSIVE and self.head is None and not neutral:
             advice.append(
                 "no label is neutral: an image that shows something else still gets one of these "
                 "labels; add labels for ordinary content with `neutral: true`"

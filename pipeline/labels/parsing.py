@@ -22,13 +22,14 @@ from pipeline.labels.label_set import (
     Threshold,
 )
 from pipeline.labels.learnt.calibration import Calibration, Isotonic, Platt
+from pipeline.labels.learnt.head import Head, Layer
 from pipeline.labels.prompts import prompt_problems
+from pipeline.labels.values import too_long
 from pipeline.labels.written import (
     EXPECT_KEYS,
     WrittenLabel,
     WrittenSet,
     read_written,
-    too_long,
 )
 from pipeline.ports import PromptTokens
 from pipeline.records import JsonValue
@@ -108,7 +109,24 @@ def _meant(written: WrittenSet, notes: _Notes) -> LabelSet:
         model=ModelPin(pin.name or "", pin.revision or "") if (pin := written.model) else None,
         review_if=_review_if(written, notes),
         shadow=bool(written.shadow),
+        head=_head(written, notes),
     )
+
+
+def _head(shared: WrittenSet, notes: _Notes) -> Head | None:
+    if (written := shared.head) is None:
+        return None
+    for key in ("templates", "contrast"):
+        if shared.has(key):
+            notes.complain("is for prompts, and a head has none; remove it", key)
+    if not shared.has("model"):
+        notes.complain("works on the embeddings of one model; write model", "head")
+    if written.range is not None and shared.decision == Decision.EXCLUSIVE:
+        what = "is for independent sets: scores of an exclusive set add up to 1; remove it"
+        notes.complain(what, "head", "range")
+    layers = [Layer(each.tensors, each.activation) for each in written.layers or ()]
+    scale = 1.0 if written.scale is None else written.scale
+    return Head(written.sha256 or "", tuple(layers) or (Layer(),), scale, written.range)
 
 
 def _review_if(written: WrittenSet, notes: _Notes) -> ReviewIf | None:
@@ -195,6 +213,11 @@ def _label(label: WrittenLabel, shared: WrittenSet, notes: _Notes) -> Label:
 
 def _prompts(label: WrittenLabel, shared: WrittenSet, notes: _Notes) -> tuple[str, ...]:
     """The label's prompts in full: as written, then each phrase in each template."""
+    if shared.has("head"):
+        for key in ("prompts", "phrases", "contrast"):
+            if label.has(key):
+                notes.complain("is of a label set with a head, which reads none; remove it", key)
+        return ()
     phrases = label.phrases or ()
     if not label.has("phrases") and not label.has("prompts"):
         phrases = (label.name or "",)
@@ -225,6 +248,8 @@ def _prompts(label: WrittenLabel, shared: WrittenSet, notes: _Notes) -> tuple[st
 def _contrast(
     label: WrittenLabel, shared: WrittenSet, prompts: tuple[str, ...], notes: _Notes
 ) -> tuple[str, ...]:
+    if shared.has("head"):
+        return ()
     if shared.decision != Decision.INDEPENDENT:
         if label.contrast is not None and shared.decision == Decision.EXCLUSIVE:
             notes.complain("is for independent sets; write neutral labels instead", "contrast")

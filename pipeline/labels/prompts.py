@@ -19,8 +19,10 @@ def prompt_problems(label_set: LabelSet, tokens: PromptTokens | None = None) -> 
     """Find labels that the encoder cannot tell apart, labels that it cannot tell from their
     contrast, and prompts with too many tokens.
 
-    Without ``tokens``, only prompts with equal text count as equal.
+    Without ``tokens``, only prompts with equal text count as equal. A head has no prompts.
     """
+    if label_set.head is not None:
+        return
     prompts = tuple(
         dict.fromkeys(
             prompt for label in label_set.labels for prompt in (*label.prompts, *label.contrast)

@@ -15,10 +15,12 @@ from pipeline.labels.label_set import LabelSet
 
 @dataclass(frozen=True, slots=True)
 class SourcedLabelSet:
-    """A label set, and the text of the file that it was read from."""
+    """A label set, and the text of the file that it was read from. ``weights`` is the content of
+    the file with the weights of its head."""
 
     label_set: LabelSet
     text: str
+    weights: bytes | None = None
 
 
 def label_set_of(meaning: Mapping[str, object], version: str) -> LabelSet:

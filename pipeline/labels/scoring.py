@@ -13,6 +13,7 @@ score again from what is published.
 - Exclusive: ``score = softmax(logit_scale * similarity)`` over all labels, neutral ones included.
 - Independent: ``score = 1 / (1 + exp(-logit_scale * (similarity - contrast similarity)))``, which
   is the softmax of the two.
+- Of a head, ``learnt.head`` makes the scores. It compares with no vector: similarities are 0.
 - Of a calibrated label, ``learnt.calibration`` makes a probability of the score.
 
 float64 is necessary: logit_scale is about 100, so an error of 1e-7 in a float32 similarity would
@@ -32,7 +33,9 @@ import numpy.typing as npt
 from pipeline.errors import Halt, Reject
 from pipeline.labels.label_set import DEFAULT_UNCLASSIFIED_ACTION, Decision, LabelSet
 from pipeline.labels.learnt.calibration import Calibrations
+from pipeline.labels.learnt.head import Head
 from pipeline.labels.learnt.logistic import Float64s, sigmoid, softmax
+from pipeline.labels.prompt_vectors import PromptVectors
 from pipeline.labels.strongest import strongest
 from pipeline.records import (
     ImageFacts,
@@ -48,13 +51,12 @@ logger = logging.getLogger(__name__)
 EncodeTexts = Callable[[Sequence[str]], Vector]
 """Embeds prompts: unit vectors [len(prompts), dimension] in order."""
 
+_NONE: Vector = np.zeros((0, 0), np.float32)
 _MAX_LOGIT_SCALE = 1e4
 """CLIP is trained with at most 100. A checkpoint with far more is broken."""
 _SAME = 1e-9
 """Unit vectors up to this squared distance are the same. Prompts with equal tokens that were
 embedded in batches of different shapes are within 1e-11."""
-_MIN_LENGTH = 1e-3
-"""A shorter mean of unit vectors has no useful direction, because its prompts cancel out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,16 +111,27 @@ class CompiledLabelSet:
                 "encode.non_finite",
                 "scoring: the embedding has values that are not finite; check the precision",
             )
+        if (head := self.label_set.head) is not None:
+            own = np.zeros(len(self.label_set.labels))
+            return self._told(head.scores(head.outputs(vector), exclusive=self._exclusive), own)
         similarities = self.rows @ vector
         # The same as np.clip, which takes longer than the product.
         np.minimum(similarities, 1.0, out=similarities)
         np.maximum(similarities, -1.0, out=similarities)
         own = similarities[: len(self.label_set.labels)]
-        if self.label_set.decision is Decision.EXCLUSIVE:
+        if self._exclusive:
             scores = softmax(self.logit_scale * own)
         else:
             contrast = similarities[self.contrast_rows]
             scores = sigmoid(self.logit_scale * (own - contrast))
+        return self._told(scores, own)
+
+    @property
+    def _exclusive(self) -> bool:
+        return self.label_set.decision is Decision.EXCLUSIVE
+
+    def _told(self, scores: Float64s, own: Float64s) -> tuple[LabelScore, ...]:
+        """``own`` are the similarities."""
         told = zip(self.label_set.labels, scores.tolist(), own.tolist(), strict=True)
         found = tuple(
             LabelScore(label.name, score, similarity) for label, score, similarity in told
@@ -248,13 +261,21 @@ def compile_label_sets(
             for prompt in (*label.prompts, *label.contrast)
         )
     )
-    vectors = _PromptVectors(prompts, encode_texts(prompts), model)
+    vectors = PromptVectors(prompts, encode_texts(prompts) if prompts else _NONE, model)
     return CompiledLabelSets(_compile(label_set, vectors, model) for label_set in label_sets)
 
 
-def _compile(
-    label_set: LabelSet, vectors: _PromptVectors, model: ModelIdentity
-) -> CompiledLabelSet:
+def _compile(label_set: LabelSet, vectors: PromptVectors, model: ModelIdentity) -> CompiledLabelSet:
+    if label_set.head is not None:
+        _check_head(label_set, label_set.head, model)
+        return CompiledLabelSet(
+            label_set=label_set,
+            version=label_set.version,
+            logit_scale=model.logit_scale,
+            rows=np.zeros((0, model.dimension)),
+            contrast_rows=np.array([], np.intp),
+            calibrations=_calibrations(label_set),
+        )
     contrasts = tuple(dict.fromkeys(label.contrast for label in label_set.labels if label.contrast))
     where = f"label set {label_set.name!r}"
     rows = [
@@ -282,6 +303,22 @@ def _calibrations(label_set: LabelSet) -> Calibrations | None:
     """Those of a set with a calibrated label."""
     found = [label.calibration for label in label_set.labels]
     return Calibrations(found) if any(found) else None
+
+
+def _check_head(label_set: LabelSet, head: Head, model: ModelIdentity) -> None:
+    where = f"label set {label_set.name!r}: head"
+    if head.weights is None:
+        raise Halt(
+            "label_set.invalid",
+            f"{where}: its weights are not at hand; give the label set's file with the file of "
+            f"SHA-256 {head.sha256} beside it",
+        )
+    if head.weights.inputs != model.dimension:
+        raise Halt(
+            "label_set.invalid",
+            f"{where}: takes in {head.weights.inputs} numbers, and an embedding of {model.name} "
+            f"has {model.dimension}; load the model that the head was trained on",
+        )
 
 
 def _check_told_apart(label_set: LabelSet, labels: Float64s, contrasts: Float64s) -> None:
@@ -314,43 +351,6 @@ def _same(vectors: Float64s) -> npt.NDArray[np.bool_]:
     products = vectors @ vectors.T
     squares = np.diagonal(products)
     return squares[:, np.newaxis] + squares - 2 * products <= _SAME
-
-
-class _PromptVectors:
-    """The unit vectors of prompts. The constructor checks them."""
-
-    def __init__(self, prompts: Sequence[str], vectors: Vector, model: ModelIdentity) -> None:
-        expected = (len(prompts), model.dimension)
-        if vectors.shape != expected:
-            raise Halt(
-                "label_set.not_embeddable",
-                f"{model.name}: text embeddings have the shape {vectors.shape}, not {expected}; "
-                "check that the checkpoint is a CLIP model",
-            )
-        self._vectors = vectors.astype(np.float64)
-        lengths = np.linalg.norm(self._vectors, axis=1)
-        for prompt, length in zip(prompts, lengths.tolist(), strict=True):
-            if not _MIN_LENGTH <= length < np.inf:  # false for a NaN, too
-                raise Halt(
-                    "label_set.not_embeddable",
-                    f"{model.name}: the embedding of {prompt!r} has the length {length}; "
-                    "check the checkpoint and its precision",
-                )
-        self._vectors /= lengths[:, np.newaxis]
-        self._row = {prompt: row for row, prompt in enumerate(prompts)}
-
-    def ensemble(self, prompts: Sequence[str], where: str) -> Float64s:
-        """The renormalised mean of the prompts' unit vectors."""
-        mean = self._vectors[[self._row[prompt] for prompt in prompts]].mean(axis=0)
-        length = np.linalg.norm(mean)
-        if length < _MIN_LENGTH:
-            raise Halt(
-                "label_set.not_embeddable",
-                f"{where}: the embeddings of its prompts cancel each other out (length of their "
-                f"mean: {length:.2g}); use prompts that mean the same",
-            )
-        unit: Float64s = mean / length
-        return unit
 
 
 def check_pins(

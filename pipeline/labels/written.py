@@ -1,192 +1,58 @@
-"""A label set as it is written: its keys, and what each of them may hold by itself.
+"""A label set as it is written: its keys, and what is wrong with them.
 
-What keys mean together, and what is meant where one is left out, says ``parsing``. A value is None
-where it is left out, or wrong and complained of already.
+``values`` says what each key may hold by itself. What keys mean together, and what is meant where
+one is left out, says ``parsing``. A value is None where it is left out, or wrong and complained of
+already.
 """
 
 from __future__ import annotations
 
 import copy
-import math
-import re
-from collections.abc import Callable, Sequence
-from itertools import pairwise
-from typing import Annotated, Any, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    Strict,
-    TypeAdapter,
     ValidationError,
     ValidatorFunctionWrapHandler,
-    WrapValidator,
     field_validator,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
 from pipeline.complaints import KeyPath, Problem, alike, described, instead, quoted, said
-from pipeline.labels.categories import CATEGORIES
-from pipeline.labels.label_set import Decision
+from pipeline.labels.learnt.head import ACTIVATIONS, MAX_LAYERS
+from pipeline.labels.values import (
+    WRONG,
+    ActedShare,
+    Categories,
+    DecisionName,
+    Digest,
+    Finite,
+    Flag,
+    Identifier,
+    Knots,
+    LabelName,
+    Probability,
+    Prompt,
+    Range,
+    Scale,
+    SeveralFrames,
+    Sha256,
+    Slope,
+    Template,
+    Text,
+    Texts,
+    WeightsFile,
+    checked,
+    together,
+)
 from pipeline.records import JsonValue
 
-MAX_TEXT_CHARACTERS = 500
-MAX_LABEL_NAME_CHARACTERS = 100
-MAX_KNOTS = 1_000
-
-_WORDS = {"yes": True, "on": True, "no": False, "off": False}
-_WRONG = object()
-"""Stands for a value that was complained of, so that all others can be looked at."""
-_WRONG_LABEL = dict.fromkeys(("name", "prompts", "contrast"), _WRONG)
+_WRONG_LABEL = dict.fromkeys(("name", "prompts", "contrast"), WRONG)
 _EMPTY = object()
 """Stands for a null, which no key takes."""
-
-
-def too_long(text: str, most: int = MAX_TEXT_CHARACTERS) -> str | None:
-    """What is wrong with the length of a text, if anything."""
-    if len(text) <= most:
-        return None
-    return f"{quoted(text)} has {len(text)} characters, more than {most}; write a shorter one"
-
-
-def _check(wrong: Callable[[Any], str | None]) -> AfterValidator:
-    """Refuses values of which ``wrong`` says something."""
-
-    def check(value: Any) -> Any:
-        if (what := wrong(value)) is not None:
-            raise ValueError(what)
-        return value
-
-    return AfterValidator(check)
-
-
-def _matching(pattern: str, says: str) -> AfterValidator:
-    """Refuses texts that are not wholly of the pattern."""
-    return _check(lambda text: None if re.fullmatch(pattern, text) else f"{quoted(text)} {says}")
-
-
-def _probability(value: float) -> str | None:
-    if 0 <= value <= 1:  # false for a NaN, too
-        return None
-    return f"{value:g} is no probability; write a number from 0 to 1"
-
-
-def _positive_share(value: float) -> str | None:
-    if 0 < value <= 1:  # false for a NaN, too
-        return None
-    return f"{value:g} would raise every image or none; write a share above 0, up to 1"
-
-
-def _several_frames(value: int) -> str | None:
-    if value >= 2:
-        return None
-    return f"{value} would raise every image; write 2 or more"
-
-
-def _finite(value: float) -> str | None:
-    return None if math.isfinite(value) else f"{value:g} is not finite; write a number"
-
-
-def _rising(value: float) -> str | None:
-    if 0 < value < math.inf:  # false for a NaN, too
-        return None
-    return f"{value:g} would let the probability fall as the score rises; write one above 0"
-
-
-def _whole(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
-    """Values of a list are wrong together."""
-    try:
-        return read(value)
-    except ValidationError:
-        what = "is no list of knots; write [[score, probability], …] with numbers from 0 to 1"
-        raise ValueError(what) from None
-
-
-def _knots(knots: Sequence[tuple[float, float]]) -> str | None:
-    """Scores rise, and probabilities do not fall."""
-    if not 2 <= len(knots) <= MAX_KNOTS:
-        return f"has {len(knots)} knots; write 2 to {MAX_KNOTS}"
-    for (score, value), (next_score, next_value) in pairwise(knots):
-        if not (score < next_score and value <= next_value):
-            return (
-                f"[{next_score:g}, {next_value:g}] does not rise above [{score:g}, {value:g}]; "
-                "write knots of rising scores whose probabilities do not fall"
-            )
-    return None
-
-
-def _word(value: Any) -> Any:
-    """YAML 1.1's words for booleans, which are texts elsewhere."""
-    return _WORDS.get(value.lower(), value) if isinstance(value, str) else value
-
-
-def _several(values: Any, read: ValidatorFunctionWrapHandler) -> Any:
-    """Texts without those that were complained of, none of them twice."""
-    if not isinstance(values, list) or values == []:
-        return read(values)
-    kept = {index: value for index, value in enumerate(values) if value is not _WRONG}
-    texts: tuple[str, ...] = read(list(kept.values())) if kept else ()
-    first: dict[str, int] = {}
-    twice = [
-        InitErrorDetails(type=PydanticCustomError("twice", "twice"), loc=(index,), input=text)
-        for index, text in zip(kept, texts, strict=True)
-        if first.setdefault(text, index) != index
-    ]
-    if twice:
-        raise ValidationError.from_exception_data("texts", twice)
-    return texts
-
-
-Text = Annotated[
-    str,
-    AfterValidator(lambda text: " ".join(text.split())),  # as CLIP's tokenizer does
-    _check(lambda text: too_long(text) if text else "is an empty text; write one"),
-    _matching(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*", "has a control character; remove it"),
-]
-LabelName = Annotated[Text, _check(lambda text: too_long(text, MAX_LABEL_NAME_CHARACTERS))]
-# What routes, queries and dashboards can hold without quoting.
-_NAMING = "is no name; write 1 to 64 letters, digits, dots, dashes or underscores"
-Identifier = Annotated[Text, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", _NAMING)]
-_FILLING = "is no template; write {} once, where the phrase goes, and no other braces"
-Template = Annotated[Text, _matching(r"[^{}]*\{\}[^{}]*", _FILLING)]
-_BRACES = "has braces; only the label set's templates are filled"
-Prompt = Annotated[Text, _matching(r"[^{}]*", _BRACES)]
-_DECIDING = f"is unknown; write {' or '.join(Decision)}"
-ActedShare = Annotated[float, Strict(), _check(_positive_share)]
-SeveralFrames = Annotated[int, Strict(), _check(_several_frames)]
-DecisionName = Annotated[Text, _matching("|".join(Decision), _DECIDING)]
-Probability = Annotated[float, Strict(), _check(_probability)]
-Knots = Annotated[
-    tuple[tuple[Probability, Probability], ...], WrapValidator(_whole), _check(_knots)
-]
-_DIGEST = "is no digest; write sha256: and 64 hexadecimal digits"
-Flag = Annotated[bool, Strict(), BeforeValidator(_word)]
-
-_Value = TypeVar("_Value")
-Texts = Annotated[tuple[_Value, ...], Field(min_length=1), WrapValidator(_several)]
-
-
-def _category(text: str) -> str | None:
-    if text in CATEGORIES:
-        return None
-    return f"{quoted(text)} is unknown; {instead(alike(text, CATEGORIES), CATEGORIES)}"
-
-
-Category = Annotated[Text, _check(_category)]
-_ONE_CATEGORY: TypeAdapter[str] = TypeAdapter(Category)
-
-
-def _one_or_several(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
-    """One text stands for a list of one. What is wrong with it stands at the key itself."""
-    if isinstance(value, str):
-        return (_ONE_CATEGORY.validate_python(value),)
-    return read(value)
-
-
-Categories = Annotated[Texts[Category], WrapValidator(_one_or_several)]
 
 
 class _Written(BaseModel):
@@ -195,7 +61,7 @@ class _Written(BaseModel):
     @field_validator("*", mode="wrap")
     @classmethod
     def _key(cls, value: Any, read: ValidatorFunctionWrapHandler) -> Any:
-        if value is _WRONG:
+        if value is WRONG:
             return None
         return read(_EMPTY if value is None else value)
 
@@ -214,8 +80,8 @@ class WrittenExpectation(_Written):
 class WrittenPlatt(_Written):
     """What ``platt`` holds."""
 
-    slope: Annotated[float, Strict(), _check(_rising)] | None
-    intercept: Annotated[float, Strict(), _check(_finite)] | None
+    slope: Slope | None
+    intercept: Finite | None
 
 
 class WrittenCalibration(_Written):
@@ -223,7 +89,7 @@ class WrittenCalibration(_Written):
 
     platt: WrittenPlatt | None = None
     isotonic: Knots | None = None
-    sample: Annotated[Text, _matching("sha256:[0-9a-f]{64}", _DIGEST)] | None
+    sample: Digest | None
 
 
 class WrittenLabel(_Written):
@@ -257,6 +123,40 @@ class WrittenReviewIf(_Written):
     frames: SeveralFrames | None = None
 
 
+class WrittenLayer(_Written):
+    """One entry of ``layers``."""
+
+    tensors: Text
+    activation: Literal["none", "relu", "tanh", "sigmoid"] = "none"
+
+
+_NO_LAYERS = (
+    "is no list of layers; write [{tensors: NAME, activation: ACTIVATION}, …] with "
+    f"{', '.join(ACTIVATIONS)} as activations"
+)
+
+
+def _layers(layers: Sequence[WrittenLayer]) -> str | None:
+    if len(layers) <= MAX_LAYERS:
+        return None
+    return f"has {len(layers)} layers, more than {MAX_LAYERS}; use a smaller head"
+
+
+class WrittenHead(_Written):
+    """What ``head`` holds."""
+
+    weights: WeightsFile | None
+    sha256: Sha256 | None
+    layers: (
+        Annotated[
+            tuple[WrittenLayer, ...], Field(min_length=1), together(_NO_LAYERS), checked(_layers)
+        ]
+        | None
+    ) = None
+    scale: Scale | None = None
+    range: Range | None = None
+
+
 class WrittenSet(_Written):
     """A label set's file."""
 
@@ -269,6 +169,7 @@ class WrittenSet(_Written):
     review_action: Text | None = None
     review_if: WrittenReviewIf | None = None
     shadow: Flag | None = None
+    head: WrittenHead | None = None
     templates: Texts[Template] | None = None
     contrast: Texts[Prompt] | None = None
     model: WrittenPin | None = None
@@ -283,6 +184,7 @@ REVIEW_IF_KEYS = tuple(WrittenReviewIf.model_fields)
 EXPECT_KEYS = tuple(WrittenExpectation.model_fields)
 CALIBRATION_KEYS = tuple(WrittenCalibration.model_fields)
 PLATT_KEYS = tuple(WrittenPlatt.model_fields)
+HEAD_KEYS = tuple(WrittenHead.model_fields)
 
 _WANTED = {
     "string_type": "a text, in quotes",
@@ -325,7 +227,7 @@ def _mark(place: Any, error: ErrorDetails) -> None:
     if error["type"] == "extra_forbidden":
         del place[key]
     else:
-        place[key] = _WRONG_LABEL.copy() if around == ["labels"] else _WRONG
+        place[key] = _WRONG_LABEL.copy() if around == ["labels"] else WRONG
 
 
 def _problem(error: ErrorDetails) -> Problem:
@@ -354,6 +256,7 @@ def _keys(path: KeyPath) -> tuple[str, ...]:
         "expect": EXPECT_KEYS,
         "calibration": CALIBRATION_KEYS,
         "platt": PLATT_KEYS,
+        "head": HEAD_KEYS,
         "model": MODEL_KEYS,
         "review_if": REVIEW_IF_KEYS,
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from kafka import TopicPartition
@@ -16,8 +18,10 @@ from kafka.admin import OffsetSpec
 from typer.testing import CliRunner, Result
 
 from pipeline import metrics
+from pipeline.adapters.head_files import linear_weights
 from pipeline.adapters.kafka.doctor import KafkaDoctor, sound_topics
 from pipeline.adapters.kafka.policy import KafkaPolicy
+from pipeline.adapters.kafka.recorded import label_sets
 from pipeline.adapters.kafka.recorded.label_sets import LabelSetRecords, read_label_sets
 from pipeline.adapters.label_files import fingerprint, load_sourced
 from pipeline.adapters.memory.encoder import MemoryEncoder
@@ -35,6 +39,7 @@ from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.stages.backfill_job import compiled, identity_of
 from workers import cli
 from workers.commands.backfill.publish import record_label_sets
+from workers.commands.labels.finding import whole
 from workers.demo.accuracy import LABELS_FILE
 from workers.label_sets import LiveRules, load_scoring
 from workers.serve.wiring import serving
@@ -128,6 +133,33 @@ def test_a_version_is_published_once_and_is_read_back_whole(scene: Scene) -> Non
     assert value["first_seen"] == "2026-01-01T00:00:00.000Z"
     assert value["model"]["name"] == model.name
     assert label_set_of(value["meaning"], scene.version) == scene.sourced[0].label_set
+
+
+def test_the_weights_of_a_head_are_published_with_it_if_they_are_small(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.create()
+    model = MemoryEncoder().model
+    matrix = np.random.default_rng(1).normal(size=(1, 8))
+    body = linear_weights(matrix, np.zeros(1))
+    (scene.file.parent / "small.safetensors").write_bytes(body)
+    scene.file.write_text(
+        "name: head\ndecision: independent\nactions: [review, none]\ndefault_action: none\n"
+        "model: {name: memory, revision: '1'}\nlabels: [{name: a}]\nhead:\n"
+        f"  weights: small.safetensors\n  sha256: '{hashlib.sha256(body).hexdigest()}'\n"
+    )
+    records = LabelSetRecords(scene.kafka, "0.1.0", lambda: AT_S)
+    records.publish(scene.sourced, model)
+    value = read_label_sets(scene.kafka, scene.topic)[scene.version]
+    found = whole(value)
+    assert found.version == scene.version
+    assert found.head is not None
+    assert found.head.weights is not None
+    np.testing.assert_array_equal(found.head.weights.layers[0][0], matrix.astype(np.float32))
+    monkeypatch.setattr(label_sets, "MAX_RECORDED_WEIGHTS_BYTES", len(body) - 1)
+    scene.file.write_text(scene.file.read_text().replace("name: head", "name: large"))
+    records.publish(scene.sourced, model)
+    assert "weights" not in read_label_sets(scene.kafka, scene.topic)[scene.version]
 
 
 def test_without_a_topic_label_sets_are_used_with_a_warning(

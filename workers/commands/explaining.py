@@ -234,7 +234,9 @@ def _table(explanation: Explanation, labels: Sequence[LabelSteps]) -> Table:
     contrasted = any(each.contrast is not None for each in explanation.labels)
     table = Table()
     table.add_column("label", style="bold", overflow="fold")
-    columns = ["prompts", "cosine", *(["contrast"] if contrasted else []), "logit", "score"]
+    prompted = any(each.prompts for each in explanation.labels)
+    columns = ["prompts", "cosine"] if prompted else []
+    columns += [*(["contrast"] if contrasted else []), "logit" if prompted else "output", "score"]
     calibrated = any(each.probability is not None for each in explanation.labels)
     columns += ["event's score", *(["probability"] if calibrated else []), "action"]
     for name in columns:
@@ -243,8 +245,7 @@ def _table(explanation: Explanation, labels: Sequence[LabelSteps]) -> Table:
         published = each.published_score
         table.add_row(
             escape(each.label),
-            str(len(each.prompts)),
-            f"{each.similarity:.6f}",
+            *([str(len(each.prompts)), f"{each.similarity:.6f}"] if prompted else []),
             *([f"{each.contrast:.6f}"] if each.contrast is not None else []),
             f"{each.logit:.4f}",
             f"{each.score:.6f}",

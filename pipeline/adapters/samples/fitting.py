@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.errors import Halt
 from pipeline.evaluation.sample import Scores, Truth
@@ -16,6 +17,9 @@ from pipeline.labels.learnt.logistic import log_odds
 
 _DIGITS = 6
 """Significant digits of a number that is written into a label set."""
+_STRENGTHS = (1.0, 10.0, 100.0, 1_000.0)
+"""Inverse strengths of the regularisation of weights on embeddings of unit length."""
+_FOLDS = 3
 
 
 def require_scikit_learn(what: str) -> None:
@@ -72,3 +76,33 @@ def fit_isotonic(scores: Scores, truth: Truth, sample: str) -> Isotonic | None:
 
 def _rounded(number: float) -> float:
     return float(f"{float(number):.{_DIGITS}g}")
+
+
+def fit_linear(
+    embeddings: npt.NDArray[np.floating], truth: Truth, *, exclusive: bool, balanced: bool
+) -> tuple[Scores, Scores]:
+    """A linear probe by logistic regression: weights [labels, dimension] and bias [labels].
+
+    ``embeddings`` are [images, dimension], ``truth`` is [images, labels]. ``exclusive`` learns all
+    labels together, of images that show one each; else each label is learnt by itself. Of the
+    strengths in ``_STRENGTHS``, the one with the best log loss in cross-validation is taken.
+    ``balanced`` weights images so that each class counts the same.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+
+    def fit(outcomes: npt.NDArray[np.intp]) -> tuple[Scores, Scores]:
+        model = LogisticRegression(class_weight="balanced" if balanced else None, max_iter=5_000)
+        folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
+        search = GridSearchCV(model, {"C": _STRENGTHS}, scoring="neg_log_loss", cv=folds)
+        search.fit(embeddings.astype(np.float64), outcomes)
+        best = search.best_estimator_
+        return best.coef_, best.intercept_
+
+    if exclusive and truth.shape[1] > 2:
+        return fit(truth.argmax(axis=1))
+    if exclusive:  # scikit-learn has one row for two classes
+        (row,), (shift,) = fit(truth.argmax(axis=1))
+        return np.stack([-row / 2, row / 2]), np.array([-shift / 2, shift / 2])
+    each = [fit(label.astype(np.intp)) for label in truth.T]
+    return np.concatenate([row for row, _ in each]), np.concatenate([shift for _, shift in each])

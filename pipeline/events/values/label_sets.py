@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NotRequired
 
 from typing_extensions import TypedDict  # pydantic refuses typing's below Python 3.12
 
@@ -25,6 +25,9 @@ class LabelSetValue(TypedDict):
     `prompts`, `contrast`, `act` and `review`."""
     text: str
     """The file that the label set was read from, with its comments."""
+    weights: NotRequired[str]
+    """Safetensors file of the label set's head, in base64. Absent if there is no head, or if the
+    file has more than 256 KiB: `meaning` names its SHA-256."""
     first_seen: Timestamp
     """When the version was about to be used for the first time, RFC 3339 in UTC."""
     model: ModelValue

@@ -128,7 +128,8 @@ class ScoreValue(TypedDict):
     score: Share
     """Score by the label set's rule, from 0 to 1, unrounded. Thresholds are about it."""
     similarity: Cosine
-    """Cosine of the angle between image and label, from -1 to 1, unrounded."""
+    """Cosine of the angle between image and label, from -1 to 1, unrounded. 0 for a label of a
+    head, which compares with no vector."""
     view: NotRequired[Count]
     """Place in `views` of the view where the score is largest. Score and similarity are those of
     this view. Absent in events without `views`."""

@@ -17,6 +17,7 @@ PICTURES = {
     "labels-groups.png": "groups.html#by-colour",
     "labels-tune.png": "tune.html",
     "labels-calibrate.png": "calibrate.html",
+    "labels-train-head.png": "head.html",
     "evaluate.png": "evaluate.html",
 }
 HEIGHTS_PX = {
@@ -24,6 +25,7 @@ HEIGHTS_PX = {
     "labels-groups.png": 900,
     "labels-tune.png": 1560,
     "labels-calibrate.png": 1000,
+    "labels-train-head.png": 1000,
     "evaluate.png": 1010,
 }
 WIDTH_PX = 1180

@@ -9,7 +9,14 @@ import pytest
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.yaml_lines import MAX_DEPTH, MAX_FILE_BYTES
 from pipeline.errors import Halt
-from pipeline.labels.written import LABEL_KEYS, MODEL_KEYS, REVIEW_IF_KEYS, SET_KEYS
+from pipeline.labels.written import (
+    CALIBRATION_KEYS,
+    HEAD_KEYS,
+    LABEL_KEYS,
+    MODEL_KEYS,
+    REVIEW_IF_KEYS,
+    SET_KEYS,
+)
 from tests.rigs.root import ROOT
 
 EXAMPLES = ROOT / "deploy" / "examples" / "label-sets"
@@ -206,7 +213,14 @@ def test_the_examples_load_without_advice_but_to_pin_a_model() -> None:
 def test_the_documentation_describes_every_key() -> None:
     reference = (ROOT / "docs" / "label-sets.md").read_text()
 
-    for key in {*SET_KEYS, *LABEL_KEYS, *MODEL_KEYS, *REVIEW_IF_KEYS}:
+    for key in {
+        *SET_KEYS,
+        *HEAD_KEYS,
+        *CALIBRATION_KEYS,
+        *LABEL_KEYS,
+        *MODEL_KEYS,
+        *REVIEW_IF_KEYS,
+    }:
         assert f"`{key}`" in reference, key
 
 

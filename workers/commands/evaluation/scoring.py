@@ -42,6 +42,19 @@ class Scored:
         return label in self.embedded.sample.judged
 
 
+def require_one_view(settings: Settings) -> None:
+    """
+    Raises:
+        Halt: ``settings.invalid``: a worker would look at several views.
+    """
+    if settings.decode.views != "centre":
+        raise Halt(
+            "settings.invalid",
+            "decode.views: scores of several views are not measured here; `-s decode.views=centre` "
+            "measures those of the centre, which are never higher",
+        )
+
+
 def score_sample(
     settings: Settings,
     file: Path,
@@ -56,12 +69,7 @@ def score_sample(
         Halt: the label set or the sample is not valid, or not for this model; or
             ``settings.invalid``: a worker would look at several views.
     """
-    if settings.decode.views != "centre":
-        raise Halt(
-            "settings.invalid",
-            "decode.views: scores of several views are not measured here; `-s decode.views=centre` "
-            "measures those of the centre, which are never higher",
-        )
+    require_one_view(settings)
     label_set, *others = load_label_sets([file])
     if others:
         raise Halt("label_set.invalid", f"{file}: has several label sets; name the file of one")

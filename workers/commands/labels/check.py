@@ -22,6 +22,7 @@ from pipeline.labels.label_set import (
     Threshold,
 )
 from pipeline.labels.learnt.calibration import Platt
+from pipeline.labels.learnt.head import Head
 from pipeline.labels.scoring import check_pins
 from pipeline.ports import PromptTokens
 from workers.commands.options import Config, Set, read
@@ -106,11 +107,13 @@ def _revision(model: ModelPolicy) -> str:
 
 def show_label_set(label_set: LabelSet, console: Console) -> None:
     """Print what a label set says: its facts, a table of its labels, and advice."""
-    independent = label_set.decision is Decision.INDEPENDENT
+    independent = label_set.decision is Decision.INDEPENDENT and label_set.head is None
     console.print(_summary(label_set), soft_wrap=True)  # a version must not be broken in two
     table = Table()
     table.add_column("label", style="bold", overflow="fold")
-    table.add_column("prompts", overflow="fold")
+    prompted = label_set.head is None
+    if prompted:
+        table.add_column("prompts", overflow="fold")
     if independent:
         table.add_column("against", overflow="fold")
     table.add_column("review from", no_wrap=True)
@@ -126,7 +129,8 @@ def show_label_set(label_set: LabelSet, console: Console) -> None:
         covered = [", ".join(label.categories)] if covering else []
         learnt = [_calibration(label)] if calibrated else []
         cells = (*contrast, *_thresholds(label), *covered, *learnt)
-        table.add_row(escape(label.name), _texts(label.prompts), *cells)
+        prompts = [_texts(label.prompts)] if prompted else []
+        table.add_row(escape(label.name), *prompts, *cells)
     console.print(table)
     for advice in label_set.advice():
         console.print(f"[yellow]advice:[/] {escape(advice)}", soft_wrap=True)
@@ -145,10 +149,16 @@ def _summary(label_set: LabelSet) -> str:
         "seen in part": _seen_in_part(label_set.review_if),
         "model": f"{pin.name} at {pin.revision}" if pin else "any",
         "labels": f"{len(label_set.labels)}, of {prompts} prompts",
+        **({"head": _head(head)} if (head := label_set.head) else {}),
         "version": label_set.version,
     }
     lines = [f"[dim]{name:<13}[/]{escape(value)}" for name, value in facts.items()]
     return "\n".join([f"[bold]{escape(label_set.name)}[/]", *lines])
+
+
+def _head(head: Head) -> str:
+    layers = f"{len(head.layers)} layer{'s' if len(head.layers) > 1 else ''}"
+    return f"{layers}, weights of SHA-256 {head.sha256}"
 
 
 def _seen_in_part(review_if: ReviewIf | None) -> str:

@@ -6,6 +6,7 @@ import typer
 
 from workers.commands.labels.check import check
 from workers.commands.labels.diff import diff
+from workers.commands.labels.learning.training import train_head
 from workers.commands.labels.preview import preview
 from workers.commands.labels.show import show
 from workers.commands.labels.testing import measure
@@ -16,7 +17,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def labels() -> None:
-    """Check label sets, test them on images, choose their thresholds, and compare them."""
+    """Check label sets, test them on images, choose their thresholds, compare and train them."""
 
 
 app.command()(check)
@@ -25,3 +26,4 @@ app.command("test")(measure)
 app.command()(tune)
 app.command()(diff)
 app.command()(preview)
+app.command("train-head")(train_head)

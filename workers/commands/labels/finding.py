@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.adapters.clip.text_cache import CachedTexts
+from pipeline.adapters.head_files import Unusable, with_weights
 from pipeline.adapters.kafka.recorded.label_sets import read_label_sets
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.errors import Halt, Retry
@@ -94,7 +96,25 @@ def of_version(settings: Settings, files: Sequence[Path], version: str) -> Label
             f"label set version {version}: not among the files ({there}), and not on the topic; "
             "give the file that was used then",
         )
-    return label_set_of(value["meaning"], version)
+    return whole(value)
+
+
+def whole(value: LabelSetValue) -> LabelSet:
+    """A recorded label set, with the weights of its head if they are recorded.
+
+    Raises:
+        Halt: ``label_set.unproven``.
+    """
+    label_set = label_set_of(value["meaning"], value["version"])
+    if "weights" not in value:
+        return label_set
+    try:
+        return with_weights(label_set, base64.b64decode(value["weights"]))
+    except (Unusable, ValueError) as error:
+        raise Halt(
+            "label_set.unproven",
+            f"label set {value['version']}: its recorded weights cannot be used: {error}",
+        ) from error
 
 
 def named(settings: Settings, wanted: str) -> LabelSet:
@@ -110,7 +130,7 @@ def named(settings: Settings, wanted: str) -> LabelSet:
             raise Halt("label_set.invalid", f"{wanted}: has {len(found)} label sets; name one file")
         return found[0]
     value = recorded(recorded_label_sets(settings), wanted)
-    return label_set_of(value["meaning"], value["version"])
+    return whole(value)
 
 
 class Prompts:

@@ -83,7 +83,7 @@ def measure(
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         console = Console()
-        _show(scored, tested, console, progress)
+        show_tested(scored, tested, console, progress)
         for each in grouped:
             show_groups(each, console)
         if report is not None:
@@ -137,7 +137,8 @@ def as_plain(scored: Scored, tested: Tested, grouped: Sequence[Grouped]) -> dict
     }
 
 
-def _show(scored: Scored, tested: Tested, console: Console, aside: Console) -> None:
+def show_tested(scored: Scored, tested: Tested, console: Console, aside: Console) -> None:
+    """Print what a sample shows of a label set."""
     label_set = scored.label_set
     console.print(f"[bold]{escape(label_set.name)}[/] {label_set.version}", soft_wrap=True)
     console.print(f"{len(scored.scores)} images, {escape(scored.model.name)}")

@@ -13,6 +13,7 @@ from pipeline.evaluation.tuning import FEW_POSITIVES, Aim, Goal, choose
 from pipeline.labels.label_set import Label
 
 if TYPE_CHECKING:
+    from workers.commands.evaluation.embedding import Embedded
     from workers.commands.evaluation.scoring import Scored
 
 ACT, REVIEW = "act_threshold", "review_threshold"
@@ -75,10 +76,14 @@ class Tuned:
 
 
 def divide(scored: Scored, held_out: float, seed: int) -> Parts:
+    """The two parts of a scored sample."""
+    return divided(scored.embedded, scored.truth, held_out, seed)
+
+
+def divided(embedded: Embedded, truth: Truth, held_out: float, seed: int) -> Parts:
     """The two parts of a sample. Its labels are divided evenly, and no group is divided."""
-    embedded = scored.embedded
     groups = embedded.sample.groups(embedded.kept, embedded.hashes)
-    chosen_on, out = split(scored.truth, groups, held_out, seed)
+    chosen_on, out = split(truth, groups, held_out, seed)
     return Parts(one_of_each(groups, chosen_on, seed), one_of_each(groups, out, seed))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import time
@@ -21,6 +22,9 @@ from pipeline.labels.recorded import SourcedLabelSet
 from pipeline.records import EventRecord, ModelIdentity, Record
 
 log = logging.getLogger(__name__)
+
+MAX_RECORDED_WEIGHTS_BYTES = 256 << 10
+"""Weights of this size still fit a record of Kafka's usual limit, 1 MiB, beside the label set."""
 
 
 class LabelSetRecords:
@@ -60,17 +64,18 @@ class LabelSetRecords:
         seen = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds")
         with ReferenceProducer(self._kafka, topic) as producer:
             for version, each in missing.items():
-                record = label_set_record(
-                    {
-                        "name": each.label_set.name,
-                        "version": version,
-                        "meaning": json.loads(each.label_set.canonical),
-                        "text": each.text,
-                        "first_seen": seen.replace("+00:00", "Z"),
-                        "model": model_value(model),
-                        "clipstream_version": self._version,
-                    }
-                )
+                value: LabelSetValue = {
+                    "name": each.label_set.name,
+                    "version": version,
+                    "meaning": json.loads(each.label_set.canonical),
+                    "text": each.text,
+                    "first_seen": seen.replace("+00:00", "Z"),
+                    "model": model_value(model),
+                    "clipstream_version": self._version,
+                }
+                if each.weights is not None and len(each.weights) <= MAX_RECORDED_WEIGHTS_BYTES:
+                    value["weights"] = base64.b64encode(each.weights).decode()
+                record = label_set_record(value)
                 self._check_size(each, record)
                 producer.send(record.key, record.value, record.headers)
         for version, each in missing.items():
