@@ -5,7 +5,8 @@ pipeline needs of the world, and ``flow``, the life of one image, with ``look``,
 knows no store. Its stages are ``fetch``, ``decode``, ``encode`` and ``labels``. ``formats``,
 ``routes`` and ``references`` make references of bytes, ``events`` makes records of outcomes.
 ``commit`` decides what the stream may commit, ``replay`` sends dead letters back. ``backfill`` is
-what a job of many objects is, ``evaluation`` what labelled images say about scores, and ``content``
-names what an embedding is of. ``adapters`` implements the ports. ``metrics`` and ``halts`` are
-tables; ``retry``, ``priority``, ``policy`` and ``complaints`` are small tools.
+what a job of many objects is, ``evaluation`` what labelled images say about scores, ``drift``
+compares scores with those of a reference, and ``content`` names what an embedding is of.
+``adapters`` implements the ports. ``metrics`` and ``halts`` are tables; ``retry``, ``priority``,
+``policy`` and ``complaints`` are small tools.
 """

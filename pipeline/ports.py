@@ -56,7 +56,7 @@ class Meter(Protocol):
         """Set a gauge."""
 
     def forget(self, metric: Metric, /, **labels: str) -> None:
-        """Stop exposing a gauge with these labels, if it was set."""
+        """Stop exposing a counter or gauge with these labels, if it was told."""
 
 
 class ImageTrace:

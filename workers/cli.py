@@ -13,6 +13,7 @@ from pipeline.halts import is_of_input
 from workers.commands import keys
 from workers.commands.backfill import commands as backfills
 from workers.commands.config import config
+from workers.commands.drift import commands as drifts
 from workers.commands.evaluate import evaluate
 from workers.commands.explain import explain
 from workers.commands.labels import commands as labels
@@ -35,6 +36,7 @@ app = typer.Typer(
     "outcomes back to Kafka, exactly once.",
 )
 app.add_typer(backfills.app, name="backfill")
+app.add_typer(drifts.app, name="drift")
 app.add_typer(keys.app, name="keys")
 app.add_typer(labels.app, name="labels")
 app.add_typer(models.app, name="model")

@@ -82,6 +82,11 @@ COMMANDS: dict[str, HaltCode] = {
         "give the file of the label set",
         of_input=True,
     ),
+    "drift.invalid": command(
+        "a file is no reference, or is of another version of the label set or another model",
+        "write it anew with `clipstream drift reference`",
+        of_input=True,
+    ),
     "calibrate.no_images": command(
         "there are no images to calibrate with",
         "name a file or a folder that contains images",

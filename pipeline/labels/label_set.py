@@ -44,6 +44,15 @@ class LabelSetsPolicy(Policy):
         ),
         ge=0,
     )
+    drift_reference: Path | None = Field(
+        default=None,
+        description=(
+            "File that `clipstream drift reference` has written. Workers of the stream count "
+            "scores in its bins, and metrics compare them with the reference. The file is looked "
+            "at as the label sets are. A reference of another version or model is not used, and "
+            "`clipstream_drift_reference_unfit` says so. null: nothing is compared."
+        ),
+    )
     override_model_pin: Annotated[bool, Tier.EXPERT] = Field(
         default=False,
         description=(

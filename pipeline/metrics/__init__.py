@@ -6,7 +6,7 @@ and look like a measurement. Each metric is in one group.
 outside its groups.
 
 Read ``metric`` first: what a metric is. The groups are ``image``, ``store``, ``stream``,
-``driver``, ``http`` and ``backfill``.
+``drift``, ``driver``, ``http`` and ``backfill``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,15 @@ from pipeline.metrics.backfill import (
     BACKFILL_SECONDS_LEFT,
     BACKFILL_SHARD_SECONDS,
     BACKFILL_SHARDS,
+)
+from pipeline.metrics.drift import (
+    DRIFT_DECISIONS,
+    DRIFT_EMBEDDINGS,
+    DRIFT_IMAGES,
+    DRIFT_METRICS,
+    DRIFT_SCORES,
+    DRIFT_SHARES,
+    DRIFT_UNFIT,
 )
 from pipeline.metrics.driver import (
     CERTIFICATE_EXPIRY,
@@ -94,7 +103,7 @@ from pipeline.metrics.stream import (
     UNSUPPORTED_FORMATS,
 )
 
-STREAM_WORKER = (*IMAGE_METRICS, *STORE_METRICS, *STREAM_METRICS)
+STREAM_WORKER = (*IMAGE_METRICS, *STORE_METRICS, *STREAM_METRICS, *DRIFT_METRICS)
 """What each stream worker exposes."""
 
 BACKFILL_WORKER = (*IMAGE_METRICS, *STORE_METRICS, *BACKFILL_METRICS)
@@ -129,6 +138,13 @@ __all__ = [
     "DEAD_LETTERS",
     "DECODER_RESTARTS",
     "DONE_AHEAD",
+    "DRIFT_DECISIONS",
+    "DRIFT_EMBEDDINGS",
+    "DRIFT_IMAGES",
+    "DRIFT_METRICS",
+    "DRIFT_SCORES",
+    "DRIFT_SHARES",
+    "DRIFT_UNFIT",
     "DRIVER_EMPTY",
     "DRIVER_METRICS",
     "DRIVER_WORKERS",

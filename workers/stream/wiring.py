@@ -32,6 +32,7 @@ from workers.node_checks import require_node
 from workers.settings.loading import Settings
 from workers.stages import Stages, load_encoder, stages, tell_model
 from workers.stream.commit_gate import CommitGate
+from workers.stream.drift import DriftWatch
 from workers.stream.intake import MIB
 from workers.stream.overload import OverloadWatch
 from workers.stream.trials import StageTrials
@@ -91,15 +92,17 @@ def build_stream_worker(
         owned.callback(loop.close)
         path = owned.enter_context(loop.holding(stages(settings, encoder, meter), START_S, CLOSE_S))
         meter.follow(path.fetcher)
+        reference = settings.label_sets.drift_reference
+        drift = DriftWatch(reference, encoder.model, meter)
+        publish = LabelSetRecords(settings.kafka, version("clipstream")).publish
         rules = LiveRules(
-            partial(
-                load_rules,
-                settings,
-                encoder.model,
-                path.batcher.encode_texts,
-                LabelSetRecords(settings.kafka, version("clipstream")).publish,
+            lambda: drift.over(
+                load_rules(settings, encoder.model, path.batcher.encode_texts, publish)
             ),
-            partial(fingerprint, settings.label_sets.paths),
+            partial(
+                fingerprint,
+                (*settings.label_sets.paths, *([] if reference is None else [reference])),
+            ),
             meter,
         )
         if settings.label_sets.reload_interval_s:

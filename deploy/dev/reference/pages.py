@@ -27,6 +27,7 @@ from pipeline.halts import HALTS, Fault
 from pipeline.metrics import (
     BACKFILL_JOB_METRICS,
     BACKFILL_METRICS,
+    DRIFT_METRICS,
     DRIVER_METRICS,
     FLEET_METRICS,
     HTTP_METRICS,
@@ -128,6 +129,9 @@ def metrics() -> str:
         "## Stream\n\n"
         "References, partitions and commits of a stream worker.\n\n"
         f"{_table_of(STREAM_METRICS)}\n"
+        "## Drift\n\n"
+        "The comparison with `label_sets.drift_reference`, of a stream worker that has one.\n\n"
+        f"{_table_of(DRIFT_METRICS)}\n"
         "## Driver\n\n"
         "Each driver exposes these on its health port.\n\n"
         f"{_table_of(DRIVER_METRICS)}\n"

@@ -35,7 +35,7 @@ class MemoryMeter:
         self._told[self._series(metric, labels, Kind.GAUGE)].append(value)
 
     def forget(self, metric: Metric, /, **labels: str) -> None:
-        self._told.pop(self._series(metric, labels, Kind.GAUGE), None)
+        self._told.pop(self._series(metric, labels, Kind.COUNTER, Kind.GAUGE), None)
 
     def value(self, metric: Metric, /, **labels: str) -> float | None:
         """The sum of a counter, or a gauge's last value. None if it is not exposed."""

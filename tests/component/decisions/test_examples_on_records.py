@@ -19,6 +19,7 @@ from pipeline.adapters.kafka.recorded.label_sets import LabelSetRecords
 from pipeline.adapters.label_files import load_sourced
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.policy import S3Policy
+from pipeline.errors import Halt
 from pipeline.records import OutputTopic
 from tests.rigs.recorded import BUCKET, MODEL_DIRECTORY, demo_encoder, publish, published
 from tests.rigs.root import ROOT
@@ -52,12 +53,13 @@ NUMBER = re.compile(r"[-+]?\d[\d,]*\.\d+(?:e[-+]?\d+)?")
 
 class Examples:
     """A folder with the files that the page names, and the topics that its commands read. Events of
-    ``live`` hold the results of a shadow set too."""
+    ``live`` hold the results of a shadow set too, and those of ``later`` are of circles alone."""
 
     def __init__(
         self,
         deployment: Deployment,
         live: Deployment,
+        later: Deployment,
         folder: Path,
         store: Mapping[str, object],
     ) -> None:
@@ -84,13 +86,18 @@ class Examples:
             shape.save(folder / "photos" / f"{number:02}.jpg")
         (folder / "tried.yaml").write_text(TRIED)
         publish(live.kafka, published(IMAGES, files=(LABELS_FILE, folder / "tried.yaml")))
+        circles = [each for each in published(IMAGES) if "circle" in str(each.image.truth)]
+        publish(later.kafka, circles)
         self._names |= {
-            live.topic(role): f"clipstream.{role.value.replace('_', '-')}" for role in OutputTopic
+            other.topic(role): f"clipstream.{role.value.replace('_', '-')}"
+            for other in (live, later)
+            for role in OutputTopic
         }
-        for name, kafka in (("settings", self.kafka), ("live", live.kafka)):
+        of = {"settings": self.kafka, "live": live.kafka, "later": later.kafka}
+        for name, kafka in of.items():
             settings = {
                 "model": {"directory": str(MODEL_DIRECTORY)},
-                "label_sets": {"text_cache_dir": str(folder / "texts")},
+                "label_sets": {"text_cache_dir": str(folder / "texts"), "paths": ["shapes.yaml"]},
                 "s3": dict(store),
                 "kafka": {
                     "bootstrap_servers": list(kafka.bootstrap_servers),
@@ -139,16 +146,17 @@ def examples(
         with (
             Deployment(kafka_bootstrap, start=None) as deployment,
             Deployment(kafka_bootstrap, start=None) as live,
+            Deployment(kafka_bootstrap, start=None) as later,
         ):
             patch.chdir(folder)
-            yield Examples(deployment, live, folder, store)
+            yield Examples(deployment, live, later, folder, store)
 
 
 def documented() -> list[tuple[str, str]]:
     """Commands and output of each example."""
     found = EXAMPLE.finditer(PAGE.read_text(encoding="utf-8"))
     mine = [(each["commands"], each["output"].strip()) for each in found]
-    recorded = ("explain", "labels show", "labels diff", "labels preview")
+    recorded = ("explain", "labels show", "labels diff", "labels preview", "drift reference")
     return [each for each in mine if any(f"clipstream {name}" in each[0] for name in recorded)]
 
 
@@ -176,4 +184,25 @@ def test_the_example_prints_what_the_page_says(
 
 
 def test_every_command_has_an_example() -> None:
-    assert len(documented()) == 5
+    assert len(documented()) == 6
+
+
+def test_a_window_without_images_and_a_reference_of_another_version_are_said(
+    examples: Examples,
+) -> None:
+    """``examples`` is the folder in which this runs."""
+    assert examples.kafka
+    run = CliRunner().invoke
+    write = ["drift", "reference", "-c", "later.yaml", "-o", "later.json", "--until"]
+    early = run(cli.app, [*write, "2026-01-01T00:00:00Z"])
+    assert isinstance(early.exception, Halt)
+    assert early.exception.code == "label_set.no_embeddings"
+    assert not Path("later.json").exists()
+    assert run(cli.app, [*write, "2100-01-01T00:00:00Z"]).exit_code == 0
+    compare = ["drift", "compare", "later.json", "-c", "later.yaml"]
+    text = Path("shapes.yaml").read_text()
+    Path("changed.yaml").write_text(text.replace("act_threshold: 0.8", "act_threshold: 0.9"))
+    other = run(cli.app, [*compare, "-s", 'label_sets.paths=["changed.yaml"]'])
+    assert isinstance(other.exception, Halt)
+    assert other.exception.code == "drift.invalid"
+    assert "the reference is of version sha256:" in other.exception.message

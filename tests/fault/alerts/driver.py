@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -80,6 +81,7 @@ class Driver:
         self._name = name = settings.instance
         file = folder / f"{name}.yaml"
         file.write_text(as_yaml(settings, changed_only=True), encoding="utf-8")
+        self._file = file
         self._workers = settings.workers.count
         self._port = settings.endpoints.health_port
         self._targets = targets
@@ -120,6 +122,16 @@ class Driver:
         line = rf"^{self._workers} of {self._workers} workers take in work$"
         self._process.wait_until(
             lambda: bool(re.search(line, self._said(), re.MULTILINE)), within_s=WITHIN_S
+        )
+
+    def write_reference(self, file: Path, newest: int = 100_000) -> None:
+        """What `clipstream drift reference` writes of the newest images of its topics."""
+        words = ["drift", "reference", "-c", str(self._file), "-o", str(file)]
+        subprocess.run(
+            [sys.executable, "-m", COMMAND, *words, "--newest", str(newest)],
+            check=True,
+            env=command_environment() | {"PYTHONPATH": str(ROOT)},
+            timeout=WITHIN_S,
         )
 
     def until_it_ends(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -103,6 +104,29 @@ def test_a_second_driver_without_room_and_then_with_another_label_set(
         assert alert["labels"]["label_set"] == "shapes"
         other.write_text(text)
         differing.until_it_is_resolved("ClipstreamLabelSetsDiffer", "ticket")
+
+
+@pytest.mark.on_demand("make alert-tests")
+def test_images_that_are_no_longer_like_those_of_the_reference(
+    here: Stack, watch: Watching, tmp_path: Path
+) -> None:
+    """Twenty images, and then one of them again and again. A new reference of these ends it."""
+    reference = tmp_path / "reference.json"
+    sections: dict[str, dict[str, Any]] = {
+        "workers": {"count": 1},
+        "label_sets": {"drift_reference": reference},
+    }
+    here.send(here.good(1200))
+    here.until_all_is_committed()
+    with here.driver("drifting", sections) as driver:
+        driver.write_reference(reference)
+        driver.until_all_work()
+        watching = watch()
+        with here.feeding(here.good(1) * 100):
+            alert = watching.until_it_fires("ClipstreamScoresDrifted", "ticket")
+            assert alert["labels"]["label_set"] == "shapes"
+            driver.write_reference(reference, newest=1000)
+            watching.until_it_is_resolved("ClipstreamScoresDrifted", "ticket")
 
 
 @pytest.mark.on_demand("make alert-tests")

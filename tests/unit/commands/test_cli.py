@@ -136,6 +136,7 @@ def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() ->
         "label_set.unproven",
         "label_set.another_model",
         "label_set.no_embeddings",
+        "drift.invalid",
         "label_set.no_images",
         "event.unreadable",
         "enqueue.invalid",

@@ -15,6 +15,7 @@ from pipeline.metrics import (
     BACKFILL_JOB_METRICS,
     BACKFILL_METRICS,
     BACKFILL_WORKER,
+    DRIFT_METRICS,
     DRIVER_METRICS,
     FLEET_METRICS,
     HTTP_METRICS,
@@ -30,6 +31,7 @@ from tests.rigs.root import ROOT
 MAY_TOUCH: Mapping[str, tuple[Metric, ...]] = {
     "pipeline": IMAGE_METRICS,
     "pipeline/adapters/opentelemetry": STREAM_WORKER,
+    "pipeline/drift": STREAM_WORKER,
     "pipeline/fetch": (*IMAGE_METRICS, *STORE_METRICS),
     "workers": IMAGE_METRICS,
     "workers/backfill": BACKFILL_WORKER,
@@ -76,6 +78,7 @@ def test_every_metric_is_in_one_group_and_is_touched_by_somebody() -> None:
         IMAGE_METRICS,
         STORE_METRICS,
         STREAM_METRICS,
+        DRIFT_METRICS,
         DRIVER_METRICS,
         FLEET_METRICS,
         HTTP_METRICS,

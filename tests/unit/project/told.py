@@ -31,6 +31,7 @@ TOLD_BY_WORKERS = "unit/backfill/test_told_by_workers.py"
 SANDBOX = "component/test_decoder_sandbox.py"
 COUNTING = "unit/labels/test_counting.py"
 LIVE = "unit/labels/test_label_sets_live.py"
+DRIFT = "unit/drift/test_watching.py"
 TRACES = "component/test_traces.py"
 
 TOLD: Mapping[Metric, tuple[Told, ...]] = {
@@ -226,6 +227,42 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
         Told(
             f"{LIVE}::test_label_sets_come_and_go",
             f"{LIVE}::test_an_invalid_change_leaves_what_was_in_force",
+        ),
+    ),
+    metrics.DRIFT_SCORES: (
+        Told(
+            f"{DRIFT}::test_scores_are_counted_by_bin_as_a_hand_counts_them",
+            f"{DRIFT}::test_images_of_several_views_are_not_counted",
+        ),
+    ),
+    metrics.DRIFT_SHARES: (
+        Told(
+            f"{DRIFT}::test_scores_are_counted_by_bin_as_a_hand_counts_them",
+            f"{DRIFT}::test_a_reference_that_does_not_fit_is_said_and_not_used",
+        ),
+    ),
+    metrics.DRIFT_IMAGES: (
+        Told(
+            f"{DRIFT}::test_scores_are_counted_by_bin_as_a_hand_counts_them",
+            f"{DRIFT}::test_a_reference_that_does_not_fit_is_said_and_not_used",
+        ),
+    ),
+    metrics.DRIFT_DECISIONS: (
+        Told(
+            f"{DRIFT}::test_scores_are_counted_by_bin_as_a_hand_counts_them",
+            f"{DRIFT}::test_a_reference_that_does_not_fit_is_said_and_not_used",
+        ),
+    ),
+    metrics.DRIFT_EMBEDDINGS: (
+        Told(
+            f"{DRIFT}::test_embeddings_are_as_far_as_their_mean_and_spread_are",
+            f"{DRIFT}::test_images_of_several_views_are_not_counted",
+        ),
+    ),
+    metrics.DRIFT_UNFIT: (
+        Told(
+            f"{DRIFT}::test_a_reference_that_does_not_fit_is_said_and_not_used",
+            f"{DRIFT}::test_scores_are_counted_by_bin_as_a_hand_counts_them",
         ),
     ),
     metrics.LABEL_SETS_REFUSED: (

@@ -100,6 +100,83 @@ DECISIONS = Board(
             ),
         ),
         Row(
+            "Drift",
+            (
+                Panel(
+                    "Scores against the reference",
+                    "Population stability index of a label's scores, beyond chance: the 20 "
+                    "largest. Up to 0.1 is little, and above 0.25 is much.",
+                    "short",
+                    (
+                        Query(
+                            f"topk(20, max by (label_set, label) (clipstream:drift:psi{{{SETS}}}))",
+                            "{{label_set}}: {{label}}",
+                        ),
+                    ),
+                    width=12,
+                ),
+                Panel(
+                    "Decisions against the reference",
+                    "Share of each decision in the last day, less its share in the reference.",
+                    "percentunit",
+                    (
+                        Query(
+                            increase(
+                                "clipstream_label_decisions_total",
+                                "24h",
+                                SETS,
+                                by="label_set, decision",
+                            )
+                            + " / on (label_set) group_left () "
+                            + increase(
+                                "clipstream_label_decisions_total", "24h", SETS, by="label_set"
+                            )
+                            + " - on (label_set, decision) "
+                            + gauge(
+                                "max",
+                                "clipstream_drift_reference_decision_share",
+                                SETS,
+                                by="label_set, decision",
+                            ),
+                            "{{label_set}}: {{decision}}",
+                        ),
+                    ),
+                    width=12,
+                ),
+                Panel(
+                    "Embeddings against the reference",
+                    "Distance of the mean embedding of a worker's last images from the "
+                    "reference's, in units of the reference's spread: the worker farthest away.",
+                    "short",
+                    (
+                        Query(
+                            gauge(
+                                "max",
+                                "clipstream_drift_embeddings",
+                                f'{SETS},measure="spreads"',
+                                by="label_set",
+                            ),
+                            "{{label_set}}",
+                        ),
+                    ),
+                    width=12,
+                ),
+                Panel(
+                    "References that do not fit",
+                    "Workers whose label set is of another version or model than the reference, "
+                    "or whose reference cannot be read. Nothing is compared there.",
+                    "short",
+                    (
+                        Query(
+                            gauge("sum", "clipstream_drift_reference_unfit", SETS, by="label_set"),
+                            "{{label_set}}",
+                        ),
+                    ),
+                    width=12,
+                ),
+            ),
+        ),
+        Row(
             "Label sets",
             (
                 Panel(

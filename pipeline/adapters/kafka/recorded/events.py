@@ -107,18 +107,23 @@ class ScoredImages:
 
 
 def classified(
-    kafka: KafkaPolicy, since: datetime | None, newest: int | None
+    kafka: KafkaPolicy,
+    since: datetime | None,
+    newest: int | None,
+    until: datetime | None = None,
 ) -> Iterator[tuple[ScoredImage, ClassificationEvent]]:
-    """The images on the classifications topic. ``since`` and ``newest`` as for
+    """The images on the classifications topic. ``since``, ``newest`` and ``until`` are as for
     ``RecordedTopic.records``.
 
     Raises:
         Retry: the broker does not answer.
         Halt: there is no such topic, or it may not be read.
     """
-    since_ms = None if since is None else round(since.timestamp() * 1000)
+    since_ms, until_ms = (
+        None if each is None else round(each.timestamp() * 1000) for each in (since, until)
+    )
     with RecordedTopic(kafka, kafka.output_topics.classifications) as topic:
-        for record in topic.records(since_ms, newest):
+        for record in topic.records(since_ms, newest, until_ms):
             try:
                 event = classification_of(record)
             except Halt:
@@ -136,7 +141,11 @@ def classified(
 
 
 def scored_images(
-    kafka: KafkaPolicy, label_set: str | None, since: datetime | None, newest: int | None
+    kafka: KafkaPolicy,
+    label_set: str | None,
+    since: datetime | None,
+    newest: int | None,
+    until: datetime | None = None,
 ) -> ScoredImages:
     """The images on the classifications topic that a label set of this name has scored, or all.
 
@@ -146,7 +155,7 @@ def scored_images(
     found: dict[tuple[str, str], dict[str, ScoredImage]] = {}
     models: dict[tuple[str, str], ModelIdentity] = {}
     newest_model, unscored = None, 0
-    for image, event in classified(kafka, since, newest):
+    for image, event in classified(kafka, since, newest, until):
         if label_set is not None and label_set not in {e.label_set for e in event.results}:
             unscored += 1
             continue

@@ -71,6 +71,7 @@ class Selection:
     label_set: str | None
     since: datetime | None = None
     newest: int | None = None
+    until: datetime | None = None
 
 
 def open_source(settings: Settings, place: str, selection: Selection) -> Source:
@@ -98,7 +99,9 @@ def no_embedding(place: str, why: str) -> Halt:
 def _topic(settings: Settings, selection: Selection) -> Source:
     kafka = settings.kafka
     place = kafka.output_topics.embeddings
-    found = scored_images(kafka, selection.label_set, selection.since, selection.newest)
+    found = scored_images(
+        kafka, selection.label_set, selection.since, selection.newest, selection.until
+    )
     if found.model is None:
         why = "the classifications topic has no image"
         if found.unscored:
