@@ -1,30 +1,20 @@
-"""Label sets and routes from the settings, for the stream worker and any other kind. A change of
-their files takes effect without a restart."""
+"""Label sets and routes from the settings, for the stream worker and any other kind."""
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
 
-from pipeline import metrics
 from pipeline.adapters.clip.text_cache import CachedTexts
 from pipeline.adapters.label_files import load_sourced
-from pipeline.errors import Halt, Retry
+from pipeline.errors import Halt
 from pipeline.flow import Scoring
 from pipeline.labels.label_set import LabelSet, LabelSetsPolicy
 from pipeline.labels.recorded import SourcedLabelSet
 from pipeline.labels.scoring import CompiledLabelSets, EncodeTexts, compile_label_sets
-from pipeline.ports import Meter
 from pipeline.records import ModelIdentity
 from pipeline.routes import Router
-from workers.audit import Act, note
-from workers.looks import Looks
 from workers.settings.loading import Settings
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +39,6 @@ class Rules:
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The labels of each label set, in its order."""
 
-
-class Versioned(Protocol):
-    """Rules whose label sets have versions."""
-
-    @property
-    def versions(self) -> Mapping[str, str]: ...
-
-
-InForce = TypeVar("InForce", bound=Versioned)
 
 BeforeUse = Callable[[Sequence[SourcedLabelSet], ModelIdentity], object]
 """Called with label sets that are valid and about to be used. May raise ``Halt`` or ``Retry``, so
@@ -153,86 +134,3 @@ def _compiled(
         compile_label_sets(label_sets, encode_texts, model, policy.override_model_pin),
         {label_set.name: label_set.version for label_set in label_sets},
     )
-
-
-class LiveRules(Generic[InForce]):
-    """The rules in force, of whatever kind. ``watch`` applies changes of their files.
-
-    A change takes effect when two looks in a row have seen the same files, so that a file that is
-    still being written is not loaded. Files that cannot be loaded change nothing until they change
-    again. If something did not answer that loading needs, the next look tries again.
-    """
-
-    def __init__(
-        self,
-        load: Callable[[], InForce],
-        fingerprint: Callable[[], str],
-        meter: Meter,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        """Load the rules. ``now`` returns Unix seconds.
-
-        Raises:
-            Halt, Retry: raised by ``load``, such as for rules that are not valid.
-        """
-        self._load = load
-        self._fingerprint = fingerprint
-        self._meter = meter
-        self._now = now
-        self.changed_at: Mapping[str, float] = {}
-        """When label sets came in force that have changed since the start, in Unix seconds."""
-        # Taken before the files are read, so that the next look sees a change made meanwhile.
-        self._seen = self._tried = fingerprint()
-        self._current = load()
-        self._tell({})
-        self._looks: Looks | None = None
-
-    def __call__(self) -> InForce:
-        return self._current
-
-    def watch(self, interval_s: float) -> None:
-        """Look at the files every ``interval_s`` seconds, in a thread."""
-        self._looks = Looks(self.look, interval_s, "label sets")
-
-    def close(self) -> None:
-        if self._looks is not None:
-            self._looks.close()
-
-    def look(self) -> None:
-        """Apply a change of the files that both this look and the previous one have seen."""
-        before, self._seen = self._seen, self._fingerprint()
-        if self._seen != before or self._seen == self._tried:
-            return
-        self._tried = self._seen
-        try:
-            rules = self._load()
-        except (Halt, Retry) as refused:
-            if isinstance(refused, Retry):
-                self._tried = ""  # the files may be right: the next look loads them again
-            self._meter.add(metrics.LABEL_SET_RELOADS, outcome="refused")
-            self._meter.set(metrics.LABEL_SETS_REFUSED, 1)
-            log.error(  # noqa: TRY400 - an expected failure, its message says it all
-                "label sets: the changed files cannot be loaded, those loaded before stay in "
-                "force: %s",
-                refused.message,
-                extra={"code": refused.code},
-            )
-            return
-        replaced, self._current = self._current, rules
-        fresh = {name for name, _ in rules.versions.items() - replaced.versions.items()}
-        kept = {name: at for name, at in self.changed_at.items() if name in rules.versions}
-        self.changed_at = kept | dict.fromkeys(fresh, self._now())
-        self._meter.add(metrics.LABEL_SET_RELOADS, outcome="loaded")
-        self._meter.set(metrics.LABEL_SETS_REFUSED, 0)
-        self._tell(replaced.versions)
-
-    def _tell(self, replaced: Mapping[str, str]) -> None:
-        versions = self._current.versions
-        for name, version in replaced.items() - versions.items():
-            self._meter.forget(metrics.LABEL_SET_INFO, label_set=name, version=version)
-        for name, version in versions.items():
-            self._meter.set(metrics.LABEL_SET_INFO, 1, label_set=name, version=version)
-        for name, version in sorted(versions.items() - replaced.items()):
-            note(Act.LOADED, "label_sets.paths", f"label set {name}, version {version}")
-        for name in sorted(replaced.keys() - versions.keys()):
-            note(Act.UNLOADED, "label_sets.paths", f"label set {name}")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.adapters.clip.checkpoint import from_directory, from_hub
 from pipeline.adapters.https.store import trusted
+from pipeline.adapters.known_files import load_known
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.opentelemetry.policy import require_tracing
 from pipeline.adapters.prometheus import PrometheusMeter
@@ -67,6 +68,8 @@ def examine_node(sent: SentSettings, gpus: float) -> list[Finding]:
     settings = sent.settings
     if settings.tracing.enabled:
         looks["tracing"] = _tracing
+    if settings.known.lists:
+        looks["known lists"] = _known_lists
     try:
         settings = sent.resolved()
     except Halt as halt:
@@ -129,6 +132,12 @@ def _label_sets(settings: Settings) -> Finding:
     label_sets = load_label_sets(settings.label_sets.paths)
     names = ", ".join(f"{each.name} {_short(each.version)}" for each in label_sets)
     return _passed("label sets", names, names)
+
+
+def _known_lists(settings: Settings) -> Finding:
+    versions = load_known(settings.known.lists).versions
+    names = ", ".join(f"{name} {_short(version)}" for name, version in versions.items())
+    return _passed("known lists", names, names)
 
 
 def _model(settings: Settings) -> Finding:

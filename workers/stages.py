@@ -6,7 +6,7 @@ The stream runs it next to the Kafka thread. Any other kind of worker runs it wh
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,7 +17,7 @@ from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.batching import Batcher
 from pipeline.encode.policy import BatchPolicy
 from pipeline.fetch import Fetcher, Stores
-from pipeline.flow import Flow
+from pipeline.flow import Flow, Knowing
 from pipeline.look import Look
 from pipeline.metrics import MODEL_INFO
 from pipeline.ports import Encoder, Meter
@@ -140,10 +140,12 @@ async def stages(
     stores: Stores | None = None,
     *,
     max_waiting: int | None = None,
+    known: Callable[[], Knowing | None] = lambda: None,
 ) -> AsyncIterator[Stages]:
     """The whole path. ``stores`` defaults to the stores of the settings. They are closed at the
     end, even if the path does not come up. ``max_waiting`` is as for ``looking``; a worker that
-    bounds what it takes in, as the stream does, needs none.
+    bounds what it takes in, as the stream does, needs none. ``known`` returns the lists of known
+    pictures in force.
 
     Raises:
         Halt: as ``decoding`` and ``workers.stores.open_stores``.
@@ -167,5 +169,5 @@ async def stages(
                 min_share=settings.priority.min_share,
             )
         )
-        flow = Flow(fetcher, seeing.look, clock, meter)
+        flow = Flow(fetcher, seeing.look, clock, meter, known)
         yield Stages(fetcher, seeing.look, seeing.batcher, flow)

@@ -27,8 +27,10 @@ from workers.endpoints.identity import STREAM, EndpointId
 from workers.endpoints.worker import MetricsEndpoint
 from workers.event_loop import EventLoopThread
 from workers.instruments import Instruments
-from workers.label_sets import LiveRules, load_rules
+from workers.known import knowing
+from workers.label_sets import load_rules
 from workers.node_checks import require_node
+from workers.reloading import LiveRules
 from workers.settings.loading import Settings
 from workers.stages import Stages, load_encoder, stages, tell_model
 from workers.stream.commit_gate import CommitGate
@@ -83,13 +85,16 @@ def build_stream_worker(
         owned.callback(endpoint.close)
         log.info("metrics on port %d", endpoint.port)
         require_node(settings)
+        known = owned.enter_context(knowing(settings, meter))
         tracer = owned.enter_context(tracer_of(settings, member, meter))
         with KafkaAdmin(settings.kafka) as admin:
             facts = admin.facts()
         encoder = WatchedEncoder(load(settings), SystemClock())
         loop = EventLoopThread(f"images-{slot}")
         owned.callback(loop.close)
-        path = owned.enter_context(loop.holding(stages(settings, encoder, meter), START_S, CLOSE_S))
+        path = owned.enter_context(
+            loop.holding(stages(settings, encoder, meter, known=known), START_S, CLOSE_S)
+        )
         meter.follow(path.fetcher)
         rules = LiveRules(
             partial(

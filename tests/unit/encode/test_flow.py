@@ -7,7 +7,7 @@ import contextlib
 import errno
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ from pipeline.records import (
     Pixels,
     Vector,
 )
+from pipeline.records.known import KnownMatch
 
 REF = ImageRef("bucket", "key", ("things",))
 EMBEDDING = np.array([0.1, 0.2, 0.3], np.float32)
@@ -91,11 +92,16 @@ class Stages:
     ) -> list[Vector | Reject]:
         return [await self.encode(each, level, trace) for each in pixels]
 
-    def judge(self, names: tuple[str, ...], looked: Looked) -> tuple[LabelSetResult, ...]:
+    def judge(
+        self, names: tuple[str, ...], looked: Looked, known: Sequence[KnownMatch] = ()
+    ) -> tuple[LabelSetResult, ...]:
         self.scored.append(looked.embedding)
         return tuple(LabelSetResult(name, "v", (), (), "allow") for name in names)
 
-    def unclassified_action(self, names: tuple[str, ...]) -> str:
+    def unheard(self, names: tuple[str, ...], known: Sequence[KnownMatch]) -> str | None:
+        return None
+
+    def unclassified_action(self, names: tuple[str, ...], known: Sequence[KnownMatch] = ()) -> str:
         return "quarantine"
 
 
