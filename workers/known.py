@@ -5,27 +5,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
-from pipeline.adapters.known_files import fingerprint, load_known
+from pipeline.adapters.decode.pdq import require_pdq
+from pipeline.adapters.known_files import fingerprint, kinds, load_known
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.errors import Halt
 from pipeline.known.lists import KnownLists
 from pipeline.ports import Meter
+from pipeline.records import ModelIdentity
+from pipeline.records.known import KnownKind
 from workers.reloading import KNOWN_LISTS, LiveRules
 from workers.settings.loading import Settings
 
-InForce = Callable[[], KnownLists | None]
-"""The lists in force; None if none is configured."""
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """``lists`` returns those in force, or None if none is configured. ``pdq`` says whether images
+    need their PDQ hash for it."""
+
+    lists: Callable[[], KnownLists | None]
+    pdq: bool = False
 
 
-def load_lists(settings: Settings) -> KnownLists:
-    """The configured lists. Blocks for a second for each million entries.
+NOTHING_KNOWN = Known(lambda: None)
+
+
+def load_lists(
+    settings: Settings, model: ModelIdentity | None = None, *, pdq: bool = True
+) -> KnownLists:
+    """The configured lists. Blocks for seconds for each million entries. ``model`` is as for
+    ``load_known``. ``pdq`` says whether images come with their PDQ hash.
 
     Raises:
         Halt: ``known.invalid``: a list is not valid, or no label set has its action.
+        Halt: ``known.pdq_missing``.
     """
-    lists = load_known(settings.known.lists)
+    lists = load_known(settings.known.lists, model)
     actions = _actions(settings)
     problems = [
         f"known list {each.name}: action: {each.action!r} is no action of a label set "
@@ -33,13 +50,21 @@ def load_lists(settings: Settings) -> KnownLists:
         for each in lists.lists
         if actions and each.action not in actions
     ]
+    hashed = [each.name for each in lists.lists if each.kind is KnownKind.PDQ]
+    if hashed:
+        require_pdq()
+        if not pdq:
+            problems.append(
+                f"known list {hashed[0]}: kind: is the first of kind pdq, and the decoders compute "
+                "no PDQ hashes; restart the driver"
+            )
     if problems:
         raise Halt("known.invalid", "\n".join(problems))
     return lists
 
 
 @contextmanager
-def knowing(settings: Settings, meter: Meter) -> Iterator[InForce]:
+def knowing(settings: Settings, model: ModelIdentity, meter: Meter) -> Iterator[Known]:
     """The lists in force, for the time of the block.
 
     Raises:
@@ -47,15 +72,19 @@ def knowing(settings: Settings, meter: Meter) -> Iterator[InForce]:
     """
     policy = settings.known
     if not policy.lists:
-        yield lambda: None
+        yield NOTHING_KNOWN
         return
+    pdq = KnownKind.PDQ in kinds(policy.lists)
     live = LiveRules(
-        partial(load_lists, settings), partial(fingerprint, policy.lists), meter, told=KNOWN_LISTS
+        partial(load_lists, settings, model, pdq=pdq),
+        partial(fingerprint, policy.lists),
+        meter,
+        told=KNOWN_LISTS,
     )
     if policy.reload_interval_s:
         live.watch(policy.reload_interval_s)
     try:
-        yield live
+        yield Known(live, pdq)
     finally:
         live.close()
 
@@ -66,6 +95,5 @@ def _actions(settings: Settings) -> list[str]:
         label_sets = load_label_sets(settings.label_sets.paths)
     except Halt:
         return []
-    return list(
-        dict.fromkeys(action for each in label_sets if not each.shadow for action in each.actions)
-    )
+    counting = [each for each in label_sets if not each.shadow]
+    return list(dict.fromkeys(action for each in counting for action in each.actions))

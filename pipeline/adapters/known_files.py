@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.adapters.yaml_lines import Unreadable, file_text, read_yaml
 from pipeline.errors import Halt
+from pipeline.known.cosines import CosineTable
 from pipeline.known.digests import Digests, DigestTable
+from pipeline.known.hamming import HammingTable
 from pipeline.known.lists import KnownLists, LoadedList
 from pipeline.known.parsing import InvalidKnownList, parse_header
+from pipeline.records import ModelIdentity
+from pipeline.records.known import KnownKind
 
 MAX_ENTRIES = 20_000_000
 """Entries of a list of hashes. They take 2 GB of memory in each worker."""
+MAX_VECTORS = 100_000
+"""Entries of a list of embeddings: each image costs more with each of them
+(docs/known-pictures.md)."""
+_LEAST_LENGTH = 1e-6
 _DIGEST_CHARACTERS = 64
 _SUFFIXES = (".yaml", ".yml")
 
@@ -28,9 +39,10 @@ class _Invalid(Exception):
         self.lines = lines
 
 
-def load_known(paths: Sequence[Path]) -> KnownLists:
+def load_known(paths: Sequence[Path], model: ModelIdentity | None = None) -> KnownLists:
     """Read lists, one for each header. A folder stands for its ``.yaml`` and ``.yml`` files. Blocks
-    for a second for each million entries.
+    for seconds for each million entries. ``model`` is the loaded model, which embeddings must be
+    of; None: there is none to compare with.
 
     Raises:
         Halt: ``known.invalid``. The message has one line for every problem of every file, as
@@ -40,7 +52,7 @@ def load_known(paths: Sequence[Path]) -> KnownLists:
     loaded: dict[str, LoadedList] = {}
     for path in _headers(paths, problems):
         try:
-            each = _load(path)
+            each = _load(path, model)
         except _Invalid as invalid:
             problems += invalid.lines
             continue
@@ -52,6 +64,15 @@ def load_known(paths: Sequence[Path]) -> KnownLists:
     if problems:
         raise Halt("known.invalid", "\n".join(problems))
     return KnownLists(loaded.values())
+
+
+def kinds(paths: Sequence[Path]) -> frozenset[KnownKind]:
+    """The kinds of the lists, as far as their headers can be read."""
+    found = set()
+    for path in _headers(paths, []):
+        with contextlib.suppress(Unreadable, InvalidKnownList):
+            found.add(parse_header(read_yaml(file_text(path)).data)[0].kind)
+    return frozenset(found)
 
 
 def fingerprint(paths: Sequence[Path]) -> str:
@@ -85,7 +106,7 @@ def _headers(paths: Sequence[Path], problems: list[str]) -> Iterator[Path]:
         yield from files
 
 
-def _load(path: Path) -> LoadedList:
+def _load(path: Path, model: ModelIdentity | None) -> LoadedList:
     try:
         file = read_yaml(file_text(path))
     except Unreadable as error:
@@ -96,12 +117,55 @@ def _load(path: Path) -> LoadedList:
         file.problems += [(file.line(each.path), each) for each in error.problems]
     if file.problems:
         raise _Invalid(*(f"{path}:{line}: {each}" for line, each in file.problems))
+    if known.kind is KnownKind.EMBEDDING:
+        _check_model(path, known, model)
+        vectors = _vectors(path.parent / entries, model)
+        return LoadedList(known, known.version(_hash_of(vectors)), CosineTable(vectors))
     digests = _digests(path.parent / entries)
-    return LoadedList(known, known.version(_hash_of(digests)), DigestTable(digests))
+    table = HammingTable(digests) if known.kind is KnownKind.PDQ else DigestTable(digests)
+    return LoadedList(known, known.version(_hash_of(digests)), table)
 
 
-def _hash_of(entries: Digests) -> str:
+def _hash_of(entries: npt.NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(entries).data).hexdigest()
+
+
+def _check_model(path: Path, known: KnownList, model: ModelIdentity | None) -> None:
+    pin = known.model
+    if model is None or pin is None or (pin.name, pin.revision) == (model.name, model.revision):
+        return
+    raise _Invalid(
+        f"{path}: model: the embeddings are of {pin.name} at revision {pin.revision}, and loaded is "
+        f"{model.name} at revision {model.revision}; compute them again with the loaded model"
+    )
+
+
+def _vectors(path: Path, model: ModelIdentity | None) -> npt.NDArray[np.float32]:
+    """A NumPy array of numbers, [entries, dimension]."""
+    try:
+        found: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _Invalid(f"{path}: cannot be read as .npy ({error}); check `entries`") from None
+    if found.dtype.kind != "f" or found.ndim != 2 or len(found) == 0:
+        raise _Invalid(
+            f"{path}: an array of {found.dtype} with the shape {found.shape}, not of float32 with "
+            "[entries, dimension]; save one embedding a row"
+        )
+    entries, dimension = found.shape
+    if entries > MAX_VECTORS:
+        raise _Invalid(
+            f"{path}: {entries:,} entries against {MAX_VECTORS:,}; split or thin the list"
+        )
+    if model is not None and dimension != model.dimension:
+        raise _Invalid(
+            f"{path}: embeddings of {dimension} elements, and {model.name} has {model.dimension}; "
+            "compute them with the loaded model"
+        )
+    lengths = np.linalg.norm(found.astype(np.float64), axis=1)
+    wrong = np.flatnonzero(~((lengths > _LEAST_LENGTH) & np.isfinite(lengths)))
+    if len(wrong):
+        raise _Invalid(f"{path}: row {wrong[0] + 1} is no direction; remove it")
+    return found.astype(np.float32)
 
 
 def _digests(path: Path) -> Digests:

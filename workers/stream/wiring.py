@@ -85,11 +85,11 @@ def build_stream_worker(
         owned.callback(endpoint.close)
         log.info("metrics on port %d", endpoint.port)
         require_node(settings)
-        known = owned.enter_context(knowing(settings, meter))
         tracer = owned.enter_context(tracer_of(settings, member, meter))
         with KafkaAdmin(settings.kafka) as admin:
             facts = admin.facts()
         encoder = WatchedEncoder(load(settings), SystemClock())
+        known = owned.enter_context(knowing(settings, encoder.model, meter))
         loop = EventLoopThread(f"images-{slot}")
         owned.callback(loop.close)
         path = owned.enter_context(
