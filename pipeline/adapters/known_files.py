@@ -16,7 +16,7 @@ from pipeline.errors import Halt
 from pipeline.known.cosines import CosineTable
 from pipeline.known.digests import Digests, DigestTable
 from pipeline.known.hamming import HammingTable
-from pipeline.known.lists import KnownLists, LoadedList
+from pipeline.known.lists import KnownList, KnownLists, LoadedList
 from pipeline.known.parsing import InvalidKnownList, parse_header
 from pipeline.records import ModelIdentity
 from pipeline.records.known import KnownKind
@@ -135,8 +135,8 @@ def _check_model(path: Path, known: KnownList, model: ModelIdentity | None) -> N
     if model is None or pin is None or (pin.name, pin.revision) == (model.name, model.revision):
         return
     raise _Invalid(
-        f"{path}: model: the embeddings are of {pin.name} at revision {pin.revision}, and loaded is "
-        f"{model.name} at revision {model.revision}; compute them again with the loaded model"
+        f"{path}: model: the embeddings are of {pin.name} at revision {pin.revision}, and "
+        f"{model.name} at revision {model.revision} is loaded; compute them again with that"
     )
 
 

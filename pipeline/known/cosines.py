@@ -9,6 +9,8 @@ first: one search finds those within reach of it.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -51,7 +53,7 @@ class CosineTable:
         """The row with the largest cosine and that cosine, if it is at least ``least``. The cosine
         is the product of the vector, as it is, with the entry of length 1."""
         query = vector.astype(np.float64)
-        apart = np.sqrt(max(0.0, query @ query + 1 - 2 * least)) + _SLACK
+        apart = math.sqrt(max(0.0, float(query @ query) + 1 - 2 * least)) + _SLACK
         own = (query @ self._axes).astype(np.float32)
         begin = np.searchsorted(self._first, own[0] - apart)
         end = np.searchsorted(self._first, own[0] + apart, side="right")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.adapters.decode import pdq
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import Halt
@@ -115,3 +116,24 @@ def test_without_lists_nothing_is_watched(bench: Bench) -> None:
     with knowing(settings, MODEL, bench.meter) as known:
         assert known.lists() is None
     assert bench.in_force() == []
+
+
+def test_a_first_list_of_pdq_waits_for_decoders_that_compute_the_hashes(
+    bench: Bench, live: LiveRules[KnownLists]
+) -> None:
+    bench.write(HEADER.replace("sha256", "pdq"), LEAKED)
+    live.look()
+    live.look()
+    assert bench.meter.value(KNOWN_LISTS_REFUSED) == 1
+    with knowing(bench.settings, MODEL, bench.meter) as known:
+        assert known.pdq
+
+
+def test_a_list_of_pdq_without_the_library_says_what_to_install(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write(HEADER.replace("sha256", "pdq"), LEAKED)
+    monkeypatch.setattr(pdq, "_LIBRARY", "no_such_library")
+    with pytest.raises(Halt, match=r"pip install 'clipstream\[pdq\]'") as halt:
+        load_lists(bench.settings)
+    assert halt.value.code == "known.pdq_missing"
