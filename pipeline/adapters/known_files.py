@@ -153,9 +153,7 @@ def _vectors(path: Path, model: ModelIdentity | None) -> npt.NDArray[np.float32]
         )
     entries, dimension = found.shape
     if entries > MAX_VECTORS:
-        raise _Invalid(
-            f"{path}: {entries:,} entries against {MAX_VECTORS:,}; split or thin the list"
-        )
+        raise _Invalid(f"{path}: {entries:,} entries against {MAX_VECTORS:,}; thin the list")
     if model is not None and dimension != model.dimension:
         raise _Invalid(
             f"{path}: embeddings of {dimension} elements, and {model.name} has {model.dimension}; "

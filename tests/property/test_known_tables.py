@@ -30,7 +30,9 @@ def turned(hash_: Bytes, bits: set[int]) -> bytes:
 
 
 def distances(table: Bytes, query: bytes) -> npt.NDArray[np.intp]:
-    return np.unpackbits(table ^ np.frombuffer(query, np.uint8), axis=1).sum(axis=1, dtype=np.intp)
+    bits = np.unpackbits(table ^ np.frombuffer(query, np.uint8), axis=1)
+    counts: npt.NDArray[np.intp] = bits.sum(axis=1, dtype=np.intp)
+    return counts
 
 
 @given(hashes, st.data())
@@ -46,7 +48,7 @@ def test_the_nearest_hash_is_the_one_that_brute_force_finds(
     if expected.min() > most:
         assert found is None
     else:
-        assert found == (expected.argmin(), expected.min())
+        assert found == (int(expected.argmin()), int(expected.min()))
 
 
 @given(st.integers(0, 2**32 - 1), st.sets(st.integers(0, BITS - 1), min_size=31, max_size=31))
