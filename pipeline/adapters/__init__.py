@@ -6,6 +6,6 @@ servers), ``decode`` (files to pixels), ``clip`` (pixels and text to embeddings)
 ``opentelemetry`` (traces), and ``memory`` (the same ports without an outside world).
 Read ``memory`` first: the ports at their simplest. No room imports another, but for ``manifests``,
 which are read into the tables of ``parquet``. ``clock``, ``processors`` and ``yaml_lines`` serve
-several rooms and workers. ``certificates``, ``jpeg``, ``label_files`` and ``prometheus`` are
-adapters of one module each.
+several rooms and workers. ``certificates``, ``jpeg``, ``label_files``, ``known_files`` and
+``prometheus`` are adapters of one module each.
 """

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
+Floats32 = npt.NDArray[np.float32]
 
 _AXES = 32
 _FIRST_AXES = 8
@@ -42,8 +43,10 @@ class CosineTable:
         self._axes = np.ascontiguousarray(axes[:, ::-1][:, :_AXES])
         projected = wide @ self._axes
         self._order = np.argsort(projected[:, 0], kind="stable")
-        self._projected = projected[self._order].astype(np.float32)
-        self._first = np.ascontiguousarray(self._projected[:, 0])
+        ordered = projected[self._order].astype(np.float32)
+        self._first = np.ascontiguousarray(ordered[:, 0])
+        self._near = np.ascontiguousarray(ordered[:, :_FIRST_AXES])
+        self._far = np.ascontiguousarray(ordered[:, _FIRST_AXES:])
         self._vectors = wide.astype(np.float32)
 
     def __len__(self) -> int:
@@ -57,25 +60,21 @@ class CosineTable:
         own = (query @ self._axes).astype(np.float32)
         begin = np.searchsorted(self._first, own[0] - apart)
         end = np.searchsorted(self._first, own[0] + apart, side="right")
-        near = self._within(np.arange(begin, end), own, slice(0, _FIRST_AXES), apart)
-        near = self._within(near, own, slice(0, _AXES), apart)
-        if len(near) == 0:
+        squares = _squares(self._near[begin:end], own[:_FIRST_AXES])
+        within = np.flatnonzero(squares <= apart * apart)
+        further = _squares(self._far[begin + within], own[_FIRST_AXES:])
+        within = within[squares[within] + further <= apart * apart]
+        if len(within) == 0:
             return None
-        rows = np.sort(self._order[near])
+        rows = np.sort(self._order[begin + within])
         cosines = self._vectors[rows].astype(np.float64) @ query
         best = int(cosines.argmax())
         cosine = min(float(cosines[best]), 1.0)
         return (int(rows[best]), cosine) if cosine >= least else None
 
-    def _within(
-        self,
-        places: npt.NDArray[np.intp],
-        own: npt.NDArray[np.float32],
-        axes: slice,
-        apart: float,
-    ) -> npt.NDArray[np.intp]:
-        """The places that are within reach in these axes."""
-        differences = self._projected[places, axes] - own[axes]
-        squares = np.einsum("ij,ij->i", differences, differences)
-        kept: npt.NDArray[np.intp] = places[squares <= apart * apart]
-        return kept
+
+def _squares(entries: Floats32, own: Floats32) -> Floats32:
+    """The squared distances of the entries from ``own``."""
+    differences = entries - own
+    squares: Floats32 = np.einsum("ij,ij->i", differences, differences)
+    return squares

@@ -1,6 +1,6 @@
 """The domain's types: inputs, outcomes, and where each comes from. Read ``views`` for the parts of
-a file that a model looks at, ``known`` for lists of known pictures, and ``progress`` for how far a
-group has come in a partition."""
+a file that a model looks at, ``known`` for lists of known pictures, ``progress`` for how far a
+group has come in a partition, and ``event`` for what is published beside outcomes."""
 
 from __future__ import annotations
 
