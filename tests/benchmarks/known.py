@@ -1,4 +1,4 @@
-"""CPU time of comparing one image with lists of known pictures: ``python -m tests.benchmarks.known``.
+"""CPU time of comparing an image with lists of known pictures: ``python -m tests.benchmarks.known``.
 
 The ratio of sizes is measured in one run: a table of a million entries beside one of a thousand.
 Prints JSON.
