@@ -16,7 +16,7 @@ from pipeline.known.lists import KnownLists
 from pipeline.ports import Meter
 from pipeline.records import ModelIdentity
 from pipeline.records.known import KnownKind
-from workers.reloading import KNOWN_LISTS, LiveRules
+from workers.label_sets import KNOWN_LISTS, LiveRules
 from workers.settings.loading import Settings
 
 

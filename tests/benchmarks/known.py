@@ -1,4 +1,4 @@
-"""CPU time of comparing an image with lists of known pictures: ``python -m tests.benchmarks.known``.
+"""CPU time of comparing an image with lists of known pictures: ``-m tests.benchmarks.known``.
 
 The ratio of sizes is measured in one run: a table of a million entries beside one of a thousand.
 Prints JSON.
@@ -50,7 +50,9 @@ def embeddings(random: np.random.Generator, entries: int) -> npt.NDArray[np.floa
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors *= np.sqrt(1 - CONE)
     vectors[:, -1] += np.sqrt(CONE)
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float32] = (vectors / lengths).astype(np.float32)
+    return unit
 
 
 def measured() -> dict[str, float]:

@@ -36,8 +36,7 @@ from tests.rigs.stages.backfill_job import compiled, identity_of
 from workers import cli
 from workers.commands.backfill.publish import record_label_sets
 from workers.demo.accuracy import LABELS_FILE
-from workers.label_sets import load_scoring
-from workers.reloading import LiveRules
+from workers.label_sets import LiveRules, load_scoring
 from workers.serve.wiring import serving
 from workers.settings.loading import Settings
 

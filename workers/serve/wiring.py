@@ -17,8 +17,7 @@ from pipeline.adapters.label_files import fingerprint
 from pipeline.events.served import ServedEvents
 from pipeline.fetch import Attempts, Stores
 from pipeline.ports import Clock, Encoder, Meter
-from workers.label_sets import BeforeUse, load_scoring
-from workers.reloading import LiveRules
+from workers.label_sets import BeforeUse, LiveRules, load_scoring
 from workers.serve.admission.keys import Keys
 from workers.serve.admission.memory import KEYS_SHARE, MemoryBudget
 from workers.serve.admission.rates import Rates

@@ -28,9 +28,8 @@ from workers.endpoints.worker import MetricsEndpoint
 from workers.event_loop import EventLoopThread
 from workers.instruments import Instruments
 from workers.known import knowing
-from workers.label_sets import load_rules
+from workers.label_sets import LiveRules, load_rules
 from workers.node_checks import require_node
-from workers.reloading import LiveRules
 from workers.settings.loading import Settings
 from workers.stages import Stages, load_encoder, stages, tell_model
 from workers.stream.commit_gate import CommitGate

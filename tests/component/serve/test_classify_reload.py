@@ -18,7 +18,7 @@ from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.records import Pixels, Vector
 from tests.rigs.serve.application import application, served
 from tests.rigs.stages.decoding import as_file, noise
-from workers.reloading import LiveRules
+from workers.label_sets import LiveRules
 from workers.serve.label_sets import own_label_set
 
 pytestmark = [pytest.mark.component]

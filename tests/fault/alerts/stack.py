@@ -51,7 +51,7 @@ IMAGES = 20
 MAIN = "main"
 LABELS = DEMO / "labels.yaml"
 KNOWN = "name: leaked\nkind: sha256\naction: reject\nentries: known.txt\n"
-"""The header of a list of known pictures. Its file has no image of the tests."""
+"""The header of a list of known pictures, which has the good image."""
 SPARE_CPUS = 1
 """What the cluster has beside what the workers need."""
 
@@ -205,7 +205,8 @@ def stack(folder: Path, server: S3Server) -> Iterator[Stack]:
     shutil.copytree(DEMO / "model", folder / "model")
     shutil.copy(LABELS, folder / "labels.yaml")
     (folder / "known.yaml").write_text(KNOWN)
-    (folder / "known.txt").write_text(f"{hashlib.sha256(b'no image').hexdigest()}\n")
+    image = next(demo_images(SEED, 1, SIDE_PX)).body
+    (folder / "known.txt").write_text(f"{hashlib.sha256(image).hexdigest()}\n")
     targets = Targets(folder / "targets.json")
     rules = rules_file(scaled(defaults(), FASTER))
     with (

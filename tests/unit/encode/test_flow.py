@@ -25,7 +25,7 @@ from pipeline.records import (
     ImageFacts,
     ImageRef,
 )
-from tests.rigs.stages.failing import EMBEDDING, Stages, look_of
+from tests.rigs.failing_stages import EMBEDDING, Stages, look_of
 
 REF = ImageRef("bucket", "key", ("things",))
 

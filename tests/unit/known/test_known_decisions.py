@@ -34,7 +34,7 @@ from pipeline.records import (
     Position,
 )
 from pipeline.records.known import KnownKind, KnownMatch, PdqHash
-from tests.rigs.stages.failing import Stages, look_of
+from tests.rigs.failing_stages import Stages, look_of
 
 ENCODER = MemoryEncoder(dimension=3, crop=2)
 BODY = hashlib.sha256(b"bytes").hexdigest()

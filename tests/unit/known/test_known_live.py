@@ -21,7 +21,7 @@ from pipeline.metrics import (
 )
 from tests.rigs.root import ROOT
 from workers.known import knowing, load_lists
-from workers.reloading import LiveRules
+from workers.label_sets import LiveRules
 from workers.settings.loading import Settings, load_settings
 
 MODEL = MemoryEncoder().model

@@ -24,8 +24,7 @@ from pipeline.records import ImageRef, Partition, Position, Record
 from pipeline.references import ReferencesPolicy, parse
 from tests.rigs.stages.looked import scored
 from tests.rigs.waiting import eventually
-from workers.label_sets import Rules, ScoringRules, load_rules, load_scoring
-from workers.reloading import LiveRules
+from workers.label_sets import LiveRules, Rules, ScoringRules, load_rules, load_scoring
 from workers.settings.loading import Settings, load_settings
 
 ONE = """\
