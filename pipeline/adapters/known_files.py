@@ -167,8 +167,8 @@ def _vectors(path: Path, model: ModelIdentity | None) -> npt.NDArray[np.float32]
 
 
 def _digests(path: Path) -> Digests:
-    """One digest of 64 hexadecimal digits a line. ``#`` begins a comment; empty lines count for
-    nothing."""
+    """One digest of 64 hexadecimal digits a line. What follows it after a space, and what follows
+    ``#``, is a comment. Empty lines count for nothing."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -176,13 +176,13 @@ def _digests(path: Path) -> Digests:
         raise _Invalid(f"{path}: cannot be read ({reason}); check `entries`") from None
     words: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
-        word = line.partition("#")[0].strip()
+        word, *_ = (*line.partition("#")[0].split(maxsplit=1), "")
         if not word:
             continue
         if len(word) != _DIGEST_CHARACTERS or not word.isalnum():
             raise _Invalid(
                 f"{path}:{number}: {len(word)} characters, not {_DIGEST_CHARACTERS} hexadecimal "
-                "digits; write one hash a line, and # before a comment"
+                "digits; write one hash a line, and a space or # before a comment"
             )
         words.append(word)
     if not words:
