@@ -39,6 +39,7 @@ class Told:
     info: Metric
     reloads: Metric
     refused: Metric
+    refusal: str
 
 
 LABEL_SETS = Told(
@@ -48,6 +49,7 @@ LABEL_SETS = Told(
     metrics.LABEL_SET_INFO,
     metrics.LABEL_SET_RELOADS,
     metrics.LABEL_SETS_REFUSED,
+    "label sets: the changed files cannot be loaded, those loaded before stay in force: %s",
 )
 KNOWN_LISTS = Told(
     "known list",
@@ -56,6 +58,7 @@ KNOWN_LISTS = Told(
     metrics.KNOWN_LIST_INFO,
     metrics.KNOWN_LIST_RELOADS,
     metrics.KNOWN_LISTS_REFUSED,
+    "known lists: the changed files cannot be loaded, those loaded before stay in force: %s",
 )
 
 
@@ -247,8 +250,7 @@ class LiveRules(Generic[InForce]):
             self._meter.add(self._told.reloads, outcome="refused")
             self._meter.set(self._told.refused, 1)
             log.error(  # noqa: TRY400 - an expected failure, its message says it all
-                "%ss: the changed files cannot be loaded, those loaded before stay in force: %s",
-                self._told.one,
+                self._told.refusal,
                 refused.message,
                 extra={"code": refused.code},
             )

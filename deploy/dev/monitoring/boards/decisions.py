@@ -157,7 +157,25 @@ DECISIONS = Board(
                             "{{known_list}}",
                         ),
                     ),
-                    width=12,
+                    width=8,
+                ),
+                Panel(
+                    "Lists in force",
+                    "Workers by version of a list. Two versions for longer than a minute: some "
+                    "workers compare with an older file.",
+                    "short",
+                    (
+                        Query(
+                            gauge(
+                                "count",
+                                "clipstream_known_list_info",
+                                NAMESPACE,
+                                by="known_list, version",
+                            ),
+                            "{{known_list}} {{version}}",
+                        ),
+                    ),
+                    width=6,
                 ),
                 Panel(
                     "Workers that have refused a change of lists",
@@ -169,6 +187,7 @@ DECISIONS = Board(
                             "{{driver}}",
                         ),
                     ),
+                    width=6,
                 ),
                 Panel(
                     "Changes of lists",
