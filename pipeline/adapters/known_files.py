@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.adapters.yaml_lines import Unreadable, file_text, read_yaml
+from pipeline.adapters.yaml_lines import Unreadable, file_text, read_yaml, yaml_files
 from pipeline.errors import Halt
 from pipeline.known.cosines import CosineTable
 from pipeline.known.digests import Digests, DigestTable
@@ -28,7 +28,6 @@ MAX_VECTORS = 100_000
 (docs/known-pictures.md)."""
 _LEAST_LENGTH = 1e-6
 _DIGEST_CHARACTERS = 64
-_SUFFIXES = (".yaml", ".yml")
 
 
 class _Invalid(Exception):
@@ -50,7 +49,7 @@ def load_known(paths: Sequence[Path], model: ModelIdentity | None = None) -> Kno
     """
     problems: list[str] = []
     loaded: dict[str, LoadedList] = {}
-    for path in _headers(paths, problems):
+    for path in yaml_files(paths, problems):
         try:
             each = _load(path, model)
         except _Invalid as invalid:
@@ -69,7 +68,7 @@ def load_known(paths: Sequence[Path], model: ModelIdentity | None = None) -> Kno
 def kinds(paths: Sequence[Path]) -> frozenset[KnownKind]:
     """The kinds of the lists, as far as their headers can be read."""
     found = set()
-    for path in _headers(paths, []):
+    for path in yaml_files(paths, []):
         with contextlib.suppress(Unreadable, InvalidKnownList):
             found.add(parse_header(read_yaml(file_text(path)).data)[0].kind)
     return frozenset(found)
@@ -80,7 +79,7 @@ def fingerprint(paths: Sequence[Path]) -> str:
     Files of entries are large, so they are not read."""
     problems: list[str] = []
     digest = hashlib.sha256()
-    for path in _headers(paths, problems):
+    for path in yaml_files(paths, problems):
         try:
             text = file_text(path)
             _, entries = parse_header(read_yaml(text).data)
@@ -91,19 +90,6 @@ def fingerprint(paths: Sequence[Path]) -> str:
         digest.update(f"{path}\0{seen}\0".encode())
     digest.update("\0".join(problems).encode())
     return digest.hexdigest()
-
-
-def _headers(paths: Sequence[Path], problems: list[str]) -> Iterator[Path]:
-    for path in paths:
-        try:
-            if not path.is_dir():
-                yield path
-                continue
-            files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
-        except OSError as error:
-            problems.append(f"{path}: cannot be read ({error.strerror}); fix its permissions")
-            continue
-        yield from files
 
 
 def _load(path: Path, model: ModelIdentity | None) -> LoadedList:
