@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Protocol
 
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pipeline.errors import Halt, Overloaded, Reject, ends_worker
 from pipeline.labels import counting
-from pipeline.look import Look
+from pipeline.look import Look, sha256_of
 from pipeline.metrics import STAGE_SECONDS
 from pipeline.policy import Policy, Tier
 from pipeline.ports import UNTRACED, Clock, ImageTrace, Meter
@@ -24,6 +24,7 @@ from pipeline.records import (
     Looked,
     ObjectBody,
 )
+from pipeline.records.known import KnownMatch, PdqHash
 
 log = logging.getLogger(__name__)
 
@@ -59,19 +60,45 @@ class Fetching(Protocol):
 class Scoring(Protocol):
     """One version of the label sets, compiled for the model."""
 
-    def judge(self, names: tuple[str, ...], looked: Looked) -> tuple[LabelSetResult, ...]: ...
+    def judge(
+        self, names: tuple[str, ...], looked: Looked, known: Sequence[KnownMatch] = ()
+    ) -> tuple[LabelSetResult, ...]: ...
 
-    def unclassified_action(self, names: tuple[str, ...]) -> str: ...
+    def unheard(self, names: tuple[str, ...], known: Sequence[KnownMatch]) -> str | None: ...
+
+    def unclassified_action(
+        self, names: tuple[str, ...], known: Sequence[KnownMatch] = ()
+    ) -> str: ...
+
+
+class Knowing(Protocol):
+    """One version of the lists of known pictures. Each method says which lists have the image, by
+    what is known of it so far."""
+
+    def by_file(self, sha256: str) -> tuple[KnownMatch, ...]: ...
+
+    def by_picture(self, pdq: PdqHash | None) -> tuple[KnownMatch, ...]: ...
+
+    def by_embedding(self, looked: Looked) -> tuple[KnownMatch, ...]: ...
 
 
 class Flow:
     """Fetches, looks and scores."""
 
-    def __init__(self, fetching: Fetching, look: Look, clock: Clock, meter: Meter) -> None:
+    def __init__(
+        self,
+        fetching: Fetching,
+        look: Look,
+        clock: Clock,
+        meter: Meter,
+        known: Callable[[], Knowing | None] = lambda: None,
+    ) -> None:
+        """``known`` returns the lists of known pictures in force, or None if there are none."""
         self._fetching = fetching
         self._look = look
         self._clock = clock
         self._meter = meter
+        self._known = known
 
     async def classify(
         self,
@@ -99,8 +126,9 @@ class Flow:
                 outcome.
             asyncio.CancelledError: the partition was revoked or the worker stops.
         """
+        matches: list[KnownMatch] = []
         try:
-            return await self._classify(ref, scoring, level, source, trace, looked)
+            return await self._classify(ref, scoring, level, source, trace, looked, matches)
         except Reject as reject:
             code, message, attempts = reject.code, reject.message, reject.attempts
             recognised = reject.format
@@ -114,13 +142,15 @@ class Flow:
             log.exception("an image failed unexpectedly")
             code, message, attempts = "internal.unexpected", f"{type(error).__name__}: {error}", 1
             recognised = None
+        counting.count_known(matches, self._meter)
         return DeadLetter(
             code,
             message,
             attempts,
             ref=ref,
-            unclassified_action=scoring.unclassified_action(ref.label_sets),
+            unclassified_action=scoring.unclassified_action(ref.label_sets, matches),
             format=recognised,
+            matches=tuple(matches),
         )
 
     async def _classify(
@@ -131,19 +161,36 @@ class Flow:
         source: Hashable,
         trace: ImageTrace,
         looked: Looked | None,
+        matches: list[KnownMatch],
     ) -> Classification:
+        """Adds to ``matches`` as soon as a list is found to have the image, so that they are known
+        even if a later stage fails."""
+        known = self._known()
         etag, version_id = ref.etag, ref.version_id
         if looked is None:
             trace.enter("fetch")
             async with self._fetching.fetch(ref, level, source) as fetched:
                 trace.enter("decode")
-                opened = await self._look.decode(fetched.body, fetched.content_encoding, level)
+                try:
+                    opened = await self._look.decode(fetched.body, fetched.content_encoding, level)
+                except Exception:
+                    if known is not None:
+                        matches += known.by_file(await sha256_of(fetched.body))
+                    raise
                 etag, version_id = fetched.etag, fetched.version_id
                 del fetched
+            if known is not None:
+                matches += known.by_file(opened.sha256) + known.by_picture(opened.image.pdq)
             looked = await self._look.encode(opened, level, trace)
+        elif known is not None:
+            matches += known.by_file(looked.sha256) + known.by_picture(looked.pdq)
         trace.enter("score")
         started = self._clock.monotonic()
-        results = scoring.judge(ref.label_sets, looked)
+        if known is not None:
+            matches += known.by_embedding(looked)
+        results = scoring.judge(ref.label_sets, looked, matches)
         self._meter.observe(STAGE_SECONDS, self._clock.monotonic() - started, stage="score")
         counting.count(results, self._meter)
-        return Classification(ref, looked, results, etag, version_id)
+        counting.count_known(matches, self._meter)
+        unheard = scoring.unheard(ref.label_sets, matches)
+        return Classification(ref, looked, results, etag, version_id, tuple(matches), unheard)

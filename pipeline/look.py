@@ -114,6 +114,7 @@ class Look:
             self._policy.mode,
             self._policy.crop,
             views,
+            image.pdq,
         )
 
     def _took(self, stage: str, started: float) -> None:

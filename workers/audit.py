@@ -18,9 +18,9 @@ class Act(StrEnum):
     """What was done. New acts may appear."""
 
     LOADED = "loaded"
-    """A label set or keys are in force from now on."""
+    """A label set, a list of known pictures or keys are in force from now on."""
     UNLOADED = "unloaded"
-    """A label set is no longer in force."""
+    """A label set or a list of known pictures is no longer in force."""
     REPLAYED = "replayed"
     """Dead letters are sent back to their input topics."""
     REVEALED = "revealed"

@@ -17,14 +17,18 @@ async def decoding(
     *,
     max_file_bytes: int = MAX_FILE_BYTES,
     min_share: float = 0.0,
+    pdq: bool = False,
 ) -> AsyncIterator[SandboxedDecoder]:
     """Decoder processes, started before the block and ended after it. The event loop's thread must
-    live as long, because the processes end with that thread.
+    live as long, because the processes end with that thread. ``pdq``: images come with their PDQ
+    hash.
 
     Raises:
         Halt: ``decode.unavailable``.
     """
-    decoder = SandboxedDecoder(policy, meter, max_file_bytes=max_file_bytes, min_share=min_share)
+    decoder = SandboxedDecoder(
+        policy, meter, max_file_bytes=max_file_bytes, min_share=min_share, pdq=pdq
+    )
     try:
         await decoder.start()
         yield decoder

@@ -17,6 +17,7 @@ from pipeline.flow import Scoring
 from pipeline.labels.label_set import LabelSet, LabelSetsPolicy
 from pipeline.labels.recorded import SourcedLabelSet
 from pipeline.labels.scoring import CompiledLabelSets, EncodeTexts, compile_label_sets
+from pipeline.metrics import Metric
 from pipeline.ports import Meter
 from pipeline.records import ModelIdentity
 from pipeline.routes import Router
@@ -25,6 +26,40 @@ from workers.looks import Looks
 from workers.settings.loading import Settings
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How logs and metrics name what the files hold. ``label`` is the label of ``info`` for the
+    name."""
+
+    one: str
+    setting: str
+    label: str
+    info: Metric
+    reloads: Metric
+    refused: Metric
+    refusal: str
+
+
+LABEL_SETS = Told(
+    "label set",
+    "label_sets.paths",
+    "label_set",
+    metrics.LABEL_SET_INFO,
+    metrics.LABEL_SET_RELOADS,
+    metrics.LABEL_SETS_REFUSED,
+    "label sets: the changed files cannot be loaded, those loaded before stay in force: %s",
+)
+KNOWN_LISTS = Told(
+    "known list",
+    "known.lists",
+    "known_list",
+    metrics.KNOWN_LIST_INFO,
+    metrics.KNOWN_LIST_RELOADS,
+    metrics.KNOWN_LISTS_REFUSED,
+    "known lists: the changed files cannot be loaded, those loaded before stay in force: %s",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +84,6 @@ class Rules:
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The labels of each label set, in its order."""
 
-
-class Versioned(Protocol):
-    """Rules whose label sets have versions."""
-
-    @property
-    def versions(self) -> Mapping[str, str]: ...
-
-
-InForce = TypeVar("InForce", bound=Versioned)
 
 BeforeUse = Callable[[Sequence[SourcedLabelSet], ModelIdentity], object]
 """Called with label sets that are valid and about to be used. May raise ``Halt`` or ``Retry``, so
@@ -155,6 +181,16 @@ def _compiled(
     )
 
 
+class Versioned(Protocol):
+    """Rules of which each has a name and a version."""
+
+    @property
+    def versions(self) -> Mapping[str, str]: ...
+
+
+InForce = TypeVar("InForce", bound=Versioned)
+
+
 class LiveRules(Generic[InForce]):
     """The rules in force, of whatever kind. ``watch`` applies changes of their files.
 
@@ -169,6 +205,7 @@ class LiveRules(Generic[InForce]):
         fingerprint: Callable[[], str],
         meter: Meter,
         now: Callable[[], float] = time.time,
+        told: Told = LABEL_SETS,
     ) -> None:
         """Load the rules. ``now`` returns Unix seconds.
 
@@ -179,8 +216,9 @@ class LiveRules(Generic[InForce]):
         self._fingerprint = fingerprint
         self._meter = meter
         self._now = now
+        self._told = told
         self.changed_at: Mapping[str, float] = {}
-        """When label sets came in force that have changed since the start, in Unix seconds."""
+        """When rules came in force that have changed since the start, in Unix seconds."""
         # Taken before the files are read, so that the next look sees a change made meanwhile.
         self._seen = self._tried = fingerprint()
         self._current = load()
@@ -192,7 +230,7 @@ class LiveRules(Generic[InForce]):
 
     def watch(self, interval_s: float) -> None:
         """Look at the files every ``interval_s`` seconds, in a thread."""
-        self._looks = Looks(self.look, interval_s, "label sets")
+        self._looks = Looks(self.look, interval_s, f"{self._told.one}s")
 
     def close(self) -> None:
         if self._looks is not None:
@@ -209,11 +247,10 @@ class LiveRules(Generic[InForce]):
         except (Halt, Retry) as refused:
             if isinstance(refused, Retry):
                 self._tried = ""  # the files may be right: the next look loads them again
-            self._meter.add(metrics.LABEL_SET_RELOADS, outcome="refused")
-            self._meter.set(metrics.LABEL_SETS_REFUSED, 1)
+            self._meter.add(self._told.reloads, outcome="refused")
+            self._meter.set(self._told.refused, 1)
             log.error(  # noqa: TRY400 - an expected failure, its message says it all
-                "label sets: the changed files cannot be loaded, those loaded before stay in "
-                "force: %s",
+                self._told.refusal,
                 refused.message,
                 extra={"code": refused.code},
             )
@@ -222,17 +259,17 @@ class LiveRules(Generic[InForce]):
         fresh = {name for name, _ in rules.versions.items() - replaced.versions.items()}
         kept = {name: at for name, at in self.changed_at.items() if name in rules.versions}
         self.changed_at = kept | dict.fromkeys(fresh, self._now())
-        self._meter.add(metrics.LABEL_SET_RELOADS, outcome="loaded")
-        self._meter.set(metrics.LABEL_SETS_REFUSED, 0)
+        self._meter.add(self._told.reloads, outcome="loaded")
+        self._meter.set(self._told.refused, 0)
         self._tell(replaced.versions)
 
     def _tell(self, replaced: Mapping[str, str]) -> None:
-        versions = self._current.versions
+        versions, told = self._current.versions, self._told
         for name, version in replaced.items() - versions.items():
-            self._meter.forget(metrics.LABEL_SET_INFO, label_set=name, version=version)
+            self._meter.forget(told.info, **{told.label: name}, version=version)
         for name, version in versions.items():
-            self._meter.set(metrics.LABEL_SET_INFO, 1, label_set=name, version=version)
+            self._meter.set(told.info, 1, **{told.label: name}, version=version)
         for name, version in sorted(versions.items() - replaced.items()):
-            note(Act.LOADED, "label_sets.paths", f"label set {name}, version {version}")
+            note(Act.LOADED, told.setting, f"{told.one} {name}, version {version}")
         for name in sorted(replaced.keys() - versions.keys()):
-            note(Act.UNLOADED, "label_sets.paths", f"label set {name}")
+            note(Act.UNLOADED, told.setting, f"{told.one} {name}")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.adapters.clip.checkpoint import from_directory, from_hub
 from pipeline.adapters.https.store import trusted
+from pipeline.adapters.known_files import kinds
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.opentelemetry.policy import require_tracing
 from pipeline.adapters.prometheus import PrometheusMeter
@@ -20,7 +21,9 @@ from pipeline.adapters.s3.connection import certificate_authorities, open_sessio
 from pipeline.errors import Halt, PipelineError
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.ports import Check, CheckResult
+from pipeline.records.known import KnownKind
 from workers.decoding import decoding
+from workers.known import load_lists
 from workers.settings.loading import Settings
 from workers.settings.sent import SentSettings
 
@@ -67,6 +70,8 @@ def examine_node(sent: SentSettings, gpus: float) -> list[Finding]:
     settings = sent.settings
     if settings.tracing.enabled:
         looks["tracing"] = _tracing
+    if settings.known.lists:
+        looks["known lists"] = _known_lists
     try:
         settings = sent.resolved()
     except Halt as halt:
@@ -95,7 +100,8 @@ def try_decoder(settings: Settings) -> None:
 
     async def start_and_close() -> None:
         one = settings.decode.model_copy(update={"processes": 1})
-        async with decoding(one, PrometheusMeter(IMAGE_METRICS)):
+        pdq = KnownKind.PDQ in kinds(settings.known.lists)
+        async with decoding(one, PrometheusMeter(IMAGE_METRICS), pdq=pdq):
             pass
 
     asyncio.run(start_and_close())
@@ -129,6 +135,12 @@ def _label_sets(settings: Settings) -> Finding:
     label_sets = load_label_sets(settings.label_sets.paths)
     names = ", ".join(f"{each.name} {_short(each.version)}" for each in label_sets)
     return _passed("label sets", names, names)
+
+
+def _known_lists(settings: Settings) -> Finding:
+    versions = load_lists(settings).versions
+    names = ", ".join(f"{name} {_short(version)}" for name, version in versions.items())
+    return _passed("known lists", names, names)
 
 
 def _model(settings: Settings) -> Finding:

@@ -23,6 +23,7 @@ from pipeline.metrics import MODEL_INFO
 from pipeline.ports import Encoder, Meter
 from pipeline.records import EmbeddingDtype, ModelIdentity
 from workers.decoding import decoding
+from workers.known import NOTHING_KNOWN, Known
 from workers.settings.loading import Settings
 from workers.stores import fetching_of, open_stores
 
@@ -92,16 +93,18 @@ async def looking(
     max_file_bytes: int = MAX_FILE_BYTES,
     max_waiting: int | None = None,
     min_share: float = 0.0,
+    pdq: bool = False,
 ) -> AsyncIterator[Looking]:
     """The stages that turn bytes into embeddings, without a store. With ``max_waiting``, an image
-    that finds so many waiting for the encoder is refused with ``Overloaded``.
+    that finds so many waiting for the encoder is refused with ``Overloaded``. ``pdq`` is as for
+    ``decoding``.
 
     Raises:
         Halt: as ``decoding``.
     """
     clock = SystemClock()
     async with decoding(
-        decode, meter, max_file_bytes=max_file_bytes, min_share=min_share
+        decode, meter, max_file_bytes=max_file_bytes, min_share=min_share, pdq=pdq
     ) as decoder:
         batcher = Batcher(encoder, batch, clock, meter, min_share, max_waiting=max_waiting)
         try:
@@ -118,6 +121,7 @@ def looking_by(
     *,
     max_waiting: int | None = None,
     min_share: float = 0.0,
+    pdq: bool = False,
 ) -> AbstractAsyncContextManager[Looking]:
     """As ``looking``, with what the settings say of files and embeddings."""
     return looking(
@@ -129,6 +133,7 @@ def looking_by(
         max_file_bytes=settings.fetch.max_bytes,
         max_waiting=max_waiting,
         min_share=min_share,
+        pdq=pdq,
     )
 
 
@@ -140,10 +145,12 @@ async def stages(
     stores: Stores | None = None,
     *,
     max_waiting: int | None = None,
+    known: Known = NOTHING_KNOWN,
 ) -> AsyncIterator[Stages]:
     """The whole path. ``stores`` defaults to the stores of the settings. They are closed at the
     end, even if the path does not come up. ``max_waiting`` is as for ``looking``; a worker that
-    bounds what it takes in, as the stream does, needs none.
+    bounds what it takes in, as the stream does, needs none. ``known`` are the lists of known
+    pictures.
 
     Raises:
         Halt: as ``decoding`` and ``workers.stores.open_stores``.
@@ -165,7 +172,8 @@ async def stages(
                 meter,
                 max_waiting=max_waiting,
                 min_share=settings.priority.min_share,
+                pdq=known.pdq,
             )
         )
-        flow = Flow(fetcher, seeing.look, clock, meter)
+        flow = Flow(fetcher, seeing.look, clock, meter, known.lists)
         yield Stages(fetcher, seeing.look, seeing.batcher, flow)

@@ -28,7 +28,7 @@ COMMON = "pipeline.ports"
 COMBINING = "workers.settings"
 """It imports the rooms whose policies it combines, which are nearly all: its arrows are pale."""
 
-WIDTH, MARGIN_LEFT, BOX_HEIGHT, ROW_HEIGHT, CHARACTER = 1480, 150, 30, 70, 7.3
+WIDTH, MARGIN_LEFT, BOX_HEIGHT, ROW_HEIGHT, CHARACTER = 1760, 150, 30, 70, 7.3
 ASIDE = 110
 BESIDE_BOX, BESIDE_ARROW = 12, 9
 """Least distances, in pixels, of an arrow that passes a row to its boxes and to other arrows."""

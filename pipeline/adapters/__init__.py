@@ -7,5 +7,5 @@ servers), ``decode`` (files to pixels), ``clip`` (pixels and text to embeddings)
 Read ``memory`` first: the ports at their simplest. No room imports another, but for ``manifests``,
 which are read into the tables of ``parquet``. ``clock``, ``processors``, ``yaml_lines`` and
 ``head_files`` (weights of label sets) serve several rooms and workers. ``certificates``, ``jpeg``,
-``label_files`` and ``prometheus`` are adapters of one module each.
+``label_files``, ``known_files`` and ``prometheus`` are adapters of one module each.
 """

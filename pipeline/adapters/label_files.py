@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,15 +15,13 @@ import numpy as np
 import yaml
 
 from pipeline.adapters.head_files import Unusable, read_weights, with_weights
-from pipeline.adapters.yaml_lines import Unreadable, file_text, read_yaml
+from pipeline.adapters.yaml_lines import Unreadable, file_text, read_yaml, yaml_files
 from pipeline.errors import Halt
 from pipeline.labels.label_set import LabelSet, ModelPin
 from pipeline.labels.learnt.calibration import Calibration, Platt
 from pipeline.labels.parsing import InvalidLabelSet, parse_label_set
 from pipeline.labels.recorded import SourcedLabelSet
 from pipeline.ports import PromptTokens
-
-_SUFFIXES = (".yaml", ".yml")
 
 Edit = tuple[int, int, str]
 """Characters from the first place up to the second give way to a text."""
@@ -54,7 +52,7 @@ def load_sourced(
     loaded: dict[str, SourcedLabelSet] = {}
     places: dict[str, str] = {}
     seen: set[str] = set()
-    for path in _files(paths, problems):
+    for path in yaml_files(paths, problems):
         if (real := os.path.realpath(path)) in seen:
             problems.append(f"{path}: is given twice; name the file once, itself or by its folder")
             continue
@@ -84,7 +82,7 @@ def fingerprint(paths: Sequence[Path]) -> str:
     change. Of weights, their label set names the content, so size and time are enough here."""
     problems: list[str] = []
     digest = hashlib.sha256()
-    for path in _files(paths, problems):
+    for path in yaml_files(paths, problems):
         try:
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
@@ -126,21 +124,6 @@ def with_thresholds(
     for start, end, replacement in sorted(edits, key=lambda edit: -edit[0]):
         text = text[:start] + replacement + text[end:]
     return text
-
-
-def _files(paths: Sequence[Path], problems: list[str]) -> Iterator[Path]:
-    for path in paths:
-        try:
-            if not path.is_dir():
-                yield path
-                continue
-            files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
-        except OSError as error:
-            problems.append(f"{path}: cannot be read ({error.strerror}); fix its permissions")
-            continue
-        if not files:
-            problems.append(f"{path}: the folder has no {' or '.join(_SUFFIXES)} file; add one")
-        yield from files
 
 
 def _read_file(

@@ -8,6 +8,7 @@ and ``false`` are booleans here. A reader that wants a boolean may accept the wo
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import yaml
 
 from pipeline.complaints import KeyPath, Problem, quoted
 
+_SUFFIXES = (".yaml", ".yml")
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 10
 """Most levels of nesting that are read. The formats have four or five."""
@@ -54,6 +56,23 @@ class Lined:
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
+
+
+def yaml_files(paths: Sequence[Path], problems: list[str]) -> Iterator[Path]:
+    """These files; of a folder its ``.yaml`` and ``.yml`` files. Adds what cannot be listed to
+    ``problems``."""
+    for path in paths:
+        try:
+            if not path.is_dir():
+                yield path
+                continue
+            files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+        except OSError as error:
+            problems.append(f"{path}: cannot be read ({error.strerror}); fix its permissions")
+            continue
+        if not files:
+            problems.append(f"{path}: the folder has no {' or '.join(_SUFFIXES)} file; add one")
+        yield from files
 
 
 def file_text(path: Path) -> str:

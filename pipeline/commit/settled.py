@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pipeline.ports import UNTRACED, ImageTrace
 from pipeline.records import DeadLetter, ImageRef, Origin, OutputRecord, Record
+from pipeline.records.known import KnownMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,13 @@ class _Published:
 
 @dataclass(frozen=True, slots=True)
 class Classified(_Published):
-    """A classified image, ready to publish. ``ref`` and ``unclassified_action`` serve to make a
-    dead letter if ``records`` turn out too large."""
+    """A classified image, ready to publish. ``ref``, ``unclassified_action`` and ``matches`` serve
+    to make a dead letter if ``records`` turn out too large."""
 
     ref: ImageRef
     unclassified_action: str
     trace: ImageTrace = field(default=UNTRACED, repr=False, compare=False)
+    matches: tuple[KnownMatch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,12 +34,14 @@ ACTION_HEADERS: dict[EventType, tuple[Header, ...]] = {
         Header("decision", "The action to take: `action` of the value."),
         Header(
             "decision.label-set",
-            "Label set that decided. Absent if the image could not be classified.",
+            "Label set that decided. Absent if the image could not be classified, and if a list's "
+            "action that no label set has is the decision.",
             required=False,
         ),
         Header(
             "decision.label",
-            "Matched label, as in the header of the classification. Absent if no label matched.",
+            "Matched label, as in the header of the classification. Absent if no label matched, "
+            "and with `decision.label-set`.",
             required=False,
         ),
         Header(

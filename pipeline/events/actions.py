@@ -21,7 +21,13 @@ from pipeline.events.envelope import (
     timestamp,
 )
 from pipeline.events.families import family_of
-from pipeline.events.parts import MAX_MESSAGE_BYTES, as_json, json_content, position_value
+from pipeline.events.parts import (
+    MAX_MESSAGE_BYTES,
+    as_json,
+    json_content,
+    matches_value,
+    position_value,
+)
 from pipeline.events.schemas import ACTION_SCHEMA
 from pipeline.events.types import EventType
 from pipeline.events.values.actions import ActedImageValue, ActionValue, DecisionValue
@@ -41,8 +47,11 @@ def leading(results: Sequence[LabelSetResult]) -> LabelSetResult | None:
     return max(_counting(results), key=_weight, default=None)
 
 
-def decision_headers(result: LabelSetResult | None) -> TextHeaders:
-    """What a queue can route by without reading the value. None without a result."""
+def decision_headers(result: LabelSetResult | None, known_action: str | None = None) -> TextHeaders:
+    """What a queue can route by without reading the value. None without a result. A
+    ``known_action`` comes before any result's decision."""
+    if known_action is not None:
+        return (("decision", text(known_action)),)
     if result is None:
         return ()
     return (
@@ -61,21 +70,24 @@ class ActionBuilder:
     def of_classification(
         self, origin: Origin, outcome: Classification, outcome_id: str
     ) -> tuple[OutputRecord, ...]:
-        """The action of a classified image, or none if every decision is its set's default.
-        ``outcome_id`` is the classification's."""
+        """The action of a classified image, or none if every decision is its set's default and no
+        list's action is missing in them. ``outcome_id`` is the classification's."""
         acting = sorted(
             (result for result in _counting(outcome.results) if not result.is_default),
             key=_weight,
             reverse=True,  # keeps the order of equals
         )
-        if not acting:
+        known = outcome.known_action
+        action = known if known is not None else acting[0].decision if acting else None
+        if action is None:
             return ()
         ref = outcome.ref
-        value = self._value(
-            origin, acting[0].decision, family_of(ref).classification, outcome_id, acting
-        )
+        value = self._value(origin, action, family_of(ref).classification, outcome_id, acting)
         value["image"] = _image(ref, outcome.version_id, outcome.etag)
-        return (self._record(origin, ref, decision_headers(acting[0]), value),)
+        if outcome.matches:
+            value["matches"] = matches_value(outcome.matches)
+        why = decision_headers(acting[0] if acting else None, known)
+        return (self._record(origin, ref, why, value),)
 
     def of_letter(self, origin: Origin, letter: DeadLetter, outcome_id: str) -> OutputRecord:
         """The action of an image that could not be classified. ``outcome_id`` is the letter's."""
@@ -83,6 +95,8 @@ class ActionBuilder:
         value = self._value(origin, action, family_of(ref).dead_letter, outcome_id)
         if ref is not None:
             value["image"] = _image(ref, ref.version_id, ref.etag)
+        if letter.matches:
+            value["matches"] = matches_value(letter.matches)
         value["failure"] = {
             "code": letter.code,
             "message": bounded_text(letter.message, MAX_MESSAGE_BYTES).decode(),

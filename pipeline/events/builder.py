@@ -152,7 +152,7 @@ class EventBuilder:
         headers = (
             *attributes(self._context, origin, family.classification, own_id, subject),
             *family.classification_content,
-            *decision_headers(leading(outcome.results)),
+            *decision_headers(leading(outcome.results), outcome.known_action),
         )
         value = classification_value(
             origin,
@@ -243,7 +243,7 @@ def _payload(origin: Origin, letter: DeadLetter, record: Record | None) -> _Payl
             *family_of(ref).dead_letter_content,
             ("dlq.payload", text(Payload.REFERENCE)),
         )
-        return _PayloadOf(origin.key, as_json(dead_reference_value(ref)), headers)
+        return _PayloadOf(origin.key, as_json(dead_reference_value(ref, letter.matches)), headers)
     if record is not None:
         headers = (
             ("content-type", b"application/octet-stream"),

@@ -6,12 +6,14 @@ about images that only a URI names.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from pipeline.events.envelope import TextHeaders, text, timestamp
 from pipeline.events.parts import (
     image_value,
+    matches_value,
     model_value,
     object_value,
     position_value,
@@ -26,16 +28,19 @@ from pipeline.events.schemas import (
     schema_id,
 )
 from pipeline.events.types import EventType
-from pipeline.events.values.outcomes import (
+from pipeline.events.values.dead_references import (
     AskedValue,
-    ClassificationValue,
-    ClassificationValueV2,
     DeadReferenceValue,
     DeadReferenceValueV2,
+)
+from pipeline.events.values.outcomes import (
+    ClassificationValue,
+    ClassificationValueV2,
     ReferenceValue,
     ReferenceValueV2,
 )
 from pipeline.records import Classification, ImageRef, Origin
+from pipeline.records.known import KnownMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,10 @@ def family_of(ref: ImageRef | None) -> Family:
     return _OF_BUCKETS if ref is None or ref.scheme == "s3" else _OF_URIS
 
 
-def dead_reference_value(ref: ImageRef) -> DeadReferenceValue | DeadReferenceValueV2:
+def dead_reference_value(
+    ref: ImageRef, matches: Sequence[KnownMatch] = ()
+) -> DeadReferenceValue | DeadReferenceValueV2:
+    """``matches`` are the lists of known pictures that have the file."""
     value: DeadReferenceValue | DeadReferenceValueV2
     if family_of(ref) is _OF_BUCKETS:
         value = {"bucket": ref.bucket, "key": ref.key, "label_sets": list(ref.label_sets)}
@@ -100,6 +108,8 @@ def dead_reference_value(ref: ImageRef) -> DeadReferenceValue | DeadReferenceVal
         if ref.asked.tenant is not None:
             asked["tenant"] = ref.asked.tenant
         value["asked"] = asked
+    if matches:
+        value["matches"] = matches_value(matches)
     return value
 
 
@@ -148,6 +158,8 @@ def classification_value(
     }
     if looked.views is not None:
         value["views"] = views_value(looked.views, embeddings=embeddings)
+    if outcome.matches:
+        value["matches"] = matches_value(outcome.matches)
     if family_of(ref) is _OF_BUCKETS:
         return value
     return cast("ClassificationValueV2", {**value, "reference": _reference_value_v2(ref)})

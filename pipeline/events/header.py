@@ -80,16 +80,21 @@ DECISION = (
         "decision",
         "`decision` of the result that counts most: one that is not its label set's default before "
         "one that is, then the one with the most less severe actions in its own set, then the one "
-        "named first. Results with `shadow` do not count. Absent if no result counts, and in "
-        "events of versions that did not write it.",
+        "named first. Results with `shadow` do not count. If a list in `matches` has an action "
+        "that none of the image's label sets has, the action of that list. Absent if no result "
+        "counts, and in events of versions that did not write it.",
         required=False,
     ),
-    Header("decision.label-set", "Label set of that result. Absent as above.", required=False),
+    Header(
+        "decision.label-set",
+        "Label set of that result. Absent as above, and if a list's action is the decision.",
+        required=False,
+    ),
     Header(
         "decision.label",
         "Matched label of that result that calls for the most severe action; of several, the one "
-        "with the highest score. If `review_if` raised the decision, the label calls for less. "
-        "Absent if no label matched.",
+        "with the highest score. If `review_if` or a list in `matches` raised the decision, the "
+        "label calls for less. Absent if no label matched, and with `decision.label-set`.",
         required=False,
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from pipeline.events.schemas import schema_id
 from pipeline.events.types import Payload
 from pipeline.events.values.outcomes import (
     ImageValue,
+    MatchValue,
     ModelValue,
     ObjectValue,
     PositionValue,
@@ -37,6 +38,7 @@ from pipeline.records import (
     Origin,
     OutputRecord,
 )
+from pipeline.records.known import KnownMatch
 from pipeline.records.views import LookedViews
 
 MAX_MESSAGE_BYTES = 1024
@@ -135,6 +137,25 @@ def result_value(result: LabelSetResult) -> ResultValue:
     if result.shadow:
         value["shadow"] = True
     return value
+
+
+def matches_value(matches: Sequence[KnownMatch]) -> list[MatchValue]:
+    """The lists of known pictures that have an image."""
+    values: list[MatchValue] = []
+    for match in matches:
+        value: MatchValue = {
+            "list": match.known_list,
+            "version": match.version,
+            "kind": match.kind,
+            "action": match.action,
+            "entry": match.entry,
+        }
+        if match.distance is not None:
+            value["distance"] = match.distance
+        if match.cosine is not None:
+            value["cosine"] = match.cosine
+        values.append(value)
+    return values
 
 
 def position_value(origin: Origin) -> PositionValue:

@@ -17,12 +17,14 @@ from pipeline.content import content_id
 from pipeline.errors import Halt
 from pipeline.events.values.outcomes import (
     ImageValue,
+    MatchValue,
     ModelValue,
     ObjectValue,
     ResultValue,
     ViewValue,
 )
 from pipeline.records import ImageFacts, LabelScore, LabelSetResult, Looked, ModelIdentity
+from pipeline.records.known import KnownMatch
 from pipeline.records.views import LookedViews, View
 
 
@@ -34,6 +36,7 @@ class _Needed(TypedDict):
     model: ModelValue
     results: list[ResultValue]
     views: NotRequired[list[ViewValue]]
+    matches: NotRequired[list[MatchValue]]
     decode_mode: str
 
 
@@ -56,6 +59,7 @@ class ClassificationEvent:
     model: ModelIdentity
     results: tuple[LabelSetResult, ...]
     views: tuple[ViewValue, ...]
+    matches: tuple[KnownMatch, ...]
     decode_mode: str
     decode_crop: str | None
     content_id: str | None
@@ -109,6 +113,7 @@ class ClassificationEvent:
             model=_model(needed["model"]),
             results=results,
             views=tuple(needed.get("views", ())),
+            matches=tuple(map(_match, needed.get("matches", ()))),
             decode_mode=needed["decode_mode"],
             decode_crop=value.get("decode_crop"),
             content_id=value.get("content_id"),
@@ -202,6 +207,18 @@ def _model(value: ModelValue) -> ModelIdentity:
         value["logit_scale"],
         value["precision"],
         value["engine"],
+    )
+
+
+def _match(value: MatchValue) -> KnownMatch:
+    return KnownMatch(
+        value["list"],
+        value["version"],
+        value["kind"],
+        value["action"],
+        value["entry"],
+        value.get("distance"),
+        value.get("cosine"),
     )
 
 

@@ -11,13 +11,12 @@ from pipeline.events.header import TYPE
 from pipeline.events.headers import HEADERS
 from pipeline.events.types import EventType
 from pipeline.events.values.actions import ActionValue, RemovalValue, ReviewValue
+from pipeline.events.values.dead_references import DeadReferenceValue, DeadReferenceValueV2
 from pipeline.events.values.label_sets import LABEL_SET_SCHEMA, LabelSetValue
 from pipeline.events.values.outcomes import (
     BackfillClassificationValue,
     ClassificationValue,
     ClassificationValueV2,
-    DeadReferenceValue,
-    DeadReferenceValueV2,
 )
 from pipeline.events.values.served import (
     ServedErrorValue,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline.metrics import LABEL_DECISIONS, LABEL_MATCHES
+from pipeline.metrics import KNOWN_MATCHES, LABEL_DECISIONS, LABEL_MATCHES
 from pipeline.ports import Meter
 from pipeline.records import LabelSetResult
+from pipeline.records.known import KnownMatch
 
 MAX_LABELS = 200
 """Label sets of more labels count their matches as those of one label. Each label is a series in
@@ -25,3 +26,9 @@ def count(results: Iterable[LabelSetResult], meter: Meter) -> None:
         by_name = len(result.scores) <= MAX_LABELS
         for label in result.matched if by_name else result.matched[:1]:
             meter.add(LABEL_MATCHES, label_set=result.label_set, label=label if by_name else OTHER)
+
+
+def count_known(matches: Iterable[KnownMatch], meter: Meter) -> None:
+    """Count the lists of known pictures that have one image."""
+    for match in matches:
+        meter.add(KNOWN_MATCHES, known_list=match.known_list)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.labels.label_set import Label, LabelSet
+from pipeline.labels.label_set import KNOWN, Label, LabelSet
 from pipeline.labels.learnt.logistic import Float64s
 from pipeline.labels.scoring import CompiledLabelSet, EncodeTexts
 from pipeline.records import LabelSetResult, Looked
+from pipeline.records.known import KnownMatch
 
 TOLERANCE = 1e-6
 """Largest difference of a score from the published one, if both were computed from the same prompt
@@ -81,16 +82,18 @@ def explain(
     looked: Looked,
     published: LabelSetResult,
     tolerance: float = TOLERANCE,
+    known: Sequence[KnownMatch] = (),
 ) -> Explanation:
     """Derive ``published`` from what the model saw: the published embedding, or those of the
-    views. ``encode_texts`` embeds the prompts as it did for ``compiled``.
+    views. ``encode_texts`` embeds the prompts as it did for ``compiled``. ``known`` are the lists
+    of known pictures that the event names; whether they have the image is not derived.
 
     Raises:
         Reject: ``encode.non_finite``: the embedding has a NaN or an infinity.
         Halt: as ``encode_texts``.
     """
     label_set, head = compiled.label_set, compiled.label_set.head
-    derived = compiled.judge(looked)
+    derived = compiled.judge(looked, known)
     seen = looked.embedding[np.newaxis] if looked.views is None else looked.views.embeddings
     vectors = seen.astype(np.float64)
     cosines = np.clip(vectors @ compiled.rows.T, -1.0, 1.0)
@@ -165,8 +168,11 @@ def _rule(label_set: LabelSet, labels: Sequence[LabelSteps], derived: LabelSetRe
     of_labels = _rule_of_labels(label_set, labels, derived)
     if derived.labels_decision is None:
         return of_labels
-    reasons = " and ".join(derived.raised)
-    return f"{of_labels}; review_if raises it to {derived.decision!r} because of {reasons}"
+    reasons = " and ".join(reason for reason in derived.raised if reason != KNOWN)
+    if KNOWN not in derived.raised:
+        return f"{of_labels}; review_if raises it to {derived.decision!r} because of {reasons}"
+    before = f"review_if raises it because of {reasons}, and " if reasons else ""
+    return f"{of_labels}; {before}a list of known pictures raises it to {derived.decision!r}"
 
 
 def _rule_of_labels(
@@ -238,8 +244,8 @@ def _differences(
     theirs_raised = published.raised, published.labels_decision
     if ours_raised != theirs_raised:
         found.append(
-            f"{where}: the event says that its review_if raised {published.labels_decision!r} for "
-            f"{list(published.raised)}, and {derived.labels_decision!r} for {list(derived.raised)} "
-            "is derived"
+            f"{where}: the event says that review_if or a list raised "
+            f"{published.labels_decision!r} for {list(published.raised)}, and "
+            f"{derived.labels_decision!r} for {list(derived.raised)} is derived"
         )
     return found

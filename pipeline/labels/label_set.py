@@ -146,6 +146,9 @@ class Label:
 REASONS = ("cropped_share", "frames")
 """The conditions of ``ReviewIf`` by name."""
 
+KNOWN = "known"
+"""Beside these: a list of known pictures has the image, and raised the decision."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReviewIf:
@@ -254,6 +257,11 @@ class LabelSet:
             return decision, ()
         reasons = self.review_if.reasons(image)
         return (self.review_if.action if reasons else decision), reasons
+
+    def severest(self, actions: Iterable[str]) -> str | None:
+        """The most severe of these actions, or None if the set has none of them."""
+        own = [action for action in actions if action in self.actions]
+        return max(own, key=self.severity, default=None)
 
     def severity(self, action: str) -> int:
         """Rank of one of the set's actions. The least severe has rank 0."""

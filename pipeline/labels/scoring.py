@@ -22,16 +22,16 @@ become 1e-5 in a score.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import Halt, Reject
-from pipeline.labels.label_set import DEFAULT_UNCLASSIFIED_ACTION, Decision, LabelSet
+from pipeline.labels.label_set import DEFAULT_UNCLASSIFIED_ACTION, KNOWN, Decision, LabelSet
 from pipeline.labels.learnt.calibration import Calibrations
 from pipeline.labels.learnt.head import Head
 from pipeline.labels.learnt.logistic import Float64s, sigmoid, softmax
@@ -45,8 +45,7 @@ from pipeline.records import (
     ModelIdentity,
     Vector,
 )
-
-logger = logging.getLogger(__name__)
+from pipeline.records.known import KnownMatch
 
 EncodeTexts = Callable[[Sequence[str]], Vector]
 """Embeds prompts: unit vectors [len(prompts), dimension] in order."""
@@ -90,18 +89,20 @@ class CompiledLabelSet:
         """
         return self._decided(self._scores(embedding))
 
-    def judge(self, looked: Looked) -> LabelSetResult:
+    def judge(self, looked: Looked, known: Sequence[KnownMatch] = ()) -> LabelSetResult:
         """The result for an image: the strongest scores of its views. ``review_if`` may raise the
-        decision. Scores come from the values that are published, so that anyone can derive them
-        again.
+        decision, and so may ``known``, the lists that have the image. Scores come from the values
+        that are published, so that anyone can derive them again.
 
         Raises:
             Reject: as ``score``.
         """
         if looked.views is None:
-            return self._decided(self._scores(looked.embedding), looked.image)
-        of_views = map(self._scores, looked.views.embeddings)
-        return self._decided(strongest(of_views), looked.image)
+            scores = self._scores(looked.embedding)
+        else:
+            scores = strongest(map(self._scores, looked.views.embeddings))
+        result = self._decided(scores, looked.image)
+        return self._raised(result, known) if known else result
 
     def _scores(self, embedding: npt.NDArray[np.floating]) -> tuple[LabelScore, ...]:
         vector = embedding.astype(np.float64)
@@ -166,6 +167,22 @@ class CompiledLabelSet:
             shadow=label_set.shadow,
         )
 
+    def _raised(self, result: LabelSetResult, known: Sequence[KnownMatch]) -> LabelSetResult:
+        """The result with a decision that is no less severe than the actions of ``known`` that the
+        set has."""
+        action = self.label_set.severest((result.decision, *(match.action for match in known)))
+        if action is None or self.label_set.severity(action) == result.severity:
+            return result
+        alone = result.labels_decision
+        return replace(
+            result,
+            decision=action,
+            severity=self.label_set.severity(action),
+            is_default=action == self.label_set.default_action,
+            raised=(*result.raised, KNOWN),
+            labels_decision=result.decision if alone is None else alone,
+        )
+
 
 class CompiledLabelSets:
     """Every loaded label set, for one model.
@@ -185,29 +202,47 @@ class CompiledLabelSets:
     def __iter__(self) -> Iterator[CompiledLabelSet]:
         return iter(self._compiled.values())
 
-    def judge(self, names: Iterable[str], looked: Looked) -> tuple[LabelSetResult, ...]:
-        """What the label sets ``names`` say of an image, in their order.
+    def judge(
+        self, names: Iterable[str], looked: Looked, known: Sequence[KnownMatch] = ()
+    ) -> tuple[LabelSetResult, ...]:
+        """What the label sets ``names`` say of an image, in their order. ``known`` are the lists of
+        known pictures that have the image.
 
         Raises:
             Reject: ``encode.non_finite``; ``reference.unknown_label_set`` if a set was unloaded
                 after the reference was routed.
         """
-        return tuple(self._named(name).judge(looked) for name in names)
+        return tuple(self._named(name).judge(looked, known) for name in names)
 
-    def unclassified_action(self, names: Iterable[str]) -> str:
+    def unheard(self, names: Iterable[str], known: Sequence[KnownMatch]) -> str | None:
+        """The first action of ``known`` that none of the label sets ``names`` has, or None. Nothing
+        says how severe it is beside their actions. Shadow sets have no part in it."""
+        own = {action for each in self._deciding(names) for action in each.actions}
+        return next((match.action for match in known if match.action not in own), None)
+
+    def unclassified_action(self, names: Iterable[str], known: Sequence[KnownMatch] = ()) -> str:
         """The action for an image that nobody looked at, from the label sets that should score it.
-        Shadow sets count in none.
+        Shadow sets count in none. ``known`` are the lists of known pictures that have the file:
+        the action is never less severe than theirs, and an unheard one comes first.
 
         Of several label sets, the one counts whose ``unclassified_action`` is most steps above the
         least severe action of its own set. Between equals, the set named first counts. So a set for
         which an unseen image is harmless never overrules a set for which it is not.
         """
+        names, actions = tuple(names), [match.action for match in known]
+        if (unheard := self.unheard(names, known)) is not None:
+            return unheard
+        wanted = [
+            (label_set.severity(action), action)
+            for label_set in self._deciding(names)
+            if (action := label_set.severest((label_set.unclassified_action, *actions))) is not None
+        ]
+        return max(wanted, key=itemgetter(0), default=(0, DEFAULT_UNCLASSIFIED_ACTION))[1]
+
+    def _deciding(self, names: Iterable[str]) -> Iterator[LabelSet]:
+        """The label sets of these names that are loaded and count."""
         loaded = (self._compiled[name].label_set for name in names if name in self._compiled)
-        label_sets = [label_set for label_set in loaded if not label_set.shadow]
-        if not label_sets:
-            return DEFAULT_UNCLASSIFIED_ACTION
-        strictest = max(label_sets, key=lambda each: each.severity(each.unclassified_action))
-        return strictest.unclassified_action
+        return (label_set for label_set in loaded if not label_set.shadow)
 
     def _named(self, name: str) -> CompiledLabelSet:
         try:
@@ -353,26 +388,3 @@ def _same(vectors: Float64s) -> npt.NDArray[np.bool_]:
     return squares[:, np.newaxis] + squares - 2 * products <= _SAME
 
 
-def check_pins(
-    label_sets: Sequence[LabelSet], model: str, revision: str, override: bool = False
-) -> None:
-    """Refuse label sets that are pinned to another model. With ``override``, only warn.
-
-    Raises:
-        Halt: ``label_set.pinned``.
-    """
-    mismatches = [
-        f"{each.name!r} is tuned for {each.model.name} at revision {each.model.revision}"
-        for each in label_sets
-        if each.model is not None and (each.model.name, each.model.revision) != (model, revision)
-    ]
-    if not mismatches:
-        return
-    message = f"label set {', '.join(mismatches)}; loaded is {model} at revision {revision}"
-    if not override:
-        raise Halt(
-            "label_set.pinned",
-            f"{message}; thresholds do not carry over: load the pinned model, or measure them "
-            "again and pin this one, or set label_sets.override_model_pin",
-        )
-    logger.warning("%s; overridden by label_sets.override_model_pin", message)

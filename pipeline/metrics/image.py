@@ -98,6 +98,40 @@ LABEL_MATCHES = metric(
     ("label_set", "label"),
 )
 
+KNOWN_LIST_INFO = metric(
+    Kind.GAUGE,
+    "known_list_info",
+    "1 for each list of known pictures in force. The label version is the content hash that events "
+    "carry.",
+    "Workers differ in versions for longer than two known.reload_interval_s: one of them cannot "
+    "read or load the files. See clipstream_known_list_reloads_total.",
+    ("known_list", "version"),
+)
+KNOWN_LIST_RELOADS = metric(
+    Kind.COUNTER,
+    "known_list_reloads_total",
+    "Changes of the files of lists of known pictures, by outcome (loaded, refused).",
+    "refused: the changed files are not valid, and the earlier lists stay in force. The log says "
+    "what to fix.",
+    ("outcome",),
+)
+KNOWN_LISTS_REFUSED = metric(
+    Kind.GAUGE,
+    "known_lists_refused",
+    "1 while the changed files of lists of known pictures are not valid and the earlier lists stay "
+    "in force, else 0.",
+    "The worker's log names the file and the line to mend. No restart is needed.",
+)
+KNOWN_MATCHES = metric(
+    Kind.COUNTER,
+    "known_matches_total",
+    "Images that a list of known pictures has, by list. An image that is read again after a "
+    "restart counts again.",
+    "A sudden rise: a known picture is uploaded again and again, or a new version of the list "
+    "matches too much (clipstream_known_list_info).",
+    ("known_list",),
+)
+
 IMAGE_METRICS: tuple[Metric, ...] = (
     STAGE_SECONDS,
     BATCH_SIZE,
@@ -111,6 +145,10 @@ IMAGE_METRICS: tuple[Metric, ...] = (
     LABEL_SETS_REFUSED,
     LABEL_DECISIONS,
     LABEL_MATCHES,
+    KNOWN_LIST_INFO,
+    KNOWN_LIST_RELOADS,
+    KNOWN_LISTS_REFUSED,
+    KNOWN_MATCHES,
 )
 """Metrics of an image's path, whatever its source. The stream worker exposes these, and another
 kind of worker would too."""

@@ -1,5 +1,6 @@
 """The domain's types: inputs, outcomes, and where each comes from. Read ``views`` for the parts of
-a file that a model looks at, and ``progress`` for how far a group has come in a partition."""
+a file that a model looks at, ``known`` for lists of known pictures, ``progress`` for how far a
+group has come in a partition, and ``event`` for what is published beside outcomes."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ from typing import Literal, NewType
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.records.event import EventRecord as EventRecord
+from pipeline.records.known import KnownMatch, PdqHash
 from pipeline.records.views import DecodedViews, LookedViews, Published
 
 JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
@@ -224,11 +227,13 @@ class ImageFacts:
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
     """Pixels at the model's size, and facts about the original. ``views`` are all views where there
-    are several; ``pixels`` are those of the first, the centred square of the first frame."""
+    are several; ``pixels`` are those of the first, the centred square of the first frame. ``pdq``
+    is None unless the decoder is to compute it."""
 
     pixels: Pixels
     facts: ImageFacts
     views: DecodedViews | None = None
+    pdq: PdqHash | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +300,8 @@ class Looked:
     """What a model sees in a file, whatever it is then compared with.
 
     ``embedding`` [dimension] is that of the first frame's centred square; ``views``, if there are
-    several, have it first. ``sha256`` and ``size_bytes`` are those of the stored file.
+    several, have it first. ``sha256`` and ``size_bytes`` are those of the stored file. ``pdq`` is
+    as in ``DecodedImage``.
     """
 
     embedding: Published
@@ -306,18 +312,22 @@ class Looked:
     decode_mode: str
     decode_crop: str
     views: LookedViews | None = None
+    pdq: PdqHash | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
     """A classified image. ``results`` were computed from exactly the values of the embeddings.
-    ``etag`` and ``version_id`` are those of the object that was read."""
+    ``etag`` and ``version_id`` are those of the object that was read. ``known_action`` is the
+    action of a match, if none of the image's label sets has it; else None."""
 
     ref: ImageRef
     looked: Looked
     results: tuple[LabelSetResult, ...]
     etag: str | None
     version_id: str | None
+    matches: tuple[KnownMatch, ...] = ()
+    known_action: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +336,8 @@ class DeadLetter:
 
     ``ref`` is None if the input could not be read as a reference. ``unclassified_action`` is the
     label set's action for images that were not looked at; the default applies if no label set was
-    to look. ``format`` is the recognised format of a file of an unsupported format.
+    to look; it is never less than the action of a list that has the file (``matches``). ``format``
+    is the recognised format of a file of an unsupported format.
     """
 
     code: str
@@ -335,6 +346,7 @@ class DeadLetter:
     ref: ImageRef | None = None
     unclassified_action: str = "review"
     format: str | None = None
+    matches: tuple[KnownMatch, ...] = ()
 
 
 Outcome = Classification | DeadLetter | Skipped
@@ -381,21 +393,6 @@ class OutputRecord:
         for name, value in self.headers:
             size += len(value) + (len(name) if name.isascii() else len(name.encode()))
         object.__setattr__(self, "size_bytes", size)
-
-
-@dataclass(frozen=True, slots=True)
-class EventRecord:
-    """One record for the topic of served images."""
-
-    key: bytes
-    value: bytes
-    headers: tuple[tuple[str, bytes], ...]
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of key, value and headers, without the record's framing."""
-        named = sum(len(name.encode()) + len(value) for name, value in self.headers)
-        return len(self.key) + len(self.value) + named
 
 
 Epoch = NewType("Epoch", int)

@@ -29,6 +29,7 @@ from workers.backfill.output import Output, open_output
 from workers.cluster.actors import Cluster
 from workers.cluster.node_survey import survey
 from workers.cluster.reservation import places
+from workers.known import load_lists
 from workers.label_sets import load_routes, load_rules
 from workers.node_checks import failed, try_decoder
 from workers.settings.loading import Settings
@@ -77,6 +78,8 @@ def run_doctor(
         areas.insert(1, ("backfill", "reach", _backfill_topics(settings, create)))
     if output is not None:
         areas.append(("output", "write", _output(settings, output)))
+    if settings.known.lists:
+        areas.append(("known lists", "load", _known_lists(settings)))
     if settings.tracing.enabled:
         areas.append(("tracing", "packages", _tracing(settings)))
     if nodes:
@@ -198,6 +201,11 @@ def _output(settings: Settings, uri: str) -> Iterator[Check]:
         CheckResult.WARNING,
         f"{output}: its store {conditions}; run one driver of a backfill at a time there",
     )
+
+
+def _known_lists(settings: Settings) -> Iterator[Check]:
+    for name, known_version in load_lists(settings).versions.items():
+        yield Check("known lists", CheckResult.PASSED, f"{name}, version {known_version}")
 
 
 def _label_sets(settings: Settings) -> Iterator[Check]:

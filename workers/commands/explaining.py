@@ -28,6 +28,7 @@ from pipeline.events.published import (
 )
 from pipeline.labels.explaining import TOLERANCE, Explanation, LabelSteps, explain
 from pipeline.labels.scoring import compile_label_sets
+from pipeline.records.known import KnownMatch
 from workers.commands.labels.finding import Prompts, of_version
 from workers.settings.loading import Settings
 
@@ -56,6 +57,7 @@ class Explained:
             "uri": self.event.uri,
             "model": dataclasses.asdict(self.event.model),
             "prompts_embedded_by": self.engine,
+            "matches": [dataclasses.asdict(each) for each in self.event.matches],
             "results": [dataclasses.asdict(each) for each in self.explanations],
             "differences": list(self.differences),
         }
@@ -95,7 +97,7 @@ def run_explain(
                 f"{label_set.name!r}"
             )
         looked = event.looked(embedding.vector)
-        explanation = explain(compiled, texts, looked, result, tolerance)
+        explanation = explain(compiled, texts, looked, result, tolerance, event.matches)
         differences += explanation.differences
         explanations.append(explanation)
     return Explained(event, tuple(explanations), texts.engine, tuple(differences))
@@ -203,7 +205,13 @@ def show_explained(
 
     line(f"[bold]{escape(event.uri or 'image')}[/]")
     line(f"embedded by {escape(model.name)} at {escape(model.revision)}, {escape(model.engine)}")
-    line(f"prompts: {'from the cache' if explained.engine is None else explained.engine}\n")
+    line(f"prompts: {'from the cache' if explained.engine is None else explained.engine}")
+    for match in event.matches:
+        line(
+            f"known: list [bold]{escape(match.known_list)}[/] has the picture ({_nearness(match)}) "
+            f"and calls for {match.action!r}"
+        )
+    line("")
     for each in explained.explanations:
         line(f"[bold]{escape(each.label_set)}[/] {each.version}")
         shown = _best(each, most)
@@ -221,6 +229,16 @@ def show_explained(
         line(f"[red]does not match:[/] {escape(difference)}")
     if not explained.differences:
         line("[green]everything matches the event[/]")
+
+
+def _nearness(match: KnownMatch) -> str:
+    """How near a list's entry is, as the event says."""
+    near = f"{match.kind}, entry {match.entry}"
+    if match.distance is not None:
+        near += f", {match.distance} of 256 bits differ"
+    if match.cosine is not None:
+        near += f", cosine {match.cosine:.6f}"
+    return escape(near)
 
 
 def _best(explanation: Explanation, most: int | None) -> list[LabelSteps]:

@@ -34,6 +34,7 @@ from pipeline.errors import Halt
 from pipeline.events import EventsPolicy
 from pipeline.fetch import FetchPolicy, store_of
 from pipeline.flow import FlowPolicy
+from pipeline.known.policy import KnownPolicy
 from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.policy import Policy, Tier
 from pipeline.priority import PriorityPolicy
@@ -75,6 +76,7 @@ class Settings(Policy):
         "routes every image is scored with every loaded label set.",
     )
     label_sets: LabelSetsPolicy = Field(default_factory=LabelSetsPolicy)
+    known: KnownPolicy = Field(default_factory=KnownPolicy)
     model: ModelPolicy = Field(default_factory=ModelPolicy)
     fetch: FetchPolicy = Field(default_factory=FetchPolicy)
     retry: RetryPolicy = Field(default_factory=RetryPolicy)

@@ -221,8 +221,12 @@ class Committer:
         if not isinstance(settled, DeadLettered):
             letter = DeadLetter("publish.too_large", failure.message, attempts=1)
             if isinstance(settled, Classified):
-                action = settled.unclassified_action
-                letter = replace(letter, ref=settled.ref, unclassified_action=action)
+                letter = replace(
+                    letter,
+                    ref=settled.ref,
+                    unclassified_action=settled.unclassified_action,
+                    matches=settled.matches,
+                )
             log.warning(
                 "%s: %s; dead-lettered instead", where, failure.message, extra={"code": letter.code}
             )

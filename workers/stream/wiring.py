@@ -27,6 +27,7 @@ from workers.endpoints.identity import STREAM, EndpointId
 from workers.endpoints.worker import MetricsEndpoint
 from workers.event_loop import EventLoopThread
 from workers.instruments import Instruments
+from workers.known import knowing
 from workers.label_sets import LiveRules, load_rules
 from workers.node_checks import require_node
 from workers.settings.loading import Settings
@@ -88,9 +89,12 @@ def build_stream_worker(
         with KafkaAdmin(settings.kafka) as admin:
             facts = admin.facts()
         encoder = WatchedEncoder(load(settings), SystemClock())
+        known = owned.enter_context(knowing(settings, encoder.model, meter))
         loop = EventLoopThread(f"images-{slot}")
         owned.callback(loop.close)
-        path = owned.enter_context(loop.holding(stages(settings, encoder, meter), START_S, CLOSE_S))
+        path = owned.enter_context(
+            loop.holding(stages(settings, encoder, meter, known=known), START_S, CLOSE_S)
+        )
         meter.follow(path.fetcher)
         reference = settings.label_sets.drift_reference
         drift = DriftWatch(reference, encoder.model, meter)

@@ -377,8 +377,8 @@ class StreamWorker:
                 settled: Settled = dead_lettered(self._publishing, origin, outcome, trace=trace)
             else:
                 records = self._publishing.records(origin, outcome)
-                action = begun.scoring.unclassified_action(ref.label_sets)
-                settled = Classified(origin, records, ref, action, trace)
+                action = begun.scoring.unclassified_action(ref.label_sets, outcome.matches)
+                settled = Classified(origin, records, ref, action, trace, outcome.matches)
             trace.enter("publish")
         except Halt as halt:
             self._completions.put(halt)

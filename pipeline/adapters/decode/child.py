@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from pipeline.adapters.decode.confinement import confine
 from pipeline.adapters.decode.content_coding import undo
+from pipeline.adapters.decode.pdq import PdqHasher
 from pipeline.adapters.decode.pillow import Decoded, PillowDecoder
 from pipeline.adapters.decode.wire import (
     EXIT_OUT_OF_MEMORY,
@@ -55,6 +56,7 @@ def main(wrap: Callable[[Decode], Decode] = lambda decode: decode) -> None:
         fast=config.fast,
         centring=config.centring,
         viewing=config.viewing,
+        pdq=PdqHasher() if config.pdq else None,
     )
     decoder.self_test()
     filtered = confine(
@@ -134,6 +136,7 @@ def _answer(
         width=image.width,
         height=image.height,
         frames=image.frames,
+        pdq=image.pdq,
     )
     return reply, image.pixels
 

@@ -35,6 +35,7 @@ from pipeline.adapters.decode.eight_bits import (
     without_blank_alpha,
 )
 from pipeline.adapters.decode.image_files import IMAGE_FILES, Essentials, jpeg, png
+from pipeline.adapters.decode.pdq import PdqHasher
 from pipeline.adapters.decode.resampler import Resampler
 from pipeline.adapters.decode.wire import WHOLE, Refused, Verdict
 from pipeline.decode.crop import Centring, Crop, fitted
@@ -65,7 +66,8 @@ class Decoded:
     original, turned upright.
 
     Views are those of ``Viewing``, frame by frame. They end before a frame that cannot be decoded:
-    only the first frame must be.
+    only the first frame must be. ``pdq`` is the PDQ hash of the whole first frame and its quality,
+    if it is wanted.
     """
 
     pixels: bytes
@@ -73,6 +75,7 @@ class Decoded:
     width: int
     height: int
     frames: int
+    pdq: tuple[bytes, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class _Frame:
     size: tuple[int, int] = (0, 0)
     orientation: int = 1
     squares: tuple[Crop, ...] = ()
+    pdq: tuple[bytes, int] | None = None
 
 
 class PillowDecoder:
@@ -101,7 +105,9 @@ class PillowDecoder:
         fast: bool = False,
         centring: Centring = "transformers",
         viewing: Viewing = CENTRE,
+        pdq: PdqHasher | None = None,
     ) -> None:
+        self._pdq = pdq
         self._formats = formats
         self._max_pixels = max_pixels
         self._reject_animations = reject_animations
@@ -145,6 +151,7 @@ class PillowDecoder:
                 width=first.width,
                 height=first.height,
                 frames=first.frames,
+                pdq=first.pdq,
             )
         except (Refused, MemoryError):
             raise
@@ -200,7 +207,8 @@ class PillowDecoder:
             return _Frame([_rgb(whole)], width, height, frames)
         squares = self._viewing.squares(width, height, resize, crop, self._centring)
         pixels = self._views(upright, squares, name, reduction)
-        return _Frame(pixels, width, height, frames, full, orientation, squares)
+        pdq = None if self._pdq is None else self._pdq(upright)
+        return _Frame(pixels, width, height, frames, full, orientation, squares, pdq)
 
     def _further_frames(self, first: _Frame, name: str, parts: Essentials) -> list[bytes]:
         """The pixels of the views of further frames."""

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from pipeline.adapters.decode.ending import Ended, reject, unavailable
 from pipeline.adapters.decode.process import DecodeProcess
 from pipeline.adapters.decode.wire import (
     WHOLE,
@@ -35,6 +36,7 @@ from pipeline.metrics import DECODER_RESTARTS, QUEUE_DEPTH
 from pipeline.ports import Meter
 from pipeline.priority import FIRST, Turns
 from pipeline.records import DecodedImage, ImageFacts, ImageGeometry, Pixels
+from pipeline.records.known import PdqHash
 from pipeline.records.views import DecodedViews, View
 
 CHILD_PROGRAM: Final = Path(__file__).with_name("child.py")
@@ -65,7 +67,7 @@ class SandboxedDecoder:
 
     ``program`` is what the children run; tests use their own. ``max_file_bytes`` bounds a file once
     its content codings are undone. ``min_share`` is the share of turns that each lower priority
-    level always gets.
+    level always gets. ``pdq``: images come with their PDQ hash.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class SandboxedDecoder:
         *,
         max_file_bytes: int = MAX_FILE_BYTES,
         min_share: float = 0.0,
+        pdq: bool = False,
     ) -> None:
         self._policy = policy
+        self._pdq = pdq
         self._max_file_bytes = max_file_bytes
         self._meter = meter
         self._program = program
@@ -178,14 +182,14 @@ class SandboxedDecoder:
     ) -> DecodedImage:
         try:
             return await self._attempt(await self._take(), body, geometry, codings)
-        except _Ended as ended:
+        except Ended as ended:
             if ended.end.final:
-                raise _reject(ended.end) from None
+                raise reject(ended.end) from None
         # Once more, in a fresh process.
         try:
             return await self._attempt(await self._spawn(), body, geometry, codings)
-        except _Ended as ended:
-            raise _reject(ended.end) from None
+        except Ended as ended:
+            raise reject(ended.end) from None
 
     async def close(self) -> None:
         """End all children and wait for their end. Idempotent. A ``decode`` in progress ends with
@@ -219,7 +223,7 @@ class SandboxedDecoder:
             if loop.time() - deadline > _PUNCTUAL_S:
                 # This process was stopped, and the answer may have been there in time.
                 end = ChildEnd("decode.timeout", final=False, cause="this process was stalled")
-                raise _Ended(end) from None
+                raise Ended(end) from None
             raise Reject(
                 "decode.timeout",
                 f"decode: {len(body)} bytes were not decoded within {limit}; "
@@ -228,13 +232,13 @@ class SandboxedDecoder:
         except ProtocolViolation:
             end = ChildEnd("decode.crashed", final=False, cause="broke the protocol")
             self._note_replacement(child, end.cause)
-            raise _Ended(end) from None
+            raise Ended(end) from None
         except ConnectionError:
             # Killing an ended process does not change how it ended.
             end = ChildEnd.of(await asyncio.shield(self._discard(child)))
             self._halt_if_closed()
             self._note_replacement(child, end.cause)
-            raise _Ended(end) from None
+            raise Ended(end) from None
         finally:
             if intact and child.served < IMAGES_PER_PROCESS and not self._closed:
                 self._idle.append(child)
@@ -266,8 +270,9 @@ class SandboxedDecoder:
         facts = replace(
             facts, cropped_share=unseen_share(squares), frames_seen=len(pixels) // len(squares)
         )
+        pdq = None if reply.pdq is None else PdqHash(*reply.pdq)
         if len(pixels) == 1:
-            return DecodedImage(pixels[0], facts)
+            return DecodedImage(pixels[0], facts, pdq=pdq)
         frames = self._policy.viewing.frames(reply.frames, len(squares))
         places = tuple(
             View("tile" if place else "centre", frame, *square.box)
@@ -275,7 +280,7 @@ class SandboxedDecoder:
             for place, square in enumerate(squares)
         )
         # Frames behind one that could not be decoded are missing.
-        return DecodedImage(pixels[0], facts, DecodedViews(places[: len(pixels)], pixels))
+        return DecodedImage(pixels[0], facts, DecodedViews(places[: len(pixels)], pixels), pdq)
 
     async def _prestart(self) -> None:
         self._idle.append(await self._spawn())
@@ -300,7 +305,7 @@ class SandboxedDecoder:
         except OSError as error:
             if is_exhaustion(error):
                 raise  # A new worker may have what this one lacks.
-            raise _unavailable(str(error)) from error
+            raise unavailable(str(error)) from error
         self._running.add(child)
         self._none_running.clear()
         intact = stalled = False
@@ -315,10 +320,10 @@ class SandboxedDecoder:
             # As in _attempt: the child may have been ready in time.
             stalled = loop.time() - deadline > _PUNCTUAL_S
             if not stalled:
-                raise _unavailable(f"not ready within {START_DEADLINE_S:g} s") from None
+                raise unavailable(f"not ready within {START_DEADLINE_S:g} s") from None
         except ConnectionError:
             self._halt_if_closed()
-            raise _unavailable(child.last_line() or "it ended without a message") from None
+            raise unavailable(child.last_line() or "it ended without a message") from None
         finally:
             if not intact:
                 self._discard(child)
@@ -348,6 +353,7 @@ class SandboxedDecoder:
             # More than all its images together may use, so only an intruder reaches it.
             lifetime_cpu_s=IMAGES_PER_PROCESS * math.ceil(self._policy.deadline_s),
             parent_pid=os.getpid(),
+            pdq=self._pdq,
         )
 
     def _discard(self, child: DecodeProcess) -> asyncio.Task[int]:
@@ -369,31 +375,3 @@ class SandboxedDecoder:
     def _halt_if_closed(self) -> None:
         if self._closed:
             raise Halt("decode.closed", "decode: the decoder has been closed")
-
-
-class _Ended(Exception):
-    """A child ended while it held an image."""
-
-    def __init__(self, end: ChildEnd) -> None:
-        super().__init__(end)
-        self.end = end
-
-
-def _reject(end: ChildEnd) -> Reject:
-    tries = "" if end.final else ", twice"
-    return Reject(
-        end.code,
-        f"decode: the decoder process ended on this file{tries} ({end.cause}); "
-        f"{CODES[end.code].remedy}",
-    )
-
-
-def _unavailable(reason: str) -> Halt:
-    said = reason.removeprefix("RuntimeError: ")
-    if said.startswith("decode.formats: "):  # the child's own message, which says what to do
-        return Halt("decode.unavailable", said)
-    return Halt(
-        "decode.unavailable",
-        f"decode: no decoder process can be started ({reason}); check that Pillow is installed "
-        "completely, and check decode.max_memory_mib and the limits on processes and memory",
-    )

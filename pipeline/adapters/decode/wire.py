@@ -73,6 +73,7 @@ class ChildConfig:
     image_cpu_s: float
     lifetime_cpu_s: int
     parent_pid: int
+    pdq: bool = False
 
     @property
     def viewing(self) -> Viewing:
@@ -92,11 +93,14 @@ EXIT_OUT_OF_MEMORY = 77
 
 _READY = struct.Struct("!?")
 _REQUEST = struct.Struct(f"!III{MAX_CODINGS}B")
-_REPLY = struct.Struct("!BBIIII")
+_REPLY = struct.Struct("!BBIIIIB32s")
 
 READY_BYTES = _READY.size  # 1 byte, so it arrives in one piece
 REQUEST_BYTES = _REQUEST.size
 REPLY_BYTES = _REPLY.size
+
+_UNHASHED = 255
+"""In place of the quality: there is no PDQ hash."""
 
 MAX_DETAIL_BYTES = 1_000
 """Longest text of a reject, in UTF-8 bytes."""
@@ -142,7 +146,8 @@ class Reply:
 
     ``format_index`` points into the configured formats; for ``UNSUPPORTED_FORMAT`` it points into
     ``pipeline.decode.signatures.FORMATS``. ``width`` and ``height`` are the original's, upright.
-    ``frames`` counts the file's frames or pages. Fields without a meaning are 0.
+    ``frames`` counts the file's frames or pages. ``pdq`` are the bytes and the quality of the whole
+    picture's PDQ hash, or None. Fields without a meaning are 0.
     """
 
     verdict: Verdict
@@ -151,8 +156,10 @@ class Reply:
     width: int = 0
     height: int = 0
     frames: int = 0
+    pdq: tuple[bytes, int] | None = None
 
     def pack(self) -> bytes:
+        bits, quality = (b"", _UNHASHED) if self.pdq is None else self.pdq
         return _REPLY.pack(
             self.verdict,
             self.format_index,
@@ -160,6 +167,8 @@ class Reply:
             self.height,
             self.frames,
             self.payload_bytes,
+            quality,
+            bits,
         )
 
     @classmethod
@@ -172,11 +181,13 @@ class Reply:
             ProtocolViolation: an unknown verdict or format, a payload of the wrong size, or
                 lengths that no image has.
         """
-        verdict, format_index, width, height, frames, payload_bytes = _REPLY.unpack(frame)
+        verdict, format_index, width, height, frames, payload_bytes, *hashed = _REPLY.unpack(frame)
+        quality, bits = hashed
         if verdict == Verdict.DECODED:
             sound = (
                 format_index < formats
                 and min(width, height, frames) >= 1
+                and (quality <= 100 or quality == _UNHASHED)
                 and _are_views(payload_bytes, width, height, frames, resize, crop, viewing)
             )
         else:
@@ -186,7 +197,8 @@ class Reply:
             )
         if not sound:
             raise ProtocolViolation
-        return cls(Verdict(verdict), payload_bytes, format_index, width, height, frames)
+        pdq = None if quality == _UNHASHED else (bits, quality)
+        return cls(Verdict(verdict), payload_bytes, format_index, width, height, frames, pdq)
 
 
 def seen_size(width: int, height: int, resize: int, crop: int) -> tuple[int, int]:

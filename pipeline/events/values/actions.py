@@ -7,7 +7,14 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic refuses typing's below Python 3.12
 
-from pipeline.events.values.outcomes import Count, PositionValue, Share, Timestamp, described
+from pipeline.events.values.outcomes import (
+    Count,
+    MatchValue,
+    PositionValue,
+    Share,
+    Timestamp,
+    described,
+)
 
 
 @described
@@ -49,8 +56,8 @@ class DecisionValue(TypedDict):
     """The decision. It is not the set's default action."""
     label: str | None
     """Matched label that calls for the most severe action; of several, the one with the highest
-    score. If the set's `review_if` raised the decision, the label calls for less, and null says
-    that no label matched."""
+    score. If the set's `review_if` or a list in `matches` raised the decision, the label calls for
+    less, and null says that no label matched."""
     score: Share | None
     """That label's score, unrounded. null if `label` is."""
 
@@ -72,15 +79,18 @@ class ActionValue(TypedDict):
     """What is to be done about one image: the value of a `clipstream.action.v1` event."""
 
     action: str
-    """The action: the first of `decisions`, or the unclassified action of a dead letter. Clipstream
-    never performs it."""
+    """The action: the first of `decisions`, or the unclassified action of a dead letter. If a list
+    in `matches` has an action that none of the image's label sets has, this is it. Clipstream never
+    performs it."""
     outcome: ActedOutcomeValue
     """The event with everything that is known, published in the same transaction."""
     image: NotRequired[ActedImageValue]
     """The image. Absent if the record could not be read as a reference."""
     decisions: list[DecisionValue]
     """The decisions that are not the default of their label set, those that count more first.
-    Empty if the image was not classified."""
+    Empty if the image was not classified, or if only a list calls for the action."""
+    matches: NotRequired[list[MatchValue]]
+    """Lists of known pictures that have the image. Absent if none has."""
     failure: NotRequired[FailureValue]
     """Why the image was not classified. Absent if it was."""
     position: PositionValue

@@ -161,6 +161,27 @@ class ViewValue(TypedDict):
 
 
 @described
+class MatchValue(TypedDict):
+    """A list of known pictures that has the image."""
+
+    list: str
+    """Name of the list."""
+    version: str
+    """Version of the list: `sha256:...` over its content."""
+    kind: str
+    """What was compared: `sha256`, `pdq` or `embedding`. New kinds may appear."""
+    action: str
+    """The list's action. Clipstream never performs it."""
+    entry: Annotated[int, Field(ge=1)]
+    """Number of the nearest entry in this version of the list, from 1."""
+    distance: NotRequired[Count]
+    """Number of bits, of 256, in which the PDQ hashes differ. Absent for other kinds."""
+    cosine: NotRequired[Cosine]
+    """Cosine between the embeddings. Of an image with several views, the largest. Absent for other
+    kinds."""
+
+
+@described
 class ResultValue(TypedDict):
     """The result of one label set for the image."""
 
@@ -170,15 +191,16 @@ class ResultValue(TypedDict):
     """Version of the label set: `sha256:...` over its content."""
     decision: str
     """Most severe action of the matched labels. Without a match, the set's default action. Never
-    less than the action of the set's `review_if`, if the image meets it. Clipstream never performs
-    it."""
+    less than the action of the set's `review_if`, if the image meets it, and than the actions of
+    `matches` that the set has. Clipstream never performs it."""
     matched: list[str]
     """Labels whose score is at or above one of their thresholds."""
     scores: list[ScoreValue]
     """The score of every label, in the label set's order."""
     raised: NotRequired[list[str]]
-    """Conditions of the set's `review_if` that raised the decision: `cropped_share`, `frames`.
-    Absent if the labels alone made the decision. New conditions may appear."""
+    """What raised the decision: conditions of the set's `review_if` (`cropped_share`, `frames`), or
+    `known`: a list in `matches` calls for more. Absent if the labels alone made the decision. New
+    conditions may appear."""
     labels_decision: NotRequired[str]
     """The decision that the labels alone would have made. Absent if `raised` is."""
     shadow: NotRequired[bool]
@@ -232,6 +254,8 @@ class ClassificationValue(TypedDict):
     content_id: NotRequired[ContentId]
     """Identity of the object as this model sees it, the same in the stream, over HTTP and in
     backfills. Absent in events of versions that did not write it."""
+    matches: NotRequired[list[MatchValue]]
+    """Lists of known pictures that have the image. Absent if none has."""
 
 
 @described
@@ -266,6 +290,8 @@ class ClassificationValueV2(TypedDict):
     content_id: NotRequired[ContentId]
     """Identity of the object as this model sees it, the same in the stream, over HTTP and in
     backfills. Absent in events of versions that did not write it."""
+    matches: NotRequired[list[MatchValue]]
+    """Lists of known pictures that have the image. Absent if none has."""
 
 
 @described
@@ -308,78 +334,3 @@ class BackfillClassificationValue(TypedDict):
     content_id: ContentId
     """Identity of the object as this model sees it, the same in the stream, over HTTP and in
     backfills."""
-
-
-@described
-class AskedValue(TypedDict):
-    """What the sender of the reference asked for, before a route decided."""
-
-    label_sets: list[str]
-    """Label sets that the sender asked for, usually none."""
-    tenant: NotRequired[str]
-    """Tenant that the sender named."""
-
-
-@described
-class DeadReferenceValue(TypedDict):
-    """A reference that could not be classified: the value of a `clipstream.dead-letter.v1` event
-    whose header `dlq.payload` is `reference`.
-
-    The value is in the native input format, so it can be published to an input topic unchanged.
-    Unknown fields are left out.
-    """
-
-    bucket: str
-    """Bucket of the object."""
-    key: str
-    """Key of the object, as it is stored."""
-    label_sets: list[str]
-    """Label sets that the route decided. If the routes refused the reference: those that it asked
-    for, perhaps none."""
-    version_id: NotRequired[str]
-    """Version that the reference asked for."""
-    etag: NotRequired[str]
-    """ETag that the reference asked for, without quotes."""
-    id: NotRequired[str]
-    """The sender's own id of the image."""
-    tenant: NotRequired[str]
-    """Tenant that the route decided. If the routes refused the reference: the one it asked for."""
-    metadata: NotRequired[dict[str, Any]]
-    """The sender's metadata."""
-    asked: NotRequired[AskedValue]
-    """What the sender asked for. `clipstream replay` asks for the same again. Absent in dead
-    letters of releases that did not write it. Without meaning in an input record."""
-
-
-@described
-class DeadReferenceValueV2(TypedDict):
-    """A reference that could not be classified: the value of a `clipstream.dead-letter.v2` event
-    whose header `dlq.payload` is `reference`.
-
-    The value is in the native input format, so it can be published to an input topic unchanged.
-    Unknown fields are left out.
-    """
-
-    uri: str
-    """`https://host/path`, without the query."""
-    query: NotRequired[str]
-    """Query of the URL, without the question mark. It may hold a signature, so it is in no other
-    event. A replay reads the same URL."""
-    bucket: NotRequired[str]
-    """Bucket of the object. Absent for an image on a web server."""
-    key: NotRequired[str]
-    """Key of the object. Absent for an image on a web server."""
-    label_sets: list[str]
-    """Label sets that the route decided. If the routes refused the reference: those that it asked
-    for, perhaps none."""
-    etag: NotRequired[str]
-    """ETag that the reference asked for, without quotes."""
-    id: NotRequired[str]
-    """The sender's own id of the image."""
-    tenant: NotRequired[str]
-    """Tenant that the route decided. If the routes refused the reference: the one it asked for."""
-    metadata: NotRequired[dict[str, Any]]
-    """The sender's metadata."""
-    asked: NotRequired[AskedValue]
-    """What the sender asked for. `clipstream replay` asks for the same again. Without meaning in an
-    input record."""

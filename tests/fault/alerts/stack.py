@@ -8,6 +8,7 @@ the driver.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -49,6 +50,8 @@ WORKERS = 3
 IMAGES = 20
 MAIN = "main"
 LABELS = DEMO / "labels.yaml"
+KNOWN = "name: leaked\nkind: sha256\naction: reject\nentries: known.txt\n"
+"""The header of a list of known pictures, which has the good image."""
 SPARE_CPUS = 1
 """What the cluster has beside what the workers need."""
 
@@ -63,6 +66,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "fetch": {"deadline_s": 10.0, "max_refusals": 2, "max_open_objects": 2},
     "s3": {"connect_timeout_s": 1.0, "read_timeout_s": 3.0},
     "label_sets": {"reload_interval_s": 0.5},
+    "known": {"reload_interval_s": 0.5},
     # A broker that is back is used soon.
     "delivery": {
         "request_timeout_s": 2.0,
@@ -110,6 +114,7 @@ class Stack:
         merged = {name: {**section} for name, section in SECTIONS.items()}
         merged["s3"] |= both
         merged["label_sets"] |= {"paths": [self.labels]}
+        merged["known"] |= {"lists": [self.known]}
         merged["model"] = {"directory": self.model, "precision": "fp32"}
         merged["endpoints"] = {"health_port": port}
         for name, section in sections.items():
@@ -124,6 +129,11 @@ class Stack:
         """A good image's file."""
         return next(demo_images(SEED, 1, SIDE_PX)).body
 
+    @property
+    def known(self) -> Path:
+        """The header of the workers' list of known pictures."""
+        return self.folder / "known.yaml"
+
     def lose_model(self) -> None:
         """Take the checkpoint away from the node."""
         self.model.rename(self._away)
@@ -133,6 +143,7 @@ class Stack:
         self.link.heal()
         self.store.proxy.heal()
         shutil.copy(LABELS, self.labels)
+        self.known.write_text(KNOWN)
         if self._away.exists():
             self._away.rename(self.model)
 
@@ -193,6 +204,9 @@ def stack(folder: Path, server: S3Server) -> Iterator[Stack]:
     listener, port = free_ports(2)
     shutil.copytree(DEMO / "model", folder / "model")
     shutil.copy(LABELS, folder / "labels.yaml")
+    (folder / "known.yaml").write_text(KNOWN)
+    image = next(demo_images(SEED, 1, SIDE_PX)).body
+    (folder / "known.txt").write_text(f"{hashlib.sha256(image).hexdigest()}\n")
     targets = Targets(folder / "targets.json")
     rules = rules_file(scaled(defaults(), FASTER))
     with (

@@ -36,6 +36,15 @@ def test_a_label_set_that_is_no_yaml(here: Stack, watch: Watching) -> None:
     watching.until_it_is_resolved("ClipstreamLabelSetRefused", "ticket")
 
 
+def test_a_list_of_known_pictures_without_an_action(here: Stack, watch: Watching) -> None:
+    watching = watch()
+    here.known.write_text("name: leaked\nkind: sha256\nentries: known.txt\n")
+    alert = watching.until_it_fires("ClipstreamKnownListRefused", "ticket")
+    assert alert["labels"]["group"] == here.deployment.kafka.group
+    here.heal()
+    watching.until_it_is_resolved("ClipstreamKnownListRefused", "ticket")
+
+
 def test_workers_that_are_killed(here: Stack, watch: Watching) -> None:
     watching = watch()
     kill(here.workers())

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -34,6 +34,7 @@ from pipeline.records import (
     OutputTopic,
     Partition,
 )
+from pipeline.records.known import KnownMatch
 from pipeline.references import ReferencesPolicy
 from pipeline.routes import Router
 from tests.rigs.workers.open_gate import open_gate
@@ -61,10 +62,15 @@ class MadeUpScoring:
     def __init__(self, version: str) -> None:
         self.version = version
 
-    def judge(self, names: tuple[str, ...], looked: Looked) -> tuple[LabelSetResult, ...]:
+    def judge(
+        self, names: tuple[str, ...], looked: Looked, known: Sequence[KnownMatch] = ()
+    ) -> tuple[LabelSetResult, ...]:
         return tuple(LabelSetResult(name, self.version, (), (), "allow") for name in names)
 
-    def unclassified_action(self, names: tuple[str, ...]) -> str:
+    def unheard(self, names: tuple[str, ...], known: Sequence[KnownMatch]) -> str | None:
+        return None
+
+    def unclassified_action(self, names: tuple[str, ...], known: Sequence[KnownMatch] = ()) -> str:
         return "quarantine"
 
 

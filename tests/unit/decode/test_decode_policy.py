@@ -123,6 +123,7 @@ def test_a_child_config_survives_its_command_line() -> None:
         Reply(Verdict.DECODED, PIXELS, 0, 0, 1, 1),
         Reply(Verdict.DECODED, PIXELS, 0, 1, 0, 1),
         Reply(Verdict.DECODED, PIXELS, 0, 1, 1, 0),
+        Reply(Verdict.DECODED, PIXELS, 0, 1, 1, 1, (bytes(32), 101)),
         Reply(Verdict.CORRUPT, MAX_DETAIL_BYTES + 1),
         Reply(Verdict.CORRUPT, 0, 1),
         Reply(Verdict.UNSUPPORTED_FORMAT, 0, len(FORMATS)),

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Hashable
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from pipeline.adapters.clock import SystemClock
@@ -21,82 +18,16 @@ from pipeline.errors import Halt, Overloaded, Reject
 from pipeline.flow import Flow
 from pipeline.look import Look
 from pipeline.metrics import IMAGE_METRICS, LABEL_DECISIONS, STAGE_SECONDS
-from pipeline.ports import UNTRACED, ImageTrace
 from pipeline.records import (
     Classification,
     DeadLetter,
-    DecodedImage,
     EmbeddingDtype,
     ImageFacts,
-    ImageGeometry,
     ImageRef,
-    LabelSetResult,
-    Looked,
-    ObjectBody,
-    Pixels,
-    Vector,
 )
+from tests.rigs.failing_stages import EMBEDDING, Stages, look_of
 
 REF = ImageRef("bucket", "key", ("things",))
-EMBEDDING = np.array([0.1, 0.2, 0.3], np.float32)
-
-
-class Stages:
-    """Every stage of the flow; ``failure`` is raised by the stage that it names."""
-
-    def __init__(self, failing: str = "", failure: Exception | None = None) -> None:
-        self._failing = failing
-        self._failure = failure
-        self.passed: list[str] = []
-        self.content_encoding: str | None = None
-        self.scored: list[npt.NDArray[np.floating]] = []
-        self.body = b"bytes"
-        self.fetched: list[tuple[int, Hashable]] = []
-
-    def _pass(self, stage: str) -> None:
-        self.passed.append(stage)
-        if stage == self._failing and self._failure is not None:
-            raise self._failure
-
-    @contextlib.asynccontextmanager
-    async def fetch(
-        self, ref: ImageRef, level: int = 0, source: Hashable = None
-    ) -> AsyncIterator[ObjectBody]:
-        await asyncio.sleep(0)
-        self.fetched.append((level, source))
-        self._pass("fetch")
-        yield ObjectBody(self.body, "e1", "v1", "gzip")
-        self._pass("release")
-
-    async def decode(
-        self,
-        body: bytes,
-        geometry: ImageGeometry,
-        content_encoding: str | None = None,
-        level: int = 0,
-    ) -> DecodedImage:
-        await asyncio.sleep(0)
-        self._pass("decode")
-        self.content_encoding = content_encoding
-        return DecodedImage(np.zeros((2, 2, 3), np.uint8), ImageFacts("PNG", 4, 3, 1, 0.25))
-
-    async def close(self) -> None: ...
-
-    async def encode(self, pixels: Pixels, level: int = 0, trace: ImageTrace = UNTRACED) -> Vector:
-        self._pass("encode")
-        return EMBEDDING
-
-    async def encode_block(
-        self, pixels: Pixels, level: int = 0, trace: ImageTrace = UNTRACED
-    ) -> list[Vector | Reject]:
-        return [await self.encode(each, level, trace) for each in pixels]
-
-    def judge(self, names: tuple[str, ...], looked: Looked) -> tuple[LabelSetResult, ...]:
-        self.scored.append(looked.embedding)
-        return tuple(LabelSetResult(name, "v", (), (), "allow") for name in names)
-
-    def unclassified_action(self, names: tuple[str, ...]) -> str:
-        return "quarantine"
 
 
 def outcome_of(
@@ -111,8 +42,7 @@ def flow_of(
     meter: MemoryMeter | None = None,
 ) -> Flow:
     clock, meter = SystemClock(), meter or MemoryMeter(IMAGE_METRICS)
-    encoder = MemoryEncoder(dimension=3, crop=2)
-    look = Look(stages, stages, encoder, DecodePolicy(mode="fast"), dtype, clock, meter)
+    look = look_of(stages, meter, dtype)
     return Flow(stages, look, clock, meter)
 
 

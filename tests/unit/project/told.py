@@ -30,6 +30,7 @@ JOB = "unit/backfill/test_running_job.py"
 TOLD_BY_WORKERS = "unit/backfill/test_told_by_workers.py"
 SANDBOX = "component/test_decoder_sandbox.py"
 COUNTING = "unit/labels/test_counting.py"
+KNOWN = "unit/known"
 LIVE = "unit/labels/test_label_sets_live.py"
 DRIFT = "unit/drift/test_watching.py"
 TRACES = "component/test_traces.py"
@@ -282,6 +283,34 @@ TOLD: Mapping[Metric, tuple[Told, ...]] = {
         Told(
             f"{COUNTING}::test_each_label_set_counts_its_decision_and_the_labels_that_matched",
             f"{COUNTING}::test_an_image_that_matches_nothing_counts_as_a_decision_alone",
+        ),
+    ),
+    metrics.KNOWN_LIST_INFO: (
+        Told(
+            f"{KNOWN}/test_known_live.py"
+            "::test_a_change_takes_effect_at_the_second_look_that_sees_it",
+            f"{KNOWN}/test_known_live.py::test_without_lists_nothing_is_watched",
+        ),
+    ),
+    metrics.KNOWN_LIST_RELOADS: (
+        Told(
+            f"{KNOWN}/test_known_live.py::test_a_bad_version_is_refused_and_the_one_before_stays",
+            f"{KNOWN}/test_known_live.py"
+            "::test_a_change_takes_effect_at_the_second_look_that_sees_it",
+        ),
+    ),
+    metrics.KNOWN_LISTS_REFUSED: (
+        Told(
+            f"{KNOWN}/test_known_live.py::test_a_bad_version_is_refused_and_the_one_before_stays",
+            f"{KNOWN}/test_known_live.py::test_a_bad_version_is_refused_and_the_one_before_stays",
+        ),
+    ),
+    metrics.KNOWN_MATCHES: (
+        Told(
+            f"{KNOWN}/test_known_decisions.py"
+            "::test_a_match_is_counted_by_its_list_and_an_image_without_one_is_not",
+            f"{KNOWN}/test_known_decisions.py"
+            "::test_a_match_is_counted_by_its_list_and_an_image_without_one_is_not",
         ),
     ),
     metrics.LABEL_SET_RELOADS: (

@@ -23,7 +23,7 @@ from pipeline.labels.label_set import (
 )
 from pipeline.labels.learnt.calibration import Platt
 from pipeline.labels.learnt.head import Head
-from pipeline.labels.scoring import check_pins
+from pipeline.labels.pins import check_pins
 from pipeline.ports import PromptTokens
 from workers.commands.options import Config, Set, read
 from workers.settings.loading import validated_section

@@ -221,5 +221,66 @@ DECISIONS = Board(
                 ),
             ),
         ),
+        Row(
+            "Known pictures",
+            (
+                Panel(
+                    "Matches",
+                    "Images a second that a list of known pictures has, by list.",
+                    "ops",
+                    (
+                        Query(
+                            rate("clipstream_known_matches_total", NAMESPACE, by="known_list"),
+                            "{{known_list}}",
+                        ),
+                    ),
+                    width=8,
+                ),
+                Panel(
+                    "Lists in force",
+                    "Workers by version of a list. Two versions for longer than a minute: some "
+                    "workers compare with an older file.",
+                    "short",
+                    (
+                        Query(
+                            gauge(
+                                "count",
+                                "clipstream_known_list_info",
+                                NAMESPACE,
+                                by="known_list, version",
+                            ),
+                            "{{known_list}} {{version}}",
+                        ),
+                    ),
+                    width=6,
+                ),
+                Panel(
+                    "Workers that have refused a change of lists",
+                    "The files were changed and are not valid. The lists before are in force.",
+                    "short",
+                    (
+                        Query(
+                            gauge("sum", "clipstream_known_lists_refused", NAMESPACE, by="driver"),
+                            "{{driver}}",
+                        ),
+                    ),
+                    width=6,
+                ),
+                Panel(
+                    "Changes of lists",
+                    "Changes of the files in the last hour, by what the workers did with them.",
+                    "short",
+                    (
+                        Query(
+                            increase(
+                                "clipstream_known_list_reloads_total", "1h", NAMESPACE, by="outcome"
+                            ),
+                            "{{outcome}}",
+                        ),
+                    ),
+                    width=4,
+                ),
+            ),
+        ),
     ),
 )
