@@ -35,6 +35,7 @@ from pipeline.labels.label_set import DEFAULT_UNCLASSIFIED_ACTION, KNOWN, Decisi
 from pipeline.labels.learnt.calibration import Calibrations
 from pipeline.labels.learnt.head import Head
 from pipeline.labels.learnt.logistic import Float64s, sigmoid, softmax
+from pipeline.labels.pins import check_pins
 from pipeline.labels.prompt_vectors import PromptVectors
 from pipeline.labels.strongest import strongest
 from pipeline.records import (
