@@ -177,7 +177,7 @@ lock: $(INSTALLED) ## Choose all versions again: constraints*.txt
 # The versions of constraints.txt, without what only development needs. And what builds a release.
 .PHONY: lock-production
 lock-production: $(INSTALLED)
-	$(COMPILE) --extra backfill --extra compression --extra evaluate --extra heif --extra int8 --extra pdq --extra tracing \
+	$(COMPILE) --extra backfill --extra compression --extra evaluate --extra heif --extra int8 --extra tracing \
 		-c constraints.txt pyproject.toml -o constraints-production.txt
 	printf 'cyclonedx-bom>=7.5,<8\nhatchling\nuv==%s\n' $(UV_VERSION) | \
 		$(COMPILE) -c constraints.txt - -o constraints-build.txt

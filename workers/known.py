@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline.adapters.decode.pdq import require_pdq
 from pipeline.adapters.known_files import fingerprint, kinds, load_known
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.errors import Halt
@@ -40,7 +39,6 @@ def load_lists(
 
     Raises:
         Halt: ``known.invalid``: a list is not valid, or no label set has its action.
-        Halt: ``known.pdq_missing``.
     """
     lists = load_known(settings.known.lists, model)
     actions = _actions(settings)
@@ -51,13 +49,11 @@ def load_lists(
         if actions and each.action not in actions
     ]
     hashed = [each.name for each in lists.lists if each.kind is KnownKind.PDQ]
-    if hashed:
-        require_pdq()
-        if not pdq:
-            problems.append(
-                f"known list {hashed[0]}: kind: is the first of kind pdq, and the decoders compute "
-                "no PDQ hashes; restart the driver"
-            )
+    if hashed and not pdq:
+        problems.append(
+            f"known list {hashed[0]}: kind: is the first of kind pdq, and the decoders compute "
+            "no PDQ hashes; restart the driver"
+        )
     if problems:
         raise Halt("known.invalid", "\n".join(problems))
     return lists

@@ -176,11 +176,6 @@ WORKERS: dict[str, HaltCode] = {
         "mend what the message names, and put the same files on every node",
         of_input=True,
     ),
-    "known.pdq_missing": node(
-        "a list of known pictures is of kind `pdq`, and the library is not installed",
-        "install `clipstream[pdq]` on the node",
-        of_input=True,
-    ),
     # -- S3
     "s3.no_credentials": node(
         "the node has no credentials for a store: none in the environment, in files or from an "

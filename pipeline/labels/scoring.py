@@ -387,5 +387,3 @@ def _same(vectors: Float64s) -> npt.NDArray[np.bool_]:
     products = vectors @ vectors.T
     squares = np.diagonal(products)
     return squares[:, np.newaxis] + squares - 2 * products <= _SAME
-
-

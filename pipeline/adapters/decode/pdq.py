@@ -1,65 +1,90 @@
-"""Computes PDQ hashes with the reference implementation. Runs only in a decoder's child, and only
-where a list of known pictures needs it: its libraries take memory and time to load.
+"""Computes PDQ hashes. Runs only in a decoder's child, and only where a list of known pictures
+needs them: numpy takes memory and time to load.
 
-The reference hashes a picture with an edge of more than 512 pixels after it has taken 512 x 512 of
-its pixels: of the row ``y`` the one at ``floor(y * height / 512)``, and likewise across. The
-library has no such step, so it is done here. Hashes are then those of the reference's own program,
-bit by bit.
+The algorithm is that of "The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm"
+(Facebook, 2019), with the constants and the roundings of its reference implementation in C++. The
+hashes are those of the reference, bit by bit. Only where a value lies at the median may another
+library of matrices turn a bit.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
-
-from pipeline.errors import Halt
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_LIBRARY = "pdqhash"
 _EDGE = 512
-"""The reference's ``DOWNSAMPLE_DIMS``, in pixels."""
-
-
-def require_pdq() -> None:
-    """Check that the library is there, without loading it.
-
-    Raises:
-        Halt: ``known.pdq_missing``.
-    """
-    if importlib.util.find_spec(_LIBRARY) is None:
-        raise Halt(
-            "known.pdq_missing",
-            "known.lists: a list of kind pdq needs a library that is not installed; run "
-            "`pip install 'clipstream[pdq]'`, or take the list out",
-        )
+"""The reference's ``DOWNSAMPLE_DIMS``, in pixels: of a picture with a longer edge it takes
+512 x 512 pixels, of the row ``y`` the one at ``floor(y * height / 512)``, and likewise across."""
+_LEAST_EDGE = 5
+"""The reference's ``MIN_HASHABLE_DIM``: a smaller picture has the hash 0 and the quality 0."""
+_SIDE = 64
+"""Edge of the square that is transformed."""
+_WAVES = 16
+"""Kept along each axis: their signs are the 256 bits."""
+_RED, _GREEN, _BLUE = 0.299, 0.587, 0.114
+_PASSES = 2
+"""Of the box filter: two are a tent."""
+_BEST_QUALITY = 100
 
 
 class PdqHasher:
-    """Computes PDQ hashes. Build it before the child is confined.
-
-    Raises:
-        RuntimeError: the library is not installed, or not complete.
-    """
+    """Computes PDQ hashes. Build it before the child is confined."""
 
     def __init__(self) -> None:
         os.environ["OPENBLAS_NUM_THREADS"] = "1"  # the child may not start threads
-        try:
-            self._numpy: Any = importlib.import_module("numpy")
-            self._compute: Any = importlib.import_module(_LIBRARY).compute
-        except ImportError as error:
-            raise RuntimeError(
-                f"known.lists: a list of kind pdq needs a library that cannot be loaded ({error}); "
-                "run `pip install 'clipstream[pdq]'`, or take the list out"
-            ) from error
+        self._numpy: Any = importlib.import_module("numpy")
+        numpy = self._numpy
+        angles = numpy.outer(numpy.arange(1, _WAVES + 1), 2 * numpy.arange(_SIDE) + 1)
+        cosines = numpy.sqrt(2 / _SIDE) * numpy.cos(numpy.pi / (2 * _SIDE) * angles)
+        self._transform = cosines.astype(numpy.float32)
 
     def __call__(self, picture: Image.Image) -> tuple[bytes, int]:
         """The 32 bytes of the hash, the highest bit first, and its quality, 0 to 100."""
-        bits, quality = self._compute(self._pixels(picture))
-        return self._numpy.packbits(bits.astype(self._numpy.uint8)).tobytes(), int(quality)
+        return self.of_pixels(self._pixels(picture))
+
+    def of_pixels(self, pixels: Any) -> tuple[bytes, int]:
+        """The same of uint8 [height, width, 3], of which no edge is longer than 512."""
+        numpy = self._numpy
+        if min(pixels.shape[:2]) < _LEAST_EDGE:
+            return bytes(_WAVES * _WAVES // 8), 0
+        weights = numpy.array([_RED, _GREEN, _BLUE], numpy.float32)
+        red, green, blue = (weights[each] * pixels[..., each] for each in range(3))
+        luma = red + green + blue
+        height, width = luma.shape
+        for _ in range(_PASSES):
+            luma = self._box(luma, _window(width))
+            luma = self._box(luma.T, _window(height)).T
+        halves = numpy.arange(_SIDE) + 0.5
+        rows, columns = ((halves * edge / _SIDE).astype(int) for edge in (height, width))
+        square = luma[numpy.ix_(rows, columns)]
+        spectrum = (self._transform @ square @ self._transform.T).ravel()
+        # The lower of the two in the middle, as the reference's median.
+        median = numpy.sort(spectrum)[len(spectrum) // 2 - 1]
+        # The reference's first bit is the last of its text.
+        return numpy.packbits((spectrum > median)[::-1]).tobytes(), self._quality(square)
+
+    def _quality(self, square: Any) -> int:
+        """How much there is to see: the sum of the differences between neighbours, in percent of
+        the whole range, each rounded towards zero."""
+        steps = (self._numpy.diff(square, axis=axis) * 100 / 255 for axis in (0, 1))
+        total = sum(int(self._numpy.abs(self._numpy.trunc(each)).sum()) for each in steps)
+        return min(total // 90, _BEST_QUALITY)
+
+    def _box(self, rows: Any, window: int) -> Any:
+        """The mean of ``window`` values along the last axis; at the ends, of those there are."""
+        numpy = self._numpy
+        count = rows.shape[-1]
+        ahead = (window + 2) // 2 - 1
+        sums = numpy.zeros((*rows.shape[:-1], count + 1))
+        numpy.cumsum(rows, axis=-1, dtype=numpy.float64, out=sums[..., 1:])
+        places = numpy.arange(count)
+        last = numpy.minimum(places + ahead, count - 1) + 1
+        first = numpy.maximum(places + ahead + 1 - window, 0)
+        return ((sums[..., last] - sums[..., first]) / (last - first)).astype(numpy.float32)
 
     def _pixels(self, picture: Image.Image) -> Any:
         """uint8 [height, width, 3], of which no edge is longer than ``_EDGE``. Row by row: a copy
@@ -76,3 +101,8 @@ class PdqHasher:
             flat = self._numpy.frombuffer(line, self._numpy.uint8)
             pixels[place] = flat.reshape(width, 3)[columns]
         return pixels
+
+
+def _window(edge: int) -> int:
+    """Of the box filter along an edge, in pixels."""
+    return (edge + 2 * _SIDE - 1) // (2 * _SIDE)

@@ -37,7 +37,7 @@ _INHERITED: Final = ("LD_LIBRARY_PATH",)
 """The only variables of the environment that a child gets: where the interpreter's own libraries
 may be."""
 
-_OPTIONAL: Final = ("cykooz_resizer", "pillow_heif", "brotli", "zstandard", "pdqhash", "numpy")
+_OPTIONAL: Final = ("cykooz_resizer", "pillow_heif", "brotli", "zstandard", "numpy")
 """Libraries, in addition to Pillow, that a child loads if they are installed."""
 
 _SOCKET_BUFFER_BYTES: Final = 212_992

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.decode import pdq
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.memory.meter import MemoryMeter
 from pipeline.errors import Halt
@@ -127,13 +126,3 @@ def test_a_first_list_of_pdq_waits_for_decoders_that_compute_the_hashes(
     assert bench.meter.value(KNOWN_LISTS_REFUSED) == 1
     with knowing(bench.settings, MODEL, bench.meter) as known:
         assert known.pdq
-
-
-def test_a_list_of_pdq_without_the_library_says_what_to_install(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench.write(HEADER.replace("sha256", "pdq"), LEAKED)
-    monkeypatch.setattr(pdq, "_LIBRARY", "no_such_library")
-    with pytest.raises(Halt, match=r"pip install 'clipstream\[pdq\]'") as halt:
-        load_lists(bench.settings)
-    assert halt.value.code == "known.pdq_missing"
