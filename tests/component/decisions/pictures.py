@@ -16,12 +16,14 @@ PICTURES = {
     "labels-test.png": "test.html",
     "labels-groups.png": "groups.html#by-colour",
     "labels-tune.png": "tune.html",
+    "labels-wordings.png": "wordings.html",
     "evaluate.png": "evaluate.html",
 }
 HEIGHTS_PX = {
     "labels-test.png": 2080,
     "labels-groups.png": 900,
     "labels-tune.png": 1560,
+    "labels-wordings.png": 760,
     "evaluate.png": 1010,
 }
 WIDTH_PX = 1180

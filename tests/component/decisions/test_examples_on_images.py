@@ -26,6 +26,7 @@ EXIT_CODES = {
     "demo": 0,
     "labels test --groups": 0,
     "labels test": 1,
+    "labels tune --prompts": 0,
     "labels tune": 0,
     "evaluate": 0,
 }
@@ -156,6 +157,21 @@ def test_tuning_writes_a_label_set_that_differs_in_thresholds_and_pin_alone(
     assert star.act.score > 0.8
 
 
+def test_wordings_are_taken_only_if_the_held_out_images_show_that_they_are_better(
+    outputs: dict[str, tuple[int, str]], place: Path
+) -> None:
+    assert "kept: cross" in outputs["labels tune --prompts"][1]
+    (old,) = load_label_sets([ROOT / "deploy/examples/decisions/plain.yaml"])
+    (new,) = load_label_sets([place / "reworded.yaml"])
+    prompts = {label.name: label.prompts for label in old.labels}
+    changed = {each.name: each.prompts for each in new.labels if each.prompts != prompts[each.name]}
+    assert changed == {
+        "star": ("a picture of a star",),
+        "ring": ("a picture of a ring", "a drawing of a ring"),
+    }
+    assert new.model is not None
+
+
 def test_reports_load_nothing_and_the_slider_counts(
     outputs: dict[str, tuple[int, str]], place: Path
 ) -> None:
@@ -166,7 +182,7 @@ def test_reports_load_nothing_and_the_slider_counts(
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("requestfailed", lambda request: complaints.append(request.url))
-        for name in ("test", "groups", "evaluate", "tune"):
+        for name in ("test", "groups", "evaluate", "wordings", "tune"):
             page.goto((place / f"{name}.html").as_uri())
         told = page.locator("[data-steps] output").first
         before = told.inner_text()

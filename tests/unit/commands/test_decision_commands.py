@@ -32,6 +32,7 @@ def tune(*words: str) -> Result:
         (("--cost", "20"), "20: write two numbers, as in 1:20"),
         (("--cost", "0:20"), "0:20: write two numbers"),
         (("--cost", "1:-2"), "1:-2: write two numbers"),
+        (("--prompts", "nowhere.yaml"), "nowhere.yaml"),
     ],
 )
 def test_a_goal_that_is_none_is_a_mistyped_option(words: tuple[str, ...], says: str) -> None:
@@ -43,6 +44,12 @@ def test_a_goal_that_is_none_is_a_mistyped_option(words: tuple[str, ...], says: 
 def code_of(result: Result) -> str:
     assert isinstance(result.exception, Halt)
     return result.exception.code
+
+
+def test_wordings_are_read_before_a_model_is_loaded(tmp_path: Path) -> None:
+    file = tmp_path / "candidates.yaml"
+    file.write_text("hexagon:\n  - prompts: [a hexagon]\n")
+    assert code_of(tune("--prompts", str(file))) == "tune.candidates"
 
 
 def test_no_file_is_overwritten(tmp_path: Path) -> None:

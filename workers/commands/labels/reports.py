@@ -20,7 +20,9 @@ from workers.commands.evaluation.pictures import pictures
 from workers.commands.evaluation.scoring import Scored
 from workers.commands.labels.grouped import Grouped
 from workers.commands.labels.tested import Tested, TestedLabel
-from workers.commands.labels.tuned import Tuned, TunedLabel
+from workers.commands.labels.tuned import Parts, Tuned, TunedLabel
+from workers.commands.labels.wordings.choosing import Worded
+from workers.commands.labels.wordings.telling import bars
 from workers.settings.loading import Settings
 
 MOST_POINTS = 200
@@ -56,16 +58,26 @@ def write_test_report(
     write_page(path, "test.html.jinja", values)
 
 
-def write_tune_report(path: Path, scored: Scored, tuned: Tuned) -> None:
-    """Old and new thresholds on the held-out images, with a slider for any other."""
-    held_out = tuned.parts.held_out
+def write_tune_report(
+    path: Path, scored: Scored, parts: Parts, tuned: Tuned | None, worded: Worded | None
+) -> None:
+    """Wordings and their differences; old and new thresholds on the held-out images, with a slider
+    for any other."""
+    held_out = parts.held_out
     names = [each.name for each in scored.label_set.labels]
     labels = [
         _plots(label, scored.scores[held_out, place], scored.truth[held_out, place])
-        for label in tuned.labels
+        for label in (tuned.labels if tuned is not None else ())
         for place in [names.index(label.name)]
     ]
-    values = common(scored) | {"tuned": tuned, "labels": labels, "held_out": len(held_out)}
+    values = common(scored) | {
+        "tuned": tuned,
+        "worded": worded,
+        "bars": [] if worded is None else bars(worded.labels),
+        "labels": labels,
+        "chosen_on": len(parts.chosen_on),
+        "held_out": len(held_out),
+    }
     write_page(path, "tune.html.jinja", values, "slider.js")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.evaluation.judging import Counts, judge
@@ -82,12 +82,16 @@ def divide(scored: Scored, held_out: float, seed: int) -> Parts:
 
 
 def tune_label_set(
-    scored: Scored, goal: Goal, parts: Parts, set_actions: Mapping[str, bool]
+    scored: Scored,
+    goal: Goal,
+    parts: Parts,
+    set_actions: Mapping[str, bool],
+    tries: Callable[[str], int] = lambda label: 1,
 ) -> Tuned:
     """Choose a threshold for every label that can have one.
 
     ``set_actions`` says for each key whether the set has an action that a label without thresholds
-    can take.
+    can take. ``tries`` are a label's ``Goal.tries``.
     """
     labels = []
     skipped = {}
@@ -101,7 +105,8 @@ def tune_label_set(
             skipped[label.name] = "it has no threshold, and the label set no action for one"
         else:
             scores, truth = scored.scores[:, place], scored.truth[:, place]
-            labels.append(_tune(label, key, goal, parts, scores, truth))
+            own = replace(goal, tries=tries(label.name))
+            labels.append(_tune(label, key, own, parts, scores, truth))
     return Tuned(goal, parts, tuple(labels), skipped)
 
 
