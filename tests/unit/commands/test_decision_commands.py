@@ -77,15 +77,6 @@ def test_a_sample_that_is_not_there_is_refused_before_a_model_is_loaded() -> Non
     assert code_of(run("evaluate")) == "sample.invalid"
 
 
-@pytest.mark.parametrize("words", [("test",), ("tune", "--recall", "0.9")])
-def test_scores_of_several_views_are_refused_rather_than_measured_otherwise(
-    words: tuple[str, ...],
-) -> None:
-    command, *others = words
-    result = run("labels", command, str(LABEL_SET), *others, "-s", "decode.views=all")
-    assert code_of(result) == "settings.invalid"
-
-
 def test_an_unknown_benchmark_is_a_mistyped_option() -> None:
     result = run("evaluate", "--benchmark", "imagnet")
     assert result.exit_code == 2

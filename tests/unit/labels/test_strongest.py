@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pipeline.labels.blocks import score_views
 from pipeline.labels.parsing import parse_label_set
 from pipeline.labels.scoring import CompiledLabelSet, compile_label_sets
 from pipeline.records import JsonValue, Looked, ModelIdentity, Vector
@@ -95,6 +96,28 @@ def test_several_labels_of_an_exclusive_set_match_in_different_places() -> None:
 def test_of_equal_scores_the_first_view_counts() -> None:
     result = compiled("independent").judge(seen_in(X, X, X))
     assert [score.view for score in result.scores] == [0, 0]
+
+
+@pytest.mark.parametrize("decision", ["exclusive", "independent"])
+def test_many_images_at_a_time_are_scored_as_one_by_one(decision: str) -> None:
+    label_set = compiled(decision)
+    random = np.random.default_rng(3)
+    images = []
+    for count in (1, 3, 2, 1, 3):
+        vectors = random.normal(size=(count, 3)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        images.append(vectors)
+    images.append(np.stack([X, Y, X]))  # the first of equal scores counts
+    firsts = np.cumsum([0, *map(len, images[:-1])])
+    block, views = score_views(label_set, np.concatenate(images), firsts)
+    for row, vectors in enumerate(images):
+        one = label_set.judge(seen_in(*vectors))
+        assert block.scores[row] == pytest.approx([each.score for each in one.scores])
+        assert block.similarities[row] == pytest.approx([each.similarity for each in one.scores])
+        assert views[row].tolist() == [each.view for each in one.scores]
+        names = [label.name for label in label_set.label_set.labels]
+        assert tuple(np.array(names)[block.matched[row]]) == one.matched
+        assert label_set.label_set.actions[block.decisions[row]] == one.decision
 
 
 def test_an_image_of_one_view_names_no_view() -> None:

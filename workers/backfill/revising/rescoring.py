@@ -173,6 +173,13 @@ class Rescorer:
                 f"{self._parent.uri}: was run without embeddings; run the job anew with the other "
                 "label sets",
             )
+        if file.has_views and not file.has_view_embeddings:
+            raise Halt(
+                "backfill.no_embeddings",
+                f"{self._parent.uri}: has rows with several views (decode.views: all), and was run "
+                "without the embeddings of views (backfill.view_embeddings); run the job anew with "
+                "the other label sets",
+            )
         try:
             rescored = rescore_rows(
                 file, self._scoring, number, store_schema=self._policy.store_schema

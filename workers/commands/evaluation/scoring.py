@@ -15,7 +15,7 @@ from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.samples.reading import read_sample
 from pipeline.errors import Halt
 from pipeline.evaluation.sample import Scores, Truth
-from pipeline.labels.blocks import score_block
+from pipeline.labels.blocks import score_views
 from pipeline.labels.label_set import LabelSet
 from pipeline.labels.scoring import compile_label_sets
 from pipeline.ports import Encoder
@@ -67,7 +67,7 @@ class Seen:
             Halt: the label set is not for this model.
         """
         (compiled,) = compile_label_sets([label_set], self.texts, self.model, self._override_pin)
-        block = score_block(compiled, self.embedded.embeddings)
+        block, _ = score_views(compiled, self.embedded.embeddings, self.embedded.firsts)
         names = tuple(label.name for label in label_set.labels)
         truth = self.embedded.sample.truth(names, self.embedded.kept)
         return Scored(label_set, self.model, self.embedded, block.scores, truth, block.decisions)
@@ -85,15 +85,8 @@ def see_sample(
     progress.
 
     Raises:
-        Halt: the sample is not valid; or ``settings.invalid``: a worker would look at several
-            views.
+        Halt: ``sample.invalid``, or the model cannot be loaded.
     """
-    if settings.decode.views != "centre":
-        raise Halt(
-            "settings.invalid",
-            "decode.views: scores of several views are not measured here; `-s decode.views=centre` "
-            "measures those of the centre, which are never higher",
-        )
     names = tuple(label.name for label in label_set.labels)
     sample = read_sample(images, names, group_by, attributes)
     if not sample.judged and any(label.expect for label in label_set.labels):

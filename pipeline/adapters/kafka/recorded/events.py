@@ -85,12 +85,13 @@ def embedding_of(
 @dataclass(frozen=True, slots=True)
 class ScoredImage:
     """A classified image. ``at_s`` is when its reference was sent, else when its classification was
-    published, in Unix seconds."""
+    published, in Unix seconds. ``has_views``: it was scored by several views."""
 
     uri: str | None
     etag: str | None
     version_id: str | None
     at_s: float
+    has_views: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,11 @@ def scored_images(
             newest_model = (event.model.name, event.model.revision)
             models[newest_model] = event.model
             image = ScoredImage(
-                event.uri, event.object["etag"], event.object["version_id"], _sent_s(event, record)
+                event.uri,
+                event.object["etag"],
+                event.object["version_id"],
+                _sent_s(event, record),
+                bool(event.views),
             )
             found.setdefault(newest_model, {})[event.id or str(record.position)] = image
     images = {} if newest_model is None else found.pop(newest_model)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.adapters.parquet.committed import CommittedFile
 
 TOPIC = "topic"
+_VIEWS = "have several views, and only their centres are compared"
 BLOCK = 4_096
 """Embeddings that are scored at a time."""
 
@@ -110,6 +111,8 @@ def _topic(settings: Settings, selection: Selection) -> Source:
         notes.append(f"{found.others} images of other models are left out")
     if found.unscored:
         notes.append(f"{found.unscored} images were not scored with {selection.label_set}")
+    if with_views := sum(image.has_views for image in found.images.values()):
+        notes.append(f"{with_views} images {_VIEWS}")
     blocks = _blocks_of_topic(settings, found.images, selection)
     return Source(place, found.model, blocks, tuple(notes), len(found.images))
 
@@ -154,7 +157,8 @@ def _parquet(settings: Settings, place: str, selection: Selection) -> Source:
         raise no_embedding(place, "it has no data file of a backfill")
     model = first.footer.identity.of_model
     blocks = _blocks_of_files(place, model, chain([first], files), selection)
-    return Source(place, model, blocks)
+    notes = (f"images of the job {_VIEWS}",) if first.has_views else ()
+    return Source(place, model, blocks, notes)
 
 
 def _files(settings: Settings, place: str) -> Iterator[CommittedFile]:
