@@ -66,9 +66,12 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path: Pa
     for words in (
         ("labels", "test", str(LABEL_SET)),
         ("labels", "tune", str(LABEL_SET), "--recall", "0.9"),
+        ("labels", "preview", str(LABEL_SET)),
         ("evaluate",),
     ):
         assert code_of(run(*words, "--report", report)) == "evaluate.invalid"
+    diff = ["labels", "diff", str(LABEL_SET), str(LABEL_SET), "--report", report]
+    assert code_of(CliRunner().invoke(app, diff)) == "evaluate.invalid"
 
 
 def test_a_sample_that_is_not_there_is_refused_before_a_model_is_loaded() -> None:
