@@ -23,7 +23,7 @@ HEIGHTS_PX = {
     "labels-test.png": 2080,
     "labels-groups.png": 900,
     "labels-tune.png": 1560,
-    "labels-wordings.png": 760,
+    "labels-wordings.png": 800,
     "evaluate.png": 1010,
 }
 WIDTH_PX = 1180
