@@ -27,6 +27,10 @@ class Act(StrEnum):
     """A person has looked at an image that was blurred."""
     ERASED = "erased"
     """Rows of a backfill were erased."""
+    CREATED = "created"
+    """A key was made."""
+    REVOKED = "revoked"
+    """A key was taken out of its file."""
 
 
 def note(act: Act, who: str, what: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from pipeline import metrics
-from pipeline.adapters.clip.text_cache import CachedTexts
+from pipeline.adapters.clip.text_cache import cached
 from pipeline.adapters.label_files import load_sourced
 from pipeline.errors import Halt, Retry
 from pipeline.flow import Scoring
@@ -173,8 +173,7 @@ def _compiled(
     model: ModelIdentity,
     encode_texts: EncodeTexts,
 ) -> ScoringRules:
-    if policy.text_cache_dir is not None:
-        encode_texts = CachedTexts(encode_texts, model, policy.text_cache_dir)
+    encode_texts = cached(encode_texts, model, policy.text_cache_dir)
     return ScoringRules(
         compile_label_sets(label_sets, encode_texts, model, policy.override_model_pin),
         {label_set.name: label_set.version for label_set in label_sets},

@@ -16,6 +16,7 @@ from pipeline.adapters.decode.pool import MAX_FILE_BYTES, SandboxedDecoder
 from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.batching import Batcher
 from pipeline.encode.policy import BatchPolicy
+from pipeline.errors import Halt
 from pipeline.fetch import Fetcher, Stores
 from pipeline.flow import Flow
 from pipeline.look import Look
@@ -67,6 +68,25 @@ def load_for_texts(settings: Settings) -> Encoder:
         update={"precision": "fp32", "calibration": None, "device": "cpu", "compile": "off"}
     )
     return load_encoder(settings.model_copy(update={"model": model}))
+
+
+def require_same_model(of_images: ModelIdentity, here: ModelIdentity, code: str) -> None:
+    """Refuse to embed prompts for images that another model embedded. Precision and engine may
+    differ: prompts are always embedded in fp32.
+
+    Raises:
+        Halt: ``code``.
+    """
+    theirs = (of_images.name, of_images.revision, of_images.dimension, of_images.logit_scale)
+    ours = (here.name, here.revision, here.dimension, here.logit_scale)
+    if theirs != ours:
+        raise Halt(
+            code,
+            f"the images were embedded by {theirs[0]} at revision {theirs[1]} (dimension "
+            f"{theirs[2]}, logit scale {theirs[3]:g}), and the settings load {ours[0]} at "
+            f"{ours[1]} (dimension {ours[2]}, logit scale {ours[3]:g}); name that model in the "
+            "settings",
+        )
 
 
 def tell_model(meter: Meter, model: ModelIdentity) -> None:

@@ -1,12 +1,13 @@
 """Reads label sets from YAML files, and reports the line of every problem. Changes thresholds and
-calibrations in their texts, and nothing else."""
+wordings and calibrations in their texts, and nothing else."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +23,9 @@ from pipeline.labels.learnt.calibration import Calibration, Platt
 from pipeline.labels.parsing import InvalidLabelSet, parse_label_set
 from pipeline.labels.recorded import SourcedLabelSet
 from pipeline.ports import PromptTokens
+
+_LINE = 100
+"""Characters of a line above which a list has a line for each entry."""
 
 Edit = tuple[int, int, str]
 """Characters from the first place up to the second give way to a text."""
@@ -120,6 +124,35 @@ def with_thresholds(
                 edits.append((*_span(written), value))
             else:
                 edits.append(_added(text, label, "name", f"{key}: {value}"))
+    return _edited(text, edits)
+
+
+def with_wordings(text: str, wordings: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
+    """The text of a valid label set with other prompts.
+
+    ``wordings`` has ``prompts`` and ``phrases`` of labels by name. They stand where a label's old
+    ones stood, or below the label's name.
+    """
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    edits: list[Edit] = []
+    for label in _value(root, "labels").value:
+        name = " ".join(_value(label, "name").value.split())
+        if name not in wordings:
+            continue
+        old = [pair for pair in label.value if pair[0].value in ("prompts", "phrases")]
+        entries = _entries(label, wordings[name])
+        if not old:
+            edits.append(_added(text, label, "name", entries))
+            continue
+        key, value = old[0]
+        edits.append((key.start_mark.index, _end(value), entries))
+        for before, pair in pairwise(label.value):
+            if pair in old[1:]:  # never the first key of its label
+                edits.append((_end(before[1]), _end(pair[1]), ""))
+    return _edited(text, edits)
+
+
+def _edited(text: str, edits: Sequence[Edit]) -> str:
     # The last one first, so that places before it stay right.
     for start, end, replacement in sorted(edits, key=lambda edit: -edit[0]):
         text = text[:start] + replacement + text[end:]
@@ -206,6 +239,26 @@ def _added(text: str, mapping: Any, after: str, entry: str) -> Edit:
     line_end = text.find("\n", end)
     place = len(text) if line_end < 0 else line_end
     return place, place, f"\n{' ' * key.start_mark.column}{entry}"
+
+
+def _entries(mapping: Any, lists: Mapping[str, Sequence[str]]) -> str:
+    """Lists of texts as keys of a mapping, from the column of its keys on."""
+    margin = " " * mapping.value[0][0].start_mark.column
+    entries = []
+    for key, texts in lists.items():
+        quoted = [json.dumps(text, ensure_ascii=False) for text in texts]
+        entry = f"{key}: [{', '.join(quoted)}]"
+        if not mapping.flow_style and len(margin) + len(entry) > _LINE:
+            entry = "\n".join((f"{key}:", *(f"{margin}  - {each}" for each in quoted)))
+        entries.append(entry)
+    return (", " if mapping.flow_style else f"\n{margin}").join(entries)
+
+
+def _end(node: Any) -> int:
+    """Where a value ends, without the lines behind it."""
+    if isinstance(node, yaml.SequenceNode) and not node.flow_style and node.value:
+        return _end(node.value[-1])
+    return int(node.end_mark.index)
 
 
 def _value(mapping: Any, key: str) -> Any:

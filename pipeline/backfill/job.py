@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from pipeline.backfill import layout
 from pipeline.errors import Halt
@@ -14,6 +21,9 @@ from pipeline.records import ModelIdentity
 
 FORMAT = 1
 """Version of the objects below the output prefix."""
+
+CENTRE = "centre"
+"""The views of a job that looks at the centred square of the first frame alone."""
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -120,6 +130,16 @@ class Identity(Written):
     embedding_dtype: str
     label_sets: Mapping[str, str]
     """Names of the label sets with their versions."""
+    decode_views: str = CENTRE
+    """Which parts of an image are looked at."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what releases before do not know, where it says nothing new."""
+        written: dict[str, Any] = write(self)
+        if self.decode_views == CENTRE:
+            del written["decode_views"]
+        return written
 
     @classmethod
     def of(
@@ -130,6 +150,7 @@ class Identity(Written):
         decode_crop: str,
         embedding_dtype: str,
         label_sets: Mapping[str, str],
+        decode_views: str = CENTRE,
     ) -> Self:
         return cls(
             model=model.name,
@@ -142,7 +163,13 @@ class Identity(Written):
             decode_crop=decode_crop,
             embedding_dtype=embedding_dtype,
             label_sets=dict(label_sets),
+            decode_views=decode_views,
         )
+
+    @property
+    def has_views(self) -> bool:
+        """Whether more than the centre of an image is looked at."""
+        return self.decode_views != CENTRE
 
     @property
     def of_model(self) -> ModelIdentity:
@@ -158,18 +185,18 @@ class Identity(Written):
 
     def difference(self, here: Identity) -> str | None:
         """What would be computed differently here, in words; None if nothing would."""
-        job, ours = self.model_dump(), here.model_dump()
         told = [
-            f"{name} is {ours[name]} here and {job[name]} in the job"
-            for name in job
-            if job[name] != ours[name] and name != "label_sets"
+            f"{name} is {ours} here and {in_job} in the job"
+            for name in type(self).model_fields
+            for ours, in_job in [(getattr(here, name), getattr(self, name))]
+            if ours != in_job and name != "label_sets"
         ]
         for name in sorted(self.label_sets.keys() | here.label_sets.keys()):
-            in_job, in_here = self.label_sets.get(name), here.label_sets.get(name)
-            if in_job != in_here:
+            job, ours = self.label_sets.get(name), here.label_sets.get(name)
+            if job != ours:
                 told.append(
-                    f"label set {name} is {in_here or 'not loaded'} here and "
-                    f"{in_job or 'not loaded'} in the job"
+                    f"label set {name} is {ours or 'not loaded'} here and "
+                    f"{job or 'not loaded'} in the job"
                 )
         return "; ".join(told) or None
 

@@ -95,6 +95,12 @@ class BackfillPolicy(Policy):
         gt=0,
     )
     embeddings: bool = Field(True, description="Write each image's embedding.")
+    view_embeddings: bool = Field(
+        True,
+        description="With `decode.views: all` and `embeddings`: also write the embeddings of an "
+        "image's further views, 2 KB each at 512 dimensions. Without them nobody can derive the "
+        "scores of these views again, and `clipstream backfill rescore` refuses the job.",
+    )
     topics: BackfillTopics = Field(
         default_factory=BackfillTopics,
         description="Topics of `clipstream backfill publish`. None of them may be a topic of the "

@@ -79,7 +79,7 @@ class DecodePolicy(Policy):
         "first frame. `all`: also squares along the longer side of a wide or tall image, and "
         "further frames of an animation (GIF, WebP, PNG, AVIF). A label's score is then its "
         "largest over these views, and events list them. Each view costs the model as much as an "
-        "image. Backfills look at the centre only and refuse `all` (docs/decoding.md).",
+        "image (docs/decoding.md).",
     )
     max_views: int = Field(
         9,
@@ -127,6 +127,13 @@ class DecodePolicy(Policy):
     @property
     def viewing(self) -> Viewing:
         return Viewing(self.max_views, self.max_unseen) if self.views == "all" else CENTRE
+
+    @property
+    def told_views(self) -> str:
+        """All that decides which views there are, as a job says it."""
+        if self.views == "centre":
+            return self.views
+        return f"{self.views}, at most {self.max_views}, up to {self.max_unseen:g} unseen"
 
     @property
     def max_pixels(self) -> int:

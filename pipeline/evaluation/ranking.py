@@ -60,6 +60,60 @@ def average_precision(scores: Scores, truth: Truth, weights: Weights | None = No
     """
     if not truth.any():
         return NOTHING_KNOWN
+    value, drawn = _drawn(scores, truth, weights)
+    return Interval(value, *_bounds(drawn))
+
+
+def gain(before: Scores, now: Scores, truth: Truth, weights: Weights) -> Interval:
+    """How much higher the average precision of the scores ``now`` is than that of ``before``.
+
+    The bootstrap is paired: each draw judges both by the same images. So what is hard or easy about
+    the images is not in the interval.
+    """
+    if not truth.any():
+        return NOTHING_KNOWN
+    was, drawn_before = _drawn(before, truth, weights)
+    is_now, drawn_now = _drawn(now, truth, weights)
+    return Interval(is_now - was, *_bounds(drawn_now - drawn_before))
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Which of several ways to score images ranks them best. The first way is the one in use.
+
+    ``chosen_on`` are the ways' average precisions on the images to choose on, and ``best`` is the
+    way with the highest; of equal ones the first. ``before`` and ``after`` are the average
+    precisions of the first and the best on other images, and ``gain`` is their difference. All
+    three are as true as if the best way had been known before.
+    """
+
+    chosen_on: tuple[float, ...]
+    best: int
+    before: Interval
+    after: Interval
+    gain: Interval
+
+
+def prefer(
+    ways: Scores, truth: Truth, chosen_on: Places, held_out: Places, weights: Weights
+) -> Preference:
+    """Choose among ``ways`` [ways, images] on some images, and judge the choice on others.
+    ``weights`` are those of ``bootstrap_weights`` for the images held out."""
+    known = truth[chosen_on]
+    found = tuple(average_precision(way, known).value or 0.0 for way in ways[:, chosen_on])
+    best = found.index(max(found))
+    before, after, shown = ways[0, held_out], ways[best, held_out], truth[held_out]
+    return Preference(
+        found,
+        best,
+        average_precision(before, shown, weights),
+        average_precision(after, shown, weights),
+        gain(before, after, shown, weights),
+    )
+
+
+def _drawn(scores: Scores, truth: Truth, weights: Weights | None) -> tuple[float, Scores]:
+    """The average precision, and that of each draw: [draws]. ``truth`` has some."""
     order = np.argsort(-scores, kind="stable")
     ranked, true = scores[order], truth[order]
     shown = np.flatnonzero(true)
@@ -68,16 +122,21 @@ def average_precision(scores: Scores, truth: Truth, weights: Weights | None = No
     found = np.cumsum(true)[ends]
     value = float(np.mean(found / (ends + 1)))
     if weights is None:
-        return Interval(value, None, None)
+        return value, np.empty(0)
     at_once = max(1, _AT_ONCE // len(ranked))
-    drawn = np.concatenate(
-        [
-            _mean_precision(weights[first : first + at_once, order], shown, ends, found - 1)
-            for first in range(0, len(weights), at_once)
-        ]
-    )
+    drawn = [
+        _mean_precision(weights[first : first + at_once, order], shown, ends, found - 1)
+        for first in range(0, len(weights), at_once)
+    ]
+    return value, np.concatenate(drawn)
+
+
+def _bounds(drawn: Scores) -> tuple[float | None, float | None]:
+    """The interval of the draws in which some image shows the label; None without draws."""
+    if not len(drawn):
+        return None, None
     low, high = np.percentile(drawn[np.isfinite(drawn)], BOUNDS).tolist()
-    return Interval(value, low, high)
+    return low, high
 
 
 def _mean_precision(weights: Weights, shown: Places, ends: Places, last: Places) -> Scores:

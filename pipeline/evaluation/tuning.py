@@ -42,11 +42,16 @@ class Aim(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Goal:
     """``wanted`` is the precision or recall to reach, above 0 and below 1, and ``confidence`` the
-    probability of reaching it. Of a cost, ``wanted`` is the cost of a miss, in false alarms."""
+    probability of reaching it. Of a cost, ``wanted`` is the cost of a miss, in false alarms.
+
+    ``tries`` ways to score were compared on the images that the threshold is chosen on. Each of
+    them gets an equal part of the allowed error, so the promise holds for whichever was taken.
+    """
 
     aim: Aim
     wanted: float
     confidence: float = 0.95
+    tries: int = 1
 
     def __str__(self) -> str:
         if self.aim is Aim.COST:
@@ -58,7 +63,12 @@ class Goal:
         """Fewest matched images, or images with the label, that can show the goal is reached."""
         if self.aim is Aim.COST:
             return 1
-        return math.ceil(math.log(1 - self.confidence) / math.log(self.wanted))
+        return math.ceil(math.log(self.error) / math.log(self.wanted))
+
+    @property
+    def error(self) -> float:
+        """The probability with which one way's threshold may fail the goal."""
+        return (1 - self.confidence) / self.tries
 
 
 def choose(goal: Goal, scores: Scores, truth: Truth) -> float | None:
@@ -94,7 +104,7 @@ def _precise(goal: Goal, scores: Scores, truth: Truth) -> float | None:
     held = 0.0
     best = None
     for number, is_start in zip(ends.tolist(), starts.tolist(), strict=True):
-        held += is_start * (1 - goal.confidence) / max(1, int(starts.sum()))
+        held += is_start * goal.error / max(1, int(starts.sum()))
         if at_least(int(found[number - 1]), number, goal.wanted) <= held:
             best = number
         else:
@@ -112,7 +122,7 @@ def _numbers_to_test(goal: Goal, images: int) -> tuple[npt.NDArray[np.intp], npt
     is twice as many.
     """
     for count in range(_MOST_STARTS, 0, -1):
-        part = (1 - goal.confidence) / count
+        part = goal.error / count
         first = math.ceil(math.log(part) / math.log(goal.wanted))
         starts = first * 2 ** np.arange(count)
         if starts[-1] <= images:
@@ -131,7 +141,7 @@ def _recalling(goal: Goal, scores: Scores, truth: Truth) -> float | None:
     positives = np.sort(scores[truth])
     count = len(positives)
     allowed = 0
-    while allowed < count and at_least(allowed + 1, count, 1 - goal.wanted) >= goal.confidence:
+    while allowed < count and at_least(allowed + 1, count, 1 - goal.wanted) >= 1 - goal.error:
         allowed += 1
     if not allowed:
         return None

@@ -148,13 +148,16 @@ def _weight(result: LabelSetResult) -> tuple[bool, int]:
 def _decision(result: LabelSetResult) -> DecisionValue:
     scores = {each.label: each.score for each in result.scores}
     label = result.severe_label
-    return {
+    value: DecisionValue = {
         "label_set": result.label_set,
         "version": result.version,
         "decision": result.decision,
         "label": label,
         "score": None if label is None else scores[label],
     }
+    if result.raised:
+        value["raised"] = list(result.raised)
+    return value
 
 
 def _image(ref: ImageRef, version_id: str | None, etag: str | None) -> ActedImageValue:

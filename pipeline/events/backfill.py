@@ -22,6 +22,7 @@ from pipeline.events.parts import (
     omitted_headers,
     result_value,
     vector_headers,
+    views_value,
 )
 from pipeline.events.schemas import BACKFILL_CLASSIFICATION_SCHEMA, BACKFILL_DEAD_LETTER_SCHEMA
 from pipeline.events.types import EventType, Payload
@@ -91,6 +92,9 @@ class BackfillEvents:
             "clipstream_version": self._version,
             "content_id": row.content_id,
         }
+        if looked.views is not None:
+            embeddings = self._policy.embeddings and looked.views.embeddings.size > 0
+            value["views"] = views_value(looked.views, embeddings=embeddings)
         headers = (
             *_attributes(row, EventType.BACKFILL_CLASSIFICATION, own_id, outcome.ref),
             *json_content(BACKFILL_CLASSIFICATION_SCHEMA),

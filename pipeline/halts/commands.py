@@ -116,6 +116,11 @@ COMMANDS: dict[str, HaltCode] = {
     "tune.unwritable": command(
         "the new label set cannot be written", "follow the message", of_input=True
     ),
+    "tune.candidates": command(
+        "the file of wordings that `labels tune --prompts` names is not valid",
+        "fix what the message names",
+        of_input=True,
+    ),
     "evaluate.invalid": command(
         "the classes, templates or benchmark of `evaluate` are not valid",
         "fix what the message names",

@@ -81,6 +81,35 @@ def block_of(label_set: LabelSet, results: Sequence[LabelSetResult]) -> Block:
     )
 
 
+def score_views(
+    compiled: CompiledLabelSet,
+    embeddings: npt.NDArray[np.floating],
+    firsts: npt.NDArray[np.intp],
+) -> tuple[Block, npt.NDArray[np.intp]]:
+    """As ``strongest``, for the embeddings [views, dimension] of all views of many images.
+    ``firsts`` [images] are the places of the images' first views, and the others follow them.
+
+    Returns also the place among its image's views, from 0, of the view whose score each label has:
+    [images, labels].
+
+    Raises:
+        Reject: as ``score_block``.
+    """
+    of_views = score_block(compiled, embeddings)
+    scores = np.maximum.reduceat(of_views.scores, firsts, axis=0)
+    images = np.repeat(np.arange(len(firsts)), np.diff(firsts, append=len(embeddings)))
+    numbers = np.arange(len(embeddings))[:, np.newaxis]
+    largest = np.where(of_views.scores == scores[images], numbers, len(embeddings))
+    views = np.minimum.reduceat(largest, firsts, axis=0)
+    similarities = np.take_along_axis(of_views.similarities, views, axis=0)
+    probabilities = of_views.probabilities
+    if probabilities is not None:
+        probabilities = np.take_along_axis(probabilities, views, axis=0)
+    matched, decisions = _decide(compiled.label_set, scores)
+    block = Block(scores, similarities, matched, decisions, probabilities)
+    return block, views - firsts[:, np.newaxis]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RaisedBlock:
     """The decisions of many images after the label set's ``review_if``. ``reasons`` [images,
@@ -95,8 +124,10 @@ def raise_block(
     decisions: npt.NDArray[np.intp],
     cropped_shares: Float64s,
     frames: npt.NDArray[np.integer],
+    frames_seen: npt.NDArray[np.integer] | None = None,
 ) -> RaisedBlock:
-    """As ``LabelSet.raised``, for images with these facts."""
+    """As ``LabelSet.raise_decision``, for images with these facts. Without ``frames_seen``, the
+    model saw one frame of each."""
     reasons = np.zeros((len(decisions), len(REASONS)), dtype=np.bool_)
     review_if = label_set.review_if
     if review_if is None:
@@ -106,7 +137,8 @@ def raise_block(
     if review_if.cropped_share is not None:
         reasons[:, 0] = below & (cropped_shares >= review_if.cropped_share)
     if review_if.frames is not None:
-        reasons[:, 1] = below & (frames >= review_if.frames)
+        seen_all = False if frames_seen is None else frames_seen >= frames
+        reasons[:, 1] = below & (frames >= review_if.frames) & ~np.asarray(seen_all)
     return RaisedBlock(np.where(reasons.any(axis=1), action, decisions), reasons)
 
 

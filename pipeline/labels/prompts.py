@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from pipeline.complaints import Problem, quoted
-from pipeline.labels.label_set import LabelSet
+from pipeline.labels.label_set import Label, LabelSet
 from pipeline.ports import PromptTokens
+from pipeline.records import Vector
+
+NEARLY_SAME = 0.98
+"""Cosine of two prompts above which a model hardly tells them apart."""
 
 
 def prompt_problems(label_set: LabelSet, tokens: PromptTokens | None = None) -> Iterator[Problem]:
@@ -72,3 +79,59 @@ def _mixture(prompts: Sequence[str], identities: Mapping[str, Hashable]) -> Hash
     counts = Counter(identities[prompt] for prompt in prompts)
     common = math.gcd(*counts.values())
     return frozenset((identity, count // common) for identity, count in counts.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Two labels with prompts that are nearly the same to the model, and the nearest of them.
+    ``other`` is None for the label's own contrast."""
+
+    label: str
+    other: str | None
+    prompts: tuple[str, str]
+    cosine: float
+
+    def __str__(self) -> str:
+        other = "its contrast" if self.other is None else quoted(self.other)
+        one, two = map(quoted, self.prompts)
+        return (
+            f"{quoted(self.label)} and {other} are nearly the same to the model: {one} and {two} "
+            f"have a cosine of {self.cosine:.3f}; write prompts that differ more, or make one "
+            "label of two"
+        )
+
+
+def alike_labels(
+    label_set: LabelSet, encode_texts: Callable[[Sequence[str]], Vector]
+) -> Iterator[Alike]:
+    """Find labels that have a prompt nearly the same as one of another label, or of their own
+    contrast. ``encode_texts`` returns unit vectors [prompts, dimension]. A head has no prompts."""
+    if label_set.head is not None:
+        return
+    labels = label_set.labels
+    texts = (each for label in labels for each in (*label.prompts, *label.contrast))
+    prompts = tuple(dict.fromkeys(texts))
+    vectors = dict(zip(prompts, encode_texts(prompts), strict=True))
+    every = np.stack([vectors[each] for label in labels for each in label.prompts])
+    starts = np.cumsum([0, *(len(label.prompts) for label in labels[:-1])])
+    for place, label in enumerate(labels):
+        own = np.stack([vectors[each] for each in label.prompts])
+        nearest = np.maximum.reduceat((own @ every.T).max(axis=0), starts)
+        for other in np.flatnonzero(nearest >= NEARLY_SAME).tolist():
+            if other > place:
+                yield _alike(label, labels[other].name, labels[other].prompts, vectors)
+        if label.contrast:
+            found = _alike(label, None, label.contrast, vectors)
+            if found.cosine >= NEARLY_SAME:
+                yield found
+
+
+def _alike(
+    label: Label, other: str | None, others: Sequence[str], vectors: Mapping[str, Vector]
+) -> Alike:
+    """The two prompts that are nearest."""
+    one, two = (np.stack([vectors[each] for each in texts]) for texts in (label.prompts, others))
+    cosines = one @ two.T
+    row, column = divmod(int(cosines.argmax()), len(others))
+    nearest = (label.prompts[row], others[column])
+    return Alike(label.name, other, nearest, float(cosines[row, column]))

@@ -6,11 +6,13 @@ import asyncio
 import base64
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
 from pipeline.adapters.label_files import load_label_sets
@@ -33,6 +35,8 @@ from pipeline.records import (
     Position,
 )
 from tests.rigs.stages.decoding import as_file
+from workers.cli import app
+from workers.commands.evaluation import embedding
 from workers.demo import train
 from workers.demo.accuracy import LABELS_FILE
 from workers.demo.shapes import coverage
@@ -133,11 +137,34 @@ def test_a_picture_that_hides_nothing_is_judged_alike(
         assert each.views is None or shapes.judge(each).decision == "none"
 
 
+def test_the_tools_judge_what_all_views_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`labels test` looks at images as a worker with the same settings does, again from its
+    cache."""
+    monkeypatch.setattr(embedding, "CACHE", tmp_path / "embeddings")
+    monkeypatch.setenv("CLIPSTREAM_LABEL_SETS__TEXT_CACHE_DIR", str(tmp_path / "texts"))
+    images = tmp_path / "sample/red star"
+    images.mkdir(parents=True)
+    for number, body in enumerate(HIDING.values()):
+        (images / f"{number}.png").write_bytes(body)
+    words = ["labels", "test", str(LABELS_FILE), "--images", str(images.parent), "--json"]
+    settings = ["-s", f"model.directory={train.MODEL_DIRECTORY}", "-s", "model.device=cpu"]
+    recalls: dict[str, list[int]] = {}
+    for views in ("centre", "all", "all"):
+        run = [*words, *settings, "-s", f"decode.views={views}", "-s", "decode.processes=1"]
+        result = CliRunner().invoke(app, run)
+        found = json.loads(result.stdout)
+        (star,) = [label for label in found["labels"] if label["name"] == "red star"]
+        recalls.setdefault(views, []).append(star["thresholds"]["act_threshold"]["recall"]["hits"])
+    assert recalls == {"centre": [0], "all": [len(HIDING), len(HIDING)]}
+
+
 def explain_again(
-    event: Any, embedding: OutputRecord, encoder: ClipEncoder, shapes: CompiledLabelSet
+    event: Any, vector_record: OutputRecord, encoder: ClipEncoder, shapes: CompiledLabelSet
 ) -> None:
     """`clipstream explain` finds what is published, and what was altered."""
-    vector = EmbeddingEvent.of(embedding.value, as_text(embedding.headers)).vector
+    vector = EmbeddingEvent.of(vector_record.value, as_text(vector_record.headers)).vector
 
     def explained(value: Any) -> Explanation:
         told = ClassificationEvent.of(value, {})
@@ -173,16 +200,16 @@ def test_every_score_of_an_event_follows_from_what_the_event_says(
     )
     context = EventContext("cluster", "group", {"t": "id"}, "1")
     origin = Origin(Position(Partition("t", 0), 1), 0, 0)
-    published, embedding = EventBuilder(context, EventsPolicy()).records(origin, outcome)
+    published, vector_record = EventBuilder(context, EventsPolicy()).records(origin, outcome)
     event = json.loads(published.value)
-    explain_again(event, embedding, encoder, shapes)
+    explain_again(event, vector_record, encoder, shapes)
 
-    assert dict(embedding.headers)["embedding.dtype"].decode() == dtype
+    assert dict(vector_record.headers)["embedding.dtype"].decode() == dtype
     element = np.dtype(dtype).newbyteorder("<")
     vectors = [
         np.frombuffer(base64.b64decode(view["embedding"]), element) for view in event["views"]
     ]
-    assert embedding.value == base64.b64decode(event["views"][0]["embedding"])
+    assert vector_record.value == base64.b64decode(event["views"][0]["embedding"])
     labels = shapes.label_vectors.astype(np.float64)
     similarities = np.stack(vectors).astype(np.float64) @ labels.T
     powers = np.exp(event["model"]["logit_scale"] * (similarities - 1))

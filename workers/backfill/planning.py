@@ -50,21 +50,6 @@ class _Stopped(Exception):
     """Somebody has asked to stop."""
 
 
-def require_one_view(settings: Settings) -> None:
-    """Refuse a job whose scores would not follow from its files.
-
-    Raises:
-        Halt: ``settings.invalid``.
-    """
-    if settings.decode.views != "centre":
-        raise Halt(
-            "settings.invalid",
-            "decode.views: a backfill's files keep one embedding an image, so that scores can be "
-            "derived from it; run the job with `-s decode.views=centre`, and see review_if in "
-            "docs/label-sets.md",
-        )
-
-
 def plan(
     settings: Settings,
     folder: Folder,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import TypeVar
 
+from pipeline.adapters.parquet.columns import Stored
 from pipeline.adapters.parquet.failures import failures_bytes
 from pipeline.adapters.parquet.plan import plan_rows
 from pipeline.adapters.parquet.results import GROUP_ROWS, Result, ResultsFile
@@ -135,8 +136,12 @@ class ShardRunner:
     def _results_file(self) -> ResultsFile:
         return ResultsFile(
             self._rules.labels,
-            self._identity.dimension if self._policy.embeddings else None,
-            self._identity.embedding_dtype,
+            Stored(
+                self._identity.dimension if self._policy.embeddings else None,
+                self._identity.embedding_dtype,
+                self._identity.has_views,
+                self._policy.view_embeddings,
+            ),
             store_schema=self._policy.store_schema,
         )
 

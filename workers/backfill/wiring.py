@@ -110,6 +110,7 @@ def shard_runner(
         decode_crop=settings.decode.crop,
         embedding_dtype=settings.events.embedding_dtype,
         label_sets=rules.versions,
+        decode_views=settings.decode.told_views,
     )
     require_identity(folder, identity)
     gpus = settings.workers.gpus_per_worker

@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.errors import Halt
+from workers.audit import Act, note, operator
 from workers.commands.options import Config, Set, read
+from workers.logs import LogPolicy, configure_logging
 from workers.serve.admission.key_file import (
     HEADER,
     MOST_LIVE,
@@ -171,7 +173,10 @@ def create(
         first = invalid.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "rate"
         raise typer.BadParameter(f"{where}: {first['msg']}") from invalid
+    _audit(config, overrides)
+    made = f"key {key_id} of {name}"
     if print_only:
+        note(Act.CREATED, operator(), f"{made}, printed")
         typer.echo(entry.line(), nl=False)
         typer.echo(f"key (shown once): {key}", err=True)
         return
@@ -189,6 +194,7 @@ def create(
                 f"clipstream keys revoke {live[0]}",
             )
         replace(text + ("" if text.endswith("\n") else "\n") + entry.line())
+    note(Act.CREATED, operator(), f"{made} in {path}")
     typer.echo(key)
     typer.echo(
         f"{path}: {name} has the key {key_id}. It is shown once; send it as `Authorization: Bearer "
@@ -247,7 +253,16 @@ def revoke(
         )
         # An empty file would be taken for one that is still being written.
         replace(kept or HEADER)
+    _audit(config, overrides)
+    name = next(entry.name for entry in entries if entry.id == key_id)
+    note(Act.REVOKED, operator(), f"key {key_id} of {name} in {path}")
     typer.echo(f"{path}: {key_id} is revoked", err=True)
+
+
+def _audit(config: Path | None, overrides: list[str] | None) -> None:
+    """Write the audit log as the settings say."""
+    given = read(config, overrides, {})
+    configure_logging(validated_section(given, "log", LogPolicy), "keys")
 
 
 def _path(file: Path | None, config: Path | None, overrides: list[str] | None) -> Path:

@@ -15,14 +15,18 @@ from pipeline.adapters.parquet.columns import (
     OBJECT,
     RESULT,
     RESULT_NULL,
+    RESULT_VIEWS,
     TRUTH,
     VECTOR,
+    VIEW,
+    VIEWS,
     Column,
 )
 
 NAME = "backfill-columns.v1"
 
 _RESULTS = (*OBJECT, *IMAGE, TRUTH)
+_LABEL_SET = (*RESULT, RESULT_VIEWS)
 _FAILURES = (*OBJECT, *FAILURE)
 
 METADATA = {
@@ -52,6 +56,11 @@ Each label set of the job is one more column: a struct with the name of the labe
 null where {RESULT_NULL}. Its fields are never null, and no number is NaN.
 """
 
+_VIEWS = """\
+A job with `decode.views: all` looks at several squares of a wide image and at several frames of an
+animation. Each is an entry of `views`, a struct.
+"""
+
 _METADATA = """\
 Values that are constant in a file stand in the key `clipstream` of the file's metadata, as a JSON
 object.
@@ -65,9 +74,11 @@ def page() -> str:
         (
             f"# Columns of a backfill's files\n\n{NOTICE}\n\n{_INTRODUCTION}",
             "## Results: `data/*.parquet`\n",
-            table(heads, _rows((*_RESULTS, VECTOR))),
+            table(heads, _rows((*_RESULTS, VIEWS, VECTOR))),
             f"## One column a label set\n\n{_LABEL_SETS}",
-            table(("Field", "Type", "Meaning"), (row[:3] for row in _rows(RESULT))),
+            table(("Field", "Type", "Meaning"), (row[:3] for row in _rows(_LABEL_SET))),
+            f"## Entries of `views`\n\n{_VIEWS}",
+            table(("Field", "Type", "Meaning", "Null where"), _rows(VIEW)),
             "## Failures: `errors/*.parquet`\n",
             table(heads, _rows(_FAILURES)),
             f"## Metadata of a data file\n\n{_METADATA}",
@@ -82,11 +93,12 @@ def document() -> str:
         "name": NAME,
         "files": {
             "data/*.parquet": {
-                "columns": [_described(column) for column in (*_RESULTS, VECTOR)],
+                "columns": [_described(column) for column in (*_RESULTS, VIEWS, VECTOR)],
+                "entries_of_views": [_described(column) for column in VIEW],
                 "column_of_each_label_set": {
                     "type": "struct",
                     "null_where": RESULT_NULL,
-                    "fields": [_described(column) for column in RESULT],
+                    "fields": [_described(column) for column in _LABEL_SET],
                 },
                 "metadata": {"key": "clipstream", "json": METADATA},
             },
@@ -114,6 +126,10 @@ def type_of(column: Column) -> str:
     """A column's type in words."""
     if column is VECTOR:
         return "fixed-size list of float32 or float16"
+    if column is VIEWS:
+        return "list of structs"
+    if column is RESULT_VIEWS:
+        return "struct of int32"
     if pa.types.is_list(column.type):
         return f"list of {column.type.value_type}s"
     if pa.types.is_struct(column.type):

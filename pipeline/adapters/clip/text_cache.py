@@ -24,6 +24,11 @@ MAX_PROMPTS = 50_000
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
+def cached(encode: EncodeTexts, model: ModelIdentity, directory: Path | None) -> EncodeTexts:
+    """``encode`` with the cache of ``directory``. None: without a cache."""
+    return encode if directory is None else CachedTexts(encode, model, directory)
+
+
 class CachedTexts:
     """Decorates ``encode_texts`` with a file of prompt embeddings for each model.
 

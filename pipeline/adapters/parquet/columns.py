@@ -152,6 +152,14 @@ RESULT = (
 )
 """Fields of a label set's column, a struct with the label set's name."""
 
+RESULT_VIEWS = Column(
+    "views",
+    pa.struct([]),
+    "One field a label: the place in the row's `views`, from 0, of the view where the label's "
+    "score is largest. Score and similarity are those of this view. 0 where `views` is null. The "
+    "field is missing in jobs with `decode.views: centre`.",
+)
+
 RESULT_NULL = "the row's route did not ask for this label set"
 
 EMBEDDING = "embedding"
@@ -162,6 +170,36 @@ VECTOR = Column(
     "The image's embedding, of unit length: a list of the model's dimension, float32 or float16 "
     "by `events.embedding_dtype`. The column is missing where `backfill.embeddings` is off, and in "
     "a rescored job.",
+)
+
+VIEW = (
+    Column(
+        "kind",
+        pa.string(),
+        "`centre`: the centred square of the frame. `tile`: another square along its longer side.",
+    ),
+    Column("frame", pa.int32(), "Number of the frame, from 0."),
+    Column("left", pa.float64(), "Left edge, in pixels of the image, turned upright."),
+    Column("top", pa.float64(), "Top edge."),
+    Column("right", pa.float64(), "Right edge."),
+    Column("bottom", pa.float64(), "Bottom edge."),
+    Column(
+        EMBEDDING,
+        pa.list_(pa.float32()),
+        "The view's embedding, a list of the type of the column `embedding`. The field is missing "
+        "where `backfill.view_embeddings` or `backfill.embeddings` is off, and in a rescored job.",
+        "the view is the first, whose embedding is the row's",
+    ),
+)
+"""Fields of an entry of ``views``."""
+
+VIEWS = Column(
+    "views",
+    pa.list_(pa.struct([])),
+    "The parts of the image that the model saw, if there are several: a list of structs. The first "
+    "is the centred square of the first frame. A label's score is its largest over the views. The "
+    "column is missing in jobs with `decode.views: centre`.",
+    "the model saw the centred square alone",
 )
 
 FAILURE = (
@@ -199,24 +237,48 @@ REPEATING = ("bucket", "tenant", "format", "code", "unclassified_action")
 TAKEN = frozenset(column.name for column in (*OBJECT, *IMAGE, TRUTH, VECTOR))
 
 
-def result_of(labels: Sequence[str]) -> pa.DataType:
-    """One label set's result."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What results have beside scores. ``dimension`` and ``dtype`` are those of the embeddings; the
+    dimension is None without embeddings. ``views``: the rows list the views of their images.
+    ``view_embeddings``: with the embeddings of views."""
+
+    dimension: int | None
+    dtype: str = "float32"
+    views: bool = False
+    view_embeddings: bool = False
+
+    @property
+    def element(self) -> pa.DataType:
+        return pa.float32() if self.dtype == "float32" else pa.float16()
+
+    @property
+    def view(self) -> pa.DataType:
+        """The type of an entry of ``views``."""
+        fields = [(each.name, each.type) for each in VIEW if each.name != EMBEDDING]
+        if self.view_embeddings and self.dimension is not None:
+            fields.append((EMBEDDING, pa.list_(self.element)))
+        return pa.struct(fields)
+
+
+def result_of(labels: Sequence[str], *, views: bool = False) -> pa.DataType:
+    """One label set's result. ``views``: with the view of each score."""
     per_label = pa.struct([(label, pa.float64()) for label in labels])
     types = (per_label if pa.types.is_struct(each.type) else each.type for each in RESULT)
-    return pa.struct([(each.name, kind) for each, kind in zip(RESULT, types, strict=True)])
+    fields = [(each.name, kind) for each, kind in zip(RESULT, types, strict=True)]
+    if views:
+        fields.append((RESULT_VIEWS.name, pa.struct([(label, pa.int32()) for label in labels])))
+    return pa.struct(fields)
 
 
-def results(
-    label_sets: Mapping[str, Sequence[str]], dimension: int | None, dtype: str
-) -> pa.Schema:
-    """The columns of results. ``label_sets`` have the labels of each, ``dimension`` is None without
-    embeddings.
+def results(label_sets: Mapping[str, Sequence[str]], stored: Stored) -> pa.Schema:
+    """The columns of results. ``label_sets`` have the labels of each.
 
     Raises:
         Halt: ``backfill.column_taken``: a label set has the name of another column. DuckDB and
             others read columns without regard to case.
     """
-    taken = set(TAKEN)
+    taken = {*TAKEN, *([VIEWS.name] if stored.views else [])}
     for name in label_sets:
         if name.lower() in taken:
             raise Halt(
@@ -227,10 +289,11 @@ def results(
         taken.add(name.lower())
     schema = schema_of([*OBJECT, *IMAGE, TRUTH])
     for name, labels in label_sets.items():
-        schema = schema.append(pa.field(name, result_of(labels)))
-    if dimension is not None:
-        element = pa.float32() if dtype == "float32" else pa.float16()
-        schema = schema.append(pa.field(EMBEDDING, pa.list_(element, dimension)))
+        schema = schema.append(pa.field(name, result_of(labels, views=stored.views)))
+    if stored.views:
+        schema = schema.append(pa.field(VIEWS.name, pa.list_(stored.view)))
+    if stored.dimension is not None:
+        schema = schema.append(pa.field(EMBEDDING, pa.list_(stored.element, stored.dimension)))
     return schema
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.adapters.parquet.columns import EMBEDDING, TAKEN
+from pipeline.adapters.parquet.columns import EMBEDDING, TAKEN, VIEWS
 from pipeline.adapters.parquet.footer import open_results
 from pipeline.backfill.report.samples import SampledObject
 
@@ -30,13 +30,25 @@ class CommittedFile:
         self.label_sets: Mapping[str, Sequence[str]] = {
             field.name: [label.name for label in field.type.field("scores").type]
             for field in self.schema
-            if field.name not in TAKEN
+            if field.name not in TAKEN and pa.types.is_struct(field.type)
         }
 
     @property
     def stores_schema(self) -> bool:
         """Whether the file keeps Arrow's schema."""
         return b"ARROW:schema" in self.file.metadata.metadata
+
+    @property
+    def has_views(self) -> bool:
+        """Whether rows list the views of their images."""
+        return self.footer.identity.has_views
+
+    @property
+    def has_view_embeddings(self) -> bool:
+        if not self.has_views:
+            return False
+        names = [field.name for field in self.schema.field(VIEWS.name).type.value_type]
+        return EMBEDDING in names
 
     @property
     def has_embeddings(self) -> bool:
@@ -70,6 +82,51 @@ def vectors(table: pa.Table) -> npt.NDArray[np.floating]:
         return np.empty((0, 0), dtype=np.float32)
     flat: npt.NDArray[np.floating] = column.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(column), -1)
+
+
+def views_of(
+    table: pa.Table,
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """The embeddings [views, dimension] of all views of some rows, the places of the rows' first
+    views among them, and how many frames were seen of each: [rows]."""
+    embeddings = vectors(table)
+    column = whole(table.column(VIEWS.name))
+    entries, rows = column.flatten(), parents(column)
+    others = entries.field(EMBEDDING)
+    further = has_value(others)
+    flat = others.flatten().to_numpy(zero_copy_only=False)
+    counts = np.ones(len(table), np.intp)
+    np.add.at(counts, rows[further], 1)
+    firsts = np.cumsum(counts) - counts
+    found = np.empty((int(counts.sum()), embeddings.shape[1]), embeddings.dtype)
+    is_first = np.zeros(len(found), np.bool_)
+    is_first[firsts] = True
+    found[is_first] = embeddings
+    found[~is_first] = flat.reshape(-1, embeddings.shape[1])
+    return found, firsts, frames_seen(table)
+
+
+def without_embeddings(table: pa.Table, kind: pa.DataType) -> pa.Array:
+    """The views of some rows, without their embeddings. ``kind`` is the type of such a column."""
+    column = whole(table.column(VIEWS.name))
+    entries = column.flatten()
+    names = [field.name for field in kind.value_type]
+    fields = list(kind.value_type)
+    left = pa.StructArray.from_arrays([entries.field(name) for name in names], fields=fields)
+    counts = pc.fill_null(pc.list_value_length(column), 0)
+    offsets = np.concatenate(([0], np.cumsum(counts.to_numpy(zero_copy_only=False))))
+    return pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), left, type=kind, mask=column.is_null()
+    )
+
+
+def frames_seen(table: pa.Table) -> npt.NDArray[np.intp]:
+    """How many frames the model saw of each row's image."""
+    column = whole(table.column(VIEWS.name))
+    frames = column.flatten().field("frame").to_numpy(zero_copy_only=False)
+    pairs = np.unique(np.stack([parents(column), frames]).astype(np.intp), axis=1)
+    counted = np.bincount(pairs[0], minlength=len(table))
+    return np.maximum(counted, 1).astype(np.intp)
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.adapters.parquet.columns import EMBEDDING
+from pipeline.adapters.parquet.columns import EMBEDDING, VIEWS
 from pipeline.adapters.parquet.footer import open_results
 from pipeline.adapters.parquet.plan import plan_rows
 from pipeline.backfill.rows import PlanRow
@@ -23,9 +23,13 @@ from pipeline.records import (
     LabelSetResult,
     Looked,
 )
+from pipeline.records.views import LookedViews, View
 
 _AT_ONCE = 1_000
 """Rows that are Python objects at a time."""
+
+PLACE = tuple(each.name for each in fields(View))
+"""What an entry of ``views`` says beside the embedding."""
 
 NO_EMBEDDING = np.zeros(0, np.float32)
 
@@ -96,10 +100,11 @@ class ResultsOfShard:
     ) -> Classification:
         identity = self._identity
         results = tuple(
-            _result(name, identity.label_sets[name], values[name])
+            _result(name, identity.label_sets[name], values[name], bool(values.get(VIEWS.name)))
             for name in label_sets
             if values[name] is not None
         )
+        views = _looked_views(values.get(VIEWS.name), vector)
         looked = Looked(
             vector,
             self._model,
@@ -109,11 +114,13 @@ class ResultsOfShard:
                 values["height"],
                 values["frames"],
                 values["cropped_share"],
+                1 if views is None else len({place.frame for place in views.places}),
             ),
             values["sha256"],
             values["size_bytes"],
             identity.decode_mode,
             identity.decode_crop,
+            views,
         )
         ref = row.ref(tuple(result.label_set for result in results), values["tenant"])
         return Classification(ref, looked, results, values["etag"], values["version_id"])
@@ -136,11 +143,23 @@ def _failures(body: bytes, rows: Sequence[PlanRow], from_row: int) -> Iterator[S
         yield StoredOutcome(row.number, letter)
 
 
-def _result(name: str, version: str, values: Mapping[str, Any]) -> LabelSetResult:
+def _looked_views(entries: Sequence[Mapping[str, Any]] | None, vector: Any) -> LookedViews | None:
+    """The embeddings are empty, [views, 0], where the job wrote none of views."""
+    if not entries:
+        return None
+    places = tuple(View(**{name: each[name] for name in PLACE}) for each in entries)
+    rest = [each.get(EMBEDDING) for each in entries[1:]]
+    if not vector.size or any(each is None for each in rest):
+        return LookedViews(places, np.zeros((len(places), 0), np.float32))
+    return LookedViews(places, np.stack([vector, *(np.array(each, vector.dtype) for each in rest)]))
+
+
+def _result(name: str, version: str, values: Mapping[str, Any], has_views: bool) -> LabelSetResult:
     similarities = values["similarities"]
+    views = values["views"] if has_views else {}
     probabilities = values.get("probabilities") or {}
     scores = tuple(
-        LabelScore(label, score, similarities[label], probability=probabilities.get(label))
+        LabelScore(label, score, similarities[label], views.get(label), probabilities.get(label))
         for label, score in values["scores"].items()
     )
     raised = tuple(values.get("raised") or ())

@@ -13,14 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.adapters.parquet.columns import FAILURES, IMAGE, OBJECT, TRUTH
+from pipeline.adapters.parquet.columns import FAILURES, IMAGE, OBJECT, TRUTH, VIEWS, Stored
 from pipeline.adapters.parquet.committed import (
     CommittedFile,
     has_value,
     matched_by,
     scores_of,
     vectors,
+    views_of,
     whole,
+    without_embeddings,
 )
 from pipeline.adapters.parquet.failures import failures_table_bytes
 from pipeline.adapters.parquet.results import ResultsFile
@@ -28,7 +30,7 @@ from pipeline.adapters.parquet.scored import scored
 from pipeline.adapters.parquet.tally import TableTally
 from pipeline.backfill.changes import SAMPLES, Change, Changes, LabelSetChanges, Sample
 from pipeline.backfill.summary import Summary
-from pipeline.labels.blocks import Block, RaisedBlock, raise_block, score_block
+from pipeline.labels.blocks import Block, RaisedBlock, raise_block, score_views
 from pipeline.labels.label_set import REASONS
 from pipeline.labels.scoring import CompiledLabelSet, CompiledLabelSets
 
@@ -63,22 +65,35 @@ def rescore_rows(
     labels = {
         name: [label.name for label in each.label_set.labels] for name, each in compiled.items()
     }
-    results = ResultsFile(labels, None, "float32", store_schema=store_schema)
+    stored = Stored(None, views=file.has_views)
+    results = ResultsFile(labels, stored, store_schema=store_schema)
+    kept = [*KEPT, *([VIEWS.name] if file.has_views else [])]
     compared = [name for name in compiled if name in file.label_sets]
     tally, changes = TableTally(labels), Changes()
-    for table in file.groups([*KEPT, *compared, "embedding"]):
-        # Once for all label sets.
-        embeddings = vectors(table).astype(np.float64)
+    for table in file.groups([*kept, *compared, "embedding"]):
         columns: dict[str, Any] = {name: table.column(name) for name in KEPT}
-        facts = [whole(table.column(name)).to_numpy() for name in REASONS]
+        embeddings, firsts, seen = vectors(table), np.arange(len(table)), None
+        if file.has_views:
+            embeddings, firsts, seen = views_of(table)
+            columns[VIEWS.name] = without_embeddings(table, results.type_of(VIEWS.name))
+        # Once for all label sets.
+        embeddings = embeddings.astype(np.float64)
+        cropped, frames = (whole(table.column(name)).to_numpy() for name in REASONS)
         changes_here = {}
         for name, each in compiled.items():
             before = whole(table.column(name)) if name in compared else None
-            block = score_block(each, embeddings)
+            block, places = score_views(each, embeddings, firsts)
             present = np.ones(len(table), dtype=np.bool_) if before is None else has_value(before)
             block.matched[~present] = False
-            raised = raise_block(each.label_set, block.decisions, *facts)
-            column = columns[name] = _column(results.type_of(name), each, block, raised, present)
+            raised = raise_block(each.label_set, block.decisions, cropped, frames, seen)
+            column = columns[name] = _column(
+                results.type_of(name),
+                each,
+                block,
+                raised,
+                present,
+                places.astype(np.int32) if file.has_views else None,
+            )
             if before is not None:
                 told = _Told(table, shard)
                 changes_here[name] = told.changes(before, column, file.label_sets[name], block)
@@ -109,6 +124,7 @@ def _column(
     block: Block,
     raised: RaisedBlock,
     present: npt.NDArray[np.bool_],
+    views: npt.NDArray[np.int32] | None,
 ) -> pa.Array:
     label_set = compiled.label_set
     actions = pa.array(label_set.actions, pa.string())
@@ -124,6 +140,7 @@ def _column(
         actions.take(pa.array(block.decisions)),
         pa.repeat(label_set.shadow, len(present)),
         block.probabilities,
+        views,
     )
 
 

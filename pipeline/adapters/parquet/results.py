@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.adapters.parquet.columns import EMBEDDING, REPEATING, leaves, results
+from pipeline.adapters.parquet.columns import (
+    EMBEDDING,
+    REPEATING,
+    VIEWS,
+    Stored,
+    leaves,
+    results,
+)
 from pipeline.adapters.parquet.scored import scored
 from pipeline.adapters.parquet.values import as_json, object_columns
 from pipeline.backfill.rows import PlanRow
@@ -29,19 +38,18 @@ class ResultsFile:
     def __init__(
         self,
         label_sets: Mapping[str, Sequence[str]],
-        dimension: int | None,
-        dtype: str,
+        stored: Stored,
         *,
         store_schema: bool = True,
     ) -> None:
-        """``label_sets`` have the labels of each. ``dimension`` is that of the embeddings; None
-        writes none. ``store_schema`` keeps Arrow's schema.
+        """``label_sets`` have the labels of each. ``store_schema`` keeps Arrow's schema.
 
         Raises:
             Halt: ``backfill.column_taken``.
         """
         self._label_sets = label_sets
-        self._schema = results(label_sets, dimension, dtype)
+        self._stored = stored
+        self._schema = results(label_sets, stored)
         # Unlike Arrow's own stream, it hands its bytes over without a copy.
         self._buffer = io.BytesIO()
         self._writer = results_writer(self._buffer, self._schema, store_schema=store_schema)
@@ -65,6 +73,9 @@ class ResultsFile:
         columns["tenant"] = [each.ref.tenant for each in outcomes]
         for name in self._label_sets:
             columns[name] = self._results(name, outcomes)
+        if self._stored.views:
+            kind = self.type_of(VIEWS.name)
+            columns[VIEWS.name] = pa.array([self._views(each) for each in outcomes], type=kind)
         if EMBEDDING in self._schema.names:
             columns[EMBEDDING] = self._embeddings(outcomes)
         self.write_columns(columns)
@@ -113,7 +124,31 @@ class ResultsFile:
             pa.array([each and _labels_decision(each) for each in found], pa.string()),
             pa.array([each and each.shadow for each in found], pa.bool_()),
             values[2],
+            self._places(found, present, count) if self._stored.views else None,
         )
+
+    def _places(
+        self,
+        found: Sequence[LabelSetResult | None],
+        present: npt.NDArray[np.bool_],
+        labels: int,
+    ) -> npt.NDArray[np.int32]:
+        """The view of each score: [rows, labels]."""
+        places = np.zeros((len(found), labels), np.int32)
+        flat = [score.view or 0 for each in found if each is not None for score in each.scores]
+        places[present] = np.reshape(flat, (int(present.sum()), labels))
+        return places
+
+    def _views(self, outcome: Classification) -> list[dict[str, Any]] | None:
+        """An outcome's views as entries of the column; None if there is one alone."""
+        if (views := outcome.looked.views) is None:
+            return None
+        entries = [asdict(place) for place in views.places]
+        if self._stored.view_embeddings and self._stored.dimension is not None:
+            # The first one's is the row's.
+            for entry, embedding in zip(entries[1:], views.embeddings[1:], strict=True):
+                entry[EMBEDDING] = embedding
+        return entries
 
     def _embeddings(self, outcomes: Sequence[Classification]) -> pa.Array:
         kind = self._schema.field(EMBEDDING).type
@@ -126,7 +161,7 @@ def results_writer(
     sink: io.BytesIO, schema: pa.Schema, *, store_schema: bool = True
 ) -> pq.ParquetWriter:
     """Writes rows with the columns of results."""
-    element = f"{EMBEDDING}.list.element"
+    elements = [path for path in leaves(schema) if path.endswith(f"{EMBEDDING}.list.element")]
     vectors = schema.field(EMBEDDING).type.value_type if EMBEDDING in schema.names else None
     return pq.ParquetWriter(
         sink,
@@ -135,9 +170,9 @@ def results_writer(
         compression_level=1,
         use_dictionary=[name for name in schema.names if name in REPEATING],
         # Of float16, DuckDB and older Polars cannot read it.
-        use_byte_stream_split=[element] if vectors == pa.float32() else False,
+        use_byte_stream_split=elements if vectors == pa.float32() else False,
         # An embedding's least and largest element help no reader.
-        write_statistics=[path for path in leaves(schema) if path != element],
+        write_statistics=[path for path in leaves(schema) if path not in elements],
         store_schema=store_schema,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -19,19 +21,28 @@ def scored(
     raised: pa.Array,
     labels_decisions: pa.Array,
     shadows: pa.Array,
-    probabilities: Floats | None,
+    probabilities: Floats | None = None,
+    views: npt.NDArray[np.int32] | None = None,
 ) -> pa.Array:
     """A column of the type ``columns.result_of(labels)``, null where ``present`` is false.
 
-    All values have a row for each row of the column. ``scores`` and ``similarities`` are
+    All values have a row for each row of the column. ``scores``, ``similarities`` and ``views`` are
     [rows, labels], and finite. So are ``probabilities``, with NaN for null; None: all are null.
+    Without ``views``, the type has none.
     """
-    per_label = kind.field("scores").type
-    fields = [per_label.field(index) for index in range(per_label.num_fields)]
     if probabilities is None:
         probabilities = np.full(scores.shape, np.nan)
-    own, cosines, told = (
-        pa.StructArray.from_arrays(
+    by_label: dict[str, npt.NDArray[Any]] = {
+        "scores": scores,
+        "similarities": similarities,
+        "probabilities": probabilities,
+    }
+    if views is not None:
+        by_label["views"] = views
+    structs = {}
+    for name, values in by_label.items():
+        fields = list(kind.field(name).type)
+        structs[name] = pa.StructArray.from_arrays(
             # A NaN becomes null.
             [
                 pa.array(np.ascontiguousarray(values[:, each]), from_pandas=True)
@@ -39,10 +50,15 @@ def scored(
             ],
             fields=fields,
         )
-        for values in (scores, similarities, probabilities)
-    )
+    plain = {
+        "decision": decisions,
+        "matched": matched,
+        "raised": raised,
+        "labels_decision": labels_decisions,
+        "shadow": shadows,
+    }
     return pa.StructArray.from_arrays(
-        [decisions, matched, own, cosines, raised, labels_decisions, shadows, told],
+        [(structs | plain)[field.name] for field in kind],
         fields=[kind.field(index) for index in range(kind.num_fields)],
         mask=pa.array(~present),
     )

@@ -60,6 +60,9 @@ class DecisionValue(TypedDict):
     less, and null says that no label matched."""
     score: Share | None
     """That label's score, unrounded. null if `label` is."""
+    raised: NotRequired[list[str]]
+    """Conditions of the set's `review_if` that raised the decision, as in the classification.
+    Absent if the labels alone made the decision. New conditions may appear."""
 
 
 @described

@@ -321,6 +321,10 @@ class BackfillClassificationValue(TypedDict):
     """The model that looked at the image."""
     results: list[ResultValue]
     """One entry for each label set, in the order of the results' columns."""
+    views: NotRequired[list[ViewValue]]
+    """The parts of the image that the model saw, if there are several (`decode.views: all`). The
+    first is the centred square of the first frame, whose embedding is the published one. A label's
+    score is its largest over the views."""
     decode_mode: str
     """How the image was resized to the model's size: see `decode.mode` in the settings."""
     decode_crop: str

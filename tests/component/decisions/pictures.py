@@ -18,6 +18,7 @@ PICTURES = {
     "labels-tune.png": "tune.html",
     "labels-calibrate.png": "calibrate.html",
     "labels-train-head.png": "head.html",
+    "labels-wordings.png": "wordings.html",
     "evaluate.png": "evaluate.html",
 }
 HEIGHTS_PX = {
@@ -26,6 +27,7 @@ HEIGHTS_PX = {
     "labels-tune.png": 1560,
     "labels-calibrate.png": 1000,
     "labels-train-head.png": 1000,
+    "labels-wordings.png": 800,
     "evaluate.png": 1010,
 }
 WIDTH_PX = 1180

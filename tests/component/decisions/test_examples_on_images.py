@@ -7,12 +7,14 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from pipeline.adapters.label_files import load_label_sets
+from pipeline.errors import Halt
 from tests.rigs.root import ROOT
 from tests.rigs.serve.browser import chromium
 from workers.cli import app
@@ -28,6 +30,7 @@ EXIT_CODES = {
     "labels test": 1,
     "labels tune --calibrate": 0,
     "labels train-head": 0,
+    "labels tune --prompts": 0,
     "labels tune": 0,
     "evaluate": 0,
 }
@@ -42,7 +45,7 @@ image or two may change sides."""
 HASH = re.compile(r"sha256:[0-9a-f]+")
 TRAINS = "labels train-head"
 """Its label set has a version that follows from the last bits of the weights."""
-SINGLE_IMAGES = ("taken for", "worst class")
+UNSTEADY = ("taken for", "worst class")
 """What lines say that are about one or two images."""
 
 
@@ -89,7 +92,7 @@ def lines(text: str) -> list[str]:
     return [
         line
         for line in kept
-        if line and "─" not in line and not any(words in line for words in SINGLE_IMAGES)
+        if line and "─" not in line and not any(words in line for words in UNSTEADY)
     ]
 
 
@@ -163,6 +166,66 @@ def test_tuning_writes_a_label_set_that_differs_in_thresholds_and_pin_alone(
     assert star.act.score > 0.8
 
 
+def test_wordings_are_taken_only_if_the_held_out_images_show_that_they_are_better(
+    outputs: dict[str, tuple[int, str]], place: Path
+) -> None:
+    assert "kept: cross" in outputs["labels tune --prompts"][1]
+    (old,) = load_label_sets([ROOT / "deploy/examples/decisions/plain.yaml"])
+    (new,) = load_label_sets([place / "reworded.yaml"])
+    prompts = {label.name: label.prompts for label in old.labels}
+    changed = {each.name: each.prompts for each in new.labels if each.prompts != prompts[each.name]}
+    assert changed == {
+        "star": ("a picture of a star",),
+        "ring": ("a picture of a ring", "a drawing of a ring"),
+    }
+    assert new.model is not None
+
+
+def test_wordings_thresholds_and_probabilities_can_be_had_at_once(
+    outputs: dict[str, tuple[int, str]], monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    """Thresholds and probabilities are those of the new wordings' scores."""
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(embedding, "CACHE", place / "embeddings")
+    assert outputs  # the sample is there, and its embeddings
+    (words,) = [words[1:] for name, words, _ in EXAMPLES if name == "labels tune --prompts"]
+    words = [{"reworded.yaml": "all.yaml", "wordings.html": "all.html"}.get(w, w) for w in words]
+    runner = CliRunner(env={"CLIPSTREAM_LABEL_SETS__TEXT_CACHE_DIR": str(place / "texts")})
+    result = runner.invoke(app, [*words, "--calibrate", "platt"])
+    assert result.exit_code == 0, result.output
+    (reworded,) = load_label_sets([place / "reworded.yaml"])
+    (new,) = load_label_sets([place / "all.yaml"])
+    assert all(label.calibration for label in new.labels)
+    without = [replace(label, calibration=None) for label in new.labels]
+    assert without == list(reworded.labels)
+    note = (place / "all.yaml").read_text(encoding="utf-8").split("\n\n")[0]
+    for told in ("# Wordings of star, ring,", "# Thresholds: precision", "# Probabilities: platt."):
+        assert told in note
+    page = (place / "all.html").read_text(encoding="utf-8")
+    for heading in ("Wordings", "On the held-out images", "Probabilities"):
+        assert f"<h2>{heading}</h2>" in page
+
+
+def test_a_head_is_tuned_but_has_no_wordings(
+    outputs: dict[str, tuple[int, str]], monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(embedding, "CACHE", place / "embeddings")
+    assert "kinds-head.yaml" in outputs["labels train-head"][1]
+    words = ["labels", "tune", "kinds-head.yaml", "--images", "shapes/sample.csv"]
+    words += ["-c", "deploy/examples/decisions/settings.yaml", "-o", "tuned-head.yaml"]
+    result = CliRunner().invoke(app, [*words, "--recall", "0.9"])
+    assert result.exit_code == 0, result.output
+    (old,), (new,) = (load_label_sets([place / f"{name}-head.yaml"]) for name in ("kinds", "tuned"))
+    assert new.head == old.head
+    assert new.version != old.version
+    words[words.index("-o") + 1] = "worded-head.yaml"
+    candidates = "deploy/examples/decisions/candidates.yaml"
+    refused = CliRunner().invoke(app, [*words, "--prompts", candidates])
+    assert isinstance(refused.exception, Halt)
+    assert "scores with a head, which reads no prompts" in refused.exception.message
+
+
 def test_reports_load_nothing_and_the_slider_counts(
     outputs: dict[str, tuple[int, str]], place: Path
 ) -> None:
@@ -173,7 +236,7 @@ def test_reports_load_nothing_and_the_slider_counts(
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("requestfailed", lambda request: complaints.append(request.url))
-        for name in ("test", "groups", "evaluate", "calibrate", "head", "tune"):
+        for name in ("test", "groups", "evaluate", "calibrate", "head", "wordings", "tune"):
             page.goto((place / f"{name}.html").as_uri())
         told = page.locator("[data-steps] output").first
         before = told.inner_text()

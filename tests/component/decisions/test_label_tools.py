@@ -141,6 +141,17 @@ def test_a_set_that_expects_something_needs_labels(tmp_path: Path) -> None:
         run(*words)
 
 
+def test_labels_that_the_model_hardly_tells_apart_are_named(tmp_path: Path) -> None:
+    """The demo's model was never trained with these words around a shape."""
+    file = tmp_path / "labels.yaml"
+    templates = "  - a picture of {}\n  - an image of {}\n"
+    file.write_text(LABEL_SET.read_text().replace(templates, "  - this is {}\n"))
+    words = ("labels", "check", str(file))
+    assert "alike" not in run(*words).stdout
+    assert "alike: 'yellow cross' and 'white cross' are nearly" in run(*words, "--alike").stdout
+    assert "alike:" not in run("labels", "check", str(LABEL_SET), "--alike").stdout
+
+
 def test_scores_are_those_of_a_worker(folder: Path, settings: Settings) -> None:
     from rich.console import Console
 

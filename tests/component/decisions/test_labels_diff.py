@@ -284,6 +284,20 @@ def _samples(found: Any) -> list[Any]:
     return [each for samples in found.comparison.samples.values() for each in samples]
 
 
+def test_a_comparison_says_that_it_sees_no_views(tmp_path: Path) -> None:
+    folder, before = MemoryFolder(), label_set("animals", 0.9)
+    write_job(folder, compiled(before), shards=1, views="all, at most 9, up to 0.1 unseen")
+    texts = {"text_cache_dir": str(tmp_path / "texts")}
+    settings = Settings.model_validate({"label_sets": texts})
+    place = _written(bodies(folder), settings, tmp_path / "out", "folder of a job")
+    (old,) = [each.label_set for each in compiled(before)]
+    selection = Selection("animals")
+    found = run_diff(settings, old, old, place, selection, None, lambda settings: ENCODER)
+    assert found.notes == (
+        "images of the job have several views, and only their centres are compared",
+    )
+
+
 def test_a_place_without_embeddings_is_said(tmp_path: Path) -> None:
     desk = Desk(tmp_path, {})
     result = desk.run("diff", str(LABELS_FILE), str(desk.new), "--embeddings", str(tmp_path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.adapters.memory.folder import MemoryFolder
+from pipeline.adapters.parquet.columns import Stored
 from pipeline.adapters.parquet.cutting import Cutter, listed
 from pipeline.adapters.parquet.failures import failures_bytes
 from pipeline.adapters.parquet.plan import plan_rows
@@ -58,7 +59,7 @@ def commit_shard(
         seconds=10.0,
         codes={code: codes.count(code) for code in codes},
     )
-    results = ResultsFile({"moderation": ("nudity", "safe")}, None, "float32", store_schema=True)
+    results = ResultsFile({"moderation": ("nudity", "safe")}, Stored(None), store_schema=True)
     footer = Footer(
         job=job.id,
         shard=shard,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from pipeline.adapters.parquet.columns import Stored
 from pipeline.adapters.parquet.cutting import Cutter, complete
 from pipeline.adapters.parquet.failures import failures_bytes
 from pipeline.adapters.parquet.plan import plan_rows
@@ -153,7 +154,7 @@ class WrittenJob:
     def _commit(
         self, shard: int, outcomes: Sequence[tuple[PlanRow, Outcome]], dimension: int | None
     ) -> None:
-        results = ResultsFile({"animals": LABELS}, dimension, "float32")
+        results = ResultsFile({"animals": LABELS}, Stored(dimension))
         found = [(row, each) for row, each in outcomes if isinstance(each, Classification)]
         # A worker writes rows as they are done. That order is not the order of the plan.
         results.write(found[::2])

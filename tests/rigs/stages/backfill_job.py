@@ -5,26 +5,29 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.adapters.memory.encoder import MemoryEncoder
-from pipeline.adapters.parquet.columns import PLAN
+from pipeline.adapters.parquet.columns import PLAN, Stored
 from pipeline.adapters.parquet.cutting import complete
 from pipeline.adapters.parquet.failures import failures_bytes
 from pipeline.adapters.parquet.plan import plan_bytes
 from pipeline.adapters.parquet.results import Result
 from pipeline.backfill import layout
 from pipeline.backfill.committing import commit
-from pipeline.backfill.job import Identity, Job, Source
+from pipeline.backfill.job import CENTRE, Identity, Job, Source
 from pipeline.backfill.report.footer import Footer
 from pipeline.backfill.rows import PlanRow
 from pipeline.backfill.summary import Tally
 from pipeline.labels.parsing import parse_label_set
 from pipeline.labels.scoring import CompiledLabelSets, compile_label_sets
 from pipeline.ports import Folder
-from pipeline.records import DeadLetter, JsonValue
+from pipeline.records import DeadLetter, JsonValue, Looked
+from pipeline.records.views import LookedViews, View
 from tests.rigs.stages.backfill_rows import (
     Dtype,
     classified,
@@ -77,9 +80,12 @@ def write_job(
     asked: Mapping[str, int] = {},
     uncommitted: Sequence[int] = (),
     truths: Sequence[tuple[str, ...] | None] = (None,),
+    views: str = CENTRE,
+    view_embeddings: bool = True,
 ) -> Job:
     """Run a job. ``asked`` has, for a label set that not every row asks for, the row from which on
-    rows do. ``truths`` are those of its rows, over and over."""
+    rows do. ``truths`` are those of its rows, over and over. With ``views``, a row has as many
+    views as its number leaves over when divided by four, but one at least."""
     job = Job(
         id="5b0f",
         created_at="2026-11-28T12:00:00+00:00",
@@ -92,7 +98,10 @@ def write_job(
         shard_rows=SHARD_ROWS,
         plan_hash="hash of the plan",
     )
-    identity = identity_of(scoring, dtype)
+    identity = identity_of(scoring, dtype).model_copy(update={"decode_views": views})
+    stored = Stored(
+        ENCODER.model.dimension if embeddings else None, dtype, views != CENTRE, view_embeddings
+    )
     folder.create(layout.JOB, job.as_bytes())
     folder.create(layout.IDENTITY, identity.as_bytes())
     vectors = unit_vectors(job.rows, ENCODER.model.dimension)
@@ -115,7 +124,11 @@ def write_job(
             names = tuple(name for name in labels if row.number >= asked.get(name, 0))
             vector = vectors[shard * SHARD_ROWS + row.number]
             scores = scored(scoring, names, vector.astype(dtype))
-            results.append((row, classified(row, vector, scores, dtype, ENCODER.model)))
+            outcome = classified(row, vector, scores, dtype, ENCODER.model)
+            if views != CENTRE and row.number % 4 > 1:
+                looked = seen_in_views(outcome.looked, row.number % 4)
+                outcome = replace(outcome, looked=looked, results=scoring.judge(names, looked))
+            results.append((row, outcome))
             tally.add(results[-1][1], row.truth)
         failures: list[tuple[PlanRow, DeadLetter]] = [
             failed(
@@ -141,13 +154,24 @@ def write_job(
         data = results_file(
             results,
             labels,
-            dtype=dtype,
-            dimension=ENCODER.model.dimension if embeddings else None,
+            stored=stored,
             metadata=footer.model_dump(mode="json"),
             group=8,
         )
         commit(folder, layout.data_file(shard), data, footer.attempt, job.plan_hash)
     return job
+
+
+def seen_in_views(looked: Looked, count: int) -> Looked:
+    """The same image in so many views of three frames; the first view is the one that it had."""
+    vector = looked.embedding
+    turned: Any = np.stack([np.roll(vector, number) for number in range(count)])
+    places = tuple(
+        View("tile" if number else "centre", number, 80.0 + number, 0.0, 560.0 + number, 480.0)
+        for number in range(count)
+    )
+    facts = replace(looked.image, frames=3, frames_seen=count)
+    return replace(looked, image=facts, views=LookedViews(places, turned))
 
 
 def identity_of(scoring: CompiledLabelSets, dtype: Dtype = "float32") -> Identity:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.adapters.parquet.columns import Stored
 from pipeline.adapters.parquet.results import Result, ResultsFile
 from pipeline.backfill.rows import PlanRow
 from pipeline.labels.scoring import CompiledLabelSets
@@ -91,14 +92,17 @@ def results_file(
     rows: Sequence[Result],
     labels: Labels,
     *,
+    stored: Stored | None = None,
     dtype: Dtype = "float32",
     dimension: int | None = DIMENSION,
     store_schema: bool = True,
     metadata: Mapping[str, JsonValue] | None = None,
     group: int = 100,
 ) -> bytes:
-    """A data file, with a row group for every ``group`` rows."""
-    file = ResultsFile(labels, dimension, dtype, store_schema=store_schema)
+    """A data file, with a row group for every ``group`` rows. ``stored`` overrides ``dimension``
+    and ``dtype``."""
+    stored = stored or Stored(dimension, dtype)
+    file = ResultsFile(labels, stored, store_schema=store_schema)
     for first in range(0, len(rows), group):
         file.write(rows[first : first + group])
     return file.finish(metadata or {})

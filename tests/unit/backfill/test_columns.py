@@ -11,7 +11,7 @@ import pytest
 
 from deploy.dev.reference import columns as described
 from deploy.dev.reference.pages import ROOT
-from pipeline.adapters.parquet.columns import FAILURES, leaves, results
+from pipeline.adapters.parquet.columns import FAILURES, Stored, leaves, results
 from pipeline.adapters.parquet.failures import failures_bytes
 from pipeline.adapters.parquet.results import Result
 from pipeline.errors import Halt
@@ -90,8 +90,15 @@ def test_the_paths_of_leaves_are_those_of_the_file() -> None:
 @pytest.mark.parametrize("names", [["key"], ["Key"], ["EMBEDDING"], ["brand", "Brand"]])
 def test_a_label_set_with_the_name_of_another_column_is_refused(names: list[str]) -> None:
     with pytest.raises(Halt, match=r"another name") as refused:
-        results({name: ["cat"] for name in names}, 512, "float32")
+        results({name: ["cat"] for name in names}, Stored(512))
     assert refused.value.code == "backfill.column_taken"
+
+
+def test_only_a_job_with_views_has_a_column_of_that_name() -> None:
+    """A label set may be called so in every other job."""
+    results({"Views": ["cat"]}, Stored(512))
+    with pytest.raises(Halt, match=r"another name"):
+        results({"Views": ["cat"]}, Stored(512, views=True))
 
 
 def test_failures_have_the_tenant_that_was_decided_and_the_order_of_the_plan() -> None:
@@ -107,7 +114,7 @@ def test_the_description_names_every_column_in_its_order() -> None:
     path = ROOT / "docs/schemas/backfill/columns.v1.json"
     files = json.loads(path.read_text(encoding="utf-8"))["files"]
     data = files["data/*.parquet"]
-    schema = results({"moderation": ["nudity"]}, 512, "float32")
+    schema = results({"moderation": ["nudity"]}, Stored(512, views=True))
     assert [column["name"] for column in data["columns"]] == [
         name for name in schema.names if name != "moderation"
     ]

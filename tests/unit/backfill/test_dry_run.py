@@ -12,11 +12,9 @@ from rich.console import Console
 from pipeline.adapters.manifests.kinds import Dedupe
 from pipeline.adapters.memory.folder import MemoryFolder
 from pipeline.adapters.s3.policy import S3Policy
-from pipeline.backfill.running.limits import NO_LIMITS
 from pipeline.errors import Halt
 from workers.backfill.planning_request import Request
 from workers.commands.backfill import commands, dry_run
-from workers.commands.backfill.driver import run_job
 from workers.commands.backfill.dry_run import Asked
 from workers.settings.loading import Settings
 from workers.settings.workers import WorkersPolicy
@@ -57,16 +55,17 @@ def printed(request: Request, asked: Asked) -> str:
     return text
 
 
-def test_a_job_whose_files_could_not_explain_its_scores_is_refused(
+def test_views_are_part_of_what_a_job_takes(
     tmp_path: Path, output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    views = Settings.model_validate({"decode": {"views": "all"}})
+    assert "an image" not in said(tmp_path, Asked(rows_per_second=5.0))
+    decode = SETTINGS.decode.model_copy(update={"views": "all", "max_views": 7})
+    views = SETTINGS.model_copy(update={"decode": decode})
     monkeypatch.setattr(sys.modules[__name__], "SETTINGS", views)
-    with pytest.raises(Halt, match=r"run the job with `-s decode\.views=centre`") as refused:
-        said(tmp_path, Asked())
-    assert refused.value.code == "settings.invalid"
-    with pytest.raises(Halt, match=r"decode\.views"):
-        run_job(views, "s3://derived/x", lambda *_: None, NO_LIMITS)
+    text = said(tmp_path, Asked(rows_per_second=5.0))
+    assert "views      up to 7 an image (decode.views: all); each costs the model as much" in text
+    assert "the given rate must be one with these views" in text
+    assert "the given rate" not in said(tmp_path, Asked())
 
 
 def test_rows_bytes_and_shards_come_from_the_source(tmp_path: Path, output: Output) -> None:

@@ -56,6 +56,7 @@ def test_a_field_of_a_later_release_is_not_ignored() -> None:
         ("decode_mode", "fast"),
         ("decode_crop", "none"),
         ("embedding_dtype", "float16"),
+        ("decode_views", "all, at most 9, up to 0.1 unseen"),
     ],
 )
 def test_a_worker_that_computes_in_another_way_is_refused(field: str, value: object) -> None:
@@ -78,6 +79,12 @@ def test_a_worker_that_computes_in_another_way_is_refused(field: str, value: obj
 def test_every_change_of_label_sets_is_named(label_sets: dict[str, str], told: str) -> None:
     job = null_identity()
     assert job.difference(job.model_copy(update={"label_sets": label_sets})) == told
+
+
+def test_a_job_of_centres_is_written_as_by_releases_before() -> None:
+    assert b"decode_views" not in null_identity().as_bytes()
+    views = null_identity().model_copy(update={"decode_views": "all"})
+    assert Identity.of_bytes(views.as_bytes(), "x.json") == views
 
 
 def test_the_same_is_no_difference() -> None:

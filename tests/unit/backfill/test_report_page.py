@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.adapters.memory.folder import MemoryFolder
 from pipeline.adapters.parquet import footer as footers
+from pipeline.adapters.parquet.columns import Stored
 from pipeline.adapters.parquet.footer import read_footer
 from pipeline.adapters.parquet.results import ResultsFile
 from pipeline.backfill import layout
@@ -60,7 +61,7 @@ def job(shards: int, rows: int) -> Job:
 def footer(shard: int, *, gpus: float = 0.0, key: str = "a.jpg") -> tuple[Footer, bytes]:
     """A shard of ten rows: one fails, five are cats, and the truth of four is known."""
     tally, sampler = Tally(), Sampler(shard)
-    results = ResultsFile({LABEL_SET: ["cat", "dog"]}, MODEL.dimension, "float32")
+    results = ResultsFile({LABEL_SET: ["cat", "dog"]}, Stored(MODEL.dimension))
     written: list[tuple[PlanRow, Classification]] = []
     for number in range(10):
         row = PlanRow(number, "photos", key, truth=("cat",) if number < 4 else None)

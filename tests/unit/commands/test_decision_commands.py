@@ -35,6 +35,7 @@ def tune(*words: str) -> Result:
         (("--cost", "20"), "20: write two numbers, as in 1:20"),
         (("--cost", "0:20"), "0:20: write two numbers"),
         (("--cost", "1:-2"), "1:-2: write two numbers"),
+        (("--prompts", "nowhere.yaml"), "nowhere.yaml"),
     ],
 )
 def test_a_goal_that_is_none_is_a_mistyped_option(words: tuple[str, ...], says: str) -> None:
@@ -46,6 +47,12 @@ def test_a_goal_that_is_none_is_a_mistyped_option(words: tuple[str, ...], says: 
 def code_of(result: Result) -> str:
     assert isinstance(result.exception, Halt)
     return result.exception.code
+
+
+def test_wordings_are_read_before_a_model_is_loaded(tmp_path: Path) -> None:
+    file = tmp_path / "candidates.yaml"
+    file.write_text("hexagon:\n  - prompts: [a hexagon]\n")
+    assert code_of(tune("--prompts", str(file))) == "tune.candidates"
 
 
 def test_no_file_is_overwritten(tmp_path: Path) -> None:
@@ -62,9 +69,12 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path: Pa
     for words in (
         ("labels", "test", str(LABEL_SET)),
         ("labels", "tune", str(LABEL_SET), "--recall", "0.9"),
+        ("labels", "preview", str(LABEL_SET)),
         ("evaluate",),
     ):
         assert code_of(run(*words, "--report", report)) == "evaluate.invalid"
+    diff = ["labels", "diff", str(LABEL_SET), str(LABEL_SET), "--report", report]
+    assert code_of(CliRunner().invoke(app, diff)) == "evaluate.invalid"
 
 
 def test_learning_without_its_package_is_refused_before_the_work(
@@ -74,19 +84,16 @@ def test_learning_without_its_package_is_refused_before_the_work(
     assert code_of(tune("--calibrate", "platt")) == "evaluate.lacks_package"
 
 
+def test_a_head_learns_from_centres_alone() -> None:
+    refused = run("labels", "train-head", "new", "-s", "decode.views=all")
+    assert isinstance(refused.exception, Halt)
+    assert "a head learns from centres; add `-s decode.views=centre`" in refused.exception.message
+
+
 def test_a_sample_that_is_not_there_is_refused_before_a_model_is_loaded() -> None:
     assert code_of(run("labels", "test", str(LABEL_SET))) == "sample.invalid"
     assert code_of(tune("--recall", "0.9")) == "sample.invalid"
     assert code_of(run("evaluate")) == "sample.invalid"
-
-
-@pytest.mark.parametrize("words", [("test",), ("tune", "--recall", "0.9")])
-def test_scores_of_several_views_are_refused_rather_than_measured_otherwise(
-    words: tuple[str, ...],
-) -> None:
-    command, *others = words
-    result = run("labels", command, str(LABEL_SET), *others, "-s", "decode.views=all")
-    assert code_of(result) == "settings.invalid"
 
 
 def test_an_unknown_benchmark_is_a_mistyped_option() -> None:

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipeline.errors import Halt
+from workers.audit import operator
 from workers.commands.keys import app
 from workers.serve.admission.key_file import HEADER, contents, digest, parsed, split
 
@@ -183,6 +184,26 @@ def test_the_file_may_come_from_the_settings(tmp_path: Path) -> None:
     arguments = ["create", "shop", "--set", f"serve.keys={path}"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert len(parsed(contents(path))) == 1
+
+
+def test_the_audit_log_says_who_made_and_revoked_a_key_and_never_the_key(
+    invoke: Invoke, file: Path
+) -> None:
+    made = invoke("create", "shop", "--set", "log.format=json", "--set", "log.level=error")
+    key_id, secret = key_of(made)
+    printed = invoke("create", "other", "--print", "--set", "log.format=json")
+    gone = invoke("revoke", key_id, "--set", "log.format=json")
+    acts = []
+    for result in (made, printed, gone):
+        (line,) = [each for each in result.stderr.splitlines() if each.startswith("{")]
+        said = json.loads(line)
+        assert (said["logger"], said["who"]) == ("clipstream.audit", operator())
+        assert secret not in line
+        acts.append((said["act"], said["what"]))
+    assert acts[0] == ("created", f"key {key_id} of shop in {file}")
+    assert acts[1][0] == "created"
+    assert acts[1][1].endswith(" of other, printed")
+    assert acts[2] == ("revoked", f"key {key_id} of shop in {file}")
 
 
 @pytest.mark.usefixtures("no_settings_around")

@@ -176,7 +176,7 @@ def test_a_row_without_its_bytes_is_an_image_that_cannot_be_read(tmp_path: Path)
 
 
 KEY, OTHER = "ab" * 32, "cd" * 32
-VECTOR = np.array([0.6, -0.8], np.float32)
+VECTOR = np.array([[0.6, -0.8]], np.float32)
 
 
 def written(folder: Path, *keys: str) -> Path:
@@ -197,6 +197,23 @@ def test_an_embedding_is_found_again_bit_by_bit(tmp_path: Path) -> None:
         assert found is not None
         assert found.tobytes() == VECTOR.tobytes()
     assert EmbeddingFile(tmp_path, "another model", 2).get(KEY) is None
+
+
+def test_the_views_of_an_image_are_found_together(tmp_path: Path) -> None:
+    views = np.arange(6, dtype=np.float32).reshape(3, 2)
+    file = EmbeddingFile(tmp_path, "a model", 2)
+    file.add(KEY, views)
+    file.add(OTHER, VECTOR)
+    file.close()
+    found = EmbeddingFile(tmp_path, "a model", 2).get(KEY)
+    assert found is not None
+    assert found.tobytes() == views.tobytes()
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 4] + content[len(content) // 2 :])
+    again = EmbeddingFile(tmp_path, "a model", 2)
+    assert again.get(KEY) is None  # one of its views is missing
+    assert again.get(OTHER) is not None
 
 
 def test_a_damaged_record_and_a_cut_one_are_passed_over(tmp_path: Path) -> None:

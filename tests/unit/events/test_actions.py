@@ -233,11 +233,14 @@ def test_an_action_lists_all_decisions_that_are_no_default() -> None:
     assert value["action"] == "block"
 
 
-def test_a_decision_without_a_label_says_so() -> None:
-    raised = replace(CALLING, matched=(), severe_label=None)
+def test_a_decision_without_a_label_says_so_and_what_raised_it() -> None:
+    conditions = ("cropped_share", "frames")
+    raised = replace(CALLING, matched=(), severe_label=None, raised=conditions)
     headers, value = action_of(classified(raised))
     assert "decision.label" not in headers
     assert (value["decisions"][0]["label"], value["decisions"][0]["score"]) == (None, None)
+    assert value["decisions"][0]["raised"] == list(conditions)
+    assert "raised" not in action_of(classified(CALLING))[1]["decisions"][0]
 
 
 def test_the_most_severe_label_is_the_one_that_called_for_the_decision() -> None:

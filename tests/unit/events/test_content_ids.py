@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.adapters.parquet.columns import Stored
 from pipeline.adapters.parquet.results import ResultsFile
 from pipeline.backfill.rows import PlanRow
 from pipeline.content import content_id
@@ -104,7 +105,7 @@ def test_the_stream_the_server_and_a_backfill_say_the_same_id() -> None:
     served, served_embedding = ServedEvents(EventsPolicy(), "1").looked_at(
         image, LOOKED, (), etag="e", version_id="v"
     )
-    results = ResultsFile({}, 2, "float32")
+    results = ResultsFile({}, Stored(2))
     results.write([(PlanRow(0, "photos", "cat.jpg"), outcome)])
     table = pq.read_table(io.BytesIO(results.finish({})))
     assert {

@@ -161,8 +161,9 @@ def test_heads_and_prompts_are_compared_and_loaded_together() -> None:
         encoder.encode_texts,
         encoder.model,
     )
-    comparer: Comparer[int] = Comparer(other, head, 3)
-    comparer.add(unit_vectors(100, 8), range(100), np.full(100, np.nan))
+    comparer: Comparer[int] = Comparer(other.label_set, head.label_set, 3)
+    was, now = (score_block(each, unit_vectors(100, 8)) for each in (other, head))
+    comparer.add(was, now, range(100), np.full(100, np.nan))
     found = comparer.result()
     assert [each.label for each in found.labels] == ["gore", "nude"]
     assert found.changed > 0

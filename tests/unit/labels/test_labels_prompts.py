@@ -5,11 +5,13 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from pipeline.labels.label_set import Decision, Label, LabelSet
-from pipeline.labels.prompts import prompt_problems
+from pipeline.labels.prompts import Alike, alike_labels, prompt_problems
 from pipeline.ports import PromptTokens
+from pipeline.records import Vector
 
 MAX_TOKENS = 6
 
@@ -99,3 +101,38 @@ def test_a_prompt_of_too_many_tokens_is_told_once_with_their_number() -> None:
     )
     assert list(problems) == [0]
     assert "'a b c d e' has 7 tokens, more than the model's 6" in problems[0]
+
+
+ANGLES = {"dog": 0, "hound": 11, "wolf": 12, "puppy": 45, "cat": 90, "kitten": 130, "photo": 180}
+"""Degrees: 11 are a cosine of 0.982, and 12 one of 0.978."""
+
+
+def on_a_circle(prompts: Sequence[str]) -> Vector:
+    angles = np.radians([ANGLES[each] for each in prompts])
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+def alike(*labels: Label) -> list[Alike]:
+    decision = Decision.INDEPENDENT if labels[0].contrast else Decision.EXCLUSIVE
+    label_set = LabelSet("set", decision, ("review", "none"), "none", "review", labels)
+    return list(alike_labels(label_set, on_a_circle))
+
+
+def test_labels_are_alike_if_any_of_their_prompts_are_nearly_the_same() -> None:
+    (found,) = alike(label("a", "puppy", "dog"), label("b", "cat"), label("c", "kitten", "hound"))
+    assert (found.label, found.other, found.prompts) == ("a", "c", ("dog", "hound"))
+    assert found.cosine == pytest.approx(0.9816, abs=1e-4)
+    assert "'a' and 'c' are nearly the same to the model: 'dog' and 'hound'" in str(found)
+    assert alike(label("a", "dog"), label("b", "wolf"), label("c", "cat", "kitten")) == []
+
+
+def test_a_label_can_be_alike_to_its_own_contrast() -> None:
+    against = ("photo", "hound")
+    (found,) = alike(label("a", "dog", against=against), label("b", "cat", against=("photo",)))
+    assert (found.label, found.other, found.prompts) == ("a", None, ("dog", "hound"))
+    assert "'a' and its contrast" in str(found)
+
+
+def test_a_prompt_that_two_labels_share_is_told() -> None:
+    (found,) = alike(label("a", "dog", "puppy"), label("b", "cat", "dog"))
+    assert found.prompts == ("dog", "dog")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pipeline.labels.blocks import score_views
 from pipeline.labels.parsing import parse_label_set
 from pipeline.labels.scoring import CompiledLabelSet, compile_label_sets
 from pipeline.records import JsonValue, Looked, ModelIdentity, Vector
@@ -27,7 +29,16 @@ def one_hot(prompts: tuple[str, ...]) -> Vector:
 
 
 def compiled(decision: str, **keys: JsonValue) -> CompiledLabelSet:
-    x: dict[str, JsonValue] = {"name": "x", "prompts": ["x"], "act_threshold": 0.9}
+    calibration: JsonValue = {
+        "platt": {"slope": 0.5, "intercept": 1},
+        "sample": "sha256:" + "a" * 64,
+    }
+    x: dict[str, JsonValue] = {
+        "name": "x",
+        "prompts": ["x"],
+        "act_threshold": 0.9,
+        "calibration": calibration,
+    }
     y: dict[str, JsonValue] = {"name": "y", "prompts": ["y"], "review_threshold": 0.9}
     other: list[JsonValue] = [{"name": "other", "prompts": ["z"], "neutral": True}]
     document: dict[str, JsonValue] = {
@@ -35,6 +46,7 @@ def compiled(decision: str, **keys: JsonValue) -> CompiledLabelSet:
         "decision": decision,
         "actions": ["block", "review", "allow"],
         "default_action": "allow",
+        "model": {"name": MODEL.name, "revision": MODEL.revision},
         "act_action": "block",
         "review_action": "review",
         "labels": [x, y, *other] if decision == "exclusive" else [x, y],
@@ -95,6 +107,33 @@ def test_several_labels_of_an_exclusive_set_match_in_different_places() -> None:
 def test_of_equal_scores_the_first_view_counts() -> None:
     result = compiled("independent").judge(seen_in(X, X, X))
     assert [score.view for score in result.scores] == [0, 0]
+
+
+@pytest.mark.parametrize("decision", ["exclusive", "independent"])
+def test_many_images_at_a_time_are_scored_as_one_by_one(decision: str) -> None:
+    label_set = compiled(decision)
+    random = np.random.default_rng(3)
+    images = []
+    for count in (1, 3, 2, 1, 3):
+        vectors = random.normal(size=(count, 3)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        images.append(vectors)
+    images.append(np.stack([X, Y, X]))  # the first of equal scores counts
+    firsts = np.cumsum([0, *map(len, images[:-1])])
+    block, views = score_views(label_set, np.concatenate(images), firsts)
+    for row, vectors in enumerate(images):
+        one = label_set.judge(seen_in(*vectors))
+        assert block.scores[row] == pytest.approx([each.score for each in one.scores])
+        assert block.similarities[row] == pytest.approx([each.similarity for each in one.scores])
+        assert views[row].tolist() == [each.view for each in one.scores]
+        assert block.probabilities is not None
+        probabilities = [
+            math.nan if each.probability is None else each.probability for each in one.scores
+        ]
+        assert block.probabilities[row] == pytest.approx(probabilities, nan_ok=True)
+        names = [label.name for label in label_set.label_set.labels]
+        assert tuple(np.array(names)[block.matched[row]]) == one.matched
+        assert label_set.label_set.actions[block.decisions[row]] == one.decision
 
 
 def test_an_image_of_one_view_names_no_view() -> None:

@@ -29,10 +29,11 @@ from pipeline.backfill.summary import Summary
 from pipeline.errors import Halt, Reject
 from pipeline.labels.scoring import CompiledLabelSets
 from pipeline.ports import Encoder, Folder
-from pipeline.records import ModelIdentity, Vector
+from pipeline.records import Vector
 from workers.backfill.revising.threads import in_threads
 from workers.label_sets import ScoringRules, load_scoring
 from workers.settings.loading import Settings
+from workers.stages import require_same_model
 
 KIND = "rescore"
 """``Source.kind`` of a job that scores another job's rows again."""
@@ -80,27 +81,11 @@ def rules_for(
 
     def encode_texts(prompts: Sequence[str]) -> Vector:
         encoder = load(_for_texts(settings))
-        require_model(parent.identity, encoder.model)
+        require_same_model(parent.identity.of_model, encoder.model, "backfill.another_model")
         return encoder.encode_texts(prompts)
 
     policy = settings.label_sets.model_copy(update={"paths": tuple(files)})
     return load_scoring(policy, parent.identity.of_model, encode_texts)
-
-
-def require_model(identity: Identity, here: ModelIdentity) -> None:
-    """Precision and engine are those of images; prompts are always embedded in fp32.
-
-    Raises:
-        Halt: ``backfill.another_model``.
-    """
-    job = (identity.model, identity.revision, identity.dimension, identity.logit_scale)
-    ours = (here.name, here.revision, here.dimension, here.logit_scale)
-    if job != ours:
-        raise Halt(
-            "backfill.another_model",
-            f"backfill: the job's embeddings are of {job[0]} at revision {job[1]}, and the "
-            f"settings load {ours[0]} at revision {ours[1]}; name the job's model in the settings",
-        )
 
 
 def child_of(parent: Parent, rules: ScoringRules) -> tuple[Job, Identity]:
@@ -172,6 +157,13 @@ class Rescorer:
                 "backfill.no_embeddings",
                 f"{self._parent.uri}: was run without embeddings; run the job anew with the other "
                 "label sets",
+            )
+        if file.has_views and not file.has_view_embeddings:
+            raise Halt(
+                "backfill.no_embeddings",
+                f"{self._parent.uri}: has rows with several views (decode.views: all), and was run "
+                "without the embeddings of views (backfill.view_embeddings); run the job anew with "
+                "the other label sets",
             )
         try:
             rescored = rescore_rows(

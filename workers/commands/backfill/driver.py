@@ -23,7 +23,6 @@ from pipeline.errors import Halt, Retry
 from pipeline.metrics import BACKFILL_DRIVER
 from pipeline.ports import Folder
 from workers.backfill.output import Output, open_output, probed
-from workers.backfill.planning import require_one_view
 from workers.backfill.planning_request import Request
 from workers.backfill.report.gather import Gathered, gather
 from workers.backfill.report.page import Choice
@@ -84,7 +83,6 @@ def run_job(
         Halt: a person must act.
         StoreDenied, Retry: the output's store failed.
     """
-    require_one_view(settings)
     place = probed(settings, Output.of(output))
     stopping = threading.Event()
     with (

@@ -17,8 +17,9 @@ from pipeline.adapters.s3.downloads import S3Downloads
 from pipeline.backfill import cost
 from pipeline.backfill.cost import Estimate, Pace
 from pipeline.backfill.job import Job, read_job
+from pipeline.decode.policy import DecodePolicy
 from workers.backfill.output import Output, open_output
-from workers.backfill.planning import Planned, cut, require_one_view
+from workers.backfill.planning import Planned, cut
 from workers.backfill.planning_request import Request
 from workers.commands.backfill.new_job import shard_rows
 from workers.commands.progress import open_ended
@@ -59,7 +60,6 @@ def dry_run(
         Halt: what would stop the job's plan.
         StoreDenied, Retry: a store failed.
     """
-    require_one_view(settings)
     with contextlib.closing(open_output(settings, Output.of(output))) as folder:
         existing = read_job(folder)
     if existing is not None:
@@ -115,6 +115,7 @@ def dry_run(
     )
     for line in [
         *_of_plan(job, seen),
+        *_of_views(settings.decode, asked),
         *_of_time(settings, found, asked),
         *_of_money(found, regions, home),
     ]:
@@ -167,6 +168,17 @@ def _of_plan(job: Job, seen: _Seen) -> Iterator[str]:
     read = f", of which {_size(seen.bytes_of.total())} are read" if job.copies else ""
     yield f"bytes      {_size(job.bytes)}{read}{unknown}"
     yield f"shards     {job.shards:,} of at most {job.shard_rows:,} rows"
+
+
+def _of_views(decode: DecodePolicy, asked: Asked) -> Iterator[str]:
+    if decode.views == "centre":
+        return
+    yield (
+        f"views      up to {decode.max_views} an image (decode.views: all); each costs the model "
+        "as much as an image"
+    )
+    if asked.rows_per_second is not None and asked.sample_rate is None:
+        yield "           the given rate must be one with these views; --sample-rate measures it"
 
 
 def _of_time(settings: Settings, found: Estimate, asked: Asked) -> Iterator[str]:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 
@@ -41,13 +42,15 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
-    """Embeddings [kept, dimension], with the values that are published, of the images at the places
-    ``kept`` of the sample. ``hashes`` [kept] are the SHA-256 of the files. ``digest`` identifies
-    these contents and their labels."""
+    """Embeddings [views, dimension], with the values that are published, of the images at the
+    places ``kept`` of the sample. ``firsts`` [kept] are the places of their first views, the
+    centres; each is followed by the image's other views. ``hashes`` [kept] are the SHA-256 of the
+    files. ``digest`` identifies these contents and their labels."""
 
     sample: Sample
     kept: tuple[int, ...]
     embeddings: Vector
+    firsts: npt.NDArray[np.intp]
     hashes: tuple[str, ...]
     refused: tuple[Refused, ...]
     digest: str
@@ -58,8 +61,8 @@ class Embedded:
 
 
 def embed(settings: Settings, encoder: Encoder, sample: Sample, console: Console) -> Embedded:
-    """Embed every image that can be read and decoded, and show progress. Embeddings of earlier runs
-    are used again. Runs an event loop.
+    """Embed every image that can be read and decoded, in the views of ``decode.views``, and show
+    progress. Embeddings of earlier runs are used again. Runs an event loop.
 
     Raises:
         Halt: ``sample.invalid``: no image can be used; or as ``workers.stages.looking``.
@@ -96,6 +99,7 @@ class _Seen:
         self.sample = sample
         self.hashes: dict[int, str] = {}
         self.vectors: dict[int, Vector] = {}
+        """[views, dimension] of each image."""
         self.refused: dict[int, Refused] = {}
 
     def read(self, place: int) -> bytes | None:
@@ -119,9 +123,18 @@ class _Seen:
             for place in kept
         ):
             digest.update(f"{line}\n".encode())
-        vectors = np.stack([self.vectors[place] for place in kept])
+        vectors = [self.vectors[place] for place in kept]
+        firsts = np.cumsum([0, *map(len, vectors[:-1])])
         hashes = tuple(self.hashes[place] for place in kept)
-        return Embedded(self.sample, tuple(kept), vectors, hashes, refused, digest.hexdigest())
+        return Embedded(
+            self.sample,
+            tuple(kept),
+            np.concatenate(vectors),
+            firsts,
+            hashes,
+            refused,
+            digest.hexdigest(),
+        )
 
 
 async def _embed(
@@ -139,7 +152,9 @@ async def _embed(
                 if (body := seen.read(place)) is not None:
                     try:
                         looked = await seeing.look(body)
-                        seen.vectors[place] = looked.embedding.astype(np.float32)
+                        views = looked.views
+                        vectors = looked.embedding[None] if views is None else views.embeddings
+                        seen.vectors[place] = vectors.astype(np.float32)
                     except Reject as reject:
                         name = seen.sample.images[place].name
                         seen.refused[place] = Refused(name, reject.code, reject.message)

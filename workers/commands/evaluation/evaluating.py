@@ -67,7 +67,10 @@ def evaluate_model(
                 f"{images}: {image.name} has {len(image.labels)} labels; every image needs one",
             )
     encoder = load_encoder(settings)
-    embedded = embed(settings, encoder, sample, console)
+    # Published figures are those of the centre.
+    decode = settings.decode.model_copy(update={"views": "centre"})
+    centre = settings.model_copy(update={"decode": decode})
+    embedded = embed(centre, encoder, sample, console)
     turns = track(names, "embedding the classes", console=console, transient=True)
     prompts = ([text.replace("{}", name) for text in templates.texts] for name in turns)
     vectors = np.stack([class_vector(encoder.encode_texts(each)) for each in prompts])

@@ -19,19 +19,25 @@ PAGES = Path(__file__).with_name("pages")
 NOTHING = "\N{EN DASH}"
 
 
-def write_page(path: Path, name: str, values: Mapping[str, Any], script: str | None = None) -> None:
-    """Write the page of the template ``name``. It loads nothing and escapes every value, because
-    names of files may be anyone's. ``script`` names the one script that the page runs: its policy
-    allows no other."""
+def write_page(
+    path: Path,
+    name: str,
+    values: Mapping[str, Any],
+    script: str | None = None,
+    folder: Path = PAGES,
+) -> None:
+    """Write the page of the template ``name`` of a folder. It loads nothing and escapes every
+    value, because names of files may be anyone's. ``script`` names the one script that the page
+    runs: its policy allows no other."""
     environment = Environment(
-        loader=FileSystemLoader(PAGES),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(percent=_percent, estimate=_estimate)
-    code = (PAGES / script).read_text(encoding="utf-8") if script else ""
+    code = (folder / script).read_text(encoding="utf-8") if script else ""
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     page = environment.get_template(name).render(
         values,

@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from pipeline.adapters.clip.text_cache import CachedTexts
+from pipeline.adapters.clip.text_cache import cached
 from pipeline.adapters.label_files import load_label_sets
 from pipeline.adapters.samples.reading import read_sample
 from pipeline.errors import Halt
 from pipeline.evaluation.sample import Scores, Truth
-from pipeline.labels.blocks import score_block
+from pipeline.labels.blocks import score_views
 from pipeline.labels.label_set import LabelSet
 from pipeline.labels.scoring import compile_label_sets
-from pipeline.records import ModelIdentity
+from pipeline.ports import Encoder
+from pipeline.records import ModelIdentity, Vector
 from workers.commands.evaluation.embedding import Embedded, embed
 from workers.settings.loading import Settings
 from workers.stages import load_encoder
@@ -42,17 +43,72 @@ class Scored:
         return label in self.embedded.sample.judged
 
 
-def require_one_view(settings: Settings) -> None:
-    """
+class Seen:
+    """A sample that the configured model has embedded, for any label set to score."""
+
+    def __init__(self, settings: Settings, encoder: Encoder, embedded: Embedded) -> None:
+        self.model = encoder.model
+        self.embedded = embedded
+        self._override_pin = settings.label_sets.override_model_pin
+        folder = settings.label_sets.text_cache_dir
+        self._encode = cached(encoder.encode_texts, encoder.model, folder)
+        self._texts: dict[str, Vector] = {}
+
+    def texts(self, prompts: Sequence[str]) -> Vector:
+        """The embeddings of prompts, each embedded once."""
+        missing = tuple(each for each in prompts if each not in self._texts)
+        if missing:
+            self._texts.update(zip(missing, self._encode(missing), strict=True))
+        return np.stack([self._texts[each] for each in prompts])
+
+    def score(self, label_set: LabelSet) -> Scored:
+        """
+        Raises:
+            Halt: the label set is not for this model.
+        """
+        (compiled,) = compile_label_sets([label_set], self.texts, self.model, self._override_pin)
+        block, _ = score_views(compiled, self.embedded.embeddings, self.embedded.firsts)
+        names = tuple(label.name for label in label_set.labels)
+        truth = self.embedded.sample.truth(names, self.embedded.kept)
+        return Scored(label_set, self.model, self.embedded, block.scores, truth, block.decisions)
+
+
+def see_sample(
+    settings: Settings,
+    label_set: LabelSet,
+    images: Path,
+    console: Console,
+    group_by: str | None = None,
+    attributes: Sequence[str] = (),
+) -> Seen:
+    """Read a sample of images for a label set, load the configured model, and embed. Shows
+    progress.
+
     Raises:
-        Halt: ``settings.invalid``: a worker would look at several views.
+        Halt: ``sample.invalid``, or the model cannot be loaded.
     """
-    if settings.decode.views != "centre":
+    names = tuple(label.name for label in label_set.labels)
+    sample = read_sample(images, names, group_by, attributes)
+    if not sample.judged and any(label.expect for label in label_set.labels):
         raise Halt(
-            "settings.invalid",
-            "decode.views: scores of several views are not measured here; `-s decode.views=centre` "
-            "measures those of the centre, which are never higher",
+            "sample.invalid",
+            f"{images}: has no labels, and {label_set.name} expects a precision or recall; add a "
+            "column label, or test a set without expect",
         )
+    encoder = load_encoder(settings)
+    return Seen(settings, encoder, embed(settings, encoder, sample, console))
+
+
+def label_set_of(file: Path) -> LabelSet:
+    """The one label set of a file.
+
+    Raises:
+        Halt: ``label_set.invalid``.
+    """
+    label_set, *others = load_label_sets([file])
+    if others:
+        raise Halt("label_set.invalid", f"{file}: has several label sets; name the file of one")
+    return label_set
 
 
 def score_sample(
@@ -63,31 +119,10 @@ def score_sample(
     group_by: str | None = None,
     attributes: Sequence[str] = (),
 ) -> Scored:
-    """Read a label set and a sample, load the configured model, and score. Shows progress.
+    """The scores of a sample for the label set of a file. Shows progress.
 
     Raises:
-        Halt: the label set or the sample is not valid, or not for this model; or
-            ``settings.invalid``: a worker would look at several views.
+        Halt: as ``label_set_of``, ``see_sample`` and ``Seen.score``.
     """
-    require_one_view(settings)
-    label_set, *others = load_label_sets([file])
-    if others:
-        raise Halt("label_set.invalid", f"{file}: has several label sets; name the file of one")
-    names = tuple(label.name for label in label_set.labels)
-    sample = read_sample(images, names, group_by, attributes)
-    if not sample.judged and any(label.expect for label in label_set.labels):
-        raise Halt(
-            "sample.invalid",
-            f"{images}: has no labels, and {label_set.name} expects a precision or recall; add a "
-            "column label, or test a set without expect",
-        )
-    encoder = load_encoder(settings)
-    embedded = embed(settings, encoder, sample, console)
-    texts = encoder.encode_texts
-    if settings.label_sets.text_cache_dir is not None:
-        texts = CachedTexts(texts, encoder.model, settings.label_sets.text_cache_dir)
-    override = settings.label_sets.override_model_pin
-    (compiled,) = compile_label_sets([label_set], texts, encoder.model, override)
-    block = score_block(compiled, embedded.embeddings)
-    truth = sample.truth(names, embedded.kept)
-    return Scored(label_set, encoder.model, embedded, block.scores, truth, block.decisions)
+    label_set = label_set_of(file)
+    return see_sample(settings, label_set, images, console, group_by, attributes).score(label_set)

@@ -24,9 +24,11 @@ from pipeline.labels.label_set import (
 from pipeline.labels.learnt.calibration import Platt
 from pipeline.labels.learnt.head import Head
 from pipeline.labels.pins import check_pins
+from pipeline.labels.scoring import EncodeTexts
 from pipeline.ports import PromptTokens
+from workers.commands.labels.wordings.telling import show_alike
 from workers.commands.options import Config, Set, read
-from workers.settings.loading import validated_section
+from workers.settings.loading import Settings, validated_section
 from workers.settings.sources import Given
 
 SHOWN_PROMPTS = 3
@@ -41,6 +43,13 @@ def check(
     ],
     config: Config = None,
     overrides: Set = None,
+    alike: Annotated[
+        bool,
+        typer.Option(
+            "--alike",
+            help="Also load the model, and warn of labels whose prompts are nearly the same to it.",
+        ),
+    ] = False,
 ) -> None:
     """Check label sets together, as a worker loads them, and show their contents.
 
@@ -52,18 +61,21 @@ def check(
     """
     given = read(config, overrides, {})
     model = validated_section(given, "model", ModelPolicy)
-    override_pin = validated_section(given, "label_sets", LabelSetsPolicy).override_model_pin
+    policy = validated_section(given, "label_sets", LabelSetsPolicy)
     tokens, coverage = _tokens(model)
     try:
         label_sets = load_label_sets(files, tokens)
         if _names_a_model(given) and any(label_set.model for label_set in label_sets):
-            check_pins(label_sets, model.name, _revision(model), override_pin)
+            check_pins(label_sets, model.name, _revision(model), policy.override_model_pin)
     except Halt as invalid:
         typer.echo(invalid.message, err=True)
         raise typer.Exit(1) from invalid
     console = Console()
+    encode_texts = _encode_texts(model, policy) if alike else None
     for label_set in label_sets:
         show_label_set(label_set, console)
+        if encode_texts is not None:
+            show_alike(label_set, encode_texts, console)
     console.print(coverage, soft_wrap=True)
 
 
@@ -94,6 +106,16 @@ def _tokens(model: ModelPolicy) -> tuple[PromptTokens | None, str]:
 
     told = f"[dim]prompts checked with the tokenizer of {escape(checkpoint.name)}[/]"
     return read_tokens(checkpoint), told
+
+
+def _encode_texts(model: ModelPolicy, policy: LabelSetsPolicy) -> EncodeTexts:
+    """Embeds prompts with the model, or takes them from the cache."""
+    # Imported here because torch and transformers take seconds to import.
+    from pipeline.adapters.clip.text_cache import cached
+    from workers.stages import load_for_texts
+
+    encoder = load_for_texts(Settings(model=model, label_sets=policy))
+    return cached(encoder.encode_texts, encoder.model, policy.text_cache_dir)
 
 
 def _revision(model: ModelPolicy) -> str:

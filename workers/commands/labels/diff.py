@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from workers.commands.evaluation.options import check_report
+from workers.commands.labels.comparing import PAGES
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
 
@@ -87,12 +89,12 @@ def diff(
     Both label sets score the recorded embeddings, so no image is read and no GPU is used. The
     label sets may have different names, labels and actions.
     """
+    check_report(report)
     settings = load(config, overrides, {}, must_read=pictures)
     configure_logging(settings.log, "labels")
     # Imported here because Kafka's client takes long to import.
     from workers.commands.labels.comparing.diffing import pictures as pictures_of
     from workers.commands.labels.comparing.diffing import run_diff, show_diff
-    from workers.commands.labels.comparing.page import write_page
     from workers.commands.labels.comparing.sources import Selection
     from workers.commands.labels.finding import named
 
@@ -101,7 +103,11 @@ def diff(
     found = run_diff(settings, before, now, embeddings, selection, images_per_day)
     if report is not None:
         shown = pictures_of(settings, found.comparison) if pictures else {}
-        write_page(report, "diff.html.jinja", found.values() | {"pictures": shown})
+        # Imported here because jinja2 is part of an extra.
+        from workers.commands.evaluation.page import write_page
+
+        values = found.values() | {"pictures": shown}
+        write_page(report, "diff.html.jinja", values, folder=PAGES)
     if as_json:
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=2))
         return

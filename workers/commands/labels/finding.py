@@ -18,7 +18,7 @@ from pipeline.labels.scoring import EncodeTexts
 from pipeline.ports import Encoder
 from pipeline.records import ModelIdentity, Vector
 from workers.settings.loading import Settings
-from workers.stages import load_for_texts
+from workers.stages import load_for_texts, require_same_model
 
 VERSION_PREFIX = "sha256:"
 SHORTEST = 8
@@ -166,27 +166,9 @@ class Prompts:
         if self._encoder is None:
             self._encoder = self._load(self._settings)
         here = self._encoder.model
-        require_same(self._model, here)
+        require_same_model(self._model, here, "label_set.another_model")
         self.engine = here.engine
         folder = self._settings.label_sets.text_cache_dir
         if folder is None:
             return self._encoder.encode_texts(prompts)
         return CachedTexts(self._encoder.encode_texts, here, folder)(prompts)
-
-
-def require_same(of_images: ModelIdentity, here: ModelIdentity) -> None:
-    """Precision and engine may differ: prompts are always embedded in fp32.
-
-    Raises:
-        Halt: ``label_set.another_model``.
-    """
-    theirs = (of_images.name, of_images.revision, of_images.dimension, of_images.logit_scale)
-    ours = (here.name, here.revision, here.dimension, here.logit_scale)
-    if theirs != ours:
-        raise Halt(
-            "label_set.another_model",
-            f"the images were embedded by {theirs[0]} at revision {theirs[1]} (dimension "
-            f"{theirs[2]}, logit scale {theirs[3]:g}), and the settings load {ours[0]} at "
-            f"{ours[1]} (dimension {ours[2]}, logit scale {ours[3]:g}); name that model in the "
-            "settings",
-        )

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from workers.commands.evaluation.options import check_report
+from workers.commands.labels.comparing import PAGES
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
 
@@ -38,12 +40,14 @@ def preview(
     An image stands under each label that it matches, and under its best label. Below a label's
     threshold are the images that a lower one would take in.
     """
+    check_report(report)
     settings = load(config, overrides, {}, must_read=False)
     configure_logging(settings.log, "labels")
     # Imported here because clients of stores take long to import.
-    from workers.commands.labels.comparing.page import write_page
+    from workers.commands.evaluation.page import write_page
     from workers.commands.labels.comparing.previewing import run_preview
 
     found = run_preview(settings, label_set, images, limit, Console(stderr=True))
-    write_page(report, "preview.html.jinja", found.values(each_label) | {"clear": clear})
+    values = found.values(each_label) | {"clear": clear}
+    write_page(report, "preview.html.jinja", values, folder=PAGES)
     typer.echo(f"{report} written: {len(found.images)} images")

@@ -19,9 +19,9 @@ from workers.commands.evaluation.page import write_page
 from workers.commands.evaluation.pictures import pictures
 from workers.commands.evaluation.scoring import Scored
 from workers.commands.labels.grouped import Grouped
-from workers.commands.labels.learning.calibrating import Calibrated
 from workers.commands.labels.tested import Tested, TestedLabel
-from workers.commands.labels.tuned import Tuned, TunedLabel
+from workers.commands.labels.tuned import Found, TunedLabel
+from workers.commands.labels.wordings.telling import bars
 from workers.settings.loading import Settings
 
 MOST_POINTS = 200
@@ -57,16 +57,15 @@ def write_test_report(
     write_page(path, "test.html.jinja", values)
 
 
-def write_tune_report(
-    path: Path, scored: Scored, tuned: Tuned, calibrated: Calibrated | None = None
-) -> None:
-    """Old and new thresholds on the held-out images, with a slider for any other, and the
-    probabilities of these images beside their scores."""
-    held_out = tuned.parts.held_out
+def write_tune_report(path: Path, found: Found) -> None:
+    """Wordings and their differences; old and new thresholds on the held-out images, with a slider
+    for any other; and the probabilities of these images beside their scores."""
+    scored, held_out = found.scored, found.parts.held_out
+    worded, tuned, calibrated = found.worded, found.tuned, found.calibrated
     names = [each.name for each in scored.label_set.labels]
     labels = [
         _plots(label, scored.scores[held_out, place], scored.truth[held_out, place])
-        for label in tuned.labels
+        for label in (tuned.labels if tuned is not None else ())
         for place in [names.index(label.name)]
     ]
     diagrams = []
@@ -78,7 +77,10 @@ def write_tune_report(
         diagrams.append((each, before, now))
     values = common(scored) | {
         "tuned": tuned,
+        "worded": worded,
+        "bars": [] if worded is None else bars(worded.labels),
         "labels": labels,
+        "chosen_on": len(found.parts.chosen_on),
         "held_out": len(held_out),
         "calibrated": calibrated,
         "diagrams": diagrams,

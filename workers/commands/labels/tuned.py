@@ -1,20 +1,25 @@
-"""Chooses the thresholds of a label set on one part of a sample, and judges them on the other."""
+"""Chooses the thresholds of a label set on one part of a sample, and judges them on the other.
+``Found`` has all that `clipstream labels tune` finds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.evaluation.judging import Counts, judge
 from pipeline.evaluation.sample import Scores, Truth
 from pipeline.evaluation.splitting import Places, one_of_each, split
 from pipeline.evaluation.tuning import FEW_POSITIVES, Aim, Goal, choose
-from pipeline.labels.label_set import Label
+from pipeline.labels.label_set import Decision, Label
 
 if TYPE_CHECKING:
+    from pipeline.labels.learnt.calibration import Calibration
     from workers.commands.evaluation.embedding import Embedded
     from workers.commands.evaluation.scoring import Scored
+    from workers.commands.labels.learning.calibrating import Calibrated
+    from workers.commands.labels.wordings.candidates import Wording
+    from workers.commands.labels.wordings.choosing import Worded
 
 ACT, REVIEW = "act_threshold", "review_threshold"
 
@@ -57,11 +62,9 @@ class TunedLabel:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """``goal`` is None if no threshold was to be tuned. ``skipped`` are labels without a threshold
-    to tune, each with the reason."""
+    """``skipped`` are labels without a threshold to tune, each with the reason."""
 
-    goal: Goal | None
-    parts: Parts
+    goal: Goal
     labels: tuple[TunedLabel, ...]
     skipped: Mapping[str, str]
 
@@ -73,6 +76,53 @@ class Tuned:
             for each in self.labels
             if each.score is not None
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What became of a label set. ``scored`` has the new wordings, if there are any. None: this was
+    not asked for."""
+
+    scored: Scored
+    parts: Parts
+    worded: Worded | None = None
+    tuned: Tuned | None = None
+    calibrated: Calibrated | None = None
+
+    @property
+    def wordings(self) -> Mapping[str, Wording]:
+        """The new ones, by label. So are the others."""
+        return {} if self.worded is None else self.worded.adopted
+
+    @property
+    def thresholds(self) -> Mapping[str, Mapping[str, float]]:
+        return {} if self.tuned is None else self.tuned.thresholds
+
+    @property
+    def calibrations(self) -> Mapping[str, Calibration]:
+        return {} if self.calibrated is None else self.calibrated.calibrations
+
+    @property
+    def stale_calibrations(self) -> tuple[str, ...]:
+        """Labels with a calibration that was learnt from the scores of the wordings before."""
+        label_set, wordings = self.scored.label_set, self.wordings
+        every = bool(wordings) and label_set.decision is Decision.EXCLUSIVE
+        return tuple(
+            label.name
+            for label in label_set.labels
+            if label.calibration is not None
+            and (every or label.name in wordings)
+            and label.name not in self.calibrations
+        )
+
+    @property
+    def lacking(self) -> bool:
+        """Whether a label lacks the evidence for a threshold or a calibration."""
+        tuned = () if self.tuned is None else self.tuned.labels
+        calibrated = () if self.calibrated is None else self.calibrated.labels
+        return any(each.score is None for each in tuned) or any(
+            each.calibration is None for each in calibrated
+        )
 
 
 def divide(scored: Scored, held_out: float, seed: int) -> Parts:
@@ -88,17 +138,19 @@ def divided(embedded: Embedded, truth: Truth, held_out: float, seed: int) -> Par
 
 
 def tune_label_set(
-    scored: Scored, goal: Goal | None, parts: Parts, set_actions: Mapping[str, bool]
+    scored: Scored,
+    goal: Goal,
+    parts: Parts,
+    set_actions: Mapping[str, bool],
+    tries: Callable[[str], int] = lambda label: 1,
 ) -> Tuned:
-    """Choose a threshold for every label that can have one. Without a goal, for none.
+    """Choose a threshold for every label that can have one.
 
     ``set_actions`` says for each key whether the set has an action that a label without thresholds
-    can take.
+    can take. ``tries`` are a label's ``Goal.tries``.
     """
     labels = []
     skipped = {}
-    if goal is None:
-        return Tuned(None, parts, (), {})
     for place, label in enumerate(scored.label_set.labels):
         if label.neutral:
             continue
@@ -109,8 +161,9 @@ def tune_label_set(
             skipped[label.name] = "it has no threshold, and the label set no action for one"
         else:
             scores, truth = scored.scores[:, place], scored.truth[:, place]
-            labels.append(_tune(label, key, goal, parts, scores, truth))
-    return Tuned(goal, parts, tuple(labels), skipped)
+            own = replace(goal, tries=tries(label.name))
+            labels.append(_tune(label, key, own, parts, scores, truth))
+    return Tuned(goal, tuple(labels), skipped)
 
 
 def threshold_key(goal: Goal, label: Label, set_actions: Mapping[str, bool]) -> str | None:

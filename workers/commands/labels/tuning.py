@@ -1,27 +1,25 @@
 """`clipstream labels tune`: thresholds for a wanted precision or recall, or for the least cost, and
-probabilities for scores."""
+the best of several wordings, and probabilities for scores."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.adapters.label_files import with_thresholds
+from pipeline.adapters.label_files import with_thresholds, with_wordings
 from pipeline.adapters.samples.fitting import require_scikit_learn
 from pipeline.adapters.yaml_lines import file_text, read_yaml
 from pipeline.errors import Halt
 from pipeline.evaluation.judging import Counts
 from pipeline.evaluation.tuning import FEW_POSITIVES, Aim, Goal
-from pipeline.labels.label_set import LabelSet, ModelPin
-from pipeline.labels.learnt.calibration import Calibration
+from pipeline.labels.label_set import ModelPin
 from pipeline.labels.parsing import InvalidLabelSet, parse_label_set
 from workers.commands.evaluation.options import Images, Report, SetFile, check_report
 from workers.commands.evaluation.telling import percent, table_of_labels, tell_refused, told
@@ -30,12 +28,12 @@ from workers.commands.labels.learning.calibrating import (
     calibrate_label_set,
     show_calibrated,
 )
-from workers.commands.labels.tuned import ACT, REVIEW, Tuned, divide, tune_label_set
+from workers.commands.labels.tuned import ACT, REVIEW, Found, Tuned, divide, tune_label_set
+from workers.commands.labels.wordings.candidates import read_wordings
+from workers.commands.labels.wordings.choosing import choose_wordings
+from workers.commands.labels.wordings.telling import show_alike, show_wordings
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
-
-if TYPE_CHECKING:
-    from workers.commands.evaluation.scoring import Scored
 
 
 def tune(
@@ -69,6 +67,16 @@ def tune(
             metavar="FALSE_ALARM:MISS",
         ),
     ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with other wordings of labels: the best of each is taken if the images "
+            "show that it is better. docs/decisions.md has the format.",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     calibrate: Annotated[
         Method | None,
         typer.Option(help="Also learn a probability for each score: isotonic needs more images."),
@@ -89,7 +97,7 @@ def tune(
     held_out: Annotated[
         float,
         typer.Option(
-            help="Share of the images that thresholds are judged on, not chosen.", min=0.1, max=0.9
+            help="Share of the images to judge on. The others are to choose on.", min=0.1, max=0.9
         ),
     ] = 0.4,
     group_by: Annotated[
@@ -102,21 +110,25 @@ def tune(
     ] = None,
     seed: Annotated[int, typer.Option(help="Another number divides the sample anew.", min=0)] = 0,
 ) -> None:
-    """Choose thresholds on labelled images, and write a new label set with them.
+    """Choose thresholds and wordings on labelled images, and write a new label set with them.
 
-    Give one of --precision, --recall and --cost, or --calibrate, or both. Thresholds are chosen on
-    one part of the images and judged on the other. A precision or recall is reached on new images
-    with the probability --confidence, if the sample was drawn at random from them. A label for
-    which the images do not show that keeps its threshold.
+    Give one of --precision, --recall and --cost, or --prompts, or --calibrate, or several of these.
+    Thresholds and wordings are chosen on one part of the images and judged on the other. A
+    precision or recall is reached on new images with the probability --confidence, if the sample
+    was drawn at random from them. A label for which the images do not show that keeps its
+    threshold. A label keeps its wording if the images do not show that another one is better.
 
     --calibrate learns on the same part what a score is worth: events then also have a probability.
     Thresholds are about scores all the same.
 
-    The new file differs in thresholds, calibrations, the model pin and a comment at its top; all
-    else stays as written. The exit code is 1 if a label keeps its threshold, or is not calibrated,
-    for want of evidence.
+    Wordings are chosen first. Thresholds and calibrations are those of the new wordings.
+
+    The new file differs in wordings, thresholds, calibrations, the model pin and a comment at the
+    top; all else stays as written. The exit code is 1 if a label keeps its threshold, or is not
+    calibrated, for want of evidence.
     """
-    goal = _goal(precision, recall, cost, confidence, calibrate)
+    optional = prompts is not None or calibrate is not None
+    goal = _goal(precision, recall, cost, confidence, optional=optional)
     check_report(report)
     if calibrate is not None:
         require_scikit_learn("--calibrate")
@@ -126,34 +138,36 @@ def tune(
     settings = load(config, overrides, {}, must_read=False)
     configure_logging(settings.log, "labels-tune")
     # Imported here because torch and transformers take seconds to import.
-    from workers.commands.evaluation.scoring import score_sample
+    from workers.commands.evaluation.scoring import label_set_of, see_sample
 
-    progress = Console(stderr=True)
-    text = file_text(file)
-    scored = score_sample(settings, file, images, progress, group_by)
+    progress, console = Console(stderr=True), Console()
+    text, label_set = file_text(file), label_set_of(file)
+    wordings = None if prompts is None else read_wordings(prompts, read_yaml(text).data)
+    seen = see_sample(settings, label_set, images, progress, group_by)
+    scored = seen.score(label_set)
     parts = divide(scored, held_out, seed)
-    tuned = tune_label_set(scored, goal, parts, _set_actions(text))
+    worded = None if wordings is None else choose_wordings(seen, label_set, wordings, parts)
+    if worded is not None:
+        scored = seen.score(worded.label_set)
+    tuned = None
+    if goal is not None:
+        tries = worded.tries if worded is not None else lambda label: 1
+        tuned = tune_label_set(scored, goal, parts, _set_actions(text), tries)
     calibrated = None if calibrate is None else calibrate_label_set(scored, calibrate, parts)
+    found = Found(scored, parts, worded, tuned, calibrated)
     if report is not None:
         from workers.commands.labels.reports import write_tune_report
 
-        write_tune_report(report, scored, tuned, calibrated)
-    console = Console()
-    if tuned.goal is not None:
-        _show(scored, tuned, console)
-    if calibrated is not None:
-        show_calibrated(calibrated, console)
+        write_tune_report(report, found)
+    _show(found, console)
+    show_alike(scored.label_set, seen.texts, console)
     tell_refused(scored.embedded.refused, progress)
-    calibrations = {} if calibrated is None else calibrated.calibrations
-    if tuned.thresholds or calibrations:
-        _write(target, text, scored, tuned, calibrations)
+    if found.wordings or found.thresholds or found.calibrations:
+        _write(target, text, found)
         typer.echo(f"written: {target}")
     if report is not None:
         typer.echo(f"report: {report}")
-    lacking = any(each.score is None for each in tuned.labels) or (
-        calibrated is not None and len(calibrations) < len(calibrated.labels)
-    )
-    raise typer.Exit(1 if lacking else 0)
+    raise typer.Exit(1 if found.lacking else 0)
 
 
 def _goal(
@@ -161,10 +175,11 @@ def _goal(
     recall: float | None,
     cost: str | None,
     confidence: float,
-    calibrate: Method | None,
+    *,
+    optional: bool,
 ) -> Goal | None:
     given = sum(each is not None for each in (precision, recall, cost))
-    if given == 0 and calibrate is not None:
+    if optional and not given:
         return None
     if given != 1:
         raise typer.BadParameter("give one of --precision, --recall and --cost")
@@ -187,28 +202,16 @@ def _set_actions(text: str) -> dict[str, bool]:
     return {ACT: "act_action" in written, REVIEW: "review_action" in written}
 
 
-def _write(
-    target: Path,
-    text: str,
-    scored: Scored,
-    tuned: Tuned,
-    calibrations: Mapping[str, Calibration],
-) -> None:
+def _write(target: Path, text: str, found: Found) -> None:
     """
     Raises:
         Halt: ``tune.unwritable``, ``tune.exists``.
     """
-    parts = tuned.parts
-    by = f"by `clipstream labels tune` on {datetime.now(UTC):%Y-%m-%d}"
-    what = f"Thresholds chosen {by}: {tuned.goal}." if tuned.thresholds else f"Calibrated {by}."
-    note = (
-        f"{what}\n"
-        f"Chosen on {len(parts.chosen_on)} images, judged on {len(parts.held_out)} others; "
-        f"sample sha256:{scored.embedded.digest[:16]}."
-    )
+    scored = found.scored
     pin = ModelPin(scored.model.name, scored.model.revision)
-    new = with_thresholds(text, tuned.thresholds, pin, note, calibrations)
-    _check(new, scored.label_set, tuned, calibrations, pin)
+    new = with_wordings(text, {name: each.written for name, each in found.wordings.items()})
+    new = with_thresholds(new, found.thresholds, pin, _note(found), found.calibrations)
+    _check(new, found, pin)
     try:
         with target.open("x", encoding="utf-8") as file:
             file.write(new)
@@ -218,43 +221,68 @@ def _write(
         raise Halt("tune.unwritable", f"{target}: cannot be written ({error.strerror})") from error
 
 
-def _check(
-    text: str,
-    old: LabelSet,
-    tuned: Tuned,
-    calibrations: Mapping[str, Calibration],
-    pin: ModelPin,
-) -> None:
+def _note(found: Found) -> str:
+    """What a new label set says of itself at its top."""
+    lines = [f"Chosen by `clipstream labels tune` on {datetime.now(UTC):%Y-%m-%d}."]
+    if found.wordings:
+        lines.append(f"Wordings of {', '.join(found.wordings)}, by average precision.")
+    if found.tuned is not None and found.thresholds:
+        lines.append(f"Thresholds: {found.tuned.goal}.")
+    elif found.wordings:
+        lines.append("Thresholds are those of the wordings before.")
+    if found.stale_calibrations:
+        stale = ", ".join(found.stale_calibrations)
+        lines.append(f"Calibrations of {stale} are those of the wordings before.")
+    if found.calibrated is not None and found.calibrations:
+        lines.append(f"Probabilities: {found.calibrated.method}.")
+    on, out = len(found.parts.chosen_on), len(found.parts.held_out)
+    sample = f"sample sha256:{found.scored.embedded.digest[:16]}"
+    return "\n".join([*lines, f"Chosen on {on} images, judged on {out} others; {sample}."])
+
+
+def _check(text: str, found: Found, pin: ModelPin) -> None:
     """Refuse a text that says anything but what was tuned: the edit of a person's file is only as
     good as what is read from it afterwards."""
     try:
         new = parse_label_set(read_yaml(text).data)
     except InvalidLabelSet as error:
         raise Halt("tune.unwritable", f"tune: the new label set is not valid: {error}") from error
+    old = found.scored.label_set
     expected = []
-    for label, found in zip(old.labels, new.labels, strict=True):
-        scores = tuned.thresholds.get(label.name, {})
+    for label, written in zip(old.labels, new.labels, strict=True):
+        scores = found.thresholds.get(label.name, {})
         changes: dict[str, Any] = {}
-        if label.name in calibrations:
-            changes["calibration"] = calibrations[label.name]
+        if label.name in found.calibrations:
+            changes["calibration"] = found.calibrations[label.name]
         for key, name in ((ACT, "act"), (REVIEW, "review")):
             if key in scores:
-                threshold = getattr(label, name) or getattr(found, name)
+                threshold = getattr(label, name) or getattr(written, name)
                 changes[name] = threshold and replace(threshold, score=scores[key])
         expected.append(replace(label, **changes))
     if replace(old, labels=tuple(expected), model=pin) != new:
         raise Halt(
             "tune.unwritable",
-            "tune: the new values do not fit this file's layout; write one key on each line",
+            "tune: the changes do not fit this file's layout; write one key on each line",
         )
 
 
-def _show(scored: Scored, tuned: Tuned, console: Console) -> None:
-    parts = tuned.parts
-    console.print(f"[bold]{escape(scored.label_set.name)}[/]: {tuned.goal}", soft_wrap=True)
-    console.print(
-        f"chosen on {len(parts.chosen_on)} images, judged on {len(parts.held_out)} others"
-    )
+def _show(found: Found, console: Console) -> None:
+    parts = found.parts
+    if found.worded is not None or found.tuned is not None:
+        goal = "" if found.tuned is None else f": {found.tuned.goal}"
+        console.print(f"[bold]{escape(found.scored.label_set.name)}[/]{goal}", soft_wrap=True)
+        console.print(
+            f"chosen on {len(parts.chosen_on)} images, judged on {len(parts.held_out)} others"
+        )
+    if found.worded is not None:
+        show_wordings(found.worded, found, console)
+    if found.tuned is not None:
+        _show_thresholds(found.tuned, console)
+    if found.calibrated is not None:
+        show_calibrated(found.calibrated, parts, console)
+
+
+def _show_thresholds(tuned: Tuned, console: Console) -> None:
     table = table_of_labels("images", "", "threshold", "precision", "recall")
     for label in tuned.labels:
         images = f"{label.positives}+{label.held_out_positives}"

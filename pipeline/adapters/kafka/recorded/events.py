@@ -85,13 +85,15 @@ def embedding_of(
 @dataclass(frozen=True, slots=True)
 class ScoredImage:
     """A classified image. ``id`` is that of its classification. ``at_s`` is when its reference was
-    sent, else when its classification was published, in Unix seconds."""
+    sent, else when its classification was published, in Unix seconds. ``has_views``: it was scored
+    by several views."""
 
     id: str
     uri: str | None
     etag: str | None
     version_id: str | None
     at_s: float
+    has_views: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ def classified(
                     event.object["etag"],
                     event.object["version_id"],
                     _sent_s(event, record),
+                    bool(event.views),
                 ),
                 event,
             )

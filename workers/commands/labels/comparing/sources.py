@@ -21,8 +21,8 @@ from pipeline.backfill.report.samples import SampledObject
 from pipeline.errors import Halt
 from pipeline.records import ModelIdentity
 from workers.backfill.output import Output, open_output
-from workers.commands.labels.finding import require_same
 from workers.settings.loading import Settings
+from workers.stages import require_same_model
 
 if TYPE_CHECKING:
     from pipeline.adapters.parquet.committed import CommittedFile
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TOPIC = "topic"
 EVENTS = "events"
 """Of places: no embeddings at all, but the results that the events on the topic hold."""
+_VIEWS = "have several views, and only their centres are compared"
 BLOCK = 4_096
 """Embeddings that are scored at a time."""
 
@@ -115,6 +116,8 @@ def _topic(settings: Settings, selection: Selection) -> Source:
         notes.append(f"{found.others} images of other models are left out")
     if found.unscored:
         notes.append(f"{found.unscored} images were not scored with {selection.label_set}")
+    if with_views := sum(image.has_views for image in found.images.values()):
+        notes.append(f"{with_views} images {_VIEWS}")
     blocks = _blocks_of_topic(settings, found.images, selection)
     return Source(place, found.model, blocks, tuple(notes), len(found.images))
 
@@ -160,7 +163,8 @@ def _parquet(settings: Settings, place: str, selection: Selection) -> Source:
         raise no_embedding(place, "it has no data file of a backfill")
     model = first.footer.identity.of_model
     blocks = _blocks_of_files(place, model, chain([first], files), selection)
-    return Source(place, model, blocks)
+    notes = (f"images of the job {_VIEWS}",) if first.has_views else ()
+    return Source(place, model, blocks, notes)
 
 
 def _files(settings: Settings, place: str) -> Iterator[CommittedFile]:
@@ -192,7 +196,7 @@ def _blocks_of_files(
 
     left = math.inf if selection.newest is None else selection.newest
     for file in files:
-        require_same(file.footer.identity.of_model, model)
+        require_same_model(file.footer.identity.of_model, model, "label_set.another_model")
         if not file.has_embeddings:
             raise no_embedding(place, "the job was run without embeddings")
         for vectors, objects in embedded(file, selection.label_set, BLOCK):

@@ -70,7 +70,6 @@ class CalibratedLabel:
 @dataclass(frozen=True, slots=True)
 class Calibrated:
     method: Method
-    parts: Parts
     labels: tuple[CalibratedLabel, ...]
 
     @property
@@ -110,7 +109,7 @@ def calibrate_label_set(scored: Scored, method: Method, parts: Parts) -> Calibra
                 probabilities,
             )
         )
-    return Calibrated(method, parts, tuple(labels))
+    return Calibrated(method, tuple(labels))
 
 
 def _learn(
@@ -129,9 +128,8 @@ def _learn(
     return learnt, "" if learnt else "images that show it score no higher than others"
 
 
-def show_calibrated(calibrated: Calibrated, console: Console) -> None:
+def show_calibrated(calibrated: Calibrated, parts: Parts, console: Console) -> None:
     """Print what was learnt, and what it is worth."""
-    parts = calibrated.parts
     console.print(
         f"[bold]calibration[/]: {calibrated.method}, learnt on {len(parts.chosen_on)} images, "
         f"judged on {len(parts.held_out)} others",

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -102,10 +103,15 @@ def train_head(
     from pipeline.labels.blocks import score_block
     from pipeline.labels.scoring import compile_label_sets
     from workers.commands.evaluation.embedding import embed
-    from workers.commands.evaluation.scoring import Scored, require_one_view
+    from workers.commands.evaluation.scoring import Scored
     from workers.stages import load_encoder
 
-    require_one_view(settings)
+    if settings.decode.views != "centre":
+        raise Halt(
+            "settings.invalid",
+            "decode.views: labels of an image need not be those of each of its views, so a head "
+            "learns from centres; add `-s decode.views=centre`, and judge it with `labels test`",
+        )
     progress = Console(stderr=True)
     names = None if labels is None else tuple(each.strip() for each in labels.split(","))
     sample = read_sample(images, names, group_by)
@@ -130,6 +136,7 @@ def train_head(
         embedded,
         kept=tuple(embedded.kept[at] for at in parts.held_out.tolist()),
         embeddings=embedded.embeddings[parts.held_out],
+        firsts=np.arange(len(parts.held_out)),
         hashes=tuple(embedded.hashes[at] for at in parts.held_out.tolist()),
     )
     block = score_block(compiled, unseen.embeddings)
