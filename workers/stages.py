@@ -16,7 +16,6 @@ from pipeline.adapters.decode.pool import MAX_FILE_BYTES, SandboxedDecoder
 from pipeline.decode.policy import DecodePolicy
 from pipeline.encode.batching import Batcher
 from pipeline.encode.policy import BatchPolicy
-from pipeline.errors import Halt
 from pipeline.fetch import Fetcher, Stores
 from pipeline.flow import Flow
 from pipeline.look import Look
@@ -70,23 +69,18 @@ def load_for_texts(settings: Settings) -> Encoder:
     return load_encoder(settings.model_copy(update={"model": model}))
 
 
-def require_same_model(of_images: ModelIdentity, here: ModelIdentity, code: str) -> None:
-    """Refuse to embed prompts for images that another model embedded. Precision and engine may
-    differ: prompts are always embedded in fp32.
-
-    Raises:
-        Halt: ``code``.
-    """
+def another_model(of_images: ModelIdentity, here: ModelIdentity) -> str | None:
+    """Why prompts that ``here`` embeds cannot be compared with images that ``of_images`` embedded.
+    None: they can. Precision and engine may differ: prompts are always embedded in fp32."""
     theirs = (of_images.name, of_images.revision, of_images.dimension, of_images.logit_scale)
     ours = (here.name, here.revision, here.dimension, here.logit_scale)
-    if theirs != ours:
-        raise Halt(
-            code,
-            f"the images were embedded by {theirs[0]} at revision {theirs[1]} (dimension "
-            f"{theirs[2]}, logit scale {theirs[3]:g}), and the settings load {ours[0]} at "
-            f"{ours[1]} (dimension {ours[2]}, logit scale {ours[3]:g}); name that model in the "
-            "settings",
-        )
+    if theirs == ours:
+        return None
+    return (
+        f"the images were embedded by {theirs[0]} at revision {theirs[1]} (dimension {theirs[2]}, "
+        f"logit scale {theirs[3]:g}), and the settings load {ours[0]} at {ours[1]} (dimension "
+        f"{ours[2]}, logit scale {ours[3]:g}); name that model in the settings"
+    )
 
 
 def tell_model(meter: Meter, model: ModelIdentity) -> None:

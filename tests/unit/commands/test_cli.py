@@ -126,6 +126,7 @@ def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() ->
         "evaluate.lacks_package",
         "tune.exists",
         "tune.unwritable",
+        "tune.candidates",
         "label_set.none",
         "label_set.invalid",
         "label_set.duplicate",

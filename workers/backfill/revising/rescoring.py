@@ -33,7 +33,7 @@ from pipeline.records import Vector
 from workers.backfill.revising.threads import in_threads
 from workers.label_sets import ScoringRules, load_scoring
 from workers.settings.loading import Settings
-from workers.stages import require_same_model
+from workers.stages import another_model
 
 KIND = "rescore"
 """``Source.kind`` of a job that scores another job's rows again."""
@@ -81,7 +81,8 @@ def rules_for(
 
     def encode_texts(prompts: Sequence[str]) -> Vector:
         encoder = load(_for_texts(settings))
-        require_same_model(parent.identity.of_model, encoder.model, "backfill.another_model")
+        if (told := another_model(parent.identity.of_model, encoder.model)) is not None:
+            raise Halt("backfill.another_model", told)
         return encoder.encode_texts(prompts)
 
     policy = settings.label_sets.model_copy(update={"paths": tuple(files)})

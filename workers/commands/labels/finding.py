@@ -18,7 +18,7 @@ from pipeline.labels.scoring import EncodeTexts
 from pipeline.ports import Encoder
 from pipeline.records import ModelIdentity, Vector
 from workers.settings.loading import Settings
-from workers.stages import load_for_texts, require_same_model
+from workers.stages import another_model, load_for_texts
 
 VERSION_PREFIX = "sha256:"
 SHORTEST = 8
@@ -166,9 +166,18 @@ class Prompts:
         if self._encoder is None:
             self._encoder = self._load(self._settings)
         here = self._encoder.model
-        require_same_model(self._model, here, "label_set.another_model")
+        require_same(self._model, here)
         self.engine = here.engine
         folder = self._settings.label_sets.text_cache_dir
         if folder is None:
             return self._encoder.encode_texts(prompts)
         return CachedTexts(self._encoder.encode_texts, here, folder)(prompts)
+
+
+def require_same(of_images: ModelIdentity, here: ModelIdentity) -> None:
+    """
+    Raises:
+        Halt: ``label_set.another_model``.
+    """
+    if (told := another_model(of_images, here)) is not None:
+        raise Halt("label_set.another_model", told)

@@ -21,8 +21,8 @@ from pipeline.backfill.report.samples import SampledObject
 from pipeline.errors import Halt
 from pipeline.records import ModelIdentity
 from workers.backfill.output import Output, open_output
+from workers.commands.labels.finding import require_same
 from workers.settings.loading import Settings
-from workers.stages import require_same_model
 
 if TYPE_CHECKING:
     from pipeline.adapters.parquet.committed import CommittedFile
@@ -196,7 +196,7 @@ def _blocks_of_files(
 
     left = math.inf if selection.newest is None else selection.newest
     for file in files:
-        require_same_model(file.footer.identity.of_model, model, "label_set.another_model")
+        require_same(file.footer.identity.of_model, model)
         if not file.has_embeddings:
             raise no_embedding(place, "the job was run without embeddings")
         for vectors, objects in embedded(file, selection.label_set, BLOCK):
