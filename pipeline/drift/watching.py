@@ -24,6 +24,7 @@ from pipeline.metrics import (
 )
 from pipeline.ports import Meter
 from pipeline.records import LabelSetResult, Looked, ModelIdentity
+from pipeline.records.known import KnownMatch
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,15 @@ MEASURES = ("cosine", "spreads", "spread")
 class Scoring(Protocol):
     """One version of the label sets."""
 
-    def judge(self, names: tuple[str, ...], looked: Looked) -> tuple[LabelSetResult, ...]: ...
+    def judge(
+        self, names: tuple[str, ...], looked: Looked, known: Sequence[KnownMatch] = ()
+    ) -> tuple[LabelSetResult, ...]: ...
 
-    def unclassified_action(self, names: tuple[str, ...]) -> str: ...
+    def unheard(self, names: tuple[str, ...], known: Sequence[KnownMatch]) -> str | None: ...
+
+    def unclassified_action(
+        self, names: tuple[str, ...], known: Sequence[KnownMatch] = ()
+    ) -> str: ...
 
 
 class WatchedScoring:
@@ -78,8 +85,10 @@ class WatchedScoring:
                     why,
                 )
 
-    def judge(self, names: tuple[str, ...], looked: Looked) -> tuple[LabelSetResult, ...]:
-        results = self._scoring.judge(names, looked)
+    def judge(
+        self, names: tuple[str, ...], looked: Looked, known: Sequence[KnownMatch] = ()
+    ) -> tuple[LabelSetResult, ...]:
+        results = self._scoring.judge(names, looked, known)
         if looked.views is None:
             for result in results:
                 watched = self._watched.get(result.label_set)
@@ -87,8 +96,11 @@ class WatchedScoring:
                     watched.add(result, looked)
         return results
 
-    def unclassified_action(self, names: tuple[str, ...]) -> str:
-        return self._scoring.unclassified_action(names)
+    def unheard(self, names: tuple[str, ...], known: Sequence[KnownMatch]) -> str | None:
+        return self._scoring.unheard(names, known)
+
+    def unclassified_action(self, names: tuple[str, ...], known: Sequence[KnownMatch] = ()) -> str:
+        return self._scoring.unclassified_action(names, known)
 
     def close(self) -> None:
         """Stop exposing what was told. Results that are still to come count nowhere."""

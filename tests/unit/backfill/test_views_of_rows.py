@@ -53,7 +53,8 @@ def calibrated(threshold: float, *labels: str) -> JsonValue:
     document: Any = label_set("animals", threshold, *labels)
     document["model"] = {"name": ENCODER.model.name, "revision": ENCODER.model.revision}
     document["labels"][0]["calibration"] = CALIBRATION
-    return document
+    written: JsonValue = document
+    return written
 
 
 OLD = calibrated(0.9)
