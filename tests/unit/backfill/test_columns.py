@@ -54,6 +54,7 @@ def test_a_label_set_is_null_where_the_row_did_not_ask_for_it() -> None:
         "raised": [],
         "labels_decision": "review",
         "shadow": False,
+        "probabilities": {"cat": None},
     }
 
 

@@ -48,7 +48,7 @@ VIEWS = "all, at most 9, up to 0.1 unseen"
 CALIBRATION: JsonValue = {"platt": {"slope": 0.5, "intercept": 1}, "sample": "sha256:" + "a" * 64}
 
 
-def calibrated(threshold: float, *labels: str) -> JsonValue:
+def calibrated(threshold: float, *labels: str) -> Any:
     """A label set whose first label is calibrated."""
     document: Any = label_set("animals", threshold, *labels)
     document["model"] = {"name": ENCODER.model.name, "revision": ENCODER.model.revision}
@@ -58,7 +58,7 @@ def calibrated(threshold: float, *labels: str) -> JsonValue:
 
 
 OLD = calibrated(0.9)
-NEW: Any = calibrated(0.9999, "dog", "cat", "owl")
+NEW = calibrated(0.9999, "dog", "cat", "owl")
 REVIEWED: JsonValue = NEW | {"review_if": {"frames": 2}}
 URI = "s3://derived/2024"
 
