@@ -53,8 +53,7 @@ def calibrated(threshold: float, *labels: str) -> Any:
     document: Any = label_set("animals", threshold, *labels)
     document["model"] = {"name": ENCODER.model.name, "revision": ENCODER.model.revision}
     document["labels"][0]["calibration"] = CALIBRATION
-    written: JsonValue = document
-    return written
+    return document
 
 
 OLD = calibrated(0.9)
