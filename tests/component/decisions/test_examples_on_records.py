@@ -108,7 +108,8 @@ class Examples:
 
     def run(self, commands: str) -> str:
         """What the commands of an example print."""
-        for name, documented in reversed(self._names.items()):
+        # The first topic of a documented name is that of settings.yaml, which has all images.
+        for name, documented in self._names.items():
             commands = commands.replace(documented, name)
         printed = ""
         for command in commands.splitlines():
