@@ -58,17 +58,24 @@ def tools() -> Path:
     folder = cache_folder(
         "build-tools", f"{digest}-{sys.version_info.major}.{sys.version_info.minor}"
     )
-    done = folder / ".installed"
+    # Not the folder itself: uv locks the same file, `.lock`, of the environment that it installs
+    # into, and would wait for this process for ever.
+    environment = folder / "environment"
+    commands = environment / "bin"
+    done = environment / ".installed"
     with locked(folder):
         if not done.is_file():
             uv = Path(sys.executable).parent / "uv"
-            _run(uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, folder)
             _run(
-                *(uv, "pip", "install", "--quiet", "--python", folder / "bin/python"),
+                *(uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable),
+                environment,
+            )
+            _run(
+                *(uv, "pip", "install", "--quiet", "--python", commands / "python"),
                 *("--require-hashes", "--requirement", TOOLS),
             )
             done.touch()
-    return folder / "bin"
+    return commands
 
 
 def sbom(python: str = sys.executable) -> dict[str, Any]:
