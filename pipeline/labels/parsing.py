@@ -23,8 +23,8 @@ from pipeline.labels.label_set import (
 )
 from pipeline.labels.learnt.calibration import Calibration, Isotonic, Platt
 from pipeline.labels.learnt.head import Head, Layer
-from pipeline.labels.prompts import prompt_problems
 from pipeline.labels.values import too_long
+from pipeline.labels.wording.prompts import prompt_problems
 from pipeline.labels.written import (
     EXPECT_KEYS,
     WrittenLabel,

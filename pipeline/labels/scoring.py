@@ -36,8 +36,8 @@ from pipeline.labels.learnt.calibration import Calibrations
 from pipeline.labels.learnt.head import Head
 from pipeline.labels.learnt.logistic import Float64s, sigmoid, softmax
 from pipeline.labels.pins import check_pins
-from pipeline.labels.prompt_vectors import PromptVectors
 from pipeline.labels.strongest import strongest
+from pipeline.labels.wording.vectors import PromptVectors
 from pipeline.records import (
     ImageFacts,
     LabelScore,
@@ -360,8 +360,8 @@ def _check_head(label_set: LabelSet, head: Head, model: ModelIdentity) -> None:
 def _check_told_apart(label_set: LabelSet, labels: Float64s, contrasts: Float64s) -> None:
     """Refuse labels that the model cannot tell apart. Which of them matches would be chance.
 
-    ``pipeline.labels.prompts`` refuses what the files alone show. This check finds more, such as
-    prompts that differ only in case or Unicode form.
+    ``wording.prompts`` refuses what the files alone show. This check finds more, such as prompts
+    that differ only in case or Unicode form.
     """
     where = f"label set {label_set.name!r}"
     equal = _same(labels)

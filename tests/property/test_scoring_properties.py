@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pipeline.errors import Reject
 from pipeline.labels.label_set import Decision, Label, LabelSet, Threshold
 from pipeline.labels.learnt.logistic import sigmoid, softmax
-from pipeline.labels.prompts import prompt_problems
 from pipeline.labels.scoring import CompiledLabelSet, compile_label_sets
+from pipeline.labels.wording.prompts import prompt_problems
 from pipeline.records import LabelSetResult, ModelIdentity, Vector
 
 DIMENSION = 8

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.labels.label_set import Decision, Label, LabelSet
-from pipeline.labels.prompts import Alike, alike_labels, prompt_problems
+from pipeline.labels.wording.prompts import Alike, alike_labels, prompt_problems
 from pipeline.ports import PromptTokens
 from pipeline.records import Vector
 

@@ -10,8 +10,8 @@ from rich.markup import escape
 
 from pipeline.evaluation.judging import Interval
 from pipeline.labels.label_set import Decision, LabelSet
-from pipeline.labels.prompts import alike_labels
 from pipeline.labels.scoring import EncodeTexts
+from pipeline.labels.wording.prompts import alike_labels
 from workers.commands.evaluation.telling import percent, table_of_labels
 from workers.commands.labels.tuned import Found
 from workers.commands.labels.wordings.choosing import Worded, WordedLabel
