@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from pipeline.adapters.decode.pdq import PdqHasher
 
@@ -44,6 +44,14 @@ def test_hash_and_quality_are_those_of_the_reference(
     assert (bits.hex(), quality) == expected
 
 
+@pytest.mark.parametrize(("width", "height"), [(513, 90), (640, 480), (90, 1501)])
+def test_of_a_large_picture_the_pixels_of_the_reference_are_taken(width: int, height: int) -> None:
+    pixels = noise(height, width)
+    taken = pixels[np.arange(512) * height // 512][:, np.arange(512) * width // 512]
+    hasher = PdqHasher()
+    assert hasher(Image.fromarray(pixels)) == hasher.of_pixels(taken)
+
+
 def test_a_mirrored_picture_has_another_hash() -> None:
-    hasher: Any = PdqHasher()
+    hasher = PdqHasher()
     assert hasher.of_pixels(waves()) != hasher.of_pixels(waves()[:, ::-1])
