@@ -24,9 +24,8 @@ _SIDE = 64
 """Edge of the square that is transformed."""
 _WAVES = 16
 """Kept along each axis: their signs are the 256 bits."""
-_RED, _GREEN, _BLUE = 0.299, 0.587, 0.114
-_PASSES = 2
-"""Of the box filter: two are a tent."""
+_LUMA = (0.299, 0.587, 0.114)
+"""Of red, green and blue."""
 _BEST_QUALITY = 100
 
 
@@ -39,6 +38,8 @@ class PdqHasher:
         angles = numpy.outer(numpy.arange(1, _WAVES + 1), 2 * numpy.arange(_SIDE) + 1)
         cosines = numpy.sqrt(2 / _SIDE) * numpy.cos(numpy.pi / (2 * _SIDE) * angles)
         self._transform = cosines.astype(numpy.float32)
+        self._luma = numpy.array(_LUMA, numpy.float32)
+        self._largest = self._reduction(_EDGE)
 
     def __call__(self, picture: Image.Image) -> tuple[bytes, int]:
         """The 32 bytes of the hash, the highest bit first, and its quality, 0 to 100."""
@@ -47,23 +48,32 @@ class PdqHasher:
     def of_pixels(self, pixels: Any) -> tuple[bytes, int]:
         """The same of uint8 [height, width, 3], of which no edge is longer than 512."""
         numpy = self._numpy
-        if min(pixels.shape[:2]) < _LEAST_EDGE:
+        height, width, _ = pixels.shape
+        if min(height, width) < _LEAST_EDGE:
             return bytes(_WAVES * _WAVES // 8), 0
-        weights = numpy.array([_RED, _GREEN, _BLUE], numpy.float32)
-        red, green, blue = (weights[each] * pixels[..., each] for each in range(3))
-        luma = red + green + blue
-        height, width = luma.shape
-        for _ in range(_PASSES):
-            luma = self._box(luma, _window(width))
-            luma = self._box(luma.T, _window(height)).T
-        halves = numpy.arange(_SIDE) + 0.5
-        rows, columns = ((halves * edge / _SIDE).astype(int) for edge in (height, width))
-        square = luma[numpy.ix_(rows, columns)]
+        luma = pixels.astype(numpy.float32) @ self._luma
+        down, across = (
+            self._largest if edge == _EDGE else self._reduction(edge) for edge in (height, width)
+        )
+        square = down @ luma @ across.T
         spectrum = (self._transform @ square @ self._transform.T).ravel()
         # The lower of the two in the middle, as the reference's median.
         median = numpy.sort(spectrum)[len(spectrum) // 2 - 1]
         # The reference's first bit is the last of its text.
         return numpy.packbits((spectrum > median)[::-1]).tobytes(), self._quality(square)
+
+    def _reduction(self, edge: int) -> Any:
+        """The matrix [64, edge] that filters values along an edge and takes 64 of them. The filter
+        is Jarosz': two passes of a box, which at the ends takes the mean of what there is."""
+        numpy = self._numpy
+        window = (edge + 2 * _SIDE - 1) // (2 * _SIDE)
+        places = numpy.arange(edge)
+        last = numpy.minimum(places + (window + 2) // 2 - 1, edge - 1)
+        first = numpy.maximum(places + (window + 2) // 2 - window, 0)
+        within = (places >= first[:, None]) & (places <= last[:, None])
+        box = within / (last - first + 1)[:, None]
+        taken = ((numpy.arange(_SIDE) + 0.5) * edge / _SIDE).astype(int)
+        return (box[taken] @ box).astype(numpy.float32)
 
     def _quality(self, square: Any) -> int:
         """How much there is to see: the sum of the differences between neighbours, in percent of
@@ -71,18 +81,6 @@ class PdqHasher:
         steps = (self._numpy.diff(square, axis=axis) * 100 / 255 for axis in (0, 1))
         total = sum(int(self._numpy.abs(self._numpy.trunc(each)).sum()) for each in steps)
         return min(total // 90, _BEST_QUALITY)
-
-    def _box(self, rows: Any, window: int) -> Any:
-        """The mean of ``window`` values along the last axis; at the ends, of those there are."""
-        numpy = self._numpy
-        count = rows.shape[-1]
-        ahead = (window + 2) // 2 - 1
-        sums = numpy.zeros((*rows.shape[:-1], count + 1))
-        numpy.cumsum(rows, axis=-1, dtype=numpy.float64, out=sums[..., 1:])
-        places = numpy.arange(count)
-        last = numpy.minimum(places + ahead, count - 1) + 1
-        first = numpy.maximum(places + ahead + 1 - window, 0)
-        return ((sums[..., last] - sums[..., first]) / (last - first)).astype(numpy.float32)
 
     def _pixels(self, picture: Image.Image) -> Any:
         """uint8 [height, width, 3], of which no edge is longer than ``_EDGE``."""
@@ -99,8 +97,3 @@ class PdqHasher:
                 Image.Resampling.NEAREST,
             )
         return self._numpy.asarray(picture.convert("RGB"))
-
-
-def _window(edge: int) -> int:
-    """Of the box filter along an edge, in pixels."""
-    return (edge + 2 * _SIDE - 1) // (2 * _SIDE)
