@@ -28,7 +28,13 @@ class NullDecoder:
     """Always the same pixels, at once."""
 
     def __init__(
-        self, policy: DecodePolicy, meter: Meter, *, max_file_bytes: int, min_share: float
+        self,
+        policy: DecodePolicy,
+        meter: Meter,
+        *,
+        max_file_bytes: int,
+        min_share: float,
+        pdq: bool = False,
     ) -> None:
         pixels = np.full((CROP_PX, CROP_PX, 3), 127, np.uint8)
         self._image = DecodedImage(pixels, ImageFacts("JPEG", 640, 480, 1, 0.25))
