@@ -127,6 +127,7 @@ def test_halts_of_what_a_command_was_given_exit_as_a_mistyped_argument_does() ->
         "tune.exists",
         "tune.unwritable",
         "tune.candidates",
+        "known.invalid",
         "label_set.none",
         "label_set.invalid",
         "label_set.duplicate",
