@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field
 
@@ -15,7 +14,7 @@ class KnownPolicy(Policy):
 
     tier = Tier.TUNING
 
-    lists: Annotated[tuple[Path, ...], Tier.EVERYDAY] = Field(
+    lists: tuple[Path, ...] = Field(
         (),
         description="YAML files with the header of one list of known pictures each, or folders of "
         "such files. An image that a list has gets the list's action (docs/known-pictures.md).",

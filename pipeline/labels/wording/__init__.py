@@ -1,2 +1,2 @@
-"""The prompts of label sets: ``prompts`` checks them with the tokenizer and says which are alike,
-``vectors`` makes vectors of them."""
+"""The prompts of label sets. Read ``prompts`` first: it checks them with the tokenizer and says
+which are alike. ``vectors`` makes vectors of them."""

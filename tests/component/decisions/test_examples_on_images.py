@@ -49,9 +49,13 @@ UNSTEADY = ("taken for", "worst class")
 """What lines say that are about one or two images."""
 
 
+EXAMPLE = re.compile(r"```sh\n((?:(?!```).)*)```\n\n```text\n(.*?)```", re.DOTALL)
+"""A block of commands, with a block of what they print right below."""
+
+
 def examples() -> Iterator[tuple[str, list[str], str]]:
     """The name in ``EXIT_CODES``, the words and the output of each command that needs no broker."""
-    for command, shown in re.findall(r"```sh\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL):
+    for command, shown in EXAMPLE.findall(PAGE):
         words = shlex.split(command.replace("\\\n", " "))
         name = next((name for name in EXIT_CODES if {*name.split()} <= {*words}), None)
         if name is not None:

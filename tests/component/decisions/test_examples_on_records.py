@@ -46,7 +46,9 @@ TRIED = (
 )
 """The shadow set whose results are published: what the page's commands write, too."""
 FIRST_SEEN_S = 1_767_225_600.0
-EXAMPLE = re.compile(r"```sh\n(?P<commands>.*?)```\n\n```text\n(?P<output>.*?)```", re.DOTALL)
+EXAMPLE = re.compile(
+    r"```sh\n(?P<commands>(?:(?!```).)*)```\n\n```text\n(?P<output>.*?)```", re.DOTALL
+)
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.\d+(?:e[-+]?\d+)?")
 
 
