@@ -24,6 +24,8 @@ HELD_OUT_SHARE = 5
 """One image in this many is held out."""
 MOST_HELD_OUT = 64
 """Kept next to the graph, and encoded twice at each load: about 150 KB and 50 ms for each."""
+_VNNI = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8")
+"""Instructions that add products of int8 in 32 bits."""
 
 
 def split(images: Pixels) -> tuple[Pixels, Pixels]:
@@ -76,6 +78,7 @@ def calibrate(
             nncf.Dataset(images[:, None]),  # batches of one
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(images),
+            advanced_parameters=_advanced(nncf),
         )
         quantized = int8.apart(quantize)
         openvino.save_model(quantized, directory / int8.GRAPH, compress_to_fp16=False)
@@ -97,6 +100,16 @@ def calibrate(
         shutil.rmtree(directory, ignore_errors=True)
         raise
     return facts
+
+
+def _advanced(nncf: Any) -> Any:
+    """An x86-64 processor without VNNI adds pairs of products in 16 bits, which overflow. So for
+    such a processor weights take half of their range."""
+    able = torch.cpu.get_capabilities()
+    overflows = able.get("architecture") == "x86_64" and not any(map(able.get, _VNNI))
+    return nncf.AdvancedQuantizationParameters(
+        overflow_fix=nncf.OverflowFix.ENABLE if overflows else None
+    )
 
 
 def _graph(openvino: Any, tower: VisionTower, side: int) -> Any:
