@@ -35,6 +35,7 @@ from workers.embedded.processes import LOOPBACK
 pytestmark = pytest.mark.component
 
 VALUES = {
+    "measure": ("cosine", "spreads", "spread"),
     "state": ("ready", "held", "starting", "waiting", "empty", "leaving", "committed", "in_work"),
     "stage": ("fetch", "decode", "queue", "encode", "score", "commit"),
     "outcome": ("classified", "dead_letter", "skipped", "loaded", "refused", "seen"),
