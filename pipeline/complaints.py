@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 KeyPath = tuple[str | int, ...]
 
 IN_YAML: Mapping[type, str] = {
@@ -86,3 +88,11 @@ def instead(meant: Sequence[str], known: Iterable[str]) -> str:
 def said(message: str) -> str:
     """The text of our own check, taken out of the message that pydantic makes of it."""
     return message.removeprefix("Value error, ")
+
+
+def first_said(error: ValidationError, whole: str) -> str:
+    """Where the first problem is, and what pydantic says of it. ``whole`` names what was read, for
+    a problem of no place within it."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"])) or whole
+    return f"{place}: {first['msg']}"

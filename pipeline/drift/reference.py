@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.complaints import first_said
 from pipeline.errors import Halt
 from pipeline.records import ModelIdentity
 
@@ -76,11 +77,9 @@ class Reference(_Part):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the file"
             raise Halt(
                 "drift.invalid",
-                f"{where}: is no reference: {place}: {first['msg']}; write it anew with "
+                f"{where}: is no reference: {first_said(error, 'the file')}; write it anew with "
                 "`clipstream drift reference`",
             ) from error
 

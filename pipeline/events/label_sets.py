@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline.complaints import first_said
 from pipeline.errors import Halt
 from pipeline.events.envelope import named_id, own_attributes, text
 from pipeline.events.parts import as_json, json_content
@@ -36,9 +37,7 @@ def read_label_set(value: bytes, where: str) -> LabelSetValue:
     try:
         return _value.validate_json(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "value"
         raise Halt(
             "label_set.unproven",
-            f"{where}: is no record of a label set ({place}: {first['msg']}); give its file",
+            f"{where}: is no record of a label set ({first_said(error, 'value')}); give its file",
         ) from error

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from pipeline.complaints import first_said
 from pipeline.content import content_id
 from pipeline.errors import Halt
 from pipeline.events.values.outcomes import (
@@ -75,12 +76,10 @@ class ClassificationEvent:
         try:
             needed = _needed.validate_python(value)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the value"
             raise Halt(
                 "event.unreadable",
-                f"no classification event: {place}: {first['msg']}; give the event of a classified "
-                "image, as it was published",
+                f"no classification event: {first_said(error, 'the value')}; give the event of a "
+                "classified image, as it was published",
             ) from error
         reference = value.get("reference", value)
         uri = reference.get("uri") if isinstance(reference, dict) else None
