@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Protocol
 
@@ -20,11 +20,11 @@ from pipeline.records import (
     Classification,
     DeadLetter,
     ImageRef,
-    LabelSetResult,
     Looked,
     ObjectBody,
 )
-from pipeline.records.known import KnownMatch, PdqHash
+from pipeline.records.known import KnownMatch
+from pipeline.rules import Knowing, Scoring
 
 log = logging.getLogger(__name__)
 
@@ -55,31 +55,6 @@ class Fetching(Protocol):
     def fetch(
         self, ref: ImageRef, level: int = FIRST, source: Hashable = None
     ) -> AbstractAsyncContextManager[ObjectBody]: ...
-
-
-class Scoring(Protocol):
-    """One version of the label sets, compiled for the model."""
-
-    def judge(
-        self, names: tuple[str, ...], looked: Looked, known: Sequence[KnownMatch] = ()
-    ) -> tuple[LabelSetResult, ...]: ...
-
-    def unheard(self, names: tuple[str, ...], known: Sequence[KnownMatch]) -> str | None: ...
-
-    def unclassified_action(
-        self, names: tuple[str, ...], known: Sequence[KnownMatch] = ()
-    ) -> str: ...
-
-
-class Knowing(Protocol):
-    """One version of the lists of known pictures. Each method says which lists have the image, by
-    what is known of it so far."""
-
-    def by_file(self, sha256: str) -> tuple[KnownMatch, ...]: ...
-
-    def by_picture(self, pdq: PdqHash | None) -> tuple[KnownMatch, ...]: ...
-
-    def by_embedding(self, looked: Looked) -> tuple[KnownMatch, ...]: ...
 
 
 class Flow:

@@ -13,7 +13,6 @@ from pipeline import metrics
 from pipeline.adapters.clip.text_cache import cached
 from pipeline.adapters.label_files import load_sourced
 from pipeline.errors import Halt, Retry
-from pipeline.flow import Scoring
 from pipeline.labels.label_set import LabelSet, LabelSetsPolicy
 from pipeline.labels.recorded import SourcedLabelSet
 from pipeline.labels.scoring import CompiledLabelSets, EncodeTexts, compile_label_sets
@@ -21,6 +20,7 @@ from pipeline.metrics import Metric
 from pipeline.ports import Meter
 from pipeline.records import ModelIdentity
 from pipeline.routes import Router
+from pipeline.rules import Scoring
 from workers.audit import Act, note
 from workers.looks import Looks
 from workers.settings.loading import Settings

@@ -6,7 +6,6 @@ import logging
 import math
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,7 @@ from pipeline.metrics import (
 from pipeline.ports import Meter
 from pipeline.records import LabelSetResult, Looked, ModelIdentity
 from pipeline.records.known import KnownMatch
+from pipeline.rules import Scoring
 
 log = logging.getLogger(__name__)
 
@@ -35,20 +35,6 @@ TOLD_EVERY = 64
 """Images between two updates of the metrics."""
 MEASURES = ("cosine", "spreads", "spread")
 """Of ``Moved``, in its order."""
-
-
-class Scoring(Protocol):
-    """One version of the label sets."""
-
-    def judge(
-        self, names: tuple[str, ...], looked: Looked, known: Sequence[KnownMatch] = ()
-    ) -> tuple[LabelSetResult, ...]: ...
-
-    def unheard(self, names: tuple[str, ...], known: Sequence[KnownMatch]) -> str | None: ...
-
-    def unclassified_action(
-        self, names: tuple[str, ...], known: Sequence[KnownMatch] = ()
-    ) -> str: ...
 
 
 class WatchedScoring:

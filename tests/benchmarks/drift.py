@@ -18,11 +18,12 @@ from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.drift.collecting import Collector
 from pipeline.drift.reference import ModelReference, Reference
-from pipeline.drift.watching import Scoring, WatchedScoring
+from pipeline.drift.watching import WatchedScoring
 from pipeline.labels.blocks import score_block
 from pipeline.labels.scoring import compile_label_sets
 from pipeline.metrics import STREAM_WORKER
 from pipeline.records import Looked
+from pipeline.rules import Scoring
 from tests.benchmarks.figures import Figure, show
 from tests.rigs.root import ROOT
 from tests.rigs.stages.looked import looked_at

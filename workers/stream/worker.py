@@ -21,7 +21,7 @@ from pipeline.commit.order import Order
 from pipeline.commit.settled import Classified, Settled
 from pipeline.commit.window import CommitWindow
 from pipeline.errors import Halt, Retry, ends_worker
-from pipeline.flow import FlowPolicy, Scoring
+from pipeline.flow import FlowPolicy
 from pipeline.ports import Assigned, ImageTrace, Polled, Stream, Unreadable
 from pipeline.priority import PriorityPolicy
 from pipeline.records import (
@@ -35,6 +35,7 @@ from pipeline.records import (
     Skipped,
 )
 from pipeline.references import ReferencesPolicy, parse
+from pipeline.rules import Scoring
 from workers.backoff import Backoff
 from workers.event_loop import EventLoopThread
 from workers.health import Health

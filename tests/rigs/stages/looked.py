@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.flow import Scoring
 from pipeline.records import ImageFacts, LabelSetResult, Looked, ModelIdentity
+from pipeline.rules import Scoring
 
 SEEN_WHOLE = ImageFacts("PNG", 224, 224, 1, 0.0)
 

@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 from pipeline.backfill import layout
 from pipeline.backfill.job import Identity, Job
 from pipeline.backfill.policy import BackfillPolicy
-from pipeline.flow import Flow, Scoring
+from pipeline.flow import Flow
 from pipeline.ports import Folder
 from pipeline.priority import FIRST
 from pipeline.records import Classification, DeadLetter, ImageFacts, ImageRef, Looked
 from pipeline.routes import RoutePolicy, Router
+from pipeline.rules import Scoring
 from tests.rigs.backfill.planned import planned
 from tests.rigs.stages.pipeline_of_fakes import LABEL_SET, FakeEncoder, nowhere, rules_of
 from workers.backfill.shard import ShardRunner

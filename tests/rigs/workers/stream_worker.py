@@ -18,7 +18,7 @@ from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.commit.order import Order
 from pipeline.errors import Halt, Retry, WorkerLost
 from pipeline.events import EventBuilder, EventContext, EventsPolicy
-from pipeline.flow import Flow, FlowPolicy, Scoring
+from pipeline.flow import Flow, FlowPolicy
 from pipeline.metrics import STREAM_WORKER
 from pipeline.ports import UNTRACED, ImageTrace, Polled, Stream, Tracer
 from pipeline.priority import PriorityPolicy
@@ -37,6 +37,7 @@ from pipeline.records import (
 from pipeline.records.known import KnownMatch
 from pipeline.references import ReferencesPolicy
 from pipeline.routes import Router
+from pipeline.rules import Scoring
 from tests.rigs.workers.open_gate import open_gate
 from tests.rigs.workers.plenty import Plenty
 from workers.event_loop import EventLoopThread

@@ -17,10 +17,11 @@ from pipeline.adapters.parquet.plan import plan_bytes
 from pipeline.backfill import layout
 from pipeline.backfill.ledger import Task
 from pipeline.backfill.summary import Summary
-from pipeline.flow import Flow, Scoring
+from pipeline.flow import Flow
 from pipeline.priority import FIRST
 from pipeline.records import Classification, DeadLetter, ImageRef, Looked
 from pipeline.routes import RoutePolicy
+from pipeline.rules import Scoring
 from tests.rigs.stages.null_shards import (
     NullFlow,
     committed_metadata,
