@@ -42,14 +42,15 @@ class DriftWatch:
         return replace(rules, scoring=self._watched)
 
     def _read(self, file: Path) -> Reference | None:
+        extra = {}
         try:
             return Reference.read(file.read_bytes(), str(file))
         except OSError as error:
-            log.error(  # noqa: TRY400 - an expected failure, its message says it all
-                "drift: label_sets.drift_reference: %s cannot be read (%s); nothing is compared",
-                file,
-                error.strerror,
+            why = (
+                f"label_sets.drift_reference: {file} cannot be read ({error.strerror}); nothing is "
+                "compared"
             )
         except Halt as invalid:
-            log.error("drift: %s", invalid.message, extra={"code": invalid.code})  # noqa: TRY400
+            why, extra = invalid.message, {"code": invalid.code}
+        log.error("drift: %s", why, extra=extra)
         return None

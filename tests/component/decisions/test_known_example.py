@@ -7,19 +7,18 @@ import asyncio
 import json
 import re
 import subprocess
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline.adapters.memory.store import MemoryStore
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.errors import Reject
 from pipeline.events.families import classification_value
 from pipeline.fetch import Store, Stores
 from pipeline.metrics import IMAGE_METRICS, STORE_METRICS
-from pipeline.records import Classification, ImageRef, ObjectBody, Origin, Partition, Position
+from pipeline.records import Classification, ImageRef, Origin, Partition, Position
 from tests.rigs.recorded import demo_encoder
 from tests.rigs.root import ROOT
 from workers.demo.accuracy import LABELS_FILE
@@ -42,36 +41,15 @@ def block(kind: str) -> str:
     return found[1]
 
 
-class Photos:
-    """Implements ``pipeline.ports.ObjectStore`` over a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    async def fetch(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        version_id: str | None,
-        etag: str | None,
-        max_bytes: int,
-        on_answer: Callable[[], Awaitable[None]],
-    ) -> ObjectBody:
-        path = self._folder / key
-        if not path.is_file():
-            raise Reject("fetch.not_found", f"fetch: no file {key}")
-        await on_answer()
-        return ObjectBody(path.read_bytes(), None, None)
-
-    async def close(self) -> None: ...
-
-
 async def events(settings: Settings, folder: Path, *names: str) -> list[Any]:
     encoder = demo_encoder()
     rules = load_rules(settings, encoder.model, encoder.encode_texts)
     meter = PrometheusMeter(IMAGE_METRICS + STORE_METRICS)
-    own = Store("photos", "folder", lambda each: True, "the folder", Photos(folder))
+    photos = MemoryStore()
+    photos.create_bucket("photos")
+    for name in names:
+        photos.put("photos", name, (folder / name).read_bytes())
+    own = Store("photos", "folder", lambda each: True, "the folder", photos)
     origin = Origin(Position(Partition("refs", 0), 0), 0, 0)
     values = []
     with knowing(settings, encoder.model, meter) as known:

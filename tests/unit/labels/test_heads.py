@@ -51,15 +51,13 @@ STACK = Weights(
         for inputs, outputs in ((8, 6), (6, 5), (5, 3), (3, 2))
     )
 )
-STACK_KEYS = {
-    "layers": [
-        {"tensors": "layers.0", "activation": "relu"},
-        {"tensors": "layers.2", "activation": "tanh"},
-        {"tensors": "layers.4", "activation": "sigmoid"},
-        {"tensors": "out"},
-    ],
-    "scale": 4,
-}
+LAYERS = [
+    {"tensors": "layers.0", "activation": "relu"},
+    {"tensors": "layers.2", "activation": "tanh"},
+    {"tensors": "layers.4", "activation": "sigmoid"},
+    {"tensors": "out"},
+]
+STACK_KEYS = {"layers": LAYERS, "scale": 4}
 
 
 def no_prompts(prompts: object) -> Vector:
@@ -217,9 +215,6 @@ def test_a_recorded_head_is_read_back_without_its_weights() -> None:
     )
     with pytest.raises(Halt, match="its weights are not at hand"):
         compile_label_sets([again], no_prompts, MODEL)
-
-
-LAYERS: list[dict[str, str]] = STACK_KEYS["layers"]  # type: ignore[assignment]
 
 
 def test_a_head_of_another_dimension_is_refused() -> None:
