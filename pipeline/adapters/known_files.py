@@ -1,4 +1,4 @@
-"""Reads lists of known pictures: a header in YAML, and the entries in a file beside it."""
+"""Reads lists of known pictures: a header in YAML, and a file of entries."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ class HammingTable:
         return len(self._words)
 
     def nearest(self, query: bytes, most: int) -> tuple[int, int] | None:
-        """The row of the nearest hash and its distance, if that is at most ``most``, which is at
-        most ``MOST_DISTANCE``. Of equally near ones, the first row."""
+        """The row of the nearest hash and its distance; None if the distance is above ``most``.
+        ``most`` is ``MOST_DISTANCE`` or less. Of equally near hashes, the first row."""
         bands = np.frombuffer(query, np.uint16)[:, np.newaxis]
         values = ((bands ^ _TURNED) + _TABLES).reshape(-1)
         begins = self._starts.take(values)

@@ -1,4 +1,4 @@
-"""A label's calibration makes a probability of its score, which is in every result."""
+"""A label's calibration makes a probability of its score. Every result has the probability."""
 
 from __future__ import annotations
 
