@@ -14,6 +14,8 @@ Weights = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.intp]
 
 _LEAST_DRAWS, _MOST_DRAWS = 200, 1_000
+SEED = 0
+"""Of the bootstrap: the same sample has the same intervals each time."""
 _WEIGHTS = 4_000_000
 """Images times draws up to which the most draws are taken."""
 _AT_ONCE = 1_000_000
@@ -40,7 +42,7 @@ def curve(scores: Scores, truth: Truth) -> Curve:
     return Curve(ranked[ends], found / (ends + 1), found / truth.sum(), ends + 1)
 
 
-def bootstrap_weights(images: int, seed: int) -> Weights:
+def bootstrap_weights(images: int, seed: int = SEED) -> Weights:
     """How often each image is in each bootstrap sample: [draws, images]. The same weights serve
     every label."""
     draws = int(np.clip(_WEIGHTS // max(images, 1), _LEAST_DRAWS, _MOST_DRAWS))

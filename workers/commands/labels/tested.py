@@ -15,8 +15,6 @@ from pipeline.labels.label_set import Decision, Label
 if TYPE_CHECKING:
     from workers.commands.evaluation.scoring import Scored
 
-SEED = 0
-"""Of the bootstrap: the same sample has the same intervals each time."""
 SHOWN_MISTAKES = 6
 
 
@@ -102,7 +100,7 @@ class Tested:
 
 def judge_label_set(scored: Scored) -> Tested:
     """Judge every label of the set that the sample judges."""
-    weights = bootstrap_weights(len(scored.scores), SEED)
+    weights = bootstrap_weights(len(scored.scores))
     tested = []
     for place, label in enumerate(scored.label_set.labels):
         if not scored.judges(label.name):

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.errors import Halt
 from pipeline.evaluation.judging import Counts, judge
 from pipeline.evaluation.sample import Scores, Truth
 from pipeline.evaluation.splitting import Places, one_of_each, split
@@ -217,3 +219,18 @@ def _why_kept(goal: Goal, positives: int) -> str:
     if goal.aim is Aim.COST:
         return "no threshold costs less than never to match"
     return f"the images do not show that any threshold reaches a {goal.aim} of {goal.wanted:g}"
+
+
+def write_new(file: Path, content: bytes) -> None:
+    """Write a file that is not there yet.
+
+    Raises:
+        Halt: ``tune.unwritable``, ``tune.exists``.
+    """
+    try:
+        with file.open("xb") as opened:
+            opened.write(content)
+    except FileExistsError as error:
+        raise Halt("tune.exists", f"{file} exists; name a new file with --output") from error
+    except OSError as error:
+        raise Halt("tune.unwritable", f"{file}: cannot be written ({error.strerror})") from error

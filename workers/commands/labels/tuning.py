@@ -28,7 +28,15 @@ from workers.commands.labels.learning.calibrating import (
     calibrate_label_set,
     show_calibrated,
 )
-from workers.commands.labels.tuned import ACT, REVIEW, Found, Tuned, divide, tune_label_set
+from workers.commands.labels.tuned import (
+    ACT,
+    REVIEW,
+    Found,
+    Tuned,
+    divide,
+    tune_label_set,
+    write_new,
+)
 from workers.commands.labels.wordings.candidates import read_wordings
 from workers.commands.labels.wordings.choosing import choose_wordings
 from workers.commands.labels.wordings.telling import show_alike, show_wordings
@@ -212,13 +220,7 @@ def _write(target: Path, text: str, found: Found) -> None:
     new = with_wordings(text, {name: each.written for name, each in found.wordings.items()})
     new = with_thresholds(new, found.thresholds, pin, _note(found), found.calibrations)
     _check(new, found, pin)
-    try:
-        with target.open("x", encoding="utf-8") as file:
-            file.write(new)
-    except FileExistsError as error:
-        raise Halt("tune.exists", f"{target} exists; name a new file with --output") from error
-    except OSError as error:
-        raise Halt("tune.unwritable", f"{target}: cannot be written ({error.strerror})") from error
+    write_new(target, new.encode())
 
 
 def _note(found: Found) -> str:

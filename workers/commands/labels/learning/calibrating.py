@@ -22,9 +22,6 @@ from workers.commands.labels.tuned import Parts
 if TYPE_CHECKING:
     from workers.commands.evaluation.scoring import Scored
 
-SEED = 0
-"""Of the bootstrap: the same sample has the same intervals each time."""
-
 
 class Method(StrEnum):
     """How a score becomes a probability."""
@@ -80,7 +77,7 @@ class Calibrated:
 
 def calibrate_label_set(scored: Scored, method: Method, parts: Parts) -> Calibrated:
     """Learn a calibration for every label that the sample judges."""
-    weights = bootstrap_weights(len(parts.held_out), SEED)
+    weights = bootstrap_weights(len(parts.held_out))
     sample = f"sha256:{scored.embedded.digest}"
     labels = []
     for place, label in enumerate(scored.label_set.labels):

@@ -21,7 +21,7 @@ from pipeline.labels.label_set import Decision
 from workers.commands.evaluation.options import Images, Report, check_report
 from workers.commands.labels.tested import judge_label_set
 from workers.commands.labels.testing import show_tested
-from workers.commands.labels.tuned import Parts, divided
+from workers.commands.labels.tuned import Parts, divided, write_new
 from workers.commands.options import Config, Set, load
 from workers.logs import configure_logging
 
@@ -62,7 +62,9 @@ def train_head(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="New file; weights go beside it. Default: NAME.yaml."),
+        typer.Option(
+            "--output", "-o", help="New file. The weights go into its folder. Default: NAME.yaml."
+        ),
     ] = None,
     report: Report = None,
     held_out: Annotated[
@@ -128,8 +130,8 @@ def train_head(
     )
     body = linear_weights(matrix, bias)
     text = _text(name, decision, sample.judged, encoder.model, weights_file.name, body)
-    _write(weights_file, body)
-    _write(target, (_note(parts, embedded) + text).encode())
+    write_new(weights_file, body)
+    write_new(target, (_note(parts, embedded) + text).encode())
     (label_set,) = load_label_sets([target])
     (compiled,) = compile_label_sets([label_set], encoder.encode_texts, encoder.model)
     unseen = replace(
@@ -218,17 +220,3 @@ def _note(parts: Parts, embedded: Embedded) -> str:
         f"{len(parts.chosen_on)} images;\n# judged on {len(parts.held_out)} others; sample "
         f"sha256:{embedded.digest[:16]}.\n\n"
     )
-
-
-def _write(file: Path, content: bytes) -> None:
-    """
-    Raises:
-        Halt: ``tune.unwritable``, ``tune.exists``.
-    """
-    try:
-        with file.open("xb") as opened:
-            opened.write(content)
-    except FileExistsError as error:
-        raise Halt("tune.exists", f"{file} exists; name a new file with --output") from error
-    except OSError as error:
-        raise Halt("tune.unwritable", f"{file}: cannot be written ({error.strerror})") from error

@@ -19,9 +19,6 @@ from workers.commands.labels.wordings.candidates import Wording, reworded
 if TYPE_CHECKING:
     from workers.commands.evaluation.scoring import Seen
 
-SEED = 0
-"""Of the bootstrap: the same sample has the same intervals each time."""
-
 
 @dataclass(frozen=True, slots=True)
 class WordedLabel:
@@ -93,7 +90,7 @@ def choose_wordings(
     present = seen.score(label_set)
     names = [label.name for label in label_set.labels]
     on, out = parts.chosen_on, parts.held_out
-    weights = bootstrap_weights(len(out), SEED)
+    weights = bootstrap_weights(len(out))
     labels, skipped = [], {}
     for name, candidates in wordings.items():
         if not present.judges(name):
