@@ -43,7 +43,14 @@ HEALTH = 8080
 
 QUIET = {
     "decisions: Changes",
+    "decisions: Changes of lists",
+    "decisions: Decisions against the reference",
+    "decisions: Embeddings against the reference",
     "decisions: Images without a decision",
+    "decisions: Lists in force",
+    "decisions: Matches",
+    "decisions: References that do not fit",
+    "decisions: Scores against the reference",
     "overview: Certificates",
     "overview: Dead letters",
     "overview: Dead letters by code",
@@ -56,7 +63,8 @@ QUIET = {
     "stream: Skipped",
     "stream: Spans of traces",
 }
-"""Panels that are empty while nothing fails and nothing changes, is encrypted or is traced."""
+"""Panels that are empty while nothing fails and nothing changes, is encrypted, is traced, or is
+compared with a reference or a list of known pictures."""
 
 
 @pytest.fixture(scope="module")
