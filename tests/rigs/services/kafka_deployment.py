@@ -27,7 +27,7 @@ from pipeline.adapters.kafka.policy import (
 from pipeline.adapters.kafka.security.policy import KafkaSecurity
 from pipeline.adapters.kafka.sink import KafkaSink
 from pipeline.adapters.kafka.stream import KafkaStream
-from pipeline.errors import CommitDoubtful, Retry, Unconfirmed
+from pipeline.errors import CommitDoubtful, Halt, Retry, Unconfirmed
 from pipeline.ports import Assigned, Commit, Polled, Revoked, Stream, Unreadable
 from pipeline.records import OutputRecord, OutputTopic, Partition, Record
 from pipeline.records.progress import Progress
@@ -90,16 +90,20 @@ class Deployment:
             security=security or KafkaSecurity(),
         )
         self.delivery = delivery or DeliveryPolicy()
-        self.closing = contextlib.ExitStack()
-        self.admin = self.closing.enter_context(KafkaAdmin(self.kafka))
-        outputs = {self.topic(role): dict((configs or {}).get(role, {})) for role in OutputTopic}
-        if brokers:
-            self._place({self.input: {}, **outputs}, dict.fromkeys(range(partitions), brokers))
-        else:
-            self.admin.create_topics({self.input: {}, **outputs}, partitions, 1)
-        self.facts: ClusterFacts = self.admin.facts()
-        if start is not None:
-            self.initialise(start)
+        # A client that nobody closes keeps connecting, and its sockets are warnings in later tests.
+        with contextlib.ExitStack() as opened:
+            self.admin = opened.enter_context(KafkaAdmin(self.kafka))
+            outputs = {
+                self.topic(role): dict((configs or {}).get(role, {})) for role in OutputTopic
+            }
+            if brokers:
+                self._place({self.input: {}, **outputs}, dict.fromkeys(range(partitions), brokers))
+            else:
+                self.admin.create_topics({self.input: {}, **outputs}, partitions, 1)
+            self.facts = self._facts()
+            if start is not None:
+                self.initialise(start)
+            self.closing = opened.pop_all()
 
     def __enter__(self) -> Deployment:
         return self
@@ -121,6 +125,21 @@ class Deployment:
         return seen
 
     # -- opening ----------------------------------------------------------------------------
+
+    def _facts(self) -> ClusterFacts:
+        """Once the broker that answers has heard of the topics: of several, one may be behind."""
+        found: list[ClusterFacts] = []
+
+        def known() -> bool:
+            try:
+                found.append(self.admin.facts())
+            except Halt as halt:
+                if halt.code != "kafka.topic_missing":
+                    raise
+            return bool(found)
+
+        eventually(known)
+        return found[0]
 
     def initialise(self, start: Start) -> None:
         """First offsets; a broker that has just started needs a moment for its coordinators."""
