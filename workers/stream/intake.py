@@ -67,14 +67,18 @@ class Intake:
         self._flow = flow
         self._priority = priority
         self._supply = supply
-        self._backlogs: dict[int, deque[tuple[Record, Epoch]]] = {
-            level: deque() for level in priority.levels
+        # By partition, so that what must wait is not looked at again in every cycle. A partition
+        # whose records are all begun leaves, and comes last when it brings more.
+        self._backlogs: dict[int, dict[Partition, deque[tuple[Record, Epoch]]]] = {
+            level: {} for level in priority.levels
         }
         # Kept for each lower level; all together at most half of the room, which the policy checks.
         self._kept = int(flow.max_in_flight * priority.min_share)
 
     def add(self, record: Record, epoch: Epoch) -> None:
-        self._backlogs[self.level(record.position.partition.topic)].append((record, epoch))
+        partition = record.position.partition
+        backlog = self._backlogs[self.level(partition.topic)]
+        backlog.setdefault(partition, deque()).append((record, epoch))
 
     def level(self, topic: str) -> int:
         return self._priority.level(topic)
@@ -85,33 +89,25 @@ class Intake:
         if not any(self._backlogs.values()):
             return
         aside, room_aside = self._supply.sources_aside, self._supply.room_aside
-        blocked: set[Partition] = set()
         for level, backlog in self._backlogs.items():
             shares = self._shares(level)
-            passed_over: list[tuple[Record, Epoch]] = []
-            while backlog and self.room(level) > 0:
-                record, epoch = backlog.popleft()
-                partition = record.position.partition
-                is_aside = partition in aside
-                waits = is_aside and room_aside <= 0
-                if partition in blocked or waits or not shares.allow(partition):
-                    # Later records of the partition must not overtake this one.
-                    blocked.add(partition)
-                    passed_over.append((record, epoch))
-                    continue
-                yield record, epoch
-                begun = shares.follow(partition)
-                room_aside -= begun if is_aside else 0
-            backlog.extendleft(reversed(passed_over))
+            for partition in [*backlog]:
+                waiting, is_aside = backlog[partition], partition in aside
+                while (
+                    waiting
+                    and self.room(level) > 0
+                    and (room_aside > 0 or not is_aside)
+                    and shares.allow(partition)
+                ):
+                    yield waiting.popleft()
+                    begun = shares.follow(partition)
+                    room_aside -= begun if is_aside else 0
+                if not waiting:
+                    del backlog[partition]
 
     def drop(self, partition: Partition) -> None:
         """Drop the records of a partition."""
-        for level, backlog in self._backlogs.items():
-            self._backlogs[level] = deque(
-                (record, epoch)
-                for record, epoch in backlog
-                if record.position.partition != partition
-            )
+        self._backlogs[self.level(partition.topic)].pop(partition, None)
 
     def most(self) -> int:
         """References that any level may begin now."""
@@ -136,11 +132,7 @@ class Intake:
     def full(self, partitions: Iterable[Partition]) -> Mapping[Partition, str]:
         """Partitions that should not be polled now, and why."""
         no_room = {level for level in self._backlogs if not self.room(level)}
-        waiting = {
-            record.position.partition
-            for backlog in self._backlogs.values()
-            for record, _ in backlog
-        }
+        waiting = {partition for backlog in self._backlogs.values() for partition in backlog}
         aside = self._supply.sources_aside if self._supply.room_aside <= 0 else ()
         shares = {level: self._shares(level) for level in self._backlogs}
         full = {}
