@@ -123,6 +123,10 @@ gpu: $(INSTALLED) ## The tests that need a CUDA device
 gpu-bench: $(INSTALLED) ## Measure a CUDA device: PHOTOS=FOLDER of JPEGs measures decoding too
 	@$(BIN)/python -m tests.benchmarks.gpu $(if $(PHOTOS),--photos $(PHOTOS))
 
+.PHONY: gpu-workers
+gpu-workers: $(INSTALLED) ## Measure stream workers that share a CUDA device: PHOTOS=FOLDER of JPEGs
+	@$(BIN)/python -m tests.benchmarks.gpu_workers $(if $(PHOTOS),--photos $(PHOTOS))
+
 .PHONY: quick
 quick: $(INSTALLED) ## The tests that need no service: unit, property, contract
 	$(PYTEST) -m "not component" tests/unit tests/property tests/contract

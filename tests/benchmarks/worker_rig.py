@@ -35,7 +35,8 @@ RUN_S = 600.0
 
 class Bench:
     """The services, with the objects, and ``warm + images + warm`` references to them in turn: the
-    last ones are there so that those counted are not worked off with ever less beside them."""
+    last ones are there so that those counted are not worked off with ever less beside them. The
+    topics have ``partitions`` each."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Bench:
         objects: Mapping[str, bytes],
         warm: int,
         images: int,
+        partitions: int = PARTITIONS,
     ) -> None:
         self.folder, self.kafka, self.s3 = folder, kafka, s3
         self.warm, self.images = warm, images
@@ -52,7 +54,7 @@ class Bench:
         os.environ.update(AWS_ACCESS_KEY_ID=s3.access_key, AWS_SECRET_ACCESS_KEY=s3.secret_key)
         _, settings = self.settings("setting-up")
         with KafkaAdmin(settings.kafka) as admin:
-            admin.create_topics(sound_topics(settings.kafka), PARTITIONS, -1)
+            admin.create_topics(sound_topics(settings.kafka), partitions, -1)
         with contextlib.closing(S3Admin(settings.s3)) as admin_of_s3:
             admin_of_s3.create_bucket(BUCKET)
             for key, body in objects.items():
@@ -64,7 +66,7 @@ class Bench:
                 key = keys[number % len(keys)]
                 value = json.dumps({"bucket": BUCKET, "key": key}).encode()
                 own_key = b"%08d/%s" % (number, key.encode())
-                producer.send(own_key, value, partition=number % PARTITIONS)
+                producer.send(own_key, value, partition=number % partitions)
 
     @property
     def services(self) -> tuple[int, int]:
@@ -132,10 +134,12 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench(objects: Mapping[str, bytes], warm: int, images: int) -> Iterator[Bench]:
+def bench(
+    objects: Mapping[str, bytes], warm: int, images: int, partitions: int = PARTITIONS
+) -> Iterator[Bench]:
     with (
         tempfile.TemporaryDirectory(prefix="clipstream-benchmark-") as name,
         EmbeddedKafka(Path(name) / "kafka") as kafka,
         VersityS3(Path(name) / "s3") as s3,
     ):
-        yield Bench(Path(name), kafka, s3, objects, warm, images)
+        yield Bench(Path(name), kafka, s3, objects, warm, images, partitions)
