@@ -1,11 +1,11 @@
 """The groups of `make test`, in the order in which they start.
 
 Every test file belongs to exactly one group: ``tests/unit/project/test_suite.py`` fails for a file
-that belongs to none or to two. The groups that may run beside others come first: lint, then long
-ones before short ones, so that no long one runs on by itself. `kafka`, `ray`, `backfill` and
-`serving` wait more than they compute, and run beside others that compute. The groups that run alone
-follow; those that need a Kubernetes come last, because its programs are built meanwhile, once on a
-machine.
+that belongs to none or to two. Lint comes first, then the groups that run alone: while they wait,
+the programs of Kubernetes are built, once on a machine. The groups that may run beside others
+follow, long ones before short ones, so that no long one runs on by itself. `kafka`, `ray`,
+`kubernetes`, `kuberay`, `backfill`, `simulated` and `serving` wait more than they compute, and run
+beside others that compute.
 """
 
 from __future__ import annotations
@@ -75,6 +75,47 @@ GROUPS = (
         command=shell("ruff check .", "ruff format --check .", "lint-imports --no-logo"),
     ),
     Group(
+        "e2e",
+        "the commands as a person types them: Kafka, S3, Ray",
+        files=("tests/e2e/test_demo.py", "tests/e2e/test_stream_*.py"),
+        alone=True,
+    ),
+    Group(
+        "chaos",
+        "exactly one outcome whatever is killed, frozen or cut off",
+        files=(
+            "tests/fault/test_chaos.py",
+            "tests/fault/test_fault_table.py",
+            "tests/fault/test_judge.py",
+            "tests/fault/test_long_runs.py",
+            "tests/fault/test_soak.py",
+        ),
+        alone=True,
+    ),
+    Group(
+        "fault",
+        "each fault of brokers, stores, links and processes has its stated effect",
+        files=(
+            "tests/component/test_kafka_outage.py",
+            "tests/component/test_kafka_quotas.py",
+            "tests/fault/test_broker_link.py",
+            "tests/fault/test_cluster_faults.py",
+            "tests/fault/test_exhaustion.py",
+            "tests/fault/test_s3_faults.py",
+            "tests/fault/test_shared_group.py",
+            "tests/fault/test_stuck_worker.py",
+            "tests/fault/test_takeover.py",
+            "tests/fault/test_worker_faults.py",
+        ),
+        alone=True,
+    ),
+    Group(
+        "alerts",
+        "faults of a running stream raise their alerts in Prometheus, and end them",
+        files=("tests/fault/alerts/test_*.py",),
+        alone=True,
+    ),
+    Group(
         "kafka",
         "one Kafka client: members, transactions, offsets, replays, permissions, recorded events",
         files=(
@@ -118,12 +159,36 @@ GROUPS = (
         files=("tests/unit/**/test_*.py",),
     ),
     Group(
+        "kubernetes",
+        "a release on a real node: outcomes, drains, upgrades, rollbacks, in CI",
+        files=(
+            "tests/component/kubernetes/test_http_upgrade.py",
+            "tests/component/kubernetes/test_node_namespaces.py",
+            "tests/component/kubernetes/test_real_node.py",
+            "tests/component/kubernetes/test_release.py",
+        ),
+    ),
+    Group(
+        "kuberay",
+        "a release with a RayCluster on a real node: outcomes, lost pods, in CI",
+        files=("tests/component/kubernetes/test_ray_release.py",),
+    ),
+    Group(
         "backfill",
         "a backfill's rows are committed once, whatever dies on the way",
         files=(
             "tests/component/backfill/test_*.py",
             "tests/e2e/test_backfill*.py",
             "tests/fault/backfill/test_*.py",
+        ),
+    ),
+    Group(
+        "simulated",
+        "scheduling, admission, operators and releases, on nodes that kwok plays",
+        files=(
+            "tests/component/kubernetes/test_chart_is_admitted.py",
+            "tests/component/kubernetes/test_keda.py",
+            "tests/component/kubernetes/test_simulated_*.py",
         ),
     ),
     Group(
@@ -211,77 +276,12 @@ GROUPS = (
         "the console in a real browser: images, thresholds, the stream, replays",
         files=("tests/component/console/test_*.py",),
     ),
-    Group("gpu", "a CUDA device; skipped without one", files=("tests/gpu/test_*.py",)),
-    Group(
-        "e2e",
-        "the commands as a person types them: Kafka, S3, Ray",
-        files=("tests/e2e/test_demo.py", "tests/e2e/test_stream_*.py"),
-        alone=True,
-    ),
-    Group(
-        "chaos",
-        "exactly one outcome whatever is killed, frozen or cut off",
-        files=(
-            "tests/fault/test_chaos.py",
-            "tests/fault/test_fault_table.py",
-            "tests/fault/test_judge.py",
-            "tests/fault/test_long_runs.py",
-            "tests/fault/test_soak.py",
-        ),
-        alone=True,
-    ),
-    Group(
-        "fault",
-        "each fault of brokers, stores, links and processes has its stated effect",
-        files=(
-            "tests/component/test_kafka_outage.py",
-            "tests/component/test_kafka_quotas.py",
-            "tests/fault/test_broker_link.py",
-            "tests/fault/test_cluster_faults.py",
-            "tests/fault/test_exhaustion.py",
-            "tests/fault/test_s3_faults.py",
-            "tests/fault/test_shared_group.py",
-            "tests/fault/test_stuck_worker.py",
-            "tests/fault/test_takeover.py",
-            "tests/fault/test_worker_faults.py",
-        ),
-        alone=True,
-    ),
-    Group(
-        "alerts",
-        "faults of a running stream raise their alerts in Prometheus, and end them",
-        files=("tests/fault/alerts/test_*.py",),
-        alone=True,
-    ),
-    Group(
-        "kubernetes",
-        "a release on a real node: outcomes, drains, upgrades, rollbacks, in CI",
-        files=(
-            "tests/component/kubernetes/test_http_upgrade.py",
-            "tests/component/kubernetes/test_node_namespaces.py",
-            "tests/component/kubernetes/test_real_node.py",
-            "tests/component/kubernetes/test_release.py",
-        ),
-    ),
-    Group(
-        "kuberay",
-        "a release with a RayCluster on a real node: outcomes, lost pods, in CI",
-        files=("tests/component/kubernetes/test_ray_release.py",),
-    ),
     Group(
         "helm",
         "the chart: every value, every example, what each pod may and has",
         files=("tests/component/helm/test_*.py",),
     ),
-    Group(
-        "simulated",
-        "scheduling, admission, operators and releases, on nodes that kwok plays",
-        files=(
-            "tests/component/kubernetes/test_chart_is_admitted.py",
-            "tests/component/kubernetes/test_keda.py",
-            "tests/component/kubernetes/test_simulated_*.py",
-        ),
-    ),
+    Group("gpu", "a CUDA device; skipped without one", files=("tests/gpu/test_*.py",)),
 )
 
 
