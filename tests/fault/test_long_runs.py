@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_args
 
+from pipeline.commit.order import Order
 from tests.fault import soak
 from tests.fault.backfill import dying, kills
 from tests.fault.backfill import soak as backfill_soak
@@ -26,6 +27,8 @@ def test_a_thousand_schedules_lost_doubled_and_changed_nothing() -> None:
     assert summary["schedules"] >= 1000
     assert set(summary["by_step"]) == {str(step) for step in Step}
     assert set(summary["by_fault"]) == {str(kind) for kind in Kind}
+    assert set(summary["by_order"]) == {*get_args(Order)}
+    assert min(summary["by_order"].values()) > summary["schedules"] / 4
     assert sum(summary["by_step"].values()) >= summary["schedules"]
     assert [summary[name] for name in ("lost", "duplicated", "mismatched", "stuck")] == [0] * 4
 

@@ -219,7 +219,7 @@ def test_stop_does_not_wait_for_what_is_settled_behind_a_record_that_is_not_begu
     send(broker, "slow-1", "slow-2", "slow-3")
     send(broker, "waits for room")
     send(broker, "unreadable")
-    with running(broker, policy=FlowPolicy(max_in_flight=3)) as worker:
+    with running(broker, policy=FlowPolicy(max_in_flight=3), order="partition") as worker:
         eventually(lambda: worker.worker.health().unfinished == 4)
         worker.worker.stop(grace_s=10 * WAIT_S)
         worker.open_gate()
