@@ -150,8 +150,7 @@ class StreamWorker:
         self._polling = Backoff(clock, instruments.random)
         self._deadline: float | None = None
         self._stopping = threading.Event()
-        now = clock.monotonic()
-        self._cycled_at = self._active_at = self._unanswered_at = now
+        self._cycled_at = self._active_at = self._unanswered_at = clock.monotonic()
 
     # -- other threads ----------------------------------------------------------------------
 
