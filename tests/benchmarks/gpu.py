@@ -35,6 +35,7 @@ from tests.benchmarks.encode import flops_per_image
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.lanes import calls_per_second
 from tests.rigs.stages.clip_checkpoints import write_full_size_checkpoint
+from tests.rigs.stages.decoding import jpegs
 
 SIDE = 224
 PEAK_EDGE = 8192
@@ -162,11 +163,10 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 512, 1024])
     parser.add_argument("--photos", type=Path, help="a folder of JPEGs, to measure decoding too")
     arguments = parser.parse_args()
-    photos = sorted(arguments.photos.glob("*.jpg")) if arguments.photos else []
+    files = jpegs(arguments.photos) if arguments.photos else []
     console = Console(width=160)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = write_full_size_checkpoint(Path(folder))
-        files = [photo.read_bytes() for photo in photos]
         figures = measure(checkpoint, arguments.sizes, files, console)
     show(figures, "A CUDA device", console)
 

@@ -26,10 +26,10 @@ from rich.console import Console
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from tests.benchmarks import full_size, sharing_worker
 from tests.benchmarks.figures import Figure, show
-from tests.benchmarks.scaling import busy_and_all
+from tests.benchmarks.scaling import busy_and_all, in_use_since
 from tests.benchmarks.worker_rig import Bench, bench
 from tests.rigs.services.kafka_deployment import retrying
-from tests.rigs.stages.decoding import photos
+from tests.rigs.stages.decoding import jpegs, photos
 from tests.rigs.waiting import eventually
 from workers.embedded.processes import command_environment
 
@@ -97,17 +97,17 @@ def _point(running: Bench, number: int, changed: Mapping[str, Any], seconds: flo
             # A worker joins once its model is ready.
             eventually(all_work, READY_S, interval_s=LOOK_S)
             time.sleep(WARM_S)
-            left, since, (busy, total) = admin.lag(), time.monotonic(), busy_and_all()
+            left, since, first = admin.lag(), time.monotonic(), busy_and_all()
             looks = []
             while time.monotonic() < since + seconds:
                 looks.append(_device())
                 time.sleep(LOOK_S)
             taken = time.monotonic() - since
             rate = (left - (now := admin.lag())) / taken
-            busy, total = (b - a for a, b in zip((busy, total), busy_and_all(), strict=True))
+            cpu = in_use_since(first)
             assert now > 0, f"{REFERENCES} references were too few"
     use, used = (statistics.mean(each) for each in zip(*looks, strict=True))
-    return Point(number, rate, busy / total, use, (used - free) / number)
+    return Point(number, rate, cpu, use, (used - free) / number)
 
 
 @contextlib.contextmanager
@@ -147,11 +147,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each number of workers")
     parser.add_argument("--photos", type=Path, help="a folder of JPEGs; by default the test data's")
     arguments = parser.parse_args()
-    files = (
-        [path.read_bytes() for path in sorted(arguments.photos.glob("*.jpg"))]
-        if arguments.photos
-        else photos()
-    )
+    files = jpegs(arguments.photos) if arguments.photos else photos()
     changed = {
         "model": {"directory": str(full_size.checkpoint()), "device": "cuda"},
         "decode": {"mode": arguments.mode},

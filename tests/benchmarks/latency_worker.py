@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
 from collections import defaultdict
@@ -12,6 +11,7 @@ from typing import ClassVar
 
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.metrics import STAGE_SECONDS, Metric
+from tests.rigs.until_sigterm import run_until_sigterm
 from workers.cluster import heap
 from workers.logs import configure_logging
 from workers.settings.loading import load_settings
@@ -38,12 +38,10 @@ def main() -> None:
     configure_logging(settings.log, "worker")
     vars(wiring).update(PrometheusMeter=Recorder)
     built = wiring.build_stream_worker(settings, 0)
-    signal.signal(signal.SIGTERM, lambda *_: built.worker.stop(GRACE_S))
     heap.freeze()
     try:
-        built.worker.run()
+        run_until_sigterm(built, GRACE_S)
     finally:
-        built.close()
         Path(sys.argv[2]).write_text(json.dumps(Recorder.taken))
 
 

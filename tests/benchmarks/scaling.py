@@ -145,10 +145,10 @@ class Bench:
         """From commit to commit of each worker, so that no batch is counted in part."""
         first = busy_and_all()
         commits = self._look_on(workers, self._seconds)
-        busy, total = (b - a for a, b in zip(first, busy_and_all(), strict=True))
+        cpu = in_use_since(first)
         # The first was seen by chance, not when it was committed.
         rates = [(seen[-1][1] - seen[1][1]) / (seen[-1][0] - seen[1][0]) for seen in commits]
-        return Point(len(workers), sum(rates), busy / total)
+        return Point(len(workers), sum(rates), cpu)
 
     @staticmethod
     def _look_on(workers: Sequence[RayWorker], seconds: float) -> list[list[tuple[float, int]]]:
@@ -171,6 +171,12 @@ def busy_and_all() -> tuple[float, float]:
     user, nice, system, idle, wait, *rest = map(int, line.split()[1:9])
     busy = user + nice + system + sum(rest)
     return busy, busy + idle + wait
+
+
+def in_use_since(first: tuple[float, float]) -> float:
+    """The share of the processors that was in use since ``busy_and_all`` returned ``first``."""
+    busy, total = (b - a for a, b in zip(first, busy_and_all(), strict=True))
+    return busy / total
 
 
 @contextlib.contextmanager

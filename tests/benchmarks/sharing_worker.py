@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 from pathlib import Path
 
+from tests.rigs.until_sigterm import run_until_sigterm
 from workers.cluster import heap
 from workers.cluster.fitting import fitted
 from workers.logs import configure_logging
@@ -28,12 +28,8 @@ def main() -> None:
     configure_logging(settings.log, "worker")
     settings, _ = fitted(settings, len(os.sched_getaffinity(0)), arguments.workers)
     built = build_stream_worker(settings, arguments.slot)
-    signal.signal(signal.SIGTERM, lambda *_: built.worker.stop(STOP_S))
     heap.freeze()
-    try:
-        built.worker.run()
-    finally:
-        built.close()
+    run_until_sigterm(built, STOP_S)
 
 
 if __name__ == "__main__":

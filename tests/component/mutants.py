@@ -32,7 +32,7 @@ from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import DecodedImage, ImageGeometry, Pixels
 from tests.rigs.checkout import commit
 from tests.rigs.root import RESULTS
-from tests.rigs.stages.decoding import as_file
+from tests.rigs.stages.decoding import as_file, jpegs
 from workers.demo.shapes import demo_images
 
 GEOMETRY = ImageGeometry(64, 64)
@@ -218,7 +218,7 @@ def main() -> None:
     if data is None:
         photos = [image.body for image in demo_images(options.seed, PHOTOS)]
     else:
-        photos = [path.read_bytes() for path in sorted((data / "photos").glob("*.jpg"))]
+        photos = jpegs(data / "photos")
     odd = odd_images(data)
     files = originals(photos, odd)
     rng = random.Random(options.seed)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.ports import Encoder
+from tests.rigs.until_sigterm import run_until_sigterm
 from workers.logs import configure_logging
 from workers.settings.loading import Settings, load_settings
 from workers.stream.wiring import build_stream_worker
@@ -25,11 +25,7 @@ def main() -> None:
     settings = load_settings(Path(sys.argv[1]), environment={})
     configure_logging(settings.log, "worker")
     built = build_stream_worker(settings, 0, encoder_in_memory)
-    signal.signal(signal.SIGTERM, lambda *_: built.worker.stop(GRACE_S))
-    try:
-        built.worker.run()
-    finally:
-        built.close()
+    run_until_sigterm(built, GRACE_S)
 
 
 if __name__ == "__main__":

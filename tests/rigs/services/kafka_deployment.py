@@ -11,11 +11,11 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from kafka import KafkaConsumer, TopicPartition
 
-from pipeline.adapters.kafka.admin import ClusterFacts, KafkaAdmin, Start
+from pipeline.adapters.kafka.admin import KafkaAdmin, Start
 from pipeline.adapters.kafka.clients import Producer, connect, discard
 from pipeline.adapters.kafka.policy import (
     DeliveryPolicy,
@@ -32,6 +32,8 @@ from pipeline.ports import Assigned, Commit, Polled, Revoked, Stream, Unreadable
 from pipeline.records import OutputRecord, OutputTopic, Partition, Record
 from pipeline.records.progress import Progress
 from tests.rigs.waiting import eventually
+
+T = TypeVar("T")
 
 DEADLINE_S = 60.0
 POLL_S = 0.03
@@ -100,7 +102,7 @@ class Deployment:
                 self._place({self.input: {}, **outputs}, dict.fromkeys(range(partitions), brokers))
             else:
                 self.admin.create_topics({self.input: {}, **outputs}, partitions, 1)
-            self.facts = self._facts()
+            self.facts = retrying(self.admin.facts)
             if start is not None:
                 self.initialise(start)
             self.closing = opened.pop_all()
@@ -125,21 +127,6 @@ class Deployment:
         return seen
 
     # -- opening ----------------------------------------------------------------------------
-
-    def _facts(self) -> ClusterFacts:
-        """Once the broker that answers has heard of the topics: of several, one may be behind."""
-        found: list[ClusterFacts] = []
-
-        def known() -> bool:
-            try:
-                found.append(self.admin.facts())
-            except Halt as halt:
-                if halt.code != "kafka.topic_missing":
-                    raise
-            return bool(found)
-
-        eventually(known)
-        return found[0]
 
     def initialise(self, start: Start) -> None:
         """First offsets; a broker that has just started needs a moment for its coordinators."""
@@ -341,17 +328,18 @@ def recovered(stream: Stream, poll: Callable[[], object]) -> Mapping[Partition, 
             poll()
 
 
-def retrying(call: Callable[[], object]) -> None:
-    """Call until the broker is ready for it."""
+def retrying(call: Callable[[], T]) -> T:
+    """Call until the broker is ready for it. Of several, the one that answers may not have heard of
+    new topics."""
     deadline = time.monotonic() + DEADLINE_S
     while True:
         try:
-            call()
-        except Retry:
+            return call()
+        except (Retry, Halt) as failure:
+            if isinstance(failure, Halt) and failure.code != "kafka.topic_missing":
+                raise
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        else:
-            return
 
 
 def held() -> tuple[int, int]:

@@ -123,11 +123,16 @@ def as_file(image: Image.Image, file_format: str = "PNG", **options: object) -> 
     return file.getvalue()
 
 
+def jpegs(folder: Path) -> list[bytes]:
+    """The files of a folder that are named as JPEGs, in the order of their names."""
+    return [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
+
+
 def photos() -> list[bytes]:
     """Photographs where the test data is at hand, else pictures of their statistics in JPEG."""
     data = os.environ.get("CLIPSTREAM_TEST_DATA")
     if data is not None:
-        return [path.read_bytes() for path in sorted(Path(data, "photos").glob("*.jpg"))]
+        return jpegs(Path(data, "photos"))
     sizes = ((640, 480), (333, 500), (1280, 720), (400, 400))
     return [as_file(clouds(seed, *sizes[seed % 4]), "JPEG") for seed in range(STAND_INS)]
 
