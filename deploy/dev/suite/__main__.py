@@ -1,5 +1,10 @@
 """Runs the groups that are named, or all.
 
+The processors are shared, by groups and with other machines, and a test that waits for something
+may wait too short. So where few tests of a group have failed, these run once more in the end, by
+themselves. The run passes if they pass then, shows what they printed the first time, and names the
+group as unsteady. Groups that search for a broken promise get no second run.
+
 Status 1: a group failed; 2: no group has that name; 130 or 143: ended by Ctrl-C or SIGTERM.
 """
 
@@ -17,7 +22,7 @@ from pathlib import Path
 
 from deploy.dev.suite import summary
 from deploy.dev.suite.groups import GROUPS, Group
-from deploy.dev.suite.running import JOBS, Result, run
+from deploy.dev.suite.running import JOBS, Result, run, run_again
 from workers.embedded.signals import orderly_end
 
 
@@ -47,6 +52,7 @@ def main(arguments: Sequence[str] | None = None, groups: Sequence[Group] = GROUP
 
 def _run(groups: Sequence[Group], jobs: int) -> int:
     results: list[Result] = []
+    second: list[Result] = []
     # This run's own business, not that of a `make` in a test.
     environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
     began = time.monotonic()
@@ -70,24 +76,39 @@ def _run(groups: Sequence[Group], jobs: int) -> int:
                 for result in running:
                     results.append(result)
                     _say(summary.line(result))
+            doubtful = [result for result in results if result.doubtful]
+            with closing(run_again(doubtful, Path(logs), environment)) as running:
+                for result in running:
+                    second.append(result)
+                    _say(f"second run: {summary.line(result)}")
         finally:
-            _tell(results, groups, time.monotonic() - began)
-    return 0 if all(result.passed for result in results) else 1
+            _tell(results, second, groups, time.monotonic() - began)
+    return 1 if _failed(results, second) else 0
 
 
-def _tell(results: Sequence[Result], wanted: Sequence[Group], wall_s: float) -> None:
-    for output in summary.failures(results):
+def _failed(results: Sequence[Result], second: Sequence[Result]) -> list[str]:
+    steadied = {result.group.name for result in second if result.passed}
+    names = [result.group.name for result in results if not result.passed]
+    return [name for name in names if name not in steadied]
+
+
+def _tell(
+    results: Sequence[Result], second: Sequence[Result], wanted: Sequence[Group], wall_s: float
+) -> None:
+    for output in summary.failures([*results, *second]):
         _say(output)
     for skipped in summary.skips(results):
         _say(skipped)
     if results:
         _say(f"\n{summary.table(results)}\n")
     ended = [result.group for result in results]
-    failed = [result.group.name for result in results if not result.passed]
+    failed = _failed(results, second)
+    unsteady = [result.group.name for result in second if result.group.name not in failed]
     unfinished = [group.name for group in wanted if group not in ended]
     _say(
         f"{len(results)} of {len(wanted)} groups ran in {wall_s / 60:.1f} minutes; "
         f"failed: {', '.join(failed) or 'none'}"
+        + (f"; unsteady, passed in a second run: {', '.join(unsteady)}" if unsteady else "")
         + (f"; not finished: {', '.join(unfinished)}" if unfinished else "")
     )
 

@@ -27,7 +27,8 @@ class Group:
     ``files`` are patterns of test files, relative to the root of the tree. ``command`` is what
     runs instead of pytest. An ``alone`` group never runs beside another: it judges time, or it
     keeps all processors busy. A ``background`` group runs beside every other and takes the place of
-    none: it must leave the processors to them.
+    none: it must leave the processors to them. A ``searching`` group looks for an order of events
+    that breaks a promise: what it finds once is found, and no second run makes it good.
     """
 
     name: str
@@ -36,18 +37,19 @@ class Group:
     command: tuple[str, ...] = ()
     alone: bool = False
     background: bool = False
+    searching: bool = False
 
     def test_files(self, root: Path = ROOT) -> list[str]:
         """The test files that its patterns find, relative to ``root``."""
         found = {path for pattern in self.files for path in root.glob(pattern)}
         return sorted(str(path.relative_to(root)) for path in found)
 
-    def arguments(self, root: Path = ROOT) -> list[str]:
-        """The command line of its process."""
+    def arguments(self, cache: Path, root: Path = ROOT) -> list[str]:
+        """The command line of its process. pytest notes in ``cache`` which tests failed."""
         if self.command:
             return [*self.command]
-        # Groups that run at the same time would write one cache. Counts are read from plain text.
-        pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
+        # Counts are read from plain text.
+        pytest = [sys.executable, "-m", "pytest", "-o", f"cache_dir={cache}", "--color=no"]
         return [*pytest, *self.test_files(root)]
 
 
@@ -91,6 +93,7 @@ GROUPS = (
             "tests/fault/test_soak.py",
         ),
         alone=True,
+        searching=True,
     ),
     Group(
         "fault",
@@ -241,6 +244,7 @@ GROUPS = (
         "property",
         "what must hold for every input and every order of events",
         files=("tests/property/test_*.py",),
+        searching=True,
     ),
     Group(
         "monitoring",

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy.dev.suite.groups import ROOT, Group
@@ -20,6 +20,9 @@ JOBS = 3
 
 LOOK_S = 0.05
 """Between two looks at the groups that run."""
+
+FEW_FAILED = 3
+"""Failed tests of a group, at most, that a busy machine may explain."""
 
 GRACE_S = 30.0
 """From an interrupt, on which pytest stops the services that it started, to SIGKILL."""
@@ -52,6 +55,19 @@ class Result:
         """pytest's lines that name a skipped test and the reason."""
         return re.findall(r"^SKIPPED .*$", self.output, re.MULTILINE)
 
+    @property
+    def failed(self) -> int:
+        """Tests that failed, or whose fixtures did, or that passed and should not."""
+        words = ("failed", "error", "errors", "xpassed")
+        return sum(self.counts.get(word, 0) for word in words)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the failed tests deserve a second run, by themselves: few of many have failed,
+        and the machine, on which other groups ran, may be the reason."""
+        ran_to_its_end = self.status == 1
+        return ran_to_its_end and 0 < self.failed <= FEW_FAILED and not self.group.searching
+
 
 class Running:
     """A group's process, and all that stays in its process group."""
@@ -62,7 +78,7 @@ class Running:
         self._began = time.monotonic()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - a command of the table, no shell
-                group.arguments(),
+                group.arguments(folder / f"{group.name}.cache"),
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -142,6 +158,25 @@ def run(
             time.sleep(LOOK_S)
     finally:
         _end(running)
+
+
+def run_again(
+    doubtful: Iterable[Result], folder: Path, environment: Mapping[str, str]
+) -> Generator[Result, None, None]:
+    """Run the failed tests of each group once more, one group after the other. ``folder`` is the
+    one of the first run."""
+    again = [
+        replace(
+            result.group,
+            command=(
+                *result.group.arguments(folder / f"{result.group.name}.cache"),
+                "--last-failed",
+                "--last-failed-no-failures=none",
+            ),
+        )
+        for result in doubtful
+    ]
+    return run(again, folder, jobs=1, environment=environment)
 
 
 def _end(running: list[Running]) -> None:

@@ -212,9 +212,19 @@ class GroupOffsets:
         coordinator = self._consumer._coordinator
         # B24: the answer to an abandoned earlier question may be older than our last commit.
         coordinator._offset_fetch_futures.pop(frozenset(partitions), None)
-        found: dict[TopicPartition, Any] = coordinator.fetch_committed_offsets(
-            list(partitions), timeout_ms=round(OFFSETS_TIMEOUT_S * 1000)
-        )
+        try:
+            found: dict[TopicPartition, Any] = coordinator.fetch_committed_offsets(
+                list(partitions), timeout_ms=round(OFFSETS_TIMEOUT_S * 1000)
+            )
+        except kafka_errors.KafkaTimeoutError as late:
+            node = coordinator.coordinator()
+            if node is None:
+                why = "the group's coordinator was not found"
+            elif frozenset(partitions) in coordinator._offset_fetch_futures:
+                why = f"broker {node}, the group's coordinator, did not answer"
+            else:
+                why = f"broker {node}, the group's coordinator, asked to try again each time"
+            raise kafka_errors.KafkaTimeoutError(f"{why} in {OFFSETS_TIMEOUT_S:g} s") from late
         return found
 
     def _recreated(self, topic: str, before: str, now: str) -> Halt:

@@ -207,6 +207,76 @@ def test_groups_are_run_by_name(capfd: pytest.CaptureFixture[str]) -> None:
     assert "no group is called god; there are good, bad" in capfd.readouterr().err
 
 
+# -- the second run -------------------------------------------------------------------------------
+
+UNSTEADY = """
+import pathlib
+here = pathlib.Path(__file__).parent
+
+def test_that_passes():
+    (here / "passed").open("a").write("once ")
+
+def test_that_fails_the_first_time():
+    first = not (here / "seen").exists()
+    (here / "seen").touch()
+    assert not first, "too late"
+"""
+BROKEN = "def test_that_always_fails(): assert False, 'wrong'\n"
+
+
+@pytest.fixture
+def tests_of(tmp_path: Path) -> Callable[..., Group]:
+    """A group of one file with this text, which notes what failed as the project's groups do."""
+
+    def make(name: str, text: str, *, searching: bool = False) -> Group:
+        file = tmp_path / name / f"test_{name}.py"
+        file.parent.mkdir()
+        file.write_text(text)
+        notes = ("-o", f"cache_dir={file.parent}/cache", "--color=no")
+        where = (f"--rootdir={file.parent}", f"--confcutdir={file.parent}", "-c", "/dev/null")
+        command = (sys.executable, "-m", "pytest", *notes, *where, str(file))
+        return Group(name, f"guards {name}", command=command, searching=searching)
+
+    return make
+
+
+def test_failed_tests_that_pass_by_themselves_make_their_group_unsteady(
+    tests_of: Callable[..., Group], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([], [tests_of("moody", UNSTEADY), python("good", "")]) == 0
+    said = capfd.readouterr().out
+    assert "too late" in said
+    assert said.endswith("failed: none; unsteady, passed in a second run: moody\n")
+    assert (tmp_path / "moody" / "passed").read_text() == "once "
+
+
+def test_a_test_that_fails_twice_has_failed(
+    tests_of: Callable[..., Group], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([], [tests_of("moody", UNSTEADY), tests_of("broken", BROKEN)]) == 1
+    said = capfd.readouterr().out
+    assert said.endswith("failed: broken; unsteady, passed in a second run: moody\n")
+
+
+@pytest.mark.parametrize("text", ["def test_{0}(): assert False\n", "import nothing_called_{0}\n"])
+def test_no_second_run_makes_good_what_is_no_chance(
+    text: str, tests_of: Callable[..., Group], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """More than a few failed tests, and a file that cannot be read."""
+    many = "".join(text.format(number) for number in range(4))
+    assert main([], [tests_of("many", many)]) == 1
+    said = capfd.readouterr().out
+    assert "second run" not in said
+    assert said.endswith("failed: many\n")
+
+
+def test_what_a_searching_group_has_found_stays_found(
+    tests_of: Callable[..., Group], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([], [tests_of("chaos", UNSTEADY, searching=True)]) == 1
+    assert capfd.readouterr().out.endswith("failed: chaos\n")
+
+
 # -- the end --------------------------------------------------------------------------------------
 
 
