@@ -21,6 +21,7 @@ from pipeline.errors import CommitDoubtful, Retry
 from pipeline.ports import Commit
 from pipeline.records.progress import Progress
 from tests.rigs.services.kafka_deployment import (
+    HEARTBEAT_MS,
     IMPATIENT,
     Deployment,
     collected,
@@ -73,9 +74,12 @@ def test_a_commit_to_a_broker_that_hangs_is_doubtful_and_has_one_fate_in_the_end
                 polling.stream.recover()
             polling.once()
             assert polling.stream.positions().keys() == polling.owned
+            # A broker that is frozen for 9 s loses its own controller's confidence, and with it all
+            # partitions.
+            polling.stream._confirmed_within_s = 3 * HEARTBEAT_MS / 1000
             eventually(lambda: not polling.stream.confirmed)
         settle(polling, doubtful)
-        retrying(polling.stream.recover)
+        retrying(polling.recover)
         polling.until(lambda: polling.stream.confirmed)
         assert {*deployment.values()} == {b"before", b"doubtful"}
         assert len(deployment.values()) == 2

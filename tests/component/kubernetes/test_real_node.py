@@ -9,7 +9,7 @@ import pytest
 
 from deploy.dev.cluster.kubectl import Kubectl
 from deploy.dev.cluster.node.kubelet import NAME
-from tests.rigs.kubernetes.pods import ANY_USER, STAY, phase, pod, run_to_end
+from tests.rigs.kubernetes.pods import ANY_USER, READY_S, STAY, phase, pod, run_to_end
 from tests.rigs.waiting import eventually
 
 pytestmark = [pytest.mark.component, pytest.mark.kubelet, pytest.mark.timeout(300)]
@@ -47,6 +47,7 @@ def test_a_pod_gets_the_gpus_that_the_node_says_it_has(real: Kubectl, two_gpus: 
     )
     eventually(
         lambda: sorted((phase(real, "first"), phase(real, "second"))) == ["Pending", "Running"],
+        READY_S,
         interval_s=0.2,
     )
     (running,) = (name for name in ("first", "second") if phase(real, name) == "Running")

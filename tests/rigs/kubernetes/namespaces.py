@@ -16,7 +16,7 @@ from deploy.dev.cluster.node import mounted_code
 
 LOG_LINES = 200
 
-DELETION_S = 90.0
+DELETION_S = 180.0
 """From the deletion of a namespace to the end of its pods."""
 
 

@@ -359,12 +359,7 @@ def collected(before: tuple[int, int]) -> bool:
 def settle(polling: Polling, commit: Commit) -> None:
     """What the worker does with a doubtful commit: ask what became of it, send it again if
     nothing did."""
-    found: dict[Partition, Progress | None] = {}
-
-    def recover() -> None:
-        found.update(polling.stream.recover())
-
-    retrying(recover)
+    found = retrying(polling.recover)
     if any(found[partition] != wanted for partition, wanted in commit.progress.items()):
         # The broker may have put the member out of the group meanwhile.
         polling.changes.clear()

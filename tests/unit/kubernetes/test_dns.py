@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping, Sequence
+from http.client import RemoteDisconnected
 from typing import Any
 
 import pytest
 
-from deploy.dev.cluster.kubectl import KubectlError
-from deploy.dev.cluster.node.dns import Addresses, addresses, answer
+from deploy.dev.cluster.node.dns import (
+    FRESH_S,
+    A,
+    Addresses,
+    Endpoints,
+    addresses,
+    answer,
+    question,
+)
 
-A, AAAA = 1, 28
+AAAA = 28
 NO_ERROR, SERVER_FAILED, NO_SUCH_NAME = 0, 2, 3
 
 KNOWN = {"head.ns.svc.cluster.local": ["10.88.77.5", "10.88.77.6"]}
@@ -28,15 +37,6 @@ def slice_of(*endpoints: Any, family: str = "IPv4", service: str = "head") -> An
         "addressType": family,
         "endpoints": list(endpoints),
     }
-
-
-def query(name: str, kind: int = A) -> bytes:
-    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
-    return (
-        struct.pack(">HHHHHH", 0xBEEF, 0x0100, 1, 0, 0, 0)
-        + labels
-        + struct.pack(">BHH", 0, kind, 1)
-    )
 
 
 def told(reply: bytes) -> tuple[int, list[str]]:
@@ -84,11 +84,60 @@ def test_other_families_of_addresses_are_left_out() -> None:
 def test_an_answer_has_the_addresses_of_the_name(
     name: str, kind: int, expected: tuple[int, list[str]]
 ) -> None:
-    assert told(answer(query(name, kind), lambda: KNOWN)) == expected
+    assert told(answer(question(name, kind), lambda: KNOWN)) == expected
 
 
 def test_while_the_api_server_is_away_no_name_is_called_unknown() -> None:
     def away() -> Addresses:
-        raise KubectlError("connection refused")
+        raise ConnectionRefusedError
 
-    assert told(answer(query("head.ns.svc.cluster.local"), away)) == (SERVER_FAILED, [])
+    assert told(answer(question("head.ns.svc.cluster.local"), away)) == (SERVER_FAILED, [])
+
+
+class SlowServer:
+    """Takes its time to list the endpoints, and fails where there are none."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.takes_s = 0.0
+        self.slices: list[Any] = []
+        self.asked = 0
+
+    def __call__(self) -> Sequence[Mapping[str, Any]]:
+        self.asked += 1
+        self.now += self.takes_s
+        if not self.slices:
+            raise RemoteDisconnected("nothing is there")
+        return self.slices
+
+
+def test_endpoints_are_asked_for_again_when_they_are_no_longer_fresh() -> None:
+    server = SlowServer()
+    endpoints = Endpoints(server, lambda: server.now)
+    for address, expected in (("10.0.0.1", "10.0.0.1"), ("10.0.0.2", "10.0.0.1")):
+        server.slices = [slice_of(endpoint(address))]
+        assert endpoints() == {"head.ns.svc.cluster.local": [expected]}
+    server.now += FRESH_S
+    assert endpoints() == {"head.ns.svc.cluster.local": ["10.0.0.2"]}
+    assert server.asked == 2
+
+
+def test_a_slow_api_server_is_not_asked_for_each_question() -> None:
+    server = SlowServer()
+    server.slices, server.takes_s = [slice_of(endpoint("10.0.0.1"))], 5 * FRESH_S
+    endpoints = Endpoints(server, lambda: server.now)
+    for _ in range(4):
+        endpoints()
+    assert server.asked == 1
+
+
+def test_while_the_api_server_is_away_its_last_answer_holds() -> None:
+    server = SlowServer()
+    endpoints = Endpoints(server, lambda: server.now)
+    with pytest.raises(RemoteDisconnected):
+        endpoints()
+    server.slices = [slice_of(endpoint("10.0.0.1"))]
+    known = endpoints()
+    server.slices, server.now = [], server.now + FRESH_S
+    assert endpoints() == known
+    assert server.asked == 3

@@ -14,7 +14,7 @@ import yaml
 
 from deploy.dev.cluster import keys, programs
 from deploy.dev.cluster.kubectl import Kubectl, KubectlError, has_condition
-from deploy.dev.cluster.node import image
+from deploy.dev.cluster.node import dns, image
 from deploy.dev.cluster.node.network import Network
 from deploy.dev.cluster.node.probe import Refused
 from deploy.dev.cluster.node.requirements import PLUGINS, need
@@ -42,7 +42,7 @@ PRIVATE = (
 
 IMPORT_DEADLINE_S = 300.0
 
-FIRST_POD_S = 60.0
+FIRST_POD_S = 120.0
 """It runs after 2 s, and later on a busy machine."""
 
 
@@ -105,6 +105,7 @@ class Node:
                 *(sys.executable, "-m", "deploy.dev.cluster.node.dns"),
                 *(folder / "kubeconfig", self._network.gateway),
             ],
+            lambda: dns.knows(self._network.gateway, f"kubernetes.default.{dns.DOMAIN}"),
             environment={"PYTHONPATH": str(programs.ROOT)},
         )
 
