@@ -108,7 +108,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
 
 @pytest.fixture
 def deployment(broker: EmbeddedKafka) -> Iterator[Deployment]:
-    with Deployment(broker.bootstrap, security=ADMIN, delivery=IMPATIENT) as opened:
+    with Deployment(broker.bootstrap, security=ADMIN) as opened:
         yield opened
 
 
