@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -35,7 +35,8 @@ class Clock(Protocol):
     def time(self) -> float:
         """Seconds since the epoch, for timestamps and latency across machines."""
 
-    async def sleep(self, seconds: float) -> None: ...
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Wait. A clock may count from the call or from the first step of what it returns."""
 
 
 class Meter(Protocol):

@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from deploy.dev import versitygw
@@ -37,6 +38,10 @@ __all__ = [
 MakeTopic = Callable[..., str]
 
 GENERATED_PHOTOS = 12
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -79,8 +79,8 @@ class CommitWindow:
         self._taken: Batch | None = None
         self._rotation: deque[Partition] = deque()
         self._held: Counter[str] = Counter()
+        self._unfinished = 0
         self._unsettled = 0
-        self._settled = 0
         self._settled_bytes = 0
         self.passed = 0
         """Offsets that commits have moved past, including gaps in the log. Lag falls by this
@@ -141,6 +141,7 @@ class CommitWindow:
             return False
         entry.missing = references
         entry.settled = [None] * references
+        self._unfinished += references
         self._unsettled += references
         self._windows[position.partition].held += references
         self._held[position.partition.topic] += references
@@ -156,7 +157,6 @@ class CommitWindow:
         entry.settled[origin.index] = settled
         entry.missing -= 1
         self._unsettled -= 1
-        self._settled += 1
         self._settled_bytes += settled.size_bytes
         return True
 
@@ -264,6 +264,12 @@ class CommitWindow:
     # -- what is held -----------------------------------------------------------------------
 
     @property
+    def unfinished(self) -> int:
+        """References that are not committed, whether they have an outcome or not. Another thread
+        may read it: an outcome that arrives meanwhile is not counted twice."""
+        return self._unfinished
+
+    @property
     def unsettled(self) -> int:
         """References that have no outcome yet."""
         return self._unsettled
@@ -271,7 +277,7 @@ class CommitWindow:
     @property
     def settled(self) -> int:
         """References whose outcome waits for its commit."""
-        return self._settled
+        return self._unfinished - self._unsettled
 
     def held_of(self, topic: str) -> int:
         """References of a topic that are not committed, whether they have an outcome or not."""
@@ -338,6 +344,6 @@ class CommitWindow:
             return
         window.held -= len(entry.settled)
         self._held[partition.topic] -= len(entry.settled)
+        self._unfinished -= len(entry.settled)
         self._unsettled -= entry.missing
-        self._settled -= len(entry.settled) - entry.missing
         self._settled_bytes -= entry.size_bytes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -82,8 +84,10 @@ def _headers_schema(name: str, event_type: EventType) -> dict[str, Any]:
     }
 
 
-def schemas() -> dict[str, dict[str, Any]]:
-    """The published JSON Schemas by name. Each is in ``docs/schemas/<name>.json``."""
+@cache
+def schemas() -> Mapping[str, dict[str, Any]]:
+    """The published JSON Schemas by name. Each is in ``docs/schemas/<name>.json``. They are made
+    once, so whoever changes one changes a copy."""
     documents = {
         CLASSIFICATION_SCHEMA: _value_schema(CLASSIFICATION_SCHEMA, ClassificationValue),
         DEAD_LETTER_SCHEMA: _value_schema(DEAD_LETTER_SCHEMA, DeadReferenceValue),

@@ -14,6 +14,7 @@ from pipeline.adapters.memory.clock import HandClock
 from pipeline.ports import Clock
 from tests.rigs import virtual_time
 from tests.rigs.virtual_time import LoopClock
+from tests.rigs.waiting import WAIT_S
 
 SHORT_S = 0.01
 RESOLUTION_S = 1e-6
@@ -108,7 +109,7 @@ async def _set(event: asyncio.Event) -> None:
 
 def test_a_sleep_that_is_cancelled_ends_at_once(subject: Subject) -> None:
     async def scenario(clock: Clock) -> None:
-        task = asyncio.create_task(clock.sleep(3600))
+        task = asyncio.ensure_future(clock.sleep(3600))
         await clock.sleep(SHORT_S)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -128,7 +129,7 @@ def test_time_stands_still_until_it_is_moved_from_any_thread() -> None:
         clock.now += 2.0
 
     async def scenario() -> None:
-        task = asyncio.create_task(clock.sleep(2.0))
+        task = asyncio.ensure_future(clock.sleep(2.0))
         for _ in range(100):
             await asyncio.sleep(0)
         assert not task.done()
@@ -137,3 +138,25 @@ def test_time_stands_still_until_it_is_moved_from_any_thread() -> None:
         assert (clock.monotonic(), clock.time()) == (7.0, 7.0)
 
     asyncio.run(scenario())
+
+
+def test_the_hands_count_from_the_call_and_not_from_the_first_step() -> None:
+    clock = HandClock(5.0)
+
+    async def scenario() -> None:
+        sleep = clock.sleep(2.0)
+        clock.now += 2.0
+        await asyncio.wait_for(sleep, WAIT_S)
+
+    asyncio.run(scenario())
+
+
+def test_a_sleep_that_was_cancelled_before_its_first_step_is_forgotten() -> None:
+    clock = HandClock(5.0)
+
+    async def scenario() -> None:
+        asyncio.ensure_future(clock.sleep(2.0)).cancel()
+
+    asyncio.run(scenario())
+    clock.now += 2.0  # would fail on the closed loop
+    assert clock._sleepers == []

@@ -65,7 +65,7 @@ def test_a_public_address_is_dialled(address: str) -> None:
     assert is_public(address)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(address=st.one_of(edges, v4, v6, v4.map(lambda low: IPv6Address(2**32 * 0xFFFF + int(low)))))
 @example(address=IPv6Address("::ffff:127.0.0.1"))
 def test_the_rule_is_that_of_antissrf_and_narrower_in_ipv6(

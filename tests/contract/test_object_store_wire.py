@@ -46,9 +46,7 @@ keys = st.text(
 ).filter(lambda key: len(key.encode()) <= 1024)
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=keys)
 def test_any_key_goes_over_the_wire_as_it_is(script: Script, store: ObstoreS3, key: str) -> None:
     asyncio.run(fetch(store, key))

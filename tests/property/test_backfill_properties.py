@@ -318,7 +318,7 @@ def finish(world: World, pool: ThreadPoolExecutor) -> None:
     raise AssertionError("the job does not end")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32))
 def test_every_row_is_committed_once_whatever_happens(seed: int) -> None:
     world = World(seed)

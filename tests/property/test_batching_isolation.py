@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.adapters.memory.clock import HandClock
@@ -90,7 +90,6 @@ def max_calls(count: int, culprits: int, capacity: int) -> int:
 numbers = st.frozensets(st.integers(0, MAX_IMAGES - 1), max_size=8)
 
 
-@settings(deadline=None)
 @given(
     count=st.integers(1, MAX_IMAGES),
     poisoned=numbers,
@@ -116,7 +115,6 @@ def test_every_culprit_is_rejected_once_and_every_other_image_gets_its_own_row(
     assert encoder.calls <= max_calls(count, culprits, min(capacity, max_size))
 
 
-@settings(deadline=None)
 @given(count=st.integers(1, MAX_IMAGES), capacity=st.integers(1, MAX_IMAGES))
 def test_the_batch_that_fits_is_found_and_is_more_than_half_of_what_would(
     count: int, capacity: int
@@ -129,7 +127,6 @@ def test_the_batch_that_fits_is_found_and_is_more_than_half_of_what_would(
         assert capacity / 2 <= encoded.max_size <= capacity
 
 
-@settings(deadline=None)
 @given(count=st.integers(1, MAX_IMAGES))
 def test_a_single_passing_failure_rejects_nobody(count: int) -> None:
     encoder = HostileEncoder(frozenset(), frozenset(), MAX_IMAGES, flaky_calls=1)
@@ -157,7 +154,6 @@ def never_fits(pixels: Pixels) -> Vector:
         (never_fits, "encode.out_of_memory"),
     ],
 )
-@settings(deadline=None)
 @given(count=st.integers(1, MAX_IMAGES))
 def test_a_model_that_fails_on_everything_blames_no_image(
     encode_images: Callable[[Pixels], Vector], code: str, count: int
@@ -171,7 +167,6 @@ def test_a_model_that_fails_on_everything_blames_no_image(
     assert caught.value.code == code
 
 
-@settings(deadline=None)
 @given(
     count=st.integers(1, MAX_IMAGES),
     poisoned=numbers,

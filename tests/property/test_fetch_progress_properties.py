@@ -91,7 +91,7 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(before)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps)
 def test_a_worker_with_work_and_a_store_that_serves_goes_on(
     script: list[tuple[object, ...]],
@@ -99,7 +99,7 @@ def test_a_worker_with_work_and_a_store_that_serves_goes_on(
     run(live(script, []))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps)
 def test_a_worker_goes_on_with_the_store_that_serves_whatever_becomes_of_another(
     script: list[tuple[object, ...]],

@@ -35,7 +35,7 @@ def distances(table: Bytes, query: bytes) -> npt.NDArray[np.intp]:
     return counts
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hashes, st.data())
 def test_the_nearest_hash_is_the_one_that_brute_force_finds(
     table: Bytes, data: st.DataObject
@@ -52,14 +52,14 @@ def test_the_nearest_hash_is_the_one_that_brute_force_finds(
         assert found == (int(expected.argmin()), int(expected.min()))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.sets(st.integers(0, BITS - 1), min_size=31, max_size=31))
 def test_no_way_to_spread_the_largest_distance_hides_a_hash(seed: int, bits: set[int]) -> None:
     table = np.random.default_rng(seed).integers(0, 256, (20, 32), np.uint8)
     assert HammingTable(table).nearest(turned(table[7], bits), MOST_DISTANCE) == (7, MOST_DISTANCE)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hashes, st.data())
 def test_a_digest_is_found_where_it_is_first_and_nowhere_else(
     table: Bytes, data: st.DataObject
@@ -73,7 +73,7 @@ def test_a_digest_is_found_where_it_is_first_and_nowhere_else(
     assert digests.find(other) == (same[0] if len(same) else None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     entries=st.integers(1, 60),

@@ -69,7 +69,7 @@ def own(kind: InputKind) -> Callable[[str], Iterator[pa.Table]]:
     ],
     ids=["csv", "jsonl", "parquet", "batch operations"],
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(keys=keys)
 def test_every_key_comes_back_as_it_was(
     write: Callable[[list[str]], bytes],

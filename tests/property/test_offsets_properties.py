@@ -297,7 +297,7 @@ class WindowWithoutOrder(Window):
 TestCommitWindow = Window.TestCase
 TestCommitWindowInOrderOfKeys = WindowInOrderOfKeys.TestCase
 TestCommitWindowWithoutOrder = WindowWithoutOrder.TestCase
-TestCommitWindow.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestCommitWindow.settings = settings(max_examples=60, stateful_step_count=40)
 TestCommitWindowInOrderOfKeys.settings = TestCommitWindow.settings
 TestCommitWindowWithoutOrder.settings = TestCommitWindow.settings
 
@@ -372,7 +372,7 @@ def test_every_record_is_chosen_once_whoever_owns_the_partition(seed: int, order
 
 
 @given(share=st.floats(0.1, 0.9), gap=st.integers(0, 5), seed=st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_notes_stay_short_however_scattered_outcomes_are(share: float, gap: int, seed: int) -> None:
     """Records whose offsets are ``gap`` apart, with gaps of the log between them."""
     chance = random.Random(seed)

@@ -92,4 +92,4 @@ class BreakerMachine(RuleBasedStateMachine):
 
 
 TestBreaker = BreakerMachine.TestCase
-TestBreaker.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestBreaker.settings = settings(max_examples=60, stateful_step_count=30)

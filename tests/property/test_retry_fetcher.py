@@ -157,7 +157,7 @@ async def live(case: Case) -> None:
         assert fetcher.available
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases)
 def test_an_outage_changes_no_fate_and_every_fate_is_reached(case: Case) -> None:
     run(live(case))

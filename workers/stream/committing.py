@@ -254,9 +254,7 @@ class Committer:
         """Note what the latest commit has made visible."""
         self._tracer.committed((settled.trace for settled in outcomes), self._tried_at)
         now = self._clock.time()
-        before = self.committed
         for settled in outcomes:
-            self.committed += 1
             self._gate.committed(settled)
             match settled:
                 case Classified():
@@ -272,8 +270,10 @@ class Committer:
             if settled.origin.timestamp_ms >= 0:
                 latency_s = max(0.0, now - settled.origin.timestamp_ms / 1000)
                 self._meter.observe(metrics.LATENCY_SECONDS, latency_s)
-        if self.committed > before:
+        if outcomes:
             self._meter.set(metrics.LAST_PROGRESS, now)
+            # Last, for other threads: the metrics of what they see here are counted.
+            self.committed += len(outcomes)
 
 
 def _owner(batch: Batch, index: int) -> Settled:

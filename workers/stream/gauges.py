@@ -40,7 +40,7 @@ class Gauges:
         if now < self._due_at:
             return
         self._due_at = now + INTERVAL_S
-        self._meter.set(metrics.IN_FLIGHT, self._window.unsettled + self._window.settled)
+        self._meter.set(metrics.IN_FLIGHT, self._window.unfinished)
         self._meter.set(metrics.IN_FLIGHT_BYTES, self._window.settled_bytes)
         progress = map(self._window.progress, self._window.partitions)
         self._meter.set(metrics.DONE_AHEAD, sum(each.beyond for each in progress))

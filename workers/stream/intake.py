@@ -118,7 +118,7 @@ class Intake:
         window, most = self._window, self._flow.max_in_flight
         if window.settled_bytes >= self._flow.max_pending_mib * MIB:
             return 0
-        held = window.unsettled + window.settled
+        held = window.unfinished
         if len(self._backlogs) == 1:
             return max(0, most - held)
         own = self._held(level)
@@ -150,7 +150,7 @@ class Intake:
         window, lower = self._window, self._priority.lower
         if level:
             return window.held_of(lower[level - 1])
-        return window.unsettled + window.settled - sum(map(window.held_of, lower))
+        return window.unfinished - sum(map(window.held_of, lower))
 
     def _shares(self, level: int) -> _Shares:
         most = max(1, self._flow.max_in_flight >> level)

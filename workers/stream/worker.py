@@ -164,14 +164,16 @@ class StreamWorker:
         self._stopping.set()
 
     def health(self) -> Health:
+        # Before the time of the answer: the Kafka thread goes on meanwhile, and no age is negative.
+        cycled_at, active_at = self._cycled_at, self._active_at
         now = self._clock.monotonic()
         return Health(
-            cycle_age_s=now - self._cycled_at,
+            cycle_age_s=now - cycled_at,
             encode_age_s=self._images.encode_age_s(),
             commit_age_s=self._committer.failing_s(since=self._unanswered_at),
-            idle_s=now - self._active_at,
+            idle_s=now - active_at,
             partitions=len(self._window.partitions),
-            unfinished=self._window.unsettled + self._window.settled,
+            unfinished=self._window.unfinished,
             lag=self._gauges.lag,
             committed=self._committer.committed,
             passed=self._window.passed,
@@ -338,7 +340,7 @@ class StreamWorker:
             return False
         over = self._deadline is not None and self._clock.monotonic() >= self._deadline
         if over:
-            abandoned = self._window.unsettled + self._window.settled
+            abandoned = self._window.unfinished
             log.warning("stopping: %d references abandoned; they will be read again", abandoned)
         return over or self._nothing_to_finish()
 

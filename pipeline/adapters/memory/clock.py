@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 
 class HandClock:
     """Implements ``pipeline.ports.Clock``. Time stands still until a caller sets ``now``, which any
-    thread may do. Sleepers wake up when their time has come."""
+    thread may do. Sleepers wake up when their time has come, which is counted from the call."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self._now = now
@@ -22,7 +23,7 @@ class HandClock:
     def now(self, now: float) -> None:
         self._now = now
         for due, sleeper in tuple(self._sleepers):
-            if due <= now:
+            if due <= now and not sleeper.done():
                 sleeper.get_loop().call_soon_threadsafe(_wake, sleeper)
 
     def monotonic(self) -> float:
@@ -31,16 +32,16 @@ class HandClock:
     def time(self) -> float:
         return self._now
 
-    async def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> Awaitable[None]:
         if seconds <= 0:
-            await asyncio.sleep(0)
-            return
-        entry = (self._now + seconds, asyncio.get_running_loop().create_future())
+            return asyncio.sleep(0)
+        # A coroutine would begin to count with its first step. A caller who moves the time between
+        # the call and that step would be overlooked.
+        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (self._now + seconds, sleeper)
         self._sleepers.append(entry)
-        try:
-            await entry[1]
-        finally:
-            self._sleepers.remove(entry)
+        sleeper.add_done_callback(lambda _: self._sleepers.remove(entry))
+        return sleeper
 
 
 def _wake(sleeper: asyncio.Future[None]) -> None:

@@ -39,7 +39,6 @@ few = settings(
     max_examples=15,
     derandomize=True,
     database=None,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 

@@ -30,12 +30,12 @@ class GatedEncoder(MemoryEncoder):
         self.gate.set()
         self.entered = threading.Event()
         self.batches: list[list[int]] = []
-        self.threads: set[str] = set()
+        self.threads: set[threading.Thread] = set()
         self.error: Exception | None = None
 
     def encode_images(self, pixels: Pixels) -> Vector:
         self.batches.append([int(image[0, 0, 0]) for image in pixels])
-        self.threads.add(threading.current_thread().name)
+        self.threads.add(threading.current_thread())
         self.entered.set()
         assert self.gate.wait(DEADLINE_S)
         if self.error is not None:

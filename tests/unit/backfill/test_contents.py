@@ -104,7 +104,7 @@ objects = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(objects, st.integers(1, 5), st.integers(1, 5), st.sampled_from([1, 300, RUN_BYTES]))
 def test_no_row_is_lost_and_the_order_is_that_of_the_first_rows(
     source: list[Named], shard_rows: int, at_once: int, run_bytes: int

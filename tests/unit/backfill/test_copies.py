@@ -139,7 +139,7 @@ def test_rows_that_are_skipped_or_killed_a_process_are_no_copies() -> None:
     assert (summary.codes, summary.copied) == ({"internal.process_died": 1}, 1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["good", "bad", "decode.x"]))),
     st.integers(0, 3),

@@ -17,6 +17,7 @@ from pipeline.adapters.s3.policy import S3Policy
 from pipeline.backfill import layout
 from pipeline.backfill.job import Job, read_job
 from pipeline.errors import Halt, Retry
+from tests.rigs.waiting import WAIT_S
 from workers.backfill.planning import Planned, cut, plan
 from workers.backfill.planning_request import Request
 from workers.settings.loading import Settings
@@ -222,7 +223,7 @@ def test_an_option_without_meaning_is_refused(
 
 def test_a_slow_store_does_not_hold_up_the_reader() -> None:
     """All writes that may run at a time are waited for together."""
-    at_once = threading.Barrier(4, timeout=20)
+    at_once = threading.Barrier(4, timeout=WAIT_S)
 
     def write(shard: int, body: bytes) -> None:
         at_once.wait()

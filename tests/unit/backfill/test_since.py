@@ -94,7 +94,7 @@ objects = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(objects, objects)
 def test_a_comparison_on_disk_equals_one_in_memory(had: list[Named], source: list[Named]) -> None:
     def is_had(row: Named) -> bool:

@@ -246,7 +246,9 @@ def test_the_shorter_of_two_grace_periods_holds(rig: Rig) -> None:
 
 def test_a_loop_that_has_ended_ends_the_worker(rig: Rig) -> None:
     rig.begin(ONE)
-    threading.Thread(target=rig.worker._loop.close).start()
+    closing = threading.Thread(target=rig.worker._loop.close)
+    closing.start()
     with pytest.raises(Halt, match="event loop") as raised:
         rig.run.result(20.0)
+    closing.join()
     assert raised.value.code == "worker.loop_died"

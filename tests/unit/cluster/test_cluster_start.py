@@ -106,10 +106,8 @@ def test_a_node_that_did_not_start_in_time_is_a_passing_failure(
 def test_an_address_where_nobody_listens_is_told_at_once_and_ray_is_not_asked(
     ray: StartingRay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_server(("", 0)) as listening:
-        port = listening.getsockname()[1]
-    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
-    with pytest.raises(Retry, match=f"nobody answers at .*:{port}"):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(Retry, match=r"nobody answers at \S+:1 "):
         start_ray(1)
     assert not ray.options
 

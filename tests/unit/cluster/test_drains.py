@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.rigs.waiting import eventually
+from tests.rigs.waiting import WAIT_S, eventually
 from workers.cluster import drains
 from workers.cluster.drains import DrainNotices
 
@@ -29,10 +29,13 @@ class Head:
         self.error: Exception | None = None
         self.answers = threading.Event()
         self.answers.set()
+        self.hanging = threading.Event()
 
     def ask(self) -> Mapping[str, int]:
         self.asked += 1
-        self.answers.wait()
+        if not self.answers.is_set():
+            self.hanging.set()
+            self.answers.wait()
         if self.error is not None:
             raise self.error
         return self.nodes
@@ -78,8 +81,7 @@ def test_a_head_that_hangs_holds_nobody_up() -> None:
     head = Head()
     notices = DrainNotices(head.ask)
     head.answers.clear()
-    head_hangs = head.asked
-    eventually(lambda: head.asked > head_hangs)
+    assert head.hanging.wait(WAIT_S)
     assert notices.goes_in("a") is None
     notices.close()
     head.answers.set()

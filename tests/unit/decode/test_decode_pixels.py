@@ -103,8 +103,11 @@ def test_a_jpeg_cut_anywhere_is_truncated() -> None:
     """Also between the segments of its header, where Pillow does not say why it refuses."""
     body = as_file(noise(EDGE, EDGE), "JPEG")
     ends = body.rindex(b"\xff\xd9")
-    verdicts = {refusal(body[:length]).verdict for length in range(3, ends)}
-    assert verdicts == {Verdict.TRUNCATED}
+    one = decoder()  # making one takes ten times as long as a refusal
+    for length in range(3, ends):
+        with pytest.raises(Refused) as caught:
+            one.decode(body[:length], EDGE, EDGE)
+        assert caught.value.verdict is Verdict.TRUNCATED, length
 
 
 def test_a_jpeg_with_a_broken_segment_is_corrupt() -> None:

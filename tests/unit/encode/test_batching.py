@@ -196,9 +196,8 @@ def test_closing_encodes_what_waits_and_leaves_no_thread() -> None:
         with pytest.raises(Halt) as caught:
             await batcher.encode(image(3))
         assert caught.value.code == "encode.closed"
-        alive = {thread.name for thread in threading.enumerate()}
         assert len(encoder.threads) == 1
-        assert encoder.threads.isdisjoint(alive)
+        assert encoder.threads.isdisjoint(threading.enumerate())
 
     run(scenario())
 
@@ -206,7 +205,7 @@ def test_closing_encodes_what_waits_and_leaves_no_thread() -> None:
 def test_one_thread_runs_every_batch_and_every_prompt() -> None:
     class Watched(GatedEncoder):
         def encode_texts(self, prompts: Sequence[str]) -> Vector:
-            self.threads.add(threading.current_thread().name)
+            self.threads.add(threading.current_thread())
             return super().encode_texts(prompts)
 
     async def scenario() -> None:
@@ -220,7 +219,7 @@ def test_one_thread_runs_every_batch_and_every_prompt() -> None:
         await batcher.close()
         assert len(images) == 5
         np.testing.assert_array_equal(texts, encoder.encode_texts(prompts))
-        encoder.threads.discard(threading.current_thread().name)
+        encoder.threads.discard(threading.current_thread())
         assert len(encoder.threads) == 1
 
     run(scenario())

@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -25,6 +26,8 @@ from workers.endpoints.worker import MetricsEndpoint
 from workers.supervise.standing import NOTHING_YET
 
 ANSWER_S = 20.0
+SHORT_S = 0.3
+"""A time limit that a test lets pass."""
 FREE = EndpointsPolicy(health_port=0, metrics_port=0)
 
 Sample = tuple[str, frozenset[tuple[str, str]], float]
@@ -192,6 +195,16 @@ HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n"
 OURS = b"# HELP clipstream_commits_total x\n# TYPE clipstream_commits_total counter\n"
 
 
+def give_up_soon(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever listens there has a moment to answer. The other workers keep their time."""
+    answer = fleet._answer
+
+    def hurried(asked: str, until: float) -> str | None:
+        return answer(asked, time.monotonic() + SHORT_S if asked == address else until)
+
+    monkeypatch.setattr(fleet, "_answer", hurried)
+
+
 @pytest.mark.parametrize(
     ("answer", "then_every_s"),
     [
@@ -206,15 +219,29 @@ OURS = b"# HELP clipstream_commits_total x\n# TYPE clipstream_commits_total coun
 def test_a_worker_without_a_valid_answer_is_not_up_and_hides_no_other(
     answer: bytes, then_every_s: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "ANSWER_S", 0.3)
+    monkeypatch.setattr(fleet, "ANSWER_S", ANSWER_S / 2)
     with (
         worker(stream(1), PrometheusMeter(STREAM_WORKER)) as there,
         listener(answer, then_every_s) as address,
         driver([Place(stream(0), address), there]) as port,
     ):
+        give_up_soon(address, monkeypatch)
         samples = read(get(port, "/metrics/all")[1])
     assert values(samples, metrics.WORKER_UP.name) == {"0": 0.0, "1": 1.0}
     assert values(samples, metrics.COMMITS.name) == {"1": 0.0}
+
+
+def test_workers_that_do_not_end_their_answer_hold_up_the_driver_for_a_limited_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fleet, "ANSWER_S", SHORT_S)
+    with (
+        listener(b"", 3600.0) as silent,
+        listener(HEAD + OURS, 0.01) as endless,
+        driver([Place(stream(0), silent), Place(stream(1), endless)]) as port,
+    ):
+        samples = read(get(port, "/metrics/all")[1])
+    assert values(samples, metrics.WORKER_UP.name) == {"0": 0.0, "1": 0.0}
 
 
 def test_workers_are_asked_together_and_not_one_after_the_other(

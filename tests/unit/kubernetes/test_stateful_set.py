@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from tests.rigs.services.api_server import PATH, TOKEN, ApiServer, api_server
 from tests.rigs.services.certificates import certified
+from tests.rigs.waiting import WAIT_S
 from workers.kubernetes import api
 from workers.kubernetes.policy import KubernetesPolicy
 from workers.kubernetes.stateful_set import is_scaled_in, was_scaled_in
@@ -65,7 +66,8 @@ def test_what_does_not_say_how_many_decides_nothing(pod: str, object: dict[str, 
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[ApiServer]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    monkeypatch.setattr(api, "STEP_S", WAIT_S)
     with api_server(tmp_path) as server:
         yield server
 
@@ -127,9 +129,7 @@ def unset(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def refuse(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> str:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port))
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
     return "refused"
 
 

@@ -126,7 +126,7 @@ def steps(*loads: tuple[float, float]) -> Callable[[float], float]:
     return lambda now: [load for since, load in loads if since <= now][-1]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     load=st.floats(0.1, 14.0),
     one=st.floats(0.5, 20.0),
@@ -268,7 +268,7 @@ def test_added_workers_that_do_not_start_are_given_up() -> None:
     assert len(fleet.changes) <= 4
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     loads=st.lists(st.floats(0.0, 40.0), min_size=1, max_size=6),
     bound=st.floats(1.0, 50.0),

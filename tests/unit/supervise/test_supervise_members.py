@@ -93,7 +93,7 @@ def test_a_worker_that_never_joined_is_not_removed() -> None:
 EVENTS = st.sampled_from(["halt", "die", "no_room", "room", "unavailable", "silent", "answer"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     events=st.lists(st.tuples(st.floats(0.2, 40), st.integers(0, 1), EVENTS), max_size=25),
     removing_s=st.floats(0, 30),
