@@ -3,9 +3,9 @@
 Every test file belongs to exactly one group: ``tests/unit/project/test_suite.py`` fails for a file
 that belongs to none or to two. Lint comes first, then the groups that run alone: while they wait,
 the programs of Kubernetes are built, once on a machine. The groups that may run beside others
-follow, long ones before short ones, so that no long one runs on by itself. `kafka`, `ray`,
-`kubernetes`, `kuberay`, `backfill`, `simulated` and `serving` wait more than they compute, and run
-beside others that compute.
+follow, long ones before short ones, so that no long one runs on by itself; those that need the
+programs come when these are there. `kafka`, `ray`, `kubernetes`, `kuberay`, `backfill`, `simulated`
+and `serving` wait more than they compute, and run beside others that compute.
 """
 
 from __future__ import annotations
@@ -162,6 +162,20 @@ GROUPS = (
         files=("tests/unit/**/test_*.py",),
     ),
     Group(
+        "backfill",
+        "a backfill's rows are committed once, whatever dies on the way",
+        files=(
+            "tests/component/backfill/test_*.py",
+            "tests/e2e/test_backfill*.py",
+            "tests/fault/backfill/test_*.py",
+        ),
+    ),
+    Group(
+        "decode",
+        "real files in the real sandbox: pixels, refusals, crashes",
+        files=("tests/component/test_decoder_*.py",),
+    ),
+    Group(
         "kubernetes",
         "a release on a real node: outcomes, drains, upgrades, rollbacks, in CI",
         files=(
@@ -177,15 +191,6 @@ GROUPS = (
         files=("tests/component/kubernetes/test_ray_release.py",),
     ),
     Group(
-        "backfill",
-        "a backfill's rows are committed once, whatever dies on the way",
-        files=(
-            "tests/component/backfill/test_*.py",
-            "tests/e2e/test_backfill*.py",
-            "tests/fault/backfill/test_*.py",
-        ),
-    ),
-    Group(
         "simulated",
         "scheduling, admission, operators and releases, on nodes that kwok plays",
         files=(
@@ -193,11 +198,6 @@ GROUPS = (
             "tests/component/kubernetes/test_keda.py",
             "tests/component/kubernetes/test_simulated_*.py",
         ),
-    ),
-    Group(
-        "decode",
-        "real files in the real sandbox: pixels, refusals, crashes",
-        files=("tests/component/test_decoder_*.py",),
     ),
     Group(
         "serving",

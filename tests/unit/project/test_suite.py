@@ -141,7 +141,13 @@ def test_that_is_skipped(): pytest.skip("no Go; install it")
 
 
 @pytest.fixture
-def tested(tmp_path: Path) -> Callable[[str], Result]:
+def bare_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed plugins take seconds to load, and no test here needs one."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
+@pytest.fixture
+def tested(tmp_path: Path, bare_pytest: None) -> Callable[[str], Result]:
     """Runs a text as a file of tests, in pytest's own process."""
 
     def run_tests(text: str) -> Result:
@@ -225,7 +231,7 @@ BROKEN = "def test_that_always_fails(): assert False, 'wrong'\n"
 
 
 @pytest.fixture
-def tests_of(tmp_path: Path) -> Callable[..., Group]:
+def tests_of(tmp_path: Path, bare_pytest: None) -> Callable[..., Group]:
     """A group of one file with this text, which notes what failed as the project's groups do."""
 
     def make(name: str, text: str, *, searching: bool = False) -> Group:
