@@ -36,7 +36,8 @@ class Clock(Protocol):
         """Seconds since the epoch, for timestamps and latency across machines."""
 
     def sleep(self, seconds: float) -> Awaitable[None]:
-        """Wait. A clock may count from the call or from the first step of what it returns."""
+        """Wait; called on the event loop. A clock may count from the call or from the first step
+        of what it returns."""
 
 
 class Meter(Protocol):

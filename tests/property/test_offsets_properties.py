@@ -233,6 +233,8 @@ class Window(RuleBasedStateMachine):
 
     @invariant()
     def what_is_held_is_counted(self) -> None:
+        topics = {partition.topic for partition in self.window.partitions}
+        assert self.window.unfinished == sum(map(self.window.held_of, topics))
         assert self.window.unsettled == len(self.open)
         assert self.window.settled_bytes >= self.window.settled
 

@@ -272,7 +272,7 @@ class Committer:
                 self._meter.observe(metrics.LATENCY_SECONDS, latency_s)
         if outcomes:
             self._meter.set(metrics.LAST_PROGRESS, now)
-            # Last, for other threads: the metrics of what they see here are counted.
+            # Last: a thread that sees the new number finds its metrics counted.
             self.committed += len(outcomes)
 
 

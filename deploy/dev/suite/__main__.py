@@ -1,9 +1,9 @@
 """Runs the groups that are named, or all.
 
-The processors are shared, by groups and with other machines, and a test that waits for something
-may wait too short. So where few tests of a group have failed, these run once more in the end, by
-themselves. The run passes if they pass then, shows what they printed the first time, and names the
-group as unsteady. Groups that search for a broken promise get no second run.
+When at most three tests of a group fail, only these run again after all groups, one group at a
+time, because processors that others use too may be the reason. If they pass, the run passes, still
+prints the group's first output, and names the group unsteady. Groups that try random orders of
+events or random inputs get no second run.
 
 Status 1: a group failed; 2: no group has that name; 130 or 143: ended by Ctrl-C or SIGTERM.
 """
@@ -16,13 +16,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 from deploy.dev.suite import summary
 from deploy.dev.suite.groups import GROUPS, Group
-from deploy.dev.suite.running import JOBS, Result, run, run_again
+from deploy.dev.suite.running import JOBS, Result, failed_tests, run
 from workers.embedded.signals import orderly_end
 
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None, groups: Sequence[Group] = GROUP
 
 def _run(groups: Sequence[Group], jobs: int) -> int:
     results: list[Result] = []
-    second: list[Result] = []
+    second: dict[str, Result] = {}
     # This run's own business, not that of a `make` in a test.
     environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
     began = time.monotonic()
@@ -64,46 +64,54 @@ def _run(groups: Sequence[Group], jobs: int) -> int:
         environment["RAY_TMPDIR"] = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="test-", dir=short, ignore_cleanup_errors=True)
         )
-        running = run(
-            groups,
-            Path(logs),
-            jobs=jobs,
-            environment=environment,
-            started=lambda group: _say(f"{group.name:<10} started, log: {logs}/{group.name}.log"),
-        )
-        try:
+
+        def ended(groups: Sequence[Group], jobs: int) -> Generator[Result, None, None]:
+            running = run(
+                groups,
+                Path(logs),
+                jobs=jobs,
+                environment=environment,
+                started=lambda it: _say(f"{it.name:<10} started, log: {logs}/{it.name}.log"),
+            )
             with closing(running):
                 for result in running:
-                    results.append(result)
                     _say(summary.line(result))
-            doubtful = [result for result in results if result.doubtful]
-            with closing(run_again(doubtful, Path(logs), environment)) as running:
+                    yield result
+
+        try:
+            with closing(ended(groups, jobs)) as running:
                 for result in running:
-                    second.append(result)
-                    _say(f"second run: {summary.line(result)}")
+                    results.append(result)
+            for result in results:
+                if result.doubtful:
+                    with closing(ended([failed_tests(result.group, Path(logs))], 1)) as running:
+                        (second[result.group.name],) = running
         finally:
             _tell(results, second, groups, time.monotonic() - began)
     return 1 if _failed(results, second) else 0
 
 
-def _failed(results: Sequence[Result], second: Sequence[Result]) -> list[str]:
-    steadied = {result.group.name for result in second if result.passed}
+def _failed(results: Sequence[Result], second: Mapping[str, Result]) -> list[str]:
+    made_good = {name for name, result in second.items() if result.made_good}
     names = [result.group.name for result in results if not result.passed]
-    return [name for name in names if name not in steadied]
+    return [name for name in names if name not in made_good]
 
 
 def _tell(
-    results: Sequence[Result], second: Sequence[Result], wanted: Sequence[Group], wall_s: float
+    results: Sequence[Result],
+    second: Mapping[str, Result],
+    wanted: Sequence[Group],
+    wall_s: float,
 ) -> None:
-    for output in summary.failures([*results, *second]):
+    for output in summary.failures([*results, *second.values()]):
         _say(output)
-    for skipped in summary.skips(results):
+    for skipped in summary.skips([*results, *second.values()]):
         _say(skipped)
     if results:
         _say(f"\n{summary.table(results)}\n")
     ended = [result.group for result in results]
     failed = _failed(results, second)
-    unsteady = [result.group.name for result in second if result.group.name not in failed]
+    unsteady = [name for name in second if name not in failed]
     unfinished = [group.name for group in wanted if group not in ended]
     _say(
         f"{len(results)} of {len(wanted)} groups ran in {wall_s / 60:.1f} minutes; "

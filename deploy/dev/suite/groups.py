@@ -1,11 +1,13 @@
 """The groups of `make test`, in the order in which they start.
 
 Every test file belongs to exactly one group: ``tests/unit/project/test_suite.py`` fails for a file
-that belongs to none or to two. Lint comes first, then the groups that run alone: while they wait,
-the programs of Kubernetes are built, once on a machine. The groups that may run beside others
-follow, long ones before short ones, so that no long one runs on by itself; those that need the
-programs come when these are there. `kafka`, `ray`, `kubernetes`, `kuberay`, `backfill`, `simulated`
-and `serving` wait more than they compute, and run beside others that compute.
+that belongs to none or to two. `binaries` comes first, before the programs of Kubernetes are built,
+because builds wait for one another. These are built once on a machine, while the groups that run
+alone wait for something. The groups that may run beside others
+follow, long ones before short ones, so that no long one runs on by itself. Those that need the
+programs come late, when the programs are usually built. `kafka`, `ray`, `kubernetes`, `kuberay`,
+`backfill`, `simulated` and `serving` wait more than they compute, and run beside others that
+compute.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ class Group:
     ``files`` are patterns of test files, relative to the root of the tree. ``command`` is what
     runs instead of pytest. An ``alone`` group never runs beside another: it judges time, or it
     keeps all processors busy. A ``background`` group runs beside every other and takes the place of
-    none: it must leave the processors to them. A ``searching`` group looks for an order of events
-    that breaks a promise: what it finds once is found, and no second run makes it good.
+    none: it must leave the processors to them. A ``searching`` group tries random orders of events
+    or random inputs: what it finds once is found, and no second run makes it good.
     """
 
     name: str
@@ -66,15 +68,15 @@ GROUPS = (
         alone=True,
     ),
     Group(
+        "lint",
+        "style, formatting, who imports whom",
+        command=shell("ruff check .", "ruff format --check .", "lint-imports --no-logo"),
+    ),
+    Group(
         "cluster",
         "Kubernetes' programs are built, while the other groups wait for something",
         command=(sys.executable, "-m", "deploy.dev.cluster.build", "--in-background"),
         background=True,
-    ),
-    Group(
-        "lint",
-        "style, formatting, who imports whom",
-        command=shell("ruff check .", "ruff format --check .", "lint-imports --no-logo"),
     ),
     Group(
         "e2e",
@@ -169,6 +171,7 @@ GROUPS = (
             "tests/e2e/test_backfill*.py",
             "tests/fault/backfill/test_*.py",
         ),
+        searching=True,
     ),
     Group(
         "decode",

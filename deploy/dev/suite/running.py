@@ -22,7 +22,7 @@ LOOK_S = 0.05
 """Between two looks at the groups that run."""
 
 FEW_FAILED = 3
-"""Failed tests of a group, at most, that a busy machine may explain."""
+"""Failed tests of a group, at most, for which a busy machine may be the reason."""
 
 GRACE_S = 30.0
 """From an interrupt, on which pytest stops the services that it started, to SIGKILL."""
@@ -58,15 +58,24 @@ class Result:
     @property
     def failed(self) -> int:
         """Tests that failed, or whose fixtures did, or that passed and should not."""
-        words = ("failed", "error", "errors", "xpassed")
-        return sum(self.counts.get(word, 0) for word in words)
+        return sum(map(self._count, ("failed", "error", "errors", "xpassed")))
 
     @property
     def doubtful(self) -> bool:
-        """Whether the failed tests deserve a second run, by themselves: few of many have failed,
-        and the machine, on which other groups ran, may be the reason."""
+        """Whether the failed tests deserve a second run by themselves: at most ``FEW_FAILED``. An
+        error of a fixture gets none, because pytest notes it against a test that may have no part
+        in it."""
         ran_to_its_end = self.status == 1
-        return ran_to_its_end and 0 < self.failed <= FEW_FAILED and not self.group.searching
+        few = 0 < self._count("failed") == self.failed <= FEW_FAILED
+        return ran_to_its_end and few and not self.group.searching
+
+    @property
+    def made_good(self) -> bool:
+        """Whether every test of a second run has passed: one that is skipped has not."""
+        return self.passed and not any(map(self._count, ("skipped", "xfailed")))
+
+    def _count(self, word: str) -> int:
+        return self.counts.get(word, 0)
 
 
 class Running:
@@ -78,7 +87,7 @@ class Running:
         self._began = time.monotonic()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - a command of the table, no shell
-                group.arguments(folder / f"{group.name}.cache"),
+                group.arguments(_cache(folder, group)),
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -160,23 +169,16 @@ def run(
         _end(running)
 
 
-def run_again(
-    doubtful: Iterable[Result], folder: Path, environment: Mapping[str, str]
-) -> Generator[Result, None, None]:
-    """Run the failed tests of each group once more, one group after the other. ``folder`` is the
-    one of the first run."""
-    again = [
-        replace(
-            result.group,
-            command=(
-                *result.group.arguments(folder / f"{result.group.name}.cache"),
-                "--last-failed",
-                "--last-failed-no-failures=none",
-            ),
-        )
-        for result in doubtful
-    ]
-    return run(again, folder, jobs=1, environment=environment)
+def failed_tests(group: Group, folder: Path) -> Group:
+    """The tests of the group that failed when it ran with its log in the folder."""
+    only = ("--last-failed", "--last-failed-no-failures=none")
+    # Short, for it becomes part of the paths of Ray's sockets.
+    name = f"{group.name}-2"
+    return replace(group, name=name, command=(*group.arguments(_cache(folder, group)), *only))
+
+
+def _cache(folder: Path, group: Group) -> Path:
+    return folder / f"{group.name}.cache"
 
 
 def _end(running: list[Running]) -> None:

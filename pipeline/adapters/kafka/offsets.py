@@ -219,11 +219,11 @@ class GroupOffsets:
         except kafka_errors.KafkaTimeoutError as late:
             node = coordinator.coordinator()
             if node is None:
-                why = "the group's coordinator was not found"
+                why = "the group's coordinator is not known, or its connection is lost"
             elif frozenset(partitions) in coordinator._offset_fetch_futures:
-                why = f"broker {node}, the group's coordinator, did not answer"
+                why = f"broker {node}, the group's coordinator, has not answered"
             else:
-                why = f"broker {node}, the group's coordinator, asked to try again each time"
+                why = f"broker {node}, the group's coordinator, has given no usable answer"
             raise kafka_errors.KafkaTimeoutError(f"{why} in {OFFSETS_TIMEOUT_S:g} s") from late
         return found
 

@@ -41,6 +41,8 @@ class HandClock:
         entry = (self._now + seconds, sleeper)
         self._sleepers.append(entry)
         sleeper.add_done_callback(lambda _: self._sleepers.remove(entry))
+        if entry[0] <= self._now:  # another thread has moved the time meanwhile
+            _wake(sleeper)
         return sleeper
 
 

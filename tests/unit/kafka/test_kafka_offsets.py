@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-from kafka import OffsetAndMetadata
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.errors import KafkaTimeoutError
 
-from pipeline.adapters.kafka.offsets import OffsetNote, progress_of
+from pipeline.adapters.kafka.offsets import GroupOffsets, OffsetNote, progress_of
 from pipeline.records.progress import Progress
 
 TOPIC_ID = "b5f6a2f3-0e3f-4a8a-9f38-4d4a8d6c5a11"
@@ -63,3 +66,33 @@ def test_a_note_that_says_more_than_is_understood_is_of_another_topic(ahead: str
 )
 def test_what_others_wrote_is_no_note(metadata: str) -> None:
     assert OffsetNote.parse(metadata) is None
+
+
+@pytest.mark.parametrize(
+    ("node", "unanswered", "why"),
+    [
+        (None, False, "the group's coordinator is not known"),
+        (3, True, "broker 3, the group's coordinator, has not answered in 10 s"),
+        (3, False, "broker 3, the group's coordinator, has given no usable answer in 10 s"),
+    ],
+)
+def test_offsets_that_are_not_told_in_time_say_whom_to_look_at(
+    node: int | None, unanswered: bool, why: str
+) -> None:
+    questions: dict[Any, object] = {}
+
+    def fetch(partitions: list[TopicPartition], timeout_ms: int) -> None:
+        assert timeout_ms == 10_000
+        if unanswered:
+            questions[frozenset(partitions)] = object()
+        raise KafkaTimeoutError
+
+    coordinator = SimpleNamespace(
+        coordinator=lambda: node, fetch_committed_offsets=fetch, _offset_fetch_futures=questions
+    )
+    consumer = SimpleNamespace(
+        _coordinator=coordinator, assignment=lambda: {TopicPartition("uploads", 0)}
+    )
+    offsets = GroupOffsets(cast(KafkaConsumer, consumer), "live", {"uploads": TOPIC_ID})
+    with pytest.raises(KafkaTimeoutError, match=why):
+        offsets.committed()

@@ -228,22 +228,42 @@ def test_that_fails_the_first_time():
     assert not first, "too late"
 """
 BROKEN = "def test_that_always_fails(): assert False, 'wrong'\n"
+SKIPPED = UNSTEADY + "    __import__('pytest').skip('the node did not start')\n"
+DISTURBED = (
+    UNSTEADY.replace("assert not first", "return; assert not first")
+    + """
+import pytest
+
+@pytest.fixture(scope="module", autouse=True)
+def service():
+    fresh = not (here / "seen").exists()
+    yield
+    assert not fresh, "something is left behind"
+"""
+)
+MANY = "".join(
+    UNSTEADY.replace("first_time", f"time_{n}").replace("seen", f"{n}") for n in range(4)
+)
 
 
 @pytest.fixture
 def tests_of(tmp_path: Path, bare_pytest: None) -> Callable[..., Group]:
-    """A group of one file with this text, which notes what failed as the project's groups do."""
+    """A group of one file with this text."""
 
     def make(name: str, text: str, *, searching: bool = False) -> Group:
-        file = tmp_path / name / f"test_{name}.py"
-        file.parent.mkdir()
+        file = tmp_path / f"test_{name}.py"
         file.write_text(text)
-        notes = ("-o", f"cache_dir={file.parent}/cache", "--color=no")
-        where = (f"--rootdir={file.parent}", f"--confcutdir={file.parent}", "-c", "/dev/null")
-        command = (sys.executable, "-m", "pytest", *notes, *where, str(file))
-        return Group(name, f"guards {name}", command=command, searching=searching)
+        where = f"--rootdir={tmp_path}", f"--confcutdir={tmp_path}", "-c", "/dev/null", "-ra"
+        return FileOutside(name, f"guards {name}", files=(str(file), *where), searching=searching)
 
     return make
+
+
+class FileOutside(Group):
+    """A group whose ``files`` are arguments of pytest: its file is not in the project."""
+
+    def test_files(self, root: Path = ROOT) -> list[str]:
+        return [*self.files]
 
 
 def test_failed_tests_that_pass_by_themselves_make_their_group_unsteady(
@@ -253,7 +273,7 @@ def test_failed_tests_that_pass_by_themselves_make_their_group_unsteady(
     said = capfd.readouterr().out
     assert "too late" in said
     assert said.endswith("failed: none; unsteady, passed in a second run: moody\n")
-    assert (tmp_path / "moody" / "passed").read_text() == "once "
+    assert (tmp_path / "passed").read_text() == "once "
 
 
 def test_a_test_that_fails_twice_has_failed(
@@ -264,23 +284,30 @@ def test_a_test_that_fails_twice_has_failed(
     assert said.endswith("failed: broken; unsteady, passed in a second run: moody\n")
 
 
-@pytest.mark.parametrize("text", ["def test_{0}(): assert False\n", "import nothing_called_{0}\n"])
-def test_no_second_run_makes_good_what_is_no_chance(
-    text: str, tests_of: Callable[..., Group], capfd: pytest.CaptureFixture[str]
-) -> None:
-    """More than a few failed tests, and a file that cannot be read."""
-    many = "".join(text.format(number) for number in range(4))
-    assert main([], [tests_of("many", many)]) == 1
-    said = capfd.readouterr().out
-    assert "second run" not in said
-    assert said.endswith("failed: many\n")
-
-
-def test_what_a_searching_group_has_found_stays_found(
+def test_a_test_that_is_skipped_the_second_time_has_failed(
     tests_of: Callable[..., Group], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([], [tests_of("chaos", UNSTEADY, searching=True)]) == 1
-    assert capfd.readouterr().out.endswith("failed: chaos\n")
+    assert main([], [tests_of("gone", SKIPPED)]) == 1
+    said = capfd.readouterr().out
+    assert "gone-2: SKIPPED" in said
+    assert said.endswith("failed: gone\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "searching"),
+    [(MANY, False), ("import nothing_of_that_name\n", False), (DISTURBED, False), (UNSTEADY, True)],
+    ids=["many", "unreadable", "fixture", "searching"],
+)
+def test_no_second_run_makes_good_what_is_no_chance(
+    text: str,
+    searching: bool,
+    tests_of: Callable[..., Group],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert main([], [tests_of("bad", text, searching=searching)]) == 1
+    said = capfd.readouterr().out
+    assert "bad-2" not in said
+    assert said.endswith("failed: bad\n")
 
 
 # -- the end --------------------------------------------------------------------------------------

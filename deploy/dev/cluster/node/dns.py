@@ -27,10 +27,10 @@ DOMAIN = "svc.cluster.local"
 PORT = 53
 
 FRESH_S = 1.0
-"""How old an answer may be while the API server answers."""
+"""For how long an answer is kept while the API server answers."""
 
 API_TIMEOUT_S = 2.0
-"""Less than a resolver waits, which is 5 s."""
+"""For each step of a request. A resolver waits for 5 s and asks again."""
 
 A, _IN = 1, 1
 _NO_ERROR, _SERVER_FAILED, _NO_SUCH_NAME = 0x8580, 0x8582, 0x8583
@@ -64,7 +64,7 @@ def answer(query: bytes, lookup: Callable[[], Addresses]) -> bytes:
     while length := query[at]:
         labels.append(query[at + 1 : at + 1 + length].decode(errors="replace"))
         at += 1 + length
-    question = query[12 : at + 5]
+    asked = query[12 : at + 5]
     kind, _ = struct.unpack_from(">HH", query, at + 1)
     try:
         found = lookup().get(".".join(labels).lower())
@@ -77,7 +77,7 @@ def answer(query: bytes, lookup: Callable[[], Addresses]) -> bytes:
     records = b"".join(
         struct.pack(">HHHIH", 0xC00C, A, _IN, 0, 4) + socket.inet_aton(address) for address in told
     )
-    return query[:2] + struct.pack(">HHHHH", flags, 1, len(told), 0, 0) + question + records
+    return query[:2] + struct.pack(">HHHHH", flags, 1, len(told), 0, 0) + asked + records
 
 
 def question(name: str, kind: int = A) -> bytes:
@@ -95,7 +95,7 @@ def knows(server: str, name: str) -> bool:
             asking.connect((server, PORT))
             asking.send(question(name))
             (flags,) = struct.unpack_from(">H", asking.recv(512), 2)
-        except OSError:
+        except (OSError, struct.error):
             return False
     return bool(flags == _NO_ERROR)
 

@@ -68,7 +68,8 @@ class Node:
     def start(self) -> None:
         """Start the node and wait until it has run a pod: some 20 s.
 
-        Raises ``Refused`` where it does not come so far, with the words of what failed.
+        Raises ``Refused`` where it does not come so far, with the words of what failed, and
+        ``ServiceError`` if the DNS server of pods does not answer.
         """
         folder = self._folder
         kubectl = Kubectl(folder / "kubeconfig")
