@@ -33,7 +33,7 @@ from workers.settings.loading import Settings
 from workers.supervise.standing import State as Place
 from workers.supervise.supervisor import ExitCode
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.component
 
 SHARDS = 100_000
 SHARD_S = 0.2

@@ -34,7 +34,7 @@ from workers.settings.workers import WorkersPolicy
 from workers.supervise import trouble
 from workers.supervise.supervisor import ExitCode
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.component
 
 PARTITIONS = 4
 EACH = 20

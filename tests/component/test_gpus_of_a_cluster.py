@@ -30,7 +30,7 @@ from workers.settings.catalogue import variable_of
 from workers.settings.loading import Settings
 from workers.settings.workers import WorkersPolicy
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.component
 
 PASSWORD = variable_of("kafka.security.password")
 DEVICES = ["6", "7"]

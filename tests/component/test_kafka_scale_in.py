@@ -17,7 +17,7 @@ from workers.commands.stream import stream_group
 from workers.settings.loading import Settings
 from workers.settings.workers import WorkersPolicy
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.component
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.component import ray_started_twice
 from tests.rigs.root import ROOT
 from workers.embedded.processes import free_ports
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(200)]
+pytestmark = pytest.mark.component
 
 
 @pytest.fixture

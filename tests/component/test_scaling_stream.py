@@ -25,7 +25,7 @@ from workers.settings.workers import WorkersPolicy
 from workers.supervise import scaling
 from workers.supervise.supervisor import ExitCode
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.component
 
 PARTITIONS = 4
 BATCH, BATCH_S = 8, 0.25

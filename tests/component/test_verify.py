@@ -29,7 +29,7 @@ from workers.commands.verify.run import BUNDLED, Request, run_verify
 from workers.embedded.s3 import S3Server
 from workers.settings.loading import Settings
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.component
 
 LABELS = ROOT / "deploy/examples/label-sets/general-objects.yaml"
 PREFIX = "verify-test"

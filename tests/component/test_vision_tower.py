@@ -235,7 +235,6 @@ def test_a_lane_is_free_again_after_a_failure() -> None:
     assert engine.encode(images(1)).shape == (1, DIMENSION)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own compiler
 def test_compiled_it_equals_itself_uncompiled() -> None:
     tower = tower_of(model())

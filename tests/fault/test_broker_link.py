@@ -19,7 +19,7 @@ from tests.rigs.workers.worker_of_deployment import classified, references, work
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import free_ports
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.component
 
 KEYS = [f"{number:03}" for number in range(40)]
 DELAY_S = 0.3

@@ -26,7 +26,7 @@ from tests.fault.s3_rig import (
 from tests.rigs.waiting import eventually
 from workers.embedded.s3 import S3Server
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.component
 
 OUTAGE_S = 6 * DEADLINE_S
 """Longer by far than what a fetch or the breaker waits, as an hour is with settings of

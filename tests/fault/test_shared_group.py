@@ -24,7 +24,7 @@ from tests.rigs.workers.worker_of_deployment import (
     working,
 )
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.component
 
 PARTITIONS = 2
 SOME = 20

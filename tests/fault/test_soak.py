@@ -13,7 +13,7 @@ from pipeline.fetch import FetchPolicy
 from tests.fault import soak
 from tests.fault.soak_plot import draw
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.component
 
 REFERENCES = 2_000
 OUTAGE_S = 3.0

@@ -24,7 +24,7 @@ from workers.settings.workers import WorkersPolicy
 from workers.supervise.standing import State
 from workers.supervise.supervisor import ExitCode, Supervisor
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.component
 
 STALLED_S = 5.0
 DEADLINE_S = 180.0

@@ -28,7 +28,7 @@ from tests.rigs.services.kafka_deployment import Deployment
 from tests.rigs.waiting import eventually
 from workers.embedded.s3 import S3Server
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.component
 
 BEFORE, AFTER = 6, 12
 ALONE = {"batch": {"max_size": 1}}

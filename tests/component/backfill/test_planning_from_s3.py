@@ -36,7 +36,7 @@ from workers.commands.backfill.dry_run import Asked, dry_run
 from workers.embedded.s3 import S3Server
 from workers.settings.loading import Settings, load_settings
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.component
 
 KEYS = [f"2024/{number} é+%.png" for number in range(12)]
 MANIFEST = "inv/daily/2026-11-27T01-00Z/manifest.json"

@@ -21,7 +21,7 @@ from workers.cli import app
 from workers.commands.evaluation import embedding
 from workers.demo.shapes import COLOURS
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.component
 
 PAGE = (ROOT / "docs/decisions.md").read_text(encoding="utf-8")
 EXIT_CODES = {

@@ -13,7 +13,7 @@ from deploy.dev.cluster.kubectl import Kubectl
 from tests.rigs.charts import EXAMPLES, Object, example, objects
 from tests.rigs.kubernetes.namespaces import own_namespace
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.component
 
 SHAPES = {"labelSets": {"files": {"shapes": "name: shapes\n"}}}
 

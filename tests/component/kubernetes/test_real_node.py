@@ -12,7 +12,7 @@ from deploy.dev.cluster.node.kubelet import NAME
 from tests.rigs.kubernetes.pods import ANY_USER, READY_S, STAY, phase, pod, run_to_end
 from tests.rigs.waiting import eventually
 
-pytestmark = [pytest.mark.component, pytest.mark.kubelet, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.component, pytest.mark.kubelet]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from deploy.dev.cluster.simulation import GPU
 from tests.rigs.kubernetes.pods import phase, phases, pod
 from tests.rigs.waiting import eventually
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.component
 
 TOLERATED = [{"key": GPU, "operator": "Exists"}]
 

@@ -18,7 +18,7 @@ from tests.rigs.waiting import eventually
 from workers.cluster.serving.environment import uses_haproxy
 from workers.settings.serve import ServePolicy
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.component
 
 REPLICAS = 2
 

@@ -17,7 +17,7 @@ from tests.rigs.services.ray_nodes import ray_nodes
 from workers.embedded.processes import free_ports
 from workers.supervise.supervisor import ExitCode
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.component
 
 # The cluster's processes read it too, so that no replica waits for load balancers.
 SERVE = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5", "RAY_SERVE_ENABLE_HA_PROXY": "0"}

@@ -79,11 +79,11 @@ class Fleet:
             self._follow(decision.workers)
 
     def _healths(self, working: list[int]) -> list[Health | None]:
-        leaving: list[Health | None] = [None] if self.clock.now < self._left_at else []
-        return [
-            self._health(working.index(number), len(working)) if number in working else None
-            for number in range(self.wanted)
-        ] + leaving
+        leaving = [None] if self.clock.now < self._left_at else []
+        healths: list[Health | None] = [None] * self.wanted
+        for index, number in enumerate(working):
+            healths[number] = self._health(index, len(working))
+        return healths + leaving
 
     def _health(self, index: int, working: int) -> Health:
         extra = int(index < self.partitions % working)
