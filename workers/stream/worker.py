@@ -164,8 +164,7 @@ class StreamWorker:
         self._stopping.set()
 
     def health(self) -> Health:
-        # Before the time of the answer: the Kafka thread goes on meanwhile, and no age is negative.
-        cycled_at, active_at = self._cycled_at, self._active_at
+        cycled_at, active_at = self._cycled_at, self._active_at  # before now: no age is negative
         now = self._clock.monotonic()
         return Health(
             cycle_age_s=now - cycled_at,
@@ -396,7 +395,6 @@ class StreamWorker:
             self._completions.put((begun.epoch, settled))
 
     def _cancel(self, group: _Group | None) -> None:
-        groups = list(self._tasks) if group is None else [group]
-        for each in groups:
+        for each in list(self._tasks) if group is None else [group]:
             for task in self._tasks.pop(each, set()):
                 task.cancel()
