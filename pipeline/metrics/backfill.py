@@ -46,7 +46,8 @@ BACKFILL_SHARDS = metric(
 BACKFILL_SECONDS_LEFT = metric(
     Kind.GAUGE,
     "backfill_left_seconds",
-    "Seconds until the job is complete, at the rate of the last minutes. 0 until that is known.",
+    "Seconds until the job is complete, at the rate of the last minutes. NaN while that is not "
+    "known.",
     "Too long: `clipstream backfill scale OUTPUT --workers NUMBER`.",
 )
 BACKFILL_GIVEN_BACK = metric(

@@ -39,7 +39,7 @@ def stateful_set(namespace: str, name: str, token_folder: Path) -> Mapping[str, 
         # Read each time, because the kubelet renews the token.
         token = (token_folder / "token").read_text(encoding="ascii").strip()
         context = ssl.create_default_context(cafile=str(token_folder / "ca.crt"))
-        status, body = _get(host, int(port), path, token, context)
+        status, body = get(host, int(port), path, token, context)
     except (OSError, ValueError, http.client.HTTPException) as error:
         # An error of decoding quotes what it could not decode, which may be the token.
         why = "a file is not text" if isinstance(error, UnicodeError) else str(error)
@@ -55,7 +55,12 @@ def stateful_set(namespace: str, name: str, token_folder: Path) -> Mapping[str, 
     return answer
 
 
-def _get(host: str, port: int, path: str, token: str, context: ssl.SSLContext) -> tuple[int, bytes]:
+def get(host: str, port: int, path: str, token: str, context: ssl.SSLContext) -> tuple[int, bytes]:
+    """The status and the body, of at most ``MOST_BYTES``, with which the server answers for a path.
+
+    Raises:
+        OSError, http.client.HTTPException: no answer in time.
+    """
     connection = http.client.HTTPSConnection(host, port, timeout=STEP_S, context=context)
     try:
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}

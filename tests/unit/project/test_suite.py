@@ -146,16 +146,32 @@ def bare_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
+class FileOutside(Group):
+    """A group whose ``files`` are arguments of pytest: its file is not in the project."""
+
+    def test_files(self, root: Path = ROOT) -> list[str]:
+        return [*self.files]
+
+
 @pytest.fixture
-def tested(tmp_path: Path, bare_pytest: None) -> Callable[[str], Result]:
+def tests_of(tmp_path: Path, bare_pytest: None) -> Callable[..., Group]:
+    """A group of one file with this text."""
+
+    def make(name: str, text: str, *, searching: bool = False) -> Group:
+        file = tmp_path / f"test_{name}.py"
+        file.write_text(text)
+        where = f"--rootdir={tmp_path}", f"--confcutdir={tmp_path}", "-c", "/dev/null", "-ra"
+        return FileOutside(name, f"guards {name}", files=(str(file), *where), searching=searching)
+
+    return make
+
+
+@pytest.fixture
+def tested(tests_of: Callable[..., Group], tmp_path: Path) -> Callable[[str], Result]:
     """Runs a text as a file of tests, in pytest's own process."""
 
     def run_tests(text: str) -> Result:
-        file = tmp_path / "test_sample.py"
-        file.write_text(text)
-        command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-ra", str(file))
-        where = f"--rootdir={tmp_path}", f"--confcutdir={tmp_path}", "-c", "/dev/null"
-        (result,) = run([Group("sample", "nothing", command=(*command, *where))], tmp_path)
+        (result,) = run([tests_of("sample", text)], tmp_path)
         return result
 
     return run_tests
@@ -244,26 +260,6 @@ def service():
 MANY = "".join(
     UNSTEADY.replace("first_time", f"time_{n}").replace("seen", f"{n}") for n in range(4)
 )
-
-
-@pytest.fixture
-def tests_of(tmp_path: Path, bare_pytest: None) -> Callable[..., Group]:
-    """A group of one file with this text."""
-
-    def make(name: str, text: str, *, searching: bool = False) -> Group:
-        file = tmp_path / f"test_{name}.py"
-        file.write_text(text)
-        where = f"--rootdir={tmp_path}", f"--confcutdir={tmp_path}", "-c", "/dev/null", "-ra"
-        return FileOutside(name, f"guards {name}", files=(str(file), *where), searching=searching)
-
-    return make
-
-
-class FileOutside(Group):
-    """A group whose ``files`` are arguments of pytest: its file is not in the project."""
-
-    def test_files(self, root: Path = ROOT) -> list[str]:
-        return [*self.files]
 
 
 def test_failed_tests_that_pass_by_themselves_make_their_group_unsteady(

@@ -8,7 +8,6 @@ a pod with a host name. Every other name is unknown.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import socket
 import socketserver
@@ -16,12 +15,15 @@ import ssl
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
-from http.client import HTTPException, HTTPSConnection
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+
+from workers.kubernetes import api
 
 DOMAIN = "svc.cluster.local"
 PORT = 53
@@ -29,8 +31,8 @@ PORT = 53
 FRESH_S = 1.0
 """For how long an answer is kept while the API server answers."""
 
-API_TIMEOUT_S = 2.0
-"""For each step of a request. A resolver waits for 5 s and asks again."""
+ASK_S = 2.0
+"""For the answer to a question of our own. A resolver waits for 5 s and asks again."""
 
 A, _IN = 1, 1
 _NO_ERROR, _SERVER_FAILED, _NO_SUCH_NAME = 0x8580, 0x8582, 0x8583
@@ -90,7 +92,7 @@ def question(name: str, kind: int = A) -> bytes:
 def knows(server: str, name: str) -> bool:
     """Whether the DNS server at this address has an answer for the name."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.settimeout(API_TIMEOUT_S)
+        asking.settimeout(ASK_S)
         try:
             asking.connect((server, PORT))
             asking.send(question(name))
@@ -106,20 +108,19 @@ class ApiServer:
     def __init__(self, kubeconfig: Path) -> None:
         config = yaml.safe_load(kubeconfig.read_text())
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        self._server = urlsplit(cluster["server"]).netloc
-        self._headers = {"Authorization": f"Bearer {user['token']}"}
+        server = urlsplit(cluster["server"])
+        self._host, self._port = server.hostname or "", server.port or 443
+        self._token = user["token"]
         self._context = ssl.create_default_context(cafile=cluster["certificate-authority"])
         # The API server signs for itself, in a form that Python 3.13 is too strict for.
         self._context.verify_flags &= ~ssl.VERIFY_X509_STRICT
 
     def __call__(self) -> Sequence[Mapping[str, Any]]:
-        api = HTTPSConnection(self._server, timeout=API_TIMEOUT_S, context=self._context)
-        with contextlib.closing(api):
-            api.request("GET", "/apis/discovery.k8s.io/v1/endpointslices", headers=self._headers)
-            response = api.getresponse()
-            if response.status != 200:
-                raise HTTPException(f"the API server answers {response.status}")
-            items: Sequence[Mapping[str, Any]] = json.load(response)["items"]
+        path = "/apis/discovery.k8s.io/v1/endpointslices"
+        status, body = api.get(self._host, self._port, path, self._token, self._context)
+        if status != HTTPStatus.OK:
+            raise HTTPException(f"the API server answers {status}")
+        items: Sequence[Mapping[str, Any]] = json.loads(body)["items"]
         return items
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pipeline.backfill.running.progress import Progress
 from pipeline.metrics import BACKFILL_GIVEN_BACK, BACKFILL_SECONDS_LEFT, BACKFILL_SHARDS
 from pipeline.ports import Meter
@@ -24,5 +26,6 @@ class JobGauges:
         }
         for state, count in shards.items():
             self._meter.set(BACKFILL_SHARDS, count, state=state)
-        self._meter.set(BACKFILL_SECONDS_LEFT, progress.left.likely if progress.left else 0)
+        left_s = progress.left.likely if progress.left else math.nan
+        self._meter.set(BACKFILL_SECONDS_LEFT, left_s)
         self._meter.set(BACKFILL_GIVEN_BACK, progress.given_back)
