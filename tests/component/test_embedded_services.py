@@ -18,7 +18,8 @@ from botocore.exceptions import ClientError
 
 from pipeline.adapters.kafka.clients import connect
 from tests.rigs.waiting import eventually
-from workers.embedded.kafka import EmbeddedKafka
+from workers.embedded import kafka as embedded_kafka
+from workers.embedded.kafka import EmbeddedKafka, class_archive
 from workers.embedded.processes import ProcessIdentity, ServiceError
 from workers.embedded.s3 import S3Server
 
@@ -129,6 +130,28 @@ def test_a_wrong_property_is_said_with_the_brokers_words(tmp_path: Path) -> None
     broker = EmbeddedKafka(tmp_path, properties={"num.io.threads": "none"})
     with pytest.raises(ServiceError, match=r"num\.io\.threads"):
         broker.start()
+
+
+def mapped(broker: EmbeddedKafka) -> str:
+    """The files in the memory of the broker's process."""
+    return Path(f"/proc/{broker.pid}/maps").read_text()
+
+
+def test_a_broker_starts_from_the_archive_of_its_classes(kafka: EmbeddedKafka) -> None:
+    archive = class_archive()
+    if not archive.is_file():
+        pytest.skip("no archive of Kafka's classes; run: python -m deploy.dev.suite binaries")
+    assert str(archive) in mapped(kafka)
+
+
+def test_a_damaged_archive_of_classes_is_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = tmp_path / "classes.jsa"
+    damaged.write_bytes(b"\0" * 100_000)
+    monkeypatch.setattr(embedded_kafka, "class_archive", lambda: damaged)
+    with EmbeddedKafka(tmp_path / "kafka") as broker:
+        assert str(damaged) not in mapped(broker)
 
 
 def test_a_broker_ends_with_a_command_that_is_killed(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""Fetches and builds what tests start, before any test runs: Kafka's jars, the S3 server, OpenAI's
-client for JavaScript, the tools that build a release, Prometheus.
+"""Fetches and builds what tests start, before any test runs: Kafka's jars and the archive of their
+classes, the S3 server, OpenAI's client for JavaScript, the tools that build a release, Prometheus.
 
 All are kept in the user's cache. Without a Go toolchain the tests that need the S3 server skip
 themselves, and fail in CI; so do the tests that need JavaScript, without node and npm, and those of
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from deploy.dev import javascript_client, sbom, versitygw
+from deploy.dev import class_archive, javascript_client, sbom, versitygw
 from deploy.dev.monitoring import promtool
 from workers.embedded.jars import KAFKA_VERSION, kafka_jars
 from workers.embedded.processes import ServiceError
@@ -20,7 +20,7 @@ def main() -> int:
     """0: all is there, or its tests can skip themselves; 1: something could not be had."""
     try:
         kafka_jars()
-        print(f"Apache Kafka {KAFKA_VERSION} is there")
+        print(f"Apache Kafka {KAFKA_VERSION} is there, its classes in {class_archive.written()}")
         if versitygw.available():
             print(f"the S3 server is {versitygw.binary()}")
         else:
