@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.policy import S3Policy
-from pipeline.errors import Halt
+from pipeline.errors import Halt, Retry
 from pipeline.labels.label_set import LabelSetsPolicy
 from pipeline.ports import Encoder
 from pipeline.routes import RoutePolicy
@@ -174,6 +175,36 @@ def test_an_outcome_that_is_read_late_is_no_skipped_record(
     monkeypatch.setattr(OutcomeReader, "poll", nothing_yet)
     scene.admin.put(scene.bucket, "a.png", sample_png())
     assert scene.verify("a.png"), scene.lines
+
+
+@pytest.mark.parametrize("method", ["__init__", "poll"])
+def test_a_broker_that_is_away_for_a_moment_is_waited_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    real = getattr(OutcomeReader, method)
+    times: list[int] = []
+
+    def away_at_first(reader: OutcomeReader, *arguments: Any) -> Any:
+        times.append(1)
+        if len(times) <= 3:
+            raise Retry("kafka.unavailable", "kafka: no broker")
+        return real(reader, *arguments)
+
+    monkeypatch.setattr(OutcomeReader, method, away_at_first)
+    scene.admin.put(scene.bucket, "a.png", sample_png())
+    assert scene.verify("a.png"), scene.lines
+    assert len(times) > 3
+
+
+def test_brokers_that_stay_away_end_in_the_time_that_was_given(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(reader: OutcomeReader, timeout_s: float) -> Iterator[PublishedOutcome]:
+        raise Retry("kafka.unavailable", "kafka: no broker")
+
+    monkeypatch.setattr(OutcomeReader, "poll", away)
+    assert not scene.verify("a.png", timeout_s=1.0)
+    assert scene.told("outcome") == "kafka.unavailable: kafka: no broker"
 
 
 def test_a_store_that_does_not_serve_ends_in_the_time_that_was_given(scene: Scene) -> None:

@@ -82,6 +82,8 @@ _MEANINGS: Mapping[type[kafka_errors.KafkaError], Meaning] = {
     kafka_errors.LogTruncationError: Meaning.LOG_TRUNCATED,
 }
 
+LONGEST_TEXT = 500
+
 _UNANSWERED = (
     kafka_errors.KafkaTimeoutError,
     kafka_errors.KafkaConnectionError,
@@ -96,9 +98,11 @@ def meaning(error: kafka_errors.KafkaError) -> Meaning:
 
 
 def described(error: kafka_errors.KafkaError) -> str:
-    """The error's class and text. Most texts of kafka-python already name the class."""
+    """The error's class and text, of at most ``LONGEST_TEXT`` characters. Most of kafka-python's texts
+    already name the class. Some quote a whole answer of the broker."""
     kind, text = type(error).__name__, str(error)
-    return text if kind in text else f"{kind}: {text}"
+    text = text if kind in text else f"{kind}: {text}"
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
 
 
 # -- what a caller was doing ------------------------------------------------------------------

@@ -299,6 +299,8 @@ def test_the_class_of_an_error_is_named_once() -> None:
     assert described(slow) == "KafkaTimeoutError: slow"
     assert described(kafka_errors.KafkaTimeoutError()) == "KafkaTimeoutError"
     assert described(kafka_errors.RequestTimedOutError()) == "[Error 7] RequestTimedOutError"
+    whole_answer = kafka_errors.MetadataEmptyBrokerList("topics " * 1000)
+    assert described(whole_answer) == ("MetadataEmptyBrokerList: " + "topics " * 1000)[:500] + "…"
     assert consuming(slow, "group").message == "kafka: KafkaTimeoutError: slow"
     doubt = refused_with(slow)
     assert isinstance(doubt, CommitDoubtful)

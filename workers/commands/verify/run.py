@@ -14,7 +14,7 @@ from pipeline.adapters.kafka.enqueue import ReferenceProducer
 from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.policy import S3Policy
-from pipeline.errors import CODES, Halt, PipelineError, Reject
+from pipeline.errors import CODES, Halt, PipelineError, Reject, Retry
 from pipeline.fetch.stores import absent_from
 from pipeline.formats import strict_json
 from pipeline.formats.native import NATIVE
@@ -199,7 +199,7 @@ def _outcome(
 
     Raises:
         Reject: it is a dead letter.
-        PipelineError: the worker halted.
+        PipelineError: the worker halted, or no broker answers in time.
         StepFailed: no outcome in time.
     """
     wanted = {OutputTopic.CLASSIFICATIONS}
@@ -207,10 +207,18 @@ def _outcome(
     found: dict[OutputTopic, PublishedOutcome] = {}
     until = time.monotonic() + timeout_s
     finished_at: float | None = None
-    with OutcomeReader(place.settings.kafka) as reader:
+    with contextlib.ExitStack() as reading:
+        reader: OutcomeReader | None = None
         while not wanted <= found.keys():
-            for each in reader.poll(POLL_S):
-                found[each.topic] = each
+            try:
+                reader = reader or reading.enter_context(OutcomeReader(place.settings.kafka))
+                for each in reader.poll(POLL_S):
+                    found[each.topic] = each
+            except Retry:
+                # A broker that is away for a moment. The worker waits for it as well.
+                if time.monotonic() > until or stopping.wait(POLL_S):
+                    raise
+                continue
             if OutputTopic.DEAD_LETTERS in found:
                 raise _rejected(found[OutputTopic.DEAD_LETTERS])
             if ended:
