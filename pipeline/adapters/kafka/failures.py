@@ -98,8 +98,8 @@ def meaning(error: kafka_errors.KafkaError) -> Meaning:
 
 
 def described(error: kafka_errors.KafkaError) -> str:
-    """The error's class and text, of at most ``LONGEST_TEXT`` characters. Most of kafka-python's texts
-    already name the class. Some quote a whole answer of the broker."""
+    """The error's class and text, at most ``LONGEST_TEXT`` characters. Most texts of kafka-python
+    name the class. Some quote a whole answer of the broker."""
     kind, text = type(error).__name__, str(error)
     text = text if kind in text else f"{kind}: {text}"
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
