@@ -33,6 +33,10 @@ BUILD_DEADLINE_S = 3600.0
 LOCK_INTERVAL_S = 0.5
 """Between two looks at a program that another process builds."""
 
+_QUICKLY = "all=-l -dwarf=false"
+"""What a compiler leaves out for a quick build: inlining, and what debuggers need. etcd takes 82 s
+of processor time instead of 145."""
+
 _CACHES = "caches-"
 
 _FORBIDDEN = "FORBIDDEN"
@@ -45,6 +49,7 @@ class GoProgram:
 
     ``staging`` is the version of the modules that ``module`` replaces by folders of its repository,
     as Kubernetes does. ``values`` are variables that the linker sets, as ``import/path.Name``.
+    ``fast`` programs are worth the longer build: benchmarks measure what they take part in.
     """
 
     name: str
@@ -53,6 +58,7 @@ class GoProgram:
     package: str
     staging: str = ""
     values: tuple[tuple[str, str], ...] = ()
+    fast: bool = False
 
     @property
     def path(self) -> Path:
@@ -147,11 +153,10 @@ def _build_one(program: GoProgram, environment: Mapping[str, str]) -> None:
         )
         values = " ".join(f"-X {name}={value}" for name, value in program.values)
         output = work / program.name
-        _go(
-            ["build", "-trimpath", "-ldflags", f"-s -w {values}", "-o", output, program.package],
-            environment,
-            work,
-        )
+        linker = ["-ldflags", f"-s -w {values}"]
+        compiler = [] if program.fast else ["-gcflags", _QUICKLY]
+        what = ["-o", output, program.package]
+        _go(["build", "-trimpath", *linker, *compiler, *what], environment, work)
         output.replace(program.path)
 
 

@@ -13,7 +13,7 @@ from workers.embedded.s3 import S3Server
 
 VERSION = "v1.8.0"
 MODULE = "github.com/versity/versitygw"
-PROGRAM = GoProgram("versitygw", MODULE, VERSION, f"{MODULE}/cmd/versitygw")
+PROGRAM = GoProgram("versitygw", MODULE, VERSION, f"{MODULE}/cmd/versitygw", fast=True)
 
 WHAT_IT_NEEDS = (
     "the S3 server versitygw is built once, by a Go toolchain "
