@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 
+import tests.rigs.described_types  # noqa: F401 - for its effect
 from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.decode.policy import DecodePolicy
