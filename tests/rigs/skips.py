@@ -21,10 +21,15 @@ ASKED = "CLIPSTREAM_TEST_ON_DEMAND"
 MAY_BE_SKIPPED = (*MAY_BE_LACKING, ON_DEMAND)
 
 
+def asked() -> bool:
+    """Whether a person wants tests that run on demand."""
+    return os.environ.get(ASKED) == "yes"
+
+
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Skip what nobody has asked for, before anything is built or started for it. The marker's
     argument is the command that runs it."""
-    if os.environ.get(ASKED) == "yes":
+    if asked():
         return
     for item in items:
         if marker := item.get_closest_marker(ON_DEMAND):

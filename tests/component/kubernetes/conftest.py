@@ -22,6 +22,7 @@ from tests.rigs.kubernetes.release import Release
 from tests.rigs.kubernetes.stream import PodStream, open_stream
 from tests.rigs.kubernetes.traces import traces
 from tests.rigs.services.broker_settings import IMPATIENT_BROKER
+from tests.rigs.skips import asked
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import ServiceError
 from workers.embedded.s3 import S3Server
@@ -152,10 +153,10 @@ def release(installed: Release, request: pytest.FixtureRequest) -> Iterator[Rele
 @pytest.fixture(scope="module")
 def result(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     """What the module's tests have measured. It is written where the last one is committed, unless
-    one of them has failed."""
+    one of them has failed, or tests that run on demand were left out."""
     failed, measured = request.session.testsfailed, dict[str, Any]()
     yield measured
-    if request.session.testsfailed == failed:
+    if request.session.testsfailed == failed and asked():
         name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
         print(f"written: {results.write(name, measured)}")
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import io
+import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -26,9 +28,10 @@ from tests.rigs.kubernetes.release import (
     evict,
     watched_end,
 )
-from tests.rigs.kubernetes.stream import IMAGES, PARTITIONS, PodStream, report
+from tests.rigs.kubernetes.stream import IMAGES, PARTITIONS, PodStream, pauses
 from tests.rigs.services.panels import panels_with_data
 from tests.rigs.services.prometheus import Prometheus
+from tests.rigs.skips import asked
 from tests.rigs.waiting import eventually
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.s3 import S3Server
@@ -80,7 +83,8 @@ def installed(
         "resources": values["workers"]["resources"],
         "ttlSecondsAfterFinished": 1,
     }
-    values["backfill"] = {"jobs": [job]}
+    if asked():
+        values["backfill"] = {"jobs": [job]}
     release = Release(namespace, values)
     with release.install() as running:
         end(running)
@@ -144,8 +148,24 @@ def test_prometheus_answers_every_panel_and_rule_from_the_drivers_port(
     assert {title for title in empty if title.startswith(of_the_stream)} <= QUIET
 
 
-def test_a_spot_notice_hands_the_partitions_of_a_worker_to_the_other(
+@pytest.mark.on_demand("make cluster-tests")
+def test_a_changed_label_set_takes_effect_and_no_pod_restarts(
     release: Release, stream: PodStream
+) -> None:
+    before = {role: release.identities(role) for role in ("head", "worker")}
+    stream.until_all()
+    old = set.union(*stream.label_sets.values())
+    files = release.values["labelSets"]["files"]
+    changed = {"files": {"shapes": files["shapes"].replace("0.8", "0.7")}}
+    release.values = {**release.values, "labelSets": changed}
+    with release.upgrade(*WITHOUT_DOCTOR) as running:
+        end(running)
+    eventually(lambda: stream.classified_by_another(old), READY_S, interval_s=2)
+    assert {role: release.identities(role) for role in before} == before
+
+
+def test_a_spot_notice_hands_the_partitions_of_a_worker_to_the_other(
+    release: Release, stream: PodStream, result: dict[str, Any]
 ) -> None:
     eventually(lambda: len(set(stream.owners().values())) == 2, READY_S, interval_s=1)
     eventually(lambda: release.evictable() == 1, READY_S, interval_s=0.5)
@@ -154,17 +174,27 @@ def test_a_spot_notice_hands_the_partitions_of_a_worker_to_the_other(
     with stream.under_load() as sent:
         with watched_end(release.kubectl, leaver) as codes:
             evict(release.kubectl, leaver, NOTICE_S)
+            noticed = time.time()
             eventually(lambda: len(set(stream.owners().values())) == 1, READY_S, interval_s=0.5)
         (stayed,) = set(stream.owners().values())
         eventually(lambda: len(set(stream.owners().values())) == 2, READY_S, interval_s=1)
+        again = time.time()
     stream.until_all()
-    its = sorted(partition for partition, owner in owners.items() if owner != stayed)
-    report(f"spot notice to one of two worker pods, which had {its}", stream.published(sent))
+    published = stream.published(sent)
+    others = sorted(partition for partition, owner in owners.items() if owner == stayed)
+    result["notice"] = {
+        "partitions_of_the_other_pod": others,
+        "without_an_outcome_s": pauses("spot notice to one of two worker pods", published),
+    }
+    for partition in others:
+        assert any(noticed < at < again for at in published[partition])
     assert codes == {"ray-worker": ENDED_BY_SIGTERM}
     assert before[leaver] not in release.identities("worker").values()
 
 
-def test_an_evicted_head_drains_and_comes_back(release: Release, stream: PodStream) -> None:
+def test_an_evicted_head_drains_and_comes_back(
+    release: Release, stream: PodStream, result: dict[str, Any]
+) -> None:
     before = release.identities("head")
     (head,) = before
     with stream.under_load() as sent:
@@ -172,24 +202,26 @@ def test_an_evicted_head_drains_and_comes_back(release: Release, stream: PodStre
             evict(release.kubectl, head)
         eventually(lambda: another_is_ready(release, before), READY_S, interval_s=0.5)
     stream.until_all()
-    report("eviction of the head", stream.published(sent))
+    longest = pauses("eviction of the head", stream.published(sent))
+    result["head_evicted"] = {"without_an_outcome_s": longest}
     assert codes == {"driver": 0, "ray-head": ENDED_BY_SIGTERM}
 
 
 def test_an_upgrade_under_load_replaces_the_cluster_and_loses_nothing(
-    release: Release, stream: PodStream
+    release: Release, stream: PodStream, result: dict[str, Any]
 ) -> None:
     head, workers = release.identities("head"), release.identities("worker")
     release.values = copy.deepcopy(release.values)
     release.values["settings"]["batch"]["max_size"] = 4
     # It is complete; another setting would make another job of it.
-    del release.values["backfill"]
+    release.values.pop("backfill", None)
     with stream.under_load() as sent:
         with release.upgrade() as running:
             end(running)
         eventually(lambda: another_is_ready(release, head), READY_S, interval_s=0.5)
     stream.until_all()
-    report("upgrade of the cluster", stream.published(sent))
+    longest = pauses("upgrade of the cluster", stream.published(sent))
+    result["upgrade"] = {"without_an_outcome_s": longest}
     assert not set(workers.values()) & set(release.identities("worker").values())
 
 

@@ -134,6 +134,13 @@ class PodStream:
         self.poll(1.0)
         assert set(self.outcomes.values()) == {1}, self.outcomes.most_common(5)
 
+    def classified_by_another(self, versions: Collection[str]) -> bool:
+        """Send references, and wait for their outcomes: whether no label set of these versions
+        classified one of them."""
+        sent = self.send(5 * PARTITIONS)
+        self.until_all()
+        return not any({*versions} & self.label_sets[key] for key in sent)
+
     def derived_folder(self, prefix: str) -> S3Folder:
         """What is below the prefix of the bucket ``derived``."""
         return S3Folder(self._s3, self.derived, prefix)
@@ -190,16 +197,18 @@ class PodStream:
         self._reader.__exit__(None, None, None)
 
 
-def report(what: str, published: dict[int, list[float]]) -> None:
-    """Print the longest time between two outcomes by partition, and what has happened meanwhile.
+def pauses(what: str, published: dict[int, list[float]]) -> dict[int, float]:
+    """The longest time between two outcomes, in seconds, by partition; printed with what has
+    happened meanwhile.
 
     Of references that were sent steadily, it is the longest time without progress.
     """
-    gaps = {
+    longest = {
         partition: round(max(b - a for a, b in itertools.pairwise(times)), 1)
         for partition, times in published.items()
     }
-    print(f"{what}: seconds without an outcome, by partition: {gaps}")
+    print(f"{what}: seconds without an outcome, by partition: {longest}")
+    return longest
 
 
 @contextmanager
