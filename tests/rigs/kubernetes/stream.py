@@ -85,6 +85,7 @@ class PodStream:
         self.label_sets: dict[bytes, set[str]] = {}
         """Versions of the label sets by which a reference was classified, by its key."""
         self._published_ms: dict[bytes, int] = {}
+        self._load_began = 0.0
 
     def _put(self, bucket: str) -> Iterator[StoredObject]:
         admin = S3Admin(self._s3)
@@ -153,6 +154,7 @@ class PodStream:
         """
         sent: set[bytes] = set()
         over = threading.Event()
+        self._load_began = time.time()
 
         def send() -> None:
             while not over.wait(LOAD_PAUSE_S):
@@ -167,13 +169,16 @@ class PodStream:
             sending.result()
 
     def published(self, sent: Collection[bytes]) -> dict[int, list[float]]:
-        """When the references ``sent`` got their outcomes (seconds since 1970, in order), by their
-        partition."""
+        """When the references that were ``sent`` under load got their outcomes (seconds since 1970,
+        in order), by their partition. The first time is when the load began."""
         times: dict[int, list[float]] = {}
         for partition, _, key in input_keys(self._kafka):
             if key in sent:
                 times.setdefault(partition, []).append(self._published_ms[key] / 1000)
-        return {partition: sorted(each) for partition, each in sorted(times.items())}
+        return {
+            partition: [self._load_began, *sorted(each)]
+            for partition, each in sorted(times.items())
+        }
 
     def owners(self) -> dict[int, str]:
         """Instance of the group's member that reads each partition, as the broker has it now."""
@@ -198,11 +203,8 @@ class PodStream:
 
 
 def pauses(what: str, published: dict[int, list[float]]) -> dict[int, float]:
-    """The longest time between two outcomes, in seconds, by partition; printed with what has
-    happened meanwhile.
-
-    Of references that were sent steadily, it is the longest time without progress.
-    """
+    """The longest time without an outcome, in seconds, by partition; printed with what has
+    happened meanwhile."""
     longest = {
         partition: round(max(b - a for a, b in itertools.pairwise(times)), 1)
         for partition, times in published.items()

@@ -42,6 +42,11 @@ workerGroupSpecs:
     minReplicas: {{ .replicas }}
     maxReplicas: {{ .replicas }}
     {{- end }}
+    {{- if eq $.component "backfill" }}
+    # The operator writes this into each RayJob. If it were not here already, the list would become
+    # the operator's, and Helm's next upgrade would end with a conflict.
+    scaleStrategy: {}
+    {{- end }}
     rayStartParams:
       num-gpus: {{ .gpu.count | int | quote }}
       metrics-export-port: "8089"
