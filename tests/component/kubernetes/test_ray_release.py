@@ -132,13 +132,18 @@ def test_prometheus_answers_every_panel_and_rule_from_the_drivers_port(
     release: Release, stream: PodStream, tmp_path: Path
 ) -> None:
     (head,) = release.pods("head").values()
+    address = f"{head['status']['podIP']}:{HEALTH}"
     target = {
-        "targets": [f"{head['status']['podIP']}:{HEALTH}"],
+        "targets": [address],
         "labels": {"namespace": release.kubectl.namespace, "pod": head["metadata"]["name"]},
     }
     scrape = {"job_name": "clipstream", "metrics_path": "/metrics/all", "static_configs": [target]}
-    with Prometheus(tmp_path, [scrape], rules_file(defaults())) as prometheus:
+    # For large fleets: the driver names its workers, and Prometheus asks these.
+    named = {"url": f"http://{address}/targets", "refresh_interval": "1s"}
+    workers = {"job_name": "workers", "http_sd_configs": [named]}
+    with Prometheus(tmp_path, [scrape, workers], rules_file(defaults())) as prometheus:
         eventually(lambda: bool(prometheus.query("clipstream_worker_up == 1")), interval_s=0.5)
+        eventually(lambda: len(prometheus.query('up{job="workers"} == 1')) == 2, interval_s=0.5)
         for _ in range(10):
             stream.send(PARTITIONS)
             stream.until_all()

@@ -81,6 +81,7 @@ class PodStream:
         self._sent = 0
         self.outcomes: Counter[bytes] = Counter()
         """By the key of the reference: its classifications and dead letters seen so far."""
+        self.embeddings: Counter[bytes] = Counter()
         self.dead_letters = 0
         self.label_sets: dict[bytes, set[str]] = {}
         """Versions of the label sets by which a reference was classified, by its key."""
@@ -112,9 +113,10 @@ class PodStream:
     def poll(self, timeout_s: float = 0.2) -> int:
         """Read what is visible; the number of references with an outcome so far."""
         for outcome in self._reader.poll(timeout_s):
-            if outcome.topic is OutputTopic.EMBEDDINGS:
-                continue
             key = outcome.key or b""
+            if outcome.topic is OutputTopic.EMBEDDINGS:
+                self.embeddings[key] += 1
+                continue
             self.outcomes[key] += 1
             self._published_ms[key] = outcome.timestamp_ms
             if outcome.topic is OutputTopic.DEAD_LETTERS:
@@ -125,15 +127,20 @@ class PodStream:
         return len(self.outcomes)
 
     def until_all(self, within_s: float = OUTCOMES_S) -> None:
-        """Read until every reference has an outcome, and then a moment longer.
+        """Read until every reference has an outcome and every classification its embedding, and
+        then a moment longer.
 
-        Raises ``AssertionError`` if one is missing after the time, or has two.
+        Raises ``AssertionError`` if one is missing after the time, or is there twice.
         """
         deadline = time.monotonic() + within_s
-        while self.poll() < self._sent:
-            assert time.monotonic() < deadline, f"{len(self.outcomes)} of {self._sent} outcomes"
+        while self.poll() < self._sent or self.embeddings.keys() < self.label_sets.keys():
+            told = (
+                f"{len(self.outcomes)} of {self._sent} outcomes, {len(self.embeddings)} embeddings"
+            )
+            assert time.monotonic() < deadline, told
         self.poll(1.0)
         assert set(self.outcomes.values()) == {1}, self.outcomes.most_common(5)
+        assert self.embeddings == Counter(dict.fromkeys(self.label_sets, 1))
 
     def classified_by_another(self, versions: Collection[str]) -> bool:
         """Send references, and wait for their outcomes: whether no label set of these versions
