@@ -115,6 +115,44 @@ def test_an_eviction_waits_until_the_pod_before_is_back(
     eventually(lambda: release.evictable() == 1, WITHIN_S, 0.3)
 
 
+def test_only_a_number_of_pods_that_stay_works_for_a_ray_cluster(
+    simulated: Kubectl, gpu_nodes: list[str]
+) -> None:
+    """For the other limits Kubernetes asks the pods' owner for a scale, which a RayCluster has not.
+    So it lets no pod go."""
+    release = Release(simulated, values("kuberay"))
+    release.helm("install", NAME, str(CHART), values=release.values)
+    eventually(lambda: len(running(release, "head")) == 1, WITHIN_S, 0.3)
+    heads = {"matchLabels": {"app.kubernetes.io/component": "head"}}
+    simulated.apply(
+        budget("number", heads, {"minAvailable": 0}),
+        budget("away", heads, {"maxUnavailable": 1}),
+        budget("share", heads, {"minAvailable": "10%"}),
+    )
+    eventually(lambda: allowed(simulated, "number")[0] == 1, WITHIN_S, 0.3)
+    eventually(lambda: allowed(simulated, "away") == (0, "SyncFailed"), WITHIN_S, 0.3)
+    eventually(lambda: allowed(simulated, "share") == (0, "SyncFailed"), WITHIN_S, 0.3)
+
+
+def test_the_head_with_rays_autoscaler_is_admitted(
+    simulated: Kubectl, gpu_nodes: list[str]
+) -> None:
+    """The namespace admits what PodSecurity `restricted` allows. KubeRay adds the container."""
+    release = Release(simulated, values("kuberay", ray={"autoscaler": {"enabled": True}}))
+    release.helm("install", NAME, str(CHART), values=release.values)
+    eventually(lambda: len(running(release, "head")) == 1, WITHIN_S, 0.3)
+    (head,) = running(release, "head").values()
+    containers = {it["name"]: it for it in head["spec"]["containers"]}
+    assert containers.keys() == {"ray-head", "driver", "autoscaler"}
+    have_tokens = {
+        name
+        for name, it in containers.items()
+        if any("serviceaccount" in mount["mountPath"] for mount in it["volumeMounts"])
+    }
+    assert have_tokens == {"autoscaler"}
+    eventually(lambda: len(running(release, "worker")) == 1, WITHIN_S, 0.3)
+
+
 def test_a_backfill_gets_a_cluster_of_its_own(simulated: Kubectl, gpu_nodes: list[str]) -> None:
     job = {"name": "once", "source": "s3://photos/", "output": "s3://derived/once", "replicas": 2}
     release = Release(
@@ -125,6 +163,22 @@ def test_a_backfill_gets_a_cluster_of_its_own(simulated: Kubectl, gpu_nodes: lis
     eventually(lambda: len(running(release, "backfill")) == 3, WITHIN_S, 0.3)
     release.helm("uninstall", NAME)
     eventually(lambda: not release.pods("backfill"), WITHIN_S, 0.3)
+
+
+def budget(name: str, selector: Object, limit: Object) -> Object:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": name},
+        "spec": {"selector": selector, **limit},
+    }
+
+
+def allowed(kubectl: Kubectl, name: str) -> tuple[int, str]:
+    """Evictions that the budget admits now, and why so many."""
+    status = kubectl.get("poddisruptionbudget", name).get("status", {})
+    reasons = [it["reason"] for it in status.get("conditions", ())]
+    return status.get("disruptionsAllowed", 0), "".join(reasons)
 
 
 def uids(release: Release, component: str) -> list[str]:
