@@ -48,6 +48,19 @@ def dear():
 @pytest.mark.on_demand("make all-of-it")
 def test_that_takes_long(dear): ...
 """
+KUBELET = """
+import pytest
+
+@pytest.mark.kubelet
+@pytest.mark.parametrize("reason", [
+    "no kubelet can run here: the kernel refuses bridges: Operation not permitted",
+    "no kubelet can run here: a real node needs Debian's packages; type: apt-get install runc",
+    "no kubelet can run here: the node does not work here: no pod in 120 s",
+    "no kubelet; install Go",
+])
+def test_of_a_node(reason):
+    pytest.skip(reason)
+"""
 MODULE = "import pytest\npytest.importorskip('no_such_module_anywhere')\n"
 
 
@@ -55,7 +68,7 @@ def run(folder: Path, ci: str | None, text: str) -> str:
     """The last lines of a run of the file's tests with the plugin that our own have."""
     (folder / "test_sample.py").write_text(text)
     (folder / "pytest.ini").write_text(
-        "[pytest]\nmarkers =\n    gpu: a device\n    on_demand: long\n"
+        "[pytest]\nmarkers =\n    gpu: a device\n    kubelet: a node\n    on_demand: long\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
     done = subprocess.run(
@@ -89,6 +102,16 @@ def test_in_ci_only_what_needs_a_gpu_may_be_skipped(tmp_path: Path) -> None:
     assert "1 failed, 1 passed, 1 skipped, 1 xfailed, 2 errors" in said
     for reason in ("no Go; install it", "not on this machine", "half way"):
         assert f"Skipped: {reason}\nCI=true: nothing is skipped here" in said
+
+
+def test_in_ci_only_a_kernel_that_refuses_a_kubelet_excuses_its_tests(tmp_path: Path) -> None:
+    assert "4 skipped" in run(tmp_path, None, KUBELET)
+    said = run(tmp_path, "true", KUBELET)
+    assert "3 failed, 1 skipped" in said
+    (skipped,) = [line for line in said.splitlines() if line.startswith("SKIPPED")]
+    assert "the kernel refuses bridges" in skipped
+    for reason in ("apt-get install runc", "no pod in 120 s", "install Go"):
+        assert f"{reason}\nCI=true: nothing is skipped here" in said
 
 
 @pytest.mark.parametrize(("asked", "says"), [(None, "1 skipped"), ("yes", "1 passed")])

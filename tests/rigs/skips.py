@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-MAY_BE_LACKING = ("gpu", "kubelet")
-"""Markers of tests that need what no package can bring."""
+from deploy.dev.cluster.node import probe
+
+NO_KUBELET = "no kubelet can run here: "
+"""How the reason begins for which a test of the mark ``kubelet`` is skipped."""
 
 ON_DEMAND = "on_demand"
 """Marker of tests that take too long for every run. A person asks for them, and their last result
@@ -18,7 +20,14 @@ is committed."""
 ASKED = "CLIPSTREAM_TEST_ON_DEMAND"
 """The environment variable that has such tests run: ``yes``."""
 
-MAY_BE_SKIPPED = (*MAY_BE_LACKING, ON_DEMAND)
+MAY_BE_SKIPPED = {
+    "gpu": "",
+    "kubelet": f"{NO_KUBELET}{probe.KERNEL}",
+    ON_DEMAND: "",
+}
+"""Markers of tests that need what no package can bring, or too much time; and how the reason must
+begin. A kernel that refuses a kubelet is one; a package that is missing, or a node that does not
+start, is none."""
 
 
 def asked() -> bool:
@@ -43,7 +52,10 @@ def pytest_runtest_makereport(
     """With ``CI=true`` only tests that need a device or a kernel that CI may lack, and those that a
     person asks for, can be skipped; an expected failure is no skip."""
     report = yield
-    if _counts_as_failed(report) and not any(map(item.get_closest_marker, MAY_BE_SKIPPED)):
+    if _counts_as_failed(report) and not any(
+        item.get_closest_marker(marker) and _reason(report).startswith(f"Skipped: {begins}")
+        for marker, begins in MAY_BE_SKIPPED.items()
+    ):
         _fail(report)
     return report
 
@@ -61,9 +73,13 @@ def _counts_as_failed(report: pytest.TestReport | pytest.CollectReport) -> bool:
     return os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail")
 
 
-def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     skipped: Any = report.longrepr
-    reason = skipped[2] if isinstance(skipped, tuple) else str(skipped)
+    return str(skipped[2] if isinstance(skipped, tuple) else skipped)
+
+
+def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
+    reason = _reason(report)
     report.outcome = "failed"
     report.longrepr = (
         f"{reason}\nCI=true: nothing is skipped here but tests marked "

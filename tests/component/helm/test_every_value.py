@@ -61,6 +61,8 @@ NEEDS: Mapping[str, Mapping[str, Any]] = {
     "ray.autoscaler.resources": {"ray.autoscaler.enabled": True},
     "scaleIn.tokenSeconds": {"scaleIn.enabled": True},
     "serve.gpu.resource": {"serve.gpu.count": 1},
+    "test.httpKey.key": {"stream.enabled": False, "test.httpKey.name": "plain"},
+    "test.httpKey.name": {"stream.enabled": False},
     "topics.partitions": {"topics.create": True},
     "topics.replication": {"topics.create": True},
     "workers.gpu.resource": {"workers.gpu.count": 1},

@@ -69,6 +69,65 @@ def test_two_renderings_are_equal(path: Path) -> None:
     assert again.stdout == rendered({}, files=[path])
 
 
+OF_THE_MOMENT = re.compile(
+    r"""(?<![\w.$])(
+        lookup | getHostByName | now | ago | uuidv4 | shuffle
+        | rand\w+ | gen(?:PrivateKey|CA|SelfSigned|Signed)\w*
+        | bcrypt | htpasswd | encryptAES
+    )\b""",
+    re.VERBOSE,
+)
+"""Functions of Helm whose result is not made of the values alone. `helm template` has no cluster to
+look up, so that equal renderings do not show a `lookup`."""
+
+
+def of_the_moment(template: str) -> list[str]:
+    """Such functions in the actions of a template. Comments and texts call none."""
+    actions = re.findall(r"\{\{-?\s*(?!/\*)(.*?)\}\}", template, re.DOTALL)
+    code = [re.sub(r'"(\\.|[^"\\])*"|`[^`]*`', '""', action) for action in actions]
+    return [found for action in code for found in OF_THE_MOMENT.findall(action)]
+
+
+def test_a_rendering_depends_on_the_values_alone() -> None:
+    templates = [each for each in (CHART / "templates").rglob("*") if each.is_file()]
+    assert len(templates) > 20
+    found = {each.name: of_the_moment(each.read_text()) for each in templates}
+    assert {name: functions for name, functions in found.items() if functions} == {}
+
+
+@pytest.mark.parametrize(
+    ("template", "function"),
+    [
+        ('{{ (lookup "v1" "Secret" .Release.Namespace "a").data }}', "lookup"),
+        ("a: {{- if (lookup $version) }}{{ end }}", "lookup"),
+        ("{{ randAlphaNum 8 | quote }}", "randAlphaNum"),
+        ("{{ $id := uuidv4 }}", "uuidv4"),
+        ('{{ $key := genPrivateKey "rsa" }}', "genPrivateKey"),
+        ('{{ $ca :=\n  genCA "own" 365 }}', "genCA"),
+        ('{{ genSelfSignedCert "a" nil nil 365 }}', "genSelfSignedCert"),
+        ("{{ now | date }}", "now"),
+        ("{{ .Values.list | shuffle }}", "shuffle"),
+        ('{{ htpasswd "a" "b" }}', "htpasswd"),
+    ],
+)
+def test_what_depends_on_more_is_found(template: str, function: str) -> None:
+    assert of_the_moment(template) == [function]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{/* now and lookup */}}",
+        "lookup now",
+        "{{ .Values.now }}",
+        "{{ $now }}",
+        '{{ fail "not now" }}',
+    ],
+)
+def test_the_same_words_elsewhere_are_no_calls(template: str) -> None:
+    assert of_the_moment(template) == []
+
+
 @every_example
 def test_each_mode_has_its_own_kinds(path: Path) -> None:
     values, found = values_of(path), kinds(example(path))

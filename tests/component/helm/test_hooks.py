@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.rigs.charts import Object, environment, kinds, objects, one, small
+import pytest
+
+from tests.rigs.charts import CHART, Object, environment, kinds, objects, one, small
 from tests.rigs.command_line import parsed
+from tests.rigs.root import ROOT
+from tests.rigs.serve.application import served
+from tests.rigs.serve.listening import listening
+from workers.serve.admission.key_file import KeyEntry, new_key
+from workers.settings.serve import ServePolicy
 
 
 def annotations_of(each: Object) -> dict[str, str]:
@@ -95,10 +104,23 @@ def test_without_a_stream_nothing_asks_for_topics() -> None:
     assert "Job" not in kinds(objects(small(doctor={"enabled": False})))
 
 
-def script(**more: Any) -> str:
+HTTP_KEY = {"httpKey": {"name": "plain"}}
+SERVER_ALONE = {
+    "stream": {"enabled": False},
+    "serve": {"enabled": True},
+    "secrets": {"httpKeys": {"name": "keys"}},
+    "test": HTTP_KEY,
+}
+
+
+def container_of_test(**more: Any) -> Object:
     (container,) = one(objects(small(**more)), "Pod")["spec"]["containers"]
     assert container["command"] == ["tini", "--", "bash", "-uc"]
-    (text,) = container["args"]
+    return dict(container)
+
+
+def script(**more: Any) -> str:
+    (text,) = container_of_test(**more)["args"]
     return str(text)
 
 
@@ -114,9 +136,92 @@ def test_the_test_waits_for_a_ready_driver_and_then_classifies_an_image() -> Non
     assert parsed(shlex.split(line)[1:])["upload"] == "bundled"
 
 
-def test_the_test_of_a_server_alone_asks_the_server() -> None:
-    serve = {"serve": {"enabled": True}, "secrets": {"httpKeys": {"name": "keys"}}}
-    assert "/dev/tcp/live-clipstream-http/80" in script(stream={"enabled": False}, **serve)
+@pytest.mark.parametrize("mode", ["deployment", "kuberay"])
+def test_the_test_of_a_server_alone_needs_no_kafka(mode: str) -> None:
+    container = container_of_test(mode=mode, **SERVER_ALONE)
+    text, program = container["args"]
+    assert "/dev/tcp/live-clipstream-http/80" in text
+    assert "exec clipstream" not in text
+    assert program == (CHART / "files/classify_over_http.py").read_text()
+    assert environment(container)["HTTP_KEY"] == {"secretKeyRef": {"name": "plain", "key": "key"}}
+
+
+def test_the_test_of_a_server_alone_needs_a_key_to_classify() -> None:
+    """The server's own Secret has hashes, which open nothing."""
+    alone = {**SERVER_ALONE, "test": {"bucket": "images", "key": "a.jpg"}}
+    assert "no image was classified" in script(**alone)
+    assert "python3" not in script(**alone)
+
+
+def test_a_stream_beside_the_server_is_what_is_tested() -> None:
+    both = {**SERVER_ALONE, "stream": {"enabled": True}}
+    text = script(**{**both, "test": {"bucket": "images", "key": "a.jpg", **HTTP_KEY}})
+    assert "exec clipstream verify" in text
+    assert "HTTP_KEY" not in environment(container_of_test(**both))
+
+
+def test_the_server_reads_the_object_if_it_is_there_already() -> None:
+    def line(**more: Any) -> str:
+        given = {"bucket": "images", "key": "it's one.jpg", **HTTP_KEY, **more}
+        container = container_of_test(**{**SERVER_ALONE, "test": given})
+        (found,) = [each for each in container["args"][0].splitlines() if "exec python3" in each]
+        return str(found)
+
+    address, *objects = shlex.split(line())[4:]
+    assert address == "http://live-clipstream-http:80"
+    assert objects == ["s3://images/it's one.jpg"]
+    assert shlex.split(line(upload=True))[4:] == [address]
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A key, and the folder with its digest."""
+    folder = tmp_path_factory.mktemp("keys")
+    key, key_id, digest = new_key()
+    (folder / "keys").write_text(KeyEntry(id=key_id, name="test", sha256=digest).line())
+    return key, folder
+
+
+@pytest.fixture(scope="module")
+def server(key: tuple[str, Path]) -> Iterator[str]:
+    """The address of a real server, without a scheme."""
+    with listening(served(serve=ServePolicy(keys=key[1]))) as running:
+        yield running.url.removeprefix("http://")
+
+
+def over_http(server: str, key: str, /, **test: Any) -> subprocess.CompletedProcess[str]:
+    """What the pod of the test runs, against a server."""
+    given = {**SERVER_ALONE, "test": {**HTTP_KEY, **test}}
+    text, program = container_of_test(**given)["args"]
+    text = text.replace("live-clipstream-http/80", server.replace(":", "/"))
+    text = text.replace("live-clipstream-http:80", server)
+    return subprocess.run(
+        ["bash", "-uc", text, program],
+        env={**os.environ, "HTTP_KEY": key, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_server_that_classifies_passes(server: str, key: tuple[str, Path]) -> None:
+    done = over_http(server, key[0])
+    assert done.returncode == 0, done.stderr
+    assert "ready after" in done.stdout
+    assert f"passed: http://{server}/v1/classify classified the image that" in done.stdout
+
+
+def test_a_key_that_the_server_does_not_know_fails(server: str) -> None:
+    done = over_http(server, new_key()[0])
+    assert done.returncode == 1
+    assert f"failed: http://{server}/v1/classify answered 401" in done.stderr
+
+
+def test_an_object_that_the_server_may_not_read_fails(server: str, key: tuple[str, Path]) -> None:
+    done = over_http(server, key[0], bucket="secret", key="a.jpg")
+    assert done.returncode == 1
+    assert "fetch.bucket_not_allowed" in done.stderr
 
 
 class NotReadyAtFirst(BaseHTTPRequestHandler):

@@ -27,3 +27,16 @@ def test_the_notes_say_where_to_look() -> None:
     assert "helm test live -n images" in text
     assert "kubectl drain NODE" in text
     assert "within 30 s" in text
+
+
+def test_the_notes_of_a_server_alone_say_how_to_prove_it() -> None:
+    alone = {
+        **SMALL,
+        "stream": {"enabled": False},
+        "serve": {"enabled": True},
+        "secrets": {"httpKeys": {"name": "keys"}},
+    }
+    text = notes(alone)
+    assert "helm test live -n images" in text
+    assert "set test.httpKey.name first" in text
+    assert "set test" not in notes({**alone, "test": {"httpKey": {"name": "plain"}}})

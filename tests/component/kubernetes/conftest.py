@@ -22,7 +22,7 @@ from tests.rigs.kubernetes.release import Release
 from tests.rigs.kubernetes.stream import PodStream, open_stream
 from tests.rigs.kubernetes.traces import traces
 from tests.rigs.services.broker_settings import IMPATIENT_BROKER
-from tests.rigs.skips import asked
+from tests.rigs.skips import NO_KUBELET, asked
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import ServiceError
 from workers.embedded.s3 import S3Server
@@ -87,13 +87,13 @@ def real_cluster(cluster_programs: None) -> Iterator[Cluster]:
     if not _may_start_a_node():
         pytest.skip("a real node changes the machine while it runs; type: make cluster-tests")
     if refusal := probe.refusal():
-        pytest.skip(f"no kubelet can run here: {refusal}")
+        pytest.skip(f"{NO_KUBELET}{refusal}")
     try:
         with clusters.real() as cluster:
             yield cluster
         assert traces(cluster) == []
     except Refused as refusal_of_a_node:
-        pytest.skip(f"no kubelet can run here: {refusal_of_a_node}")
+        pytest.skip(f"{NO_KUBELET}{refusal_of_a_node}")
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from deploy.dev.cluster.node import probe
+from tests.rigs.skips import NO_KUBELET
 from tests.rigs.waiting import eventually
 from workers.embedded.processes import ProcessIdentity, service_environment
 
@@ -42,7 +43,7 @@ def node(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     if os.environ.get("CI") != "true" and os.environ.get("CLIPSTREAM_TEST_NODE") != "yes":
         pytest.skip("a real node changes the machine while it runs; type: make cluster-tests")
     if refusal := probe.refusal():
-        pytest.skip(f"no kubelet can run here: {refusal}")
+        pytest.skip(f"{NO_KUBELET}{refusal}")
     (tmp_path / "logs").mkdir()
     (tmp_path / "private").mkdir()
     containerd = [sys.executable, "-c", STAND_IN, str(tmp_path)]

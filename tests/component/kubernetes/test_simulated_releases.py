@@ -12,7 +12,15 @@ import pytest
 from deploy.dev.cluster.kubectl import Kubectl, KubectlError, Object
 from deploy.dev.cluster.simulation import GPU
 from tests.rigs.charts import CHART
-from tests.rigs.kubernetes.release import NAME, Release, end, evict
+from tests.rigs.kubernetes.gpus import holders_of_gpus
+from tests.rigs.kubernetes.release import (
+    NAME,
+    OBJECTS,
+    HelmFailed,
+    Release,
+    end,
+    evict,
+)
 from tests.rigs.waiting import eventually
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(600)]
@@ -97,6 +105,32 @@ def test_only_pods_with_workers_get_gpus_and_those_too_many_wait(
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_an_upgrade_never_holds_gpus_for_two_fleets(
+    mode: str, simulated: Kubectl, gpu_nodes: list[str]
+) -> None:
+    """There is room for eight such pods. kwok ends a pod at once, so that this shows when new pods
+    are made, and not how long old ones stay."""
+    component = "driver" if mode == "deployment" else "worker"
+    workers = {
+        "replicas": 2,
+        "gpu": {"count": 1},
+        "tolerations": [{"key": GPU, "operator": "Exists"}],
+    }
+    release = Release(simulated, values(mode, workers=workers))
+    release.helm("install", NAME, str(CHART), values=release.values)
+    eventually(lambda: len(running(release, component)) == 2, WITHIN_S, 0.3)
+    old = release.identities(component)
+    with holders_of_gpus(simulated) as holders:
+        eventually(lambda: holders.seen == set(old.values()))
+        release.values = values(mode, workers=workers, settings={"batch": {"max_size": 8}})
+        release.helm("upgrade", NAME, str(CHART), values=release.values)
+        eventually(lambda: len(holders.seen) == 4, WITHIN_S, 0.3)
+        eventually(lambda: len(running(release, component)) == 2, WITHIN_S, 0.3)
+    assert not set(old.values()) & set(uids(release, component))
+    assert holders.most == 2
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_an_eviction_waits_until_the_pod_before_is_back(
     mode: str, simulated: Kubectl, gpu_nodes: list[str]
 ) -> None:
@@ -115,6 +149,61 @@ def test_an_eviction_waits_until_the_pod_before_is_back(
     eventually(lambda: release.evictable() == 1, WITHIN_S, 0.3)
 
 
+def test_only_a_number_of_pods_that_stay_works_for_a_ray_cluster(
+    simulated: Kubectl, gpu_nodes: list[str]
+) -> None:
+    """For the other limits Kubernetes asks the pods' owner for a scale, which a RayCluster has not.
+    So it lets no pod go."""
+    release = Release(simulated, values("kuberay"))
+    release.helm("install", NAME, str(CHART), values=release.values)
+    eventually(lambda: len(running(release, "head")) == 1, WITHIN_S, 0.3)
+    heads = {"matchLabels": {"app.kubernetes.io/component": "head"}}
+    simulated.apply(
+        budget("number", heads, {"minAvailable": 0}),
+        budget("away", heads, {"maxUnavailable": 1}),
+        budget("share", heads, {"minAvailable": "10%"}),
+    )
+    eventually(lambda: allowed(simulated, "number")[0] == 1, WITHIN_S, 0.3)
+    eventually(lambda: allowed(simulated, "away") == (0, "SyncFailed"), WITHIN_S, 0.3)
+    eventually(lambda: allowed(simulated, "share") == (0, "SyncFailed"), WITHIN_S, 0.3)
+
+
+def test_the_head_with_rays_autoscaler_is_admitted(
+    simulated: Kubectl, gpu_nodes: list[str]
+) -> None:
+    """The namespace admits what PodSecurity `restricted` allows. KubeRay adds the container."""
+    release = Release(simulated, values("kuberay", ray={"autoscaler": {"enabled": True}}))
+    release.helm("install", NAME, str(CHART), values=release.values)
+    eventually(lambda: len(running(release, "head")) == 1, WITHIN_S, 0.3)
+    (head,) = running(release, "head").values()
+    containers = {it["name"]: it for it in head["spec"]["containers"]}
+    assert containers.keys() == {"ray-head", "driver", "autoscaler"}
+    have_tokens = {
+        name
+        for name, it in containers.items()
+        if any("serviceaccount" in mount["mountPath"] for mount in it["volumeMounts"])
+    }
+    assert have_tokens == {"autoscaler"}
+    eventually(lambda: len(running(release, "worker")) == 1, WITHIN_S, 0.3)
+
+
+def test_an_installation_that_waits_for_pods_runs_no_checks_before(simulated: Kubectl) -> None:
+    """So nobody creates the topics that the pods need. Here they wait for a node."""
+
+    def doctors() -> set[str]:
+        return {each for each in of_release(simulated) if each == f"job.batch/{OBJECTS}-doctor"}
+
+    release = Release(simulated, values("deployment", topics={"create": True}))
+    install = ("install", NAME, str(CHART))
+    with pytest.raises(HelmFailed, match=f"{OBJECTS}.*not ready|deadline exceeded"):
+        release.helm(*install, "--wait", "--timeout", "5s", values=release.values)
+    assert doctors() == set()
+    release.helm("uninstall", NAME)
+    with release.begin(*install, values=release.values) as installing:
+        eventually(lambda: len(doctors()) == 1, WITHIN_S, 0.3)
+        installing.kill()
+
+
 def test_a_backfill_gets_a_cluster_of_its_own(simulated: Kubectl, gpu_nodes: list[str]) -> None:
     job = {"name": "once", "source": "s3://photos/", "output": "s3://derived/once", "replicas": 2}
     release = Release(
@@ -131,6 +220,22 @@ def test_a_backfill_gets_a_cluster_of_its_own(simulated: Kubectl, gpu_nodes: lis
     assert uids(release, "backfill") == before
     release.helm("uninstall", NAME)
     eventually(lambda: not release.pods("backfill"), WITHIN_S, 0.3)
+
+
+def budget(name: str, selector: Object, limit: Object) -> Object:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": name},
+        "spec": {"selector": selector, **limit},
+    }
+
+
+def allowed(kubectl: Kubectl, name: str) -> tuple[int, str]:
+    """Evictions that the budget admits now, and why so many."""
+    status = kubectl.get("poddisruptionbudget", name).get("status", {})
+    reasons = [it["reason"] for it in status.get("conditions", ())]
+    return status.get("disruptionsAllowed", 0), "".join(reasons)
 
 
 def uids(release: Release, component: str) -> list[str]:

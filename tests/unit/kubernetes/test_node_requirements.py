@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dev.cluster.node import requirements
+from deploy.dev.cluster.node import probe, requirements
 from workers.embedded.processes import ServiceError
 
 PROGRAMS = ("containerd", "ctr", "runc", "ip", "mmdebstrap")
@@ -48,6 +48,18 @@ def test_a_program_that_is_missing_is_named_with_its_package(machine: Path) -> N
     (machine / "ctr").unlink()
     with pytest.raises(ServiceError, match=r"no ctr; type: .* containerd$"):
         requirements.need("ctr")
+
+
+def test_what_the_kernel_refuses_and_what_is_missing_are_told_apart(machine: Path) -> None:
+    """In CI the first excuses tests of a node, and the second does not."""
+    unshare = machine / "unshare"
+    unshare.write_text("#!/bin/sh\necho unshare failed: Operation not permitted >&2\nexit 1\n")
+    unshare.chmod(0o755)
+    assert probe.refusal() == (
+        "the kernel refuses namespaces: unshare failed: Operation not permitted"
+    )
+    (machine / "runc").unlink()
+    assert probe.KERNEL not in (probe.refusal() or probe.KERNEL)
 
 
 def test_the_packages_are_those_that_ci_installs() -> None:

@@ -71,10 +71,21 @@ def test_everything_in_production_is_needed_by_something_in_it() -> None:
     assert pins(PRODUCTION).keys() & found.keys() <= needed
 
 
+def extras_of_the_command() -> list[str]:
+    """Extras that the command asked for that wrote the pins of the image."""
+    return re.findall(r"--extra (\w+)", PRODUCTION.partition("-o ")[0])
+
+
+def test_the_page_of_the_image_names_the_extras_that_the_image_has() -> None:
+    page = (ROOT / "docs/image.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| extras in it \| (.*) \|$", page, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", row) == extras_of_the_command()
+
+
 def test_the_file_says_the_command_that_wrote_it() -> None:
     """`make lock` writes all three."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    extras = re.findall(r"--extra (\w+)", PRODUCTION.partition("-o ")[0])
+    extras = extras_of_the_command()
     assert set(extras) == PROJECT["project"]["optional-dependencies"].keys() - NOT_IN_THE_IMAGE
     assert "".join(f"--extra {each} " for each in extras) in makefile.replace("\\\n\t\t", "")
 

@@ -10,6 +10,9 @@ from deploy.dev.cluster.node import requirements
 from deploy.dev.cluster.node.requirements import need
 from workers.embedded.processes import ServiceError
 
+KERNEL = "the kernel refuses"
+"""How a refusal begins that no package mends."""
+
 _BRIDGE = "clipstreamprobe"
 
 _NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--mount-proc")
@@ -44,7 +47,7 @@ def refusal() -> str | None:
 def _try(what: str, *command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
-        raise Refused(f"the kernel refuses {what}: {' '.join(done.stderr.split())}")
+        raise Refused(f"{KERNEL} {what}: {' '.join(done.stderr.split())}")
 
 
 def _try_control_groups() -> None:
@@ -55,4 +58,4 @@ def _try_control_groups() -> None:
         group.mkdir()
         group.rmdir()
     except OSError as refused:
-        raise Refused(f"the kernel refuses control groups: {refused}") from refused
+        raise Refused(f"{KERNEL} control groups: {refused}") from refused
