@@ -63,7 +63,8 @@ class BackfillPolicy(Policy):
     stuck_s: Annotated[float, Tier.EXPERT] = Field(
         600.0,
         description="Seconds after which the job halts if no worker has classified or refused a "
-        "single row meanwhile, although workers run.",
+        "single row meanwhile, although workers run. Once the output has failed twice for the same "
+        "shard, only a committed shard counts.",
         gt=0,
     )
     objects_per_s: float | None = Field(

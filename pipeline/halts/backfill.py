@@ -94,8 +94,9 @@ BACKFILL: dict[str, HaltCode] = {
         "look at why the workers die, such as too little memory, and run the command again",
     ),
     "backfill.stuck": stream(
-        "workers have shards in work, and no row has had an outcome for `backfill.stuck_s`: a "
-        "store refuses or fails everything that is left",
+        "workers have shards in work, and for `backfill.stuck_s` no row has had an outcome, or no "
+        "shard could be committed: a store refuses or fails everything that is left, or the output "
+        "is full",
         "mend what the message names, and run the command again",
     ),
     "backfill.output_refused": stream(

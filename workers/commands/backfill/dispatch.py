@@ -102,7 +102,7 @@ class Dispatcher:
         if self.halt is None:
             self.halt = self._ledger.trouble or self._stuck.look(
                 self.counts["rows"],
-                [slot.fresh for slot in slots if isinstance(slot.fresh, BackfillHealth)],
+                [each.health for each in self._places.values() if each.given and each.health],
             )
 
     def blames_work(self, slot: Slot) -> bool:
@@ -122,11 +122,14 @@ class Dispatcher:
             place.given.discard(done.task)
             if self._ledger.finish(done.task):
                 self.committed += done.summary
+                self._stuck.committed()
                 log.debug("shard %d is committed", done.task.shard)
         place.seen |= place.given & set(health.working)
         for task in [each for each in place.seen & place.given if each not in health.working]:
             place.given.discard(task)
             self._ledger.give_back(task)
+            if health.ready:
+                self._stuck.returned(task.shard)
         place.seen &= place.given
         begin = (*self._again(place, health), *self._for(slot, place, health))
         forget = tuple(done.task for done in health.done)
