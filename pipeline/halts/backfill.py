@@ -66,8 +66,9 @@ BACKFILL: dict[str, HaltCode] = {
         "give the label set another name",
     ),
     "backfill.too_many_failures": stream(
-        "more rows of a shard failed than `backfill.max_failed_share` allows",
-        "mend the cause, or raise the share",
+        "more rows of a shard, or of the whole job, failed than `backfill.max_failed_share` allows",
+        "mend the cause, or raise the share, and run the command again; failures that are "
+        "committed are run again by `clipstream backfill retry`",
     ),
     "backfill.no_job": command(
         "the output holds no job",

@@ -32,6 +32,9 @@ from workers.supervise.supervisor import ExitCode
 ROWS = 100
 """Rows of a shard."""
 
+CLASSIFIED = Summary(rows=ROWS, classified=ROWS)
+FAILED = Summary(rows=ROWS, failed=ROWS, codes={"fetch.not_found": ROWS})
+
 
 class Here(Executor):
     """Runs what is submitted at once, in the caller's thread."""
@@ -77,6 +80,8 @@ class Hand(Worker):
         self.stuck = False
         self.full = False
         """Whether the output takes no results, so that shards are returned after all their rows."""
+        self.failing = False
+        """Whether all rows fail."""
 
     def tell(self, message: object) -> None:
         super().tell(message)
@@ -126,7 +131,7 @@ class Hand(Worker):
                 del self._began[task]
                 self._finished += ROWS
                 if not self.full:
-                    self._done[task] = Done(task, Summary(rows=ROWS, classified=ROWS))
+                    self._done[task] = Done(task, FAILED if self.failing else CLASSIFIED)
 
 
 class NoView:

@@ -24,7 +24,7 @@ class Rig:
     def __init__(self, shards: int, workers: int = 1) -> None:
         self.clock = HandClock()
         self.ledger = Ledger(shards, set(), 4)
-        self.dispatcher = Dispatcher(self.ledger, Stuck(STUCK_S, self.clock))
+        self.dispatcher = Dispatcher(self.ledger, Stuck(STUCK_S, self.clock), 0.5)
         self.places = [Place(number) for number in range(workers)]
 
     def look(self) -> None:

@@ -15,6 +15,7 @@ from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.prometheus import PrometheusMeter
 from pipeline.backfill import layout
+from pipeline.backfill.budget import too_many_failures
 from pipeline.backfill.committing import committed_shards
 from pipeline.backfill.job import Job
 from pipeline.backfill.ledger import Ledger
@@ -138,6 +139,9 @@ def _run(
     if not ledger.complete:
         return ExitCode.INCOMPLETE if code is ExitCode.OK else code
     gathered = gather(folder)
+    share = settings.backfill.max_failed_share
+    if (halt := too_many_failures(gathered.summary, share, "the job")) is not None:
+        raise halt
     success = close_job(folder, gathered, used, SystemClock())
     log.info(
         "the job is complete: %d rows classified, %d failed, %d skipped",
