@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import insort
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -113,8 +113,8 @@ class Sampler:
 
     def __init__(self, shard: int) -> None:
         self._shard = shard
-        self._scored: _Smallest[tuple[str, str, int], tuple[PlanRow, Scored, Classification]] = (
-            _Smallest(PER_BAND)
+        self._scored: _Smallest[tuple[str, str, int], tuple[Scored, SampledObject]] = _Smallest(
+            PER_BAND
         )
         self._failed: _Smallest[str, tuple[PlanRow, str]] = _Smallest(PER_CODE)
 
@@ -132,7 +132,24 @@ class Sampler:
                         found = Scored(
                             row=row.number, score=round(each.score, 4), decision=result.decision
                         )
-                        self._scored.add(key, number, (row, found, outcome))
+                        read = SampledObject(
+                            bucket=row.bucket,
+                            key=row.key,
+                            version_id=outcome.version_id,
+                            etag=outcome.etag,
+                        )
+                        self._scored.add(key, number, (found, read))
+
+    def keep(
+        self,
+        key: tuple[str, str, int],
+        row: int,
+        sample: Callable[[], tuple[Scored, SampledObject]],
+    ) -> None:
+        """Add a row's score if it is drawn. ``key`` has its label set, label and band."""
+        number = lot(self._shard, row)
+        if self._scored.wants(key, number):
+            self._scored.add(key, number, sample())
 
     def samples(self) -> Samples:
         objects: dict[int, SampledObject] = {}
@@ -140,14 +157,8 @@ class Sampler:
         for name, label, band in self._scored.kinds():
             kept = self._scored.of((name, label, band))
             bands = scored.setdefault(name, {}).setdefault(label, [()] * BANDS)
-            bands[band] = tuple(each for _, each, _ in kept)
-            for row, _, outcome in kept:
-                objects[row.number] = SampledObject(
-                    bucket=row.bucket,
-                    key=row.key,
-                    version_id=outcome.version_id,
-                    etag=outcome.etag,
-                )
+            bands[band] = tuple(each for each, _ in kept)
+            objects |= {each.row: read for each, read in kept}
         failed: dict[str, tuple[Failed, ...]] = {}
         for code in self._failed.kinds():
             rows = self._failed.of(code)
