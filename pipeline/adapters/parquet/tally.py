@@ -27,7 +27,7 @@ from pipeline.backfill.report.samples import (
     Sampler,
     Samples,
     Scored,
-    lot,
+    lots,
 )
 from pipeline.backfill.summary import BINS, LabelSetTally, LabelTally, Summary, most_frequent
 
@@ -82,8 +82,7 @@ class TableSampler:
         if not len(table):
             return
         rows = table.column("row").to_numpy()
-        lots = np.array([lot(self._shard, row) for row in rows.tolist()], dtype=np.uint64)
-        order = np.argsort(lots)
+        order = np.argsort(lots(self._shard, rows.tolist()))
         for name, labels in self._labels.items():
             column = results[name]
             drawn = order[has_value(column)[order]]

@@ -14,6 +14,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from pipeline.backfill.job import Count, Written
 from pipeline.backfill.rows import PlanRow
 from pipeline.records import Classification, DeadLetter
@@ -232,3 +235,16 @@ def lot(shard: int, row: int) -> int:
     """The row's number in the draw: the same in each attempt, and unlike its neighbours'."""
     digest = hashlib.blake2b(f"{shard}/{row}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big")
+
+
+def lots(shard: int, rows: Iterable[int]) -> npt.NDArray[np.uint64]:
+    """The numbers of many rows, sooner: [rows]."""
+    of_shard = hashlib.blake2b(f"{shard}/".encode(), digest_size=8)
+
+    def digest(row: int) -> bytes:
+        # A copy of what all rows begin with takes half the time of a new hash.
+        of_row = of_shard.copy()
+        of_row.update(b"%d" % row)
+        return of_row.digest()
+
+    return np.frombuffer(b"".join(map(digest, rows)), ">u8").astype(np.uint64)
