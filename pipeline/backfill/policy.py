@@ -54,16 +54,18 @@ class BackfillPolicy(Policy):
     )
     max_failed_share: float = Field(
         0.5,
-        description="Largest share of a shard's rows that may fail. A shard above it is not "
-        "committed, and the job halts, because something other than its images is wrong. 1: a "
-        "shard of failures is committed too.",
+        description="Largest share of the job's rows that may fail, and of each shard's. A shard "
+        "above it is not committed, and the job halts, because something other than its images is "
+        "wrong. The job also halts once more of its committed rows failed. 100 failed rows never "
+        "halt a job. 1: all rows may fail.",
         ge=0,
         le=1,
     )
     stuck_s: Annotated[float, Tier.EXPERT] = Field(
         600.0,
         description="Seconds after which the job halts if no worker has classified or refused a "
-        "single row meanwhile, although workers run.",
+        "single row meanwhile, although workers run. Once the output has failed twice for the same "
+        "shard, only a committed shard counts.",
         gt=0,
     )
     objects_per_s: float | None = Field(

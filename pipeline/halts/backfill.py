@@ -66,8 +66,9 @@ BACKFILL: dict[str, HaltCode] = {
         "give the label set another name",
     ),
     "backfill.too_many_failures": stream(
-        "more rows of a shard failed than `backfill.max_failed_share` allows",
-        "mend the cause, or raise the share",
+        "more rows of a shard, or of the whole job, failed than `backfill.max_failed_share` allows",
+        "mend the cause, or raise the share, and run the command again; failures that are "
+        "committed are run again by `clipstream backfill retry`",
     ),
     "backfill.no_job": command(
         "the output holds no job",
@@ -94,8 +95,9 @@ BACKFILL: dict[str, HaltCode] = {
         "look at why the workers die, such as too little memory, and run the command again",
     ),
     "backfill.stuck": stream(
-        "workers have shards in work, and no row has had an outcome for `backfill.stuck_s`: a "
-        "store refuses or fails everything that is left",
+        "workers have shards in work, and for `backfill.stuck_s` no row has had an outcome, or no "
+        "shard could be committed: a store refuses or fails everything that is left, or the output "
+        "is full",
         "mend what the message names, and run the command again",
     ),
     "backfill.output_refused": stream(

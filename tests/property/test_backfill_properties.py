@@ -211,7 +211,7 @@ class Driver:
         world, job = self.world, self.world.job
         done = committed_shards(world.output, job.shards, job.plan_hash)
         self.ledger = Ledger(job.shards, done, job.shard_rows)
-        self.dispatcher = Dispatcher(self.ledger, Stuck(1e9, world.clock))
+        self.dispatcher = Dispatcher(self.ledger, Stuck(1e9, world.clock), 1.0)
         self.places = [Place(number, handle=None, fresh=None) for number in range(WORKERS)]
         self.processes: list[Process | None] = [None] * WORKERS
 

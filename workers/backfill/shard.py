@@ -19,6 +19,7 @@ from pipeline.adapters.parquet.failures import failures_bytes
 from pipeline.adapters.parquet.plan import plan_rows
 from pipeline.adapters.parquet.results import GROUP_ROWS, Result, ResultsFile
 from pipeline.backfill import layout
+from pipeline.backfill.budget import most_frequent_code, too_many_failures
 from pipeline.backfill.committing import Committed, commit
 from pipeline.backfill.job import Identity, Job
 from pipeline.backfill.ledger import Task
@@ -36,9 +37,6 @@ from workers.backfill.pacer import Pacer
 from workers.label_sets import Rules
 
 log = logging.getLogger(__name__)
-
-LEAST_FAILURES = 100
-"""Fewer failed rows never halt a job."""
 
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0, 15.0, 15.0, 15.0)
 """Waits between tries on the output's store. A shard whose rows are done is worth some."""
@@ -205,17 +203,13 @@ class ShardRunner:
         return replace(known, ref=ref, unclassified_action=action)
 
     def _require_few_failures(self, number: int, shard: _Shard, summary: Summary) -> None:
-        bound = self._policy.max_failed_share * (summary.rows - summary.skipped)
-        if summary.failed <= max(bound, LEAST_FAILURES):
-            return
-        code = max(summary.codes, key=lambda each: summary.codes[each])
-        example = next(letter.message for _, letter in shard.failures if letter.code == code)
-        raise Halt(
-            "backfill.too_many_failures",
-            f"backfill: {summary.failed} of {summary.rows} rows of shard {number} failed, most of "
-            f"them with {code} ({example}), and backfill.max_failed_share is "
-            f"{self._policy.max_failed_share:g}; mend the cause, or raise it",
+        code = most_frequent_code(summary)
+        examples = (letter.message for _, letter in shard.failures if letter.code == code)
+        halt = too_many_failures(
+            summary, self._policy.max_failed_share, f"shard {number}", next(examples, None)
         )
+        if halt is not None:
+            raise halt
 
     async def _commit(self, number: int, shard: _Shard, summary: Summary) -> None:
         """Errors first: what a results file names is there."""

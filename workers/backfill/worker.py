@@ -64,7 +64,8 @@ class BackfillHealth(Health):
     """``working`` are the tasks in work, and ``parts`` how far they are. ``done`` are those that
     the driver has not acknowledged. ``rows`` counts rows that have an outcome, of all tasks since
     the start, and so do ``failed``, ``skipped``, ``bytes`` and ``codes``. ``ready`` says whether
-    the worker takes tasks. ``trouble`` says which store fails, and why."""
+    the worker takes tasks. ``trouble`` says which store fails, and why: one of the objects, or the
+    output."""
 
     working: tuple[Task, ...]
     done: tuple[Done, ...]
@@ -118,6 +119,8 @@ class BackfillWorker:
         self._codes_before: Counter[str] = Counter()
         self._stopping = threading.Event()
         self._deadline: float | None = None
+        self._returned: str | None = None
+        """Why the last shard was returned, unless one was committed since."""
         self._cycled_at = self._active_at = clock.monotonic()
         self._health = self._look()
 
@@ -185,11 +188,13 @@ class BackfillWorker:
             try:
                 done = self._done[task] = Done(task, future.result())
                 if task.rows is None:
+                    self._returned = None
                     self._count(done.summary)
             except CancelledError:
                 continue
             except Retry as failure:
                 # The driver sees that the task is neither in work nor done, and assigns it again.
+                self._returned = str(failure)
                 log.warning("shard %d: %s; it is returned", task.shard, failure)
             except BaseExceptionGroup as group:
                 raise _first(group) from group
@@ -254,7 +259,7 @@ class BackfillWorker:
             rows=rows,
             failed=counts["failed"],
             ready=not self._stopping.is_set(),
-            trouble=self._trouble(),
+            trouble="; ".join(filter(None, (self._trouble(), self._returned))) or None,
             skipped=counts["skipped"],
             bytes=counts["bytes"],
             codes=dict(codes),

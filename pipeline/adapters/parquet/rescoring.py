@@ -27,8 +27,9 @@ from pipeline.adapters.parquet.committed import (
 from pipeline.adapters.parquet.failures import failures_table_bytes
 from pipeline.adapters.parquet.results import ResultsFile
 from pipeline.adapters.parquet.scored import scored
-from pipeline.adapters.parquet.tally import TableTally
+from pipeline.adapters.parquet.tally import TableSampler, TableTally
 from pipeline.backfill.changes import SAMPLES, Change, Changes, LabelSetChanges, Sample
+from pipeline.backfill.report.samples import Samples
 from pipeline.backfill.summary import Summary
 from pipeline.labels.blocks import Block, RaisedBlock, raise_block, score_views
 from pipeline.labels.label_set import REASONS
@@ -45,6 +46,7 @@ class Rescored:
 
     results: ResultsFile
     summary: Summary
+    samples: Samples
     changes: Changes
 
 
@@ -69,7 +71,7 @@ def rescore_rows(
     results = ResultsFile(labels, stored, store_schema=store_schema)
     kept = [*KEPT, *([VIEWS.name] if file.has_views else [])]
     compared = [name for name in compiled if name in file.label_sets]
-    tally, changes = TableTally(labels), Changes()
+    tally, sampler, changes = TableTally(labels), TableSampler(shard, labels), Changes()
     for table in file.groups([*kept, *compared, "embedding"]):
         columns: dict[str, Any] = {name: table.column(name) for name in KEPT}
         embeddings, firsts, seen = vectors(table), np.arange(len(table)), None
@@ -99,8 +101,10 @@ def rescore_rows(
                 changes_here[name] = told.changes(before, column, file.label_sets[name], block)
         results.write_columns(columns)
         tally.add(columns, whole(table.column(TRUTH.name)))
+        sampler.add(table, columns)
         changes += Changes(label_sets=changes_here)
-    return Rescored(results, tally.summary, changes)
+    samples = sampler.samples(file.footer.samples)
+    return Rescored(results, tally.summary, samples, changes)
 
 
 def rescore_failures(body: bytes, scoring: CompiledLabelSets, before: Collection[str]) -> bytes:

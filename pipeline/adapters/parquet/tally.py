@@ -1,9 +1,11 @@
-"""Counts the rows of a data file by its columns, as ``summary.Tally`` counts outcomes."""
+"""Counts and samples the rows of a data file by its columns, as ``summary.Tally`` counts outcomes
+and ``samples.Sampler`` draws them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,18 @@ from pipeline.adapters.parquet.committed import (
     scores_of,
 )
 from pipeline.backfill.report.evidence import LabelEvidence
+from pipeline.backfill.report.samples import (
+    BANDS,
+    PER_BAND,
+    SampledObject,
+    Sampler,
+    Samples,
+    Scored,
+    lots,
+)
 from pipeline.backfill.summary import BINS, LabelSetTally, LabelTally, Summary, most_frequent
+
+_OBJECT = list(SampledObject.model_fields)
 
 
 class TableTally:
@@ -53,6 +66,48 @@ class TableTally:
             known |= here.to_numpy(zero_copy_only=False) & has_value(results[name])[rows]
         strangers = flat.filter(pa.array(~known)).to_pylist()
         return [label for _, label in {*zip(rows[~known].tolist(), strangers, strict=True)}]
+
+
+class TableSampler:
+    """Samples the rows of one shard as their tables come. ``labels`` are those of each label
+    set. The files do not say which rows are copies, so copies are drawn too."""
+
+    def __init__(self, shard: int, labels: Mapping[str, Sequence[str]]) -> None:
+        self._shard = shard
+        self._labels = labels
+        self._sampler = Sampler(shard)
+
+    def add(self, table: pa.Table, results: Mapping[str, pa.Array]) -> None:
+        """``table`` names rows and objects; ``results`` has the column of each label set."""
+        if not len(table):
+            return
+        rows = table.column("row").to_numpy()
+        order = np.argsort(lots(self._shard, rows.tolist()))
+        for name, labels in self._labels.items():
+            column = results[name]
+            drawn = order[has_value(column)[order]]
+            for label in labels:
+                scores = scores_of(column, label)[drawn].astype(np.float64)
+                bands = np.minimum((scores * BANDS).astype(np.int8), BANDS - 1)
+                for band in range(BANDS):
+                    for place in drawn[np.flatnonzero(bands == band)[:PER_BAND]].tolist():
+                        self._sampler.keep(
+                            (name, label, band),
+                            int(rows[place]),
+                            partial(_sample, table, column, label, place),
+                        )
+
+    def samples(self, failed: Samples) -> Samples:
+        """With the failed rows of ``failed``, which other label sets do not change."""
+        scored = self._sampler.samples()
+        rows = {each.row for some in failed.failed.values() for each in some}
+        objects = {row: each for row, each in failed.objects.items() if row in rows}
+        return scored.model_copy(
+            update={
+                "objects": dict(sorted({**scored.objects, **objects}.items())),
+                "failed": failed.failed,
+            }
+        )
 
 
 def _tallied(column: pa.Array, labels: Sequence[str], truth: pa.Array) -> LabelSetTally:
@@ -96,3 +151,16 @@ def _evidence(
 
 def _counts(bins: npt.NDArray[np.intp]) -> tuple[int, ...]:
     return tuple(np.bincount(bins, minlength=BINS).tolist())
+
+
+def _sample(
+    table: pa.Table, column: pa.Array, label: str, place: int
+) -> tuple[Scored, SampledObject]:
+    result = column[place].as_py()
+    scored = Scored(
+        row=table.column("row")[place].as_py(),
+        score=round(result["scores"][label], 4),
+        decision=result["decision"],
+    )
+    (named,) = table.select(_OBJECT).slice(place, 1).to_pylist()
+    return scored, SampledObject(**named)

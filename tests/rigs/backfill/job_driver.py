@@ -32,6 +32,9 @@ from workers.supervise.supervisor import ExitCode
 ROWS = 100
 """Rows of a shard."""
 
+CLASSIFIED = Summary(rows=ROWS, classified=ROWS)
+FAILED = Summary(rows=ROWS, failed=ROWS, codes={"fetch.not_found": ROWS})
+
 
 class Here(Executor):
     """Runs what is submitted at once, in the caller's thread."""
@@ -75,6 +78,10 @@ class Hand(Worker):
         self.share = UNLIMITED
         self.shares: list[Rates] = []
         self.stuck = False
+        self.full = False
+        """Whether the output takes no results, so that shards are returned after all their rows."""
+        self.failing = False
+        """Whether all rows fail."""
 
     def tell(self, message: object) -> None:
         super().tell(message)
@@ -110,6 +117,7 @@ class Hand(Worker):
             rows=self._finished,
             failed=0,
             ready=self._until is None,
+            trouble="s3: 507 no room is left" if self.full else None,
             bytes=10 * self._finished,
             parts=tuple(
                 Part(task, 0, ROWS, self._clock.now - at) for task, at in self._began.items()
@@ -121,8 +129,9 @@ class Hand(Worker):
         for task, at in list(self._began.items()):
             if not self.stuck and self._clock.now - at >= self._seconds:
                 del self._began[task]
-                self._done[task] = Done(task, Summary(rows=ROWS, classified=ROWS))
                 self._finished += ROWS
+                if not self.full:
+                    self._done[task] = Done(task, FAILED if self.failing else CLASSIFIED)
 
 
 class NoView:

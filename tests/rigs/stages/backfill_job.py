@@ -21,6 +21,7 @@ from pipeline.backfill import layout
 from pipeline.backfill.committing import commit
 from pipeline.backfill.job import CENTRE, Identity, Job, Source
 from pipeline.backfill.report.footer import Footer
+from pipeline.backfill.report.samples import Sampler
 from pipeline.backfill.rows import PlanRow
 from pipeline.backfill.summary import Tally
 from pipeline.labels.parsing import parse_label_set
@@ -118,7 +119,7 @@ def write_job(
         folder.write(layout.plan_file(job.attempt, shard), plan_of(rows))
         if shard in uncommitted:
             continue
-        tally = Tally()
+        tally, sampler = Tally(), Sampler(shard)
         results: list[Result] = []
         for row in rows[:LAST_FAILS]:
             names = tuple(name for name in labels if row.number >= asked.get(name, 0))
@@ -130,14 +131,16 @@ def write_job(
                 outcome = replace(outcome, looked=looked, results=scoring.judge(names, looked))
             results.append((row, outcome))
             tally.add(results[-1][1], row.truth)
+            sampler.add(row, results[-1][1])
         failures: list[tuple[PlanRow, DeadLetter]] = [
             failed(
                 row, label_sets=tuple(name for name in labels if row.number >= asked.get(name, 0))
             )
             for row in rows[LAST_FAILS:]
         ]
-        for _, letter in failures:
+        for each, letter in failures:
             tally.add(letter)
+            sampler.add(each, letter)
         body = failures_bytes(failures)
         errors = layout.errors_file(shard, hashlib.sha256(body).hexdigest())
         folder.write(errors, body)
@@ -150,6 +153,7 @@ def write_job(
             clipstream_version="0",
             identity=identity,
             summary=tally.summary(1.0),
+            samples=sampler.samples(),
         )
         data = results_file(
             results,

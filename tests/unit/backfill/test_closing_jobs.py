@@ -116,6 +116,24 @@ def test_the_same_command_leaves_a_complete_job_as_it_is(monkeypatch: pytest.Mon
     assert len(seen[0]) == 6
 
 
+def test_a_complete_job_with_more_failures_than_may_be_is_closed_once_they_are_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = MemoryFolder()
+    job = plan_job(folder, 180, 60)
+    for shard in range(3):
+        commit_shard(folder, job, shard, dict.fromkeys(range(40), "fetch.not_found"))
+    monkeypatch.setattr(driver, "probed", lambda settings, place: place)
+    monkeypatch.setattr(driver, "open_output", lambda settings, place: folder)
+    with pytest.raises(Halt, match=r"120 of 180 rows of the job failed") as halted:
+        driver.run_job(Settings(), OUTPUT, lambda *found: job, NO_LIMITS)
+    assert halted.value.code == "backfill.too_many_failures"
+    assert folder.read(layout.SUCCESS) is None
+    allowing = Settings.model_validate({"backfill": {"max_failed_share": 0.7}})
+    assert driver.run_job(allowing, OUTPUT, lambda *found: job, NO_LIMITS) is ExitCode.OK
+    assert folder.read(layout.SUCCESS) is not None
+
+
 def test_footers_are_read_from_the_end_of_a_file_however_long_they_are() -> None:
     folder = MemoryFolder()
     job = plan_job(folder, 2000, 2000)

@@ -24,7 +24,7 @@ class Rig:
     def __init__(self, shards: int, workers: int = 1) -> None:
         self.clock = HandClock()
         self.ledger = Ledger(shards, set(), 4)
-        self.dispatcher = Dispatcher(self.ledger, Stuck(STUCK_S, self.clock))
+        self.dispatcher = Dispatcher(self.ledger, Stuck(STUCK_S, self.clock), 0.5)
         self.places = [Place(number) for number in range(workers)]
 
     def look(self) -> None:
@@ -208,3 +208,20 @@ def test_a_job_that_waits_for_workers_or_gets_outcomes_is_not_stuck() -> None:
         rig.clock.now += STUCK_S - 1
         rig.answer(working=tasks, rows=rows)
     assert rig.halt() is None
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_rows_that_are_looked_at_again_are_no_progress_unless_a_worker_was_stopped(
+    stopped: bool,
+) -> None:
+    rig = Rig(1)
+    rig.look()
+    (task,) = rig.places[0].begun
+    for turn in range(6):
+        rig.answer(working=(task,), rows=4 * turn)
+        rig.clock.now += STUCK_S / 3
+        rig.answer(ready=not stopped, rows=4 * turn + 4, trouble="s3: 507")
+        rig.look()
+    halt = rig.halt()
+    assert (halt is None) is stopped
+    assert halt is None or "without a shard being committed" in halt.message

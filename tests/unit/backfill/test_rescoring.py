@@ -160,6 +160,9 @@ def test_counts_and_histograms_are_those_of_a_run_with_these_label_sets(
         assert ours["summary"]["label_sets"] == theirs["summary"]["label_sets"]
         assert ours["summary"]["codes"] == theirs["summary"]["codes"]
         assert ours["identity"] == theirs["identity"]
+        assert ours["samples"] == theirs["samples"]
+        assert any(ours["samples"]["scored"]["animals"]["owl"])
+        assert ours["samples"]["failed"]
         assert ours.keys() == theirs.keys()
 
 
@@ -185,6 +188,15 @@ def test_a_row_that_did_not_ask_for_a_label_set_has_no_scores_of_it(rescoring: R
     for row in rows(rescoring.child):
         assert (row["animals"] is None) is (row["row"] < 5)
     assert changes.label_sets["animals"].rows == 2 * (LAST_FAILS - 5)
+
+
+def test_only_rows_that_were_scored_are_sampled(rescoring: Rescoring) -> None:
+    write_job(rescoring.parent, compiled(ELSE, OLD), asked={"animals": 12}, shards=1)
+    rescoring.run(NEW)
+    samples = _metadata(rescoring.child, layout.data_file(0))["samples"]
+    drawn = {each["row"] for band in samples["scored"]["animals"]["cat"] for each in band}
+    assert drawn <= set(range(12, LAST_FAILS))
+    assert drawn
 
 
 def test_changes_are_counted_with_samples_by_label_and_by_decision(rescoring: Rescoring) -> None:

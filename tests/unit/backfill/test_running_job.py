@@ -162,6 +162,65 @@ def test_a_job_whose_workers_get_nowhere_halts() -> None:
     assert "without an outcome of any row" in stage.progress.reason
 
 
+def fill(stage: JobStage, *, full: bool) -> None:
+    for hand in stage.hands:
+        hand.full = full
+
+
+@pytest.mark.parametrize("shards", [3, 40])
+def test_a_job_whose_output_is_full_halts_and_does_not_look_at_its_rows_for_ever(
+    shards: int,
+) -> None:
+    stage = JobStage(shards, workers={"count": 1}, policy={"stuck_s": 300.0})
+    stage.at = [(70, lambda: fill(stage, full=True))]
+    with pytest.raises(Halt, match=r"507 no room is left") as halted:
+        stage.run()
+    assert halted.value.code == "backfill.stuck"
+    assert stage.elapsed < 70 + 2 * 60 + 300 + 60
+
+
+def test_a_job_goes_on_when_its_output_has_room_again() -> None:
+    stage = JobStage(40, policy={"stuck_s": 300.0})
+    stage.at = [
+        (70, lambda: fill(stage, full=True)),
+        (400, lambda: fill(stage, full=False)),
+    ]
+    assert stage.run() is ExitCode.OK
+
+
+def test_a_paused_job_is_not_stuck_although_its_output_was_full_before() -> None:
+    stage = JobStage(40, policy={"stuck_s": 300.0})
+    stage.at = [
+        (70, lambda: fill(stage, full=True)),
+        (320, stage.ask(wish=Wish.PAUSE)),
+        (1320, stage.ask(wish=Wish.RUN)),
+    ]
+    assert stage.run() is ExitCode.OK
+
+
+def fail(stage: JobStage) -> None:
+    for hand in stage.hands:
+        hand.failing = True
+
+
+def test_a_job_halts_once_more_of_its_committed_rows_failed_than_may() -> None:
+    """Each shard is small enough to be committed whatever failed."""
+    stage = JobStage(40)
+    stage.at = [(70, lambda: fail(stage))]
+    with pytest.raises(Halt, match=r"rows of the job failed, most of them with fetch") as halted:
+        stage.run()
+    assert halted.value.code == "backfill.too_many_failures"
+    # Four shards are classified and as many fail: half may. The next ones are too many.
+    assert 8 < len(stage.ledger.done) <= 14
+    assert "rows of the job failed" in stage.progress.reason
+
+
+def test_a_job_of_failures_ends_if_they_are_allowed() -> None:
+    stage = JobStage(40, policy={"max_failed_share": 1.0})
+    stage.at = [(5, lambda: fail(stage))]
+    assert stage.run() is ExitCode.OK
+
+
 def test_a_slow_job_does_not_halt() -> None:
     stage = JobStage(6, policy={"stuck_s": 300.0}, shard_s=250.0)
     assert stage.run() is ExitCode.OK

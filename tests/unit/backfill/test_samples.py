@@ -17,6 +17,7 @@ from pipeline.backfill.report.samples import (
     Sampler,
     Samples,
     lot,
+    lots,
 )
 from pipeline.backfill.rows import PlanRow
 from pipeline.records import Classification, DeadLetter
@@ -126,3 +127,8 @@ def test_samples_are_read_as_they_were_written() -> None:
     }
     samples = sampled(0, outcomes)
     assert Samples.of_bytes(samples.as_bytes(), "x") == samples
+
+
+@given(st.integers(0, 999_999), st.lists(st.integers(0, 2**31 - 1), max_size=20))
+def test_numbers_of_many_rows_are_those_of_each(shard: int, rows: list[int]) -> None:
+    assert lots(shard, rows).tolist() == [lot(shard, row) for row in rows]

@@ -131,8 +131,11 @@ def test_a_shard_whose_output_fails_is_returned_and_may_be_begun_again(rig: Rig)
     rig.shards.end(ONE, Retry("output.failed", "503"))
     eventually(lambda: rig.worker.health().working == ())
     assert rig.worker.health().done == ()
+    assert rig.worker.health().trouble == "the store: 403; output.failed: 503"
     rig.worker.tell(Assignment((ONE,), ()))
     eventually(lambda: rig.shards.begun == [ONE, ONE])
+    rig.shards.end(ONE)
+    eventually(lambda: rig.worker.health().trouble == "the store: 403")
 
 
 def test_rows_are_counted_over_all_tasks(rig: Rig) -> None:

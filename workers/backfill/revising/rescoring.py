@@ -192,6 +192,7 @@ class Rescorer:
             clipstream_version=version("clipstream"),
             identity=self._identity,
             summary=summary,
+            samples=rescored.samples,
             began_at=began_at,
             ended_at=time.time(),
             worker=f"{socket.gethostname()}/{os.getpid()}",

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.backfill.budget import too_many_failures
 from pipeline.backfill.ledger import Ledger, Task
 from pipeline.backfill.running.manners import UNLIMITED, Rates
 from pipeline.backfill.summary import Summary
@@ -40,9 +41,10 @@ class _Place:
 class Dispatcher:
     """One driver's hands. Called at every look of the supervisor at its workers."""
 
-    def __init__(self, ledger: Ledger, stuck: Stuck) -> None:
+    def __init__(self, ledger: Ledger, stuck: Stuck, max_failed_share: float) -> None:
         self._ledger = ledger
         self._stuck = stuck
+        self._max_failed_share = max_failed_share
         self._places: dict[int, _Place] = {}
         self._before: Counter[str] = Counter()
         self._codes_before: Counter[str] = Counter()
@@ -100,9 +102,13 @@ class Dispatcher:
                 share = self.share(len(self._places))
             self._exchange(slot, place, slot.fresh, share)
         if self.halt is None:
-            self.halt = self._ledger.trouble or self._stuck.look(
-                self.counts["rows"],
-                [slot.fresh for slot in slots if isinstance(slot.fresh, BackfillHealth)],
+            self.halt = (
+                self._ledger.trouble
+                or too_many_failures(self.committed, self._max_failed_share, "the job")
+                or self._stuck.look(
+                    self.counts["rows"],
+                    [each.health for each in self._places.values() if each.given and each.health],
+                )
             )
 
     def blames_work(self, slot: Slot) -> bool:
@@ -122,11 +128,14 @@ class Dispatcher:
             place.given.discard(done.task)
             if self._ledger.finish(done.task):
                 self.committed += done.summary
+                self._stuck.committed()
                 log.debug("shard %d is committed", done.task.shard)
         place.seen |= place.given & set(health.working)
         for task in [each for each in place.seen & place.given if each not in health.working]:
             place.given.discard(task)
             self._ledger.give_back(task)
+            if health.ready:
+                self._stuck.returned(task.shard)
         place.seen &= place.given
         begin = (*self._again(place, health), *self._for(slot, place, health))
         forget = tuple(done.task for done in health.done)

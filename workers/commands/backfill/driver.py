@@ -14,23 +14,21 @@ from functools import partial
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.prometheus import PrometheusMeter
-from pipeline.backfill import layout
+from pipeline.backfill.budget import too_many_failures
 from pipeline.backfill.committing import committed_shards
 from pipeline.backfill.job import Job
 from pipeline.backfill.ledger import Ledger
 from pipeline.backfill.running.limits import NO_LIMITS, Account, Limits, Used
-from pipeline.errors import Halt, Retry
 from pipeline.metrics import BACKFILL_DRIVER
 from pipeline.ports import Folder
 from workers.backfill.output import Output, open_output, probed
 from workers.backfill.planning_request import Request
-from workers.backfill.report.gather import Gathered, gather
+from workers.backfill.report.gather import gather
 from workers.backfill.report.page import Choice
-from workers.backfill.report.write import write_report
 from workers.backfill.wiring import build_backfill_worker, endpoint_of
 from workers.cluster.actors import Cluster
 from workers.cluster.start import patiently
-from workers.commands.backfill.driving.ending import close_job
+from workers.commands.backfill.driving.ending import close_job, leave_report
 from workers.commands.backfill.driving.gate import may_begin, used_before
 from workers.commands.backfill.driving.running import Around, RunningJob
 from workers.commands.backfill.driving.telling import PROGRESS_S
@@ -101,18 +99,6 @@ def run_job(
             lease.give_back()
 
 
-def leave_report(settings: Settings, folder: Folder, gathered: Gathered, choice: Choice) -> None:
-    """Put the report into the output of a complete job, which it is with or without one."""
-    try:
-        write_report(settings, folder, gathered, choice)
-    except (Halt, Retry) as failure:
-        log.warning(
-            "the report could not be written: %s; see `clipstream backfill report`", failure
-        )
-    else:
-        log.info("the report is in the output: %s", layout.REPORT)
-
-
 def _run(
     settings: Settings,
     place: Output,
@@ -138,6 +124,9 @@ def _run(
     if not ledger.complete:
         return ExitCode.INCOMPLETE if code is ExitCode.OK else code
     gathered = gather(folder)
+    share = settings.backfill.max_failed_share
+    if (halt := too_many_failures(gathered.summary, share, "the job")) is not None:
+        raise halt
     success = close_job(folder, gathered, used, SystemClock())
     log.info(
         "the job is complete: %d rows classified, %d failed, %d skipped",

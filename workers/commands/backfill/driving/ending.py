@@ -1,15 +1,21 @@
-"""Closes a job that is complete."""
+"""Closes a job that is complete, and leaves its report."""
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 
 from pipeline.backfill import layout
 from pipeline.backfill.running.ending import Success
 from pipeline.backfill.running.limits import Used
-from pipeline.errors import Halt
+from pipeline.errors import Halt, Retry
 from pipeline.ports import Clock, Folder
 from workers.backfill.report.gather import Gathered
+from workers.backfill.report.page import Choice
+from workers.backfill.report.write import write_report
+from workers.settings.loading import Settings
+
+log = logging.getLogger(__name__)
 
 
 def close_job(folder: Folder, gathered: Gathered, used: Used, clock: Clock) -> Success:
@@ -29,6 +35,18 @@ def close_job(folder: Folder, gathered: Gathered, used: Used, clock: Clock) -> S
         if found is None:
             return success
     return Success.of_bytes(found.body, layout.SUCCESS)
+
+
+def leave_report(settings: Settings, folder: Folder, gathered: Gathered, choice: Choice) -> None:
+    """Put the report into the output of a complete job, which it is with or without one."""
+    try:
+        write_report(settings, folder, gathered, choice)
+    except (Halt, Retry) as failure:
+        log.warning(
+            "the report could not be written: %s; see `clipstream backfill report`", failure
+        )
+    else:
+        log.info("the report is in the output: %s", layout.REPORT)
 
 
 def _success(gathered: Gathered, used: Used, clock: Clock) -> Success:

@@ -68,7 +68,9 @@ class RunningJob:
         self._account = account
         policy, workers = policies
         clock = around.clock
-        dispatcher = self._dispatcher = Dispatcher(ledger, Stuck(policy.stuck_s, clock))
+        dispatcher = self._dispatcher = Dispatcher(
+            ledger, Stuck(policy.stuck_s, clock), policy.max_failed_share
+        )
         sizing = JobSizing(ledger, workers.most, lambda: dispatcher.busy)
         orders = Orders(
             self._errand(CONTROL_S, partial(read_control, around.folder), "reading control.json"),

@@ -44,22 +44,30 @@ class TerminalView:
 
 
 class LinesView:
-    """Implements ``telling.View``: a JSON object a line, every ``every_s``."""
+    """Implements ``telling.View``: a JSON object a line, every ``every_s``, and the last one."""
 
     def __init__(self, tell: Callable[[str], object], every_s: float, clock: Clock) -> None:
         self._tell = tell
         self._every_s = every_s
         self._clock = clock
         self._told_at: float | None = None
+        self._untold: Progress | None = None
 
     def show(self, progress: Progress) -> None:
         now = self._clock.monotonic()
+        self._untold = progress
         if self._told_at is None or now - self._told_at >= self._every_s:
             self._told_at = now
-            self._tell(json.dumps({"progress": progress.model_dump(mode="json")}))
+            self._tell_it()
 
     def close(self) -> None:
-        pass
+        """A job's end is told however soon it comes."""
+        self._tell_it()
+
+    def _tell_it(self) -> None:
+        if self._untold is not None:
+            self._tell(json.dumps({"progress": self._untold.model_dump(mode="json")}))
+            self._untold = None
 
 
 def open_view(every_s: float, clock: Clock) -> View:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -14,9 +16,15 @@ from rich.table import Table
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.processors import available_processors
+from pipeline.backfill import layout
 from pipeline.backfill.changes import Change, Changes, LabelSetChanges
-from pipeline.ports import Encoder
+from pipeline.backfill.job import Job
+from pipeline.backfill.running.limits import Used
+from pipeline.backfill.running.progress import Progress, State
+from pipeline.ports import Clock, Encoder
 from workers.backfill.output import Output, open_output, probed
+from workers.backfill.report.gather import gather
+from workers.backfill.report.page import Choice
 from workers.backfill.revising.rescoring import (
     Rescorer,
     begin,
@@ -26,6 +34,8 @@ from workers.backfill.revising.rescoring import (
     rules_for,
 )
 from workers.backfill.wiring import require_identity
+from workers.commands.backfill.driving.ending import close_job, leave_report
+from workers.commands.backfill.driving.gate import used_before
 from workers.commands.backfill.lease import take_lease
 from workers.commands.progress import open_ended
 from workers.commands.signals import signals
@@ -45,13 +55,15 @@ def run_rescore(
     console: Console,
     load: Callable[[Settings], Encoder] = load_encoder,
 ) -> ExitCode:
-    """Score what the job has committed and the child has not.
+    """Score what the job has committed and the child has not. A child whose shards are all
+    committed is closed as every job, and has a report.
 
     Raises:
         Halt: a person must act.
         StoreDenied, Retry: a store failed.
     """
-    place = Output.of(source)
+    place, clock = Output.of(source), SystemClock()
+    began = clock.monotonic()
     with contextlib.ExitStack() as owned:
         folder = open_output(settings, place)
         owned.callback(folder.close)
@@ -62,32 +74,59 @@ def run_rescore(
         owned.callback(child.close)
         stopping = threading.Event()
         owned.enter_context(signals(stopping))
-        lease = take_lease(child, SystemClock(), stopping.wait)
+        lease = take_lease(child, clock, stopping.wait)
         if lease is None:
-            return ExitCode.OK
+            return ExitCode.INCOMPLETE
         owned.callback(lease.give_back)
         job, identity = child_of(parent, rules)
         job = begin(child, job)
         require_identity(child, identity)
+        before = used_before(child, job)
         rescorer = Rescorer(parent, child, job, identity, rules.scoring, settings.backfill)
-        ready = rescorer.committed(folder)
-        left = sorted(ready - rescorer.committed(child))
-        rows = 0
+        ready, done = rescorer.committed(folder), rescorer.committed(child)
+        shards, rows = len(done), 0
         threads = min(available_processors(), MOST_THREADS)
+        left = sorted(ready - done)
         with open_ended(console) as progress:
             task = progress.add_task("scoring")
             for summary in rescored(rescorer, left, threads, stopping, lease.renew_when_due):
-                rows += summary.classified
+                shards, rows = shards + 1, rows + summary.classified
                 progress.update(task, description=f"{rows:,} rows scored")
         show(rescorer.changes(), console)
         console.print(f"{escape(str(child_place))}: {rows:,} rows scored now", soft_wrap=True)
+        used = before.model_copy(
+            update={"hours": before.hours + (clock.monotonic() - began) / 3600}
+        )
+        child.write(layout.PROGRESS, progress_of(job, shards, used, clock).as_bytes())
+        if shards == job.shards:
+            gathered = gather(child)
+            close_job(child, gathered, used, clock)
+            leave_report(settings, child, gathered, Choice())
+            return ExitCode.OK
         if len(ready) < job.shards:
             console.print(
                 f"[yellow]{len(ready):,} of {job.shards:,} shards of the job are committed; repeat "
                 "this command when the others are[/]",
                 soft_wrap=True,
             )
-    return ExitCode.OK
+    return ExitCode.INCOMPLETE
+
+
+def progress_of(job: Job, shards: int, used: Used, clock: Clock) -> Progress:
+    """How far a rescoring is when its command ends, with so many shards committed."""
+    at = datetime.fromtimestamp(clock.time(), UTC)
+    complete = shards == job.shards
+    return Progress(
+        at=at.isoformat(timespec="seconds"),
+        job=job.id,
+        driver=socket.gethostname(),
+        state=State.COMPLETE if complete else State.STOPPED,
+        rows=job.rows,
+        rows_committed=job.rows if complete else round(job.rows * shards / job.shards),
+        shards=job.shards,
+        shards_committed=shards,
+        used=used,
+    )
 
 
 def default_output(source: Output, versions: Mapping[str, str]) -> str:

@@ -83,7 +83,8 @@ def rescore(
     The command shows which decisions change, with samples, and writes them to changes.json. The
     same command goes on after any end.
 
-    Exit codes: 0 done; 2 the settings are wrong; 3 halted, a person must act.
+    Exit codes: 0 all rows of the job are scored; 2 the settings are wrong; 3 halted, a person must
+    act; 6 shards are left: the command was stopped, or the job has not committed them yet.
     """
     settings = load(config, overrides, {}, must_read=False)
     configure_logging(settings.log, "rescore")
