@@ -106,10 +106,11 @@ function Workers({ workers }) {
         : workers.length === 0
           ? html`<p class="faint">No worker runs.</p>`
           : html`
-            <${Table} head=${["Place", "State", "Driver", "Committed", "Lag"]} numbers=${[3, 4]}
+            <${Table} head=${["Place", "State", "Device", "Driver", "Committed", "Lag"]} numbers=${[4, 5]}
               rows=${workers.map((each) => [
                 each.slot,
-                html`<${State} state=${each.state} why=${each.why ?? each.device} />`,
+                html`<${State} state=${each.state} why=${each.why} />`,
+                each.device ?? "–",
                 each.driver ?? "–",
                 each.committed === null || each.committed === undefined ? "–" : format.count(each.committed),
                 each.lag === null || each.lag === undefined ? "–" : format.count(each.lag),
