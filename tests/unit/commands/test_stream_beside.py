@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,6 +38,9 @@ class Both(Stage):
     def __init__(self) -> None:
         self.happened: list[str] = []
         self.host, self.port = "127.0.0.1", 0
+        self.listed_in: Path | None = None
+        """The discovery file of workers and replicas, and whether its folder was there."""
+        self.there = False
         self._looks_draining = 0
         super().__init__(count=1)
 
@@ -84,10 +88,10 @@ class Both(Stage):
 
     # -- the driver -------------------------------------------------------------------------
 
-    def serve(self) -> ExitCode:
+    def serve(self, discovery_file: str | None = None) -> ExitCode:
         settings = Settings(
             label_sets=LabelSetsPolicy(paths=(ROOT / "deploy/examples/label-sets",)),
-            endpoints=EndpointsPolicy(health_port=0),
+            endpoints=EndpointsPolicy(health_port=0, discovery_file=discovery_file),
         )
         return serve.run_serve(settings, lambda _: None, with_stream=True)
 
@@ -95,12 +99,19 @@ class Both(Stage):
 @pytest.fixture
 def both(monkeypatch: pytest.MonkeyPatch) -> Both:
     both = Both()
+
+    def join(settings: Settings, most: int) -> Any:
+        file = settings.endpoints.discovery_file
+        both.listed_in = None if file is None else Path(file)
+        both.there = both.listed_in is not None and both.listed_in.parent.is_dir()
+        return cluster
+
     cluster = SimpleNamespace(
         reservation=SimpleNamespace(warning=""),
         close=lambda: both.happened.append("the cluster ends"),
     )
     replaced: dict[str, Any] = {
-        "Cluster": lambda *_: cluster,
+        "Cluster": join,
         "ServeApplication": lambda *_, **__: both,
         "supervisor_on": lambda *_: both.supervisor,
         "stream_group": lambda *_: contextlib.nullcontext(object()),
@@ -166,3 +177,23 @@ def test_a_crash_of_the_supervisor_is_told_and_ends_the_application(
     assert both.serve() is ExitCode.CRASH_LOOP
     assert ends(both) == ["requests are answered", *IN_ORDER]
     assert [str(each.exc_value) for each in told] == ["a defect, says the test"]
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["a Ray of our own", "a shared cluster"])
+def test_replicas_learn_of_the_workers_where_both_are_on_this_machine(
+    shared: bool, both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shared:
+        monkeypatch.setenv("RAY_ADDRESS", "somewhere:6379")
+    with once(lambda: both.ready, lambda: os.kill(os.getpid(), signal.SIGTERM)):
+        assert both.serve() is ExitCode.OK
+    assert both.there is not shared
+    assert both.listed_in is None or not both.listed_in.parent.exists()
+
+
+def test_a_discovery_file_of_the_settings_stays(both: Both, tmp_path: Path) -> None:
+    file = str(tmp_path / "workers.json")
+    with once(lambda: both.ready, lambda: os.kill(os.getpid(), signal.SIGTERM)):
+        assert both.serve(file) is ExitCode.OK
+    assert str(both.listed_in) == file
+    assert tmp_path.is_dir()

@@ -102,7 +102,7 @@ function Workers({ workers }) {
     <section class="panel" aria-labelledby="workers-title">
       <h2 id="workers-title">Workers of the stream</h2>
       ${!workers
-        ? html`<p class="faint">This server sees no workers. They show here with <code>clipstream serve --with-stream</code>.</p>`
+        ? html`<p class="faint">This server sees no workers. They show here with <code>clipstream serve --with-stream</code>. On a Ray cluster that is shared, also set <code>endpoints.discovery_file</code>.</p>`
         : workers.length === 0
           ? html`<p class="faint">No worker runs.</p>`
           : html`
