@@ -3,7 +3,7 @@ number of connections, seconds, and key.
 
 Each connection is of one kind of ``KINDS`` in turn. One that the server ends is opened anew, so
 that the number stays. Prints a line of JSON once all have been opened, and another at the end: how
-often each kind was opened, and which statuses it got.
+often each kind was opened, and what it was answered: status, content type, and how the body begins.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ TRICKLE_S = 1.0
 PAUSE_S = 1.0
 """Before a connection that has ended is opened anew."""
 PATH = "/v1/classify"
+FIRST = 24
+"""Bytes of an answer's body that are noted: enough to tell whose answer it is."""
 HUGE = 10**11
 CHUNK = b"10000\r\n" + bytes(0x10000) + b"\r\n"
 
@@ -122,6 +124,18 @@ async def _trickled(writer: Writer, data: bytes) -> None:
         await asyncio.sleep(TRICKLE_S)
 
 
+async def _answer(reader: Reader) -> str:
+    """Status, content type and first bytes of the body of an answer, or that there was none."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError as ended:
+        return f"ended within {ended.partial[:FIRST]!r}" if ended.partial else "closed"
+    status, *fields = head.decode("latin-1").split("\r\n")
+    named = dict(field.lower().split(": ", 1) for field in fields if ": " in field)
+    body = await reader.read(FIRST)
+    return f"{status[9:12]} {named.get('content-type', 'no type')} {body!r}"
+
+
 class Attack:
     """Keeps so many connections open until a moment."""
 
@@ -129,7 +143,7 @@ class Attack:
         self._port, self._number, self._seconds = port, number, seconds
         self._opening = asyncio.Semaphore(OPENING)
         self._opened: Counter[str] = Counter()
-        self._statuses: dict[str, Counter[str]] = {each.__name__: Counter() for each in KINDS}
+        self._answers: dict[str, Counter[str]] = {each.__name__: Counter() for each in KINDS}
         self._open_now = 0
         self._all = asyncio.Event()
 
@@ -143,7 +157,7 @@ class Attack:
             await asyncio.wait_for(self._all.wait(), self._seconds)
         self._tell({"open": self._open_now, "took_s": round(time.monotonic() - begun, 1)})
         await asyncio.sleep(self._seconds)
-        self._tell({"opened": self._opened, "statuses": self._statuses, "open": self._open_now})
+        self._tell({"opened": self._opened, "answers": self._answers, "open": self._open_now})
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -164,8 +178,7 @@ class Attack:
             self._all.set()
         sending = asyncio.ensure_future(kind(reader, writer))
         try:
-            line = await reader.readline()
-            self._statuses[name][line[9:12].decode(errors="replace") or "closed"] += 1
+            self._answers[name][await _answer(reader)] += 1
             while await reader.read(65_536):
                 pass
         finally:

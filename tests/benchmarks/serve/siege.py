@@ -8,6 +8,7 @@ refused before anything of them is read.
 from __future__ import annotations
 
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from tests.benchmarks.serve import hostile
 from tests.benchmarks.serve.load import Load, Sending, send
 from tests.benchmarks.serve.server import Server, ours
 from tests.rigs.stages.decoding import as_file, clouds
+from workers.cluster.serving.environment import FILES_BESIDE as FILES_BESIDE_HAPROXY
+from workers.cluster.serving.environment import FILES_OF_A_CONNECTION, most_connections
 from workers.embedded.processes import command_environment
 from workers.serve.admission.key_file import HEADER, KeyEntry, new_key
 
@@ -92,8 +95,15 @@ def _keys(file: Path) -> tuple[str, str]:
 
 
 def _connections(tell: Callable[[str], None]) -> int:
-    """As many as this machine lets a process have."""
+    """As many as this machine lets a process have. Tells if HAProxy takes fewer."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken, wanted = most_connections(), CONNECTIONS + HONEST
+    if taken < wanted:
+        files = math.ceil(wanted * FILES_OF_A_CONNECTION) + FILES_BESIDE_HAPROXY
+        tell(
+            f"ulimit -Hn is {most}: HAProxy takes {taken} of {wanted} connections at a time, and "
+            f"the others wait; for a sound result raise ulimit -Hn to {files}"
+        )
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if most != resource.RLIM_INFINITY and most < CONNECTIONS + FILES_BESIDE:
         tell(f"a process may open {most} files here: raise ulimit -n")
@@ -122,7 +132,7 @@ def _attack(
         yield opened
         found = json.loads(process.stdout.readline())
         for kind, times in found["opened"].items():
-            tell(f"{kind}: opened {times} times, answered {found['statuses'][kind]}")
+            tell(f"{kind}: opened {times} times, answered {found['answers'][kind]}")
     finally:
         process.kill()
         process.wait()

@@ -98,7 +98,8 @@ def fill(url: str, api: ScriptedApi) -> None:
         "topics": {"image-references": 311},
         "token": "t-1",
     }
-    replica = {"device": "cuda:0 NVIDIA H200", "state": "ready", "why": None}
+    replica = {"device": "torch-cuda", "state": "ready", "why": None}
+    worker = {"driver": "stream-0", "device": "torch-cuda", "state": "ready"}
     api.status |= {
         "label_sets": [
             {"name": "shapes", "version": "sha256:42c0d0aa21f7", "changed_at": now - 7200},
@@ -109,7 +110,7 @@ def fill(url: str, api: ScriptedApi) -> None:
             {"id": "api#p71cz", "node": "gpu-2", "in_flight": 5, "queue": 0, "images": 97_310},
         ],
         "workers": [
-            {"slot": slot, "driver": "stream-0", "state": "ready", "committed": done, "lag": lag}
+            worker | {"slot": slot, "committed": done, "lag": lag}
             for slot, done, lag in ((0, 1_204_411, 0), (1, 1_205_388, 12))
         ],
         "queues": {"encode": 3, "decode": 1, "in_hand": 12},

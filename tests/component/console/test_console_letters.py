@@ -124,14 +124,17 @@ def test_the_status_refreshes_by_itself_and_keeps_the_last_answer(
         "queue": 3,
         "images": 182_044,
     }
+    counts = {"committed": 12, "lag": 4}
+    worker = {"slot": 0, "state": "running", "device": "torch-cuda", "driver": "d", **counts}
     api.status |= {
         "label_sets": [
             {"name": "shapes", "version": "sha256:0123456789abcdef", "changed_at": None}
         ],
         "replicas": [replica],
-        "workers": [{"slot": 0, "state": "running", "driver": "d", "committed": 12, "lag": 4}],
+        "workers": [worker],
     }
     page = visitor.open("status")
+    expect(page.get_by_role("row", name="torch-cuda")).to_contain_text("running")
     row = page.get_by_role("row", name="api-1")
     expect(row).to_contain_text("ready")
     expect(row).to_contain_text("182,044")

@@ -137,9 +137,11 @@ def test_the_status_tells_of_workers_that_the_discovery_file_lists(
         update_discovery(discovery_file, replace(worker, kind="serve"), "127.0.0.1:9")
         with httpx2.Client(base_url=server.url, timeout=WAIT_S) as client:
             status = client.get("/v1/status").json()
+    runs: dict[str, Any] = {"device": None, "state": "ready", "committed": 7, "lag": 3}
+    silent = {"device": None, "state": "silent", "committed": None, "lag": None}
     assert status["workers"] == [
-        {"slot": "0", "driver": "host", "state": "ready", "committed": 7, "lag": 3},
-        {"slot": "1", "driver": "host", "state": "silent", "committed": None, "lag": None},
+        {"slot": "0", "driver": "host", **runs},
+        {"slot": "1", "driver": "host", **silent},
     ]
     assert status["replicas"][0]["state"] == "ready"
     assert status["queues"] == {"decode": 0, "encode": 0, "in_hand": 0}

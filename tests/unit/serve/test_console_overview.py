@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline import metrics
 from pipeline.adapters.kafka.policy import KafkaPolicy
+from pipeline.adapters.memory.encoder import MemoryEncoder
+from pipeline.adapters.prometheus import PrometheusMeter
 from tests.rigs.serve.application import served
 from tests.rigs.serve.console import Console, console, limited
+from workers.endpoints.identity import EndpointId
+from workers.endpoints.policy import EndpointsPolicy
+from workers.endpoints.worker import MetricsEndpoint
 from workers.serve.caller import Scope
 from workers.serve.live.live import is_stream_configured, with_stream_named
 from workers.settings.loading import Settings, load_settings
 from workers.settings.serve import ServePolicy
+from workers.stages import tell_model
 
 
 def told(asked: Console, path: str) -> Any:
@@ -111,3 +119,17 @@ def test_workers_are_read_from_the_discovery_file(tmp_path: Path) -> None:
     file = tmp_path / "workers.json"
     asked = console(settings=served(endpoints={"discovery_file": str(file)}))
     assert told(asked, "/v1/status")["workers"] == []
+
+
+def test_a_worker_is_shown_with_its_device_once_its_model_is_loaded(tmp_path: Path) -> None:
+    file = str(tmp_path / "workers.json")
+    asked = console(settings=served(endpoints={"discovery_file": file}))
+    policy = EndpointsPolicy(metrics_port=0, discovery_file=file)
+    meter = PrometheusMeter(metrics.STREAM_WORKER)
+    with closing(MetricsEndpoint(meter.registry, policy, EndpointId("stream", "host", 0))):
+        (starting,) = told(asked, "/v1/status")["workers"]
+        tell_model(meter, MemoryEncoder().model)
+        (running,) = told(asked, "/v1/status")["workers"]
+    (silent,) = told(asked, "/v1/status")["workers"]
+    devices = [(each["state"], each["device"]) for each in (starting, running, silent)]
+    assert devices == [("ready", None), ("ready", "memory"), ("silent", None)]

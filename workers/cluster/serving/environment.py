@@ -119,13 +119,13 @@ def variables(haproxy: bool, folder: Path | None) -> Mapping[str, str]:
             "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-            "RAY_SERVE_HAPROXY_MAXCONN": str(_connections()),
+            "RAY_SERVE_HAPROXY_MAXCONN": str(most_connections()),
         }
     return chosen
 
 
-def _connections() -> int:
-    """As many as HAProxy may take within the limit of open files that it inherits."""
+def most_connections() -> int:
+    """Connections that HAProxy takes at a time within the limit of open files that it inherits."""
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return MOST_CONNECTIONS

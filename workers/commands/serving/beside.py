@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from pipeline.ports import Meter
 from workers.commands.stream import StreamWatch, stream_places
@@ -11,6 +14,19 @@ from workers.endpoints.fleet import Place
 from workers.settings.loading import Settings
 from workers.supervise.standing import DriverGauges
 from workers.supervise.supervisor import ExitCode, Supervisor
+
+
+@contextlib.contextmanager
+def workers_listed(settings: Settings) -> Iterator[Settings]:
+    """The same settings with a discovery file, from which the replicas learn of the workers. For a
+    Ray of our own: on other nodes the folder would not be there."""
+    if settings.endpoints.discovery_file is not None:
+        yield settings
+        return
+    with tempfile.TemporaryDirectory(prefix="clipstream-", ignore_cleanup_errors=True) as folder:
+        file = str(Path(folder) / "workers.json")
+        endpoints = settings.endpoints.model_copy(update={"discovery_file": file})
+        yield settings.model_copy(update={"endpoints": endpoints})
 
 
 class StreamBeside:

@@ -31,7 +31,7 @@ from workers.cluster.serving.environment import serve_environment, uses_haproxy
 from workers.cluster.serving.places import replica_places
 from workers.cluster.serving.watch import Verdict, Watch
 from workers.cluster.start import cluster_address, patiently
-from workers.commands.serving.beside import StreamBeside
+from workers.commands.serving.beside import StreamBeside, workers_listed
 from workers.commands.serving.sample import sample_png
 from workers.commands.signals import signals
 from workers.commands.stream import check_stream, stream_group, supervisor_on
@@ -95,6 +95,8 @@ def run_serve(
     with contextlib.ExitStack() as owned:
         owned.enter_context(signals(stopping))
         owned.enter_context(serve_environment(settings.serve, alone=alone))
+        if with_stream and alone:
+            settings = owned.enter_context(workers_listed(settings))
         group = owned.enter_context(stream_group(settings, stopping, rng)) if with_stream else None
         if stopping.is_set():
             return ExitCode.OK

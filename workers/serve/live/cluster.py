@@ -36,7 +36,8 @@ class ClusterView(Protocol):
         """For each: id, node, device, state, why, in_flight, queue, images."""
 
     async def workers(self) -> Sequence[Object] | None:
-        """For each: slot, driver, state, committed, lag. None: nothing is known of workers."""
+        """For each: slot, driver, device, state, committed, lag. None: nothing is known of
+        workers."""
 
 
 class ThisReplica:
@@ -100,6 +101,12 @@ def _of(values: Values, metric: metrics.Metric) -> float:
     return sum(value for (name, _), value in values.items() if name == metric.name)
 
 
+def _device_in(exposed: str) -> str | None:
+    """What the model runs on. None until the model is loaded."""
+    models = (labels for name, labels, _ in samples(exposed) if name == metrics.MODEL_INFO.name)
+    return next((labels["engine"] for labels in models), None)
+
+
 def _listed(path: Path) -> list[tuple[str, dict[str, str]]]:
     """Address and labels of each stream worker. Empty where no driver runs."""
     try:
@@ -120,12 +127,14 @@ def _worker(target: str, labels: dict[str, str]) -> Object:
     connection = http.client.HTTPConnection(host, int(port), timeout=ANSWER_S)
     try:
         connection.request("GET", "/metrics")
-        values = values_of(connection.getresponse().read().decode())
+        exposed = connection.getresponse().read().decode()
+        values, device = values_of(exposed), _device_in(exposed)
     except (OSError, ValueError, http.client.HTTPException):
-        return told | {"state": "silent", "committed": None, "lag": None}
+        return told | {"device": None, "state": "silent", "committed": None, "lag": None}
     finally:
         connection.close()
     return told | {
+        "device": device,
         "state": "ready",
         "committed": round(_of(values, metrics.REFERENCES)),
         "lag": round(_of(values, metrics.LAG)),

@@ -102,14 +102,15 @@ function Workers({ workers }) {
     <section class="panel" aria-labelledby="workers-title">
       <h2 id="workers-title">Workers of the stream</h2>
       ${!workers
-        ? html`<p class="faint">This server sees no workers. They show here with <code>clipstream serve --with-stream</code>.</p>`
+        ? html`<p class="faint">This server sees no workers. They show here with <code>clipstream serve --with-stream</code>. On a Ray cluster that is shared, also set <code>endpoints.discovery_file</code>.</p>`
         : workers.length === 0
           ? html`<p class="faint">No worker runs.</p>`
           : html`
-            <${Table} head=${["Place", "State", "Driver", "Committed", "Lag"]} numbers=${[3, 4]}
+            <${Table} head=${["Place", "State", "Device", "Driver", "Committed", "Lag"]} numbers=${[4, 5]}
               rows=${workers.map((each) => [
                 each.slot,
-                html`<${State} state=${each.state} why=${each.why ?? each.device} />`,
+                html`<${State} state=${each.state} why=${each.why} />`,
+                each.device ?? "–",
                 each.driver ?? "–",
                 each.committed === null || each.committed === undefined ? "–" : format.count(each.committed),
                 each.lag === null || each.lag === undefined ? "–" : format.count(each.lag),
