@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import Any
+
+import pytest
 
 from tests.rigs.kubernetes.results import RESULTS
 from tests.rigs.root import ROOT
@@ -10,14 +13,55 @@ from tests.rigs.root import ROOT
 PAGE = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
 
 
+MOST_S = {"release": 60.0, "ray_release": 120.0}
+"""Without an outcome: what an upgrade or an eviction may cost a partition, by mode of the chart."""
+
+
+def measured_of(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "told"),
+    [
+        ("release", "upgrade", "an upgrade of one pod under load, mode `deployment`"),
+        ("release", "notice", "a spot notice to one of two pods, mode `deployment`"),
+        ("ray_release", "upgrade", "an upgrade of a RayCluster under load"),
+        ("ray_release", "notice", "a spot notice to one of two worker pods, mode `kuberay`"),
+        ("ray_release", "head_evicted", "an eviction of the head, mode `kuberay`"),
+    ],
+)
+def test_no_partition_waited_for_longer_than_it_may(name: str, what: str, told: str) -> None:
+    measured = measured_of(name)[what]
+    longest = max(measured["without_an_outcome_s"].values())
+    assert longest <= MOST_S[name]
+    others = [
+        measured["without_an_outcome_s"][str(partition)]
+        for partition in measured.get("partitions_of_the_other_pod", ())
+    ]
+    of_others = f"; {max(others):.0f} for those of the other pod" if others else ""
+    assert f"| {told} | {longest:.0f}{of_others} |" in PAGE
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("install_to_first_outcome_s", "from `helm install` to the first outcome"),
+        ("rollback_to_last_outcome_s", "from `helm rollback` to all outcomes"),
+    ],
+)
+def test_the_page_has_the_times_of_the_last_run(what: str, told: str) -> None:
+    assert f"| {told}, mode `deployment` | {measured_of('release')[what]} |" in PAGE
+
+
 def test_an_upgrade_of_http_servers_failed_no_request() -> None:
-    measured = json.loads((RESULTS / "http_upgrade.json").read_text(encoding="utf-8"))["upgrade"]
+    measured = measured_of("http_upgrade")["upgrade"]
     assert measured["failed"] == 0
     assert f"none of {measured['answered_from_then_on']:,} requests" in PAGE
 
 
 def test_keda_followed_the_lag_up_to_the_maximum_and_back() -> None:
-    measured = json.loads((RESULTS / "keda.json").read_text(encoding="utf-8"))
+    measured = measured_of("keda")
     release = ".".join(measured["versions"]["keda"].removeprefix("v").split(".")[:2])
     assert f"scales by {release} and the lag of a real Kafka" in PAGE
     scaled = measured["by_lag"]
