@@ -155,7 +155,7 @@ def _build_one(program: GoProgram, environment: Mapping[str, str]) -> None:
         output = work / program.name
         linker = ["-ldflags", f"-s -w {values}"]
         compiler = [] if program.fast else ["-gcflags", _QUICKLY]
-        what = ["-o", output, program.package]
+        what: list[str | Path] = ["-o", output, program.package]
         _go(["build", "-trimpath", *linker, *compiler, *what], environment, work)
         output.replace(program.path)
 
