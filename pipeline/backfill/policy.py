@@ -56,8 +56,8 @@ class BackfillPolicy(Policy):
         0.5,
         description="Largest share of the job's rows that may fail, and of each shard's. A shard "
         "above it is not committed, and the job halts, because something other than its images is "
-        "wrong. The job also halts once more of its committed rows failed. 100 failed rows never "
-        "halt a job. 1: all rows may fail.",
+        "wrong. The job also halts once more than this share of its committed rows failed. 100 "
+        "failed rows never halt a job. 1: all rows may fail.",
         ge=0,
         le=1,
     )
