@@ -142,7 +142,8 @@ def test_a_worker_out_of_memory_ends_and_its_images_are_classified_by_the_next(
         traffic.send(large)
         # An error of Python's, or an abort of a library that cannot go on.
         assert child.process.wait(WAIT_S) != 0
-    assert traffic.committed() == BEFORE
+    # Some of the large images may have fitted one after the other.
+    assert BEFORE <= traffic.committed() < BEFORE + LARGE
     assert traffic.dead_letters() == {}
     with worker(deployment, store, tmp_path):
         traffic.until_done()
