@@ -28,7 +28,7 @@ from workers.embedded.s3 import S3Server
 pytestmark = pytest.mark.component
 
 BEFORE, AFTER = 6, 24
-LARGE = 10
+LARGE = 20
 LARGE_BYTES = 30 * MIB
 SETTINGS: dict[str, dict[str, Any]] = {
     "label_sets": {"text_cache_dir": None},
