@@ -9,12 +9,12 @@ import json
 import os
 import socket
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline import metrics
-from pipeline.adapters.prometheus import PrometheusMeter, Registry, samples
+from pipeline.adapters.prometheus import PrometheusMeter, samples
 from pipeline.ports import Meter
 from pipeline.records import ModelIdentity
 from workers.endpoints.identity import STREAM
@@ -24,6 +24,9 @@ from workers.serve.standing import Standing
 
 ANSWER_S = 1.0
 """Wait for the metrics of a worker."""
+
+Sample = tuple[str, dict[str, str], float]
+"""Name, labels and value."""
 
 Values = Mapping[tuple[str, str], float]
 """Values of metrics by name and stage, summed over their other labels."""
@@ -86,13 +89,13 @@ def values_in(meter: Meter) -> Values:
     """The values of this process. Only the meter of Prometheus can be read."""
     if not isinstance(meter, PrometheusMeter):
         return {}
-    return values_of(meter.registry)
+    return values_of(samples(meter.registry))
 
 
-def values_of(told: str | Registry) -> Values:
-    """The values of an exposition, or of a registry of this process."""
+def values_of(told: Iterable[Sample]) -> Values:
+    """The sums of the samples, whatever their labels but the stage."""
     values: defaultdict[tuple[str, str], float] = defaultdict(float)
-    for name, labels, value in samples(told):
+    for name, labels, value in told:
         values[name, labels.get("stage", "")] += value
     return values
 
@@ -101,9 +104,9 @@ def _of(values: Values, metric: metrics.Metric) -> float:
     return sum(value for (name, _), value in values.items() if name == metric.name)
 
 
-def _device_in(exposed: str) -> str | None:
+def _device_in(told: Iterable[Sample]) -> str | None:
     """What the model runs on. None until the model is loaded."""
-    models = (labels for name, labels, _ in samples(exposed) if name == metrics.MODEL_INFO.name)
+    models = (labels for name, labels, _ in told if name == metrics.MODEL_INFO.name)
     return next((labels["engine"] for labels in models), None)
 
 
@@ -127,14 +130,14 @@ def _worker(target: str, labels: dict[str, str]) -> Object:
     connection = http.client.HTTPConnection(host, int(port), timeout=ANSWER_S)
     try:
         connection.request("GET", "/metrics")
-        exposed = connection.getresponse().read().decode()
-        values, device = values_of(exposed), _device_in(exposed)
+        exposed = list(samples(connection.getresponse().read().decode()))
     except (OSError, ValueError, http.client.HTTPException):
         return told | {"device": None, "state": "silent", "committed": None, "lag": None}
     finally:
         connection.close()
+    values = values_of(exposed)
     return told | {
-        "device": device,
+        "device": _device_in(exposed),
         "state": "ready",
         "committed": round(_of(values, metrics.REFERENCES)),
         "lag": round(_of(values, metrics.LAG)),
