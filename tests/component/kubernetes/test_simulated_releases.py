@@ -38,6 +38,12 @@ def values(mode: str, **more: Any) -> dict[str, Any]:
     return {"mode": mode, "labelSets": {"files": {"shapes": "name: shapes\n"}}, **more}
 
 
+def with_gpus(*, replicas: int, each: int) -> dict[str, Any]:
+    """Values of workers that ask for GPUs and tolerate their nodes."""
+    tolerated = [{"key": GPU, "operator": "Exists"}]
+    return {"replicas": replicas, "gpu": {"count": each}, "tolerations": tolerated}
+
+
 def of_release(kubectl: Kubectl) -> set[str]:
     """What there is of the release in its namespace, as kind/name."""
     listed: str = kubectl("get", KINDS, "-l", f"app.kubernetes.io/instance={NAME}", "-o", "name")
@@ -87,11 +93,7 @@ def test_only_pods_with_workers_get_gpus_and_those_too_many_wait(
     mode: str, simulated: Kubectl, gpu_nodes: list[str]
 ) -> None:
     component = "driver" if mode == "deployment" else "worker"
-    workers = {
-        "replicas": 3,
-        "gpu": {"count": 4},
-        "tolerations": [{"key": GPU, "operator": "Exists"}],
-    }
+    workers = with_gpus(replicas=3, each=4)
     release = Release(simulated, values(mode, workers=workers))
     release.helm("install", NAME, str(CHART), values=release.values)
     eventually(lambda: len(running(release, component)) == 2, WITHIN_S, 0.3)
@@ -111,11 +113,7 @@ def test_an_upgrade_never_holds_gpus_for_two_fleets(
     """There is room for eight such pods. kwok ends a pod at once, so that this shows when new pods
     are made, and not how long old ones stay."""
     component = "driver" if mode == "deployment" else "worker"
-    workers = {
-        "replicas": 2,
-        "gpu": {"count": 1},
-        "tolerations": [{"key": GPU, "operator": "Exists"}],
-    }
+    workers = with_gpus(replicas=2, each=1)
     release = Release(simulated, values(mode, workers=workers))
     release.helm("install", NAME, str(CHART), values=release.values)
     eventually(lambda: len(running(release, component)) == 2, WITHIN_S, 0.3)
