@@ -109,10 +109,10 @@ def _tell(
         _say(skipped)
     if results:
         _say(f"\n{summary.table(results)}\n")
-    ended = [result.group for result in results]
+    ended = {result.group.name for result in results}
     failed = _failed(results, second)
     unsteady = [name for name in second if name not in failed]
-    unfinished = [group.name for group in wanted if group not in ended]
+    unfinished = [group.name for group in wanted if group.name not in ended]
     _say(
         f"{len(results)} of {len(wanted)} groups ran in {wall_s / 60:.1f} minutes; "
         f"failed: {', '.join(failed) or 'none'}"

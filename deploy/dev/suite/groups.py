@@ -2,12 +2,12 @@
 
 Every test file belongs to exactly one group: ``tests/unit/project/test_suite.py`` fails for a file
 that belongs to none or to two. `binaries` comes first, before the programs of Kubernetes are built,
-because builds wait for one another. These are built once on a machine, while the groups that run
-alone wait for something. The groups that may run beside others
-follow, long ones before short ones, so that no long one runs on by itself. Those that need the
-programs come late, when the programs are usually built. `kafka`, `ray`, `kubernetes`, `kuberay`,
-`backfill`, `simulated` and `serving` wait more than they compute, and run beside others that
-compute.
+because builds wait for one another. While the groups that run alone wait for something, these are
+built, once on a machine, and groups that only compute are run. The groups that may run beside
+others follow, long ones before short ones, so that no long one runs on by itself. Those that need
+the programs come late, when the programs are usually built. `kafka`, `ray`, `kubernetes`,
+`kuberay`, `backfill`, `simulated` and `serving` wait more than they compute, and run beside others
+that compute.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ class Group:
     ``files`` are patterns of test files, relative to the root of the tree. ``command`` is what
     runs instead of pytest. An ``alone`` group never runs beside another: it judges time, or it
     keeps all processors busy. A ``background`` group runs beside every other and takes the place of
-    none: it must leave the processors to them. A ``searching`` group tries random orders of events
-    or random inputs: what it finds once is found, and no second run makes it good.
+    none: it gets the processors that nobody else wants. A group that ``computes`` waits for nothing
+    and judges no time: it may run in the background of one that runs alone. A ``searching`` group
+    tries random orders of events or random inputs: what it finds once is found, and no second run
+    makes it good.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Group:
     command: tuple[str, ...] = ()
     alone: bool = False
     background: bool = False
+    computes: bool = False
     searching: bool = False
 
     def test_files(self, root: Path = ROOT) -> list[str]:
@@ -75,7 +78,7 @@ GROUPS = (
     Group(
         "cluster",
         "Kubernetes' programs are built, while the other groups wait for something",
-        command=(sys.executable, "-m", "deploy.dev.cluster.build", "--in-background"),
+        command=(sys.executable, "-m", "deploy.dev.cluster.build"),
         background=True,
     ),
     Group(
@@ -157,11 +160,12 @@ GROUPS = (
             "tests/fault/test_ray_cluster.py",
         ),
     ),
-    Group("types", "strict types of product and tests", command=shell("mypy")),
+    Group("types", "strict types of product and tests", command=shell("mypy"), computes=True),
     Group(
         "unit",
         "each module alone: no service, no waiting, a clock of its own",
         files=("tests/unit/**/test_*.py",),
+        computes=True,
     ),
     Group(
         "backfill",
@@ -223,11 +227,13 @@ GROUPS = (
             "tests/component/test_traces.py",
             "tests/component/test_vision_tower.py",
         ),
+        computes=True,
     ),
     Group(
         "decisions",
         "label sets tested and tuned on images, as docs/decisions.md shows it",
         files=("tests/component/decisions/test_*.py",),
+        computes=True,
     ),
     Group(
         "contract",
@@ -248,6 +254,7 @@ GROUPS = (
         "what must hold for every input and every order of events",
         files=("tests/property/test_*.py",),
         searching=True,
+        computes=True,
     ),
     Group(
         "monitoring",

@@ -8,11 +8,11 @@ import re
 import signal
 import subprocess
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from deploy.dev.suite import priority
 from deploy.dev.suite.groups import ROOT, Group
 
 JOBS = 3
@@ -95,6 +95,8 @@ class Running:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        if group.background:
+            priority.yield_to_all(self._process.pid)
 
     def look(self) -> Result | None:
         """The result, once the process has ended. What it left running is killed."""
@@ -112,6 +114,11 @@ class Running:
             usage.ru_utime + usage.ru_stime,
             self._log.read_text(errors="replace"),
         )
+
+    def take_part(self) -> None:
+        """Compute as any other from now on, if it only waited for a group that ran alone."""
+        if self.group.computes and self.group.background:
+            priority.take_part(self._process.pid)
 
     def interrupt(self) -> None:
         """What Ctrl-C does at a terminal."""
@@ -135,6 +142,26 @@ def may_start(group: Group, running: Iterable[Group], jobs: int) -> bool:
     return len(others) < jobs
 
 
+def next_to_start(waiting: list[Group], running: Sequence[Group], jobs: int) -> Group | None:
+    """Take the group that starts now from those that wait: the first of them, or one that only
+    computes, in the background of a group that has the machine for itself or waits for it."""
+    if not waiting:
+        return None
+    if may_start(waiting[0], running, jobs):
+        return waiting.pop(0)
+    if not _one_alone([waiting[0], *running]) or any(each.computes for each in running):
+        return None
+    for group in waiting:
+        if group.computes:
+            waiting.remove(group)
+            return replace(group, background=True)
+    return None
+
+
+def _one_alone(groups: Iterable[Group]) -> bool:
+    return any(group.alone for group in groups)
+
+
 def run(
     groups: Iterable[Group],
     folder: Path,
@@ -148,17 +175,19 @@ def run(
     ``folder`` gets a log a group. Whatever ends the iteration early, an exception in the caller
     included, every process has ended when ``close`` returns.
     """
-    waiting, running = deque(groups), list[Running]()
+    waiting, running = list(groups), list[Running]()
     try:
         while waiting or running:
-            if waiting and may_start(waiting[0], [each.group for each in running], jobs):
-                group = waiting.popleft()
+            if group := next_to_start(waiting, [each.group for each in running], jobs):
                 own = dict(os.environ if environment is None else environment)
                 if "RAY_TMPDIR" in own:  # no group may find another's Ray
                     own["RAY_TMPDIR"] += f"/{group.name}"
                     Path(own["RAY_TMPDIR"]).mkdir(exist_ok=True)
                 running.append(Running(group, folder, own))
                 started(group)
+                if not _one_alone([*waiting, *(each.group for each in running)]):
+                    for each in running:
+                        each.take_part()
                 continue
             for each in list(running):
                 if result := each.look():
@@ -174,7 +203,8 @@ def failed_tests(group: Group, folder: Path) -> Group:
     only = ("--last-failed", "--last-failed-no-failures=none")
     # Short, for it becomes part of the paths of Ray's sockets.
     name = f"{group.name}-2"
-    return replace(group, name=name, command=(*group.arguments(_cache(folder, group)), *only))
+    command = (*group.arguments(_cache(folder, group)), *only)
+    return replace(group, name=name, command=command, background=False)
 
 
 def _cache(folder: Path, group: Group) -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -15,13 +17,14 @@ import pytest
 from deploy.dev.suite import summary
 from deploy.dev.suite.__main__ import main
 from deploy.dev.suite.groups import GROUPS, ROOT, Group, owners
-from deploy.dev.suite.running import Result, may_start, run
+from deploy.dev.suite.running import Result, may_start, next_to_start, run
 from tests.rigs.waiting import eventually
 from workers.embedded.processes import ProcessIdentity
 
 QUIET, OTHER = Group("quiet", "x"), Group("other", "x")
 LOUD = Group("loud", "x", alone=True)
 BACKGROUND = Group("background", "x", background=True)
+SUM, PRODUCT = (Group(name, "x", computes=True) for name in ("sum", "product"))
 
 
 def python(name: str, program: str, *, alone: bool = False) -> Group:
@@ -87,6 +90,62 @@ def test_a_group_starts_where_there_is_room_and_quiet(
     group: Group, running: list[Group], may: bool
 ) -> None:
     assert may_start(group, running, jobs=2) is may
+
+
+@pytest.mark.parametrize(
+    ("waiting", "running", "started"),
+    [
+        ([LOUD, QUIET, SUM, PRODUCT], [], LOUD),
+        ([LOUD, QUIET, SUM, PRODUCT], [LOUD], replace(SUM, background=True)),
+        ([LOUD, SUM], [QUIET], replace(SUM, background=True)),
+        ([QUIET, SUM], [LOUD], replace(SUM, background=True)),
+        ([LOUD, PRODUCT], [LOUD, replace(SUM, background=True)], None),
+        ([LOUD, PRODUCT], [SUM], None),
+        ([LOUD, QUIET], [LOUD], None),
+        ([SUM], [QUIET, OTHER], None),
+        ([SUM], [QUIET], SUM),
+        ([], [LOUD], None),
+    ],
+)
+def test_one_group_that_computes_runs_in_the_background_of_one_that_runs_alone(
+    waiting: list[Group], running: list[Group], started: Group | None
+) -> None:
+    left = [group for group in waiting if started is None or group.name != started.name]
+    assert next_to_start(waiting, running, jobs=2) == started
+    assert waiting == left
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="others may not leave the kernel's idle class")
+def test_the_background_gets_what_nobody_wants_until_no_group_runs_alone(tmp_path: Path) -> None:
+    """Its processes, the children too, are of the kernel's idle class, and then of its usual."""
+    diary, go_on = tmp_path / "diary", tmp_path / "go on"
+    child = f"""
+        import os, pathlib, time
+        note = lambda: open({str(diary)!r}, "a").write(f"{{os.sched_getscheduler(0)}} ")
+        note()
+        pathlib.Path({str(go_on)!r}).touch()
+        while os.sched_getscheduler(0) == os.SCHED_IDLE:
+            time.sleep(0.01)
+        note()
+    """
+    parent = f"""
+        import os, subprocess, sys, time
+        while os.sched_getscheduler(0) != os.SCHED_IDLE:
+            time.sleep(0.01)
+        subprocess.run([sys.executable, "-I", "-c", {textwrap.dedent(child)!r}], check=True)
+    """
+    wait = f"""
+        import pathlib, time
+        while not pathlib.Path({str(go_on)!r}).exists():
+            time.sleep(0.01)
+    """
+    groups = [
+        python("alone", wait, alone=True),
+        python("last", ""),
+        replace(python("sum", parent), computes=True),
+    ]
+    assert all(result.passed for result in all_of(groups, tmp_path).values())
+    assert diary.read_text().split() == [str(os.SCHED_IDLE), str(os.SCHED_OTHER)]
 
 
 def test_quiet_groups_run_at_the_same_time(tmp_path: Path) -> None:
