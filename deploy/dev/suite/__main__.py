@@ -25,6 +25,14 @@ from deploy.dev.suite.groups import GROUPS, Group
 from deploy.dev.suite.running import JOBS, Result, failed_tests, run
 from workers.embedded.signals import orderly_end
 
+NOT_FOR_GROUPS = {
+    # This run's own business, not that of a `make` in a test.
+    "MAKEFLAGS",
+    # Thousands of processes would each compile the project anew.
+    "PYTHONDONTWRITEBYTECODE",
+}
+"""Variables of this process that its groups do not have."""
+
 
 def main(arguments: Sequence[str] | None = None, groups: Sequence[Group] = GROUPS) -> int:
     parser = argparse.ArgumentParser(prog="deploy.dev.suite", description=__doc__)
@@ -53,8 +61,7 @@ def main(arguments: Sequence[str] | None = None, groups: Sequence[Group] = GROUP
 def _run(groups: Sequence[Group], jobs: int) -> int:
     results: list[Result] = []
     second: dict[str, Result] = {}
-    # This run's own business, not that of a `make` in a test.
-    environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
+    environment = {name: value for name, value in os.environ.items() if name not in NOT_FOR_GROUPS}
     began = time.monotonic()
     with ExitStack() as stack:
         logs = stack.enter_context(tempfile.TemporaryDirectory(prefix="clipstream-test-"))

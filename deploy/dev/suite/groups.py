@@ -94,7 +94,6 @@ GROUPS = (
             "tests/fault/test_chaos.py",
             "tests/fault/test_fault_table.py",
             "tests/fault/test_judge.py",
-            "tests/fault/test_long_runs.py",
             "tests/fault/test_soak.py",
         ),
         alone=True,
@@ -174,6 +173,7 @@ GROUPS = (
             "tests/component/backfill/test_*.py",
             "tests/e2e/test_backfill*.py",
             "tests/fault/backfill/test_*.py",
+            "tests/fault/test_long_runs.py",
         ),
         searching=True,
     ),
@@ -213,7 +213,7 @@ GROUPS = (
     ),
     Group(
         "clip",
-        "embeddings equal transformers'; checkpoints, precisions, calibration",
+        "embeddings equal transformers'; checkpoints, precisions, calibration, CUDA if it is there",
         files=(
             "tests/component/test_another_kind_of_worker.py",
             "tests/component/test_calibrate_command.py",
@@ -226,6 +226,7 @@ GROUPS = (
             "tests/component/test_stages.py",
             "tests/component/test_traces.py",
             "tests/component/test_vision_tower.py",
+            "tests/gpu/test_*.py",
         ),
         computes=True,
     ),
@@ -295,7 +296,6 @@ GROUPS = (
         "the chart: every value, every example, what each pod may and has",
         files=("tests/component/helm/test_*.py",),
     ),
-    Group("gpu", "a CUDA device; skipped without one", files=("tests/gpu/test_*.py",)),
 )
 
 
