@@ -171,7 +171,7 @@ cluster-programs: $(INSTALLED) ## Build Kubernetes' programs, once: 10 minutes o
 .PHONY: cluster-tests
 cluster-tests: $(INSTALLED) ## The tests on real and on simulated nodes of Kubernetes, as root
 	@CLIPSTREAM_TEST_NODE=yes CLIPSTREAM_TEST_ON_DEMAND=yes \
-		$(BIN)/python -m deploy.dev.suite cluster kubernetes kuberay simulated
+		$(BIN)/python -m deploy.dev.suite cluster kubernetes simulated
 
 .PHONY: lock
 lock: $(INSTALLED) ## Choose all versions again: constraints*.txt

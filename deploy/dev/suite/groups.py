@@ -4,10 +4,9 @@ Every test file belongs to exactly one group: ``tests/unit/project/test_suite.py
 that belongs to none or to two. `binaries` comes first, before the programs of Kubernetes are built,
 because builds wait for one another. While the groups that run alone wait for something, these are
 built, once on a machine, and groups that only compute are run. The groups that may run beside
-others follow, long ones before short ones, so that no long one runs on by itself. Those that need
-the programs come late, when the programs are usually built. `kafka`, `ray`, `kubernetes`,
-`kuberay`, `backfill`, `simulated` and `serving` wait more than they compute, and run beside others
-that compute.
+others follow, long ones before short ones, so that no long one runs on by itself. `kafka`, `ray`,
+`kubernetes`, `backfill`, `simulated` and `serving` wait more than they compute, and run beside
+others that compute.
 """
 
 from __future__ import annotations
@@ -159,6 +158,17 @@ GROUPS = (
             "tests/fault/test_ray_cluster.py",
         ),
     ),
+    Group(
+        "kubernetes",
+        "releases in both modes on a real node: outcomes, drains, lost pods, upgrades, in CI",
+        files=(
+            "tests/component/kubernetes/test_http_upgrade.py",
+            "tests/component/kubernetes/test_node_namespaces.py",
+            "tests/component/kubernetes/test_ray_*.py",
+            "tests/component/kubernetes/test_real_node.py",
+            "tests/component/kubernetes/test_release.py",
+        ),
+    ),
     Group("types", "strict types of product and tests", command=shell("mypy"), computes=True),
     Group(
         "unit",
@@ -181,21 +191,6 @@ GROUPS = (
         "decode",
         "real files in the real sandbox: pixels, refusals, crashes",
         files=("tests/component/test_decoder_*.py",),
-    ),
-    Group(
-        "kubernetes",
-        "a release on a real node: outcomes, drains, upgrades, rollbacks, in CI",
-        files=(
-            "tests/component/kubernetes/test_http_upgrade.py",
-            "tests/component/kubernetes/test_node_namespaces.py",
-            "tests/component/kubernetes/test_real_node.py",
-            "tests/component/kubernetes/test_release.py",
-        ),
-    ),
-    Group(
-        "kuberay",
-        "a release with a RayCluster on a real node: outcomes, lost pods, in CI",
-        files=("tests/component/kubernetes/test_ray_release.py",),
     ),
     Group(
         "simulated",

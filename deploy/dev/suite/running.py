@@ -116,9 +116,8 @@ class Running:
         )
 
     def take_part(self) -> None:
-        """Compute as any other from now on, if it only waited for a group that ran alone."""
-        if self.group.computes and self.group.background:
-            priority.take_part(self._process.pid)
+        """Compute as any other from now on."""
+        priority.take_part(self._process.pid)
 
     def interrupt(self) -> None:
         """What Ctrl-C does at a terminal."""
@@ -186,8 +185,10 @@ def run(
                 running.append(Running(group, folder, own))
                 started(group)
                 if not _one_alone([*waiting, *(each.group for each in running)]):
+                    # Nobody judges time any more, and others may wait for what is built.
                     for each in running:
-                        each.take_part()
+                        if each.group.background:
+                            each.take_part()
                 continue
             for each in list(running):
                 if result := each.look():

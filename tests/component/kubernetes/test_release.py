@@ -95,6 +95,7 @@ def test_a_changed_label_set_takes_effect_and_no_pod_restarts(
     assert release.identities("driver") == before
 
 
+@pytest.mark.on_demand("make cluster-tests")
 def test_a_setting_that_does_not_work_changes_nothing(release: Release) -> None:
     before = release.identities("driver")
     good = release.values
@@ -176,6 +177,7 @@ def test_a_bad_label_set_stops_nobody_and_is_rolled_back(
     assert release.identities("driver") == before
 
 
+@pytest.mark.on_demand("make cluster-tests")
 def test_a_rollback_leads_back_over_upgrades_whose_pods_never_start(
     release: Release, stream: PodStream, result: dict[str, Any]
 ) -> None:

@@ -147,6 +147,7 @@ def test_an_eviction_waits_until_the_pod_before_is_back(
     eventually(lambda: release.evictable() == 1, WITHIN_S, 0.3)
 
 
+@pytest.mark.on_demand("make cluster-tests")
 def test_only_a_number_of_pods_that_stay_works_for_a_ray_cluster(
     simulated: Kubectl, gpu_nodes: list[str]
 ) -> None:
