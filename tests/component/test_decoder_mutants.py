@@ -19,7 +19,7 @@ from tests.component.mutants import (
 )
 
 SEED = 20_260_101
-MUTANTS = 300
+MUTANTS = 150
 
 
 def test_files_with_flipped_bits_have_one_outcome_each_and_harm_no_neighbour(
