@@ -14,8 +14,8 @@ RULES: Sequence[Rule] = [*rules_of(default_rules())]
 ALERTS = [rule for rule in RULES if rule.is_alert]
 RECORDED = {rule.name: rule for rule in RULES if not rule.is_alert}
 
-SCRAPE = frozenset({"namespace", "job", "instance"})
-"""Labels that Prometheus adds, `namespace` in Kubernetes."""
+SCRAPE = frozenset({"namespace", "release", "job", "instance"})
+"""Labels that Prometheus adds, `namespace` in Kubernetes and `release` by the chart's monitors."""
 
 WORKER = SCRAPE | {"kind", "worker", "group", "driver"}
 """Labels that the driver or the discovery file adds to a worker's series."""

@@ -254,6 +254,13 @@ def selectors(each: Object) -> list[Mapping[str, str]]:
 
 
 @every_example
+def test_no_budget_holds_a_pod_that_is_not_ready(path: Path) -> None:
+    budgets = [each for each in example(path) if each["kind"] == "PodDisruptionBudget"]
+    assert budgets
+    assert {each["spec"]["unhealthyPodEvictionPolicy"] for each in budgets} == {"AlwaysAllow"}
+
+
+@every_example
 def test_a_stateful_sets_own_pods_match_its_selector(path: Path) -> None:
     for each in example(path):
         if each["kind"] in ("StatefulSet", "Deployment"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.rigs.charts import CHART, SMALL, Object, kinds, objects, one, pods, refusal
@@ -68,7 +69,7 @@ def test_discovery_asks_every_driver_and_the_monitors_read_no_series_twice() -> 
         for n in range(2)
     ]
     (endpoint,) = one(manifest, "PodMonitor")["spec"]["podMetricsEndpoints"]
-    (of_drivers,) = endpoint["relabelings"]
+    _, of_drivers = endpoint["relabelings"]
     assert (of_drivers["targetLabel"], of_drivers["replacement"]) == (
         "__metrics_path__",
         "/metrics",
@@ -78,6 +79,16 @@ def test_discovery_asks_every_driver_and_the_monitors_read_no_series_twice() -> 
     assert endpoint["path"] == "/metrics/all"
     (sd,) = one(monitored(mode="kuberay", scrapeConfig={}), "ScrapeConfig")["spec"]["httpSDConfigs"]
     assert sd["url"] == "http://live-clipstream-driver.images.svc:8080/targets"
+
+
+@pytest.mark.parametrize("mode", ["deployment", "kuberay"])
+def test_series_have_the_label_by_which_dashboards_choose_a_release(mode: str) -> None:
+    manifest = monitored(mode=mode, podMonitor={}, serviceMonitor={}, scrapeConfig={})
+    label = {"action": "replace", "targetLabel": "release", "replacement": "live"}
+    (of_pods,) = one(manifest, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    (of_services,) = one(manifest, "ServiceMonitor")["spec"]["endpoints"]
+    of_workers = one(manifest, "ScrapeConfig")["spec"]
+    assert all(label in each["relabelings"] for each in (of_pods, of_services, of_workers))
 
 
 def test_discovery_asks_as_many_drivers_as_there_may_be() -> None:

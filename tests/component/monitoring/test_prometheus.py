@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deploy.dev.monitoring import pictures, promtool
-from deploy.dev.monitoring.boards import BOARDS
-from deploy.dev.monitoring.boards.board import Board
+from deploy.dev.monitoring.boards import BOARDS, PANELS
+from deploy.dev.monitoring.boards.board import Board, Query
 from deploy.dev.monitoring.rules import defaults, rules_file, scaled
 from pipeline import metrics
 from pipeline.adapters.prometheus import PrometheusMeter, serve
@@ -45,6 +46,13 @@ VALUES = {
     "engine": ("torch-cuda",),
     "store": ("s3",),
 }
+
+
+RELEASES = ("live", "other")
+"""They share a group, as two releases do for the time of an upgrade, and expose the same."""
+
+OF_EVERY_RELEASE = {"overview: Firing alerts", "decisions: Scores against the reference"}
+"""Alerts and recorded series of a group name no release."""
 
 
 class Exposed:
@@ -98,8 +106,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                 "static_configs": [
                     {
                         "targets": [f"{LOOPBACK}:{exposed.server.server_port}"],
-                        "labels": {"namespace": "images", **more},
+                        "labels": {"namespace": "images", "release": release, **more},
                     }
+                    for release in RELEASES
                 ],
             }
             for name, exposed, more in (
@@ -134,6 +143,20 @@ def test_every_panel_has_data(prometheus: Prometheus, board: Board) -> None:
             if not prometheus.query(query.filled("5s")):
                 empty.append(f"{panel.title}: {query.expr}")
     assert empty == []
+
+
+def test_a_panel_has_the_series_of_the_chosen_release_alone(prometheus: Prometheus) -> None:
+    def answered(query: Query, **release: str) -> list[dict[str, Any]]:
+        return prometheus.query(query.filled("5s", **release))
+
+    for name, panel in PANELS.items():
+        for query in panel.queries:
+            assert answered(query, release="live"), name
+            if name not in OF_EVERY_RELEASE:
+                assert not answered(query, release="another"), name
+    (replicas,) = PANELS["http: Replicas"].queries
+    counts = [answered(replicas, release=name)[0]["value"][1] for name in ("live", "live|other")]
+    assert counts == ["1", "2"]
 
 
 def test_the_dashboards_are_drawn_without_grafana(prometheus: Prometheus, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Read ``namespaces`` first: where a test's objects live, and what is kept of them
 topics, images, settings; ``release`` installs it. ``service_clients`` asks a Service's pods as the
 network of a cluster would. ``gpus`` counts the pods that hold GPUs at a time. ``results`` writes
 what tests on demand have measured. ``traces`` finds what a cluster has left behind.
+``argo_cd`` judges objects as Argo CD does.
 The clusters themselves are in ``deploy/dev/cluster``; the fixtures that start them are in
 ``tests/component/kubernetes/conftest.py``.
 """

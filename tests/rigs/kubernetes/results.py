@@ -20,6 +20,7 @@ RESULTS = ROOT / "tests/component/kubernetes/results"
 VERSIONS = {
     "kubernetes": programs.KUBERNETES,
     "helm": programs.HELM.version,
+    "kuberay": programs.KUBERAY,
     "keda": programs.ON_DEMAND[0].version,
     "kafka": KAFKA_VERSION,
 }

@@ -220,6 +220,25 @@ def pauses(what: str, published: dict[int, list[float]]) -> dict[int, float]:
     return longest
 
 
+def cost_of_a_notice(
+    what: str,
+    published: dict[int, list[float]],
+    others: Collection[int],
+    left: float,
+    back: float,
+) -> dict[str, Any]:
+    """What is written of a spot notice to one of two pods: ``pauses``, and which partitions are the
+    other pod's.
+
+    Raises ``AssertionError`` if one of these had no outcome between ``left`` and ``back`` (seconds
+    since 1970), while the pod was away.
+    """
+    longest = pauses(what, published)
+    for partition in others:
+        assert any(left < at < back for at in published[partition]), f"partition {partition} waited"
+    return {"partitions_of_the_other_pod": sorted(others), "without_an_outcome_s": longest}
+
+
 @contextmanager
 def open_stream(kubectl: Kubectl, kafka: EmbeddedKafka, s3: S3Server) -> Iterator[PodStream]:
     """A stream named after the namespace, which gets the keys of S3."""

@@ -10,6 +10,7 @@ import pytest
 
 from deploy.dev.monitoring.boards import BOARDS
 from deploy.dev.monitoring.boards.board import SOURCES, Board, Panel, Query, Row
+from deploy.dev.monitoring.expressions import selections
 from deploy.dev.monitoring.grafana import dashboards, rendered
 from pipeline.metrics import IMAGE_METRICS, STREAM_METRICS
 from tests.rigs.series import complaints, labels_of
@@ -71,11 +72,13 @@ def test_a_row_fills_the_width_of_the_page(board: Board) -> None:
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
-def test_every_variable_is_used_and_every_query_has_one_for_the_namespace(board: Board) -> None:
-    assert "namespace" in board.variables
+def test_every_query_is_of_the_chosen_release_and_every_variable_is_used(board: Board) -> None:
     for panel in board.panels:
+        of_a_group = panel.title == "Scores against the reference"
+        wanted = {"namespace"} if of_a_group else {"namespace", "release"}
         for query in panel.queries:
-            assert "$namespace" in query.expr, panel.title
+            for selection in selections(asked(query.expr)):
+                assert wanted <= selection.labels, f"{panel.title}: {selection}"
     dashboard = json.loads(rendered(board))
     names = [variable["name"] for variable in dashboard["templating"]["list"]]
     assert names == ["datasource", *board.variables]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.dev.monitoring.boards.board import Panel, Query
 from deploy.dev.monitoring.rules import templates
 from tests.fault.alerts.record import Record, panel_digests, recorded, rule_digests
 
@@ -65,6 +66,23 @@ def test_a_run_replaces_what_it_has_seen_and_keeps_the_rest(tmp_path: Path) -> N
     }
     assert now["alerts"].keys() == {"ClipstreamDefect ticket", "ClipstreamStoreDown page"}
     assert now["panels"].keys() == {PANEL, "store: Bytes read"}
+
+
+def test_a_panels_digest_is_of_what_it_asks_with_all_variables_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def digest(expression: str) -> str:
+        panel = Panel("a panel", "What it means.", "s", (Query(expression, "x"),))
+        with monkeypatch.context() as patch:
+            patch.setattr("tests.fault.alerts.record.PANELS", {"a board: a panel": panel})
+            (found,) = panel_digests().values()
+        return found
+
+    before = digest('sum(up{namespace=~"$namespace",job="a"})')
+    assert digest('sum(up{namespace=~"$namespace",release=~"$release",job="a"})') == before
+    assert digest('sum(up{release=~"$release|",job="a"})') == before
+    assert digest('sum(up{namespace=~"$namespace",job="b"})') != before
+    assert digest('sum(up{release=~"live",job="a"})') != before
 
 
 def test_a_digest_is_of_what_decides_when_an_alert_fires(

@@ -15,6 +15,7 @@ import yaml
 from deploy.dev.cluster import supplies
 from deploy.dev.reference.chart import readme, schema, values
 from pipeline.adapters.label_files import load_label_sets
+from tests.rigs.kubernetes.argo_cd import APPLICATIONS
 from tests.rigs.root import ROOT
 from workers.embedded.s3 import S3Server
 from workers.settings.loading import CATALOGUE
@@ -178,7 +179,6 @@ def test_the_developers_cluster_has_values_that_fit() -> None:
 
 
 def test_the_gitops_examples_have_valid_values() -> None:
-    application, _ = yaml.safe_load_all((KUBERNETES / "argocd-application.yaml").read_text())
-    assert problems(application["spec"]["source"]["helm"]["valuesObject"]) == []
+    assert problems(APPLICATIONS["clipstream"]["spec"]["source"]["helm"]["valuesObject"]) == []
     *_, release = yaml.safe_load_all((KUBERNETES / "flux-helmrelease.yaml").read_text())
     assert problems(release["spec"]["values"]) == []

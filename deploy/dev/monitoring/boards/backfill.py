@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.dev.monitoring.boards.board import (
-    NAMESPACE,
+    RELEASE,
     WORKER_LEGEND,
     Board,
     Panel,
@@ -31,8 +31,8 @@ BACKFILL = Board(
                     "percentunit",
                     (
                         Query(
-                            f'sum by (instance) ({SHARDS}{{{NAMESPACE},state="committed"}}) / '
-                            f"sum by (instance) ({SHARDS}{{{NAMESPACE}}})",
+                            f'sum by (instance) ({SHARDS}{{{RELEASE},state="committed"}}) / '
+                            f"sum by (instance) ({SHARDS}{{{RELEASE}}})",
                             "{{instance}}",
                         ),
                     ),
@@ -46,7 +46,7 @@ BACKFILL = Board(
                     (
                         Query(
                             gauge(
-                                "max", "clipstream_backfill_left_seconds", NAMESPACE, by="instance"
+                                "max", "clipstream_backfill_left_seconds", RELEASE, by="instance"
                             ),
                             "{{instance}}",
                         ),
@@ -59,7 +59,7 @@ BACKFILL = Board(
                     "set_aside: they killed their process several times, and are done last. "
                     "in_work is 0 while the job is paused.",
                     "short",
-                    (Query(f"sum by (state) ({SHARDS}{{{NAMESPACE}}})", "{{state}}"),),
+                    (Query(f"sum by (state) ({SHARDS}{{{RELEASE}}})", "{{state}}"),),
                     width=12,
                     stacked=True,
                 ),
@@ -69,7 +69,7 @@ BACKFILL = Board(
                     "ops",
                     (
                         Query(
-                            rate("clipstream_backfill_rows_total", NAMESPACE, "outcome"),
+                            rate("clipstream_backfill_rows_total", RELEASE, "outcome"),
                             "{{outcome}}",
                         ),
                     ),
@@ -81,11 +81,9 @@ BACKFILL = Board(
                     "From its first row to its last. A lost worker loses up to two shards of work.",
                     "s",
                     (
+                        Query(mean("clipstream_backfill_shard_duration_seconds", RELEASE), "mean"),
                         Query(
-                            mean("clipstream_backfill_shard_duration_seconds", NAMESPACE), "mean"
-                        ),
-                        Query(
-                            quantile(0.9, "clipstream_backfill_shard_duration_seconds", NAMESPACE),
+                            quantile(0.9, "clipstream_backfill_shard_duration_seconds", RELEASE),
                             "90 %",
                         ),
                     ),
@@ -102,7 +100,7 @@ BACKFILL = Board(
                     "ops",
                     (
                         Query(
-                            rate("clipstream_backfill_failures_total", NAMESPACE, "code"),
+                            rate("clipstream_backfill_failures_total", RELEASE, "code"),
                             "{{code}}",
                         ),
                     ),
@@ -115,7 +113,7 @@ BACKFILL = Board(
                         Query(
                             "time() - max by (driver, worker) "
                             "(clipstream_backfill_last_progress_timestamp_seconds"
-                            f"{{{NAMESPACE}}} > 0)",
+                            f"{{{RELEASE}}} > 0)",
                             WORKER_LEGEND,
                         ),
                     ),
@@ -129,7 +127,7 @@ BACKFILL = Board(
                             gauge(
                                 "sum",
                                 "clipstream_backfill_given_back_places",
-                                NAMESPACE,
+                                RELEASE,
                                 by="instance",
                             ),
                             "{{instance}}",

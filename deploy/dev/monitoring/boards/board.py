@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-ALL = 'namespace=~"$namespace",group=~"$group",driver=~"$driver"'
-"""Matchers of series that a worker or a driver of a stream exposes."""
+RELEASE = 'namespace=~"$namespace",release=~"$release"'
+"""Matchers of series without a group: of drivers, of the HTTP server, and of backfills."""
 
-NAMESPACE = 'namespace=~"$namespace"'
-"""Matchers of series without a group: of the HTTP server, and of backfills."""
+ALL = f'{RELEASE},group=~"$group",driver=~"$driver"'
+"""Matchers of series that a worker of a stream exposes."""
 
 RATE = "$__rate_interval"
 
@@ -21,6 +21,7 @@ WORKER_LEGEND = "{{driver}}/{{worker}}"
 
 SOURCES: Mapping[str, str] = {
     "namespace": "clipstream_driver_workers",
+    "release": "clipstream_driver_workers",
     "group": "clipstream_references_total",
     "driver": "clipstream_references_total",
     "label_set": "clipstream_label_decisions_total",
@@ -36,10 +37,11 @@ class Query:
     expr: str
     legend: str
 
-    def filled(self, rate: str) -> str:
-        """What Grafana asks with all variables at *All*. Rates look back over ``rate``, such as
-        ``2m``."""
-        return re.sub(r"\$\w+", ".*", self.expr.replace(RATE, rate))
+    def filled(self, rate: str, **chosen: str) -> str:
+        """What Grafana asks with all variables at *All*, but for those ``chosen``. Rates look back
+        over ``rate``, such as ``2m``."""
+        asked = self.expr.replace(RATE, rate)
+        return re.sub(r"\$(\w+)", lambda variable: chosen.get(variable[1], ".*"), asked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.dev.monitoring.boards.board import (
-    NAMESPACE,
+    RELEASE,
     Board,
     Panel,
     Query,
@@ -13,9 +13,11 @@ from deploy.dev.monitoring.boards.board import (
     rate,
 )
 
-SETS = f'{NAMESPACE},label_set=~"$label_set"'
+SETS = f'{RELEASE},label_set=~"$label_set"'
 OF_A_SET = rate("clipstream_label_decisions_total", SETS, "label_set")
 MATCHES = rate("clipstream_label_matches_total", SETS, "label_set, label")
+# The index of a group's workers together, of whichever release they are.
+INDICES = 'clipstream:drift:psi{namespace=~"$namespace",label_set=~"$label_set"}'
 
 DECISIONS = Board(
     "decisions",
@@ -90,9 +92,7 @@ DECISIONS = Board(
                     "ops",
                     (
                         Query(
-                            rate(
-                                "clipstream_references_total", f'{NAMESPACE},outcome="dead_letter"'
-                            ),
+                            rate("clipstream_references_total", f'{RELEASE},outcome="dead_letter"'),
                             "dead letters",
                         ),
                     ),
@@ -105,11 +105,12 @@ DECISIONS = Board(
                 Panel(
                     "Scores against the reference",
                     "Population stability index of a label's scores, beyond chance: the 20 "
-                    "largest. Up to 0.1 is little, and above 0.25 is much.",
+                    "largest. Up to 0.1 is little, and above 0.25 is much. Of groups, whatever "
+                    "release is chosen.",
                     "short",
                     (
                         Query(
-                            f"topk(20, max by (label_set, label) (clipstream:drift:psi{{{SETS}}}))",
+                            f"topk(20, max by (label_set, label) ({INDICES}))",
                             "{{label_set}}: {{label}}",
                         ),
                     ),
@@ -200,7 +201,7 @@ DECISIONS = Board(
                     "short",
                     (
                         Query(
-                            gauge("sum", "clipstream_label_sets_refused", NAMESPACE, by="driver"),
+                            gauge("sum", "clipstream_label_sets_refused", RELEASE, by="driver"),
                             "{{driver}}",
                         ),
                     ),
@@ -212,7 +213,7 @@ DECISIONS = Board(
                     (
                         Query(
                             increase(
-                                "clipstream_label_set_reloads_total", "1h", NAMESPACE, by="outcome"
+                                "clipstream_label_set_reloads_total", "1h", RELEASE, by="outcome"
                             ),
                             "{{outcome}}",
                         ),
@@ -230,7 +231,7 @@ DECISIONS = Board(
                     "ops",
                     (
                         Query(
-                            rate("clipstream_known_matches_total", NAMESPACE, by="known_list"),
+                            rate("clipstream_known_matches_total", RELEASE, by="known_list"),
                             "{{known_list}}",
                         ),
                     ),
@@ -246,7 +247,7 @@ DECISIONS = Board(
                             gauge(
                                 "count",
                                 "clipstream_known_list_info",
-                                NAMESPACE,
+                                RELEASE,
                                 by="known_list, version",
                             ),
                             "{{known_list}} {{version}}",
@@ -260,7 +261,7 @@ DECISIONS = Board(
                     "short",
                     (
                         Query(
-                            gauge("sum", "clipstream_known_lists_refused", NAMESPACE, by="driver"),
+                            gauge("sum", "clipstream_known_lists_refused", RELEASE, by="driver"),
                             "{{driver}}",
                         ),
                     ),
@@ -273,7 +274,7 @@ DECISIONS = Board(
                     (
                         Query(
                             increase(
-                                "clipstream_known_list_reloads_total", "1h", NAMESPACE, by="outcome"
+                                "clipstream_known_list_reloads_total", "1h", RELEASE, by="outcome"
                             ),
                             "{{outcome}}",
                         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.dev.monitoring.boards.board import (
-    NAMESPACE,
+    RELEASE,
     Board,
     Panel,
     Query,
@@ -13,7 +13,7 @@ from deploy.dev.monitoring.boards.board import (
     rate,
 )
 
-ROUTES = f'{NAMESPACE},route=~"$route"'
+ROUTES = f'{RELEASE},route=~"$route"'
 REQUESTS = "clipstream_http_requests_total"
 
 HTTP = Board(
@@ -65,7 +65,7 @@ HTTP = Board(
                     "reqps",
                     (
                         Query(
-                            rate("clipstream_http_refusals_total", NAMESPACE, "reason"),
+                            rate("clipstream_http_refusals_total", RELEASE, "reason"),
                             "{{reason}}",
                         ),
                     ),
@@ -87,7 +87,7 @@ HTTP = Board(
                     "ops",
                     (
                         Query(
-                            rate("clipstream_http_image_outcomes_total", NAMESPACE, "outcome"),
+                            rate("clipstream_http_image_outcomes_total", RELEASE, "outcome"),
                             "{{outcome}}",
                         ),
                     ),
@@ -97,17 +97,13 @@ HTTP = Board(
                     "Images by key",
                     "What to bill.",
                     "ops",
-                    (Query(rate("clipstream_http_images_total", NAMESPACE, "key"), "{{key}}"),),
+                    (Query(rate("clipstream_http_images_total", RELEASE, "key"), "{{key}}"),),
                 ),
                 Panel(
                     "Bytes of images by key",
                     "What to bill.",
                     "Bps",
-                    (
-                        Query(
-                            rate("clipstream_http_image_bytes_total", NAMESPACE, "key"), "{{key}}"
-                        ),
-                    ),
+                    (Query(rate("clipstream_http_image_bytes_total", RELEASE, "key"), "{{key}}"),),
                 ),
             ),
         ),
@@ -118,11 +114,7 @@ HTTP = Board(
                     "Replicas",
                     "Replicas that expose metrics.",
                     "short",
-                    (
-                        Query(
-                            f"count(clipstream_http_requests_in_flight{{{NAMESPACE}}})", "replicas"
-                        ),
-                    ),
+                    (Query(f"count(clipstream_http_requests_in_flight{{{RELEASE}}})", "replicas"),),
                     width=4,
                     figure=True,
                 ),
@@ -131,10 +123,8 @@ HTTP = Board(
                     "At serve.max_requests further ones get 429.",
                     "short",
                     (
-                        Query(
-                            f"sum(clipstream_http_requests_in_flight{{{NAMESPACE}}})", "requests"
-                        ),
-                        Query(f"sum(clipstream_http_images_in_hand{{{NAMESPACE}}})", "images"),
+                        Query(f"sum(clipstream_http_requests_in_flight{{{RELEASE}}})", "requests"),
+                        Query(f"sum(clipstream_http_images_in_hand{{{RELEASE}}})", "images"),
                     ),
                     width=7,
                 ),
@@ -142,11 +132,7 @@ HTTP = Board(
                     "Bytes held",
                     "At serve.max_memory_mib further requests get 429.",
                     "bytes",
-                    (
-                        Query(
-                            f"max(clipstream_http_held_bytes{{{NAMESPACE}}})", "most of a replica"
-                        ),
-                    ),
+                    (Query(f"max(clipstream_http_held_bytes{{{RELEASE}}})", "most of a replica"),),
                     width=7,
                 ),
                 Panel(
@@ -155,7 +141,7 @@ HTTP = Board(
                     "short",
                     (
                         Query(
-                            increase("clipstream_key_reloads_total", "1h", NAMESPACE, by="outcome"),
+                            increase("clipstream_key_reloads_total", "1h", RELEASE, by="outcome"),
                             "{{outcome}}",
                         ),
                     ),

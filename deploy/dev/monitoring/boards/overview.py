@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy.dev.monitoring.boards.board import (
     ALL,
-    NAMESPACE,
+    RELEASE,
     Board,
     Panel,
     Query,
@@ -26,12 +26,13 @@ OVERVIEW = Board(
             (
                 Panel(
                     "Firing alerts",
-                    "Alerts of Clipstream that fire now. Each has a runbook.",
+                    "Alerts of Clipstream that fire now. Each has a runbook. An alert of a whole "
+                    "group or namespace names no release, and counts for each.",
                     "short",
                     (
                         Query(
                             'count(ALERTS{alertstate="firing",alertname=~"Clipstream.*",'
-                            f"{NAMESPACE}}}) or vector(0)",
+                            'namespace=~"$namespace",release=~"$release|"}) or vector(0)',
                             "firing",
                         ),
                     ),
@@ -141,7 +142,7 @@ OVERVIEW = Board(
                     "short",
                     (
                         Query(
-                            gauge("sum", "clipstream_driver_workers", NAMESPACE, by="state"),
+                            gauge("sum", "clipstream_driver_workers", RELEASE, by="state"),
                             "{{state}}",
                         ),
                     ),
@@ -170,7 +171,7 @@ OVERVIEW = Board(
                     "short",
                     (
                         Query(
-                            gauge("sum", "clipstream_driver_places_empty", NAMESPACE, by="code"),
+                            gauge("sum", "clipstream_driver_places_empty", RELEASE, by="code"),
                             "{{code}}",
                         ),
                     ),
@@ -184,7 +185,7 @@ OVERVIEW = Board(
                             increase(
                                 "clipstream_driver_worker_deaths_total",
                                 "1h",
-                                NAMESPACE,
+                                RELEASE,
                                 by="instance",
                             ),
                             "{{instance}}",
@@ -200,7 +201,7 @@ OVERVIEW = Board(
                             gauge(
                                 "min",
                                 "clipstream_certificate_expiry_timestamp_seconds",
-                                NAMESPACE,
+                                RELEASE,
                                 by="setting",
                             )
                             + " - time()",
@@ -215,7 +216,7 @@ OVERVIEW = Board(
                     (
                         Query(
                             "count by (kind, group, driver) "
-                            f"(clipstream_worker_up{{{NAMESPACE}}} == 0)",
+                            f"(clipstream_worker_up{{{RELEASE}}} == 0)",
                             "{{kind}} {{group}} {{driver}}",
                         ),
                     ),
@@ -230,7 +231,7 @@ OVERVIEW = Board(
                             gauge(
                                 "count",
                                 "clipstream_model_info",
-                                NAMESPACE,
+                                RELEASE,
                                 by="version, model, revision, precision, engine",
                             ),
                             "{{version}} {{model}} {{precision}} {{engine}}",
