@@ -186,6 +186,7 @@ GROUPS = (
             "tests/component/kubernetes/test_node_namespaces.py",
             "tests/component/kubernetes/test_real_node.py",
             "tests/component/kubernetes/test_release.py",
+            "tests/component/kubernetes/test_weights.py",
         ),
     ),
     Group(
