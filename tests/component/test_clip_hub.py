@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from huggingface_hub import constants
@@ -16,6 +14,7 @@ from huggingface_hub import constants
 from pipeline.adapters.clip.checkpoint import Checkpoint, from_hub
 from pipeline.adapters.clip.encoder import DEFAULT_MODEL, DEFAULT_REVISION, ClipEncoder, ModelPolicy
 from pipeline.errors import Halt
+from tests.rigs.services.model_hub import ModelHub
 from tests.rigs.stages.clip_checkpoints import write_small_checkpoint
 
 NAME = "acme/tiny-clip"
@@ -63,116 +62,67 @@ def test_offline_without_the_model_in_the_cache_says_what_to_do(tmp_path: Path) 
 
 
 @pytest.fixture
-def hub(original: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A hub on the loopback that holds the checkpoint and a pickle; yields the paths asked for."""
-    asked: list[str] = []
+def hub(original: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelHub]:
+    """A hub on the loopback that holds the checkpoint and a pickle."""
     files = {file.name: file.read_bytes() for file in original.iterdir()}
     files["pytorch_model.bin"] = b"would run code"
-
-    class Hub(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self._answer(body=False)
-
-        def do_GET(self) -> None:
-            self._answer(body=True)
-
-        def _answer(self, *, body: bool) -> None:
-            asked.append(self.path)
-            resolve = f"/{NAME}/resolve/{REVISION}/"
-            if self.path.startswith(f"/api/models/{NAME}/tree/{REVISION}"):
-                content = json.dumps(
-                    [
-                        {"type": "file", "path": name, "size": len(data), "oid": digest(data)}
-                        for name, data in files.items()
-                    ]
-                ).encode()
-            elif self.path.removeprefix(resolve) in files:
-                content = files[self.path.removeprefix(resolve)]
-            else:
-                gated = "/gated" in self.path
-                self.send_response(403 if gated else 404)
-                self.send_header("X-Error-Code", "GatedRepo" if gated else "RevisionNotFound")
-                self.end_headers()
-                return
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("ETag", f'"{digest(content)}"')
-            self.send_header("X-Repo-Commit", REVISION)
-            self.end_headers()
-            if body:
-                self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    def digest(data: bytes) -> str:
-        return hashlib.sha1(data).hexdigest()
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    try:
-        yield asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with closing(ModelHub(NAME, REVISION, files)) as hub:
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield hub
 
 
 def test_a_model_is_downloaded_once_and_without_its_pickles(
-    hub: list[str], original: Path, tmp_path: Path
+    hub: ModelHub, original: Path, tmp_path: Path
 ) -> None:
     checkpoint = take(tmp_path)
     assert checkpoint.revision == REVISION
     assert {file.name: file.read_bytes() for file in checkpoint.directory.iterdir()} == {
         file.name: file.read_bytes() for file in original.iterdir()
     }
-    assert hub
-    assert not any("pytorch_model" in path for path in hub)
-    hub.clear()
+    assert hub.requests
+    assert not any("pytorch_model" in request for request in hub.requests)
+    hub.requests.clear()
     assert take(tmp_path) == checkpoint
-    assert hub == []
+    assert hub.requests == []
 
 
 def test_an_interrupted_download_is_taken_up_again(
-    hub: list[str], original: Path, tmp_path: Path
+    hub: ModelHub, original: Path, tmp_path: Path
 ) -> None:
     into_cache(original, tmp_path, without="model.safetensors")
     with pytest.raises(Halt, match=r"model\.safetensors is missing"):
         take(tmp_path, offline=True)
-    assert hub == []
+    assert hub.requests == []
     assert (take(tmp_path).directory / "model.safetensors").is_file()
 
 
-def test_a_cache_that_cannot_be_written_ends_the_start(hub: list[str], tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_ends_the_start(hub: ModelHub, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Halt, match="the download failed") as caught:
         take(tmp_path / "file" / "cache")
     assert caught.value.code == "model.unreachable"
     assert "NotADirectoryError" in caught.value.message
-    assert hub
+    assert hub.requests
 
 
-def test_a_commit_that_the_hub_has_not_is_named(hub: list[str], tmp_path: Path) -> None:
+def test_a_commit_that_the_hub_has_not_is_named(hub: ModelHub, tmp_path: Path) -> None:
     absent = REVISION[::-1]
     with pytest.raises(Halt, match=f"{absent}: the repository has no such commit"):
         take(tmp_path, absent)
-    assert hub
+    assert hub.requests
 
 
-def test_a_refused_download_is_told(hub: list[str], tmp_path: Path) -> None:
+def test_a_refused_download_is_told(hub: ModelHub, tmp_path: Path) -> None:
+    hub.token = "needed"
     with pytest.raises(Halt, match="the download failed") as caught:
-        from_hub("acme/gated", REVISION, cache_directory=tmp_path, offline=False)
+        take(tmp_path)
     assert caught.value.code == "model.unreachable"
     assert "token" in caught.value.message
-    assert hub
+    assert hub.requests
 
 
 def test_the_default_is_a_pinned_commit() -> None:

@@ -167,6 +167,7 @@ GROUPS = (
             "tests/component/kubernetes/test_ray_*.py",
             "tests/component/kubernetes/test_real_node.py",
             "tests/component/kubernetes/test_release.py",
+            "tests/component/kubernetes/test_weights.py",
         ),
     ),
     Group("types", "strict types of product and tests", command=shell("mypy"), computes=True),

@@ -258,6 +258,14 @@ def test_the_weights_are_where_the_settings_say(
             assert own["readOnly"] is False
 
 
+def test_every_container_asks_the_mirror_of_the_hub() -> None:
+    mirror = {"name": "HF_ENDPOINT", "value": "https://hub.internal"}
+    for mode in ("deployment", "kuberay"):
+        manifest = objects(small(mode=mode, extraEnv=[mirror]))
+        asking = [each for pod in pods(manifest) for each in containers(pod)]
+        assert {environment(each)["HF_ENDPOINT"] for each in asking} == {mirror["value"]}
+
+
 @pytest.mark.parametrize("source", ["baked", "volume", "s3"])
 def test_a_source_of_weights_without_its_place_is_refused(source: str) -> None:
     assert f"because model.source is {source}" in refusal(small(model={"source": source}))

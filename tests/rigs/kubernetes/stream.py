@@ -85,6 +85,8 @@ class PodStream:
         self.dead_letters = 0
         self.label_sets: dict[bytes, set[str]] = {}
         """Versions of the label sets by which a reference was classified, by its key."""
+        self.models: dict[bytes, tuple[str, str]] = {}
+        """Name and revision of the model that looked at a reference's image, by its key."""
         self._published_ms: dict[bytes, int] = {}
         self._load_began = 0.0
 
@@ -122,8 +124,9 @@ class PodStream:
             if outcome.topic is OutputTopic.DEAD_LETTERS:
                 self.dead_letters += 1
             else:
-                results = json.loads(outcome.value)["results"]
-                self.label_sets[key] = {it["version"] for it in results}
+                event = json.loads(outcome.value)
+                self.label_sets[key] = {it["version"] for it in event["results"]}
+                self.models[key] = (event["model"]["name"], event["model"]["revision"])
         return len(self.outcomes)
 
     def until_all(self, within_s: float = OUTCOMES_S) -> None:

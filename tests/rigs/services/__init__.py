@@ -6,5 +6,5 @@ it, ``scripted_s3`` is an S3 server whose answers a test scripts, ``listing_serv
 any number of keys, and ``web_server`` one over TLS, with ``certificates`` of an authority of our
 own. ``api_server`` answers as Kubernetes does. ``ray_nodes`` is a Ray cluster of several nodes on
 one machine. ``prometheus`` scrapes and evaluates every second, and ``panels`` asks it for what the
-dashboards show. ``otlp_receiver`` takes traces.
+dashboards show. ``otlp_receiver`` takes traces. ``model_hub`` has one model.
 """

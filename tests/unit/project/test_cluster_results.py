@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -54,6 +55,13 @@ def test_no_partition_waited_for_longer_than_it_may(name: str, what: str, told: 
 )
 def test_the_page_has_the_times_of_the_last_run(what: str, told: str) -> None:
     assert f"| {told}, mode `deployment` | {measured_of('release')[what]} |" in PAGE
+
+
+@pytest.mark.parametrize("source", ["hub", "baked", "volume", "s3"])
+def test_the_page_has_the_time_of_each_source_of_weights(source: str) -> None:
+    measured = measured_of("weights")["pending_to_first_outcome_s"]
+    (row,) = re.findall(rf"^\| `{source}` \|.*$", PAGE, re.MULTILINE)
+    assert row.endswith(f" | {measured[source]} |")
 
 
 def test_an_upgrade_of_http_servers_failed_no_request() -> None:
