@@ -191,7 +191,7 @@ GROUPS = (
     Group(
         "kuberay",
         "a release with a RayCluster on a real node: outcomes, lost pods, in CI",
-        files=("tests/component/kubernetes/test_ray_release.py",),
+        files=("tests/component/kubernetes/test_ray_*.py",),
     ),
     Group(
         "simulated",
