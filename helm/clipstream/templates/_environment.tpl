@@ -59,10 +59,13 @@ leaves its workers).
 # Ray Serve reads these when its processes start, on every node.
 - {name: RAY_SERVE_ENABLE_HA_PROXY, value: {{ ternary "0" "1" (eq (dig "serve" "proxy" "auto" (fromYaml (include "clipstream.driverSettings" .root))) "python") | quote }}}
 - {name: RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, value: "workers.serve.admission.internal_headers:middlewares"}
-- {name: RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S, value: "30"}
-- {name: RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S, value: "30"}
+- {name: RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S, value: "30.0"}
+- {name: RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S, value: "30.0"}
 - {name: RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S, value: "60"}
-- {name: RAY_SERVE_HAPROXY_MAXCONN, value: "20000"}
+- {name: RAY_SERVE_HAPROXY_HEALTH_CHECK_FALL, value: "10"}
+- {name: RAY_SERVE_HAPROXY_HEALTH_CHECK_FASTINTER, value: 1s}
+- {name: RAY_SERVE_HAPROXY_OBSERVE_MARK_DOWN_ENABLED, value: "0"}
+- {name: RAY_SERVE_HAPROXY_MAXCONN, value: {{ $values.serve.maxConnections | quote }}}
 - {name: RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S, value: {{ $values.serve.preStopSeconds | quote }}}
 {{- end }}
 {{- end }}

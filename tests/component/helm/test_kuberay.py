@@ -18,6 +18,7 @@ from tests.rigs.charts import (
     refusal,
 )
 from tests.rigs.root import ROOT
+from workers.cluster.serving.environment import variables
 
 
 def cluster(**more: Any) -> Object:
@@ -183,6 +184,18 @@ def test_the_autoscaler_is_restricted_too() -> None:
     assert (group["minReplicas"], group["maxReplicas"]) == (1, 4)
 
 
+def test_the_autoscaler_has_what_every_container_has() -> None:
+    of_all: dict[str, list[Object]] = {
+        "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+        "extraEnvFrom": [{"configMapRef": {"name": "proxies"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ssl/certs", "readOnly": True}],
+    }
+    options = cluster(ray={"autoscaler": {"enabled": True}}, **of_all)["autoscalerOptions"]
+    assert options["env"] == of_all["extraEnv"]
+    assert options["envFrom"] == of_all["extraEnvFrom"]
+    assert of_all["extraVolumeMounts"][0] in options["volumeMounts"]
+
+
 def test_there_is_no_stateful_set_and_nobody_asks_the_api() -> None:
     manifest = objects({**SMALL, "mode": "kuberay"})
     assert not {"StatefulSet", "Deployment", "Role", "RoleBinding"} & kinds(manifest)
@@ -232,13 +245,24 @@ def test_one_driver_runs_the_server_too(stream: bool, command: list[str]) -> Non
     assert {port["name"] for port in driver["ports"]} == {"health", "http"}
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_head_gets_requests_while_a_replica_answers_whatever_the_stream_does(
+    stream: bool,
+) -> None:
+    _, driver = head(cluster(stream={"enabled": stream}, **SERVES))["containers"]
+    assert driver["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+    assert driver["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "health"}
+    _, driver = head(cluster())["containers"]
+    assert driver["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "health"}
+
+
 def test_ray_serve_has_its_variables_on_every_node() -> None:
     spec = cluster(**SERVES)
     (group,) = spec["workerGroupSpecs"]
     for ray in (head(spec)["containers"][0], group["template"]["spec"]["containers"][0]):
-        variables = environment(ray)
-        assert variables["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
-        module, _, name = variables["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].partition(":")
+        has = environment(ray)
+        assert variables(haproxy=True, folder=None).items() <= has.items()
+        module, _, name = has["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].partition(":")
         assert hasattr(pytest.importorskip(module), name)
     python = cluster(settings={"serve": {"proxy": "python"}}, **SERVES)
     assert environment(head(python)["containers"][0])["RAY_SERVE_ENABLE_HA_PROXY"] == "0"

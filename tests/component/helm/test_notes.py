@@ -40,3 +40,9 @@ def test_the_notes_of_a_server_alone_say_how_to_prove_it() -> None:
     assert "helm test live -n images" in text
     assert "set test.httpKey.name first" in text
     assert "set test" not in notes({**alone, "test": {"httpKey": {"name": "plain"}}})
+
+
+def test_the_notes_say_how_to_upgrade_beside_rays_autoscaler() -> None:
+    scaled = {**SMALL, "ray": {"autoscaler": {"enabled": True}}}
+    assert "--server-side=false" in notes({**scaled, "mode": "kuberay"})
+    assert "--server-side" not in notes(scaled)

@@ -207,7 +207,7 @@ def test_an_evicted_head_drains_and_comes_back(
     with stream.under_load() as sent:
         with watched_end(release.kubectl, head) as codes:
             evict(release.kubectl, head)
-        eventually(lambda: another_is_ready(release, before), READY_S, interval_s=0.5)
+        eventually(lambda: release.another_is_ready("head", before), READY_S, interval_s=0.5)
     stream.until_all()
     longest = pauses("eviction of the head", stream.published(sent))
     result["head_evicted"] = {"without_an_outcome_s": longest}
@@ -225,7 +225,7 @@ def test_an_upgrade_under_load_replaces_the_cluster_and_loses_nothing(
     with stream.under_load() as sent:
         with release.upgrade() as running:
             end(running)
-        eventually(lambda: another_is_ready(release, head), READY_S, interval_s=0.5)
+        eventually(lambda: release.another_is_ready("head", head), READY_S, interval_s=0.5)
     stream.until_all()
     longest = pauses("upgrade of the cluster", stream.published(sent))
     result["upgrade"] = {"without_an_outcome_s": longest}
@@ -247,9 +247,3 @@ def test_a_rollback_replaces_a_cluster_whose_image_does_not_exist(
     release.helm("rollback", NAME, str(revision))
     stream.send(PARTITIONS)
     stream.until_all()
-
-
-def another_is_ready(release: Release, before: dict[str, str]) -> bool:
-    """Whether a head is ready that is none of those before."""
-    heads = release.identities("head")
-    return any(heads[it] not in before.values() and release.is_ready("head", it) for it in heads)

@@ -102,6 +102,11 @@ class Release:
             return False
         return has_condition(found, "Ready")
 
+    def another_is_ready(self, component: str, before: Mapping[str, str]) -> bool:
+        """Whether a pod is ready that is none of these identities."""
+        now = self.identities(component)
+        return any(now[it] not in before.values() and self.is_ready(component, it) for it in now)
+
     def a_pod_is_stopped_by(self, component: str, reason: str) -> bool:
         """Whether a container of the component does not run for this reason: one of Kubernetes, or
         an ``exit code``."""

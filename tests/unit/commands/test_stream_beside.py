@@ -22,13 +22,19 @@ from tests.rigs.waiting import eventually
 from tests.rigs.workers.supervisor import Stage, Worker, end
 from workers.cluster.serving.board import Heard, Report, State
 from workers.commands.serving import serve
+from workers.endpoints.driver import HealthEndpoint
 from workers.endpoints.policy import EndpointsPolicy
 from workers.settings.loading import Settings
 from workers.supervise.slot import Ended, Fate
 from workers.supervise.supervisor import ExitCode
 
+ANSWERED = "requests are answered"
+
 HALTED = Ended(Fate.HALTED, "kafka.offset_out_of_range", "records are gone")
 LOOKS_IN_FLIGHT = 3
+
+LONGER_S = 0.05
+"""For which a worker drains after the last request was answered."""
 
 
 class Both(Stage):
@@ -55,6 +61,8 @@ class Both(Stage):
         stop = worker.stop
 
         def told(grace_s: float) -> None:
+            eventually(lambda: ANSWERED in self.happened)
+            time.sleep(LONGER_S)
             self.happened.append("the worker is stopped")
             stop(grace_s)
 
@@ -73,7 +81,7 @@ class Both(Stage):
         self._looks_draining += draining
         in_flight = int(self._looks_draining < LOOKS_IN_FLIGHT)
         if draining and not in_flight:
-            self.happened.append("requests are answered")
+            self.happened.append(ANSWERED)
         said = Report("a", "here", State.READY, draining=draining, in_flight=in_flight)
         return [Heard(said, 0, 0.0)]
 
@@ -106,12 +114,18 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Both:
         both.there = both.listed_in is not None and both.listed_in.parent.is_dir()
         return cluster
 
+    class Endpoint(HealthEndpoint):
+        def close(self) -> None:
+            both.happened.append("the port of probes closes")
+            super().close()
+
     cluster = SimpleNamespace(
         reservation=SimpleNamespace(warning=""),
         close=lambda: both.happened.append("the cluster ends"),
     )
     replaced: dict[str, Any] = {
         "Cluster": join,
+        "HealthEndpoint": Endpoint,
         "ServeApplication": lambda *_, **__: both,
         "supervisor_on": lambda *_: both.supervisor,
         "stream_group": lambda *_: contextlib.nullcontext(object()),
@@ -141,19 +155,14 @@ def once(holds: Callable[[], bool], act: Callable[[], object]) -> Iterator[None]
     thread.join()
 
 
-def ends(both: Both) -> list[str]:
-    """What happened, with the two drains in a fixed order: they go on at the same time."""
-    drained, ended = both.happened[:-2], both.happened[-2:]
-    return [*sorted(drained), *ended]
-
-
-IN_ORDER = ["the application ends", "the cluster ends"]
+IN_ORDER = ["the port of probes closes", "the application ends", "the cluster ends"]
+"""On a RayCluster the head goes when the port closes. Nothing may drain any more."""
 
 
 def test_sigterm_drains_both_before_anything_ends(both: Both) -> None:
     with once(lambda: both.ready, lambda: os.kill(os.getpid(), signal.SIGTERM)):
         assert both.serve() is ExitCode.OK
-    assert ends(both) == ["requests are answered", "the worker is stopped", *IN_ORDER]
+    assert both.happened == [ANSWERED, "the worker is stopped", *IN_ORDER]
     assert both.worker(0).stops == [30.0]
     assert not both.supervisor.standing.ready
 
@@ -161,7 +170,7 @@ def test_sigterm_drains_both_before_anything_ends(both: Both) -> None:
 def test_a_stream_that_halts_ends_the_application_in_order_with_its_exit_code(both: Both) -> None:
     with once(lambda: both.ready, end(both, 0, HALTED)):
         assert both.serve() is ExitCode.HALTED
-    assert ends(both) == ["requests are answered", *IN_ORDER]
+    assert both.happened == [ANSWERED, *IN_ORDER]
 
 
 def test_a_crash_of_the_supervisor_is_told_and_ends_the_application(
@@ -175,7 +184,7 @@ def test_a_crash_of_the_supervisor_is_told_and_ends_the_application(
 
     both.prepare = crash
     assert both.serve() is ExitCode.CRASH_LOOP
-    assert ends(both) == ["requests are answered", *IN_ORDER]
+    assert both.happened == [ANSWERED, *IN_ORDER]
     assert [str(each.exc_value) for each in told] == ["a defect, says the test"]
 
 

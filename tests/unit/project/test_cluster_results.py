@@ -78,3 +78,18 @@ def test_keda_followed_the_lag_up_to_the_maximum_and_back() -> None:
     most = scaled["keda"]["maxReplicas"]
     assert [pods for _, pods in scaled["replicas"]] == [1, 3, most, 3, 2, 1]
     assert "SASL" in measured["wrong_password"]["told"]
+
+
+def test_rays_autoscaler_brought_a_pod_for_a_backlog_and_took_it_away() -> None:
+    measured = measured_of("ray_autoscaler")
+    (_, one), (came_s, two), (_, one_again) = measured["pods"]
+    assert (one, two, one_again) == (1, 2, 1)
+    read_s, gone_s = (
+        measured["backlog"][it]
+        for it in ("from_the_pod_to_its_worker_s", "from_the_last_outcome_to_one_pod_s")
+    )
+    told = (
+        f"a second pod came {came_s:.0f} s after a backlog, and its worker read {read_s:.0f} s "
+        f"later. The pod went {gone_s:.0f} s after the last outcome"
+    )
+    assert told in " ".join(PAGE.split())

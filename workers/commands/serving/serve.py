@@ -187,6 +187,9 @@ class Driver:
                 if not self._announced:
                     self._announce_when_ready()
             self._drain()
+            if self._stream is not None:
+                # The head of a RayCluster stays as long as this port is open. Workers need it.
+                self._stream.close()
         return ExitCode.OK
 
     def _places(self) -> Sequence[Place]:

@@ -24,6 +24,7 @@
     {{- if $values.serve.enabled }}
     - {name: http, containerPort: {{ include "clipstream.httpPort" .text }}}
     {{- end }}
-  {{- include "clipstream.probes" . | nindent 2 }}
+  # The Service of HTTP clients leads here. A stream that does not work must not close it.
+  {{- include "clipstream.probes" (dict "root" .root "ready" (ternary "http" "health" $values.serve.enabled)) | nindent 2 }}
   {{- include "clipstream.resources" $values.driver | nindent 2 }}
 {{- end }}
