@@ -39,6 +39,11 @@ BACKFILL: dict[str, HaltCode] = {
         "write or copy the manifest again",
         of_input=True,
     ),
+    "backfill.disk_full": command(
+        "the folder for temporary files has no room for the rows that wait there while a job is "
+        "cut",
+        "make room there, or set `TMPDIR` to another folder, and run the command again",
+    ),
     "backfill.another_source": command(
         "the output has a job that was cut from another source, or with other options",
         "repeat the command of the job, or choose another output",

@@ -26,6 +26,7 @@ class Fault(enum.Enum):
 
     LATENCY = "the answer comes late"
     RESET = "the connection is reset before the answer"
+    LOST = "the server answers, and the connection is reset before the answer arrives"
     RESET_IN_BODY = "the connection is reset in the middle of the body"
     DRIP = "the body comes a byte at a time, slower than any deadline"
     SHORT = "the body is shorter than announced, then the connection ends"
@@ -34,6 +35,7 @@ class Fault(enum.Enum):
     FORBIDDEN = "403 AccessDenied"
     UNKNOWN_KEY_ID = "403 InvalidAccessKeyId"
     MISSING = "404 NoSuchKey"
+    CONFLICT = "409 ConditionalRequestConflict"
     CHANGED = "412 PreconditionFailed"
     BROKEN = "500 InternalError"
     SLOW_DOWN = "503 SlowDown"
@@ -43,11 +45,18 @@ ANSWERS = {
     Fault.FORBIDDEN: ("403 Forbidden", "AccessDenied"),
     Fault.UNKNOWN_KEY_ID: ("403 Forbidden", "InvalidAccessKeyId"),
     Fault.MISSING: ("404 Not Found", "NoSuchKey"),
+    Fault.CONFLICT: ("409 Conflict", "ConditionalRequestConflict"),
     Fault.CHANGED: ("412 Precondition Failed", "PreconditionFailed"),
     Fault.BROKEN: ("500 Internal Server Error", "InternalError"),
     Fault.SLOW_DOWN: ("503 Slow Down", "SlowDown"),
 }
 """Faults that are answered without asking the server."""
+
+_WITHOUT_BODY = (b"204", b"304")
+"""Statuses of answers that end with their head."""
+
+OF_WRITES = frozenset({Fault.LOST, Fault.CONFLICT})
+"""Faults that only writes meet, or that matter to writes alone."""
 
 OF_THE_BODY = frozenset(
     {Fault.RESET_IN_BODY, Fault.DRIP, Fault.SHORT, Fault.LONG_ANNOUNCED, Fault.NO_NUMBER}
@@ -82,6 +91,7 @@ class S3Proxy:
         self._latency_s = latency_s
         self._rules: list[_Rule] = []
         self._asked: Counter[str] = Counter()
+        self._met: Counter[Fault] = Counter()
         self._lock = threading.Lock()
         self._links: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -119,11 +129,20 @@ class S3Proxy:
         """Reset every connection and refuse new ones: the server's process is gone."""
         self._loop.submit(self._refuse()).result(CALL_S)
 
+    def accept(self) -> None:
+        """Accept connections again. Faults of keys stay."""
+        self._loop.submit(self._listen()).result(CALL_S)
+
     def heal(self) -> None:
         """From now on everything is handed on."""
         with self._lock:
             self._rules.clear()
-        self._loop.submit(self._listen()).result(CALL_S)
+        self.accept()
+
+    def met(self, fault: Fault) -> int:
+        """Requests to which the fault has happened."""
+        with self._lock:
+            return self._met[fault]
 
     def asked(self, key: str | None = None) -> int:
         """Requests for the key so far, or all of them; refused connections bring none."""
@@ -180,6 +199,10 @@ class S3Proxy:
     ) -> bool:
         """One request and its answer; whether another may follow."""
         request = await reader.readuntil(b"\r\n\r\n")
+        if _header(request, b"expect") is not None:
+            # The client asks before it sends a body. The header is not signed.
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request = _without(request, b"expect")
         body = await reader.readexactly(_length(request) or 0)
         fault = self._fault(_key(request))
         if fault is Fault.RESET:
@@ -194,10 +217,10 @@ class S3Proxy:
         sink.write(request + body)
         await sink.drain()
         head = await upstream.readuntil(b"\r\n\r\n")
-        length = _length(head)
-        if length is None:
-            raise ConnectionError("this proxy hands on answers of a known length only")
-        answer = await upstream.readexactly(length)
+        answer = await upstream.readexactly(_length_of_answer(request, head))
+        if fault is Fault.LOST:
+            writer.transport.abort()
+            return False
         if fault in OF_THE_BODY:
             await _spoil(fault, reader, writer, head, answer)
             return False
@@ -211,6 +234,7 @@ class S3Proxy:
             for rule in self._rules:
                 if rule.holds(key):
                     rule.met[key] += 1
+                    self._met[rule.fault] += 1
                     return rule.fault
         return None
 
@@ -269,12 +293,32 @@ def _key(request: bytes) -> str:
     return unquote(target).lstrip("/").partition("/")[2]
 
 
-def _length(head: bytes) -> int | None:
+def _header(head: bytes, wanted: bytes) -> bytes | None:
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
-            return int(value)
+        if name.lower() == wanted:
+            return value.strip()
     return None
+
+
+def _without(head: bytes, unwanted: bytes) -> bytes:
+    lines = head.split(b"\r\n")
+    return b"\r\n".join(line for line in lines if not line.lower().startswith(unwanted + b":"))
+
+
+def _length(head: bytes) -> int | None:
+    value = _header(head, b"content-length")
+    return None if value is None else int(value)
+
+
+def _length_of_answer(request: bytes, head: bytes) -> int:
+    """Of what follows the head of an answer."""
+    if request.startswith(b"HEAD ") or head.split(b" ", 2)[1] in _WITHOUT_BODY:
+        return 0
+    length = _length(head)
+    if length is None:
+        raise ConnectionError("this proxy hands on answers of a known length only")
+    return length
 
 
 def _replaced(head: bytes, line: bytes, by: bytes) -> bytes:

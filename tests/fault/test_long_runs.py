@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pipeline.commit.order import Order
 from tests.fault import soak
-from tests.fault.backfill import dying, kills
+from tests.fault.backfill import dying, judge, kills
 from tests.fault.backfill import soak as backfill_soak
 from tests.fault.schedules import Kind
 from tests.rigs.root import RESULTS
@@ -41,7 +41,7 @@ def test_three_hundred_kills_lost_doubled_and_changed_no_row_of_a_backfill() -> 
     assert summary["rows"] == summary["rounds"] * kills.SHARDS * kills.SHARD_ROWS
     assert sum(summary["outcomes"].values()) == summary["rows"]
     assert {"fetch.not_found", "decode.unsupported_format"} < set(summary["outcomes"])
-    assert summary["least_cosine"] > kills.CLOSE
+    assert summary["least_cosine"] > judge.CLOSE
     faults = ("missing", "doubled", "different", "rewritten", "stuck")
     assert [summary[name] for name in faults] == [0] * 5
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.adapters.manifests.copies.contents import Contents, originals
 from pipeline.adapters.manifests.deciding import Decider
+from pipeline.adapters.manifests.disk import full_disk_named
 from pipeline.adapters.manifests.kinds import OWN
 from pipeline.adapters.manifests.repeats import Repeats
 from pipeline.adapters.parquet.columns import PLAN
@@ -112,6 +113,7 @@ def cut(
             raise _Stopped
 
     with contextlib.ExitStack() as owned:
+        owned.enter_context(full_disk_named())
         cutter = owned.enter_context(contextlib.closing(Cutter(shard_rows, write)))
         decider = owned.enter_context(
             contextlib.closing(

@@ -8,5 +8,5 @@ rows of a file as they were read: from ``text`` (CSV), ``lines`` (JSON lines) or
 and S3 Batch Operations; both convert with ``values`` and refuse with ``checks``. ``deciding`` says
 which entries become rows of a plan, and ``repeats`` counts objects that stand in a manifest twice.
 ``earlier`` knows the objects that earlier jobs have, and ``copies`` brings rows of equal content
-together: both keep what they compare on ``disk``.
+together: both keep what they compare on ``disk``, which also says that it is full.
 """

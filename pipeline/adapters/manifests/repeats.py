@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 
@@ -18,11 +19,15 @@ class Repeats:
     equal 64-bit hashes count as one. Belongs to one thread."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="clipstream-plan-")
-        self._parts = [
-            (Path(self._folder.name) / f"{part:02}").open("w+b") for part in range(_PARTS)
-        ]
+        # All of it is closed, also if a file cannot be written to its end.
+        self._owned = contextlib.ExitStack()
+        folder = self._owned.enter_context(tempfile.TemporaryDirectory(prefix="clipstream-plan-"))
         self._engine = duckdb.connect(":memory:", config={"threads": 1})
+        self._owned.callback(self._engine.close)
+        self._parts = [
+            self._owned.enter_context((Path(folder) / f"{part:02}").open("w+b"))
+            for part in range(_PARTS)
+        ]
 
     def add(self, rows: pa.Table) -> None:
         self._engine.register("rows", rows)
@@ -41,7 +46,4 @@ class Repeats:
         return repeated
 
     def close(self) -> None:
-        for part in self._parts:
-            part.close()
-        self._engine.close()
-        self._folder.cleanup()
+        self._owned.close()

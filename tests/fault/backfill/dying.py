@@ -6,13 +6,11 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.ports import Folder, StoredFile
+from tests.fault.backfill.steps import STEPS
 
-STEPS = ("before errors", "after errors", "before data", "after data")
 DRIVER, WORKER = "driver at a moment", "worker at a moment"
 HOW = (DRIVER, WORKER, *STEPS)
 """How processes die; at a step it is a worker that does."""
@@ -57,44 +55,3 @@ class Fates:
         timer = threading.Timer(scale * rng.uniform(*MOMENTS_S), self.die, [who])
         timer.daemon = True
         timer.start()
-
-
-class DyingFolder:
-    """A folder whose process dies at a step."""
-
-    def __init__(self, inner: Folder, step: str, fates: Fates) -> None:
-        self._inner = inner
-        self._when, self._what = step.split()
-        self._fates = fates
-
-    def read(self, name: str) -> StoredFile | None:
-        return self._inner.read(name)
-
-    def metadata(self, name: str) -> Mapping[str, str] | None:
-        return self._inner.metadata(name)
-
-    def create(self, name: str, body: bytes, metadata: Mapping[str, str] = {}) -> bool:
-        self._meet("before", name)
-        created = self._inner.create(name, body, metadata)
-        self._meet("after", name)
-        return created
-
-    def replace(self, name: str, body: bytes, etag: str) -> str | None:
-        return self._inner.replace(name, body, etag)
-
-    def write(self, name: str, body: bytes) -> None:
-        self._meet("before", name)
-        self._inner.write(name, body)
-        self._meet("after", name)
-
-    def delete(self, name: str) -> None:
-        self._inner.delete(name)
-
-    def names(self, prefix: str = "") -> Iterator[str]:
-        return self._inner.names(prefix)
-
-    def close(self) -> None: ...
-
-    def _meet(self, when: str, name: str) -> None:
-        if when == self._when and name.startswith(f"{self._what}/"):
-            self._fates.die(f"{self._when} {self._what}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import json
 import os
 import random
@@ -18,15 +17,11 @@ import sys
 import tempfile
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import yaml
 
 from deploy.dev.versitygw import VersityS3
@@ -34,16 +29,16 @@ from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.folder import S3Folder
 from pipeline.backfill import layout
 from tests.fault.backfill.dying import Fates
+from tests.fault.backfill.judge import LABEL_SET, Committed, Rows, Verdict, judge, rows_of
 from tests.fault.backfill.local_driver import drive
 from tests.fault.backfill.local_workers import PROCESSES
 from tests.rigs.backfill.planned import planned
 from tests.rigs.checkout import commit
-from tests.rigs.root import RESULTS, ROOT
+from tests.rigs.root import RESULTS
 from tests.rigs.stages.decoding import as_file, noise
 from workers.settings.loading import load_settings
 
 SUMMARY = RESULTS / "backfill-kills.json"
-LABEL_SET = ROOT / "deploy/examples/label-sets/general-objects.yaml"
 PHOTOS, DERIVED = "photos", "derived"
 GOOD, SHARDS, SHARD_ROWS = 12, 40, 30
 WORKERS = 2
@@ -54,39 +49,6 @@ SECOND_DRIVER = 0.05
 
 STUCK_S = 600.0
 """A job is stuck when for so long no shard was committed and no process died."""
-
-CLOSE = 0.99999
-"""Least cosine of a row's embedding with that of an undisturbed run."""
-
-
-@dataclass
-class Verdict:
-    """What a judge found in the outputs of all rounds."""
-
-    rounds: int = 0
-    kills: int = 0
-    drivers: int = 0
-    drivers_in_twos: int = 0
-    rows: int = 0
-    missing: int = 0
-    doubled: int = 0
-    different: int = 0
-    rewritten: int = 0
-    stuck: int = 0
-    least_cosine: float = 1.0
-    by_fate: Counter[str] = field(default_factory=Counter)
-    outcomes: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def clean(self) -> bool:
-        return not (self.missing + self.doubled + self.different + self.rewritten + self.stuck)
-
-    def told(self) -> dict[str, object]:
-        counts = vars(self) | {"least_cosine": round(self.least_cosine, 7)}
-        return {
-            name: dict(sorted(each.items())) if isinstance(each, Counter) else each
-            for name, each in counts.items()
-        }
 
 
 class Bench:
@@ -102,7 +64,12 @@ class Bench:
                     "s3": policy,
                     "label_sets": {"paths": [str(LABEL_SET)]},
                     "endpoints": {"health_port": 0, "metrics_port": 0},
-                    "workers": {"count": WORKERS, "max_crashes": 100_000, "grace_s": 5.0},
+                    "workers": {
+                        "count": WORKERS,
+                        "gpus_per_worker": 0,
+                        "max_crashes": 100_000,
+                        "grace_s": 5.0,
+                    },
                     "decode": {"processes": 1},
                     "model": {"device": "cpu"},
                     "log": {"level": "warning"},
@@ -128,13 +95,13 @@ class Bench:
         self._derived.close()
         self._admin.close()
 
-    def plan(self) -> str:
+    def plan(self, shards: int = SHARDS, shard_rows: int = SHARD_ROWS) -> str:
         """A job; returns its output."""
         name = uuid.uuid4().hex
         out = S3Folder(self.settings.s3, DERIVED, f"{name}/")
         keys = [*(f"{number}.png" for number in range(GOOD)), "bad", "gone.png"]
-        named = [keys[number % len(keys)] for number in range(SHARDS * SHARD_ROWS)]
-        planned(out, PHOTOS, named, SHARD_ROWS, id=name)
+        named = [keys[number % len(keys)] for number in range(shards * shard_rows)]
+        planned(out, PHOTOS, named, shard_rows, id=name)
         out.close()
         return f"s3://{DERIVED}/{name}"
 
@@ -153,10 +120,10 @@ class Bench:
             for each in self._admin.list_objects(DERIVED, f"{name}/{prefix}")
         }
 
-    def parquet(self, output: str, name: str) -> pq.ParquetFile:
+    def read(self, output: str, name: str) -> bytes:
         found = self._derived.read(f"{output.rpartition('/')[2]}/{name}")
         assert found is not None
-        return pq.ParquetFile(io.BytesIO(found.body))
+        return found.body
 
 
 @contextlib.contextmanager
@@ -169,67 +136,24 @@ def bench() -> Iterator[Bench]:
         yield built
 
 
-Row = tuple[str, str, Any]
-"""The key, the decision or the code, and the embedding of a classified row."""
-
-
-def rows_of(here: Bench, output: str) -> dict[tuple[int, int], list[Row]]:
+def rows_in(here: Bench, output: str) -> Rows:
     """What a reader finds of each row of a job."""
-    found: dict[tuple[int, int], list[Row]] = {}
-    for name in here.files(output, layout.DATA):
-        shard = layout.shard_of(name)
-        assert shard is not None
-        file = here.parquet(output, name)
-        for row in file.read().to_pylist():
-            decision = row["general-objects"]["decision"]
-            found.setdefault((shard, row["row"]), []).append(
-                (row["key"], decision, row["embedding"])
-            )
-        errors = json.loads(file.metadata.metadata[b"clipstream"])["errors_file"]
-        for row in here.parquet(output, errors).read().to_pylist() if errors else []:
-            found.setdefault((shard, row["row"]), []).append((row["key"], row["code"], None))
-    return found
+    return rows_of(here.files(output, layout.DATA), partial(here.read, output))
 
 
-def judge(
-    expected: dict[tuple[int, int], list[Row]],
-    found: dict[tuple[int, int], list[Row]],
-    verdict: Verdict,
-) -> None:
-    for place, (wanted,) in expected.items():
-        rows = found.get(place, [])
-        verdict.rows += 1
-        verdict.missing += not rows
-        verdict.doubled += len(rows) > 1
-        for row in rows[:1]:
-            verdict.outcomes[row[1]] += 1
-            cosine = _cosine(wanted, row)
-            verdict.least_cosine = min(verdict.least_cosine, cosine)
-            verdict.different += wanted[:2] != row[:2] or cosine <= CLOSE
-    verdict.doubled += len(found.keys() - expected.keys())
-
-
-def _cosine(one: Row, other: Row) -> float:
-    """Of two unit vectors. Rows without embeddings agree, and one without does not with one that
-    has one."""
-    if one[2] is None or other[2] is None:
-        return float(one[2] is other[2])
-    return float(np.dot(one[2], other[2]))
-
-
-def calm(here: Bench) -> dict[tuple[int, int], list[Row]]:
+def calm(here: Bench) -> Rows:
     """The rows of an undisturbed run."""
     output = here.plan()
     quiet = Fates(here.folder / "calm", 0)
     driver = here.driver(output, quiet, 0)
     driver.join(STUCK_S)
     assert driver.exitcode == 0
-    return rows_of(here, output)
+    return rows_in(here, output)
 
 
 def run_round(
     here: Bench,
-    expected: dict[tuple[int, int], list[Row]],
+    expected: Rows,
     kills: int,
     rng: random.Random,
     verdict: Verdict,
@@ -238,22 +162,20 @@ def run_round(
     output = here.plan()
     fates = Fates(here.folder / f"deaths-{verdict.rounds}", kills)
     drivers: list[BaseProcess] = []
-    seen: dict[str, str] = {}
+    committed = Committed()
     moved, moved_at = (0, 0), time.monotonic()
     try:
-        while len(seen) < SHARDS and time.monotonic() < moved_at + STUCK_S:
+        while len(committed.files) < SHARDS and time.monotonic() < moved_at + STUCK_S:
             alive = [each for each in drivers if each.exitcode is None]
             if not alive or (len(alive) == 1 and rng.random() < SECOND_DRIVER):
                 drivers.append(here.driver(output, fates, rng.randrange(2**32)))
                 verdict.drivers += 1
                 verdict.drivers_in_twos += bool(alive)
             time.sleep(LOOK_S)
-            files = here.files(output, layout.DATA)
-            verdict.rewritten += sum(files.get(name) != etag for name, etag in seen.items())
-            seen |= files
-            if moved != (len(seen), fates.deaths):
-                moved, moved_at = (len(seen), fates.deaths), time.monotonic()
-        verdict.stuck += len(seen) < SHARDS
+            committed.look(here.files(output, layout.DATA))
+            if moved != (len(committed.files), fates.deaths):
+                moved, moved_at = (len(committed.files), fates.deaths), time.monotonic()
+        verdict.stuck += len(committed.files) < SHARDS
     finally:
         for each in drivers:
             each.kill()
@@ -261,9 +183,9 @@ def run_round(
     verdict.rounds += 1
     verdict.kills += fates.deaths
     verdict.by_fate.update(fates.met)
-    files = here.files(output, layout.DATA)
-    verdict.rewritten += sum(files.get(name) != etag for name, etag in seen.items())
-    judge(expected, rows_of(here, output), verdict)
+    committed.look(here.files(output, layout.DATA))
+    verdict.rewritten += committed.rewritten
+    judge(expected, rows_in(here, output), verdict)
 
 
 def run(kills: int, seed: int, tell: Callable[[Verdict], None] = lambda so_far: None) -> Verdict:

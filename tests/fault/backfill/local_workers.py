@@ -13,10 +13,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 from unittest import mock
 
-from pipeline.adapters.memory.encoder import MemoryEncoder
 from pipeline.backfill.job import Job
 from pipeline.errors import Halt, Retry
-from tests.fault.backfill.dying import WORKER, DyingFolder, Fates
+from tests.fault.backfill.dying import WORKER, Fates
+from tests.fault.backfill.model import Model
+from tests.fault.backfill.steps import SteppedFolder
 from workers.backfill import wiring
 from workers.backfill.output import Output, open_output
 from workers.backfill.wiring import build_backfill_worker
@@ -57,14 +58,13 @@ def worker_process(
         fates.at_some_moment(rng, WORKER)
 
     def dying(given: Settings, place: Output) -> Any:
-        folder = open_output(given, place)
-        return DyingFolder(folder, fate, fates) if fate and fate != "moment" else folder
+        return SteppedFolder(
+            open_output(given, place), lambda step, _: fates.die(step) if step == fate else None
+        )
 
     try:
         with mock.patch.object(wiring, "open_output", dying):
-            built = build_backfill_worker(
-                output, job, settings, slot, lambda _: MemoryEncoder(dimension=16, crop=32)
-            )
+            built = build_backfill_worker(output, job, settings, slot, lambda _: Model())
     except Halt as halt:
         connection.send(Ended(Fate.HALTED, halt.code, halt.message))
         return

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
-from transformers import CLIPImageProcessorPil
 
 from pipeline.adapters.decode.pool import MAX_FILE_BYTES, SandboxedDecoder
 from pipeline.adapters.memory.meter import MemoryMeter
@@ -31,6 +30,9 @@ class Reference:
     """Decodes by the plainest code: whole image, upright, over white, then the processor."""
 
     def __init__(self, geometry: ImageGeometry) -> None:
+        # Only here: importing it takes seconds, and most tests want files alone.
+        from transformers import CLIPImageProcessorPil
+
         self._processor = CLIPImageProcessorPil(
             size={"shortest_edge": geometry.resize},
             crop_size={"height": geometry.crop, "width": geometry.crop},
