@@ -26,6 +26,7 @@ from tests.rigs.skips import NO_KUBELET, asked
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import ServiceError
 from workers.embedded.s3 import S3Server
+from workers.serve.admission.key_file import KeyEntry, new_key
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -141,6 +142,18 @@ def stream(
     """What the module's release works on."""
     with open_stream(namespace, kafka_for_pods, s3_for_pods) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def key(namespace: Kubectl) -> str:
+    """A client's key. Its digest is in the Secret `http-keys`, for servers; itself in `test-key`,
+    for `helm test`."""
+    key, key_id, digest = new_key()
+    line = KeyEntry(id=key_id, name="test", sha256=digest).model_dump_json(exclude_defaults=True)
+    for name, data in (("http-keys", {"keys": f"{line}\n"}), ("test-key", {"key": key})):
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}}
+        namespace.apply({**secret, "stringData": data})
+    return key
 
 
 @pytest.fixture

@@ -14,11 +14,10 @@ from deploy.dev.cluster import supplies
 from deploy.dev.cluster.kubectl import Kubectl
 from tests.rigs.charts import CHART
 from tests.rigs.kubernetes.release import NAME, OBJECTS, READY_S, Release
-from tests.rigs.kubernetes.service_clients import Address, ServiceClients
+from tests.rigs.kubernetes.service_clients import ServiceClients
 from tests.rigs.waiting import eventually
 from workers.commands.serving.sample import sample_png
 from workers.embedded.s3 import S3Server
-from workers.serve.admission.key_file import KeyEntry, new_key
 
 pytestmark = [
     pytest.mark.component,
@@ -34,27 +33,8 @@ FRESH, KEPT = 2, 2
 SERVICE = f"{OBJECTS}-http"
 DEPLOYMENT = f"deployment/{OBJECTS}-serve"
 
-WARM = 20
-"""Answers of each pod before the upgrade begins, and of each new one before the end."""
-
 ROLL_OUT_S = 900.0
 """For two starts of a Ray, one after the other, on a busy machine."""
-
-
-@pytest.fixture(scope="module")
-def key(namespace: Kubectl) -> str:
-    """A client's key, whose digest the servers have."""
-    key, key_id, digest = new_key()
-    line = KeyEntry(id=key_id, name="test", sha256=digest).model_dump_json(exclude_defaults=True)
-    namespace.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "http-keys"},
-            "stringData": {"keys": f"{line}\n"},
-        }
-    )
-    return key
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +78,7 @@ def test_an_upgrade_fails_no_request(
     release: Release, clients: ServiceClients, result: dict[str, Any]
 ) -> None:
     before = release.identities("serve")
-    eventually(lambda: len(warm(clients)) == PODS, READY_S)
+    eventually(lambda: len(clients.warm()) == PODS, READY_S)
     old, answered_before = set(clients.answered), clients.answered.total()
     began = time.monotonic()
     values = copy.deepcopy(release.values)
@@ -106,7 +86,7 @@ def test_an_upgrade_fails_no_request(
     release.helm("upgrade", NAME, str(CHART), values=values)
     wait_for_roll_out(release)
     rolled_out_s = time.monotonic() - began
-    eventually(lambda: len(warm(clients) - old) == PODS, READY_S)
+    eventually(lambda: len(clients.warm() - old) == PODS, READY_S)
     clients.stop()
     result["upgrade"] = {
         "pods": PODS,
@@ -120,8 +100,3 @@ def test_an_upgrade_fails_no_request(
     print(json.dumps(result["upgrade"], indent=1))
     assert clients.failed == []
     assert not set(before) & set(release.identities("serve"))
-
-
-def warm(clients: ServiceClients) -> set[Address]:
-    """Pods that have answered often."""
-    return {address for address, answers in clients.answered.items() if answers >= WARM}

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -19,6 +21,9 @@ from deploy.dev.cluster.kubectl import Kubectl
 
 Address = tuple[str, int]
 
+_WHY = re.compile(r"^\S+ (?:\S+: )?(no pod is ready|\w+).*$", re.DOTALL)
+"""What a failure tells after its time and address."""
+
 REFRESH_S = 1.0
 """Between two looks at the Service's pods. A kube-proxy waits 1 s from a change to the next."""
 
@@ -26,6 +31,9 @@ PAUSE_S = 0.2
 """Between an answer and the next request of a client."""
 
 ANSWER_S = 60.0
+
+WARM = 20
+"""Answers after which a pod counts as one that answers."""
 
 
 class ServiceClients:
@@ -51,6 +59,7 @@ class ServiceClients:
         self.answered: Counter[Address] = Counter()
         self.failed: list[str] = []
         self.longest_s = 0.0
+        self._answered_at: list[float] = []
 
     def start(self, *, fresh: int, kept: int) -> Self:
         self._ready = self._endpoints()
@@ -68,6 +77,18 @@ class ServiceClients:
             thread.join(2 * ANSWER_S)
         if self._broken:
             raise self._broken[0]
+
+    def warm(self) -> set[Address]:
+        """Pods that have answered often."""
+        return {address for address, answers in self.answered.items() if answers >= WARM}
+
+    def pause_s(self) -> float:
+        """The longest time in which no client had an answer."""
+        return max(after - before for before, after in itertools.pairwise(self._answered_at))
+
+    def failures(self) -> Counter[str]:
+        """Requests that failed, by the status of the answer, or by why there was none."""
+        return Counter(_WHY.sub(r"\1", failed) for failed in self.failed)
 
     def __enter__(self) -> Self:
         return self
@@ -137,6 +158,7 @@ class ServiceClients:
             return
         with self._lock:
             self.answered[address] += 1
+            self._answered_at.append(time.monotonic())
             self.longest_s = max(self.longest_s, took_s)
 
     def _tell(self, problem: str) -> None:

@@ -93,3 +93,14 @@ def test_rays_autoscaler_brought_a_pod_for_a_backlog_and_took_it_away() -> None:
         f"later. The pod went {gone_s:.0f} s after the last outcome"
     )
     assert told in " ".join(PAGE.split())
+
+
+def test_http_on_a_ray_cluster_came_back_in_time() -> None:
+    measured = measured_of("ray_http")
+    upgraded_s, deleted_s = (
+        measured[it]["without_an_answer_s"] for it in ("upgrade", "head_deleted")
+    )
+    assert max(upgraded_s, deleted_s) <= MOST_S["ray_release"]
+    assert max(measured["head_deleted"]["without_an_outcome_s"].values()) <= MOST_S["ray_release"]
+    told = f"{upgraded_s:.0f} s at an upgrade, and for {deleted_s:.0f} s after its head was deleted"
+    assert told in " ".join(PAGE.split())
