@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image, ImageDraw
 
+import tests.rigs.aws_models  # noqa: F401 - for its effect
 from deploy.dev import versitygw
 from tests.rigs.services.broker_settings import IMPATIENT_BROKER
 from tests.rigs.skips import (
