@@ -8,7 +8,12 @@ from pathlib import Path
 
 def children_of(session: str) -> list[str]:
     """Command lines of the processes that inherited a marked environment."""
-    found = []
+    return list(processes_of(session).values())
+
+
+def processes_of(session: str) -> dict[int, str]:
+    """The same by their ids."""
+    found = {}
     for process in Path("/proc").iterdir():
         if not process.name.isdigit() or int(process.name) == os.getpid():
             continue
@@ -18,5 +23,5 @@ def children_of(session: str) -> list[str]:
         except OSError:
             continue  # it has ended, or is not ours
         if f"DEMO_TEST_SESSION={session}".encode() in environment:
-            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+            found[int(process.name)] = command.replace(b"\0", b" ").decode(errors="replace")
     return found

@@ -70,6 +70,12 @@ class RayNodes:
         accepted, why = self._ask(_announce_loss, self.address, node.id, in_s)
         assert accepted, why
 
+    def lose(self, node: RayNode) -> None:
+        """Kill the node. Its other processes end once they see that the daemon is gone; before it
+        is reaped they take it for alive."""
+        node.kill()
+        self._ask(_reap, node.daemons)
+
     def stop(self) -> None:
         self._ask(_stop)
         self._holder.shutdown()
@@ -134,6 +140,14 @@ def _started(cluster: Any, options: dict[str, Any]) -> Any:
             if attempt + 1 == ATTEMPTS:
                 raise
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _reap(daemons: tuple[int, ...]) -> None:
+    for node in _held[0].list_all_nodes():
+        for processes in node.all_processes.values():
+            for info in processes:
+                if info.process.pid in daemons:
+                    info.process.wait()
 
 
 def _announce_loss(address: str, node: str, in_s: int) -> tuple[bool, str]:

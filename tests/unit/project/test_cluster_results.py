@@ -89,8 +89,8 @@ def test_rays_autoscaler_brought_a_pod_for_a_backlog_and_took_it_away() -> None:
         for it in ("from_the_pod_to_its_worker_s", "from_the_last_outcome_to_one_pod_s")
     )
     told = (
-        f"a second pod came {came_s:.0f} s after a backlog, and its worker read {read_s:.0f} s "
-        f"later. The pod went {gone_s:.0f} s after the last outcome"
+        f"the second pod came {came_s:.0f} s after the backlog began. Its worker began to read "
+        f"{read_s:.0f} s after that. The pod went {gone_s:.0f} s after the last outcome"
     )
     assert told in " ".join(PAGE.split())
 
