@@ -16,7 +16,7 @@ from tests.rigs.stages.decoding import Reference, as_file, decoding, enlarged, p
 
 LEAST_COSINE = 0.9995
 THREADS = 2
-MAX_PHOTOS = 12
+MAX_PHOTOS = 6
 
 
 @pytest.fixture(scope="module")
