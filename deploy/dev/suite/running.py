@@ -143,12 +143,15 @@ def may_start(group: Group, running: Iterable[Group], jobs: int) -> bool:
 
 def next_to_start(waiting: list[Group], running: Sequence[Group], jobs: int) -> Group | None:
     """Take the group that starts now from those that wait: the first of them, or one that only
-    computes, in the background of a group that has the machine for itself or waits for it."""
+    computes, in the background of a group that has the machine for itself or waits for it. What is
+    built there goes first, because others wait for it."""
     if not waiting:
         return None
     if may_start(waiting[0], running, jobs):
         return waiting.pop(0)
-    if not _one_alone([waiting[0], *running]) or any(each.computes for each in running):
+    if not _one_alone([waiting[0], *running]):
+        return None
+    if any(each.background or each.computes for each in running):
         return None
     for group in waiting:
         if group.computes:

@@ -101,6 +101,7 @@ def test_a_group_starts_where_there_is_room_and_quiet(
         ([QUIET, SUM], [LOUD], replace(SUM, background=True)),
         ([LOUD, PRODUCT], [LOUD, replace(SUM, background=True)], None),
         ([LOUD, PRODUCT], [SUM], None),
+        ([LOUD, SUM], [LOUD, BACKGROUND], None),
         ([LOUD, QUIET], [LOUD], None),
         ([SUM], [QUIET, OTHER], None),
         ([SUM], [QUIET], SUM),
