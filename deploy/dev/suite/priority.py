@@ -17,7 +17,7 @@ def yield_to_all(leader: int) -> None:
 def take_part(leader: int) -> None:
     """Run all processes of the session as any other again, where the kernel lets this user."""
     for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError):
+        with contextlib.suppress(OSError):
             pid = int(folder.name)
             if os.getsid(pid) == leader:
                 for thread in (folder / "task").iterdir():
