@@ -168,8 +168,8 @@ def world(
 
 @pytest.fixture(scope="module")
 def objects(s3_server: S3Server, moto_s3: S3Server, world: World) -> Objects:
-    """Images, and what stands in a manifest beside them: objects that were written anew or deleted
-    since, that are no images, and whose keys are no paths."""
+    """Images, and four other kinds of objects. Some were written anew and some deleted after the
+    manifest was made. Some are no images, and some have keys that are no paths."""
     truth: dict[str, str] = {}
     rows: list[dict[str, str]] = []
     images = (as_file(noise(20, 20 + number)) for number in itertools.count())
