@@ -25,6 +25,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import CLIPModel
 
 from pipeline.adapters.clip.checkpoint import from_directory
 from pipeline.adapters.clip.encoder import DTYPES
@@ -68,7 +69,7 @@ class Contender:
 def precisions() -> tuple[str, ...]:
     """Those that pay here: bf16 where a worker would take it by itself."""
     model = full_size.model()
-    tower = VisionTower(model.network, model.preprocessing)
+    tower = VisionTower(model)
     taken, _ = faster_tower(
         tower,
         side=SIDE,
@@ -84,7 +85,7 @@ def engine(
 ) -> VisionEngine:
     """The product's default, for a precision. One lane a thread unless it is said."""
     lanes = lanes or threads
-    tower = VisionTower(model.network, model.preprocessing)
+    tower = VisionTower(model)
     if precision == "int8":
         source = from_directory(full_size.NAME, full_size.checkpoint())
         calibration = Calibration.read(full_size.calibration(), source, SIDE)
@@ -97,10 +98,15 @@ def engine(
     return ready
 
 
-def flops_per_image(network: Any) -> float:
+@functools.cache
+def transformers_model() -> Any:
+    return CLIPModel.from_pretrained(full_size.checkpoint(), local_files_only=True)
+
+
+def flops_per_image() -> float:
     """Of transformers' own image tower, every token through every layer."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network.get_image_features(pixel_values=torch.zeros(1, 3, SIDE, SIDE))
+        transformers_model().get_image_features(pixel_values=torch.zeros(1, 3, SIDE, SIDE))
     return float(counter.get_total_flops())
 
 
@@ -120,7 +126,7 @@ def contenders(model: ClipModel, precision: str, threads: int) -> Iterator[Conte
         ready = engine(model, precision, threads, lanes=1)
         return Contender(precision, f"{name}_in_step", lambda: ready.encode(pixels))
 
-    products = _products(precision, flops_per_image(model.network))
+    products = _products(precision, flops_per_image())
     yield Contender(precision, "products_in_step", _by(threads, products))
     yield Contender(precision, "products_apart", _by(1, products), lanes=threads)
     if precision == "int8":
@@ -128,7 +134,7 @@ def contenders(model: ClipModel, precision: str, threads: int) -> Iterator[Conte
         yield from ours("calibrated")
         return
     planes = torch.rand(BATCH, 3, SIDE, SIDE, dtype=DTYPES[precision])
-    reference: Any = copy.deepcopy(model.network)
+    reference: Any = copy.deepcopy(transformers_model())
     torch.nn.Module.to(reference, dtype=DTYPES[precision])
 
     def transformers() -> object:

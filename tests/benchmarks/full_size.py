@@ -51,7 +51,7 @@ def calibration() -> Path:
     calibrating, held_out = split(pixels)
     directory = checkpoint().parent / "int8"
     calibrate(
-        VisionTower(of_model.network, of_model.preprocessing),
+        VisionTower(of_model),
         from_directory(NAME, checkpoint()),
         calibrating,
         held_out,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,9 +17,8 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from pipeline.adapters.clip.checkpoint import from_directory
 from pipeline.adapters.clip.encoder import ClipEncoder
-from pipeline.adapters.clip.model import read_model
+from pipeline.adapters.clip.text_tower import TextTower
 from pipeline.adapters.clip.vision.cuda import CudaLane, cuda_engine
 from pipeline.adapters.clip.vision.engine import VisionEngine
 from pipeline.adapters.clip.vision.tower import VisionTower
@@ -30,11 +28,10 @@ from pipeline.encode.batching import Batcher
 from pipeline.encode.policy import BatchPolicy
 from pipeline.metrics import IMAGE_METRICS
 from pipeline.records import ModelIdentity, Pixels
-from tests.benchmarks import gpu_feed
+from tests.benchmarks import full_size, gpu_feed
 from tests.benchmarks.encode import flops_per_image
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.lanes import calls_per_second
-from tests.rigs.stages.clip_checkpoints import write_full_size_checkpoint
 from tests.rigs.stages.decoding import jpegs
 
 SIDE = 224
@@ -49,7 +46,7 @@ ROUNDS = 3
 BLOCKS_WAITING = 6
 
 IDENTITY = ModelIdentity(
-    name="vit-b-32",
+    name=full_size.NAME,
     revision="random",
     dimension=512,
     logit_scale=100.0,
@@ -115,23 +112,22 @@ async def through_batcher(encoder: ClipEncoder, block: Pixels) -> float:
     return count / taken
 
 
-def measure(
-    directory: Path, sizes: Sequence[int], files: Sequence[bytes], console: Console
-) -> list[Figure]:
+def measure(sizes: Sequence[int], files: Sequence[bytes], console: Console) -> list[Figure]:
     """``files`` are JPEGs to decode, for what feeds the device."""
-    model = read_model(from_directory("vit-b-32", directory))
-    flops = flops_per_image(model.network)
+    model = full_size.model()
+    flops = flops_per_image()
     limit = peak_flops() / flops
     name = torch.cuda.get_device_name()
     console.print(f"{name}: {limit:,.0f} images/s by its arithmetic ({flops / 1e9:.2f} GFLOP each)")
     figures = [Figure("gpu.limit", limit, "images/s")]
+    geometry, texts = model.preprocessing.geometry, TextTower(model)
     for size in sizes:
         started = time.monotonic()
-        tower = VisionTower(model.network, model.preprocessing).to(dtype=torch.bfloat16)
+        tower = VisionTower(model).to(dtype=torch.bfloat16)
         engine = cuda_engine(tower, torch.device("cuda"), side=SIDE, largest=size, compiled=True)
         engine.prepare()
         ready_s = time.monotonic() - started
-        encoder = ClipEncoder(model, IDENTITY, engine, threads=1)
+        encoder = ClipEncoder(IDENTITY, geometry, engine, model.prompts, texts, threads=1)
         batch = np.random.default_rng(0).integers(0, 256, (size, SIDE, SIDE, 3), dtype=np.uint8)
         # In turns: a hot device is a slower one.
         rounds = [
@@ -165,10 +161,7 @@ def main() -> None:
     arguments = parser.parse_args()
     files = jpegs(arguments.photos) if arguments.photos else []
     console = Console(width=160)
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = write_full_size_checkpoint(Path(folder))
-        figures = measure(checkpoint, arguments.sizes, files, console)
-    show(figures, "A CUDA device", console)
+    show(measure(arguments.sizes, files, console), "A CUDA device", console)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
 from pipeline.adapters.clip.encoder import ClipEncoder, ModelPolicy
+from pipeline.adapters.clip.text_tower import TextTower
 from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.errors import DeviceOutOfMemory, Halt, PoisonedBatch, WorkerLost
 from pipeline.labels.label_set import Decision, Label, LabelSet
@@ -177,7 +178,7 @@ def test_errors_of_torch_have_their_fate(
     encoder = load(directory=original)
 
     monkeypatch.setattr(VisionTower, "forward", raising(error))
-    monkeypatch.setattr(CLIPModel, "get_text_features", raising(error))
+    monkeypatch.setattr(TextTower, "forward", raising(error))
     with pytest.raises(fate):
         encoder.encode_images(pixels())
     with pytest.raises(WorkerLost if fate is WorkerLost else Halt):
@@ -242,9 +243,12 @@ def threads_of_this_process() -> int:
     return len(list(TASKS.iterdir()))
 
 
-def test_threads_that_wait_for_one_another_leave_the_processors_to_decoders() -> None:
-    """OpenMP looks at its settings once, when torch loads it: they must be there by then."""
+def test_a_worker_loads_torch_with_openmp_set_and_little_beside_it() -> None:
+    """OpenMP looks at its settings once, when torch loads it: they must be there by then, so that
+    threads that wait for one another leave the processors to decoders. transformers' models take a
+    process longer to import than torch."""
     program = (
+        "import sys\n"
         "from types import SimpleNamespace as Settings\n"
         "from pathlib import Path\n"
         "from pipeline.adapters.clip.policy import ModelPolicy\n"
@@ -255,6 +259,8 @@ def test_threads_that_wait_for_one_another_leave_the_processors_to_decoders() ->
         "    load_encoder(Settings(model=model, batch=Settings(largest=1)))\n"
         "except Halt as halt:\n"
         "    print(halt.code)\n"
+        "slow = ('transformers.modeling_utils', 'torch._dynamo', 'scipy', 'sympy')\n"
+        "print([name for name in slow if name in sys.modules])\n"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
     ran = subprocess.run(
@@ -264,5 +270,5 @@ def test_threads_that_wait_for_one_another_leave_the_processors_to_decoders() ->
         text=True,
         check=True,
     )
-    assert ran.stdout == "model.not_found\n"
+    assert ran.stdout == "model.not_found\n[]\n"
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in ran.stderr

@@ -42,6 +42,14 @@ def edit_json(name: str, **changed: Any) -> Damage:
     return damage
 
 
+def tower(name: str, **changed: Any) -> Damage:
+    def damage(directory: Path) -> None:
+        config = json.loads((directory / "config.json").read_text())
+        edit_json("config.json", **{name: config[name] | changed})(directory)
+
+    return damage
+
+
 def edit_weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Damage:
     def damage(directory: Path) -> None:
         path = directory / "model.safetensors"
@@ -124,6 +132,10 @@ WEIGHT = "vision_model.encoder.layers.1.mlp.fc1.weight"
             "model.incomplete",
             "config.json",
         ),
+        (tower("vision_config", patch_size=[8, 8]), "model.unsupported", "patch_size is [8, 8]"),
+        (tower("vision_config", num_channels=1), "model.unsupported", "num_channels is 1"),
+        (tower("text_config", hidden_act="mish"), "model.unsupported", "hidden_act is 'mish'"),
+        (tower("text_config", eos_token_id=5), "model.unsupported", "end token"),
         (preprocessor(resample=2), "model.unsupported", "resample = 2"),
         (preprocessor(do_center_crop=False), "model.unsupported", "do_center_crop = False"),
         (preprocessor(rescale_factor=1 / 127.5), "model.unsupported", "must be 1/255"),
@@ -139,15 +151,6 @@ WEIGHT = "vision_model.encoder.layers.1.mlp.fc1.weight"
             "image_processor_type",
         ),
         (foreign_tokenizer, "model.unsupported", "highest id"),
-        (
-            lambda directory: edit_json(
-                "config.json",
-                text_config=json.loads((directory / "config.json").read_text())["text_config"]
-                | {"eos_token_id": 5},
-            )(directory),
-            "model.unsupported",
-            "end token",
-        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -10,39 +10,16 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import CLIPConfig, CLIPModel
+from transformers import CLIPModel
 
-from pipeline.adapters.clip.model import Preprocessing
 from pipeline.adapters.clip.vision.engine import Lane, VisionEngine, prepared_sizes
 from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.encode.policy import lane_share
-from pipeline.records import ImageGeometry, Pixels, Vector
+from pipeline.records import Pixels, Vector
+from tests.rigs.stages.clip_checkpoints import DIMENSION, MEAN, STD, as_read, network
+from tests.rigs.stages.clip_checkpoints import SMALL_IMAGE as SIDE
 
-SIDE = 32
-DIMENSION = 16
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
 TOLERANCE = 1e-5
-
-
-def model(**vision: Any) -> CLIPModel:
-    tower = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
-        "image_size": SIDE,
-        "patch_size": 8,
-    }
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = CLIPModel(CLIPConfig(projection_dim=DIMENSION, vision_config=tower | vision))
-    network.train(False)  # without dropout, as from_pretrained leaves it
-    return network
-
-
-def tower_of(network: CLIPModel, mean: Any = MEAN, std: Any = STD) -> VisionTower:
-    return VisionTower(network, Preprocessing(ImageGeometry(SIDE, SIDE), mean, std))
 
 
 def images(count: int) -> Pixels:
@@ -50,11 +27,11 @@ def images(count: int) -> Pixels:
     return random.integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
 
 
-def reference(network: CLIPModel, pixels: Pixels, mean: Any = MEAN, std: Any = STD) -> Vector:
+def reference(of: CLIPModel, pixels: Pixels, mean: Any = MEAN, std: Any = STD) -> Vector:
     planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32) / 255
     normalised = (planes - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     with torch.inference_mode():
-        features = network.get_image_features(pixel_values=normalised).pooler_output
+        features = of.get_image_features(pixel_values=normalised).pooler_output
     vectors: Vector = torch.nn.functional.normalize(features, dim=-1).numpy()
     return vectors
 
@@ -74,31 +51,31 @@ def reference(network: CLIPModel, pixels: Pixels, mean: Any = MEAN, std: Any = S
     ],
 )
 def test_the_tower_equals_get_image_features(vision: dict[str, Any]) -> None:
-    network = model(**vision)
-    tower = tower_of(network)
+    of = network(vision=vision)
+    tower = VisionTower(as_read(of))
     with torch.inference_mode():
         vectors = tower(torch.from_numpy(images(5))).numpy()
-    np.testing.assert_allclose(vectors, reference(network, images(5)), atol=TOLERANCE, rtol=0)
+    np.testing.assert_allclose(vectors, reference(of, images(5)), atol=TOLERANCE, rtol=0)
 
 
 def test_mean_and_std_are_the_checkpoints() -> None:
-    network, mean, std = model(), (0.1, 0.5, 0.9), (0.7, 0.2, 0.4)
+    of, mean, std = network(), (0.1, 0.5, 0.9), (0.7, 0.2, 0.4)
     with torch.inference_mode():
-        vectors = tower_of(network, mean, std)(torch.from_numpy(images(3))).numpy()
-    expected = reference(network, images(3), mean, std)
+        vectors = VisionTower(as_read(of, mean, std))(torch.from_numpy(images(3))).numpy()
+    expected = reference(of, images(3), mean, std)
     np.testing.assert_allclose(vectors, expected, atol=TOLERANCE, rtol=0)
-    assert np.abs(vectors - reference(network, images(3))).max() > 100 * TOLERANCE
+    assert np.abs(vectors - reference(of, images(3))).max() > 100 * TOLERANCE
 
 
 def test_the_model_keeps_its_own_weights() -> None:
-    network = model()
-    before = reference(network, images(2))
-    tower_of(network).to(torch.bfloat16)
-    np.testing.assert_array_equal(reference(network, images(2)), before)
+    of = network()
+    before = reference(of, images(2))
+    VisionTower(as_read(of)).to(torch.bfloat16)
+    np.testing.assert_array_equal(reference(of, images(2)), before)
 
 
 def test_an_embedding_of_zeros_is_told_as_one_that_is_not_finite() -> None:
-    tower = tower_of(model())
+    tower = VisionTower(as_read(network()))
     torch.nn.init.zeros_(tower.projection.weight)
     with torch.inference_mode():
         assert not torch.isfinite(tower(torch.from_numpy(images(2)))).any()
@@ -138,7 +115,7 @@ class RecordingLane(Lane):
 
 
 def fixed(lanes: int = 1, fits: int = 32) -> tuple[VisionEngine, list[RecordingLane], VisionTower]:
-    tower = tower_of(model())
+    tower = VisionTower(as_read(network()))
     made = [RecordingLane(tower, 32, fits) for _ in range(lanes)]
     return VisionEngine(made, 32, prepared_sizes(32)), made, tower
 
@@ -201,7 +178,7 @@ def test_lanes_share_the_threads(threads: int, lanes: int, share: int) -> None:
             return super().forward(pixels)
 
     engine = VisionEngine.on_cpu(
-        Tower(model(), Preprocessing(ImageGeometry(SIDE, SIDE), MEAN, STD)),
+        Tower(as_read(network())),
         side=SIDE,
         largest=8,
         compiled=False,
@@ -237,7 +214,7 @@ def test_a_lane_is_free_again_after_a_failure() -> None:
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own compiler
 def test_compiled_it_equals_itself_uncompiled() -> None:
-    tower = tower_of(model())
+    tower = VisionTower(as_read(network()))
     engine = VisionEngine.on_cpu(tower, side=SIDE, largest=8, compiled=True, lanes=2, threads=2)
     engine.prepare()
     plain = VisionEngine.on_cpu(tower, side=SIDE, largest=8, compiled=False, lanes=1, threads=1)

@@ -15,8 +15,8 @@ import pytest
 import torch
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
-from transformers import CLIPModel
 
+from pipeline.adapters.clip.text_tower import TextTower
 from pipeline.adapters.clip.vision.tower import VisionTower
 from pipeline.adapters.kafka.clients import connect
 from pipeline.adapters.kafka.policy import common_options
@@ -90,7 +90,7 @@ def test_a_device_that_hangs_shows_in_the_age_of_its_batch(
 
         for owner, name, begin in (
             (VisionTower, "forward", lambda: running.send([key])),
-            (CLIPModel, "get_text_features", lambda: labels.write_text(changed)),
+            (TextTower, "forward", lambda: labels.write_text(changed)),
         ):
             assert not hangs()
             go_on = threading.Event()

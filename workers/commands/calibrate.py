@@ -54,7 +54,7 @@ def run_calibrate(
     calibrating, held_out = split(images)
     console.print(f"calibrating on {len(calibrating)} images, {len(held_out)} held out")
     facts = calibrate(
-        VisionTower(model.network, model.preprocessing),
+        VisionTower(model),
         checkpoint,
         calibrating,
         held_out,

@@ -221,7 +221,7 @@ GROUPS = (
             "tests/component/test_int8.py",
             "tests/component/test_stages.py",
             "tests/component/test_traces.py",
-            "tests/component/test_vision_tower.py",
+            "tests/component/test_*_tower.py",
             "tests/gpu/test_*.py",
         ),
         computes=True,

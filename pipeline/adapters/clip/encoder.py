@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from pipeline.adapters.clip.checkpoint import Checkpoint, first_line, from_directory, from_hub
-from pipeline.adapters.clip.model import ClipModel, read_model
+from pipeline.adapters.clip.model import read_model
 from pipeline.adapters.clip.policy import DEFAULT_MODEL, DEFAULT_REVISION, ModelPolicy
+from pipeline.adapters.clip.text_tower import TextTower
 from pipeline.adapters.clip.tokenizer import PROBE_PROMPT
 from pipeline.adapters.clip.vision.cpu_precision import Timer, faster_tower
 from pipeline.adapters.clip.vision.cuda import cuda_engine
@@ -59,15 +60,21 @@ class ClipEncoder:
     """
 
     def __init__(
-        self, model: ClipModel, identity: ModelIdentity, images: VisionEngine, threads: int
+        self,
+        identity: ModelIdentity,
+        geometry: ImageGeometry,
+        images: VisionEngine,
+        prompts: PromptTokens,
+        texts: TextTower,
+        threads: int,
     ) -> None:
-        """``model`` has its text tower on its device. ``images`` is the engine of its vision tower.
-        See ``load``."""
-        self._network = model.network
-        self._prompts = model.prompts
-        self._geometry = model.preprocessing.geometry
+        """``images`` is the engine of the vision tower; ``texts`` is on its device. See
+        ``load``."""
         self._identity = identity
+        self._geometry = geometry
         self._images = images
+        self._prompts = prompts
+        self._texts = texts
         self._threads = threads
 
     @classmethod
@@ -89,14 +96,13 @@ class ClipEncoder:
         precision = _precision(policy, device)
         threads = model_threads(policy)
         model = read_model(checkpoint)
-        network = model.network
         side = model.preprocessing.geometry.crop
         calibration = (
             Calibration.read(policy.calibration, checkpoint, side)
             if precision == "int8" and policy.calibration is not None
             else None
         )
-        tower = VisionTower(network, model.preprocessing)
+        tower = VisionTower(model)
         if precision is None:
             precision, tower = faster_tower(
                 tower,
@@ -109,15 +115,11 @@ class ClipEncoder:
         identity = ModelIdentity(
             name=checkpoint.name,
             revision=checkpoint.revision,
-            dimension=network.visual_projection.out_features,
-            logit_scale=network.logit_scale.exp().item(),
+            dimension=tower.dimension,
+            logit_scale=model.weights["logit_scale"].exp().item(),
             precision=precision,
             engine=calibration.engine_name if calibration else f"torch-{device.type}",
         )
-        # The text tower stays in fp32. It runs once for each label set, and its vectors, which are
-        # cached, then do not depend on the image tower's precision.
-        del network.vision_model, network.visual_projection
-        torch.nn.Module.to(network, device)
         if calibration:
             images = calibration.engine(
                 tower, largest=largest_batch, lanes=model_lanes(policy), threads=threads
@@ -125,7 +127,9 @@ class ClipEncoder:
             calibration.check(images, tower, threads=threads, min_fidelity=policy.min_fidelity)
         else:
             images = _prepared(tower, side, largest_batch, device, policy, identity, checkpoint)
-        encoder = cls(model, identity, images, threads)
+        texts = TextTower(model).to(device)
+        geometry = model.preprocessing.geometry
+        encoder = cls(identity, geometry, images, model.prompts, texts, threads)
         encoder._try_once(checkpoint)
         return encoder
 
@@ -175,8 +179,7 @@ class ClipEncoder:
 
     def encode_texts(self, prompts: Sequence[str]) -> Vector:
         """See ``Encoder.encode_texts``. Prompts of similar length share a batch, and each batch is
-        padded to its longest prompt. Attention is causal, so the padding after a prompt's end never
-        counts."""
+        padded to its longest prompt."""
         ids = self._token_ids(prompts)
         vectors = np.empty((len(prompts), self._identity.dimension), dtype=np.float32)
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
@@ -197,15 +200,10 @@ class ClipEncoder:
     def _embed_texts(self, ids: Sequence[Sequence[int]]) -> Vector:
         torch.set_num_threads(self._threads)  # see VisionEngine
         longest = max(len(row) for row in ids)
-        # Padded with each prompt's own end token: pooling takes its first occurrence.
         padded = torch.tensor([[*row, *[row[-1]] * (longest - len(row))] for row in ids])
-        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
         with torch.inference_mode():
-            features = self._network.get_text_features(
-                input_ids=padded.to(self._network.device),
-                attention_mask=mask.to(self._network.device),
-            )
-            return _unit(features.pooler_output)
+            vectors: Vector = self._texts(padded.to(self._texts.device)).cpu().numpy()
+            return vectors
 
     def _token_ids(self, prompts: Sequence[str]) -> Sequence[Sequence[int]]:
         ids = self._prompts.tokenize(prompts) if prompts else []
@@ -339,12 +337,6 @@ def _precision(policy: ModelPolicy, device: torch.device) -> str | None:
     if policy.precision == "bf16" and not has_bf16:
         raise Halt("model.device", "model.precision: this device has no bf16; set fp16 or fp32")
     return policy.precision
-
-
-def _unit(features: torch.Tensor) -> Vector:
-    wide = features.to(torch.float32)
-    unit: Vector = (wide / torch.linalg.vector_norm(wide, dim=-1, keepdim=True)).cpu().numpy()
-    return unit
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -1,4 +1,5 @@
-"""Reads a CLIP checkpoint's tokenizer and checks it against the text tower. Needs no weights."""
+"""Reads a CLIP checkpoint's configuration and tokenizer, and checks that they fit each other. Needs
+no weights."""
 
 from __future__ import annotations
 
@@ -31,28 +32,31 @@ LIBRARY_ERRORS = (
 """Errors that transformers raises for unexpected files."""
 
 
-def quieten_transformers() -> None:
-    """Turn off progress bars and reports, which would break structured logs. What they warn about
-    is an error here."""
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-
-
 def read_tokens(checkpoint: Checkpoint) -> PromptTokens:
     """How the checkpoint's model reads prompts. Weights are not read.
 
     Raises:
         Halt: ``model.unsupported``: a worker would not accept the tokenizer.
     """
-    quieten_transformers()
+    return read_tokenizer(checkpoint, read_config(checkpoint).text_config)
+
+
+def read_config(checkpoint: Checkpoint) -> Any:
+    """The checkpoint's ``CLIPConfig``.
+
+    Raises:
+        Halt: ``model.unsupported``.
+    """
+    # Reports and progress bars would break structured logs. What they warn about is an error here.
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
-        config = CLIPConfig.from_pretrained(checkpoint.directory, local_files_only=True)
+        return CLIPConfig.from_pretrained(checkpoint.directory, local_files_only=True)
     except LIBRARY_ERRORS as error:
         raise Halt(
             "model.unsupported",
             f"model {checkpoint}: {CONFIG} cannot be read ({first_line(error)}); give a CLIP's",
         ) from error
-    return read_tokenizer(checkpoint, config.text_config)
 
 
 def read_tokenizer(checkpoint: Checkpoint, text: Any) -> PromptTokens:

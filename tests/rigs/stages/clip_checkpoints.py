@@ -1,4 +1,4 @@
-"""CLIP checkpoints of seeded random weights, written as transformers writes them."""
+"""CLIP networks of seeded random weights, and checkpoints written as transformers writes them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ import torch
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPConfig, CLIPModel
 
+from pipeline.adapters.clip.model import ClipModel, Preprocessing
+from pipeline.ports import PromptTokens
+from pipeline.records import ImageGeometry
+
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 SMALL_TOWER = {
@@ -24,13 +28,20 @@ SMALL_TOWER = {
 SMALL_IMAGE = 32
 SMALL_MAX_TOKENS = 24
 
+DIMENSION = 16
+MAX_TOKENS = 12
+END_ID = 63
+"""A network's end token, the highest."""
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
 
 def write_small_checkpoint(directory: Path) -> Path:
     """Two layers a tower, 16 dimensions, 32 x 32 pixels; milliseconds an image. The directory
     must exist."""
     end = write_small_tokenizer(directory)
     config = CLIPConfig(
-        projection_dim=16,
+        projection_dim=DIMENSION,
         vision_config={**SMALL_TOWER, "image_size": SMALL_IMAGE, "patch_size": 8},
         text_config={
             **SMALL_TOWER,
@@ -94,8 +105,8 @@ def write_preprocessor(directory: Path, side: int, **changed: Any) -> None:
         "do_center_crop": True,
         "crop_size": side,
         "do_normalize": True,
-        "image_mean": [0.48145466, 0.4578275, 0.40821073],
-        "image_std": [0.26862954, 0.26130258, 0.27577711],
+        "image_mean": [*MEAN],
+        "image_std": [*STD],
     }
     (directory / "preprocessor_config.json").write_text(json.dumps(content | changed))
 
@@ -105,3 +116,38 @@ def _write_weights(directory: Path, config: CLIPConfig) -> Path:
         torch.manual_seed(0)
         CLIPModel(config).save_pretrained(directory)
     return directory
+
+
+def network(vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None) -> CLIPModel:
+    """A CLIP of two layers a tower. ``vision`` and ``text`` change their configurations."""
+    config = CLIPConfig(
+        projection_dim=DIMENSION,
+        vision_config={**SMALL_TOWER, "image_size": SMALL_IMAGE, "patch_size": 8, **(vision or {})},
+        text_config={
+            **SMALL_TOWER,
+            "vocab_size": END_ID + 1,
+            "max_position_embeddings": MAX_TOKENS,
+            "bos_token_id": END_ID - 1,
+            "eos_token_id": END_ID,
+            **(text or {}),
+        },
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = CLIPModel(config)
+    made.train(False)  # without dropout, as from_pretrained leaves it
+    return made
+
+
+def as_read(
+    of: CLIPModel,
+    mean: tuple[float, float, float] = MEAN,
+    std: tuple[float, float, float] = STD,
+) -> ClipModel:
+    """What the product reads of a checkpoint of the network, without a tokenizer."""
+    return ClipModel(
+        of.state_dict(),
+        of.config,
+        PromptTokens(lambda prompts: [], MAX_TOKENS),
+        Preprocessing(ImageGeometry(SMALL_IMAGE, SMALL_IMAGE), mean, std),
+    )

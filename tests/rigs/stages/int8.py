@@ -35,7 +35,7 @@ def calibrated(
     source = from_directory("small", checkpoint)
     model = read_model(source)
     calibrate(
-        VisionTower(model.network, model.preprocessing),
+        VisionTower(model),
         source,
         images,
         pictures(HELD_OUT, first=10_000),
