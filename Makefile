@@ -47,8 +47,11 @@ $(INSTALLED): constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || { echo "installing uv"; $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 	@echo "installing the pinned environment (about 5 GB the first time, most of it torch)"
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r constraints.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r constraints.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@# Compiles what every worker imports, a tenth of all that is installed. Where Python may not write
+	@# its caches, each process would compile torch and Ray anew.
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import pipeline.adapters.clip.encoder, ray.serve, workers.cli'
 	@touch $@
 
 .PHONY: groups
