@@ -49,22 +49,25 @@ A cluster with one node, KubeRay's operator, Kafka and an S3 server runs. Type n
 
 
 def down() -> None:
-    """Remove the cluster, and what tests that were killed have left."""
+    """Remove the cluster with its logs, and what tests that were killed have left."""
     for slot in SLOTS:
         folder = folder_of(slot)
         if folder.is_dir():
             # A running test holds its slot.
             with locked(folder, wait=slot == DEVELOPERS_SLOT) as held:
                 if held:
-                    _remove(slot)
+                    ended = _remove(slot)
+                    shutil.rmtree(folder / "logs", ignore_errors=True)
+                    if ended:
+                        print(f"ended {len(ended)} processes, and removed what they had made")
 
 
-def _remove(slot: int) -> None:
+def _remove(slot: int) -> list[int]:
+    """End and remove all but the logs. Ids of the processes that were ended."""
     folder = folder_of(slot)
     ended = [*stop_recorded(folder / "services"), *clusters.remove(slot)]
     shutil.rmtree(folder / "services", ignore_errors=True)
-    if ended:
-        print(f"ended {len(ended)} processes; logs are in {folder / 'logs'}")
+    return ended
 
 
 def _prepare(cluster: Cluster) -> None:

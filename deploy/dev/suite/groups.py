@@ -163,6 +163,7 @@ GROUPS = (
         "releases in both modes on a real node: outcomes, drains, lost pods, upgrades, in CI",
         files=(
             "tests/component/kubernetes/test_http_upgrade.py",
+            "tests/component/kubernetes/test_make_cluster.py",
             "tests/component/kubernetes/test_node_namespaces.py",
             "tests/component/kubernetes/test_ray_*.py",
             "tests/component/kubernetes/test_real_node.py",

@@ -92,7 +92,7 @@ def real_cluster(cluster_programs: None) -> Iterator[Cluster]:
     try:
         with clusters.real() as cluster:
             yield cluster
-        assert traces(cluster) == []
+        assert traces(cluster.folder) == []
     except Refused as refusal_of_a_node:
         pytest.skip(f"{NO_KUBELET}{refusal_of_a_node}")
 

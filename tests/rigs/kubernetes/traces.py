@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.dev.cluster.clusters import Cluster
 from deploy.dev.cluster.node.kubelet import CONTROL_GROUPS
 
 LOGS = "logs"
 
 
-def traces(cluster: Cluster) -> list[str]:
-    """Processes, mounts, bridges, control groups and files, but for logs; none of an ended one."""
-    slot = cluster.folder.name
+def traces(of: Path) -> list[str]:
+    """Processes, mounts, bridges, control groups and files, but for logs; none of an ended one.
+    ``of`` is the cluster's folder."""
+    slot = of.name
     found = [
         str(path)
         for path in (
@@ -22,7 +22,7 @@ def traces(cluster: Cluster) -> list[str]:
         )
         if path.exists()
     ]
-    folder = f"{cluster.folder}/"
+    folder = f"{of}/"
     found += [line for line in Path("/proc/mounts").read_text().splitlines() if folder in line]
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -31,5 +31,5 @@ def traces(cluster: Cluster) -> list[str]:
             continue  # it has ended
         if folder in command:
             found.append(command)
-    kept = (LOGS, ".lock", "containerd.toml", "kubelet.yaml")
-    return found + [str(path) for path in cluster.folder.iterdir() if path.name not in kept]
+    kept = (LOGS, ".lock")
+    return found + [str(path) for path in of.iterdir() if path.name not in kept]

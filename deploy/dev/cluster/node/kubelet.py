@@ -123,8 +123,13 @@ class Node:
             self._made_file.unlink()
         for name in ("containerd", "state", "opt", "kubelet", "pod-logs", "cni"):
             shutil.rmtree(self._folder / name, ignore_errors=True)
-        (self._folder / "containerd.sock").unlink(missing_ok=True)
-        (self._folder / "containerd.sock.ttrpc").unlink(missing_ok=True)
+        for name in (
+            "containerd.toml",
+            "kubelet.yaml",
+            "containerd.sock",
+            "containerd.sock.ttrpc",
+        ):
+            (self._folder / name).unlink(missing_ok=True)
 
     def _make_folders(self) -> None:
         """The folders that the namespaces cover; those that were not there are noted."""
