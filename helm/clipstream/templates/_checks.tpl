@@ -17,6 +17,7 @@
 {{- if and (eq .source "baked") (not .directory) }}{{ fail "model.directory: write where the image has the checkpoint, because model.source is baked" }}{{ end -}}
 {{- if and (eq .source "volume") (not .volume) }}{{ fail "model.volume: write the volume with the checkpoint, because model.source is volume" }}{{ end -}}
 {{- if and (eq .source "s3") (not .uri) }}{{ fail "model.uri: write s3://BUCKET/PREFIX of the checkpoint, because model.source is s3" }}{{ end -}}
+{{- if and (ne .source "s3") .revision }}{{ fail "model.revision: leave it out, because model.source is not s3; settings.model.revision pins a model of the hub" }}{{ end -}}
 {{- end -}}
 {{- if and $values.serve.enabled (not $values.secrets.httpKeys.name) -}}
 {{- fail "secrets.httpKeys.name: write the Secret with the keys of HTTP clients, because serve.enabled opens an address to others" -}}

@@ -90,7 +90,8 @@ resources:
 {{/* The container that copies the weights from S3. */}}
 {{- define "clipstream.modelCopy" -}}
 - name: model
-  args: [model, fetch, {{ .root.Values.model.uri | quote }}, /models/checkpoint, --config, /etc/clipstream/settings/settings.yaml]
+  args: [model, fetch, {{ .root.Values.model.uri | quote }}, /models/checkpoint, --config, /etc/clipstream/settings/settings.yaml
+    {{- with .root.Values.model.revision }}, {{ printf "--revision=%s" . | quote }}{{ end }}]
   {{- include "clipstream.container" (dict "root" .root "copies" true) | nindent 2 }}
   env:
     {{- include "clipstream.env" (dict "root" .root) | nindent 4 }}

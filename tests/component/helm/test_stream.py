@@ -21,6 +21,8 @@ from tests.rigs.charts import (
 )
 from tests.rigs.command_line import parsed
 
+REVISION = f"sha256:{7:064x}"
+
 
 def driver(manifest: list[Object]) -> Object:
     container: Object
@@ -236,6 +238,10 @@ def test_workers_read_secrets_from_their_own_pod() -> None:
         ({"source": "volume", "volume": {"emptyDir": {}}, "directory": "clip"}, "/models/clip"),
         ({"source": "volume", "volume": {"emptyDir": {}}}, "/models"),
         ({"source": "s3", "uri": "s3://models/clip"}, "/models/checkpoint"),
+        (
+            {"source": "s3", "uri": "s3://models/clip", "revision": REVISION},
+            "/models/checkpoint",
+        ),
     ],
 )
 def test_the_weights_are_where_the_settings_say(
@@ -254,6 +260,7 @@ def test_the_weights_are_where_the_settings_say(
             options = parsed(["clipstream", *first[0]["args"]])
             assert options["source"] == "s3://models/clip"
             assert str(options["directory"]) == directory
+            assert options["revision"] == model.get("revision")
             (own,) = [each for each in first[0]["volumeMounts"] if each["name"] == "model"]
             assert own["readOnly"] is False
 
@@ -269,6 +276,11 @@ def test_every_container_asks_the_mirror_of_the_hub() -> None:
 @pytest.mark.parametrize("source", ["baked", "volume", "s3"])
 def test_a_source_of_weights_without_its_place_is_refused(source: str) -> None:
     assert f"because model.source is {source}" in refusal(small(model={"source": source}))
+
+
+def test_a_revision_of_weights_that_nothing_checks_is_refused() -> None:
+    hub = {"source": "hub", "revision": REVISION}
+    assert "model.revision: leave it out" in refusal(small(model=hub))
 
 
 def test_a_release_without_label_sets_is_refused() -> None:

@@ -124,7 +124,7 @@ def test_weights_of_a_bucket_are_copied_and_nothing_else(
         for file in MODEL.iterdir():
             admin.put(bucket, f"clip/{file.name}", file.read_bytes())
         admin.put(bucket, f"clip/{PICKLE}", b"would run code")
-    values["model"] = {"source": "s3", "uri": f"s3://{bucket}/clip"}
+    values["model"] = {"source": "s3", "uri": f"s3://{bucket}/clip", "revision": REVISION}
     assert started("s3") == ("checkpoint", REVISION)
     assert REVISION in namespace("logs", POD, "-c", "model")
     assert listed(namespace, "/models") == {"checkpoint"}
