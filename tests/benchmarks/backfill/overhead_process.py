@@ -49,7 +49,9 @@ async def _all(runner: ShardRunner, job: Job) -> int:
     async def lane() -> None:
         nonlocal rows
         for shard in shards:
-            rows += (await runner.run(Task(shard), Progress())).rows
+            ran = await runner.run(Task(shard), Progress())
+            # Not in one line: the sum would be of the rows before the wait.
+            rows += ran.rows
 
     await asyncio.gather(*(lane() for _ in range(AT_ONCE)))
     return rows

@@ -122,7 +122,8 @@ def test_whatever_of_ray_is_killed_each_row_is_committed_once(tmp_path: Path) ->
             contextlib.closing(Job(here, tmp_path)) as job,
         ):
             a_worker_a_node_drivers_and_the_head_die(job, nodes)
-            a_driver_and_its_ray_die(job)
+            a_driver_and_its_ray_die(job, "third", AFTER_DATA)
+            a_driver_and_its_ray_die(job, "fourth", ENCODING)
             assert 0 < job.look() < SHARDS
             job.holds.off()
             job.driver("last").completes_its_job()
@@ -157,8 +158,8 @@ def a_worker_a_node_drivers_and_the_head_die(job: Job, nodes: RayNodes) -> None:
     driver.kill()
 
 
-def a_driver_and_its_ray_die(job: Job) -> None:
-    job.holds.at(AFTER_DATA)
-    driver = job.driver("third")
+def a_driver_and_its_ray_die(job: Job, name: str, step: str) -> None:
+    job.holds.at(step)
+    driver = job.driver(name)
     job.holds.until_held()
     driver.kill_with_its_ray()
