@@ -49,8 +49,8 @@ $(INSTALLED): constraints.txt pyproject.toml
 	@echo "installing the pinned environment (about 5 GB the first time, most of it torch)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r constraints.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
-	@# Compiles what every worker imports, a tenth of all that is installed. Where Python may not write
-	@# its caches, each process would compile torch and Ray anew.
+	@# Caches the bytecode of what every worker imports, a tenth of all that is installed. Where Python may
+	@# not write it, as in the pods of `make cluster`, each process would compile torch and Ray anew.
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import pipeline.adapters.clip.encoder, ray.serve, workers.cli'
 	@touch $@
 

@@ -102,12 +102,12 @@ WEIGHT = "vision_model.encoder.layers.1.mlp.fc1.weight"
         (
             edit_weights(lambda weights: weights.update(extra=torch.zeros(1))),
             "model.incomplete",
-            "1 unexpected weights (extra",
+            "weights unknown: extra;",
         ),
         (
             edit_weights(lambda weights: weights.update({WEIGHT: torch.zeros(3, 3)})),
             "model.incomplete",
-            "1 mismatched weights",
+            f"weights of another shape: {WEIGHT} is (3, 3) against (64, 32);",
         ),
         (
             edit_weights(lambda weights: weights.update({WEIGHT: weights[WEIGHT].to(torch.int8)})),
@@ -132,9 +132,24 @@ WEIGHT = "vision_model.encoder.layers.1.mlp.fc1.weight"
             "model.incomplete",
             "config.json",
         ),
-        (tower("vision_config", patch_size=[8, 8]), "model.unsupported", "patch_size is [8, 8]"),
-        (tower("vision_config", num_channels=1), "model.unsupported", "num_channels is 1"),
-        (tower("text_config", hidden_act="mish"), "model.unsupported", "hidden_act is 'mish'"),
+        (
+            tower("vision_config", patch_size=[8, 8]),
+            "model.unsupported",
+            "patch_size in config.json is [8, 8]",
+        ),
+        (
+            tower("vision_config", num_channels=1),
+            "model.unsupported",
+            "num_channels in config.json is 1",
+        ),
+        (
+            tower("text_config", hidden_act="mish"),
+            "model.unsupported",
+            "hidden_act in config.json is 'mish'",
+        ),
+        (tower("text_config", layer_norm_eps=None), "model.unsupported", "layer_norm_eps"),
+        (tower("vision_config", num_hidden_layers=0), "model.unsupported", "must be 1 or more"),
+        (edit_json("config.json", projection_dim=None), "model.unsupported", "projection_dim"),
         (tower("text_config", eos_token_id=5), "model.unsupported", "end token"),
         (preprocessor(resample=2), "model.unsupported", "resample = 2"),
         (preprocessor(do_center_crop=False), "model.unsupported", "do_center_crop = False"),

@@ -1,4 +1,4 @@
-"""The text tower equals transformers' in every shape a checkpoint may have."""
+"""The text tower equals transformers' in each shape and activation listed here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ import torch
 from pipeline.adapters.clip.layers import ACTIVATIONS
 from pipeline.adapters.clip.text_tower import TextTower
 from pipeline.records import Vector
-from tests.rigs.stages.clip_checkpoints import DIMENSION, END_ID, MAX_TOKENS, as_read, network
+from tests.rigs.stages.clip_checkpoints import (
+    DIMENSION,
+    END_ID,
+    NETWORK_MAX_TOKENS,
+    as_read,
+    network,
+)
 
 START = END_ID - 1
 TOLERANCE = 1e-5
@@ -22,7 +28,7 @@ PROMPTS = (
     (START, 5, 6, 7, END_ID),
     (START, 7, 6, 5, END_ID),
     (START, 5, END_ID, 7, END_ID),  # the end token spelled out in a prompt
-    (START, *range(MAX_TOKENS - 2), END_ID),
+    (START, *range(NETWORK_MAX_TOKENS - 2), END_ID),
 )
 
 
@@ -40,7 +46,7 @@ def padded(prompts: tuple[tuple[int, ...], ...]) -> torch.Tensor:
         {"layer_norm_eps": 1e-2},
         {"attention_dropout": 0.5},
         {"hidden_size": 48},
-        {"eos_token_id": 2},  # of older checkpoints, which mean the highest
+        {"eos_token_id": 2},  # older checkpoints write 2 and mean the highest id
         *({"hidden_act": name} for name in ACTIVATIONS),
     ],
     ids=str,
@@ -59,5 +65,5 @@ def test_the_tower_equals_get_text_features(text: dict[str, Any]) -> None:
         )
     assert vectors.shape == (len(PROMPTS), DIMENSION)
     np.testing.assert_allclose(vectors, expected, atol=TOLERANCE, rtol=0)
-    # The end token's own embedding does not decide alone.
+    # The same tokens in another order are another prompt.
     assert np.abs(vectors[2] - vectors[3]).max() > 100 * TOLERANCE

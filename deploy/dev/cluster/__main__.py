@@ -33,6 +33,7 @@ def up() -> None:
                 _prepare(cluster)
             except BaseException:
                 _remove(DEVELOPERS_SLOT)
+                print(f"logs are in {folder / 'logs'}", file=sys.stderr)
                 raise
     print(
         f"""
@@ -49,7 +50,7 @@ A cluster with one node, KubeRay's operator, Kafka and an S3 server runs. Type n
 
 
 def down() -> None:
-    """Remove the cluster with its logs, and what tests that were killed have left."""
+    """Remove the cluster with its logs, and what killed tests have left but for their logs."""
     for slot in SLOTS:
         folder = folder_of(slot)
         if folder.is_dir():
@@ -57,7 +58,8 @@ def down() -> None:
             with locked(folder, wait=slot == DEVELOPERS_SLOT) as held:
                 if held:
                     ended = _remove(slot)
-                    shutil.rmtree(folder / "logs", ignore_errors=True)
+                    if slot == DEVELOPERS_SLOT:
+                        shutil.rmtree(folder / "logs", ignore_errors=True)
                     if ended:
                         print(f"ended {len(ended)} processes, and removed what they had made")
 

@@ -1,4 +1,4 @@
-"""CLIP in PyTorch: any CLIPModel checkpoint of the Hugging Face hub or a local directory."""
+"""CLIP in PyTorch: a CLIPModel checkpoint of the Hugging Face hub or a local directory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pipeline.adapters.clip.checkpoint import Checkpoint, first_line, from_directory, from_hub
-from pipeline.adapters.clip.model import read_model
+from pipeline.adapters.clip.model import ClipModel, read_model
 from pipeline.adapters.clip.policy import DEFAULT_MODEL, DEFAULT_REVISION, ModelPolicy
 from pipeline.adapters.clip.text_tower import TextTower
 from pipeline.adapters.clip.tokenizer import PROBE_PROMPT
@@ -68,8 +68,8 @@ class ClipEncoder:
         texts: TextTower,
         threads: int,
     ) -> None:
-        """``images`` is the engine of the vision tower; ``texts`` is on its device. See
-        ``load``."""
+        """``images`` is the engine of the vision tower. ``texts`` is on the device that it
+        runs on. See ``load``."""
         self._identity = identity
         self._geometry = geometry
         self._images = images
@@ -102,7 +102,10 @@ class ClipEncoder:
             if precision == "int8" and policy.calibration is not None
             else None
         )
-        tower = VisionTower(model)
+        tower, texts = VisionTower(model), _text_tower(model, device, checkpoint)
+        prompts, geometry = model.prompts, model.preprocessing.geometry
+        logit_scale = model.weights["logit_scale"].exp().item()
+        del model  # half of its weights are in no tower as they are
         if precision is None:
             precision, tower = faster_tower(
                 tower,
@@ -116,7 +119,7 @@ class ClipEncoder:
             name=checkpoint.name,
             revision=checkpoint.revision,
             dimension=tower.dimension,
-            logit_scale=model.weights["logit_scale"].exp().item(),
+            logit_scale=logit_scale,
             precision=precision,
             engine=calibration.engine_name if calibration else f"torch-{device.type}",
         )
@@ -127,9 +130,7 @@ class ClipEncoder:
             calibration.check(images, tower, threads=threads, min_fidelity=policy.min_fidelity)
         else:
             images = _prepared(tower, side, largest_batch, device, policy, identity, checkpoint)
-        texts = TextTower(model).to(device)
-        geometry = model.preprocessing.geometry
-        encoder = cls(identity, geometry, images, model.prompts, texts, threads)
+        encoder = cls(identity, geometry, images, prompts, texts, threads)
         encoder._try_once(checkpoint)
         return encoder
 
@@ -242,6 +243,26 @@ def find_checkpoint(policy: ModelPolicy) -> Checkpoint:
         cache_directory=policy.cache_directory,
         offline=policy.offline,
     )
+
+
+def _text_tower(model: ClipModel, device: torch.device, checkpoint: Checkpoint) -> TextTower:
+    """The text tower on its device. It comes before the image engine, which takes what it finds
+    free.
+
+    Raises:
+        WorkerLost: the device's context is lost.
+        Halt: ``model.device``.
+    """
+    try:
+        return TextTower(model).to(device)
+    except torch.AcceleratorError as error:
+        raise _fate(error) from error
+    except (RuntimeError, MemoryError) as error:
+        raise Halt(
+            "model.device",
+            f"model {checkpoint}: its text tower does not fit on {device} ({first_line(error)}); "
+            "choose another model.device, or free the device",
+        ) from error
 
 
 def _prepared(

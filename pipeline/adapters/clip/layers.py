@@ -6,6 +6,9 @@ differs:
 - Query, key and value come from one product.
 - QuickGELU, x * sigmoid(1.702 x), is SiLU of 1.702 x over 1.702. With the factors in the weights
   before and after it, one pass in place replaces three.
+
+Modules share memory with the weights that they are made of. Moving a module to another device or
+precision leaves the weights as they are; writing to a parameter in place would not.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "quick_gelu": partial(nn.SiLU, inplace=True),  # with the factors in the weights
     "gelu": nn.GELU,
     "gelu_python": nn.GELU,
+    "gelu_accurate": _TANH_GELU,
     "gelu_fast": _TANH_GELU,
     "gelu_new": _TANH_GELU,
     "gelu_python_tanh": _TANH_GELU,
@@ -38,8 +42,8 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "swish": nn.SiLU,
 }
-"""By the names of ``hidden_act``. Those that share an entry are one function, written in several
-ways."""
+"""By the names of ``hidden_act``. Names with the same value are the same function, which
+transformers writes in several ways."""
 
 
 class Layer(nn.Module):
@@ -63,10 +67,12 @@ class Layer(nn.Module):
         attention, up, down = f"{name}.self_attn.out_proj", f"{name}.mlp.fc1", f"{name}.mlp.fc2"
         self.out = linear(weights[f"{attention}.weight"], weights[f"{attention}.bias"])
         self.norm_mlp = norm(weights, f"{name}.layer_norm2", config)
-        factor = QUICK_GELU if config.hidden_act == "quick_gelu" else 1
-        self.up = linear(weights[f"{up}.weight"] * factor, weights[f"{up}.bias"] * factor)
+        self.up = linear(weights[f"{up}.weight"], weights[f"{up}.bias"])
         self.activation = ACTIVATIONS[config.hidden_act]()
-        self.down = linear(weights[f"{down}.weight"] / factor, weights[f"{down}.bias"])
+        self.down = linear(weights[f"{down}.weight"], weights[f"{down}.bias"])
+        if config.hidden_act == "quick_gelu":
+            self.up = linear(self.up.weight * QUICK_GELU, self.up.bias * QUICK_GELU)
+            self.down = linear(self.down.weight / QUICK_GELU, self.down.bias)
 
     def forward(self, state: Tensor) -> Tensor:
         joined = self.query_key_value(self.norm_attention(state))
@@ -115,9 +121,9 @@ def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
     """x to ``weight`` x + ``bias``; ``weight`` is [out, in]."""
     # On meta, because otherwise random numbers would be drawn first.
     made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    made.weight = nn.Parameter(weight.to(torch.float32))
+    made.weight = nn.Parameter(weight)
     if bias is not None:
-        made.bias = nn.Parameter(bias.to(torch.float32))
+        made.bias = nn.Parameter(bias)
     return made
 
 

@@ -12,7 +12,7 @@ from pipeline.adapters.clip.layers import layers, linear, norm, unit
 from pipeline.adapters.clip.model import ClipModel
 
 NAME = "text_model"
-"""Of the tower among the weights."""
+"""Begins the names of the tower's weights."""
 
 
 class TextTower(nn.Module):
@@ -36,9 +36,9 @@ class TextTower(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """int64 [batch, tokens] to float32 [batch, dimension], each of unit length.
 
-        Each row ends with its end token, and is padded with it to the length of the others. Its
-        embedding is that of the end token's first occurrence. A token attends only to those before
-        it, so the padding does not count.
+        Each row ends with its end token, repeated up to the length of the longest row. A row's
+        vector comes from its first end token. A token attends only to itself and earlier tokens, so
+        the padding changes nothing.
         """
         state = self.layers(self.tokens[ids] + self.positions[: ids.shape[1]])
         ends = (ids == ids[:, -1:]).to(torch.int).argmax(dim=1)

@@ -1,16 +1,14 @@
-"""Reads a CLIP checkpoint's configuration and tokenizer, and checks that they fit each other. Needs
-no weights."""
+"""Reads a CLIP checkpoint's tokenizer and checks it against the text tower. Needs no weights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoTokenizer, CLIPConfig
-from transformers.utils import logging as transformers_logging
+from transformers import AutoTokenizer
 
-from pipeline.adapters.clip.checkpoint import CONFIG, Checkpoint, first_line
+from pipeline.adapters.clip.checkpoint import Checkpoint, first_line
+from pipeline.adapters.clip.config import LIBRARY_ERRORS, read_config
 from pipeline.errors import Halt
 from pipeline.ports import PromptTokens
 
@@ -20,17 +18,6 @@ LEGACY_EOS_TOKEN_ID = 2
 """Configurations from before transformers' PR 24773 have this id. The text tower then takes a
 prompt's highest token id for its end."""
 
-LIBRARY_ERRORS = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    StrictDataclassError,
-)
-"""Errors that transformers raises for unexpected files."""
-
 
 def read_tokens(checkpoint: Checkpoint) -> PromptTokens:
     """How the checkpoint's model reads prompts. Weights are not read.
@@ -39,24 +26,6 @@ def read_tokens(checkpoint: Checkpoint) -> PromptTokens:
         Halt: ``model.unsupported``: a worker would not accept the tokenizer.
     """
     return read_tokenizer(checkpoint, read_config(checkpoint).text_config)
-
-
-def read_config(checkpoint: Checkpoint) -> Any:
-    """The checkpoint's ``CLIPConfig``.
-
-    Raises:
-        Halt: ``model.unsupported``.
-    """
-    # Reports and progress bars would break structured logs. What they warn about is an error here.
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    try:
-        return CLIPConfig.from_pretrained(checkpoint.directory, local_files_only=True)
-    except LIBRARY_ERRORS as error:
-        raise Halt(
-            "model.unsupported",
-            f"model {checkpoint}: {CONFIG} cannot be read ({first_line(error)}); give a CLIP's",
-        ) from error
 
 
 def read_tokenizer(checkpoint: Checkpoint, text: Any) -> PromptTokens:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from pipeline.errors import Halt
 
 FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")  # safetensors' names
 
+SHOWN = 3
+"""Names in a message."""
+
 _CONSTANT = "position_ids"
 """What transformers saved beside the weights in earlier versions."""
 
@@ -22,48 +26,70 @@ Shape = tuple[int, ...]
 
 
 def read_weights(checkpoint: Checkpoint, config: Any) -> Weights:
-    """The weights that a CLIPModel of ``config`` has.
+    """All weights of the checkpoint.
 
     Raises:
         Halt: ``model.unsupported``: weights that are not in floating point. ``model.incomplete``: a
-            weight is missing, of another shape or unknown, or a file is damaged.
+            weight is missing, of another shape or unknown, or a file is damaged. ``model.device``:
+            they do not fit into memory.
     """
-    found: dict[str, torch.Tensor] = {}
-    for path in weight_files(checkpoint.directory):
-        found.update(_read(checkpoint, path))
-    expected = dict(_shapes(config))
-    for what, names in {
-        "missing": expected.keys() - found.keys(),
-        "unexpected": found.keys() - expected.keys(),
-        "mismatched": {
-            name for name in expected.keys() & found.keys() if found[name].shape != expected[name]
-        },
+    files = weight_files(checkpoint.directory)
+    found = {name: shape for path in files for name, shape in _shapes_in(checkpoint, path).items()}
+    expected = dict(_shapes_of(config))
+    shared = expected.keys() & found.keys()
+    for what, wrong in {
+        "missing": sorted(expected.keys() - found.keys()),
+        "unknown": sorted(found.keys() - expected.keys()),
+        "of another shape": [
+            f"{name} is {found[name]} against {expected[name]}"
+            for name in sorted(shared)
+            if found[name] != expected[name]
+        ],
     }.items():
-        if names:
+        if wrong:
+            more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
             raise Halt(
                 "model.incomplete",
-                f"model {checkpoint}: {len(names)} {what} weights "
-                f"({', '.join(sorted(names)[:3])}, …); the weights are not those of {CONFIG}: "
-                "fetch or save the checkpoint again",
+                f"model {checkpoint}: weights {what}: {', '.join(wrong[:SHOWN])}{more}; they are "
+                f"not the weights of {CONFIG}: fetch or save the checkpoint again",
             )
-    return found
+    try:
+        return {name: each for path in files for name, each in _read(checkpoint, path)}
+    except (RuntimeError, MemoryError) as error:
+        raise Halt(
+            "model.device",
+            f"model {checkpoint}: its weights do not fit into memory ({first_line(error)}); give "
+            "the process more memory",
+        ) from error
+
+
+def _shapes_in(checkpoint: Checkpoint, path: Path) -> dict[str, Shape]:
+    with _opened(checkpoint, path) as tensors:
+        shapes = {}
+        for name in _names(tensors):
+            tensor = tensors.get_slice(name)
+            if tensor.get_dtype() not in FLOAT_DTYPES:
+                raise Halt(
+                    "model.unsupported",
+                    f"model {checkpoint}: {name} is of dtype {tensor.get_dtype()}; give a "
+                    f"checkpoint in one of {', '.join(FLOAT_DTYPES)}",
+                )
+            shapes[name] = tuple(tensor.get_shape())
+        return shapes
 
 
 def _read(checkpoint: Checkpoint, path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    with _opened(checkpoint, path) as tensors:
+        for name in _names(tensors):
+            # A copy, because the file is mapped and could be cut under a running worker.
+            yield name, tensors.get_tensor(name).to(torch.float32, copy=True)
+
+
+@contextmanager
+def _opened(checkpoint: Checkpoint, path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118
-                if name.endswith(_CONSTANT):
-                    continue
-                dtype = tensors.get_slice(name).get_dtype()
-                if dtype not in FLOAT_DTYPES:
-                    raise Halt(
-                        "model.unsupported",
-                        f"model {checkpoint}: {name} is of dtype {dtype}; give a checkpoint in "
-                        f"one of {', '.join(FLOAT_DTYPES)}",
-                    )
-                # A copy, because the file is mapped and could be cut under a running worker.
-                yield name, tensors.get_tensor(name).to(torch.float32, copy=True)
+            yield tensors
     except (SafetensorError, OSError) as error:
         raise Halt(
             "model.incomplete",
@@ -71,7 +97,11 @@ def _read(checkpoint: Checkpoint, path: Path) -> Iterator[tuple[str, torch.Tenso
         ) from error
 
 
-def _shapes(config: Any) -> Iterator[tuple[str, Shape]]:
+def _names(tensors: Any) -> list[str]:
+    return [name for name in tensors.keys() if not name.endswith(_CONSTANT)]  # noqa: SIM118
+
+
+def _shapes_of(config: Any) -> Iterator[tuple[str, Shape]]:
     """Every weight of transformers' ``CLIPModel``."""
     text, vision, dimension = config.text_config, config.vision_config, config.projection_dim
     yield "logit_scale", ()
@@ -88,7 +118,7 @@ def _shapes(config: Any) -> Iterator[tuple[str, Shape]]:
     name = "vision_model"
     width, edge = vision.hidden_size, vision.patch_size
     yield f"{name}.embeddings.class_embedding", (width,)
-    yield f"{name}.embeddings.patch_embedding.weight", (width, 3, edge, edge)
+    yield f"{name}.embeddings.patch_embedding.weight", (width, vision.num_channels, edge, edge)
     positions = (vision.image_size // edge) ** 2 + 1
     yield f"{name}.embeddings.position_embedding.weight", (positions, width)
     yield from _with_bias(f"{name}.pre_layrnorm", (width,))

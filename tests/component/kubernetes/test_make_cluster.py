@@ -8,9 +8,11 @@ import sys
 import pytest
 
 from deploy.dev.cluster.clusters import DEVELOPERS_SLOT, folder_of
+from deploy.dev.cluster.node import probe
 from deploy.dev.cluster.processes import all_run
 from tests.rigs.kubernetes.traces import LOGS, traces
 from tests.rigs.root import ROOT
+from tests.rigs.skips import NO_KUBELET
 
 pytestmark = [
     pytest.mark.component,
@@ -21,17 +23,19 @@ pytestmark = [
 ]
 
 
-def cluster(command: str) -> str:
+def run_command(command: str) -> str:
     """What the command of the Makefile prints."""
     words = [sys.executable, "-m", "deploy.dev.cluster", command]
     return subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def test_what_it_prints_installs_a_release_that_passes_its_test_and_nothing_is_left() -> None:
+    if refusal := probe.refusal():
+        pytest.skip(f"{NO_KUBELET}{refusal}")
     folder = folder_of(DEVELOPERS_SLOT)
     assert not all_run(folder), "a developer's cluster runs; type: make cluster-down"
     try:
-        printed = cluster("up")
+        printed = run_command("up")
         commands = [line.strip() for line in printed.splitlines() if line.startswith("  ")]
         assert commands[-1].startswith("helm test")
         typed = subprocess.run(
@@ -45,17 +49,17 @@ def test_what_it_prints_installs_a_release_that_passes_its_test_and_nothing_is_l
         assert "Phase:          Succeeded" in typed
         assert "Running" in cluster_pods(commands)
         # Typed again, it changes nothing.
-        assert cluster("up") == printed[printed.index("\nA cluster with") :]
+        assert run_command("up") == printed[printed.index("\nA cluster with") :]
         assert "Running" in cluster_pods(commands)
     finally:
-        ended = cluster("down")
+        ended = run_command("down")
     assert "and removed what they had made" in ended
     assert traces(folder) == []
     assert not (folder / LOGS).exists()
 
 
 def cluster_pods(commands: list[str]) -> str:
-    """The pods of the release, asked for in the shell that the commands make."""
+    """The release's pods, listed after the ``export`` lines among the commands."""
     exports = [command for command in commands if command.startswith("export ")]
     script = "\n".join([*exports, "kubectl get pods --namespace clipstream"])
     return subprocess.run(

@@ -10,8 +10,8 @@ LOGS = "logs"
 
 
 def traces(of: Path) -> list[str]:
-    """Processes, mounts, bridges, control groups and files, but for logs; none of an ended one.
-    ``of`` is the cluster's folder."""
+    """Processes, mounts, bridges, control groups and files, but for logs. Empty if the cluster was
+    removed. ``of`` is the cluster's folder."""
     slot = of.name
     found = [
         str(path)

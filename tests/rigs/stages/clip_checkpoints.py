@@ -29,7 +29,7 @@ SMALL_IMAGE = 32
 SMALL_MAX_TOKENS = 24
 
 DIMENSION = 16
-MAX_TOKENS = 12
+NETWORK_MAX_TOKENS = 12
 END_ID = 63
 """A network's end token, the highest."""
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -119,14 +119,14 @@ def _write_weights(directory: Path, config: CLIPConfig) -> Path:
 
 
 def network(vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None) -> CLIPModel:
-    """A CLIP of two layers a tower. ``vision`` and ``text`` change their configurations."""
+    """A CLIP with two layers per tower. ``vision`` and ``text`` change their configurations."""
     config = CLIPConfig(
         projection_dim=DIMENSION,
         vision_config={**SMALL_TOWER, "image_size": SMALL_IMAGE, "patch_size": 8, **(vision or {})},
         text_config={
             **SMALL_TOWER,
             "vocab_size": END_ID + 1,
-            "max_position_embeddings": MAX_TOKENS,
+            "max_position_embeddings": NETWORK_MAX_TOKENS,
             "bos_token_id": END_ID - 1,
             "eos_token_id": END_ID,
             **(text or {}),
@@ -144,10 +144,10 @@ def as_read(
     mean: tuple[float, float, float] = MEAN,
     std: tuple[float, float, float] = STD,
 ) -> ClipModel:
-    """What the product reads of a checkpoint of the network, without a tokenizer."""
+    """The network as ``read_model`` would return it; its tokenizer returns nothing."""
     return ClipModel(
         of.state_dict(),
         of.config,
-        PromptTokens(lambda prompts: [], MAX_TOKENS),
+        PromptTokens(lambda prompts: [], NETWORK_MAX_TOKENS),
         Preprocessing(ImageGeometry(SMALL_IMAGE, SMALL_IMAGE), mean, std),
     )

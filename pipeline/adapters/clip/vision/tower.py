@@ -1,6 +1,6 @@
 """CLIP's vision tower prepared for inference: decoded pixels in, unit vectors out.
 
-The mathematics is that of transformers' ``CLIPVisionModel`` and ``visual_projection``. Beside what
+The mathematics is that of transformers' ``CLIPVisionModel`` and ``visual_projection``. Besides what
 ``layers`` does, two things differ:
 
 - The patch embedding is one matrix product over patches cut from the uint8 pixels, with the
@@ -18,7 +18,7 @@ from pipeline.adapters.clip.layers import layers, linear, norm, unit
 from pipeline.adapters.clip.model import ClipModel, Preprocessing
 
 NAME = "vision_model"
-"""Of the tower among the weights."""
+"""Begins the names of the tower's weights."""
 
 PIXEL_CENTRE = 128
 """Subtracted from each pixel before the patch product, and added again by its bias. The products
@@ -27,7 +27,7 @@ numbers from -128 to 127 are exact in bf16 and fp16."""
 
 
 class VisionTower(nn.Module):
-    """In fp32 on the CPU until it is moved. The weights of ``model`` stay as they are."""
+    """In fp32 on the CPU until it is moved."""
 
     def __init__(self, model: ClipModel) -> None:
         super().__init__()
@@ -55,8 +55,8 @@ class VisionTower(nn.Module):
         return self.projection.out_features
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 [batch, side, side, 3] to float32 [batch, dimension], each of unit length
-        as ``unit`` makes them."""
+        """uint8 [batch, side, side, 3] to float32 [batch, dimension], rows of unit
+        length. See ``unit`` for rows that are not finite."""
         batch, side, edge = pixels.shape[0], pixels.shape[1], self.patch_edge
         grid = side // edge
         # If the side is not a multiple of the patch, the rest is ignored, as by a convolution.
@@ -77,4 +77,4 @@ def _patch_embedding(convolution: Tensor, preprocessing: Preprocessing) -> nn.Li
     exact = convolution.to(torch.float64)
     weight = exact / (255 * std)
     bias = (exact * (PIXEL_CENTRE / 255 - mean) / std).sum(dim=(1, 2, 3))
-    return linear(weight.permute(0, 2, 3, 1).flatten(1), bias)
+    return linear(weight.permute(0, 2, 3, 1).flatten(1).to(torch.float32), bias.to(torch.float32))
