@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 MAX_PROMPTS = 50_000
 """Most prompts in one file: about 100 MB at 512 dimensions."""
+_VERSION = "v2"
+"""Of the file and of the text tower's arithmetic. Another order of sums changes the last bits, and
+workers of one version should agree in all of them."""
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -52,7 +55,7 @@ class CachedTexts:
         )
         digest = hashlib.sha256(identity.encode()).hexdigest()
         self._dimension = model.dimension
-        self._path = directory / f"texts-{digest[:32]}.v1"
+        self._path = directory / f"texts-{digest[:32]}.{_VERSION}"
 
     def __call__(self, prompts: Sequence[str]) -> Vector:
         """Embed ``prompts``; returns [len(prompts), dimension] in order, as ``encode_texts``.
