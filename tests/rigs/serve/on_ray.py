@@ -30,8 +30,6 @@ START_S = 240.0
 """Longest wait for a start of Ray, Ray Serve and the replicas on a busy machine."""
 
 ANSWER_S = 60.0
-END_S = 120.0
-"""Ray Serve notices a dead replica late on a machine that starts pods meanwhile."""
 
 BUSY = {
     # The daemon waits longer for its agents to register. How long it waits for the files with their
@@ -186,7 +184,7 @@ class ServedOnRay:
 
     def exit_code(self) -> int:
         """Once it has ended by itself."""
-        return self._process.wait(END_S)
+        return self._process.wait(ANSWER_S)
 
     def close(self) -> None:
         """End it, in order if it still can."""
