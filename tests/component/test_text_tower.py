@@ -14,7 +14,7 @@ from pipeline.records import Vector
 from tests.rigs.stages.clip_checkpoints import (
     DIMENSION,
     END_ID,
-    NETWORK_MAX_TOKENS,
+    SMALL_MAX_TOKENS,
     as_read,
     network,
 )
@@ -28,7 +28,7 @@ PROMPTS = (
     (START, 5, 6, 7, END_ID),
     (START, 7, 6, 5, END_ID),
     (START, 5, END_ID, 7, END_ID),  # the end token spelled out in a prompt
-    (START, *range(NETWORK_MAX_TOKENS - 2), END_ID),
+    (START, *range(SMALL_MAX_TOKENS - 2), END_ID),
 )
 
 

@@ -96,14 +96,14 @@ class ClipEncoder:
         precision = _precision(policy, device)
         threads = model_threads(policy)
         model = read_model(checkpoint)
-        side = model.preprocessing.geometry.crop
+        prompts, geometry = model.prompts, model.preprocessing.geometry
+        side = geometry.crop
         calibration = (
             Calibration.read(policy.calibration, checkpoint, side)
             if precision == "int8" and policy.calibration is not None
             else None
         )
         tower, texts = VisionTower(model), _text_tower(model, device, checkpoint)
-        prompts, geometry = model.prompts, model.preprocessing.geometry
         logit_scale = model.weights["logit_scale"].exp().item()
         del model  # half of its weights are in no tower as they are
         if precision is None:

@@ -98,6 +98,7 @@ def _opened(checkpoint: Checkpoint, path: Path) -> Iterator[Any]:
 
 
 def _names(tensors: Any) -> list[str]:
+    # An open file has keys and is no mapping.
     return [name for name in tensors.keys() if not name.endswith(_CONSTANT)]  # noqa: SIM118
 
 

@@ -41,7 +41,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         programs.custom_resources()
         if "keda_beside" in fixtures:
             go_programs.built(programs.ON_DEMAND)
-        if "real_cluster" in fixtures and _may_start_a_node():
+        if "node_may_start" in fixtures and _may_start_a_node():
             image.archive()
 
 
@@ -80,15 +80,20 @@ def keda_beside(simulated_cluster: Cluster) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def real_cluster(cluster_programs: None) -> Iterator[Cluster]:
-    """A control plane with KubeRay's operator and a real node, where one was asked for.
+def node_may_start(cluster_programs: None) -> None:
+    """Skips where nobody has asked for a real node, or none can run.
 
-    It makes a bridge, mounts and control groups: in CI, or by `make cluster-tests`.
+    A node makes a bridge, mounts and control groups: in CI, or by `make cluster-tests`.
     """
     if not _may_start_a_node():
         pytest.skip("a real node changes the machine while it runs; type: make cluster-tests")
     if refusal := probe.refusal():
         pytest.skip(f"{NO_KUBELET}{refusal}")
+
+
+@pytest.fixture(scope="session")
+def real_cluster(node_may_start: None) -> Iterator[Cluster]:
+    """A control plane with KubeRay's operator and a real node."""
     try:
         with clusters.real() as cluster:
             yield cluster

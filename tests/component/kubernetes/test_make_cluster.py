@@ -8,18 +8,16 @@ import sys
 import pytest
 
 from deploy.dev.cluster.clusters import DEVELOPERS_SLOT, folder_of
-from deploy.dev.cluster.node import probe
 from deploy.dev.cluster.processes import all_run
 from tests.rigs.kubernetes.traces import LOGS, traces
 from tests.rigs.root import ROOT
-from tests.rigs.skips import NO_KUBELET
 
 pytestmark = [
     pytest.mark.component,
     pytest.mark.kubelet,
     pytest.mark.on_demand("make cluster-tests"),
     pytest.mark.timeout(900),
-    pytest.mark.usefixtures("cluster_programs"),
+    pytest.mark.usefixtures("node_may_start"),
 ]
 
 
@@ -30,8 +28,6 @@ def run_command(command: str) -> str:
 
 
 def test_what_it_prints_installs_a_release_that_passes_its_test_and_nothing_is_left() -> None:
-    if refusal := probe.refusal():
-        pytest.skip(f"{NO_KUBELET}{refusal}")
     folder = folder_of(DEVELOPERS_SLOT)
     assert not all_run(folder), "a developer's cluster runs; type: make cluster-down"
     try:

@@ -29,7 +29,6 @@ SMALL_IMAGE = 32
 SMALL_MAX_TOKENS = 24
 
 DIMENSION = 16
-NETWORK_MAX_TOKENS = 12
 END_ID = 63
 """A network's end token, the highest."""
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -40,19 +39,8 @@ def write_small_checkpoint(directory: Path) -> Path:
     """Two layers a tower, 16 dimensions, 32 x 32 pixels; milliseconds an image. The directory
     must exist."""
     end = write_small_tokenizer(directory)
-    config = CLIPConfig(
-        projection_dim=DIMENSION,
-        vision_config={**SMALL_TOWER, "image_size": SMALL_IMAGE, "patch_size": 8},
-        text_config={
-            **SMALL_TOWER,
-            "vocab_size": end + 1,
-            "max_position_embeddings": SMALL_MAX_TOKENS,
-            "bos_token_id": end - 1,
-            "eos_token_id": end,
-        },
-    )
     write_preprocessor(directory, SMALL_IMAGE)
-    return _write_weights(directory, config)
+    return _write_weights(directory, _small_config(end))
 
 
 def write_full_size_checkpoint(directory: Path, *, layers: int = 12) -> Path:
@@ -120,23 +108,29 @@ def _write_weights(directory: Path, config: CLIPConfig) -> Path:
 
 def network(vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None) -> CLIPModel:
     """A CLIP with two layers per tower. ``vision`` and ``text`` change their configurations."""
-    config = CLIPConfig(
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = CLIPModel(_small_config(END_ID, vision, text))
+    made.train(False)  # without dropout, as from_pretrained leaves it
+    return made
+
+
+def _small_config(
+    end: int, vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None
+) -> CLIPConfig:
+    """``end`` is the end token's id, the highest."""
+    return CLIPConfig(
         projection_dim=DIMENSION,
         vision_config={**SMALL_TOWER, "image_size": SMALL_IMAGE, "patch_size": 8, **(vision or {})},
         text_config={
             **SMALL_TOWER,
-            "vocab_size": END_ID + 1,
-            "max_position_embeddings": NETWORK_MAX_TOKENS,
-            "bos_token_id": END_ID - 1,
-            "eos_token_id": END_ID,
+            "vocab_size": end + 1,
+            "max_position_embeddings": SMALL_MAX_TOKENS,
+            "bos_token_id": end - 1,
+            "eos_token_id": end,
             **(text or {}),
         },
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        made = CLIPModel(config)
-    made.train(False)  # without dropout, as from_pretrained leaves it
-    return made
 
 
 def as_read(
@@ -148,6 +142,6 @@ def as_read(
     return ClipModel(
         of.state_dict(),
         of.config,
-        PromptTokens(lambda prompts: [], NETWORK_MAX_TOKENS),
+        PromptTokens(lambda prompts: [], SMALL_MAX_TOKENS),
         Preprocessing(ImageGeometry(SMALL_IMAGE, SMALL_IMAGE), mean, std),
     )
