@@ -90,9 +90,6 @@ PROPERTIES = {
     ),
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "super.users": "User:admin;User:ANONYMOUS",
-    # A broker that was killed may come back soon.
-    "broker.session.timeout.ms": "1000",
-    "broker.heartbeat.interval.ms": "300",
 }
 
 

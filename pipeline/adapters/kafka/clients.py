@@ -123,8 +123,9 @@ def _tell_refusals(manager: Any) -> None:
 def _close_every_socket(network: KafkaNetClient) -> None:
     """When the client closes, close every socket that it has opened. Sockets that are being
     connected wait in its selector; the others are known once their transport is built."""
-    selector, manager = network._net._selector, network._manager
-    register, close, build = selector.register, selector.close, manager._build_transport
+    net, manager = network._net, network._manager
+    register, close, build = net._selector.register, net.close, manager._build_transport
+    # Weak, because those whose connection failed are dropped in a long outage, too.
     sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def remember(fileobj: socket.socket, *arguments: Any) -> Any:
@@ -137,11 +138,13 @@ def _close_every_socket(network: KafkaNetClient) -> None:
         return transport
 
     def close_all() -> None:
+        # Its tasks hold the only other references, and drop them open when they are cancelled.
+        dropped = list(sockets)
         close()
-        for each in list(sockets):
+        for each in (*dropped, *sockets):
             each.close()
 
-    selector.register, selector.close = remember, close_all
+    net._selector.register, net.close = remember, close_all
     manager._build_transport = build_transport
 
 
