@@ -161,15 +161,7 @@ GROUPS = (
     Group(
         "kubernetes",
         "releases in both modes on a real node: outcomes, drains, lost pods, upgrades, in CI",
-        files=(
-            "tests/component/kubernetes/test_http_upgrade.py",
-            "tests/component/kubernetes/test_make_cluster.py",
-            "tests/component/kubernetes/test_node_namespaces.py",
-            "tests/component/kubernetes/test_ray_*.py",
-            "tests/component/kubernetes/test_real_node.py",
-            "tests/component/kubernetes/test_release.py",
-            "tests/component/kubernetes/test_weights.py",
-        ),
+        files=("tests/component/kubernetes/test_*.py",),
     ),
     Group("types", "strict types of product and tests", command=shell("mypy"), computes=True),
     Group(
@@ -197,11 +189,7 @@ GROUPS = (
     Group(
         "simulated",
         "scheduling, admission, operators and releases, on nodes that kwok plays",
-        files=(
-            "tests/component/kubernetes/test_chart_is_admitted.py",
-            "tests/component/kubernetes/test_keda.py",
-            "tests/component/kubernetes/test_simulated_*.py",
-        ),
+        files=("tests/component/kubernetes/simulated/test_*.py",),
     ),
     Group(
         "serving",

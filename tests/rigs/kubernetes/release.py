@@ -27,7 +27,7 @@ PATIENCE_S = 480.0
 READY_S = 300.0
 
 WITHOUT_DOCTOR = ("--set", "doctor.enabled=false")
-"""For an upgrade to values that *doctor* would refuse."""
+"""For values that *doctor* would refuse, or whose stream nobody reads."""
 
 FINALIZER = "clipstream.dev/test-reads-exit-codes"
 
@@ -69,10 +69,10 @@ class Release:
         running.stdin = None
         return running
 
-    def install(self) -> subprocess.Popen[str]:
+    def install(self, *arguments: str) -> subprocess.Popen[str]:
         """Begin an installation that returns when the pods are Ready."""
         wait = ("--wait", "--timeout", f"{PATIENCE_S:g}s")
-        return self.begin("install", NAME, str(CHART), *wait, values=self.values)
+        return self.begin("install", NAME, str(CHART), *wait, *arguments, values=self.values)
 
     def upgrade(self, *arguments: str) -> subprocess.Popen[str]:
         """Begin an upgrade to ``values`` that returns when the pods are Ready."""
