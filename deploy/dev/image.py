@@ -92,17 +92,20 @@ def engine(named: str = "") -> str:
     raise ImageError(f"{named}: does not work here" if named else WHAT_IT_NEEDS)
 
 
-def command(wanted: Wanted, engine: str, certificates: str = "", netrc: str = "") -> list[str]:
-    """The command that builds the image. ``certificates`` and ``netrc`` are files, which the build
-    sees and the image does not."""
+def building(engine: str) -> list[str]:
+    """How a command of the engine that builds an image begins."""
     # Of the three, buildah alone keeps no layers for the next build unless it is told to.
     build = ["buildah", "bud", "--layers"] if engine == "buildah" else [engine, "build"]
     # HEALTHCHECK is Docker's word: podman and buildah keep it only in Docker's format.
-    own = [] if engine == "docker" else ["--format", "docker"]
+    return build if engine == "docker" else [*build, "--format", "docker"]
+
+
+def command(wanted: Wanted, engine: str, certificates: str = "", netrc: str = "") -> list[str]:
+    """The command that builds the image. ``certificates`` and ``netrc`` are files, which the build
+    sees and the image does not."""
     secrets = {"certificates": certificates, "netrc": netrc}
     return [
-        *build,
-        *own,
+        *building(engine),
         *("--file", DOCKERFILE, "--target", wanted.target, "--tag", wanted.name),
         *(f"--build-arg={name}={value}" for name, value in wanted.arguments().items()),
         *(f"--secret=id={name},src={file}" for name, file in secrets.items() if file),

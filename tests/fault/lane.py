@@ -30,9 +30,9 @@ from pipeline.events import EventContext
 from pipeline.records import OutputTopic, Partition, Position, Record
 from pipeline.records.progress import Progress
 from tests.fault.chaos_worker import VERSION, Ended, Sabotage, WorkerCase, run_worker
-from tests.fault.judge import Verdict, judge
 from tests.fault.proxy import TcpProxy
 from tests.fault.schedules import PARTITIONS, SESSION_S, Fault, Kind, Schedule
+from tests.rigs.judge import Verdict, judge
 from tests.rigs.services.kafka_deployment import retrying
 from tests.rigs.stages.fault_steps import Step
 from tests.rigs.stages.pipeline_of_fakes import expected_outcomes

@@ -9,7 +9,7 @@ from pipeline.adapters.kafka.outcomes import PublishedOutcome
 from pipeline.commit.order import Order
 from pipeline.records import OutputRecord, OutputTopic
 from pipeline.records.progress import Progress
-from tests.fault.judge import Verdict, judge
+from tests.rigs.judge import Verdict, judge
 from tests.rigs.stages.pipeline_of_fakes import Place
 
 TOPIC = OutputTopic.CLASSIFICATIONS

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.rigs.root import ROOT
-from tests.rigs.skips import ASKED
+from tests.rigs.skips import ASKED, NODE, may_start_a_node, skip_without_a_node
 
 TESTS = """
 import pytest
@@ -140,3 +140,20 @@ def test_our_own_tests_have_the_rule() -> None:
     assert conftest.pytest_runtest_makereport is skips.pytest_runtest_makereport
     assert conftest.pytest_make_collect_report is skips.pytest_make_collect_report
     assert conftest.pytest_collection_modifyitems is skips.pytest_collection_modifyitems
+
+
+@pytest.mark.parametrize(
+    ("given", "may"),
+    [({}, False), ({"CI": "1"}, False), ({"CI": "true"}, True), ({NODE: "yes"}, True)],
+)
+def test_a_node_starts_in_ci_or_for_a_person_who_asks_and_never_by_make_test_alone(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], may: bool
+) -> None:
+    for name in ("CI", NODE):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert may_start_a_node() is may
+    if not may:
+        with pytest.raises(pytest.skip.Exception, match="make cluster-tests"):
+            skip_without_a_node()

@@ -24,7 +24,7 @@ OURS = {value.name: value for value in vars(metrics).values() if isinstance(valu
 OF_DRIVERS = {metric.name for metric in (*DRIVER_METRICS, *BACKFILL_JOB_METRICS)}
 
 FURTHER = {
-    "up": SCRAPE,
+    "up": WORKER,  # also of a worker that Prometheus finds by the driver's /targets
     "ALERTS": SCRAPE | {"alertname", "alertstate", "severity"},
 }
 """Series of Prometheus itself."""

@@ -20,6 +20,9 @@ is committed."""
 ASKED = "CLIPSTREAM_TEST_ON_DEMAND"
 """The environment variable that has such tests run: ``yes``."""
 
+NODE = "CLIPSTREAM_TEST_NODE"
+"""The environment variable that lets a kubelet run outside CI: ``yes``."""
+
 MAY_BE_SKIPPED = {
     "gpu": "",
     "kubelet": f"{NO_KUBELET}{probe.KERNEL}",
@@ -33,6 +36,20 @@ start, is none."""
 def asked() -> bool:
     """Whether a person wants tests that run on demand."""
     return os.environ.get(ASKED) == "yes"
+
+
+def may_start_a_node() -> bool:
+    """Whether a kubelet may run here: it makes a bridge, mounts and control groups. CI may, and a
+    person who asks for it; `make test` alone may not, whoever types it."""
+    return os.environ.get("CI") == "true" or os.environ.get(NODE) == "yes"
+
+
+def skip_without_a_node() -> None:
+    """Skip the test unless a node may start, and can."""
+    if not may_start_a_node():
+        pytest.skip("a real node changes the machine while it runs; type: make cluster-tests")
+    if refusal := probe.refusal():
+        pytest.skip(f"{NO_KUBELET}{refusal}")
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:

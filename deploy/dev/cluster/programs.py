@@ -23,6 +23,7 @@ KUBERNETES = "v1.34.2"
 KUBERAY = "v1.6.0"
 KEDA = "v2.21.0"
 PROMETHEUS_OPERATOR = "v0.90.1"
+GATEWAY_API = "v1.5.1"
 
 
 def _kubernetes(name: str) -> GoProgram:
@@ -83,6 +84,7 @@ ON_DEMAND = (KEDA_OPERATOR, KEDA_ADAPTER)
 _CUSTOM_RESOURCES = (
     (RAY_OPERATOR.module, KUBERAY, "config/crd/bases/*.yaml"),
     (KEDA_OPERATOR.module, KEDA, "config/crd/bases/*.yaml"),
+    ("sigs.k8s.io/gateway-api", GATEWAY_API, "config/crd/standard/*_httproutes.yaml"),
     *(
         (
             "github.com/prometheus-operator/prometheus-operator",
@@ -107,7 +109,8 @@ def program(name: str) -> Path:
 
 
 def custom_resources() -> Path:
-    """A folder of CustomResourceDefinitions: KubeRay's, KEDA's and the Prometheus operator's.
+    """A folder of CustomResourceDefinitions: KubeRay's, KEDA's, the Prometheus operator's, and
+    HTTPRoute.
 
     They lie in the operators' modules, which are fetched once.
     """

@@ -58,6 +58,8 @@ NEEDS: Mapping[str, Mapping[str, Any]] = {
     "model.source": {"model.directory": "/opt/models/clip"},
     "model.uri": {"model.source": "s3", "model.uri": "s3://models/clip"},
     "model.volume": {"model.source": "volume", "model.volume": {"nfs": {"path": "/models"}}},
+    "networkPolicy.egress.otlp.ports": {"settings.tracing.enabled": True},
+    "networkPolicy.egress.otlp.to": {"settings.tracing.enabled": True},
     "ray.autoscaler.idleTimeoutSeconds": {"ray.autoscaler.enabled": True},
     "ray.autoscaler.resources": {"ray.autoscaler.enabled": True},
     "scaleIn.tokenSeconds": {"scaleIn.enabled": True},
@@ -84,6 +86,7 @@ CHANGED: Mapping[str, Any] = {
     "networkPolicy.egress.apiServer.ports": [16443],
     "networkPolicy.egress.https.ports": [9000],
     "networkPolicy.egress.kafka.ports": [19092],
+    "networkPolicy.egress.otlp.ports": [14317],
     "podSecurityContext.seccompProfile": {"type": "Localhost", "localhostProfile": "clip.json"},
     "monitoring.rules.parameters": {"backlog_s": 4711},
 }

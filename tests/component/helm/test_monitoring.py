@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.dev.monitoring.rules import defaults, rules_file
 from tests.rigs.charts import CHART, SMALL, Object, kinds, objects, one, pods, refusal
 
 FILES = CHART / "files"
@@ -96,28 +97,29 @@ def test_discovery_asks_as_many_drivers_as_there_may_be() -> None:
     assert len(one(manifest, "ScrapeConfig")["spec"]["httpSDConfigs"]) == 3
 
 
-def test_plain_annotations_lead_to_the_same_port() -> None:
-    manifest = objects({**SMALL, "monitoring": {"annotations": True}})
-    pod = one(manifest, "StatefulSet")["spec"]["template"]
-    found = {k: v for k, v in pod["metadata"]["annotations"].items() if k.startswith("prometheus")}
-    assert found == {
-        "prometheus.io/scrape": "true",
-        "prometheus.io/port": "8080",
-        "prometheus.io/path": "/metrics/all",
-    }
-
-
-def test_the_rules_are_those_of_the_monitoring() -> None:
-    rule = one(monitored(rules={"labels": {"release": "prometheus"}}), "PrometheusRule")
-    found = [group["name"] for group in rule["spec"]["groups"]]
-    written = [
-        group["name"]
-        for path in sorted((FILES / "rules").glob("*.yaml"))
-        for group in yaml.safe_load(path.read_text())["groups"]
+@pytest.mark.parametrize("mode", ["deployment", "kuberay"])
+def test_plain_annotations_lead_to_the_same_port(mode: str) -> None:
+    manifest = objects({**SMALL, "mode": mode, "monitoring": {"annotations": True}})
+    asked = [
+        {key: value for key, value in annotations.items() if key.startswith("prometheus")}
+        for annotations in (pod["metadata"].get("annotations", {}) for pod in pods(manifest))
     ]
-    assert found == written
-    assert written
-    assert "${" not in json.dumps(rule)
+    assert [each for each in asked if each] == [
+        {
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": "8080",
+            "prometheus.io/path": "/metrics/all",
+        }
+    ]
+
+
+def test_the_rules_are_those_of_the_monitoring_for_the_releases_own_drivers() -> None:
+    rule = one(monitored(rules={"labels": {"release": "prometheus"}}), "PrometheusRule")
+    # The operator calls a job by its PodMonitor, or by the Service that a ServiceMonitor has found.
+    jobs = "images/live-clipstream|live-clipstream-driver"
+    here = {"selector": 'namespace="images",', "driver_target": f'job=~"{jobs}"'}
+    written = yaml.safe_load(rules_file({**defaults(), **here}))
+    assert rule["spec"]["groups"] == written["groups"]
 
 
 def test_a_release_of_backfills_alone_misses_no_driver() -> None:
@@ -132,8 +134,7 @@ def test_a_release_of_backfills_alone_misses_no_driver() -> None:
 
 
 def test_parameters_of_rules_can_be_changed_and_not_misspelt() -> None:
-    defaults = yaml.safe_load((FILES / "parameters.yaml").read_text())
-    name = next(iter(defaults))
+    name = next(iter(defaults()))
     plain = one(monitored(rules={}), "PrometheusRule")
     changed = one(monitored(rules={"parameters": {name: "4711"}}), "PrometheusRule")
     assert "4711" in json.dumps(changed)

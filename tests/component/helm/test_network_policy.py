@@ -50,6 +50,17 @@ def test_http_and_the_operator_come_in_where_they_are_used() -> None:
     assert {8000, 8265} <= ports(policy(mode="kuberay", **serve)["ingress"])
 
 
+def test_the_receiver_of_traces_is_reached_where_there_are_traces() -> None:
+    assert not {4317, 4318} & ports(policy()["egress"])
+    collector = [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]
+    traced = policy(
+        settings={"tracing": {"enabled": True}},
+        networkPolicy={"egress": {"otlp": {"to": collector}}},
+    )
+    (receiver,) = [rule for rule in traced["egress"] if {"port": 4318} in rule.get("ports", ())]
+    assert receiver["to"] == collector
+
+
 def test_kafka_stores_and_the_api_server_are_reached_where_they_are() -> None:
     brokers = [{"ipBlock": {"cidr": "10.20.0.0/16"}}]
     egress = policy(networkPolicy={"egress": {"kafka": {"to": brokers, "ports": [9093]}}})["egress"]

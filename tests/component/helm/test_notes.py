@@ -55,9 +55,9 @@ def test_the_notes_drain_every_driver_of_a_stream(path: Path) -> None:
 def _is_chosen(found: Object, which: list[str]) -> bool:
     """By its name, or by ``-l`` and its labels."""
     if which[0] != "-l":
-        return [found["metadata"]["name"]] == which
+        return which == [str(found["metadata"]["name"])]
     wanted = dict(label.split("=") for label in which[1].split(","))
-    return wanted.items() <= found["metadata"]["labels"].items()
+    return bool(wanted.items() <= found["metadata"]["labels"].items())
 
 
 def test_the_notes_say_where_to_look() -> None:

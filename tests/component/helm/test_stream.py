@@ -309,12 +309,9 @@ def test_labels_of_pods_say_whose_they_are() -> None:
         assert component(pod) in {"driver", "doctor", "test"}
 
 
-def test_two_releases_in_one_namespace_share_no_object() -> None:
-    first, second = objects(release="live"), objects(release="archive")
-    names = [
-        {(each["kind"], each["metadata"]["name"]) for each in found} for found in (first, second)
-    ]
-    assert not names[0] & names[1]
+def test_the_ray_of_a_pod_asks_its_processes_for_a_token() -> None:
+    (driver,) = one(objects(), "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    assert environment(driver)["RAY_AUTH_MODE"] == "token"
 
 
 def test_nothing_to_run_is_refused() -> None:

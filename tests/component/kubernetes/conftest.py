@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -13,16 +12,17 @@ from deploy.dev import go_programs
 from deploy.dev.cluster import build, clusters, keda, programs, simulation
 from deploy.dev.cluster.clusters import Cluster
 from deploy.dev.cluster.kubectl import Kubectl
-from deploy.dev.cluster.node import image, probe
+from deploy.dev.cluster.node import image
 from deploy.dev.cluster.node.probe import Refused
 from deploy.dev.versitygw import VersityS3
 from tests.rigs.kubernetes import results
+from tests.rigs.kubernetes.judged import judged
 from tests.rigs.kubernetes.namespaces import REPORTS, keep_evidence, own_namespace
 from tests.rigs.kubernetes.release import Release
 from tests.rigs.kubernetes.stream import PodStream, open_stream
 from tests.rigs.kubernetes.traces import traces
 from tests.rigs.services.broker_settings import IMPATIENT_BROKER
-from tests.rigs.skips import NO_KUBELET, asked
+from tests.rigs.skips import NO_KUBELET, asked, may_start_a_node, skip_without_a_node
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.processes import ServiceError
 from workers.embedded.s3 import S3Server
@@ -41,7 +41,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         programs.custom_resources()
         if "keda_beside" in fixtures:
             go_programs.built(programs.ON_DEMAND)
-        if "node_may_start" in fixtures and _may_start_a_node():
+        if "node_may_start" in fixtures and may_start_a_node():
             image.archive()
 
 
@@ -81,14 +81,8 @@ def keda_beside(simulated_cluster: Cluster) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def node_may_start(cluster_programs: None) -> None:
-    """Skips where nobody has asked for a real node, or none can run.
-
-    A node makes a bridge, mounts and control groups: in CI, or by `make cluster-tests`.
-    """
-    if not _may_start_a_node():
-        pytest.skip("a real node changes the machine while it runs; type: make cluster-tests")
-    if refusal := probe.refusal():
-        pytest.skip(f"{NO_KUBELET}{refusal}")
+    """Skips where nobody has asked for a real node, or none can run."""
+    skip_without_a_node()
 
 
 @pytest.fixture(scope="session")
@@ -142,11 +136,19 @@ def namespace(real_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator
 
 @pytest.fixture(scope="module")
 def stream(
-    namespace: Kubectl, kafka_for_pods: EmbeddedKafka, s3_for_pods: S3Server
+    namespace: Kubectl,
+    kafka_for_pods: EmbeddedKafka,
+    s3_for_pods: S3Server,
+    request: pytest.FixtureRequest,
 ) -> Iterator[PodStream]:
-    """What the module's release works on."""
+    """What the module's release works on. In the end all that it has published is judged."""
+    failed = request.session.testsfailed
     with open_stream(namespace, kafka_for_pods, s3_for_pods) as opened:
         yield opened
+        opened.poll(1.0)
+        if request.session.testsfailed == failed:
+            verdict = judged(opened.kafka, opened.visible)
+            assert verdict.passed, verdict
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +200,3 @@ def _namespace(
     with own_namespace(cluster, request.node.name, played=played) as kubectl:
         yield kubectl
         keep_evidence(request.node, kubectl)
-
-
-def _may_start_a_node() -> bool:
-    return os.environ.get("CI") == "true" or os.environ.get("CLIPSTREAM_TEST_NODE") == "yes"

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dev.cluster.node import probe
-from tests.rigs.skips import NO_KUBELET
+from tests.rigs.skips import skip_without_a_node
 from tests.rigs.waiting import eventually
 from workers.embedded.processes import ProcessIdentity, service_environment
 
@@ -40,10 +39,7 @@ MARK = "CLIPSTREAM_TEST_NODE_FOLDER"
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The namespaces with a stand-in for containerd and one for the kubelet."""
-    if os.environ.get("CI") != "true" and os.environ.get("CLIPSTREAM_TEST_NODE") != "yes":
-        pytest.skip("a real node changes the machine while it runs; type: make cluster-tests")
-    if refusal := probe.refusal():
-        pytest.skip(f"{NO_KUBELET}{refusal}")
+    skip_without_a_node()
     (tmp_path / "logs").mkdir()
     (tmp_path / "private").mkdir()
     containerd = [sys.executable, "-c", STAND_IN, str(tmp_path)]

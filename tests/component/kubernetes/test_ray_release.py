@@ -6,9 +6,9 @@ Each test leaves a stream that works to the next one.
 
 from __future__ import annotations
 
-import copy
 import io
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from tests.rigs.kubernetes.release import (
     evict,
     watched_end,
 )
+from tests.rigs.kubernetes.spoilt import SPOILT, Values, changed
 from tests.rigs.kubernetes.stream import (
     IMAGES,
     PARTITIONS,
@@ -218,8 +219,7 @@ def test_an_upgrade_under_load_replaces_the_cluster_and_loses_nothing(
     release: Release, stream: PodStream, result: dict[str, Any]
 ) -> None:
     head, workers = release.identities("head"), release.identities("worker")
-    release.values = copy.deepcopy(release.values)
-    release.values["settings"]["batch"]["max_size"] = 4
+    release.values = changed(release.values, "batch", max_size=4)
     # It is complete; another setting would make another job of it.
     release.values.pop("backfill", None)
     with stream.under_load() as sent:
@@ -233,16 +233,18 @@ def test_an_upgrade_under_load_replaces_the_cluster_and_loses_nothing(
 
 
 @pytest.mark.on_demand("make cluster-tests")
-def test_a_rollback_replaces_a_cluster_whose_image_does_not_exist(
-    release: Release, stream: PodStream
+@pytest.mark.parametrize(("spoilt", "reason"), SPOILT)
+def test_a_rollback_replaces_a_cluster_that_never_works(
+    release: Release,
+    stream: PodStream,
+    spoilt: Callable[[Values], Values],
+    reason: str,
 ) -> None:
     good, revision = release.values, release.revision()
-    release.values = {**good, "image": {**good["image"], "tag": "absent"}}
+    release.values = spoilt(good)
     with release.upgrade(*WITHOUT_DOCTOR) as running:
         end(running)
-    eventually(
-        lambda: release.a_pod_is_stopped_by("head", "ErrImageNeverPull"), READY_S, interval_s=1
-    )
+    eventually(lambda: release.a_pod_is_stopped_by("head", reason), READY_S, interval_s=1)
     release.values = good
     release.helm("rollback", NAME, str(revision))
     stream.send(PARTITIONS)

@@ -45,7 +45,7 @@ def deployed(
         everything.until_all_is_committed()
         began = time.monotonic()
         yield everything, main
-        boards = ("overview", "stream", "store", "kafka", "decisions")
+        boards = ("overview", "stream", "store", "kafka", "decisions", "gpu")
         keep_pictures(everything.prometheus, began, *boards)
 
 

@@ -18,6 +18,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import yaml
 from deploy.dev.monitoring.boards import PANELS
 from deploy.dev.monitoring.expressions import selections
 from deploy.dev.monitoring.rules import defaults, rendered, scaled, templates
+from tests.rigs.checkout import commit
 
 FASTER = 60
 """By this all times of the rules are divided in these runs."""
@@ -55,6 +57,7 @@ class Record:
             "seconds": round(seconds, 1),
             "labels": others,
             "rule": rule_digests(self._template)[entry],
+            **_now(),
         }
 
     def had_data(self, panels: Iterable[str]) -> None:
@@ -66,7 +69,8 @@ class Record:
         file = folder / f"{self._template}.json"
         before = recorded(self._template, folder)
         rules, digests = rule_digests(self._template), panel_digests()
-        panels = before["panels"] | {title: digests[title] for title in self._panels}
+        seen = {title: {"queries": digests[title], **_now()} for title in self._panels}
+        panels = before["panels"] | seen
         fired = before["alerts"] | self._fired
         kept = {
             "faster": FASTER,
@@ -77,12 +81,17 @@ class Record:
         file.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
+def _now() -> dict[str, str]:
+    return {"measured": datetime.now(UTC).date().isoformat(), "commit": commit(FOLDER)}
+
+
 def may_write() -> bool:
     return os.environ.get(WRITE) == "yes"
 
 
 def recorded(template: str, folder: Path = FOLDER) -> dict[str, Any]:
-    """The template's file: ``alerts`` by ``key_of``, and ``panels``, name → digest."""
+    """The template's file: ``alerts`` by ``key_of``, and ``panels`` by name. Each entry has digests
+    and the day and commit of its run."""
     file = folder / f"{template}.json"
     if not file.exists():
         return {"alerts": {}, "panels": {}}

@@ -1,7 +1,8 @@
 """Builds the image, checks it, and writes what was measured to results.json: `make image-tests`.
 
 Not part of `make test`, because a build takes minutes and 30 GB of disk. ``contents`` checks what
-is in the image, ``work`` what the image does, ``container`` runs it with few rights.
+is in the image, ``work`` what the image does, ``variants`` what is made of it, and ``container``
+runs it with few rights.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deploy.dev.image import ImageError, build, engine, wanted_of
 from pipeline.errors import PipelineError
-from tests.packaging.image import work
+from tests.packaging.image import variants, work
 from tests.packaging.image.container import CheckError, Image
 from tests.packaging.image.contents import CONTENTS
 from tests.rigs.root import ROOT
@@ -59,6 +61,8 @@ def main() -> int:
         **CONTENTS,
         "serves": work.serves,
         "classifies": work.classifies,
+        "compiles": partial(variants.compiles, wanted=wanted, builder=builder),
+        "bakes_weights": partial(variants.bakes_weights, builder=builder),
     }
     for name, check in checks.items():
         title = name.replace("_", " ")

@@ -53,12 +53,13 @@ print(answer.status, answer.read().decode())
 """
 
 
-def serves(image: Image) -> dict[str, float | int | str]:
-    """`clipstream serve` without a network: ready, an image classified, and a clean end."""
-    settings = _common() | {"serve": {"proxy": "python"}}
+def serves(image: Image, *, mounted: bool = True) -> dict[str, float | int | str]:
+    """`clipstream serve` without a network: ready, an image classified, and a clean end. Where no
+    model is ``mounted``, the image must have one, and say so to Clipstream."""
+    settings = _common(mounted=mounted) | {"serve": {"proxy": "python"}}
     with (
         _file(settings) as file,
-        image.running("serve", "-c", SETTINGS, mounts=_mounts(file)) as container,
+        image.running("serve", "-c", SETTINGS, mounts=_mounts(file, mounted=mounted)) as container,
     ):
         ready_s = _ready(container)
         answer = container.execute("python3", "-c", CLASSIFY)
@@ -123,20 +124,17 @@ def classifies(image: Image) -> dict[str, float | int]:
     return {"references": IMAGES, "outcomes": len(keys), "run_s": round(took_s, 1)}
 
 
-def _common() -> dict[str, Any]:
+def _common(*, mounted: bool = True) -> dict[str, Any]:
     return {
-        "model": {"directory": MODEL, "device": "cpu"},
+        "model": {"device": "cpu", **({"directory": MODEL} if mounted else {})},
         "label_sets": {"paths": [LABELS]},
         "log": {"format": "text"},
     }
 
 
-def _mounts(settings: Path) -> list[tuple[Path, str]]:
-    return [
-        (settings, SETTINGS),
-        (ROOT / "workers/demo/model", MODEL),
-        (ROOT / "workers/demo/labels.yaml", f"{LABELS}/shapes.yaml"),
-    ]
+def _mounts(settings: Path, *, mounted: bool = True) -> list[tuple[Path, str]]:
+    files = [(settings, SETTINGS), (ROOT / "workers/demo/labels.yaml", f"{LABELS}/shapes.yaml")]
+    return [*files, (ROOT / "workers/demo/model", MODEL)] if mounted else files
 
 
 @contextlib.contextmanager

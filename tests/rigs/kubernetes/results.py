@@ -32,7 +32,7 @@ def write(name: str, measured: Mapping[str, Any]) -> Path:
     file.parent.mkdir(exist_ok=True)
     told = {
         "measured": datetime.now(UTC).date().isoformat(),
-        "commit": commit(),
+        "commit": commit(RESULTS),
         "machine": {
             "cores": len(os.sched_getaffinity(0)),
             "system": platform.system(),

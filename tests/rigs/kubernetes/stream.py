@@ -19,7 +19,7 @@ from deploy.dev.cluster.supplies import s3_secret
 from pipeline.adapters.kafka.admin import KafkaAdmin
 from pipeline.adapters.kafka.doctor import sound_topics
 from pipeline.adapters.kafka.enqueue import ReferenceProducer
-from pipeline.adapters.kafka.outcomes import OutcomeReader, input_keys
+from pipeline.adapters.kafka.outcomes import OutcomeReader, PublishedOutcome, input_keys
 from pipeline.adapters.kafka.policy import KafkaPolicy
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.folder import S3Folder
@@ -68,17 +68,19 @@ class PodStream:
             "workers": {"count": 1, "grace_s": 20},
         }
         """What a release must be told of it, and little work at a time."""
-        self._kafka = KafkaPolicy.model_validate(self.settings["kafka"])
+        self.kafka = KafkaPolicy.model_validate(self.settings["kafka"])
         self._s3 = S3Policy.model_validate(self.settings["s3"])
-        with KafkaAdmin(self._kafka) as admin:
-            admin.create_topics(sound_topics(self._kafka), PARTITIONS, replication=1)
+        with KafkaAdmin(self.kafka) as admin:
+            admin.create_topics(sound_topics(self.kafka), PARTITIONS, replication=1)
         self._objects = list(self._put(name))
         self.one_image = (self._objects[0].bucket, self._objects[0].key)
         """Bucket and key."""
         self.derived = f"{name}-derived"
         """A bucket for what a backfill writes of the images."""
-        self._reader = OutcomeReader(self._kafka)
+        self._reader = OutcomeReader(self.kafka)
         self._sent = 0
+        self.visible: list[PublishedOutcome] = []
+        """All that was read so far."""
         self.outcomes: Counter[bytes] = Counter()
         """By the key of the reference: its classifications and dead letters seen so far."""
         self.embeddings: Counter[bytes] = Counter()
@@ -103,7 +105,7 @@ class PodStream:
     def send(self, count: int) -> list[bytes]:
         """Enqueue references to the images, each with a key of its own; return the keys."""
         native = list(messages(self._objects))
-        with ReferenceProducer(self._kafka, self._kafka.input_topics[0]) as producer:
+        with ReferenceProducer(self.kafka, self.kafka.input_topics[0]) as producer:
             for number in range(self._sent, self._sent + count):
                 chosen = native[number % len(native)]
                 producer.send(b"%d" % number, chosen.value, chosen.headers)
@@ -115,6 +117,7 @@ class PodStream:
     def poll(self, timeout_s: float = 0.2) -> int:
         """Read what is visible; the number of references with an outcome so far."""
         for outcome in self._reader.poll(timeout_s):
+            self.visible.append(outcome)
             key = outcome.key or b""
             if outcome.topic is OutputTopic.EMBEDDINGS:
                 self.embeddings[key] += 1
@@ -182,7 +185,7 @@ class PodStream:
         """When the references that were ``sent`` under load got their outcomes (seconds since 1970,
         in order), by their partition. The first time is when the load began."""
         times: dict[int, list[float]] = {}
-        for partition, _, key in input_keys(self._kafka):
+        for partition, _, key in input_keys(self.kafka):
             if key in sent:
                 times.setdefault(partition, []).append(self._published_ms[key] / 1000)
         return {
@@ -204,8 +207,8 @@ class PodStream:
         return {member["group_instance_id"] for member in self._members()}
 
     def _members(self) -> Any:
-        group = self._kafka.group
-        with KafkaAdmin(self._kafka) as admin:
+        group = self.kafka.group
+        with KafkaAdmin(self.kafka) as admin:
             return admin.client.describe_groups([group])[group]["members"]
 
     def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,36 @@ def test_without_a_toolchain_only_what_is_built_is_there(
     PLAIN.path.touch()
     assert go_programs.available([PLAIN])
     assert go_programs.built([PLAIN]) == [PLAIN.path]
+
+
+TOOLCHAIN = """#!/bin/sh
+case "$1 $2" in
+"mod download") echo '{"GoMod": "go.mod"}' ;;
+"mod edit") echo '{}' ;;
+build*) while [ "$1" != -o ]; do shift; done; touch "$2" ;;
+esac
+"""
+"""In place of Go: what it is asked for is there at once."""
+
+
+def test_a_build_says_what_it_does_and_what_it_took(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "go").write_text(TOOLCHAIN)
+    (tmp_path / "go").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    another = replace(PLAIN, name="other")
+    assert all(path.is_file() for path in go_programs.built([PLAIN, another]))
+    told = [re.sub(r"\d+ s", "N s", line) for line in capsys.readouterr().err.splitlines()]
+    assert told == [
+        "building tool v1.2.3, once: 1 of 2",
+        "built tool v1.2.3 in N s, N s of processor time",
+        "building other v1.2.3, once: 2 of 2",
+        "built other v1.2.3 in N s, N s of processor time",
+    ]
+    go_programs.built([PLAIN, another])
+    assert capsys.readouterr().err == "", "what is there is not built again"
 
 
 def test_every_program_of_a_cluster_has_a_name_of_its_own() -> None:

@@ -12,7 +12,13 @@ from deploy.dev.monitoring.boards import BOARDS
 from deploy.dev.monitoring.boards.board import SOURCES, Board, Panel, Query, Row
 from deploy.dev.monitoring.expressions import selections
 from deploy.dev.monitoring.grafana import dashboards, rendered
-from pipeline.metrics import IMAGE_METRICS, STREAM_METRICS
+from pipeline.metrics import (
+    BACKFILL_WORKER,
+    IMAGE_METRICS,
+    SERVE_REPLICA,
+    STREAM_METRICS,
+    STREAM_WORKER,
+)
 from tests.rigs.series import complaints, labels_of
 
 PANELS = [
@@ -87,8 +93,15 @@ def test_every_query_is_of_the_chosen_release_and_every_variable_is_used(board: 
 
 
 def test_a_variable_has_its_choices_from_a_series_with_that_label() -> None:
-    for name, series in SOURCES.items():
-        assert name in (labels_of(series) or ())
+    for name, sources in SOURCES.items():
+        for series in sources:
+            assert name in (labels_of(series) or ())
+
+
+def test_every_kind_of_worker_has_what_the_choices_of_a_release_come_from() -> None:
+    """A server alone has no places for workers of a stream."""
+    for kind in (STREAM_WORKER, BACKFILL_WORKER, SERVE_REPLICA):
+        assert {metric.name for metric in kind} & {*SOURCES["release"]}
 
 
 def test_a_variable_that_nothing_uses_is_none() -> None:

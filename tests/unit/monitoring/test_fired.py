@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from deploy.dev.monitoring.boards.board import Panel, Query
 from deploy.dev.monitoring.rules import templates
 from tests.fault.alerts.record import Record, panel_digests, recorded, rule_digests
+from tests.rigs.checkout import commit
 
 OF_A_GPU = {"ClipstreamGpuStarved ticket", "ClipstreamGpuIdle ticket"}
 
@@ -29,8 +31,8 @@ def test_every_panel_has_had_data_for_its_queries_of_now() -> None:
     seen = {
         panel
         for template in templates()
-        for panel, digest in recorded(template)["panels"].items()
-        if due.get(panel) == digest
+        for panel, run in recorded(template)["panels"].items()
+        if due.get(panel) == run["queries"]
     }
     assert sorted(due.keys() - seen) == [], "run `make alert-tests`"
 
@@ -59,7 +61,12 @@ def test_a_run_replaces_what_it_has_seen_and_keeps_the_rest(tmp_path: Path) -> N
     saved(tmp_path, defect, 3.0, "store: Bytes read")
     saved(tmp_path, STORE_DOWN, 8.26, PANEL)
     now = recorded("stream", tmp_path)
-    assert now["alerts"]["ClipstreamStoreDown page"] == {
+    stored = now["alerts"]["ClipstreamStoreDown page"]
+    assert (stored.pop("measured"), stored.pop("commit").partition("-")[0]) == (
+        datetime.now(UTC).date().isoformat(),
+        commit().partition("-")[0],
+    )
+    assert stored == {
         "seconds": 8.3,
         "labels": {"namespace": "images", "store": "s3"},
         "rule": rule_digests("stream")["ClipstreamStoreDown page"],

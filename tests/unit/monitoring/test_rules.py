@@ -109,8 +109,10 @@ def test_an_alert_says_what_a_person_needs(alert: Rule) -> None:
     assert alert.annotations["summary"].endswith(".")
     assert "irst " in alert.annotations["description"], "what to do first"
     assert alert.annotations["runbook_url"] == f"docs/runbooks/{alert.name}.md"
-    board = alert.annotations["dashboard_url"].partition("/d/")[2].partition("?")[0]
-    assert board in {each.uid for each in BOARDS}
+    uid, _, query = alert.annotations["dashboard_url"].partition("/d/")[2].partition("?")
+    (board,) = [each for each in BOARDS if each.uid == uid]
+    given = {chosen.partition("=")[0].removeprefix("var-") for chosen in query.split("&")}
+    assert given <= {*board.variables}, "a link chooses what its dashboard can be narrowed to"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -143,7 +145,7 @@ def test_an_alert_has_a_runbook(name: str) -> None:
     confirm = page.partition("## Confirm")[2].partition("## Do first")[0]
     assert "```" in confirm, "a command"
     assert "Good:" in confirm
-    assert "Bad:" in confirm
+    assert "```" in confirm.partition("Bad:")[2], "what the command prints then"
 
 
 def test_the_index_lists_each_runbook_with_the_severities_of_its_alert() -> None:

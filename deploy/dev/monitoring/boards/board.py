@@ -19,13 +19,16 @@ WORKER = "driver, worker"
 
 WORKER_LEGEND = "{{driver}}/{{worker}}"
 
-SOURCES: Mapping[str, str] = {
-    "namespace": "clipstream_driver_workers",
-    "release": "clipstream_driver_workers",
-    "group": "clipstream_references_total",
-    "driver": "clipstream_references_total",
-    "label_set": "clipstream_label_decisions_total",
-    "route": "clipstream_http_requests_total",
+EVERYWHERE = ("clipstream_driver_workers", "clipstream_model_info")
+"""A driver without workers has the first, and every worker, also of a server alone, the second."""
+
+SOURCES: Mapping[str, tuple[str, ...]] = {
+    "namespace": EVERYWHERE,
+    "release": EVERYWHERE,
+    "group": ("clipstream_references_total",),
+    "driver": ("clipstream_references_total",),
+    "label_set": ("clipstream_label_decisions_total",),
+    "route": ("clipstream_http_requests_total",),
 }
 """The variables that a dashboard may have → the series whose label of that name has the choices."""
 

@@ -216,7 +216,8 @@ OVERVIEW = Board(
                     (
                         Query(
                             "count by (kind, group, driver) "
-                            f"(clipstream_worker_up{{{RELEASE}}} == 0)",
+                            f"((clipstream_worker_up{{{RELEASE}}} or "
+                            f'up{{{RELEASE},kind!="",driver!="",worker!=""}}) == 0)',
                             "{{kind}} {{group}} {{driver}}",
                         ),
                     ),

@@ -54,9 +54,11 @@ workerGroupSpecs:
     template:
       {{- $spread := include "clipstream.spread" (dict "root" $.root "component" $.component "kind" .kind) }}
       {{- $grace := include "clipstream.terminationGrace" (dict "grace" (include "clipstream.grace" $.text) "more" 20 "own" .terminationGracePeriodSeconds "of" "workers") }}
+      {{- /* The metrics of all are on the driver's port, and here is no driver. */}}
+      {{- $annotations := pick $.annotations "checksum/settings" }}
       {{- include "clipstream.pod" (dict
             "root" $.root "component" $.component "kind" .kind "role" .
-            "grace" $grace "settings" $.settings "annotations" $.annotations "spec" (fromYaml $spread)
+            "grace" $grace "settings" $.settings "annotations" $annotations "spec" (fromYaml $spread)
             "containers" (include "clipstream.rayWorker" (dict "root" $.root "group" . "drain" $drain))) | nindent 6 }}
   {{- end }}
 {{- end }}

@@ -55,7 +55,16 @@ def test_what_no_example_has_is_admitted_too(mode: str, namespace: Kubectl) -> N
         "networkPolicy": {"enabled": True},
         "ray": {"autoscaler": {"enabled": True}},
         "secrets": {"ray": {"name": "token"}, "httpKeys": {"name": "keys"}},
-        "serve": {"enabled": True, "hpa": {"enabled": True}},
+        "serve": {
+            "enabled": True,
+            "hpa": {"enabled": True},
+            "ingress": {"enabled": True, "host": "clip.example.com"},
+            "httpRoute": {
+                "enabled": True,
+                "parentRefs": [{"name": "gateway", "sectionName": "https"}],
+                "hostnames": ["clip.example.com"],
+            },
+        },
         "backfill": {"jobs": [{"name": "once", "source": "s3://a/", "output": "s3://b/c"}]},
     }
     if mode == "deployment":

@@ -1,0 +1,97 @@
+"""What holds for every object and every pod, with all parts of the chart switched on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.rigs.charts import SMALL, Object, containers, objects, pods
+
+MODES = ("deployment", "kuberay")
+MONITORS = ("podMonitor", "serviceMonitor", "scrapeConfig", "rules", "dashboards")
+JOB = {"source": "s3://photos/", "output": "s3://derived/photos"}
+DIGEST = f"sha256:{'0' * 64}"
+
+
+def everything(mode: str, release: str = "live", **more: Any) -> list[Object]:
+    """The objects of a release with all parts of the mode."""
+    scaled = {"hpa": {"enabled": True}} if mode == "deployment" else {}
+    return objects(
+        {
+            **SMALL,
+            **scaled,
+            "mode": mode,
+            "cache": {"claim": {"accessModes": ["ReadWriteOnce"]}} if mode == "deployment" else {},
+            "monitoring": {name: {"enabled": True} for name in MONITORS},
+            "networkPolicy": {"enabled": True},
+            "ray": {"autoscaler": {"enabled": True}},
+            "secrets": {"ray": {"name": "token"}, "httpKeys": {"name": "keys"}},
+            "serve": {
+                "enabled": True,
+                "hpa": {"enabled": True},
+                "ingress": {"enabled": True, "host": "clip.example.com"},
+                "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}]},
+            },
+            "backfill": {
+                "jobs": [
+                    {**JOB, "name": "once"},
+                    {**JOB, "name": "daily", "schedule": "0 3 * * *"},
+                ]
+            },
+            **more,
+        },
+        release=release,
+    )
+
+
+def described(node: Any, path: str = "") -> Iterator[tuple[str, Object]]:
+    """The `metadata` of every object and of every template in it, with where it stands."""
+    if isinstance(node, dict):
+        if isinstance(node.get("metadata"), dict):
+            yield path, node["metadata"]
+        for name, each in node.items():
+            yield from described(each, f"{path}/{name}")
+    elif isinstance(node, list):
+        for each in node:
+            yield from described(each, path)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_labels_and_annotations_of_a_persons_own_are_on_every_object_and_template(
+    mode: str,
+) -> None:
+    manifest = everything(mode, commonLabels={"team": "safety"}, commonAnnotations={"cost": "7"})
+    for each in manifest:
+        for path, metadata in described(each, each["kind"]):
+            # Kubernetes refuses every change of these, so they have no label that may change.
+            if path == "StatefulSet/spec/volumeClaimTemplates":
+                continue
+            assert metadata["labels"]["team"] == "safety", path
+            assert metadata["annotations"]["cost"] == "7", path
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_pod_comes_from_the_registry_by_its_digest_with_the_pull_secrets(mode: str) -> None:
+    given: dict[str, Any] = {
+        "global": {"imageRegistry": "registry.example.com", "imagePullSecrets": ["everywhere"]},
+        "image": {"digest": DIGEST, "pullSecrets": ["own"]},
+    }
+    found = list(pods(everything(mode, **given)))
+    assert len(found) > 5
+    for pod in found:
+        assert pod["spec"]["imagePullSecrets"] == [{"name": "everywhere"}, {"name": "own"}]
+        assert {it["image"] for it in containers(pod)} == {
+            f"registry.example.com/clipstream@{DIGEST}"
+        }
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_two_releases_in_one_namespace_share_no_object(mode: str) -> None:
+    first, second = (
+        {(each["kind"], each["metadata"]["name"]) for each in everything(mode, release)}
+        for release in ("live", "archive")
+    )
+    assert not first & second
+    assert len(first) == len(second) > 15
