@@ -356,3 +356,12 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def text_mean(model: CLIPModel, tokenizer: object, prompts: Sequence[str]) -> np.ndarray:
     tokens = tokenizer(list(prompts), padding=True, return_tensors="pt")  # type: ignore[operator]
     return np.asarray(unit(features(model.get_text_features(**tokens))).mean(axis=0))
+
+
+def test_each_line_of_driver_and_workers_is_a_json_object_in_one_output(run: Run) -> None:
+    """Ray prints the workers' lines. Those of its own processes are text."""
+    ours = [line for line in run.log.splitlines() if '"process"' in line]
+    told = [json.loads(line) for line in ours]
+    assert all({"time", "level", "process", "logger", "message"} <= each.keys() for each in told)
+    workers = {f"worker-{number}" for number in range(WORKERS)}
+    assert workers | {"driver"} <= {each["process"] for each in told}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.rigs.charts import SMALL, Object, containers, objects, pods
+from tests.rigs.charts import SMALL, Object, containers, environment, objects, pods
 
 MODES = ("deployment", "kuberay")
 MONITORS = ("podMonitor", "serviceMonitor", "scrapeConfig", "rules", "dashboards")
@@ -95,3 +95,21 @@ def test_two_releases_in_one_namespace_share_no_object(mode: str) -> None:
     )
     assert not first & second
     assert len(first) == len(second) > 15
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_compiler_makes_is_kept_on_the_volume_of_the_cache(mode: str) -> None:
+    """In every container that may load the model."""
+    caches = 0
+    for pod in pods(everything(mode, cache={})):
+        given = {it["name"] for it in pod["spec"]["volumes"]}
+        for container in containers(pod):
+            variables = environment(container)
+            kept = {variables.get(f"{what}_CACHE_DIR") for what in ("TORCHINDUCTOR", "TRITON")}
+            if kept == {None}:
+                continue
+            caches += 1
+            assert kept == {"/cache/inductor", "/cache/triton"}
+            mounts = {it["mountPath"]: it["name"] for it in container["volumeMounts"]}
+            assert mounts["/cache"] in given
+    assert caches >= 4

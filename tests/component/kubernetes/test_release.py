@@ -154,13 +154,16 @@ def test_an_upgrade_under_load_replaces_pod_by_pod_and_loses_nothing(
 def test_a_removed_pod_gives_its_partitions_back_at_once(
     release: Release, stream: PodStream
 ) -> None:
-    release.values = with_pods(release, 1)
     # Helm would wait for the end of the pod, which is kept until its exit code was read.
     with watched_end(release.kubectl, SECOND) as codes:
         release.kubectl("scale", STATEFUL_SET, "--replicas=1")
     # A member that ends without leaving stays for delivery.session_timeout_s, which is 45 s.
     assert stream.members() == {f"{FIRST}-0"}
     assert codes == {"driver": 0}
+    # A rollback to a revision with another number of pods would end with a conflict.
+    release.values = with_pods(release, 1)
+    with release.upgrade(*WITHOUT_DOCTOR) as running:
+        end(running)
     stream.send(REFERENCES)
     stream.until_all()
 

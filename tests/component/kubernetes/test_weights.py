@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime
@@ -19,6 +20,8 @@ import pytest
 from deploy.dev.cluster.clusters import Cluster
 from deploy.dev.cluster.kubectl import Kubectl, KubectlError
 from deploy.dev.cluster.node import mounted_code
+from deploy.dev.cluster.node.kubelet import import_images
+from deploy.dev.image import ImageError, engine, project_version
 from pipeline.adapters.clip.checkpoint import from_directory, relevant_files
 from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.policy import S3Policy
@@ -50,6 +53,11 @@ PICKLE = "pytorch_model.bin"
 POD = f"{OBJECTS}-0"
 
 Started = Callable[[str], tuple[str, str]]
+
+BUILT = f"clipstream:{project_version()}-weights"
+"""The whole image with these weights, as `make image-tests` leaves it."""
+
+IMPORT_S = 900.0
 
 
 @pytest.fixture
@@ -100,6 +108,35 @@ def listed(kubectl: Kubectl, directory: str) -> set[str]:
 
 def test_weights_of_the_image_are_loaded(started: Started, values: dict[str, Any]) -> None:
     assert started("baked") == ("model", REVISION)
+
+
+@pytest.mark.timeout(2400)
+def test_weights_of_the_whole_image_are_loaded_and_nothing_is_mounted(
+    started: Started, values: dict[str, Any], real_cluster: Cluster, tmp_path: Path
+) -> None:
+    """The image of deploy/Dockerfile, with weights as the example baked.Dockerfile puts them there.
+    Its time takes the place of the thin image's."""
+    try:
+        builder = engine()
+        runner = "podman" if builder == "buildah" else builder
+        saved = subprocess.run(
+            [runner, "save", "--output", str(tmp_path / "image.tar"), BUILT],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except ImageError as problem:
+        pytest.skip(f"{problem}; then: make image-tests")
+    if saved.returncode:
+        pytest.skip(f"{BUILT} is not there ({saved.stderr.strip()}); type: make image-tests")
+    import_images(real_cluster.folder, tmp_path / "image.tar", IMPORT_S)
+    (tmp_path / "image.tar").unlink()
+    registry = "docker.io/library" if runner == "docker" else "localhost"
+    repository, _, tag = BUILT.partition(":")
+    values["image"] |= {"repository": f"{registry}/{repository}", "tag": tag}
+    del values["extraVolumes"], values["extraVolumeMounts"]
+    values["model"] = {"source": "baked", "directory": "/models/clip"}
+    assert started("baked") == ("clip", REVISION)
 
 
 def test_weights_of_a_volume_are_only_read(

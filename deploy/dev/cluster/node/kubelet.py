@@ -96,7 +96,7 @@ class Node:
                 lambda: _is_ready(kubectl),
                 environment={"PYTHONPATH": str(programs.ROOT)},
             )
-            self._import(images)
+            import_images(folder, images, IMPORT_DEADLINE_S)
             _try_a_pod(kubectl)
         except (ServiceError, KubectlError) as failed:
             raise Refused(f"the node does not work here: {failed}") from failed
@@ -216,20 +216,25 @@ state = "{folder / "state"}"
             "maxOpenFiles": min(files, 20_000) if files > 0 else 20_000,
         }
 
-    def _import(self, images: Path) -> None:
-        done = subprocess.run(  # noqa: S603 - the command is ours, no shell
-            [
-                *(need("ctr"), "--address", self._folder / "containerd.sock"),
-                *("--namespace", "k8s.io", "images", "import", images),
-            ],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=IMPORT_DEADLINE_S,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise ServiceError(f"ctr images import {images}: {done.stderr.strip()}")
+
+def import_images(folder: Path, images: Path, within_s: float) -> None:
+    """Give the node of a cluster in ``folder`` the images of an archive, for pods that pull none.
+
+    Raises ``ServiceError`` with containerd's words.
+    """
+    done = subprocess.run(  # noqa: S603 - the command is ours, no shell
+        [
+            *(need("ctr"), "--address", folder / "containerd.sock"),
+            *("--namespace", "k8s.io", "images", "import", images),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=within_s,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ServiceError(f"ctr images import {images}: {done.stderr.strip()}")
 
 
 def _is_ready(kubectl: Kubectl) -> bool:
