@@ -194,7 +194,7 @@ image: $(INSTALLED) ## Build the container image: ARGS="--target compiler", docs
 	@$(BIN)/python -m deploy.dev.image $(ARGS)
 
 .PHONY: image-tests
-image-tests: $(INSTALLED) ## Build the image and check it: 10 minutes, 30 GB of disk; needs docker or podman
+image-tests: $(INSTALLED) ## Build the image and two made of it, and check them: 20 minutes, 30 GB of disk; needs docker or podman
 	@$(BIN)/python -m tests.packaging.image $(ARGS)
 
 .PHONY: sbom
