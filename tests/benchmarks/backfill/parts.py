@@ -13,7 +13,14 @@ from collections.abc import Callable, Sequence
 import torch
 
 from tests.benchmarks import full_size, peers, stream
-from tests.benchmarks.backfill import beside, listing, overhead_process, photo_worker, planning
+from tests.benchmarks.backfill import (
+    beside,
+    listing,
+    overhead_process,
+    photo_worker,
+    planning,
+    resuming,
+)
 from tests.benchmarks.encode import precisions
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.worker_rig import Bench, bench
@@ -123,7 +130,9 @@ def measure(only: Sequence[str], rounds: int, tell: Callable[[str], None]) -> li
         figures += planning.measure(tell)
     if "beside" in only:
         figures += beside.measure(tell)
+    if "resuming" in only:
+        figures += resuming.measure(tell)
     return figures
 
 
-PARTS = ("overhead", "photographs", "listing", "planning", "beside")
+PARTS = ("overhead", "photographs", "listing", "planning", "beside", "resuming")

@@ -8,11 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.dev.cluster.kubectl import Kubectl
+from deploy.dev.monitoring.rules import defaults, rules_file
 from tests.rigs.kubernetes.release import (
     NAME,
     OBJECTS,
@@ -27,6 +29,7 @@ from tests.rigs.kubernetes.release import (
 )
 from tests.rigs.kubernetes.spoilt import SPOILT, Values, changed
 from tests.rigs.kubernetes.stream import OUTCOMES_S, PodStream, cost_of_a_notice, pauses
+from tests.rigs.services.prometheus import Prometheus
 from tests.rigs.waiting import eventually
 from workers.embedded.kafka import EmbeddedKafka
 from workers.embedded.s3 import S3Server
@@ -49,7 +52,8 @@ def installed(
     s3_for_pods: S3Server,
     result: dict[str, Any],
 ) -> Release:
-    release = Release(namespace, chart_values(kafka_for_pods, s3_for_pods, stream))
+    values = chart_values(kafka_for_pods, s3_for_pods, stream)
+    release = Release(namespace, {**values, "monitoring": {"annotations": True}})
     began = time.monotonic()
     stream.send(1)
     with release.install() as running:
@@ -74,6 +78,24 @@ def test_every_reference_has_one_outcome(release: Release, stream: PodStream) ->
     stream.until_all()
     assert stream.dead_letters == 0
     assert stream.members() == {f"{FIRST}-0"}
+
+
+def test_prometheus_reads_the_worker_through_its_driver_by_the_annotations_of_the_pod(
+    release: Release, tmp_path: Path
+) -> None:
+    (pod,) = release.pods("driver").values()
+    annotations = pod["metadata"]["annotations"]
+    assert annotations["prometheus.io/scrape"] == "true"
+    target = f"{pod['status']['podIP']}:{annotations['prometheus.io/port']}"
+    scrape = {
+        "job_name": "pods",
+        "metrics_path": annotations["prometheus.io/path"],
+        "static_configs": [{"targets": [target]}],
+    }
+    with Prometheus(tmp_path, [scrape], rules_file(defaults())) as prometheus:
+        up = 'clipstream_worker_up{kind="stream"} == 1'
+        eventually(lambda: len(prometheus.query(up)) == 1, READY_S, interval_s=0.5)
+        assert prometheus.query("clipstream_model_info"), "what only a worker has"
 
 
 def test_a_changed_label_set_takes_effect_and_no_pod_restarts(

@@ -79,7 +79,11 @@ class NullJob:
     @property
     def committed(self) -> int:
         """Shards that are committed."""
-        return sum(1 for _ in self._admin.list_objects(DERIVED, f"{NAME}/{layout.DATA}"))
+        return sum(1 for _ in self.committed_in(layout.DATA))
+
+    def committed_in(self, prefix: str) -> Iterator[str]:
+        """Keys of the data files whose names begin so: ``data/02``."""
+        return (each.key for each in self._admin.list_objects(DERIVED, f"{NAME}/{prefix}"))
 
     def worker(self, slot: int) -> int | None:
         """Id of the process of the worker that was last in a place; None before there was one."""
