@@ -57,9 +57,9 @@ prometheus.io/path: {{ ternary (include "clipstream.metricsPath" .root) "/metric
 {{- end }}
 {{- end }}
 
-{{/* Where the port of a stream's driver has series: with a ScrapeConfig its own, otherwise its workers' too. */}}
+{{/* Where the port of a stream's driver has series: its own where a ScrapeConfig finds the workers, otherwise theirs too. */}}
 {{- define "clipstream.metricsPath" -}}
-{{ ternary "/metrics" "/metrics/all" .Values.monitoring.scrapeConfig.enabled }}
+{{ ternary "/metrics" "/metrics/all" (and .Values.monitoring.scrapeConfig.enabled .Values.stream.enabled) }}
 {{- end }}
 
 {{/* The label by which Kueue admits an object. */}}

@@ -11,6 +11,7 @@ import contextlib
 import math
 import re
 import socket
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -125,23 +126,32 @@ def _close_every_socket(network: KafkaNetClient) -> None:
     connected wait in its selector; the others are known once their transport is built."""
     net, manager = network._net, network._manager
     register, close, build = net._selector.register, net.close, manager._build_transport
-    # Weak, because those whose connection failed are dropped in a long outage, too.
+    # Weak: in a long outage those of failed connections would pile up here.
     sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+    last: list[socket.socket] = []
+    closing = threading.Event()
+
+    def note(opened: socket.socket) -> None:
+        sockets.add(opened)
+        if closing.is_set():
+            last.append(opened)
 
     def remember(fileobj: socket.socket, *arguments: Any) -> Any:
-        sockets.add(fileobj)
+        note(fileobj)
         return register(fileobj, *arguments)
 
     async def build_transport(*arguments: Any, **options: Any) -> Any:
         transport = await build(*arguments, **options)
-        sockets.add(transport._sock)
+        note(transport._sock)
         return transport
 
     def close_all() -> None:
-        # Its tasks hold the only other references, and drop them open when they are cancelled.
-        dropped = list(sockets)
+        net.stop()  # the I/O thread, which would open others meanwhile
+        # Cancelled tasks drop the last strong reference without closing the socket.
+        last.extend(sockets)
+        closing.set()
         close()
-        for each in (*dropped, *sockets):
+        for each in last:
             each.close()
 
     net._selector.register, net.close = remember, close_all

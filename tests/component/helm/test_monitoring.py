@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from deploy.dev.monitoring.rules import defaults, rules_file
-from tests.rigs.charts import CHART, SMALL, Object, kinds, objects, one, pods, refusal
+from tests.rigs.charts import CHART, SMALL, Object, component, kinds, objects, one, pods, refusal
 
 FILES = CHART / "files"
 
@@ -80,6 +80,28 @@ def test_discovery_asks_every_driver_and_the_monitors_read_no_series_twice() -> 
     assert endpoint["path"] == "/metrics/all"
     (sd,) = one(monitored(mode="kuberay", scrapeConfig={}), "ScrapeConfig")["spec"]["httpSDConfigs"]
     assert sd["url"] == "http://live-clipstream-driver.images.svc:8080/targets"
+
+
+def test_the_driver_of_a_server_alone_answers_for_its_replicas() -> None:
+    """No ScrapeConfig finds replicas."""
+    on = {name: {"enabled": True} for name in ("podMonitor", "serviceMonitor", "scrapeConfig")}
+    manifest = objects(
+        {
+            **SMALL,
+            "mode": "kuberay",
+            "monitoring": {**on, "annotations": True},
+            "stream": {"enabled": False},
+            "serve": {"enabled": True},
+            "secrets": {"httpKeys": {"name": "keys"}},
+        }
+    )
+    assert "ScrapeConfig" not in kinds(manifest)
+    (of_pods,) = one(manifest, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert [each["targetLabel"] for each in of_pods["relabelings"]] == ["release"]
+    (of_services,) = one(manifest, "ServiceMonitor")["spec"]["endpoints"]
+    (head,) = [pod for pod in pods(manifest) if component(pod) == "head"]
+    annotated = head["metadata"]["annotations"]["prometheus.io/path"]
+    assert of_pods["path"] == of_services["path"] == annotated == "/metrics/all"
 
 
 @pytest.mark.parametrize("mode", ["deployment", "kuberay"])

@@ -50,13 +50,23 @@ def test_http_and_the_operator_come_in_where_they_are_used() -> None:
     assert {8000, 8265} <= ports(policy(mode="kuberay", **serve)["ingress"])
 
 
-def test_the_receiver_of_traces_is_reached_where_there_are_traces() -> None:
+ON = {"tracing": {"enabled": True}}
+JOB = {"name": "once", "source": "s3://a/", "output": "s3://b/c", "settings": ON}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"settings": ON},
+        {"serve": {"enabled": True, "settings": ON}, "secrets": {"httpKeys": {"name": "keys"}}},
+        {"backfill": {"jobs": [JOB]}},
+    ],
+    ids=["all", "serve", "backfill"],
+)
+def test_the_receiver_of_traces_is_reached_where_there_are_traces(given: dict[str, Any]) -> None:
     assert not {4317, 4318} & ports(policy()["egress"])
     collector = [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]
-    traced = policy(
-        settings={"tracing": {"enabled": True}},
-        networkPolicy={"egress": {"otlp": {"to": collector}}},
-    )
+    traced = policy(networkPolicy={"egress": {"otlp": {"to": collector}}}, **given)
     (receiver,) = [rule for rule in traced["egress"] if {"port": 4318} in rule.get("ports", ())]
     assert receiver["to"] == collector
 

@@ -100,8 +100,12 @@ def _containers_of_drivers(manifest: list[Object]) -> Iterator[Object]:
 def test_the_notes_of_a_backfill_say_how_it_waits() -> None:
     job = {"name": "all", "source": "s3://photos/", "output": "s3://derived/all"}
     text = notes({**SMALL, "stream": {"enabled": False}, "backfill": {"jobs": [job]}})
-    assert "clipstream backfill status s3://derived/all" in text
-    assert "clipstream backfill pause s3://derived/all" in text
+    assert "clipstream backfill status 's3://derived/all'" in text
+    assert "clipstream backfill pause 's3://derived/all'" in text
+    assert "DAY" not in text
+    daily = {**job, "schedule": "0 3 * * *", "output": "s3://derived/${DAY}"}
+    text = notes({**SMALL, "stream": {"enabled": False}, "backfill": {"jobs": [daily]}})
+    assert "with a day in place of ${DAY}" in text
 
 
 def test_the_notes_say_how_to_upgrade_beside_rays_autoscaler() -> None:

@@ -15,6 +15,7 @@ from kafka.net.compat import KafkaNetClient
 
 from pipeline.adapters.kafka import clients as kafka_clients
 from pipeline.adapters.kafka.clients import connect
+from tests.rigs.waiting import eventually
 
 
 def test_no_client_has_the_broker_create_topics() -> None:
@@ -69,9 +70,10 @@ def test_a_client_that_cannot_be_made_is_closed() -> None:
     assert made[0]._manager.closed
 
 
-def test_a_closed_client_closes_sockets_that_it_waits_for() -> None:
+@pytest.mark.parametrize("threaded", [False, True])
+def test_a_closed_client_closes_sockets_that_it_waits_for(*, threaded: bool) -> None:
     """kafka-python leaves them to the garbage collector, as while a connection is made: nothing but
-    the task that waits holds the socket then."""
+    the task that waits holds the socket then. Consumers have an I/O thread."""
 
     def client(kafka_client: Any) -> KafkaNetClient:
         made: KafkaNetClient = kafka_client(bootstrap_servers="127.0.0.1:1")
@@ -83,8 +85,13 @@ def test_a_closed_client_closes_sockets_that_it_waits_for() -> None:
         async def wait() -> None:
             await made._net.wait_read(socket.create_connection(silent.getsockname()))
 
-        made._net.call_soon(wait)
-        made._net.drain()
+        if threaded:
+            made._net.start()
+        made._net.call_soon_threadsafe(wait)
+        if threaded:
+            eventually(lambda: len(made._net._selector.get_map()) > 1)
+        else:
+            made._net.drain()
         with warnings.catch_warnings(record=True) as left_open:
             warnings.simplefilter("always")
             made.close()

@@ -50,6 +50,7 @@ def test_no_partition_waited_for_longer_than_it_may(name: str, what: str, told: 
         figure = f"its partitions {figure}, the other pod's {max(others):.0f}"
     if "without_any_outcome_s" in measured:
         whole = measured["without_any_outcome_s"]
+        assert whole <= MOST_BESIDE_S
         figure = f"each partition {figure}, the stream as a whole {whole:.0f}"
     assert f"| {told} | {figure} |" in PAGE
 
