@@ -99,17 +99,12 @@ def test_two_releases_in_one_namespace_share_no_object(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_a_compiler_makes_is_kept_on_the_volume_of_the_cache(mode: str) -> None:
-    """In every container that may load the model."""
-    caches = 0
+    """In every container: each may load the model, or start a process that does."""
     for pod in pods(everything(mode, cache={})):
         given = {it["name"] for it in pod["spec"]["volumes"]}
         for container in containers(pod):
             variables = environment(container)
             kept = {variables.get(f"{what}_CACHE_DIR") for what in ("TORCHINDUCTOR", "TRITON")}
-            if kept == {None}:
-                continue
-            caches += 1
             assert kept == {"/cache/inductor", "/cache/triton"}
             mounts = {it["mountPath"]: it["name"] for it in container["volumeMounts"]}
             assert mounts["/cache"] in given
-    assert caches >= 4

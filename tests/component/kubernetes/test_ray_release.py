@@ -249,3 +249,9 @@ def test_a_rollback_replaces_a_cluster_that_never_works(
     release.helm("rollback", NAME, str(revision))
     stream.send(PARTITIONS)
     stream.until_all()
+
+
+def test_the_judge_of_the_faults_finds_each_outcome_once_in_order_and_committed(
+    release: Release, stream: PodStream
+) -> None:
+    stream.judge()

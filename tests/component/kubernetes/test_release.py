@@ -80,7 +80,7 @@ def test_every_reference_has_one_outcome(release: Release, stream: PodStream) ->
     assert stream.members() == {f"{FIRST}-0"}
 
 
-def test_prometheus_reads_the_worker_through_its_driver_by_the_annotations_of_the_pod(
+def test_the_annotations_of_a_pod_name_the_port_and_path_of_its_workers_series(
     release: Release, tmp_path: Path
 ) -> None:
     (pod,) = release.pods("driver").values()
@@ -232,6 +232,12 @@ def test_a_rollback_mends_an_upgrade_whose_pods_never_start(
     stream.until_all()
     took = round(time.monotonic() - began)
     result["rollback_to_last_outcome_s"] = max(took, result.get("rollback_to_last_outcome_s", 0))
+
+
+def test_the_judge_of_the_faults_finds_each_outcome_once_in_order_and_committed(
+    release: Release, stream: PodStream
+) -> None:
+    stream.judge()
 
 
 def test_an_uninstalled_release_leaves_nothing(release: Release) -> None:

@@ -82,11 +82,12 @@ def main() -> int:
 
 
 def write(image: Image, builder: str, build_s: float, facts: dict[str, Any]) -> None:
-    """Write the results: what was measured, of which commit, on which machine."""
+    """Write the results: what was measured, on which machine. The commit is the image's own, which
+    may have been built before."""
     found = image.inspect()
     results = {
         "measured": datetime.now(UTC).date().isoformat(),
-        "commit": _said("git", "rev-parse", "HEAD"),
+        "commit": found["Config"]["Labels"]["org.opencontainers.image.revision"],
         "machine": {
             "cores": len(os.sched_getaffinity(0)),
             "system": platform.system(),

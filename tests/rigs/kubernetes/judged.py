@@ -22,8 +22,9 @@ DUE = (
 """What each reference brings, if its image can be classified."""
 
 
-def judged(kafka: KafkaPolicy, visible: Sequence[PublishedOutcome]) -> Verdict:
-    """Compare all that is visible with what the references of the input topic bring.
+def verdict_of(kafka: KafkaPolicy, visible: Sequence[PublishedOutcome]) -> Verdict:
+    """Compare all that is visible with what the references of the input topic bring. Each of them
+    must be committed.
 
     The events that are due follow from the references' places. Their values come from a model in a
     pod and are not known here: of these the judge sees only that a repetition is equal.
@@ -42,16 +43,22 @@ def judged(kafka: KafkaPolicy, visible: Sequence[PublishedOutcome]) -> Verdict:
     for partition, offset, key in input_keys(kafka):
         origin = Origin(Position(Partition(topic, partition), offset), 0, 0, key)
         expected[partition, offset, 0] = tuple(
-            _record(role, event_id(context, origin, kind).encode(), seen) for role, kind in DUE
+            _record(role, key, event_id(context, origin, kind).encode(), seen) for role, kind in DUE
         )
     committed = {tp.partition: progress_of(offsets[tp]) for tp in inputs}
-    return judge(expected, visible, committed)
+    verdict = judge(expected, visible, committed)
+    verdict.stuck += [
+        f"{partition}@{offset} is not committed"
+        for partition, offset, _ in expected
+        if offset not in committed[partition]
+    ]
+    return verdict
 
 
 def _record(
-    role: OutputTopic, own_id: bytes, seen: Mapping[bytes, PublishedOutcome]
+    role: OutputTopic, key: bytes, own_id: bytes, seen: Mapping[bytes, PublishedOutcome]
 ) -> OutputRecord:
     found = seen.get(own_id)
     if found is None:
-        return OutputRecord(role, None, b"", (("ce_id", own_id),))
-    return OutputRecord(role, found.key, found.value, tuple(found.headers.items()))
+        return OutputRecord(role, key, b"", (("ce_id", own_id),))
+    return OutputRecord(role, key, found.value, tuple(found.headers.items()))

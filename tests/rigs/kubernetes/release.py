@@ -27,7 +27,7 @@ PATIENCE_S = 480.0
 READY_S = 300.0
 
 WITHOUT_DOCTOR = ("--set", "doctor.enabled=false")
-"""For values that *doctor* would refuse, or whose stream nobody reads."""
+"""For values that *doctor* would refuse, or of which a test need not hear."""
 
 FINALIZER = "clipstream.dev/test-reads-exit-codes"
 

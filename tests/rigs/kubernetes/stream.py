@@ -25,6 +25,7 @@ from pipeline.adapters.s3.admin import S3Admin
 from pipeline.adapters.s3.folder import S3Folder
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.records import OutputTopic
+from tests.rigs.kubernetes.judged import verdict_of
 from workers.demo.messages import StoredObject, messages
 from workers.demo.shapes import demo_images
 from workers.embedded.kafka import EmbeddedKafka
@@ -117,20 +118,23 @@ class PodStream:
     def poll(self, timeout_s: float = 0.2) -> int:
         """Read what is visible; the number of references with an outcome so far."""
         for outcome in self._reader.poll(timeout_s):
-            self.visible.append(outcome)
-            key = outcome.key or b""
-            if outcome.topic is OutputTopic.EMBEDDINGS:
-                self.embeddings[key] += 1
-                continue
-            self.outcomes[key] += 1
-            self._published_ms[key] = outcome.timestamp_ms
-            if outcome.topic is OutputTopic.DEAD_LETTERS:
-                self.dead_letters += 1
-            else:
-                event = json.loads(outcome.value)
-                self.label_sets[key] = {it["version"] for it in event["results"]}
-                self.models[key] = (event["model"]["name"], event["model"]["revision"])
+            self._take(outcome)
         return len(self.outcomes)
+
+    def _take(self, outcome: PublishedOutcome) -> None:
+        self.visible.append(outcome)
+        key = outcome.key or b""
+        if outcome.topic is OutputTopic.EMBEDDINGS:
+            self.embeddings[key] += 1
+            return
+        self.outcomes[key] += 1
+        self._published_ms[key] = outcome.timestamp_ms
+        if outcome.topic is OutputTopic.DEAD_LETTERS:
+            self.dead_letters += 1
+            return
+        event = json.loads(outcome.value)
+        self.label_sets[key] = {it["version"] for it in event["results"]}
+        self.models[key] = (event["model"]["name"], event["model"]["revision"])
 
     def until_all(self, within_s: float = OUTCOMES_S) -> None:
         """Read until every reference has an outcome and every classification its embedding, and
@@ -147,6 +151,17 @@ class PodStream:
         self.poll(1.0)
         assert set(self.outcomes.values()) == {1}, self.outcomes.most_common(5)
         assert self.embeddings == Counter(dict.fromkeys(self.label_sets, 1))
+
+    def judge(self) -> None:
+        """Judge all that was published for all that was sent.
+
+        Raises ``AssertionError`` if an outcome is lost, doubled, out of order, or not committed.
+        """
+        for outcome in self._reader.rest():
+            self._take(outcome)
+        verdict = verdict_of(self.kafka, self.visible)
+        assert verdict.inputs == self._sent
+        assert verdict.passed, verdict
 
     def classified_by_another(self, versions: Collection[str]) -> bool:
         """Send references, and wait for their outcomes: whether no label set of these versions

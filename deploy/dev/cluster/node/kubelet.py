@@ -220,19 +220,22 @@ state = "{folder / "state"}"
 def import_images(folder: Path, images: Path, within_s: float) -> None:
     """Give the node of a cluster in ``folder`` the images of an archive, for pods that pull none.
 
-    Raises ``ServiceError`` with containerd's words.
+    Raises ``ServiceError`` with containerd's words, or after that many seconds.
     """
-    done = subprocess.run(  # noqa: S603 - the command is ours, no shell
-        [
-            *(need("ctr"), "--address", folder / "containerd.sock"),
-            *("--namespace", "k8s.io", "images", "import", images),
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=within_s,
-        check=False,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - the command is ours, no shell
+            [
+                *(need("ctr"), "--address", folder / "containerd.sock"),
+                *("--namespace", "k8s.io", "images", "import", images),
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=within_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ServiceError(f"ctr images import {images}: not done in {within_s:g} s") from None
     if done.returncode != 0:
         raise ServiceError(f"ctr images import {images}: {done.stderr.strip()}")
 

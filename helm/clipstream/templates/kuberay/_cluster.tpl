@@ -54,7 +54,7 @@ workerGroupSpecs:
     template:
       {{- $spread := include "clipstream.spread" (dict "root" $.root "component" $.component "kind" .kind) }}
       {{- $grace := include "clipstream.terminationGrace" (dict "grace" (include "clipstream.grace" $.text) "more" 20 "own" .terminationGracePeriodSeconds "of" "workers") }}
-      {{- /* The metrics of all are on the driver's port, and here is no driver. */}}
+      {{- /* Only a driver's port has the series, and these pods run none: no annotation has them scraped. */}}
       {{- $annotations := pick $.annotations "checksum/settings" }}
       {{- include "clipstream.pod" (dict
             "root" $.root "component" $.component "kind" .kind "role" .
