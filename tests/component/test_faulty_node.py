@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pipeline import metrics
+from pipeline.adapters.kafka.policy import DeliveryPolicy
 from pipeline.adapters.prometheus import samples
 from pipeline.adapters.s3.policy import S3Policy
 from pipeline.labels.label_set import LabelSetsPolicy
@@ -86,6 +87,9 @@ def test_a_stream_outlives_the_fault_of_a_node(
             label_sets=LabelSetsPolicy(paths=(LABEL_SET,), text_cache_dir=None),
             workers=WorkersPolicy(count=2, cpus_per_worker=0.5, max_crashes=2),
             endpoints=EndpointsPolicy(health_port=0, metrics_port=0),
+            # Longer than the test waits: the others read the partitions because the driver has the
+            # member removed, and not because its session has ended.
+            delivery=DeliveryPolicy(session_timeout_s=2 * WITHIN_S),
         )
         seen: dict[str, Any] = {}
 
@@ -136,7 +140,4 @@ def test_a_stream_outlives_the_fault_of_a_node(
     (target,) = seen["targets"]
     assert target["labels"] == labels
     assert seen.keys() >= {"together_s"}, seen
-    gap_s = seen["gap_s"]
-    assert isinstance(gap_s, float)
-    assert gap_s < settings.delivery.session_timeout_s, "others read the partitions before that"
-    print(f"partitions of the place that cannot be filled were unread for {gap_s:.1f} s")
+    print(f"partitions of the place that cannot be filled were unread for {seen['gap_s']:.1f} s")

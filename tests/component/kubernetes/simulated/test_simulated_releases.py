@@ -223,7 +223,8 @@ def test_a_backfill_gets_a_cluster_of_its_own(simulated: Kubectl, gpu_nodes: lis
     release.values = {**release.values, "labelSets": {"files": {"shapes": "name: other\n"}}}
     with release.upgrade() as upgrading:
         end(upgrading)
-    assert uids(release, "backfill") == before
+    # The operator adds the submitter's pod in its own time.
+    assert {*before} <= {*uids(release, "backfill")}
     release.helm("uninstall", NAME)
     eventually(lambda: not release.pods("backfill"), WITHIN_S, 0.3)
 
