@@ -36,8 +36,7 @@ PASSWORD = variable_of("kafka.security.password")
 DEVICES = ["6", "7"]
 """Of the first node. The second has one that it does not lend: Ray counts no GPU there."""
 CPUS = 4
-START_S = 180.0
-"""For four workers, while other tests have the processors, too."""
+START_S = 60.0
 
 
 @pytest.fixture(scope="module")

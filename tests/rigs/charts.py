@@ -28,6 +28,40 @@ def small(**more: Any) -> dict[str, Any]:
     return {**SMALL, **more}
 
 
+MONITORS = ("podMonitor", "serviceMonitor", "scrapeConfig", "rules", "dashboards")
+
+
+def all_parts(mode: str, **more: Any) -> dict[str, Any]:
+    """Values with all parts of a mode switched on, and these values."""
+    storage = {"resources": {"requests": {"storage": "1Gi"}}}
+    claim = {"accessModes": ["ReadWriteOnce"], **storage}
+    of_mode = {"hpa": {"enabled": True}, "cache": {"claim": claim}} if mode == "deployment" else {}
+    job = {"source": "s3://photos/", "output": "s3://derived/photos"}
+    return {
+        **SMALL,
+        **of_mode,
+        "mode": mode,
+        "monitoring": {name: {"enabled": True} for name in MONITORS},
+        "networkPolicy": {"enabled": True},
+        "ray": {"autoscaler": {"enabled": True}},
+        "secrets": {"ray": {"name": "token"}, "httpKeys": {"name": "keys"}},
+        "serve": {
+            "enabled": True,
+            "hpa": {"enabled": True},
+            "ingress": {"enabled": True, "host": "clip.example.com"},
+            "httpRoute": {
+                "enabled": True,
+                "parentRefs": [{"name": "gateway", "sectionName": "https"}],
+                "hostnames": ["clip.example.com"],
+            },
+        },
+        "backfill": {
+            "jobs": [{**job, "name": "once"}, {**job, "name": "daily", "schedule": "0 3 * * *"}]
+        },
+        **more,
+    }
+
+
 def helm(*arguments: str, values: str = "") -> subprocess.CompletedProcess[str]:
     """Run Helm. ``values`` (YAML or JSON) go to its standard input, where an argument names
     ``-``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from grafana_foundation_sdk.builders import common, prometheus, stat, timeseries
@@ -81,7 +81,7 @@ def _variable(name: str) -> grafana.QueryVariable:
     return (
         grafana.QueryVariable(name)
         .label(name.replace("_", " ").capitalize())
-        .query(f"label_values({_any_of(SOURCES[name])}, {name})")
+        .query(f"label_values({SOURCES[name]}, {name})")
         .datasource(SOURCE)
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(VariableSort.ALPHABETICAL_ASC)
@@ -89,10 +89,6 @@ def _variable(name: str) -> grafana.QueryVariable:
         .include_all(True)
         .all_value(".*")
     )
-
-
-def _any_of(series: Sequence[str]) -> str:
-    return '{__name__=~"' + "|".join(series) + '"}'
 
 
 def _targets(panel: Panel) -> list[Builder[Dataquery]]:

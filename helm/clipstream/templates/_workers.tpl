@@ -59,7 +59,12 @@ prometheus.io/path: {{ ternary (include "clipstream.metricsPath" .root) "/metric
 
 {{/* Where the port of a stream's driver has series: its own where a ScrapeConfig finds the workers, otherwise theirs too. */}}
 {{- define "clipstream.metricsPath" -}}
-{{ ternary "/metrics" "/metrics/all" (and .Values.monitoring.scrapeConfig.enabled .Values.stream.enabled) }}
+{{ ternary "/metrics" "/metrics/all" (eq (include "clipstream.discoversWorkers" .) "true") }}
+{{- end }}
+
+{{/* Whether a ScrapeConfig finds the workers of the stream, and each of them is scraped by itself. */}}
+{{- define "clipstream.discoversWorkers" -}}
+{{ and .Values.monitoring.scrapeConfig.enabled .Values.stream.enabled }}
 {{- end }}
 
 {{/* The label by which Kueue admits an object. */}}

@@ -7,43 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.rigs.charts import SMALL, Object, containers, environment, objects, pods
+from tests.rigs.charts import Object, all_parts, containers, environment, objects, pods
 
 MODES = ("deployment", "kuberay")
-MONITORS = ("podMonitor", "serviceMonitor", "scrapeConfig", "rules", "dashboards")
-JOB = {"source": "s3://photos/", "output": "s3://derived/photos"}
 DIGEST = f"sha256:{'0' * 64}"
-
-
-def everything(mode: str, release: str = "live", **more: Any) -> list[Object]:
-    """The objects of a release with all parts of the mode."""
-    scaled = {"hpa": {"enabled": True}} if mode == "deployment" else {}
-    return objects(
-        {
-            **SMALL,
-            **scaled,
-            "mode": mode,
-            "cache": {"claim": {"accessModes": ["ReadWriteOnce"]}} if mode == "deployment" else {},
-            "monitoring": {name: {"enabled": True} for name in MONITORS},
-            "networkPolicy": {"enabled": True},
-            "ray": {"autoscaler": {"enabled": True}},
-            "secrets": {"ray": {"name": "token"}, "httpKeys": {"name": "keys"}},
-            "serve": {
-                "enabled": True,
-                "hpa": {"enabled": True},
-                "ingress": {"enabled": True, "host": "clip.example.com"},
-                "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}]},
-            },
-            "backfill": {
-                "jobs": [
-                    {**JOB, "name": "once"},
-                    {**JOB, "name": "daily", "schedule": "0 3 * * *"},
-                ]
-            },
-            **more,
-        },
-        release=release,
-    )
 
 
 def described(node: Any, path: str = "") -> Iterator[tuple[str, Object]]:
@@ -62,7 +29,9 @@ def described(node: Any, path: str = "") -> Iterator[tuple[str, Object]]:
 def test_labels_and_annotations_of_a_persons_own_are_on_every_object_and_template(
     mode: str,
 ) -> None:
-    manifest = everything(mode, commonLabels={"team": "safety"}, commonAnnotations={"cost": "7"})
+    manifest = objects(
+        all_parts(mode, commonLabels={"team": "safety"}, commonAnnotations={"cost": "7"})
+    )
     for each in manifest:
         for path, metadata in described(each, each["kind"]):
             # Kubernetes refuses every change of these, so they have no label that may change.
@@ -78,7 +47,7 @@ def test_every_pod_comes_from_the_registry_by_its_digest_with_the_pull_secrets(m
         "global": {"imageRegistry": "registry.example.com", "imagePullSecrets": ["everywhere"]},
         "image": {"digest": DIGEST, "pullSecrets": ["own"]},
     }
-    found = list(pods(everything(mode, **given)))
+    found = list(pods(objects(all_parts(mode, **given))))
     assert len(found) > 5
     for pod in found:
         assert pod["spec"]["imagePullSecrets"] == [{"name": "everywhere"}, {"name": "own"}]
@@ -90,7 +59,10 @@ def test_every_pod_comes_from_the_registry_by_its_digest_with_the_pull_secrets(m
 @pytest.mark.parametrize("mode", MODES)
 def test_two_releases_in_one_namespace_share_no_object(mode: str) -> None:
     first, second = (
-        {(each["kind"], each["metadata"]["name"]) for each in everything(mode, release)}
+        {
+            (each["kind"], each["metadata"]["name"])
+            for each in objects(all_parts(mode), release=release)
+        }
         for release in ("live", "archive")
     )
     assert not first & second
@@ -100,7 +72,7 @@ def test_two_releases_in_one_namespace_share_no_object(mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_what_a_compiler_makes_is_kept_on_the_volume_of_the_cache(mode: str) -> None:
     """In every container: each may load the model, or start a process that does."""
-    for pod in pods(everything(mode, cache={})):
+    for pod in pods(objects(all_parts(mode, cache={}))):
         given = {it["name"] for it in pod["spec"]["volumes"]}
         for container in containers(pod):
             variables = environment(container)

@@ -176,7 +176,7 @@ def test_an_upgrade_under_load_replaces_pod_by_pod_and_loses_nothing(
 def test_a_removed_pod_gives_its_partitions_back_at_once(
     release: Release, stream: PodStream
 ) -> None:
-    # Helm would wait for the end of the pod, which is kept until its exit code was read.
+    # By kubectl: the pod is kept until its exit code was read, and Helm would wait for its end.
     with watched_end(release.kubectl, SECOND) as codes:
         release.kubectl("scale", STATEFUL_SET, "--replicas=1")
     # A member that ends without leaving stays for delivery.session_timeout_s, which is 45 s.

@@ -57,7 +57,6 @@ class Record:
             "seconds": round(seconds, 1),
             "labels": others,
             "rule": rule_digests(self._template)[entry],
-            **_now(),
         }
 
     def had_data(self, panels: Iterable[str]) -> None:
@@ -69,9 +68,10 @@ class Record:
         file = folder / f"{self._template}.json"
         before = recorded(self._template, folder)
         rules, digests = rule_digests(self._template), panel_digests()
-        seen = {title: {"queries": digests[title], **_now()} for title in self._panels}
+        run = {"measured": datetime.now(UTC).date().isoformat(), "commit": commit(FOLDER)}
+        seen = {title: {"queries": digests[title], **run} for title in self._panels}
         panels = before["panels"] | seen
-        fired = before["alerts"] | self._fired
+        fired = before["alerts"] | {entry: alert | run for entry, alert in self._fired.items()}
         kept = {
             "faster": FASTER,
             "alerts": {entry: fired[entry] for entry in sorted(fired.keys() & rules.keys())},
@@ -79,10 +79,6 @@ class Record:
         }
         folder.mkdir(exist_ok=True)
         file.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-
-
-def _now() -> dict[str, str]:
-    return {"measured": datetime.now(UTC).date().isoformat(), "commit": commit(FOLDER)}
 
 
 def may_write() -> bool:

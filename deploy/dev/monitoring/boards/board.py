@@ -19,16 +19,16 @@ WORKER = "driver, worker"
 
 WORKER_LEGEND = "{{driver}}/{{worker}}"
 
-EVERYWHERE = ("clipstream_driver_workers", "clipstream_model_info")
+EVERYWHERE = '{__name__=~"clipstream_driver_workers|clipstream_model_info"}'
 """A driver without workers has the first, and every worker, also of a server alone, the second."""
 
-SOURCES: Mapping[str, tuple[str, ...]] = {
+SOURCES: Mapping[str, str] = {
     "namespace": EVERYWHERE,
     "release": EVERYWHERE,
-    "group": ("clipstream_references_total",),
-    "driver": ("clipstream_references_total",),
-    "label_set": ("clipstream_label_decisions_total",),
-    "route": ("clipstream_http_requests_total",),
+    "group": "clipstream_references_total",
+    "driver": "clipstream_references_total",
+    "label_set": "clipstream_label_decisions_total",
+    "route": "clipstream_http_requests_total",
 }
 """The variables that a dashboard may have → the series whose label of that name has the choices."""
 

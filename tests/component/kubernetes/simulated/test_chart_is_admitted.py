@@ -10,12 +10,10 @@ import yaml
 
 from deploy.dev.cluster.clusters import Cluster
 from deploy.dev.cluster.kubectl import Kubectl
-from tests.rigs.charts import EXAMPLES, Object, example, objects
+from tests.rigs.charts import EXAMPLES, Object, all_parts, example, objects
 from tests.rigs.kubernetes.namespaces import own_namespace
 
 pytestmark = pytest.mark.component
-
-SHAPES = {"labelSets": {"files": {"shapes": "name: shapes\n"}}}
 
 
 @pytest.fixture(scope="module")
@@ -47,26 +45,5 @@ def test_an_example_is_admitted(path: Path, namespace: Kubectl) -> None:
 
 @pytest.mark.parametrize("mode", ["deployment", "kuberay"])
 def test_what_no_example_has_is_admitted_too(mode: str, namespace: Kubectl) -> None:
-    monitors = ("podMonitor", "serviceMonitor", "scrapeConfig", "rules", "dashboards")
-    values = {
-        **SHAPES,
-        "mode": mode,
-        "monitoring": {name: {"enabled": True} for name in monitors},
-        "networkPolicy": {"enabled": True},
-        "ray": {"autoscaler": {"enabled": True}},
-        "secrets": {"ray": {"name": "token"}, "httpKeys": {"name": "keys"}},
-        "serve": {
-            "enabled": True,
-            "hpa": {"enabled": True},
-            "ingress": {"enabled": True, "host": "clip.example.com"},
-            "httpRoute": {
-                "enabled": True,
-                "parentRefs": [{"name": "gateway", "sectionName": "https"}],
-                "hostnames": ["clip.example.com"],
-            },
-        },
-        "backfill": {"jobs": [{"name": "once", "source": "s3://a/", "output": "s3://b/c"}]},
-    }
-    if mode == "deployment":
-        values["hpa"] = {"enabled": True}
-    assert strictly(namespace, objects(values, namespace=namespace.namespace))
+    manifest = objects(all_parts(mode), namespace=namespace.namespace)
+    assert strictly(namespace, manifest).count("(server dry run)") == len(manifest)
